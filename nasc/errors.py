@@ -1,0 +1,144 @@
+"""The tree of errors that NASC raises on purpose.
+
+Every error here means that something outside the program was wrong: an argument, a file,
+a device, a limit. Such an error ends a command with one message, no traceback and the
+error's `exit_code`. Anything else that escapes is a bug and keeps its traceback.
+
+A message says what failed and the offending value, what is allowed, and the next step as
+a command.
+
+    NascError
+    |-- UsageError
+    |-- TableError
+    |   |-- TableMissing
+    |   |-- TableDamaged
+    |   `-- LookupMiss
+    |-- InfeasibleLimits
+    |-- TeacherError
+    |   |-- UnsupportedFamily
+    |   |-- TeacherMissing
+    |   `-- TeacherDamaged
+    |-- CorpusError
+    |-- TaskDataError
+    |-- CheckpointError
+    |-- ExportError
+    |   `-- ParityError
+    |-- PackageError
+    `-- CacheBusy
+"""
+
+from typing import ClassVar, Protocol
+
+
+class NascError(Exception):
+    """Anything that NASC refuses or fails to do for a reason it can name.
+
+    Attributes:
+        exit_code: Exit status of a command that ends with this error.
+        message: The message, as shown to the user.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class UsageError(NascError):
+    """What was asked for makes no sense: a bad option, value or combination of options."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class TableError(NascError):
+    """A latency table cannot answer."""
+
+
+class TableMissing(TableError):
+    """No latency table was measured for this device, runtime and setting."""
+
+
+class TableDamaged(TableError):
+    """A latency table is there but cannot be read, or contradicts itself."""
+
+
+class LookupMiss(TableError, KeyError):
+    """A latency table holds no cost for what was looked up.
+
+    Never answered with zero or with the nearest entry. It is a KeyError too, so that code
+    that treats a table as a mapping handles it.
+    """
+
+    def __str__(self) -> str:
+        """Return the message itself; KeyError would show it quoted."""
+        return self.message
+
+
+class Certificate(Protocol):
+    """Why limits cannot be met: the reachable minimum and what it consists of."""
+
+    def __str__(self) -> str:
+        """Return the certificate as text for the user, commands to try included."""
+        ...
+
+
+class InfeasibleLimits(NascError):
+    """No network in the search space meets all limits at once.
+
+    Attributes:
+        certificate: The proof: the reachable minimum, what it consists of, the nearest
+            feasible limits.
+    """
+
+    def __init__(self, message: str, certificate: Certificate) -> None:
+        super().__init__(message)
+        self.certificate = certificate
+
+    def __reduce__(self) -> tuple[type["InfeasibleLimits"], tuple[str, Certificate]]:
+        """Pickle with both arguments, so that the error crosses process borders whole."""
+        return type(self), (self.message, self.certificate)
+
+
+class TeacherError(NascError):
+    """A teacher cannot be used."""
+
+
+class UnsupportedFamily(TeacherError):
+    """The teacher is no BERT, RoBERTa or DistilBERT, or a variant of one that differs."""
+
+
+class TeacherMissing(TeacherError):
+    """The teacher, or one of its files, is not there."""
+
+
+class TeacherDamaged(TeacherError):
+    """A file of the teacher cannot be read, or is not the one that was promised."""
+
+
+class CorpusError(NascError):
+    """A text corpus is missing, unreadable, binary, empty or too small."""
+
+
+class TaskDataError(NascError):
+    """The data file of a task is missing, unreadable or lacks what the task needs."""
+
+
+class CheckpointError(NascError):
+    """A checkpoint is damaged, or belongs to another teacher, search space or version."""
+
+
+class ExportError(NascError):
+    """A network cannot be turned into a graph for the runtime."""
+
+
+class ParityError(ExportError):
+    """An exported graph does not agree numerically with the network it was made from."""
+
+
+class PackageError(NascError):
+    """A package cannot be written, or is not what its manifest says."""
+
+
+class CacheBusy(NascError):
+    """Another run holds the lock of a cache entry for longer than is reasonable to wait."""
