@@ -1,0 +1,1 @@
+"""From an architecture with its weights to a graph that runs elsewhere."""

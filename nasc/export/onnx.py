@@ -1,0 +1,251 @@
+"""The emitter: the one place that turns a network into an ONNX graph.
+
+The graphs measured for the latency table and the graph of the package both come from
+here. Standard ONNX operators only. What was chosen by measuring (onnxruntime 1.32, one
+thread; benchmarks/emitter_patterns.py):
+
+* Activations are (batch * seq_len, hidden) wherever a matrix follows, so that matrix and
+  bias are one Gemm: 0.96 to 0.97 of the time of MatMul + Add on three axes. Separate
+  Gelu nodes then stay unfused, which is faster than the fused BiasGelu.
+* Query, key and value are three products: one merged product and a Split is slower.
+* The depthwise convolution runs as a two-dimensional one of height 1: 0.73 to 0.91 of
+  the time of Conv on three axes, and faster than sums of shifted copies.
+* int8 is dynamic (DynamicQuantizeLinear, MatMulInteger), which onnxruntime fuses with
+  the bias: 0.94 of the time of a static QuantizeLinear/DequantizeLinear graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from nasc.cost import Layer
+from nasc.export.graph import GraphBuilder
+from nasc.export.network import Array, Network, Tensors
+from nasc.export.precision import quantize_rows
+from nasc.space import SEPCONV_PAIRS, kernel_size
+
+EMITTER_VERSION = 1
+"""Raised with every change of the emitted graphs: latency tables are keyed by it."""
+
+INPUTS = ("input_ids", "attention_mask")
+
+OUTPUT_NAMES = {"embed": "sentence_embedding", "hidden": "last_hidden_state"}
+
+MASKED = -1e4
+"""Added to the scores of padding: exp() of it is 0 in fp32 (BERT's own constant)."""
+
+
+def build(network: Network) -> onnx.ModelProto:
+    """ONNX model of a network.
+
+    Inputs ``input_ids`` and ``attention_mask``, int64 (batch, seq_len), both axes dynamic;
+    output ``sentence_embedding`` (batch, hidden) or ``last_hidden_state``
+    (batch, seq_len, hidden), float. Token types are 0 (folded into the positions).
+    """
+    emitter = _Emitter(network)
+    for index, (layer, tensors) in enumerate(zip(network.layers, network.tensors, strict=True)):
+        emitter.emit(index, layer, tensors)
+    output = OUTPUT_NAMES[network.head]
+    emitter.graph.rename_last(output)
+    hidden = network.geometry.hidden
+    shape: list[str | int] = ["batch", hidden]
+    if network.head == "hidden":
+        shape.insert(1, "seq_len")
+    return emitter.graph.model(
+        {name: ["batch", "seq_len"] for name in INPUTS},
+        {output: shape},
+        {
+            "nasc.architecture": str(network.architecture),
+            "nasc.head": network.head,
+            "nasc.emitter_version": str(EMITTER_VERSION),
+            "nasc.max_positions": str(network.geometry.max_positions),
+        },
+    )
+
+
+def emit(network: Network, path: Path) -> int:
+    """Write the model of a network to a file; gives its size in bytes.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    return path.write_bytes(build(network).SerializeToString())
+
+
+class _Emitter:
+    """Appends layer after layer; `x` names the current activations (tokens, hidden)."""
+
+    def __init__(self, network: Network) -> None:
+        self.graph = GraphBuilder()
+        self._head_size = network.geometry.head_size
+        self._eps = network.layer_norm_eps
+        self._int8 = network.architecture.precision == "int8"
+        self._x = ""
+        self._quantized: tuple[str, list[str]] = ("", [])
+        self._shapes: dict[tuple[int, ...], str] = {}
+        self._name = ""
+        g = self.graph
+        self._size = g.node("Shape", "input_ids")
+        mask = g.node("Cast", "attention_mask", to=TensorProto.FLOAT)
+        self._mask_row = g.node("Unsqueeze", mask, g.ints(1))
+        self._score_bias = ""
+        self._token_mask = ""
+
+    def emit(self, index: int, layer: Layer, tensors: Tensors) -> None:
+        self._name = f"{index}.{layer.kind}"
+        kinds: dict[str, Callable[[Layer, Tensors], str]] = {
+            "embedding": self._embedding,
+            "border": self._border,
+            "mha": self._mha,
+            "ffn": self._ffn,
+            "head_embed": self._head_embed,
+            "head_hidden": self._head_hidden,
+        }
+        self._x = kinds.get(layer.kind, self._sepconv)(layer, tensors)
+
+    # Parts that several layers use
+
+    def _weight(self, name: str, value: np.ndarray) -> str:  # type: ignore[type-arg]
+        return self.graph.weight(f"{self._name}.{name}", value)
+
+    def _shape(self, *trailing: int) -> str:
+        """The shape (batch, seq_len, *trailing) as a tensor."""
+        if trailing not in self._shapes:
+            g = self.graph
+            self._shapes[trailing] = g.node("Concat", self._size, g.ints(*trailing), axis=0)
+        return self._shapes[trailing]
+
+    def _to_tokens(self, x: str, hidden: int) -> str:
+        return self.graph.node("Reshape", x, self.graph.ints(-1, hidden))
+
+    def _linear(self, x: str, name: str, weight: Array, bias: Array) -> str:
+        """x (tokens, inputs) times weight (outputs, inputs) transposed, plus bias."""
+        g = self.graph
+        b = self._weight(f"{name}_bias", bias)
+        if not self._int8:
+            return g.node("Gemm", x, self._weight(f"{name}_weight", weight), b, transB=1)
+        if self._quantized[0] != x:
+            self._quantized = (x, g.nodes("DynamicQuantizeLinear", x, outputs=3))
+        xq, x_scale, x_zero = self._quantized[1]
+        quantized, scales = quantize_rows(weight)
+        wq = self._weight(f"{name}_weight", quantized.T)
+        product = g.node("MatMulInteger", xq, wq, x_zero, g.constant(np.int8(0)))
+        scale = g.node("Mul", x_scale, self._weight(f"{name}_scale", scales))
+        product = g.node("Mul", g.node("Cast", product, to=TensorProto.FLOAT), scale)
+        return g.node("Add", product, b)
+
+    def _normalize(self, x: str, tensors: Tensors) -> str:
+        return self.graph.node(
+            "LayerNormalization",
+            x,
+            self._weight("ln_weight", tensors["ln_weight"]),
+            self._weight("ln_bias", tensors["ln_bias"]),
+            axis=-1,
+            epsilon=self._eps,
+        )
+
+    def _residual(self, update: str, tensors: Tensors) -> str:
+        return self._normalize(self.graph.node("Add", update, self._x), tensors)
+
+    # Layers
+
+    def _embedding(self, layer: Layer, tensors: Tensors) -> str:
+        g = self.graph
+        if self._int8:
+            quantized, scales = quantize_rows(tensors["word"])
+            rows = g.node("Gather", self._weight("word", quantized), "input_ids")
+            scale = g.node("Gather", self._weight("word_scale", scales[:, None]), "input_ids")
+            word = g.node("Mul", g.node("Cast", rows, to=TensorProto.FLOAT), scale)
+        else:
+            word = g.node("Gather", self._weight("word", tensors["word"]), "input_ids")
+        seq_len = g.node("Slice", self._size, g.ints(1), g.ints(2))
+        table = self._weight("position", tensors["position"])
+        position = g.node("Slice", table, g.ints(0), seq_len, g.ints(0))
+        x = self._to_tokens(g.node("Add", word, position), layer.hidden_out)
+        return self._normalize(x, tensors)
+
+    def _border(self, layer: Layer, tensors: Tensors) -> str:
+        return self._linear(self._x, "map", tensors["weight"], tensors["bias"])
+
+    def _mha(self, layer: Layer, tensors: Tensors) -> str:
+        g = self.graph
+        hidden, size = layer.hidden_in, self._head_size
+        if not self._score_bias:
+            padding = g.node("Sub", g.constant(np.float32(1)), self._mask_row)
+            scores = g.node("Mul", padding, g.constant(np.float32(MASKED)))
+            self._score_bias = g.node("Unsqueeze", scores, g.ints(1))
+        split = self._shape(hidden // size, size)
+        heads = {}
+        scale = np.float32(size**-0.5)
+        for name, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
+            factor = scale if name == "q" else np.float32(1)
+            flat = self._linear(
+                self._x, name, tensors[f"{name}_weight"] * factor, tensors[f"{name}_bias"] * factor
+            )
+            heads[name] = g.node("Transpose", g.node("Reshape", flat, split), perm=order)
+        scores = g.node("Add", g.node("MatMul", heads["q"], heads["k"]), self._score_bias)
+        mixed = g.node("MatMul", g.node("Softmax", scores, axis=-1), heads["v"])
+        mixed = self._to_tokens(g.node("Transpose", mixed, perm=[0, 2, 1, 3]), hidden)
+        return self._residual(
+            self._linear(mixed, "o", tensors["o_weight"], tensors["o_bias"]), tensors
+        )
+
+    def _ffn(self, layer: Layer, tensors: Tensors) -> str:
+        inner = self._linear(self._x, "in", tensors["in_weight"], tensors["in_bias"])
+        inner = self.graph.node("Gelu", inner)
+        return self._residual(
+            self._linear(inner, "out", tensors["out_weight"], tensors["out_bias"]), tensors
+        )
+
+    def _sepconv(self, layer: Layer, tensors: Tensors) -> str:
+        g = self.graph
+        hidden, kernel = layer.hidden_in, kernel_size(layer.kind)
+        if not self._token_mask:
+            column = g.node("Transpose", self._mask_row, perm=[0, 2, 1])
+            self._token_mask = g.node("Unsqueeze", column, g.ints(3))
+        y = self._x
+        for pair in range(1, SEPCONV_PAIRS + 1):
+            y = g.node("Reshape", g.node("Relu", y), self._shape(1, hidden))
+            y = g.node("Transpose", g.node("Mul", y, self._token_mask), perm=[0, 3, 2, 1])
+            y = g.node(
+                "Conv",
+                y,
+                self._weight(f"dw{pair}_weight", tensors[f"dw{pair}_weight"][:, None, None, :]),
+                self._weight(f"dw{pair}_bias", tensors[f"dw{pair}_bias"]),
+                group=hidden,
+                kernel_shape=[1, kernel],
+                pads=[0, kernel // 2, 0, kernel // 2],
+            )
+            y = self._to_tokens(g.node("Transpose", y, perm=[0, 3, 2, 1]), hidden)
+            y = self._linear(
+                y, f"pw{pair}", tensors[f"pw{pair}_weight"], tensors[f"pw{pair}_bias"]
+            )
+        return self._residual(y, tensors)
+
+    def _head_embed(self, layer: Layer, tensors: Tensors) -> str:
+        """Mean over real tokens, the map to the teacher's size, length 1.
+
+        The map follows the mean because both are linear: it then costs one row, not seq_len.
+        """
+        g = self.graph
+        x = g.node("Reshape", self._x, self._shape(layer.hidden_in))
+        total = g.node("Squeeze", g.node("MatMul", self._mask_row, x), g.ints(1))
+        count = g.node("ReduceSum", self._mask_row, g.ints(2), keepdims=0)
+        pooled = g.node("Div", total, g.node("Max", count, g.constant(np.float32(1))))
+        if tensors:
+            weight = self._weight("map_weight", tensors["weight"])
+            bias = self._weight("map_bias", tensors["bias"])
+            pooled = g.node("Gemm", pooled, weight, bias, transB=1)
+        length = g.node("ReduceL2", pooled, g.ints(1), keepdims=1)
+        return g.node("Div", pooled, g.node("Max", length, g.constant(np.float32(1e-12))))
+
+    def _head_hidden(self, layer: Layer, tensors: Tensors) -> str:
+        x = self._x
+        if tensors:
+            x = self._linear(x, "map", tensors["weight"], tensors["bias"])
+        return self.graph.node("Reshape", x, self._shape(layer.hidden_out))

@@ -1,0 +1,391 @@
+"""Search spaces: operations, blocks, architectures and what they cost on paper.
+
+Pure data and arithmetic, no torch. The space is NAS-BERT's (Xu et al., KDD 2021,
+arXiv 2105.14444, Table 1 and Section 3.1) for any teacher geometry, with two additions:
+a block may stay the teacher's own layers untouched (`Block.kept`), and the precision of
+the network is part of the architecture.
+
+Where the paper is silent or departed from:
+
+* A SepConv layer holds two depthwise/pointwise pairs: the paper's FLOPs column follows
+  from two, its text from one.
+* A block whose hidden size is the teacher's needs no map between the two sizes and has
+  none. A block of the teacher's own layers is then simply a block of that hidden size,
+  and dropping layers of the teacher is part of the space.
+* Two maps that meet at a block border are one linear layer in the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nasc.errors import UsageError
+
+OPERATIONS: tuple[str, ...] = ("mha", "ffn", "sep3", "sep5", "sep7")
+"""Operations that compute; the identity is what a block is shorter by."""
+
+PRECISIONS: tuple[str, ...] = ("fp32", "int8")
+
+HEADS: tuple[str, ...] = ("embed", "hidden")
+"""embed: mean pooling and normalisation, (batch, hidden). hidden: (batch, seq_len, hidden)."""
+
+SEPCONV_PAIRS = 2
+"""Depthwise/pointwise pairs in one SepConv layer (Table 3 of the paper, FLOPs column)."""
+
+_SYMBOLS = {"mha": "M", "ffn": "F", "sep3": "S3", "sep5": "S5", "sep7": "S7"}
+_FROM_SYMBOL = {symbol.lower(): name for name, symbol in _SYMBOLS.items()}
+
+
+def kernel_size(operation: str) -> int:
+    """Kernel size of a SepConv operation; 0 for the others."""
+    return int(operation[3:]) if operation.startswith("sep") else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The sizes of a teacher that a search space depends on.
+
+    Attributes:
+        layers: Transformer layers; each is two operations (MHA, FFN) of a search space.
+        hidden: Hidden size.
+        head_size: Size of one attention head; students keep it.
+        intermediate: Inner size of a feed-forward layer.
+        vocab_size: Rows of the word embedding.
+        max_positions: Longest input in tokens.
+    """
+
+    layers: int
+    hidden: int
+    head_size: int
+    intermediate: int
+    vocab_size: int
+    max_positions: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"teacher geometry: {field.name} must be >= 1, got {value!r}")
+        if self.hidden % self.head_size:
+            raise UsageError(
+                f"teacher geometry: hidden size {self.hidden} is no multiple of "
+                f"the head size {self.head_size}"
+            )
+        if self.intermediate % self.hidden:
+            raise UsageError(
+                f"teacher geometry: intermediate size {self.intermediate} is no multiple of "
+                f"the hidden size {self.hidden}"
+            )
+
+    @property
+    def ffn_ratio(self) -> int:
+        """Inner size of a feed-forward layer over its hidden size (4 for BERT)."""
+        return self.intermediate // self.hidden
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Block:
+    """One block: a hidden size and the operations in their order, identities left out.
+
+    Attributes:
+        hidden: Hidden size of all operations of the block.
+        operations: Names out of `OPERATIONS`, at least one. Trailing identities are
+            dropped, so equal blocks compare equal.
+        kept: The teacher's own layers, never trained.
+    """
+
+    hidden: int
+    operations: tuple[str, ...]
+    kept: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1:
+            raise UsageError(f"block: hidden size must be >= 1, got {self.hidden}")
+        if not self.operations:
+            raise UsageError("block: a block of identities only is not part of the space")
+        for operation in self.operations:
+            if operation not in OPERATIONS:
+                raise UsageError(
+                    f"block: unknown operation {operation!r}; known: {', '.join(OPERATIONS)}"
+                )
+
+    @classmethod
+    def of(cls, hidden: int, operations: tuple[str, ...] | list[str]) -> Block:
+        """Block from operations that may hold identities; these move to the end and vanish."""
+        return cls(hidden, tuple(o for o in operations if o != "identity"))
+
+    def __str__(self) -> str:
+        if self.kept:
+            return "keep"
+        return f"{self.hidden}: " + " ".join(_SYMBOLS[o] for o in self.operations)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Architecture:
+    """A complete subnet: its blocks from input to output, and its precision."""
+
+    blocks: tuple[Block, ...]
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise UsageError("architecture: at least one block is needed")
+        if self.precision not in PRECISIONS:
+            raise UsageError(
+                f"architecture: unknown precision {self.precision!r}; "
+                f"known: {', '.join(PRECISIONS)}"
+            )
+
+    def __str__(self) -> str:
+        return " | ".join(str(block) for block in self.blocks) + f" @ {self.precision}"
+
+    def with_precision(self, precision: str) -> Architecture:
+        """The same blocks in another precision."""
+        return Architecture(self.blocks, precision)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpace:
+    """Which architectures may be chosen.
+
+    Attributes:
+        name: Of the preset or the file.
+        geometry: Of the teacher.
+        n_blocks: Blocks (N of the paper).
+        slots: Operations in a block at most.
+        hidden_sizes: Ascending.
+        operations: Out of `OPERATIONS`, in that order.
+        keep: Whether a block may stay the teacher's own layers.
+        precisions: Out of `PRECISIONS`.
+    """
+
+    name: str
+    geometry: Geometry
+    n_blocks: int
+    slots: int
+    hidden_sizes: tuple[int, ...]
+    operations: tuple[str, ...] = OPERATIONS
+    keep: bool = True
+    precisions: tuple[str, ...] = PRECISIONS
+
+    def __post_init__(self) -> None:
+        g = self.geometry
+        if self.n_blocks < 1 or self.slots < 1:
+            raise UsageError(f"search space {self.name!r}: blocks and slots must be >= 1")
+        if g.layers % self.n_blocks:
+            raise UsageError(
+                f"search space {self.name!r}: {g.layers} teacher layers do not divide into "
+                f"{self.n_blocks} blocks"
+            )
+        if not self.hidden_sizes or list(self.hidden_sizes) != sorted(set(self.hidden_sizes)):
+            raise UsageError(
+                f"search space {self.name!r}: hidden sizes must be ascending and distinct, "
+                f"got {self.hidden_sizes}"
+            )
+        for hidden in self.hidden_sizes:
+            if hidden < 1 or hidden % g.head_size:
+                raise UsageError(
+                    f"search space {self.name!r}: hidden size {hidden} is no multiple of "
+                    f"the head size {g.head_size}"
+                )
+        for values, known in ((self.operations, OPERATIONS), (self.precisions, PRECISIONS)):
+            if not values or list(values) != [v for v in known if v in values]:
+                raise UsageError(
+                    f"search space {self.name!r}: {values} must be a choice, in this order, "
+                    f"out of {known}"
+                )
+
+    @property
+    def layers_per_block(self) -> int:
+        """Teacher layers that one block stands for."""
+        return self.geometry.layers // self.n_blocks
+
+    @property
+    def kept_block(self) -> Block:
+        """The block that stays the teacher's own layers."""
+        return Block(self.geometry.hidden, ("mha", "ffn") * self.layers_per_block, kept=True)
+
+    @property
+    def teacher(self) -> Architecture:
+        """The full-size network: every block kept."""
+        return Architecture((self.kept_block,) * self.n_blocks)
+
+    @property
+    def n_operations(self) -> int:
+        """Candidate operations of a layer: kinds times hidden sizes, and the identity."""
+        return len(self.operations) * len(self.hidden_sizes) + 1
+
+    def count_blocks(self) -> int:
+        """Sub-architectures of one block in canonical form (97,650 for the paper's space)."""
+        k = len(self.operations)
+        per_size = sum(k**n for n in range(1, self.slots + 1))
+        return len(self.hidden_sizes) * per_size + int(self.keep)
+
+    def count(self) -> int:
+        """Architectures in the space, precisions included."""
+        return int(self.count_blocks() ** self.n_blocks * len(self.precisions))
+
+    def blocks(self) -> Iterator[Block]:
+        """Every block in canonical form: the kept one first, then by size and length."""
+        if self.keep:
+            yield self.kept_block
+        for hidden in self.hidden_sizes:
+            for n in range(1, self.slots + 1):
+                for operations in itertools.product(self.operations, repeat=n):
+                    yield Block(hidden, operations)
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise unless the architecture belongs to the space.
+
+        Raises:
+            UsageError: Naming what does not fit and what is allowed.
+        """
+        if len(architecture.blocks) != self.n_blocks:
+            raise UsageError(
+                f"architecture has {len(architecture.blocks)} blocks, "
+                f"space {self.name!r} has {self.n_blocks}"
+            )
+        if architecture.precision not in self.precisions:
+            raise UsageError(
+                f"precision {architecture.precision!r} is not in space {self.name!r}: "
+                f"{', '.join(self.precisions)}"
+            )
+        for block in architecture.blocks:
+            if block.kept:
+                if not self.keep or block != self.kept_block:
+                    raise UsageError(f"space {self.name!r} has no kept block {block.operations}")
+                continue
+            if block.hidden not in self.hidden_sizes:
+                raise UsageError(
+                    f"hidden size {block.hidden} is not in space {self.name!r}: "
+                    f"{', '.join(map(str, self.hidden_sizes))}"
+                )
+            if len(block.operations) > self.slots or not set(block.operations) <= set(
+                self.operations
+            ):
+                raise UsageError(
+                    f"block '{block}' is not in space {self.name!r}: at most {self.slots} of "
+                    f"{', '.join(self.operations)}"
+                )
+
+    def parse(self, text: str) -> Architecture:
+        """Architecture from its text form, for example ``384: M F | keep | 128: S3 @ int8``.
+
+        Raises:
+            UsageError: If the text is malformed or the architecture not of this space.
+        """
+        body, _, precision = text.partition("@")
+        blocks = []
+        for part in body.split("|"):
+            part = part.strip()
+            if part.lower() == "keep":
+                blocks.append(self.kept_block)
+                continue
+            match = re.fullmatch(r"(\d+)\s*:\s*(.+)", part)
+            names = match.group(2).lower().split() if match else []
+            if match is None or any(name not in _FROM_SYMBOL for name in names):
+                raise UsageError(
+                    f"cannot read block {part!r}; write 'keep' or a hidden size and operations "
+                    f"out of {', '.join(_SYMBOLS.values())}, as in '384: M F S3'"
+                )
+            blocks.append(Block(int(match.group(1)), tuple(_FROM_SYMBOL[n] for n in names)))
+        architecture = Architecture(tuple(blocks), precision.strip() or "fp32")
+        self.check(architecture)
+        return architecture
+
+    def restrict(
+        self,
+        *,
+        operations: tuple[str, ...] | None = None,
+        hidden_sizes: tuple[int, ...] | None = None,
+        precisions: tuple[str, ...] | None = None,
+    ) -> SearchSpace:
+        """A smaller space; values left out stay as they are."""
+        return dataclasses.replace(
+            self,
+            operations=self.operations if operations is None else operations,
+            hidden_sizes=self.hidden_sizes if hidden_sizes is None else hidden_sizes,
+            precisions=self.precisions if precisions is None else precisions,
+        )
+
+
+MINILM_L6 = Geometry(
+    layers=6, hidden=384, head_size=32, intermediate=1536, vocab_size=30522, max_positions=512
+)
+"""all-MiniLM-L6-v2 (its config.json)."""
+
+BERT_BASE = Geometry(
+    layers=12, hidden=768, head_size=64, intermediate=3072, vocab_size=30522, max_positions=512
+)
+"""BERT-base, uncased (Devlin et al., 2019)."""
+
+PRESETS: dict[str, SearchSpace] = {
+    "minilm-l6": SearchSpace("minilm-l6", MINILM_L6, 3, 4, (128, 192, 256, 384)),
+    "nas-bert": SearchSpace(
+        "nas-bert", BERT_BASE, 4, 6, (128, 192, 256, 384, 512), keep=False, precisions=("fp32",)
+    ),
+}
+
+
+def load_space(name_or_path: str) -> SearchSpace:
+    """A preset by name, or a space of one's own from a TOML file.
+
+    A file holds the fields of `SearchSpace`, with the geometry as a table::
+
+        name = "mine"
+        n_blocks = 3
+        slots = 4
+        hidden_sizes = [128, 256, 384]
+        operations = ["mha", "ffn"]
+        keep = true
+        precisions = ["fp32", "int8"]
+        [geometry]
+        layers = 6
+        hidden = 384
+        head_size = 32
+        intermediate = 1536
+        vocab_size = 30522
+        max_positions = 512
+
+    Raises:
+        UsageError: If there is no such preset or file, or the file does not describe a space.
+    """
+    if name_or_path in PRESETS:
+        return PRESETS[name_or_path]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UsageError(
+            f"no search space {name_or_path!r}; presets: {', '.join(PRESETS)}; "
+            "or give the path of a TOML file"
+        )
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return space_from_dict({"name": path.stem} | raw)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
+        raise UsageError(f"{path} does not describe a search space: {error}") from error
+
+
+def space_to_dict(space: SearchSpace) -> dict[str, object]:
+    """Plain values of a space, as `space_from_dict` reads them."""
+    return dataclasses.asdict(space)
+
+
+def space_from_dict(raw: dict[str, object]) -> SearchSpace:
+    """Space from plain values.
+
+    Raises:
+        KeyError, TypeError: On missing or unknown fields.
+        UsageError: On values that make no space.
+    """
+    values = dict(raw)
+    geometry = values.pop("geometry")
+    if not isinstance(geometry, dict):
+        raise TypeError("geometry must be a table")
+    sequences = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return SearchSpace(geometry=Geometry(**geometry), **sequences)  # type: ignore[arg-type]
