@@ -1,0 +1,269 @@
+"""Devices as data: one TOML file per device, found by name and validated.
+
+No logic beyond finding, parsing and validating; what reaches a device lives in `profilers`.
+The format is described in docs/measuring.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+TRANSPORTS = ("local", "adb", "ssh")
+_TOP_LEVEL = ("name", "description", "transport", "detect", "clusters", "defaults", "specs")
+_HERE = Path(__file__).resolve().parent
+
+
+class DeviceProfileError(Exception):
+    """A device file is wrong, or no device has the name asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Cores of one kind.
+
+    Attributes:
+        core: the core's product name, for example "Cortex-X1".
+        count: how many of them.
+        ids: their logical numbers in the operating system, where they are certain.
+    """
+
+    core: str
+    count: int
+    ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One fact about a device and where it was read.
+
+    Attributes:
+        name: what is stated, with its unit at the end where it has one.
+        value: the fact.
+        source: an address that shows it.
+        date: when it was read there (ISO 8601).
+    """
+
+    name: str
+    value: str | int | float
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProfile:
+    """A device on which models can be measured.
+
+    Attributes:
+        name: as it is given to --device; the file's name without its suffix.
+        description: one line for people.
+        transport: how the device is reached, one of `TRANSPORTS`.
+        detect: cores and model are read from the machine itself when it is measured.
+        clusters: its cores by kind, fastest first; empty where they are detected.
+        default_threads: threads used when nobody says otherwise.
+        default_runtime: runtime used when nobody says otherwise.
+        default_cores: cores used when nobody says otherwise; None leaves it to the system.
+        specs: facts with their sources.
+        path: the file it was read from.
+    """
+
+    name: str
+    description: str
+    transport: str
+    detect: bool
+    clusters: tuple[Cluster, ...]
+    default_threads: int
+    default_runtime: str
+    default_cores: tuple[int, ...] | None
+    specs: tuple[Spec, ...]
+    path: Path
+
+
+def user_folder() -> Path:
+    """The folder where a user's own device files are looked for."""
+    return Path(platformdirs.user_config_dir("nasc")) / "devices"
+
+
+def available(user_dir: Path | None = None) -> tuple[DeviceProfile, ...]:
+    """All devices that can be named.
+
+    Args:
+        user_dir: the user's device files; None takes `user_folder()`. A file there hides a
+            shipped one of the same name.
+
+    Returns:
+        The profiles, ordered by name.
+
+    Raises:
+        DeviceProfileError: a file is wrong.
+    """
+    files = _files(user_dir)
+    return tuple(load(files[name]) for name in sorted(files))
+
+
+def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfile:
+    """Finds a device.
+
+    Args:
+        name_or_path: a name out of `available`, or the path of a TOML file (anything that ends in
+            .toml or holds a path separator).
+        user_dir: see `available`.
+
+    Returns:
+        The validated profile.
+
+    Raises:
+        DeviceProfileError: no such device or file, or the file is wrong.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text or "\\" in text:
+        return load(Path(name_or_path))
+    files = _files(user_dir)
+    if text in files:
+        return load(files[text])
+    close = difflib.get_close_matches(text, files, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise DeviceProfileError(
+        f"unknown device {text!r}.{hint} Known devices: {', '.join(sorted(files))}. "
+        "List them: nasc devices. Add your own: give --device the path of a TOML file, or put it "
+        f"into {user_dir or user_folder()}"
+    )
+
+
+def load(path: Path) -> DeviceProfile:
+    """Reads and validates one device file.
+
+    Raises:
+        DeviceProfileError: the file is missing, is no TOML, or a field is missing or wrong.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DeviceProfileError(
+            f"cannot read the device file {str(path)!r}: {error.strerror or error}. Give a known "
+            "device's name or the path of a readable TOML file; list them: nasc devices"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DeviceProfileError(
+            f"the device file {str(path)!r} is not valid TOML: {error}. "
+            f"Start from a shipped one: {_HERE / 'host.toml'}"
+        ) from error
+    return _Reader(path).profile(data)
+
+
+def _files(user_dir: Path | None) -> dict[str, Path]:
+    """Device files by name; the user's come after the shipped ones and win."""
+    folders = (_HERE, user_folder() if user_dir is None else user_dir)
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+
+
+class _Reader:
+    """Turns parsed TOML into a profile; its errors name the file and the field."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def profile(self, data: Mapping[str, Any]) -> DeviceProfile:
+        self._known(data, _TOP_LEVEL, "")
+        transport = self._text(data, "transport")
+        if transport not in TRANSPORTS:
+            raise self._wrong("transport", transport, f"one of {', '.join(TRANSPORTS)}")
+        name = self._text(data, "name")
+        if name != self._path.stem:
+            raise self._wrong("name", name, f"the file's own name, {self._path.stem!r}")
+        detect = data.get("detect", False)
+        if not isinstance(detect, bool):
+            raise self._wrong("detect", detect, "true or false")
+        clusters = tuple(self._cluster(item) for item in self._tables(data, "clusters"))
+        if not clusters and not detect:
+            raise self._wrong("clusters", [], "at least one [[clusters]] table, or detect = true")
+        defaults = data.get("defaults", {})
+        if not isinstance(defaults, dict):
+            raise self._wrong("defaults", defaults, "a [defaults] table")
+        self._known(defaults, ("threads", "runtime", "cores"), "defaults.")
+        return DeviceProfile(
+            name=name,
+            description=self._text(data, "description"),
+            transport=transport,
+            detect=detect,
+            clusters=clusters,
+            default_threads=self._count(defaults, "threads", "defaults."),
+            default_runtime=self._text(defaults, "runtime", "defaults."),
+            default_cores=self._ids(defaults, "cores", "defaults."),
+            specs=tuple(self._spec(item) for item in self._tables(data, "specs")),
+            path=self._path,
+        )
+
+    def _cluster(self, item: Mapping[str, Any]) -> Cluster:
+        self._known(item, ("core", "count", "ids"), "clusters.")
+        count = self._count(item, "count", "clusters.")
+        ids = self._ids(item, "ids", "clusters.")
+        if ids is not None and len(ids) != count:
+            raise self._wrong("clusters.ids", list(ids), f"{count} different numbers, as in count")
+        return Cluster(self._text(item, "core", "clusters."), count, ids)
+
+    def _spec(self, item: Mapping[str, Any]) -> Spec:
+        self._known(item, ("name", "value", "source", "date"), "specs.")
+        value = item.get("value")
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise self._wrong("specs.value", value, "text or a number")
+        source = self._text(item, "source", "specs.")
+        return Spec(
+            self._text(item, "name", "specs."), value, source, str(item.get("date") or "unknown")
+        )
+
+    def _known(self, table: Mapping[str, Any], allowed: tuple[str, ...], prefix: str) -> None:
+        for key in table:
+            if key not in allowed:
+                close = difflib.get_close_matches(key, allowed, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise DeviceProfileError(
+                    f"the device file {str(self._path)!r} has the unknown field "
+                    f"{prefix + key!r}.{hint} Allowed: {', '.join(allowed)}."
+                )
+
+    def _tables(self, data: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+        items = data.get(key, [])
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise self._wrong(key, items, f"[[{key}]] tables")
+        return items
+
+    def _text(self, table: Mapping[str, Any], key: str, prefix: str = "") -> str:
+        value = table.get(key)
+        if not isinstance(value, str) or not value:
+            raise self._wrong(prefix + key, value, "a text that is not empty")
+        return value
+
+    def _count(self, table: Mapping[str, Any], key: str, prefix: str) -> int:
+        value = table.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self._wrong(prefix + key, value, "a whole number of 1 or more")
+        return value
+
+    def _ids(self, table: Mapping[str, Any], key: str, prefix: str) -> tuple[int, ...] | None:
+        value = table.get(key)
+        if value is None:
+            return None
+        numbers = value if isinstance(value, list) else []
+        if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
+            raise self._wrong(prefix + key, value, "a list of core numbers, each 0 or above")
+        if len(set(numbers)) != len(numbers):
+            raise self._wrong(prefix + key, value, "a list without repetitions")
+        return tuple(numbers)
+
+    def _wrong(self, field: str, value: object, allowed: str) -> DeviceProfileError:
+        if value is None:
+            return DeviceProfileError(
+                f"the device file {str(self._path)!r} lacks {field!r}; it must be {allowed}. "
+                f"Start from a shipped file: {_HERE / 'host.toml'}"
+            )
+        return DeviceProfileError(
+            f"the device file {str(self._path)!r} has {field} = {value!r}; "
+            f"it must be {allowed}. Start from a shipped file: {_HERE / 'host.toml'}"
+        )

@@ -1,0 +1,116 @@
+"""A measuring tool for models on devices: latency with its bounds, and peak memory.
+
+It knows devices, runtimes and time, and nothing of what a model is for. Everything public is
+listed here; names are imported when first used, so that `import profilers` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from profilers.benching import BenchEntry, BenchResult, bench
+    from profilers.context import read_context
+    from profilers.errors import (
+        DeviceUnreachable,
+        InvalidSetting,
+        MeasurementInterrupted,
+        ModelRejected,
+        ProfilerError,
+        RecordBusy,
+        RecordDamaged,
+        RuntimeMissing,
+        WorkerDied,
+    )
+    from profilers.jobs import InputSpec, ModelJob, RuntimeOptions
+    from profilers.measuring import measure
+    from profilers.memory import PeakMemory, measure_peak_memory
+    from profilers.protocol import Protocol, Round
+    from profilers.quiet import QuietTime, load_or_record_quiet
+    from profilers.reference import reference_hash, reference_job
+    from profilers.results import (
+        Measurement,
+        ModelMeasurement,
+        ReferenceMeasurement,
+        bound_met,
+    )
+    from profilers.samples import RoundSample, Visit
+    from profilers.statistic import STATISTIC
+    from profilers.targets import open_target, reachable
+
+_HOMES = {
+    "profilers.benching": ("BenchEntry", "BenchResult", "bench"),
+    "profilers.context": ("read_context",),
+    "profilers.errors": (
+        "DeviceUnreachable",
+        "InvalidSetting",
+        "MeasurementInterrupted",
+        "ModelRejected",
+        "ProfilerError",
+        "RecordBusy",
+        "RecordDamaged",
+        "RuntimeMissing",
+        "WorkerDied",
+    ),
+    "profilers.jobs": ("InputSpec", "ModelJob", "RuntimeOptions"),
+    "profilers.measuring": ("measure",),
+    "profilers.memory": ("PeakMemory", "measure_peak_memory"),
+    "profilers.protocol": ("Protocol", "Round"),
+    "profilers.quiet": ("QuietTime", "load_or_record_quiet"),
+    "profilers.reference": ("reference_hash", "reference_job"),
+    "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
+    "profilers.samples": ("RoundSample", "Visit"),
+    "profilers.statistic": ("STATISTIC",),
+    "profilers.targets": ("open_target", "reachable"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "STATISTIC",
+    "BenchEntry",
+    "BenchResult",
+    "DeviceUnreachable",
+    "InputSpec",
+    "InvalidSetting",
+    "Measurement",
+    "MeasurementInterrupted",
+    "ModelJob",
+    "ModelMeasurement",
+    "ModelRejected",
+    "PeakMemory",
+    "ProfilerError",
+    "Protocol",
+    "QuietTime",
+    "RecordBusy",
+    "RecordDamaged",
+    "ReferenceMeasurement",
+    "Round",
+    "RoundSample",
+    "RuntimeMissing",
+    "RuntimeOptions",
+    "Visit",
+    "WorkerDied",
+    "bench",
+    "bound_met",
+    "load_or_record_quiet",
+    "measure",
+    "measure_peak_memory",
+    "open_target",
+    "reachable",
+    "read_context",
+    "reference_hash",
+    "reference_job",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'profilers' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

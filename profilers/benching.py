@@ -1,0 +1,226 @@
+"""`bench`: anybody's ONNX files, with inputs found by looking at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from device_profiles import DeviceProfile
+from profilers.errors import InvalidSetting, ModelRejected
+from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions
+from profilers.measuring import device_options, measure
+from profilers.memory import PeakMemory, measure_peak_memory
+from profilers.protocol import Protocol
+from profilers.results import Measurement, ModelMeasurement
+from profilers.targets import open_target
+
+DEFAULT_DIMS = {"batch": 1, "seq_len": 128}
+"""Sizes of symbolic axes when nobody says otherwise: one sentence of 128 tokens."""
+
+_ALIASES = {
+    "batch": ("batch", "batch_size", "n", "b", "batchsize"),
+    "seq_len": ("seq_len", "sequence_length", "sequence", "seq", "length", "seq_length", "s"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BenchEntry:
+    """One file's figures.
+
+    Attributes:
+        path: the file.
+        job: how it was run.
+        size_bytes: the file with its external weights.
+        latency: see `ModelMeasurement`.
+        memory: None if it was not asked for.
+    """
+
+    path: Path
+    job: ModelJob
+    size_bytes: int
+    latency: ModelMeasurement
+    memory: PeakMemory | None
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """The figures of all files.
+
+    Attributes:
+        entries: in the order of the files.
+        measurement: the whole measurement, with context and raw samples.
+        dims: sizes given to symbolic axes.
+    """
+
+    entries: tuple[BenchEntry, ...]
+    measurement: Measurement
+    dims: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain JSON data."""
+        return {
+            "dims": dict(self.dims),
+            "measurement": self.measurement.to_dict(),
+            "entries": [
+                {
+                    "name": entry.job.name,
+                    "path": str(entry.path),
+                    "size_bytes": entry.size_bytes,
+                    "latency_ms": entry.latency.latency_ms,
+                    "upper_ms": entry.latency.upper_ms,
+                    "inputs": {name: spec.to_dict() for name, spec in entry.job.inputs.items()},
+                    "peak_memory_bytes": entry.memory.total_bytes if entry.memory else None,
+                    "base_memory_bytes": entry.memory.base_bytes if entry.memory else None,
+                }
+                for entry in self.entries
+            ],
+        }
+
+
+def bench(
+    paths: Sequence[Path | str],
+    device: DeviceProfile,
+    *,
+    dims: Mapping[str, int] | None = None,
+    options: RuntimeOptions | None = None,
+    protocol: Protocol | None = None,
+    reference_quiet_ms: float | None = None,
+    memory: bool = True,
+    progress: Callable[[int, int, str], None] | None = None,
+    journal: Path | None = None,
+) -> BenchResult:
+    """Measures ONNX files whose inputs are found by loading them.
+
+    Integer inputs whose name contains "mask" are ones, "type" or "segment" zeros, all others ids
+    from 0 to 99; floats are uniform in [0, 1).
+
+    Args:
+        paths: the files.
+        device: where they run.
+        dims: sizes of symbolic axes by name, over `DEFAULT_DIMS`. Common names of the batch and
+            the length (batch_size, sequence_length, ...) follow "batch" and "seq_len"; unnamed
+            axes take them by their position.
+        options: the runtime's settings; None takes the device's defaults.
+        protocol: the settings of the measurement.
+        reference_quiet_ms: see `measure`.
+        memory: measure peak memory too.
+        progress: see `measure`.
+        journal: see `measure`.
+
+    Returns:
+        The figures.
+
+    Raises:
+        InvalidSetting: no path, a size that is not positive, or an axis without a size.
+        ProfilerError: see `measure`.
+    """
+    if not paths:
+        raise InvalidSetting("there is nothing to measure; give at least one ONNX file.")
+    sizes = {**DEFAULT_DIMS, **(dims or {})}
+    for name, size in sizes.items():
+        if size < 1:
+            raise InvalidSetting(f"{name} = {size}; the size of an axis must be 1 or more.")
+    options = device_options(device, options)
+    jobs = describe_jobs(paths, device, sizes, options)
+    measurement = measure(
+        jobs,
+        device,
+        options=options,
+        protocol=protocol,
+        reference_quiet_ms=reference_quiet_ms,
+        progress=progress,
+        journal=journal,
+    )
+    entries = tuple(
+        BenchEntry(
+            path=job.path,
+            job=job,
+            size_bytes=sum(path.stat().st_size for path in job.files()),
+            latency=measurement[job.name],
+            memory=measure_peak_memory(job, options, device=device) if memory else None,
+        )
+        for job in jobs
+    )
+    return BenchResult(entries, measurement, sizes)
+
+
+def describe_jobs(
+    paths: Sequence[Path | str],
+    device: DeviceProfile,
+    dims: Mapping[str, int],
+    options: RuntimeOptions,
+) -> list[ModelJob]:
+    """Turns files into jobs by asking the runtime for their inputs.
+
+    Args:
+        paths: the files.
+        device: where they are loaded.
+        dims: sizes of symbolic axes.
+        options: the runtime's settings.
+
+    Returns:
+        A job per file; its name is the file's, with its folder where names repeat.
+
+    Raises:
+        InvalidSetting: an axis without a size.
+        ModelRejected: a file is missing or cannot be loaded.
+    """
+    files = [Path(path) for path in paths]
+    stems = [file.name for file in files]
+    jobs = []
+    with open_target(device, options) as target:
+        for file in files:
+            if not file.is_file():
+                raise ModelRejected(
+                    f"there is no file {str(file)!r}. Give the path of an ONNX file that exists "
+                    "and is readable."
+                )
+            inputs = {
+                name: _input_spec(file, name, dtype, axes, dims)
+                for name, (dtype, axes) in target.describe(str(file)).items()
+            }
+            name = file.name if stems.count(file.name) == 1 else str(file)
+            jobs.append(ModelJob(name, file, inputs))
+    return jobs
+
+
+def _input_spec(
+    file: Path, name: str, dtype: str, axes: Sequence[int | str | None], dims: Mapping[str, int]
+) -> InputSpec:
+    """Chooses shape and values of one input."""
+    if dtype not in DTYPES:
+        raise InvalidSetting(
+            f"input {name!r} of {str(file)!r} is of type {dtype!r}, which cannot be drawn; "
+            f"allowed: {', '.join(DTYPES)}."
+        )
+    shape = tuple(_axis(file, name, axis, position, dims) for position, axis in enumerate(axes))
+    if dtype not in INTEGER_DTYPES:
+        return InputSpec(shape, dtype)
+    lowered = name.lower()
+    if "mask" in lowered:
+        return InputSpec(shape, dtype, 1, 2)
+    if "type" in lowered or "segment" in lowered:
+        return InputSpec(shape, dtype, 0, 1)
+    return InputSpec(shape, dtype, 0, 100)
+
+
+def _axis(
+    file: Path, name: str, axis: int | str | None, position: int, dims: Mapping[str, int]
+) -> int:
+    """The size of one axis: its own, the one given for its name, or the one of its position."""
+    if isinstance(axis, int) and axis > 0:
+        return axis
+    if isinstance(axis, str) and axis:
+        if axis in dims:
+            return dims[axis]
+        for canonical, aliases in _ALIASES.items():
+            if axis.lower() in aliases:
+                return dims[canonical]
+    elif position < 2:
+        return dims["batch" if position == 0 else "seq_len"]
+    raise InvalidSetting(
+        f"axis {position} of the input {name!r} of {str(file)!r} is {axis!r}, which has no size; "
+        f"sizes are known for: {', '.join(dims)}. Give it one, for example --dim {axis}=16"
+    )

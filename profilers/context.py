@@ -1,0 +1,114 @@
+"""Where and under which conditions something was measured. Runs on the device, in the worker.
+
+Linux is read through /proc and /sys; what another system does not offer is None, never guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+
+def _cpu_fields() -> dict[str, str]:
+    """The first processor's fields of /proc/cpuinfo; empty where there is none."""
+    fields: dict[str, str] = {}
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return fields
+    for line in text.split("\n\n", 1)[0].splitlines():
+        key, _, value = line.partition(":")
+        fields[key.strip()] = value.strip()
+    return fields
+
+
+def _read(path: str) -> str | None:
+    """The stripped text of a small file, or None."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _affinity() -> list[int] | None:
+    """The cores this process may run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def fingerprint(cpu: dict[str, Any]) -> str:
+    """Identifies the kind of processor: equal on identical machines, different on others.
+
+    Args:
+        cpu: the "cpu" part of `read_context`.
+
+    Returns:
+        16 hexadecimal digits of a sha256.
+    """
+    text = json.dumps(cpu, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_context() -> dict[str, Any]:
+    """Describes this machine and its present state.
+
+    Returns:
+        "fingerprint"; "cpu" (what the fingerprint covers: architecture, vendor, model, family,
+        stepping, flags, logical cores); "system", "governor" and "frequency_khz" of the first core
+        (None where unreadable), "load_average" over 1, 5 and 15 minutes, "affinity", "memory_bytes"
+        and "time_utc" (ISO 8601).
+    """
+    fields = _cpu_fields()
+    flags = fields.get("flags") or fields.get("Features") or ""
+    cpu: dict[str, Any] = {
+        "arch": platform.machine(),
+        "vendor": fields.get("vendor_id") or fields.get("CPU implementer"),
+        "model": fields.get("model name") or fields.get("CPU part") or platform.processor() or None,
+        "family": fields.get("cpu family") or fields.get("CPU architecture"),
+        "model_number": fields.get("model") or fields.get("CPU variant"),
+        "stepping": fields.get("stepping") or fields.get("CPU revision"),
+        "flags": sorted(flags.split()),
+        "logical_cores": os.cpu_count(),
+    }
+    frequency = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    try:
+        load = list(os.getloadavg())
+    except OSError:
+        load = None
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        memory = None
+    return {
+        "fingerprint": fingerprint(cpu),
+        "cpu": cpu,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "frequency_khz": int(frequency) if frequency and frequency.isdigit() else None,
+        "load_average": load,
+        "affinity": _affinity(),
+        "memory_bytes": memory,
+        "time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory this process ever held in RAM.
+
+    Returns:
+        Bytes: VmHWM on Linux, else getrusage's maximum resident set; None where neither exists.
+    """
+    for line in (_read("/proc/self/status") or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024

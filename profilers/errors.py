@@ -1,0 +1,46 @@
+"""The errors of the measuring tool.
+
+Every message says what failed with the offending value, what is allowed, and what to do next.
+They are expected errors: a program shows the message alone and exits with status 1.
+"""
+
+from __future__ import annotations
+
+
+class ProfilerError(Exception):
+    """Base of every expected failure while measuring."""
+
+
+class InvalidSetting(ProfilerError, ValueError):
+    """A setting, a job or an input description is outside of what is allowed."""
+
+
+class ModelRejected(ProfilerError):
+    """A model file is missing, damaged, or holds something the runtime cannot run."""
+
+
+class RuntimeMissing(ProfilerError):
+    """The runtime asked for is unknown, or not installed where the model should run."""
+
+
+class DeviceUnreachable(ProfilerError):
+    """The device's transport does not exist yet, or nothing answers at its other end."""
+
+
+class WorkerDied(ProfilerError):
+    """The process that runs the models ended, or stopped answering, in the middle of its work."""
+
+
+class MeasurementInterrupted(ProfilerError, KeyboardInterrupt):
+    """The user stopped the measurement (Ctrl-C); the rounds in the journal are kept.
+
+    It is a KeyboardInterrupt too, so that code which treats Ctrl-C specially still sees it.
+    """
+
+
+class RecordDamaged(ProfilerError):
+    """A saved measurement, journal or quiet-time record cannot be read."""
+
+
+class RecordBusy(ProfilerError):
+    """Another process is using the same journal or quiet-time record."""

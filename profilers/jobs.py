@@ -1,0 +1,187 @@
+"""What is to be measured, and under which settings of the runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from profilers.errors import InvalidSetting, ModelRejected
+
+INTEGER_DTYPES = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
+FLOAT_DTYPES = ("float32", "float16", "float64")
+DTYPES = (*INTEGER_DTYPES, *FLOAT_DTYPES, "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One input of a model and how its values are drawn.
+
+    Attributes:
+        shape: the input's axes, all positive, for example (batch, seq_len).
+        dtype: numpy name of its type: an integer type, float16/32/64 or bool.
+        low: integers are drawn uniformly from [low, high) by a seeded generator;
+            low == high - 1 gives a constant. Floats are uniform in [0, 1) and ignore it.
+        high: see `low`.
+
+    Raises:
+        InvalidSetting: a shape, type or range that cannot be drawn.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "int64"
+    low: int = 0
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(axis) for axis in self.shape))
+        if any(axis < 1 for axis in self.shape):
+            raise InvalidSetting(
+                f"input shape {self.shape} has an axis below 1; every axis must be a positive "
+                "number. Give symbolic axes a size, for example batch=1, seq_len=128."
+            )
+        if self.dtype not in DTYPES:
+            raise InvalidSetting(
+                f"input type {self.dtype!r} cannot be drawn; allowed: {', '.join(DTYPES)}."
+            )
+        if self.dtype in INTEGER_DTYPES and self.high <= self.low:
+            raise InvalidSetting(
+                f"input range [{self.low}, {self.high}) is empty; high must be above low."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON data."""
+        return {"shape": list(self.shape), "dtype": self.dtype, "low": self.low, "high": self.high}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> InputSpec:
+        """Reads what `to_dict` wrote."""
+        return cls(tuple(data["shape"]), str(data["dtype"]), int(data["low"]), int(data["high"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelJob:
+    """One model file to measure.
+
+    Attributes:
+        name: how the model is called in results; unique within one measurement.
+        path: the ONNX file.
+        inputs: every input of the graph by its name.
+
+    Raises:
+        InvalidSetting: an empty name.
+    """
+
+    name: str
+    path: Path
+    inputs: Mapping[str, InputSpec]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+        object.__setattr__(self, "inputs", dict(self.inputs))
+        if not self.name:
+            raise InvalidSetting(f"the job for {self.path} has an empty name; give it any other.")
+
+    def files(self) -> tuple[Path, ...]:
+        """The model file and what holds its external weights.
+
+        Files beside it whose name is the model's with a suffix that ends in "data"
+        (`model.onnx.data`, `model.onnx_data`) are taken to be such.
+        """
+        name = self.path.name
+        beside = (
+            path
+            for path in self.path.parent.glob("*data")
+            if path.name.startswith((f"{name}.", f"{name}_"))
+        )
+        return (self.path, *sorted(beside))
+
+    def content_hash(self) -> str:
+        """Identifies what is run: the bytes of `files` and the inputs, not the name.
+
+        Returns:
+            16 hexadecimal digits of a sha256.
+
+        Raises:
+            ModelRejected: a file cannot be read.
+        """
+        digest = hashlib.sha256()
+        try:
+            for path in self.files():
+                with path.open("rb") as file:
+                    while chunk := file.read(1 << 20):
+                        digest.update(chunk)
+        except OSError as error:
+            raise ModelRejected(
+                f"cannot read the model {str(self.path)!r}: {error.strerror or error}. "
+                "Give the path of an ONNX file that exists and is readable."
+            ) from error
+        inputs = {name: spec.to_dict() for name, spec in self.inputs.items()}
+        digest.update(json.dumps(inputs, sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """How the runtime is set up. All of it is recorded with a measurement.
+
+    Attributes:
+        runtime: "onnxruntime" (its CPU provider) is the only one today.
+        threads: threads that share one operator, the measuring thread included.
+        inter_op_threads: operators run at the same time; 1, so that latency is that of one chain.
+        arena: the runtime keeps freed memory for the next run (its default, what apps get).
+        spinning: waiting threads burn cycles instead of sleeping (its default). No effect with
+            one thread.
+        graph_optimization: all rewrites at load, since that is what an application ships.
+        cores: logical cores the worker may run on; None leaves the choice to the operating system.
+
+    Raises:
+        InvalidSetting: a thread count below 1 or an impossible list of cores.
+    """
+
+    runtime: str = "onnxruntime"
+    threads: int = 1
+    inter_op_threads: int = 1
+    arena: bool = True
+    spinning: bool = True
+    graph_optimization: str = "all"
+    cores: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise InvalidSetting(
+                f"threads = {self.threads}; it must be 1 or more. Try: --threads 1"
+            )
+        if self.inter_op_threads != 1:
+            raise InvalidSetting(
+                f"inter_op_threads = {self.inter_op_threads}; only 1 is supported, latency is "
+                "that of one chain of operators."
+            )
+        if self.graph_optimization not in ("all", "extended", "basic", "disable"):
+            raise InvalidSetting(
+                f"graph_optimization = {self.graph_optimization!r}; allowed: all, extended, "
+                "basic, disable."
+            )
+        if self.cores is not None:
+            cores = tuple(sorted({int(core) for core in self.cores}))
+            object.__setattr__(self, "cores", cores)
+            if not cores or cores[0] < 0:
+                raise InvalidSetting(
+                    f"cores = {self.cores}; name at least one core, each 0 or above."
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON data."""
+        data = asdict(self)
+        data["cores"] = None if self.cores is None else list(self.cores)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RuntimeOptions:
+        """Reads what `to_dict` wrote."""
+        fields = dict(data)
+        cores = fields.pop("cores", None)
+        return cls(cores=None if cores is None else tuple(cores), **fields)

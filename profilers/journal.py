@@ -1,0 +1,143 @@
+"""The journal of a measurement: every finished round as a line, so that a killed one goes on.
+
+The first line holds what must be equal for rounds to belong together (device, runtime, options,
+reference, visit settings). Models are named by the hash of their content, so rounds are reused
+for whatever models are asked for next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import filelock
+
+from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
+from profilers.protocol import Round
+from profilers.samples import Visit
+
+_FORMAT = "profilers.journal/1"
+
+
+class Journal:
+    """An open journal, locked against other processes. Use it as a context manager."""
+
+    def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
+        """Opens or begins a journal.
+
+        Args:
+            path: the file; its folder is made.
+            key: what must be equal for rounds to belong together, plain JSON data.
+
+        Raises:
+            RecordBusy: another process has it open.
+            RecordDamaged: the file is no journal, or one under other conditions.
+            ProfilerError: the file cannot be written.
+        """
+        self._path = path
+        self._key = json.loads(json.dumps(dict(key), sort_keys=True))
+        self._file: TextIO | None = None
+        self._lock = filelock.FileLock(f"{path}.lock")
+        self.rounds: list[Round] = []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            keep = self._read()
+            if keep is not None:
+                os.truncate(path, keep)  # what a killed writer left of its last line
+            self._file = path.open("a", encoding="utf-8")
+            if not keep:
+                self._write({"format": _FORMAT, "key": self._key})
+        except filelock.Timeout as error:
+            raise RecordBusy(
+                f"the journal {str(path)!r} is in use by another process. Wait for it to end, "
+                "or give this measurement another journal."
+            ) from error
+        except OSError as error:
+            self.close()
+            raise self._failed(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, one: Round) -> None:
+        """Adds a finished round and sees it to the disk.
+
+        Raises:
+            ProfilerError: it cannot be written, for example on a full disk.
+        """
+        visits = [visit.to_list() for visit in one.visits]
+        try:
+            self._write({"index": one.index, "instance": one.instance, "visits": visits})
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Closes the file and gives up the lock."""
+        try:
+            if self._file is not None:
+                self._file.close()
+        finally:
+            self._file = None
+            self._lock.release()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, data: dict[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(data) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _failed(self, error: OSError) -> ProfilerError:
+        return ProfilerError(
+            f"cannot write the journal {str(self._path)!r}: {error.strerror or error}. Rounds "
+            "written before are kept. Free some space or give a folder that can be written."
+        )
+
+    def _read(self) -> int | None:
+        """Fills `rounds`.
+
+        Returns:
+            The number of bytes that hold complete lines; None if there is no file.
+        """
+        try:
+            lines = self._path.read_bytes().split(b"\n")[:-1]  # an unfinished line is dropped
+        except FileNotFoundError:
+            return None
+        if not lines:
+            return 0
+        try:
+            head = json.loads(lines[0])
+            if head.get("format") != _FORMAT:
+                raise ValueError(f"format {head.get('format')!r}, not {_FORMAT!r}")
+            differing = [
+                name
+                for name in sorted(self._key.keys() | head["key"].keys())
+                if self._key.get(name) != head["key"].get(name)
+            ]
+            if differing:
+                raise ValueError(f"it was begun under another {', '.join(differing)}")
+            for line in lines[1:]:
+                data = json.loads(line)
+                visits = tuple(Visit.from_list(item) for item in data["visits"])
+                self.rounds.append(Round(int(data["index"]), int(data["instance"]), visits))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RecordDamaged(
+                f"the journal {str(self._path)!r} cannot be continued: {error}. "
+                f"Remove it to measure anew: rm '{self._path}'"
+            ) from error
+        return sum(len(line) + 1 for line in lines)

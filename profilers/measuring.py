@@ -1,0 +1,244 @@
+"""`measure`: many models on one device, in one call."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from device_profiles import DeviceProfile
+from profilers.errors import InvalidSetting, MeasurementInterrupted, ModelRejected
+from profilers.jobs import ModelJob, RuntimeOptions
+from profilers.journal import Journal
+from profilers.protocol import (
+    BUSY_LIMIT,
+    DRIFT_LIMIT,
+    Protocol,
+    Round,
+    busy_share,
+    drift_ratio,
+    is_done,
+    quiet_reference_ms,
+    run_rounds,
+    samples_by_name,
+)
+from profilers.reference import REFERENCE_NAME, reference_hash, reference_job
+from profilers.results import Measurement, ModelMeasurement, ReferenceMeasurement
+from profilers.targets import Target, open_target
+
+LOADED_SHARE = 0.5
+"""Models stay loaded between rounds while their files, doubled for the runtime's own copy of the
+weights, fill at most this share of the device's memory; else each is loaded for its visit."""
+
+_VISIT_SETTINGS = ("inner_runs", "warmup_runs", "reference_every_ms", "reference_runs", "seed")
+
+
+def device_options(device: DeviceProfile, options: RuntimeOptions | None) -> RuntimeOptions:
+    """Returns `options`, or the device's defaults for None."""
+    if options is not None:
+        return options
+    return RuntimeOptions(
+        runtime=device.default_runtime,
+        threads=device.default_threads,
+        cores=device.default_cores,
+    )
+
+
+def measure(
+    jobs: Sequence[ModelJob],
+    device: DeviceProfile,
+    *,
+    options: RuntimeOptions | None = None,
+    protocol: Protocol | None = None,
+    reference_quiet_ms: float | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+    journal: Path | None = None,
+    on_round: Callable[[Round], None] | None = None,
+    reference_dir: Path | None = None,
+) -> Measurement:
+    """Measures the latency of models on a device.
+
+    All models are visited in turn, in rounds, in worker processes on the device. Nothing but the
+    models' runs is timed.
+
+    Args:
+        jobs: the models; their names must differ.
+        device: where they run, from `device_profiles.find`.
+        options: the runtime's settings; None takes the device's defaults.
+        protocol: the settings of the measurement; None takes `Protocol()`.
+        reference_quiet_ms: the reference's quiet time recorded earlier on this device (from
+            `load_or_record_quiet`, a table or a manifest), so that latencies share its scale;
+            None determines it in this run.
+        progress: called after every visit with (units done, units in all, message).
+        journal: a file that keeps every finished round; a measurement that was killed goes on
+            from it. None keeps nothing.
+        on_round: called with every finished round.
+        reference_dir: where the reference network's file is kept; None writes it to a temporary
+            folder.
+
+    Returns:
+        The statistics and all raw samples, also when not every model converged.
+
+    Raises:
+        InvalidSetting: no jobs, two of one name, or a quiet time that is not positive.
+        DeviceUnreachable: nothing can be run on the device now.
+        ModelRejected: a file is missing, damaged, or holds what the runtime cannot run.
+        WorkerDied: the worker ended in the middle of its work.
+        MeasurementInterrupted: Ctrl-C; rounds in the journal are kept.
+        RecordBusy, RecordDamaged: the journal is in use, or belongs to other conditions.
+    """
+    _check(jobs, reference_quiet_ms)
+    options = device_options(device, options)
+    protocol = protocol or Protocol()
+    begin = time.monotonic()
+    hashes = {job.name: job.content_hash() for job in jobs}
+    keyed = _by_content(jobs, hashes)
+    finished: list[Round] = []
+
+    def keep(one: Round) -> None:
+        if record is not None:
+            record.append(one)
+        finished.append(one)
+        if on_round is not None:
+            on_round(one)
+
+    record: Journal | None = None
+    with contextlib.ExitStack() as stack:
+        first: Target | None = stack.enter_context(open_target(device, options))
+        assert first is not None
+        context = dict(first.context, device=device.name)
+        key = {
+            "fingerprint": context["fingerprint"],
+            "runtime_version": context["runtime_version"],
+            "options": options.to_dict(),
+            "reference": reference_hash(),
+            **{name: getattr(protocol, name) for name in _VISIT_SETTINGS},
+        }
+        if journal is not None:
+            record = stack.enter_context(Journal(journal, key))
+        if reference_dir is None:
+            reference_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        opened = [first]
+
+        def open_session() -> Target:  # the first session is the one that gave the context
+            return opened.pop() if opened else open_target(device, options)
+
+        try:
+            rounds = run_rounds(
+                open_session,
+                list(keyed.values()),
+                reference_job(reference_dir),
+                protocol,
+                earlier=record.rounds if record is not None else (),
+                keep_loaded=_fits(jobs, context.get("memory_bytes")),
+                on_round=keep,
+                progress=progress,
+            )
+        except KeyboardInterrupt as error:
+            where = f" They are kept in {str(journal)!r}; run the same again to go on."
+            raise MeasurementInterrupted(
+                f"measuring was interrupted after {len(finished)} finished rounds."
+                f"{where if journal is not None else ' They are lost: no journal was given.'}"
+            ) from error
+    return _summary(keyed, hashes, rounds, context, options, protocol, reference_quiet_ms, begin)
+
+
+def _check(jobs: Sequence[ModelJob], reference_quiet_ms: float | None) -> None:
+    """Refuses what cannot be measured, before anything is started."""
+    if not jobs:
+        raise InvalidSetting("there is nothing to measure; give at least one model.")
+    names = [job.name for job in jobs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidSetting(f"two jobs are named {name!r}; every job needs a name of its own.")
+    if reference_quiet_ms is not None and not (
+        math.isfinite(reference_quiet_ms) and reference_quiet_ms > 0
+    ):
+        raise InvalidSetting(
+            f"reference_quiet_ms = {reference_quiet_ms}; it must be a number of milliseconds above "
+            "0, as load_or_record_quiet returns."
+        )
+
+
+def _by_content(jobs: Sequence[ModelJob], hashes: Mapping[str, str]) -> dict[str, ModelJob]:
+    """The jobs by name, each renamed to its content's hash (numbered where contents repeat)."""
+    seen: dict[str, int] = {}
+    keyed = {}
+    for job in jobs:
+        content = hashes[job.name]
+        seen[content] = seen.get(content, 0) + 1
+        suffix = "" if seen[content] == 1 else f"-{seen[content]}"
+        keyed[job.name] = dataclasses.replace(job, name=f"{content}{suffix}")
+    return keyed
+
+
+def _fits(jobs: Sequence[ModelJob], memory_bytes: int | None) -> bool:
+    """Whether all models may stay loaded at once."""
+    if memory_bytes is None:
+        return True
+    total = 0
+    for job in jobs:
+        try:
+            total += sum(path.stat().st_size for path in job.files())
+        except OSError as error:
+            raise ModelRejected(
+                f"cannot read the model {str(job.path)!r}: {error.strerror or error}. "
+                "Give the path of an ONNX file that exists and is readable."
+            ) from error
+    return 2 * total <= LOADED_SHARE * memory_bytes
+
+
+def _summary(
+    keyed: Mapping[str, ModelJob],
+    hashes: Mapping[str, str],
+    rounds: Sequence[Round],
+    context: dict[str, Any],
+    options: RuntimeOptions,
+    protocol: Protocol,
+    reference_quiet_ms: float | None,
+    begin: float,
+) -> Measurement:
+    """Derives the result from the rounds."""
+    wanted = {job.name for job in keyed.values()}
+    samples = samples_by_name(rounds, sorted(wanted), REFERENCE_NAME)
+    relevant = [one for one in rounds if any(visit.name in wanted for visit in one.visits)]
+    visits = [visit for one in relevant for visit in one.visits]
+    references = tuple(visit for visit in visits if visit.name == REFERENCE_NAME)
+    observed_ms = quiet_reference_ms(references)
+    quiet_ms = observed_ms if reference_quiet_ms is None else reference_quiet_ms
+    models = tuple(
+        ModelMeasurement.of(
+            name,
+            hashes[name],
+            samples[job.name],
+            quiet_ms,
+            converged=is_done(samples[job.name], protocol),
+        )
+        for name, job in keyed.items()
+    )
+    drift, busy = drift_ratio(references), busy_share(visits)
+    return Measurement(
+        models=models,
+        reference=ReferenceMeasurement(
+            quiet_ms=quiet_ms,
+            given=reference_quiet_ms is not None,
+            observed_ms=observed_ms,
+            content_hash=reference_hash(),
+            samples=references,
+        ),
+        context=context,
+        options=options,
+        protocol=protocol.to_dict(),
+        rounds=len(relevant),
+        drift_ratio=drift,
+        drift=drift > DRIFT_LIMIT,
+        busy_share=busy,
+        busy=busy > BUSY_LIMIT,
+        converged=all(model.converged for model in models),
+        duration_s=time.monotonic() - begin,
+    )

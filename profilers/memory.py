@@ -1,0 +1,65 @@
+"""Peak memory of a run, in a process of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from device_profiles import DeviceProfile
+from profilers.errors import ProfilerError
+from profilers.jobs import ModelJob, RuntimeOptions
+from profilers.measuring import device_options
+from profilers.targets import open_target
+
+
+@dataclass(frozen=True, slots=True)
+class PeakMemory:
+    """The most memory a process held in RAM.
+
+    Attributes:
+        total_bytes: after loading the model and running it twice.
+        base_bytes: the same process before: interpreter and runtime without a model.
+    """
+
+    total_bytes: int
+    base_bytes: int
+
+    @property
+    def model_bytes(self) -> int:
+        """What the model added."""
+        return self.total_bytes - self.base_bytes
+
+
+def measure_peak_memory(
+    job: ModelJob,
+    options: RuntimeOptions | None = None,
+    *,
+    device: DeviceProfile | None = None,
+) -> PeakMemory:
+    """Measures the peak resident memory (VmHWM on Linux) of loading and running a model.
+
+    Args:
+        job: the model.
+        options: the runtime's settings; None takes the device's defaults.
+        device: where it runs; None is this machine.
+
+    Returns:
+        The peaks in bytes.
+
+    Raises:
+        ModelRejected: the file is missing, damaged, or holds what the runtime cannot run.
+        ProfilerError: the device does not tell a process's peak memory.
+    """
+    if device is None:
+        from device_profiles import find
+
+        device = find("host")
+    with open_target(device, device_options(device, options)) as target:
+        target.load(job, seed=0)
+        target.visit(job.name, warmup=1, runs=1)
+        total, base = target.peak_bytes(), target.base_bytes
+    if total is None or base is None:
+        raise ProfilerError(
+            f"device {device.name!r} does not tell how much memory a process held; Linux and macOS "
+            "do. Leave the memory limit out."
+        )
+    return PeakMemory(total_bytes=total, base_bytes=base)

@@ -1,0 +1,152 @@
+"""The reference's quiet time of a device, recorded once.
+
+Tables, limits and verifications must share one scale. Where the clock moves, a quiet time taken
+anew in each run would move every latency with it; so the first one taken is kept in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from device_profiles import DeviceProfile
+from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
+from profilers.jobs import RuntimeOptions
+from profilers.measuring import device_options
+from profilers.protocol import quiet_reference_ms
+from profilers.reference import REFERENCE_NAME, reference_hash, reference_job
+from profilers.targets import open_target
+
+_FORMAT = "profilers.quiet/1"
+_LOCK_TIMEOUT_S = 120.0  # a recording takes about three seconds; chosen, 2026
+_VISITS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class QuietTime:
+    """A recorded quiet time.
+
+    Attributes:
+        quiet_ms: the reference's quiet time in milliseconds.
+        key: what it holds for: device fingerprint, runtime, version, options, reference.
+        recorded_utc: when it was taken (ISO 8601).
+        path: the file it is kept in.
+        fresh: it was recorded by this call.
+    """
+
+    quiet_ms: float
+    key: Mapping[str, Any]
+    recorded_utc: str
+    path: Path
+    fresh: bool
+
+
+def load_or_record_quiet(
+    cache_dir: Path, device: DeviceProfile, *, options: RuntimeOptions | None = None
+) -> QuietTime:
+    """Returns a device's recorded quiet time, measuring it (about three seconds) the first time.
+
+    Several processes may call it at once: one measures, the others wait and read.
+
+    Args:
+        cache_dir: where records are kept; made when missing.
+        device: the device.
+        options: the runtime's settings; None takes the device's defaults.
+
+    Returns:
+        The quiet time to be given to `measure` as `reference_quiet_ms`.
+
+    Raises:
+        RecordDamaged: the record exists but cannot be read.
+        RecordBusy: another process held the record for two minutes.
+        ProfilerError: the folder cannot be written, or measuring failed.
+    """
+    options = device_options(device, options)
+    with open_target(device, options) as target:
+        context = target.context
+    key = {
+        "fingerprint": context["fingerprint"],
+        "runtime_version": context["runtime_version"],
+        "options": options.to_dict(),
+        "reference": reference_hash(),
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_dir / f"quiet-{digest}.json"
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S):
+            if not path.exists():
+                _write(path, _record(cache_dir, device, options, key, context["time_utc"]))
+                return _read(path, key, fresh=True)
+            return _read(path, key, fresh=False)
+    except filelock.Timeout as error:
+        raise RecordBusy(
+            f"the quiet-time record {str(path)!r} has been locked by another process for "
+            f"{_LOCK_TIMEOUT_S:g} s. Wait for it to end, or use another cache folder."
+        ) from error
+    except OSError as error:
+        raise ProfilerError(
+            f"cannot keep the quiet time in {str(cache_dir)!r}: {error.strerror or error}. "
+            "Use a cache folder that can be written."
+        ) from error
+
+
+def _record(
+    cache_dir: Path,
+    device: DeviceProfile,
+    options: RuntimeOptions,
+    key: Mapping[str, Any],
+    time_utc: str,
+) -> dict[str, Any]:
+    """Measures the reference alone, in two processes."""
+    reference = reference_job(cache_dir)
+    visits = []
+    for _ in range(2):
+        with open_target(device, options) as target:
+            target.load(reference, seed=0)
+            visits += [target.visit(REFERENCE_NAME, warmup=1, runs=3) for _ in range(_VISITS // 2)]
+    return {
+        "format": _FORMAT,
+        "key": dict(key),
+        "quiet_ms": quiet_reference_ms(visits),
+        "recorded_utc": time_utc,
+        "samples": [visit.to_list() for visit in visits],
+    }
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    """Writes a file that appears complete or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(data, file)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> QuietTime:
+    """Reads a record and checks it."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        quiet_ms = float(data["quiet_ms"])
+        if data["format"] != _FORMAT or data["key"] != json.loads(json.dumps(dict(key))):
+            raise ValueError("it belongs to another format or device")
+        if not (math.isfinite(quiet_ms) and quiet_ms > 0):
+            raise ValueError(f"quiet_ms = {quiet_ms}")
+        return QuietTime(quiet_ms, data["key"], str(data["recorded_utc"]), path, fresh)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordDamaged(
+            f"the quiet-time record {str(path)!r} is damaged: {error}. Remove it, and what was "
+            f"measured with it must be measured again: rm '{path}'"
+        ) from error

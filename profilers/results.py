@@ -1,0 +1,297 @@
+"""What a measurement returns, and how it is saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from profilers.errors import InvalidSetting, RecordDamaged
+from profilers.jobs import RuntimeOptions
+from profilers.samples import RoundSample, Visit
+from profilers.statistic import (
+    STATISTIC,
+    observed_quantile,
+    observed_upper,
+    parse_quantile,
+    relative_latency,
+)
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMeasurement:
+    """One model's latency.
+
+    Attributes:
+        name: the job's name.
+        content_hash: see `ModelJob.content_hash`.
+        latency_ms: the statistic of record.
+        lower_ms: one-sided 95% lower bound of a repetition.
+        upper_ms: one-sided 95% upper bound of a repetition.
+        ratio: the statistic of record in units of the reference.
+        ratio_lower: `lower_ms` in units of the reference.
+        ratio_upper: `upper_ms` in units of the reference.
+        half_width: relative half-width of the estimate, what the stopping rule looks at.
+        p50_ms: median of all runs as observed, disturbances included.
+        p90_ms: the same, 90% quantile.
+        p99_ms: the same, 99% quantile.
+        rounds_used: rounds that the statistic of record rests on.
+        converged: whether `half_width` reached the protocol's target.
+        samples: every round.
+    """
+
+    name: str
+    content_hash: str
+    latency_ms: float
+    lower_ms: float
+    upper_ms: float
+    ratio: float
+    ratio_lower: float
+    ratio_upper: float
+    half_width: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    rounds_used: int
+    converged: bool
+    samples: tuple[RoundSample, ...]
+
+    @property
+    def samples_ms(self) -> tuple[tuple[float, ...], ...]:
+        """Wall time of every run, by round, in milliseconds as observed."""
+        return tuple(sample.runs_ms for sample in self.samples)
+
+    def observed_upper_ms(self, quantile: str) -> float:
+        """One-sided 95% upper bound of "p50", "p90" or "p99"; infinite with too few runs."""
+        return observed_upper([run for sample in self.samples for run in sample.runs_ms], quantile)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        content_hash: str,
+        samples: Sequence[RoundSample],
+        quiet_ms: float,
+        *,
+        converged: bool,
+    ) -> ModelMeasurement:
+        """Derives everything from the raw samples.
+
+        Args:
+            name: the job's name.
+            content_hash: the job's content.
+            samples: at least one round.
+            quiet_ms: the reference's quiet time, the scale.
+            converged: see the class.
+        """
+        estimate = relative_latency(samples)
+        runs = [run for sample in samples for run in sample.runs_ms]
+        return cls(
+            name=name,
+            content_hash=content_hash,
+            latency_ms=estimate.value * quiet_ms,
+            lower_ms=estimate.lower * quiet_ms,
+            upper_ms=estimate.upper * quiet_ms,
+            ratio=estimate.value,
+            ratio_lower=estimate.lower,
+            ratio_upper=estimate.upper,
+            half_width=estimate.half_width,
+            p50_ms=observed_quantile(runs, "p50"),
+            p90_ms=observed_quantile(runs, "p90"),
+            p99_ms=observed_quantile(runs, "p99"),
+            rounds_used=estimate.rounds_used,
+            converged=converged,
+            samples=tuple(samples),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON data."""
+        data: dict[str, Any] = {
+            name: getattr(self, name) for name in self.__slots__ if name != "samples"
+        }
+        data["samples"] = [sample.to_dict() for sample in self.samples]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelMeasurement:
+        """Reads what `to_dict` wrote."""
+        fields = {name: data[name] for name in cls.__slots__}
+        fields["samples"] = tuple(RoundSample.from_dict(item) for item in data["samples"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceMeasurement:
+    """The reference network in the same rounds.
+
+    Attributes:
+        quiet_ms: its quiet time, the scale of every latency here.
+        given: `quiet_ms` was recorded earlier, not determined in this measurement.
+        observed_ms: what this measurement alone would have taken for its quiet time.
+        content_hash: which reference network, see `reference_hash`.
+        samples: every visit.
+    """
+
+    quiet_ms: float
+    given: bool
+    observed_ms: float
+    content_hash: str
+    samples: tuple[Visit, ...]
+
+    @property
+    def samples_ms(self) -> tuple[tuple[float, ...], ...]:
+        """Wall time of every run, by visit, in milliseconds as observed."""
+        return tuple(visit.runs_ms for visit in self.samples)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON data."""
+        return {
+            "quiet_ms": self.quiet_ms,
+            "given": self.given,
+            "observed_ms": self.observed_ms,
+            "content_hash": self.content_hash,
+            "samples": [visit.to_list() for visit in self.samples],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ReferenceMeasurement:
+        """Reads what `to_dict` wrote."""
+        return cls(
+            quiet_ms=float(data["quiet_ms"]),
+            given=bool(data["given"]),
+            observed_ms=float(data["observed_ms"]),
+            content_hash=str(data["content_hash"]),
+            samples=tuple(Visit.from_list(item) for item in data["samples"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The latencies of some models on one device, measured together.
+
+    Attributes:
+        models: one entry per job, in the order of the jobs.
+        reference: the reference network.
+        context: device fingerprint, processor, governor, load, runtime and version, affinity, time
+            (see `profilers.context.read_context`), and the device's name.
+        options: the runtime's settings.
+        protocol: the protocol's settings, as plain data.
+        statistic: name of the statistic of record.
+        rounds: rounds taken, those of a resumed journal included.
+        drift_ratio: the reference's slow (90%) against its fast (10%) visits.
+        drift: `drift_ratio` is above 1.1: the clock moved.
+        busy_share: share of all runs that were preempted or 25% slower than their visit's lowest.
+        busy: `busy_share` is above 0.1: something else uses the machine.
+        converged: every model reached the target half-width.
+        duration_s: seconds spent, those of a resumed journal not included.
+    """
+
+    models: tuple[ModelMeasurement, ...]
+    reference: ReferenceMeasurement
+    context: Mapping[str, Any]
+    options: RuntimeOptions
+    protocol: Mapping[str, Any]
+    rounds: int
+    drift_ratio: float
+    drift: bool
+    busy_share: float
+    busy: bool
+    converged: bool
+    duration_s: float
+    statistic: str = STATISTIC
+
+    def __getitem__(self, name: str) -> ModelMeasurement:
+        """The model of that name.
+
+        Raises:
+            InvalidSetting: no model has it.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise InvalidSetting(
+            f"no model {name!r} in this measurement; it has: "
+            f"{', '.join(model.name for model in self.models)}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain JSON data, with the format's version."""
+        return {
+            "format": "profilers.measurement",
+            "version": FORMAT_VERSION,
+            "statistic": self.statistic,
+            "models": [model.to_dict() for model in self.models],
+            "reference": self.reference.to_dict(),
+            "context": dict(self.context),
+            "options": self.options.to_dict(),
+            "protocol": dict(self.protocol),
+            "rounds": self.rounds,
+            "drift_ratio": self.drift_ratio,
+            "drift": self.drift,
+            "busy_share": self.busy_share,
+            "busy": self.busy,
+            "converged": self.converged,
+            "duration_s": self.duration_s,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            RecordDamaged: another format or version, or a field is missing or wrong.
+        """
+        if (data.get("format"), data.get("version")) != ("profilers.measurement", FORMAT_VERSION):
+            raise RecordDamaged(
+                f"this is no measurement of version {FORMAT_VERSION}: format "
+                f"{data.get('format')!r}, version {data.get('version')!r}. Measure again, "
+                "or read it with the release that wrote it."
+            )
+        try:
+            return cls(
+                models=tuple(ModelMeasurement.from_dict(item) for item in data["models"]),
+                reference=ReferenceMeasurement.from_dict(data["reference"]),
+                context=dict(data["context"]),
+                options=RuntimeOptions.from_dict(data["options"]),
+                protocol=dict(data["protocol"]),
+                rounds=int(data["rounds"]),
+                drift_ratio=float(data["drift_ratio"]),
+                drift=bool(data["drift"]),
+                busy_share=float(data["busy_share"]),
+                busy=bool(data["busy"]),
+                converged=bool(data["converged"]),
+                duration_s=float(data["duration_s"]),
+                statistic=str(data["statistic"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordDamaged(
+                f"the saved measurement is damaged: {type(error).__name__}: {error}. Measure again."
+            ) from error
+
+
+def bound_met(measurement: ModelMeasurement, limit_ms: float, quantile: str | None = None) -> bool:
+    """Says whether a latency limit counts as met.
+
+    Args:
+        measurement: the model's latency.
+        limit_ms: the limit in milliseconds.
+        quantile: None takes the statistic of record; "p50", "p90" or "p99" takes that quantile of
+            the runs as observed.
+
+    Returns:
+        Whether the one-sided 95% upper bound is at or under the limit.
+
+    Raises:
+        InvalidSetting: a limit that is not a positive number, or another quantile.
+    """
+    if not (math.isfinite(limit_ms) and limit_ms > 0):
+        raise InvalidSetting(
+            f"limit_ms = {limit_ms}; a latency limit must be a number of milliseconds above 0."
+        )
+    if quantile is None:
+        return measurement.upper_ms <= limit_ms
+    parse_quantile(quantile)
+    return measurement.observed_upper_ms(quantile) <= limit_ms

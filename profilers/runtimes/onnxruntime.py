@@ -1,0 +1,58 @@
+"""ONNX Runtime with its CPU provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from profilers.jobs import RuntimeOptions
+
+_LEVELS = {
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+_NUMPY_NAMES = {"float": "float32", "double": "float64"}
+
+
+def version() -> str:
+    """Returns the version of the installed onnxruntime."""
+    return str(ort.__version__)
+
+
+class OnnxRuntimeSession:
+    """One onnxruntime session on one model file."""
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = options.inter_op_threads
+        settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        settings.graph_optimization_level = _LEVELS[options.graph_optimization]
+        settings.enable_cpu_mem_arena = options.arena
+        settings.log_severity_level = 3  # errors only: they come as exceptions as well
+        spinning = "1" if options.spinning else "0"
+        settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        self._session = ort.InferenceSession(
+            str(path), settings, providers=["CPUExecutionProvider"]
+        )
+
+    def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """See `RuntimeSession`."""
+        found = {}
+        for value in self._session.get_inputs():
+            kind = value.type.removeprefix("tensor(").removesuffix(")")
+            found[value.name] = (_NUMPY_NAMES.get(kind, kind), list(value.shape))
+        return found
+
+    def run(self, feeds: dict[str, Any]) -> None:
+        """See `RuntimeSession`."""
+        self._session.run(None, feeds)
+
+
+def open_session(path: Path, options: RuntimeOptions) -> OnnxRuntimeSession:
+    """See `Runtime`."""
+    return OnnxRuntimeSession(path, options)
