@@ -1,0 +1,1 @@
+"""Tasks with labels: reading their data and scoring sentence vectors on them."""
