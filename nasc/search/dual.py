@@ -1,0 +1,164 @@
+"""Lagrangian bound of a chain: limits priced into what is minimised.
+
+For multipliers w >= 0, every path within the limits has
+    column 0  >=  column 0 + sum_j w_j (column_j - limit_j)  >=  q(w),
+and the middle term is additive over the path, so its minimum q(w) is one pass of dynamic
+programming. The best multipliers make it a tight bound on everything that is to come
+(Geoffrion, Lagrangean relaxation for integer programming, 1974). They are sought with
+Kelley's cutting planes; whichever are found, the bound holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+
+from nasc.search.blocks import Floats
+from nasc.search.chain import Chain, Rest
+
+_ROUNDS = 60
+_CLOSE = 1e-4
+"""Cutting planes end when the bound cannot rise by more than this part of the spread."""
+
+_ROUNDING = 1e-12
+"""Of the magnitude of a weighted sum: some dozen operations of 1.1e-16 each, and room."""
+
+_FIRST_BOX = 8.0
+_LAST_BOX = 8.0**8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dual:
+    """Multipliers and the bound that they give.
+
+    Attributes:
+        weights: (C,) 1 for column 0, the multiplier for limited columns, 0 for others.
+        allowance: (C,) limits that the bound was made with; 0 for columns without.
+        bound: No path within the limits has a column 0 below this less `slack`.
+        slack: More than what rounding can add up to in a weighted sum.
+    """
+
+    weights: Floats
+    allowance: Floats
+    bound: float
+    slack: float
+
+
+class _Relaxed:
+    """Minimises weighted columns over all paths."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._by_size = [
+            [(int(h), leads.values[leads.size == h]) for h in np.unique(leads.size)]
+            for leads in chain.leads
+        ]
+
+    def best(self, weights: Floats) -> Floats:
+        """Columns (C,) of a path with the least weighted sum."""
+        chain = self._chain
+        ahead = {h: chain.end_values[h] for h in range(len(chain.end_values))}
+        for p in range(chain.positions - 1, -1, -1):
+            sums = []
+            for h, values in self._by_size[p]:
+                row = values[np.argmin(values @ weights)]
+                sums.append((h, row + ahead[h]))
+            before = [chain.start_size] if p == 0 else [h for h, _ in self._by_size[p - 1]]
+            ahead = {}
+            for g in before:
+                totals = [chain.border_values[g, h] + total for h, total in sums]
+                ahead[g] = totals[int(np.argmin(np.array(totals) @ weights))]
+        total: Floats = chain.start_values + ahead[chain.start_size]
+        return total
+
+
+def allowances(chain: Chain, ahead: Rest) -> Floats:
+    """(C,) limits of additive columns, the peak's share for weights included; inf if none."""
+    limits = chain.limits.copy()
+    limits[0] = np.inf
+    if chain.has_peak:
+        live = max(chain.start_live, float(ahead.least_live[0, chain.start_size]))
+        column = chain.peak_column
+        limits[column] = min(limits[column], chain.peak_limit - live)
+    return limits
+
+
+def _magnitude(chain: Chain, allowance: Floats) -> Floats:
+    """(C,) largest sum of absolute values of any path, and of what it is held against."""
+    total: Floats = np.abs(chain.start_values) + np.abs(chain.end_values).max(axis=0)
+    total += allowance
+    for options in chain.options:
+        total += np.abs(options.values).max(axis=0)
+        total += np.abs(chain.border_values).max(axis=(0, 1))
+    return total
+
+
+def dual(chain: Chain, ahead: Rest) -> Dual | None:
+    """Multipliers of a good bound.
+
+    Returns:
+        None if the limits, taken together, are proven to exclude every path.
+    """
+    limits = allowances(chain, ahead)
+    columns = np.flatnonzero(np.isfinite(limits))
+    relaxed, weights = _Relaxed(chain), np.zeros(len(limits))
+    weights[0] = 1.0
+    allowance = np.where(np.isfinite(limits), limits, 0.0)
+    magnitude = _magnitude(chain, np.abs(allowance))
+
+    def made(weights: Floats, bound: float) -> Dual:
+        return Dual(weights, allowance, bound, _ROUNDING * float(magnitude @ weights))
+
+    def gap(total: Floats) -> Floats:
+        return total[columns] - limits[columns]
+
+    free = relaxed.best(weights)
+    best = made(weights, float(free[0]))
+    if not columns.size or (gap(free) <= 0).all():
+        return best
+    start = chain.start_values
+    low = start + ahead.least[0, chain.start_size]
+    high = start + ahead.most[0, chain.start_size]
+    spread = float(high[0] - low[0]) or 1.0
+    ranges = high[columns] - low[columns]
+    scale = np.where(ranges > 0, ranges, 1.0)
+    cuts = [free]
+    for c in columns:
+        only = np.zeros(len(limits))
+        only[c] = 1.0
+        cuts.append(relaxed.best(only))
+
+    box = _FIRST_BOX
+    for _ in range(_ROUNDS):
+        # max t  with  t <= column 0 + u . (column_j - limit_j) / scale_j  of every cut
+        slopes = np.array([gap(c) / scale for c in cuts])
+        heights = np.array([(c[0] - low[0]) / spread for c in cuts])
+        found = linprog(
+            np.concatenate([[-1.0], np.zeros(len(columns))]),
+            A_ub=np.column_stack([np.ones(len(cuts)), -slopes]),
+            b_ub=heights,
+            bounds=[(None, None)] + [(0.0, box)] * len(columns),
+            method="highs",
+        )
+        if found.x is None:
+            break
+        multipliers = np.maximum(found.x[1:], 0.0)
+        weights = np.zeros(len(limits))
+        weights[0] = 1.0
+        weights[columns] = multipliers * spread / scale
+        total = relaxed.best(weights)
+        bound = float(total[0] + weights[columns] @ gap(total))
+        if bound > best.bound:
+            best = made(weights, bound)
+            if best.bound - best.slack > high[0]:
+                return None
+        ceiling = low[0] + found.x[0] * spread
+        if ceiling - best.bound > _CLOSE * spread:
+            cuts.append(total)
+        elif (multipliers > 0.99 * box).any() and box < _LAST_BOX:
+            box *= 8.0
+        else:
+            break
+    return best

@@ -1,0 +1,83 @@
+"""Exact search: the k best networks under all limits, and the whole Pareto front."""
+
+from __future__ import annotations
+
+import math
+
+from nasc.errors import UsageError
+from nasc.search.certificate import infeasible
+from nasc.search.kbest import k_best
+from nasc.search.prices import LOSS, Prices, price
+from nasc.search.problem import LATENCY, Problem, Solution
+from nasc.search.skyline import skyline
+
+
+def solve(problem: Problem, k: int = 1) -> list[Solution]:
+    """The k networks with the least predicted loss among those that meet all limits.
+
+    Exact: no network within the limits that is left out comes before one that is returned.
+    Networks of equal loss come in the order of their blocks' texts, then of their precision.
+
+    Args:
+        problem: What to search.
+        k: How many networks, >= 1. Fewer come back if fewer meet the limits.
+
+    Returns:
+        At least one network, in order.
+
+    Raises:
+        InfeasibleLimits: With its certificate, if no network meets the limits.
+        UsageError: If k < 1 or a price is not finite.
+        LookupMiss: From the cost model.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise UsageError(f"search: the number of networks must be a whole number >= 1, got {k!r}")
+    priced = [price(problem, precision) for precision in problem.precisions]
+    found: list[Solution] = []
+    cutoff = math.inf
+    for prices in priced:
+        chain = prices.limited_chain(LOSS, problem.limits.given())
+        if chain is None:
+            continue
+        found += [prices.solution(choice) for choice in k_best(chain, k, cutoff)]
+        found = sorted(found, key=lambda s: s.order)[:k]
+        if len(found) == k:
+            cutoff = found[-1].predicted_loss
+    if not found:
+        raise infeasible(problem, priced)
+    return found
+
+
+def front(problem: Problem) -> list[Solution]:
+    """Every network that is best at some latency, under the other limits.
+
+    Best means: none has a smaller loss at the same or a smaller upper end of the latency's
+    interval. The upper end is what `solve` holds to the limit, so for every latency limit
+    the front holds `solve`'s loss. Of networks equal in both the first by text is taken.
+
+    Returns:
+        Networks by latency ascending and loss strictly descending, over all precisions.
+
+    Raises:
+        InfeasibleLimits: With its certificate, if no network meets the limits.
+        UsageError: If the costs hold no latency or a price is not finite.
+        LookupMiss: From the cost model.
+    """
+    if LATENCY not in problem.costs.metrics:
+        raise UsageError("search: a front needs latencies, and the costs hold none")
+    priced = [price(problem, precision) for precision in problem.precisions]
+    found: list[Solution] = []
+    for prices in priced:
+        found += _front(problem, prices)
+    if not found:
+        raise infeasible(problem, priced)
+    kept: list[Solution] = []
+    for solution in sorted(found, key=lambda s: (s.upper_latency_ms, *s.order)):
+        if not kept or solution.predicted_loss < kept[-1].predicted_loss:
+            kept.append(solution)
+    return kept
+
+
+def _front(problem: Problem, prices: Prices) -> list[Solution]:
+    chain = prices.limited_chain(LOSS, problem.limits.given(), extra=(LATENCY,))
+    return [] if chain is None else [prices.solution(choice) for choice in skyline(chain)]

@@ -1,0 +1,83 @@
+"""The least that one metric can be while limits on others hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from nasc.search.blocks import Floats, Mask
+from nasc.search.chain import Chain, Options
+from nasc.search.kbest import k_best
+from nasc.search.prices import Prices
+from nasc.search.problem import PEAK_MEMORY, WEIGHTS, Solution
+
+
+def least(prices: list[Prices], metric: str, limits: Mapping[str, float]) -> Solution | None:
+    """The network with the least upper end of a metric, over all precisions.
+
+    Args:
+        prices: Per precision.
+        metric: Name of a limit.
+        limits: What must hold on other metrics, by name.
+
+    Returns:
+        The network; None if the limits exclude every network.
+    """
+    found = [s for p in prices if (s := _least(p, metric, limits)) is not None]
+    return min(found, key=lambda s: (s.upper[metric], *s.order), default=None)
+
+
+def _least(prices: Prices, metric: str, limits: Mapping[str, float]) -> Solution | None:
+    if metric == PEAK_MEMORY:
+        return _least_peak(prices, limits)
+    chain = prices.limited_chain(metric, limits)
+    found = [] if chain is None else k_best(chain, 1)
+    return prices.solution(found[0]) if found else None
+
+
+def _least_peak(prices: Prices, limits: Mapping[str, float]) -> Solution | None:
+    """Least weights under every possible cap on live activation, the lowest cap first."""
+    chain = prices.limited_chain(WEIGHTS, limits)
+    if chain is None:
+        return None
+    best: Solution | None = None
+    for cap in sorted({v for v in prices.live.values() if v >= chain.start_live}):
+        capped = _capped(chain, cap)
+        found = k_best(capped, 1) if capped is not None else []
+        if found:
+            solution = prices.solution(found[0])
+            if best is None or solution.costs[PEAK_MEMORY] < best.costs[PEAK_MEMORY]:
+                best = solution
+    return best
+
+
+def _capped(chain: Chain, cap: float) -> Chain | None:
+    """Only what keeps live activation at or below the cap; None if nothing does.
+
+    A further column, whose limit is 0, counts the borders and heads above the cap.
+    """
+    options: list[Options] = []
+    for some in chain.options:
+        fits = some.live <= cap
+        if not fits.any():
+            return None
+        options.append(_with_column(some.take(fits)))
+    return dataclasses.replace(
+        chain,
+        options=tuple(options),
+        start_values=np.append(chain.start_values, 0.0),
+        border_values=_flagged(chain.border_values, chain.border_live > cap),
+        end_values=_flagged(chain.end_values, chain.end_live > cap),
+        limits=np.append(chain.limits, 0.0),
+    )
+
+
+def _with_column(options: Options) -> Options:
+    zeros = np.zeros((len(options.rank), 1))
+    return dataclasses.replace(options, values=np.hstack([options.values, zeros]))
+
+
+def _flagged(values: Floats, above: Mask) -> Floats:
+    return np.concatenate([values, above[..., None].astype(np.float64)], axis=-1)

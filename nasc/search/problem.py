@@ -1,0 +1,204 @@
+"""What is searched: scored blocks, costs and limits in, solutions out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+
+from nasc.cost import Layer
+from nasc.errors import UsageError
+from nasc.search.blocks import BlockCodes, Floats, block_codes
+from nasc.space import HEADS, PRECISIONS, Architecture, Block, Geometry
+
+LATENCY = "latency_ms"
+PEAK_MEMORY = "peak_memory_bytes"
+WEIGHTS = "weight_bytes"
+LIMITABLE = (LATENCY, "size_bytes", "params", PEAK_MEMORY)
+"""Names of limits: the fields of `Limits`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredBlocks:
+    """The candidates of one block position.
+
+    Attributes:
+        blocks: n distinct blocks.
+        loss: (n,) what each adds to the predicted loss: its block loss times the
+            sensitivity of this position. Finite; may be negative.
+    """
+
+    blocks: tuple[Block, ...]
+    loss: Floats
+    codes: BlockCodes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        blocks = tuple(self.blocks)
+        if not blocks:
+            raise UsageError("scored blocks: a block position needs at least one candidate")
+        loss = np.array(self.loss, dtype=np.float64)
+        if loss.shape != (len(blocks),):
+            raise UsageError(
+                f"scored blocks: {len(blocks)} blocks but losses of shape {loss.shape}"
+            )
+        bad = np.flatnonzero(~np.isfinite(loss))
+        if bad.size:
+            raise UsageError(
+                f"scored blocks: loss of block '{blocks[bad[0]]}' is {loss[bad[0]]}; "
+                f"losses must be finite ({bad.size} of {loss.size} are not)"
+            )
+        loss.setflags(write=False)
+        object.__setattr__(self, "blocks", blocks)
+        object.__setattr__(self, "loss", loss)
+        object.__setattr__(self, "codes", block_codes(blocks))
+
+
+class CostModel(Protocol):
+    """Prices of layers. Everything additive is a sum over `nasc.cost.layers`.
+
+    Peak memory is not additive: it is the constant's and all layers' ``weight_bytes`` plus
+    the largest `activation_bytes` of a single layer.
+    """
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Additive metrics, for example ``latency_ms``, ``size_bytes``, ``weight_bytes``."""
+        ...
+
+    def constant(self, precision: str) -> Mapping[str, float]:
+        """Per metric what every network costs: fixed overhead, the runtime's base memory."""
+        ...
+
+    def layer(self, layer: Layer, precision: str) -> Mapping[str, float]:
+        """Per metric what a layer costs; raises LookupMiss where that is not known."""
+        ...
+
+    def activation_bytes(self, layer: Layer, precision: str) -> float:
+        """Bytes of live activations while the layer runs."""
+        ...
+
+    def upper(self, metric: str, value: float, precision: str) -> float:
+        """Upper end of the interval around a predicted total: what is held to a limit.
+
+        Must not fall as `value` rises. Asked for the metrics that can be limited,
+        ``peak_memory_bytes`` included; the value itself where a prediction is exact.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper limits that must hold at once; None where there is none.
+
+    Raises:
+        UsageError: If a limit is no positive finite number.
+    """
+
+    latency_ms: float | None = None
+    size_bytes: float | None = None
+    params: float | None = None
+    peak_memory_bytes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.given().items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise UsageError(f"limit {option(name)} must be a number, got {value!r}")
+            if not math.isfinite(value) or value <= 0:
+                raise UsageError(f"limit {option(name)} must be positive and finite, got {value}")
+
+    def given(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def option(name: str) -> str:
+    """The command line's option for a limit, for example ``--latency-ms``."""
+    return "--" + name.replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """One search: which network has the least predicted loss under all limits.
+
+    predicted loss = sum over positions of the chosen block's loss + loss of the precision.
+
+    Attributes:
+        geometry: Of the teacher.
+        head: Out of `nasc.space.HEADS`.
+        positions: Candidates of every block position, from input to output.
+        precisions: Which may be chosen, and what each adds to the predicted loss.
+        costs: Prices of layers.
+        limits: What must hold.
+
+    Raises:
+        UsageError: If a part is empty, unknown or not finite, or a limit has no metric.
+    """
+
+    geometry: Geometry
+    head: str
+    positions: tuple[ScoredBlocks, ...]
+    precisions: Mapping[str, float]
+    costs: CostModel
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positions", tuple(self.positions))
+        object.__setattr__(self, "precisions", MappingProxyType(dict(self.precisions)))
+        if self.head not in HEADS:
+            raise UsageError(f"search: unknown head {self.head!r}; known: {', '.join(HEADS)}")
+        if not self.positions:
+            raise UsageError("search: at least one block position is needed")
+        if not self.precisions:
+            raise UsageError(f"search: no precision to choose from; known: {', '.join(PRECISIONS)}")
+        for precision, loss in self.precisions.items():
+            if precision not in PRECISIONS:
+                raise UsageError(
+                    f"search: unknown precision {precision!r}; known: {', '.join(PRECISIONS)}"
+                )
+            if not math.isfinite(loss):
+                raise UsageError(f"search: loss of precision {precision} is {loss}, not finite")
+        for name in self.limits.given():
+            if (WEIGHTS if name == PEAK_MEMORY else name) not in self.costs.metrics:
+                raise UsageError(
+                    f"search: limit {option(name)} is set but the costs hold no such metric; "
+                    f"they hold {', '.join(self.costs.metrics)}"
+                )
+
+    def with_limits(self, limits: Limits) -> Problem:
+        """The same search under other limits."""
+        return Problem(
+            self.geometry, self.head, self.positions, self.precisions, self.costs, limits
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A network that meets the limits, with what is predicted for it.
+
+    Attributes:
+        architecture: The network.
+        predicted_loss: Sum of its blocks' losses and its precision's.
+        costs: Predicted totals by metric, and ``peak_memory_bytes`` where known.
+        upper: Upper ends of those that can be limited: what is held to the limits.
+    """
+
+    architecture: Architecture
+    predicted_loss: float
+    costs: Mapping[str, float]
+    upper: Mapping[str, float]
+
+    @property
+    def upper_latency_ms(self) -> float:
+        """Upper end of the latency's interval, in milliseconds."""
+        return self.upper[LATENCY]
+
+    @property
+    def order(self) -> tuple[float, tuple[str, ...], str]:
+        """Sort key: predicted loss, then the texts of the blocks in turn, then precision."""
+        texts = tuple(str(block) for block in self.architecture.blocks)
+        return self.predicted_loss, texts, self.architecture.precision

@@ -1,0 +1,152 @@
+"""The search against trying everything, on random small spaces."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from search_toy import ToyCosts, every_network, random_limits, random_problem, within
+
+from nasc.errors import InfeasibleLimits
+from nasc.search import Limits, Problem, ScoredBlocks, front, solve
+from nasc.search import kbest as kbest_module
+from nasc.search import skyline as skyline_module
+
+SEEDS = st.integers(0, 10**6)
+PRECISIONS = st.sampled_from([("fp32",), ("int8",), ("fp32", "int8")])
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    seed = draw(SEEDS)
+    positions = draw(st.integers(1, 3))
+    costs = ToyCosts(
+        seed, spread=draw(st.sampled_from([2, 6, 40])), plateau=draw(st.integers(1, 4))
+    )
+    return random_problem(
+        seed,
+        positions=positions,
+        candidates=draw(st.integers(1, 14 if positions < 3 else 8)),
+        precisions=draw(PRECISIONS),
+        costs=costs,
+        loss_spread=draw(st.sampled_from([1, 4, 100])),
+    )
+
+
+@pytest.fixture(params=["as is", "thinning everywhere, small lots"])
+def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small spaces reach the code that only large ones would."""
+    if request.param != "as is":
+        monkeypatch.setattr(kbest_module, "_THIN_ABOVE", 0)
+        monkeypatch.setattr(kbest_module, "_MAX_PAIRS", 7)
+        monkeypatch.setattr(skyline_module, "_MAX_PAIRS", 7)
+
+
+def brute_front(networks: list, limits: Limits) -> list[tuple[float, float, str]]:
+    found: list[tuple[float, float, str]] = []
+    for n in sorted(within(networks, limits), key=lambda n: (n.upper["latency_ms"], *n.order)):
+        if not found or n.loss < found[-1][1]:
+            found.append((n.upper["latency_ms"], n.loss, str(n.architecture)))
+    return found
+
+
+@pytest.mark.usefixtures("eager")
+class TestAgainstEverything:
+    @given(problems(), SEEDS, st.integers(1, 30), st.integers(0, 3))
+    @settings(max_examples=120, deadline=None)
+    def test_k_best(self, problem: Problem, seed: int, k: int, slack: int) -> None:
+        networks = every_network(problem)
+        limits = random_limits(seed, networks, slack)
+        expected = within(networks, limits)[:k]
+        if not expected:
+            with pytest.raises(InfeasibleLimits):
+                solve(problem.with_limits(limits), k)
+            return
+        found = solve(problem.with_limits(limits), k)
+        assert [s.architecture for s in found] == [n.architecture for n in expected]
+        for solution, network in zip(found, expected, strict=True):
+            assert solution.predicted_loss == network.loss
+            assert dict(solution.costs) == network.costs
+            assert solution.upper_latency_ms == network.upper["latency_ms"]
+
+    @given(problems(), SEEDS, st.integers(0, 3), st.booleans())
+    @settings(max_examples=80, deadline=None)
+    def test_front(self, problem: Problem, seed: int, slack: int, limited: bool) -> None:
+        networks = every_network(problem)
+        limits = random_limits(seed, networks, slack) if limited else Limits()
+        expected = brute_front(networks, limits)
+        if not expected:
+            with pytest.raises(InfeasibleLimits):
+                front(problem.with_limits(limits))
+            return
+        found = front(problem.with_limits(limits))
+        assert [(s.upper_latency_ms, s.predicted_loss, str(s.architecture)) for s in found] == (
+            expected
+        )
+
+
+@given(SEEDS, SEEDS, st.integers(1, 12))
+@settings(max_examples=40, deadline=None)
+def test_fractions_agree_to_rounding(seed: int, other: int, k: int) -> None:
+    problem = random_problem(seed, costs=ToyCosts(seed, fractions=True))
+    rng = np.random.default_rng(other)
+    positions = tuple(ScoredBlocks(s.blocks, rng.random(len(s.blocks))) for s in problem.positions)
+    problem = Problem(
+        problem.geometry, problem.head, positions, {"fp32": 0.0, "int8": 0.1}, problem.costs
+    )
+    networks = every_network(problem)
+    values = sorted(n.upper["latency_ms"] for n in networks)
+    limits = Limits(latency_ms=values[int(rng.integers(len(values)))] + 1e-9)
+    expected = within(networks, limits)[:k]
+    found = solve(problem.with_limits(limits), k)
+    assert [s.predicted_loss for s in found] == pytest.approx([n.loss for n in expected], abs=1e-12)
+    assert found[0].costs == pytest.approx(expected[0].costs, abs=1e-12)
+
+
+@given(SEEDS, SEEDS)
+@settings(max_examples=30, deadline=None)
+def test_a_looser_limit_is_never_worse(seed: int, other: int) -> None:
+    problem = random_problem(seed, positions=2)
+    limits = random_limits(other, every_network(problem), 1).given()
+    loosened = {name: value * 1.3 for name, value in limits.items()}
+    try:
+        tight = solve(problem.with_limits(Limits(**limits)))[0]
+    except InfeasibleLimits:
+        return
+    assert solve(problem.with_limits(Limits(**loosened)))[0].order <= tight.order
+
+
+@given(SEEDS)
+@settings(max_examples=15, deadline=None)
+def test_the_front_holds_the_best_at_every_latency(seed: int) -> None:
+    problem = random_problem(seed, costs=ToyCosts(seed, plateau=2))
+    points = front(problem)
+    for network in every_network(problem)[::7]:
+        latency = network.upper["latency_ms"]
+        below = [s for s in points if s.upper_latency_ms <= latency]
+        best = solve(problem.with_limits(Limits(latency_ms=latency)))[0]
+        assert below[-1].predicted_loss == best.predicted_loss
+
+
+def test_same_inputs_same_result() -> None:
+    def found(seed: int) -> list[str]:
+        problem = random_problem(seed, positions=3)
+        return [str(s.architecture) for s in solve(problem, 25)] + [
+            str(s.architecture) for s in front(problem)
+        ]
+
+    assert found(11) == found(11)
+
+
+def test_order_of_candidates_does_not_matter() -> None:
+    problem = random_problem(5, positions=3, loss_spread=2)
+    turned = tuple(ScoredBlocks(s.blocks[::-1], s.loss[::-1]) for s in problem.positions)
+    other = Problem(problem.geometry, problem.head, turned, problem.precisions, problem.costs)
+    assert [s.architecture for s in solve(problem, 30)] == [
+        s.architecture for s in solve(other, 30)
+    ]
+
+
+def test_fewer_networks_than_asked_for() -> None:
+    problem = random_problem(4, positions=1, candidates=3)
+    n = sum(len(s.blocks) for s in problem.positions) * len(problem.precisions)
+    assert len(solve(problem, 1000)) == n
