@@ -6,6 +6,7 @@ The format is described in docs/measuring.md.
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import tomllib
 from collections.abc import Mapping
@@ -213,10 +214,11 @@ class _Reader:
         value = item.get("value")
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise self._wrong("specs.value", value, "text or a number")
+        date = item.get("date")
+        if not isinstance(date, datetime.date):
+            raise self._wrong("specs.date", date, "a date such as 2026-11-22")
         source = self._text(item, "source", "specs.")
-        return Spec(
-            self._text(item, "name", "specs."), value, source, str(item.get("date") or "unknown")
-        )
+        return Spec(self._text(item, "name", "specs."), value, source, date.isoformat())
 
     def _known(self, table: Mapping[str, Any], allowed: tuple[str, ...], prefix: str) -> None:
         for key in table:

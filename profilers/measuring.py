@@ -60,6 +60,7 @@ def measure(
     journal: Path | None = None,
     on_round: Callable[[Round], None] | None = None,
     reference_dir: Path | None = None,
+    opener: Callable[[DeviceProfile, RuntimeOptions], Target] = open_target,
 ) -> Measurement:
     """Measures the latency of models on a device.
 
@@ -80,6 +81,7 @@ def measure(
         on_round: called with every finished round.
         reference_dir: where the reference network's file is kept; None writes it to a temporary
             folder.
+        opener: starts a worker on the device; `profilers.testing` offers one for tests.
 
     Returns:
         The statistics and all raw samples, also when not every model converged.
@@ -109,8 +111,7 @@ def measure(
 
     record: Journal | None = None
     with contextlib.ExitStack() as stack:
-        first: Target | None = stack.enter_context(open_target(device, options))
-        assert first is not None
+        first = stack.enter_context(opener(device, options))
         context = dict(first.context, device=device.name)
         key = {
             "fingerprint": context["fingerprint"],
@@ -126,7 +127,7 @@ def measure(
         opened = [first]
 
         def open_session() -> Target:  # the first session is the one that gave the context
-            return opened.pop() if opened else open_target(device, options)
+            return opened.pop() if opened else opener(device, options)
 
         try:
             rounds = run_rounds(

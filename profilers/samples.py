@@ -18,6 +18,8 @@ class Visit:
         start_s: when the first recorded run began, on the device's monotonic clock.
         end_s: when the last one ended.
         runs_ms: wall time of every recorded run (warm-up runs are not recorded).
+        own_ms: the same without the time in which another process held the core: with one thread
+            its processor time, with several the wall time again.
         preempted: for every run, how often the system took a core away during it.
     """
 
@@ -25,14 +27,15 @@ class Visit:
     start_s: float
     end_s: float
     runs_ms: tuple[float, ...]
+    own_ms: tuple[float, ...]
     preempted: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.runs_ms or len(self.runs_ms) != len(self.preempted):
+        counts = (len(self.runs_ms), len(self.own_ms), len(self.preempted))
+        if not self.runs_ms or len(set(counts)) != 1:
             raise InvalidSetting(
-                f"a visit of {self.name!r} holds {len(self.runs_ms)} runs and "
-                f"{len(self.preempted)} preemption counts; there must be one of each per run, "
-                "at least one."
+                f"a visit of {self.name!r} holds {counts} wall times, own times and preemption "
+                "counts; there must be one of each per run, at least one."
             )
 
     @property
@@ -42,29 +45,30 @@ class Visit:
 
     @property
     def lowest_ms(self) -> float:
-        """The lowest run that was not preempted; the lowest of all if none was left alone."""
-        quiet = [run for run, cut in zip(self.runs_ms, self.preempted, strict=True) if cut == 0]
-        return min(quiet or self.runs_ms)
+        """The lowest own time."""
+        return min(self.own_ms)
 
     def to_list(self) -> list[Any]:
-        """Returns [name, start_s, end_s, runs_ms, preempted] as plain JSON data."""
+        """Returns [name, start_s, end_s, runs_ms, own_ms, preempted] as plain JSON data."""
         return [
             self.name,
             self.start_s,
             self.end_s,
             list(self.runs_ms),
+            list(self.own_ms),
             list(self.preempted),
         ]
 
     @classmethod
     def from_list(cls, data: list[Any]) -> Visit:
         """Reads what `to_list` wrote."""
-        name, start_s, end_s, runs_ms, preempted = data
+        name, start_s, end_s, runs_ms, own_ms, preempted = data
         return cls(
             str(name),
             float(start_s),
             float(end_s),
             tuple(float(run) for run in runs_ms),
+            tuple(float(run) for run in own_ms),
             tuple(int(count) for count in preempted),
         )
 
@@ -78,6 +82,7 @@ class RoundSample:
         instance: which worker process it ran in, counted from 0. A process lays out its memory
             anew, which alone changes speeds a little: rounds of one instance are not independent.
         runs_ms: see `Visit`.
+        own_ms: see `Visit`.
         preempted: see `Visit`.
         undisturbed: this visit and both references around it had a run that kept its core.
         reference_before_ms: the lowest run of the reference visit before this one.
@@ -88,6 +93,7 @@ class RoundSample:
     round: int
     instance: int
     runs_ms: tuple[float, ...]
+    own_ms: tuple[float, ...]
     preempted: tuple[int, ...]
     undisturbed: bool
     reference_before_ms: float
@@ -97,7 +103,7 @@ class RoundSample:
     @property
     def lowest_ms(self) -> float:
         """See `Visit.lowest_ms`."""
-        return Visit("", 0.0, 0.0, self.runs_ms, self.preempted).lowest_ms
+        return min(self.own_ms)
 
     @property
     def ratio(self) -> float:
@@ -110,6 +116,7 @@ class RoundSample:
             "round": self.round,
             "instance": self.instance,
             "runs_ms": list(self.runs_ms),
+            "own_ms": list(self.own_ms),
             "preempted": list(self.preempted),
             "undisturbed": self.undisturbed,
             "reference_before_ms": self.reference_before_ms,
@@ -124,6 +131,7 @@ class RoundSample:
             round=int(data["round"]),
             instance=int(data["instance"]),
             runs_ms=tuple(float(run) for run in data["runs_ms"]),
+            own_ms=tuple(float(run) for run in data["own_ms"]),
             preempted=tuple(int(count) for count in data["preempted"]),
             undisturbed=bool(data["undisturbed"]),
             reference_before_ms=float(data["reference_before_ms"]),
@@ -169,6 +177,7 @@ def pair_with_reference(
                 round=round_index,
                 instance=instance,
                 runs_ms=one.runs_ms,
+                own_ms=one.own_ms,
                 preempted=one.preempted,
                 undisturbed=one.undisturbed and before.undisturbed and visit.undisturbed,
                 reference_before_ms=before.lowest_ms,

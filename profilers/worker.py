@@ -6,7 +6,7 @@ native runner behind adb or ssh can speak the same. Requests, by their "op":
     {"op": "start", "options": {...}}                 -> {"context": {...}, "base_bytes": n}
     {"op": "load", "name": s, "path": s, "inputs": {...}, "seed": n}  -> {}
     {"op": "visit", "name": s, "warmup": n, "runs": n}
-        -> {"start_s": f, "end_s": f, "wall_ns": [...], "preempted": [...]}
+        -> {"start_s": f, "end_s": f, "wall_ns": [...], "own_ns": [...], "preempted": [...]}
     {"op": "describe", "path": s}                     -> {"inputs": {name: [dtype, axes]}}
     {"op": "memory"}                                  -> {"peak_bytes": n}
     {"op": "unload", "name": s}                       -> {}
@@ -131,7 +131,9 @@ class _Worker:
     def visit(self, request: dict[str, Any]) -> dict[str, Any]:
         session, feeds = self._models[request["name"]]
         clock = time.perf_counter_ns
+        own_clock = time.thread_time_ns if self._options.threads == 1 else clock
         wall: list[int] = []
+        own: list[int] = []
         preempted: list[int] = []
         try:
             for _ in range(int(request["warmup"])):
@@ -139,10 +141,11 @@ class _Worker:
             start = clock()
             for _ in range(int(request["runs"])):
                 switches = _involuntary_switches()
-                before = clock()
+                before, own_before = clock(), own_clock()
                 session.run(feeds)
-                after = clock()
+                own_after, after = own_clock(), clock()
                 wall.append(after - before)
+                own.append(min(after - before, own_after - own_before))
                 preempted.append(_involuntary_switches() - switches)
         except Exception as error:  # any failure of the runtime concerns this model
             raise _Failure("model", f"{type(error).__name__}: {error}") from error
@@ -150,6 +153,7 @@ class _Worker:
             "start_s": start * 1e-9,
             "end_s": clock() * 1e-9,
             "wall_ns": wall,
+            "own_ns": own,
             "preempted": preempted,
         }
 

@@ -100,6 +100,7 @@ class LocalTarget:
             start_s=round(float(answer["start_s"]), 6),
             end_s=round(float(answer["end_s"]), 6),
             runs_ms=tuple(round(ns * 1e-6, 6) for ns in answer["wall_ns"]),
+            own_ms=tuple(round(ns * 1e-6, 6) for ns in answer["own_ns"]),
             preempted=tuple(int(count) for count in answer["preempted"]),
         )
 

@@ -1,0 +1,150 @@
+"""A device that is made up: for tests of code that measures, without a clock or a runtime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from profilers.errors import ModelRejected
+from profilers.jobs import ModelJob, RuntimeOptions
+from profilers.reference import REFERENCE_NAME
+from profilers.samples import Visit
+
+
+@dataclass(slots=True)
+class SyntheticMachine:
+    """A machine with a clock of its own, on which every model's true latency is known.
+
+    Attributes:
+        truth_ms: each model's true latency by its file's stem; the reference's by its name.
+        seed: for the noise.
+        drift: the clock slows by up to this factor and recovers, over `drift_period_s`.
+        drift_period_s: seconds from fast to slow to fast.
+        noise: relative standard deviation of a run (only ever slower: folded normal).
+        process_spread: relative standard deviation of a model's speed between sessions.
+        spike_share: share of runs that are disturbed.
+        spike_factor: how much longer those take, at most.
+        spike_seen: share of the disturbed runs that the system reports as preempted.
+        now_s: the machine's clock.
+    """
+
+    truth_ms: Mapping[str, float]
+    seed: int = 0
+    drift: float = 1.0
+    drift_period_s: float = 60.0
+    noise: float = 0.005
+    process_spread: float = 0.002
+    spike_share: float = 0.0
+    spike_factor: float = 3.0
+    spike_seen: float = 0.7
+    now_s: float = 0.0
+    random: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+        self.now_s = float(self.random.uniform(0.0, self.drift_period_s))
+
+    def open(self) -> SyntheticTarget:
+        """Starts a session on this machine."""
+        return SyntheticTarget(self)
+
+    def run(self, speed_ms: float) -> tuple[float, float, int]:
+        """Runs something once.
+
+        Returns:
+            Its wall time and its own time in milliseconds, and how often it was preempted.
+        """
+        phase = 2.0 * math.pi * self.now_s / self.drift_period_s
+        slow = 1.0 + (self.drift - 1.0) * (1.0 - math.cos(phase)) / 2.0
+        wall_ms = speed_ms * slow * (1.0 + abs(float(self.random.normal(0.0, self.noise))))
+        own_ms, preempted = wall_ms, 0
+        if self.random.random() < self.spike_share:
+            wall_ms *= float(self.random.uniform(1.0, self.spike_factor))
+            preempted = int(self.random.random() < self.spike_seen)
+            if not preempted:  # the core was kept, but worked more slowly
+                own_ms = wall_ms
+        self.now_s += wall_ms * 1e-3
+        return wall_ms, own_ms, preempted
+
+
+class SyntheticTarget:
+    """A session on a synthetic machine; has the methods of `profilers.targets.Target`."""
+
+    def __init__(self, machine: SyntheticMachine) -> None:
+        """Starts it; see `SyntheticMachine.open`."""
+        self._machine = machine
+        self._speed_ms: dict[str, float] = {}
+        self.closed = False
+        self.base_bytes: int | None = 1_000_000
+        self.context: dict[str, Any] = {
+            "fingerprint": "synthetic",
+            "cpu": {"model": "synthetic"},
+            "memory_bytes": 1 << 34,
+            "runtime": "synthetic",
+            "runtime_version": "1",
+            "time_utc": "2000-01-01T00:00:00Z",
+        }
+
+    def load(self, job: ModelJob, seed: int) -> None:
+        """See `Target`."""
+        key = REFERENCE_NAME if job.name == REFERENCE_NAME else job.path.stem
+        if key not in self._machine.truth_ms:
+            raise ModelRejected(f"the runtime rejected the model {str(job.path)!r}: unknown here.")
+        layout = float(self._machine.random.normal(0.0, self._machine.process_spread))
+        self._speed_ms[job.name] = self._machine.truth_ms[key] * (1.0 + layout)
+
+    def visit(self, name: str, warmup: int, runs: int) -> Visit:
+        """See `Target`."""
+        for _ in range(warmup):
+            self._machine.run(self._speed_ms[name])
+        start_s = self._machine.now_s
+        taken = [self._machine.run(self._speed_ms[name]) for _ in range(runs)]
+        return Visit(
+            name=name,
+            start_s=start_s,
+            end_s=self._machine.now_s,
+            runs_ms=tuple(wall_ms for wall_ms, _, _ in taken),
+            own_ms=tuple(own_ms for _, own_ms, _ in taken),
+            preempted=tuple(preempted for _, _, preempted in taken),
+        )
+
+    def unload(self, name: str) -> None:
+        """See `Target`."""
+        self._speed_ms.pop(name, None)
+
+    def describe(self, path: str) -> dict[str, tuple[str, list[int | str | None]]]:
+        """See `Target`."""
+        return {"input_ids": ("int64", ["batch", "seq_len"])}
+
+    def peak_bytes(self) -> int | None:
+        """See `Target`."""
+        return 2_000_000
+
+    def close(self) -> None:
+        """See `Target`."""
+        self.closed = True
+
+    def __enter__(self) -> SyntheticTarget:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def synthetic_opener(machine: SyntheticMachine) -> Any:
+    """Returns a function for `measure(..., opener=...)` that opens sessions on a machine."""
+
+    def opener(device: object, options: RuntimeOptions) -> SyntheticTarget:
+        return machine.open()
+
+    return opener

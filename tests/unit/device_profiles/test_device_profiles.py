@@ -1,0 +1,89 @@
+"""Finding and validating device files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from device_profiles import Cluster, DeviceProfileError, available, find, user_folder
+
+GOOD = """
+name = "board"
+description = "a board"
+transport = "local"
+[[clusters]]
+core = "Cortex-A76"
+count = 4
+[defaults]
+threads = 2
+runtime = "onnxruntime"
+cores = [0, 1]
+"""
+
+
+def test_shipped_devices() -> None:
+    host, pixel6 = find("host"), find("pixel6")
+    assert (host.transport, host.detect, host.default_threads) == ("local", True, 1)
+    assert pixel6.clusters == (
+        Cluster("Cortex-X1", 2, (6, 7)),
+        Cluster("Cortex-A76", 2, (4, 5)),
+        Cluster("Cortex-A55", 4, (0, 1, 2, 3)),
+    )
+    assert pixel6.transport == "adb"
+    assert all(spec.source.startswith("https://") and spec.date for spec in pixel6.specs)
+
+
+def test_a_user_adds_and_hides_devices(tmp_path: Path) -> None:
+    (tmp_path / "board.toml").write_text(GOOD)
+    (tmp_path / "host.toml").write_text(GOOD.replace('"board"', '"host"'))
+    assert [profile.name for profile in available(tmp_path)] == ["board", "host", "pixel6"]
+    board = find("board", tmp_path)
+    assert (board.default_threads, board.default_cores) == (2, (0, 1))
+    assert find("host", tmp_path).description == "a board"
+    assert find(tmp_path / "board.toml") == find(str(tmp_path / "board.toml")) == board
+
+
+def test_the_user_folder_may_be_missing(tmp_path: Path) -> None:
+    assert [profile.name for profile in available(tmp_path / "none")] == ["host", "pixel6"]
+    assert user_folder().parts[-2:] == ("nasc", "devices")
+
+
+def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(
+        DeviceProfileError, match=r"unknown device 'pixle6'. Did you mean 'pixel6'\? Known .*host"
+    ):
+        find("pixle6", tmp_path)
+    with pytest.raises(DeviceProfileError, match=r"unknown device 'zzz'\. Known devices: host"):
+        find("zzz", tmp_path)
+    with pytest.raises(DeviceProfileError, match=r"cannot read the device file .*No such file"):
+        find("no/such.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('transport = "local"', 'transport = "pigeon"', "transport = 'pigeon'; it must be one of"),
+        ('transport = "local"', "", "lacks 'transport'"),
+        ('name = "board"', 'name = "bored"', "name = 'bored'; it must be the file's own name"),
+        ("threads = 2", "threads = 0", "defaults.threads = 0; it must be a whole number"),
+        ("threads = 2", "thread = 2", "unknown field 'defaults.thread'. Did you mean 'threads'"),
+        ("count = 4", "count = true", "clusters.count = True"),
+        ("count = 4", "count = 4\nids = [0, 1]", "4 different numbers"),
+        ("cores = [0, 1]", "cores = [0, 0]", "without repetitions"),
+        ("cores = [0, 1]", "cores = [-1]", "each 0 or above"),
+        ("[[clusters]]", "[clusters]", r"it must be \[\[clusters\]\] tables"),
+        ('core = "Cortex-A76"', "core = ", "is not valid TOML"),
+        ("[defaults]", '[[specs]]\nname="x"\nvalue=1\n[defaults]', "lacks 'specs.date'"),
+        (
+            "[defaults]",
+            '[[specs]]\nname="x"\nvalue=1\ndate=2026-01-01\n[defaults]',
+            "lacks 'specs.source'",
+        ),
+    ],
+)
+def test_wrong_files_are_one_message(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(DeviceProfileError, match=message):
+        find(path)

@@ -1,0 +1,269 @@
+"""The protocol and the statistic of record, on machines whose truth is known."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from profilers import InvalidSetting, ModelJob, Protocol, RoundSample, Visit
+from profilers.protocol import (
+    Round,
+    busy_share,
+    drift_ratio,
+    is_done,
+    run_rounds,
+    samples_by_name,
+)
+from profilers.reference import REFERENCE_NAME
+from profilers.samples import pair_with_reference
+from profilers.statistic import (
+    observed_quantile,
+    observed_upper,
+    relative_latency,
+    usable_rounds,
+)
+from profilers.testing import SyntheticMachine
+
+TRUTH_MS = {REFERENCE_NAME: 4.0, "small": 2.0, "large": 20.0}
+REFERENCE = ModelJob(REFERENCE_NAME, Path("reference.onnx"), {})
+JOBS = [ModelJob(name, Path(f"{name}.onnx"), {}) for name in ("small", "large")]
+
+
+def rough_machine(seed: int) -> SyntheticMachine:
+    """A clock that moves by 1.7x and a tenth of the runs disturbed."""
+    return SyntheticMachine(
+        TRUTH_MS, seed=seed, drift=1.7, drift_period_s=20.0, spike_share=0.1, noise=0.01
+    )
+
+
+def fixed(rounds: int) -> Protocol:
+    return Protocol(min_rounds=rounds, max_rounds=rounds)
+
+
+def take(machine: SyntheticMachine, protocol: Protocol) -> dict[str, list[RoundSample]]:
+    rounds = run_rounds(machine.open, JOBS, REFERENCE, protocol)
+    return samples_by_name(rounds, ["small", "large"], REFERENCE_NAME)
+
+
+def test_statistic_is_true_within_a_percent_and_the_bound_covers() -> None:
+    covered = total = 0
+    errors = []
+    for seed in range(100):
+        first = take(rough_machine(2 * seed), fixed(12))
+        second = take(rough_machine(2 * seed + 1), fixed(12))
+        for name in ("small", "large"):
+            truth = TRUTH_MS[name] / TRUTH_MS[REFERENCE_NAME]
+            estimate = relative_latency(first[name])
+            repetition = relative_latency(second[name])
+            errors.append(abs(estimate.value / truth - 1.0))
+            covered += repetition.value <= estimate.upper
+            total += 1
+    assert sorted(errors)[int(0.95 * total)] < 0.01
+    assert covered / total >= 0.90
+
+
+def test_a_quiet_machine_gives_the_median() -> None:
+    machine = SyntheticMachine(TRUTH_MS, noise=0.0, process_spread=0.0)
+    for name, samples in take(machine, fixed(6)).items():
+        assert relative_latency(samples).value == pytest.approx(TRUTH_MS[name] / 4.0, rel=1e-12)
+
+
+def test_stopping_rule_ends_early_when_quiet_and_at_the_limit_when_not() -> None:
+    quiet = SyntheticMachine(TRUTH_MS, noise=0.001, process_spread=0.001)
+    protocol = Protocol(min_rounds=8, max_rounds=24)
+    assert {len(found) for found in take(quiet, protocol).values()} == {8}
+    wild = SyntheticMachine(TRUTH_MS, noise=0.3, drift=1.7, drift_period_s=0.5)
+    samples = take(wild, protocol)
+    assert {len(found) for found in samples.values()} == {24}
+    assert not any(is_done(found, protocol) for found in samples.values())
+
+
+def test_only_models_that_need_it_get_more_rounds() -> None:
+    class Uneven(SyntheticMachine):
+        __slots__ = ()
+
+        def run(self, speed_ms: float) -> tuple[float, float, int]:
+            wall_ms, own_ms, preempted = SyntheticMachine.run(self, speed_ms)
+            factor = float(self.random.uniform(1, 2)) if speed_ms > 10 else 1.0
+            return wall_ms * factor, own_ms * factor, preempted
+
+    machine = Uneven(TRUTH_MS, noise=0.0005, process_spread=0.0)
+    samples = take(machine, Protocol(min_rounds=8, max_rounds=20))
+    assert len(samples["small"]) == 8
+    assert len(samples["large"]) == 20
+
+
+def test_max_seconds_ends_it_after_three_rounds() -> None:
+    ticks = itertools.count()
+    protocol = Protocol(min_rounds=10, max_rounds=50, max_seconds=1.0)
+    machine = SyntheticMachine(TRUTH_MS)
+    rounds = run_rounds(machine.open, JOBS, REFERENCE, protocol, clock=lambda: 10.0 * next(ticks))
+    assert len(rounds) == 3
+
+
+def test_same_seed_same_rounds_and_orders_differ_between_rounds() -> None:
+    jobs = [ModelJob(f"m{i}", Path("small.onnx"), {}) for i in range(6)]
+    first, second = (
+        run_rounds(SyntheticMachine(TRUTH_MS, seed=3).open, jobs, REFERENCE, fixed(4))
+        for _ in range(2)
+    )
+    assert first == second
+    orders = {tuple(visit.name for visit in one.visits) for one in first}
+    assert len(orders) > 1
+
+
+def test_every_round_holds_every_model_between_references() -> None:
+    machine = SyntheticMachine(TRUTH_MS)
+    for keep_loaded in (True, False):
+        rounds = run_rounds(machine.open, JOBS, REFERENCE, fixed(3), keep_loaded=keep_loaded)
+        for one in rounds:
+            names = [visit.name for visit in one.visits]
+            assert names[0] == names[-1] == REFERENCE_NAME
+            assert sorted(set(names)) == ["large", REFERENCE_NAME, "small"]
+
+
+def test_instances_change_and_resumed_rounds_count() -> None:
+    protocol = Protocol(min_rounds=6, max_rounds=6, rounds_per_instance=2)
+    machine = SyntheticMachine(TRUTH_MS)
+    rounds = run_rounds(machine.open, JOBS, REFERENCE, protocol)
+    assert [one.instance for one in rounds] == [0, 0, 1, 1, 2, 2]
+    new: list[Round] = []
+    resumed = run_rounds(
+        machine.open, JOBS, REFERENCE, protocol, earlier=rounds[:3], on_round=new.append
+    )
+    assert [one.index for one in resumed] == list(range(6))
+    assert [one.index for one in new] == [3, 4, 5]
+    assert new[0].instance == 2  # a fresh process, never one of the earlier ones
+
+
+def test_progress_grows_to_its_total() -> None:
+    seen: list[tuple[int, int]] = []
+    run_rounds(
+        SyntheticMachine(TRUTH_MS).open,
+        JOBS,
+        REFERENCE,
+        fixed(5),
+        progress=lambda done, total, message: seen.append((done, total)),
+    )
+    done = [one for one, _ in seen]
+    assert done == sorted(done)
+    assert seen[-1] == (10, 10)
+
+
+def test_sessions_are_closed_whatever_happens() -> None:
+    opened = []
+    machine = SyntheticMachine(TRUTH_MS)
+
+    def open_session():  # type: ignore[no-untyped-def]
+        opened.append(machine.open())
+        return opened[-1]
+
+    def fail(one: Round) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_rounds(open_session, JOBS, REFERENCE, fixed(5), on_round=fail)
+    assert [session.closed for session in opened] == [True]
+
+
+def test_busy_and_drift_are_seen() -> None:
+    def visits(machine: SyntheticMachine) -> list[Visit]:
+        rounds = run_rounds(machine.open, JOBS, REFERENCE, fixed(12))
+        return [visit for one in rounds for visit in one.visits]
+
+    quiet = visits(SyntheticMachine(TRUTH_MS))
+    assert busy_share(quiet) < 0.01
+    assert drift_ratio([one for one in quiet if one.name == REFERENCE_NAME]) < 1.02
+    assert busy_share(visits(SyntheticMachine(TRUTH_MS, spike_share=0.4))) > 0.1
+    moving = visits(SyntheticMachine(TRUTH_MS, drift=1.7, drift_period_s=3.0))
+    assert drift_ratio([one for one in moving if one.name == REFERENCE_NAME]) > 1.1
+
+
+def sample(ratio: float, *, undisturbed: bool = True, after_ms: float = 1.0) -> RoundSample:
+    return RoundSample(
+        round=0,
+        instance=0,
+        runs_ms=(ratio,),
+        own_ms=(ratio,),
+        preempted=(0,),
+        undisturbed=undisturbed,
+        reference_before_ms=1.0,
+        reference_after_ms=after_ms,
+        reference_ms=1.0,
+    )
+
+
+def test_disturbed_and_unsteady_rounds_are_left_out_while_half_remain() -> None:
+    good = [sample(1.0) for _ in range(4)]
+    cut, unsteady = sample(9.0, undisturbed=False), sample(0.5, after_ms=1.3)
+    assert usable_rounds([*good, cut, unsteady]) == good
+    assert usable_rounds([good[0], unsteady, unsteady]) == [good[0], unsteady, unsteady]
+    assert usable_rounds([good[0], cut, cut, cut]) == [good[0], cut, cut, cut]
+
+
+def test_the_reference_is_interpolated_in_time() -> None:
+    def visit(name: str, start_s: float, run_ms: float) -> Visit:
+        runs = (run_ms, 2 * run_ms)
+        return Visit(name, start_s, start_s + 1.0, runs, runs, (0, 0))
+
+    visits = [
+        visit(REFERENCE_NAME, 0.0, 4.0),
+        visit("a", 1.5, 10.0),  # its middle lies 1 of 4 seconds between the references
+        visit(REFERENCE_NAME, 5.0, 8.0),
+    ]
+    paired = pair_with_reference(visits, reference=REFERENCE_NAME, round_index=7, instance=2)
+    assert paired["a"].reference_ms == pytest.approx(5.0)
+    assert paired["a"].ratio == pytest.approx(2.0)
+    assert (paired["a"].round, paired["a"].instance) == (7, 2)
+    with pytest.raises(InvalidSetting, match="must begin and end with the reference"):
+        pair_with_reference(visits[:2], reference=REFERENCE_NAME, round_index=0, instance=0)
+
+
+def test_time_of_other_processes_does_not_count() -> None:
+    visit = Visit("a", 0.0, 1.0, (5.0, 9.0), (4.0, 3.0), (1, 2))
+    assert visit.lowest_ms == 3.0
+    assert not visit.undisturbed
+    with pytest.raises(InvalidSetting, match=r"'a' holds \(2, 1, 2\) wall times"):
+        Visit("a", 0.0, 1.0, (5.0, 9.0), (4.0,), (1, 2))
+
+
+def test_a_machine_shared_by_halves_gives_the_quiet_latency() -> None:
+    shared = SyntheticMachine(TRUTH_MS, spike_share=0.95, spike_factor=4.0, spike_seen=1.0)
+    for name, samples in take(shared, fixed(12)).items():
+        assert relative_latency(samples).value == pytest.approx(TRUTH_MS[name] / 4.0, rel=0.01)
+
+
+def test_observed_quantiles_and_their_bounds() -> None:
+    runs = [float(value) for value in range(1, 101)]
+    assert observed_quantile(runs, "p50") == pytest.approx(50.5)
+    # P(at most 58 of 100 below the median) = 0.9557 and of 57 = 0.9334 (binomial table): the
+    # bound is the 59th smallest.
+    assert observed_upper(runs, "p50") == 59.0
+    assert observed_upper(runs[:28], "p90") == float("inf")
+    assert observed_upper(runs[:29], "p90") == 29.0
+    assert observed_upper([1.0] * 298, "p99") == float("inf")
+    assert observed_upper([1.0] * 299, "p99") == 1.0
+    with pytest.raises(InvalidSetting, match=r"quantile 'p95' is not offered; allowed: p50, p90"):
+        observed_upper(runs, "p95")
+
+
+def test_a_statistic_of_nothing_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="at least one round"):
+        relative_latency([])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"min_rounds": 2}, "min_rounds = 2; it must be 3 or more"),
+        ({"min_rounds": 9, "max_rounds": 8}, "max_rounds = 8; it must be 9 or more"),
+        ({"inner_runs": 0}, "inner_runs = 0"),
+        ({"max_seconds": float("nan")}, "max_seconds = nan"),
+        ({"quantile": "p42"}, "quantile 'p42' is not offered"),
+    ],
+)
+def test_protocol_settings_are_checked(setting: dict[str, float], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        Protocol(**setting)  # type: ignore[arg-type]
