@@ -1,0 +1,144 @@
+"""What the search asks for: prices of layers, from the tables of several precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from nasc.cost import Layer, layer_params
+from nasc.errors import LookupMiss, UsageError
+from nasc.latency import memory
+from nasc.latency.key import LatencyKey
+from nasc.latency.predict import Prediction
+from nasc.latency.table import LatencyTable
+from nasc.space import Architecture
+
+LATENCY = "latency_ms"
+PEAK_MEMORY = "peak_memory_bytes"
+SIZE = "size_bytes"
+PARAMS = "params"
+WEIGHTS = "weight_bytes"
+"""Names of the metrics, as `nasc.search.problem` knows them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableCosts:
+    """Prices of layers in one setting of a device (the `CostModel` of the search).
+
+    Attributes:
+        tables: By precision; alike in everything but the precision.
+        runtime_base_bytes: Memory of the runtime's process without a model, as measured; None
+            where the device does not tell, then peak memory cannot be limited.
+    """
+
+    tables: Mapping[str, LatencyTable]
+    runtime_base_bytes: float | None
+    _first: LatencyTable = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.tables:
+            raise UsageError("prices need at least one latency table")
+        tables = list(self.tables.values())
+        for precision, table in self.tables.items():
+            if table.key.precision != precision:
+                raise UsageError(f"a table of {table.key.precision} was given as {precision}")
+            if _setting(table.key) != _setting(tables[0].key):
+                raise UsageError(
+                    f"latency tables of different settings cannot be searched together: "
+                    f"{tables[0].key.describe()} and {table.key.describe()}"
+                )
+        object.__setattr__(self, "_first", tables[0])
+
+    @classmethod
+    def of(cls, tables: Iterable[LatencyTable]) -> TableCosts:
+        """Prices from tables, one for each precision; the runtime's base as they recorded it."""
+        found: dict[str, LatencyTable] = {}
+        for table in tables:
+            if table.key.precision in found:
+                raise UsageError(f"two latency tables of {table.key.precision} were given")
+            found[table.key.precision] = table
+        known = [t.runtime_base_bytes for t in found.values() if t.runtime_base_bytes is not None]
+        return cls(found, max(known, default=None))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Additive metrics."""
+        found = (LATENCY, SIZE, PARAMS)
+        return found if self.runtime_base_bytes is None else (*found, WEIGHTS)
+
+    def constant(self, precision: str) -> dict[str, float]:
+        """Per metric what every network costs besides its layers.
+
+        The fixed overhead of a run is part of the embedding's latency.
+
+        Raises:
+            LookupMiss: If there is no table of this precision.
+        """
+        self._table(precision)
+        found = {LATENCY: 0.0, SIZE: float(memory.FILE_BASE_BYTES), PARAMS: 0.0}
+        if self.runtime_base_bytes is not None:
+            found[WEIGHTS] = memory.resident_base_bytes(self.runtime_base_bytes)
+        return found
+
+    def layer(self, layer: Layer, precision: str) -> dict[str, float]:
+        """Per metric what a layer costs.
+
+        Raises:
+            LookupMiss: If the layer was not measured in this precision.
+        """
+        geometry = self._first.key.geometry
+        found = {
+            LATENCY: self._table(precision).cost_ms(layer),
+            SIZE: float(memory.layer_file_bytes(layer, geometry, precision)),
+            PARAMS: float(layer_params(layer, geometry)),
+        }
+        if self.runtime_base_bytes is not None:
+            found[WEIGHTS] = memory.resident_weight_bytes(layer, geometry, precision)
+        return found
+
+    def activation_bytes(self, layer: Layer, precision: str) -> float:
+        """Bytes that the live activations of a layer take."""
+        key = self._first.key
+        return memory.resident_activation_bytes(
+            layer, key.geometry, key.seq_len, key.batch, precision
+        )
+
+    def upper(self, metric: str, value: float, precision: str) -> float:
+        """Upper end of the interval around a predicted total."""
+        if metric == LATENCY:
+            return self._table(precision).interval.around(value).high_ms
+        if metric == PEAK_MEMORY:
+            return value * (1 + memory.PEAK_MARGIN)
+        return value
+
+    def predict(self, architecture: Architecture) -> Prediction:
+        """Predicted latency of a network with its interval. Estimated, not measured.
+
+        Raises:
+            LookupMiss: If there is no table of its precision, or a layer was not measured.
+        """
+        return self._table(architecture.precision).predict(architecture)
+
+    def _table(self, precision: str) -> LatencyTable:
+        if precision in self.tables:
+            return self.tables[precision]
+        raise LookupMiss(
+            f"no latency table of precision {precision!r} was given; "
+            f"given: {', '.join(self.tables)}"
+        )
+
+
+def _setting(key: LatencyKey) -> tuple[object, ...]:
+    return (
+        key.device,
+        key.fingerprint,
+        key.runtime,
+        key.runtime_version,
+        key.options,
+        key.seq_len,
+        key.batch,
+        key.threads,
+        key.geometry,
+        key.head,
+        key.statistic,
+    )

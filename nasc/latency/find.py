@@ -1,0 +1,96 @@
+"""Which saved table answers a question, and what to say where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nasc.errors import TableDamaged, TableMissing
+from nasc.latency.key import TableQuery, device_prefix
+from nasc.latency.table import SUFFIX, LatencyTable, load_table
+from nasc.space import SearchSpace
+
+_WORDS = {
+    "precision": "{key.precision}",
+    "seq_len": "length {key.seq_len}",
+    "threads": "threads {key.threads}",
+    "batch": "batch {key.batch}",
+    "head": "head {key.head}",
+    "runtime": "{key.runtime}",
+    "runtime_version": "{key.runtime} {key.runtime_version}",
+    "options": "other runtime options",
+    "geometry": "another teacher",
+    "fingerprint": "another processor",
+    "emitter_version": "graphs of an older release",
+    "statistic": "statistic {key.statistic}",
+}
+"""How a table differs from what was asked for, by field of its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTable:
+    """A table and the file it came from."""
+
+    table: LatencyTable
+    path: Path
+
+
+def find_table(folders: Iterable[Path], query: TableQuery, space: SearchSpace) -> FoundTable:
+    """The newest table that fits and has a cost of every layer of a space.
+
+    Args:
+        folders: Where tables may be; missing folders are passed over.
+        query: What the table must hold for.
+        space: Whose layers are needed; the table may have been measured for a larger one.
+
+    Raises:
+        TableMissing: If there is none, naming those that come near and the command to run.
+        TableDamaged: If the table is there but damaged.
+    """
+    others: list[LatencyTable] = []
+    fitting: list[FoundTable] = []
+    damaged: TableDamaged | None = None
+    for path in _files(folders, query.device):
+        try:
+            table = load_table(path)
+        except TableDamaged as error:
+            if path.name.startswith(query.stem()):
+                damaged = error
+            continue
+        if not query.differences(table.key) and table.covers(space):
+            fitting.append(FoundTable(table, path))
+        else:
+            others.append(table)
+    if fitting:
+        return max(fitting, key=lambda found: (found.table.created, found.path.name))
+    if damaged is not None:
+        raise damaged
+    raise TableMissing(
+        f"no latency table for {query.describe()}. {_near(others, query)} "
+        f"Measure one: {query.command()}"
+    )
+
+
+def _files(folders: Iterable[Path], device: str) -> list[Path]:
+    return [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.name.startswith(device_prefix(device)) and path.name.endswith(SUFFIX)
+    ]
+
+
+def _near(tables: Sequence[LatencyTable], query: TableQuery) -> str:
+    """What is there instead, in words: each table by what sets it apart."""
+    words = set()
+    for table in tables:
+        apart = set(query.differences(table.key))
+        if "device" in apart:
+            continue
+        said = [text.format(key=table.key) for name, text in _WORDS.items() if name in apart]
+        words.add(", ".join(said) or f"another search space ({table.space.name})")
+    if not words:
+        return "There is none for this device yet."
+    return f"Tables exist for: {'; '.join(sorted(words))}."

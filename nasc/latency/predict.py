@@ -1,0 +1,222 @@
+"""From measured networks to the cost of every layer, and how far predictions are off.
+
+The costs minimise the relative error of the measured latencies under the condition that no
+layer costs less than nothing (Lawson and Hanson, Solving Least Squares Problems, 1974,
+ch. 23), with Huber's weights (Huber, Robust Statistics, 1981, sec. 7.8) so that a network
+that was disturbed, or does not add up, cannot bend the others.
+
+The interval comes from networks that were predicted without having been seen: each random
+network is held out in turn and predicted by a fit to all others. The residual of the
+network held out follows, roughly, Student's t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+from scipy.stats import t as student_t
+
+from nasc.errors import UsageError
+from nasc.latency.basis import Basis, Matrix, Vector
+from nasc.space import Architecture
+
+HUBER_K = 1.5
+"""Residuals over this many standard deviations lose weight (95% efficient at about 1.35)."""
+
+MAX_STANDARD = 3.5
+"""Beyond it a held-out residual is taken for a disturbance (1 in 2000 if they were normal)."""
+
+MAX_ITERATIONS = 25
+MIN_SCALE = 1e-4
+CONFIDENCE = 0.90
+ONE_SIDED_95 = 1.6449
+"""Normal quantile behind the upper bounds that the profilers give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One measured network.
+
+    Attributes:
+        architecture: What was measured.
+        latency_ms: In the statistic of record.
+        upper_ms: Its one-sided 95% upper bound.
+        held_out: Whether the network is held out in turn to calibrate the interval.
+    """
+
+    architecture: Architecture
+    latency_ms: float
+    upper_ms: float
+    held_out: bool = False
+
+    def __post_init__(self) -> None:
+        if not (0 < self.latency_ms <= self.upper_ms < float("inf")):
+            raise UsageError(
+                f"network '{self.architecture}': latency {self.latency_ms} ms with upper bound "
+                f"{self.upper_ms} ms is no measurement; measure it again"
+            )
+
+    @property
+    def noise(self) -> float:
+        """Relative standard error of the measurement."""
+        return (self.upper_ms / self.latency_ms - 1) / ONE_SIDED_95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The two-sided interval around a prediction, relative to it.
+
+    Attributes:
+        scale: Root mean square of the residuals of held-out networks, relative.
+        dof: Degrees of freedom: the number of held-out networks.
+        confidence: Share of networks whose measured latency lies inside.
+    """
+
+    scale: float
+    dof: int
+    confidence: float = CONFIDENCE
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale < 1 or self.dof < 1 or not 0 < self.confidence < 1:
+            raise UsageError(
+                f"interval of scale {self.scale}, {self.dof} degrees of freedom and confidence "
+                f"{self.confidence} makes no sense"
+            )
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's width, relative to the prediction."""
+        return float(self.scale * student_t.ppf((1 + self.confidence) / 2, self.dof))
+
+    def around(self, latency_ms: float) -> Prediction:
+        """The prediction with its interval."""
+        half = latency_ms * self.half_width
+        return Prediction(latency_ms, max(0.0, latency_ms - half), latency_ms + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A predicted latency. Estimated, not measured.
+
+    Attributes:
+        latency_ms: Expected, in the statistic of record.
+        low_ms: Lower end of the two-sided interval.
+        high_ms: Upper end.
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The solved costs.
+
+    Attributes:
+        costs: Of every unknown in ms, (unknowns,).
+        errors: Their standard errors in ms, (unknowns,). Of a cost at 0 it is that of the fit
+            without the condition.
+        residuals: measured / predicted - 1 of every observation, in order.
+        weights: Huber's weight of every observation: 1, less for outliers.
+        held_out: measured / predicted - 1 of the held-out ones, each predicted without itself.
+        interval: Calibrated by them.
+    """
+
+    costs: Vector
+    errors: Vector
+    residuals: Vector
+    weights: Vector
+    held_out: Vector
+    interval: Interval
+
+
+def fit(basis: Basis, observations: Sequence[Observation]) -> Fit:
+    """Solve for the cost of every unknown and calibrate the interval.
+
+    Args:
+        basis: The unknowns.
+        observations: Measured networks that determine them, at least two held out.
+
+    Raises:
+        UsageError: If the networks do not determine the costs, or none is held out.
+    """
+    rows = basis.matrix(o.architecture for o in observations)
+    measured = np.array([o.latency_ms for o in observations])
+    noise = np.array([o.noise for o in observations])
+    held = [i for i, o in enumerate(observations) if o.held_out]
+    if len(held) < 2:
+        raise UsageError(
+            f"{len(held)} held-out networks calibrate no interval; plan at least 2 random ones"
+        )
+    nominal = basis.nominal()
+    costs, weights = _solve(rows, measured, noise, nominal)
+    residuals = measured / (rows @ costs) - 1
+    apart = np.empty(len(held))
+    for k, i in enumerate(held):
+        others = np.arange(len(measured)) != i
+        other_costs, _ = _solve(rows[others], measured[others], noise[others], nominal)
+        apart[k] = measured[i] / (rows[i] @ other_costs) - 1
+    interval = Interval(_scale(apart), len(held))
+    errors = _standard_errors(rows, measured, weights, residuals, nominal)
+    return Fit(costs, errors, residuals, weights, apart, interval)
+
+
+def _scale(residuals: Vector) -> float:
+    """Root mean square of residuals around 0, those of disturbed networks pulled in.
+
+    Residuals over `MAX_STANDARD` robust standard deviations count as that many: one network
+    that was disturbed cannot widen the interval of all others without bound.
+    """
+    most = MAX_STANDARD * 1.4826 * float(np.median(np.abs(residuals)))
+    return max(MIN_SCALE, float(np.sqrt(np.mean(np.minimum(np.abs(residuals), most) ** 2))))
+
+
+def _solve(rows: Matrix, measured: Vector, noise: Vector, nominal: Vector) -> tuple[Vector, Vector]:
+    """Non-negative costs in ms and the final Huber weights.
+
+    The residual of a network has two parts: its own noise, known, and what does not add up,
+    the same for all, taken from the residuals themselves.
+    """
+    design = rows * nominal / measured[:, None]
+    ones = np.ones(len(measured))
+    if np.linalg.matrix_rank(design, tol=1e-8 * np.linalg.norm(design)) < design.shape[1]:
+        raise UsageError(
+            f"{len(measured)} measured networks do not determine {design.shape[1]} costs; "
+            "measure the networks of a plan for this space"
+        )
+    weights = ones.copy()
+    misfit = 0.0
+    spread = np.ones_like(noise)
+    freedom = max(1, len(measured) - design.shape[1])
+    x, _ = nnls(design, ones)
+    for _ in range(MAX_ITERATIONS):
+        off = design @ x - 1
+        # Median absolute deviation, times the share that the fitted costs have absorbed.
+        scale = 1.4826 * float(np.median(np.abs(off))) * np.sqrt(len(measured) / freedom)
+        misfit = max(MIN_SCALE, float(np.sqrt(max(0.0, scale**2 - np.median(noise) ** 2))))
+        spread = np.sqrt(misfit**2 + noise**2)
+        standard = np.abs(off) / spread
+        weights = np.minimum(1.0, HUBER_K / np.maximum(standard, 1e-12))
+        root = np.sqrt(weights) * (spread.min() / spread)
+        solved, _ = nnls(design * root[:, None], root)
+        done = np.max(np.abs(solved - x)) < 1e-6 * max(1.0, float(np.max(np.abs(x))))
+        x = solved
+        if done:
+            break
+    return x * nominal, weights
+
+
+def _standard_errors(
+    rows: Matrix, measured: Vector, weights: Vector, residuals: Vector, nominal: Vector
+) -> Vector:
+    """Standard errors of the costs in ms, from the weighted residuals of the fit."""
+    design = rows * nominal / measured[:, None] * np.sqrt(weights)[:, None]
+    freedom = max(1, len(measured) - design.shape[1])
+    variance = float(np.sum(weights * residuals**2)) / freedom
+    covariance = np.linalg.pinv(design.T @ design) * variance
+    errors: Vector = np.sqrt(np.maximum(np.diag(covariance), 0.0)) * nominal
+    return errors

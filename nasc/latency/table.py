@@ -1,0 +1,276 @@
+"""The latency table: what every layer costs on a device, in one readable file.
+
+A table is a CSV file: comment lines with a JSON head (key, space, interval, context) and
+with the measured networks, then the cost of every layer. ``pandas.read_csv(path,
+comment="#")`` reads the costs. The first line carries the format's version and a hash of
+all that follows, so that a damaged or edited table is found out when it is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nasc.cost import Layer, layers
+from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
+from nasc.latency.basis import space_layers
+from nasc.latency.key import LatencyKey
+from nasc.latency.predict import Interval, Prediction
+from nasc.space import Architecture, Geometry, SearchSpace, space_from_dict, space_to_dict
+
+FORMAT_VERSION = 1
+SUFFIX = ".latency.csv"
+ENTRY_COLUMNS = ["kind", "hidden_in", "hidden_out", "cost_ms", "std_error_ms"]
+MEASURED_COLUMNS = ["role", "latency_ms", "lower_ms", "upper_ms", "predicted_ms", "network"]
+
+_FIRST_LINE = re.compile(r"# nasc latency table, version (\d+), sha256 ([0-9a-f]{64})\n")
+_MEASURED_MARK = "# measured networks:\n"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatencyTable:
+    """Costs of all layers of a search space in one setting on one device.
+
+    Attributes:
+        key: What the costs hold for.
+        space: Whose layers were priced.
+        seed: Of the plan.
+        entries: Columns `ENTRY_COLUMNS`; costs in ms.
+        interval: Around a prediction, relative.
+        held_out: measured / predicted - 1 of networks that their prediction had not seen.
+        quiet_ms: The reference network's quiet time, the scale of all latencies.
+        measured: Columns `MEASURED_COLUMNS`, one row for each measured network.
+        context: Of the measurement, as the profiler returned it.
+        runtime_base_bytes: Memory of the runtime's process without a model, as measured; None
+            where the device does not tell.
+        times: Seconds spent: ``emit_s``, ``measure_s``, ``fit_s``.
+        created: UTC time (ISO 8601).
+    """
+
+    key: LatencyKey
+    space: SearchSpace
+    seed: int
+    entries: pd.DataFrame
+    interval: Interval
+    held_out: tuple[float, ...]
+    quiet_ms: float
+    measured: pd.DataFrame
+    context: Mapping[str, Any]
+    runtime_base_bytes: int | None
+    times: Mapping[str, float]
+    created: str
+    _costs: dict[Layer, tuple[float, float]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.key.geometry != self.space.geometry:
+            raise UsageError("latency table: key and space are for different teachers")
+        costs: dict[Layer, tuple[float, float]] = {}
+        for kind, hidden_in, hidden_out, cost, error in self.entries[ENTRY_COLUMNS].itertuples(
+            index=False, name=None
+        ):
+            layer = Layer(str(kind), int(hidden_in), int(hidden_out))
+            if not (math.isfinite(cost) and cost >= 0 and math.isfinite(error) and error >= 0):
+                raise UsageError(f"latency table: cost of {layer} is {cost} +- {error} ms")
+            if layer in costs:
+                raise UsageError(f"latency table: two costs of {layer}")
+            costs[layer] = (float(cost), float(error))
+        absent = [x for x in space_layers(self.space, self.key.head) if x not in costs]
+        if absent:
+            raise UsageError(
+                f"latency table: no cost of {', '.join(map(str, absent))} in space "
+                f"{self.space.name!r}"
+            )
+        object.__setattr__(self, "_costs", costs)
+
+    def cost_ms(self, layer: Layer) -> float:
+        """Cost of a layer in ms. The head at the teacher's size is part of the embedding's.
+
+        Raises:
+            LookupMiss: If the layer was not measured.
+        """
+        try:
+            return self._costs[layer][0]
+        except KeyError:
+            raise LookupMiss(
+                f"the latency table for {self.key.describe()} has no cost of layer '{layer}'; "
+                f"it was measured for space {self.space.name!r} (hidden sizes "
+                f"{', '.join(map(str, self.space.hidden_sizes))}; "
+                f"{', '.join(self.space.operations)}; head {self.key.head}). "
+                f"Measure the space that you use: {self.key.command()} --space FILE"
+            ) from None
+
+    def latency_ms(self, architecture: Architecture) -> float:
+        """Predicted latency in ms: the sum over the network's layers.
+
+        Raises:
+            LookupMiss: If one of its layers was not measured, or it has another precision.
+        """
+        if architecture.precision != self.key.precision:
+            raise LookupMiss(
+                f"network '{architecture}' is {architecture.precision}, the latency table for "
+                f"{self.key.describe()} is {self.key.precision}"
+            )
+        found = layers(architecture, self.space.geometry, self.key.head)
+        return sum(self.cost_ms(layer) for layer in found)
+
+    def predict(self, architecture: Architecture) -> Prediction:
+        """Predicted latency with its interval. Estimated, not measured.
+
+        Raises:
+            LookupMiss: As `latency_ms`.
+        """
+        return self.interval.around(self.latency_ms(architecture))
+
+    def covers(self, space: SearchSpace) -> bool:
+        """Whether every layer of a space has a cost here."""
+        if space.geometry != self.key.geometry:
+            return False
+        return all(layer in self._costs for layer in space_layers(space, self.key.head))
+
+    def file_name(self) -> str:
+        """Name of the table's file: readable, with a hash of the whole key and the space."""
+        named = {"key": dataclasses.asdict(self.key), "space": _priced(self.space)}
+        digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+        return f"{self.key.stem()}{digest[:12]}{SUFFIX}"
+
+    def save(self, folder: Path) -> Path:
+        """Write the table into a folder: complete under its name, or not at all.
+
+        Returns:
+            The file. An older table of the same key and space is replaced.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        path = folder / self.file_name()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, self.to_text().encode())
+        return path
+
+    def to_text(self) -> str:
+        """The file's content."""
+        head = {
+            "key": dataclasses.asdict(self.key),
+            "space": space_to_dict(self.space),
+            "seed": self.seed,
+            "interval": dataclasses.asdict(self.interval),
+            "held_out": list(self.held_out),
+            "quiet_ms": self.quiet_ms,
+            "times": dict(self.times),
+            "created": self.created,
+            "runtime_base_bytes": self.runtime_base_bytes,
+            "context": dict(self.context),
+        }
+        text = io.StringIO()
+        lines = [f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in head.items()]
+        text.write("# {\n#  " + ",\n#  ".join(lines) + "\n# }\n")
+        text.write(_MEASURED_MARK)
+        for line in self.measured[MEASURED_COLUMNS].to_csv(index=False).splitlines():
+            text.write(f"# {line}\n")
+        text.write(self.entries[ENTRY_COLUMNS].to_csv(index=False))
+        body = text.getvalue()
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        return f"# nasc latency table, version {FORMAT_VERSION}, sha256 {digest}\n{body}"
+
+
+def _priced(space: SearchSpace) -> dict[str, Any]:
+    """What of a space decides which layers are priced, and on which networks."""
+    values = space_to_dict(space)
+    return {k: v for k, v in values.items() if k not in ("name", "precisions")}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it appears complete under its name or not at all.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left behind.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_table(path: Path) -> LatencyTable:
+    """Read and check a table.
+
+    Raises:
+        TableMissing: If there is no such file.
+        TableDamaged: If it is no latency table, of another version, or was altered.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise TableMissing(
+            f"no latency table {str(path)!r}. Measure one: nasc profile --device host"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, str(error)) from error
+    match = _FIRST_LINE.match(text)
+    if match is None:
+        raise _damaged(path, "its first line is not that of a latency table")
+    if int(match.group(1)) != FORMAT_VERSION:
+        raise _damaged(path, f"it has version {match.group(1)}, not {FORMAT_VERSION}")
+    body = text[match.end() :]
+    if hashlib.sha256(body.encode()).hexdigest() != match.group(2):
+        raise _damaged(path, "its content does not match its hash")
+    try:
+        return _parse(body)
+    except (ValueError, KeyError, TypeError, UsageError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _parse(body: str) -> LatencyTable:
+    lines = body.splitlines(keepends=True)
+    mark = lines.index(_MEASURED_MARK)
+    end = next(i for i in range(mark + 1, len(lines)) if not lines[i].startswith("# "))
+    head = json.loads("".join(line[2:] for line in lines[:mark]))
+    key = dict(head["key"])
+    geometry = Geometry(**key.pop("geometry"))
+    return LatencyTable(
+        key=LatencyKey(geometry=geometry, **key),
+        space=space_from_dict(head["space"]),
+        seed=int(head["seed"]),
+        entries=_read_csv(lines[end:], ENTRY_COLUMNS),
+        interval=Interval(**head["interval"]),
+        held_out=tuple(float(value) for value in head["held_out"]),
+        quiet_ms=float(head["quiet_ms"]),
+        measured=_read_csv([line[2:] for line in lines[mark + 1 : end]], MEASURED_COLUMNS),
+        context=head["context"],
+        runtime_base_bytes=head["runtime_base_bytes"],
+        times={name: float(value) for name, value in head["times"].items()},
+        created=str(head["created"]),
+    )
+
+
+def _read_csv(lines: Sequence[str], columns: list[str]) -> pd.DataFrame:
+    frame = pd.read_csv(io.StringIO("".join(lines)), float_precision="round_trip")
+    if list(frame.columns) != columns:
+        raise ValueError(f"columns {list(frame.columns)}, expected {columns}")
+    return frame
+
+
+def _damaged(path: Path, reason: str) -> TableDamaged:
+    return TableDamaged(
+        f"the latency table {str(path)!r} is damaged: {reason}. "
+        f"Remove it and measure again: rm '{path}' && nasc profile --device host"
+    )
