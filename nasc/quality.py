@@ -101,7 +101,7 @@ def cosines(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArra
     Raises:
         ValueError: If a vector is zero or holds values that are no number.
     """
-    return np.einsum("ij,ij->i", _unit(first, "first"), _unit(second, "second"))
+    return np.asarray(np.vecdot(_unit(first, "first"), _unit(second, "second")))
 
 
 def _unit(vectors: NDArray[np.floating], whose: str) -> NDArray[np.float64]:

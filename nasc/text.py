@@ -166,7 +166,7 @@ _ABBREVIATIONS = frozenset(
     """
     Mr Mrs Ms Dr St Sr Jr Prof Gen Col Capt Lt Sgt Rev Hon Gov Sen Rep vs cf ca No Nos Vol Fig
     Figs Eq Ref pp ed eds al approx Inc Ltd Co Corp Mt Ft e.g i.e U.S U.K Ph.D a.k.a
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _SENTENCE_END = re.compile(
     r"""[.!?\u2026]+["'\u2019\u201d)\]]*\s+(?=["'\u2018\u201c(\[]*[^\W_a-z])"""
@@ -357,14 +357,14 @@ def _read_dataset(source: str) -> Iterator[str]:
 
 # ------------------------------------------------------------------ prose on every machine
 
-_PACKAGE_BYTES_MAX = 5_000_000
+_PACKAGE_BYTES_MAX = 3_000_000
 """Source read per package, in sorted order: one huge package must not outweigh all others."""
 _TOTAL_BYTES_MAX = 120_000_000
 _SKIPPED_FOLDERS = frozenset(
     """
     __pycache__ site-packages dist-packages test tests testing idle_test lib2to3 ensurepip
     _vendor vendor vendored
-    """.split()  # noqa: SIM905
+    """.split()
 )
 
 
@@ -516,7 +516,7 @@ _COMMON = frozenset(
     """
     the a an of to and in is are for that this it be with as on by or from not if can when which
     was will has have at its but may you
-    """.split()  # noqa: SIM905
+    """.split()
 )
 
 

@@ -1,7 +1,9 @@
 """Shared set-up: no network, no cache outside the test's own folder."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,3 +20,79 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in ("CACHE", "CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(root / name.lower()))
     return root
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes folders of tiny random teachers: `teacher_folder("roberta", layers=3)`.
+
+    Families: bert, roberta, distilbert. Sizes: layers=2, hidden=32, heads=4, intermediate=64,
+    positions=40 (usable). The same arguments give the same folder; write into a copy of it.
+    """
+    made: dict[object, Path] = {}
+
+    def make(family: str = "bert", **sizes: int) -> Path:
+        key = (family, *sorted(sizes.items()))
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp(f"teacher-{family}")
+            _save_teacher(made[key], family, **sizes)
+        return made[key]
+
+    return make
+
+
+def _save_teacher(
+    folder: Path,
+    family: str,
+    *,
+    layers: int = 2,
+    hidden: int = 32,
+    heads: int = 4,
+    intermediate: int = 64,
+    positions: int = 40,
+) -> None:
+    import torch
+    import transformers
+
+    tokenizer = _tiny_tokenizer(family)
+    names: dict[str, Any] = {
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": intermediate,
+    }
+    if family == "distilbert":
+        names = {"n_layers": layers, "dim": hidden, "n_heads": heads, "hidden_dim": intermediate}
+    config = transformers.AutoConfig.for_model(
+        family,
+        vocab_size=len(tokenizer) + 3,
+        max_position_embeddings=positions + (2 if family == "roberta" else 0),
+        pad_token_id=tokenizer.pad_token_id,
+        **names,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModel.from_config(config)
+        # Fresh biases are 0 and fresh norms 1: a mixed-up tensor would go unnoticed.
+        for parameter in model.parameters():
+            parameter.data += 0.2 * torch.randn_like(parameter)
+        word = model.get_input_embeddings().weight
+        word.data[tokenizer.pad_token_id] = 0
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _tiny_tokenizer(family: str) -> Any:
+    import tokenizers
+    import transformers
+
+    words = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
+    if family == "roberta":
+        alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+        tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(alphabet)]
+        vocab = {token: i for i, token in enumerate(tokens)}
+        return transformers.RobertaTokenizer(vocab=vocab, merges=[])
+    letters = [p + c for c in "abcdefghijklmnopqrstuvwxyz.,?!" for p in ("", "##")]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *words]
+    vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    return transformers.BertTokenizer(vocab=vocab)

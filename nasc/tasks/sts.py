@@ -72,7 +72,7 @@ def _open(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _pairs(rows: csv.DictReader[str], path: Path) -> list[SentencePair]:
+def _pairs(rows: "csv.DictReader[str]", path: Path) -> list[SentencePair]:
     head = rows.fieldnames or []
     missing = [column for column in _COLUMNS if column not in head]
     if missing:

@@ -1,0 +1,358 @@
+import gzip
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from nasc import text
+from nasc.errors import CorpusError
+from nasc.text import (
+    Corpus,
+    corpus_from_sentences,
+    docstrings,
+    load_corpus,
+    prose_sentences,
+    split_sentences,
+)
+
+
+def sentences(n: int) -> list[str]:
+    return [f"Sentence number {i} says something of its own." for i in range(n)]
+
+
+def make(n: int, **options: int) -> Corpus:
+    return corpus_from_sentences(sentences(n), description="test", **{"seed": 0, **options})
+
+
+# ------------------------------------------------------------------ corpus
+
+
+@pytest.mark.parametrize(
+    ("n", "heldout"), [(16, 4), (100, 25), (2048, 512), (5000, 512), (20000, 1000)]
+)
+def test_a_disjoint_share_is_held_out(n: int, heldout: int) -> None:
+    corpus = make(n)
+    assert len(corpus.heldout) == heldout
+    assert sorted(corpus.train + corpus.heldout) == sorted(sentences(n))
+    assert corpus.n_chars == sum(map(len, sentences(n)))
+
+
+def test_the_seed_orders_the_training_sentences_and_nothing_else() -> None:
+    first, again, other = make(500), make(500), make(500, seed=1)
+    assert first == again
+    assert first.train != other.train
+    assert sorted(first.train) == sorted(other.train)
+    assert (first.heldout, first.sha256) == (other.heldout, other.sha256)
+
+
+def test_the_hash_is_that_of_the_content_in_any_order() -> None:
+    backwards = corpus_from_sentences(sentences(99)[::-1], description="test", seed=0)
+    assert backwards == make(99)
+    assert make(98).sha256 != make(99).sha256
+
+
+def test_a_limit_holds_for_training_sentences() -> None:
+    whole, part = make(500), make(500, max_sentences=50)
+    assert part.train == whole.train[:50]
+    assert part.heldout == whole.heldout
+    with pytest.raises(CorpusError, match="at least 1, got 0"):
+        make(500, max_sentences=0)
+
+
+def test_twins_are_one_sentence_and_never_on_both_sides() -> None:
+    twins = [s.upper().replace(".", "!") for s in sentences(200)]
+    corpus = corpus_from_sentences(sentences(200) + twins, description="test", seed=0)
+    assert sorted(corpus.train + corpus.heldout) == sorted(sentences(200))
+
+
+def test_too_little_text() -> None:
+    with pytest.raises(CorpusError, match=r"test: 15 different sentences .* 16 are needed"):
+        make(15)
+
+
+# ------------------------------------------------------------------ splitting
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "expected"),
+    [
+        ("One came. Two left! Did three? Yes.", ["One came.", "Two left!", "Did three?", "Yes."]),
+        (
+            "Mr. Smith met Dr. J. R. Doe. They spoke.",
+            ["Mr. Smith met Dr. J. R. Doe.", "They spoke."],
+        ),
+        ("He said “Go.” She went.", ["He said “Go.”", "She went."]),
+        ('It ended (early.) "So soon," he said.', ["It ended (early.)", '"So soon," he said.']),
+        ("It costs 3.5 euros, e.g. in France.", ["It costs 3.5 euros, e.g. in France."]),
+        (
+            "Born in the U.S. Navy base. Étienne left.",
+            ["Born in the U.S. Navy base.", "Étienne left."],
+        ),
+        ("今日は晴れ。明日は雨。", ["今日は晴れ。", "明日は雨。"]),
+        ("Wait... What? In 1990. 42 came.", ["Wait...", "What?", "In 1990.", "42 came."]),
+        ("no end", ["no end"]),
+        ("  ", []),
+    ],
+)
+def test_sentences_end_where_they_end(paragraph: str, expected: list[str]) -> None:
+    assert split_sentences(paragraph) == expected
+
+
+# ------------------------------------------------------------------ files
+
+
+def paragraphs(start: int, n: int) -> list[str]:
+    return [
+        f"Paragraph {i} begins with this. It has a second sentence, number {i}."
+        for i in range(start, start + n)
+    ]
+
+
+def everything(corpus: Corpus) -> set[str]:
+    return {*corpus.train, *corpus.heldout}
+
+
+def test_a_file_with_one_paragraph_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "wiki.txt"
+    path.write_text("\ufeffA Title\n" + "\n".join(paragraphs(0, 20)) + "\n\n", encoding="utf-8")
+    corpus = load_corpus(path, seed=0)
+    assert "Paragraph 7 begins with this." in everything(corpus)
+    assert "It has a second sentence, number 7." in everything(corpus)
+    assert len(everything(corpus)) == 40
+    assert corpus.description == "wiki.txt"
+    zipped = tmp_path / "wiki.gz"
+    zipped.write_bytes(gzip.compress(path.read_bytes()))
+    assert load_corpus(str(zipped), seed=0).sha256 == corpus.sha256
+
+
+def test_a_folder_holds_text_gz_and_markdown(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "a.txt").write_text("\n".join(paragraphs(0, 10)))
+    (tmp_path / "deep" / "b.txt.gz").write_bytes(
+        gzip.compress("\n".join(paragraphs(10, 10)).encode())
+    )
+    (tmp_path / "deep" / "er" / "c.md").write_text(
+        "# A heading of words\n\nA paragraph that goes on\nover [two](http://x.y) **lines**. "
+        "And ends.\n\n```\nprint('code that must not get in')\n```\n\n"
+        "| a table | of | cells that stay out |\n|---|---|---|\n- One item of a list.\n"
+        "- Another item of it.\n"
+    )
+    (tmp_path / "ignored.bin").write_bytes(b"\0\1\2")
+    found = everything(load_corpus(tmp_path, seed=0))
+    assert "Paragraph 19 begins with this." in found
+    assert "A paragraph that goes on over two lines." in found
+    assert {"A heading of words", "One item of a list.", "Another item of it."} <= found
+    assert not [s for s in found if "code" in s or "cells" in s]
+    assert "And ends." not in found
+    assert len(found) == 44
+
+
+def test_several_sources(tmp_path: Path) -> None:
+    for name, start in (("a.txt", 0), ("b.txt", 10)):
+        (tmp_path / name).write_text("\n".join(paragraphs(start, 10)))
+    corpus = load_corpus([tmp_path / "a.txt", str(tmp_path / "b.txt")], seed=0)
+    assert len(everything(corpus)) == 40
+    assert corpus.description == "a.txt, b.txt"
+    with pytest.raises(CorpusError, match="list of sources is empty"):
+        load_corpus([], seed=0)
+
+
+def test_hard_wrapped_text_is_joined(tmp_path: Path) -> None:
+    words = " ".join(f"The number {i} is followed by the number {i + 1} here." for i in range(40))
+    lines: list[str] = []
+    for part in (words[:1200], words[1200:]):
+        line = ""
+        for word in part.split():
+            if len(line) + len(word) > 68:
+                lines.append(line)
+                line = ""
+            line = f"{line} {word}".strip()
+        lines += [line, ""]
+    path = tmp_path / "book.txt"
+    path.write_text("\n".join(lines))
+    found = everything(load_corpus(path, seed=0))
+    assert len([s for s in found if s.startswith("The number") and s.endswith("here.")]) >= 38
+
+
+def test_short_and_letterless_lines_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(["Hm.", "1234567890 + 0987654321", "", *paragraphs(0, 10)]))
+    assert all(s.startswith(("Paragraph", "It")) for s in everything(load_corpus(path, seed=0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"", r"a\.txt: 0 different sentences"),
+        ("a.txt", b"\x7fELF\0\0\1\2" * 50, "is binary"),
+        ("a.txt", "Grüße aus Köln".encode("latin-1") * 20, r"not UTF-8 text \(byte 0xfc\)"),
+        ("a.txt.gz", b"plain words", "is named .gz but is not gzip"),
+        ("a.txt.gz", gzip.compress(b"Some words here.\n" * 900)[:-9], "is damaged"),
+        ("a.gz", gzip.compress(b"\0\1\2\3" * 900), "is binary"),
+    ],
+)
+def test_bad_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=message):
+        load_corpus(tmp_path / name, seed=0)
+
+
+def test_missing_unreadable_and_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CorpusError, match=r"no corpus at .*nowhere"):
+        load_corpus(tmp_path / "nowhere", seed=0)
+    with pytest.raises(CorpusError, match=r"holds no text: no \*\.txt, \*\.txt\.gz, \*\.md"):
+        load_corpus(tmp_path, seed=0)
+    path = tmp_path / "a.txt"
+    path.write_text("words")
+
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(CorpusError, match=r"a\.txt' cannot be read: Permission denied"):
+        load_corpus(path, seed=0)
+
+
+# ------------------------------------------------------------------ data sets
+
+
+def test_datasets_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(CorpusError, match=r"pip install 'nasc\[datasets\]'"):
+        load_corpus("datasets:wikitext", seed=0)
+    with pytest.raises(CorpusError, match="'datasets:' names no data set"):
+        load_corpus("datasets:", seed=0)
+
+
+def test_a_data_set_that_is_not_there() -> None:
+    pytest.importorskip("datasets", reason="needs the datasets library")
+    with pytest.raises(CorpusError, match="data set 'no/such-thing' cannot be read"):
+        load_corpus("datasets:no/such-thing", seed=0)
+
+
+def test_a_data_set_is_streamed(tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="needs the datasets library")
+    rows = "\n".join(f'{{"id": {i}, "text": "{p}"}}' for i, p in enumerate(paragraphs(0, 20)))
+    (tmp_path / "data.jsonl").write_text(rows)
+    corpus = load_corpus(f"datasets:{tmp_path}", seed=0)
+    assert len(everything(corpus)) == 40
+    (tmp_path / "data.jsonl").write_text('{"id": 1, "number": 2}\n' * 20)
+    with pytest.raises(CorpusError, match=r"has no column of text; its columns are: id, number"):
+        load_corpus(f"datasets:{tmp_path}", seed=0)
+
+
+# ------------------------------------------------------------------ prose of the machine
+
+
+def test_docstrings_are_found_without_running_the_file() -> None:
+    source = (
+        '#!/usr/bin/env python\n# coding\n\n"""Of the module.\n\nMore of it."""\n'
+        "raise SystemExit\n"
+        "def f(x,\n      y) -> \"int\":  # why\n    r'''Of the function.'''\n"
+        '    text = """not a docstring"""\n'
+        'class C:\n    """Of the class."""\n    async def g(self):\n        """Of the method."""\n'
+    )
+    assert docstrings(source) == [
+        "Of the module.\n\nMore of it.",
+        "Of the function.",
+        "Of the class.",
+        "Of the method.",
+    ]
+
+
+def test_only_prose_is_left_of_documentation() -> None:
+    documentation = """Return the sum of the squares of *all* the numbers in ``values``.
+
+    The heading of this part
+    ------------------------
+
+    This is a :class:`~package.module.Thing` that is used by the `parser <http://x.y/z>`_ when it
+    starts, see [1]_. Short one.  It is the second
+    sentence of the paragraph.
+
+    :param values: the numbers that go in to this function
+    :type values: list
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        The numbers that are to be summed by the function.
+    axis (int): The axis along which the sum of the numbers is taken.
+
+    Example of the use of this::
+
+        It looks like prose but is in the literal block.
+
+    .. note:: This is a note that is worth to be read by all.
+
+    .. code-block:: python
+
+        This is code even though it has the look of a sentence.
+
+    >>> f([1, 2])
+    The output of this example is not a sentence.
+
+    - An item of a list that is long enough to be read.
+
+    ======  =======
+    A table of the words that are in it.
+    ======  =======
+
+    The value x_1 = {a: b} is not a sentence that is read by people.
+    """
+    assert prose_sentences(documentation) == [
+        "Return the sum of the squares of all the numbers in values.",
+        "This is a Thing that is used by the parser when it starts, see.",
+        "It is the second sentence of the paragraph.",
+        "The numbers that are to be summed by the function.",
+        "The axis along which the sum of the numbers is taken.",
+        "This is a note that is worth to be read by all.",
+        "An item of a list that is long enough to be read.",
+    ]
+
+
+def test_installed_prose_is_read_in_a_fixed_order_and_never_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def docstring(i: int) -> str:
+        return f'"""Explain what the module of the number {"abcdefghij"[i % 10] * (i + 3)} is."""\n'
+
+    for root in ("lib", "site"):
+        for package in ("zeta", "alpha", "alpha/tests"):
+            folder = tmp_path / root / package
+            folder.mkdir(parents=True)
+            for i in range(12):
+                (folder / f"m{i}.py").write_text(docstring(i + len(str(folder))) + "1 / 0\n")
+    (tmp_path / "lib" / "single.py").write_text('"""It is a file that is no package at all."""\n')
+    (tmp_path / "site" / "binary.py").write_bytes(b"\xff\xfe\0")
+    topics = tmp_path / "lib" / "pydoc_data"
+    topics.mkdir()
+    topic = "The topic is one of those that the help of the language has. " * 5
+    (topics / "topics.py").write_text(f"topics = {{'x': {topic!r}}}\nraise SystemExit\n")
+    paths = {"stdlib": tmp_path / "lib", "purelib": tmp_path / "site", "platlib": tmp_path / "site"}
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {k: str(v) for k, v in paths.items()})
+
+    found = list(text._installed_prose())
+    assert found[0].startswith("The topic is one of those")
+    assert "It is a file that is no package at all." in found
+    assert len({s for s in found if s.startswith("Explain")}) == len(
+        {
+            docstring(i + len(str(tmp_path / r / p)))
+            for r in ("lib", "site")
+            for p in ("zeta", "alpha")
+            for i in range(12)
+        }
+    )
+    assert found == list(text._installed_prose())
+    corpus = load_corpus(None, seed=0)
+    assert "docstrings" in corpus.description
+    assert everything(corpus) == set(found)
+
+
+@pytest.mark.slow
+def test_this_machine_has_enough_prose() -> None:
+    corpus = load_corpus(None, seed=0)
+    assert len(corpus.train) > 2000
+    assert len(corpus.heldout) >= 512
+    assert all(5 <= len(s.split()) <= 60 for s in everything(corpus))
