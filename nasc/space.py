@@ -145,6 +145,11 @@ class Architecture:
     def __str__(self) -> str:
         return " | ".join(str(block) for block in self.blocks) + f" @ {self.precision}"
 
+    @property
+    def is_teacher(self) -> bool:
+        """Whether every block is the teacher's own."""
+        return all(block.kept for block in self.blocks)
+
     def with_precision(self, precision: str) -> Architecture:
         """The same blocks in another precision."""
         return Architecture(self.blocks, precision)
@@ -194,6 +199,11 @@ class SearchSpace:
                     f"search space {self.name!r}: hidden size {hidden} is no multiple of "
                     f"the head size {g.head_size}"
                 )
+        if self.hidden_sizes[-1] > g.hidden:
+            raise UsageError(
+                f"search space {self.name!r}: hidden size {self.hidden_sizes[-1]} is larger "
+                f"than the teacher's, {g.hidden}"
+            )
         for values, known in ((self.operations, OPERATIONS), (self.precisions, PRECISIONS)):
             if not values or list(values) != [v for v in known if v in values]:
                 raise UsageError(

@@ -1,0 +1,1 @@
+"""The supernet: all candidate operations with shared weights, trained block by block."""

@@ -1,0 +1,110 @@
+"""Supernets on disk: one safetensors file with its history in the header.
+
+A file is written beside its place and renamed, so that a reader sees the old one or the
+new one and a killed run leaves at most a stray temporary file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from nasc.errors import CheckpointError
+from nasc.space import space_from_dict, space_to_dict
+from nasc.supernet.supernet import Supernet
+from nasc.teacher import Teacher
+
+FORMAT = 1
+"""Version of the header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Tensors by name, and what is known of how they came about."""
+
+    tensors: Mapping[str, Tensor]
+    header: Mapping[str, Any]
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Save tensors and header in one step.
+
+    Raises:
+        CheckpointError: If the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps({"format": FORMAT} | dict(header), sort_keys=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
+        safetensors.torch.save_file(contiguous, temporary, {"nasc": text})
+        os.replace(temporary, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"cannot write checkpoint {path}: {error}. The last one saved is untouched; "
+            "free the disk or choose another folder and run the same command to go on"
+        ) from error
+
+
+def read(path: Path) -> Checkpoint:
+    """Load what `write` saved.
+
+    Raises:
+        CheckpointError: If the file is not there, damaged, or of another version.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint {path}. Train one: nasc train --output {path}")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})["nasc"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged or not one of nasc: {error}. "
+            "Delete it and train again: nasc train"
+        ) from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}"
+        )
+    return Checkpoint(tensors, header)
+
+
+def save_supernet(path: Path, supernet: Supernet, header: Mapping[str, Any]) -> None:
+    """Save a supernet's own weights; the teacher is named by its checksum, not stored."""
+    about = {
+        "space": space_to_dict(supernet.space),
+        "teacher": {"name": supernet.teacher.name, "sha256": supernet.teacher.sha256},
+    }
+    write(path, supernet.blocks.state_dict(), about | dict(header))
+
+
+def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, Any]]:
+    """A supernet and its header.
+
+    Raises:
+        CheckpointError: If the file is damaged or belongs to another teacher.
+    """
+    checkpoint = read(path)
+    header = checkpoint.header
+    if header["teacher"]["sha256"] != teacher.sha256:
+        raise CheckpointError(
+            f"supernet {path} was trained from teacher {header['teacher']['name']!r} "
+            f"({header['teacher']['sha256'][:12]}), not from {teacher.name!r} "
+            f"({teacher.sha256[:12]}). Give the same --teacher, or train a new one: nasc train"
+        )
+    supernet = Supernet(space_from_dict(dict(header["space"])), teacher)
+    try:
+        supernet.blocks.load_state_dict(dict(checkpoint.tensors))
+    except RuntimeError as error:
+        raise CheckpointError(f"supernet {path} does not fit its own search space: {error}") from error
+    return supernet, header

@@ -1,0 +1,232 @@
+"""Candidates that start from the teacher instead of from noise.
+
+An operation of the teacher's hidden size gets the teacher's own weights. A narrower one
+gets them projected on the leading principal directions of the block's hidden states, with
+the heads and inner neurons that matter most; what the dropped ones gave on average moves
+into the bias, and layer normalisation is fitted to the projected target. (Width pruning
+by principal directions as in SliceGPT, Ashkboos et al., ICLR 2024; importance by measured
+contribution as in Molchanov et al., CVPR 2019.) Separable convolutions have no
+counterpart in the teacher: they start as the identity with fitted normalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nasc.cost import Layer
+from nasc.space import SEPCONV_PAIRS, SearchSpace, kernel_size
+from nasc.supernet.modules import Mask, apply_layer, attention_context
+from nasc.supernet.supernet import Supernet, SupernetBlock, operation_key
+from nasc.supernet.teacher_layers import attention, feed_forward
+
+RIDGE = 1e-3
+"""Ridge of the least-squares output maps, relative to the mean square of the inputs."""
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What one teacher layer read and gave on the calibration tokens, each (tokens, size)."""
+
+    before: Tensor
+    context: Tensor
+    middle: Tensor
+    inner: Tensor
+    after: Tensor
+
+
+@torch.no_grad()
+def initialize(
+    supernet: Supernet, input_ids: Tensor, attention_mask: Tensor, seed: int
+) -> None:
+    """Set all candidates of a supernet from its teacher.
+
+    Args:
+        supernet: Changed in place.
+        input_ids: (batch, seq_len) of calibration text; a few thousand tokens are enough.
+        attention_mask: (batch, seq_len).
+        seed: Of the separable convolutions' depthwise weights.
+    """
+    space, teacher = supernet.space, supernet.teacher
+    generator = torch.Generator().manual_seed(seed)
+    mask = Mask.of(attention_mask)
+    real = attention_mask.bool()
+    x = supernet.embed(input_ids)
+    n = space.layers_per_block
+    for index, block in enumerate(supernet.blocks):
+        layers = [(attention(t), feed_forward(t)) for t in teacher.layers[index * n : (index + 1) * n]]
+        entry, traces = x, []
+        for mha, ffn in layers:
+            trace, x = _trace(supernet, mha, ffn, x, mask, real)
+            traces.append(trace)
+        states = torch.cat([traces[0].before] + [s for t in traces for s in (t.middle, t.after)])
+        _, directions = torch.linalg.eigh(states.T @ states)
+        for hidden in space.hidden_sizes:
+            basis = directions.flip(1)[:, :hidden]
+            if hidden == space.geometry.hidden:
+                basis = torch.eye(hidden)
+            _fill(block, space, hidden, basis, layers, traces, generator)  # type: ignore[arg-type]
+            if hidden != space.geometry.hidden:
+                _fit_maps(block, hidden, basis, entry, mask, real, traces[-1].after)  # type: ignore[arg-type]
+
+
+def _trace(
+    supernet: Supernet, mha: Weights, ffn: Weights, x: Tensor, mask: Mask, real: Tensor
+) -> tuple[_Trace, Tensor]:
+    g, eps = supernet.space.geometry, supernet.eps
+    context = attention_context(mha, x, mask, g.head_size)
+    middle = apply_layer(Layer("mha", g.hidden, g.hidden), mha, x, mask, g, eps)
+    inner = functional.gelu(functional.linear(middle, ffn["in_weight"], ffn["in_bias"]))
+    after = apply_layer(Layer("ffn", g.hidden, g.hidden), ffn, middle, mask, g, eps)
+    return _Trace(x[real], context[real], middle[real], inner[real], after[real]), after
+
+
+def _fill(
+    block: SupernetBlock,
+    space: SearchSpace,
+    hidden: int,
+    basis: Tensor,
+    layers: Sequence[tuple[Weights, Weights]],
+    traces: Sequence[_Trace],
+    generator: torch.Generator,
+) -> None:
+    """All operations of one hidden size in one block."""
+    g = space.geometry
+    for slot in range(space.slots):
+        source = min(slot * len(layers) // space.slots, len(layers) - 1)
+        (mha, ffn), trace = layers[source], traces[source]
+        for operation in space.operations:
+            own = block.operations[operation_key(slot, hidden, operation)]
+            if operation == "mha":
+                values = _narrow_mha(mha, trace, basis, g.head_size)
+                update = _mha_update(mha, trace, basis, g.head_size)
+                start, target, norm = trace.before, trace.middle, mha
+            elif operation == "ffn":
+                values, update = _narrow_ffn(ffn, trace, basis, g.ffn_ratio * hidden)
+                start, target, norm = trace.middle, trace.after, ffn
+            else:
+                values = _fresh_sepconv(hidden, kernel_size(operation), generator)
+                start = trace.middle if slot % 2 else trace.before
+                target = trace.after if slot % 2 else trace.middle
+                update, norm = torch.zeros(len(start), hidden), None
+            if norm is not None and hidden == g.hidden:
+                values |= {"ln_weight": norm["ln_weight"], "ln_bias": norm["ln_bias"]}
+            else:
+                values |= _fit_norm(start @ basis + update, target @ basis, block.eps)
+            for name, value in values.items():
+                own[name].copy_(value)  # type: ignore[index]
+
+
+def _chosen_heads(mha: Weights, trace: _Trace, keep: int, head_size: int) -> Tensor:
+    """Columns of the `keep` heads whose output is largest, in their order."""
+    parts = trace.context.split(head_size, dim=1)
+    weights = mha["o_weight"].split(head_size, dim=1)
+    size = torch.stack([(p @ w.T).square().sum() for p, w in zip(parts, weights, strict=True)])
+    heads = size.topk(keep).indices.sort().values
+    return (heads[:, None] * head_size + torch.arange(head_size)).flatten()
+
+
+def _dropped_mean(weight: Tensor, inputs: Tensor, kept: Tensor) -> Tensor:
+    """What the inputs that were dropped gave on average: (outputs,)."""
+    mean = inputs.mean(0)
+    mean[kept] = 0
+    return weight @ mean
+
+
+def _narrow_mha(mha: Weights, trace: _Trace, basis: Tensor, head_size: int) -> dict[str, Tensor]:
+    kept = _chosen_heads(mha, trace, basis.shape[1] // head_size, head_size)
+    found = {}
+    for name in "qkv":
+        found[f"{name}_weight"] = mha[f"{name}_weight"][kept] @ basis
+        found[f"{name}_bias"] = mha[f"{name}_bias"][kept]
+    found["o_weight"] = basis.T @ mha["o_weight"][:, kept]
+    lost = _dropped_mean(mha["o_weight"], trace.context, kept)
+    found["o_bias"] = basis.T @ (mha["o_bias"] + lost)
+    return found
+
+
+def _mha_update(mha: Weights, trace: _Trace, basis: Tensor, head_size: int) -> Tensor:
+    """What the narrowed attention adds, with the teacher's attention weights."""
+    kept = _chosen_heads(mha, trace, basis.shape[1] // head_size, head_size)
+    lost = _dropped_mean(mha["o_weight"], trace.context, kept)
+    update = trace.context[:, kept] @ mha["o_weight"][:, kept].T + mha["o_bias"] + lost
+    return update @ basis
+
+
+def _narrow_ffn(
+    ffn: Weights, trace: _Trace, basis: Tensor, keep: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    size = trace.inner.square().mean(0) * ffn["out_weight"].square().sum(0)
+    kept = size.topk(keep).indices.sort().values
+    lost = _dropped_mean(ffn["out_weight"], trace.inner, kept)
+    found = {
+        "in_weight": ffn["in_weight"][kept] @ basis,
+        "in_bias": ffn["in_bias"][kept],
+        "out_weight": basis.T @ ffn["out_weight"][:, kept],
+        "out_bias": basis.T @ (ffn["out_bias"] + lost),
+    }
+    inner = functional.gelu(
+        functional.linear(trace.middle @ basis, found["in_weight"], found["in_bias"])
+    )
+    return found, functional.linear(inner, found["out_weight"], found["out_bias"])
+
+
+def _fresh_sepconv(hidden: int, kernel: int, generator: torch.Generator) -> dict[str, Tensor]:
+    found = {}
+    for pair in range(1, SEPCONV_PAIRS + 1):
+        noise = torch.randn(hidden, kernel, generator=generator)
+        found[f"dw{pair}_weight"] = noise / kernel**0.5
+        found[f"dw{pair}_bias"] = torch.zeros(hidden)
+        last = pair == SEPCONV_PAIRS
+        noise = torch.randn(hidden, hidden, generator=generator) * (2 / hidden) ** 0.5
+        found[f"pw{pair}_weight"] = torch.zeros(hidden, hidden) if last else noise
+        found[f"pw{pair}_bias"] = torch.zeros(hidden)
+    return found
+
+
+def _fit_norm(before: Tensor, target: Tensor, eps: float) -> dict[str, Tensor]:
+    """Scale and shift of layer normalisation by least squares, per coordinate.
+
+    Args:
+        before: (tokens, hidden), what is normalised.
+        target: (tokens, hidden), what should come out.
+        eps: Of layer normalisation.
+    """
+    x = functional.layer_norm(before, before.shape[-1:], eps=eps)
+    x_mean, t_mean = x.mean(0), target.mean(0)
+    slope = ((x - x_mean) * (target - t_mean)).mean(0) / (x - x_mean).square().mean(0).clamp(1e-9)
+    return {"ln_weight": slope, "ln_bias": t_mean - slope * x_mean}
+
+
+def _fit_maps(
+    block: SupernetBlock,
+    hidden: int,
+    basis: Tensor,
+    entry: Tensor,
+    mask: Mask,
+    real: Tensor,
+    target: Tensor,
+) -> None:
+    """The maps of a narrower block: in by projection, out by ridge regression.
+
+    The regression is over what the block's own attention/feed-forward path gives.
+    """
+    enter, leave = block.maps_in[str(hidden)], block.maps_out[str(hidden)]
+    enter["weight"].copy_(basis.T)  # type: ignore[index]
+    x = block.enter(entry, hidden)
+    path = [o for o in ("mha", "ffn") if o in block.space.operations]
+    for slot in range(block.space.slots if path else 0):
+        x = block.operate(slot, hidden, path[slot % len(path)], x, mask)
+    given = torch.cat([x[real], torch.ones(int(real.sum()), 1)], dim=1).double()
+    gram = given.T @ given
+    ridge = RIDGE * gram.diagonal()[:-1].mean() * torch.eye(len(gram), dtype=gram.dtype)
+    ridge[-1, -1] = 0
+    solution = torch.linalg.solve(gram + ridge, given.T @ target.double()).float()
+    leave["weight"].copy_(solution[:-1].T)  # type: ignore[index]
+    leave["bias"].copy_(solution[-1])  # type: ignore[index]

@@ -1,0 +1,137 @@
+"""What the supernet knows about quality: block losses, their sensitivity, true losses.
+
+The final loss of a network is the mean over held-out sentences of one minus the cosine
+between its sentence vector and the teacher's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from nasc.space import Block
+from nasc.supernet.modules import Mask, mean_pool
+from nasc.supernet.supernet import Supernet
+from nasc.tokens import Batch
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A batch with the teacher's states, kept so that every candidate meets the same."""
+
+    mask: Mask
+    real: Tensor
+    states: list[Tensor]
+    pooled: Tensor
+
+
+class Scorer:
+    """Losses on one fixed set of held-out sentences."""
+
+    def __init__(self, supernet: Supernet, batches: Sequence[Batch]) -> None:
+        """Run the teacher once over the sentences."""
+        self.supernet = supernet
+        self._prepared = []
+        with torch.no_grad():
+            for batch in batches:
+                mask = Mask.of(batch.attention_mask)
+                states = supernet.teacher_states(batch.input_ids, mask)
+                pooled = functional.normalize(mean_pool(states[-1], mask), dim=-1)
+                self._prepared.append(
+                    _Prepared(mask, batch.attention_mask.bool(), states, pooled)
+                )
+        self._variance = [
+            self._mean_square([(p.states[i] - self._mean(i))[p.real] for p in self._prepared])
+            for i in range(1, supernet.space.n_blocks + 1)
+        ]
+
+    def _mean(self, border: int) -> Tensor:
+        return torch.cat([p.states[border][p.real] for p in self._prepared]).mean(0)
+
+    @staticmethod
+    def _mean_square(parts: list[Tensor]) -> float:
+        return float(torch.cat([part.flatten() for part in parts]).square().mean())
+
+    @torch.no_grad()
+    def block_losses(
+        self, position: int, blocks: Sequence[Block], progress: Progress | None = None
+    ) -> NDArray[np.float64]:
+        """Dev loss of candidate blocks on the teacher's own input: squared error over variance.
+
+        Candidates that begin alike share the work of their common beginning.
+
+        Args:
+            position: Of the block in the network, from 0.
+            blocks: Candidates.
+            progress: Called with (candidates done, in all, message).
+
+        Returns:
+            (len(blocks),). A kept block has loss 0 by construction.
+        """
+        wanted = {b: i for i, b in enumerate(blocks) if not b.kept}
+        errors = np.zeros(len(blocks))
+        elements = sum(int(p.real.sum()) for p in self._prepared)
+        elements *= self.supernet.space.geometry.hidden
+        done = 0
+        by_size: dict[int, set[tuple[str, ...]]] = {}
+        for block in wanted:
+            prefixes = by_size.setdefault(block.hidden, set())
+            prefixes.update(block.operations[:n] for n in range(1, len(block.operations) + 1))
+        own = self.supernet.blocks[position]
+        for hidden, prefixes in by_size.items():
+            for p in self._prepared:
+                target = p.states[position + 1][p.real]
+                paths: list[Tensor] = [own.enter(p.states[position], hidden)]  # type: ignore[operator]
+                for prefix in sorted(prefixes):
+                    del paths[len(prefix) :]
+                    slot = len(prefix) - 1
+                    paths.append(own.operate(slot, hidden, prefix[-1], paths[-1], p.mask))  # type: ignore[operator]
+                    place = wanted.get(Block(hidden, prefix))
+                    if place is not None:
+                        out = own.leave(paths[-1][p.real], hidden)  # type: ignore[operator]
+                        errors[place] += float((out - target).square().sum())
+            done += sum(b.hidden == hidden for b in wanted)
+            if progress is not None:
+                progress(done, len(wanted), f"block {position + 1}, hidden size {hidden}")
+        return errors / elements / self._variance[position]
+
+    @torch.no_grad()
+    def final_loss(self, blocks: Sequence[Block]) -> float:
+        """True loss of a complete network of the supernet."""
+        total, count = 0.0, 0
+        for p in self._prepared:
+            first = next((i for i, b in enumerate(blocks) if not b.kept), len(blocks))
+            x = p.states[first]
+            for index in range(first, len(blocks)):
+                x = self.supernet.forward_block(index, x, p.mask, blocks[index])
+            vectors = functional.normalize(mean_pool(x, p.mask), dim=-1)
+            total += float((1 - (vectors * p.pooled).sum(-1)).sum())
+            count += len(vectors)
+        return total / count
+
+    def sensitivity(
+        self, position: int, blocks: Iterable[Block], losses: Iterable[float]
+    ) -> tuple[float, list[float]]:
+        """How strongly one block's loss shows in the final loss.
+
+        One student block at a time is put into the teacher; the final losses are regressed
+        on the block losses, through the origin.
+
+        Returns:
+            The slope, and the final losses it was fitted to.
+        """
+        kept = self.supernet.space.kept_block
+        x = np.fromiter(losses, float)
+        network = [kept] * self.supernet.space.n_blocks
+        y = []
+        for block in blocks:
+            y.append(self.final_loss([*network[:position], block, *network[position + 1 :]]))
+        return float(np.dot(x, y) / max(np.dot(x, x), 1e-12)), y

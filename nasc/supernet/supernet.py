@@ -1,0 +1,190 @@
+"""The supernet: every candidate operation of every layer, and the maps at block borders.
+
+Weights are kept per block, slot (place in the block), hidden size and operation: any
+architecture of the space is a path through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nasc.cost import Layer
+from nasc.errors import UsageError
+from nasc.export.network import Network, tensor_shapes
+from nasc.space import Architecture, Block, SearchSpace
+from nasc.supernet.modules import Mask, apply_layer, embed
+from nasc.supernet.teacher_layers import attention, embedding, feed_forward
+from nasc.teacher import Teacher
+
+
+def operation_key(slot: int, hidden: int, operation: str) -> str:
+    """Name of an operation's weights within a block."""
+    return f"{slot}/{hidden}/{operation}"
+
+
+class SupernetBlock(nn.Module):
+    """The candidates of one block.
+
+    Attributes:
+        maps_in: Teacher's hidden size to each smaller or larger size.
+        maps_out: Back again.
+        operations: By `operation_key`.
+    """
+
+    def __init__(self, space: SearchSpace, eps: float) -> None:
+        """Allocate all candidates; the values are set by `nasc.supernet.initialize`."""
+        super().__init__()
+        self.space, self.eps = space, eps
+        teacher = space.geometry.hidden
+        mapped = [h for h in space.hidden_sizes if h != teacher]
+        self.maps_in = nn.ModuleDict({str(h): self._tensors("border", teacher, h) for h in mapped})
+        self.maps_out = nn.ModuleDict({str(h): self._tensors("border", h, teacher) for h in mapped})
+        self.operations = nn.ModuleDict(
+            {
+                operation_key(slot, h, o): self._tensors(o, h, h)
+                for slot in range(space.slots)
+                for h in space.hidden_sizes
+                for o in space.operations
+            }
+        )
+
+    def _tensors(self, kind: str, hidden_in: int, hidden_out: int) -> nn.ParameterDict:
+        shapes = tensor_shapes(Layer(kind, hidden_in, hidden_out), self.space.geometry)
+        return nn.ParameterDict({n: nn.Parameter(torch.zeros(s)) for n, s in shapes.items()})
+
+    def enter(self, x: Tensor, hidden: int) -> Tensor:
+        """From the teacher's hidden size to the block's."""
+        return self._map(self.maps_in, x, hidden)
+
+    def leave(self, x: Tensor, hidden: int) -> Tensor:
+        """From the block's hidden size to the teacher's."""
+        return self._map(self.maps_out, x, hidden)
+
+    @staticmethod
+    def _map(maps: nn.ModuleDict, x: Tensor, hidden: int) -> Tensor:
+        if str(hidden) not in maps:
+            return x
+        tensors = maps[str(hidden)]
+        return nn.functional.linear(x, tensors["weight"], tensors["bias"])  # type: ignore[index]
+
+    def operate(self, slot: int, hidden: int, operation: str, x: Tensor, mask: Mask) -> Tensor:
+        """One operation: (batch, seq_len, hidden) to the same shape."""
+        tensors = self.operations[operation_key(slot, hidden, operation)]
+        layer = Layer(operation, hidden, hidden)
+        return apply_layer(layer, tensors, x, mask, self.space.geometry, self.eps)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, mask: Mask, block: Block) -> Tensor:
+        """Teacher's hidden states in, the block's prediction of them out."""
+        x = self.enter(x, block.hidden)
+        for slot, operation in enumerate(block.operations):
+            x = self.operate(slot, block.hidden, operation, x, mask)
+        return self.leave(x, block.hidden)
+
+
+class Supernet(nn.Module):
+    """All blocks, beside the frozen teacher whose layers the kept blocks are."""
+
+    def __init__(self, space: SearchSpace, teacher: Teacher) -> None:
+        """Allocate the candidates of `space`.
+
+        Raises:
+            UsageError: If the space was made for a teacher of another geometry.
+        """
+        super().__init__()
+        geometry = teacher.geometry.for_space()
+        if space.geometry != geometry:
+            raise UsageError(
+                f"search space {space.name!r} is for a teacher with {space.geometry}, "
+                f"{teacher.name!r} has {geometry}"
+            )
+        self.space = space
+        self.teacher = teacher
+        self.eps = teacher.geometry.layer_norm_eps
+        self.blocks = nn.ModuleList(SupernetBlock(space, self.eps) for _ in range(space.n_blocks))
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """The teacher's embedding output (batch, seq_len, hidden)."""
+        return embed(embedding(self.teacher), input_ids, self.eps)
+
+    def teacher_states(self, input_ids: Tensor, mask: Mask) -> list[Tensor]:
+        """The teacher's hidden states at block borders: n_blocks + 1, embedding first."""
+        states = [self.embed(input_ids)]
+        kept = self.space.kept_block
+        for index in range(self.space.n_blocks):
+            states.append(self.forward_block(index, states[-1], mask, kept))
+        return states
+
+    def forward_block(self, index: int, x: Tensor, mask: Mask, block: Block) -> Tensor:
+        """Output of one block at the teacher's hidden size, (batch, seq_len, hidden)."""
+        if not block.kept:
+            return self.blocks[index](x, mask, block)  # type: ignore[no-any-return]
+        for layer, tensors in zip(
+            ("mha", "ffn") * self.space.layers_per_block, self._kept(index), strict=True
+        ):
+            hidden = self.space.geometry.hidden
+            x = apply_layer(
+                Layer(layer, hidden, hidden), tensors, x, mask, self.space.geometry, self.eps
+            )
+        return x
+
+    def forward(self, x: Tensor, mask: Mask, blocks: Sequence[Block]) -> Tensor:
+        """The chain of blocks on an embedding output (batch, seq_len, hidden)."""
+        for index, block in enumerate(blocks):
+            x = self.forward_block(index, x, mask, block)
+        return x
+
+    def _kept(self, index: int) -> list[dict[str, Tensor]]:
+        n = self.space.layers_per_block
+        return [
+            tensors
+            for layer in self.teacher.layers[index * n : (index + 1) * n]
+            for tensors in (attention(layer), feed_forward(layer))
+        ]
+
+    def extract(self, architecture: Architecture, head: str = "embed") -> Network:
+        """Cut a subnet out: its own weights, with the maps of neighbouring blocks merged.
+
+        The two linear layers at a border, ``x -> A x + a`` and ``y -> B y + b``, become
+        one: ``x -> (B A) x + (B a + b)``, equal up to rounding.
+
+        Raises:
+            UsageError: If the architecture is not of the space.
+        """
+        self.space.check(architecture)
+        tensors: list[dict[str, Tensor]] = [embedding(self.teacher)]
+        pending: dict[str, Tensor] | None = None
+        for index, block in enumerate(architecture.blocks):
+            own: SupernetBlock = self.blocks[index]  # type: ignore[assignment]
+            size = str(block.hidden)
+            entry = None if block.kept or size not in own.maps_in else dict(own.maps_in[size])  # type: ignore[call-overload]
+            merged = merge(pending, entry)
+            if merged is not None:
+                tensors.append(merged)
+            if block.kept:
+                tensors.extend(self._kept(index))
+                pending = None
+                continue
+            tensors.extend(
+                dict(own.operations[operation_key(slot, block.hidden, o)])  # type: ignore[call-overload]
+                for slot, o in enumerate(block.operations)
+            )
+            pending = dict(own.maps_out[size]) if size in own.maps_out else None  # type: ignore[call-overload]
+        tensors.append(pending or {})
+        arrays = tuple(
+            {n: v.detach().to(torch.float32).numpy().copy() for n, v in t.items()} for t in tensors
+        )
+        return Network(architecture, self.space.geometry, head, arrays, self.eps)
+
+
+def merge(
+    first: dict[str, Tensor] | None, second: dict[str, Tensor] | None
+) -> dict[str, Tensor] | None:
+    """One linear layer that does what two in a row do; None stands for no layer."""
+    if first is None or second is None:
+        return first or second
+    weight = second["weight"].double() @ first["weight"].double()
+    bias = second["weight"].double() @ first["bias"].double() + second["bias"].double()
+    return {"weight": weight.float(), "bias": bias.float()}

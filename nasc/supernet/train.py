@@ -1,0 +1,250 @@
+"""Block-wise distillation of the supernet (NAS-BERT, Section 3.2.1).
+
+Student block n reads the teacher's output of block n-1 and predicts that of block n; one
+forward pass of the teacher feeds all blocks. Each step samples one path a block. The loss
+is the squared error over the variance of the target, so that blocks weigh alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nasc.errors import CheckpointError, NascError, UsageError
+from nasc.space import Block, SearchSpace
+from nasc.supernet import checkpoint
+from nasc.supernet.batches import TrainBatches
+from nasc.supernet.modules import Mask
+from nasc.supernet.supernet import Supernet
+from nasc.tokens import Batch
+
+SAMPLINGS = ("balanced", "uniform")
+"""uniform: every sub-architecture alike (the paper). balanced: every hidden size alike,
+then every length, then every order of operations; short and narrow paths get their share."""
+
+PROBE_STEPS = 4
+"""Steps timed to turn minutes into a number of steps; the first is left out."""
+
+Progress = Callable[[int, int, str], None]
+
+
+class TrainingDiverged(NascError):
+    """A loss was not finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How to train; equal configurations on equal text give equal weights.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Sentences in a step.
+        learning_rate: Peak; linear warm-up, then linear decay to 0.
+        warmup: Share of the steps that the learning rate rises in.
+        weight_decay: Of AdamW (0.01 in the paper).
+        clip: Largest norm of a block's gradient.
+        sampling: One of `SAMPLINGS`.
+        bf16: Compute products in bfloat16 (pays on processors that have it in hardware).
+        seed: Of the order of the text and of the sampled paths.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 2e-4
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    sampling: str = "balanced"
+    bf16: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.batch_size < 1:
+            raise UsageError(
+                f"training needs steps >= 0 and a batch size >= 1, got {self.steps} "
+                f"and {self.batch_size}"
+            )
+        if not 0 < self.learning_rate < 1 or not 0 <= self.warmup <= 1 or self.clip <= 0:
+            raise UsageError(
+                f"training needs a learning rate in (0, 1), warm-up in [0, 1] and a positive "
+                f"clip, got {self.learning_rate}, {self.warmup}, {self.clip}"
+            )
+        if self.sampling not in SAMPLINGS:
+            raise UsageError(f"unknown sampling {self.sampling!r}; known: {', '.join(SAMPLINGS)}")
+
+
+def sample_block(space: SearchSpace, sampling: str, rng: np.random.Generator) -> Block:
+    """A random student block (never the kept one)."""
+    hidden = int(rng.choice(space.hidden_sizes))
+    k = len(space.operations)
+    lengths = np.arange(1, space.slots + 1)
+    weights = np.ones(space.slots) if sampling == "balanced" else float(k) ** lengths
+    length = int(rng.choice(lengths, p=weights / weights.sum()))
+    return Block(hidden, tuple(str(o) for o in rng.choice(space.operations, size=length)))
+
+
+def relative_error(prediction: Tensor, target: Tensor, real: Tensor) -> Tensor:
+    """Squared error over the variance of the target, both over real tokens only.
+
+    Args:
+        prediction: (batch, seq_len, hidden).
+        target: The same shape.
+        real: (batch, seq_len), boolean.
+    """
+    t = target[real]
+    return (prediction[real] - t).square().mean() / (t - t.mean(0)).square().mean()
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Of one step, counted from 0."""
+    rise = max(1, round(config.warmup * config.steps))
+    if step < rise:
+        return config.learning_rate * (step + 1) / rise
+    return config.learning_rate * (config.steps - step) / max(1, config.steps - rise)
+
+
+def block_losses(supernet: Supernet, config: TrainConfig, batch: Batch, step: int) -> list[Tensor]:
+    """Loss of one sampled path in each block."""
+    rng = np.random.default_rng((config.seed, step))
+    mask = Mask.of(batch.attention_mask)
+    real = batch.attention_mask.bool()
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        with torch.no_grad():
+            states = supernet.teacher_states(batch.input_ids, mask)
+        losses = []
+        for index in range(supernet.space.n_blocks):
+            path = sample_block(supernet.space, config.sampling, rng)
+            out = supernet.forward_block(index, states[index], mask, path)
+            losses.append(relative_error(out.float(), states[index + 1].float(), real))
+    return losses
+
+
+def steps_for(supernet: Supernet, config: TrainConfig, batches: TrainBatches, seconds: float) -> int:
+    """How many steps fit into a time; decided once and recorded, so runs can be repeated."""
+    if seconds <= 0:
+        return 0
+    times = []
+    for step in range(PROBE_STEPS):
+        start = time.perf_counter()
+        sum(block_losses(supernet, config, batches.at(step), step)).backward()  # type: ignore[union-attr]
+        supernet.zero_grad(set_to_none=True)
+        times.append(time.perf_counter() - start)
+    return max(1, int(seconds / (1.25 * float(np.mean(times[1:])))))
+
+
+def train(
+    supernet: Supernet,
+    batches: TrainBatches,
+    config: TrainConfig,
+    *,
+    state_path: Path | None = None,
+    text_sha256: str = "",
+    save_every_s: float = 60.0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a supernet in place; goes on from `state_path` if that run was interrupted.
+
+    Args:
+        supernet: Initialised; its blocks are trained, its teacher is not touched.
+        batches: The text.
+        config: How.
+        state_path: Where weights and optimizer are saved as the run goes; removed at the end.
+        text_sha256: Of the corpus; a run does not go on with other text.
+        save_every_s: Seconds between saves.
+        progress: Called with (steps done, steps in all, message).
+
+    Returns:
+        The record of the run: configuration, text, losses along the way.
+
+    Raises:
+        TrainingDiverged: If a loss is not finite; the state saved last stays.
+        CheckpointError: If the saved state belongs to another run, or cannot be written.
+    """
+    blocks = supernet.blocks
+    names = [name for name, _ in blocks.named_parameters()]
+    parameters = list(blocks.parameters())
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+    )
+    identity = {"config": dataclasses.asdict(config), "text_sha256": text_sha256}
+    history: list[dict[str, float]] = []
+    first = 0
+    if state_path is not None and state_path.exists():
+        first, history = _restore(state_path, identity, supernet, optimizer, names)
+    saved = time.monotonic()
+    for step in range(first, config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        losses = block_losses(supernet, config, batches.at(step), step)
+        values = [float(loss.detach()) for loss in losses]
+        if not np.isfinite(values).all():
+            raise TrainingDiverged(
+                f"the loss of a block is not finite at step {step}: {values}. "
+                f"Try a lower rate: --learning-rate {config.learning_rate / 4:g}"
+            )
+        torch.stack(losses).sum().backward()
+        for block in blocks:
+            torch.nn.utils.clip_grad_norm_(block.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        history.append({"step": step} | {f"block_{i}": v for i, v in enumerate(values)})
+        if progress is not None:
+            recent = np.mean([[h[f"block_{i}"] for i in range(len(values))] for h in history[-50:]])
+            progress(step + 1, config.steps, f"block loss {recent:.3f}")
+        if state_path is not None and time.monotonic() - saved > save_every_s:
+            _save(state_path, identity, step + 1, history, supernet, optimizer, names)
+            saved = time.monotonic()
+    if state_path is not None:
+        state_path.unlink(missing_ok=True)
+    return identity | {"history": history}
+
+
+def _save(
+    path: Path,
+    identity: dict[str, Any],
+    step: int,
+    history: list[dict[str, float]],
+    supernet: Supernet,
+    optimizer: torch.optim.Optimizer,
+    names: list[str],
+) -> None:
+    tensors = {f"weight/{n}": p for n, p in supernet.blocks.named_parameters()}
+    for name, parameter in zip(names, supernet.blocks.parameters(), strict=True):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{key}/{name}"] = value
+    checkpoint.write(path, tensors, identity | {"step": step, "history": history})
+
+
+def _restore(
+    path: Path,
+    identity: dict[str, Any],
+    supernet: Supernet,
+    optimizer: torch.optim.Optimizer,
+    names: list[str],
+) -> tuple[int, list[dict[str, float]]]:
+    found = checkpoint.read(path)
+    for key, value in identity.items():
+        if found.header.get(key) != value:
+            raise CheckpointError(
+                f"{path} is the state of another run ({key} differs: {found.header.get(key)!r}, "
+                f"now {value!r}). Repeat that run's command to go on, or delete the file"
+            )
+    for name, parameter in zip(names, supernet.blocks.parameters(), strict=True):
+        with torch.no_grad():
+            parameter.copy_(found.tensors[f"weight/{name}"])
+        state = {
+            key: found.tensors[f"optimizer/{key}/{name}"]
+            for key in ("step", "exp_avg", "exp_avg_sq")
+            if f"optimizer/{key}/{name}" in found.tensors
+        }
+        if state:
+            optimizer.state[parameter] = state
+    return int(found.header["step"]), list(found.header["history"])
