@@ -8,9 +8,9 @@ from nasc.errors import TaskDataError
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
 
 HEAD = "index\tgenre\tsentence1\tsentence2\tscore"
-TSV = f'{HEAD}\n0\tnews\tA "cat sat.\tA dog sat.\t2.5\n1\tnews\tIt ran, fast.\tIt ran.\t4.000\n'
+TSV = f'{HEAD}\n0\tnews\t"A cat" sat.\tA dog sat.\t2.5\n1\tnews\tIt ran, fast.\tIt ran.\t4.000\n'
 PAIRS = [
-    SentencePair('A "cat sat.', "A dog sat.", 2.5),
+    SentencePair('"A cat" sat.', "A dog sat.", 2.5),
     SentencePair("It ran, fast.", "It ran.", 4.0),
 ]
 
@@ -21,7 +21,7 @@ def test_reads_tsv_without_quoting_and_csv_with_it(tmp_path: Path) -> None:
     (tmp_path / "dev.tsv.gz").write_bytes(gzip.compress(("\ufeff" + TSV).encode()))
     assert read_sts(str(tmp_path / "dev.tsv.gz")) == PAIRS
     (tmp_path / "dev.csv").write_text(
-        'score,sentence1,sentence2\n2.5,"A ""cat sat.",A dog sat.\n4,"It ran, fast.",It ran.\n'
+        'score,sentence1,sentence2\n2.5,"""A cat"" sat.",A dog sat.\n4,"It ran, fast.",It ran.\n'
     )
     assert read_sts(tmp_path / "dev.csv") == PAIRS
 
