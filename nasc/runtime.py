@@ -1,0 +1,252 @@
+"""Running an emitted ONNX file from Python, as it runs when its latency is measured.
+
+The session is the one that `profilers` measures, options and all: what is evaluated,
+checked and timed is the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from nasc.errors import ExportError, UsageError
+from profilers import RuntimeOptions
+from profilers.runtimes.onnxruntime import OnnxRuntimeSession
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Vectors = NDArray[np.float32]
+TokenList = Sequence[int]
+
+PAD_ID = 0
+"""Put where a shorter sentence ends. Masked everywhere, so that any row of a vocabulary does."""
+
+
+class _Session(OnnxRuntimeSession):
+    """The measured session; its outputs are given back instead of dropped."""
+
+    def compute(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+        output: Vectors = self._session.run(None, feeds)[0]
+        return output
+
+    def metadata(self) -> dict[str, str]:
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+
+class OnnxEncoder:
+    """A sentence encoder in an ONNX file written by `nasc.export.onnx`.
+
+    Attributes:
+        path: The file.
+        metadata: The model's own, ``nasc.architecture`` for example.
+        head: ``embed`` or ``hidden``.
+        max_positions: Longest input in tokens.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
+        threads: int = 1,
+        *,
+        options: RuntimeOptions | None = None,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            path: The ONNX file.
+            tokenizer: For `encode`; a fast tokenizer of transformers or one of tokenizers.
+                It is copied, never changed.
+            threads: Threads that share one operator.
+            options: All settings of the runtime at once; None takes the defaults with
+                `threads`.
+
+        Raises:
+            ExportError: If the file is missing, damaged, or not written by NASC.
+        """
+        self.path = Path(path)
+        try:
+            self._session = _Session(self.path, options or RuntimeOptions(threads=threads))
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ExportError(
+                f"onnxruntime cannot load '{self.path}': {_first_line(error)}"
+            ) from error
+        self.metadata = self._session.metadata()
+        try:
+            self.head = self.metadata["nasc.head"]
+            self.max_positions = int(self.metadata["nasc.max_positions"])
+        except (KeyError, ValueError) as error:
+            raise ExportError(
+                f"'{self.path}' was not written by nasc: its metadata lack {error}"
+            ) from error
+        self._tokenizer = None if tokenizer is None else copy_tokenizer(tokenizer)
+
+    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        """One run of the model on a right-padded batch.
+
+        Args:
+            input_ids: (batch, seq_len), int64.
+            attention_mask: (batch, seq_len), int64; 1 for real tokens and 0 for padding.
+
+        Returns:
+            Sentence vectors (batch, hidden), or hidden states (batch, seq_len, hidden) of a
+            model with the head ``hidden``.
+
+        Raises:
+            UsageError: If the batch is empty or longer than the model's positions.
+        """
+        seq_len = input_ids.shape[-1]
+        if input_ids.ndim != 2 or input_ids.shape != attention_mask.shape or input_ids.size == 0:
+            raise UsageError(
+                "input_ids and attention_mask must both be (batch, seq_len) and hold a token, got "
+                f"shapes {input_ids.shape} and {attention_mask.shape}"
+            )
+        if seq_len > self.max_positions:
+            raise UsageError(
+                f"{seq_len} tokens: the model '{self.path}' takes up to {self.max_positions}"
+            )
+        return self._session.compute(input_ids, attention_mask)
+
+    def tokenize(self, sentences: Sequence[str], max_length: int | None = None) -> list[list[int]]:
+        """Token ids of sentences, special tokens included.
+
+        Args:
+            sentences: What to tokenise.
+            max_length: Tokens to cut a sentence to; None is the model's longest input.
+
+        Raises:
+            UsageError: If the encoder has no tokenizer, or the length is not possible.
+        """
+        if self._tokenizer is None:
+            raise UsageError(f"the encoder of '{self.path}' was made without a tokenizer")
+        return token_ids(self._tokenizer, sentences, self._length(max_length))
+
+    def encode(
+        self, sentences: Sequence[str], batch_size: int = 32, max_length: int | None = None
+    ) -> Vectors:
+        """One vector for each sentence.
+
+        Args:
+            sentences: Any number of texts.
+            batch_size: Sentences in a run; they are sorted by length, so that little is padding.
+            max_length: Tokens to cut a sentence to; None is the model's longest input.
+
+        Returns:
+            (sentences, hidden), in the order of the sentences; see `encode_tokens`.
+
+        Raises:
+            UsageError: If the encoder has no tokenizer, or a number is not possible.
+        """
+        return self.encode_tokens(self.tokenize(sentences, max_length), batch_size)
+
+    def encode_tokens(self, token_lists: Sequence[TokenList], batch_size: int = 32) -> Vectors:
+        """One vector for each list of token ids.
+
+        Args:
+            token_lists: Token ids, special tokens included, no padding.
+            batch_size: Lists in a run; they are sorted by length, so that little is padding.
+
+        Returns:
+            (lists, hidden), in their order: the model's vectors, or with the head ``hidden``
+            the mean over real tokens of its hidden states.
+
+        Raises:
+            UsageError: If a list is empty or longer than the model's positions.
+        """
+        if batch_size < 1:
+            raise UsageError(f"batch size must be >= 1, got {batch_size}")
+        parts, places = [], []
+        for indices in by_length(token_lists, batch_size):
+            ids, mask = pad([token_lists[i] for i in indices])
+            parts.append(self.pooled(ids, mask))
+            places.extend(indices)
+        if not parts:
+            return np.empty((0, 0), np.float32)
+        found = np.concatenate(parts)
+        ordered = np.empty_like(found)
+        ordered[places] = found
+        return ordered
+
+    def pooled(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        """As `run`, but one vector for each sentence whatever the head: (batch, hidden)."""
+        output = self.run(input_ids, attention_mask)
+        if self.head == "embed":
+            return output
+        real = attention_mask[:, :, None].astype(np.float32)
+        mean: Vectors = (output * real).sum(1) / np.maximum(real.sum(1), 1)
+        return mean
+
+    def _length(self, max_length: int | None) -> int:
+        if max_length is None:
+            return self.max_positions
+        if not 1 <= max_length <= self.max_positions:
+            raise UsageError(
+                f"length {max_length}: the model '{self.path}' takes 1 to "
+                f"{self.max_positions} tokens"
+            )
+        return max_length
+
+
+def copy_tokenizer(tokenizer: Tokenizer | PreTrainedTokenizerBase) -> Tokenizer:
+    """A tokenizer of one's own that neither pads nor cuts."""
+    backend = tokenizer if isinstance(tokenizer, Tokenizer) else tokenizer.backend_tokenizer
+    own: Tokenizer = Tokenizer.from_str(backend.to_str())
+    own.no_padding()
+    own.no_truncation()
+    return own
+
+
+def token_ids(tokenizer: Tokenizer, sentences: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids of sentences, special tokens included, each cut to `max_length` tokens.
+
+    Args:
+        tokenizer: Without padding; its truncation is set.
+        sentences: What to tokenise.
+        max_length: Tokens of the longest list.
+
+    Raises:
+        UsageError: If the special tokens alone are longer.
+    """
+    special = tokenizer.num_special_tokens_to_add(False)
+    if max_length <= special:
+        raise UsageError(
+            f"length {max_length}: the tokenizer adds {special} special tokens to every sentence; "
+            f"{special + 1} is the shortest"
+        )
+    tokenizer.enable_truncation(max_length)
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(sentences))]
+
+
+def pad(
+    token_lists: Sequence[TokenList], length: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids and attention mask of one right-padded batch, each (batch, seq_len).
+
+    Args:
+        token_lists: The batch.
+        length: Tokens to pad to, where that is more than the longest list.
+    """
+    lengths = np.array([len(tokens) for tokens in token_lists])
+    mask = np.arange(max(length, int(lengths.max()))) < lengths[:, None]
+    ids = np.full(mask.shape, PAD_ID, np.int64)
+    ids[mask] = np.concatenate([np.asarray(tokens, np.int64) for tokens in token_lists])
+    return ids, mask.astype(np.int64)
+
+
+def by_length(token_lists: Sequence[TokenList], batch_size: int) -> Iterator[list[int]]:
+    """Indices of lists in batches of similar length, the shortest first."""
+    order = sorted(range(len(token_lists)), key=lambda index: len(token_lists[index]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
