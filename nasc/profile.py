@@ -35,10 +35,10 @@ from nasc.latency.key import LatencyKey, device_prefix
 from nasc.latency.plan import Plan, plan
 from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.table import (
-    ENTRY_COLUMNS,
     MEASURED_COLUMNS,
     SUFFIX,
     LatencyTable,
+    entries_of,
     write_atomically,
 )
 from nasc.space import PRECISIONS, Architecture, Geometry, SearchSpace
@@ -441,7 +441,7 @@ def _make(
         key=key,
         space=space,
         seed=work.seed,
-        entries=_entries(planned.basis, solved),
+        entries=entries_of(planned.basis, solved),
         interval=solved.interval,
         held_out=tuple(float(value) for value in solved.held_out),
         quiet_ms=measurement.reference.quiet_ms,
@@ -495,14 +495,6 @@ def _journal(work: _Work, folder: Path) -> Path:
     }
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
     return folder / f"{work.key.stem()}{digest[:12]}.journal"
-
-
-def _entries(basis: Basis, solved: Fit) -> pd.DataFrame:
-    rows = [
-        (layer.kind, layer.hidden_in, layer.hidden_out, cost, error)
-        for layer, cost, error in basis.expand(solved.costs, solved.errors)
-    ]
-    return pd.DataFrame(rows, columns=ENTRY_COLUMNS)
 
 
 def _measured(planned: Plan, measurement: profilers.Measurement, solved: Fit) -> pd.DataFrame:

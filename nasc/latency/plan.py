@@ -38,6 +38,7 @@ MAX_LEVERAGE = 0.8
 are added until none has more than this leverage."""
 
 STACK_COPIES = (1, 3)
+MIN_NETWORKS = 16
 N_TARGETS = 256
 N_CANDIDATES = 128
 
@@ -193,7 +194,8 @@ def plan(
         A plan that determines every unknown.
 
     Raises:
-        UsageError: If the counts are too small to determine every unknown.
+        UsageError: If the counts are too small to determine every unknown, or the space
+            has hardly any networks.
     """
     basis = Basis(space, seq_len, batch, head)
     rng = np.random.default_rng(seed)
@@ -203,7 +205,14 @@ def plan(
         "designed": unknowns if n_designed is None else n_designed,
     }
     teacher = space.teacher.with_precision(precision)
-    wanted["random"] = min(wanted["random"], space.count_blocks() ** space.n_blocks // 2)
+    networks_in_all = space.count_blocks() ** space.n_blocks
+    if networks_in_all < MIN_NETWORKS:
+        raise UsageError(
+            f"search space {space.name!r} has {networks_in_all} networks of one precision; "
+            f"a latency table pays from {MIN_NETWORKS} on. Measure them one by one: "
+            "nasc bench MODEL.onnx"
+        )
+    wanted["random"] = min(wanted["random"], networks_in_all // 2)
     randoms = random_architectures(space, rng, wanted["random"], precision)
     taken = {teacher, *randoms}
     pool = [c for c in candidates(space, rng, precision) if c not in taken]

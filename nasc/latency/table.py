@@ -8,6 +8,7 @@ all that follows, so that a damaged or edited table is found out when it is load
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
 import io
@@ -25,15 +26,30 @@ import pandas as pd
 
 from nasc.cost import Layer, layers
 from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
-from nasc.latency.basis import space_layers
+from nasc.latency.basis import Basis, space_layers
 from nasc.latency.key import LatencyKey
-from nasc.latency.predict import Interval, Prediction
+from nasc.latency.predict import Fit, Interval, Prediction
 from nasc.space import Architecture, Geometry, SearchSpace, space_from_dict, space_to_dict
 
 FORMAT_VERSION = 1
 SUFFIX = ".latency.csv"
-ENTRY_COLUMNS = ["kind", "hidden_in", "hidden_out", "cost_ms", "std_error_ms"]
-MEASURED_COLUMNS = ["role", "latency_ms", "lower_ms", "upper_ms", "predicted_ms", "network"]
+_ENTRY_TYPES = {
+    "kind": str,
+    "hidden_in": int,
+    "hidden_out": int,
+    "cost_ms": float,
+    "std_error_ms": float,
+}
+_MEASURED_TYPES = {
+    "role": str,
+    "latency_ms": float,
+    "lower_ms": float,
+    "upper_ms": float,
+    "predicted_ms": float,
+    "network": str,
+}
+ENTRY_COLUMNS = list(_ENTRY_TYPES)
+MEASURED_COLUMNS = list(_MEASURED_TYPES)
 
 _FIRST_LINE = re.compile(r"# nasc latency table, version (\d+), sha256 ([0-9a-f]{64})\n")
 _MEASURED_MARK = "# measured networks:\n"
@@ -185,6 +201,15 @@ class LatencyTable:
         return f"# nasc latency table, version {FORMAT_VERSION}, sha256 {digest}\n{body}"
 
 
+def entries_of(basis: Basis, solved: Fit) -> pd.DataFrame:
+    """The entries of a table, columns `ENTRY_COLUMNS`, from solved costs."""
+    rows = [
+        (layer.kind, layer.hidden_in, layer.hidden_out, cost, error)
+        for layer, cost, error in basis.expand(solved.costs, solved.errors)
+    ]
+    return pd.DataFrame(rows, columns=ENTRY_COLUMNS)
+
+
 def _priced(space: SearchSpace) -> dict[str, Any]:
     """What of a space decides which layers are priced, and on which networks."""
     values = space_to_dict(space)
@@ -235,7 +260,7 @@ def load_table(path: Path) -> LatencyTable:
         raise _damaged(path, "its content does not match its hash")
     try:
         return _parse(body)
-    except (ValueError, KeyError, TypeError, UsageError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, StopIteration, UsageError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -250,11 +275,11 @@ def _parse(body: str) -> LatencyTable:
         key=LatencyKey(geometry=geometry, **key),
         space=space_from_dict(head["space"]),
         seed=int(head["seed"]),
-        entries=_read_csv(lines[end:], ENTRY_COLUMNS),
+        entries=_read_csv(lines[end:], _ENTRY_TYPES),
         interval=Interval(**head["interval"]),
         held_out=tuple(float(value) for value in head["held_out"]),
         quiet_ms=float(head["quiet_ms"]),
-        measured=_read_csv([line[2:] for line in lines[mark + 1 : end]], MEASURED_COLUMNS),
+        measured=_read_csv([line[2:] for line in lines[mark + 1 : end]], _MEASURED_TYPES),
         context=head["context"],
         runtime_base_bytes=head["runtime_base_bytes"],
         times={name: float(value) for name, value in head["times"].items()},
@@ -262,11 +287,14 @@ def _parse(body: str) -> LatencyTable:
     )
 
 
-def _read_csv(lines: Sequence[str], columns: list[str]) -> pd.DataFrame:
-    frame = pd.read_csv(io.StringIO("".join(lines)), float_precision="round_trip")
-    if list(frame.columns) != columns:
-        raise ValueError(f"columns {list(frame.columns)}, expected {columns}")
-    return frame
+def _read_csv(lines: Sequence[str], columns: Mapping[str, type]) -> pd.DataFrame:
+    """Rows of CSV with known columns; Python's own float() reads back what was written."""
+    header, *rows = csv.reader(lines)
+    if header != list(columns):
+        raise ValueError(f"columns {header}, expected {list(columns)}")
+    return pd.DataFrame(
+        {name: [kind(row[i]) for row in rows] for i, (name, kind) in enumerate(columns.items())}
+    )
 
 
 def _damaged(path: Path, reason: str) -> TableDamaged:

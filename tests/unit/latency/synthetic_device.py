@@ -1,0 +1,99 @@
+"""A device whose layers have known costs, measured with noise. The drift of clocks is the
+profilers' job; here is only what is left of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from nasc.latency.basis import Basis
+from nasc.latency.key import LatencyKey
+from nasc.latency.plan import Plan, plan
+from nasc.latency.predict import Fit, Observation, fit
+from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, entries_of
+from nasc.space import Architecture, Geometry, SearchSpace
+
+TINY = SearchSpace(
+    "tiny",
+    Geometry(layers=4, hidden=32, head_size=8, intermediate=64, vocab_size=100, max_positions=128),
+    n_blocks=2,
+    slots=3,
+    hidden_sizes=(16, 32),
+    operations=("mha", "ffn", "sep3"),
+)
+
+
+class SyntheticDevice:
+    """Adds up known costs, so that every prediction has a truth to be held against."""
+
+    def __init__(self, basis: Basis, seed: int = 0, noise: float = 0.008) -> None:
+        rng = np.random.default_rng([seed, 1])
+        self.basis = basis
+        self.noise = noise
+        self.costs = basis.nominal() * np.exp(rng.normal(0, 0.4, len(basis.unknowns)))
+        self._rng = rng
+
+    def exact_ms(self, architecture: Architecture) -> float:
+        return float(self.basis.row(architecture) @ self.costs)
+
+    def measure_ms(self, architecture: Architecture) -> float:
+        return self.exact_ms(architecture) * (1 + self._rng.normal(0, self.noise))
+
+    def observe(self, planned: Plan) -> list[Observation]:
+        found = []
+        for network in planned.networks:
+            latency = self.measure_ms(network.architecture)
+            held_out = network.role == "random"
+            found.append(Observation(network.architecture, latency, latency * 1.006, held_out))
+        return found
+
+
+def fitted(space: SearchSpace, seed: int, noise: float = 0.008) -> tuple[SyntheticDevice, Fit]:
+    planned = plan(space, seed, seq_len=32)
+    device = SyntheticDevice(planned.basis, seed, noise)
+    return device, fit(planned.basis, device.observe(planned))
+
+
+def make_table(
+    space: SearchSpace = TINY,
+    *,
+    precision: str = "int8",
+    device: str = "host",
+    seq_len: int = 32,
+    threads: int = 1,
+    seed: int = 0,
+    created: str = "2026-11-03T10:00:00.000000+00:00",
+) -> LatencyTable:
+    planned = plan(space, seed, precision=precision, seq_len=seq_len)
+    truth = SyntheticDevice(planned.basis, seed)
+    observations = truth.observe(planned)
+    solved = fit(planned.basis, observations)
+    measured = [
+        (n.role, o.latency_ms, o.latency_ms * 0.99, o.upper_ms, o.latency_ms, n.name)
+        for n, o in zip(planned.networks, observations, strict=True)
+    ]
+    return LatencyTable(
+        key=LatencyKey(
+            device=device,
+            precision=precision,
+            geometry=space.geometry,
+            seq_len=seq_len,
+            threads=threads,
+            fingerprint="0123456789abcdef",
+            runtime_version="1.32.0",
+            options='{"arena": true}',
+            emitter_version=1,
+            statistic="quiet-ratio-q25",
+        ),
+        space=space,
+        seed=seed,
+        entries=entries_of(planned.basis, solved),
+        interval=solved.interval,
+        held_out=tuple(float(value) for value in solved.held_out),
+        quiet_ms=3.9,
+        measured=pd.DataFrame(measured, columns=MEASURED_COLUMNS),
+        context={"cpu": {"model": "synthetic, \u00e9 # 1"}, "busy": False},
+        runtime_base_bytes=50_000_000,
+        times={"emit_s": 0.5, "measure_s": 60.0, "fit_s": 0.2},
+        created=created,
+    )

@@ -1,0 +1,83 @@
+"""The prices that the search consumes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from synthetic_device import TINY, make_table
+
+from nasc.cost import Layer, layers, params
+from nasc.errors import LookupMiss, UsageError
+from nasc.latency import memory
+from nasc.latency.costs import TableCosts
+from nasc.latency.plan import random_architecture
+from nasc.search.problem import CostModel
+from nasc.space import PRECISIONS
+
+
+@pytest.fixture(scope="module")
+def costs() -> TableCosts:
+    return TableCosts.of([make_table(precision="fp32"), make_table(precision="int8", seed=1)])
+
+
+def test_it_is_the_cost_model_of_the_search(costs: TableCosts) -> None:
+    model: CostModel = costs
+    assert set(model.metrics) == {"latency_ms", "size_bytes", "params", "weight_bytes"}
+    for precision in PRECISIONS:
+        assert set(model.constant(precision)) == set(model.metrics)
+        assert set(model.layer(Layer("mha", 16, 16), precision)) == set(model.metrics)
+
+
+def test_sums_over_layers_are_the_predictions_for_the_network(costs: TableCosts) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        network = random_architecture(TINY, rng, PRECISIONS[i % 2])
+        precision = network.precision
+        found = layers(network, TINY.geometry)
+        total = {
+            metric: constant + sum(costs.layer(layer, precision)[metric] for layer in found)
+            for metric, constant in costs.constant(precision).items()
+        }
+        predicted = costs.predict(network)
+        assert total["latency_ms"] == pytest.approx(predicted.latency_ms)
+        assert costs.upper("latency_ms", total["latency_ms"], precision) == pytest.approx(
+            predicted.high_ms
+        )
+        assert total["params"] == params(network, TINY.geometry)
+        assert total["size_bytes"] == memory.file_bytes(network, TINY.geometry)
+        peak = total["weight_bytes"] + max(costs.activation_bytes(x, precision) for x in found)
+        assert peak == pytest.approx(
+            memory.peak_memory_bytes(network, TINY.geometry, "embed", 32, 1, 50_000_000)
+        )
+
+
+def test_what_is_exact_has_no_interval(costs: TableCosts) -> None:
+    assert costs.upper("size_bytes", 1000.0, "int8") == 1000.0
+    assert costs.upper("params", 1000.0, "int8") == 1000.0
+    assert costs.upper("peak_memory_bytes", 1000.0, "int8") == 1050.0
+
+
+def test_a_layer_or_precision_that_was_not_measured_is_a_miss(costs: TableCosts) -> None:
+    with pytest.raises(LookupMiss, match="no cost of layer 'mha 24'"):
+        costs.layer(Layer("mha", 24, 24), "int8")
+    only = TableCosts.of([make_table(precision="int8")])
+    with pytest.raises(LookupMiss, match="no latency table of precision 'fp32' was given"):
+        only.constant("fp32")
+
+
+def test_where_the_device_tells_no_memory_it_cannot_be_limited() -> None:
+    table = dataclasses.replace(make_table(), runtime_base_bytes=None)
+    costs = TableCosts.of([table])
+    assert "weight_bytes" not in costs.metrics
+    assert set(costs.layer(Layer("mha", 16, 16), "int8")) == set(costs.metrics)
+
+
+def test_tables_that_do_not_belong_together_are_refused() -> None:
+    with pytest.raises(UsageError, match="different settings cannot be searched together"):
+        TableCosts.of([make_table(precision="fp32"), make_table(precision="int8", threads=2)])
+    with pytest.raises(UsageError, match="two latency tables of int8"):
+        TableCosts.of([make_table(), make_table(seed=1)])
+    with pytest.raises(UsageError, match="at least one latency table"):
+        TableCosts.of([])
+    with pytest.raises(UsageError, match="a table of int8 was given as fp32"):
+        TableCosts({"fp32": make_table()}, None)

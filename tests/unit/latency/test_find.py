@@ -1,0 +1,108 @@
+"""Finding the table for a question, and the message where there is none."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from synthetic_device import TINY, make_table
+
+from nasc.errors import TableDamaged, TableMissing, UsageError
+from nasc.latency.find import find_table
+from nasc.latency.key import LatencyKey, TableQuery
+
+QUERY = TableQuery("pixel6", "int8", TINY.geometry)
+
+
+def test_the_newest_table_that_fits_is_found(tmp_path: Path) -> None:
+    folders = [tmp_path / "shipped", tmp_path / "cache", tmp_path / "none"]
+    old = make_table(created="2026-11-01T10:00:00+00:00")
+    new = make_table(created="2026-11-02T10:00:00+00:00", seed=1)
+    make_table(precision="fp32").save(folders[0])
+    old.save(folders[1])
+    path = new.save(folders[0])
+    query = TableQuery("host", "int8", TINY.geometry, seq_len=32)
+    assert find_table(folders, query, TINY).path == path
+    assert find_table(folders, new.key, TINY).table.created == new.created
+    assert find_table(folders, query, TINY.restrict(hidden_sizes=(16,))).path == path
+
+
+def test_nothing_at_all(tmp_path: Path) -> None:
+    with pytest.raises(TableMissing) as caught:
+        find_table([tmp_path], QUERY, TINY)
+    assert str(caught.value) == (
+        "no latency table for device 'pixel6' (onnxruntime, int8, 1 thread, length 128). "
+        "There is none for this device yet. "
+        "Measure one: nasc profile --device pixel6 --precision int8"
+    )
+
+
+def test_a_miss_names_what_is_there(tmp_path: Path) -> None:
+    make_table(device="pixel6", precision="fp32", seq_len=128).save(tmp_path)
+    make_table(device="host", seq_len=128).save(tmp_path)
+    with pytest.raises(TableMissing) as caught:
+        find_table([tmp_path], QUERY, TINY)
+    assert str(caught.value) == (
+        "no latency table for device 'pixel6' (onnxruntime, int8, 1 thread, length 128). "
+        "Tables exist for: fp32. Measure one: nasc profile --device pixel6 --precision int8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"seq_len": 64, "threads": 2}, "length 32, threads 1"),
+        ({"seq_len": 32, "fingerprint": "f"}, "another processor"),
+        ({"seq_len": 32, "runtime_version": "1.40.0"}, "onnxruntime 1.32.0"),
+        ({"seq_len": 32, "emitter_version": 2}, "graphs of an older release"),
+        ({"seq_len": 32, "batch": 8}, "batch 1"),
+    ],
+)
+def test_a_near_miss_says_what_differs(
+    tmp_path: Path, wanted: dict[str, object], words: str
+) -> None:
+    make_table().save(tmp_path)
+    query = dataclasses.replace(TableQuery("host", "int8", TINY.geometry), **wanted)
+    with pytest.raises(TableMissing, match=rf"Tables exist for: {words}\. Measure one"):
+        find_table([tmp_path], query, TINY)
+
+
+def test_a_table_of_another_space_is_named(tmp_path: Path) -> None:
+    make_table().save(tmp_path)
+    query = TableQuery("host", "int8", TINY.geometry, seq_len=32)
+    with pytest.raises(TableMissing, match=r"another search space \(tiny\)"):
+        find_table([tmp_path], query, TINY.restrict(hidden_sizes=(8, 16)))
+
+
+def test_a_damaged_table_is_an_error_only_where_it_is_needed(tmp_path: Path) -> None:
+    path = make_table().save(tmp_path)
+    path.write_bytes(path.read_bytes() + b"x")
+    query = TableQuery("host", "int8", TINY.geometry, seq_len=32)
+    with pytest.raises(TableDamaged, match="is damaged"):
+        find_table([tmp_path], query, TINY)
+    with pytest.raises(TableMissing):
+        find_table([tmp_path], dataclasses.replace(query, seq_len=64), TINY)
+    good = make_table().save(tmp_path / "other")
+    assert find_table([tmp_path, tmp_path / "other"], query, TINY).path == good
+
+
+def test_the_command_names_what_is_not_usual() -> None:
+    query = dataclasses.replace(QUERY, seq_len=32, threads=2, batch=4, head="hidden")
+    assert query.command() == (
+        "nasc profile --device pixel6 --precision int8 --seq-len 32 --batch 4 --threads 2"
+    )
+    assert query.describe() == (
+        "device 'pixel6' (onnxruntime, int8, 2 threads, length 32, batch 4, head hidden)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("seq_len", 0), ("threads", -1), ("batch", True), ("precision", "int4")]
+)
+def test_impossible_settings_are_refused(field: str, value: object) -> None:
+    with pytest.raises(UsageError, match=r"got|unknown precision"):
+        dataclasses.replace(QUERY, **{field: value})
+
+
+def test_a_key_leaves_nothing_open() -> None:
+    with pytest.raises(UsageError, match="fingerprint is not known"):
+        LatencyKey("host", "int8", TINY.geometry)

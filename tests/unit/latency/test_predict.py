@@ -1,0 +1,141 @@
+"""Solving for costs and calibrating the interval, on a device of known costs."""
+
+import numpy as np
+import pytest
+from synthetic_device import TINY, SyntheticDevice, fitted
+
+from nasc.errors import UsageError
+from nasc.latency.plan import plan, random_architecture
+from nasc.latency.predict import Interval, Observation, fit
+from nasc.space import PRESETS, Architecture, Block
+
+MINILM = PRESETS["minilm-l6"]
+
+
+def test_without_noise_the_costs_are_recovered_exactly() -> None:
+    device, solved = fitted(MINILM, seed=0, noise=0.0)
+    np.testing.assert_allclose(solved.costs, device.costs, rtol=1e-6)
+    assert np.abs(solved.held_out).max() < 1e-6
+
+
+def test_with_noise_predictions_are_better_than_a_single_measurement() -> None:
+    noise = 0.008
+    errors = []
+    for seed in range(5):
+        device, solved = fitted(MINILM, seed, noise)
+        rng = np.random.default_rng([seed, 2])
+        for _ in range(100):
+            network = random_architecture(MINILM, rng)
+            exact = device.exact_ms(network)
+            errors.append(device.basis.row(network) @ solved.costs / exact - 1)
+    assert np.std(errors) < noise
+    assert abs(np.mean(errors)) < noise / 4
+
+
+def test_costs_lie_within_their_standard_errors() -> None:
+    standard = []
+    for seed in range(10):
+        device, solved = fitted(MINILM, seed)
+        standard.extend((solved.costs - device.costs) / solved.errors)
+    assert np.mean(np.abs(standard) < 2) > 0.85
+    assert np.mean(np.abs(standard) < 0.2) < 0.35  # nor are the errors far too wide
+
+
+def test_intervals_cover_nine_of_ten_new_measurements() -> None:
+    covered = []
+    for seed in range(24):
+        device, solved = fitted(MINILM, seed)
+        rng = np.random.default_rng([seed, 2])
+        for _ in range(50):
+            network = random_architecture(MINILM, rng)
+            predicted = solved.interval.around(float(device.basis.row(network) @ solved.costs))
+            measured = device.measure_ms(network)
+            covered.append(predicted.low_ms <= measured <= predicted.high_ms)
+    assert 0.85 <= np.mean(covered) <= 0.95
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_disturbed_network_bends_neither_costs_nor_interval(factor: float) -> None:
+    planned = plan(MINILM, 0, seq_len=32)
+    device = SyntheticDevice(planned.basis, 0)
+    observations = device.observe(planned)
+    clean = fit(planned.basis, observations)
+    victim = next(i for i, o in enumerate(observations) if o.held_out)
+    bad = observations[victim]
+    latency = bad.latency_ms * factor
+    observations[victim] = Observation(bad.architecture, latency, latency * 1.006, True)
+    solved = fit(planned.basis, observations)
+    assert solved.weights[victim] < 0.1
+    assert solved.interval.half_width < 1.5 * clean.interval.half_width
+    rng = np.random.default_rng(5)
+    networks = [random_architecture(MINILM, rng) for _ in range(100)]
+    rows = planned.basis.matrix(networks)
+    exact = np.array([device.exact_ms(network) for network in networks])
+    assert np.abs(rows @ solved.costs / exact - 1).mean() < 0.01
+
+
+def test_a_noisy_measurement_counts_less() -> None:
+    planned = plan(MINILM, 0, seq_len=32)
+    device = SyntheticDevice(planned.basis, 0, noise=0.0)
+    observations = device.observe(planned)
+    off = [o.latency_ms * (1.05 if i % 4 == 0 else 1) for i, o in enumerate(observations)]
+
+    def error(upper: float) -> float:
+        told = [
+            Observation(o.architecture, ms, ms * (upper if i % 4 == 0 else 1.002), o.held_out)
+            for i, (o, ms) in enumerate(zip(observations, off, strict=True))
+        ]
+        return float(np.abs(fit(planned.basis, told).costs / device.costs - 1).mean())
+
+    assert error(1.2) < error(1.002) / 1.5
+
+
+def test_no_cost_is_negative() -> None:
+    for seed in range(5):
+        _, solved = fitted(TINY, seed, noise=0.1)
+        assert (solved.costs >= 0).all()
+        assert (solved.errors >= 0).all()
+
+
+def test_each_held_out_network_is_predicted_without_itself() -> None:
+    planned = plan(MINILM, 0, seq_len=32)
+    device = SyntheticDevice(planned.basis, 0)
+    observations = device.observe(planned)
+    solved = fit(planned.basis, observations)
+    held = [i for i, o in enumerate(observations) if o.held_out]
+    assert len(solved.held_out) == len(held)
+    seen = np.abs(solved.residuals[held])
+    assert (np.abs(solved.held_out) >= seen - 1e-4).mean() > 0.95
+
+
+def test_interval_is_students_t_around_the_prediction() -> None:
+    interval = Interval(scale=0.01, dof=30)
+    assert interval.half_width == pytest.approx(0.01 * 1.697, rel=1e-3)
+    predicted = interval.around(20.0)
+    assert predicted.latency_ms == 20.0
+    assert predicted.high_ms - 20.0 == pytest.approx(20.0 - predicted.low_ms)
+    assert predicted.high_ms == pytest.approx(20.0 * 1.01697, rel=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "dof"), [(-0.1, 5), (float("nan"), 5), (0.1, 0)])
+def test_an_interval_of_nonsense_is_refused(scale: float, dof: int) -> None:
+    with pytest.raises(UsageError, match="makes no sense"):
+        Interval(scale, dof)
+
+
+@pytest.mark.parametrize(
+    ("latency", "upper"), [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0), (1.0, float("inf"))]
+)
+def test_what_is_no_measurement_is_refused(latency: float, upper: float) -> None:
+    network = Architecture((Block(16, ("mha",)),))
+    with pytest.raises(UsageError, match=r"network '16: M @ fp32'.* is no measurement"):
+        Observation(network, latency, upper)
+
+
+def test_too_few_networks_are_refused() -> None:
+    planned = plan(TINY, 0, seq_len=32)
+    observations = SyntheticDevice(planned.basis).observe(planned)
+    with pytest.raises(UsageError, match="do not determine"):
+        fit(planned.basis, observations[-9:])
+    with pytest.raises(UsageError, match="0 held-out networks calibrate no interval"):
+        fit(planned.basis, [o for o in observations if not o.held_out])

@@ -1,0 +1,373 @@
+"""`nasc.profile` on a synthetic device: plan, real graphs, known costs, cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import profilers
+from device_profiles import DeviceProfile, find
+from nasc import profile as profile_module
+from nasc.errors import CacheBusy, NascError, TableDamaged, UsageError
+from nasc.latency.basis import Basis
+from nasc.latency.plan import random_architecture
+from nasc.latency.table import load_table
+from nasc.profile import profile, quiet_folder, samples_path, tables_folder
+from nasc.space import Geometry, SearchSpace
+
+SPACE = SearchSpace(
+    "tiny",
+    Geometry(layers=2, hidden=32, head_size=8, intermediate=64, vocab_size=100, max_positions=64),
+    n_blocks=2,
+    slots=2,
+    hidden_sizes=(16, 32),
+    operations=("mha", "ffn"),
+)
+QUIET_MS = 4.0
+
+
+class SyntheticBench:
+    """Runs nothing: a network takes the sum of known costs, its file has to be there."""
+
+    def __init__(self, noise: float = 0.005, before: Callable[[], None] | None = None) -> None:
+        self.noise = noise
+        self.before = before
+        self.measured: list[int] = []
+        self.journals: list[Path] = []
+        self.protocols: list[profilers.Protocol] = []
+        self.quiet_calls = 0
+
+    def quiet(
+        self, cache_dir: Path, device: DeviceProfile, options: profilers.RuntimeOptions
+    ) -> profilers.QuietTime:
+        self.quiet_calls += 1
+        key = {"fingerprint": "0123", "runtime_version": "1.32.0", "options": options.to_dict()}
+        return profilers.QuietTime(QUIET_MS, key, "2026-11-03T10:00:00Z", cache_dir / "q", False)
+
+    def measure(
+        self,
+        jobs: Sequence[profilers.ModelJob],
+        device: DeviceProfile,
+        *,
+        options: profilers.RuntimeOptions,
+        protocol: profilers.Protocol,
+        reference_quiet_ms: float,
+        progress: Callable[[int, int, str], None] | None,
+        journal: Path,
+    ) -> profilers.Measurement:
+        self.journals.append(journal)
+        self.protocols.append(protocol)
+        journal.write_text("rounds")
+        if self.before is not None:
+            self.before()
+        seq_len = jobs[0].inputs["input_ids"].shape[1]
+        assert all(job.path.stat().st_size > 1000 for job in jobs)
+        rng = np.random.default_rng(len(self.measured))
+        models = [self._model(job, seq_len, options.threads, rng) for job in jobs]
+        self.measured.append(len(jobs))
+        visit = profilers.Visit(
+            "reference", 0.0, 0.004, (QUIET_MS,), own_ms=(QUIET_MS,), preempted=(0,)
+        )
+        return profilers.Measurement(
+            models=tuple(models),
+            reference=profilers.ReferenceMeasurement(
+                reference_quiet_ms, True, QUIET_MS, "ref", (visit,)
+            ),
+            context={"fingerprint": "0123", "runtime_version": "1.32.0"},
+            options=options,
+            protocol=protocol.to_dict(),
+            rounds=4,
+            drift_ratio=1.0,
+            drift=False,
+            busy_share=0.0,
+            busy=False,
+            converged=True,
+            duration_s=1.0,
+        )
+
+    def _model(
+        self, job: profilers.ModelJob, seq_len: int, threads: int, rng: np.random.Generator
+    ) -> profilers.ModelMeasurement:
+        exact_ms = true_ms(job.name, seq_len) / threads
+        samples = []
+        for i in range(4):
+            run_ms = float(exact_ms * (1 + rng.normal(0, self.noise)))
+            samples.append(
+                profilers.RoundSample(
+                    round=i,
+                    instance=i // 2,
+                    runs_ms=(run_ms,),
+                    own_ms=(run_ms,),
+                    preempted=(0,),
+                    undisturbed=True,
+                    reference_before_ms=QUIET_MS,
+                    reference_after_ms=QUIET_MS,
+                    reference_ms=QUIET_MS,
+                )
+            )
+        return profilers.ModelMeasurement.of(
+            job.name, job.content_hash(), samples, QUIET_MS, converged=True
+        )
+
+    def base_bytes(
+        self,
+        job: profilers.ModelJob,
+        device: DeviceProfile,
+        options: profilers.RuntimeOptions,
+    ) -> int | None:
+        return 50_000_000
+
+
+def true_ms(name: str, seq_len: int) -> float:
+    """The latency of a network, by its text; plans hold networks of any number of blocks."""
+    basis = Basis(dataclasses.replace(SPACE, hidden_sizes=(8, 16, 32)), seq_len)
+    n_blocks = name.count("|") + 1
+    longer = dataclasses.replace(
+        SPACE,
+        geometry=dataclasses.replace(SPACE.geometry, layers=n_blocks),
+        hidden_sizes=(8, 16, 32),
+        n_blocks=n_blocks,
+        slots=8,
+    )
+    network = longer.parse(name)
+    costs = basis.nominal() * (1.0 if network.precision == "fp32" else 0.5)
+    return float(basis.row(network) @ costs)
+
+
+@pytest.fixture
+def device() -> DeviceProfile:
+    return find("host")
+
+
+def test_a_table_predicts_the_device_it_was_measured_on(
+    device: DeviceProfile, tmp_path: Path
+) -> None:
+    bench = SyntheticBench()
+    seen: list[str] = []
+    [found] = profile(
+        SPACE,
+        device,
+        cache_dir=tmp_path,
+        precisions=["int8"],
+        seq_lens=[32],
+        bench=bench,
+        progress=lambda done, total, message: seen.append(message),
+    )
+    assert found.fresh
+    table = found.table
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        network = random_architecture(SPACE, rng, "int8")
+        predicted = table.predict(network)
+        assert predicted.latency_ms == pytest.approx(true_ms(str(network), 32), rel=0.02)
+    assert np.abs(table.held_out).max() < 0.05
+    assert set(table.times) == {"plan_s", "emit_s", "measure_s", "fit_s"}
+    assert table.quiet_ms == QUIET_MS
+    assert table.key.precision == "int8"
+    assert table.key.fingerprint == "0123"
+    assert table.runtime_base_bytes == 50_000_000
+    assert len(table.measured) == bench.measured[0]
+    assert table.context["converged"] is True
+    assert any("emitting" in message for message in seen)
+    assert load_table(found.path).to_text() == table.to_text()
+
+
+def test_raw_samples_lie_beside_the_table(device: DeviceProfile, tmp_path: Path) -> None:
+    [found] = profile(
+        SPACE, device, cache_dir=tmp_path, precisions=["fp32"], bench=SyntheticBench(),
+        seq_lens=[32],
+    )  # fmt: skip
+    raw = json.loads(gzip.decompress(samples_path(found.path).read_bytes()))
+    measurement = profilers.Measurement.from_dict(raw)
+    by_name = found.table.measured.set_index("network")["latency_ms"].to_dict()
+    assert {model.name: model.latency_ms for model in measurement.models} == by_name
+    assert not list((tmp_path / "profiling").rglob("*.journal"))
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_every_combination_has_a_table_of_its_own(device: DeviceProfile, tmp_path: Path) -> None:
+    bench = SyntheticBench()
+    settings = []
+    for lists in ({"seq_lens": [16, 32, 16]}, {"seq_lens": [16], "threads": [1, 2]}):
+        found = profile(
+            SPACE, device, cache_dir=tmp_path, precisions=["fp32"], bench=bench, **lists
+        )
+        settings += [(f.table.key.threads, f.table.key.seq_len, f.fresh) for f in found]
+    assert settings == [(1, 16, True), (1, 32, True), (1, 16, False), (2, 16, True)]
+    assert len(bench.measured) == 3
+    assert bench.quiet_calls == 3  # once for each number of threads in each call
+
+
+def test_what_is_in_the_cache_is_not_measured_again(device: DeviceProfile, tmp_path: Path) -> None:
+    bench = SyntheticBench()
+
+    def run(space: SearchSpace = SPACE, force: bool = False) -> bool:
+        found = profile(space, device, cache_dir=tmp_path, seq_lens=[32], bench=bench, force=force)
+        return [f.fresh for f in found]
+
+    assert run() == [True, True]
+    assert run() == [False, False]
+    assert run(SPACE.restrict(hidden_sizes=(16,))) == [False, False]  # a part of the space
+    assert run(SPACE.restrict(hidden_sizes=(8, 16, 32))) == [True, True]
+    assert run(force=True) == [True, True]
+    assert len(list(tables_folder(tmp_path).glob("*.latency.csv"))) == 4
+
+
+def test_a_damaged_table_in_the_cache_is_an_error_until_it_is_forced(
+    device: DeviceProfile, tmp_path: Path
+) -> None:
+    def run(force: bool = False) -> Path:
+        [found] = profile(
+            SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32],
+            bench=SyntheticBench(), force=force,
+        )  # fmt: skip
+        return found.path
+
+    path = run()
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(TableDamaged, match="is damaged"):
+        run()
+    assert run(force=True) == path
+    assert run() == path
+
+
+def test_an_interrupted_measurement_goes_on_from_its_journal(
+    device: DeviceProfile, tmp_path: Path
+) -> None:
+    def interrupt() -> None:
+        raise profilers.MeasurementInterrupted("interrupted")
+
+    bench = SyntheticBench(before=interrupt)
+    arguments = {"cache_dir": tmp_path, "precisions": ["fp32"], "seq_lens": [32]}
+    with pytest.raises(KeyboardInterrupt):
+        profile(SPACE, device, bench=bench, **arguments)
+    assert bench.journals[0].read_text() == "rounds"
+    assert not list(tables_folder(tmp_path).glob("*"))
+    assert not list(tmp_path.rglob("*.onnx"))
+    stale = bench.journals[0].parent / "graphs"  # what kill -9 leaves behind
+    stale.mkdir()
+    (stale / "0000.onnx").write_bytes(b"half a graph")
+    again = SyntheticBench()
+    profile(SPACE, device, bench=again, **arguments)
+    assert again.journals == bench.journals
+    other = SyntheticBench()
+    profile(SPACE, device, bench=other, seed=1, force=True, **arguments)
+    assert other.journals != bench.journals
+
+
+def test_graphs_of_the_same_plan_are_the_same_bytes(device: DeviceProfile, tmp_path: Path) -> None:
+    """Rounds in a journal are named by content: a run that goes on must emit the same."""
+    hashes = []
+    for folder in ("a", "b"):
+        [found] = profile(
+            SPACE, device, cache_dir=tmp_path / folder, precisions=["int8"], seq_lens=[32],
+            bench=SyntheticBench(),
+        )  # fmt: skip
+        raw = json.loads(gzip.decompress(samples_path(found.path).read_bytes()))
+        hashes.append([model["content_hash"] for model in raw["models"]])
+    assert hashes[0] == hashes[1]
+
+
+def test_two_runs_at_once_measure_once(device: DeviceProfile, tmp_path: Path) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        inside.set()
+        assert go_on.wait(30)
+
+    benches = [SyntheticBench(before=wait), SyntheticBench()]
+    results: list[bool] = []
+    waiting = threading.Event()
+
+    def tell(done: int, total: int, message: str) -> None:
+        if "waiting" in message:
+            waiting.set()
+
+    def run(bench: SyntheticBench) -> None:
+        [found] = profile(
+            SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32],
+            bench=bench, progress=tell,
+        )  # fmt: skip
+        results.append(found.fresh)
+
+    threads = [threading.Thread(target=run, args=(bench,)) for bench in benches]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    assert waiting.wait(30)
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(results) == [False, True]
+    assert [len(bench.measured) for bench in benches] == [1, 0]
+
+
+def test_a_cache_that_stays_locked_says_so(
+    device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile_module, "LOCK_TIMEOUT_S", 0.05)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        inside.set()
+        assert go_on.wait(30)
+
+    arguments = {"cache_dir": tmp_path, "precisions": ["fp32"], "seq_lens": [32]}
+    first = threading.Thread(
+        target=profile,
+        args=(SPACE, device),
+        kwargs=arguments | {"bench": SyntheticBench(0.005, wait)},
+    )
+    first.start()
+    assert inside.wait(30)
+    try:
+        with pytest.raises(CacheBusy, match="another process has been measuring on device 'host'"):
+            profile(SPACE, device, bench=SyntheticBench(), **arguments)
+    finally:
+        go_on.set()
+        first.join(30)
+
+
+def test_a_cache_that_cannot_be_written_is_one_message(
+    device: DeviceProfile, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "cache"
+    blocked.write_text("a file where a folder should be")
+    with pytest.raises(
+        NascError, match=r"cannot write the latency table for .*'host'.*: Not a dir"
+    ):
+        profile(SPACE, device, cache_dir=blocked, bench=SyntheticBench(), seq_lens=[32])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"precisions": []}, "--precision: at least one value"),
+        ({"precisions": ["int4"]}, "unknown precision 'int4'; known: fp32, int8"),
+        ({"seq_lens": [65]}, "length 65 is over the 64 tokens"),
+        ({"seq_lens": [0]}, "must be >= 1"),
+        ({"threads": [0]}, "--threads: must be 1 or more, got 0"),
+    ],
+)
+def test_impossible_settings_are_refused_before_anything_runs(
+    device: DeviceProfile, tmp_path: Path, wrong: dict[str, list[object]], message: str
+) -> None:
+    bench = SyntheticBench()
+    arguments: dict[str, object] = {"seq_lens": [32]} | wrong
+    with pytest.raises(UsageError, match=message):
+        profile(SPACE, device, cache_dir=tmp_path, bench=bench, **arguments)
+    assert bench.quiet_calls == 0
+
+
+def test_larger_spaces_get_more_time(device: DeviceProfile, tmp_path: Path) -> None:
+    bench = SyntheticBench()
+    profile(SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32], bench=bench)
+    assert bench.protocols[0].max_seconds == profile_module.MEASURE_S
+    assert quiet_folder(tmp_path) != tables_folder(tmp_path)
