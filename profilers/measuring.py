@@ -22,7 +22,7 @@ from profilers.protocol import (
     Round,
     busy_share,
     drift_ratio,
-    is_done,
+    is_converged,
     quiet_reference_ms,
     run_rounds,
     samples_by_name,
@@ -35,7 +35,15 @@ LOADED_SHARE = 0.5
 """Models stay loaded between rounds while their files, doubled for the runtime's own copy of the
 weights, fill at most this share of the device's memory; else each is loaded for its visit."""
 
-_VISIT_SETTINGS = ("inner_runs", "warmup_runs", "reference_every_ms", "reference_runs", "seed")
+_VISIT_SETTINGS = (
+    "inner_runs",
+    "warmup_runs",
+    "min_visit_ms",
+    "reference_every_ms",
+    "reference_runs",
+    "reference_copies",
+    "seed",
+)
 
 
 def device_options(device: DeviceProfile, options: RuntimeOptions | None) -> RuntimeOptions:
@@ -218,7 +226,7 @@ def _summary(
             hashes[name],
             samples[job.name],
             quiet_ms,
-            converged=is_done(samples[job.name], protocol),
+            converged=is_converged(samples[job.name], protocol),
         )
         for name, job in keyed.items()
     )

@@ -6,11 +6,12 @@ It drives anything that can load and visit a model, so tests drive it with a syn
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import time
 import typing
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ BUSY_LIMIT = 0.1
 """Share of disturbed runs above which the machine counts as busy (chosen, 2026)."""
 
 _DISTURBED = 1.25  # a run this much slower than the lowest of its visit was disturbed
+_MOST_RUNS = 32  # of a short model in one visit
+_NEGLIGIBLE = 0.2  # share of a half-width that a standard error of rounds may have
 _LEAST_ROUNDS = 3  # no bound can be computed from fewer
 
 
@@ -53,14 +56,18 @@ class Protocol:
     Attributes:
         min_rounds: no model is done before so many rounds.
         max_rounds: no model gets more.
-        inner_runs: recorded runs per visit, the lowest of which counts.
+        inner_runs: recorded runs per visit at least, the lowest of which counts.
+        min_visit_ms: short models get more runs, until a visit takes about so long (32 at most).
         warmup_runs: unrecorded runs before them; they bring the weights back into the caches.
         target_half_width: a model is done when its estimate's relative half-width is below.
         max_seconds: no new round begins after so many seconds (three are always taken).
-        rounds_per_instance: after so many rounds a fresh worker process takes over, since memory
-            is laid out anew in each.
+        rounds_per_instance: after so many rounds a fresh worker process takes over. Memory is laid
+            out anew in each, which alone changes a model's speed by about half a percent; four
+            processes halve that.
         reference_every_ms: the reference is visited again after so many milliseconds of visits.
         reference_runs: recorded runs per visit of the reference.
+        reference_copies: the reference is loaded so many times and its copies are visited in turn,
+            since where a copy lies in memory alone changes its speed by about half a percent.
         quantile: "p50", "p90" or "p99" makes a model also wait until that quantile of its observed
             runs has an upper bound; None does not.
         seed: for the order of visits and the values of inputs.
@@ -69,15 +76,17 @@ class Protocol:
         InvalidSetting: a number out of its range.
     """
 
-    min_rounds: int = 10
+    min_rounds: int = 12
     max_rounds: int = 60
     inner_runs: int = 3
+    min_visit_ms: float = 8.0
     warmup_runs: int = 1
-    target_half_width: float = 0.005
+    target_half_width: float = 0.006
     max_seconds: float = 120.0
-    rounds_per_instance: int = 5
+    rounds_per_instance: int = 3
     reference_every_ms: float = 50.0
     reference_runs: int = 3
+    reference_copies: int = 4
     quantile: str | None = None
     seed: int = 0
 
@@ -89,12 +98,13 @@ class Protocol:
             "warmup_runs": 0,
             "rounds_per_instance": 1,
             "reference_runs": 1,
+            "reference_copies": 1,
             "seed": 0,
         }
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InvalidSetting(f"{name} = {getattr(self, name)}; it must be {least} or more.")
-        for name in ("target_half_width", "max_seconds", "reference_every_ms"):
+        for name in ("target_half_width", "max_seconds", "reference_every_ms", "min_visit_ms"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InvalidSetting(f"{name} = {value}; it must be a number of 0 or more.")
@@ -145,11 +155,22 @@ def samples_by_name(
     return samples
 
 
+def is_converged(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
+    """Whether one model's estimate is as narrow as the protocol wants it."""
+    return relative_latency(samples).half_width <= protocol.target_half_width
+
+
 def is_done(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
-    """The stopping rule for one model: narrow enough, after enough rounds."""
+    """The stopping rule for one model.
+
+    Enough rounds, and the estimate is narrow enough, or what keeps it wide (processes, a busy
+    machine) is nothing that more rounds would narrow.
+    """
     if len(samples) < protocol.min_rounds:
         return False
-    if relative_latency(samples).half_width > protocol.target_half_width:
+    estimate = relative_latency(samples)
+    exhausted = estimate.round_error <= _NEGLIGIBLE * estimate.half_width
+    if estimate.half_width > protocol.target_half_width and not exhausted:
         return False
     if protocol.quantile is None:
         return True
@@ -222,7 +243,8 @@ def run_rounds(
     while active and not out_of_time():
         session = open_session()
         try:
-            session.load(reference, protocol.seed)
+            for copy in _reference_copies(reference, protocol):
+                session.load(copy, protocol.seed)
             if keep_loaded:
                 for job in active:
                     session.load(job, protocol.seed)
@@ -234,6 +256,7 @@ def run_rounds(
                     reference,
                     protocol,
                     index,
+                    {name: found[-1].lowest_ms for name, found in samples.items() if found},
                     keep_loaded,
                     functools.partial(report, active, index),
                 )
@@ -259,13 +282,22 @@ def _one_round(
     reference: ModelJob,
     protocol: Protocol,
     index: int,
+    known_ms: Mapping[str, float],
     keep_loaded: bool,
     on_visit: Callable[[int], None],
 ) -> list[Visit]:
     """Visits every job once in random order, with the reference before, between and after."""
+    copies = itertools.cycle(_reference_copies(reference, protocol))
+    for _ in range(index % protocol.reference_copies):
+        next(copies)
 
     def visit_reference() -> Visit:
-        return session.visit(reference.name, protocol.warmup_runs, protocol.reference_runs)
+        visit = session.visit(next(copies).name, protocol.warmup_runs, protocol.reference_runs)
+        return replace(visit, name=reference.name)
+
+    def runs_of(name: str) -> int:
+        wanted = protocol.min_visit_ms / known_ms[name] if name in known_ms else 0.0
+        return max(protocol.inner_runs, min(_MOST_RUNS, math.ceil(wanted)))
 
     order = np.random.default_rng([protocol.seed, index]).permutation(len(jobs))
     visits = [visit_reference()]
@@ -275,7 +307,7 @@ def _one_round(
         if not keep_loaded:
             session.load(job, protocol.seed)
             visits.append(visit_reference())  # loading took long: the one before is stale
-        visits.append(session.visit(job.name, protocol.warmup_runs, protocol.inner_runs))
+        visits.append(session.visit(job.name, protocol.warmup_runs, runs_of(job.name)))
         stale = (visits[-1].end_s - since) * 1e3 >= protocol.reference_every_ms
         if stale or count == len(jobs) or not keep_loaded:
             visits.append(visit_reference())
@@ -284,6 +316,12 @@ def _one_round(
             session.unload(job.name)
         on_visit(count)
     return visits
+
+
+def _reference_copies(reference: ModelJob, protocol: Protocol) -> list[ModelJob]:
+    """The reference under as many names as it is loaded; the first is its own."""
+    more = (f"{reference.name}-{i}" for i in range(2, protocol.reference_copies + 1))
+    return [reference, *(replace(reference, name=name) for name in more)]
 
 
 def quiet_reference_ms(visits: Sequence[Visit]) -> float:

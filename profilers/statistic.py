@@ -13,15 +13,22 @@ from scipy import special
 from profilers.errors import InvalidSetting
 from profilers.samples import RoundSample
 
-STATISTIC = "quiet-ratio-q25"
+STATISTIC = "quiet-ratio-median"
 """Name of the statistic of record; it stands wherever a latency is shown or saved."""
 
-RATIO_QUANTILE = 0.25
-"""The quantile of the rounds' ratios. Chosen by repeatability, see docs/measuring.md (2026-11)."""
+RATIO_QUANTILE = 0.5
+"""The quantile of the rounds' ratios: of all tried the one that repeats best, busy or not (lower
+ones follow the disturbances of the reference); see docs/measuring.md (2026-11)."""
 
-PROCESS_SPREAD = 0.002
-"""Relative standard deviation between processes that measure the same file: memory is laid out
-anew in each. Measured, see docs/measuring.md (2026-11)."""
+PROCESS_SPREAD = 0.005
+"""Relative standard deviation between worker processes that measure the same file: memory is laid
+out anew in each. Measured, see docs/measuring.md (2026-11)."""
+
+BUSY_SPREAD = 0.005
+"""Relative standard deviation that a measurement has on top while every run is preempted: what
+other processes cost in caches and memory does not hit all models alike, and more rounds do not
+help. It counts in proportion to the share of preempted runs. Measured, see docs/measuring.md
+(2026-11)."""
 
 STEADY_REFERENCE = 0.05
 """A round counts as steady if the references around a visit differ by less than this share."""
@@ -40,11 +47,13 @@ class Estimate:
         half_width: relative half-width of its own 90% interval (one-sided 95% each way).
         lower: a repetition's statistic lies above it with about 95% probability.
         upper: a repetition's statistic lies below it with about 95% probability.
+        round_error: the part of it that more rounds would narrow, as a relative standard error.
         rounds_used: rounds that the value rests on.
     """
 
     value: float
     half_width: float
+    round_error: float
     lower: float
     upper: float
     rounds_used: int
@@ -75,6 +84,20 @@ def usable_rounds(samples: Sequence[RoundSample]) -> list[RoundSample]:
 def relative_latency(samples: Sequence[RoundSample]) -> Estimate:
     """THE statistic of record, in units of the reference.
 
+    The median, over rounds, of the model's visit divided by the reference's visits just before and
+    after it. A visit counts with the lowest processor time of its runs. Why so:
+
+    - the division removes the clock, which on shared machines moves by 1.7x within minutes;
+    - processor time instead of wall time removes the time in which other processes held the core
+      (with several threads only wall time is to be had, and undisturbed rounds are preferred);
+    - the lowest of a visit's runs removes single disturbances;
+    - the median removes disturbed rounds, whether the model was hit (ratio too high) or the
+      reference (too low), and is the usual median latency on a quiet device.
+
+    Its bounds hold for a repetition: another measurement of the same file, in other processes. They
+    cover the spread of the rounds (bootstrap), of processes (`PROCESS_SPREAD`) and of a busy
+    machine (`BUSY_SPREAD`), for both measurements.
+
     Args:
         samples: one model's rounds, at least one.
 
@@ -89,15 +112,20 @@ def relative_latency(samples: Sequence[RoundSample]) -> Estimate:
     used = usable_rounds(samples)
     ratios = np.array([sample.ratio for sample in used])
     value = float(np.quantile(ratios, RATIO_QUANTILE))
-    spread = _standard_error(ratios) / value
+    round_error = _standard_error(ratios) / value
     instances = len({sample.instance for sample in used})
-    deviation = math.hypot(spread, PROCESS_SPREAD / math.sqrt(instances))
+    preempted = [count > 0 for sample in used for count in sample.preempted]
+    deviation = math.hypot(
+        round_error,
+        PROCESS_SPREAD / math.sqrt(instances),
+        BUSY_SPREAD * sum(preempted) / len(preempted),
+    )
     half_width = _student95(len(ratios) - 1) * deviation
-    # A repetition has an error of its own, hence the square root of two.
-    reach = math.sqrt(2.0) * half_width
+    reach = math.sqrt(2.0) * half_width  # the repetition has the same error
     return Estimate(
         value=value,
         half_width=half_width,
+        round_error=round_error,
         lower=value / (1.0 + reach),
         upper=value * (1.0 + reach),
         rounds_used=len(used),

@@ -92,7 +92,7 @@ class SyntheticTarget:
 
     def load(self, job: ModelJob, seed: int) -> None:
         """See `Target`."""
-        key = REFERENCE_NAME if job.name == REFERENCE_NAME else job.path.stem
+        key = REFERENCE_NAME if job.name.startswith(REFERENCE_NAME) else job.path.stem
         if key not in self._machine.truth_ms:
             raise ModelRejected(f"the runtime rejected the model {str(job.path)!r}: unknown here.")
         layout = float(self._machine.random.normal(0.0, self._machine.process_spread))
