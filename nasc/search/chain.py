@@ -10,7 +10,7 @@ float64 (`nasc.search.prices`), so that sums do not depend on their order and ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -50,11 +50,13 @@ class Options:
 
     def best_of_kinds(self) -> Options:
         """Of each kind the option that comes first by (column 0, rank)."""
-        order = np.lexsort((self.rank, self.values[:, 0], self.kind))
-        kind = self.kind[order]
-        first = np.ones(len(order), np.bool_)
-        first[1:] = kind[1:] != kind[:-1]
-        return self.take(order[first])
+        objective, kinds = self.values[:, 0], int(self.kind.max()) + 1
+        least = np.full(kinds, np.inf)
+        np.minimum.at(least, self.kind, objective)
+        best = np.flatnonzero(objective == least[self.kind])
+        first = np.full(kinds, np.iinfo(np.int64).max)
+        np.minimum.at(first, self.kind[best], self.rank[best])
+        return self.take(best[self.rank[best] == first[self.kind[best]]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +65,6 @@ class Chain:
 
     Attributes:
         options: Per position.
-        leads: Per position the best of each kind.
         start_size: Index of the teacher's hidden size, where every path starts.
         start_values: (C,); start_live: bytes.
         border_values: (S, S, C) from size to size; border_live: (S, S).
@@ -71,6 +72,7 @@ class Chain:
         limits: (C,) largest total allowed per column, inf where none.
         peak_limit: Largest total allowed of column `peak_column` plus live activation.
         peak_column: Column of the weights; only read where `peak_limit` is finite.
+        leads: Per position the best of each kind; found when empty.
     """
 
     options: tuple[Options, ...]
@@ -84,10 +86,11 @@ class Chain:
     limits: Floats
     peak_limit: float
     peak_column: int
-    leads: tuple[Options, ...] = field(init=False)
+    leads: tuple[Options, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "leads", tuple(o.best_of_kinds() for o in self.options))
+        if not self.leads:
+            object.__setattr__(self, "leads", tuple(o.best_of_kinds() for o in self.options))
 
     @property
     def positions(self) -> int:

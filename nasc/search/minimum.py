@@ -71,6 +71,7 @@ def _capped(chain: Chain, cap: float) -> Chain | None:
         border_values=_flagged(chain.border_values, chain.border_live > cap),
         end_values=_flagged(chain.end_values, chain.end_live > cap),
         limits=np.append(chain.limits, 0.0),
+        leads=(),
     )
 
 

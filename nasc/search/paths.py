@@ -208,3 +208,23 @@ def thinned(paths: Paths, place: Room, k: int, extra: tuple[int, ...] = ()) -> P
         return paths
     dimensions = place.dimensions(paths, extra)
     return paths.take(skyband(paths.values[:, 0], paths.rank, dimensions, k))
+
+
+def thinned_options(chain: Chain, options: Options, k: int, extra: tuple[int, ...] = ()) -> Options:
+    """Options of one size without those that k others of that size make superfluous.
+
+    Args:
+        chain: Whose limits count.
+        options: Of one position and size.
+        k: How many complete paths are looked for.
+        extra: Columns that count as costs, limited or not.
+    """
+    if len(options.rank) <= k:
+        return options
+    columns = set(extra).union(chain.limited.tolist())
+    if chain.has_peak:
+        columns.add(chain.peak_column)
+    costs = options.values[:, sorted(columns)]
+    if chain.has_peak:
+        costs = np.column_stack([costs, options.live])
+    return options.take(skyband(options.values[:, 0], options.rank, costs, k))

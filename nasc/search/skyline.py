@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nasc.search.chain import Chain, Options, rest
-from nasc.search.paths import Paths, extended, joined, renumbered, room, start, thinned
+from nasc.search.paths import Paths, extended, joined, renumbered, room, start, thinned, thinned_options
 from nasc.search.skyband import skyband
 
 _MAX_PAIRS = 1_000_000
@@ -33,7 +33,7 @@ def skyline(chain: Chain) -> list[tuple[int, ...]]:
         longer = {}
         for h in np.unique(leads.size).tolist():
             place = room(chain, ahead, p + 1, h, np.inf)
-            options = leads.take(leads.size == h)
+            options = thinned_options(chain, leads.take(leads.size == h), 1, (1,))
             kept: list[Paths] = []
             for g, before in paths.items():
                 for lot in _lots(before, options):

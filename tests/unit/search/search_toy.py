@@ -1,5 +1,6 @@
 """Small random searches and their answers by trying everything."""
 
+import functools
 import itertools
 import zlib
 from dataclasses import dataclass
@@ -40,10 +41,12 @@ class ToyCosts:
         drawn = self._draw(f"constant {precision}", len(self.metrics)) + 1
         return {m: float(v) for m, v in zip(self.metrics, drawn, strict=True)}
 
+    @functools.lru_cache(maxsize=10_000)  # noqa: B019
     def layer(self, layer: Layer, precision: str) -> dict[str, float]:
         drawn = self._draw(f"{layer!r} {precision}", len(self.metrics))
         return {m: float(v) for m, v in zip(self.metrics, drawn, strict=True)}
 
+    @functools.lru_cache(maxsize=10_000)  # noqa: B019
     def activation_bytes(self, layer: Layer, precision: str) -> float:
         return float(3 * self._draw(f"live {layer!r} {precision}", 1)[0])
 

@@ -52,7 +52,7 @@ def brute_front(networks: list, limits: Limits) -> list[tuple[float, float, str]
 @pytest.mark.usefixtures("eager")
 class TestAgainstEverything:
     @given(problems(), SEEDS, st.integers(1, 30), st.integers(0, 3))
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=80, deadline=None)
     def test_k_best(self, problem: Problem, seed: int, k: int, slack: int) -> None:
         networks = every_network(problem)
         limits = random_limits(seed, networks, slack)
@@ -69,7 +69,7 @@ class TestAgainstEverything:
             assert solution.upper_latency_ms == network.upper["latency_ms"]
 
     @given(problems(), SEEDS, st.integers(0, 3), st.booleans())
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=50, deadline=None)
     def test_front(self, problem: Problem, seed: int, slack: int, limited: bool) -> None:
         networks = every_network(problem)
         limits = random_limits(seed, networks, slack) if limited else Limits()

@@ -1,0 +1,114 @@
+"""Synthetic searches of full size for the search benchmarks: no device, no training.
+
+Latency: multiply-accumulates at a rate that differs by operation and size, plus a fixed cost
+a layer, jittered. Loss: falls with the parameters of a block, and half of it is chance, as
+measured losses of blocks of the same size differ. All from one seed.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nasc.cost import Layer, block_layers, layer_macs, layer_params
+from nasc.search import Limits, Problem, ScoredBlocks
+from nasc.space import Block, Geometry, SearchSpace
+
+SEQ_LEN = 128
+_BYTES = {"fp32": 4.0, "int8": 1.0}
+_GMACS_A_MS = {"fp32": 0.05, "int8": 0.12}
+_LIVE_WIDTH = {"ffn": 5, "mha": 5}
+_RUNTIME_BYTES = 30_000_000.0
+
+
+@dataclass(frozen=True)
+class SyntheticCosts:
+    """Prices of layers for a teacher's geometry."""
+
+    geometry: Geometry
+    seed: int = 0
+    metrics: tuple[str, ...] = ("latency_ms", "size_bytes", "params", "weight_bytes")
+
+    def constant(self, precision: str) -> dict[str, float]:
+        return {"latency_ms": 0.05, "size_bytes": 2e4, "params": 0, "weight_bytes": _RUNTIME_BYTES}
+
+    @functools.lru_cache(maxsize=10_000)  # noqa: B019
+    def layer(self, layer: Layer, precision: str) -> dict[str, float]:
+        rng = np.random.default_rng([self.seed, zlib.crc32(f"{layer} {precision}".encode())])
+        params = layer_params(layer, self.geometry)
+        macs = layer_macs(layer, self.geometry, SEQ_LEN)
+        fixed = 0.4 if layer.kind == "embedding" else 0.03
+        latency = (fixed + macs / 1e9 / _GMACS_A_MS[precision]) * rng.uniform(0.8, 1.3)
+        size = params * _BYTES[precision] + 600
+        return {
+            "latency_ms": latency,
+            "size_bytes": size,
+            "params": params,
+            "weight_bytes": size * (1.0 if precision == "fp32" else 1.15),
+        }
+
+    def activation_bytes(self, layer: Layer, precision: str) -> float:
+        width = _LIVE_WIDTH.get(layer.kind, 2) * max(layer.hidden_in, layer.hidden_out)
+        return 4.0 * SEQ_LEN * width
+
+    def upper(self, metric: str, value: float, precision: str) -> float:
+        if metric != "latency_ms":
+            return value
+        return value * (1.03 if precision == "fp32" else 1.02) + 0.01
+
+
+def scored(
+    blocks: Iterable[Block], n_positions: int, geometry: Geometry, rng: np.random.Generator
+) -> tuple[ScoredBlocks, ...]:
+    """Positions that share their blocks, each with losses of its own."""
+    blocks = tuple(blocks)
+    table: dict[Layer, int] = {}
+    sizes = np.empty(len(blocks))
+    for i, block in enumerate(blocks):
+        sizes[i] = sum(
+            table[x] if x in table else table.setdefault(x, layer_params(x, geometry))
+            for x in block_layers(block)
+        )
+    quality = 1.0 / (1.0 + sizes / np.median(sizes))
+    found = []
+    for _ in range(n_positions):
+        loss = quality * rng.uniform(0.5, 1.5, len(blocks)) * rng.uniform(0.5, 2.0)
+        loss[[b.kept for b in blocks]] = 0.0
+        found.append(ScoredBlocks(blocks, loss))
+    return tuple(found)
+
+
+def synthetic(
+    space: SearchSpace, seed: int = 0, blocks: tuple[Block, ...] | None = None
+) -> Problem:
+    """A search over a space, or over some of its blocks, without limits."""
+    rng = np.random.default_rng(seed)
+    positions = scored(blocks or space.blocks(), space.n_blocks, space.geometry, rng)
+    terms = {"fp32": 0.0, "int8": 0.05}
+    precisions = {p: terms[p] for p in space.precisions}
+    costs = SyntheticCosts(space.geometry, seed)
+    return Problem(space.geometry, "embed", positions, precisions, costs)
+
+
+def limits_between(problem: Problem, share: dict[str, float]) -> Limits:
+    """Limits at shares of the way from each metric's least to its largest total."""
+    from nasc.search.chain import rest
+    from nasc.search.prices import LOSS, price
+
+    given: dict[str, float] = {}
+    for metric, part in share.items():
+        ends: list[float] = []
+        column = "weight_bytes" if metric == "peak_memory_bytes" else metric
+        for precision in problem.precisions:
+            chain = price(problem, precision).chain(LOSS, (column,))
+            ahead = rest(chain)
+            for rows, live in ((ahead.least, ahead.least_live), (ahead.most, ahead.most_live)):
+                total = chain.start_values[1] + rows[0, chain.start_size, 1]
+                total += live[0, chain.start_size] if metric == "peak_memory_bytes" else 0
+                ends.append(problem.costs.upper(metric, float(total), precision))
+        given[metric] = min(ends) + part * (max(ends) - min(ends))
+    return Limits(**given)
