@@ -209,7 +209,7 @@ def spread_of_processes(repeats: Sequence[profilers.Measurement]) -> dict[str, f
             used = usable_rounds(one[name].samples)
             for instance in sorted({sample.instance for sample in used}):
                 ratios = np.array([s.ratio for s in used if s.instance == instance])
-                if len(ratios) < 4:
+                if len(ratios) < 3:
                     continue
                 ratios = np.sort(ratios)
                 centre = float(np.median(ratios))

@@ -62,7 +62,7 @@ class Protocol:
         target_half_width: a model is done when its estimate's relative half-width is below.
         max_seconds: no new round begins after so many seconds (three are always taken).
         rounds_per_instance: after so many rounds a fresh worker process takes over. Memory is laid
-            out anew in each, which alone changes a model's speed by about half a percent; four
+            out anew in each, which alone changes its speed relative to the reference by about a percent; four
             processes halve that.
         reference_every_ms: the reference is visited again after so many milliseconds of visits.
         reference_runs: recorded runs per visit of the reference.
@@ -81,7 +81,7 @@ class Protocol:
     inner_runs: int = 3
     min_visit_ms: float = 8.0
     warmup_runs: int = 1
-    target_half_width: float = 0.006
+    target_half_width: float = 0.01
     max_seconds: float = 120.0
     rounds_per_instance: int = 3
     reference_every_ms: float = 50.0

@@ -23,7 +23,7 @@ from device_profiles import DeviceProfile
 from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
 from profilers.jobs import RuntimeOptions
 from profilers.measuring import device_options
-from profilers.protocol import quiet_reference_ms
+from profilers.protocol import BUSY_LIMIT, busy_share, quiet_reference_ms
 from profilers.reference import reference_hash, reference_job
 from profilers.targets import open_target
 
@@ -40,6 +40,9 @@ class QuietTime:
         quiet_ms: the reference's quiet time in milliseconds.
         key: what it holds for: device fingerprint, runtime, version, options, reference.
         recorded_utc: when it was taken (ISO 8601).
+        busy_share: share of disturbed runs while it was taken, see `Measurement.busy_share`.
+        busy: the machine was busy then: latencies scaled by it may come out some percent too high
+            (all alike). Remove the file on a quiet machine to record it anew.
         path: the file it is kept in.
         fresh: it was recorded by this call.
     """
@@ -47,6 +50,8 @@ class QuietTime:
     quiet_ms: float
     key: Mapping[str, Any]
     recorded_utc: str
+    busy_share: float
+    busy: bool
     path: Path
     fresh: bool
 
@@ -122,6 +127,7 @@ def _record(
         "key": dict(key),
         "quiet_ms": quiet_reference_ms(visits),
         "recorded_utc": time_utc,
+        "busy_share": busy_share(visits),
         "samples": [visit.to_list() for visit in visits],
     }
 
@@ -147,7 +153,16 @@ def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> QuietTime:
             raise ValueError("it belongs to another format or device")
         if not (math.isfinite(quiet_ms) and quiet_ms > 0):
             raise ValueError(f"quiet_ms = {quiet_ms}")
-        return QuietTime(quiet_ms, data["key"], str(data["recorded_utc"]), path, fresh)
+        share = float(data["busy_share"])
+        return QuietTime(
+            quiet_ms=quiet_ms,
+            key=data["key"],
+            recorded_utc=str(data["recorded_utc"]),
+            busy_share=share,
+            busy=share > BUSY_LIMIT,
+            path=path,
+            fresh=fresh,
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise RecordDamaged(
             f"the quiet-time record {str(path)!r} is damaged: {error}. Remove it, and what was "

@@ -20,7 +20,7 @@ RATIO_QUANTILE = 0.5
 """The quantile of the rounds' ratios: of all tried the one that repeats best, busy or not (lower
 ones follow the disturbances of the reference); see docs/measuring.md (2026-11)."""
 
-PROCESS_SPREAD = 0.005
+PROCESS_SPREAD = 0.01
 """Relative standard deviation between worker processes that measure the same file: memory is laid
 out anew in each. Measured, see docs/measuring.md (2026-11)."""
 

@@ -27,7 +27,8 @@ from profilers.worker import _Worker, draw_inputs
 def test_import_stays_light() -> None:
     code = (
         "import profilers, sys; heavy = {'numpy', 'onnx', 'onnxruntime', 'torch'};"
-        "print(sorted(heavy & set(sys.modules))); profilers.measure; print('onnxruntime' in sys.modules)"
+        "print(sorted(heavy & set(sys.modules)));"
+        "profilers.measure; print('onnxruntime' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "False"]
