@@ -62,8 +62,8 @@ class Protocol:
         target_half_width: a model is done when its estimate's relative half-width is below.
         max_seconds: no new round begins after so many seconds (three are always taken).
         rounds_per_instance: after so many rounds a fresh worker process takes over. Memory is laid
-            out anew in each, which alone changes its speed relative to the reference by about a percent; four
-            processes halve that.
+            out anew in each, which alone changes a model's speed, relative to the reference, by
+            about a percent; four processes halve that.
         reference_every_ms: the reference is visited again after so many milliseconds of visits.
         reference_runs: recorded runs per visit of the reference.
         reference_copies: the reference is loaded so many times and its copies are visited in turn,
