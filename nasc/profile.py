@@ -277,7 +277,7 @@ def profile(
             batch=basis.batch,
             head=head,
         )
-        work = _Work(basis, key, seed, device, options, protocol, quiets[count].quiet_ms, tool)
+        work = _Work(basis, key, seed, device, options, protocol, quiets[count], tool)
         try:
             done.append(_one(work, cache_dir, force, progress))
         except OSError as error:
@@ -299,7 +299,7 @@ class _Work:
     device: DeviceProfile
     options: profilers.RuntimeOptions
     protocol: profilers.Protocol | None
-    quiet_ms: float
+    quiet: profilers.QuietTime
     bench: Bench
 
 
@@ -420,7 +420,7 @@ def _make(
         work.device,
         options=work.options,
         protocol=_protocol(planned) if work.protocol is None else work.protocol,
-        reference_quiet_ms=work.quiet_ms,
+        reference_quiet_ms=work.quiet.quiet_ms,
         progress=report,
         journal=_journal(work, folder),
     )
@@ -446,7 +446,7 @@ def _make(
         held_out=tuple(float(value) for value in solved.held_out),
         quiet_ms=measurement.reference.quiet_ms,
         measured=_measured(planned, measurement, solved),
-        context=_context(measurement),
+        context=_context(measurement, work.quiet),
         runtime_base_bytes=base_bytes,
         times={
             "plan_s": plan_s,
@@ -507,7 +507,7 @@ def _measured(planned: Plan, measurement: profilers.Measurement, solved: Fit) ->
     return pd.DataFrame(rows, columns=MEASURED_COLUMNS)
 
 
-def _context(measurement: profilers.Measurement) -> dict[str, object]:
+def _context(measurement: profilers.Measurement, quiet: profilers.QuietTime) -> dict[str, object]:
     """What a reader of the table should know of its measurement; the samples hold it all."""
     return {
         **measurement.context,
@@ -521,6 +521,8 @@ def _context(measurement: profilers.Measurement) -> dict[str, object]:
         "converged": measurement.converged,
         "reference": {
             "quiet_ms": measurement.reference.quiet_ms,
+            "recorded_utc": quiet.recorded_utc,
+            "busy": quiet.busy,
             "observed_ms": measurement.reference.observed_ms,
             "content_hash": measurement.reference.content_hash,
         },

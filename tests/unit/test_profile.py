@@ -49,7 +49,15 @@ class SyntheticBench:
     ) -> profilers.QuietTime:
         self.quiet_calls += 1
         key = {"fingerprint": "0123", "runtime_version": "1.32.0", "options": options.to_dict()}
-        return profilers.QuietTime(QUIET_MS, key, "2026-11-03T10:00:00Z", cache_dir / "q", False)
+        return profilers.QuietTime(
+            quiet_ms=QUIET_MS,
+            key=key,
+            recorded_utc="2026-11-03T10:00:00Z",
+            busy_share=0.02,
+            busy=False,
+            path=cache_dir / "quiet.json",
+            fresh=False,
+        )
 
     def measure(
         self,
@@ -73,12 +81,21 @@ class SyntheticBench:
         models = [self._model(job, seq_len, options.threads, rng) for job in jobs]
         self.measured.append(len(jobs))
         visit = profilers.Visit(
-            "reference", 0.0, 0.004, (QUIET_MS,), own_ms=(QUIET_MS,), preempted=(0,)
+            name="reference",
+            start_s=0.0,
+            end_s=0.004,
+            runs_ms=(QUIET_MS,),
+            own_ms=(QUIET_MS,),
+            preempted=(0,),
         )
         return profilers.Measurement(
             models=tuple(models),
             reference=profilers.ReferenceMeasurement(
-                reference_quiet_ms, True, QUIET_MS, "ref", (visit,)
+                quiet_ms=reference_quiet_ms,
+                given=True,
+                observed_ms=QUIET_MS,
+                content_hash="reference",
+                samples=(visit,),
             ),
             context={"fingerprint": "0123", "runtime_version": "1.32.0"},
             options=options,
@@ -175,6 +192,7 @@ def test_a_table_predicts_the_device_it_was_measured_on(
     assert table.runtime_base_bytes == 50_000_000
     assert len(table.measured) == bench.measured[0]
     assert table.context["converged"] is True
+    assert table.context["reference"]["recorded_utc"] == "2026-11-03T10:00:00Z"
     assert any("emitting" in message for message in seen)
     assert load_table(found.path).to_text() == table.to_text()
 
