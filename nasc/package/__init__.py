@@ -1,0 +1,1 @@
+"""Packages: a folder to ship, with the evidence for what it promises."""

@@ -1,0 +1,196 @@
+"""Writing a package: complete under its name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasc.cost import params
+from nasc.errors import NascError, PackageError
+from nasc.package.golden import TEXTS, Golden
+from nasc.package.hashes import MANIFEST, SUMS, record_file, record_folder, sums_text
+from nasc.package.manifest import Manifest
+from nasc.package.modelfile import ModelFile
+from nasc.package.readme import readme
+from nasc.package.tokenizer_files import write_tokenizer
+from nasc.runtime import OnnxEncoder
+from profilers import ModelJob
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+GOLDEN = "golden.json"
+README = "README.md"
+
+
+def build_package(
+    out_dir: str | Path,
+    *,
+    model: str | Path | bytes,
+    tokenizer: PreTrainedTokenizerBase,
+    manifest: Manifest,
+    golden_texts: Sequence[str] = TEXTS,
+    force: bool = False,
+) -> Path:
+    """Write a package.
+
+    Everything is written into a folder beside `out_dir`, checked, and renamed. A package
+    that is replaced stays whole until the new one is complete.
+
+    Args:
+        out_dir: The package's folder; its parents are made.
+        model: The ONNX file that `nasc.export.onnx` wrote: its path or its bytes.
+        tokenizer: The teacher's, a fast tokenizer of transformers.
+        manifest: What is known of the model. `size_bytes`, `params` and `files` are set here.
+        golden_texts: Texts for golden.json.
+        force: Replace the package that is there.
+
+    Returns:
+        The folder, as an absolute path.
+
+    Raises:
+        PackageError: If the folder exists, cannot be written, or the manifest is not about
+            this model; nothing is left behind, and what was there stays as it was.
+    """
+    out = Path(out_dir).expanduser().absolute()
+    spare = out.with_name(f".{out.name}.replaced")
+    try:
+        _restore(out, spare)
+        _check_target(out, force)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+        try:
+            part.chmod(0o755)
+            _fill(part, model, tokenizer, manifest, golden_texts)
+            _move_in(part, out, spare)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        where = f" ('{error.filename}')" if error.filename else ""
+        raise PackageError(
+            f"cannot write the package '{out}': {error.strerror or error}{where}. What was there "
+            "before is unchanged. Free the space or name another folder: --output DIR"
+        ) from error
+    return out
+
+
+def _check_target(out: Path, force: bool) -> None:
+    if not out.exists() and not out.is_symlink():
+        return
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if not out.is_dir() or out.is_symlink() or not (out / MANIFEST).is_file():
+        raise PackageError(
+            f"'{out}' exists and is no package: it is never replaced. Name another folder: "
+            "--output DIR"
+        )
+    if not force:
+        raise PackageError(
+            f"the package '{out}' exists. Replace it: --force; or name another folder: --output DIR"
+        )
+
+
+def _fill(
+    folder: Path,
+    model: str | Path | bytes,
+    tokenizer: PreTrainedTokenizerBase,
+    manifest: Manifest,
+    golden_texts: Sequence[str],
+) -> None:
+    """All files of the package, the hashes last."""
+    path = folder / MODEL
+    if isinstance(model, bytes):
+        path.write_bytes(model)
+    else:
+        shutil.copyfile(model, path)
+    write_tokenizer(folder, tokenizer, manifest.max_length)
+    facts = _read_model(path)
+    manifest = dataclasses.replace(
+        manifest,
+        size_bytes=facts.size_bytes,
+        params=params(manifest.architecture, manifest.geometry, manifest.head),
+    )
+    problems = contradictions(manifest, facts) + wrong_measurement(manifest, path)
+    if problems:
+        raise PackageError(f"the manifest is not about this model: {'; '.join(problems)}")
+    encoder = OnnxEncoder(path, tokenizer)
+    golden = Golden.make(encoder, golden_texts, manifest.max_length, manifest.precision)
+    (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
+    (folder / README).write_text(readme(manifest), encoding="utf-8")
+    manifest = dataclasses.replace(manifest, files=record_folder(folder))
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    sums = sums_text(manifest.files, record_file(folder / MANIFEST))
+    (folder / SUMS).write_text(sums, encoding="utf-8", newline="\n")
+
+
+def _read_model(path: Path) -> ModelFile:
+    try:
+        return ModelFile.read(path)
+    except (OSError, NascError):
+        raise
+    except Exception as error:  # onnx raises several kinds on a damaged file
+        reason = str(error).strip().splitlines()[:1]
+        raise PackageError(f"the model is no valid ONNX file: {' '.join(reason)}") from error
+
+
+def contradictions(manifest: Manifest, facts: ModelFile) -> list[str]:
+    """Where a model file and a manifest say different things; one phrase each."""
+    counted = params(manifest.architecture, manifest.geometry, manifest.head)
+    compared = (
+        ("architecture", facts.architecture, str(manifest.architecture)),
+        ("head", facts.head, manifest.head),
+        ("parameters", facts.params, manifest.params),
+        ("parameters of the architecture", counted, manifest.params),
+        ("size in bytes", facts.size_bytes, manifest.size_bytes),
+    )
+    return [
+        f"{name}: {found!r} in the file, {stated!r} in the manifest"
+        for name, found, stated in compared
+        if found != stated
+    ]
+
+
+def wrong_measurement(manifest: Manifest, model: Path) -> list[str]:
+    """Why the manifest's measurement is not one of this file; empty if it is or there is none.
+
+    Raises:
+        ProfilerError: If the file cannot be read.
+    """
+    if manifest.measured is None:
+        return []
+    job = ModelJob(manifest.measured.job, model, manifest.measured.inputs)
+    if job.content_hash() != manifest.measured.model.content_hash:
+        return ["the measurement is of another file or other inputs"]
+    return []
+
+
+def _move_in(part: Path, out: Path, spare: Path) -> None:
+    """Rename the finished folder to its name; what was there comes back if that fails."""
+    if not out.exists():
+        part.rename(out)
+        return
+    out.rename(spare)
+    try:
+        part.rename(out)
+    except BaseException:
+        spare.rename(out)
+        raise
+    with contextlib.suppress(OSError):  # the new package is in place; the old one is in the way
+        shutil.rmtree(spare)
+
+
+def _restore(out: Path, spare: Path) -> None:
+    """Tidy up after a run that was killed between the two renames of `_move_in`."""
+    if not spare.is_dir():
+        return
+    if out.exists():
+        shutil.rmtree(spare)
+    else:
+        spare.rename(out)

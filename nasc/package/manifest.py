@@ -1,0 +1,396 @@
+"""The manifest of a package: what it is, what it promises, and the evidence for both.
+
+Saved as manifest.json, in the form that manifest.schema.json beside this module describes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import importlib.metadata
+import importlib.resources
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema
+
+import nasc
+from nasc.errors import NascError, PackageError
+from nasc.export.parity import Int8Report, Parity, parity_from_dict
+from nasc.space import HEADS, Architecture, Block, Geometry
+from profilers import InputSpec, Measurement, ModelJob, ModelMeasurement, ProfilerError
+
+FORMAT = "nasc.package"
+
+SCHEMA_VERSION = 1
+"""Raised with every change of the manifest's form."""
+
+_LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a latency limit is about. Tokenisation is never part of it.
+
+    Attributes:
+        device: Name of the device profile.
+        runtime: What runs the model, ``onnxruntime`` for example.
+        batch: Sentences in a run.
+        seq_len: Tokens of each.
+        threads: Threads that share one operator.
+        statistic: The statistic of record.
+        quantile: None holds the statistic of record to the limit; p50, p90 or p99 that one.
+    """
+
+    device: str
+    runtime: str
+    batch: int
+    seq_len: int
+    threads: int
+    statistic: str
+    quantile: str | None = None
+
+    def __str__(self) -> str:
+        held = self.quantile or self.statistic
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return (
+            f"device {self.device}, {self.runtime}, batch {self.batch}, {self.seq_len} tokens, "
+            f"{threads}, tokenisation not included, statistic: {held}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedLatency:
+    """What the latency table foretold, in milliseconds.
+
+    Attributes:
+        latency_ms: The prediction.
+        low_ms: Lower end of its interval.
+        high_ms: Upper end; it was held to the limit.
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredLatency:
+    """A measurement of the package's own file, with all raw samples and their context.
+
+    Attributes:
+        job: Name of the model within the measurement.
+        inputs: What the model was fed.
+        measurement: The measurement.
+    """
+
+    job: str
+    inputs: Mapping[str, InputSpec]
+    measurement: Measurement
+
+    def __post_init__(self) -> None:
+        if self.job not in {model.name for model in self.measurement.models}:
+            raise PackageError(f"the measurement holds no model named {self.job!r}")
+
+    @classmethod
+    def of(cls, job: ModelJob, measurement: Measurement) -> MeasuredLatency:
+        """The part of a measurement that is about one job."""
+        return cls(job.name, dict(job.inputs), measurement)
+
+    @property
+    def model(self) -> ModelMeasurement:
+        """The latency."""
+        return self.measurement[self.job]
+
+    def held_ms(self, quantile: str | None) -> float:
+        """The one-sided 95% upper bound that is held to a limit, in milliseconds."""
+        return self.model.upper_ms if quantile is None else self.model.observed_upper_ms(quantile)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: the figures, then the whole measurement they come from."""
+        names = ("latency_ms", "lower_ms", "upper_ms", "p50_ms", "p90_ms", "p99_ms")
+        return {name: getattr(self.model, name) for name in names} | {
+            "job": self.job,
+            "inputs": {name: spec.to_dict() for name, spec in self.inputs.items()},
+            "measurement": self.measurement.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> MeasuredLatency:
+        """Read what `to_dict` gave."""
+        inputs = {name: InputSpec.from_dict(spec) for name, spec in raw["inputs"].items()}
+        return cls(raw["job"], inputs, Measurement.from_dict(raw["measurement"]))
+
+
+@dataclass(frozen=True, slots=True)
+class PeakMemory:
+    """Most memory that a process held while it loaded and ran the model, in bytes.
+
+    Attributes:
+        predicted_bytes: Before the network was built; None where it was not predicted.
+        measured_bytes: On the device; None where the device does not tell.
+    """
+
+    predicted_bytes: int | None = None
+    measured_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRecord:
+    """Whom the network was trained to follow.
+
+    Attributes:
+        name: Short name.
+        sha256: Of its weights.
+        source: Where it came from.
+    """
+
+    name: str
+    sha256: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextRecord:
+    """The text that the network was trained and judged on.
+
+    Attributes:
+        description: In words.
+        sha256: Of the sentences.
+    """
+
+    description: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file of the package.
+
+    Attributes:
+        sha256: Of its bytes.
+        size_bytes: How many.
+    """
+
+    sha256: str
+    size_bytes: int
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of NASC, Python and the libraries that a package depends on."""
+    found = {"nasc": nasc.__version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def utc_now() -> str:
+    """The time in seconds, ISO 8601, UTC."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything that a package says of itself.
+
+    Attributes:
+        architecture: Blocks and precision.
+        geometry: Of the teacher.
+        head: ``embed`` or ``hidden``.
+        max_length: Tokens that the package's tokenizer cuts a text to.
+        limits: Upper limits asked for by name (``latency_ms``, ``size_bytes``, ``params``,
+            ``peak_memory_bytes``).
+        conditions: What the latency is about.
+        predicted: Latency from the table; None where none was predicted.
+        measured: Latency of this file on the device; None where it was not measured.
+        tokenisation_ms: Time to tokenise one text of `conditions.seq_len` tokens, in
+            milliseconds; stands beside the latency and is no part of it. None if unknown.
+        peak_memory: Predicted and measured.
+        quality: Figures on held-out text and on tasks, by name.
+        parity: Agreement of the file with the network it was made from.
+        attempts: Networks that were measured on the way, in order, as plain data.
+        teacher: Whom it follows.
+        text: What it was trained on.
+        seeds: Of everything random, by what they were for.
+        size_bytes: Of model.onnx; `build_package` sets it.
+        params: Parameters; `build_package` sets it.
+        files: Every other file of the package but SHA256SUMS; `build_package` sets it.
+        versions: Of NASC, Python and libraries.
+        created: When, UTC.
+
+    Raises:
+        PackageError: If a value makes no sense.
+    """
+
+    architecture: Architecture
+    geometry: Geometry
+    head: str
+    max_length: int
+    limits: Mapping[str, float]
+    conditions: Conditions
+    teacher: TeacherRecord
+    text: TextRecord
+    predicted: PredictedLatency | None = None
+    measured: MeasuredLatency | None = None
+    tokenisation_ms: float | None = None
+    peak_memory: PeakMemory = field(default_factory=PeakMemory)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    parity: Parity | Int8Report | None = None
+    attempts: Sequence[Mapping[str, Any]] = ()
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    size_bytes: int = 0
+    params: int = 0
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=installed_versions)
+    created: str = field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        if self.head not in HEADS:
+            raise PackageError(f"manifest: unknown head {self.head!r}; known: {', '.join(HEADS)}")
+        if not 3 <= self.max_length <= self.geometry.max_positions:
+            raise PackageError(
+                f"manifest: max_length must be 3 to {self.geometry.max_positions}, "
+                f"got {self.max_length}"
+            )
+
+    @property
+    def precision(self) -> str:
+        """Of the architecture."""
+        return self.architecture.precision
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data of the form that the schema describes."""
+        blocks = [dataclasses.asdict(block) for block in self.architecture.blocks]
+        for block in blocks:
+            block["operations"] = list(block["operations"])
+        return {
+            "format": FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "created": self.created,
+            "architecture": {"text": str(self.architecture), "blocks": blocks},
+            "precision": self.precision,
+            "geometry": dataclasses.asdict(self.geometry),
+            "head": self.head,
+            "max_length": self.max_length,
+            "limits": dict(self.limits),
+            "conditions": dataclasses.asdict(self.conditions) | {"tokenisation_included": False},
+            "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
+            "measured": None if self.measured is None else self.measured.to_dict(),
+            "tokenisation_ms": self.tokenisation_ms,
+            "size_bytes": self.size_bytes,
+            "params": self.params,
+            "peak_memory": dataclasses.asdict(self.peak_memory),
+            "quality": dict(self.quality),
+            "parity": None if self.parity is None else self.parity.to_dict(),
+            "attempts": [dict(attempt) for attempt in self.attempts],
+            "teacher": dataclasses.asdict(self.teacher),
+            "text": dataclasses.asdict(self.text),
+            "seeds": dict(self.seeds),
+            "versions": dict(self.versions),
+            "files": {name: dataclasses.asdict(record) for name, record in self.files.items()},
+        }
+
+    def to_json(self) -> str:
+        """The text of manifest.json.
+
+        Raises:
+            PackageError: If a value does not fit the schema, or is infinite or no number.
+        """
+        raw = self.to_dict()
+        _refuse_infinite(raw, "")
+        text = json.dumps(raw, indent=1, ensure_ascii=False) + "\n"
+        check_schema(json.loads(text))
+        return text
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Manifest:
+        """Read what `to_dict` gave.
+
+        Raises:
+            PackageError: If it does not fit the schema or contradicts itself.
+        """
+        check_schema(raw)
+        try:
+            blocks = tuple(
+                Block(b["hidden"], tuple(b["operations"]), b["kept"])
+                for b in raw["architecture"]["blocks"]
+            )
+            architecture = Architecture(blocks, raw["precision"])
+            conditions = dict(raw["conditions"])
+            del conditions["tokenisation_included"]
+            predicted, measured, parity = raw["predicted"], raw["measured"], raw["parity"]
+            manifest = cls(
+                architecture=architecture,
+                geometry=Geometry(**raw["geometry"]),
+                head=raw["head"],
+                max_length=raw["max_length"],
+                limits=raw["limits"],
+                conditions=Conditions(**conditions),
+                predicted=None if predicted is None else PredictedLatency(**predicted),
+                measured=None if measured is None else MeasuredLatency.from_dict(measured),
+                tokenisation_ms=raw["tokenisation_ms"],
+                peak_memory=PeakMemory(**raw["peak_memory"]),
+                quality=raw["quality"],
+                parity=None if parity is None else parity_from_dict(parity),
+                attempts=tuple(raw["attempts"]),
+                teacher=TeacherRecord(**raw["teacher"]),
+                text=TextRecord(**raw["text"]),
+                seeds=raw["seeds"],
+                size_bytes=raw["size_bytes"],
+                params=raw["params"],
+                files={name: FileRecord(**record) for name, record in raw["files"].items()},
+                versions=raw["versions"],
+                created=raw["created"],
+            )
+        except (NascError, ProfilerError, KeyError, TypeError, ValueError) as error:
+            raise PackageError(f"the manifest contradicts itself: {error}") from error
+        if raw["architecture"]["text"] != str(architecture):
+            raise PackageError(
+                "the manifest contradicts itself: its architecture is "
+                f"'{raw['architecture']['text']}' in text and '{architecture}' in blocks"
+            )
+        return manifest
+
+
+@functools.cache
+def _validator() -> jsonschema.Draft202012Validator:
+    text = importlib.resources.files("nasc.package").joinpath("manifest.schema.json").read_text()
+    return jsonschema.Draft202012Validator(json.loads(text))
+
+
+def check_schema(raw: object) -> None:
+    """Raise unless plain data have the form of a manifest.
+
+    Raises:
+        PackageError: Naming the version, or the first field that does not fit.
+    """
+    version = raw.get("schema_version") if isinstance(raw, Mapping) else None
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        raise PackageError(
+            f"the manifest has schema version {version}, this nasc ({nasc.__version__}) reads "
+            f"{SCHEMA_VERSION}. Use the release that wrote it"
+        )
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(raw))
+    if error is not None:
+        raise PackageError(
+            f"the manifest does not fit its schema: {error.json_path}: {error.message[:300]}"
+        )
+
+
+def _refuse_infinite(value: object, place: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PackageError(
+            f"manifest{place} is {value}: a package states finite figures only. A latency "
+            "without a bound was measured too briefly: measure more rounds"
+        )
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_infinite(inner, f"{place}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            _refuse_infinite(inner, f"{place}[{index}]")
