@@ -43,7 +43,7 @@ from nasc.latency.table import (
 )
 from nasc.space import PRECISIONS, Architecture, Geometry, SearchSpace
 
-VOCAB_ROWS = 1024
+VOCAB_ROWS = 256
 """Rows of the word embedding in measured graphs: a run reads as many rows as it has tokens."""
 
 MEASURE_S = 90.0
