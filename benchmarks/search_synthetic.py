@@ -2,7 +2,8 @@
 
 Latency: multiply-accumulates at a rate that differs by operation and size, plus a fixed cost
 a layer, jittered. Loss: falls with the parameters of a block, and half of it is chance, as
-measured losses of blocks of the same size differ. All from one seed.
+measured losses of blocks of the same size differ. All from one seed. Losses and latencies
+are multiples of 2**-24, so that plain sums of them are exact in any order.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 
 from nasc.cost import Layer, block_layers, layer_macs, layer_params
 from nasc.search import Limits, Problem, ScoredBlocks
+from nasc.search.chain import rest
+from nasc.search.prices import LOSS, price
 from nasc.space import Block, Geometry, SearchSpace
 
 SEQ_LEN = 128
@@ -23,6 +26,11 @@ _BYTES = {"fp32": 4.0, "int8": 1.0}
 _GMACS_A_MS = {"fp32": 0.05, "int8": 0.12}
 _LIVE_WIDTH = {"ffn": 5, "mha": 5}
 _RUNTIME_BYTES = 30_000_000.0
+
+
+def dyadic(values: np.ndarray | float) -> np.ndarray:
+    """Values rounded to multiples of 2**-24."""
+    return np.rint(np.asarray(values) * 2.0**24) / 2.0**24
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,12 @@ class SyntheticCosts:
     metrics: tuple[str, ...] = ("latency_ms", "size_bytes", "params", "weight_bytes")
 
     def constant(self, precision: str) -> dict[str, float]:
-        return {"latency_ms": 0.05, "size_bytes": 2e4, "params": 0, "weight_bytes": _RUNTIME_BYTES}
+        return {
+            "latency_ms": 0.0625,
+            "size_bytes": 2e4,
+            "params": 0,
+            "weight_bytes": _RUNTIME_BYTES,
+        }
 
     @functools.lru_cache(maxsize=10_000)  # noqa: B019
     def layer(self, layer: Layer, precision: str) -> dict[str, float]:
@@ -45,10 +58,10 @@ class SyntheticCosts:
         latency = (fixed + macs / 1e9 / _GMACS_A_MS[precision]) * rng.uniform(0.8, 1.3)
         size = params * _BYTES[precision] + 600
         return {
-            "latency_ms": latency,
+            "latency_ms": float(dyadic(latency)),
             "size_bytes": size,
             "params": params,
-            "weight_bytes": size * (1.0 if precision == "fp32" else 1.15),
+            "weight_bytes": round(size * (1.0 if precision == "fp32" else 1.15)),
         }
 
     def activation_bytes(self, layer: Layer, precision: str) -> float:
@@ -78,7 +91,7 @@ def scored(
     for _ in range(n_positions):
         loss = quality * rng.uniform(0.5, 1.5, len(blocks)) * rng.uniform(0.5, 2.0)
         loss[[b.kept for b in blocks]] = 0.0
-        found.append(ScoredBlocks(blocks, loss))
+        found.append(ScoredBlocks(blocks, dyadic(loss)))
     return tuple(found)
 
 
@@ -88,7 +101,7 @@ def synthetic(
     """A search over a space, or over some of its blocks, without limits."""
     rng = np.random.default_rng(seed)
     positions = scored(blocks or space.blocks(), space.n_blocks, space.geometry, rng)
-    terms = {"fp32": 0.0, "int8": 0.05}
+    terms = {"fp32": 0.0, "int8": 0.0625}
     precisions = {p: terms[p] for p in space.precisions}
     costs = SyntheticCosts(space.geometry, seed)
     return Problem(space.geometry, "embed", positions, precisions, costs)
@@ -96,9 +109,6 @@ def synthetic(
 
 def limits_between(problem: Problem, share: dict[str, float]) -> Limits:
     """Limits at shares of the way from each metric's least to its largest total."""
-    from nasc.search.chain import rest
-    from nasc.search.prices import LOSS, price
-
     given: dict[str, float] = {}
     for metric, part in share.items():
         ends: list[float] = []

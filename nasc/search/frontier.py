@@ -7,6 +7,7 @@ import math
 from nasc.errors import UsageError
 from nasc.search.certificate import infeasible
 from nasc.search.kbest import k_best
+from nasc.search.paths import Paths
 from nasc.search.prices import LOSS, Prices, price
 from nasc.search.problem import LATENCY, Problem, Solution
 from nasc.search.skyline import skyline
@@ -39,7 +40,7 @@ def solve(problem: Problem, k: int = 1) -> list[Solution]:
         chain = prices.limited_chain(LOSS, problem.limits.given())
         if chain is None:
             continue
-        found += [prices.solution(choice) for choice in k_best(chain, k, cutoff)]
+        found += _solutions(prices, k_best(chain, k, cutoff))
         found = sorted(found, key=lambda s: s.order)[:k]
         if len(found) == k:
             cutoff = found[-1].predicted_loss
@@ -68,7 +69,9 @@ def front(problem: Problem) -> list[Solution]:
     priced = [price(problem, precision) for precision in problem.precisions]
     found: list[Solution] = []
     for prices in priced:
-        found += _front(problem, prices)
+        chain = prices.limited_chain(LOSS, problem.limits.given(), extra=(LATENCY,))
+        if chain is not None:
+            found += _solutions(prices, skyline(chain))
     if not found:
         raise infeasible(problem, priced)
     kept: list[Solution] = []
@@ -78,6 +81,6 @@ def front(problem: Problem) -> list[Solution]:
     return kept
 
 
-def _front(problem: Problem, prices: Prices) -> list[Solution]:
-    chain = prices.limited_chain(LOSS, problem.limits.given(), extra=(LATENCY,))
-    return [] if chain is None else [prices.solution(choice) for choice in skyline(chain)]
+def _solutions(prices: Prices, paths: Paths | None) -> list[Solution]:
+    trails = [] if paths is None else paths.trail.tolist()
+    return [prices.solution(tuple(trail)) for trail in trails]

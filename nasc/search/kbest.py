@@ -1,37 +1,28 @@
 """The exact k best paths of a chain.
 
-Every path within the limits is at least as bad as its Lagrangian value (`nasc.search.dual`),
-and that value is additive. So all paths within the limits whose objective is at most T are
-among those whose Lagrangian value is at most T, and these are found without looking at
-others: an option is followed only where the best completion stays under T. T starts at the
-dual bound and rises until k paths within the limits have an objective of at most T: then
-they are the k best. On the way, paths go that cannot meet a limit any more, or that k others
-dominate (`nasc.search.skyband`).
+A sweep (`nasc.search.sweep`) finds all paths within the limits whose objective is at most a
+threshold. The threshold starts at the dual bound and rises until k paths within the limits
+have an objective of at most the threshold: then they are the k best.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 
 import numpy as np
 
-from nasc.search.blocks import Floats, Ints
-from nasc.search.chain import Chain, Options, Rest, rest
-from nasc.search.dual import Dual, dual
-from nasc.search.paths import Paths, Room, extended, joined, renumbered, room, start, thinned
+from nasc.search.chain import Chain, rest
+from nasc.search.dual import dual
+from nasc.search.paths import Paths
+from nasc.search.sweep import Sweep
 
 _FIRST_STEP = 1e-5
-"""First rise of T over the dual bound, as a part of the objective's spread."""
+"""First rise of the threshold over the dual bound, as a part of the objective's spread."""
 
-_GROWTH = 4.0
-_MAX_PAIRS = 1_000_000
-"""Paths made at once: bounds the memory to some hundred MB."""
-
-_THIN_ABOVE = 2_000
-"""Paths at a place from which on it pays to look for dominated ones."""
+_GROWTH = 3.0
 
 
-def k_best(chain: Chain, k: int, cutoff: float = np.inf) -> list[tuple[int, ...]]:
+def k_best(chain: Chain, k: int, cutoff: float = np.inf) -> Paths | None:
     """The k paths within the limits that come first by (column 0, rank).
 
     Args:
@@ -40,160 +31,25 @@ def k_best(chain: Chain, k: int, cutoff: float = np.inf) -> list[tuple[int, ...]
         cutoff: Paths with a column 0 above this may be left out.
 
     Returns:
-        Candidates picked, by path, in order.
+        Complete paths in order; None if there is none.
     """
+    if k == 1:
+        chain = dataclasses.replace(chain, options=chain.leads)
     ahead = rest(chain)
     low = chain.start_values + ahead.least[0, chain.start_size]
     high = chain.start_values + ahead.most[0, chain.start_size]
     relaxed = dual(chain, ahead)
     if relaxed is None:
-        return []
-    search = _Search(chain, ahead, relaxed, k)
+        return None
+    sweep = Sweep(chain, ahead, relaxed, k)
     most = min(float(high[0]), cutoff)
     step = _FIRST_STEP * float(high[0] - low[0])
     threshold = relaxed.bound
     while True:
         threshold = min(threshold + step, most) if step > 0 else most
-        found = search.up_to(threshold, most)
+        found = sweep.up_to(threshold, most)
         if len(found) == k:
             most = min(most, float(found.values[-1, 0]))
         if threshold >= most:
-            return [tuple(row) for row in found.trail.tolist()]
+            return found if len(found) else None
         step *= _GROWTH
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ready:
-    """Options of one position and size, by Lagrangian value ascending."""
-
-    options: Options
-    value: Floats
-
-
-class _Search:
-    """Looks for paths up to a threshold of the Lagrangian value."""
-
-    def __init__(self, chain: Chain, ahead: Rest, relaxed: Dual, k: int) -> None:
-        self._chain, self._ahead, self._relaxed, self._k = chain, ahead, relaxed, k
-        weights = relaxed.weights
-        self._border = chain.border_values @ weights
-        self._value = [options.values @ weights for options in chain.options]
-        self._offset = float(relaxed.allowance @ weights)
-        n, sizes = chain.positions, len(chain.end_values)
-        least = np.full((n, sizes), np.inf)
-        for p, options in enumerate(chain.options):
-            np.minimum.at(least[p], options.size, self._value[p])
-        # (n + 1, S) least Lagrangian value of what is to come, and of what is behind
-        self._to_come = np.full((n + 1, sizes), np.inf)
-        self._to_come[n] = chain.end_values @ weights
-        for p in range(n - 1, -1, -1):
-            self._to_come[p] = (self._border + least[p] + self._to_come[p + 1]).min(axis=1)
-        behind = np.full(sizes, np.inf)
-        behind[chain.start_size] = float(chain.start_values @ weights)
-        self._entry = np.full((n, sizes), np.inf)
-        for p in range(n):
-            self._entry[p] = (behind[:, None] + self._border).min(axis=0)
-            behind = self._entry[p] + least[p]
-
-    def up_to(self, threshold: float, most: float) -> Paths:
-        """The first k of some paths within the limits whose column 0 is at most `most`.
-
-        All paths within the limits whose column 0 is at most the threshold are among those
-        that it chooses from.
-        """
-        chain, ahead = self._chain, self._ahead
-        budget = threshold + self._offset + self._relaxed.slack
-        paths = start(chain)
-        for p in range(chain.positions):
-            ready = self._ready(p, budget)
-            longer = {}
-            for h, ones in ready.items():
-                place = room(chain, ahead, p + 1, h, most)
-                found = self._step(p, h, paths, ones, place, budget)
-                if len(found):
-                    longer[h] = found
-            if not longer:
-                return _none(chain)
-            paths = renumbered(longer)
-        ended = [
-            Paths(q.values + chain.end_values[h], q.live, q.rank, q.trail) for h, q in paths.items()
-        ]
-        return _first(joined(ended), self._k)
-
-    def _ready(self, p: int, budget: float) -> dict[int, _Ready]:
-        options, value = self._chain.options[p], self._value[p]
-        through = self._entry[p] + self._to_come[p + 1]
-        chosen = np.flatnonzero(value + through[options.size] <= budget)
-        chosen = chosen[np.argsort(value[chosen], kind="stable")]
-        found = {}
-        for h in np.unique(options.size[chosen]).tolist():
-            of_h = chosen[options.size[chosen] == h]
-            found[h] = _Ready(options.take(of_h), value[of_h])
-        return found
-
-    def _step(
-        self,
-        p: int,
-        h: int,
-        paths: dict[int, Paths],
-        ones: _Ready,
-        place: Room,
-        budget: float,
-    ) -> Paths:
-        """Paths that reach size h at position p."""
-        kept: list[Paths] = []
-        pending = 0
-        for g, before in paths.items():
-            value = before.values @ self._relaxed.weights + self._border[g, h]
-            left = budget - value - self._to_come[p + 1, h]
-            counts = np.searchsorted(ones.value, left, side="right")
-            for pairs in _pairs(counts):
-                more = extended(self._chain, p, before, ones.options, (g, h), pairs, place)
-                kept.append(more)
-                pending += len(more)
-                if pending > _MAX_PAIRS:
-                    kept = [self._fewer(joined(kept), place, p)]
-                    pending = 0
-        if not kept:
-            return _none(self._chain)
-        return self._fewer(joined(kept), place, p)
-
-    def _fewer(self, paths: Paths, place: Room, p: int) -> Paths:
-        if p + 1 == self._chain.positions:
-            return _first(paths, self._k)
-        return thinned(paths, place, self._k) if len(paths) > _THIN_ABOVE else paths
-
-
-def _pairs(counts: Ints) -> list[tuple[Ints, Ints]]:
-    """For each path i the first counts[i] options, in lots of bounded size."""
-    ends = np.cumsum(counts)
-    lots, begin = [], 0
-    while begin < len(counts) and (total := int(ends[-1])):
-        done = int(ends[begin - 1]) if begin else 0
-        if done == total:
-            break
-        end = max(int(np.searchsorted(ends, done + _MAX_PAIRS, side="right")), begin + 1)
-        some = counts[begin:end]
-        left = np.repeat(np.arange(begin, end), some)
-        right = np.arange(len(left)) - np.repeat(np.cumsum(some) - some, some)
-        lots.append((left, right))
-        begin = end
-    return lots
-
-
-def _first(paths: Paths, k: int) -> Paths:
-    """The first k by (column 0, rank)."""
-    objective = paths.values[:, 0]
-    if len(paths) > k:
-        kth = np.partition(objective, k - 1)[k - 1]
-        paths = paths.take(np.flatnonzero(objective <= kth))
-        objective = paths.values[:, 0]
-    return paths.take(np.lexsort((paths.rank, objective))[:k])
-
-
-def _none(chain: Chain) -> Paths:
-    columns = len(chain.start_values)
-    nothing = np.zeros(0)
-    return Paths(
-        np.zeros((0, columns)), nothing, nothing.astype(np.int64), np.zeros((0, 0), np.int64)
-    )

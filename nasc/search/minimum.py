@@ -33,8 +33,12 @@ def _least(prices: Prices, metric: str, limits: Mapping[str, float]) -> Solution
     if metric == PEAK_MEMORY:
         return _least_peak(prices, limits)
     chain = prices.limited_chain(metric, limits)
-    found = [] if chain is None else k_best(chain, 1)
-    return prices.solution(found[0]) if found else None
+    return None if chain is None else _first(prices, chain)
+
+
+def _first(prices: Prices, chain: Chain) -> Solution | None:
+    found = k_best(chain, 1)
+    return None if found is None else prices.solution(tuple(found.trail[0].tolist()))
 
 
 def _least_peak(prices: Prices, limits: Mapping[str, float]) -> Solution | None:
@@ -45,11 +49,11 @@ def _least_peak(prices: Prices, limits: Mapping[str, float]) -> Solution | None:
     best: Solution | None = None
     for cap in sorted({v for v in prices.live.values() if v >= chain.start_live}):
         capped = _capped(chain, cap)
-        found = k_best(capped, 1) if capped is not None else []
-        if found:
-            solution = prices.solution(found[0])
-            if best is None or solution.costs[PEAK_MEMORY] < best.costs[PEAK_MEMORY]:
-                best = solution
+        solution = None if capped is None else _first(prices, capped)
+        if solution is not None and (
+            best is None or solution.costs[PEAK_MEMORY] < best.costs[PEAK_MEMORY]
+        ):
+            best = solution
     return best
 
 

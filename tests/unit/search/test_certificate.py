@@ -32,7 +32,7 @@ def limits_in(command: str) -> Limits:
 
 
 @given(SEEDS, SEEDS, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_everything_it_claims_is_true(seed: int, other: int, fractions: bool) -> None:
     costs = ToyCosts(seed, fractions=fractions, spread=12)
     problem = random_problem(seed, positions=1 + seed % 3, candidates=6, costs=costs)

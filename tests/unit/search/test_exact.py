@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 from search_toy import ToyCosts, every_network, random_limits, random_problem, within
 
 from nasc.errors import InfeasibleLimits
-from nasc.search import Limits, Problem, ScoredBlocks, front, solve
-from nasc.search import kbest as kbest_module
-from nasc.search import skyline as skyline_module
+from nasc.search import Limits, Problem, ScoredBlocks, front, skyline, solve, sweep
 
 SEEDS = st.integers(0, 10**6)
 PRECISIONS = st.sampled_from([("fp32",), ("int8",), ("fp32", "int8")])
@@ -36,9 +34,9 @@ def problems(draw: st.DrawFn) -> Problem:
 def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small spaces reach the code that only large ones would."""
     if request.param != "as is":
-        monkeypatch.setattr(kbest_module, "_THIN_ABOVE", 0)
-        monkeypatch.setattr(kbest_module, "_MAX_PAIRS", 7)
-        monkeypatch.setattr(skyline_module, "_MAX_PAIRS", 7)
+        monkeypatch.setattr(sweep, "THIN_ABOVE", 0)
+        monkeypatch.setattr(sweep, "MAX_PAIRS", 7)
+        monkeypatch.setattr(skyline, "MAX_PATHS", 40)
 
 
 def brute_front(networks: list, limits: Limits) -> list[tuple[float, float, str]]:
@@ -120,7 +118,7 @@ def test_a_looser_limit_is_never_worse(seed: int, other: int) -> None:
 def test_the_front_holds_the_best_at_every_latency(seed: int) -> None:
     problem = random_problem(seed, costs=ToyCosts(seed, plateau=2))
     points = front(problem)
-    for network in every_network(problem)[::7]:
+    for network in every_network(problem)[::29]:
         latency = network.upper["latency_ms"]
         below = [s for s in points if s.upper_latency_ms <= latency]
         best = solve(problem.with_limits(Limits(latency_ms=latency)))[0]

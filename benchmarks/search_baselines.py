@@ -1,0 +1,183 @@
+"""The exact search beside the paper's enumeration and an evolutionary search.
+
+* Enumeration (NAS-BERT, Section 3.3): m * B = 100 blocks a position, all combinations in a
+  table, filtered by the limits. The at most 100 are the m = 10 best in each of B = 10 bins
+  of parameters and latency, as the paper's shrinking (Section 3.2.2) would leave them at
+  best: it samples. Chunked, with the same prices.
+* Evolution (as in HAT, Wang et al., ACL 2020, Section 3.2): population 125, 25 parents, 50
+  mutations at probability 0.3 and 50 crossings, 30 rounds, over the whole space.
+
+Gaps are predicted losses over the exact minimum's, in percent, at the same limit.
+
+    OMP_NUM_THREADS=1 python benchmarks/search_baselines.py > search_baselines.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+from search_synthetic import limits_between, synthetic
+
+from nasc.search import Limits, Problem, solve
+from nasc.search.chain import Chain
+from nasc.search.prices import LOSS, price
+from nasc.space import PRESETS
+
+CHUNK = 2_000_000
+BINS, LEFT = 10, 10
+
+
+def chains(problem: Problem) -> list[Chain]:
+    """Loss, latency and parameters in numbers, per precision."""
+    columns = ("latency_ms", "params")
+    return [price(problem, p).chain(LOSS, columns) for p in problem.precisions]
+
+
+def totals(chain: Chain, picks: np.ndarray) -> np.ndarray:
+    """(n, 3) loss, latency and parameters of networks (n, positions)."""
+    size = np.full(len(picks), chain.start_size)
+    total = np.tile(chain.start_values, (len(picks), 1))
+    for position, options in enumerate(chain.options):
+        pick = picks[:, position]
+        total += chain.border_values[size, options.size[pick]] + options.values[pick]
+        size = options.size[pick]
+    return total + chain.end_values[size]
+
+
+def upper(problem: Problem, precision: str, latency: np.ndarray) -> np.ndarray:
+    """Upper ends, which are linear in the synthetic prices."""
+    low, high = (problem.costs.upper("latency_ms", v, precision) for v in (0.0, 1.0))
+    return low + (high - low) * latency
+
+
+def shrunk(chain: Chain) -> list[np.ndarray]:
+    """Per position the m best candidates in each bin of parameters and latency."""
+    kept = []
+    for options in chain.options:
+        loss = options.values[:, 0]
+        costs = options.values[:, 1:]
+        bins = np.ceil(costs / costs.max(axis=0) * BINS).clip(1, BINS)
+        in_bin = [np.flatnonzero((bins == b).all(axis=1)) for b in range(1, BINS + 1)]
+        kept.append(np.concatenate([b[np.argsort(loss[b], kind="stable")[:LEFT]] for b in in_bin]))
+    return kept
+
+
+def enumerate_table(problem: Problem, limits: list[Limits]) -> tuple[list[float], int]:
+    """Least loss at each limit over the table, and the table's rows."""
+    least, rows = [np.inf] * len(limits), 0
+    for precision, chain in zip(problem.precisions, chains(problem), strict=True):
+        kept = shrunk(chain)
+        count = int(np.prod([len(c) for c in kept]))
+        rows += count
+        for begin in range(0, count, CHUNK):
+            numbers = np.arange(begin, min(begin + CHUNK, count))
+            places = np.unravel_index(numbers, [len(c) for c in kept])
+            picks = np.column_stack([c[i] for c, i in zip(kept, places, strict=True)])
+            total = totals(chain, picks)
+            latency = upper(problem, precision, total[:, 1])
+            for i, limit in enumerate(limits):
+                losses = total[latency <= (limit.latency_ms or np.inf), 0]
+                least[i] = min(least[i], losses.min() if losses.size else np.inf)
+    return least, rows
+
+
+def evolve(problem: Problem, limit: Limits, rng: np.random.Generator) -> tuple[float, int]:
+    """Least loss found, and how many networks were priced."""
+    priced = list(zip(problem.precisions, chains(problem), strict=True))
+    n = np.array([len(options.rank) for options in priced[0][1].options])
+    evaluated = 0
+
+    def score(genes: np.ndarray) -> np.ndarray:
+        nonlocal evaluated
+        evaluated += len(genes)
+        loss = np.full(len(genes), np.inf)
+        for i, (precision, chain) in enumerate(priced):
+            own = np.flatnonzero(genes[:, -1] == i)
+            total = totals(chain, genes[own, :-1])
+            met = upper(problem, precision, total[:, 1]) <= (limit.latency_ms or np.inf)
+            loss[own] = np.where(met, total[:, 0], np.inf)
+        return loss
+
+    def drawn(count: int) -> np.ndarray:
+        picks = rng.integers(0, n, (count, len(n)))
+        return np.column_stack([picks, rng.integers(0, len(priced), count)])
+
+    people, loss = np.zeros((0, len(n) + 1), np.int64), np.zeros(0)
+    for _ in range(200):  # bounded: tight limits leave fewer than a population
+        more = drawn(2000)
+        value = score(more)
+        fits = np.isfinite(value)
+        people = np.concatenate([people, more[fits]])[:125]
+        loss = np.concatenate([loss, value[fits]])[:125]
+        if len(people) == 125:
+            break
+    if not len(people):
+        return np.inf, evaluated
+    for _ in range(30):
+        parents = people[np.argsort(loss, kind="stable")[:25]]
+        mutants = parents[rng.integers(0, len(parents), 50)]
+        mutants = np.where(rng.random(mutants.shape) < 0.3, drawn(50), mutants)
+        one, two = (parents[rng.integers(0, len(parents), 50)] for _ in range(2))
+        crossed = np.where(rng.random(one.shape) < 0.5, one, two)
+        people = np.concatenate([parents, mutants, crossed])
+        loss = score(people)
+    return float(loss.min()), evaluated
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--space", nargs="*", default=["minilm-l6", "nas-bert"])
+    parser.add_argument("--seeds", type=int, default=5, help="evolutionary runs at each limit")
+    arguments = parser.parse_args()
+    results = {}
+    for name in arguments.space:
+        problem = synthetic(PRESETS[name])
+        shares = (0.01, 0.03, 0.1, 0.3)
+        limits = [limits_between(problem, {"latency_ms": s}) for s in shares]
+        begin = time.perf_counter()
+        table, rows = enumerate_table(problem, limits)
+        table_s = time.perf_counter() - begin
+        cells = []
+        for i, limit in enumerate(limits):
+            begin = time.perf_counter()
+            exact = solve(problem.with_limits(limit))[0].predicted_loss
+            exact_s = time.perf_counter() - begin
+            begin = time.perf_counter()
+            runs = [
+                evolve(problem, limit, np.random.default_rng(seed))
+                for seed in range(arguments.seeds)
+            ]
+            evolve_s = (time.perf_counter() - begin) / len(runs)
+            gaps = [100 * (loss / exact - 1) for loss, _ in runs]
+            cells.append(
+                {
+                    "latency_ms": round(limit.latency_ms or 0, 4),
+                    "exact_loss": exact,
+                    "exact_s": round(exact_s, 3),
+                    "enumeration_gap_percent": _number(100 * (table[i] / exact - 1)),
+                    "evolution_gap_percent": [_number(g) for g in gaps],
+                    "evolution_s": round(evolve_s, 3),
+                    "evolution_networks": int(np.mean([count for _, count in runs])),
+                }
+            )
+            print(cells[-1], file=sys.stderr)
+        results[name] = {
+            "enumeration_rows": rows,
+            "enumeration_s": round(table_s, 2),
+            "limits": cells,
+        }
+    print(json.dumps({"benchmark": "search_baselines", **results}))
+    return 0
+
+
+def _number(value: float) -> float | None:
+    """None where nothing within the limit was found."""
+    return round(float(value), 3) if np.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
