@@ -36,6 +36,10 @@ class _Session(OnnxRuntimeSession):
         output: Vectors = self._session.run(None, feeds)[0]
         return output
 
+    def hidden(self) -> int:
+        """Size of a vector."""
+        return int(self._session.get_outputs()[0].shape[-1])
+
     def metadata(self) -> dict[str, str]:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
@@ -47,6 +51,7 @@ class OnnxEncoder:
         path: The file.
         metadata: The model's own, ``nasc.architecture`` for example.
         head: ``embed`` or ``hidden``.
+        hidden: Size of a vector.
         max_positions: Longest input in tokens.
     """
 
@@ -79,6 +84,7 @@ class OnnxEncoder:
                 f"onnxruntime cannot load '{self.path}': {_first_line(error)}"
             ) from error
         self.metadata = self._session.metadata()
+        self.hidden = self._session.hidden()
         try:
             self.head = self.metadata["nasc.head"]
             self.max_positions = int(self.metadata["nasc.max_positions"])
@@ -168,7 +174,7 @@ class OnnxEncoder:
             parts.append(self.pooled(ids, mask))
             places.extend(indices)
         if not parts:
-            return np.empty((0, 0), np.float32)
+            return np.empty((0, self.hidden), np.float32)
         found = np.concatenate(parts)
         ordered = np.empty_like(found)
         ordered[places] = found

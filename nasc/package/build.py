@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from nasc.cost import params
 from nasc.errors import NascError, PackageError
 from nasc.package.golden import TEXTS, Golden
-from nasc.package.hashes import MANIFEST, SUMS, record_file, record_folder, sums_text
-from nasc.package.manifest import Manifest
+from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
+from nasc.package.manifest import MANIFEST, Manifest
 from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
 from nasc.package.tokenizer_files import write_tokenizer

@@ -12,9 +12,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from nasc.package.manifest import FileRecord
+from nasc.package.manifest import MANIFEST, FileRecord
 
-MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 
 

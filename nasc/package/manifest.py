@@ -15,6 +15,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -24,6 +25,8 @@ from nasc.errors import NascError, PackageError
 from nasc.export.parity import Int8Report, Parity, parity_from_dict
 from nasc.space import HEADS, Architecture, Block, Geometry
 from profilers import InputSpec, Measurement, ModelJob, ModelMeasurement, ProfilerError
+
+MANIFEST = "manifest.json"
 
 FORMAT = "nasc.package"
 
@@ -355,6 +358,28 @@ class Manifest:
                 f"'{raw['architecture']['text']}' in text and '{architecture}' in blocks"
             )
         return manifest
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """The manifest of a package.
+
+    Args:
+        folder: The package.
+
+    Raises:
+        PackageError: If there is none, or it is damaged.
+    """
+    path = Path(folder).expanduser().absolute() / MANIFEST
+    if not path.exists():
+        raise PackageError(
+            f"no package in '{path.parent}': there is no {MANIFEST}. Make one: nasc compile "
+            "--latency-ms 20"
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PackageError(f"the manifest '{path}' cannot be read: {error}") from error
+    return Manifest.from_dict(raw)
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 import device_profiles
+import profilers
 from device_profiles import DeviceProfile, DeviceProfileError
 from nasc.errors import NascError, PackageError
 from nasc.export.graph import IR_VERSION, OPSET
@@ -28,8 +29,8 @@ from nasc.export.parity import (
 )
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
-from nasc.package.hashes import MANIFEST, find_changes
-from nasc.package.manifest import Manifest, MeasuredLatency
+from nasc.package.hashes import find_changes
+from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_manifest
 from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
 from nasc.runtime import OnnxEncoder
@@ -40,7 +41,6 @@ from profilers import (
     Protocol,
     RuntimeOptions,
     bound_met,
-    measure,
     measure_peak_memory,
     open_target,
     reference_hash,
@@ -113,7 +113,7 @@ class VerifyReport:
 def verify_package(
     folder: str | Path,
     *,
-    measure_again: bool = True,
+    measure: bool = True,
     device: DeviceProfile | None = None,
     protocol: Protocol | None = None,
     progress: Progress | None = None,
@@ -123,7 +123,7 @@ def verify_package(
 
     Args:
         folder: The package.
-        measure_again: Whether to measure latency and memory, where this is the right device.
+        measure: Whether to measure latency and memory, where this is the right device.
         device: Where to measure; None is the device that the manifest names.
         protocol: How to measure; None is the default.
         progress: Called with (units done, units in all, message) while measuring.
@@ -136,14 +136,11 @@ def verify_package(
         PackageError: If there is no package at all.
     """
     folder = Path(folder).expanduser().absolute()
-    if not (folder / MANIFEST).exists():
-        raise PackageError(
-            f"no package in '{folder}': there is no {MANIFEST}. Make one: nasc compile "
-            "--latency-ms 20"
-        )
     try:
-        manifest = Manifest.from_dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-    except (OSError, ValueError, PackageError) as error:
+        manifest = read_manifest(folder)
+    except PackageError as error:
+        if not (folder / MANIFEST).exists():
+            raise
         checks = [
             Check("manifest", False, _reason(error)),
             Check("everything else", None, "the manifest cannot be read"),
@@ -164,7 +161,7 @@ def verify_package(
     found = None
     if any(check.ok is False for check in checks):
         checks.append(Check("latency", None, "a package that fails is not measured"))
-    elif not measure_again:
+    elif not measure:
         checks.append(Check("latency", None, "not asked for"))
     else:
         more, found = _measure_again(folder, manifest, device, protocol, progress, opener)
@@ -328,7 +325,7 @@ def _measure_again(
             return [Check("latency", None, why)], None
         job = ModelJob(manifest.measured.job, folder / MODEL, manifest.measured.inputs)
         first = manifest.measured.measurement
-        found = measure(
+        found = profilers.measure(
             [job],
             device,
             options=first.options,

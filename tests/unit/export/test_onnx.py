@@ -1,0 +1,170 @@
+"""The emitter: what it builds is valid, standard, and computes the network."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nasc.cost import params
+from nasc.errors import ExportError
+from nasc.export.graph import IR_VERSION, OPSET
+from nasc.export.network import Network
+from nasc.export.onnx import OUTPUT_NAMES, build, emit
+from nasc.export.precision import quantize_rows
+from nasc.runtime import OnnxEncoder, pad
+from nasc.space import HEADS, OPERATIONS
+from nasc.supernet.modules import TorchNetwork
+
+MakeNetwork = Callable[..., Network]
+
+EVERYTHING = "64: mha ffn sep3 | 32: sep5 mha | 48: sep7 ffn"
+STANDARD = {"", "ai.onnx"}
+
+
+def torch_output(network: Network, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        module = TorchNetwork(network).eval()
+        return module(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+
+
+def onnx_output(network: Network, folder: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    path = folder / "model.onnx"
+    emit(network, path)
+    return OnnxEncoder(path).run(ids, mask)
+
+
+def largest_difference(a: np.ndarray, b: np.ndarray, mask: np.ndarray, head: str) -> float:
+    difference = np.abs(a - b)
+    return float((difference * mask[:, :, None] if head == "hidden" else difference).max())
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("hidden", [64, 32])
+def test_every_operation_computes_what_torch_computes(
+    make_network: MakeNetwork,
+    token_lists: list[list[int]],
+    tmp_path: Path,
+    operation: str,
+    head: str,
+    hidden: int,
+) -> None:
+    network = make_network(f"{hidden}: {operation} {operation}", head=head)
+    ids, mask = pad(token_lists[:6])
+    found = onnx_output(network, tmp_path, ids, mask)
+    assert largest_difference(found, torch_output(network, ids, mask), mask, head) < 1e-5
+
+
+blocks = st.lists(
+    st.tuples(
+        st.sampled_from([16, 32, 48, 64]),
+        st.lists(st.sampled_from(OPERATIONS), min_size=1, max_size=3),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    blocks=blocks,
+    head=st.sampled_from(HEADS),
+    seed=st.integers(0, 1000),
+    lengths=st.lists(st.integers(1, 64), min_size=1, max_size=4),
+)
+def test_random_architectures_compute_what_torch_computes_padded_or_not(
+    make_network: MakeNetwork,
+    tmp_path: Path,
+    blocks: list[tuple[int, list[str]]],
+    head: str,
+    seed: int,
+    lengths: list[int],
+) -> None:
+    text = " | ".join(f"{hidden}: {' '.join(names)}" for hidden, names in blocks)
+    network = make_network(text, head=head, seed=seed)
+    rng = np.random.default_rng(seed)
+    texts = [rng.integers(1, 100, length).tolist() for length in lengths]
+    ids, mask = pad(texts)
+    found = onnx_output(network, tmp_path, ids, mask)
+    assert largest_difference(found, torch_output(network, ids, mask), mask, head) < 2e-5
+    encoder = OnnxEncoder(tmp_path / "model.onnx")
+    for row, tokens in enumerate(texts):
+        alone = encoder.run(*pad([tokens]))[0]
+        padded = found[row][: len(tokens)] if head == "hidden" else found[row]
+        assert np.abs(alone - padded).max() < 1e-5
+        wider = encoder.run(*pad([tokens], 64))[0]
+        wider = wider[: len(tokens)] if head == "hidden" else wider
+        assert np.abs(alone - wider).max() < 1e-5
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_model_is_valid_and_of_standard_operators_only(
+    make_network: MakeNetwork, precision: str, head: str
+) -> None:
+    network = make_network(EVERYTHING, precision, head)
+    model = build(network)
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} <= STANDARD
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+    assert (OPSET, IR_VERSION) == (20, 9)
+    assert model.ir_version == IR_VERSION
+    assert [i.name for i in model.graph.input] == ["input_ids", "attention_mask"]
+    for value in model.graph.input:
+        assert [d.dim_param for d in value.type.tensor_type.shape.dim] == ["batch", "seq_len"]
+    assert [o.name for o in model.graph.output] == [OUTPUT_NAMES[head]]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["nasc.architecture"] == str(network.architecture)
+    assert metadata["nasc.head"] == head
+    assert metadata["nasc.max_positions"] == "64"
+
+
+def test_the_same_network_gives_the_same_bytes(make_network: MakeNetwork) -> None:
+    first = build(make_network(EVERYTHING)).SerializeToString(deterministic=True)
+    assert first == build(make_network(EVERYTHING)).SerializeToString(deterministic=True)
+
+
+def test_a_network_holds_the_parameters_that_cost_counts(make_network: MakeNetwork) -> None:
+    for head in HEADS:
+        network = make_network(EVERYTHING, head=head)
+        assert network.params == params(network.architecture, network.geometry, head)
+
+
+def test_int8_stays_near_the_fp32_network(
+    make_network: MakeNetwork, token_lists: list[list[int]], tmp_path: Path
+) -> None:
+    network = make_network(EVERYTHING, "int8")
+    ids, mask = pad(token_lists)
+    found = onnx_output(network, tmp_path, ids, mask)
+    wanted = torch_output(network, ids, mask)
+    assert (found * wanted).sum(1).mean() > 0.99
+    assert np.abs(found - wanted).max() > 1e-5  # it is quantised
+    fp32 = len(build(make_network(EVERYTHING)).SerializeToString())
+    assert (tmp_path / "model.onnx").stat().st_size < 0.6 * fp32
+
+
+def test_quantized_rows_are_within_half_a_step() -> None:
+    weight = np.random.default_rng(0).normal(0, 1, (20, 50)).astype(np.float32)
+    weight[3] = 0
+    quantized, scales = quantize_rows(weight)
+    assert quantized.dtype == np.int8
+    assert quantized.min() >= -127
+    assert (np.abs(quantized * scales[:, None] - weight) <= 0.501 * scales[:, None]).all()
+    assert (np.abs(quantized).max(axis=1)[[0, 1, 2]] == 127).all()
+
+
+def test_tensors_of_wrong_shapes_are_refused(make_network: MakeNetwork) -> None:
+    network = make_network("64: mha")
+    with pytest.raises(ExportError, match="tensors for 2"):
+        Network(network.architecture, network.geometry, "embed", network.tensors[:2])
+    broken = dict(network.tensors[1]) | {"q_weight": np.zeros((64, 32), np.float32)}
+    tensors = (network.tensors[0], broken, *network.tensors[2:])
+    with pytest.raises(ExportError, match=r"mha 64.*\(64, 32\)"):
+        Network(network.architecture, network.geometry, "embed", tensors)

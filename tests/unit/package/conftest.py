@@ -1,0 +1,126 @@
+"""Tiny packages, measured on a device that is made up."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import BertTokenizer
+
+import device_profiles
+import profilers
+from nasc.export.network import random_network
+from nasc.export.onnx import build
+from nasc.export.parity import Int8Report, Parity
+from nasc.package.build import build_package
+from nasc.package.manifest import (
+    Conditions,
+    Manifest,
+    MeasuredLatency,
+    PeakMemory,
+    PredictedLatency,
+    TeacherRecord,
+    TextRecord,
+)
+from nasc.space import Architecture, Block, Geometry
+from profilers.testing import SyntheticMachine
+
+GEOMETRY = Geometry(
+    layers=2, hidden=64, head_size=16, intermediate=256, vocab_size=100, max_positions=64
+)
+BLOCKS = (Block(64, ("mha", "sep3")), Block(32, ("ffn", "mha")))
+PARITY = {
+    "fp32": Parity(1e-6, 1e-7, (1, 2, 3, 64), 4),
+    "int8": Int8Report(0.995, 0.99, 64, 0.02, 0.985, (8, 32)),
+}
+
+
+def open_machine(*_: object) -> Any:
+    """A session on a machine on which every model.onnx takes 5 ms."""
+    return SyntheticMachine({"model": 5.0, "reference": 4.0}).open()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BertTokenizer:
+    """A word-piece tokenizer that knows ASCII letters, digits and a few words."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    words += [f"##{letter}" for letter in letters] + [*",.!?-:/", "the", "cat"]
+    words = list(dict.fromkeys(words))
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("\n".join(words) + "\n", encoding="utf-8")
+    return BertTokenizer(vocab=str(path))
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The ONNX file of a tiny network with random weights."""
+
+    def make(precision: str = "fp32", head: str = "embed", seed: int = 0) -> Path:
+        network = random_network(Architecture(BLOCKS, precision), GEOMETRY, head, seed)
+        path = tmp_path_factory.mktemp("model") / "model.onnx"
+        path.write_bytes(build(network).SerializeToString())
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_manifest() -> Callable[..., Manifest]:
+    """The manifest of such a file, measured on the made-up machine."""
+
+    def make(model: Path, precision: str = "fp32", head: str = "embed", **changes: Any) -> Manifest:
+        device = device_profiles.find("host")
+        inputs = {
+            "input_ids": profilers.InputSpec((1, 16), "int64", 0, 100),
+            "attention_mask": profilers.InputSpec((1, 16), "int64", 1, 2),
+        }
+        job = profilers.ModelJob("model", model, inputs)
+        measurement = profilers.measure([job], device, opener=open_machine)
+        values: dict[str, Any] = {
+            "architecture": Architecture(BLOCKS, precision),
+            "geometry": GEOMETRY,
+            "head": head,
+            "max_length": 48,
+            "limits": {"latency_ms": 6.0, "params": 1_000_000},
+            "conditions": Conditions("host", "onnxruntime", 1, 16, 1, measurement.statistic, None),
+            "teacher": TeacherRecord("tiny", "0" * 64, "made up"),
+            "text": TextRecord("no text", "1" * 64),
+            "predicted": PredictedLatency(5.0, 4.8, 5.2),
+            "measured": MeasuredLatency.of(job, measurement),
+            "tokenisation_ms": 0.1,
+            "peak_memory": PeakMemory(50_000_000, None),
+            "quality": {"pooled_cosine": 0.9, "similarity_spearman": 0.8, "sentences": 64},
+            "parity": PARITY[precision],
+            "attempts": ({"architecture": "64: M", "met": True},),
+            "seeds": {"all": 0},
+        }
+        return Manifest(**values | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def packed(
+    tmp_path_factory: pytest.TempPathFactory,
+    tokenizer: BertTokenizer,
+    make_model: Callable[..., Path],
+    make_manifest: Callable[..., Manifest],
+) -> Mapping[tuple[str, str], Path]:
+    """One package for each precision and head; tests must not change them."""
+    found = {}
+    for precision, head in (("fp32", "embed"), ("int8", "embed"), ("fp32", "hidden")):
+        model = make_model(precision, head)
+        found[precision, head] = build_package(
+            tmp_path_factory.mktemp("packages") / f"{precision}-{head}",
+            model=model,
+            tokenizer=tokenizer,
+            manifest=make_manifest(model, precision, head),
+        )
+    return found
+
+
+@pytest.fixture(scope="session")
+def opener() -> Callable[..., Any]:
+    """Starts a session on the made-up machine."""
+    return open_machine

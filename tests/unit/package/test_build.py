@@ -1,0 +1,286 @@
+"""Building: what a package holds, what is refused, and that nothing is ever lost."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, BertTokenizer
+
+from nasc.errors import PackageError
+from nasc.package import build
+from nasc.package.build import build_package
+from nasc.package.golden import TEXTS
+from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.verify import verify_package
+from nasc.runtime import OnnxEncoder
+
+Packages = Mapping[tuple[str, str], Path]
+MakeModel = Callable[..., Path]
+MakeManifest = Callable[..., Manifest]
+
+FILES = {
+    "model.onnx",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "golden.json",
+    "manifest.json",
+    "README.md",
+    "SHA256SUMS",
+}
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def test_a_package_holds_its_files_and_nothing_else(packed: Packages) -> None:
+    for folder in packed.values():
+        assert {path.name for path in folder.iterdir()} == FILES
+        assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
+    folder = packed["fp32", "embed"]
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(": OK") == len(FILES) - 1
+
+
+def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
+    for folder in packed.values():
+        manifest = read_manifest(folder)
+        assert manifest.size_bytes == (folder / "model.onnx").stat().st_size
+        # embedding, mha 64, sep3 64, border, ffn 32, mha 32, head, counted by hand
+        assert manifest.params == 10624 + 16768 + 8960 + 2080 + 8416 + 4288 + 2112
+
+
+@pytest.mark.parametrize("which", [("fp32", "embed"), ("int8", "embed"), ("fp32", "hidden")])
+def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -> None:
+    folder = packed[which]
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    if which[1] == "hidden":
+        assert re.fullmatch(r"\(2, \d+, 64\)", done.stdout.strip())
+    else:
+        values = [float(v) for v in re.findall(r"-?\d\.?\d*", done.stdout)]
+        assert values[0] == pytest.approx(1, abs=1e-5)
+        assert values[1] == pytest.approx(values[2], abs=1e-5)
+    imported = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
+    assert imported == {"numpy", "onnxruntime", "tokenizers"}
+
+
+def test_the_readme_names_conditions_and_figures(packed: Packages) -> None:
+    text = (packed["int8", "embed"] / "README.md").read_text(encoding="utf-8")
+    for part in (
+        "batch 1, 16 tokens, 1 thread, tokenisation not included, statistic:",
+        "64: M S3 | 32: F M @ int8",
+        "| limit: latency_ms | 6 |",
+        "| latency, predicted (ms) | 5.00 (4.80 to 5.20) |",
+        "| mean cosine of int8 to fp32 | 0.9950 |",
+    ):
+        assert part in text
+
+
+def test_both_libraries_read_the_tokenizer_and_agree_with_golden(packed: Packages) -> None:
+    folder = packed["fp32", "embed"]
+    golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+    texts = [one["text"] for one in golden["texts"]]
+    ids = [one["input_ids"] for one in golden["texts"]]
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert [e.ids for e in own.encode_batch(texts)] == ids
+    auto = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert auto.model_max_length == 48
+    assert auto(texts, truncation=True)["input_ids"] == ids
+    assert tuple(texts) == TEXTS
+    assert max(map(len, ids)) == 48
+    assert ids[texts.index("")] == [2, 3]
+    words = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    assert {word: index for index, word in enumerate(words)} == auto.get_vocab()
+
+
+def test_no_file_names_a_place_on_this_machine(packed: Packages, tmp_path: Path) -> None:
+    for folder in packed.values():
+        for path in folder.iterdir():
+            data = path.read_bytes()
+            assert str(tmp_path.parents[1]).encode() not in data, path.name
+            assert str(folder.parent).encode() not in data, path.name
+
+
+def test_golden_vectors_are_those_of_the_file_alone(packed: Packages) -> None:
+    folder = packed["int8", "embed"]
+    golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+    encoder = OnnxEncoder(folder / "model.onnx")
+    for one in golden["texts"]:
+        vector = encoder.encode_tokens([one["input_ids"]])[0]
+        assert np.array_equal(vector, np.array(one["vector"], np.float32))
+
+
+def build_one(
+    out: Path, tokenizer: BertTokenizer, make_model: MakeModel, make: MakeManifest, **more: Any
+) -> Path:
+    model = make_model(seed=more.pop("seed", 0))
+    return build_package(
+        out, model=model, tokenizer=tokenizer, manifest=make(model), golden_texts=["a"], **more
+    )
+
+
+def test_an_existing_package_needs_force(
+    tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    out = build_one(tmp_path / "p", tokenizer, make_model, make_manifest)
+    before = snapshot(out)
+    with pytest.raises(PackageError, match=r"exists\. Replace it: --force"):
+        build_one(out, tokenizer, make_model, make_manifest, seed=1)
+    assert snapshot(out) == before
+    assert build_one(out, tokenizer, make_model, make_manifest, seed=1, force=True) == out
+    assert snapshot(out)["model.onnx"] != before["model.onnx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    assert verify_package(out, measure=False).ok
+
+
+def test_what_is_no_package_is_never_replaced(
+    tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.txt").write_text("ten years of work")
+    (tmp_path / "file").write_text("x")
+    for name in ("home", "file"):
+        with pytest.raises(PackageError, match=r"is no package: it is never replaced"):
+            build_one(tmp_path / name, tokenizer, make_model, make_manifest, force=True)
+    assert (home / "thesis.txt").read_text() == "ten years of work"
+
+
+def test_an_empty_folder_is_filled(
+    tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    (tmp_path / "p").mkdir()
+    build_one(tmp_path / "p", tokenizer, make_model, make_manifest)
+    assert verify_package(tmp_path / "p", measure=False).ok
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("step", ["write_tokenizer", "readme", "sums_text", "_move_in"])
+def test_a_disk_that_fills_loses_nothing(
+    tmp_path: Path,
+    tokenizer: BertTokenizer,
+    make_model: MakeModel,
+    make_manifest: MakeManifest,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    force: bool,
+) -> None:
+    out = tmp_path / "p"
+    if force:
+        build_one(out, tokenizer, make_model, make_manifest)
+    before = snapshot(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(build, step, full)
+    with pytest.raises(PackageError, match=r"cannot write.*No space left on device.*--output"):
+        build_one(out, tokenizer, make_model, make_manifest, seed=1, force=force)
+    assert snapshot(tmp_path) == before
+    assert out.exists() == force
+
+
+def test_a_rename_that_fails_brings_the_old_package_back(
+    tmp_path: Path,
+    tokenizer: BertTokenizer,
+    make_model: MakeModel,
+    make_manifest: MakeManifest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = build_one(tmp_path / "p", tokenizer, make_model, make_manifest)
+    before = snapshot(tmp_path)
+    rename = Path.rename
+
+    def fail_for_parts(self: Path, target: Path) -> Path:
+        if self.name.endswith(".part"):
+            raise OSError(30, "Read-only file system")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_parts)
+    with pytest.raises(PackageError, match="Read-only file system"):
+        build_one(out, tokenizer, make_model, make_manifest, seed=1, force=True)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_run_killed_between_the_renames_is_made_good(
+    tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    out = build_one(tmp_path / "p", tokenizer, make_model, make_manifest)
+    before = snapshot(out)
+    out.rename(tmp_path / ".p.replaced")  # killed here
+    with pytest.raises(PackageError, match="--force"):
+        build_one(out, tokenizer, make_model, make_manifest)
+    assert snapshot(out) == before
+    build_one(out, tokenizer, make_model, make_manifest, force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_a_parent_that_is_a_file_is_one_message(
+    tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(PackageError, match="cannot write the package"):
+        build_one(tmp_path / "file" / "p", tokenizer, make_model, make_manifest)
+
+
+def test_a_manifest_of_another_model_is_refused(
+    tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    model, other = make_model(), make_model(seed=1)
+    common: dict[str, Any] = {"tokenizer": tokenizer, "golden_texts": ["a"]}
+    for manifest, file, message in (
+        (make_manifest(other), model, "the measurement is of another file"),
+        (make_manifest(model, "int8"), model, "architecture: '.*fp32' in the file, '.*int8' in"),
+        (make_manifest(model, head="hidden"), model, "head: 'embed' in the file, 'hidden' in"),
+        (make_manifest(model), b"not a model", "no valid ONNX file"),
+    ):
+        with pytest.raises(PackageError, match=message):
+            build_package(tmp_path / "p", model=file, manifest=manifest, **common)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_do_as_well_as_a_path(
+    tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    model = make_model()
+    out = build_package(
+        tmp_path / "deep" / "er",
+        model=model.read_bytes(),
+        tokenizer=tokenizer,
+        manifest=make_manifest(model),
+        golden_texts=["a"],
+    )
+    assert (out / "model.onnx").read_bytes() == model.read_bytes()

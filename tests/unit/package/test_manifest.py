@@ -1,0 +1,134 @@
+"""The manifest: round trip, schema, contradictions."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import profilers
+from nasc.errors import PackageError
+from nasc.package import manifest as module
+from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest
+
+Packages = Mapping[tuple[str, str], Path]
+
+
+@pytest.fixture
+def raw(packed: Packages) -> dict[str, Any]:
+    return json.loads((packed["fp32", "embed"] / "manifest.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "which", [("fp32", "embed"), ("int8", "embed"), ("fp32", "hidden")], ids="-".join
+)
+def test_a_manifest_survives_its_file(packed: Packages, which: tuple[str, str]) -> None:
+    manifest = read_manifest(packed[which])
+    assert Manifest.from_dict(json.loads(manifest.to_json())) == manifest
+    assert manifest.precision == which[0]
+    assert manifest.measured is not None
+    assert manifest.measured.model.samples
+    text = (packed[which] / "manifest.json").read_text(encoding="utf-8")
+    assert manifest.to_json() == text
+
+
+def test_a_manifest_without_figures_survives(
+    make_model: Callable[..., Path], make_manifest: Callable[..., Manifest], raw: dict[str, Any]
+) -> None:
+    manifest = make_manifest(
+        make_model(), predicted=None, measured=None, parity=None, tokenisation_ms=None
+    )
+    files = Manifest.from_dict(raw).files
+    manifest = dataclasses.replace(manifest, size_bytes=1, params=1, files=files)
+    assert Manifest.from_dict(json.loads(manifest.to_json())) == manifest
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(module._validator().schema)
+
+
+def test_what_is_stated_beside_the_measurement(raw: dict[str, Any]) -> None:
+    assert raw["conditions"]["tokenisation_included"] is False
+    assert raw["measured"]["measurement"]["models"][0]["samples"]
+    assert raw["measured"]["measurement"]["context"]["fingerprint"] == "synthetic"
+    assert raw["architecture"]["text"] == "64: M S3 | 32: F M @ fp32"
+    assert {"nasc", "python", "torch", "onnx", "onnxruntime", "transformers"} <= set(
+        raw["versions"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("format",), "other", "'nasc.package' was expected"),
+        (("schema_version",), 2, "schema version 2, this nasc .* reads 1"),
+        (("precision",), "int4", r"\$\.precision: 'int4' is not one of"),
+        (("size_bytes",), 0, r"\$\.size_bytes"),
+        (("params",), "many", r"\$\.params: 'many' is not of type 'integer'"),
+        (("limits", "latency_ms"), -1, r"\$\.limits\.latency_ms"),
+        (("created",), "yesterday", r"\$\.created"),
+        (("teacher", "sha256"), "abc", r"\$\.teacher\.sha256"),
+        (("conditions", "tokenisation_included"), True, "False was expected"),
+        (("conditions", "quantile"), "p42", r"\$\.conditions\.quantile"),
+        (("predicted", "low_ms"), "fast", r"\$\.predicted"),
+        (("files", "../x"), {"sha256": "0" * 64, "size_bytes": 1}, r"\$\.files"),
+        (("files", "SHA256SUMS"), {"sha256": "0" * 64, "size_bytes": 1}, r"\$\.files"),
+        (("extra",), 1, "'extra' was unexpected"),
+        (("architecture", "text"), "64: M @ fp32", "'64: M @ fp32' in text"),
+        (("precision",), "int8", r"'64: M S3 \| 32: F M @ int8' in blocks"),
+        (("head",), "classify", r"\$\.head"),
+        (("max_length",), 65, "max_length must be 3 to 64, got 65"),
+        (("geometry", "head_size"), 48, "no multiple"),
+        (("measured", "job"), "other", "no model named 'other'"),
+        (("measured", "measurement", "version"), 99, "no measurement of version"),
+        (("measured", "measurement", "rounds"), None, "contradicts itself"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    raw: dict[str, Any], path: tuple[str, ...], value: object, message: str
+) -> None:
+    broken = copy.deepcopy(raw)
+    inner = broken
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    with pytest.raises(PackageError, match=message):
+        Manifest.from_dict(broken)
+
+
+@pytest.mark.parametrize("name", ["conditions", "files", "teacher", "measured", "params"])
+def test_what_is_missing_is_named(raw: dict[str, Any], name: str) -> None:
+    broken = {key: value for key, value in raw.items() if key != name}
+    with pytest.raises(PackageError, match=f"'{name}' is a required property"):
+        Manifest.from_dict(broken)
+
+
+def test_figures_without_an_end_are_refused(
+    make_model: Callable[..., Path], make_manifest: Callable[..., Manifest]
+) -> None:
+    manifest = make_manifest(make_model(), quality={"pooled_cosine": float("nan")})
+    with pytest.raises(PackageError, match=r"manifest\.quality\.pooled_cosine is nan"):
+        manifest.to_json()
+    manifest = make_manifest(make_model(), attempts=[{"upper_ms": [1.0, float("inf")]}])
+    with pytest.raises(PackageError, match=r"manifest\.attempts\[0\]\.upper_ms\[1\] is inf"):
+        manifest.to_json()
+
+
+def test_a_folder_without_a_manifest_is_no_package(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match=r"there is no manifest\.json.*nasc compile"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(PackageError, match="cannot be read"):
+        read_manifest(tmp_path)
+
+
+def test_the_bound_that_is_held_to_the_limit(packed: Packages) -> None:
+    measured = read_manifest(packed["fp32", "embed"]).measured
+    assert isinstance(measured, MeasuredLatency)
+    assert measured.held_ms(None) == measured.model.upper_ms
+    assert measured.held_ms("p50") == measured.model.observed_upper_ms("p50")
+    assert isinstance(measured.measurement, profilers.Measurement)

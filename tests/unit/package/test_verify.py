@@ -1,0 +1,290 @@
+"""Verifying: what is right passes, and one changed byte of any file is found."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import device_profiles
+import profilers
+from nasc.errors import PackageError
+from nasc.package.build import build_package
+from nasc.package.hashes import SUMS, find_changes, record_file, record_folder, sums_text
+from nasc.package.manifest import MANIFEST, Manifest, PeakMemory, read_manifest
+from nasc.package.verify import VerifyReport, verify_package
+from profilers.testing import SyntheticMachine
+
+Packages = Mapping[tuple[str, str], Path]
+NAMES = (
+    "model.onnx",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "golden.json",
+    "manifest.json",
+    "README.md",
+    "SHA256SUMS",
+)
+
+
+@pytest.fixture
+def package(packed: Packages, tmp_path: Path) -> Path:
+    """A copy of the fp32 package that may be changed."""
+    return Path(shutil.copytree(packed["fp32", "embed"], tmp_path / "package"))
+
+
+def seal(folder: Path, **changes: Any) -> None:
+    """Make all hashes right again, as a forger would."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest |= changes
+    files = record_folder(folder)
+    manifest["files"] = {name: dataclasses.asdict(record) for name, record in files.items()}
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / SUMS).write_text(sums_text(files, record_file(folder / MANIFEST)))
+
+
+def failed(report: VerifyReport) -> dict[str, str]:
+    assert report.ok == (not report.failed)
+    return {check.name: check.detail for check in report.failed}
+
+
+@pytest.mark.parametrize(
+    "which", [("fp32", "embed"), ("int8", "embed"), ("fp32", "hidden")], ids="-".join
+)
+def test_a_package_as_built_passes(packed: Packages, which: tuple[str, str]) -> None:
+    report = verify_package(packed[which], measure=False)
+    assert report.ok, report.failed
+    outcomes = {check.name: check.ok for check in report.checks}
+    assert outcomes.pop("latency") is None
+    assert set(outcomes.values()) == {True}
+    assert report.manifest == read_manifest(packed[which])
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("where", [0.0, 0.13, 0.5, 0.77, 1.0])
+@pytest.mark.parametrize("name", NAMES)
+def test_one_changed_byte_of_any_file_is_found(package: Path, name: str, where: float) -> None:
+    data = bytearray((package / name).read_bytes())
+    offset = round(where * (len(data) - 1))
+    for flip in (0x01, 0x20, 0x80):
+        changed = bytearray(data)
+        changed[offset] ^= flip
+        (package / name).write_bytes(changed)
+        report = verify_package(package, measure=False)
+        assert not report.ok, (name, offset, flip)
+        assert failed(report).keys() & {"files", "manifest"}
+    (package / name).write_bytes(data)
+    assert verify_package(package, measure=False).ok
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_is_shorter_longer_or_missing_is_found(package: Path, name: str) -> None:
+    data = (package / name).read_bytes()
+    for changed in (data[:-1], data + b"\n", b""):
+        (package / name).write_bytes(changed)
+        assert not verify_package(package, measure=False).ok
+    (package / name).unlink()
+    if name == MANIFEST:
+        with pytest.raises(PackageError, match=r"there is no manifest\.json"):
+            verify_package(package, measure=False)
+    else:
+        report = verify_package(package, measure=False)
+        assert f"{name} is missing" in failed(report)["files"]
+
+
+def test_a_file_that_nobody_listed_is_found(package: Path) -> None:
+    (package / "virus.py").write_text("x")
+    assert "virus.py is not listed" in failed(verify_package(package, measure=False))["files"]
+    (package / "virus.py").unlink()
+    (package / "folder").mkdir()
+    assert "folder is not listed" in failed(verify_package(package, measure=False))["files"]
+
+
+def test_a_link_in_place_of_a_file_is_found(package: Path, tmp_path: Path) -> None:
+    (package / "vocab.txt").rename(tmp_path / "vocab.txt")
+    (package / "vocab.txt").symlink_to(tmp_path / "vocab.txt")
+    assert "vocab.txt" in failed(verify_package(package, measure=False))["files"]
+
+
+def test_files_changed_together_with_their_hashes_are_found_by_what_they_say(
+    package: Path,
+) -> None:
+    """Hashes alone would pass here."""
+
+    def outcome() -> dict[str, str]:
+        assert not find_changes(package, read_manifest(package).files)
+        return failed(verify_package(package, measure=False))
+
+    model = onnx.load(package / "model.onnx")
+    (tensor,) = [t for t in model.graph.initializer if t.name == "1.mha.o_weight"]
+    value = numpy_helper.to_array(tensor) * -3
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    original = (package / "model.onnx").read_bytes()
+    onnx.save(model, package / "model.onnx")
+    seal(package)
+    found = outcome()
+    assert "largest difference" in found["golden vectors"]
+    assert "another file" in found["measurement"]
+
+    (package / "model.onnx").write_bytes(original)
+    tokenizer = (package / "tokenizer.json").read_text(encoding="utf-8")
+    (package / "tokenizer.json").write_text(
+        tokenizer.replace('"max_length":48', '"max_length":40'), encoding="utf-8"
+    )
+    seal(package)
+    assert outcome().keys() == {"tokenizer"}
+
+    (package / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    seal(package, params=99)
+    assert outcome().keys() == {"model", "README"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "check", "message"),
+    [
+        (("size_bytes",), 12345, "model", "size in bytes"),
+        (("limits", "latency_ms"), 1.0, "limits", "latency_ms is 5.*over the limit 1"),
+        (("limits", "params"), 5, "limits", "params is 53248, over the limit 5"),
+        (("limits", "peak_memory_bytes"), 5, "limits", "peak_memory_bytes <= 5 has no figure"),
+        (("parity", "max_abs_diff"), 0.1, "parity", "0.1 from torch"),
+        (("measured", "latency_ms"), 1.0, "measurement", "latency_ms differs"),
+        (
+            ("measured", "measurement", "models", 0, "upper_ms"),
+            0.5,
+            "measurement",
+            "upper_ms is 0.5, the raw samples give 5",
+        ),
+        (
+            ("measured", "measurement", "reference", "quiet_ms"),
+            1.0,
+            "measurement",
+            "the raw samples give",
+        ),
+        (("max_length",), 47, "tokenizer", "golden length 48, not 47"),
+        (("architecture", "text"), "64: M @ fp32", "manifest", "contradicts itself"),
+    ],
+)
+def test_a_forged_manifest_is_found(
+    package: Path, path: tuple[Any, ...], value: object, check: str, message: str
+) -> None:
+    raw = json.loads((package / MANIFEST).read_text(encoding="utf-8"))
+    inner = raw
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    seal(package, **raw)
+    found = failed(verify_package(package, measure=False))
+    assert check in found
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(found[check])
+
+
+def test_a_model_of_other_operators_is_found(package: Path) -> None:
+    model = onnx.load(package / "model.onnx")
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, package / "model.onnx")
+    seal(package)
+    found = failed(verify_package(package, measure=False))
+    assert "not standard: com.microsoft" in found["model"]
+
+
+# The device: a made-up machine on which the model takes 5 ms, under a limit of 6
+
+
+def test_on_the_right_device_the_latency_is_measured_again(
+    packed: Packages, opener: Callable[..., Any]
+) -> None:
+    report = verify_package(packed["fp32", "embed"], opener=opener)
+    assert report.ok, report.failed
+    check = report.checks[-1]
+    assert (check.name, check.ok) == ("latency", True)
+    assert "limit 6 ms" in check.detail
+    assert report.measured is not None
+    assert report.measured.latency_ms == pytest.approx(5, rel=0.05)
+
+
+def test_a_latency_that_is_over_the_limit_now_fails(packed: Packages) -> None:
+    slow = SyntheticMachine({"model": 7.0, "reference": 4.0})
+    report = verify_package(packed["fp32", "embed"], opener=lambda *_: slow.open())
+    assert "limit 6 ms" in failed(report)["latency"]
+
+
+def test_a_slower_clock_is_not_held_against_the_package(packed: Packages) -> None:
+    """The scale is the reference's quiet time in the manifest, not that of today."""
+    slow = SyntheticMachine({"model": 10.0, "reference": 8.0})
+    report = verify_package(packed["fp32", "embed"], opener=lambda *_: slow.open())
+    assert report.ok
+    assert report.measured is not None
+    assert report.measured.latency_ms == pytest.approx(5, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [("fingerprint", "another processor"), ("runtime_version", "another runtime")],
+)
+def test_on_another_device_it_says_why_nothing_was_measured(
+    packed: Packages, opener: Callable[..., Any], field: str, message: str
+) -> None:
+    def other(*_: object) -> Any:
+        target = opener()
+        target.context[field] = "other"
+        return target
+
+    report = verify_package(packed["fp32", "embed"], opener=other)
+    assert report.ok
+    assert report.checks[-1].ok is None
+    assert message in report.checks[-1].detail
+    assert report.measured is None
+
+
+def test_a_device_that_cannot_be_reached_is_a_reason_too(packed: Packages) -> None:
+    report = verify_package(packed["fp32", "embed"], device=device_profiles.find("pixel6"))
+    assert report.ok
+    assert "cannot be reached" in report.checks[-1].detail
+
+
+def test_another_reference_network_is_a_reason_too(
+    packed: Packages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasc.package.verify.reference_hash", lambda: "0" * 16)
+    report = verify_package(packed["fp32", "embed"])
+    assert report.ok
+    assert "another reference network" in report.checks[-1].detail
+
+
+def test_a_broken_package_is_not_measured(package: Path, opener: Callable[..., Any]) -> None:
+    (package / "vocab.txt").write_text("x")
+    report = verify_package(package, opener=opener)
+    assert report.checks[-1].detail == "a package that fails is not measured"
+
+
+def test_peak_memory_is_measured_again_where_it_is_limited(
+    tmp_path: Path,
+    tokenizer: Any,
+    make_model: Callable[..., Path],
+    make_manifest: Callable[..., Manifest],
+    opener: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model()
+    manifest = make_manifest(
+        model,
+        limits={"peak_memory_bytes": 2000.0},
+        peak_memory=PeakMemory(1500, 1600),
+    )
+    folder = build_package(
+        tmp_path / "p", model=model, tokenizer=tokenizer, manifest=manifest, golden_texts=["a"]
+    )
+    for total, ok in ((1900, True), (2100, False)):
+        peak = profilers.PeakMemory(total, 0)
+        monkeypatch.setattr("nasc.package.verify.measure_peak_memory", lambda *_, **__: peak)  # noqa: B023
+        report = verify_package(folder, opener=opener)
+        assert (report.checks[-1].name, report.checks[-1].ok) == ("peak memory", ok)
+        assert report.checks[-2].ok is None  # no limit of latency

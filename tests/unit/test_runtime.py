@@ -1,0 +1,140 @@
+"""Running a shipped file: order, padding, lengths, messages."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+
+from nasc.errors import ExportError, UsageError
+from nasc.export.network import random_network
+from nasc.export.onnx import build, emit
+from nasc.runtime import OnnxEncoder, by_length, pad, token_ids
+from nasc.space import Architecture, Block, Geometry
+from profilers import RuntimeOptions
+from profilers.runtimes.onnxruntime import OnnxRuntimeSession
+
+GEOMETRY = Geometry(2, 32, 16, 64, 100, 16)
+ARCHITECTURE = Architecture((Block(32, ("mha", "sep3", "ffn")),))
+WORDS = ("the", "cat", "dog", "sat", "on", "a", "mat")
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    vocab = {w: i for i, w in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS))}
+    own = Tokenizer(WordLevel(vocab, unk_token="[UNK]"))
+    own.pre_tokenizer = Whitespace()
+    own.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    own.enable_padding(length=12)
+    own.enable_truncation(5)
+    return own
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    emit(random_network(ARCHITECTURE, GEOMETRY, vocab_rows=100), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+SENTENCES = ["the cat sat on a mat", "dog", "", "a dog sat on the cat", "mat mat"]
+
+
+def test_vectors_come_in_the_order_of_the_sentences_whatever_the_batch(
+    model: Path, tokenizer: Tokenizer
+) -> None:
+    encoder = OnnxEncoder(model, tokenizer)
+    one_by_one = encoder.encode(SENTENCES, batch_size=1)
+    assert one_by_one.shape == (5, 32)
+    assert np.allclose(np.linalg.norm(one_by_one, axis=1), 1)
+    for size in (2, 3, 5, 32):
+        assert np.abs(encoder.encode(SENTENCES, batch_size=size) - one_by_one).max() < 1e-6
+    assert len(np.unique(one_by_one.round(6), axis=0)) == 5
+
+
+def test_the_tokenizer_given_is_not_changed_and_does_not_cut(
+    model: Path, tokenizer: Tokenizer
+) -> None:
+    before = tokenizer.to_str()
+    encoder = OnnxEncoder(model, tokenizer)
+    assert encoder.tokenize(["the cat sat on a mat"]) == [[2, 4, 5, 7, 8, 9, 10, 3]]
+    assert encoder.tokenize(["the cat sat on a mat"], 4) == [[2, 4, 5, 3]]
+    assert encoder.tokenize(["a " * 50])[0][-1] == 3
+    assert len(encoder.tokenize(["a " * 50])[0]) == 16
+    assert tokenizer.to_str() == before
+
+
+def test_hidden_states_are_pooled_to_the_vector_of_the_other_head(
+    tmp_path: Path, model: Path
+) -> None:
+    path = tmp_path / "hidden.onnx"
+    emit(random_network(ARCHITECTURE, GEOMETRY, "hidden", vocab_rows=100), path)
+    texts = [[2, 5, 3], [2, 9, 8, 7, 3]]
+    encoder = OnnxEncoder(path)
+    assert encoder.run(*pad(texts)).shape == (2, 5, 32)
+    pooled = encoder.encode_tokens(texts)
+    unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+    assert np.abs(unit - OnnxEncoder(model).encode_tokens(texts)).max() < 1e-6
+
+
+def test_the_session_is_the_measured_one(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    original = OnnxRuntimeSession.__init__
+
+    def spy(self: OnnxRuntimeSession, path: Path, options: RuntimeOptions) -> None:
+        seen.append((path, options))
+        original(self, path, options)
+
+    monkeypatch.setattr(OnnxRuntimeSession, "__init__", spy)
+    OnnxEncoder(model, threads=2)
+    own = RuntimeOptions(arena=False)
+    OnnxEncoder(model, options=own)
+    assert seen == [(model, RuntimeOptions(threads=2)), (model, own)]
+
+
+def test_impossible_input_is_named(model: Path, tokenizer: Tokenizer) -> None:
+    encoder = OnnxEncoder(model, tokenizer)
+    with pytest.raises(UsageError, match="takes up to 16"):
+        encoder.encode_tokens([[1] * 17])
+    with pytest.raises(UsageError, match="hold a token"):
+        encoder.encode_tokens([[]])
+    with pytest.raises(UsageError, match="takes 1 to 16 tokens"):
+        encoder.encode(["a"], max_length=17)
+    with pytest.raises(UsageError, match="adds 2 special tokens"):
+        encoder.encode(["a"], max_length=2)
+    with pytest.raises(UsageError, match="batch size must be >= 1, got 0"):
+        encoder.encode(["a"], batch_size=0)
+    with pytest.raises(UsageError, match="without a tokenizer"):
+        OnnxEncoder(model).encode(["a"])
+    assert encoder.encode([]).shape == (0, 32)
+
+
+def test_files_that_are_no_model_of_ours_are_named(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(ExportError, match=r"cannot load '.*nothing\.onnx'"):
+        OnnxEncoder(tmp_path / "nothing.onnx")
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(model.read_bytes()[:1000])
+    with pytest.raises(ExportError, match="onnxruntime cannot load"):
+        OnnxEncoder(damaged)
+    foreign = build(random_network(ARCHITECTURE, GEOMETRY, vocab_rows=100))
+    del foreign.metadata_props[:]
+    damaged.write_bytes(foreign.SerializeToString())
+    with pytest.raises(ExportError, match=r"not written by nasc.*nasc\.head"):
+        OnnxEncoder(damaged)
+
+
+def test_padding_and_batches() -> None:
+    ids, mask = pad([[5], [6, 7, 8]], 4)
+    assert ids.tolist() == [[5, 0, 0, 0], [6, 7, 8, 0]]
+    assert mask.tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]
+    assert ids.dtype == mask.dtype == np.int64
+    assert list(by_length([[1] * 3, [1], [1] * 2], 2)) == [[1, 2], [0]]
+
+
+def test_token_ids_cut_exactly(tokenizer: Tokenizer) -> None:
+    tokenizer.no_padding()
+    assert token_ids(tokenizer, ["a a a a a a"], 6) == [[2, 9, 9, 9, 9, 3]]
