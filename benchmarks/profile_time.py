@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from device_profiles import find
-from nasc.profile import profile
+from nasc.profiling import profile
 from nasc.space import PRECISIONS, load_space
 
 TARGET_S = 120.0

@@ -28,7 +28,7 @@ import profilers
 from device_profiles import find
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.table import load_table
-from nasc.profile import emit_jobs, profile, runtime_options
+from nasc.profiling import emit_jobs, profile, runtime_options
 from nasc.space import PRECISIONS, Architecture, SearchSpace, load_space
 
 HELD_OUT_SEED = 20261103

@@ -1,7 +1,24 @@
 """NASC: a hardware-aware deployment compiler for BERT-like text encoders.
 
 Importing this package loads none of the heavy libraries (torch, onnxruntime,
-transformers): they are imported by the modules that use them.
+transformers): they are imported by the modules that use them, when first asked for.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nasc.api import Limits, Options, Settings, compile, profile, search, train
+
 __version__ = "0.1.0"
+
+__all__ = ["Limits", "Options", "Settings", "compile", "profile", "search", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from nasc import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'nasc' has no attribute {name!r}")

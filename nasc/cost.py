@@ -111,9 +111,7 @@ def params(architecture: Architecture, geometry: Geometry, head: str = "embed") 
     return sum(layer_params(layer, geometry) for layer in layers(architecture, geometry, head))
 
 
-def macs(
-    architecture: Architecture, geometry: Geometry, seq_len: int, head: str = "embed"
-) -> int:
+def macs(architecture: Architecture, geometry: Geometry, seq_len: int, head: str = "embed") -> int:
     """Multiply-accumulates of a network for one sentence of `seq_len` tokens."""
     return sum(
         layer_macs(layer, geometry, seq_len) for layer in layers(architecture, geometry, head)

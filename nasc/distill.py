@@ -9,25 +9,38 @@ batch. The embedding tables stay the teacher's.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasc.errors import UsageError
+from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
+from nasc.files import content_key, locked
+from nasc.reporting import Progress, Reporter
+from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
-from nasc.supernet.train import PROBE_STEPS, TrainingDiverged, relative_error
+from nasc.supernet.train import (
+    PROBE_STEPS,
+    TRAIN_LENGTH,
+    recorded_steps,
+    relative_error,
+    restore_state,
+    save_state,
+)
 from nasc.teacher import Teacher
+from nasc.text import Corpus
+from nasc.threads import use_fastest_threads
 from nasc.tokens import Batch
 
-Progress = Callable[[int, int, str], None]
+RECIPE = 1
+"""Raised when the same configuration would give another network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +97,7 @@ def distill_loss(
     return loss + config.similarity_weight * error.square().mean()
 
 
-def _step(
-    model: TorchNetwork, teacher: Teacher, config: DistillConfig, batch: Batch
-) -> Tensor:
+def _step(model: TorchNetwork, teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
     target = teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
     mask = Mask.of(batch.attention_mask)
     states = model.map_out(model.hidden_state(batch.input_ids, mask))
@@ -99,45 +110,42 @@ def distill(
     batches: TrainBatches,
     config: DistillConfig,
     *,
-    seconds: float | None = None,
+    state_path: Path | None = None,
+    save_every_s: float = 30.0,
     progress: Progress | None = None,
-) -> tuple[Network, dict[str, Any]]:
-    """Train a copy of a network for a number of steps, or for a time.
+) -> tuple[Network, list[float]]:
+    """Train a copy of a network; goes on from `state_path` if that run was interrupted.
 
     Args:
         network: Where to start.
         teacher: What to agree with.
         batches: The text.
-        config: How; its `steps` count where `seconds` is None.
-        seconds: A budget, turned into steps once, before the first step.
+        config: How.
+        state_path: Where the state is saved as the run goes; removed at the end.
+        save_every_s: Seconds between saves.
         progress: Called with (steps done, steps in all, message).
 
     Returns:
-        The trained network, and the record of the run with the steps it took.
+        The trained network, and the loss of every step.
 
     Raises:
-        TrainingDiverged: If the loss is not finite.
+        TrainingDiverged: If the loss is not finite; the state saved last stays.
+        CheckpointError: If the saved state belongs to another run, or cannot be written.
     """
-    model = TorchNetwork(network)
-    for name in ("word", "position"):
-        model.tensors[0][name].requires_grad_(False)  # type: ignore[index]
-    if seconds is not None:
-        config = dataclasses.replace(
-            config, steps=_steps_for(model, teacher, batches, config, seconds)
-        )
+    model = _trainable(network)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    if network.architecture.is_teacher:
-        config = dataclasses.replace(config, steps=0)
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
     )
+    identity = {"config": dataclasses.asdict(config), "architecture": str(network.architecture)}
     history: list[float] = []
-    rise = max(1, config.steps // 10)
-    for step in range(config.steps):
-        place = max(0.0, (step - rise) / max(1, config.steps - rise))
-        share = (step + 1) / rise if step < rise else 0.5 * (1 + np.cos(np.pi * place))
+    first = 0
+    if state_path is not None and state_path.exists():
+        first, history = restore_state(state_path, identity, model, optimizer)
+    saved = time.monotonic()
+    for step in range(first, config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * float(share)
+            group["lr"] = config.learning_rate * _share(step, config.steps)
         loss = _step(model, teacher, config, batches.at(step))
         history.append(float(loss.detach()))
         if not np.isfinite(history[-1]):
@@ -151,19 +159,129 @@ def distill(
         optimizer.zero_grad(set_to_none=True)
         if progress is not None:
             progress(step + 1, config.steps, f"loss {np.mean(history[-30:]):.3f}")
-    record = {"config": dataclasses.asdict(config), "loss": history}
-    return model.export(), record
+        if state_path is not None and time.monotonic() - saved > save_every_s:
+            save_state(state_path, identity, step + 1, history, model, optimizer)
+            saved = time.monotonic()
+    if state_path is not None:
+        state_path.unlink(missing_ok=True)
+    return model.export(), history
+
+
+def distill_cached(
+    network: Network,
+    teacher: Teacher,
+    corpus: Corpus,
+    config: DistillConfig,
+    *,
+    seconds: float | None,
+    cache_dir: Path,
+    reporter: Reporter,
+) -> tuple[Network, int]:
+    """Distil a network, go on with an interrupted run, or find it done in the cache.
+
+    Args:
+        network: Where to start; its precision does not matter to the training.
+        teacher: What to agree with.
+        corpus: To train on.
+        config: How; its `steps` count where `seconds` is None.
+        seconds: A budget. It becomes a number of steps when the run first starts, which is
+            recorded and kept when the run is resumed.
+        cache_dir: Keeps trained networks.
+        reporter: Told of the progress.
+
+    Returns:
+        The trained network in the precision given, and its steps.
+    """
+    use_fastest_threads()
+    wide = dataclasses.replace(network, architecture=network.architecture.with_precision("fp32"))
+    about = {
+        "recipe": RECIPE,
+        "start": _weights_sha256(wide),
+        "teacher": teacher.sha256,
+        "text": corpus.sha256,
+        "sentences": len(corpus.train),
+        "config": dataclasses.asdict(config) | ({} if seconds is None else {"steps": None}),
+        "seconds": seconds,
+    }
+    folder = cache_dir / "distilled" / content_key(about)
+    path = folder / "network.safetensors"
+    with locked(folder, "this network"):
+        if not path.exists():
+            progress = reporter.stage("Distillation of the chosen network")
+            progress(0, 1, "tokenising")
+            length = min(TRAIN_LENGTH, teacher.geometry.max_positions)
+            tokens = teacher.tokenize(corpus.train, max_length=length)
+            batches = TrainBatches(tokens, config.batch_size, config.seed)
+            if seconds is not None:
+                config = dataclasses.replace(
+                    config,
+                    steps=recorded_steps(
+                        folder / "steps.json",
+                        lambda: _steps_for(wide, teacher, batches, config, seconds),
+                    ),
+                )
+            trained, losses = distill(
+                wide,
+                teacher,
+                batches,
+                config,
+                state_path=folder / "state.safetensors",
+                progress=progress,
+            )
+            header = {"config": dataclasses.asdict(config), "loss": losses}
+            checkpoint.write(path, _flat(trained), header)
+        found = checkpoint.read(path)
+    tensors = tuple(
+        {name: found.tensors[f"{i}/{name}"].numpy() for name in own}
+        for i, own in enumerate(network.tensors)
+    )
+    steps = int(found.header["config"]["steps"])
+    return dataclasses.replace(network, tensors=tensors), steps
+
+
+def _flat(network: Network) -> dict[str, Tensor]:
+    return {
+        f"{i}/{name}": torch.from_numpy(value)
+        for i, own in enumerate(network.tensors)
+        for name, value in own.items()
+    }
+
+
+def _weights_sha256(network: Network) -> str:
+    digest = hashlib.sha256(str(network.architecture).encode())
+    for own in network.tensors:
+        for name in sorted(own):
+            digest.update(np.ascontiguousarray(own[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _trainable(network: Network) -> TorchNetwork:
+    """The network in torch, its embedding tables frozen."""
+    model = TorchNetwork(network)
+    for name in ("word", "position"):
+        model.tensors[0][name].requires_grad_(False)  # type: ignore[index]
+    return model
+
+
+def _share(step: int, steps: int) -> float:
+    """Share of the peak learning rate: linear rise over a tenth, then a cosine to 0."""
+    rise = max(1, steps // 10)
+    if step < rise:
+        return (step + 1) / rise
+    return float(0.5 * (1 + np.cos(np.pi * (step - rise) / max(1, steps - rise))))
 
 
 def _steps_for(
-    model: TorchNetwork,
+    network: Network,
     teacher: Teacher,
     batches: TrainBatches,
     config: DistillConfig,
     seconds: float,
 ) -> int:
+    """How many steps fit into a time."""
     if seconds <= 0:
         return 0
+    model = _trainable(network)
     times = []
     for step in range(PROBE_STEPS):
         start = time.perf_counter()

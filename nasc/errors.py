@@ -14,6 +14,8 @@ a command.
     |   |-- TableDamaged
     |   `-- LookupMiss
     |-- InfeasibleLimits
+    |-- LimitsMissed
+    |-- TrainingDiverged
     |-- TeacherError
     |   |-- UnsupportedFamily
     |   |-- TeacherMissing
@@ -98,6 +100,14 @@ class InfeasibleLimits(NascError):
     def __reduce__(self) -> tuple[type["InfeasibleLimits"], tuple[str, Certificate]]:
         """Pickle with both arguments, so that the error crosses process borders whole."""
         return type(self), (self.message, self.certificate)
+
+
+class LimitsMissed(NascError):
+    """Networks that should fit were built and measured, and did not keep what was asked."""
+
+
+class TrainingDiverged(NascError):
+    """A loss was not finite."""
 
 
 class TeacherError(NascError):

@@ -239,7 +239,7 @@ class SearchSpace:
 
     def count(self) -> int:
         """Architectures in the space, precisions included."""
-        return int(self.count_blocks() ** self.n_blocks * len(self.precisions))
+        return int(self.count_blocks() ** self.n_blocks) * len(self.precisions)
 
     def blocks(self) -> Iterator[Block]:
         """Every block in canonical form: the kept one first, then by size and length."""
@@ -291,23 +291,28 @@ class SearchSpace:
             UsageError: If the text is malformed or the architecture not of this space.
         """
         body, _, precision = text.partition("@")
-        blocks = []
-        for part in body.split("|"):
-            part = part.strip()
-            if part.lower() == "keep":
-                blocks.append(self.kept_block)
-                continue
-            match = re.fullmatch(r"(\d+)\s*:\s*(.+)", part)
-            names = match.group(2).lower().split() if match else []
-            if match is None or any(name not in _FROM_SYMBOL for name in names):
-                raise UsageError(
-                    f"cannot read block {part!r}; write 'keep' or a hidden size and operations "
-                    f"out of {', '.join(_SYMBOLS.values())}, as in '384: M F S3'"
-                )
-            blocks.append(Block(int(match.group(1)), tuple(_FROM_SYMBOL[n] for n in names)))
+        blocks = [self.parse_block(part) for part in body.split("|")]
         architecture = Architecture(tuple(blocks), precision.strip() or "fp32")
         self.check(architecture)
         return architecture
+
+    def parse_block(self, text: str) -> Block:
+        """Block from its text form, ``keep`` or ``384: M F S3``.
+
+        Raises:
+            UsageError: If the text is malformed.
+        """
+        text = text.strip()
+        if text.lower() == "keep":
+            return self.kept_block
+        match = re.fullmatch(r"(\d+)\s*:\s*(.+)", text)
+        names = match.group(2).lower().split() if match else []
+        if match is None or any(name not in _FROM_SYMBOL for name in names):
+            raise UsageError(
+                f"cannot read block {text!r}; write 'keep' or a hidden size and operations "
+                f"out of {', '.join(_SYMBOLS.values())}, as in '384: M F S3'"
+            )
+        return Block(int(match.group(1)), tuple(_FROM_SYMBOL[n] for n in names))
 
     def restrict(
         self,

@@ -52,6 +52,10 @@ class Tokens:
         """Tokens of every sentence: (sentences,), int64."""
         return self.offsets.diff()
 
+    def rows(self) -> list[list[int]]:
+        """Token ids of every sentence as plain lists."""
+        return [part.tolist() for part in torch.split(self.flat, self.lengths.tolist())]
+
     def batch(self, indices: Tensor | Sequence[int], *, length: int | None = None) -> Batch:
         """Some of the sentences as one right-padded batch.
 

@@ -18,9 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from nasc.cost import Layer
@@ -110,7 +112,7 @@ class _Emitter:
 
     # Parts that several layers use
 
-    def _weight(self, name: str, value: np.ndarray) -> str:  # type: ignore[type-arg]
+    def _weight(self, name: str, value: NDArray[Any]) -> str:
         return self.graph.weight(f"{self._name}.{name}", value)
 
     def _shape(self, *trailing: int) -> str:
@@ -124,7 +126,7 @@ class _Emitter:
         return self.graph.node("Reshape", x, self.graph.ints(-1, hidden))
 
     def _linear(self, x: str, name: str, weight: Array, bias: Array) -> str:
-        """x (tokens, inputs) times weight (outputs, inputs) transposed, plus bias."""
+        """Product of x (tokens, inputs) with weight (outputs, inputs) transposed, plus bias."""
         g = self.graph
         b = self._weight(f"{name}_bias", bias)
         if not self._int8:
@@ -222,9 +224,7 @@ class _Emitter:
                 pads=[0, kernel // 2, 0, kernel // 2],
             )
             y = self._to_tokens(g.node("Transpose", y, perm=[0, 3, 2, 1]), hidden)
-            y = self._linear(
-                y, f"pw{pair}", tensors[f"pw{pair}_weight"], tensors[f"pw{pair}_bias"]
-            )
+            y = self._linear(y, f"pw{pair}", tensors[f"pw{pair}_weight"], tensors[f"pw{pair}_bias"])
         return self._residual(y, tensors)
 
     def _head_embed(self, layer: Layer, tensors: Tensors) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from nasc.cost import Layer, layer_params
+from nasc.cost import Layer, layer_params, layers
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency import memory
 from nasc.latency.key import LatencyKey
@@ -118,6 +118,19 @@ class TableCosts:
             LookupMiss: If there is no table of its precision, or a layer was not measured.
         """
         return self._table(architecture.precision).predict(architecture)
+
+    def peak_memory_bytes(self, architecture: Architecture) -> int | None:
+        """Predicted peak memory of a process that runs a network; None where it is not known.
+
+        Estimated, not measured.
+        """
+        if self.runtime_base_bytes is None:
+            return None
+        found = layers(architecture, self._first.key.geometry, self._first.key.head)
+        precision = architecture.precision
+        total = self.constant(precision)[WEIGHTS]
+        total += sum(self.layer(layer, precision)[WEIGHTS] for layer in found)
+        return round(total + max(self.activation_bytes(layer, precision) for layer in found))
 
     def _table(self, precision: str) -> LatencyTable:
         if precision in self.tables:

@@ -83,6 +83,7 @@ def save_supernet(path: Path, supernet: Supernet, header: Mapping[str, Any]) -> 
     """Save a supernet's own weights; the teacher is named by its checksum, not stored."""
     about = {
         "space": space_to_dict(supernet.space),
+        "from_end": [block.from_end for block in supernet.blocks],
         "teacher": {"name": supernet.teacher.name, "sha256": supernet.teacher.sha256},
     }
     write(path, supernet.blocks.state_dict(), about | dict(header))
@@ -106,5 +107,7 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
     try:
         supernet.blocks.load_state_dict(dict(checkpoint.tensors))
     except RuntimeError as error:
-        raise CheckpointError(f"supernet {path} does not fit its own search space: {error}") from error
+        raise CheckpointError(
+            f"supernet {path} does not fit its own search space: {error}"
+        ) from error
     return supernet, header

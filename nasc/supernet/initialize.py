@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nasc.cost import Layer
-from nasc.space import SEPCONV_PAIRS, SearchSpace, kernel_size
+from nasc.space import SEPCONV_PAIRS, Block, SearchSpace, kernel_size
 from nasc.supernet.modules import Mask, apply_layer, attention_context
 from nasc.supernet.supernet import Supernet, SupernetBlock, operation_key
 from nasc.supernet.teacher_layers import attention, feed_forward
@@ -42,9 +42,7 @@ class _Trace:
 
 
 @torch.no_grad()
-def initialize(
-    supernet: Supernet, input_ids: Tensor, attention_mask: Tensor, seed: int
-) -> None:
+def initialize(supernet: Supernet, input_ids: Tensor, attention_mask: Tensor, seed: int) -> None:
     """Set all candidates of a supernet from its teacher.
 
     Args:
@@ -60,7 +58,9 @@ def initialize(
     x = supernet.embed(input_ids)
     n = space.layers_per_block
     for index, block in enumerate(supernet.blocks):
-        layers = [(attention(t), feed_forward(t)) for t in teacher.layers[index * n : (index + 1) * n]]
+        layers = [
+            (attention(t), feed_forward(t)) for t in teacher.layers[index * n : (index + 1) * n]
+        ]
         entry, traces = x, []
         for mha, ffn in layers:
             trace, x = _trace(supernet, mha, ffn, x, mask, real)
@@ -72,7 +72,10 @@ def initialize(
             if hidden == space.geometry.hidden:
                 basis = torch.eye(hidden)
             _fill(block, space, hidden, basis, layers, traces, generator)  # type: ignore[arg-type]
+        _choose_end(block, entry, mask, real, traces[-1].after)  # type: ignore[arg-type]
+        for hidden in space.hidden_sizes:
             if hidden != space.geometry.hidden:
+                basis = directions.flip(1)[:, :hidden]
                 _fit_maps(block, hidden, basis, entry, mask, real, traces[-1].after)  # type: ignore[arg-type]
 
 
@@ -125,8 +128,8 @@ def _fill(
 
 def _chosen_heads(mha: Weights, trace: _Trace, keep: int, head_size: int) -> Tensor:
     """Columns of the `keep` heads whose output is largest, in their order."""
-    parts = trace.context.split(head_size, dim=1)
-    weights = mha["o_weight"].split(head_size, dim=1)
+    parts = torch.split(trace.context, head_size, dim=1)
+    weights = torch.split(mha["o_weight"], head_size, dim=1)
     size = torch.stack([(p @ w.T).square().sum() for p, w in zip(parts, weights, strict=True)])
     heads = size.topk(keep).indices.sort().values
     return (heads[:, None] * head_size + torch.arange(head_size)).flatten()
@@ -202,6 +205,25 @@ def _fit_norm(before: Tensor, target: Tensor, eps: float) -> dict[str, Tensor]:
     x_mean, t_mean = x.mean(0), target.mean(0)
     slope = ((x - x_mean) * (target - t_mean)).mean(0) / (x - x_mean).square().mean(0).clamp(1e-9)
     return {"ln_weight": slope, "ln_bias": t_mean - slope * x_mean}
+
+
+def _choose_end(
+    block: SupernetBlock, entry: Tensor, mask: Mask, real: Tensor, target: Tensor
+) -> None:
+    """Which end of the slots short blocks use: where half of the operations do better.
+
+    Measured at the largest hidden size, on the attention/feed-forward path.
+    """
+    path = [o for o in ("mha", "ffn") if o in block.space.operations]
+    hidden, length = block.space.hidden_sizes[-1], block.space.slots // 2
+    if not path or not length or hidden != block.space.geometry.hidden:
+        return
+    losses = []
+    for from_end in (False, True):
+        block.from_end = from_end
+        half = Block(hidden, tuple(path[i % len(path)] for i in range(length)))
+        losses.append(float((block(entry, mask, half)[real] - target).square().sum()))
+    block.from_end = losses[1] < losses[0]
 
 
 def _fit_maps(

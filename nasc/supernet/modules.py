@@ -122,6 +122,10 @@ class TorchNetwork(nn.Module):
             for tensors in network.tensors
         )
 
+    def layer_tensors(self) -> list[dict[str, Tensor]]:
+        """The tensors of each layer, by name."""
+        return [dict(own.named_parameters()) for own in self.tensors]
+
     def hidden_state(self, input_ids: Tensor, mask: Mask) -> Tensor:
         """Last hidden state (batch, seq_len, last block's hidden size), before the head."""
         x = embed(self.tensors[0], input_ids, self.eps)  # type: ignore[arg-type]
@@ -147,8 +151,8 @@ class TorchNetwork(nn.Module):
     def export(self, architecture: Architecture | None = None) -> Network:
         """The network with its present weights, perhaps in another precision."""
         arrays = tuple(
-            {name: value.detach().numpy().astype(np.float32) for name, value in t.items()}
-            for t in self.tensors  # type: ignore[union-attr]
+            {name: value.detach().numpy().astype(np.float32) for name, value in own.items()}
+            for own in self.layer_tensors()
         )
         return Network(
             architecture or self.architecture, self.geometry, self.head, arrays, self.eps

@@ -6,7 +6,7 @@ between its sentence vector and the teacher's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from nasc.reporting import Progress
 from nasc.space import Block
 from nasc.supernet.modules import Mask, mean_pool
 from nasc.supernet.supernet import Supernet
 from nasc.tokens import Batch
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +44,7 @@ class Scorer:
                 mask = Mask.of(batch.attention_mask)
                 states = supernet.teacher_states(batch.input_ids, mask)
                 pooled = functional.normalize(mean_pool(states[-1], mask), dim=-1)
-                self._prepared.append(
-                    _Prepared(mask, batch.attention_mask.bool(), states, pooled)
-                )
+                self._prepared.append(_Prepared(mask, batch.attention_mask.bool(), states, pooled))
         self._variance = [
             self._mean_square([(p.states[i] - self._mean(i))[p.real] for p in self._prepared])
             for i in range(1, supernet.space.n_blocks + 1)
@@ -81,24 +78,29 @@ class Scorer:
         elements = sum(int(p.real.sum()) for p in self._prepared)
         elements *= self.supernet.space.geometry.hidden
         done = 0
-        by_size: dict[int, set[tuple[str, ...]]] = {}
-        for block in wanted:
-            prefixes = by_size.setdefault(block.hidden, set())
-            prefixes.update(block.operations[:n] for n in range(1, len(block.operations) + 1))
         own = self.supernet.blocks[position]
-        for hidden, prefixes in by_size.items():
+        groups: dict[tuple[int, int], set[tuple[str, ...]]] = {}
+        for block in wanted:
+            n = len(block.operations)
+            prefixes = groups.setdefault((block.hidden, own.first_slot(n)), set())  # type: ignore[operator]
+            prefixes.update(block.operations[:i] for i in range(1, n + 1))
+        for (hidden, first), prefixes in groups.items():
             for p in self._prepared:
                 target = p.states[position + 1][p.real]
                 paths: list[Tensor] = [own.enter(p.states[position], hidden)]  # type: ignore[operator]
                 for prefix in sorted(prefixes):
-                    del paths[len(prefix) :]
-                    slot = len(prefix) - 1
+                    n = len(prefix)
+                    del paths[n:]
+                    slot = first + n - 1
                     paths.append(own.operate(slot, hidden, prefix[-1], paths[-1], p.mask))  # type: ignore[operator]
                     place = wanted.get(Block(hidden, prefix))
-                    if place is not None:
+                    if place is not None and own.first_slot(n) == first:  # type: ignore[operator]
                         out = own.leave(paths[-1][p.real], hidden)  # type: ignore[operator]
                         errors[place] += float((out - target).square().sum())
-            done += sum(b.hidden == hidden for b in wanted)
+            done += sum(
+                b.hidden == hidden and own.first_slot(len(b.operations)) == first  # type: ignore[operator]
+                for b in wanted
+            )
             if progress is not None:
                 progress(done, len(wanted), f"block {position + 1}, hidden size {hidden}")
         return errors / elements / self._variance[position]

@@ -32,12 +32,15 @@ class SupernetBlock(nn.Module):
         maps_in: Teacher's hidden size to each smaller or larger size.
         maps_out: Back again.
         operations: By `operation_key`.
+        from_end: A block shorter than the slots uses the last of them, not the first: its
+            candidates then start from the teacher's later layers.
     """
 
     def __init__(self, space: SearchSpace, eps: float) -> None:
         """Allocate all candidates; the values are set by `nasc.supernet.initialize`."""
         super().__init__()
         self.space, self.eps = space, eps
+        self.from_end = False
         teacher = space.geometry.hidden
         mapped = [h for h in space.hidden_sizes if h != teacher]
         self.maps_in = nn.ModuleDict({str(h): self._tensors("border", teacher, h) for h in mapped})
@@ -54,6 +57,10 @@ class SupernetBlock(nn.Module):
     def _tensors(self, kind: str, hidden_in: int, hidden_out: int) -> nn.ParameterDict:
         shapes = tensor_shapes(Layer(kind, hidden_in, hidden_out), self.space.geometry)
         return nn.ParameterDict({n: nn.Parameter(torch.zeros(s)) for n, s in shapes.items()})
+
+    def first_slot(self, length: int) -> int:
+        """Slot of the first operation of a block with `length` operations."""
+        return self.space.slots - length if self.from_end else 0
 
     def enter(self, x: Tensor, hidden: int) -> Tensor:
         """From the teacher's hidden size to the block's."""
@@ -79,7 +86,7 @@ class SupernetBlock(nn.Module):
     def forward(self, x: Tensor, mask: Mask, block: Block) -> Tensor:
         """Teacher's hidden states in, the block's prediction of them out."""
         x = self.enter(x, block.hidden)
-        for slot, operation in enumerate(block.operations):
+        for slot, operation in enumerate(block.operations, self.first_slot(len(block.operations))):
             x = self.operate(slot, block.hidden, operation, x, mask)
         return self.leave(x, block.hidden)
 
@@ -153,7 +160,7 @@ class Supernet(nn.Module):
         Raises:
             UsageError: If the architecture is not of the space.
         """
-        self.space.check(architecture)
+        self.space.check(architecture.with_precision(self.space.precisions[0]))
         tensors: list[dict[str, Tensor]] = [embedding(self.teacher)]
         pending: dict[str, Tensor] | None = None
         for index, block in enumerate(architecture.blocks):
@@ -169,7 +176,7 @@ class Supernet(nn.Module):
                 continue
             tensors.extend(
                 dict(own.operations[operation_key(slot, block.hidden, o)])  # type: ignore[call-overload]
-                for slot, o in enumerate(block.operations)
+                for slot, o in enumerate(block.operations, own.first_slot(len(block.operations)))
             )
             pending = dict(own.maps_out[size]) if size in own.maps_out else None  # type: ignore[call-overload]
         tensors.append(pending or {})

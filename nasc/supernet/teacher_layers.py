@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
+from nasc.export.network import Network
+from nasc.space import Architecture
 from nasc.teacher import LayerWeights, Teacher
 
 
@@ -48,3 +51,20 @@ def feed_forward(w: LayerWeights) -> dict[str, Tensor]:
         "ln_weight": w.ln2_w,
         "ln_bias": w.ln2_b,
     }
+
+
+def teacher_network(teacher: Teacher, architecture: Architecture, head: str = "embed") -> Network:
+    """The full-size network as it is exported.
+
+    Args:
+        teacher: Whose weights.
+        architecture: Kept blocks only; gives the precision.
+        head: ``embed`` or ``hidden``.
+    """
+    tensors: list[dict[str, Tensor]] = [embedding(teacher)]
+    for layer in teacher.layers:
+        tensors += [attention(layer), feed_forward(layer)]
+    tensors.append({})
+    arrays = tuple({n: v.numpy().astype(np.float32) for n, v in t.items()} for t in tensors)
+    g = teacher.geometry
+    return Network(architecture, g.for_space(), head, arrays, g.layer_norm_eps)

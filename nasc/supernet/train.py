@@ -8,17 +8,20 @@ is the squared error over the variance of the target, so that blocks weigh alike
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nasc.errors import CheckpointError, NascError, UsageError
+from nasc.errors import CheckpointError, TrainingDiverged, UsageError
+from nasc.files import write_atomically
+from nasc.reporting import Progress
 from nasc.space import Block, SearchSpace
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
@@ -30,14 +33,11 @@ SAMPLINGS = ("balanced", "uniform")
 """uniform: every sub-architecture alike (the paper). balanced: every hidden size alike,
 then every length, then every order of operations; short and narrow paths get their share."""
 
+TRAIN_LENGTH = 128
+"""Tokens that a training sentence is cut to."""
+
 PROBE_STEPS = 4
 """Steps timed to turn minutes into a number of steps; the first is left out."""
-
-Progress = Callable[[int, int, str], None]
-
-
-class TrainingDiverged(NascError):
-    """A loss was not finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +127,36 @@ def block_losses(supernet: Supernet, config: TrainConfig, batch: Batch, step: in
     return losses
 
 
-def steps_for(supernet: Supernet, config: TrainConfig, batches: TrainBatches, seconds: float) -> int:
+def steps_for(
+    supernet: Supernet, config: TrainConfig, batches: TrainBatches, seconds: float
+) -> int:
     """How many steps fit into a time; decided once and recorded, so runs can be repeated."""
     if seconds <= 0:
         return 0
     times = []
     for step in range(PROBE_STEPS):
         start = time.perf_counter()
-        sum(block_losses(supernet, config, batches.at(step), step)).backward()  # type: ignore[union-attr]
+        losses = block_losses(supernet, config, batches.at(step), step)
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         supernet.zero_grad(set_to_none=True)
         times.append(time.perf_counter() - start)
     return max(1, int(seconds / (1.25 * float(np.mean(times[1:])))))
+
+
+def recorded_steps(path: Path, decide: Callable[[], int]) -> int:
+    """A number of steps, decided the first time and read from a file after that.
+
+    Raises:
+        CheckpointError: If the file is damaged.
+    """
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
+    except FileNotFoundError:
+        steps = decide()
+        write_atomically(path, json.dumps({"steps": steps}).encode())
+        return steps
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}. Delete it and run again") from error
 
 
 def train(
@@ -169,7 +188,6 @@ def train(
         CheckpointError: If the saved state belongs to another run, or cannot be written.
     """
     blocks = supernet.blocks
-    names = [name for name, _ in blocks.named_parameters()]
     parameters = list(blocks.parameters())
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
@@ -178,7 +196,7 @@ def train(
     history: list[dict[str, float]] = []
     first = 0
     if state_path is not None and state_path.exists():
-        first, history = _restore(state_path, identity, supernet, optimizer, names)
+        first, history = restore_state(state_path, identity, blocks, optimizer)
     saved = time.monotonic()
     for step in range(first, config.steps):
         for group in optimizer.param_groups:
@@ -190,7 +208,7 @@ def train(
                 f"the loss of a block is not finite at step {step}: {values}. "
                 f"Try a lower rate: --learning-rate {config.learning_rate / 4:g}"
             )
-        torch.stack(losses).sum().backward()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         for block in blocks:
             torch.nn.utils.clip_grad_norm_(block.parameters(), config.clip)
         optimizer.step()
@@ -200,36 +218,44 @@ def train(
             recent = np.mean([[h[f"block_{i}"] for i in range(len(values))] for h in history[-50:]])
             progress(step + 1, config.steps, f"block loss {recent:.3f}")
         if state_path is not None and time.monotonic() - saved > save_every_s:
-            _save(state_path, identity, step + 1, history, supernet, optimizer, names)
+            save_state(state_path, identity, step + 1, history, blocks, optimizer)
             saved = time.monotonic()
     if state_path is not None:
         state_path.unlink(missing_ok=True)
     return identity | {"history": history}
 
 
-def _save(
+def save_state(
     path: Path,
-    identity: dict[str, Any],
+    identity: Mapping[str, Any],
     step: int,
-    history: list[dict[str, float]],
-    supernet: Supernet,
+    history: list[Any],
+    module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    names: list[str],
 ) -> None:
-    tensors = {f"weight/{n}": p for n, p in supernet.blocks.named_parameters()}
-    for name, parameter in zip(names, supernet.blocks.parameters(), strict=True):
+    """Save what a run needs to go on: weights, optimizer, place and losses so far."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in module.named_parameters():
+        tensors[f"weight/{name}"] = parameter
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = value
-    checkpoint.write(path, tensors, identity | {"step": step, "history": history})
+    checkpoint.write(path, tensors, dict(identity) | {"step": step, "history": history})
 
 
-def _restore(
+def restore_state(
     path: Path,
-    identity: dict[str, Any],
-    supernet: Supernet,
+    identity: Mapping[str, Any],
+    module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    names: list[str],
-) -> tuple[int, list[dict[str, float]]]:
+) -> tuple[int, list[Any]]:
+    """Load what `save_state` saved into a module and its optimizer.
+
+    Returns:
+        The next step, and the losses so far.
+
+    Raises:
+        CheckpointError: If the file is damaged or the state of another run.
+    """
     found = checkpoint.read(path)
     for key, value in identity.items():
         if found.header.get(key) != value:
@@ -237,14 +263,17 @@ def _restore(
                 f"{path} is the state of another run ({key} differs: {found.header.get(key)!r}, "
                 f"now {value!r}). Repeat that run's command to go on, or delete the file"
             )
-    for name, parameter in zip(names, supernet.blocks.parameters(), strict=True):
-        with torch.no_grad():
-            parameter.copy_(found.tensors[f"weight/{name}"])
-        state = {
-            key: found.tensors[f"optimizer/{key}/{name}"]
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if f"optimizer/{key}/{name}" in found.tensors
-        }
-        if state:
-            optimizer.state[parameter] = state
-    return int(found.header["step"]), list(found.header["history"])
+    try:
+        for name, parameter in module.named_parameters():
+            with torch.no_grad():
+                parameter.copy_(found.tensors[f"weight/{name}"])
+            state = {
+                key: found.tensors[f"optimizer/{key}/{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimizer/{key}/{name}" in found.tensors
+            }
+            if state:
+                optimizer.state[parameter] = state
+        return int(found.header["step"]), list(found.header["history"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}. Delete it and run again") from error

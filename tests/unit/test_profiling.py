@@ -1,4 +1,4 @@
-"""`nasc.profile` on a synthetic device: plan, real graphs, known costs, cache."""
+"""`nasc.profiling` on a synthetic device: plan, real graphs, known costs, cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nasc.errors import CacheBusy, NascError, TableDamaged, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.plan import random_architecture
 from nasc.latency.table import load_table
-from nasc.profile import profile, quiet_folder, samples_path, tables_folder
+from nasc.profiling import profile, quiet_folder, samples_path, tables_folder
 from nasc.space import Geometry, SearchSpace
 
 SPACE = SearchSpace(

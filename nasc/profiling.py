@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import filelock
+import numpy as np
 import pandas as pd
 
 import profilers
@@ -147,6 +148,26 @@ class Profiled:
     table: LatencyTable
     path: Path
     fresh: bool
+
+    def summary(self) -> dict[str, Any]:
+        """What matters of it at a glance, errors of held-out networks included."""
+        t = self.table
+        errors = [abs(error) for error in t.held_out]
+        return {
+            "table": t.key.describe(),
+            "statistic": t.key.statistic,
+            "measured": "now" if self.fresh else f"earlier ({t.created})",
+            "networks": len(t.measured),
+            "held-out networks": len(errors),
+            "mean error": f"{np.mean(errors):.2%}",
+            "largest error": f"{max(errors):.2%}",
+            "bias": f"{np.mean(t.held_out):+.2%}",
+            "90% interval": f"+-{t.interval.half_width:.2%}",
+            "seconds": ", ".join(f"{k.removesuffix('_s')} {v:.1f}" for k, v in t.times.items()),
+            "machine": "busy: measure again when it is quiet, --force"
+            if t.context.get("busy")
+            else "quiet enough",
+        }
 
 
 def tables_folder(cache_dir: Path) -> Path:

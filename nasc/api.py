@@ -1,0 +1,289 @@
+"""What the command line does, from Python: each function returns typed results."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import device_profiles
+import profilers
+from nasc.compiler import CompileResult, Options, compile
+from nasc.errors import PackageError, UsageError
+from nasc.files import cache_folder
+from nasc.package.manifest import read_manifest
+from nasc.profiling import Profiled, quiet_folder, runtime_options
+from nasc.profiling import profile as measure_tables
+from nasc.reporting import Reporter, Silent
+from nasc.search.frontier import front as solve_front
+from nasc.search.frontier import solve
+from nasc.search.problem import Limits, Solution
+from nasc.workbench import TRAIN_MINUTES, Settings, Workbench, space_for
+
+if TYPE_CHECKING:
+    from profilers import BenchResult
+
+__all__ = [
+    "CompileResult",
+    "Limits",
+    "Options",
+    "Settings",
+    "bench",
+    "compile",
+    "evaluate",
+    "profile",
+    "search",
+    "train",
+]
+
+
+def profile(
+    *,
+    device: str = "host",
+    teacher: str | None = None,
+    space: str | None = None,
+    precisions: Sequence[str] = (),
+    seq_lens: Sequence[int] = (),
+    batches: Sequence[int] = (),
+    threads: Sequence[int] = (),
+    head: str = "embed",
+    force: bool = False,
+    seed: int = 0,
+    cache: Path | None = None,
+    reporter: Reporter | None = None,
+) -> list[Profiled]:
+    """Latency tables for every combination of settings, measured or found in the cache.
+
+    Args:
+        device: Name of a device profile, or the path of one.
+        teacher: Its geometry decides the space; not loaded where `space` is given.
+        space: Preset or path.
+        precisions: Empty takes those of the space.
+        seq_lens: Tokens; empty takes 128.
+        batches: Sentences in a run; empty takes 1.
+        threads: Empty takes the device's default.
+        head: ``embed`` or ``hidden``.
+        force: Measure again what is in the cache.
+        seed: Of the plan.
+        cache: Cache folder.
+        reporter: Told of the progress.
+
+    Raises:
+        UsageError, CacheBusy, ProfilerError: See `nasc.profiling.profile`.
+    """
+    from nasc.space import load_space
+    from nasc.teacher import load_teacher
+
+    found_device = device_profiles.find(device)
+    found_space = (
+        load_space(space)
+        if space is not None and teacher is None
+        else space_for(load_teacher(teacher), space)
+    )
+    reporter = reporter or Silent()
+    return measure_tables(
+        found_space,
+        found_device,
+        cache_dir=cache_folder(cache),
+        precisions=tuple(precisions) or found_space.precisions,
+        seq_lens=tuple(seq_lens) or (128,),
+        batches=tuple(batches) or (1,),
+        threads=tuple(threads) or (found_device.default_threads,),
+        head=head,
+        seed=seed,
+        force=force,
+        progress=reporter.stage(f"Latency tables of device {found_device.name!r}"),
+    )
+
+
+def train(
+    *,
+    output: Path,
+    teacher: str | None = None,
+    space: str | None = None,
+    corpus: Sequence[str] = (),
+    minutes: float | None = None,
+    steps: int | None = None,
+    batch_size: int = 32,
+    learning_rate: float = 2e-4,
+    sampling: str = "balanced",
+    bf16: bool = False,
+    all_operations: bool = True,
+    force: bool = False,
+    seed: int = 0,
+    cache: Path | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Train and score a supernet and write it to a file.
+
+    Args:
+        output: The file.
+        teacher: Folder or hub id; None is the default teacher.
+        space: Preset or path; None chooses by the teacher.
+        corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
+        minutes: Budget; None with no `steps` takes the default.
+        steps: Steps instead of minutes.
+        batch_size: Sentences in a step.
+        learning_rate: Peak.
+        sampling: See `nasc.supernet.train.SAMPLINGS`.
+        bf16: Products in bfloat16.
+        all_operations: Separable convolutions too.
+        force: Replace an existing file.
+        seed: Of everything random.
+        cache: Cache folder.
+        reporter: Told of the progress.
+
+    Returns:
+        A summary: file, steps, text, dev losses by block, sensitivities.
+
+    Raises:
+        UsageError: If the file exists and `force` is not given.
+        TeacherError, CorpusError, CheckpointError, TrainingDiverged: See there.
+    """
+    from nasc.supernet.prepare import check_budget, first_run_space, prepare
+    from nasc.supernet.train import TrainConfig
+    from nasc.teacher import load_teacher
+    from nasc.text import load_corpus
+    from nasc.workbench import MAX_CORPUS
+
+    if output.exists() and not force:
+        raise UsageError(f"'{output}' exists. Replace it: --force; or name another: --output FILE")
+    if minutes is not None:
+        check_budget(minutes)
+    reporter = reporter or Silent()
+    found_teacher = load_teacher(teacher)
+    found_space = space_for(found_teacher, space)
+    if not all_operations:
+        found_space = first_run_space(found_space)
+    text = load_corpus(list(corpus) or None, seed=seed, max_sentences=MAX_CORPUS)
+    reporter.say(f"text: {text.description} ({len(text.train):,} sentences)")
+    seconds = None if steps is not None else 60 * (TRAIN_MINUTES if minutes is None else minutes)
+    prepared = prepare(
+        found_teacher,
+        found_space,
+        text,
+        TrainConfig(
+            steps=steps or 0,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            sampling=sampling,
+            bf16=bf16,
+            seed=seed,
+        ),
+        seconds=seconds,
+        cache_dir=cache_folder(cache),
+        reporter=reporter,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f".{output.name}.part")
+    shutil.copyfile(prepared.path, part)
+    part.replace(output)
+    scores = prepared.scores
+    return {
+        "supernet": str(output),
+        "steps": prepared.header["config"]["steps"],
+        "text": text.description,
+        "best_dev_loss": [
+            min(float(x) for b, x in zip(blocks, losses, strict=True) if not b.kept)
+            for blocks, losses in zip(scores.blocks, scores.losses, strict=True)
+        ],
+        "median_dev_loss": [float(sorted(losses)[len(losses) // 2]) for losses in scores.losses],
+        "sensitivity": list(scores.sensitivity),
+        "precision_loss": dict(scores.precision_loss),
+    }
+
+
+def search(
+    limits: Limits | None = None,
+    settings: Settings | None = None,
+    *,
+    best: int = 5,
+    front: bool = False,
+    reporter: Reporter | None = None,
+) -> list[Solution]:
+    """The best architectures within limits by predicted loss, or the whole Pareto front.
+
+    Args:
+        limits: What must hold; None holds nothing.
+        settings: Conditions; None takes the defaults.
+        best: How many.
+        front: All that are best at some latency instead.
+        reporter: Told of the progress.
+
+    Raises:
+        InfeasibleLimits: With its certificate, before anything is trained.
+    """
+    limits = limits or Limits()
+    bench = Workbench(settings or Settings(), reporter)
+    bench.check_feasible(limits)
+    problem = bench.problem(limits)
+    return solve_front(problem) if front else solve(problem, best)
+
+
+def bench(
+    models: Sequence[Path],
+    sizes: dict[str, int] | None = None,
+    *,
+    device: str = "host",
+    threads: int | None = None,
+    cache: Path | None = None,
+    reporter: Reporter | None = None,
+) -> BenchResult:
+    """Latency and peak memory of anybody's ONNX files.
+
+    Args:
+        models: The files.
+        sizes: Of symbolic axes, by name.
+        device: Name of a device profile, or the path of one.
+        threads: Of the runtime; None takes the device's default.
+        cache: Cache folder; keeps the quiet time, which makes figures comparable with tables.
+        reporter: Told of the progress.
+
+    Raises:
+        ProfilerError: If the device cannot be reached or a model cannot be run.
+    """
+    reporter = reporter or Silent()
+    found = device_profiles.find(device)
+    options = runtime_options(found, threads or found.default_threads)
+    quiet = profilers.load_or_record_quiet(
+        quiet_folder(cache_folder(cache)), found, options=options
+    )
+    return profilers.bench(
+        models,
+        found,
+        dims=sizes,
+        options=options,
+        reference_quiet_ms=quiet.quiet_ms,
+        progress=reporter.stage(f"Measuring on device {found.name!r}"),
+    )
+
+
+def evaluate(package: Path, task: str, data: Path) -> dict[str, Any]:
+    """Score of a package's shipped file on a task with labels.
+
+    Args:
+        package: The folder.
+        task: ``sts-b``.
+        data: The task's file.
+
+    Raises:
+        UsageError, PackageError, TaskDataError: On what is unknown or damaged.
+    """
+    from tokenizers import Tokenizer
+
+    from nasc.runtime import OnnxEncoder
+    from nasc.tasks.sts import evaluate_sts, read_sts
+
+    if task != "sts-b":
+        raise UsageError(f"unknown task {task!r}; known: sts-b")
+    if not (package / "manifest.json").is_file():
+        raise PackageError(f"no package in '{package}'. Make one: nasc compile --latency-ms 20")
+    manifest = read_manifest(package)
+    pairs = read_sts(data)
+    tokenizer = Tokenizer.from_file(str(package / "tokenizer.json"))
+    encoder = OnnxEncoder(package / "model.onnx", tokenizer)
+    score = evaluate_sts(
+        lambda sentences: encoder.encode(sentences, max_length=manifest.max_length), pairs
+    )
+    return {"task": task, "spearman": score, "pairs": len(pairs), "package": str(package)}

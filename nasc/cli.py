@@ -1,0 +1,553 @@
+"""The command line: parse, call, print, exit code.
+
+Whatever is heavy is imported inside the commands, so that `nasc --help` loads no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nasc import __version__
+
+if TYPE_CHECKING:
+    from nasc.search.problem import Limits, Solution
+    from nasc.workbench import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PRECISIONS = ("fp32", "int8")
+QUANTILES = ("p50", "p90", "p99")
+
+
+class _Group(click.Group):
+    """Suggests commands, and turns expected errors into one message and an exit code."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if near:
+                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from device_profiles import DeviceProfileError
+        from nasc.errors import InfeasibleLimits, NascError
+        from profilers.errors import MeasurementInterrupted, ProfilerError
+
+        try:
+            return super().invoke(ctx)
+        except MeasurementInterrupted as error:
+            click.echo(f"Interrupted: {error}", err=True)
+            ctx.exit(130)
+        except InfeasibleLimits as error:
+            click.echo(f"Error: {error.certificate}", err=True)
+            ctx.exit(error.exit_code)
+        except NascError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except DeviceProfileError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+        except ProfilerError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo(
+                "Interrupted. What was measured and trained is kept: the same command goes on.",
+                err=True,
+            )
+            ctx.exit(130)
+
+
+class Amount(click.ParamType[float]):
+    """A positive number, perhaps with a decimal suffix: 5M, 20MB, 1.5e7."""
+
+    name = "number"
+    _FACTORS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}  # noqa: RUF012
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Number of a text such as 20MB; MB is 10^6."""
+        match = re.fullmatch(r"([0-9.]+(?:e[+-]?\d+)?)\s*([kmg]?)b?", str(value).strip().lower())
+        try:
+            number = float(match.group(1)) * self._FACTORS[match.group(2)] if match else None
+        except ValueError:
+            number = None
+        if number is None or number <= 0:
+            self.fail(f"{value!r} is no positive number (examples: 20, 5M, 20MB)", param, ctx)
+        return number
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+device_option = click.option(
+    "--device", default="host", show_default=True, help="Device profile: a name or a TOML file."
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random."
+)
+cache_option = click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Cache folder [default: the user's, or $NASC_CACHE].",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
+)
+space_options = _options(
+    click.option("--teacher", help="Folder or hub id [default: all-MiniLM-L6-v2 from PyPI]."),
+    click.option("--space", help="Search space: a preset or a TOML file [default: by teacher]."),
+)
+setting_options = _options(
+    device_option,
+    space_options,
+    click.option(
+        "--supernet",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="A supernet trained by nasc train [default: train one, cached].",
+    ),
+    click.option(
+        "--corpus",
+        multiple=True,
+        help="Text to train on: file, folder or datasets:NAME; repeatable "
+        "[default: prose found on this machine].",
+    ),
+    click.option(
+        "--precision",
+        "precisions",
+        multiple=True,
+        type=click.Choice(PRECISIONS),
+        help="Allowed precision; repeatable [default: all].",
+    ),
+    click.option(
+        "--seq-len", type=click.IntRange(1), default=128, show_default=True, help="Tokens."
+    ),
+    click.option(
+        "--batch", type=click.IntRange(1), default=1, show_default=True, help="Sentences in a run."
+    ),
+    threads_option,
+    click.option(
+        "--head",
+        type=click.Choice(["embed", "hidden"]),
+        default="embed",
+        show_default=True,
+        help="embed: one pooled vector a sentence; hidden: one a token.",
+    ),
+    click.option(
+        "--train-minutes",
+        type=float,
+        help="Budget of the supernet if one must be trained [default: 4].",
+    ),
+    click.option("--train-steps", type=click.IntRange(0), help="Its steps, instead of minutes."),
+    seed_option,
+    cache_option,
+)
+limit_options = _options(
+    click.option("--latency-ms", type=float, help="Limit on latency, in milliseconds."),
+    click.option("--size-bytes", type=Amount(), help="Limit on the model file (20MB)."),
+    click.option("--params", type=Amount(), help="Limit on parameters (5M)."),
+    click.option("--peak-memory-bytes", type=Amount(), help="Limit on peak memory (150MB)."),
+)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nasc")
+def main() -> None:
+    """NASC makes text encoders fit: as fast and as small as a device needs, with proof.
+
+    \b
+    nasc profile --device host       measure each operation on the device, once
+    nasc compile --latency-ms 20     the best subnet within the limit, as a package
+    """
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    from nasc.workbench import Settings
+
+    values = {f.name: options.pop(f.name) for f in dataclasses.fields(Settings)}
+    if values["train_minutes"] is None:
+        del values["train_minutes"]
+    elif values["train_steps"] is not None:
+        raise click.UsageError("give --train-minutes or --train-steps, not both")
+    values["precisions"] = tuple(p for p in PRECISIONS if p in values["precisions"]) or None
+    return Settings(**values)
+
+
+def _limits(options: dict[str, Any]) -> Limits:
+    from nasc.search.problem import Limits
+
+    return Limits(**{f.name: options.pop(f.name) for f in dataclasses.fields(Limits)})
+
+
+@main.command()
+@device_option
+@space_options
+@click.option(
+    "--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), help="Repeatable."
+)
+@click.option("--seq-len", "seq_lens", multiple=True, type=click.IntRange(1), help="Repeatable.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Repeatable.")
+@click.option("--threads", multiple=True, type=click.IntRange(1), help="Repeatable.")
+@click.option("--head", type=click.Choice(["embed", "hidden"]), default="embed", show_default=True)
+@click.option("--force", is_flag=True, help="Measure again what is in the cache.")
+@seed_option
+@cache_option
+@json_option
+def profile(as_json: bool, **options: Any) -> None:
+    """Measure a latency table: the cost of every operation on a device.
+
+    Every option in the plural makes a table for each combination. What was measured before
+    comes from the cache.
+
+    \b
+    Example: nasc profile --device host --precision int8 --seq-len 32 --seq-len 128
+    """
+    from nasc import api
+    from nasc.console import print_json, print_rows, reporting
+
+    with reporting() as reporter:
+        found = api.profile(reporter=reporter, **options)
+    if as_json:
+        print_json([table.summary() | {"path": str(table.path)} for table in found])
+        return
+    for profiled in found:
+        print_rows([(k, str(v)) for k, v in profiled.summary().items()])
+        print_rows([("file", str(profiled.path))])
+        click.echo()
+
+
+@main.command()
+@space_options
+@click.option("--corpus", multiple=True, help="File, folder or datasets:NAME; repeatable.")
+@click.option("--minutes", type=float, help="Budget [default: 4].")
+@click.option("--steps", type=click.IntRange(1), help="Steps, instead of minutes.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--learning-rate", type=float, default=2e-4, show_default=True)
+@click.option(
+    "--sampling",
+    type=click.Choice(["balanced", "uniform"]),
+    default="balanced",
+    show_default=True,
+    help="uniform: every path alike (the paper); balanced: every width and length alike.",
+)
+@click.option("--bf16", is_flag=True, help="Products in bfloat16, where the processor has it.")
+@click.option(
+    "--all-operations/--first-run-operations",
+    default=True,
+    help="Also train separable convolutions, which do not start from the teacher.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="supernet.safetensors",
+    show_default=True,
+    help="Where the supernet goes.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@seed_option
+@cache_option
+@json_option
+def train(as_json: bool, output: Path, force: bool, **options: Any) -> None:
+    """Train a supernet by block-wise distillation on plain text.
+
+    A run that was stopped goes on when the same command is given again.
+
+    \b
+    Example: nasc train --corpus texts/ --minutes 60 --output supernet.safetensors
+    """
+    from nasc import api
+    from nasc.console import print_json, print_rows, reporting
+
+    if options["minutes"] is not None and options["steps"] is not None:
+        raise click.UsageError("give --minutes or --steps, not both")
+    with reporting() as reporter:
+        summary = api.train(output=output, force=force, reporter=reporter, **options)
+    if as_json:
+        print_json(summary)
+    else:
+        print_rows([(name, str(value)) for name, value in summary.items()])
+
+
+@main.command()
+@limit_options
+@setting_options
+@click.option("--best", type=click.IntRange(1), default=5, show_default=True, help="How many.")
+@click.option("--front", is_flag=True, help="The whole Pareto front of latency and loss.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the front to a file."
+)
+@json_option
+def search(as_json: bool, best: int, front: bool, plot: Path | None, **options: Any) -> None:
+    """Find the best architectures within limits; nothing is built.
+
+    \b
+    Example: nasc search --latency-ms 5 --best 3
+             nasc search --front --plot front.png
+    """
+    from nasc import api
+    from nasc.console import print_json, reporting
+
+    if plot is not None and not front:
+        raise click.UsageError("--plot draws the front: give --front too")
+    limits, settings = _limits(options), _settings(options)
+    with reporting() as reporter:
+        found = api.search(limits, settings, best=best, front=front, reporter=reporter)
+        if plot is not None:
+            from nasc.report import plot_front
+
+            plot_front(found, plot, settings)
+            reporter.say(f"front drawn to {plot}")
+    if as_json:
+        print_json([_solution(s) for s in found])
+        return
+    click.echo(f"{'loss':>8} {'ms':>8} {'at most':>8} {'MB':>7} {'params':>8}  architecture")
+    for s in found:
+        click.echo(
+            f"{s.predicted_loss:8.4f} {s.costs['latency_ms']:8.2f} {s.upper['latency_ms']:8.2f} "
+            f"{s.costs['size_bytes'] / 1e6:7.1f} {s.costs['params'] / 1e6:7.1f}M  {s.architecture}"
+        )
+    click.echo(f"predicted, not measured; {_conditions(settings)}", err=True)
+
+
+def _solution(s: Solution) -> dict[str, Any]:
+    return {
+        "architecture": str(s.architecture),
+        "precision": s.architecture.precision,
+        "predicted_loss": s.predicted_loss,
+        "predicted": dict(s.costs),
+        "upper": dict(s.upper),
+    }
+
+
+def _conditions(settings: Settings) -> str:
+    threads = settings.threads or "the device's default"
+    return (
+        f"batch {settings.batch}, {settings.seq_len} tokens, threads: {threads}, "
+        "tokenisation not included"
+    )
+
+
+@main.command()
+@limit_options
+@setting_options
+@click.option("--distill-minutes", type=float, help="Budget of the chosen network [default: 3].")
+@click.option("--distill-steps", type=click.IntRange(0), help="Its steps, instead of minutes.")
+@click.option(
+    "--quantile",
+    type=click.Choice(QUANTILES),
+    help="Hold this quantile of the runs as observed to --latency-ms, not the statistic of record.",
+)
+@click.option(
+    "--min-quality",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="pooled_cosine=0.9 or similarity_spearman=0.9 on held-out text; repeatable.",
+)
+@click.option(
+    "--sts-data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="STS file with labels: int8 may cost 0.01 of the score on it.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the package [default: named by device and limits].",
+)
+@click.option("--force", is_flag=True, help="Replace an existing package.")
+@json_option
+def compile(as_json: bool, **options: Any) -> None:
+    """Build the best subnet within limits into a package, measured on the device.
+
+    A latency limit means, unless options say otherwise: batch 1, 128 tokens, the device's
+    default threads, tokenisation not included; it is met when the upper bound of the
+    measured statistic of record is under it.
+
+    \b
+    Example: nasc compile --latency-ms 20
+             nasc compile --latency-ms 5 --size-bytes 20MB --corpus texts/
+    """
+    from nasc.compiler import Options
+    from nasc.compiler import compile as run
+    from nasc.console import print_json, print_rows, reporting
+
+    if options["distill_minutes"] is None:
+        del options["distill_minutes"]
+    elif options["distill_steps"] is not None:
+        raise click.UsageError("give --distill-minutes or --distill-steps, not both")
+    options["min_quality"] = dict(_named_value(text) for text in options["min_quality"])
+    limits, settings = _limits(options), _settings(options)
+    with reporting() as reporter:
+        result = run(limits, settings, Options(**options), reporter)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_rows(result.rows())
+
+
+def _named_value(text: str) -> tuple[str, float]:
+    name, _sep, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r}: write NAME=VALUE, as in pooled_cosine=0.9", param_hint="--min-quality"
+        ) from None
+
+
+@main.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--no-measure", is_flag=True, help="Leave the latency out.")
+@device_option
+@json_option
+def verify(package: Path, no_measure: bool, device: str, as_json: bool) -> None:
+    """Check a package: every file, every promise, and the latency on its device.
+
+    \b
+    Example: nasc verify nasc-host-20ms
+    """
+    import device_profiles
+    from nasc.console import print_json, reporting
+    from nasc.package.verify import verify_package
+
+    with reporting() as reporter:
+        report = verify_package(
+            package,
+            measure=not no_measure,
+            device=device_profiles.find(device),
+            progress=reporter.stage("Verifying"),
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        for check in report.checks:
+            mark = {True: "ok", False: "FAILED", None: "not checked"}[check.ok]
+            click.echo(f"{mark:12} {check.name}: {check.detail}")
+    if not report.ok:
+        click.echo(f"Error: package '{package}' does not hold what it says", err=True)
+        raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--task", type=click.Choice(["sts-b"]), required=True)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="The task's file.")
+@json_option
+def evaluate(package: Path, task: str, data: Path, as_json: bool) -> None:
+    """Score a package on a task with labels; the shipped file runs, not a torch model.
+
+    \b
+    Example: nasc evaluate nasc-host-20ms --task sts-b --data STS-B/dev.tsv
+    """
+    from nasc import api
+    from nasc.console import print_json, print_rows
+
+    found = api.evaluate(package, task, data)
+    if as_json:
+        print_json(found)
+    else:
+        print_rows([(name, str(value)) for name, value in found.items()])
+
+
+@main.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@device_option
+@click.option("--seq-len", type=click.IntRange(1), default=128, show_default=True)
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
+@threads_option
+@click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Another symbolic axis.")
+@cache_option
+@json_option
+def bench(models: tuple[Path, ...], as_json: bool, dims: tuple[str, ...], **options: Any) -> None:
+    """Measure anybody's ONNX files: latency with bounds, and peak memory.
+
+    \b
+    Example: nasc bench model.onnx other.onnx --device host --threads 1
+    """
+    from nasc import api
+    from nasc.console import print_json, reporting
+
+    sizes = {"batch": options.pop("batch"), "seq_len": options.pop("seq_len")}
+    for text in dims:
+        name, value = _named_value(text)
+        sizes[name] = int(value)
+    with reporting() as reporter:
+        found = api.bench(list(models), sizes, reporter=reporter, **options)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    click.echo(f"{'ms':>9} {'at most':>9} {'p50':>9} {'p90':>9} {'p99':>9} {'MB peak':>8}  model")
+    for entry in found.entries:
+        m = entry.latency
+        peak = "-" if entry.memory is None else f"{entry.memory.total_bytes / 1e6:.0f}"
+        click.echo(
+            f"{m.latency_ms:9.3f} {m.upper_ms:9.3f} {m.p50_ms:9.3f} {m.p90_ms:9.3f} "
+            f"{m.p99_ms:9.3f} {peak:>8}  {entry.path}"
+        )
+    measurement = found.measurement
+    notes = [f"statistic of record: {measurement.statistic}", f"sizes: {dict(found.dims)}"]
+    notes += [text for flag, text in _warnings(measurement) if flag]
+    click.echo("; ".join(notes), err=True)
+
+
+def _warnings(measurement: Any) -> list[tuple[bool, str]]:
+    return [
+        (measurement.drift, f"the clock drifted ({measurement.drift_ratio:.2f}x)"),
+        (measurement.busy, f"the machine is busy ({measurement.busy_share:.0%} of runs disturbed)"),
+        (not measurement.converged, "not every estimate reached its width"),
+    ]
+
+
+@main.command()
+@json_option
+def devices(as_json: bool) -> None:
+    """List the devices known, and which can be reached now.
+
+    A device of your own is a TOML file in the user folder, or --device path/to/file.
+
+    \b
+    Example: nasc devices
+    """
+    import device_profiles
+    import profilers
+    from nasc.console import print_json
+
+    rows = []
+    for device in device_profiles.available():
+        reachable, reason = profilers.reachable(device)
+        rows.append(
+            {
+                "name": device.name,
+                "description": device.description,
+                "transport": device.transport,
+                "reachable": reachable,
+                "reason": reason,
+                "file": str(device.path),
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        state = "reachable" if row["reachable"] else f"not reachable: {row['reason']}"
+        click.echo(f"{row['name']:10} {row['transport']:7} {row['description']}\n{'':18} {state}")
+    click.echo(f"your own devices: {device_profiles.user_folder()}", err=True)

@@ -1,0 +1,546 @@
+"""The pipeline behind `nasc compile`: from limits to a package that was measured.
+
+Exact search -> true loss of the best -> the winner cut out -> measured on the device ->
+distilled -> exported -> parity -> measured again -> package. A network that misses a
+limit tightens it by as much as the prediction was off, and the search runs again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+import profilers
+from nasc.distill import DistillConfig, distill_cached
+from nasc.errors import LimitsMissed, PackageError, UsageError
+from nasc.export.network import Network
+from nasc.export.onnx import emit
+from nasc.export.parity import Int8Report, Parity, accept_int8, check_int8, check_parity
+from nasc.package.build import build_package
+from nasc.package.manifest import (
+    Conditions,
+    Manifest,
+    MeasuredLatency,
+    PeakMemory,
+    PredictedLatency,
+    TeacherRecord,
+    TextRecord,
+    read_manifest,
+)
+from nasc.profiling import latency_job
+from nasc.quality import Quality, compare
+from nasc.reporting import Reporter
+from nasc.runtime import OnnxEncoder
+from nasc.search.problem import Limits
+from nasc.supernet.prepare import check_budget, judging_sentences
+from nasc.supernet.teacher_layers import teacher_network
+from nasc.tasks.sts import evaluate_sts, read_sts
+from nasc.workbench import Settings, Workbench
+
+DISTILL_MINUTES = 3.0
+"""Default budget of the chosen network."""
+
+CANDIDATES = 16
+"""Networks of the exact search whose true loss is taken."""
+
+MAX_ATTEMPTS = 6
+"""Networks measured on the device before giving up."""
+
+JUDGING_SENTENCES = 512
+"""Held-out sentences that the package is judged by."""
+
+PARITY_SENTENCES = 64
+"""Held-out sentences that exports are checked on."""
+
+REPEAT_MARGIN = 0.015
+"""A measured bound must stay this far under the limit: bounds of repetitions differ by about
+as much (docs/measuring.md), and a package must meet its limit again tomorrow."""
+
+QUALITY_METRICS = ("pooled_cosine", "similarity_spearman")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `compile` does beyond searching.
+
+    Attributes:
+        distill_minutes: Budget of the chosen network, unless `distill_steps` is given.
+        distill_steps: Optimizer steps of the chosen network.
+        quantile: None holds the statistic of record to the latency limit; p50, p90 or p99
+            of the observed runs that one.
+        min_quality: By metric of `QUALITY_METRICS`, what the package must reach.
+        sts_data: STS file; int8 may cost at most 0.01 of the score on it.
+        output: Folder of the package; None names one in the current folder.
+        force: Replace an existing package.
+
+    Raises:
+        UsageError: On values that make no sense.
+    """
+
+    distill_minutes: float = DISTILL_MINUTES
+    distill_steps: int | None = None
+    quantile: str | None = None
+    min_quality: Mapping[str, float] = field(default_factory=dict)
+    sts_data: Path | None = None
+    output: Path | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        check_budget(self.distill_minutes)
+        if self.quantile not in (None, "p50", "p90", "p99"):
+            raise UsageError(f"unknown quantile {self.quantile!r}; allowed: p50, p90, p99")
+        for name, value in self.min_quality.items():
+            if name not in QUALITY_METRICS:
+                raise UsageError(f"unknown quality {name!r}; known: {', '.join(QUALITY_METRICS)}")
+            if not -1 <= value <= 1:
+                raise UsageError(f"a quality to reach must be in [-1, 1], got {name} {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A network that was measured on the device.
+
+    Attributes:
+        architecture: Text form.
+        predicted: Latency from the tables.
+        latency_ms: Measured, the statistic of record.
+        held_ms: What was held to the limit: its upper bound, or that of the quantile.
+        met: Whether all limits were met.
+        note: What was missed and what followed, or nothing.
+    """
+
+    architecture: str
+    predicted: PredictedLatency
+    latency_ms: float
+    held_ms: float
+    met: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompileResult:
+    """A package and what is known of it.
+
+    Attributes:
+        manifest: Everything that the package says of itself.
+        quality: On held-out text, of the package's own file.
+        attempts: Networks measured, in order.
+        package: The folder.
+        seconds: Spent by stage.
+    """
+
+    manifest: Manifest
+    quality: Quality
+    attempts: tuple[Attempt, ...]
+    package: Path
+    seconds: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it."""
+        m = self.manifest
+        measured = None if m.measured is None else m.measured.model
+        return {
+            "architecture": str(m.architecture),
+            "precision": m.architecture.precision,
+            "limits": dict(m.limits),
+            "conditions": dataclasses.asdict(m.conditions),
+            "predicted": None if m.predicted is None else dataclasses.asdict(m.predicted),
+            "measured": None
+            if measured is None
+            else {
+                "latency_ms": measured.latency_ms,
+                "upper_ms": measured.upper_ms,
+                "p50_ms": measured.p50_ms,
+                "p90_ms": measured.p90_ms,
+                "p99_ms": measured.p99_ms,
+                "samples": [list(runs) for runs in measured.samples_ms],
+            },
+            "tokenisation_ms": m.tokenisation_ms,
+            "size_bytes": m.size_bytes,
+            "params": m.params,
+            "peak_memory_bytes": m.peak_memory.measured_bytes,
+            "quality": dict(m.quality),
+            "attempts": [dataclasses.asdict(attempt) for attempt in self.attempts],
+            "package": str(self.package),
+            "text": m.text.description,
+            "seconds": dict(self.seconds),
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The result for people: names and values."""
+        m, d = self.manifest, self.to_dict()
+        held = {"latency_ms": "ms", "size_bytes": "bytes", "peak_memory_bytes": "bytes"}
+        limits = ", ".join(f"{n} {v:g} {held.get(n, '')}".strip() for n, v in m.limits.items())
+        rows = [
+            ("package", str(self.package)),
+            ("architecture", str(m.architecture)),
+            ("limits", f"{limits}: met"),
+            ("conditions", str(m.conditions)),
+        ]
+        if m.measured is not None and m.predicted is not None:
+            model, p = m.measured.model, m.predicted
+            rows += [
+                (
+                    "measured",
+                    f"{model.latency_ms:.2f} ms, at most {model.upper_ms:.2f} (95%); "
+                    f"predicted {p.latency_ms:.2f} ({p.low_ms:.2f} to {p.high_ms:.2f})",
+                ),
+                (
+                    "observed",
+                    f"p50 {model.p50_ms:.2f}, p90 {model.p90_ms:.2f}, p99 {model.p99_ms:.2f} ms",
+                ),
+            ]
+        peak = d["peak_memory_bytes"]
+        rows += [
+            ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),
+            ("model file", f"{m.size_bytes / 1e6:.1f} MB, {m.params / 1e6:.1f}M parameters"),
+            ("peak memory", "not measured" if peak is None else f"{peak / 1e6:.0f} MB"),
+            (
+                "quality",
+                ", ".join(
+                    f"{name} {value:.4f}" if isinstance(value, float) else f"{value} {name}"
+                    for name, value in m.quality.items()
+                ),
+            ),
+            ("text", m.text.description),
+            (
+                "time",
+                ", ".join(f"{stage} {s:.0f} s" for stage, s in self.seconds.items() if s >= 0.5),
+            ),
+        ]
+        return rows
+
+
+def compile(
+    limits: Limits,
+    settings: Settings | None = None,
+    options: Options | None = None,
+    reporter: Reporter | None = None,
+) -> CompileResult:
+    """The best subnet within limits, as a package that was measured on the device.
+
+    Args:
+        limits: What must hold; at least one.
+        settings: Conditions; None takes the defaults: the host, the default teacher.
+        options: Training, checks and output; None takes the defaults.
+        reporter: Told of the progress.
+
+    Returns:
+        The package, with everything that was found on the way.
+
+    Raises:
+        InfeasibleLimits: If no network can meet the limits; carries a certificate.
+        LimitsMissed: If networks that should fit were measured and did not, or the quality
+            asked for is not reached.
+        UsageError, TeacherError, CorpusError, PackageError, ProfilerError: See there.
+    """
+    options = options or Options()
+    if not limits.given():
+        raise UsageError(
+            "no limit given; give at least one of --latency-ms, --size-mb, --params, "
+            "--peak-memory-mb"
+        )
+    if options.quantile is not None and limits.latency_ms is None:
+        raise UsageError("--quantile says what --latency-ms is held to: give --latency-ms too")
+    bench = Workbench(settings or Settings(), reporter)
+    output = options.output or Path(default_name(bench.device.name, limits))
+    if output.exists() and not options.force:
+        raise PackageError(
+            f"'{output}' exists already. Replace it: --force; or choose another: --output DIR"
+        )
+    return _Compilation(bench, limits, options, output).run()
+
+
+def default_name(device: str, limits: Limits) -> str:
+    """Folder name of a package: the device and the limits."""
+    units = {"latency_ms": "ms", "size_bytes": "B", "params": "params", "peak_memory_bytes": "Bmem"}
+    parts = [f"{value:g}{units[name]}" for name, value in limits.given().items()]
+    return "-".join(["nasc", Path(device).stem, *parts])
+
+
+@dataclass(frozen=True, slots=True)
+class _Exported:
+    """A file with what was measured and checked on it."""
+
+    network: Network
+    path: Path
+    predicted: PredictedLatency
+    measured: MeasuredLatency
+    peak_bytes: int | None
+
+
+class _Compilation:
+    """One run of the pipeline."""
+
+    def __init__(self, bench: Workbench, limits: Limits, options: Options, output: Path) -> None:
+        self.bench = bench
+        self.limits = limits
+        self.options = options
+        self.output = output
+        self.tightened = limits
+        self.precisions = list(bench.space.precisions)
+        self.attempts: list[Attempt] = []
+
+    def run(self) -> CompileResult:
+        bench = self.bench
+        _ = bench.costs
+        bench.check_feasible(self.limits)
+        with TemporaryDirectory(prefix="nasc-") as folder:
+            path = Path(folder) / "model.onnx"
+            while True:
+                network, trained = self.choose()
+                exported = self.measure(network, path)
+                if not self.accept(exported):
+                    continue
+                if not trained:
+                    network = self.train(network)
+                    emit(network, path)
+                parity = self.check(network, path)
+                if parity is None:
+                    continue
+                if not trained:
+                    exported = self.measure(network, path)
+                    if not self.accept(exported):
+                        continue
+                return self.package(exported, parity)
+
+    # Choosing
+
+    def choose(self) -> tuple[Network, bool]:
+        """The next network to try, and whether it needs no training."""
+        bench = self.bench
+        if bench.settings.supernet is None:
+            whole = bench.whole_teacher(self.tightened, self.precisions)
+            if whole is not None:
+                bench.reporter.say(
+                    f"the full-size network fits in {whole.precision}: nothing to search or train"
+                )
+                return teacher_network(bench.teacher, whole, bench.settings.head), True
+        ranked = bench.ranked(self.tightened, CANDIDATES, self.precisions)
+        best = ranked[0].solution.architecture
+        bench.reporter.say(f"chosen: {best} (true loss {ranked[0].true_loss:.4f})")
+        return bench.prepared.supernet.extract(best, bench.settings.head), best.is_teacher
+
+    # Measuring and deciding
+
+    def measure(self, network: Network, path: Path) -> _Exported:
+        """Emit a network and measure it on the device."""
+        bench = self.bench
+        emit(network, path)
+        s = bench.settings
+        job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
+        with bench.timed("measure"):
+            measurement = profilers.measure(
+                [job],
+                bench.device,
+                options=bench.options,
+                reference_quiet_ms=bench.quiet_ms,
+                progress=bench.reporter.stage(f"Measuring on device {bench.device.name!r}"),
+            )
+            peak = profilers.measure_peak_memory(job, bench.options, device=bench.device)
+        predicted = bench.costs.predict(network.architecture)
+        return _Exported(
+            network,
+            path,
+            PredictedLatency(predicted.latency_ms, predicted.low_ms, predicted.high_ms),
+            MeasuredLatency.of(job, measurement),
+            peak.total_bytes,
+        )
+
+    def accept(self, exported: _Exported) -> bool:
+        """Whether all limits hold as measured; if not, tighten those that do not.
+
+        Raises:
+            LimitsMissed: After `MAX_ATTEMPTS` networks.
+        """
+        held_ms = exported.measured.held_ms(self.options.quantile)
+        found = {
+            "latency_ms": (held_ms, exported.predicted.high_ms),
+            "size_bytes": (float(exported.path.stat().st_size), None),
+            "params": (float(exported.network.params), None),
+            "peak_memory_bytes": (
+                None if exported.peak_bytes is None else float(exported.peak_bytes),
+                None,
+            ),
+        }
+        notes, changed = [], {}
+        for name, limit in self.limits.given().items():
+            value, predicted = found[name]
+            wanted = limit / (1 + REPEAT_MARGIN) if name == "latency_ms" else limit
+            if value is None or value <= wanted:
+                continue
+            present = self.tightened.given()[name]
+            scale = min(predicted or limit, wanted) / value
+            changed[name] = present * min(scale, 0.995)
+            notes.append(
+                f"{name} {value:.4g} is over {limit:.4g}: searching under {changed[name]:.4g}"
+            )
+        self.attempts.append(
+            Attempt(
+                str(exported.network.architecture),
+                exported.predicted,
+                exported.measured.model.latency_ms,
+                held_ms,
+                not changed,
+                "; ".join(notes),
+            )
+        )
+        if not changed:
+            return True
+        self.bench.reporter.say(f"{exported.network.architecture}: {'; '.join(notes)}")
+        if len(self.attempts) >= MAX_ATTEMPTS:
+            tried = "; ".join(f"{a.architecture}: {a.held_ms:.2f} ms" for a in self.attempts)
+            raise LimitsMissed(
+                f"{len(self.attempts)} networks were measured and none met the limits ({tried}). "
+                "Something may disturb the device: try again when it is quiet, or raise the limit"
+            )
+        self.tightened = dataclasses.replace(self.tightened, **changed)
+        return False
+
+    # Training and checking
+
+    def train(self, network: Network) -> Network:
+        """Distil the chosen network, or find that done in the cache."""
+        bench, options = self.bench, self.options
+        steps = options.distill_steps
+        with bench.timed("distill"):
+            trained, _ = distill_cached(
+                network,
+                bench.teacher,
+                bench.corpus,
+                DistillConfig(steps=steps or 0, seed=bench.settings.seed),
+                seconds=60 * options.distill_minutes if steps is None else None,
+                cache_dir=bench.cache,
+                reporter=bench.reporter,
+            )
+        return trained
+
+    def check(self, network: Network, path: Path) -> Parity | Int8Report | None:
+        """Parity of the file; None if int8 was refused and fp32 must be searched instead."""
+        bench = self.bench
+        bench.reporter.stage("Parity of the export")(0, 1, "running onnxruntime and torch")
+        sentences = judging_sentences(bench.corpus, PARITY_SENTENCES)
+        tokens = bench.teacher.tokenize(sentences, max_length=128).rows()
+        with bench.timed("parity"), TemporaryDirectory(prefix="nasc-") as folder:
+            wide = dataclasses.replace(
+                network, architecture=network.architecture.with_precision("fp32")
+            )
+            if network.architecture.precision == "fp32":
+                return check_parity(network, path, tokens)
+            wide_path = Path(folder) / "fp32.onnx"
+            emit(wide, wide_path)
+            check_parity(wide, wide_path, tokens)
+            report = check_int8(network, path, tokens)
+            scores: tuple[float | None, float | None] = (None, None)
+            if self.options.sts_data is not None:
+                scores = (self._sts(wide_path), self._sts(path))
+        accepted, reason = accept_int8(report, fp32_score=scores[0], int8_score=scores[1])
+        bench.reporter.say(f"int8 {'accepted' if accepted else 'refused'}: {reason}")
+        if accepted:
+            return report
+        self.precisions.remove(network.architecture.precision)
+        self.attempts[-1] = dataclasses.replace(
+            self.attempts[-1], met=False, note=f"int8 refused: {reason}"
+        )
+        if not self.precisions:
+            raise LimitsMissed(
+                f"int8 was refused ({reason}) and no other precision is allowed. "
+                "Allow fp32: --precision fp32 --precision int8"
+            )
+        return None
+
+    def _sts(self, path: Path) -> float:
+        assert self.options.sts_data is not None
+        encoder = OnnxEncoder(path, self.bench.teacher.tokenizer)
+        return evaluate_sts(encoder.encode, read_sts(self.options.sts_data))
+
+    # Packaging
+
+    def quality(self, path: Path) -> tuple[Quality, dict[str, Any]]:
+        """Figures of the file on held-out text that had no part in choosing it.
+
+        Raises:
+            LimitsMissed: If a quality asked for is not reached.
+        """
+        bench = self.bench
+        bench.reporter.stage("Quality on held-out text")(0, 1, "encoding")
+        with bench.timed("quality"):
+            sentences = judging_sentences(bench.corpus, JUDGING_SENTENCES)
+            length = bench.teacher.max_length
+            encoder = OnnxEncoder(path, bench.teacher.tokenizer)
+            found = compare(
+                bench.teacher.vectors(sentences, max_length=length),
+                encoder.encode(sentences, max_length=length),
+            )
+            record: dict[str, Any] = dataclasses.asdict(found)
+            if self.options.sts_data is not None:
+                record["sts_spearman"] = self._sts(path)
+        for name, least in self.options.min_quality.items():
+            if record[name] < least:
+                raise LimitsMissed(
+                    f"{name} is {record[name]:.4f} on held-out text, --min-quality asks for "
+                    f"{least}. Train longer (--train-minutes, --distill-minutes), give more or "
+                    "closer text (--corpus), or loosen a limit"
+                )
+        return found, record
+
+    def package(self, exported: _Exported, parity: Parity | Int8Report) -> CompileResult:
+        bench, options, s = self.bench, self.options, self.bench.settings
+        quality, record = self.quality(exported.path)
+        network = exported.network
+        peak = bench.costs.peak_memory_bytes(network.architecture)
+        manifest = Manifest(
+            architecture=network.architecture,
+            geometry=network.geometry,
+            head=s.head,
+            max_length=bench.teacher.max_length,
+            limits=self.limits.given(),
+            conditions=Conditions(
+                bench.device.name,
+                bench.options.runtime,
+                s.batch,
+                s.seq_len,
+                bench.threads,
+                profilers.STATISTIC,
+                options.quantile,
+            ),
+            teacher=TeacherRecord(bench.teacher.name, bench.teacher.sha256, bench.teacher.source),
+            text=TextRecord(bench.corpus.description, bench.corpus.sha256),
+            predicted=exported.predicted,
+            measured=exported.measured,
+            tokenisation_ms=self.tokenisation_ms(),
+            peak_memory=PeakMemory(peak, exported.peak_bytes),
+            quality=record,
+            parity=parity,
+            attempts=[dataclasses.asdict(attempt) for attempt in self.attempts],
+            seeds={"seed": s.seed},
+        )
+        bench.reporter.stage("Package")(0, 1, str(self.output))
+        folder = build_package(
+            self.output,
+            model=exported.path,
+            tokenizer=bench.teacher.tokenizer,
+            manifest=manifest,
+            force=options.force,
+        )
+        return CompileResult(
+            read_manifest(folder), quality, tuple(self.attempts), folder, dict(bench.seconds)
+        )
+
+    def tokenisation_ms(self) -> float:
+        """Median time to tokenise one text as long as the measured input."""
+        teacher, length = self.bench.teacher, self.bench.settings.seq_len
+        text = " ".join(judging_sentences(self.bench.corpus, 200))[: 12 * length]
+        times = []
+        for _ in range(30):
+            start = time.perf_counter()
+            teacher.tokenizer(text, truncation=True, max_length=length)
+            times.append(1e3 * (time.perf_counter() - start))
+        return float(np.median(times))

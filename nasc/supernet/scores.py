@@ -1,0 +1,90 @@
+"""What a supernet's candidates scored: the input of the search, as a file of plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasc.errors import CheckpointError
+from nasc.files import write_atomically
+from nasc.search.problem import ScoredBlocks
+from nasc.space import Block, SearchSpace, space_from_dict, space_to_dict
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Dev losses of block candidates, and how they add up to the loss of a network.
+
+    Attributes:
+        space: That the blocks are of.
+        blocks: Candidates by position.
+        losses: By position, (candidates,): squared error over the variance of the target.
+        sensitivity: By position: how strongly a block loss shows in the final loss.
+        precision_loss: By precision: what it adds to the final loss, as measured.
+        sentences: Held-out sentences scored on.
+    """
+
+    space: SearchSpace
+    blocks: tuple[tuple[Block, ...], ...]
+    losses: tuple[NDArray[np.float64], ...]
+    sensitivity: tuple[float, ...]
+    precision_loss: Mapping[str, float]
+    sentences: int
+
+    def positions(self) -> tuple[ScoredBlocks, ...]:
+        """Candidates with what each adds to the predicted final loss."""
+        return tuple(
+            ScoredBlocks(blocks, slope * losses)
+            for blocks, losses, slope in zip(
+                self.blocks, self.losses, self.sensitivity, strict=True
+            )
+        )
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, in one step."""
+        data = {
+            "format": FORMAT,
+            "space": space_to_dict(self.space),
+            "sensitivity": list(self.sensitivity),
+            "precision_loss": dict(self.precision_loss),
+            "sentences": self.sentences,
+            "positions": [
+                {str(block): float(loss) for block, loss in zip(blocks, losses, strict=True)}
+                for blocks, losses in zip(self.blocks, self.losses, strict=True)
+            ],
+        }
+        write_atomically(path, json.dumps(data, indent=1).encode())
+
+
+def load_scores(path: Path) -> Scores:
+    """Read what `Scores.save` wrote.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged.
+    """
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            raise ValueError(f"format {data['format']}, this version reads {FORMAT}")
+        space = space_from_dict(data["space"])
+        return Scores(
+            space,
+            tuple(tuple(space.parse_block(text) for text in p) for p in data["positions"]),
+            tuple(np.array(list(p.values()), np.float64) for p in data["positions"]),
+            tuple(float(s) for s in data["sensitivity"]),
+            {str(k): float(v) for k, v in data["precision_loss"].items()},
+            int(data["sentences"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"scores {path} are missing or damaged: {error}. Delete the file and run the "
+            "command again; the supernet beside it is scored anew"
+        ) from error

@@ -1,0 +1,289 @@
+"""What searches and compilations on one device and teacher share, made once and cached.
+
+Teacher, device, latency tables, text, trained and scored supernet: each is loaded, found
+in the cache or made when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+import device_profiles
+from nasc.errors import InfeasibleLimits, UsageError
+from nasc.files import cache_folder
+from nasc.latency.costs import TableCosts
+from nasc.profiling import profile, runtime_options
+from nasc.reporting import Reporter, Silent
+from nasc.search.frontier import solve
+from nasc.search.problem import Limits, Problem, ScoredBlocks, Solution
+from nasc.search.select import Ranked, select
+from nasc.space import PRESETS, Architecture, SearchSpace, load_space
+from nasc.supernet.prepare import (
+    Prepared,
+    check_budget,
+    first_run_space,
+    load_prepared,
+    prepare,
+    scored_sentences,
+    scorer_for,
+)
+from nasc.supernet.train import TrainConfig
+from nasc.teacher import Teacher, load_teacher
+from nasc.text import Corpus, load_corpus
+
+TRAIN_MINUTES = 4.0
+"""Default budget of the supernet."""
+
+MAX_CORPUS = 200_000
+"""Training sentences used at most; minutes of training see fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The conditions of a search.
+
+    Attributes:
+        device: Name of a device profile, or the path of one.
+        teacher: Folder or hub id; None is the default teacher.
+        space: Preset or path; None chooses by the teacher.
+        supernet: A trained supernet's file; None trains one, or finds it in the cache.
+        corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
+        precisions: Allowed ones; None takes those of the space.
+        seq_len: Tokens of the measured sentence.
+        batch: Sentences of the measured run.
+        threads: Of the runtime; None takes the device's default.
+        head: ``embed`` or ``hidden``.
+        train_minutes: Budget of the supernet, unless `train_steps` is given.
+        train_steps: Steps of the supernet.
+        seed: Of everything random.
+        cache: Cache folder; None is the user's.
+    """
+
+    device: str = "host"
+    teacher: str | None = None
+    space: str | None = None
+    supernet: Path | None = None
+    corpus: tuple[str, ...] = ()
+    precisions: tuple[str, ...] | None = None
+    seq_len: int = 128
+    batch: int = 1
+    threads: int | None = None
+    head: str = "embed"
+    train_minutes: float = TRAIN_MINUTES
+    train_steps: int | None = None
+    seed: int = 0
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_budget(self.train_minutes)
+        if self.supernet is not None and self.train_steps is not None:
+            raise UsageError(
+                "--supernet takes a trained supernet, --train-steps trains one: give one of them"
+            )
+
+
+class Workbench:
+    """Everything of some `Settings`, made when first asked for.
+
+    Attributes:
+        settings: As given.
+        reporter: Told of the progress.
+        seconds: Spent by stage so far.
+    """
+
+    def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
+        """Find the device and the cache; nothing heavy happens yet.
+
+        Raises:
+            DeviceProfileError: If there is no such device.
+            NascError: If the cache cannot be written.
+        """
+        self.settings = settings
+        self.reporter: Reporter = reporter or Silent()
+        self.seconds: dict[str, float] = {}
+        self.cache = cache_folder(settings.cache)
+        self.device = device_profiles.find(settings.device)
+        self.threads = settings.threads or self.device.default_threads
+        self.options = runtime_options(self.device, self.threads)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The teacher."""
+        with self.timed("teacher"):
+            return load_teacher(self.settings.teacher)
+
+    @cached_property
+    def whole_space(self) -> SearchSpace:
+        """The search space of the teacher, in all its precisions."""
+        return space_for(self.teacher, self.settings.space)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space in the precisions that are allowed."""
+        found = self.whole_space
+        if self.settings.precisions is None:
+            return found
+        return found.restrict(precisions=self.settings.precisions)
+
+    @cached_property
+    def costs(self) -> TableCosts:
+        """Prices from the latency tables, measured now where there are none."""
+        with self.timed("profile"):
+            found = profile(
+                self.space,
+                self.device,
+                cache_dir=self.cache,
+                precisions=self.space.precisions,
+                seq_lens=(self.settings.seq_len,),
+                batches=(self.settings.batch,),
+                threads=(self.threads,),
+                head=self.settings.head,
+                seed=self.settings.seed,
+                progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
+            )
+            return TableCosts.of(profiled.table for profiled in found)
+
+    @property
+    def quiet_ms(self) -> float:
+        """The reference's quiet time in the tables: the scale of limits and of `verify`."""
+        return next(iter(self.costs.tables.values())).quiet_ms
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The text."""
+        with self.timed("text"):
+            self.reporter.stage("Text")(0, 1, "reading")
+            found = load_corpus(
+                self.settings.corpus or None, seed=self.settings.seed, max_sentences=MAX_CORPUS
+            )
+            self.reporter.say(f"text: {found.description} ({len(found.train):,} sentences)")
+            return found
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The supernet with its scores."""
+        s, corpus = self.settings, self.corpus
+        with self.timed("supernet"):
+            if s.supernet is not None:
+                return load_prepared(s.supernet, self.teacher, corpus, self.cache, self.reporter)
+            return prepare(
+                self.teacher,
+                first_run_space(self.whole_space),
+                corpus,
+                TrainConfig(steps=s.train_steps or 0, seed=s.seed),
+                seconds=60 * s.train_minutes if s.train_steps is None else None,
+                cache_dir=self.cache,
+                reporter=self.reporter,
+            )
+
+    def problem(self, limits: Limits, precisions: Sequence[str] | None = None) -> Problem:
+        """The search under some limits, among some of the space's precisions."""
+        scores = self.prepared.scores
+        allowed = self.space.precisions if precisions is None else precisions
+        return Problem(
+            self.space.geometry,
+            self.settings.head,
+            scores.positions(),
+            {p: scores.precision_loss[p] for p in self.space.precisions if p in allowed},
+            self.costs,
+            limits,
+        )
+
+    def check_feasible(self, limits: Limits) -> Solution:
+        """Some network that meets the limits, without looking at quality or training.
+
+        Raises:
+            InfeasibleLimits: With its certificate, if there is none.
+        """
+        space = self.space if self.settings.supernet else first_run_space(self.space)
+        blocks = tuple(space.blocks())
+        alike = ScoredBlocks(blocks, np.zeros(len(blocks)))
+        terms: Mapping[str, float] = dict.fromkeys(self.space.precisions, 0.0)
+        positions = (alike,) * space.n_blocks
+        return solve(
+            Problem(space.geometry, self.settings.head, positions, terms, self.costs, limits)
+        )[0]
+
+    def whole_teacher(self, limits: Limits, precisions: Sequence[str]) -> Architecture | None:
+        """The full-size network in the first precision in which it is predicted to fit."""
+        kept = ScoredBlocks((self.space.kept_block,), np.zeros(1))
+        for precision in precisions:
+            problem = Problem(
+                self.space.geometry,
+                self.settings.head,
+                (kept,) * self.space.n_blocks,
+                {precision: 0.0},
+                self.costs,
+                limits,
+            )
+            try:
+                return solve(problem)[0].architecture
+            except InfeasibleLimits:
+                continue
+        return None
+
+    def ranked(
+        self, limits: Limits, candidates: int, precisions: Sequence[str] | None = None
+    ) -> list[Ranked]:
+        """The exact k best by predicted loss, ranked by the loss of the complete networks.
+
+        Raises:
+            InfeasibleLimits: With its certificate.
+        """
+        problem = self.problem(limits, precisions)
+        with self.timed("search"):
+            solutions = solve(problem, candidates)
+        progress = self.reporter.stage("True loss of the best candidates")
+        with self.timed("true loss"):
+            progress(0, len(solutions), "teacher's states")
+            scorer = scorer_for(self.prepared.supernet, scored_sentences(self.corpus))
+            losses = self.prepared.scores.precision_loss
+            done = 0
+
+            def true_loss(architecture: Architecture) -> float:
+                nonlocal done
+                done += 1
+                progress(done, len(solutions), str(architecture))
+                return scorer.final_loss(architecture.blocks) + losses[architecture.precision]
+
+            return select(solutions, true_loss)
+
+
+def space_for(teacher: Teacher, name: str | None) -> SearchSpace:
+    """The space named, or the preset made for a teacher of this geometry.
+
+    Raises:
+        UsageError: If there is none, or the space is for another geometry.
+    """
+    geometry = teacher.geometry.for_space()
+    if name is not None:
+        space = load_space(name)
+        if space.geometry != geometry:
+            raise UsageError(
+                f"search space {space.name!r} is for {space.geometry}; "
+                f"teacher {teacher.name!r} has {geometry}"
+            )
+        return space
+    for space in PRESETS.values():
+        if space.geometry == geometry:
+            return space
+    raise UsageError(
+        f"no preset search space for teacher {teacher.name!r} with {geometry}. Write one as a "
+        "TOML file (docs/search-space.md) and give it: --space FILE"
+    )
