@@ -1,0 +1,295 @@
+"""`nasc.space`: counts, canonical form, text form, files, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nasc.errors import UsageError
+from nasc.space import (
+    BERT_BASE,
+    MINILM_L6,
+    OPERATIONS,
+    PRECISIONS,
+    PRESETS,
+    Architecture,
+    Block,
+    Geometry,
+    SearchSpace,
+    kernel_size,
+    load_space,
+    space_from_dict,
+    space_to_dict,
+)
+
+MINILM, NASBERT = PRESETS["minilm-l6"], PRESETS["nas-bert"]
+SMALL = SearchSpace(
+    "small",
+    Geometry(layers=4, hidden=32, head_size=8, intermediate=64, vocab_size=99, max_positions=40),
+    n_blocks=2,
+    slots=2,
+    hidden_sizes=(8, 32),
+    operations=("mha", "sep5"),
+)
+
+
+def spaces() -> st.SearchStrategy[SearchSpace]:
+    return st.sampled_from([MINILM, NASBERT, SMALL])
+
+
+@st.composite
+def architectures(draw: st.DrawFn, space: SearchSpace) -> Architecture:
+    free = st.builds(
+        Block,
+        st.sampled_from(space.hidden_sizes),
+        st.lists(st.sampled_from(space.operations), min_size=1, max_size=space.slots).map(tuple),
+    )
+    block = st.one_of(free, st.just(space.kept_block)) if space.keep else free
+    n = space.n_blocks
+    blocks = draw(st.lists(block, min_size=n, max_size=n))
+    return Architecture(tuple(blocks), draw(st.sampled_from(space.precisions)))
+
+
+# Counts
+
+
+def test_the_paper_s_space_has_its_counts() -> None:
+    assert NASBERT.n_operations == 26
+    assert NASBERT.count_blocks() == 97_650
+    assert NASBERT.count() == 97_650**4
+    assert NASBERT.layers_per_block == 3
+    assert (2 * NASBERT.geometry.layers) // NASBERT.n_blocks == NASBERT.slots == 6
+
+
+def test_the_default_space_has_its_counts() -> None:
+    assert MINILM.n_operations == 21
+    assert MINILM.count_blocks() == 3_121
+    assert MINILM.count() == 2 * 3_121**3
+    assert MINILM.kept_block == Block(384, ("mha", "ffn", "mha", "ffn"), kept=True)
+
+
+@pytest.mark.parametrize("space", [SMALL, MINILM])
+def test_blocks_lists_each_once_as_counted(space: SearchSpace) -> None:
+    blocks = list(space.blocks())
+    assert len(blocks) == len(set(blocks)) == space.count_blocks()
+    assert blocks[0] == space.kept_block
+
+
+def test_canonical_blocks_are_all_orders_with_identities() -> None:
+    """What is left of every filling of the slots, identities included, is `blocks`."""
+    space = dataclasses.replace(SMALL, keep=False)
+    names = (*space.operations, "identity")
+    filled = {
+        Block.of(hidden, slots)
+        for hidden in space.hidden_sizes
+        for slots in itertools.product(names, repeat=space.slots)
+        if set(slots) != {"identity"}
+    }
+    assert filled == set(space.blocks())
+
+
+# Canonical and text form
+
+
+def test_identities_move_to_the_end_and_vanish() -> None:
+    block = Block.of(128, ["identity", "mha", "identity", "ffn"])
+    assert block == Block(128, ("mha", "ffn"))
+    assert hash(block) == hash(Block(128, ("mha", "ffn")))
+
+
+def test_a_kept_block_is_not_the_trained_one_of_the_same_operations() -> None:
+    assert MINILM.kept_block != Block(384, MINILM.kept_block.operations)
+
+
+def test_text_form() -> None:
+    text = "384: M F | keep | 128: S3 S5 S7 @ int8"
+    found = MINILM.parse(text)
+    assert found.blocks[0] == Block(384, ("mha", "ffn"))
+    assert found.blocks[1].kept
+    assert found.blocks[2] == Block(128, ("sep3", "sep5", "sep7"))
+    assert found.precision == "int8"
+    assert str(found) == text
+    assert MINILM.parse(" 384:m  f|KEEP |128 : s3 s5 s7@int8") == found
+    assert MINILM.parse("keep|keep|keep") == MINILM.teacher
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), spaces())
+def test_parse_reads_what_str_writes(data: st.DataObject, space: SearchSpace) -> None:
+    architecture = data.draw(architectures(space))
+    space.check(architecture)
+    assert space.parse(str(architecture)) == architecture
+    for precision in PRECISIONS:
+        assert architecture.with_precision(precision).blocks == architecture.blocks
+
+
+def test_the_teacher_is_all_blocks_kept() -> None:
+    assert MINILM.teacher.is_teacher
+    assert not MINILM.parse("keep | keep | 384: M F M F").is_teacher
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("384: M F | keep", "has 2 blocks, space 'minilm-l6' has 3"),
+        ("keep | keep | 384: M X", "cannot read block '384: M X'; write 'keep'"),
+        ("keep | keep | M F", "cannot read block 'M F'"),
+        ("keep | keep | 384:", "cannot read block '384:'"),
+        ("keep | keep | ", "cannot read block ''"),
+        ("keep | keep | 0: M", "hidden size must be >= 1, got 0"),
+        ("keep | keep | 256: M F M F M", "at most 4 of mha, ffn, sep3, sep5, sep7"),
+        ("keep | keep | 320: M", "hidden size 320 is not in space 'minilm-l6': 128, 192, 256, 384"),
+        ("keep | keep | keep @ int4", "unknown precision 'int4'; known: fp32, int8"),
+    ],
+)
+def test_bad_architectures_are_named(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        MINILM.parse(text)
+
+
+def test_a_space_without_kept_blocks_or_int8_says_so() -> None:
+    free = " | ".join(["512: M"] * 3)
+    with pytest.raises(UsageError, match="'nas-bert' has no kept block"):
+        NASBERT.parse(f"{free} | keep")
+    with pytest.raises(UsageError, match="precision 'int8' is not in space 'nas-bert': fp32"):
+        NASBERT.parse(f"{free} | 512: M @ int8")
+
+
+def test_blocks_that_make_no_sense() -> None:
+    with pytest.raises(UsageError, match="a block of identities only"):
+        Block.of(128, ["identity"])
+    with pytest.raises(UsageError, match="unknown operation 'conv'; known: mha, ffn"):
+        Block(128, ("conv",))
+    with pytest.raises(UsageError, match="at least one block"):
+        Architecture(())
+
+
+def test_kernel_sizes() -> None:
+    assert [kernel_size(o) for o in OPERATIONS] == [0, 0, 3, 5, 7]
+
+
+# Spaces
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_blocks": 0}, "blocks and slots must be >= 1"),
+        ({"slots": 0}, "blocks and slots must be >= 1"),
+        ({"n_blocks": 4}, "6 teacher layers do not divide into 4 blocks"),
+        ({"hidden_sizes": ()}, "ascending and distinct"),
+        ({"hidden_sizes": (256, 128)}, "ascending and distinct"),
+        ({"hidden_sizes": (128, 128)}, "ascending and distinct"),
+        ({"hidden_sizes": (100, 384)}, "hidden size 100 is no multiple of the head size 32"),
+        ({"hidden_sizes": (384, 512)}, "hidden size 512 is larger than the teacher's, 384"),
+        ({"operations": ()}, "must be a choice, in this order, out of"),
+        ({"operations": ("ffn", "mha")}, "must be a choice, in this order, out of"),
+        ({"operations": ("mha", "conv")}, "must be a choice, in this order, out of"),
+        ({"precisions": ("int4",)}, "must be a choice, in this order, out of"),
+    ],
+)
+def test_spaces_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        dataclasses.replace(MINILM, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers": 0}, "layers must be >= 1, got 0"),
+        ({"hidden": 384.0}, "hidden must be >= 1, got 384.0"),
+        ({"head_size": 36}, "hidden size 384 is no multiple of the head size 36"),
+        ({"intermediate": 1000}, "intermediate size 1000 is no multiple of the hidden size 384"),
+    ],
+)
+def test_geometries_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        dataclasses.replace(MINILM_L6, **changes)
+
+
+def test_restrict_leaves_the_rest() -> None:
+    small = MINILM.restrict(operations=("mha", "ffn"), precisions=("int8",))
+    assert small.count_blocks() == 4 * (2 + 4 + 8 + 16) + 1
+    assert small.precisions == ("int8",)
+    assert small.hidden_sizes == MINILM.hidden_sizes
+    assert MINILM.restrict() == MINILM
+
+
+# Files
+
+
+@pytest.mark.parametrize("space", [MINILM, NASBERT, SMALL])
+def test_plain_values_and_back(space: SearchSpace) -> None:
+    assert space_from_dict(space_to_dict(space)) == space
+
+
+FILE = """
+n_blocks = 3
+slots = 4
+hidden_sizes = [128, 256, 384]
+operations = ["mha", "ffn"]
+keep = false
+precisions = ["int8"]
+[geometry]
+layers = 6
+hidden = 384
+head_size = 32
+intermediate = 1536
+vocab_size = 30522
+max_positions = 512
+"""
+
+
+def test_a_space_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(FILE, encoding="utf-8")
+    assert load_space(str(path)) == SearchSpace(
+        "mine", MINILM_L6, 3, 4, (128, 256, 384), ("mha", "ffn"), keep=False, precisions=("int8",)
+    )
+    path.write_text('name = "other"\n' + FILE, encoding="utf-8")
+    assert load_space(str(path)).name == "other"
+
+
+def test_presets_by_name() -> None:
+    assert load_space("minilm-l6").geometry == MINILM_L6
+    assert load_space("nas-bert").geometry == BERT_BASE
+
+
+def test_an_unknown_space_names_the_presets() -> None:
+    with pytest.raises(
+        UsageError, match=r"no search space 'minilm'; presets: minilm-l6, nas-bert; or give"
+    ):
+        load_space("minilm")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n_blocks = = 3", "does not describe a search space"),
+        (FILE.replace("[geometry]", "[geo]"), "does not describe a search space: 'geometry'"),
+        (FILE.replace("slots = 4", "slotz = 4"), "does not describe a search space: .*slotz"),
+        (FILE.replace("layers = 6", ""), "does not describe a search space: .*layers"),
+        (FILE.replace("slots = 4", 'slots = "4"'), "does not describe a search space"),
+        (FILE.replace("[128, 256, 384]", "[128, 250, 384]"), "hidden size 250 is no multiple"),
+        (FILE.replace("layers = 6", "layers = 5"), "5 teacher layers do not divide into 3"),
+    ],
+)
+def test_a_bad_file_is_a_message(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        load_space(str(path))
+
+
+def test_a_binary_file_is_a_message(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match=r"mine\.toml does not describe a search space"):
+        load_space(str(path))
