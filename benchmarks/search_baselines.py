@@ -22,9 +22,9 @@ import time
 import numpy as np
 from search_synthetic import limits_between, synthetic
 
-from nasc.search import Limits, Problem, solve
-from nasc.search.chain import Chain
-from nasc.search.prices import LOSS, price
+from nasc.solver import Limits, Problem, solve
+from nasc.solver.chain import Chain
+from nasc.solver.prices import LOSS, price
 from nasc.space import PRESETS
 
 CHUNK = 2_000_000

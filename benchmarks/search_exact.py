@@ -18,7 +18,7 @@ from search_synthetic import limits_between, synthetic
 
 from nasc.cost import layers
 from nasc.errors import InfeasibleLimits
-from nasc.search import Limits, Problem, front, solve
+from nasc.solver import Limits, Problem, front, solve
 from nasc.space import PRESETS, Architecture
 
 METRICS = ("latency_ms", "size_bytes", "params", "peak_memory_bytes")

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasc.cost import Layer, block_layers, layer_macs, layer_params
-from nasc.search import Limits, Problem, ScoredBlocks
-from nasc.search.chain import rest
-from nasc.search.prices import LOSS, price
+from nasc.solver import Limits, Problem, ScoredBlocks
+from nasc.solver.chain import rest
+from nasc.solver.prices import LOSS, price
 from nasc.space import Block, Geometry, SearchSpace
 
 SEQ_LEN = 128

@@ -22,7 +22,7 @@ import numpy as np
 from search_synthetic import limits_between, synthetic
 
 from nasc.errors import InfeasibleLimits
-from nasc.search import Limits, Problem, front, solve
+from nasc.solver import Limits, Problem, front, solve
 from nasc.space import PRESETS
 
 QUERIES: dict[str, dict[str, float]] = {

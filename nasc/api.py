@@ -16,9 +16,9 @@ from nasc.package.manifest import read_manifest
 from nasc.profiling import Profiled, quiet_folder, runtime_options
 from nasc.profiling import profile as measure_tables
 from nasc.reporting import Reporter, Silent
-from nasc.search.frontier import front as solve_front
-from nasc.search.frontier import solve
-from nasc.search.problem import Limits, Solution
+from nasc.solver.frontier import front as solve_front
+from nasc.solver.frontier import solve
+from nasc.solver.problem import Limits, Solution
 from nasc.workbench import TRAIN_MINUTES, Settings, Workbench, space_for
 
 if TYPE_CHECKING:

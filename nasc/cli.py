@@ -17,7 +17,7 @@ import click
 from nasc import __version__
 
 if TYPE_CHECKING:
-    from nasc.search.problem import Limits, Solution
+    from nasc.solver.problem import Limits, Solution
     from nasc.workbench import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -194,7 +194,7 @@ def _settings(options: dict[str, Any]) -> Settings:
 
 
 def _limits(options: dict[str, Any]) -> Limits:
-    from nasc.search.problem import Limits
+    from nasc.solver.problem import Limits
 
     return Limits(**{f.name: options.pop(f.name) for f in dataclasses.fields(Limits)})
 

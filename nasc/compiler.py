@@ -38,7 +38,7 @@ from nasc.profiling import latency_job
 from nasc.quality import Quality, compare
 from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
-from nasc.search.problem import Limits
+from nasc.solver.problem import Limits
 from nasc.supernet.prepare import check_budget, judging_sentences
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.tasks.sts import evaluate_sts, read_sts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nasc.errors import NascError, UsageError
 
 if TYPE_CHECKING:
-    from nasc.search.problem import Solution
+    from nasc.solver.problem import Solution
     from nasc.workbench import Settings
 
 

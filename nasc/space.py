@@ -234,7 +234,7 @@ class SearchSpace:
     def count_blocks(self) -> int:
         """Sub-architectures of one block in canonical form (97,650 for the paper's space)."""
         k = len(self.operations)
-        per_size = sum(k**n for n in range(1, self.slots + 1))
+        per_size = sum(int(k**n) for n in range(1, self.slots + 1))
         return len(self.hidden_sizes) * per_size + int(self.keep)
 
     def count(self) -> int:

@@ -21,9 +21,9 @@ from nasc.files import cache_folder
 from nasc.latency.costs import TableCosts
 from nasc.profiling import profile, runtime_options
 from nasc.reporting import Reporter, Silent
-from nasc.search.frontier import solve
-from nasc.search.problem import Limits, Problem, ScoredBlocks, Solution
-from nasc.search.select import Ranked, select
+from nasc.solver.frontier import solve
+from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
+from nasc.solver.select import Ranked, select
 from nasc.space import PRESETS, Architecture, SearchSpace, load_space
 from nasc.supernet.prepare import (
     Prepared,

@@ -18,7 +18,7 @@ PEAK_MEMORY = "peak_memory_bytes"
 SIZE = "size_bytes"
 PARAMS = "params"
 WEIGHTS = "weight_bytes"
-"""Names of the metrics, as `nasc.search.problem` knows them."""
+"""Names of the metrics, as `nasc.solver.problem` knows them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

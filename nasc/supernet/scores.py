@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nasc.errors import CheckpointError
 from nasc.files import write_atomically
-from nasc.search.problem import ScoredBlocks
+from nasc.solver.problem import ScoredBlocks
 from nasc.space import Block, SearchSpace, space_from_dict, space_to_dict
 
 FORMAT = 1

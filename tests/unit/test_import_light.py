@@ -29,7 +29,7 @@ def test_start_up_loads_nothing_heavy(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["nasc.space", "nasc.search", "nasc.latency.table", "nasc.latency.predict"]
+    "module", ["nasc.space", "nasc.solver", "nasc.latency.table", "nasc.latency.predict"]
 )
 def test_pure_modules_load_no_runtime_and_no_profiler(module: str) -> None:
     assert not loaded_by(f"import {module}") & {"torch", "onnxruntime", "transformers", "profilers"}

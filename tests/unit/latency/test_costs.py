@@ -11,7 +11,7 @@ from nasc.errors import LookupMiss, UsageError
 from nasc.latency import memory
 from nasc.latency.costs import TableCosts
 from nasc.latency.plan import random_architecture
-from nasc.search.problem import CostModel
+from nasc.solver.problem import CostModel
 from nasc.space import PRECISIONS
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasc.cost import Layer, layers
-from nasc.search import Limits, Problem, ScoredBlocks
+from nasc.solver import Limits, Problem, ScoredBlocks
 from nasc.space import OPERATIONS, Architecture, Block, Geometry
 
 GEOMETRY = Geometry(

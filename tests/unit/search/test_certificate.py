@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from search_toy import ToyCosts, every_network, random_limits, random_problem, within
 
 from nasc.errors import InfeasibleLimits
-from nasc.search import Certificate, Limits, Problem, front, solve
-from nasc.search.certificate import rounded_up
+from nasc.solver import Certificate, Limits, Problem, front, solve
+from nasc.solver.certificate import rounded_up
 
 SEEDS = st.integers(0, 10**6)
 

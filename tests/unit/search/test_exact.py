@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from search_toy import ToyCosts, every_network, random_limits, random_problem, within
 
 from nasc.errors import InfeasibleLimits
-from nasc.search import Limits, Problem, ScoredBlocks, front, skyline, solve, sweep
+from nasc.solver import Limits, Problem, ScoredBlocks, front, kbest, skyline, solve, sweep
 
 SEEDS = st.integers(0, 10**6)
 PRECISIONS = st.sampled_from([("fp32",), ("int8",), ("fp32", "int8")])
@@ -34,6 +34,7 @@ def problems(draw: st.DrawFn) -> Problem:
 def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small spaces reach the code that only large ones would."""
     if request.param != "as is":
+        monkeypatch.setattr(kbest, "_FIRST_STEP", 1.0)
         monkeypatch.setattr(sweep, "THIN_ABOVE", 0)
         monkeypatch.setattr(sweep, "MAX_PAIRS", 7)
         monkeypatch.setattr(skyline, "MAX_PATHS", 40)
@@ -65,6 +66,24 @@ class TestAgainstEverything:
             assert solution.predicted_loss == network.loss
             assert dict(solution.costs) == network.costs
             assert solution.upper_latency_ms == network.upper["latency_ms"]
+
+    @given(SEEDS, SEEDS, st.integers(1, 3), st.sampled_from([4, 8, 16]))
+    @settings(max_examples=60, deadline=None)
+    def test_best_under_a_tight_peak(self, seed: int, other: int, k: int, spread: int) -> None:
+        costs = ToyCosts(seed, spread=spread)
+        problem = random_problem(
+            seed, positions=3, candidates=9, precisions=("int8",), costs=costs, loss_spread=60
+        )
+        networks = every_network(problem)
+        rng = np.random.default_rng(other)
+        shares = {"peak_memory_bytes": rng.random() * 0.6, "latency_ms": rng.random()}
+        values = {m: sorted(n.upper[m] for n in networks) for m in shares}
+        picked = {m: values[m][int(q * (len(networks) - 1))] for m, q in shares.items()}
+        limits = Limits(**{m: v for m, v in picked.items() if m != "latency_ms" or other % 2})
+        expected = within(networks, limits)[:k]
+        if expected:
+            found = solve(problem.with_limits(limits), k)
+            assert [s.architecture for s in found] == [n.architecture for n in expected]
 
     @given(problems(), SEEDS, st.integers(0, 3), st.booleans())
     @settings(max_examples=50, deadline=None)

@@ -11,8 +11,8 @@ from search_toy import GEOMETRY, KEPT, ToyCosts, random_problem
 
 from nasc.cost import Layer
 from nasc.errors import LookupMiss, UsageError
-from nasc.search import Limits, Problem, ScoredBlocks, front, solve
-from nasc.search.blocks import block_codes
+from nasc.solver import Limits, Problem, ScoredBlocks, front, solve
+from nasc.solver.blocks import block_codes
 from nasc.space import OPERATIONS, PRESETS, Block
 
 
@@ -118,7 +118,7 @@ def test_codes_count_operations() -> None:
 
 
 def test_the_search_stays_light() -> None:
-    code = "import sys, nasc.search; print(*sys.modules)"
+    code = "import sys, nasc.solver; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not loaded & {"torch", "onnxruntime", "onnx", "transformers", "profilers"}

@@ -4,7 +4,7 @@ import pytest
 from search_toy import random_problem
 
 from nasc.errors import UsageError
-from nasc.search import select, solve
+from nasc.solver import select, solve
 from nasc.space import Architecture
 
 

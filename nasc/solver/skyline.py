@@ -12,12 +12,12 @@ import dataclasses
 
 import numpy as np
 
-from nasc.search.chain import Chain, Rest, rest
-from nasc.search.dual import Dual, dual
-from nasc.search.kbest import k_best
-from nasc.search.paths import Paths, joined
-from nasc.search.skyband import skyband
-from nasc.search.sweep import Sweep, TooManyPaths
+from nasc.solver.chain import Chain, Rest, rest
+from nasc.solver.dual import Dual, dual
+from nasc.solver.kbest import k_best
+from nasc.solver.paths import Paths, joined
+from nasc.solver.skyband import skyband
+from nasc.solver.sweep import Sweep, TooManyPaths
 
 MAX_PATHS = 200_000
 """Paths that the sweep of a slice may make before the slice is cut in two."""

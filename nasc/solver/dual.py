@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linprog
 
-from nasc.search.blocks import Floats
-from nasc.search.chain import Chain, Rest
+from nasc.solver.blocks import Floats
+from nasc.solver.chain import Chain, Rest
 
 _ROUNDS = 60
 _CLOSE = 1e-4

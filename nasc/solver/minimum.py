@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nasc.search.blocks import Floats, Mask
-from nasc.search.chain import Chain, Options
-from nasc.search.kbest import k_best
-from nasc.search.prices import Prices
-from nasc.search.problem import PEAK_MEMORY, WEIGHTS, Solution
+from nasc.solver.blocks import Floats, Mask
+from nasc.solver.chain import Chain, Options
+from nasc.solver.kbest import k_best
+from nasc.solver.prices import Prices
+from nasc.solver.problem import PEAK_MEMORY, WEIGHTS, Solution
 
 
 def least(prices: list[Prices], metric: str, limits: Mapping[str, float]) -> Solution | None:

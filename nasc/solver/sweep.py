@@ -1,10 +1,10 @@
 """One sweep over a chain: all paths within the limits up to a Lagrangian value.
 
-Every path within the limits is at least as bad as its Lagrangian value (`nasc.search.dual`),
+Every path within the limits is at least as bad as its Lagrangian value (`nasc.solver.dual`),
 and that value is additive. So all paths within the limits whose objective is at most T are
 among those whose Lagrangian value is at most T, and these are found without looking at
 others: an option is followed only where the best completion stays under T. On the way, paths
-go that cannot meet a limit any more, or that k others dominate (`nasc.search.skyband`).
+go that cannot meet a limit any more, or that k others dominate (`nasc.solver.skyband`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasc.search.blocks import Floats, Ints
-from nasc.search.chain import Chain, Options, Rest
-from nasc.search.dual import Dual
-from nasc.search.paths import (
+from nasc.solver.blocks import Floats, Ints
+from nasc.solver.chain import Chain, Options, Rest
+from nasc.solver.dual import Dual
+from nasc.solver.paths import (
     Paths,
     Room,
     extended,
@@ -27,7 +27,7 @@ from nasc.search.paths import (
     thinned,
     thinned_options,
 )
-from nasc.search.skyband import skyband
+from nasc.solver.skyband import skyband
 
 MAX_PAIRS = 1_000_000
 """Paths made at once: bounds the memory to some hundred MB."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from nasc.errors import UsageError
-from nasc.search.certificate import infeasible
-from nasc.search.kbest import k_best
-from nasc.search.paths import Paths
-from nasc.search.prices import LOSS, Prices, price
-from nasc.search.problem import LATENCY, Problem, Solution
-from nasc.search.skyline import skyline
+from nasc.solver.certificate import infeasible
+from nasc.solver.kbest import k_best
+from nasc.solver.paths import Paths
+from nasc.solver.prices import LOSS, Prices, price
+from nasc.solver.problem import LATENCY, Problem, Solution
+from nasc.solver.skyline import skyline
 
 
 def solve(problem: Problem, k: int = 1) -> list[Solution]:

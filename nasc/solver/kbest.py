@@ -1,6 +1,6 @@
 """The exact k best paths of a chain.
 
-A sweep (`nasc.search.sweep`) finds all paths within the limits whose objective is at most a
+A sweep (`nasc.solver.sweep`) finds all paths within the limits whose objective is at most a
 threshold. The threshold starts at the dual bound and rises until k paths within the limits
 have an objective of at most the threshold: then they are the k best.
 """
@@ -11,10 +11,10 @@ import dataclasses
 
 import numpy as np
 
-from nasc.search.chain import Chain, rest
-from nasc.search.dual import dual
-from nasc.search.paths import Paths
-from nasc.search.sweep import Sweep
+from nasc.solver.chain import Chain, rest
+from nasc.solver.dual import dual
+from nasc.solver.paths import Paths
+from nasc.solver.sweep import Sweep
 
 _FIRST_STEP = 1e-5
 """First rise of the threshold over the dual bound, as a part of the objective's spread."""

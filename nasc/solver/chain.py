@@ -5,7 +5,7 @@ borders between their sizes, a start and an end; its largest live activation is 
 over the same parts. Column 0 of all `values` is what is minimised.
 
 All values are multiples of a power of two small enough for every sum to be exact in
-float64 (`nasc.search.prices`), so that sums do not depend on their order and ties are ties.
+float64 (`nasc.solver.prices`), so that sums do not depend on their order and ties are ties.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasc.search.blocks import Floats, Ints, Mask
+from nasc.solver.blocks import Floats, Ints, Mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)

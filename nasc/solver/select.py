@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nasc.errors import UsageError
-from nasc.search.problem import Solution
+from nasc.solver.problem import Solution
 from nasc.space import Architecture
 
 

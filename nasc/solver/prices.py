@@ -19,9 +19,9 @@ import numpy as np
 
 from nasc.cost import Layer, border, layers
 from nasc.errors import UsageError
-from nasc.search.blocks import BlockCodes, Floats, Ints
-from nasc.search.chain import Chain, Options, rest
-from nasc.search.problem import LIMITABLE, PEAK_MEMORY, WEIGHTS, Problem, Solution
+from nasc.solver.blocks import BlockCodes, Floats, Ints
+from nasc.solver.chain import Chain, Options, rest
+from nasc.solver.problem import LIMITABLE, PEAK_MEMORY, WEIGHTS, Problem, Solution
 from nasc.space import OPERATIONS, Architecture
 
 LOSS = "loss"

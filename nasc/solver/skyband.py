@@ -12,7 +12,7 @@ import heapq
 
 import numpy as np
 
-from nasc.search.blocks import Floats, Ints
+from nasc.solver.blocks import Floats, Ints
 
 _CHUNK = 1024
 _REFERENCES = 128

@@ -12,7 +12,7 @@ import numpy as np
 
 from nasc.cost import Layer
 from nasc.errors import UsageError
-from nasc.search.blocks import BlockCodes, Floats, block_codes
+from nasc.solver.blocks import BlockCodes, Floats, block_codes
 from nasc.space import HEADS, PRECISIONS, Architecture, Block, Geometry
 
 LATENCY = "latency_ms"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasc.search.blocks import Floats, Ints, Mask
-from nasc.search.chain import Chain, Options, Rest
-from nasc.search.skyband import skyband
+from nasc.solver.blocks import Floats, Ints, Mask
+from nasc.solver.chain import Chain, Options, Rest
+from nasc.solver.skyband import skyband
 
 
 @dataclass(frozen=True, slots=True, eq=False)

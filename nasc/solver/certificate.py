@@ -6,9 +6,9 @@ import decimal
 from dataclasses import dataclass
 
 from nasc.errors import InfeasibleLimits
-from nasc.search.minimum import least
-from nasc.search.prices import Prices
-from nasc.search.problem import LATENCY, LIMITABLE, PEAK_MEMORY, WEIGHTS, Problem, Solution, option
+from nasc.solver.minimum import least
+from nasc.solver.prices import Prices
+from nasc.solver.problem import LATENCY, LIMITABLE, PEAK_MEMORY, WEIGHTS, Problem, Solution, option
 from nasc.space import Architecture
 
 _UNITS = {LATENCY: "ms", "size_bytes": "bytes", "params": "parameters", PEAK_MEMORY: "bytes"}

@@ -1,9 +1,9 @@
 """Exact search for the best network under limits. Takes data and callables; no device."""
 
-from nasc.search.certificate import Certificate, LimitReport, Part
-from nasc.search.frontier import front, solve
-from nasc.search.problem import CostModel, Limits, Problem, ScoredBlocks, Solution
-from nasc.search.select import Ranked, select
+from nasc.solver.certificate import Certificate, LimitReport, Part
+from nasc.solver.frontier import front, solve
+from nasc.solver.problem import CostModel, Limits, Problem, ScoredBlocks, Solution
+from nasc.solver.select import Ranked, select
 
 __all__ = [
     "Certificate",
