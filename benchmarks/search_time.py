@@ -1,6 +1,6 @@
 """Target: under 1 s a query and under 10 s the whole front, on spaces of full size.
 
-minilm-l6 with all 3,121 blocks of 3 positions scored, in two precisions; nas-bert with all
+minilm-l6 with all 3,122 blocks of 3 positions scored, in two precisions; nas-bert with all
 97,650 blocks of 4 positions scored. Losses and prices are synthetic (search_synthetic.py).
 A query is one limit given anew; scoring and encoding the blocks is done once before and its
 time stands apart. Every figure: least, median and largest over the repeats.

@@ -1,8 +1,9 @@
 """The pipeline behind `nasc compile`: from limits to a package that was measured.
 
-Exact search -> true loss of the best -> the winner cut out -> measured on the device ->
-distilled -> exported -> parity -> measured again -> package. A network that misses a
-limit tightens it by as much as the prediction was off, and the search runs again.
+Exact search -> true loss of the best -> contest of those that differ in kind -> measured on
+the device -> distilled to the end -> exported -> parity -> measured again -> package. A
+network that misses a limit tightens it by as much as the prediction was off, and the
+search runs again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import profilers
+from nasc.contest import SHARE, contestants, hold
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.export.network import Network
@@ -38,6 +40,7 @@ from nasc.profiling import latency_job
 from nasc.quality import Quality, compare
 from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
+from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
 from nasc.supernet.prepare import check_budget, judging_sentences
 from nasc.supernet.teacher_layers import teacher_network
@@ -323,10 +326,17 @@ class _Compilation:
                     f"the full-size network fits in {whole.precision}: nothing to search or train"
                 )
                 return teacher_network(bench.teacher, whole, bench.settings.head), True
-        ranked = bench.ranked(self.tightened, CANDIDATES, self.precisions)
-        best = ranked[0].solution.architecture
-        bench.reporter.say(f"chosen: {best} (true loss {ranked[0].true_loss:.4f})")
-        return bench.prepared.supernet.extract(best, bench.settings.head), best.is_teacher
+        config, seconds = self.budget()
+        if seconds == 0 or (seconds is None and config.steps * SHARE < 1):
+            solutions = solve(bench.problem(self.tightened, self.precisions), CANDIDATES)
+            best = bench.by_true_loss(solutions)[0].solution.architecture
+            network = bench.prepared.supernet.extract(best, bench.settings.head)
+        else:
+            ranked = contestants(bench, self.tightened, self.precisions)
+            with bench.timed("contest"):
+                network = hold(bench, ranked, config, seconds)[0].network
+        bench.reporter.say(f"chosen: {network.architecture}")
+        return network, network.architecture.is_teacher
 
     # Measuring and deciding
 
@@ -406,17 +416,24 @@ class _Compilation:
 
     # Training and checking
 
+    def budget(self) -> tuple[DistillConfig, float | None]:
+        """The training of the chosen network, contest included: by steps or by seconds."""
+        steps = self.options.distill_steps
+        config = DistillConfig(steps=steps or 0, seed=self.bench.settings.seed)
+        return config, 60 * self.options.distill_minutes if steps is None else None
+
     def train(self, network: Network) -> Network:
-        """Distil the chosen network, or find that done in the cache."""
-        bench, options = self.bench, self.options
-        steps = options.distill_steps
+        """Train the chosen network with what the contest left of the budget."""
+        bench = self.bench
+        config, seconds = self.budget()
+        rest = 1 - SHARE * bench.space.slots
         with bench.timed("distill"):
             trained, _ = distill_cached(
                 network,
                 bench.teacher,
                 bench.corpus,
-                DistillConfig(steps=steps or 0, seed=bench.settings.seed),
-                seconds=60 * options.distill_minutes if steps is None else None,
+                dataclasses.replace(config, steps=round(rest * config.steps)),
+                seconds=None if seconds is None else rest * seconds,
                 cache_dir=bench.cache,
                 reporter=bench.reporter,
             )

@@ -61,7 +61,7 @@ class DistillConfig:
 
     steps: int
     batch_size: int = 32
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 0.01
     clip: float = 1.0
     hidden_weight: float = 1.0

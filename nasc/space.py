@@ -1,9 +1,10 @@
 """Search spaces: operations, blocks, architectures and what they cost on paper.
 
 Pure data and arithmetic, no torch. The space is NAS-BERT's (Xu et al., KDD 2021,
-arXiv 2105.14444, Table 1 and Section 3.1) for any teacher geometry, with two additions:
-a block may stay the teacher's own layers untouched (`Block.kept`), and the precision of
-the network is part of the architecture.
+arXiv 2105.14444, Table 1 and Section 3.1) for any teacher geometry, with three additions:
+a block may stay the teacher's own layers untouched (`Block.kept`), it may be skipped
+(identities only, at the teacher's hidden size), and the precision of the network is part
+of the architecture.
 
 Where the paper is silent or departed from:
 
@@ -95,8 +96,8 @@ class Block:
 
     Attributes:
         hidden: Hidden size of all operations of the block.
-        operations: Names out of `OPERATIONS`, at least one. Trailing identities are
-            dropped, so equal blocks compare equal.
+        operations: Names out of `OPERATIONS`. Identities are left out, so equal blocks
+            compare equal. None at all: the block is skipped.
         kept: The teacher's own layers, never trained.
     """
 
@@ -107,8 +108,6 @@ class Block:
     def __post_init__(self) -> None:
         if self.hidden < 1:
             raise UsageError(f"block: hidden size must be >= 1, got {self.hidden}")
-        if not self.operations:
-            raise UsageError("block: a block of identities only is not part of the space")
         for operation in self.operations:
             if operation not in OPERATIONS:
                 raise UsageError(
@@ -118,11 +117,16 @@ class Block:
     @classmethod
     def of(cls, hidden: int, operations: tuple[str, ...] | list[str]) -> Block:
         """Block from operations that may hold identities; these move to the end and vanish."""
-        return cls(hidden, tuple(o for o in operations if o != "identity"))
+        found = tuple(o for o in operations if o != "identity")
+        if not found:
+            raise UsageError("block: a block of identities only is not part of the space")
+        return cls(hidden, found)
 
     def __str__(self) -> str:
         if self.kept:
             return "keep"
+        if not self.operations:
+            return "skip"
         return f"{self.hidden}: " + " ".join(_SYMBOLS[o] for o in self.operations)
 
 
@@ -167,6 +171,7 @@ class SearchSpace:
         hidden_sizes: Ascending.
         operations: Out of `OPERATIONS`, in that order.
         keep: Whether a block may stay the teacher's own layers.
+        skip: Whether a block may be left out, its input passed on.
         precisions: Out of `PRECISIONS`.
     """
 
@@ -177,6 +182,7 @@ class SearchSpace:
     hidden_sizes: tuple[int, ...]
     operations: tuple[str, ...] = OPERATIONS
     keep: bool = True
+    skip: bool = True
     precisions: tuple[str, ...] = PRECISIONS
 
     def __post_init__(self) -> None:
@@ -222,6 +228,11 @@ class SearchSpace:
         return Block(self.geometry.hidden, ("mha", "ffn") * self.layers_per_block, kept=True)
 
     @property
+    def skipped_block(self) -> Block:
+        """The block that passes its input on."""
+        return Block(self.geometry.hidden, ())
+
+    @property
     def teacher(self) -> Architecture:
         """The full-size network: every block kept."""
         return Architecture((self.kept_block,) * self.n_blocks)
@@ -235,16 +246,18 @@ class SearchSpace:
         """Sub-architectures of one block in canonical form (97,650 for the paper's space)."""
         k = len(self.operations)
         per_size = sum(int(k**n) for n in range(1, self.slots + 1))
-        return len(self.hidden_sizes) * per_size + int(self.keep)
+        return len(self.hidden_sizes) * per_size + int(self.keep) + int(self.skip)
 
     def count(self) -> int:
         """Architectures in the space, precisions included."""
         return int(self.count_blocks() ** self.n_blocks) * len(self.precisions)
 
     def blocks(self) -> Iterator[Block]:
-        """Every block in canonical form: the kept one first, then by size and length."""
+        """Every block in canonical form: kept and skipped first, then by size and length."""
         if self.keep:
             yield self.kept_block
+        if self.skip:
+            yield self.skipped_block
         for hidden in self.hidden_sizes:
             for n in range(1, self.slots + 1):
                 for operations in itertools.product(self.operations, repeat=n):
@@ -270,6 +283,12 @@ class SearchSpace:
             if block.kept:
                 if not self.keep or block != self.kept_block:
                     raise UsageError(f"space {self.name!r} has no kept block {block.operations}")
+                continue
+            if not block.operations:
+                if not self.skip or block != self.skipped_block:
+                    raise UsageError(
+                        f"space {self.name!r} has no skipped block of hidden size {block.hidden}"
+                    )
                 continue
             if block.hidden not in self.hidden_sizes:
                 raise UsageError(
@@ -297,7 +316,7 @@ class SearchSpace:
         return architecture
 
     def parse_block(self, text: str) -> Block:
-        """Block from its text form, ``keep`` or ``384: M F S3``.
+        """Block from its text form, ``keep``, ``skip`` or ``384: M F S3``.
 
         Raises:
             UsageError: If the text is malformed.
@@ -305,11 +324,13 @@ class SearchSpace:
         text = text.strip()
         if text.lower() == "keep":
             return self.kept_block
+        if text.lower() == "skip":
+            return self.skipped_block
         match = re.fullmatch(r"(\d+)\s*:\s*(.+)", text)
         names = match.group(2).lower().split() if match else []
         if match is None or any(name not in _FROM_SYMBOL for name in names):
             raise UsageError(
-                f"cannot read block {text!r}; write 'keep' or a hidden size and operations "
+                f"cannot read block {text!r}; write 'keep', 'skip' or a hidden size and operations "
                 f"out of {', '.join(_SYMBOLS.values())}, as in '384: M F S3'"
             )
         return Block(int(match.group(1)), tuple(_FROM_SYMBOL[n] for n in names))
@@ -343,7 +364,14 @@ BERT_BASE = Geometry(
 PRESETS: dict[str, SearchSpace] = {
     "minilm-l6": SearchSpace("minilm-l6", MINILM_L6, 3, 4, (128, 192, 256, 384)),
     "nas-bert": SearchSpace(
-        "nas-bert", BERT_BASE, 4, 6, (128, 192, 256, 384, 512), keep=False, precisions=("fp32",)
+        "nas-bert",
+        BERT_BASE,
+        4,
+        6,
+        (128, 192, 256, 384, 512),
+        keep=False,
+        skip=False,
+        precisions=("fp32",),
     ),
 }
 
@@ -359,6 +387,7 @@ def load_space(name_or_path: str) -> SearchSpace:
         hidden_sizes = [128, 256, 384]
         operations = ["mha", "ffn"]
         keep = true
+        skip = true
         precisions = ["fp32", "int8"]
         [geometry]
         layers = 6

@@ -34,6 +34,7 @@ from nasc.supernet.prepare import (
     scored_sentences,
     scorer_for,
 )
+from nasc.supernet.score import Scorer
 from nasc.supernet.train import TrainConfig
 from nasc.teacher import Teacher, load_teacher
 from nasc.text import Corpus, load_corpus
@@ -238,29 +239,22 @@ class Workbench:
                 continue
         return None
 
-    def ranked(
-        self, limits: Limits, candidates: int, precisions: Sequence[str] | None = None
-    ) -> list[Ranked]:
-        """The exact k best by predicted loss, ranked by the loss of the complete networks.
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return scorer_for(self.prepared.supernet, scored_sentences(self.corpus))
 
-        Raises:
-            InfeasibleLimits: With its certificate.
-        """
-        problem = self.problem(limits, precisions)
-        with self.timed("search"):
-            solutions = solve(problem, candidates)
+    def by_true_loss(self, solutions: Sequence[Solution]) -> list[Ranked]:
+        """Networks ranked by their loss as complete networks of the supernet."""
         progress = self.reporter.stage("True loss of the best candidates")
         with self.timed("true loss"):
-            progress(0, len(solutions), "teacher's states")
-            scorer = scorer_for(self.prepared.supernet, scored_sentences(self.corpus))
             losses = self.prepared.scores.precision_loss
             done = 0
 
             def true_loss(architecture: Architecture) -> float:
                 nonlocal done
-                done += 1
                 progress(done, len(solutions), str(architecture))
-                return scorer.final_loss(architecture.blocks) + losses[architecture.precision]
+                done += 1
+                return self._scorer.final_loss(architecture.blocks) + losses[architecture.precision]
 
             return select(solutions, true_loss)
 

@@ -47,7 +47,7 @@ def space_layers(space: SearchSpace, head: str = "embed") -> tuple[Layer, ...]:
     if head not in HEADS:
         raise UsageError(f"unknown head {head!r}; known: {', '.join(HEADS)}")
     teacher = space.geometry.hidden
-    sizes = sorted({*space.hidden_sizes, *((teacher,) if space.keep else ())})
+    sizes = sorted({*space.hidden_sizes, *((teacher,) if space.keep or space.skip else ())})
     found = {Layer("embedding", teacher, teacher): None}
     for hidden in space.hidden_sizes:
         for operation in space.operations:

@@ -143,7 +143,7 @@ def candidates(space: SearchSpace, rng: np.random.Generator, precision: str) -> 
     for operations in (("mha",), ("ffn",), ("mha", "ffn"), ("mha", "ffn") * 2):
         add(Block(teacher, operations))
     if space.n_blocks > 1:
-        sizes = sorted({*space.hidden_sizes, *((teacher,) if space.keep else ())})
+        sizes = sorted({*space.hidden_sizes, *((teacher,) if space.keep or space.skip else ())})
         for hidden_in in sizes:
             for hidden_out in sizes:
                 add(*_cheap(space, rng, hidden_in, hidden_out))

@@ -97,6 +97,8 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
     """
     checkpoint = read(path)
     header = checkpoint.header
+    if not {"teacher", "space", "from_end"} <= header.keys():
+        raise CheckpointError(f"checkpoint {path} is no supernet. Train one: nasc train")
     if header["teacher"]["sha256"] != teacher.sha256:
         raise CheckpointError(
             f"supernet {path} was trained from teacher {header['teacher']['name']!r} "
@@ -106,7 +108,9 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
     supernet = Supernet(space_from_dict(dict(header["space"])), teacher)
     try:
         supernet.blocks.load_state_dict(dict(checkpoint.tensors))
-    except RuntimeError as error:
+        for block, from_end in zip(supernet.blocks, header["from_end"], strict=True):
+            block.from_end = bool(from_end)
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"supernet {path} does not fit its own search space: {error}"
         ) from error

@@ -84,6 +84,12 @@ class Scorer:
             n = len(block.operations)
             prefixes = groups.setdefault((block.hidden, own.first_slot(n)), set())  # type: ignore[operator]
             prefixes.update(block.operations[:i] for i in range(1, n + 1))
+        for block in wanted:
+            if not block.operations:
+                errors[wanted[block]] = sum(
+                    float((p.states[position] - p.states[position + 1])[p.real].square().sum())
+                    for p in self._prepared
+                )
         for (hidden, first), prefixes in groups.items():
             for p in self._prepared:
                 target = p.states[position + 1][p.real]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasc.errors import CheckpointError
+from nasc.errors import CheckpointError, UsageError
 from nasc.files import write_atomically
 from nasc.solver.problem import ScoredBlocks
 from nasc.space import Block, SearchSpace, space_from_dict, space_to_dict
@@ -75,7 +75,7 @@ def load_scores(path: Path) -> Scores:
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']}, this version reads {FORMAT}")
         space = space_from_dict(data["space"])
-        return Scores(
+        found = Scores(
             space,
             tuple(tuple(space.parse_block(text) for text in p) for p in data["positions"]),
             tuple(np.array(list(p.values()), np.float64) for p in data["positions"]),
@@ -83,7 +83,10 @@ def load_scores(path: Path) -> Scores:
             {str(k): float(v) for k, v in data["precision_loss"].items()},
             int(data["sentences"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not len(found.losses) == len(found.sensitivity) == space.n_blocks:
+            raise ValueError(f"scores of {len(found.losses)} blocks, not of {space.n_blocks}")
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise CheckpointError(
             f"scores {path} are missing or damaged: {error}. Delete the file and run the "
             "command again; the supernet beside it is scored anew"
