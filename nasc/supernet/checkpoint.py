@@ -6,6 +6,7 @@ new one and a killed run leaves at most a stray temporary file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -48,7 +49,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
         safetensors.torch.save_file(contiguous, temporary, {"nasc": text})
         os.replace(temporary, path)
     except (OSError, safetensors.SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise CheckpointError(
             f"cannot write checkpoint {path}: {error}. The last one saved is untouched; "
             "free the disk or choose another folder and run the same command to go on"
@@ -109,7 +111,7 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
     try:
         supernet.blocks.load_state_dict(dict(checkpoint.tensors))
         for block, from_end in zip(supernet.blocks, header["from_end"], strict=True):
-            block.from_end = bool(from_end)
+            block.from_end = bool(from_end)  # type: ignore[assignment]
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"supernet {path} does not fit its own search space: {error}"
