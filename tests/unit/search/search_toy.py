@@ -29,6 +29,7 @@ class ToyCosts:
     spread: int = 6
     fractions: bool = False
     plateau: int = 1
+    live_scale: float = 3.0
     metrics: tuple[str, ...] = METRICS
 
     def _draw(self, what: str, n: int) -> np.ndarray:
@@ -48,7 +49,7 @@ class ToyCosts:
 
     @functools.lru_cache(maxsize=10_000)  # noqa: B019
     def activation_bytes(self, layer: Layer, precision: str) -> float:
-        return float(3 * self._draw(f"live {layer!r} {precision}", 1)[0])
+        return float(self.live_scale * self._draw(f"live {layer!r} {precision}", 1)[0])
 
     def upper(self, metric: str, value: float, precision: str) -> float:
         if metric != "latency_ms":

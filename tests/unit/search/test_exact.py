@@ -101,6 +101,26 @@ class TestAgainstEverything:
         )
 
 
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("seed", [22, 24, 54, 115, 150, 223])
+def test_live_activation_counts_in_dominance(seed: int) -> None:
+    """Seeds where leaving it out of the dominance of paths or of options goes wrong."""
+    problem = random_problem(
+        seed,
+        positions=3,
+        candidates=9,
+        precisions=("int8",),
+        costs=ToyCosts(seed, spread=16, live_scale=6.0),
+        loss_spread=60,
+    )
+    networks = every_network(problem)
+    values = sorted(n.upper["peak_memory_bytes"] for n in networks)
+    for share in (0.02, 0.1, 0.3, 0.6):
+        limits = Limits(peak_memory_bytes=values[int(share * (len(values) - 1))])
+        found = solve(problem.with_limits(limits))
+        assert found[0].architecture == within(networks, limits)[0].architecture
+
+
 @given(SEEDS, SEEDS, st.integers(1, 12))
 @settings(max_examples=40, deadline=None)
 def test_fractions_agree_to_rounding(seed: int, other: int, k: int) -> None:
