@@ -247,8 +247,8 @@ def compile(
     options = options or Options()
     if not limits.given():
         raise UsageError(
-            "no limit given; give at least one of --latency-ms, --size-mb, --params, "
-            "--peak-memory-mb"
+            "no limit given; give at least one of --latency-ms, --size-bytes, --params, "
+            "--peak-memory-bytes"
         )
     if options.quantile is not None and limits.latency_ms is None:
         raise UsageError("--quantile says what --latency-ms is held to: give --latency-ms too")

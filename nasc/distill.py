@@ -150,8 +150,8 @@ def distill(
         history.append(float(loss.detach()))
         if not np.isfinite(history[-1]):
             raise TrainingDiverged(
-                f"the distillation loss is not finite at step {step}. "
-                f"Try a lower rate: --learning-rate {config.learning_rate / 4:g}"
+                f"the distillation loss is not finite at step {step}. Start from a supernet "
+                "trained longer (nasc train), or leave it out: --distill-steps 0"
             )
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, config.clip)

@@ -206,7 +206,7 @@ def train(
         if not np.isfinite(values).all():
             raise TrainingDiverged(
                 f"the loss of a block is not finite at step {step}: {values}. "
-                f"Try a lower rate: --learning-rate {config.learning_rate / 4:g}"
+                f"Try a lower rate: nasc train --learning-rate {config.learning_rate / 4:g}"
             )
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         for block in blocks:

@@ -1,0 +1,277 @@
+"""The command line: help, messages and exit codes; nothing is measured or trained here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nasc import __version__
+from nasc.cli import main
+
+COMMANDS = sorted(main.commands)
+
+
+@pytest.fixture
+def nasc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs a command in an empty folder; bugs escape as they are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NASC_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: str | Path) -> Result:
+        return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+    return run
+
+
+def refused(result: Result, code: int, *parts: str) -> None:
+    """One message on stderr, nothing on stdout, the right exit code."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("Error: ") == 1
+    flat = " ".join(result.stderr.split())
+    for part in parts:
+        assert part in flat
+
+
+# Help
+
+
+def test_the_commands() -> None:
+    assert set(COMMANDS) >= {
+        *("profile", "train", "search", "compile", "verify", "evaluate", "bench", "devices"),
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_of_the_command(command: str, nasc: Callable[..., Result]) -> None:
+    result = nasc(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: nasc {command}" in result.stdout
+    assert "--json" in result.stdout
+    assert nasc(command, "-h").stdout == result.stdout
+
+
+@pytest.mark.parametrize("command", ["profile", "train", "search", "compile"])
+def test_what_is_random_takes_a_seed(command: str, nasc: Callable[..., Result]) -> None:
+    assert "--seed" in nasc(command, "--help").stdout
+
+
+def test_the_whole_help_and_the_version(nasc: Callable[..., Result]) -> None:
+    result = nasc("--help")
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert f"\n  {command}" in result.stdout
+    assert nasc("--version").stdout.strip().endswith(__version__)
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys\nfrom nasc.cli import main\n"
+        "try: main(['compile', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'onnxruntime', 'transformers', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_unknown_command_suggests_one(nasc: Callable[..., Result]) -> None:
+    refused(nasc("complie"), 2, "No such command 'complie'", "Did you mean 'compile'?")
+    refused(nasc("xyzzy"), 2, "No such command 'xyzzy'")
+
+
+def test_an_unknown_option_suggests_one(nasc: Callable[..., Result]) -> None:
+    refused(nasc("compile", "--latency", "5"), 2, "No such option", "--latency-ms")
+
+
+# Limits
+
+
+@pytest.mark.parametrize("command", ["compile", "search"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--latency-ms", value) for value in ("0", "-3", "fast", "nan", "inf", "")),
+        *(("--size-bytes", value) for value in ("0", "-3", "big", "nan", "20XB", "1.2.3")),
+        *(("--params", value) for value in ("0", "0M", "M")),
+        *(("--peak-memory-bytes", value) for value in ("0", "-1MB")),
+    ],
+)
+def test_limits_that_are_no_positive_numbers(
+    command: str, option: str, value: str, nasc: Callable[..., Result]
+) -> None:
+    refused(nasc(command, option, value), 2, option)
+
+
+def test_no_limit_at_all(nasc: Callable[..., Result]) -> None:
+    refused(nasc("compile"), 2, "no limit given; give at least one of --latency-ms")
+
+
+def test_the_limits_named_are_options(nasc: Callable[..., Result]) -> None:
+    shown = nasc("compile", "--help").stdout
+    message = nasc("compile").stderr
+    for word in message.replace(",", " ").split():
+        if word.startswith("--"):
+            assert word in shown
+
+
+def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None:
+    refused(
+        nasc("compile", "--params", "5M", "--quantile", "p90"),
+        2,
+        "--quantile says what --latency-ms is held to: give --latency-ms too",
+    )
+
+
+# Contradictions and values out of range
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "compile --latency-ms 5 --distill-minutes 1 --distill-steps 3",
+            "give --distill-minutes or --distill-steps, not both",
+        ),
+        (
+            "compile --latency-ms 5 --train-minutes 1 --train-steps 3",
+            "give --train-minutes or --train-steps, not both",
+        ),
+        ("train --minutes 1 --steps 3", "give --minutes or --steps, not both"),
+        ("search --plot front.png", "--plot draws the front: give --front too"),
+        ("compile --latency-ms 5 --supernet s.safetensors --train-steps 3", "give one of them"),
+        ("compile --latency-ms 5 --train-minutes -1", "minutes must be 0 or more, got -1"),
+        ("compile --latency-ms 5 --distill-minutes nan", "minutes must be 0 or more, got nan"),
+        ("train --minutes inf", "minutes must be 0 or more, got inf"),
+        ("compile --latency-ms 5 --quantile p42", "'p42' is not one of 'p50', 'p90', 'p99'"),
+        ("compile --latency-ms 5 --precision int4", "'int4' is not one of 'fp32', 'int8'"),
+        ("compile --latency-ms 5 --min-quality 0.9", "write NAME=VALUE, as in pooled_cosine=0.9"),
+        ("compile --latency-ms 5 --min-quality cos=0.9", "unknown quality 'cos'; known: pooled"),
+        ("compile --latency-ms 5 --min-quality pooled_cosine=90", "must be in [-1, 1]"),
+        ("compile --latency-ms 5 --min-quality pooled_cosine=nan", "must be in [-1, 1]"),
+        ("compile --latency-ms 5 --seq-len 0", "0 is not in the range x>=1"),
+        ("compile --latency-ms 5 --seed -1", "-1 is not in the range x>=0"),
+        ("evaluate package --task mnli --data x.tsv", "'mnli' is not 'sts-b'"),
+        ("bench model.onnx --dim length", "write NAME=VALUE"),
+        ("bench", "Missing argument 'MODELS...'"),
+    ],
+)
+def test_options_that_make_no_sense(
+    arguments: str, message: str, nasc: Callable[..., Result]
+) -> None:
+    refused(nasc(*arguments.split()), 2, message)
+
+
+# Things that are not there
+
+
+@pytest.mark.parametrize(
+    "command", ["compile --latency-ms 5", "search", "profile --space minilm-l6", "bench m.onnx"]
+)
+def test_an_unknown_device_suggests_one(command: str, nasc: Callable[..., Result]) -> None:
+    result = nasc(*command.split(), "--device", "pixel")
+    refused(result, 2, "unknown device 'pixel'", "Did you mean 'pixel6'?", "nasc devices")
+
+
+def test_an_unknown_space_names_the_presets(
+    nasc: Callable[..., Result], teacher_folder: Callable[..., Path]
+) -> None:
+    refused(nasc("profile", "--space", "minilm"), 2, "presets: minilm-l6, nas-bert")
+    teacher = teacher_folder()
+    refused(nasc("search", "--teacher", teacher, "--space", "minilm-l6"), 2, "'minilm-l6' is for")
+    refused(nasc("search", "--teacher", teacher), 2, "no preset search space", "--space FILE")
+
+
+def test_a_missing_teacher(nasc: Callable[..., Result], tmp_path: Path) -> None:
+    refused(nasc("train", "--teacher", tmp_path / "nothing", "--steps", "1"), 1, "nothing")
+
+
+def test_a_missing_corpus(
+    nasc: Callable[..., Result], tmp_path: Path, teacher_folder: Callable[..., Path]
+) -> None:
+    space = toy_space_file(tmp_path, teacher_folder)
+    start = ("train", "--teacher", teacher_folder(), "--space", space, "--steps", "1")
+    refused(nasc(*start, "--corpus", "nowhere.txt"), 1, "nowhere.txt")
+    (tmp_path / "noise.txt").write_bytes(bytes(range(256)) * 40)
+    refused(nasc(*start, "--corpus", "noise.txt"), 1, "noise.txt")
+    (tmp_path / "empty.txt").write_text("")
+    refused(nasc(*start, "--corpus", "empty.txt"), 1, "empty.txt")
+
+
+def test_existing_output_is_not_replaced(nasc: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    result = nasc("compile", "--latency-ms", "5", "--output", "package")
+    refused(result, 1, "'package' exists already. Replace it: --force")
+    (tmp_path / "supernet.safetensors").write_text("mine")
+    refused(nasc("train", "--steps", "1"), 2, "'supernet.safetensors' exists", "--force")
+    assert (tmp_path / "supernet.safetensors").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "arguments", ["verify nowhere", "evaluate nowhere --task sts-b --data dev.tsv"]
+)
+def test_a_package_that_is_not_there(arguments: str, nasc: Callable[..., Result]) -> None:
+    result = nasc(*arguments.split())
+    assert result.exit_code == 1
+    assert "nowhere" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_cache_that_cannot_be_written(nasc: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = nasc("search", "--cache", tmp_path / "file" / "cache")
+    refused(result, 1, "cannot write to the cache folder", "--cache DIR")
+
+
+def test_a_bug_keeps_its_traceback(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import device_profiles
+
+    def bug() -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(device_profiles, "available", bug)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        nasc("devices")
+
+
+# Output for programs
+
+
+def test_json_is_all_that_stdout_holds(nasc: Callable[..., Result]) -> None:
+    rows = json.loads(nasc("devices", "--json").stdout)
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["host"]["reachable"] is True
+    assert by_name["pixel6"]["reachable"] is False
+    assert by_name["pixel6"]["reason"]
+
+
+def test_devices_for_people(nasc: Callable[..., Result]) -> None:
+    result = nasc("devices")
+    assert result.exit_code == 0
+    assert "host" in result.stdout
+    assert "not reachable: " in result.stdout
+    assert "your own devices: " in result.stderr
+
+
+def toy_space_file(folder: Path, teacher_folder: Callable[..., Path]) -> Path:
+    from nasc.teacher import load_teacher
+
+    g = load_teacher(teacher_folder()).geometry
+    path = folder / "toy.toml"
+    path.write_text(
+        f"n_blocks = 2\nslots = 2\nhidden_sizes = [16, {g.hidden}]\n[geometry]\n"
+        f"layers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
+        f"intermediate = {g.intermediate}\nvocab_size = {g.vocab_size}\n"
+        f"max_positions = {g.max_positions}\n",
+        encoding="utf-8",
+    )
+    return path

@@ -1,0 +1,272 @@
+"""Distillation of one network: it learns, resumes exactly, and is done once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nasc.distill import DistillConfig, distill, distill_cached, distill_loss
+from nasc.errors import CheckpointError, TrainingDiverged, UsageError
+from nasc.export.network import Network
+from nasc.reporting import Progress
+from nasc.space import Architecture, Block, SearchSpace
+from nasc.supernet.batches import TrainBatches
+from nasc.supernet.initialize import initialize
+from nasc.supernet.supernet import Supernet
+from nasc.supernet.teacher_layers import teacher_network
+from nasc.teacher import Teacher, load_teacher
+from nasc.text import Corpus, corpus_from_sentences
+from nasc.tokens import Tokens
+
+CONFIG = DistillConfig(steps=8, batch_size=8, learning_rate=3e-3)
+
+
+class Stopped(Exception):
+    """A run was killed."""
+
+
+def stop_after(steps: int) -> Progress:
+    def progress(done: int, total: int, message: str) -> None:
+        if done == steps:
+            raise Stopped
+
+    return progress
+
+
+class Listener:
+    """A reporter that counts steps, and can stop the run."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.steps: list[int] = []
+        self.stop = stop
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def stage(self, title: str) -> Progress:
+        def progress(done: int, total: int, message: str) -> None:
+            if message.startswith("loss"):
+                self.steps.append(done)
+                if done == self.stop:
+                    raise Stopped
+
+        return progress
+
+
+@pytest.fixture(scope="module")
+def teacher(teacher_folder: Callable[..., Path]) -> Teacher:
+    return load_teacher(teacher_folder())
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    rng = np.random.default_rng(0)
+    words = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
+    text = [" ".join(rng.choice(words, rng.integers(4, 15))) + "." for _ in range(120)]
+    return corpus_from_sentences(text, description="made up", seed=0)
+
+
+@pytest.fixture(scope="module")
+def tokens(teacher: Teacher, corpus: Corpus) -> Tokens:
+    return teacher.tokenize(corpus.train)
+
+
+@pytest.fixture(scope="module")
+def start(teacher: Teacher, tokens: Tokens) -> Network:
+    space = SearchSpace("toy", teacher.geometry.for_space(), 2, 2, (16, 32))
+    supernet = Supernet(space, teacher)
+    batch = tokens.batch(range(48))
+    initialize(supernet, batch.input_ids, batch.attention_mask, 0)
+    blocks = (Block(16, ("mha", "ffn")), Block(32, ("sep3", "ffn")))
+    return supernet.extract(Architecture(blocks))
+
+
+def run(
+    start: Network, teacher: Teacher, tokens: Tokens, config: DistillConfig = CONFIG, **options: Any
+) -> tuple[Network, list[float]]:
+    batches = TrainBatches(tokens, config.batch_size, config.seed)
+    return distill(start, teacher, batches, config, **options)
+
+
+def same(first: Network, second: Network) -> bool:
+    return all(
+        np.array_equal(ours[name], theirs[name])
+        for ours, theirs in zip(first.tensors, second.tensors, strict=True)
+        for name in ours.keys() | theirs.keys()
+    )
+
+
+def test_the_loss_falls(start: Network, teacher: Teacher, tokens: Tokens) -> None:
+    trained, losses = run(start, teacher, tokens, DistillConfig(40, 16, 5e-3))
+    assert len(losses) == 40
+    assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8])
+    assert not same(trained, start)
+    assert trained.architecture == start.architecture
+
+
+def test_embedding_tables_stay_the_teacher_s(
+    start: Network, teacher: Teacher, tokens: Tokens
+) -> None:
+    trained, _ = run(start, teacher, tokens)
+    for name in ("word", "position"):
+        assert np.array_equal(trained.tensors[0][name], start.tensors[0][name])
+    moved = [own.keys() for own in trained.tensors[1:]]
+    for layer, names in enumerate(moved, 1):
+        for name in names - {"k_bias"}:  # softmax does not see it
+            assert not np.array_equal(trained.tensors[layer][name], start.tensors[layer][name])
+
+
+def test_the_teacher_has_nothing_to_learn(teacher: Teacher, tokens: Tokens) -> None:
+    space = SearchSpace("toy", teacher.geometry.for_space(), 2, 2, (16, 32))
+    whole = teacher_network(teacher, space.teacher)
+    _, losses = run(whole, teacher, tokens, DistillConfig(1, 8))
+    assert losses[0] < 1e-5
+
+
+def test_no_steps_leave_the_weights(start: Network, teacher: Teacher, tokens: Tokens) -> None:
+    found, losses = run(start, teacher, tokens, DistillConfig(0))
+    assert losses == []
+    assert same(found, start)
+
+
+def test_same_seed_same_weights(start: Network, teacher: Teacher, tokens: Tokens) -> None:
+    first, again = run(start, teacher, tokens), run(start, teacher, tokens)
+    assert same(first[0], again[0])
+    assert first[1] == again[1]
+    other, _ = run(start, teacher, tokens, dataclasses.replace(CONFIG, seed=1))
+    assert not same(first[0], other)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 4, 8])
+def test_a_killed_run_goes_on_exactly(
+    start: Network, teacher: Teacher, tokens: Tokens, tmp_path: Path, stopped_after: int
+) -> None:
+    whole, losses = run(start, teacher, tokens)
+    path = tmp_path / "state.safetensors"
+    options: dict[str, Any] = {"state_path": path, "save_every_s": 0}
+    with pytest.raises(Stopped):
+        run(start, teacher, tokens, progress=stop_after(stopped_after), **options)
+    calls: list[int] = []
+    resumed, again = run(
+        start, teacher, tokens, progress=lambda done, total, message: calls.append(done), **options
+    )
+    assert calls == list(range(stopped_after, 9))
+    assert same(whole, resumed)
+    assert again == losses
+    assert not path.exists()
+
+
+def test_a_run_does_not_go_on_with_other_settings(
+    start: Network, teacher: Teacher, tokens: Tokens, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"state_path": tmp_path / "state.safetensors", "save_every_s": 0}
+    with pytest.raises(Stopped):
+        run(start, teacher, tokens, progress=stop_after(3), **options)
+    other = dataclasses.replace(CONFIG, learning_rate=1e-4)
+    with pytest.raises(CheckpointError, match=r"state of another run \(config differs"):
+        run(start, teacher, tokens, other, **options)
+    space = SearchSpace("toy", teacher.geometry.for_space(), 2, 2, (16, 32))
+    with pytest.raises(CheckpointError, match=r"state of another run \(architecture differs"):
+        run(teacher_network(teacher, space.teacher), teacher, tokens, **options)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(
+    start: Network, teacher: Teacher, tokens: Tokens
+) -> None:
+    tensors = [{name: value.copy() for name, value in own.items()} for own in start.tensors]
+    tensors[2]["ln_bias"][:] = np.nan
+    broken = dataclasses.replace(start, tensors=tuple(tensors))
+    with pytest.raises(TrainingDiverged, match=r"not finite at step 0\. .*--distill-steps 0"):
+        run(broken, teacher, tokens)
+
+
+@pytest.mark.parametrize(("steps", "size"), [(-1, 32), (3, 0)])
+def test_settings_that_make_no_sense(steps: int, size: int) -> None:
+    with pytest.raises(UsageError, match=f"got {steps} and {size}"):
+        DistillConfig(steps, size)
+
+
+def test_the_loss_ignores_padding() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states, target = (torch.randn(3, 5, 8, generator=generator) for _ in range(2))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
+    real = mask[:, :, None].bool()
+    wanted = distill_loss(CONFIG, states, target, mask)
+    other = torch.where(real, states, 50.0), torch.where(real, target, -70.0)
+    torch.testing.assert_close(distill_loss(CONFIG, *other, mask), wanted)
+    assert float(distill_loss(CONFIG, target, target, mask)) == pytest.approx(0, abs=1e-5)
+
+
+# The cache
+
+
+def cached(
+    start: Network,
+    teacher: Teacher,
+    corpus: Corpus,
+    folder: Path,
+    listener: Listener,
+    config: DistillConfig = CONFIG,
+    seconds: float | None = None,
+) -> tuple[Network, int]:
+    return distill_cached(
+        start, teacher, corpus, config, seconds=seconds, cache_dir=folder, reporter=listener
+    )
+
+
+def test_what_was_distilled_is_not_distilled_again(
+    start: Network, teacher: Teacher, corpus: Corpus, tmp_path: Path
+) -> None:
+    first, again, other = Listener(), Listener(), Listener()
+    trained, steps = cached(start, teacher, corpus, tmp_path, first)
+    assert (steps, first.steps) == (8, list(range(1, 9)))
+    int8 = dataclasses.replace(start, architecture=start.architecture.with_precision("int8"))
+    found, steps = cached(int8, teacher, corpus, tmp_path, again)
+    assert (steps, again.steps) == (8, [])
+    assert same(found, trained)
+    assert found.architecture.precision == "int8"
+    cached(start, teacher, corpus, tmp_path, other, dataclasses.replace(CONFIG, steps=3))
+    assert other.steps == [1, 2, 3]
+
+
+def test_no_time_gives_the_network_as_it_was(
+    start: Network, teacher: Teacher, corpus: Corpus, tmp_path: Path
+) -> None:
+    found, steps = cached(start, teacher, corpus, tmp_path, Listener(), seconds=0.0)
+    assert steps == 0
+    assert same(found, start)
+
+
+def test_a_budget_is_recorded_and_kept_after_a_kill(
+    start: Network,
+    teacher: Teacher,
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second run has another machine's speed, and still makes the same number of steps."""
+    import nasc.distill as module
+
+    monkeypatch.setattr(module, "_steps_for", lambda *about: 5)
+    with pytest.raises(Stopped):
+        cached(start, teacher, corpus, tmp_path, Listener(stop=3), seconds=60.0)
+    monkeypatch.setattr(module, "_steps_for", lambda *about: pytest.fail("decided twice"))
+    listener = Listener()
+    _, steps = cached(start, teacher, corpus, tmp_path, listener, seconds=60.0)
+    assert (steps, listener.steps[-1]) == (5, 5)
+
+
+def test_a_damaged_network_in_the_cache_is_a_message(
+    start: Network, teacher: Teacher, corpus: Corpus, tmp_path: Path
+) -> None:
+    cached(start, teacher, corpus, tmp_path, Listener(), dataclasses.replace(CONFIG, steps=1))
+    (path,) = tmp_path.glob("distilled/*/network.safetensors")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=r"network\.safetensors is damaged"):
+        cached(start, teacher, corpus, tmp_path, Listener(), dataclasses.replace(CONFIG, steps=1))
