@@ -1,0 +1,105 @@
+"""What settings of the final distillation and kinds of network give for the same steps.
+
+Each line of the result is one network trained from its initialisation (no supernet
+training) with one change against the defaults of `nasc.distill.DistillConfig`.
+
+    python benchmarks/distill_recipes.py --corpus TEXT --steps 150 [--sts STS-B/dev.tsv]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nasc.distill import DistillConfig, distill
+from nasc.export.network import Network
+from nasc.quality import compare
+from nasc.space import PRESETS
+from nasc.supernet.batches import TrainBatches
+from nasc.supernet.initialize import initialize
+from nasc.supernet.modules import TorchNetwork
+from nasc.supernet.prepare import CALIBRATION_SENTENCES, first_run_space
+from nasc.supernet.supernet import Supernet
+from nasc.supernet.train import TRAIN_LENGTH
+from nasc.tasks.sts import evaluate_sts, read_sts
+from nasc.teacher import Teacher, load_teacher
+from nasc.text import load_corpus
+
+NETWORKS = (
+    "192: M F M F | 192: M F M F | 192: M F M F",
+    "128: M F M F | 128: M F M F | 128: M F M F",
+    "384: M F | 384: M F | 384: M F",
+    "384: M F | skip | keep",
+)
+CHANGES: tuple[dict[str, float], ...] = (
+    {},
+    {"learning_rate": 3e-4},
+    {"learning_rate": 2e-3},
+    {"similarity_weight": 50.0},
+    {"hidden_weight": 0.3},
+)
+
+
+@torch.no_grad()
+def vectors(teacher: Teacher, network: Network, sentences: list[str]) -> np.ndarray[Any, Any]:
+    """Sentence vectors of a network in torch."""
+    model = TorchNetwork(network)
+    tokens = teacher.tokenize(sentences)
+    found = np.empty((len(sentences), network.geometry.hidden), np.float32)
+    for indices in tokens.buckets(64):
+        batch = tokens.batch(indices)
+        found[indices.numpy()] = model(batch.input_ids, batch.attention_mask).numpy()
+    return found
+
+
+def main() -> None:
+    """Train, judge, print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", action="append", help="default: prose on this machine")
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--sts", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    teacher = load_teacher()
+    corpus = load_corpus(args.corpus, seed=args.seed, max_sentences=30_000)
+    tokens = teacher.tokenize(corpus.train, max_length=TRAIN_LENGTH)
+    space = first_run_space(PRESETS["minilm-l6"])
+    supernet = Supernet(space, teacher)
+    calibration = tokens.batch(range(CALIBRATION_SENTENCES))
+    initialize(supernet, calibration.input_ids, calibration.attention_mask, args.seed)
+    judged = list(corpus.heldout[-512:])
+    wanted = teacher.vectors(judged)
+    pairs = None if args.sts is None else read_sts(args.sts)
+    rows = []
+    plans = [(NETWORKS[0], change) for change in CHANGES] + [(n, {}) for n in NETWORKS[1:]]
+    for text, change in plans:
+        network = supernet.extract(space.parse(text))
+        config = dataclasses.replace(DistillConfig(steps=args.steps, seed=args.seed), **change)
+        row: dict[str, Any] = {"network": text, "change": change}
+        for when in ("before", "after"):
+            if when == "after":
+                start = time.process_time()
+                batches = TrainBatches(tokens, config.batch_size, config.seed)
+                network, _ = distill(network, teacher, batches, config)
+                row["cpu_s"] = round(time.process_time() - start, 1)
+            row[when] = dataclasses.asdict(compare(wanted, vectors(teacher, network, judged)))
+            if pairs is not None:
+                trained = network
+                row[when]["sts_spearman"] = evaluate_sts(
+                    lambda s, n=trained: vectors(teacher, n, s), pairs
+                )
+        rows.append(row)
+        print(json.dumps(row), file=sys.stderr)
+    json.dump({"steps": args.steps, "text": corpus.description, "rows": rows}, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()
