@@ -444,7 +444,8 @@ class _Compilation:
         bench = self.bench
         bench.reporter.stage("Parity of the export")(0, 1, "running onnxruntime and torch")
         sentences = judging_sentences(bench.corpus, PARITY_SENTENCES)
-        tokens = bench.teacher.tokenize(sentences, max_length=128).rows()
+        length = min(128, bench.teacher.geometry.max_positions)
+        tokens = bench.teacher.tokenize(sentences, max_length=length).rows()
         with bench.timed("parity"), TemporaryDirectory(prefix="nasc-") as folder:
             wide = dataclasses.replace(
                 network, architecture=network.architecture.with_precision("fp32")

@@ -1,0 +1,269 @@
+"""From a tiny teacher to verified packages through the command line, on this machine.
+
+No limit of a test depends on how fast the machine is: latency limits are a hundredfold of
+what the search predicts, or a nanosecond; networks are told apart by their parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from nasc.cli import main
+from nasc.runtime import OnnxEncoder
+from nasc.teacher import load_teacher
+
+pytestmark = pytest.mark.slow
+
+WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
+CONDITIONS = ("--seq-len", "16")
+TRAINING = ("--train-steps", "3")
+
+
+@dataclasses.dataclass
+class Work:
+    """A folder with all inputs, a cache, and what the first commands gave."""
+
+    folder: Path
+    teacher: Path
+    results: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def nasc(self, *arguments: object) -> Result:
+        """Runs a command that uses the cache; bugs escape as they are."""
+        given = [str(a) for a in (*arguments, "--cache", self.folder / "cache")]
+        return CliRunner().invoke(main, given, catch_exceptions=False)
+
+    def json(self, *arguments: object) -> Any:
+        result = self.nasc(*arguments, "--json")
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    @property
+    def inputs(self) -> tuple[object, ...]:
+        """What search and compile share."""
+        teacher = ("--teacher", self.teacher, "--space", self.folder / "toy.toml")
+        return (*teacher, "--corpus", self.folder / "text.txt", *CONDITIONS)
+
+    def kept(self, *folders: str) -> dict[str, int]:
+        """Files of the cache with the time of their last change; not the locks."""
+        return {
+            str(path.relative_to(self.folder)): path.stat().st_mtime_ns
+            for name in folders
+            for path in sorted((self.folder / "cache" / name).rglob("*"))
+            if path.is_file() and path.suffix != ".lock" and path.name != "lock"
+        }
+
+    def compile(self, output: str, *arguments: object) -> Result:
+        """A package under a hundredfold of the slowest predicted network's latency."""
+        limit = 100 * max(s["upper"]["latency_ms"] for s in self.results["front"])
+        return self.nasc(
+            *("compile", "--latency-ms", limit, *self.inputs, *TRAINING, "--distill-steps", 3),
+            *("--output", self.folder / output, "--json", *arguments),
+        )
+
+
+def sentences(count: int) -> list[str]:
+    rng = random.Random(0)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(4, 14))) + "." for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., Path]) -> Work:
+    """The inputs, a measured table and a trained supernet."""
+    folder = tmp_path_factory.mktemp("work")
+    work = Work(folder, teacher_folder())
+    g = load_teacher(work.teacher).geometry
+    (folder / "toy.toml").write_text(
+        "n_blocks = 2\nslots = 2\nhidden_sizes = [16, 32]\n"
+        'operations = ["mha", "ffn", "sep3"]\n'
+        f"[geometry]\nlayers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
+        f"intermediate = {g.intermediate}\nvocab_size = {g.vocab_size}\n"
+        f"max_positions = {g.max_positions}\n",
+        encoding="utf-8",
+    )
+    (folder / "text.txt").write_text("\n\n".join(sentences(400)), encoding="utf-8")
+    rows = ["sentence1\tsentence2\tscore"]
+    text = sentences(60)
+    rows += [
+        f"{a}\t{b}\t{i % 6}" for i, (a, b) in enumerate(zip(text[::2], text[1::2], strict=True))
+    ]
+    (folder / "dev.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    teacher = ("--teacher", work.teacher, "--space", folder / "toy.toml")
+    work.results["tables"] = work.json("profile", *teacher, *CONDITIONS)
+    work.results["train"] = work.json(
+        *("train", *teacher, "--corpus", folder / "text.txt", "--steps", 3),
+        *("--output", folder / "supernet.safetensors"),
+    )
+    work.results["front"] = work.json("search", "--front", *work.inputs, *TRAINING)
+    return work
+
+
+@pytest.fixture(scope="module")
+def package(work: Work) -> dict[str, Any]:
+    """A first package, which is not the teacher."""
+    whole = max(s["predicted"]["params"] for s in work.results["front"])
+    result = work.compile("first", "--params", whole - 1)
+    assert result.exit_code == 0, result.stderr
+    return dict(json.loads(result.stdout))
+
+
+def test_tables_are_measured_once(work: Work) -> None:
+    assert [table["measured"] for table in work.results["tables"]] == ["now", "now"]
+    before = work.kept("tables", "quiet")
+    teacher = ("--teacher", work.teacher, "--space", work.folder / "toy.toml")
+    again = work.json("profile", *teacher, *CONDITIONS)
+    assert all(table["measured"].startswith("earlier") for table in again)
+    assert [t["path"] for t in again] == [t["path"] for t in work.results["tables"]]
+    assert work.kept("tables", "quiet") == before
+
+
+def test_a_trained_supernet_is_searched(work: Work) -> None:
+    """With separable convolutions, which a first run leaves out."""
+    assert work.results["train"]["steps"] == 3
+    path = work.folder / "supernet.safetensors"
+    found = work.json("search", "--supernet", path, *work.inputs, "--best", 400)
+    assert len(found) == 400
+    losses = [s["predicted_loss"] for s in found]
+    assert losses == sorted(losses)
+    assert len({(s["architecture"]) for s in found}) == 400
+    assert any("S3" in s["architecture"] for s in found)
+    assert not any("S3" in s["architecture"] for s in work.results["front"])
+
+
+def test_the_front_is_a_front(work: Work) -> None:
+    points = sorted((s["upper"]["latency_ms"], s["predicted_loss"]) for s in work.results["front"])
+    assert len(points) > 2
+    assert [loss for _, loss in points] == sorted({loss for _, loss in points}, reverse=True)
+
+
+def test_the_front_is_drawn(work: Work) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        pytest.skip("matplotlib is not installed (extra 'plot')")
+    path = work.folder / "front.png"
+    found = work.json("search", "--front", "--plot", path, *work.inputs, *TRAINING)
+    assert found == work.results["front"]
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_package_is_what_was_asked_for(work: Work, package: dict[str, Any]) -> None:
+    assert set(package) >= {
+        *("architecture", "precision", "limits", "predicted", "measured", "size_bytes"),
+        *("params", "peak_memory_bytes", "quality", "attempts", "package"),
+    }
+    assert package["params"] <= package["limits"]["params"]
+    assert package["measured"]["upper_ms"] <= package["limits"]["latency_ms"]
+    assert package["measured"]["samples"]
+    predicted = package["predicted"]
+    assert predicted["low_ms"] <= predicted["latency_ms"] <= predicted["high_ms"]
+    assert package["attempts"][-1]["met"] is True
+    assert package["attempts"][-1]["architecture"] == package["architecture"]
+    model = Path(package["package"]) / "model.onnx"
+    assert model.stat().st_size == package["size_bytes"]
+    assert package["conditions"]["seq_len"] == 16
+    assert package["text"].count("text.txt") == 1
+
+
+def test_the_shipped_file_runs(work: Work, package: dict[str, Any]) -> None:
+    teacher = load_teacher(work.teacher)
+    encoder = OnnxEncoder(Path(package["package"]) / "model.onnx", teacher.tokenizer)
+    vectors = encoder.encode(sentences(8))
+    assert vectors.shape == (8, teacher.geometry.hidden)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def run(*arguments: object) -> Result:
+    """A command that has no cache."""
+    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def test_a_package_is_verified_and_a_changed_byte_found(package: dict[str, Any]) -> None:
+    folder = Path(package["package"])
+    result = run("verify", folder, "--json")
+    assert result.exit_code == 0, result.stdout
+    json.loads(result.stdout)
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+        result = run("verify", folder, "--no-measure")
+        assert result.exit_code == 1, path.name
+        assert "Error: " in result.stderr
+        path.write_bytes(whole)
+    assert run("verify", folder, "--no-measure").exit_code == 0
+
+
+def test_a_package_is_evaluated(work: Work, package: dict[str, Any]) -> None:
+    arguments = ("--task", "sts-b", "--data", work.folder / "dev.tsv", "--json")
+    result = run("evaluate", package["package"], *arguments)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["pairs"] == 30
+    assert -1 <= found["spearman"] <= 1
+
+
+def test_a_second_limit_measures_and_trains_nothing_again(
+    work: Work, package: dict[str, Any]
+) -> None:
+    before = work.kept("tables", "quiet", "supernets")
+    assert len(before) > 3
+    smaller = (package["params"] + min(s["predicted"]["params"] for s in work.results["front"])) / 2
+    result = work.compile("second", "--params", smaller)
+    assert result.exit_code == 0, result.stderr
+    second = json.loads(result.stdout)
+    assert work.kept("tables", "quiet", "supernets") == before
+    assert second["architecture"] != package["architecture"]
+    assert second["params"] <= smaller
+    assert "block-wise distillation" not in result.stderr
+    assert "scoring" not in result.stderr
+
+
+def test_the_same_again_gives_the_same_network_from_the_cache(
+    work: Work, package: dict[str, Any]
+) -> None:
+    """The chosen network's training too: the shipped file is the same byte for byte."""
+    before = work.kept("tables", "quiet", "supernets", "distilled")
+    result = work.compile("again", "--params", package["limits"]["params"])
+    assert result.exit_code == 0, result.stderr
+    again = json.loads(result.stdout)
+    assert again["architecture"] == package["architecture"]
+    assert work.kept("tables", "quiet", "supernets", "distilled") == before
+    models = [Path(p["package"]) / "model.onnx" for p in (package, again)]
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_an_existing_package_is_kept_without_force(work: Work, package: dict[str, Any]) -> None:
+    folder = Path(package["package"])
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    result = work.compile("first", "--params", package["limits"]["params"])
+    assert result.exit_code == 1
+    assert "exists already. Replace it: --force" in result.stderr
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("command", ["compile", "search"])
+def test_an_impossible_limit_ends_in_a_certificate(work: Work, command: str) -> None:
+    before = work.kept("tables", "quiet", "supernets", "distilled")
+    result = work.nasc(command, "--latency-ms", "1e-6", *work.inputs, *TRAINING)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.count("Error: ") == 1
+    assert "--latency-ms 1e-06" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert work.kept("tables", "quiet", "supernets", "distilled") == before
+
+
+def test_a_quality_out_of_reach_leaves_no_package(work: Work, package: dict[str, Any]) -> None:
+    limits = ("--params", package["limits"]["params"], "--min-quality", "pooled_cosine=1")
+    result = work.compile("none", *limits)
+    assert result.exit_code == 1
+    assert "pooled_cosine is " in result.stderr
+    assert not (work.folder / "none").exists()
