@@ -389,8 +389,9 @@ class _Compilation:
             present = self.tightened.given()[name]
             scale = min(predicted or limit, wanted) / value
             changed[name] = present * min(scale, 0.995)
+            short = "is over" if value > limit else f"leaves less than {REPEAT_MARGIN:.1%} to"
             notes.append(
-                f"{name} {value:.4g} is over {limit:.4g}: searching under {changed[name]:.4g}"
+                f"{name} {value:.4g} {short} {limit:.4g}: searching under {changed[name]:.4g}"
             )
         self.attempts.append(
             Attempt(
