@@ -163,7 +163,7 @@ class Contenders:
             quantize_static,
         )
 
-        class Once(CalibrationDataReader):
+        class Once(CalibrationDataReader):  # type: ignore[misc]
             def __init__(self, feeds: Feeds) -> None:
                 self.left = [feeds]
 
