@@ -216,6 +216,7 @@ def search(
     """
     limits = limits or Limits()
     bench = Workbench(settings or Settings(), reporter)
+    bench.check_inputs()
     bench.check_feasible(limits)
     problem = bench.problem(limits)
     return solve_front(problem) if front else solve(problem, best)

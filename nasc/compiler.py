@@ -293,6 +293,7 @@ class _Compilation:
 
     def run(self) -> CompileResult:
         bench = self.bench
+        bench.check_inputs()
         _ = bench.costs
         bench.check_feasible(self.limits)
         with TemporaryDirectory(prefix="nasc-") as folder:

@@ -30,18 +30,13 @@ from device_profiles import DeviceProfile
 from nasc.errors import CacheBusy, NascError, TableMissing, UsageError
 from nasc.export.network import random_network
 from nasc.export.onnx import EMITTER_VERSION, emit
+from nasc.files import write_atomically
 from nasc.latency.basis import Basis
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey, device_prefix
 from nasc.latency.plan import Plan, plan
 from nasc.latency.predict import Fit, Observation, fit
-from nasc.latency.table import (
-    MEASURED_COLUMNS,
-    SUFFIX,
-    LatencyTable,
-    entries_of,
-    write_atomically,
-)
+from nasc.latency.table import MEASURED_COLUMNS, SUFFIX, LatencyTable, entries_of
 from nasc.space import PRECISIONS, Architecture, Geometry, SearchSpace
 
 VOCAB_ROWS = 256

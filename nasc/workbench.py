@@ -25,6 +25,7 @@ from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
 from nasc.space import PRESETS, Architecture, SearchSpace, load_space
+from nasc.supernet.checkpoint import read_header
 from nasc.supernet.prepare import (
     Prepared,
     check_budget,
@@ -159,6 +160,18 @@ class Workbench:
                 progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
             )
             return TableCosts.of(profiled.table for profiled in found)
+
+    def check_inputs(self) -> None:
+        """Raise for files that are missing or damaged before anything slow begins.
+
+        Raises:
+            CheckpointError: From the supernet's file.
+            CorpusError: From the text that was named.
+        """
+        if self.settings.supernet is not None:
+            read_header(self.settings.supernet)
+        if self.settings.corpus:
+            _ = self.corpus
 
     @property
     def quiet_ms(self) -> float:

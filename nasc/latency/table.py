@@ -14,9 +14,7 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +24,7 @@ import pandas as pd
 
 from nasc.cost import Layer, layers
 from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
+from nasc.files import write_atomically
 from nasc.latency.basis import Basis, space_layers
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Fit, Interval, Prediction
@@ -214,25 +213,6 @@ def _priced(space: SearchSpace) -> dict[str, Any]:
     """What of a space decides which layers are priced, and on which networks."""
     values = space_to_dict(space)
     return {k: v for k, v in values.items() if k not in ("name", "precisions")}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it appears complete under its name or not at all.
-
-    Raises:
-        OSError: If it cannot be written; nothing is left behind.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def load_table(path: Path) -> LatencyTable:

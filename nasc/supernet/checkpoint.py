@@ -63,22 +63,40 @@ def read(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: If the file is not there, damaged, or of another version.
     """
+    header = read_header(path)
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+    return Checkpoint(tensors, header)
+
+
+def read_header(path: Path) -> Mapping[str, Any]:
+    """What is known of a checkpoint, without its tensors.
+
+    Raises:
+        CheckpointError: If the file is not there, damaged, or of another version.
+    """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint {path}. Train one: nasc train --output {path}")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})["nasc"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header: dict[str, Any] = json.loads((file.metadata() or {})["nasc"])
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} is damaged or not one of nasc: {error}. "
-            "Delete it and train again: nasc train"
-        ) from error
+        raise _damaged(path, error) from error
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}"
         )
-    return Checkpoint(tensors, header)
+    return header
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {path} is damaged or not one of nasc: {error}. "
+        "Delete it and train again: nasc train"
+    )
 
 
 def save_supernet(path: Path, supernet: Supernet, header: Mapping[str, Any]) -> None:

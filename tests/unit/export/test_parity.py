@@ -83,7 +83,7 @@ def test_a_convolution_that_reads_padding_is_found(
     original = GraphBuilder.node
 
     def unmasked(self: GraphBuilder, operator: str, *inputs: str, **attributes: Any) -> str:
-        if operator == "Mul" and inputs[1].startswith("Unsqueeze"):
+        if operator == "Mul" and inputs[1].startswith("Transpose"):
             return inputs[0]
         return original(self, operator, *inputs, **attributes)
 

@@ -99,6 +99,7 @@ def test_any_space_is_determined(
         tuple(sorted(sizes)),
         tuple(o for o in OPERATIONS if o in operations),
         keep=keep,
+        skip=False,
     )
     assume(space.count_blocks() ** n_blocks >= MIN_NETWORKS)
     planned = plan(space, seed, seq_len=16, head=head)
@@ -119,7 +120,7 @@ def test_more_networks_than_a_space_has_are_refused() -> None:
 
 
 def test_a_space_of_hardly_any_networks_is_refused() -> None:
-    space = SearchSpace("small", TINY.geometry, 1, 1, (16,), ("mha", "ffn"))
+    space = SearchSpace("small", TINY.geometry, 1, 1, (16,), ("mha", "ffn"), skip=False)
     with pytest.raises(UsageError, match="space 'small' has 3 networks"):
         plan(space, seq_len=32)
 
