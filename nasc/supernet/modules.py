@@ -7,7 +7,7 @@ from it, and for the teacher's own layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,8 +157,3 @@ class TorchNetwork(nn.Module):
         return Network(
             architecture or self.architecture, self.geometry, self.head, arrays, self.eps
         )
-
-
-def count_parameters(parameters: Iterable[Tensor]) -> int:
-    """Elements in all tensors."""
-    return sum(p.numel() for p in parameters)
