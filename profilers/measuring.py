@@ -36,11 +36,9 @@ LOADED_SHARE = 0.5
 weights, fill at most this share of the device's memory; else each is loaded for its visit."""
 
 _VISIT_SETTINGS = (
-    "inner_runs",
+    "visits_per_round",
     "warmup_runs",
     "min_visit_ms",
-    "reference_every_ms",
-    "reference_runs",
     "reference_copies",
     "seed",
 )
@@ -216,8 +214,9 @@ def _summary(
     wanted = {job.name for job in keyed.values()}
     samples = samples_by_name(rounds, sorted(wanted), REFERENCE_NAME)
     relevant = [one for one in rounds if any(visit.name in wanted for visit in one.visits)]
-    visits = [visit for one in relevant for visit in one.visits]
-    references = tuple(visit for visit in visits if visit.name == REFERENCE_NAME)
+    references = tuple(
+        visit for one in relevant for visit in one.visits if visit.name == REFERENCE_NAME
+    )
     observed_ms = quiet_reference_ms(references)
     quiet_ms = observed_ms if reference_quiet_ms is None else reference_quiet_ms
     models = tuple(
@@ -230,7 +229,7 @@ def _summary(
         )
         for name, job in keyed.items()
     )
-    drift, busy = drift_ratio(references), busy_share(visits)
+    drift, busy = drift_ratio(references), busy_share(references)
     return Measurement(
         models=models,
         reference=ReferenceMeasurement(

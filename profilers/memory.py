@@ -8,6 +8,7 @@ from device_profiles import DeviceProfile
 from profilers.errors import ProfilerError
 from profilers.jobs import ModelJob, RuntimeOptions
 from profilers.measuring import device_options
+from profilers.samples import Step
 from profilers.targets import open_target
 
 
@@ -55,7 +56,7 @@ def measure_peak_memory(
         device = find("host")
     with open_target(device, device_options(device, options)) as target:
         target.load(job, seed=0)
-        target.visit(job.name, warmup=1, runs=1)
+        target.visit([Step(job.name, warmup=1, runs=1)])
         total, base = target.peak_bytes(), target.base_bytes
     if total is None or base is None:
         raise ProfilerError(

@@ -1,4 +1,4 @@
-"""How a measurement is taken: interleaved rounds, a reference beside every visit, a stopping rule.
+"""How a measurement is taken: interleaved rounds, a reference around every visit, a stopping rule.
 
 It drives anything that can load and visit a model, so tests drive it with a synthetic clock.
 """
@@ -10,7 +10,7 @@ import itertools
 import math
 import time
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,16 +18,23 @@ import numpy as np
 
 from profilers.errors import InvalidSetting
 from profilers.jobs import ModelJob
-from profilers.samples import RoundSample, Visit, pair_with_reference
-from profilers.statistic import observed_upper, parse_quantile, relative_latency
+from profilers.samples import RoundSample, Step, Visit, pair_with_reference
+from profilers.statistic import (
+    BUSY_SLOWDOWN,
+    QUIET_QUANTILE,
+    count_rounds,
+    observed_upper,
+    parse_quantile,
+    relative_latency,
+)
 
 DRIFT_LIMIT = 1.1
 """The reference's slow visits over its fast ones; above it the clock moved (chosen, 2026)."""
 
-BUSY_LIMIT = 0.1
-"""Share of disturbed runs above which the machine counts as busy (chosen, 2026)."""
+BUSY_LIMIT = 0.2
+"""Share of disturbed visits of the reference above which the machine counts as busy (chosen,
+2026)."""
 
-_DISTURBED = 1.25  # a run this much slower than the lowest of its visit was disturbed
 _MOST_RUNS = 32  # of a short model in one visit
 _NEGLIGIBLE = 0.2  # share of a half-width that a standard error of rounds may have
 _LEAST_ROUNDS = 3  # no bound can be computed from fewer
@@ -39,8 +46,8 @@ class Session(typing.Protocol):
     def load(self, job: ModelJob, seed: int) -> None:
         """Loads a model under its job's name."""
 
-    def visit(self, name: str, warmup: int, runs: int) -> Visit:
-        """Runs a loaded model `warmup` + `runs` times in a row."""
+    def visit(self, steps: Sequence[Step]) -> list[Visit]:
+        """Runs loaded models without a pause between them; one visit per step with runs."""
 
     def unload(self, name: str) -> None:
         """Drops a model."""
@@ -56,16 +63,16 @@ class Protocol:
     Attributes:
         min_rounds: no model is done before so many rounds.
         max_rounds: no model gets more.
-        inner_runs: recorded runs per visit at least, the lowest of which counts.
-        min_visit_ms: short models get more runs, until a visit takes about so long (32 at most).
-        warmup_runs: unrecorded runs before them; they bring the weights back into the caches.
+        visits_per_round: visits of a model in a round, each between two visits of the reference.
+        min_visit_ms: a visit is one run; short models run in a row until a visit takes about so
+            long (32 runs at most), and their median counts.
+        warmup_runs: unrecorded runs of a model before its visits, and of the reference before
+            each of its own; they bring the weights back into the caches.
         target_half_width: a model is done when its estimate's relative half-width is below.
         max_seconds: no new round begins after so many seconds (three are always taken).
         rounds_per_instance: after so many rounds a fresh worker process takes over. Memory is laid
             out anew in each, which alone changes a model's speed, relative to the reference, by
             about a percent; four processes halve that.
-        reference_every_ms: the reference is visited again after so many milliseconds of visits.
-        reference_runs: recorded runs per visit of the reference.
         reference_copies: the reference is loaded so many times and its copies are visited in turn,
             since where a copy lies in memory alone changes its speed by about half a percent.
         quantile: "p50", "p90" or "p99" makes a model also wait until that quantile of its observed
@@ -78,14 +85,12 @@ class Protocol:
 
     min_rounds: int = 12
     max_rounds: int = 60
-    inner_runs: int = 3
-    min_visit_ms: float = 8.0
+    visits_per_round: int = 3
+    min_visit_ms: float = 2.0
     warmup_runs: int = 1
     target_half_width: float = 0.01
     max_seconds: float = 120.0
     rounds_per_instance: int = 3
-    reference_every_ms: float = 50.0
-    reference_runs: int = 3
     reference_copies: int = 4
     quantile: str | None = None
     seed: int = 0
@@ -94,17 +99,16 @@ class Protocol:
         at_least = {
             "min_rounds": _LEAST_ROUNDS,
             "max_rounds": self.min_rounds,
-            "inner_runs": 1,
+            "visits_per_round": 1,
             "warmup_runs": 0,
             "rounds_per_instance": 1,
-            "reference_runs": 1,
             "reference_copies": 1,
             "seed": 0,
         }
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InvalidSetting(f"{name} = {getattr(self, name)}; it must be {least} or more.")
-        for name in ("target_half_width", "max_seconds", "reference_every_ms", "min_visit_ms"):
+        for name in ("target_half_width", "max_seconds", "min_visit_ms"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InvalidSetting(f"{name} = {value}; it must be a number of 0 or more.")
@@ -123,7 +127,7 @@ class Round:
     Attributes:
         index: counted from 0.
         instance: which session it ran in, counted from 0.
-        visits: in order; the first and the last are the reference's.
+        visits: in order; every model's are between two of the reference.
     """
 
     index: int
@@ -147,11 +151,11 @@ def samples_by_name(
     samples: dict[str, list[RoundSample]] = {name: [] for name in names}
     for one in rounds:
         paired = pair_with_reference(
-            list(one.visits), reference=reference, round_index=one.index, instance=one.instance
+            one.visits, reference=reference, round_index=one.index, instance=one.instance
         )
-        for name, sample in paired.items():
+        for name, found in paired.items():
             if name in samples:
-                samples[name].append(sample)
+                samples[name].extend(found)
     return samples
 
 
@@ -166,7 +170,7 @@ def is_done(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
     Enough rounds, and the estimate is narrow enough, or what keeps it wide (processes, a busy
     machine) is nothing that more rounds would narrow.
     """
-    if len(samples) < protocol.min_rounds:
+    if count_rounds(samples) < protocol.min_rounds:
         return False
     estimate = relative_latency(samples)
     exhausted = estimate.round_error <= _NEGLIGIBLE * estimate.half_width
@@ -221,19 +225,21 @@ def run_rounds(
         return [
             job
             for job in jobs
-            if len(samples[job.name]) < protocol.max_rounds
+            if count_rounds(samples[job.name]) < protocol.max_rounds
             and not is_done(samples[job.name], protocol)
         ]
 
     def out_of_time() -> bool:
-        enough = min((len(found) for found in samples.values()), default=0) >= _LEAST_ROUNDS
+        enough = min(map(count_rounds, samples.values()), default=0) >= _LEAST_ROUNDS
         return enough and clock() - begin >= protocol.max_seconds
 
     def report(waiting: Sequence[ModelJob], index: int, visited: int) -> None:
         if progress is not None:
             left = {job.name for job in waiting}
             done = visited + sum(
-                min(len(found), protocol.min_rounds - 1) if name in left else protocol.min_rounds
+                min(count_rounds(found), protocol.min_rounds - 1)
+                if name in left
+                else protocol.min_rounds
                 for name, found in samples.items()
             )
             message = f"round {index + 1}, {len(jobs) - len(waiting)} of {len(jobs)} models done"
@@ -256,7 +262,7 @@ def run_rounds(
                     reference,
                     protocol,
                     index,
-                    {name: found[-1].lowest_ms for name, found in samples.items() if found},
+                    {name: found[-1].median_ms for name, found in samples.items() if found},
                     keep_loaded,
                     functools.partial(report, active, index),
                 )
@@ -286,32 +292,28 @@ def _one_round(
     keep_loaded: bool,
     on_visit: Callable[[int], None],
 ) -> list[Visit]:
-    """Visits every job once in random order, with the reference before, between and after."""
+    """Visits every job in random order, each of its visits between two of the reference."""
     copies = itertools.cycle(_reference_copies(reference, protocol))
     for _ in range(index % protocol.reference_copies):
         next(copies)
 
-    def visit_reference() -> Visit:
-        visit = session.visit(next(copies).name, protocol.warmup_runs, protocol.reference_runs)
-        return replace(visit, name=reference.name)
-
-    def runs_of(name: str) -> int:
-        wanted = protocol.min_visit_ms / known_ms[name] if name in known_ms else 0.0
-        return max(protocol.inner_runs, min(_MOST_RUNS, math.ceil(wanted)))
+    def steps(name: str) -> Iterator[Step]:
+        runs = math.ceil(protocol.min_visit_ms / known_ms[name]) if name in known_ms else 1
+        yield Step(name, protocol.warmup_runs, 0)
+        yield Step(next(copies).name, protocol.warmup_runs, 1)
+        for _ in range(protocol.visits_per_round):
+            yield Step(name, 0, max(1, min(_MOST_RUNS, runs)))
+            yield Step(next(copies).name, protocol.warmup_runs, 1)
 
     order = np.random.default_rng([protocol.seed, index]).permutation(len(jobs))
-    visits = [visit_reference()]
-    since = visits[-1].end_s
+    visits: list[Visit] = []
     for count, position in enumerate(order, start=1):
         job = jobs[int(position)]
         if not keep_loaded:
             session.load(job, protocol.seed)
-            visits.append(visit_reference())  # loading took long: the one before is stale
-        visits.append(session.visit(job.name, protocol.warmup_runs, runs_of(job.name)))
-        stale = (visits[-1].end_s - since) * 1e3 >= protocol.reference_every_ms
-        if stale or count == len(jobs) or not keep_loaded:
-            visits.append(visit_reference())
-            since = visits[-1].end_s
+        for visit in session.visit(list(steps(job.name))):
+            name = visit.name if visit.name == job.name else reference.name
+            visits.append(replace(visit, name=name))
         if not keep_loaded:
             session.unload(job.name)
         on_visit(count)
@@ -327,7 +329,7 @@ def _reference_copies(reference: ModelJob, protocol: Protocol) -> list[ModelJob]
 def quiet_reference_ms(visits: Sequence[Visit]) -> float:
     """The reference's quiet time as one measurement sees it.
 
-    The 10% quantile of the visits' lowest undisturbed runs: fast, but not a single lucky visit.
+    A low quantile (`QUIET_QUANTILE`) of its visits: fast, but not a single lucky one.
 
     Args:
         visits: the reference's visits, at least one.
@@ -335,21 +337,16 @@ def quiet_reference_ms(visits: Sequence[Visit]) -> float:
     Returns:
         Milliseconds.
     """
-    return float(np.quantile([visit.lowest_ms for visit in visits], 0.1))
+    return float(np.quantile([visit.median_ms for visit in visits], QUIET_QUANTILE))
 
 
 def drift_ratio(visits: Sequence[Visit]) -> float:
-    """How far the clock moved: the reference's slow (90%) against its fast (10%) visits."""
-    fast, slow = np.quantile([visit.lowest_ms for visit in visits], [0.1, 0.9])
+    """How far speed moved: the reference's slow (90%) against its fast (10%) visits."""
+    fast, slow = np.quantile([visit.median_ms for visit in visits], [0.1, 0.9])
     return float(slow / fast)
 
 
 def busy_share(visits: Sequence[Visit]) -> float:
-    """Share of runs that were preempted or 25% slower than the lowest run of their visit."""
-    runs = disturbed = 0
-    for visit in visits:
-        lowest = min(visit.runs_ms)
-        for run, preempted in zip(visit.runs_ms, visit.preempted, strict=True):
-            runs += 1
-            disturbed += preempted > 0 or run > _DISTURBED * lowest
-    return disturbed / runs if runs else 0.0
+    """Share of the reference's visits preempted, or `BUSY_SLOWDOWN` over its quiet time."""
+    limit = BUSY_SLOWDOWN * quiet_reference_ms(visits)
+    return sum(not one.undisturbed or one.median_ms > limit for one in visits) / len(visits)

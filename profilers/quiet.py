@@ -25,11 +25,12 @@ from profilers.jobs import RuntimeOptions
 from profilers.measuring import device_options
 from profilers.protocol import BUSY_LIMIT, busy_share, quiet_reference_ms
 from profilers.reference import reference_hash, reference_job
+from profilers.samples import Step
 from profilers.targets import open_target
 
 _FORMAT = "profilers.quiet/1"
 _LOCK_TIMEOUT_S = 120.0  # a recording takes about three seconds; chosen, 2026
-_PROCESSES, _COPIES, _VISITS = 4, 4, 5  # 80 visits of 16 ms
+_PROCESSES, _COPIES, _VISITS = 4, 4, 40  # 640 visits of about 3 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _record(
             for copy in range(_COPIES):
                 target.load(dataclasses.replace(reference, name=f"{copy}"), seed=0)
             for _ in range(_VISITS):
-                visits += [target.visit(f"{copy}", warmup=1, runs=3) for copy in range(_COPIES)]
+                visits += target.visit([Step(f"{copy}", 1, 1) for copy in range(_COPIES)])
     return {
         "format": _FORMAT,
         "key": dict(key),

@@ -18,7 +18,7 @@ from profilers.statistic import (
     relative_latency,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ModelMeasurement:
         p99_ms: the same, 99% quantile.
         rounds_used: rounds that the statistic of record rests on.
         converged: whether `half_width` reached the protocol's target.
-        samples: every round.
+        samples: every visit.
     """
 
     name: str
@@ -61,7 +61,7 @@ class ModelMeasurement:
 
     @property
     def samples_ms(self) -> tuple[tuple[float, ...], ...]:
-        """Wall time of every run, by round, in milliseconds as observed."""
+        """Wall time of every run, by visit, in milliseconds as observed."""
         return tuple(sample.runs_ms for sample in self.samples)
 
     def observed_upper_ms(self, quantile: str) -> float:
@@ -183,7 +183,7 @@ class Measurement:
         rounds: rounds taken, those of a resumed journal included.
         drift_ratio: the reference's slow (90%) against its fast (10%) visits.
         drift: `drift_ratio` is above 1.1: the clock moved.
-        busy_share: share of all runs that were preempted or 25% slower than their visit's lowest.
+        busy_share: share of the reference's visits that were preempted or 10% over its quiet time.
         busy: `busy_share` is above 0.1: something else uses the machine.
         converged: every model reached the target half-width.
         duration_s: seconds spent, those of a resumed journal not included.

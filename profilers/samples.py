@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from profilers.errors import InvalidSetting
+
+
+class Step(NamedTuple):
+    """What a device is asked to run: a loaded model, some times in a row.
+
+    Attributes:
+        name: the model.
+        warmup: unrecorded runs first.
+        runs: recorded runs after them; 0 makes the step a mere warm-up, which gives no `Visit`.
+    """
+
+    name: str
+    warmup: int
+    runs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +59,9 @@ class Visit:
         return min(self.preempted) == 0
 
     @property
-    def lowest_ms(self) -> float:
-        """The lowest own time."""
-        return min(self.own_ms)
+    def median_ms(self) -> float:
+        """The median own time."""
+        return statistics.median(self.own_ms)
 
     def to_list(self) -> list[Any]:
         """Returns [name, start_s, end_s, runs_ms, own_ms, preempted] as plain JSON data."""
@@ -75,7 +90,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class RoundSample:
-    """One model's visit in one round, with the reference around it.
+    """One visit of a model, with the reference around it.
 
     Attributes:
         round: counted from 0 over the whole measurement.
@@ -85,9 +100,8 @@ class RoundSample:
         own_ms: see `Visit`.
         preempted: see `Visit`.
         undisturbed: this visit and both references around it had a run that kept its core.
-        reference_before_ms: the lowest run of the reference visit before this one.
-        reference_after_ms: the same, after.
-        reference_ms: the two interpolated at the middle of this visit.
+        reference_before_ms: the median own time of the reference visit just before this one.
+        reference_after_ms: the same, just after.
     """
 
     round: int
@@ -98,17 +112,21 @@ class RoundSample:
     undisturbed: bool
     reference_before_ms: float
     reference_after_ms: float
-    reference_ms: float
 
     @property
-    def lowest_ms(self) -> float:
-        """See `Visit.lowest_ms`."""
-        return min(self.own_ms)
+    def median_ms(self) -> float:
+        """See `Visit.median_ms`."""
+        return statistics.median(self.own_ms)
+
+    @property
+    def reference_ms(self) -> float:
+        """The mean of the references around this visit."""
+        return (self.reference_before_ms + self.reference_after_ms) / 2.0
 
     @property
     def ratio(self) -> float:
         """The visit in units of the reference as it ran at the same moment."""
-        return self.lowest_ms / self.reference_ms
+        return self.median_ms / self.reference_ms
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain JSON data."""
@@ -121,7 +139,6 @@ class RoundSample:
             "undisturbed": self.undisturbed,
             "reference_before_ms": self.reference_before_ms,
             "reference_after_ms": self.reference_after_ms,
-            "reference_ms": self.reference_ms,
         }
 
     @classmethod
@@ -136,53 +153,47 @@ class RoundSample:
             undisturbed=bool(data["undisturbed"]),
             reference_before_ms=float(data["reference_before_ms"]),
             reference_after_ms=float(data["reference_after_ms"]),
-            reference_ms=float(data["reference_ms"]),
         )
 
 
 def pair_with_reference(
-    visits: list[Visit], *, reference: str, round_index: int, instance: int
-) -> dict[str, RoundSample]:
+    visits: Sequence[Visit], *, reference: str, round_index: int, instance: int
+) -> dict[str, list[RoundSample]]:
     """Gives every visit of a round the reference visits just before and after it.
 
     Args:
-        visits: one round in the order it ran; it begins and ends with the reference.
+        visits: one round in the order it ran, every model's visits between two of the reference.
         reference: the reference's name.
         round_index: see `RoundSample.round`.
         instance: see `RoundSample.instance`.
 
     Returns:
-        A sample per model.
+        Each model's samples, in order.
 
     Raises:
-        InvalidSetting: the round does not begin and end with the reference.
+        InvalidSetting: a visit is not between two visits of the reference.
     """
-    if len(visits) < 2 or visits[0].name != reference or visits[-1].name != reference:
-        raise InvalidSetting(
-            f"a round must begin and end with the reference {reference!r}; this one visits "
-            f"{[visit.name for visit in visits]}."
-        )
-    samples: dict[str, RoundSample] = {}
-    before = visits[0]
-    waiting: list[Visit] = []
-    for visit in visits[1:]:
-        if visit.name != reference:
-            waiting.append(visit)
+    names = [visit.name for visit in visits]
+    around = [reference, *names, reference]
+    samples: dict[str, list[RoundSample]] = {}
+    for i, visit in enumerate(visits):
+        if visit.name == reference:
             continue
-        for one in waiting:
-            span = visit.start_s - before.end_s
-            share = ((one.start_s + one.end_s) / 2.0 - before.end_s) / span if span > 0 else 0.5
-            share = min(1.0, max(0.0, share))
-            samples[one.name] = RoundSample(
-                round=round_index,
-                instance=instance,
-                runs_ms=one.runs_ms,
-                own_ms=one.own_ms,
-                preempted=one.preempted,
-                undisturbed=one.undisturbed and before.undisturbed and visit.undisturbed,
-                reference_before_ms=before.lowest_ms,
-                reference_after_ms=visit.lowest_ms,
-                reference_ms=(1.0 - share) * before.lowest_ms + share * visit.lowest_ms,
+        if not 0 < i < len(visits) - 1 or not around[i] == around[i + 2] == reference:
+            raise InvalidSetting(
+                f"every visit of a round must be between two of the reference {reference!r}; this "
+                f"round visits {names}."
             )
-        before, waiting = visit, []
+        before, after = visits[i - 1], visits[i + 1]
+        sample = RoundSample(
+            round=round_index,
+            instance=instance,
+            runs_ms=visit.runs_ms,
+            own_ms=visit.own_ms,
+            preempted=visit.preempted,
+            undisturbed=visit.undisturbed and before.undisturbed and after.undisturbed,
+            reference_before_ms=before.median_ms,
+            reference_after_ms=after.median_ms,
+        )
+        samples.setdefault(visit.name, []).append(sample)
     return samples

@@ -13,25 +13,23 @@ from scipy import special
 from profilers.errors import InvalidSetting
 from profilers.samples import RoundSample
 
-STATISTIC = "quiet-ratio-median"
+STATISTIC = "paired-ratio-median"
 """Name of the statistic of record; it stands wherever a latency is shown or saved."""
-
-RATIO_QUANTILE = 0.5
-"""The quantile of the rounds' ratios: of all tried the one that repeats best, busy or not (lower
-ones follow the disturbances of the reference); see docs/measuring.md (2026-11)."""
 
 PROCESS_SPREAD = 0.01
 """Relative standard deviation between worker processes that measure the same file: memory is laid
 out anew in each. Measured, see docs/measuring.md (2026-11)."""
 
-BUSY_SPREAD = 0.005
-"""Relative standard deviation that a measurement has on top while every run is preempted: what
-other processes cost in caches and memory does not hit all models alike, and more rounds do not
-help. It counts in proportion to the share of preempted runs. Measured, see docs/measuring.md
-(2026-11)."""
+BUSY_SPREAD = 0.025
+"""Relative standard deviation that a measurement has on top while the reference is never at its
+quiet speed: what shares the core or its caches does not slow all models alike, and more rounds do
+not help. It counts in proportion to `busy_share`. Measured, see docs/measuring.md (2026-11)."""
 
-STEADY_REFERENCE = 0.05
-"""A round counts as steady if the references around a visit differ by less than this share."""
+BUSY_SLOWDOWN = 1.1
+"""A visit counts as busy if the reference around it took so much longer than when quiet."""
+
+QUIET_QUANTILE = 0.05
+"""The reference is at its quiet speed in its fastest visits: fast, but not a single lucky one."""
 
 _BOOTSTRAPS = 400
 _Z95 = 1.6448536269514722  # one-sided 95% of the normal distribution
@@ -59,47 +57,50 @@ class Estimate:
     rounds_used: int
 
 
-def usable_rounds(samples: Sequence[RoundSample]) -> list[RoundSample]:
-    """Rounds in which nothing was preempted and the clock kept still; all, if those are too few.
-
-    Args:
-        samples: one model's rounds.
-
-    Returns:
-        The steady, undisturbed rounds where they are at least half of all; else the undisturbed
-        ones where they are at least half; else every round.
-    """
+def usable_samples(samples: Sequence[RoundSample]) -> list[RoundSample]:
+    """Visits in which nothing was preempted where they are at least half of all; else all."""
     undisturbed = [sample for sample in samples if sample.undisturbed]
-    steady = [
-        sample
-        for sample in undisturbed
-        if abs(sample.reference_after_ms / sample.reference_before_ms - 1.0) < STEADY_REFERENCE
-    ]
-    for chosen in (steady, undisturbed):
-        if 2 * len(chosen) >= len(samples):
-            return chosen
-    return list(samples)
+    return undisturbed if 2 * len(undisturbed) >= len(samples) else list(samples)
+
+
+def count_rounds(samples: Sequence[RoundSample]) -> int:
+    """The number of different rounds."""
+    return len({sample.round for sample in samples})
+
+
+def _round_ratios(samples: Sequence[RoundSample]) -> npt.NDArray[np.float64]:
+    """The median ratio of every round, (rounds,)."""
+    by_round: dict[int, list[float]] = {}
+    for sample in samples:
+        by_round.setdefault(sample.round, []).append(sample.ratio)
+    return np.array([np.median(ratios) for ratios in by_round.values()])
+
+
+def _busy_share(samples: Sequence[RoundSample]) -> float:
+    """Share of visits around which the reference was slower than when quiet."""
+    reference = np.array([sample.reference_ms for sample in samples])
+    quiet = np.quantile(reference, QUIET_QUANTILE)
+    return float(np.mean(reference > BUSY_SLOWDOWN * quiet))
 
 
 def relative_latency(samples: Sequence[RoundSample]) -> Estimate:
     """THE statistic of record, in units of the reference.
 
-    The median, over rounds, of the model's visit divided by the reference's visits just before and
-    after it. A visit counts with the lowest processor time of its runs. Why so:
+    The median over all visits of (visit / reference around it). Why so:
 
-    - the division removes the clock, which on shared machines moves by 1.7x within minutes;
+    - the division removes the clock, which on shared machines moves by 1.7x within minutes, and
+      most of what a neighbour on the same core does, as long as it lasts longer than a visit;
     - processor time instead of wall time removes the time in which other processes held the core
-      (with several threads only wall time is to be had, and undisturbed rounds are preferred);
-    - the lowest of a visit's runs removes single disturbances;
-    - the median removes disturbed rounds, whether the model was hit (ratio too high) or the
-      reference (too low), and is the usual median latency on a quiet device.
+      (with several threads only wall time is to be had, and undisturbed visits are preferred);
+    - medians remove disturbances, whether the model was hit (ratio too high) or the reference
+      (too low), and are the usual median latency on a quiet device.
 
     Its bounds hold for a repetition: another measurement of the same file, in other processes. They
-    cover the spread of the rounds (bootstrap), of processes (`PROCESS_SPREAD`) and of a busy
+    cover the spread of the rounds' medians (bootstrap; visits of one round are not independent), of processes (`PROCESS_SPREAD`) and of a busy
     machine (`BUSY_SPREAD`), for both measurements.
 
     Args:
-        samples: one model's rounds, at least one.
+        samples: one model's visits, at least one.
 
     Returns:
         The estimate with its bounds.
@@ -109,16 +110,15 @@ def relative_latency(samples: Sequence[RoundSample]) -> Estimate:
     """
     if not samples:
         raise InvalidSetting("a statistic needs at least one round; this model has none.")
-    used = usable_rounds(samples)
-    ratios = np.array([sample.ratio for sample in used])
-    value = float(np.quantile(ratios, RATIO_QUANTILE))
+    used = usable_samples(samples)
+    value = float(np.median([sample.ratio for sample in used]))
+    ratios = _round_ratios(used)
     round_error = _standard_error(ratios) / value
     instances = len({sample.instance for sample in used})
-    preempted = [count > 0 for sample in used for count in sample.preempted]
     deviation = math.hypot(
         round_error,
         PROCESS_SPREAD / math.sqrt(instances),
-        BUSY_SPREAD * sum(preempted) / len(preempted),
+        BUSY_SPREAD * _busy_share(used),
     )
     half_width = _student95(len(ratios) - 1) * deviation
     reach = math.sqrt(2.0) * half_width  # the repetition has the same error
@@ -128,7 +128,7 @@ def relative_latency(samples: Sequence[RoundSample]) -> Estimate:
         round_error=round_error,
         lower=value / (1.0 + reach),
         upper=value * (1.0 + reach),
-        rounds_used=len(used),
+        rounds_used=len(ratios),
     )
 
 
@@ -193,12 +193,12 @@ def parse_quantile(quantile: str) -> float:
 
 
 def _standard_error(ratios: npt.NDArray[np.float64]) -> float:
-    """Standard error of the quantile of the ratios, by a bootstrap with a fixed seed."""
+    """Standard error of the median of the ratios, by a bootstrap with a fixed seed."""
     count = len(ratios)
     if count < 2:
         return math.inf
     picks = np.random.default_rng(count).integers(0, count, size=(_BOOTSTRAPS, count))
-    estimates = np.quantile(ratios[picks], RATIO_QUANTILE, axis=1)
+    estimates = np.median(ratios[picks], axis=1)
     return float(np.std(estimates)) * math.sqrt(count / (count - 1))
 
 

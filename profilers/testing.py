@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from profilers.errors import ModelRejected
 from profilers.jobs import ModelJob, RuntimeOptions
 from profilers.reference import REFERENCE_NAME
-from profilers.samples import Visit
+from profilers.samples import Step, Visit
 
 
 @dataclass(slots=True)
@@ -98,14 +98,21 @@ class SyntheticTarget:
         layout = float(self._machine.random.normal(0.0, self._machine.process_spread))
         self._speed_ms[job.name] = self._machine.truth_ms[key] * (1.0 + layout)
 
-    def visit(self, name: str, warmup: int, runs: int) -> Visit:
+    def visit(self, steps: Sequence[Step]) -> list[Visit]:
         """See `Target`."""
-        for _ in range(warmup):
-            self._machine.run(self._speed_ms[name])
+        done = [self._step(step) for step in steps]
+        return [visit for visit in done if visit is not None]
+
+    def _step(self, step: Step) -> Visit | None:
+        speed_ms = self._speed_ms[step.name]
+        for _ in range(step.warmup):
+            self._machine.run(speed_ms)
         start_s = self._machine.now_s
-        taken = [self._machine.run(self._speed_ms[name]) for _ in range(runs)]
+        taken = [self._machine.run(speed_ms) for _ in range(step.runs)]
+        if not taken:
+            return None
         return Visit(
-            name=name,
+            name=step.name,
             start_s=start_s,
             end_s=self._machine.now_s,
             runs_ms=tuple(wall_ms for wall_ms, _, _ in taken),

@@ -5,14 +5,16 @@ native runner behind adb or ssh can speak the same. Requests, by their "op":
 
     {"op": "start", "options": {...}}                 -> {"context": {...}, "base_bytes": n}
     {"op": "load", "name": s, "path": s, "inputs": {...}, "seed": n}  -> {}
-    {"op": "visit", "name": s, "warmup": n, "runs": n}
-        -> {"start_s": f, "end_s": f, "wall_ns": [...], "own_ns": [...], "preempted": [...]}
+    {"op": "visit", "steps": [[name, warmup, runs], ...]}    run without a pause between steps
+        -> {"visits": [{"name": s, "start_s": f, "end_s": f, "wall_ns": [...], "own_ns": [...],
+            "preempted": [...]}, ...]}                       one for each step with runs
     {"op": "describe", "path": s}                     -> {"inputs": {name: [dtype, axes]}}
     {"op": "memory"}                                  -> {"peak_bytes": n}
     {"op": "unload", "name": s}                       -> {}
     {"op": "quit"}                                    -> {}
 
-Every answer has "ok"; a failed one has "error" and "kind" ("model", "runtime", "request").
+Every answer has "ok"; a failed one has "error", "kind" ("model", "runtime", "request") and,
+where one of several models is to blame, its "name".
 The process ends when stdin does, so it never outlives its caller by more than one request.
 """
 
@@ -45,9 +47,10 @@ else:
 class _Failure(Exception):
     """An answer with "ok": false."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, name: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.name = name
 
 
 def draw_inputs(inputs: dict[str, InputSpec], seed: int) -> dict[str, Any]:
@@ -129,17 +132,21 @@ class _Worker:
         return {}
 
     def visit(self, request: dict[str, Any]) -> dict[str, Any]:
-        session, feeds = self._models[request["name"]]
+        done = [self._step(str(n), int(warmup), int(runs)) for n, warmup, runs in request["steps"]]
+        return {"visits": [visit for visit in done if visit["wall_ns"]]}
+
+    def _step(self, name: str, warmup: int, runs: int) -> dict[str, Any]:
+        session, feeds = self._models[name]
         clock = time.perf_counter_ns
         own_clock = time.thread_time_ns if self._options.threads == 1 else clock
         wall: list[int] = []
         own: list[int] = []
         preempted: list[int] = []
         try:
-            for _ in range(int(request["warmup"])):
+            for _ in range(warmup):
                 session.run(feeds)
             start = clock()
-            for _ in range(int(request["runs"])):
+            for _ in range(runs):
                 switches = _involuntary_switches()
                 before, own_before = clock(), own_clock()
                 session.run(feeds)
@@ -148,8 +155,9 @@ class _Worker:
                 own.append(min(after - before, own_after - own_before))
                 preempted.append(_involuntary_switches() - switches)
         except Exception as error:  # any failure of the runtime concerns this model
-            raise _Failure("model", f"{type(error).__name__}: {error}") from error
+            raise _Failure("model", f"{type(error).__name__}: {error}", name) from error
         return {
+            "name": name,
             "start_s": start * 1e-9,
             "end_s": clock() * 1e-9,
             "wall_ns": wall,
@@ -183,7 +191,12 @@ class _Worker:
                 raise _Failure("request", f"unknown op {request['op']!r}")
             return {"ok": True, **operations[request["op"]](request)}
         except _Failure as failure:
-            return {"ok": False, "kind": failure.kind, "error": str(failure)}
+            return {
+                "ok": False,
+                "kind": failure.kind,
+                "error": str(failure),
+                "name": failure.name,
+            }
         except (ValueError, KeyError, TypeError) as error:
             kind = type(error).__name__
             return {"ok": False, "kind": "request", "error": f"{kind}: {error} in {line.strip()}"}

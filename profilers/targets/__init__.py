@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
 from device_profiles import DeviceProfile
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import ModelJob, RuntimeOptions
-from profilers.samples import Visit
+from profilers.samples import Step, Visit
 from profilers.targets.local import LocalTarget
 
 TRANSPORTS = ("local",)
@@ -27,8 +28,15 @@ class Target(Protocol):
             ModelRejected: the runtime cannot load it.
         """
 
-    def visit(self, name: str, warmup: int, runs: int) -> Visit:
-        """Runs a loaded model `warmup` + `runs` times in a row."""
+    def visit(self, steps: Sequence[Step]) -> list[Visit]:
+        """Runs loaded models, one step after the other without a pause.
+
+        Returns:
+            One visit for each step with recorded runs, in order.
+
+        Raises:
+            ModelRejected: the runtime cannot run one of them.
+        """
 
     def unload(self, name: str) -> None:
         """Drops a model; unknown names are ignored."""

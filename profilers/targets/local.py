@@ -11,13 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from profilers.errors import InvalidSetting, ModelRejected, RuntimeMissing, WorkerDied
 from profilers.jobs import ModelJob, RuntimeOptions
-from profilers.samples import Visit
+from profilers.samples import Step, Visit
 
 REQUEST_TIMEOUT_S = 600.0
 """No single request (load a model, visit it) may take longer. Chosen, 2026: a visit takes well
@@ -89,20 +90,23 @@ class LocalTarget:
             subject=str(job.path),
         )
 
-    def visit(self, name: str, warmup: int, runs: int) -> Visit:
+    def visit(self, steps: Sequence[Step]) -> list[Visit]:
         """See `Target`."""
+        names = dict.fromkeys(self._paths.get(step.name, step.name) for step in steps)
         answer = self._ask(
-            {"op": "visit", "name": name, "warmup": warmup, "runs": runs},
-            subject=self._paths.get(name, name),
+            {"op": "visit", "steps": [list(step) for step in steps]}, subject=", ".join(names)
         )
-        return Visit(
-            name=name,
-            start_s=round(float(answer["start_s"]), 6),
-            end_s=round(float(answer["end_s"]), 6),
-            runs_ms=tuple(round(ns * 1e-6, 6) for ns in answer["wall_ns"]),
-            own_ms=tuple(round(ns * 1e-6, 6) for ns in answer["own_ns"]),
-            preempted=tuple(int(count) for count in answer["preempted"]),
-        )
+        return [
+            Visit(
+                name=str(visit["name"]),
+                start_s=round(float(visit["start_s"]), 6),
+                end_s=round(float(visit["end_s"]), 6),
+                runs_ms=tuple(round(ns * 1e-6, 6) for ns in visit["wall_ns"]),
+                own_ms=tuple(round(ns * 1e-6, 6) for ns in visit["own_ns"]),
+                preempted=tuple(int(count) for count in visit["preempted"]),
+            )
+            for visit in answer["visits"]
+        ]
 
     def unload(self, name: str) -> None:
         """See `Target`."""
@@ -167,6 +171,8 @@ class LocalTarget:
         if answer["ok"]:
             return answer
         if answer["kind"] == "model":
+            blamed = answer.get("name")
+            subject = self._paths.get(blamed, blamed) if blamed else subject
             detail = str(answer["error"]).strip()[:500]
             raise ModelRejected(
                 f"the runtime rejected the model {subject!r}: {detail}\n"

@@ -31,10 +31,11 @@ from profilers import (
     open_target,
     reference_job,
 )
+from profilers.samples import Step
 from profilers.targets.local import LocalTarget
 
 HOST = find("host")
-QUICK = Protocol(min_rounds=3, max_rounds=3, rounds_per_instance=2, inner_runs=2)
+QUICK = Protocol(min_rounds=3, max_rounds=3, rounds_per_instance=2, visits_per_round=2)
 
 
 def write_model(path: Path, *, width: int = 32, op: str = "Relu", external: bool = False) -> Path:
@@ -168,7 +169,7 @@ def test_a_dead_worker_is_one_message(tmp_path: Path) -> None:
         target.load(job(write_model(tmp_path / "model.onnx")), seed=0)
         os.kill(target._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerDied, match="signal SIGKILL, as when memory runs out"):
-            target.visit("model", 1, 1)
+            target.visit([Step("model", 1, 1)])
     finally:
         target.close()
 

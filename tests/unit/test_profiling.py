@@ -127,7 +127,6 @@ class SyntheticBench:
                     undisturbed=True,
                     reference_before_ms=QUIET_MS,
                     reference_after_ms=QUIET_MS,
-                    reference_ms=QUIET_MS,
                 )
             )
         return profilers.ModelMeasurement.of(

@@ -83,7 +83,7 @@ def make_table(
             runtime_version="1.32.0",
             options='{"arena": true}',
             emitter_version=1,
-            statistic="quiet-ratio-q25",
+            statistic="paired-ratio-median",
         ),
         space=space,
         seed=seed,

@@ -19,10 +19,11 @@ from profilers.protocol import (
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import pair_with_reference
 from profilers.statistic import (
+    count_rounds,
     observed_quantile,
     observed_upper,
     relative_latency,
-    usable_rounds,
+    usable_samples,
 )
 from profilers.testing import SyntheticMachine
 
@@ -73,10 +74,10 @@ def test_a_quiet_machine_gives_the_median() -> None:
 def test_stopping_rule_ends_early_when_quiet_and_at_the_limit_when_not() -> None:
     quiet = SyntheticMachine(TRUTH_MS, noise=0.001, process_spread=0.001)
     protocol = Protocol(min_rounds=8, max_rounds=24)
-    assert {len(found) for found in take(quiet, protocol).values()} == {8}
+    assert {count_rounds(found) for found in take(quiet, protocol).values()} == {8}
     wild = SyntheticMachine(TRUTH_MS, noise=0.3, drift=1.7, drift_period_s=0.5)
     samples = take(wild, protocol)
-    assert {len(found) for found in samples.values()} == {24}
+    assert {count_rounds(found) for found in samples.values()} == {24}
     assert not any(is_done(found, protocol) for found in samples.values())
 
 
@@ -91,8 +92,8 @@ def test_only_models_that_need_it_get_more_rounds() -> None:
 
     machine = Uneven(TRUTH_MS, noise=0.0005, process_spread=0.0)
     samples = take(machine, Protocol(min_rounds=8, max_rounds=20))
-    assert len(samples["small"]) == 8
-    assert len(samples["large"]) == 20
+    assert count_rounds(samples["small"]) == 8
+    assert count_rounds(samples["large"]) == 20
 
 
 def test_max_seconds_ends_it_after_three_rounds() -> None:
@@ -116,14 +117,24 @@ def test_same_seed_same_rounds_and_orders_differ_between_rounds() -> None:
     assert len(orders) > 1
 
 
-def test_every_round_holds_every_model_between_references() -> None:
+def test_every_visit_is_between_two_of_the_reference() -> None:
     machine = SyntheticMachine(TRUTH_MS)
     for keep_loaded in (True, False):
         rounds = run_rounds(machine.open, JOBS, REFERENCE, fixed(3), keep_loaded=keep_loaded)
         for one in rounds:
             names = [visit.name for visit in one.visits]
-            assert names[0] == names[-1] == REFERENCE_NAME
             assert sorted(set(names)) == ["large", REFERENCE_NAME, "small"]
+            assert names.count("large") == names.count("small") == 3
+            for i, name in enumerate(names):
+                if name != REFERENCE_NAME:
+                    assert names[i - 1] == names[i + 1] == REFERENCE_NAME
+
+
+def test_short_models_run_longer_in_a_visit() -> None:
+    machine = SyntheticMachine({**TRUTH_MS, "small": 0.5})
+    samples = take(machine, Protocol(min_rounds=3, max_rounds=3, min_visit_ms=2.0))
+    assert [len(one.runs_ms) for one in samples["small"]][3:] == [4] * 6  # known after one round
+    assert {len(one.runs_ms) for one in samples["large"]} == {1}
 
 
 def test_instances_change_and_resumed_rounds_count() -> None:
@@ -171,61 +182,75 @@ def test_sessions_are_closed_whatever_happens() -> None:
 
 
 def test_busy_and_drift_are_seen() -> None:
-    def visits(machine: SyntheticMachine) -> list[Visit]:
+    def references(machine: SyntheticMachine) -> list[Visit]:
         rounds = run_rounds(machine.open, JOBS, REFERENCE, fixed(12))
-        return [visit for one in rounds for visit in one.visits]
+        visits = [visit for one in rounds for visit in one.visits]
+        return [visit for visit in visits if visit.name == REFERENCE_NAME]
 
-    quiet = visits(SyntheticMachine(TRUTH_MS))
+    quiet = references(SyntheticMachine(TRUTH_MS))
     assert busy_share(quiet) < 0.01
-    assert drift_ratio([one for one in quiet if one.name == REFERENCE_NAME]) < 1.02
-    assert busy_share(visits(SyntheticMachine(TRUTH_MS, spike_share=0.4))) > 0.1
-    moving = visits(SyntheticMachine(TRUTH_MS, drift=1.7, drift_period_s=3.0))
-    assert drift_ratio([one for one in moving if one.name == REFERENCE_NAME]) > 1.1
+    assert drift_ratio(quiet) < 1.02
+    assert busy_share(references(SyntheticMachine(TRUTH_MS, spike_share=0.4))) > 0.2
+    moving = references(SyntheticMachine(TRUTH_MS, drift=1.7, drift_period_s=3.0))
+    assert drift_ratio(moving) > 1.1
 
 
-def sample(ratio: float, *, undisturbed: bool = True, after_ms: float = 1.0) -> RoundSample:
+def sample(
+    ratio: float, *, round_index: int = 0, undisturbed: bool = True, reference_ms: float = 1.0
+) -> RoundSample:
     return RoundSample(
-        round=0,
+        round=round_index,
         instance=0,
-        runs_ms=(ratio,),
-        own_ms=(ratio,),
+        runs_ms=(ratio * reference_ms,),
+        own_ms=(ratio * reference_ms,),
         preempted=(0,),
         undisturbed=undisturbed,
-        reference_before_ms=1.0,
-        reference_after_ms=after_ms,
-        reference_ms=1.0,
+        reference_before_ms=reference_ms,
+        reference_after_ms=reference_ms,
     )
 
 
-def test_disturbed_and_unsteady_rounds_are_left_out_while_half_remain() -> None:
-    good = [sample(1.0) for _ in range(4)]
-    cut, unsteady = sample(9.0, undisturbed=False), sample(0.5, after_ms=1.3)
-    assert usable_rounds([*good, cut, unsteady]) == good
-    assert usable_rounds([good[0], unsteady, unsteady]) == [good[0], unsteady, unsteady]
-    assert usable_rounds([good[0], cut, cut, cut]) == [good[0], cut, cut, cut]
+def test_disturbed_visits_are_left_out_while_half_remain() -> None:
+    good, cut = sample(1.0), sample(9.0, undisturbed=False)
+    assert usable_samples([good, good, cut, cut]) == [good, good]
+    assert usable_samples([good, cut, cut]) == [good, cut, cut]
 
 
-def test_the_reference_is_interpolated_in_time() -> None:
+def test_the_statistic_is_the_median_of_all_ratios() -> None:
+    ratios = [(1.0, 1.2, 9.0), (1.4, 1.3, 0.1), (5.0, 5.0, 5.0)]
+    samples = [sample(r, round_index=i) for i, found in enumerate(ratios) for r in found]
+    estimate = relative_latency(samples)
+    assert estimate.value == 1.4
+    assert estimate.rounds_used == 3
+
+
+def test_an_unquiet_reference_widens_the_bound() -> None:
+    quiet = [sample(1.0, round_index=i) for i in range(20)]
+    unquiet = [sample(1.0, round_index=i, reference_ms=1.0 + 0.3 * (i > 1)) for i in range(20)]
+    assert relative_latency(unquiet).value == relative_latency(quiet).value
+    assert relative_latency(unquiet).upper > relative_latency(quiet).upper + 0.02
+
+
+def test_the_reference_around_a_visit_is_the_mean_of_both() -> None:
     def visit(name: str, start_s: float, run_ms: float) -> Visit:
-        runs = (run_ms, 2 * run_ms)
-        return Visit(name, start_s, start_s + 1.0, runs, runs, (0, 0))
+        runs = (run_ms / 2, run_ms, 2 * run_ms)
+        return Visit(name, start_s, start_s + 1.0, runs, runs, (0, 0, 0))
 
-    visits = [
-        visit(REFERENCE_NAME, 0.0, 4.0),
-        visit("a", 1.5, 10.0),  # its middle lies 1 of 4 seconds between the references
-        visit(REFERENCE_NAME, 5.0, 8.0),
+    visits = [visit(REFERENCE_NAME, 0.0, 4.0), visit("a", 1.5, 12.0), visit(REFERENCE_NAME, 5, 8.0)]
+    (paired,) = pair_with_reference(visits, reference=REFERENCE_NAME, round_index=7, instance=2)[
+        "a"
     ]
-    paired = pair_with_reference(visits, reference=REFERENCE_NAME, round_index=7, instance=2)
-    assert paired["a"].reference_ms == pytest.approx(5.0)
-    assert paired["a"].ratio == pytest.approx(2.0)
-    assert (paired["a"].round, paired["a"].instance) == (7, 2)
-    with pytest.raises(InvalidSetting, match="must begin and end with the reference"):
-        pair_with_reference(visits[:2], reference=REFERENCE_NAME, round_index=0, instance=0)
+    assert paired.reference_ms == 6.0
+    assert paired.ratio == 2.0
+    assert (paired.round, paired.instance) == (7, 2)
+    for wrong in (visits[:2], visits[1:], [visits[0], visits[1], visits[1], visits[2]]):
+        with pytest.raises(InvalidSetting, match="must be between two of the reference"):
+            pair_with_reference(wrong, reference=REFERENCE_NAME, round_index=0, instance=0)
 
 
 def test_time_of_other_processes_does_not_count() -> None:
     visit = Visit("a", 0.0, 1.0, (5.0, 9.0), (4.0, 3.0), (1, 2))
-    assert visit.lowest_ms == 3.0
+    assert visit.median_ms == 3.5
     assert not visit.undisturbed
     with pytest.raises(InvalidSetting, match=r"'a' holds \(2, 1, 2\) wall times"):
         Visit("a", 0.0, 1.0, (5.0, 9.0), (4.0,), (1, 2))
@@ -261,7 +286,7 @@ def test_a_statistic_of_nothing_is_refused() -> None:
     [
         ({"min_rounds": 2}, "min_rounds = 2; it must be 3 or more"),
         ({"min_rounds": 9, "max_rounds": 8}, "max_rounds = 8; it must be 9 or more"),
-        ({"inner_runs": 0}, "inner_runs = 0"),
+        ({"visits_per_round": 0}, "visits_per_round = 0"),
         ({"max_seconds": float("nan")}, "max_seconds = nan"),
         ({"quantile": "p42"}, "quantile 'p42' is not offered"),
     ],
