@@ -96,8 +96,8 @@ def relative_latency(samples: Sequence[RoundSample]) -> Estimate:
       (too low), and are the usual median latency on a quiet device.
 
     Its bounds hold for a repetition: another measurement of the same file, in other processes. They
-    cover the spread of the rounds' medians (bootstrap; visits of one round are not independent), of processes (`PROCESS_SPREAD`) and of a busy
-    machine (`BUSY_SPREAD`), for both measurements.
+    cover the spread of the rounds' medians (bootstrap; visits of one round are not independent), of
+    processes (`PROCESS_SPREAD`) and of a busy machine (`BUSY_SPREAD`), for both measurements.
 
     Args:
         samples: one model's visits, at least one.

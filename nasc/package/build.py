@@ -63,7 +63,7 @@ def build_package(
     spare = out.with_name(f".{out.name}.replaced")
     try:
         _restore(out, spare)
-        _check_target(out, force)
+        check_target(out, force)
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
         try:
@@ -81,7 +81,16 @@ def build_package(
     return out
 
 
-def _check_target(out: Path, force: bool) -> None:
+def check_target(out: Path, force: bool) -> None:
+    """Raise unless a package may be written to a path.
+
+    Args:
+        out: The folder.
+        force: Whether a package that lies there may be replaced.
+
+    Raises:
+        PackageError: If something lies there that may not be replaced.
+    """
     if not out.exists() and not out.is_symlink():
         return
     if out.is_dir() and not any(out.iterdir()):

@@ -245,7 +245,7 @@ def test_an_existing_package_is_kept_without_force(work: Work, package: dict[str
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     result = work.compile("first", "--params", package["limits"]["params"])
     assert result.exit_code == 1
-    assert "exists already. Replace it: --force" in result.stderr
+    assert "exists. Replace it: --force" in result.stderr
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
 
 

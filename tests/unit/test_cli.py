@@ -207,8 +207,10 @@ def test_a_missing_corpus(
 
 def test_existing_output_is_not_replaced(nasc: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "package").mkdir()
-    result = nasc("compile", "--latency-ms", "5", "--output", "package")
-    refused(result, 1, "'package' exists already. Replace it: --force")
+    (tmp_path / "package" / "notes").write_text("mine")
+    for force in ((), ("--force",)):
+        result = nasc("compile", "--latency-ms", "5", "--output", "package", *force)
+        refused(result, 1, "'package' exists and is no package: it is never replaced")
     (tmp_path / "supernet.safetensors").write_text("mine")
     refused(nasc("train", "--steps", "1"), 2, "'supernet.safetensors' exists", "--force")
     assert (tmp_path / "supernet.safetensors").read_text() == "mine"
