@@ -284,6 +284,7 @@ class _Compilation:
         self.tightened = limits
         self.precisions = list(bench.space.precisions)
         self.attempts: list[Attempt] = []
+        self.contestants = 0
 
     def run(self) -> CompileResult:
         bench = self.bench
@@ -339,6 +340,7 @@ class _Compilation:
             network = bench.prepared.supernet.extract(best, bench.settings.head)
         else:
             ranked = contestants(bench, self.tightened, self.precisions)
+            self.contestants = len(ranked)
             with bench.timed("contest"):
                 network = hold(bench, ranked, config, seconds)[0].network
         bench.reporter.say(f"chosen: {network.architecture}")
@@ -435,7 +437,7 @@ class _Compilation:
         """Train the chosen network with what the contest left of the budget."""
         bench = self.bench
         config, seconds = self.budget()
-        rest = 1 - SHARE * bench.space.slots
+        rest = 1 - SHARE * self.contestants
         with bench.timed("distill"):
             trained, _ = distill_cached(
                 network,

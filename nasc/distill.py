@@ -27,8 +27,8 @@ from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
 from nasc.supernet.train import (
-    PROBE_STEPS,
     TRAIN_LENGTH,
+    mean_step_s,
     recorded_steps,
     relative_error,
     restore_state,
@@ -282,10 +282,9 @@ def _steps_for(
     if seconds <= 0:
         return 0
     model = _trainable(network)
-    times = []
-    for step in range(PROBE_STEPS):
-        start = time.perf_counter()
+
+    def one(step: int) -> None:
         _step(model, teacher, config, batches.at(step)).backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)
-        times.append(time.perf_counter() - start)
-    return max(1, int(seconds / (1.15 * float(np.mean(times[1:])))))
+
+    return max(1, int(seconds / (1.15 * mean_step_s(one, seconds))))

@@ -42,7 +42,7 @@ from nasc.space import PRECISIONS, Architecture, Geometry, SearchSpace
 VOCAB_ROWS = 256
 """Rows of the word embedding in measured graphs: a run reads as many rows as it has tokens."""
 
-MEASURE_S = 90.0
+MEASURE_S = 75.0
 NOMINAL_ROUND_MS = 700.0
 MOST_MEASURE_S = 900.0
 """Time for measuring a table whose networks nominally take `NOMINAL_ROUND_MS` together (the

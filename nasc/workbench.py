@@ -40,7 +40,7 @@ from nasc.supernet.train import TrainConfig
 from nasc.teacher import Teacher, load_teacher
 from nasc.text import Corpus, load_corpus
 
-TRAIN_MINUTES = 4.0
+TRAIN_MINUTES = 3.0
 """Default budget of the supernet."""
 
 MAX_CORPUS = 200_000

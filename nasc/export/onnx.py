@@ -29,7 +29,7 @@ from onnx import TensorProto
 from nasc.cost import Layer
 from nasc.export.graph import GraphBuilder
 from nasc.export.network import Array, Network, Tensors
-from nasc.export.precision import quantize_rows
+from nasc.export.precision import quantize_matrix, quantize_rows
 from nasc.space import SEPCONV_PAIRS, kernel_size
 
 EMITTER_VERSION = 2
@@ -135,7 +135,7 @@ class _Emitter:
         if self._quantized[0] != x:
             self._quantized = (x, g.nodes("DynamicQuantizeLinear", x, outputs=3))
         xq, x_scale, x_zero = self._quantized[1]
-        quantized, scales = quantize_rows(weight)
+        quantized, scales = quantize_matrix(weight)
         wq = self._weight(f"{name}_weight", quantized.T)
         product = g.node("MatMulInteger", xq, wq, x_zero, g.constant(np.int8(0)))
         scale = g.node("Mul", x_scale, self._weight(f"{name}_scale", scales))

@@ -31,7 +31,7 @@ from nasc.teacher import Teacher
 from nasc.text import Corpus
 from nasc.threads import use_fastest_threads
 
-RECIPE = 2
+RECIPE = 3
 """Raised when the same configuration would give another supernet or other scores."""
 
 CALIBRATION_SENTENCES = 256

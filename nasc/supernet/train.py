@@ -36,8 +36,10 @@ then every length, then every order of operations; short and narrow paths get th
 TRAIN_LENGTH = 128
 """Tokens that a training sentence is cut to."""
 
+PROBE_SHARE = 0.03
 PROBE_STEPS = 4
-"""Steps timed to turn minutes into a number of steps; the first is left out."""
+"""Steps are timed for this share of a budget, and this many at least, to turn it into a number of
+steps; the first is left out. Fewer would be at the mercy of one quick or slow second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +135,28 @@ def steps_for(
     """How many steps fit into a time; decided once and recorded, so runs can be repeated."""
     if seconds <= 0:
         return 0
-    times = []
-    for step in range(PROBE_STEPS):
-        start = time.perf_counter()
+
+    def one(step: int) -> None:
         losses = block_losses(supernet, config, batches.at(step), step)
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         supernet.zero_grad(set_to_none=True)
-        times.append(time.perf_counter() - start)
-    return max(1, int(seconds / (1.25 * float(np.mean(times[1:])))))
+
+    return max(1, int(seconds / (1.25 * mean_step_s(one, seconds))))
+
+
+def mean_step_s(one: Callable[[int], None], seconds: float) -> float:
+    """How long a step of a training takes, on average.
+
+    Args:
+        one: Does a step without changing any weight.
+        seconds: The budget that is to be turned into steps.
+    """
+    one(0)
+    begin, step = time.perf_counter(), 0
+    while step < PROBE_STEPS or time.perf_counter() - begin < PROBE_SHARE * seconds:
+        step += 1
+        one(step)
+    return (time.perf_counter() - begin) / step
 
 
 def recorded_steps(path: Path, decide: Callable[[], int]) -> int:

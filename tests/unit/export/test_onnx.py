@@ -15,7 +15,7 @@ from nasc.errors import ExportError
 from nasc.export.graph import IR_VERSION, OPSET
 from nasc.export.network import Network
 from nasc.export.onnx import OUTPUT_NAMES, build, emit
-from nasc.export.precision import quantize_rows
+from nasc.export.precision import quantize_matrix, quantize_rows
 from nasc.runtime import OnnxEncoder, pad
 from nasc.space import HEADS, OPERATIONS
 from nasc.supernet.modules import TorchNetwork
@@ -158,6 +158,17 @@ def test_quantized_rows_are_within_half_a_step() -> None:
     assert quantized.min() >= -127
     assert (np.abs(quantized * scales[:, None] - weight) <= 0.501 * scales[:, None]).all()
     assert (np.abs(quantized).max(axis=1)[[0, 1, 2]] == 127).all()
+
+
+def test_no_two_neighbours_of_a_quantized_matrix_clip_in_16_bits() -> None:
+    weight = np.random.default_rng(0).uniform(-1, 1, (20, 51)).astype(np.float32)
+    quantized, scales = quantize_matrix(weight)
+    assert (np.abs(quantized * scales[:, None] - weight) <= 0.501 * scales[:, None]).all()
+    even = np.pad(quantized, ((0, 0), (0, 1))).astype(int).reshape(20, -1, 2)
+    for sign in (1, -1):
+        worst = 255 * np.maximum(sign * even, 0).sum(axis=2)
+        assert worst.max() < 2**15
+    assert np.abs(quantized).max() > 64  # yet more than seven bits are used
 
 
 def test_tensors_of_wrong_shapes_are_refused(make_network: MakeNetwork) -> None:
