@@ -29,9 +29,8 @@ from nasc.package.verify import verify_package
 from nasc.solver.problem import Limits
 from nasc.workbench import Settings, Workbench
 
-ROOM = 1.15
-"""The least and the largest limit over what is predicted to be reachable there: a package must stay
-under its limit by twice the width of a measured bound, 2 to 10%."""
+ROOM = 1.05
+"""The least and the largest limit over what is predicted to be reachable there."""
 
 INFEASIBLE = (0.97, 0.5, 0.05)
 """Shares of the least reachable latency."""
@@ -128,7 +127,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     bench = Workbench(settings, Lines())
     print("latency tables", file=sys.stderr)
     least = arguments.from_ms / ROOM if arguments.from_ms else least_reachable(bench)
-    most = bench.costs.predict(bench.whole_space.teacher).high_ms
+    whole = bench.costs.predict(bench.whole_space.teacher).latency_ms
+    most = bench.costs.upper("latency_ms", whole, bench.whole_space.teacher.precision)
     limits = np.geomspace(least * ROOM, most * ROOM, arguments.limits)
     kept = []
     for index, limit in enumerate(float(f"{limit:.4g}") for limit in limits):

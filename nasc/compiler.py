@@ -8,7 +8,6 @@ search runs again.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping
@@ -291,7 +290,6 @@ class _Compilation:
         bench.check_inputs()
         _ = bench.costs
         bench.check_feasible(self.limits)
-        self.leave_room()
         with TemporaryDirectory(prefix="nasc-") as folder:
             path = Path(folder) / "model.onnx"
             while True:
@@ -312,16 +310,6 @@ class _Compilation:
                 return self.package(exported, parity)
 
     # Choosing
-
-    def leave_room(self) -> None:
-        """Search from the start under what a measurement as wide as the table's would accept."""
-        limit = self.limits.latency_ms
-        if limit is None:
-            return
-        with contextlib.suppress(InfeasibleLimits):  # then what is measured decides
-            room = dataclasses.replace(self.limits, latency_ms=limit / self.bench.repeat_room())
-            self.bench.check_feasible(room)
-            self.tightened = room
 
     def choose(self) -> tuple[Network, bool]:
         """The next network to try, and whether it needs no training."""
@@ -382,7 +370,7 @@ class _Compilation:
         model = exported.measured.model
         repeat = model.upper_ms / model.latency_ms
         found = {
-            "latency_ms": (held_ms, exported.predicted.high_ms),
+            "latency_ms": (held_ms, self.held_prediction(exported)),
             "size_bytes": (float(exported.path.stat().st_size), None),
             "params": (float(exported.network.params), None),
             "peak_memory_bytes": (
@@ -392,13 +380,13 @@ class _Compilation:
         }
         notes, changed = [], {}
         for name, limit in self.limits.given().items():
-            value, predicted = found[name]
+            value, expected = found[name]
             # The bound holds for the value of a repetition; its own bound lies as far above.
             wanted = limit / repeat if name == "latency_ms" else limit
             if value is None or value <= wanted:
                 continue
             present = self.tightened.given()[name]
-            changed[name] = min(0.995 * present, wanted * (predicted or present) / value)
+            changed[name] = min(0.995 * present, wanted * (expected or present) / value)
             short = "is over" if value > limit else f"leaves less than {repeat - 1:.1%} to"
             notes.append(
                 f"{name} {value:.4g} {short} {limit:.4g}: searching under {changed[name]:.4g}"
@@ -416,14 +404,29 @@ class _Compilation:
         if not changed:
             return True
         self.bench.reporter.say(f"{exported.network.architecture}: {'; '.join(notes)}")
-        if len(self.attempts) >= MAX_ATTEMPTS:
-            tried = "; ".join(f"{a.architecture}: {a.held_ms:.2f} ms" for a in self.attempts)
+        tightened = dataclasses.replace(self.tightened, **changed)
+        if len(self.attempts) >= MAX_ATTEMPTS or not self.reachable(tightened):
+            tried = "; ".join(f"{a.architecture}: {a.held_ms:.4g} ms" for a in self.attempts)
             raise LimitsMissed(
-                f"{len(self.attempts)} networks were measured and none met the limits ({tried}). "
-                "Something may disturb the device: try again when it is quiet, or raise the limit"
+                f"{len(self.attempts)} networks were measured and none met the limits ({tried}), "
+                "a repetition's bound included. Something may disturb the device: try again when "
+                "it is quiet, or raise the limit"
             )
-        self.tightened = dataclasses.replace(self.tightened, **changed)
+        self.tightened = tightened
         return False
+
+    def held_prediction(self, exported: _Exported) -> float:
+        """What the search held to the limit for this network."""
+        precision = exported.network.architecture.precision
+        return self.bench.costs.upper("latency_ms", exported.predicted.latency_ms, precision)
+
+    def reachable(self, limits: Limits) -> bool:
+        """Whether any network is predicted to meet some limits."""
+        try:
+            self.bench.check_feasible(limits)
+        except InfeasibleLimits:
+            return False
+        return True
 
     # Training and checking
 

@@ -178,17 +178,6 @@ class Workbench:
         """The reference's quiet time in the tables: the scale of limits and of `verify`."""
         return next(iter(self.costs.tables.values())).quiet_ms
 
-    def repeat_room(self) -> float:
-        """How far a prediction's upper end must stay under a limit, as a factor of 1 or more.
-
-        A package is accepted when the bound of a repetition's bound is under the limit
-        (`nasc.compiler`); both are about as wide as they were for the networks of the tables.
-        """
-        tables = self.costs.tables.values()
-        widths = [float((t.measured.upper_ms / t.measured.latency_ms).median()) for t in tables]
-        predicted = [1 + table.interval.half_width for table in tables]
-        return max(1.0, max(widths) ** 2 / min(predicted))
-
     @cached_property
     def corpus(self) -> Corpus:
         """The text."""

@@ -84,7 +84,7 @@ class Protocol:
     """
 
     min_rounds: int = 12
-    max_rounds: int = 60
+    max_rounds: int = 36
     visits_per_round: int = 3
     min_visit_ms: float = 2.0
     warmup_runs: int = 1

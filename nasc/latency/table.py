@@ -148,6 +148,12 @@ class LatencyTable:
         """
         return self.interval.around(self.latency_ms(architecture))
 
+    @property
+    def bound_ratio(self) -> float:
+        """How far the upper bound of a measured network lies above its value, typically."""
+        ratio = self.measured["upper_ms"] / self.measured["latency_ms"]
+        return float(ratio.median())
+
     def covers(self, space: SearchSpace) -> bool:
         """Whether every layer of a space has a cost here."""
         if space.geometry != self.key.geometry:

@@ -40,15 +40,23 @@ def test_sums_over_layers_are_the_predictions_for_the_network(costs: TableCosts)
         }
         predicted = costs.predict(network)
         assert total["latency_ms"] == pytest.approx(predicted.latency_ms)
-        assert costs.upper("latency_ms", total["latency_ms"], precision) == pytest.approx(
-            predicted.high_ms
-        )
+        held = costs.upper("latency_ms", total["latency_ms"], precision)
+        assert held >= predicted.high_ms * (1 - 1e-9)
         assert total["params"] == params(network, TINY.geometry)
         assert total["size_bytes"] == memory.file_bytes(network, TINY.geometry)
         peak = total["weight_bytes"] + max(costs.activation_bytes(x, precision) for x in found)
         assert peak == pytest.approx(
             memory.peak_memory_bytes(network, TINY.geometry, "embed", 32, 1, 50_000_000)
         )
+
+
+def test_a_latency_is_held_by_its_interval_or_by_the_width_of_measured_bounds() -> None:
+    table = make_table(precision="int8")
+    high_ms = table.interval.around(10.0).high_ms
+    for width, expected in ((1.0, high_ms), (1.2, 14.4)):
+        wide = table.measured.assign(upper_ms=width * table.measured["latency_ms"])
+        costs = TableCosts.of([dataclasses.replace(table, measured=wide)])
+        assert costs.upper("latency_ms", 10.0, "int8") == pytest.approx(expected)
 
 
 def test_what_is_exact_has_no_interval(costs: TableCosts) -> None:
