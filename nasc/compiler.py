@@ -347,6 +347,7 @@ class _Compilation:
                 [job],
                 bench.device,
                 options=bench.options,
+                protocol=profilers.Protocol(quantile=self.options.quantile),
                 reference_quiet_ms=bench.quiet_ms,
                 progress=bench.reporter.stage(f"Measuring on device {bench.device.name!r}"),
             )

@@ -62,7 +62,7 @@ class Protocol:
 
     Attributes:
         min_rounds: no model is done before so many rounds.
-        max_rounds: no model gets more.
+        max_rounds: no model gets more, but those that `quantile` needs.
         visits_per_round: visits of a model in a round, each between two visits of the reference.
         min_visit_ms: a visit is one run; short models run in a row until a visit takes about so
             long (32 runs at most), and their median counts.
@@ -176,6 +176,11 @@ def is_done(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
     exhausted = estimate.round_error <= _NEGLIGIBLE * estimate.half_width
     if estimate.half_width > protocol.target_half_width and not exhausted:
         return False
+    return _quantile_bounded(samples, protocol)
+
+
+def _quantile_bounded(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
+    """Whether the runs are enough for an upper bound of the quantile asked for, if any."""
     if protocol.quantile is None:
         return True
     runs = [run for sample in samples for run in sample.runs_ms]
@@ -225,8 +230,11 @@ def run_rounds(
         return [
             job
             for job in jobs
-            if count_rounds(samples[job.name]) < protocol.max_rounds
-            and not is_done(samples[job.name], protocol)
+            if not is_done(samples[job.name], protocol)
+            and (
+                count_rounds(samples[job.name]) < protocol.max_rounds
+                or not _quantile_bounded(samples[job.name], protocol)
+            )
         ]
 
     def out_of_time() -> bool:

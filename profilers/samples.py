@@ -174,12 +174,11 @@ def pair_with_reference(
         InvalidSetting: a visit is not between two visits of the reference.
     """
     names = [visit.name for visit in visits]
-    around = [reference, *names, reference]
     samples: dict[str, list[RoundSample]] = {}
     for i, visit in enumerate(visits):
         if visit.name == reference:
             continue
-        if not 0 < i < len(visits) - 1 or not around[i] == around[i + 2] == reference:
+        if not 0 < i < len(visits) - 1 or not names[i - 1] == names[i + 1] == reference:
             raise InvalidSetting(
                 f"every visit of a round must be between two of the reference {reference!r}; this "
                 f"round visits {names}."

@@ -34,6 +34,9 @@ class TableCosts:
     tables: Mapping[str, LatencyTable]
     runtime_base_bytes: float | None
     _first: LatencyTable = field(init=False, repr=False)
+    _held: Mapping[str, float] = field(
+        init=False, repr=False
+    )  # asked for in every step of a search
 
     def __post_init__(self) -> None:
         if not self.tables:
@@ -47,7 +50,12 @@ class TableCosts:
                     f"latency tables of different settings cannot be searched together: "
                     f"{tables[0].key.describe()} and {table.key.describe()}"
                 )
+        held = {
+            precision: max(1 + table.interval.half_width, table.bound_ratio**2)
+            for precision, table in self.tables.items()
+        }
         object.__setattr__(self, "_first", tables[0])
+        object.__setattr__(self, "_held", held)
 
     @classmethod
     def of(cls, tables: Iterable[LatencyTable]) -> TableCosts:
@@ -110,8 +118,8 @@ class TableCosts:
         above a measured value: a package must meet its limit when it is measured again.
         """
         if metric == LATENCY:
-            table = self._table(precision)
-            return max(table.interval.around(value).high_ms, value * table.bound_ratio**2)
+            self._table(precision)  # raises where there is none
+            return value * self._held[precision]
         if metric == PEAK_MEMORY:
             return value * (1 + memory.PEAK_MARGIN)
         return value

@@ -96,6 +96,14 @@ def test_only_models_that_need_it_get_more_rounds() -> None:
     assert count_rounds(samples["large"]) == 20
 
 
+def test_a_quantile_gets_the_runs_that_its_bound_needs() -> None:
+    protocol = Protocol(min_rounds=4, max_rounds=6, quantile="p99")
+    for samples in take(SyntheticMachine(TRUTH_MS), protocol).values():
+        runs = [run for sample in samples for run in sample.runs_ms]
+        assert 299 <= len(runs) < 320
+        assert observed_upper(runs, "p99") < float("inf")
+
+
 def test_max_seconds_ends_it_after_three_rounds() -> None:
     ticks = itertools.count()
     protocol = Protocol(min_rounds=10, max_rounds=50, max_seconds=1.0)
