@@ -28,7 +28,7 @@ from onnx import TensorProto
 from nasc.export.graph import GraphBuilder
 from nasc.export.network import random_network
 from nasc.export.onnx import MASKED, emit
-from nasc.export.precision import quantize_rows
+from nasc.export.precision import quantize_matrix
 from nasc.space import MINILM_L6, SEPCONV_PAIRS, Architecture, Block, Geometry
 from profilers import RuntimeOptions
 from profilers.runtimes.onnxruntime import OnnxRuntimeSession
@@ -48,7 +48,8 @@ class Patterns:
         linear: ``gemm`` on (tokens, hidden) or ``matmul`` and Add on (batch, seq_len, hidden).
         merged: Query, key and value are one product and a Split.
         int8: Nothing, ``dynamic`` or ``static``.
-        convolution: ``2d``, ``2d-3`` (its transpositions on three axes), ``1d`` or ``shifted``.
+        convolution: ``2d-3`` (two-dimensional, its transpositions on three axes), ``2d`` (on
+            four), ``1d`` or ``shifted``.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Patterns:
         linear: str = "gemm",
         merged: bool = False,
         int8: str = "",
-        convolution: str = "2d",
+        convolution: str = "2d-3",
     ) -> None:
         self.hidden, self.linear, self.merged = hidden, linear, merged
         self.int8, self.convolution = int8, convolution
@@ -98,7 +99,7 @@ class Patterns:
             if self.linear == "gemm":
                 return g.node("Gemm", x, self.weight(weight), bias, transB=1)
             return g.node("Add", g.node("MatMul", x, self.weight(weight.T)), bias)
-        quantized, scales = quantize_rows(weight)
+        quantized, scales = quantize_matrix(weight)
         if self.int8 == "dynamic":
             if x not in self._quantized:
                 self._quantized[x] = g.nodes("DynamicQuantizeLinear", x, outputs=3)
@@ -297,8 +298,8 @@ def contests(layers: int) -> dict[str, Contest]:
                     return lambda: convolutional(layers, h, k, convolution=way, int8=int8)
 
                 found[f"depthwise convolution, hidden {hidden}, kernel {kernel}, {precision}"] = {
-                    "2-dimensional": built("2d"),
                     "2-dimensional, transposed on 3 axes": built("2d-3"),
+                    "2-dimensional, transposed on 4 axes": built("2d"),
                     "on 3 axes": built("1d"),
                     "shifted sums": built("shifted"),
                     "emitter": emitting(hidden, kernel, precision),

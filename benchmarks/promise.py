@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import Lines
 
 from nasc.compiler import Options, compile
 from nasc.errors import InfeasibleLimits, NascError
@@ -34,16 +35,6 @@ ROOM = 1.05
 
 INFEASIBLE = (0.97, 0.5, 0.05)
 """Shares of the least reachable latency."""
-
-
-class Lines:
-    """A reporter that prints messages on stderr."""
-
-    def say(self, text: str) -> None:
-        print(f"  {text}", file=sys.stderr)
-
-    def stage(self, title: str) -> Any:
-        return lambda done, total, message: None
 
 
 def least_reachable(bench: Workbench) -> float:
@@ -119,7 +110,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         device=arguments.device,
         corpus=tuple(arguments.corpus),
         train_steps=arguments.train_steps if arguments.train_minutes is None else None,
-        train_minutes=arguments.train_minutes or 0.0,
+        train_minutes=arguments.train_minutes,
         seed=arguments.seed,
         cache=arguments.cache or folder / "cache",
     )

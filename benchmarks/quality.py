@@ -22,17 +22,17 @@ import itertools
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from common import Lines
 from numpy.typing import NDArray
 
 import profilers
 from nasc.compiler import JUDGING_SENTENCES, Options, compile
-from nasc.distill import DistillConfig, distill, distill_cached
+from nasc.distill import DistillConfig, distill_cached, steps_for
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.profiling import latency_job
@@ -52,20 +52,8 @@ from nasc.workbench import Settings, Workbench
 PRECISION = "int8"
 GATED = (0.5, 0.25)
 RESAMPLES = 1000
-PROBE_STEPS = 6
 
 Vectors = NDArray[np.floating]
-
-
-class Lines:
-    """A reporter that prints messages on stderr."""
-
-    def say(self, text: str) -> None:
-        print(f"  {text}", file=sys.stderr)
-
-    def stage(self, title: str) -> Any:
-        print(f"  {title}", file=sys.stderr)
-        return lambda done, total, message: None
 
 
 def pruned(bench: Workbench, kept: tuple[int, ...], precision: str = PRECISION) -> Network:
@@ -113,10 +101,9 @@ def steps_in(bench: Workbench, minutes: float) -> int:
     layers = bench.teacher.geometry.layers
     network = pruned(bench, tuple(range(0, layers, 2)), "fp32")
     tokens = bench.teacher.tokenize(bench.corpus.train[:2048], max_length=TRAIN_LENGTH)
-    config = DistillConfig(steps=PROBE_STEPS)
-    begin = time.perf_counter()
-    distill(network, bench.teacher, TrainBatches(tokens, config.batch_size, 0), config)
-    return max(1, round(60 * minutes * PROBE_STEPS / (time.perf_counter() - begin)))
+    config = DistillConfig(steps=0)
+    batches = TrainBatches(tokens, config.batch_size, 0)
+    return steps_for(network, bench.teacher, batches, config, 60 * minutes)
 
 
 class Judge:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import device_profiles
 import profilers
 from nasc.compiler import CompileResult, Options, compile
-from nasc.errors import PackageError, UsageError
-from nasc.files import cache_folder
+from nasc.errors import CheckpointError, PackageError, UsageError
+from nasc.files import cache_folder, check_writable, replacing
 from nasc.package.manifest import read_manifest
-from nasc.profiling import Profiled, quiet_folder, runtime_options
+from nasc.profiling import Profiled, measuring, quiet_folder, runtime_options
 from nasc.profiling import profile as measure_tables
 from nasc.reporting import Reporter, Silent
 from nasc.solver.frontier import front as solve_front
@@ -94,6 +94,7 @@ def profile(
         seed=seed,
         force=force,
         progress=reporter.stage(f"Latency tables of device {found_device.name!r}"),
+        say=reporter.say,
     )
 
 
@@ -138,8 +139,9 @@ def train(
         A summary: file, steps, text, dev losses by block, sensitivities.
 
     Raises:
-        UsageError: If the file exists and `force` is not given.
-        TeacherError, CorpusError, CheckpointError, TrainingDiverged: See there.
+        UsageError: If the file is a folder, or exists and `force` is not given.
+        CheckpointError: If the file cannot be written; looked at before anything is trained.
+        TeacherError, CorpusError, TrainingDiverged: See there.
     """
     from nasc.supernet.prepare import check_budget, first_run_space, prepare
     from nasc.supernet.train import TrainConfig
@@ -147,8 +149,7 @@ def train(
     from nasc.text import load_corpus
     from nasc.workbench import MAX_CORPUS
 
-    if output.exists() and not force:
-        raise UsageError(f"'{output}' exists. Replace it: --force; or name another: --output FILE")
+    _check_output(output, force)
     if minutes is not None:
         check_budget(minutes)
     reporter = reporter or Silent()
@@ -175,10 +176,15 @@ def train(
         cache_dir=cache_folder(cache),
         reporter=reporter,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.part")
-    shutil.copyfile(prepared.path, part)
-    part.replace(output)
+    try:
+        with replacing(output) as part:
+            shutil.copyfile(prepared.path, part)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write the supernet '{output}': {error.strerror or error}. It is trained and "
+            "in the cache: free the disk or name another file with --output, and run the same "
+            "command"
+        ) from error
     scores = prepared.scores
     return {
         "supernet": str(output),
@@ -192,6 +198,26 @@ def train(
         "sensitivity": list(scores.sensitivity),
         "precision_loss": dict(scores.precision_loss),
     }
+
+
+def _check_output(output: Path, force: bool) -> None:
+    """Raise unless a file may and can be written, before work goes into it.
+
+    Raises:
+        UsageError: If it may not.
+        CheckpointError: If it cannot.
+    """
+    if output.is_dir():
+        raise UsageError(f"'{output}' is a folder. Name a file: --output FILE")
+    if output.exists() and not force:
+        raise UsageError(f"'{output}' exists. Replace it: --force; or name another: --output FILE")
+    try:
+        check_writable(output.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write to the folder '{output.parent}': {error.strerror or error}. "
+            "Name another file: --output FILE"
+        ) from error
 
 
 def search(
@@ -242,22 +268,24 @@ def bench(
         reporter: Told of the progress.
 
     Raises:
+        CacheBusy: If another process measured on this device for an hour.
         ProfilerError: If the device cannot be reached or a model cannot be run.
     """
     reporter = reporter or Silent()
     found = device_profiles.find(device)
     options = runtime_options(found, threads or found.default_threads)
-    quiet = profilers.load_or_record_quiet(
-        quiet_folder(cache_folder(cache)), found, options=options
-    )
-    return profilers.bench(
-        models,
-        found,
-        dims=sizes,
-        options=options,
-        reference_quiet_ms=quiet.quiet_ms,
-        progress=reporter.stage(f"Measuring on device {found.name!r}"),
-    )
+    folder = cache_folder(cache)
+    progress = reporter.stage(f"Measuring on device {found.name!r}")
+    with measuring(folder, found.name, reporter.say):
+        quiet = profilers.load_or_record_quiet(quiet_folder(folder), found, options=options)
+        return profilers.bench(
+            models,
+            found,
+            dims=sizes,
+            options=options,
+            reference_quiet_ms=quiet.quiet_ms,
+            progress=progress,
+        )
 
 
 def evaluate(package: Path, task: str, data: Path) -> dict[str, Any]:
@@ -282,9 +310,14 @@ def evaluate(package: Path, task: str, data: Path) -> dict[str, Any]:
         raise PackageError(f"no package in '{package}'. Make one: nasc compile --latency-ms 20")
     manifest = read_manifest(package)
     pairs = read_sts(data)
-    tokenizer = Tokenizer.from_file(str(package / "tokenizer.json"))
-    encoder = OnnxEncoder(package / "model.onnx", tokenizer)
-    score = evaluate_sts(
-        lambda sentences: encoder.encode(sentences, max_length=manifest.max_length), pairs
-    )
+    path = package / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust library raises bare Exception
+        raise PackageError(
+            f"the tokenizer '{path}' cannot be read: {error}. See what else is changed: "
+            f"nasc verify {package}"
+        ) from error
+    encoder = OnnxEncoder(package / "model.onnx", tokenizer, max_length=manifest.max_length)
+    score = evaluate_sts(encoder.encode, pairs)
     return {"task": task, "spearman": score, "pairs": len(pairs), "package": str(package)}

@@ -62,6 +62,16 @@ class _Group(click.Group):
         except ProfilerError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(1)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            where = f": '{error.filename}'" if error.filename else ""
+            click.echo(
+                f"Error: {error.strerror or error}{where}. Free some space or mend the "
+                "permission; what was measured and trained is kept: the same command goes on",
+                err=True,
+            )
+            ctx.exit(1)
         except KeyboardInterrupt:
             click.echo(
                 "Interrupted. What was measured and trained is kept: the same command goes on.",
@@ -156,7 +166,7 @@ setting_options = _options(
     click.option(
         "--train-minutes",
         type=float,
-        help="Budget of the supernet if one must be trained [default: 4].",
+        help="Budget of the supernet if one must be trained [default: 3].",
     ),
     click.option("--train-steps", type=click.IntRange(0), help="Its steps, instead of minutes."),
     seed_option,
@@ -185,10 +195,6 @@ def _settings(options: dict[str, Any]) -> Settings:
     from nasc.workbench import Settings
 
     values = {f.name: options.pop(f.name) for f in dataclasses.fields(Settings)}
-    if values["train_minutes"] is None:
-        del values["train_minutes"]
-    elif values["train_steps"] is not None:
-        raise click.UsageError("give --train-minutes or --train-steps, not both")
     values["precisions"] = tuple(p for p in PRECISIONS if p in values["precisions"]) or None
     return Settings(**values)
 
@@ -228,18 +234,17 @@ def profile(as_json: bool, **options: Any) -> None:
     with reporting() as reporter:
         found = api.profile(reporter=reporter, **options)
     if as_json:
-        print_json([table.summary() | {"path": str(table.path)} for table in found])
+        print_json([profiled.to_dict() for profiled in found])
         return
     for profiled in found:
-        print_rows([(k, str(v)) for k, v in profiled.summary().items()])
-        print_rows([("file", str(profiled.path))])
+        print_rows(list(profiled.summary().items()))
         click.echo()
 
 
 @main.command()
 @space_options
 @click.option("--corpus", multiple=True, help="File, folder or datasets:NAME; repeatable.")
-@click.option("--minutes", type=float, help="Budget [default: 4].")
+@click.option("--minutes", type=float, help="Budget [default: 3].")
 @click.option("--steps", type=click.IntRange(1), help="Steps, instead of minutes.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--learning-rate", type=float, default=2e-4, show_default=True)
@@ -291,13 +296,13 @@ def train(as_json: bool, output: Path, force: bool, **options: Any) -> None:
 @main.command()
 @limit_options
 @setting_options
-@click.option("--best", type=click.IntRange(1), default=5, show_default=True, help="How many.")
+@click.option("--best", type=click.IntRange(1), help="How many [default: 5].")
 @click.option("--front", is_flag=True, help="The whole Pareto front of latency and loss.")
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the front to a file."
 )
 @json_option
-def search(as_json: bool, best: int, front: bool, plot: Path | None, **options: Any) -> None:
+def search(as_json: bool, best: int | None, front: bool, plot: Path | None, **options: Any) -> None:
     """Find the best architectures within limits; nothing is built.
 
     \b
@@ -309,9 +314,15 @@ def search(as_json: bool, best: int, front: bool, plot: Path | None, **options: 
 
     if plot is not None and not front:
         raise click.UsageError("--plot draws the front: give --front too")
+    if front and best is not None:
+        raise click.UsageError("--front is the whole front, --best some networks: give one")
+    if plot is not None:
+        from nasc.report import check_plot
+
+        check_plot(plot)
     limits, settings = _limits(options), _settings(options)
     with reporting() as reporter:
-        found = api.search(limits, settings, best=best, front=front, reporter=reporter)
+        found = api.search(limits, settings, best=best or 5, front=front, reporter=reporter)
         if plot is not None:
             from nasc.report import plot_front
 
@@ -390,10 +401,6 @@ def compile(as_json: bool, **options: Any) -> None:
     from nasc.compiler import compile as run
     from nasc.console import print_json, print_rows, reporting
 
-    if options["distill_minutes"] is None:
-        del options["distill_minutes"]
-    elif options["distill_steps"] is not None:
-        raise click.UsageError("give --distill-minutes or --distill-steps, not both")
     options["min_quality"] = dict(_named_value(text) for text in options["min_quality"])
     limits, settings = _limits(options), _settings(options)
     with reporting() as reporter:
@@ -412,6 +419,16 @@ def _named_value(text: str) -> tuple[str, float]:
         raise click.BadParameter(
             f"{text!r}: write NAME=VALUE, as in pooled_cosine=0.9", param_hint="--min-quality"
         ) from None
+
+
+def _named_size(text: str) -> tuple[str, int]:
+    name, _sep, value = text.partition("=")
+    if not (name and value.isdecimal() and int(value) > 0):
+        raise click.BadParameter(
+            f"{text!r}: write NAME=SIZE, a whole number of 1 or more, as in images=3",
+            param_hint="--dim",
+        )
+    return name, int(value)
 
 
 @main.command()
@@ -435,6 +452,7 @@ def verify(package: Path, no_measure: bool, device: str, as_json: bool) -> None:
             measure=not no_measure,
             device=device_profiles.find(device),
             progress=reporter.stage("Verifying"),
+            say=reporter.say,
         )
     if as_json:
         print_json(report.to_dict())
@@ -487,9 +505,7 @@ def bench(models: tuple[Path, ...], as_json: bool, dims: tuple[str, ...], **opti
     from nasc.console import print_json, reporting
 
     sizes = {"batch": options.pop("batch"), "seq_len": options.pop("seq_len")}
-    for text in dims:
-        name, value = _named_value(text)
-        sizes[name] = int(value)
+    sizes |= dict(_named_size(text) for text in dims)
     with reporting() as reporter:
         found = api.bench(list(models), sizes, reporter=reporter, **options)
     if as_json:
@@ -505,16 +521,8 @@ def bench(models: tuple[Path, ...], as_json: bool, dims: tuple[str, ...], **opti
         )
     measurement = found.measurement
     notes = [f"statistic of record: {measurement.statistic}", f"sizes: {dict(found.dims)}"]
-    notes += [text for flag, text in _warnings(measurement) if flag]
+    notes += measurement.warnings()
     click.echo("; ".join(notes), err=True)
-
-
-def _warnings(measurement: Any) -> list[tuple[bool, str]]:
-    return [
-        (measurement.drift, f"the clock drifted ({measurement.drift_ratio:.2f}x)"),
-        (measurement.busy, f"the machine is busy ({measurement.busy_share:.0%} of runs disturbed)"),
-        (not measurement.converged, "not every estimate reached its width"),
-    ]
 
 
 @main.command()

@@ -9,8 +9,9 @@ search runs again.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +37,7 @@ from nasc.package.manifest import (
     TextRecord,
     read_manifest,
 )
-from nasc.profiling import latency_job
+from nasc.profiling import latency_job, measuring, told_peak_memory
 from nasc.quality import Quality, compare
 from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
@@ -44,7 +45,7 @@ from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
 from nasc.supernet.prepare import check_budget, judging_sentences
 from nasc.supernet.teacher_layers import teacher_network
-from nasc.tasks.sts import evaluate_sts, read_sts
+from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
 from nasc.workbench import Settings, Workbench
 
 DISTILL_MINUTES = 3.0
@@ -70,8 +71,8 @@ class Options:
     """What `compile` does beyond searching.
 
     Attributes:
-        distill_minutes: Budget of the chosen network, unless `distill_steps` is given.
-        distill_steps: Optimizer steps of the chosen network.
+        distill_minutes: Budget of the chosen network; None takes `DISTILL_MINUTES`.
+        distill_steps: Optimizer steps of the chosen network instead.
         quantile: None holds the statistic of record to the latency limit; p50, p90 or p99
             of the observed runs that one.
         min_quality: By metric of `QUALITY_METRICS`, what the package must reach.
@@ -83,7 +84,7 @@ class Options:
         UsageError: On values that make no sense.
     """
 
-    distill_minutes: float = DISTILL_MINUTES
+    distill_minutes: float | None = None
     distill_steps: int | None = None
     quantile: str | None = None
     min_quality: Mapping[str, float] = field(default_factory=dict)
@@ -92,7 +93,10 @@ class Options:
     force: bool = False
 
     def __post_init__(self) -> None:
-        check_budget(self.distill_minutes)
+        if self.distill_minutes is not None:
+            check_budget(self.distill_minutes)
+            if self.distill_steps is not None:
+                raise UsageError("give --distill-minutes or --distill-steps, not both")
         if self.quantile not in (None, "p50", "p90", "p99"):
             raise UsageError(f"unknown quantile {self.quantile!r}; allowed: p50, p90, p99")
         for name, value in self.min_quality.items():
@@ -196,6 +200,11 @@ class CompileResult:
                     f"p50 {model.p50_ms:.2f}, p90 {model.p90_ms:.2f}, p99 {model.p99_ms:.2f} ms",
                 ),
             ]
+            quantile = m.conditions.quantile
+            if quantile is not None:
+                held_ms = m.measured.held_ms(quantile)
+                rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
+            rows += [("note", text) for text in m.measured.measurement.warnings()]
         peak = d["peak_memory_bytes"]
         rows += [
             ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),
@@ -257,19 +266,37 @@ def compile(
 def default_name(device: str, limits: Limits) -> str:
     """Folder name of a package: the device and the limits."""
     units = {"latency_ms": "ms", "size_bytes": "B", "params": "params", "peak_memory_bytes": "Bmem"}
-    parts = [f"{value:g}{units[name]}" for name, value in limits.given().items()]
+    parts = [f"{value:.12g}{units[name]}" for name, value in limits.given().items()]
     return "-".join(["nasc", Path(device).stem, *parts])
 
 
 @dataclass(frozen=True, slots=True)
-class _Exported:
-    """A file with what was measured and checked on it."""
+class _Candidate:
+    """A network to be measured, and what is left to be done to it.
+
+    Attributes:
+        network: With its weights.
+        train_share: Part of the training budget that is left for it; None: it is finished.
+    """
 
     network: Network
+    train_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Exported:
+    """A file with what was measured on it."""
+
+    candidate: _Candidate
     path: Path
     predicted: PredictedLatency
     measured: MeasuredLatency
     peak_bytes: int | None
+
+    @property
+    def network(self) -> Network:
+        """The network in the file."""
+        return self.candidate.network
 
 
 class _Compilation:
@@ -283,36 +310,43 @@ class _Compilation:
         self.tightened = limits
         self.precisions = list(bench.space.precisions)
         self.attempts: list[Attempt] = []
-        self.contestants = 0
+        self.fallback: _Exported | None = None
+        self.labelled: list[SentencePair] | None = None
 
     def run(self) -> CompileResult:
         bench = self.bench
+        if self.options.sts_data is not None:
+            self.labelled = read_sts(self.options.sts_data)
         bench.check_inputs()
         _ = bench.costs
         bench.check_feasible(self.limits)
         with TemporaryDirectory(prefix="nasc-") as folder:
             path = Path(folder) / "model.onnx"
+            waiting: _Candidate | None = None
             while True:
-                network, trained = self.choose()
-                exported = self.measure(network, path)
-                if not self.accept(exported):
+                accepted = self.accept(self.measure(waiting or self.choose(), path))
+                waiting = None
+                if accepted is None:
                     continue
-                if not trained:
-                    network = self.train(network)
-                    emit(network, path)
-                parity = self.check(network, path)
+                candidate = accepted.candidate
+                if candidate.train_share is not None:
+                    candidate = self.train(candidate)
+                emit(candidate.network, path)
+                parity = self.check(candidate.network, path)
                 if parity is None:
                     continue
-                if not trained:
-                    exported = self.measure(network, path)
-                    if not self.accept(exported):
-                        continue
-                return self.package(exported, parity)
+                if candidate is accepted.candidate:
+                    return self.package(accepted, parity)
+                waiting = candidate
 
     # Choosing
 
-    def choose(self) -> tuple[Network, bool]:
-        """The next network to try, and whether it needs no training."""
+    def choose(self) -> _Candidate:
+        """The next network to try.
+
+        Raises:
+            LimitsMissed: If networks were measured, and no other is left to try.
+        """
         bench = self.bench
         if bench.settings.supernet is None:
             whole = bench.whole_teacher(self.tightened, self.precisions)
@@ -320,58 +354,90 @@ class _Compilation:
                 bench.reporter.say(
                     f"the full-size network fits in {whole.precision}: nothing to search or train"
                 )
-                return teacher_network(bench.teacher, whole, bench.settings.head), True
+                return _Candidate(teacher_network(bench.teacher, whole, bench.settings.head), None)
+        try:
+            found = self.search()
+        except InfeasibleLimits as error:
+            if not self.attempts:
+                raise
+            raise LimitsMissed(f"{self.tried()} No other network is predicted to fit") from error
+        bench.reporter.say(f"chosen: {found.network.architecture}")
+        return found
+
+    def search(self) -> _Candidate:
+        """The best network of the supernet: by true loss, or by a contest where time allows."""
+        bench = self.bench
         config, seconds = self.budget()
         if seconds == 0 or (seconds is None and config.steps * SHARE < 1):
             solutions = solve(bench.problem(self.tightened, self.precisions), CANDIDATES)
             best = bench.by_true_loss(solutions)[0].solution.architecture
             network = bench.prepared.supernet.extract(best, bench.settings.head)
+            share = 1.0
         else:
             ranked = contestants(bench, self.tightened, self.precisions)
-            self.contestants = len(ranked)
             with bench.timed("contest"):
                 network = hold(bench, ranked, config, seconds)[0].network
-        bench.reporter.say(f"chosen: {network.architecture}")
-        return network, network.architecture.is_teacher
+            share = 1 - SHARE * len(ranked)
+        return _Candidate(network, None if network.architecture.is_teacher else share)
 
     # Measuring and deciding
 
-    def measure(self, network: Network, path: Path) -> _Exported:
-        """Emit a network and measure it on the device."""
-        bench = self.bench
+    def measure(self, candidate: _Candidate, path: Path) -> _Exported:
+        """Emit a network and measure it on the device, when no other process measures there.
+
+        Raises:
+            CacheBusy: If another process measures for an hour.
+            profilers.MemoryUntold: If memory is limited and the device does not tell it.
+        """
+        bench, network = self.bench, candidate.network
         emit(network, path)
         s = bench.settings
         job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
-        with bench.timed("measure"):
+        quiet_ms = bench.quiet_ms
+        progress = bench.reporter.stage(f"Measuring on device {bench.device.name!r}")
+        with (
+            measuring(bench.cache, bench.device.name, bench.reporter.say),
+            bench.timed("measure"),
+        ):
             measurement = profilers.measure(
                 [job],
                 bench.device,
                 options=bench.options,
                 protocol=profilers.Protocol(quantile=self.options.quantile),
-                reference_quiet_ms=bench.quiet_ms,
-                progress=bench.reporter.stage(f"Measuring on device {bench.device.name!r}"),
+                reference_quiet_ms=quiet_ms,
+                progress=progress,
             )
-            peak = profilers.measure_peak_memory(job, bench.options, device=bench.device)
+            peak = (
+                told_peak_memory(job, bench.device, bench.options)
+                if self.limits.peak_memory_bytes is None
+                else profilers.measure_peak_memory(job, bench.options, device=bench.device)
+            )
         predicted = bench.costs.predict(network.architecture)
         return _Exported(
-            network,
+            candidate,
             path,
             PredictedLatency(predicted.latency_ms, predicted.low_ms, predicted.high_ms),
             MeasuredLatency.of(job, measurement),
-            peak.total_bytes,
+            None if peak is None else peak.total_bytes,
         )
 
-    def accept(self, exported: _Exported) -> bool:
-        """Whether all limits hold as measured; if not, tighten those that do not.
+    def accept(self, exported: _Exported) -> _Exported | None:
+        """What to go on with, if all limits hold as measured; else tighten those that do not.
 
-        A latency must leave room for its own repetition, unless no smaller network is left.
+        A latency must leave room for its own repetition, unless no smaller network is left:
+        then one that is under its limit without that room is accepted, be it an earlier one.
 
         Raises:
-            LimitsMissed: After `MAX_ATTEMPTS` networks.
+            LimitsMissed: After `MAX_ATTEMPTS` networks, or where no smaller one is left.
         """
         held_ms = exported.measured.held_ms(self.options.quantile)
-        model = exported.measured.model
-        repeat = model.upper_ms / model.latency_ms
+        if not math.isfinite(held_ms):
+            raise LimitsMissed(
+                f"{self.options.quantile} of {exported.network.architecture} has no upper bound "
+                "after the time that a measurement may take: it runs too long for so many runs. "
+                "Take a lower quantile, or none: the statistic of record needs fewer"
+            )
+        repeat = held_ms / exported.measured.value_ms(self.options.quantile)
         found = {
             "latency_ms": (held_ms, self.held_prediction(exported)),
             "size_bytes": (float(exported.path.stat().st_size), None),
@@ -395,32 +461,38 @@ class _Compilation:
             notes.append(
                 f"{name} {value:.4g} {short} {limit:.4g}: searching under {changed[name]:.4g}"
             )
-        tightened = dataclasses.replace(self.tightened, **changed)
-        out_of_tries = len(self.attempts) + 1 >= MAX_ATTEMPTS
-        last = bool(changed) and (out_of_tries or not self.reachable(tightened))
-        met = not changed or (last and not over)
         self.attempts.append(
             Attempt(
                 str(exported.network.architecture),
                 exported.predicted,
-                model.latency_ms,
+                exported.measured.model.latency_ms,
                 held_ms,
-                met,
+                not over,
                 "; ".join(notes),
             )
         )
         if notes:
             self.bench.reporter.say(f"{exported.network.architecture}: {'; '.join(notes)}")
-        if met:
-            return True
-        if last:
-            tried = "; ".join(f"{a.architecture}: {a.held_ms:.4g} ms" for a in self.attempts)
+        if not changed:
+            return exported
+        if not over:
+            self.fallback = exported
+        tightened = dataclasses.replace(self.tightened, **changed)
+        if len(self.attempts) < MAX_ATTEMPTS and self.reachable(tightened):
+            self.tightened = tightened
+            return None
+        last, self.fallback = self.fallback, None
+        if last is None:
             raise LimitsMissed(
-                f"{len(self.attempts)} networks were measured and none met the limits ({tried}). "
-                "Something may disturb the device: try again when it is quiet, or raise the limit"
+                f"{self.tried()} Something may disturb the device: try again when it is quiet, "
+                "or raise the limit"
             )
-        self.tightened = tightened
-        return False
+        return last
+
+    def tried(self) -> str:
+        """The networks measured so far, for a message."""
+        each = "; ".join(f"{a.architecture}: {a.note}" for a in self.attempts)
+        return f"{len(self.attempts)} networks were measured and none met the limits ({each})."
 
     def held_prediction(self, exported: _Exported) -> float:
         """What the search held to the limit for this network."""
@@ -428,9 +500,9 @@ class _Compilation:
         return self.bench.costs.upper("latency_ms", exported.predicted.latency_ms, precision)
 
     def reachable(self, limits: Limits) -> bool:
-        """Whether any network is predicted to meet some limits."""
+        """Whether any network in a precision still allowed is predicted to meet some limits."""
         try:
-            self.bench.check_feasible(limits)
+            self.bench.check_feasible(limits, self.precisions)
         except InfeasibleLimits:
             return False
         return True
@@ -439,26 +511,27 @@ class _Compilation:
 
     def budget(self) -> tuple[DistillConfig, float | None]:
         """The training of the chosen network, contest included: by steps or by seconds."""
-        steps = self.options.distill_steps
+        steps, minutes = self.options.distill_steps, self.options.distill_minutes
         config = DistillConfig(steps=steps or 0, seed=self.bench.settings.seed)
-        return config, 60 * self.options.distill_minutes if steps is None else None
+        if steps is not None:
+            return config, None
+        return config, 60 * (DISTILL_MINUTES if minutes is None else minutes)
 
-    def train(self, network: Network) -> Network:
-        """Train the chosen network with what the contest left of the budget."""
-        bench = self.bench
+    def train(self, candidate: _Candidate) -> _Candidate:
+        """Train a network with what is left of the budget."""
+        bench, share = self.bench, candidate.train_share or 0.0
         config, seconds = self.budget()
-        rest = 1 - SHARE * self.contestants
         with bench.timed("distill"):
             trained, _ = distill_cached(
-                network,
+                candidate.network,
                 bench.teacher,
                 bench.corpus,
-                dataclasses.replace(config, steps=round(rest * config.steps)),
-                seconds=None if seconds is None else rest * seconds,
+                dataclasses.replace(config, steps=round(share * config.steps)),
+                seconds=None if seconds is None else share * seconds,
                 cache_dir=bench.cache,
                 reporter=bench.reporter,
             )
-        return trained
+        return _Candidate(trained, None)
 
     def check(self, network: Network, path: Path) -> Parity | Int8Report | None:
         """Parity of the file; None if int8 was refused and fp32 must be searched instead."""
@@ -478,13 +551,15 @@ class _Compilation:
             check_parity(wide, wide_path, tokens)
             report = check_int8(network, path, tokens)
             scores: tuple[float | None, float | None] = (None, None)
-            if self.options.sts_data is not None:
-                scores = (self._sts(wide_path), self._sts(path))
+            if self.labelled is not None:
+                scores = (self.sts(wide_path, self.labelled), self.sts(path, self.labelled))
         accepted, reason = accept_int8(report, fp32_score=scores[0], int8_score=scores[1])
         bench.reporter.say(f"int8 {'accepted' if accepted else 'refused'}: {reason}")
         if accepted:
             return report
         self.precisions.remove(network.architecture.precision)
+        # What was learnt and kept is of that precision.
+        self.tightened, self.fallback = self.limits, None
         self.attempts[-1] = dataclasses.replace(
             self.attempts[-1], met=False, note=f"int8 refused: {reason}"
         )
@@ -495,10 +570,11 @@ class _Compilation:
             )
         return None
 
-    def _sts(self, path: Path) -> float:
-        assert self.options.sts_data is not None
+    def sts(self, path: Path, pairs: Sequence[SentencePair]) -> float:
+        """Score of a file on labelled pairs."""
         encoder = OnnxEncoder(path, self.bench.teacher.tokenizer)
-        return evaluate_sts(encoder.encode, read_sts(self.options.sts_data))
+        length = self.bench.teacher.max_length
+        return evaluate_sts(lambda texts: encoder.encode(texts, max_length=length), pairs)
 
     # Packaging
 
@@ -519,8 +595,8 @@ class _Compilation:
                 encoder.encode(sentences, max_length=length),
             )
             record: dict[str, Any] = dataclasses.asdict(found)
-            if self.options.sts_data is not None:
-                record["sts_spearman"] = self._sts(path)
+            if self.labelled is not None:
+                record["sts_spearman"] = self.sts(path, self.labelled)
         for name, least in self.options.min_quality.items():
             if record[name] < least:
                 raise LimitsMissed(
@@ -574,9 +650,13 @@ class _Compilation:
         )
 
     def tokenisation_ms(self) -> float:
-        """Median time to tokenise one text as long as the measured input."""
+        """Median time to tokenise a text of as many tokens as the measured input holds."""
         teacher, length = self.bench.teacher, self.bench.settings.seq_len
-        text = " ".join(judging_sentences(self.bench.corpus, 200))[: 12 * length]
+        text = " ".join(judging_sentences(self.bench.corpus, JUDGING_SENTENCES))
+        cut = teacher.tokenizer(
+            text, truncation=True, max_length=length, return_offsets_mapping=True
+        )
+        text = text[: max(end for _, end in cut["offset_mapping"])]
         times = []
         for _ in range(30):
             start = time.perf_counter()

@@ -23,7 +23,6 @@ class ConsoleReporter:
         self.console = Console(stderr=True, highlight=False)
         self._bars: Progress | None = None
         self._task: TaskID | None = None
-        self._title = ""
 
     def say(self, text: str) -> None:
         """A line for the user."""
@@ -32,7 +31,6 @@ class ConsoleReporter:
     def stage(self, title: str) -> Callback:
         """A new stage begins."""
         self.finish()
-        self._title = title
         if not self.console.is_terminal:
             self.say(f"{title} ...")
             return lambda done, total, message: None
@@ -53,22 +51,28 @@ class ConsoleReporter:
         return update
 
     def finish(self) -> None:
-        """End the stage at hand."""
+        """End the stage at hand, its bar full."""
         if self._bars is not None and self._task is not None:
             total = self._bars.tasks[0].total or 1
             self._bars.update(self._task, completed=total, total=total)
+        self.close()
+
+    def close(self) -> None:
+        """Leave the stage at hand as it is."""
+        if self._bars is not None:
             self._bars.stop()
         self._bars = self._task = None
 
 
 @contextmanager
 def reporting() -> Iterator[ConsoleReporter]:
-    """A reporter whose last bar is closed whatever happens."""
+    """A reporter whose last bar is closed whatever happens; it is full only at success."""
     reporter = ConsoleReporter()
     try:
         yield reporter
-    finally:
         reporter.finish()
+    finally:
+        reporter.close()
 
 
 def print_json(value: Any) -> None:

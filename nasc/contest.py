@@ -41,17 +41,20 @@ class Contestant:
     Attributes:
         ranked: As the search found it.
         network: With its weights after the short training.
-        quality: Agreement with the teacher on the sentences that choose networks.
+        quality: Agreement with the teacher on the sentences that choose networks, in fp32.
+        precision_loss: What the network's precision is expected to take off the cosine.
     """
 
     ranked: Ranked
     network: Network
     quality: Quality
+    precision_loss: float
 
     @property
     def score(self) -> float:
-        """What decides: the mean of both figures that a package reports."""
-        return (self.quality.pooled_cosine + self.quality.similarity_spearman) / 2
+        """What decides: the mean of both figures that a package reports, as it would ship."""
+        mean = (self.quality.pooled_cosine + self.quality.similarity_spearman) / 2
+        return mean - self.precision_loss
 
 
 def kinds(problem: Problem, slots: int) -> list[Problem]:
@@ -97,6 +100,8 @@ def hold(
 ) -> list[Contestant]:
     """Train each for a part of the budget; the best comes first.
 
+    The untouched teacher enters as it is: it has nothing to learn from itself.
+
     Args:
         bench: Teacher, text, supernet and cache.
         ranked: At least one.
@@ -110,17 +115,20 @@ def hold(
     for place, one in enumerate(ranked):
         architecture = one.solution.architecture
         progress(place, len(ranked), str(architecture))
-        trained, _ = distill_cached(
-            bench.prepared.supernet.extract(architecture, bench.settings.head),
-            bench.teacher,
-            bench.corpus,
-            dataclasses.replace(config, steps=round(SHARE * config.steps)),
-            seconds=None if seconds is None else SHARE * seconds,
-            cache_dir=bench.cache,
-            reporter=Silent(),
-        )
-        found = compare(wanted, _vectors(bench, trained, sentences))
-        entered.append(Contestant(one, trained, found))
+        network = bench.prepared.supernet.extract(architecture, bench.settings.head)
+        if not architecture.is_teacher:
+            network, _ = distill_cached(
+                network,
+                bench.teacher,
+                bench.corpus,
+                dataclasses.replace(config, steps=round(SHARE * config.steps)),
+                seconds=None if seconds is None else SHARE * seconds,
+                cache_dir=bench.cache,
+                reporter=Silent(),
+            )
+        found = compare(wanted, _vectors(bench, network, sentences))
+        lost = bench.prepared.scores.precision_loss[architecture.precision]
+        entered.append(Contestant(one, network, found, lost))
         bench.reporter.say(
             f"  {architecture}: pooled cosine {found.pooled_cosine:.4f}, "
             f"similarity {found.similarity_spearman:.4f}"

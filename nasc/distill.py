@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +27,10 @@ from nasc.supernet.batches import TrainBatches
 from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
 from nasc.supernet.train import (
     TRAIN_LENGTH,
+    RunState,
     mean_step_s,
     recorded_steps,
     relative_error,
-    restore_state,
-    save_state,
 )
 from nasc.teacher import Teacher
 from nasc.text import Corpus
@@ -116,12 +114,15 @@ def distill(
 ) -> tuple[Network, list[float]]:
     """Train a copy of a network; goes on from `state_path` if that run was interrupted.
 
+    The state of a finished run stays as well, for whoever called to remove once the result is
+    on disk.
+
     Args:
         network: Where to start.
         teacher: What to agree with.
         batches: The text.
         config: How.
-        state_path: Where the state is saved as the run goes; removed at the end.
+        state_path: Where the state is saved as the run goes.
         save_every_s: Seconds between saves.
         progress: Called with (steps done, steps in all, message).
 
@@ -138,33 +139,26 @@ def distill(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
     )
     identity = {"config": dataclasses.asdict(config), "architecture": str(network.architecture)}
-    history: list[float] = []
-    first = 0
-    if state_path is not None and state_path.exists():
-        first, history = restore_state(state_path, identity, model, optimizer)
-    saved = time.monotonic()
-    for step in range(first, config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _share(step, config.steps)
-        loss = _step(model, teacher, config, batches.at(step))
-        history.append(float(loss.detach()))
-        if not np.isfinite(history[-1]):
-            raise TrainingDiverged(
-                f"the distillation loss is not finite at step {step}. Start from a supernet "
-                "trained longer (nasc train), or leave it out: --distill-steps 0"
-            )
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, config.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if progress is not None:
-            progress(step + 1, config.steps, f"loss {np.mean(history[-30:]):.3f}")
-        if state_path is not None and time.monotonic() - saved > save_every_s:
-            save_state(state_path, identity, step + 1, history, model, optimizer)
-            saved = time.monotonic()
-    if state_path is not None:
-        state_path.unlink(missing_ok=True)
-    return model.export(), history
+    with RunState(state_path, identity, model, optimizer, save_every_s).kept() as state:
+        for step in range(state.step, config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * _share(step, config.steps)
+            loss = _step(model, teacher, config, batches.at(step))
+            value = float(loss.detach())
+            if not np.isfinite(value):
+                raise TrainingDiverged(
+                    f"the distillation loss is not finite at step {step}. Start from a supernet "
+                    "trained longer (nasc train), or leave it out: --distill-steps 0"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            with state.update(value):
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if progress is not None:
+                progress(step + 1, config.steps, f"loss {np.mean(state.history[-30:]):.3f}")
+            state.save_if_due()
+    return model.export(), state.history
 
 
 def distill_cached(
@@ -197,14 +191,14 @@ def distill_cached(
     about = {
         "recipe": RECIPE,
         "start": _weights_sha256(wide),
-        "teacher": teacher.sha256,
+        "teacher": teacher.fingerprint,
         "text": corpus.sha256,
         "sentences": len(corpus.train),
         "config": dataclasses.asdict(config) | ({} if seconds is None else {"steps": None}),
         "seconds": seconds,
     }
     folder = cache_dir / "distilled" / content_key(about)
-    path = folder / "network.safetensors"
+    path, state_path = folder / "network.safetensors", folder / "state.safetensors"
     with locked(folder, "this network"):
         if not path.exists():
             progress = reporter.stage("Distillation of the chosen network")
@@ -217,7 +211,7 @@ def distill_cached(
                     config,
                     steps=recorded_steps(
                         folder / "steps.json",
-                        lambda: _steps_for(wide, teacher, batches, config, seconds),
+                        lambda: steps_for(wide, teacher, batches, config, seconds),
                     ),
                 )
             trained, losses = distill(
@@ -225,11 +219,12 @@ def distill_cached(
                 teacher,
                 batches,
                 config,
-                state_path=folder / "state.safetensors",
+                state_path=state_path,
                 progress=progress,
             )
             header = {"config": dataclasses.asdict(config), "loss": losses}
             checkpoint.write(path, _flat(trained), header)
+        state_path.unlink(missing_ok=True)
         found = checkpoint.read(path)
     tensors = tuple(
         {name: found.tensors[f"{i}/{name}"].numpy() for name in own}
@@ -271,14 +266,14 @@ def _share(step: int, steps: int) -> float:
     return float(0.5 * (1 + np.cos(np.pi * (step - rise) / max(1, steps - rise))))
 
 
-def _steps_for(
+def steps_for(
     network: Network,
     teacher: Teacher,
     batches: TrainBatches,
     config: DistillConfig,
     seconds: float,
 ) -> int:
-    """How many steps fit into a time."""
+    """How many steps of distilling a network fit into a time in seconds."""
     if seconds <= 0:
         return 0
     model = _trainable(network)

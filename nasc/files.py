@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,24 @@ def cache_folder(given: Path | None = None) -> Path:
     path = given or Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("nasc"))
     path = path.expanduser().absolute()
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        check_writable(path)
     except OSError as error:
         raise NascError(
             f"cannot write to the cache folder '{path}': {error.strerror or error}. "
             f"Name another one: --cache DIR, or set {CACHE_VARIABLE}"
         ) from error
     return path
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder where there is none and try whether files can be made in it.
+
+    Raises:
+        OSError: If not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def content_key(values: Mapping[str, Any]) -> str:
@@ -55,32 +65,85 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: If it cannot be written; nothing is left behind.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
-def locked(folder: Path, what: str) -> Iterator[None]:
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside a file: it becomes that file if the block ends well, else it goes.
+
+    A process that is killed inside the block leaves its temporary file; the next one that
+    writes the same file removes it.
+
+    Raises:
+        OSError: If the file cannot be replaced.
+    """
+    _remove_strays(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _remove_strays(path: Path) -> None:
+    """Remove the temporary files of a file whose processes have ended."""
+    for stray in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        owner = stray.name.removeprefix(f".{path.name}.").removesuffix(".part")
+        if owner.isdecimal() and not _is_alive(int(owner)):
+            with suppress(OSError):
+                stray.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # another user's, or no number of a process at all: not ours to judge
+    return True
+
+
+@contextmanager
+def locked(folder: Path, what: str, say: Callable[[str], None] | None = None) -> Iterator[Path]:
     """Hold a folder of the cache; a second run waits for the first and finds its result.
+
+    Args:
+        folder: Made when missing; given to the block.
+        what: Is made in it, in words.
+        say: Told when another run has to be waited for.
 
     Raises:
         CacheBusy: If another run holds it for `LOCK_TIMEOUT_S`.
+        NascError: If the folder cannot be made or written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "lock")
     try:
-        with filelock.FileLock(folder / "lock", timeout=LOCK_TIMEOUT_S):
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if say is not None:
+                say(f"waiting for another nasc that is making {what}")
+            lock.acquire(timeout=LOCK_TIMEOUT_S)
     except filelock.Timeout as error:
         raise CacheBusy(
             f"another nasc has been making {what} in '{folder}' for {LOCK_TIMEOUT_S / 60:.0f} "
-            "minutes. Wait for it, or use another cache: --cache DIR"
+            "minutes. Wait for it to end, or stop it"
         ) from error
+    except OSError as error:
+        raise NascError(
+            f"cannot write to '{folder}' in the cache: {error.strerror or error}. Free some space "
+            "or name another cache: --cache DIR"
+        ) from error
+    try:
+        yield folder
+    finally:
+        lock.release()

@@ -2,12 +2,12 @@
 
 A table that is in the cache is not measured again. What was measured of one that is not
 finished (Ctrl-C, kill -9) is kept in a journal and goes into it the next time. One process
-at a time measures on a device from one cache: the others wait, then find the table.
+at a time measures on a device from one cache (`measuring`): the others wait, then find the
+table.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import gzip
@@ -15,22 +15,22 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import filelock
 import numpy as np
 import pandas as pd
 
 import profilers
 from device_profiles import DeviceProfile
-from nasc.errors import CacheBusy, NascError, TableMissing, UsageError
+from nasc.errors import NascError, TableMissing, UsageError
 from nasc.export.network import random_network
 from nasc.export.onnx import EMITTER_VERSION, emit
-from nasc.files import write_atomically
+from nasc.files import locked, write_atomically
 from nasc.latency.basis import Basis
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey, device_prefix
@@ -48,19 +48,29 @@ MOST_MEASURE_S = 900.0
 """Time for measuring a table whose networks nominally take `NOMINAL_ROUND_MS` together (the
 preset minilm-l6 at length 128); larger ones get more, in proportion, up to the last."""
 
-LOCK_TIMEOUT_S = 3600.0
 EMIT_THREADS = 2
 
 Progress = Callable[[int, int, str], None]
+Say = Callable[[str], None]
 
 
 class Bench(Protocol):
     """What is needed of a measuring tool; `Profilers` is the real one."""
 
-    def quiet(
+    def known_quiet(
         self, cache_dir: Path, device: DeviceProfile, options: profilers.RuntimeOptions
+    ) -> profilers.QuietTime | None:
+        """The device's recorded quiet time, with what it holds for; None without a record."""
+
+    def quiet(
+        self,
+        cache_dir: Path,
+        device: DeviceProfile,
+        options: profilers.RuntimeOptions,
+        *,
+        renew: bool,
     ) -> profilers.QuietTime:
-        """The device's recorded quiet time, with what it holds for."""
+        """The recorded quiet time; recorded now where there is none, or to renew it."""
 
     def measure(
         self,
@@ -87,11 +97,22 @@ class Bench(Protocol):
 class Profilers:
     """The measuring tool of this project."""
 
-    def quiet(
+    def known_quiet(
         self, cache_dir: Path, device: DeviceProfile, options: profilers.RuntimeOptions
+    ) -> profilers.QuietTime | None:
+        """See `Bench`."""
+        return profilers.load_quiet(cache_dir, device, options=options)
+
+    def quiet(
+        self,
+        cache_dir: Path,
+        device: DeviceProfile,
+        options: profilers.RuntimeOptions,
+        *,
+        renew: bool,
     ) -> profilers.QuietTime:
         """See `Bench`."""
-        return profilers.load_or_record_quiet(cache_dir, device, options=options)
+        return profilers.load_or_record_quiet(cache_dir, device, options=options, renew=renew)
 
     def measure(
         self,
@@ -122,12 +143,8 @@ class Profilers:
         options: profilers.RuntimeOptions,
     ) -> int | None:
         """See `Bench`."""
-        try:
-            return profilers.measure_peak_memory(job, options, device=device).base_bytes
-        except (profilers.DeviceUnreachable, profilers.ModelRejected, profilers.WorkerDied):
-            raise
-        except profilers.ProfilerError:
-            return None
+        peak = told_peak_memory(job, device, options)
+        return None if peak is None else peak.base_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,25 +161,61 @@ class Profiled:
     path: Path
     fresh: bool
 
-    def summary(self) -> dict[str, Any]:
-        """What matters of it at a glance, errors of held-out networks included."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it: times in s and ms, errors as shares."""
         t = self.table
-        errors = [abs(error) for error in t.held_out]
+        errors = np.abs(t.held_out)
         return {
             "table": t.key.describe(),
+            "path": str(self.path),
             "statistic": t.key.statistic,
-            "measured": "now" if self.fresh else f"earlier ({t.created})",
+            "fresh": self.fresh,
+            "created": t.created,
+            "quiet_ms": t.quiet_ms,
             "networks": len(t.measured),
-            "held-out networks": len(errors),
-            "mean error": f"{np.mean(errors):.2%}",
-            "largest error": f"{max(errors):.2%}",
-            "bias": f"{np.mean(t.held_out):+.2%}",
-            "90% interval": f"+-{t.interval.half_width:.2%}",
-            "seconds": ", ".join(f"{k.removesuffix('_s')} {v:.1f}" for k, v in t.times.items()),
-            "machine": "busy: measure again when it is quiet, --force"
-            if t.context.get("busy")
-            else "quiet enough",
+            "held_out_networks": len(errors),
+            "mean_error": float(np.mean(errors)),
+            "largest_error": float(np.max(errors)),
+            "bias": float(np.mean(t.held_out)),
+            "interval_half_width": t.interval.half_width,
+            "interval_confidence": t.interval.confidence,
+            "seconds": {name.removesuffix("_s"): value for name, value in t.times.items()},
+            "busy": bool(t.context.get("busy")),
+            "quiet_time_busy": bool(t.context.get("reference", {}).get("busy")),
         }
+
+    def summary(self) -> dict[str, str]:
+        """What matters of it at a glance, for people; errors of held-out networks included."""
+        d = self.to_dict()
+        return {
+            "table": d["table"],
+            "statistic": d["statistic"],
+            "measured": "now" if self.fresh else f"earlier ({d['created']})",
+            "networks": str(d["networks"]),
+            "held-out networks": str(d["held_out_networks"]),
+            "mean error": f"{d['mean_error']:.2%}",
+            "largest error": f"{d['largest_error']:.2%}",
+            "bias": f"{d['bias']:+.2%}",
+            f"{d['interval_confidence']:.0%} interval": f"+-{d['interval_half_width']:.2%}",
+            "seconds": ", ".join(f"{name} {value:.1f}" for name, value in d["seconds"].items()),
+            "machine": _machine(d["busy"], d["quiet_time_busy"]),
+            "file": d["path"],
+        }
+
+
+def _machine(busy: bool, quiet_time_busy: bool) -> str:
+    """Whether the machine was quiet while it was measured, in words."""
+    found = []
+    if busy:
+        found.append("busy while the networks were measured")
+    if quiet_time_busy:
+        found.append(
+            "busy when the quiet time of the reference was recorded (all latencies may come out "
+            "too high alike)"
+        )
+    if not found:
+        return "quiet enough"
+    return f"{'; '.join(found)}: measure again when it is quiet, --force"
 
 
 def tables_folder(cache_dir: Path) -> Path:
@@ -178,6 +231,21 @@ def quiet_folder(cache_dir: Path) -> Path:
 def samples_path(table_path: Path) -> Path:
     """Where the raw samples of a table lie: gzipped JSON of `profilers.Measurement`."""
     return table_path.with_name(table_path.name.removesuffix(SUFFIX) + ".samples.json.gz")
+
+
+def measuring(cache_dir: Path, device: str, say: Say | None = None) -> AbstractContextManager[Path]:
+    """A work folder, for one process at a time: whatever measures on a device holds it.
+
+    Args:
+        cache_dir: The cache.
+        device: Name of the device profile.
+        say: Told when another process has to be waited for.
+
+    Raises:
+        CacheBusy, NascError: On entering, see `nasc.files.locked`.
+    """
+    folder = cache_dir / "profiling" / device_prefix(device).rstrip("-")
+    return locked(folder, f"measurements on device {device!r}", say)
 
 
 def runtime_options(device: DeviceProfile, threads: int) -> profilers.RuntimeOptions:
@@ -228,6 +296,8 @@ def make_key(
         options=json.dumps(settings, sort_keys=True),
         emitter_version=EMITTER_VERSION,
         statistic=profilers.STATISTIC,
+        reference=str(quiet.key["reference"]),
+        quiet_ms=quiet.quiet_ms,
     )
 
 
@@ -245,6 +315,7 @@ def profile(
     force: bool = False,
     protocol: profilers.Protocol | None = None,
     progress: Progress | None = None,
+    say: Say | None = None,
     bench: Bench | None = None,
 ) -> list[Profiled]:
     """Measure a latency table for every combination of settings, or find it in the cache.
@@ -259,9 +330,11 @@ def profile(
         threads: Threads of the runtime.
         head: ``embed`` or ``hidden``.
         seed: Of the plans and of the order of measuring.
-        force: Measure anew what is in the cache, too.
+        force: Measure anew what is in the cache, too, the quiet time included: tables on the
+            old scale are not found any more.
         protocol: Of the measurement; None chooses by the size of the space.
         progress: Called with (units done, units in all, message) for each table in turn.
+        say: Told when another process that measures on this device has to be waited for.
         bench: The measuring tool; None takes `Profilers`.
 
     Returns:
@@ -274,35 +347,49 @@ def profile(
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
     wanted = _combinations(space, precisions, seq_lens, batches, threads, head)
+    options = {count: runtime_options(device, count) for _, _, count in wanted}
     tool = Profilers() if bench is None else bench
-    done: list[Profiled] = []
-    quiets: dict[int, profilers.QuietTime] = {}
-    for basis, precision, count in wanted:
-        options = runtime_options(device, count)
-        if count not in quiets:
-            if progress is not None:
-                progress(0, 1, f"device {device.name!r}: quiet time of the reference network")
-            quiets[count] = tool.quiet(quiet_folder(cache_dir), device, options)
-        key = make_key(
-            quiets[count],
-            device,
-            options,
-            space.geometry,
-            precision=precision,
-            seq_len=basis.seq_len,
-            batch=basis.batch,
-            head=head,
-        )
-        work = _Work(basis, key, seed, device, options, protocol, quiets[count], tool)
-        try:
-            done.append(_one(work, cache_dir, force, progress))
-        except OSError as error:
-            raise NascError(
-                f"cannot write the latency table for {key.describe()} in {str(cache_dir)!r}: "
-                f"{error.strerror or error}. Free some space or choose another cache folder; "
-                f"what was measured is kept: {key.command()}"
-            ) from error
-    return done
+    folder = quiet_folder(cache_dir)
+
+    def works(quiets: Mapping[int, profilers.QuietTime]) -> list[_Work]:
+        return [
+            _Work(
+                basis,
+                make_key(
+                    quiets[count],
+                    device,
+                    options[count],
+                    space.geometry,
+                    precision=precision,
+                    seq_len=basis.seq_len,
+                    batch=basis.batch,
+                    head=head,
+                ),
+                seed,
+                device,
+                options[count],
+                protocol,
+                quiets[count],
+                tool,
+            )
+            for basis, precision, count in wanted
+        ]
+
+    if not force:  # what is there is found without waiting for anybody
+        known = {count: tool.known_quiet(folder, device, options[count]) for count in options}
+        recorded = {count: quiet for count, quiet in known.items() if quiet is not None}
+        if len(recorded) == len(known):
+            found = [_cached(work, cache_dir, progress) for work in works(recorded)]
+            there = [one for one in found if one is not None]
+            if len(there) == len(found):
+                return there
+    with measuring(cache_dir, device.name, say) as work_folder:
+        if progress is not None:
+            progress(0, 1, f"device {device.name!r}: quiet time of the reference network")
+        quiets = {
+            count: tool.quiet(folder, device, options[count], renew=force) for count in options
+        }
+        return [_one(work, cache_dir, work_folder, force, progress) for work in works(quiets)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,31 +436,32 @@ def _combinations(
     ]
 
 
-def _one(work: _Work, cache_dir: Path, force: bool, progress: Progress | None) -> Profiled:
-    """One table, from the cache or measured."""
+def _cached(work: _Work, cache_dir: Path, progress: Progress | None) -> Profiled | None:
+    """One table from the cache, if it is there."""
+    try:
+        found = find_table([tables_folder(cache_dir)], work.key, work.basis.space)
+    except TableMissing:
+        return None
+    if progress is not None:
+        progress(1, 1, f"{work.key.describe()}: found in the cache")
+    return Profiled(found.table, found.path, fresh=False)
+
+
+def _one(
+    work: _Work, cache_dir: Path, folder: Path, force: bool, progress: Progress | None
+) -> Profiled:
+    """One table, from the cache or measured, in the work folder of `measuring`."""
     words = work.key.describe()
 
     def report(done: int, total: int, message: str) -> None:
         if progress is not None:
             progress(done, total, f"{words}: {message}")
 
-    def cached() -> Profiled | None:
-        try:
-            found = find_table([tables_folder(cache_dir)], work.key, work.basis.space)
-        except TableMissing:
-            return None
-        report(1, 1, "found in the cache")
-        return Profiled(found.table, found.path, fresh=False)
-
+    found = None if force else _cached(work, cache_dir, progress)
+    if found is not None:
+        return found
     begin = datetime.datetime.now(datetime.UTC)
-    if not force:
-        found = cached()
-        if found is not None:
-            return found
-    with _device_lock(cache_dir, work.device.name, report) as folder:
-        found = cached() if not force else None
-        if found is not None:
-            return found
+    try:
         table, measurement = _make(work, folder, begin, report)
         path = tables_folder(cache_dir) / table.file_name()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -381,31 +469,15 @@ def _one(work: _Work, cache_dir: Path, force: bool, progress: Progress | None) -
         write_atomically(samples_path(path), gzip.compress(raw, mtime=0))
         table.save(path.parent)
         _journal(work, folder).unlink(missing_ok=True)
-    return Profiled(table, path, fresh=True)
-
-
-@contextlib.contextmanager
-def _device_lock(cache_dir: Path, device: str, report: Progress) -> Iterator[Path]:
-    """A work folder that no other process uses: one measures on a device at a time."""
-    folder = cache_dir / "profiling" / device_prefix(device).rstrip("-")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / "lock")
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            report(0, 1, "waiting for another process that measures on this device")
-            lock.acquire(timeout=LOCK_TIMEOUT_S)
-    except filelock.Timeout as error:
-        raise CacheBusy(
-            f"another process has been measuring on device {device!r} from the cache "
-            f"{str(cache_dir)!r} for {LOCK_TIMEOUT_S:g} s. Wait for it to end, or stop it."
+    except OSError as error:
+        raise NascError(
+            f"cannot write the latency table for {words} in {str(cache_dir)!r}: "
+            f"{error.strerror or error}. Free some space or choose another cache folder; "
+            f"what was measured is kept: {work.key.command()}"
         ) from error
-    try:
-        yield folder
     finally:
         shutil.rmtree(folder / "graphs", ignore_errors=True)
-        lock.release()
+    return Profiled(table, path, fresh=True)
 
 
 def _make(
@@ -447,7 +519,7 @@ def _make(
         Observation(
             network.architecture,
             measurement[network.name].latency_ms,
-            measurement[network.name].upper_ms,
+            measurement[network.name].deviation,
             network.role == "random",
         )
         for network in planned.networks
@@ -460,7 +532,6 @@ def _make(
         entries=entries_of(planned.basis, solved),
         interval=solved.interval,
         held_out=tuple(float(value) for value in solved.held_out),
-        quiet_ms=measurement.reference.quiet_ms,
         measured=_measured(planned, measurement, solved),
         context=_context(measurement, work.quiet),
         runtime_base_bytes=base_bytes,
@@ -473,6 +544,20 @@ def _make(
         created=begin.isoformat(timespec="microseconds"),
     )
     return table, measurement
+
+
+def told_peak_memory(
+    job: profilers.ModelJob, device: DeviceProfile, options: profilers.RuntimeOptions
+) -> profilers.PeakMemory | None:
+    """Peak memory of loading and running a model; None where the device does not tell.
+
+    Raises:
+        profilers.ProfilerError: If the device cannot be reached or the model cannot be run.
+    """
+    try:
+        return profilers.measure_peak_memory(job, options, device=device)
+    except profilers.MemoryUntold:
+        return None
 
 
 def emit_jobs(
@@ -503,9 +588,14 @@ def _protocol(planned: Plan) -> profilers.Protocol:
 
 
 def _journal(work: _Work, folder: Path) -> Path:
-    """The journal of one table's measurement: another one for everything that may differ."""
+    """The journal of one table's measurement: another one for everything that may differ.
+
+    Raw runs are on no scale: a renewed quiet time goes on from the same journal.
+    """
+    key = dataclasses.asdict(work.key)
+    del key["quiet_ms"]
     named = {
-        "key": dataclasses.asdict(work.key),
+        "key": key,
         "seed": work.seed,
         "protocol": None if work.protocol is None else work.protocol.to_dict(),
     }

@@ -13,6 +13,24 @@ if TYPE_CHECKING:
     from nasc.workbench import Settings
 
 
+def check_plot(path: Path) -> None:
+    """Raise unless a picture can be drawn to a path.
+
+    Raises:
+        UsageError: If matplotlib is missing or knows no such format.
+        NascError: If the folder is not there.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("plots need matplotlib: pip install 'nasc[plot]'") from error
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".").lower() not in known:
+        raise UsageError(f"cannot draw to '{path}'; formats: {', '.join(sorted(known))}")
+    if not path.absolute().parent.is_dir():
+        raise NascError(f"cannot draw to '{path}': there is no folder '{path.absolute().parent}'")
+
+
 def plot_front(solutions: Sequence[Solution], path: Path, settings: Settings) -> None:
     """Draw predicted loss over predicted latency.
 
@@ -22,15 +40,11 @@ def plot_front(solutions: Sequence[Solution], path: Path, settings: Settings) ->
         settings: Named in the title.
 
     Raises:
-        UsageError: If matplotlib is missing or knows no such format.
-        NascError: If the file cannot be written.
+        UsageError, NascError: See `check_plot`; or the file cannot be written.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("plots need matplotlib: pip install 'nasc[plot]'") from error
-    mpl.use("Agg")
+    check_plot(path)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for precision in sorted({s.architecture.precision for s in solutions}):
@@ -56,7 +70,5 @@ def plot_front(solutions: Sequence[Solution], path: Path, settings: Settings) ->
     axes.legend()
     try:
         figure.savefig(path, dpi=150)
-    except ValueError as error:
-        raise UsageError(f"cannot draw to '{path}': {error}") from error
     except OSError as error:
         raise NascError(f"cannot write '{path}': {error.strerror or error}") from error

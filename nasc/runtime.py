@@ -53,6 +53,7 @@ class OnnxEncoder:
         head: ``embed`` or ``hidden``.
         hidden: Size of a vector.
         max_positions: Longest input in tokens.
+        max_length: Tokens that a text is cut to unless told otherwise.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class OnnxEncoder:
         tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
         threads: int = 1,
         *,
+        max_length: int | None = None,
         options: RuntimeOptions | None = None,
     ) -> None:
         """Load a model.
@@ -70,11 +72,14 @@ class OnnxEncoder:
             tokenizer: For `encode`; a fast tokenizer of transformers or one of tokenizers.
                 It is copied, never changed.
             threads: Threads that share one operator.
+            max_length: Tokens to cut a text to, at most the model's longest input, which None
+                stands for. A package states its own.
             options: All settings of the runtime at once; None takes the defaults with
                 `threads`.
 
         Raises:
             ExportError: If the file is missing, damaged, or not written by NASC.
+            UsageError: If the model does not take texts so long.
         """
         self.path = Path(path)
         try:
@@ -92,6 +97,7 @@ class OnnxEncoder:
             raise ExportError(
                 f"'{self.path}' was not written by nasc: its metadata lack {error}"
             ) from error
+        self.max_length = self._length(max_length, self.max_positions)
         self._tokenizer = None if tokenizer is None else copy_tokenizer(tokenizer)
 
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
@@ -125,14 +131,14 @@ class OnnxEncoder:
 
         Args:
             sentences: What to tokenise.
-            max_length: Tokens to cut a sentence to; None is the model's longest input.
+            max_length: Tokens to cut a sentence to; None is `self.max_length`.
 
         Raises:
             UsageError: If the encoder has no tokenizer, or the length is not possible.
         """
         if self._tokenizer is None:
             raise UsageError(f"the encoder of '{self.path}' was made without a tokenizer")
-        return token_ids(self._tokenizer, sentences, self._length(max_length))
+        return token_ids(self._tokenizer, sentences, self._length(max_length, self.max_length))
 
     def encode(
         self, sentences: Sequence[str], batch_size: int = 32, max_length: int | None = None
@@ -142,7 +148,7 @@ class OnnxEncoder:
         Args:
             sentences: Any number of texts.
             batch_size: Sentences in a run; they are sorted by length, so that little is padding.
-            max_length: Tokens to cut a sentence to; None is the model's longest input.
+            max_length: Tokens to cut a sentence to; None is `self.max_length`.
 
         Returns:
             (sentences, hidden), in the order of the sentences; see `encode_tokens`.
@@ -189,9 +195,9 @@ class OnnxEncoder:
         mean: Vectors = (output * real).sum(1) / np.maximum(real.sum(1), 1)
         return mean
 
-    def _length(self, max_length: int | None) -> int:
+    def _length(self, max_length: int | None, otherwise: int) -> int:
         if max_length is None:
-            return self.max_positions
+            return otherwise
         if not 1 <= max_length <= self.max_positions:
             raise UsageError(
                 f"length {max_length}: the model '{self.path}' takes 1 to "

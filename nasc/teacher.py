@@ -14,7 +14,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -157,36 +157,24 @@ class LayerWeights:
 _Weights = TypeVar("_Weights", EmbeddingWeights, LayerWeights)
 
 
-@dataclass(frozen=True, slots=True)
-class Pooling:
-    """How hidden states become one vector.
+def sentence_vectors(hidden_state: Tensor, attention_mask: Tensor) -> Tensor:
+    """The mean of hidden states over real tokens, scaled to length 1: (batch, hidden).
 
-    Attributes:
-        mode: The mean over real tokens, or the first token's state.
-        normalize: Whether vectors are scaled to length 1.
+    Args:
+        hidden_state: Of the last layer, (batch, seq_len, hidden).
+        attention_mask: (batch, seq_len), 1 for real tokens and 0 for padding.
     """
-
-    mode: Literal["mean", "cls"] = "mean"
-    normalize: bool = True
-
-    def __call__(self, hidden_state: Tensor, attention_mask: Tensor) -> Tensor:
-        """Vectors (batch, hidden) of hidden states (batch, seq_len, hidden).
-
-        Args:
-            hidden_state: Of the last layer.
-            attention_mask: (batch, seq_len), 1 for real tokens and 0 for padding.
-        """
-        if self.mode == "cls":
-            vectors = hidden_state[:, 0]
-        else:
-            real = attention_mask[:, :, None].to(hidden_state.dtype)
-            vectors = (hidden_state * real).sum(1) / real.sum(1).clamp(min=1)
-        return functional.normalize(vectors, dim=-1) if self.normalize else vectors
+    real = attention_mask[:, :, None].to(hidden_state.dtype)
+    mean = (hidden_state * real).sum(1) / real.sum(1).clamp(min=1)
+    return functional.normalize(mean, dim=-1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Teacher:
     """A teacher: its weights, its tokenizer, and its hidden states.
+
+    Its sentence vectors are the mean over real tokens, scaled to length 1, also where its
+    makers leave the length as it is.
 
     Attributes:
         geometry: Its sizes.
@@ -194,7 +182,6 @@ class Teacher:
         source: Where it came from: a folder, a hub id, or the default teacher's package.
         sha256: Of its weight file; of the digests of all of them where there are several.
         tokenizer: A fast tokenizer of transformers, without truncation or padding of its own.
-        pooling: How its vectors are made of its hidden states.
         max_length: Tokens that a sentence is cut to unless told otherwise: what its makers
             recommend, at most `geometry.max_positions`.
         embeddings: Weights of its embedding.
@@ -206,7 +193,6 @@ class Teacher:
     source: str
     sha256: str
     tokenizer: PreTrainedTokenizerBase
-    pooling: Pooling
     max_length: int
     embeddings: EmbeddingWeights
     layers: tuple[LayerWeights, ...]
@@ -215,6 +201,21 @@ class Teacher:
     def device(self) -> torch.device:
         """Where its weights are."""
         return self.embeddings.word.device
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of all that vectors depend on: weights, tokenizer, sizes, conventions, length.
+
+        What the tokenizer was last told to cut or pad is left out: every call tells it anew.
+        """
+        tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        about = {
+            "weights": self.sha256,
+            "tokenizer": tokenizer | {"truncation": None, "padding": None},
+            "geometry": asdict(self.geometry),
+            "max_length": self.max_length,
+        }
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
         """The same teacher on another device, perhaps in another floating-point type."""
@@ -332,7 +333,7 @@ class Teacher:
     def vectors(
         self, sentences: Sequence[str], *, max_length: int | None = None, batch_size: int = 32
     ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        """Pooled vectors of sentences.
+        """Sentence vectors; see `sentence_vectors`.
 
         Returns:
             (sentences, hidden), float32, in the order of the sentences.
@@ -345,7 +346,8 @@ class Teacher:
         for indices in tokens.buckets(batch_size):
             batch = tokens.batch(indices).to(self.device)
             last = self.hidden_states(batch.input_ids, batch.attention_mask)[-1]
-            found[indices.numpy()] = self.pooling(last.float(), batch.attention_mask).cpu().numpy()
+            vectors = sentence_vectors(last.float(), batch.attention_mask)
+            found[indices.numpy()] = vectors.cpu().numpy()
         return found
 
 
@@ -364,7 +366,8 @@ def load_teacher(source: str | Path | None = None) -> Teacher:
         TeacherMissing: If it, or one of its files, is not there.
         TeacherDamaged: If a file cannot be read, or is not what it should be.
         UnsupportedFamily: If it is no BERT, RoBERTa or DistilBERT encoder, or a variant of
-            one with another activation or another kind of positions.
+            one with another activation or another kind of positions, or its vectors are not
+            the mean over tokens.
     """
     if source is None or str(source) == DEFAULT_TEACHER:
         folder = default_teacher_folder()
@@ -431,7 +434,7 @@ def _load_folder(
     if config is None:
         raise TeacherMissing(f"teacher '{name}': no config.json in '{folder}'")
     geometry = _geometry(config, name)
-    pooling = _pooling(folder, name)
+    _check_pooling(folder, name)
     files = _weight_files(folder, name)
     sha256 = _sha256(files)
     if promised_sha256 is not None and sha256 != promised_sha256:
@@ -448,7 +451,6 @@ def _load_folder(
         source=source,
         sha256=sha256,
         tokenizer=_tokenizer(folder, geometry, name),
-        pooling=pooling,
         max_length=min(int(max_length), geometry.max_positions),
         embeddings=_embedding_weights(tensors, geometry),
         layers=tuple(_layer_weights(tensors, geometry, i) for i in range(geometry.layers)),
@@ -536,13 +538,13 @@ def _geometry(config: Mapping[str, Any], name: str) -> TeacherGeometry:
     )
 
 
-def _pooling(folder: Path, name: str) -> Pooling:
-    """How a sentence-transformers folder makes vectors; mean and normalised if it is none."""
+def _check_pooling(folder: Path, name: str) -> None:
+    """Raise if a folder of sentence-transformers makes vectors otherwise than by the mean."""
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
     except FileNotFoundError:
-        return Pooling()
+        return
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TeacherDamaged(f"teacher '{name}': modules.json cannot be read: {error}") from error
     others = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
@@ -557,12 +559,11 @@ def _pooling(folder: Path, name: str) -> Pooling:
         modes = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
         mode = "+".join(m.removeprefix("pooling_mode_").removesuffix("_tokens") for m in modes)
         mode = {"": "mean", "cls_token": "cls"}.get(mode, mode)
-    normalize = "Normalize" in kinds
-    if mode == "mean":
-        return Pooling("mean", normalize)
-    if mode == "cls":
-        return Pooling("cls", normalize)
-    raise UnsupportedFamily(f"teacher '{name}': pooling is {mode!r}; supported are mean, cls")
+    if mode != "mean":
+        raise UnsupportedFamily(
+            f"teacher '{name}': pooling is {mode!r}; supported is 'mean', the mean over tokens. "
+            "Give such a teacher with --teacher, or leave the option out for the default one"
+        )
 
 
 def _weight_files(folder: Path, name: str) -> list[Path]:

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from nasc.errors import CorpusError
 
@@ -28,8 +28,8 @@ HELDOUT_SHARE = 0.05
 HELDOUT_MINIMUM = 512
 """Held out: 5% of the sentences, at least 512, at most a quarter of them."""
 
-MINIMUM_SENTENCES = 16
-"""Below this there is nothing to train on and nothing to judge by."""
+MINIMUM_SENTENCES = 24
+"""A quarter is held out, half of that judges, and three sentences are the least to compare."""
 
 _SUFFIXES = (".txt", ".txt.gz", ".md")
 
@@ -42,15 +42,13 @@ class Corpus:
         train: Sentences to train on, in the order of the seeded shuffle.
         heldout: Sentences never trained on, in the order of their content hash.
         description: What text this is, in words for the user.
-        sha256: Of all sentences that were read, independent of seed and order.
-        n_chars: Characters in `train` and `heldout` together.
+        sha256: Of all sentences that were chosen from, independent of seed and order.
     """
 
     train: tuple[str, ...]
     heldout: tuple[str, ...]
     description: str
     sha256: str
-    n_chars: int
 
     def __post_init__(self) -> None:
         if not self.train or not self.heldout:
@@ -71,12 +69,12 @@ def load_corpus(
             library, or several of these. None takes the prose that is on every machine
             with Python: the language's help topics and the docstrings of the standard
             library and of the installed packages.
-        seed: Of the order of the training sentences, and so of the choice among them when
-            there are more than `max_sentences`.
-        max_sentences: Upper limit on the training sentences; None keeps all.
+        seed: See `corpus_from_sentences`.
+        max_sentences: See `corpus_from_sentences`.
 
     Raises:
-        CorpusError: If the source is missing, unreadable, binary, empty or too small.
+        CorpusError: If the source is missing, unreadable, binary, empty or too small, or a
+            data set cannot be read to its end.
     """
     if source is None:
         return corpus_from_sentences(
@@ -112,33 +110,32 @@ def corpus_from_sentences(
     """Make a corpus of sentences at hand; see `load_corpus`.
 
     Args:
-        sentences: The sentences. Of several that are equal but for case, punctuation and
-            spaces, the first is kept.
+        sentences: The sentences, read once. Of several that are equal but for case,
+            punctuation and spaces, the first is kept.
         description: What text this is, in words for the user.
-        seed: Of the order of the training sentences.
-        max_sentences: Upper limit on the training sentences; None keeps all.
+        seed: Of the order of the training sentences, and so of the choice among them when
+            there are more than `max_sentences`.
+        max_sentences: Upper limit on the training sentences; None keeps all. Of a text much
+            larger than that, no more is held in memory than is needed: the sentences of the
+            smallest content hashes, whatever the seed and the order of the text.
 
     Raises:
         CorpusError: If fewer than `MINIMUM_SENTENCES` different sentences are left.
     """
     if max_sentences is not None and max_sentences < 1:
         raise CorpusError(f"the number of sentences must be at least 1, got {max_sentences}")
-    by_key: dict[bytes, str] = {}
-    for sentence in sentences:
-        by_key.setdefault(_content_key(sentence), sentence)
-    if len(by_key) < MINIMUM_SENTENCES:
+    ordered = _by_content(sentences, None if max_sentences is None else _enough_for(max_sentences))
+    if len(ordered) < MINIMUM_SENTENCES:
         raise CorpusError(
-            f"{description}: {len(by_key)} different sentences found, at least "
+            f"{description}: {len(ordered)} different sentences found, at least "
             f"{MINIMUM_SENTENCES} are needed. Give more text, or leave --corpus out for the "
             "text on this machine"
         )
-    ordered = [by_key[key] for key in sorted(by_key)]
     digest = hashlib.sha256()
     for sentence in ordered:
         digest.update(sentence.encode())
         digest.update(b"\n")
-    n = len(ordered)
-    n_heldout = min(max(math.ceil(n * HELDOUT_SHARE), HELDOUT_MINIMUM), n // 4)
+    n_heldout = _count_heldout(len(ordered))
     heldout, train = ordered[:n_heldout], ordered[n_heldout:]
     random.Random(seed).shuffle(train)
     train = train[:max_sentences]
@@ -147,8 +144,33 @@ def corpus_from_sentences(
         heldout=tuple(heldout),
         description=description,
         sha256=digest.hexdigest(),
-        n_chars=sum(map(len, train)) + sum(map(len, heldout)),
     )
+
+
+def _count_heldout(count: int) -> int:
+    return min(max(math.ceil(count * HELDOUT_SHARE), HELDOUT_MINIMUM), count // 4)
+
+
+def _enough_for(train: int) -> int:
+    """Sentences of which so many are left to train on, and the usual number is held out."""
+    return max(math.ceil(train / (1 - HELDOUT_SHARE)), train + HELDOUT_MINIMUM, 4 * HELDOUT_MINIMUM)
+
+
+def _by_content(sentences: Iterable[str], count: int | None) -> list[str]:
+    """Different sentences in the order of their content keys, the first `count` of these.
+
+    Never holds more than twice as many as it gives; None gives all.
+    """
+    found: dict[bytes, str] = {}
+    last: bytes | None = None
+    for sentence in sentences:
+        key = _content_key(sentence)
+        if last is None or key <= last:
+            found.setdefault(key, sentence)
+            if count is not None and len(found) >= 2 * count:
+                found = {key: found[key] for key in sorted(found)[:count]}
+                last = max(found)
+    return [found[key] for key in sorted(found)[:count]]
 
 
 _NOT_WORD = re.compile(r"[\W_]+")
@@ -329,15 +351,19 @@ def _read_dataset(source: str) -> Iterator[str]:
             f"'{source}' needs the datasets library, which is not installed. "
             "Install it: pip install 'nasc[datasets]'"
         ) from error
-    try:
-        rows = datasets.load_dataset(name, config or None, split="train", streaming=True)
-        first = next(iter(rows), None)
-    except Exception as error:  # whatever the library, the network or the data set's files raise
-        reason = " ".join(str(error).split())[:300]
-        raise CorpusError(
-            f"data set '{name}' cannot be read ({type(error).__name__}: {reason}). Check its name "
-            "and the network, or give a text file or folder"
-        ) from error
+
+    def stream() -> Iterator[dict[str, Any]]:
+        try:
+            yield from datasets.load_dataset(name, config or None, split="train", streaming=True)
+        except Exception as error:  # whatever the library, the network or the files raise
+            reason = " ".join(str(error).split())[:300]
+            raise CorpusError(
+                f"data set '{name}' cannot be read ({type(error).__name__}: {reason}). Check its "
+                "name and the network, or give a text file or folder"
+            ) from error
+
+    rows = stream()
+    first = next(rows, None)
     if first is None:
         raise CorpusError(f"data set '{name}' is empty: its part 'train' holds no row")
     columns = [key for key, value in first.items() if isinstance(value, str)]
@@ -348,7 +374,7 @@ def _read_dataset(source: str) -> Iterator[str]:
     column = "text" if "text" in columns else columns[0]
     return (
         sentence
-        for row in rows
+        for row in itertools.chain([first], rows)
         for line in str(row[column]).splitlines()
         for sentence in split_sentences(line)
         if _usable(sentence)

@@ -25,7 +25,7 @@ from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
 from nasc.space import PRESETS, Architecture, SearchSpace, load_space
-from nasc.supernet.checkpoint import read_header
+from nasc.supernet.checkpoint import read_space
 from nasc.supernet.prepare import (
     Prepared,
     check_budget,
@@ -62,8 +62,8 @@ class Settings:
         batch: Sentences of the measured run.
         threads: Of the runtime; None takes the device's default.
         head: ``embed`` or ``hidden``.
-        train_minutes: Budget of the supernet, unless `train_steps` is given.
-        train_steps: Steps of the supernet.
+        train_minutes: Budget of the supernet; None takes `TRAIN_MINUTES`.
+        train_steps: Steps of the supernet instead.
         seed: Of everything random.
         cache: Cache folder; None is the user's.
     """
@@ -78,17 +78,31 @@ class Settings:
     batch: int = 1
     threads: int | None = None
     head: str = "embed"
-    train_minutes: float = TRAIN_MINUTES
+    train_minutes: float | None = None
     train_steps: int | None = None
     seed: int = 0
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        check_budget(self.train_minutes)
-        if self.supernet is not None and self.train_steps is not None:
+        if self.train_minutes is not None:
+            check_budget(self.train_minutes)
+        given = {
+            "--supernet": self.supernet,
+            "--train-minutes": self.train_minutes,
+            "--train-steps": self.train_steps,
+        }
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) > 1:
             raise UsageError(
-                "--supernet takes a trained supernet, --train-steps trains one: give one of them"
+                f"{' and '.join(names)} each say where the supernet is from: give one of them"
             )
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Budget of the supernet in seconds; None where its steps are given."""
+        if self.train_steps is not None:
+            return None
+        return 60 * (TRAIN_MINUTES if self.train_minutes is None else self.train_minutes)
 
 
 class Workbench:
@@ -132,16 +146,36 @@ class Workbench:
 
     @cached_property
     def whole_space(self) -> SearchSpace:
-        """The search space of the teacher, in all its precisions."""
-        return space_for(self.teacher, self.settings.space)
+        """The search space in all its precisions: the supernet's, or the teacher's.
+
+        Raises:
+            UsageError: If a supernet and another space are given.
+            CheckpointError: If the supernet is missing, damaged or another teacher's.
+        """
+        s = self.settings
+        if s.supernet is None:
+            return space_for(self.teacher, s.space)
+        found = read_space(s.supernet, self.teacher)
+        if s.space is not None and space_for(self.teacher, s.space) != found:
+            raise UsageError(
+                f"supernet '{s.supernet}' was trained for search space {found.name!r}, which is "
+                f"not --space {s.space}: leave --space out"
+            )
+        return found
 
     @cached_property
     def space(self) -> SearchSpace:
         """The search space in the precisions that are allowed."""
-        found = self.whole_space
-        if self.settings.precisions is None:
+        found, wanted = self.whole_space, self.settings.precisions
+        if wanted is None:
             return found
-        return found.restrict(precisions=self.settings.precisions)
+        foreign = [p for p in wanted if p not in found.precisions]
+        if foreign:
+            raise UsageError(
+                f"--precision {foreign[0]} is not in search space {found.name!r}: "
+                f"{', '.join(found.precisions)}"
+            )
+        return found.restrict(precisions=wanted)
 
     @cached_property
     def costs(self) -> TableCosts:
@@ -158,18 +192,18 @@ class Workbench:
                 head=self.settings.head,
                 seed=self.settings.seed,
                 progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
+                say=self.reporter.say,
             )
             return TableCosts.of(profiled.table for profiled in found)
 
     def check_inputs(self) -> None:
-        """Raise for files that are missing or damaged before anything slow begins.
+        """Raise for what is missing, damaged or does not belong together before the slow part.
 
         Raises:
-            CheckpointError: From the supernet's file.
+            UsageError, CheckpointError: See `whole_space`.
             CorpusError: From the text that was named.
         """
-        if self.settings.supernet is not None:
-            read_header(self.settings.supernet)
+        _ = self.space
         if self.settings.corpus:
             _ = self.corpus
 
@@ -201,7 +235,7 @@ class Workbench:
                 first_run_space(self.whole_space),
                 corpus,
                 TrainConfig(steps=s.train_steps or 0, seed=s.seed),
-                seconds=60 * s.train_minutes if s.train_steps is None else None,
+                seconds=s.train_seconds,
                 cache_dir=self.cache,
                 reporter=self.reporter,
             )
@@ -219,8 +253,12 @@ class Workbench:
             limits,
         )
 
-    def check_feasible(self, limits: Limits) -> Solution:
+    def check_feasible(self, limits: Limits, precisions: Sequence[str] | None = None) -> Solution:
         """Some network that meets the limits, without looking at quality or training.
+
+        Args:
+            limits: What must hold.
+            precisions: Those still allowed; None takes all of the space.
 
         Raises:
             InfeasibleLimits: With its certificate, if there is none.
@@ -228,14 +266,16 @@ class Workbench:
         space = self.space if self.settings.supernet else first_run_space(self.space)
         blocks = tuple(space.blocks())
         alike = ScoredBlocks(blocks, np.zeros(len(blocks)))
-        terms: Mapping[str, float] = dict.fromkeys(self.space.precisions, 0.0)
+        terms: Mapping[str, float] = dict.fromkeys(precisions or space.precisions, 0.0)
         positions = (alike,) * space.n_blocks
         return solve(
             Problem(space.geometry, self.settings.head, positions, terms, self.costs, limits)
         )[0]
 
     def whole_teacher(self, limits: Limits, precisions: Sequence[str]) -> Architecture | None:
-        """The full-size network in the first precision in which it is predicted to fit."""
+        """The full-size network in the first precision in which it is predicted to fit, if any."""
+        if not self.space.keep:
+            return None
         kept = ScoredBlocks((self.space.kept_block,), np.zeros(1))
         for precision in precisions:
             problem = Problem(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         DeviceUnreachable,
         InvalidSetting,
         MeasurementInterrupted,
+        MemoryUntold,
         ModelRejected,
         ProfilerError,
         RecordBusy,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from profilers.measuring import measure
     from profilers.memory import PeakMemory, measure_peak_memory
     from profilers.protocol import Protocol, Round
-    from profilers.quiet import QuietTime, load_or_record_quiet
+    from profilers.quiet import QuietTime, load_or_record_quiet, load_quiet
     from profilers.reference import reference_hash, reference_job
     from profilers.results import (
         Measurement,
@@ -46,6 +47,7 @@ _HOMES = {
         "DeviceUnreachable",
         "InvalidSetting",
         "MeasurementInterrupted",
+        "MemoryUntold",
         "ModelRejected",
         "ProfilerError",
         "RecordBusy",
@@ -57,7 +59,7 @@ _HOMES = {
     "profilers.measuring": ("measure",),
     "profilers.memory": ("PeakMemory", "measure_peak_memory"),
     "profilers.protocol": ("Protocol", "Round"),
-    "profilers.quiet": ("QuietTime", "load_or_record_quiet"),
+    "profilers.quiet": ("QuietTime", "load_or_record_quiet", "load_quiet"),
     "profilers.reference": ("reference_hash", "reference_job"),
     "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
     "profilers.samples": ("RoundSample", "Visit"),
@@ -75,6 +77,7 @@ __all__ = [
     "InvalidSetting",
     "Measurement",
     "MeasurementInterrupted",
+    "MemoryUntold",
     "ModelJob",
     "ModelMeasurement",
     "ModelRejected",
@@ -94,6 +97,7 @@ __all__ = [
     "bench",
     "bound_met",
     "load_or_record_quiet",
+    "load_quiet",
     "measure",
     "measure_peak_memory",
     "open_target",

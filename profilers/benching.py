@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
-from profilers.errors import InvalidSetting, ModelRejected
+from profilers.errors import InvalidSetting, MemoryUntold, ModelRejected
 from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions
 from profilers.measuring import device_options, measure
 from profilers.memory import PeakMemory, measure_peak_memory
@@ -34,7 +34,7 @@ class BenchEntry:
         job: how it was run.
         size_bytes: the file with its external weights.
         latency: see `ModelMeasurement`.
-        memory: None if it was not asked for.
+        memory: None if it was not asked for, or the device does not tell.
     """
 
     path: Path
@@ -113,7 +113,8 @@ def bench(
         The figures.
 
     Raises:
-        InvalidSetting: no path, a size that is not positive, or an axis without a size.
+        InvalidSetting: no path, a size that is not positive, an axis without a size, or a size of
+            an axis that no model has.
         ProfilerError: see `measure`.
     """
     if not paths:
@@ -139,11 +140,21 @@ def bench(
             job=job,
             size_bytes=sum(path.stat().st_size for path in job.files()),
             latency=measurement[job.name],
-            memory=measure_peak_memory(job, options, device=device) if memory else None,
+            memory=_peak_memory(job, device, options) if memory else None,
         )
         for job in jobs
     )
     return BenchResult(entries, measurement, sizes)
+
+
+def _peak_memory(
+    job: ModelJob, device: DeviceProfile, options: RuntimeOptions
+) -> PeakMemory | None:
+    """The peak; None where the device does not tell."""
+    try:
+        return measure_peak_memory(job, options, device=device)
+    except MemoryUntold:
+        return None
 
 
 def describe_jobs(
@@ -164,11 +175,12 @@ def describe_jobs(
         A job per file; its name is the file's, with its folder where names repeat.
 
     Raises:
-        InvalidSetting: an axis without a size.
+        InvalidSetting: an axis without a size, or a size of an axis that no model has.
         ModelRejected: a file is missing or cannot be loaded.
     """
     files = [Path(path) for path in paths]
     stems = [file.name for file in files]
+    named: set[str] = set()
     jobs = []
     with open_target(device, options) as target:
         for file in files:
@@ -177,12 +189,20 @@ def describe_jobs(
                     f"there is no file {str(file)!r}. Give the path of an ONNX file that exists "
                     "and is readable."
                 )
+            found = target.describe(str(file))
+            named |= {axis for _, axes in found.values() for axis in axes if isinstance(axis, str)}
             inputs = {
                 name: _input_spec(file, name, dtype, axes, dims)
-                for name, (dtype, axes) in target.describe(str(file)).items()
+                for name, (dtype, axes) in found.items()
             }
             name = file.name if stems.count(file.name) == 1 else str(file)
             jobs.append(ModelJob(name, file, inputs))
+    unknown = sorted(set(dims) - named - set(DEFAULT_DIMS))
+    if unknown:
+        raise InvalidSetting(
+            f"no model has an axis named {unknown[0]!r}; named axes: "
+            f"{', '.join(sorted(filter(None, named))) or 'none'}. Leave --dim {unknown[0]} out."
+        )
     return jobs
 
 
@@ -220,7 +240,13 @@ def _axis(
                 return dims[canonical]
     elif position < 2:
         return dims["batch" if position == 0 else "seq_len"]
+    where = f"axis {position} of the input {name!r} of {str(file)!r}"
+    if not (isinstance(axis, str) and axis):
+        raise InvalidSetting(
+            f"{where} has neither a size nor a name, so none can be given to it. Export the model "
+            "with a size or a name for that axis (torch.onnx.export: dynamic_axes)"
+        )
     raise InvalidSetting(
-        f"axis {position} of the input {name!r} of {str(file)!r} is {axis!r}, which has no size; "
-        f"sizes are known for: {', '.join(dims)}. Give it one, for example --dim {axis}=16"
+        f"{where} is {axis!r}, which has no size; sizes are known for: {', '.join(dims)}. "
+        f"Give it one, for example --dim {axis}=16"
     )

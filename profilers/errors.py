@@ -31,6 +31,10 @@ class WorkerDied(ProfilerError):
     """The process that runs the models ended, or stopped answering, in the middle of its work."""
 
 
+class MemoryUntold(ProfilerError):
+    """The device does not tell how much memory a process held."""
+
+
 class MeasurementInterrupted(ProfilerError, KeyboardInterrupt):
     """The user stopped the measurement (Ctrl-C); the rounds in the journal are kept.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from device_profiles import DeviceProfile
-from profilers.errors import ProfilerError
+from profilers.errors import MemoryUntold
 from profilers.jobs import ModelJob, RuntimeOptions
 from profilers.measuring import device_options
 from profilers.samples import Step
@@ -48,7 +48,8 @@ def measure_peak_memory(
 
     Raises:
         ModelRejected: the file is missing, damaged, or holds what the runtime cannot run.
-        ProfilerError: the device does not tell a process's peak memory.
+        MemoryUntold: the device does not tell a process's peak memory.
+        ProfilerError: the device cannot be reached.
     """
     if device is None:
         from device_profiles import find
@@ -59,7 +60,7 @@ def measure_peak_memory(
         target.visit([Step(job.name, warmup=1, runs=1)])
         total, base = target.peak_bytes(), target.base_bytes
     if total is None or base is None:
-        raise ProfilerError(
+        raise MemoryUntold(
             f"device {device.name!r} does not tell how much memory a process held; Linux and macOS "
             "do. Leave the memory limit out."
         )

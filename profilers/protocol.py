@@ -23,9 +23,9 @@ from profilers.statistic import (
     BUSY_SLOWDOWN,
     QUIET_QUANTILE,
     count_rounds,
-    observed_upper,
     parse_quantile,
     relative_latency,
+    visits_upper,
 )
 
 DRIFT_LIMIT = 1.1
@@ -34,6 +34,11 @@ DRIFT_LIMIT = 1.1
 BUSY_LIMIT = 0.2
 """Share of disturbed visits of the reference above which the machine counts as busy (chosen,
 2026)."""
+
+QUANTILE_PATIENCE = 5.0
+"""Times `max_seconds` that a measurement may take where a quantile still lacks its bound. The p99
+needs 299 visits, 100 rounds of three: about three times `max_rounds`, which mostly fit into
+`max_seconds`; the rest is room for a busy machine (chosen, 2026)."""
 
 _MOST_RUNS = 32  # of a short model in one visit
 _NEGLIGIBLE = 0.2  # share of a half-width that a standard error of rounds may have
@@ -69,14 +74,15 @@ class Protocol:
         warmup_runs: unrecorded runs of a model before its visits, and of the reference before
             each of its own; they bring the weights back into the caches.
         target_half_width: a model is done when its estimate's relative half-width is below.
-        max_seconds: no new round begins after so many seconds (three are always taken).
+        max_seconds: no new round begins after so many seconds (three are always taken); where
+            `quantile` still lacks its bound, after `QUANTILE_PATIENCE` times as many.
         rounds_per_instance: after so many rounds a fresh worker process takes over. Memory is laid
             out anew in each, which alone changes a model's speed, relative to the reference, by
             about a percent; four processes halve that.
         reference_copies: the reference is loaded so many times and its copies are visited in turn,
             since where a copy lies in memory alone changes its speed by about half a percent.
-        quantile: "p50", "p90" or "p99" makes a model also wait until that quantile of its observed
-            runs has an upper bound; None does not.
+        quantile: "p50", "p90" or "p99" makes a model also wait until it has the visits that an
+            upper bound of that quantile needs (see `visits_upper`); None does not.
         seed: for the order of visits and the values of inputs.
 
     Raises:
@@ -180,11 +186,8 @@ def is_done(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
 
 
 def _quantile_bounded(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
-    """Whether the runs are enough for an upper bound of the quantile asked for, if any."""
-    if protocol.quantile is None:
-        return True
-    runs = [run for sample in samples for run in sample.runs_ms]
-    return math.isfinite(observed_upper(runs, protocol.quantile))
+    """Whether the visits are enough for an upper bound of the quantile asked for, if any."""
+    return protocol.quantile is None or math.isfinite(visits_upper(samples, protocol.quantile))
 
 
 def run_rounds(
@@ -238,22 +241,29 @@ def run_rounds(
         ]
 
     def out_of_time() -> bool:
-        enough = min(map(count_rounds, samples.values()), default=0) >= _LEAST_ROUNDS
-        return enough and clock() - begin >= protocol.max_seconds
+        if min(map(count_rounds, samples.values()), default=0) < _LEAST_ROUNDS:
+            return False
+        bounded = all(_quantile_bounded(found, protocol) for found in samples.values())
+        patience = 1.0 if bounded else QUANTILE_PATIENCE
+        return clock() - begin >= patience * protocol.max_seconds
 
-    def report(waiting: Sequence[ModelJob], index: int, visited: int) -> None:
+    def units(waiting: Sequence[ModelJob]) -> int:
+        """Units done by complete rounds; a model that waits keeps one back."""
+        left = {job.name for job in waiting}
+        return sum(
+            min(count_rounds(found), protocol.min_rounds - 1)
+            if name in left
+            else protocol.min_rounds
+            for name, found in samples.items()
+        )
+
+    def report(done: int, models: int, index: int, visited: int) -> None:
         if progress is not None:
-            left = {job.name for job in waiting}
-            done = visited + sum(
-                min(count_rounds(found), protocol.min_rounds - 1)
-                if name in left
-                else protocol.min_rounds
-                for name, found in samples.items()
-            )
-            message = f"round {index + 1}, {len(jobs) - len(waiting)} of {len(jobs)} models done"
-            progress(min(done, total), total, message)
+            message = f"round {index + 1}, {models} of {len(jobs)} models done"
+            progress(min(done + visited, total), total, message)
 
     active = unfinished()
+    done = units(active)
     while active and not out_of_time():
         session = open_session()
         try:
@@ -272,7 +282,7 @@ def run_rounds(
                     index,
                     {name: found[-1].median_ms for name, found in samples.items() if found},
                     keep_loaded,
-                    functools.partial(report, active, index),
+                    functools.partial(report, done, len(jobs) - len(active), index),
                 )
                 finished = Round(index, instance, tuple(visits))
                 if on_round is not None:
@@ -281,7 +291,8 @@ def run_rounds(
                 for name, found in samples_by_name([finished], names, reference.name).items():
                     samples[name].extend(found)
                 active = unfinished()
-                report(active, index, 0)
+                done = units(active)
+                report(done, len(jobs) - len(active), index, 0)
                 if not active or out_of_time():
                     break
         finally:

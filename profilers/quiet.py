@@ -43,7 +43,7 @@ class QuietTime:
         recorded_utc: when it was taken (ISO 8601).
         busy_share: share of disturbed runs while it was taken, see `Measurement.busy_share`.
         busy: the machine was busy then: latencies scaled by it may come out some percent too high
-            (all alike). Remove the file on a quiet machine to record it anew.
+            (all alike). Record it anew on a quiet machine, see `load_or_record_quiet`.
         path: the file it is kept in.
         fresh: it was recorded by this call.
     """
@@ -57,8 +57,30 @@ class QuietTime:
     fresh: bool
 
 
-def load_or_record_quiet(
+def load_quiet(
     cache_dir: Path, device: DeviceProfile, *, options: RuntimeOptions | None = None
+) -> QuietTime | None:
+    """Returns a device's recorded quiet time; None where none was recorded. Measures nothing.
+
+    Args:
+        cache_dir: where records are kept.
+        device: the device.
+        options: the runtime's settings; None takes the device's defaults.
+
+    Raises:
+        RecordDamaged: the record exists but cannot be read.
+        ProfilerError: the device cannot be reached.
+    """
+    key, path, _ = _place(cache_dir, device, device_options(device, options))
+    return _read(path, key, fresh=False) if path.exists() else None
+
+
+def load_or_record_quiet(
+    cache_dir: Path,
+    device: DeviceProfile,
+    *,
+    options: RuntimeOptions | None = None,
+    renew: bool = False,
 ) -> QuietTime:
     """Returns a device's recorded quiet time, measuring it (about three seconds) the first time.
 
@@ -68,6 +90,8 @@ def load_or_record_quiet(
         cache_dir: where records are kept; made when missing.
         device: the device.
         options: the runtime's settings; None takes the device's defaults.
+        renew: measure it anew even where it was recorded. Latencies on the old scale can then not
+            be compared with new ones.
 
     Returns:
         The quiet time to be given to `measure` as `reference_quiet_ms`.
@@ -78,21 +102,12 @@ def load_or_record_quiet(
         ProfilerError: the folder cannot be written, or measuring failed.
     """
     options = device_options(device, options)
-    with open_target(device, options) as target:
-        context = target.context
-    key = {
-        "fingerprint": context["fingerprint"],
-        "runtime_version": context["runtime_version"],
-        "options": options.to_dict(),
-        "reference": reference_hash(),
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    path = cache_dir / f"quiet-{digest}.json"
+    key, path, time_utc = _place(cache_dir, device, options)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S):
-            if not path.exists():
-                _write(path, _record(cache_dir, device, options, key, context["time_utc"]))
+            if renew or not path.exists():
+                _write(path, _record(cache_dir, device, options, key, time_utc))
                 return _read(path, key, fresh=True)
             return _read(path, key, fresh=False)
     except filelock.Timeout as error:
@@ -105,6 +120,22 @@ def load_or_record_quiet(
             f"cannot keep the quiet time in {str(cache_dir)!r}: {error.strerror or error}. "
             "Use a cache folder that can be written."
         ) from error
+
+
+def _place(
+    cache_dir: Path, device: DeviceProfile, options: RuntimeOptions
+) -> tuple[dict[str, Any], Path, str]:
+    """What a record on this device holds for, its file, and the device's time (ISO 8601)."""
+    with open_target(device, options) as target:
+        context = target.context
+    key = {
+        "fingerprint": context["fingerprint"],
+        "runtime_version": context["runtime_version"],
+        "options": options.to_dict(),
+        "reference": reference_hash(),
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return key, cache_dir / f"quiet-{digest}.json", str(context["time_utc"])
 
 
 def _record(

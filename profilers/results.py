@@ -13,9 +13,10 @@ from profilers.samples import RoundSample, Visit
 from profilers.statistic import (
     STATISTIC,
     observed_quantile,
-    observed_upper,
     parse_quantile,
     relative_latency,
+    student95,
+    visits_upper,
 )
 
 FORMAT_VERSION = 2
@@ -64,9 +65,21 @@ class ModelMeasurement:
         """Wall time of every run, by visit, in milliseconds as observed."""
         return tuple(sample.runs_ms for sample in self.samples)
 
+    def observed_ms(self, quantile: str) -> float:
+        """The quantile "p50", "p90" or "p99" of all runs as observed."""
+        runs = [run for sample in self.samples for run in sample.runs_ms]
+        return observed_quantile(runs, quantile)
+
     def observed_upper_ms(self, quantile: str) -> float:
-        """One-sided 95% upper bound of "p50", "p90" or "p99"; infinite with too few runs."""
-        return observed_upper([run for sample in self.samples for run in sample.runs_ms], quantile)
+        """One-sided 95% upper bound of "p50", "p90" or "p99"; infinite with too few visits."""
+        return visits_upper(self.samples, quantile)
+
+    @property
+    def deviation(self) -> float:
+        """Relative standard error of `latency_ms`; infinite with one round."""
+        if self.rounds_used < 2:
+            return math.inf
+        return self.half_width / student95(self.rounds_used - 1)
 
     @classmethod
     def of(
@@ -182,9 +195,10 @@ class Measurement:
         statistic: name of the statistic of record.
         rounds: rounds taken, those of a resumed journal included.
         drift_ratio: the reference's slow (90%) against its fast (10%) visits.
-        drift: `drift_ratio` is above 1.1: the clock moved.
+        drift: `drift_ratio` is above `profilers.protocol.DRIFT_LIMIT`: the clock moved.
         busy_share: share of the reference's visits that were preempted or 10% over its quiet time.
-        busy: `busy_share` is above 0.1: something else uses the machine.
+        busy: `busy_share` is above `profilers.protocol.BUSY_LIMIT`: something else uses the
+            machine.
         converged: every model reached the target half-width.
         duration_s: seconds spent, those of a resumed journal not included.
     """
@@ -216,6 +230,15 @@ class Measurement:
             f"no model {name!r} in this measurement; it has: "
             f"{', '.join(model.name for model in self.models)}."
         )
+
+    def warnings(self) -> list[str]:
+        """What a reader of the figures should know: drift, a busy machine, wide estimates."""
+        found = [
+            (self.drift, f"the clock drifted ({self.drift_ratio:.2f}x)"),
+            (self.busy, f"the machine is busy ({self.busy_share:.0%} of runs disturbed)"),
+            (not self.converged, "not every estimate reached its width"),
+        ]
+        return [text for flag, text in found if flag]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain JSON data, with the format's version."""

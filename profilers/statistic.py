@@ -42,14 +42,16 @@ class Estimate:
 
     Attributes:
         value: the statistic of record.
+        deviation: its relative standard error.
         half_width: relative half-width of its own 90% interval (one-sided 95% each way).
         lower: a repetition's statistic lies above it with about 95% probability.
         upper: a repetition's statistic lies below it with about 95% probability.
-        round_error: the part of it that more rounds would narrow, as a relative standard error.
+        round_error: the part of `deviation` that more rounds would narrow.
         rounds_used: rounds that the value rests on.
     """
 
     value: float
+    deviation: float
     half_width: float
     round_error: float
     lower: float
@@ -120,10 +122,11 @@ def relative_latency(samples: Sequence[RoundSample]) -> Estimate:
         PROCESS_SPREAD / math.sqrt(instances),
         BUSY_SPREAD * _busy_share(used),
     )
-    half_width = _student95(len(ratios) - 1) * deviation
+    half_width = student95(len(ratios) - 1) * deviation
     reach = math.sqrt(2.0) * half_width  # the repetition has the same error
     return Estimate(
         value=value,
+        deviation=deviation,
         half_width=half_width,
         round_error=round_error,
         lower=value / (1.0 + reach),
@@ -158,7 +161,7 @@ def observed_upper(runs_ms: Sequence[float], quantile: str) -> float:
     most k - 1 of n runs fall below q (David & Nagaraja, Order Statistics, 3rd ed., section 7.1).
 
     Args:
-        runs_ms: every recorded run.
+        runs_ms: independent runs: one of each visit, see `visits_upper`.
         quantile: "p50", "p90" or "p99".
 
     Returns:
@@ -176,6 +179,30 @@ def observed_upper(runs_ms: Sequence[float], quantile: str) -> float:
     below = special.bdtr(np.arange(count), count, share)  # P(at most k runs below), k = 0..n-1
     reached = np.nonzero(below >= 0.95)[0]
     return float(ordered[reached[0]]) if len(reached) else math.inf
+
+
+def visits_upper(samples: Sequence[RoundSample], quantile: str) -> float:
+    """One-sided 95% upper bound of an observed quantile of one model's visits.
+
+    Runs in a row within a visit meet the same clock, the same caches and the same neighbour:
+    they are no independent runs. So the first recorded run of each visit counts for the bound,
+    though the observed quantile is one of all runs; the bound is never below it.
+
+    Args:
+        samples: one model's visits.
+        quantile: "p50", "p90" or "p99".
+
+    Returns:
+        Milliseconds; infinity with too few visits (p50 needs 5, p90 needs 29, p99 needs 299).
+
+    Raises:
+        InvalidSetting: another quantile.
+    """
+    bound = observed_upper([sample.runs_ms[0] for sample in samples], quantile)
+    if math.isinf(bound):
+        return bound
+    runs = [run for sample in samples for run in sample.runs_ms]
+    return max(bound, observed_quantile(runs, quantile))
 
 
 def parse_quantile(quantile: str) -> float:
@@ -202,6 +229,6 @@ def _standard_error(ratios: npt.NDArray[np.float64]) -> float:
     return float(np.std(estimates)) * math.sqrt(count / (count - 1))
 
 
-def _student95(freedom: int) -> float:
-    """One-sided 95% factor of Student's distribution."""
+def student95(freedom: int) -> float:
+    """One-sided 95% factor of Student's distribution; infinite without a degree of freedom."""
     return float(special.stdtrit(freedom, 0.95)) if freedom > 0 else math.inf

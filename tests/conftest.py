@@ -1,11 +1,17 @@
-"""Shared set-up: no network, no cache outside the test's own folder."""
+"""Shared set-up: no network, no cache outside the test's own folder.
+
+Lets all tests import `stopped`.
+"""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))
 
 # Before transformers or datasets are imported by any test: nothing is looked up online.
 os.environ["HF_HUB_OFFLINE"] = "1"

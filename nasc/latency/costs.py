@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from nasc.cost import Layer, layer_params, layers
+from nasc.cost import Layer, layer_params
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency import memory
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Prediction
 from nasc.latency.table import LatencyTable
-from nasc.space import Architecture
+from nasc.space import PRECISIONS, Architecture
 
 LATENCY = "latency_ms"
 PEAK_MEMORY = "peak_memory_bytes"
@@ -139,11 +140,17 @@ class TableCosts:
         """
         if self.runtime_base_bytes is None:
             return None
-        found = layers(architecture, self._first.key.geometry, self._first.key.head)
-        precision = architecture.precision
-        total = self.constant(precision)[WEIGHTS]
-        total += sum(self.layer(layer, precision)[WEIGHTS] for layer in found)
-        return round(total + max(self.activation_bytes(layer, precision) for layer in found))
+        key = self._first.key
+        return round(
+            memory.peak_memory_bytes(
+                architecture,
+                key.geometry,
+                key.head,
+                key.seq_len,
+                key.batch,
+                self.runtime_base_bytes,
+            )
+        )
 
     def _table(self, precision: str) -> LatencyTable:
         if precision in self.tables:
@@ -154,17 +161,6 @@ class TableCosts:
         )
 
 
-def _setting(key: LatencyKey) -> tuple[object, ...]:
-    return (
-        key.device,
-        key.fingerprint,
-        key.runtime,
-        key.runtime_version,
-        key.options,
-        key.seq_len,
-        key.batch,
-        key.threads,
-        key.geometry,
-        key.head,
-        key.statistic,
-    )
+def _setting(key: LatencyKey) -> LatencyKey:
+    """All but the precision, which alone may differ between tables of one search."""
+    return dataclasses.replace(key, precision=PRECISIONS[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nasc.errors import TableDamaged, TableMissing
-from nasc.latency.key import TableQuery, device_prefix
+from nasc.latency.key import LatencyKey, device_prefix
 from nasc.latency.table import SUFFIX, LatencyTable, load_table
 from nasc.space import SearchSpace
 
@@ -24,6 +24,8 @@ _WORDS = {
     "fingerprint": "another processor",
     "emitter_version": "graphs of an older release",
     "statistic": "statistic {key.statistic}",
+    "reference": "another reference network",
+    "quiet_ms": "scale of {key.quiet_ms:.4g} ms",
 }
 """How a table differs from what was asked for, by field of its key."""
 
@@ -36,12 +38,12 @@ class FoundTable:
     path: Path
 
 
-def find_table(folders: Iterable[Path], query: TableQuery, space: SearchSpace) -> FoundTable:
+def find_table(folders: Iterable[Path], query: LatencyKey, space: SearchSpace) -> FoundTable:
     """The newest table that fits and has a cost of every layer of a space.
 
     Args:
         folders: Where tables may be; missing folders are passed over.
-        query: What the table must hold for.
+        query: What the table must hold for, in every point.
         space: Whose layers are needed; the table may have been measured for a larger one.
 
     Raises:
@@ -54,6 +56,8 @@ def find_table(folders: Iterable[Path], query: TableQuery, space: SearchSpace) -
     for path in _files(folders, query.device):
         try:
             table = load_table(path)
+        except TableMissing:  # of another release
+            continue
         except TableDamaged as error:
             if path.name.startswith(query.stem()):
                 damaged = error
@@ -82,7 +86,7 @@ def _files(folders: Iterable[Path], device: str) -> list[Path]:
     ]
 
 
-def _near(tables: Sequence[LatencyTable], query: TableQuery) -> str:
+def _near(tables: Sequence[LatencyTable], query: LatencyKey) -> str:
     """What is there instead, in words: each table by what sets it apart."""
     words = set()
     for table in tables:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 
 from nasc.errors import UsageError
-from nasc.space import HEADS, PRECISIONS, Geometry
+from nasc.space import HEADS, MINILM_L6, PRECISIONS, Geometry
 
 
-@dataclass(frozen=True, slots=True)
-class TableQuery:
-    """The setting that a table is wanted for; None where anything will do.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyKey:
+    """Everything that a measured latency depends on, the network aside.
 
     Attributes:
         device: Name of the device profile.
@@ -28,6 +29,8 @@ class TableQuery:
         options: Its settings as canonical JSON, threads aside.
         emitter_version: Of the emitter that built the measured graphs.
         statistic: The statistic of record that the latencies are in.
+        reference: Content hash of the reference network, whose quiet time is their scale.
+        quiet_ms: That quiet time as recorded: latencies on two scales cannot be compared.
     """
 
     device: str
@@ -38,11 +41,13 @@ class TableQuery:
     threads: int = 1
     runtime: str = "onnxruntime"
     head: str = "embed"
-    fingerprint: str | None = None
-    runtime_version: str | None = None
-    options: str | None = None
-    emitter_version: int | None = None
-    statistic: str | None = None
+    fingerprint: str
+    runtime_version: str
+    options: str
+    emitter_version: int
+    statistic: str
+    reference: str
+    quiet_ms: float
 
     def __post_init__(self) -> None:
         for name in ("seq_len", "batch", "threads"):
@@ -57,6 +62,8 @@ class TableQuery:
             )
         if self.head not in HEADS:
             raise UsageError(f"unknown head {self.head!r}; known: {', '.join(HEADS)}")
+        if not (math.isfinite(self.quiet_ms) and self.quiet_ms > 0):
+            raise UsageError(f"quiet-ms must be a number above 0, got {self.quiet_ms!r}")
 
     def describe(self) -> str:
         """In words, as in ``device 'host' (onnxruntime, int8, 1 thread, length 128)``.
@@ -76,14 +83,20 @@ class TableQuery:
         return f"device {self.device!r} ({', '.join(words)})"
 
     def command(self) -> str:
-        """The command that measures such a table."""
+        """The command that measures such a table.
+
+        The number of threads is always named, since its default is the device's.
+        """
         parts = ["nasc profile", f"--device {self.device}", f"--precision {self.precision}"]
+        if self.geometry != MINILM_L6:  # the default teacher's; the name of another is not known
+            parts.append("--teacher NAME")
         if self.seq_len != 128:
             parts.append(f"--seq-len {self.seq_len}")
         if self.batch != 1:
             parts.append(f"--batch {self.batch}")
-        if self.threads != 1:
-            parts.append(f"--threads {self.threads}")
+        parts.append(f"--threads {self.threads}")
+        if self.head != "embed":
+            parts.append(f"--head {self.head}")
         return " ".join(parts)
 
     def stem(self) -> str:
@@ -98,24 +111,8 @@ class TableQuery:
         return [
             field.name
             for field in dataclasses.fields(self)
-            if getattr(self, field.name) is not None
-            and getattr(self, field.name) != getattr(key, field.name)
+            if getattr(self, field.name) != getattr(key, field.name)
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyKey(TableQuery):
-    """Everything that a measured latency depends on, the network aside: nothing is left open.
-
-    The attributes are those of `TableQuery`.
-    """
-
-    def __post_init__(self) -> None:
-        # Not super(): a dataclass with slots is another class than the one super() closes over.
-        TableQuery.__post_init__(self)
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) is None:
-                raise UsageError(f"latency table: {field.name} is not known")
 
 
 def device_prefix(device: str) -> str:

@@ -62,16 +62,12 @@ def structure_bytes(layer: Layer, precision: str) -> int:
 
 
 def layer_file_bytes(layer: Layer, geometry: Geometry, precision: str) -> int:
-    """What a layer adds to the emitted file: exact tensors plus the bound on its structure."""
+    """What a layer adds to the emitted file: exact tensors plus the bound on its structure.
+
+    With `FILE_BASE_BYTES` the layers of a network add up to the size of its file at most: over
+    by some kilobytes, never under.
+    """
     return tensor_bytes(layer, geometry, precision) + structure_bytes(layer, precision)
-
-
-def file_bytes(architecture: Architecture, geometry: Geometry, head: str = "embed") -> int:
-    """Size of the emitted file at most; over by some kilobytes, never under."""
-    found = layers(architecture, geometry, head)
-    return FILE_BASE_BYTES + sum(
-        layer_file_bytes(layer, geometry, architecture.precision) for layer in found
-    )
 
 
 def activation_bytes(

@@ -32,8 +32,6 @@ MAX_STANDARD = 3.5
 MAX_ITERATIONS = 25
 MIN_SCALE = 1e-4
 CONFIDENCE = 0.90
-ONE_SIDED_95 = 1.6449
-"""Normal quantile behind the upper bounds that the profilers give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +41,21 @@ class Observation:
     Attributes:
         architecture: What was measured.
         latency_ms: In the statistic of record.
-        upper_ms: Its one-sided 95% upper bound.
+        deviation: Its relative standard error.
         held_out: Whether the network is held out in turn to calibrate the interval.
     """
 
     architecture: Architecture
     latency_ms: float
-    upper_ms: float
+    deviation: float
     held_out: bool = False
 
     def __post_init__(self) -> None:
-        if not (0 < self.latency_ms <= self.upper_ms < float("inf")):
+        if not (0 < self.latency_ms < float("inf") and 0 <= self.deviation < float("inf")):
             raise UsageError(
-                f"network '{self.architecture}': latency {self.latency_ms} ms with upper bound "
-                f"{self.upper_ms} ms is no measurement; measure it again"
+                f"network '{self.architecture}': latency {self.latency_ms} ms with a relative "
+                f"standard error of {self.deviation} is no measurement; measure it again"
             )
-
-    @property
-    def noise(self) -> float:
-        """Relative standard error of the measurement."""
-        return (self.upper_ms / self.latency_ms - 1) / ONE_SIDED_95
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +139,7 @@ def fit(basis: Basis, observations: Sequence[Observation]) -> Fit:
     """
     rows = basis.matrix(o.architecture for o in observations)
     measured = np.array([o.latency_ms for o in observations])
-    noise = np.array([o.noise for o in observations])
+    noise = np.array([o.deviation for o in observations])
     held = [i for i, o in enumerate(observations) if o.held_out]
     if len(held) < 2:
         raise UsageError(

@@ -30,7 +30,7 @@ from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Fit, Interval, Prediction
 from nasc.space import Architecture, Geometry, SearchSpace, space_from_dict, space_to_dict
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUFFIX = ".latency.csv"
 _ENTRY_TYPES = {
     "kind": str,
@@ -65,7 +65,6 @@ class LatencyTable:
         entries: Columns `ENTRY_COLUMNS`; costs in ms.
         interval: Around a prediction, relative.
         held_out: measured / predicted - 1 of networks that their prediction had not seen.
-        quiet_ms: The reference network's quiet time, the scale of all latencies.
         measured: Columns `MEASURED_COLUMNS`, one row for each measured network.
         context: Of the measurement, as the profiler returned it.
         runtime_base_bytes: Memory of the runtime's process without a model, as measured; None
@@ -80,7 +79,6 @@ class LatencyTable:
     entries: pd.DataFrame
     interval: Interval
     held_out: tuple[float, ...]
-    quiet_ms: float
     measured: pd.DataFrame
     context: Mapping[str, Any]
     runtime_base_bytes: int | None
@@ -149,6 +147,11 @@ class LatencyTable:
         return self.interval.around(self.latency_ms(architecture))
 
     @property
+    def quiet_ms(self) -> float:
+        """The reference network's quiet time, the scale of all latencies."""
+        return self.key.quiet_ms
+
+    @property
     def bound_ratio(self) -> float:
         """How far the upper bound of a measured network lies above its value, typically."""
         ratio = self.measured["upper_ms"] / self.measured["latency_ms"]
@@ -188,7 +191,6 @@ class LatencyTable:
             "seed": self.seed,
             "interval": dataclasses.asdict(self.interval),
             "held_out": list(self.held_out),
-            "quiet_ms": self.quiet_ms,
             "times": dict(self.times),
             "created": self.created,
             "runtime_base_bytes": self.runtime_base_bytes,
@@ -225,8 +227,8 @@ def load_table(path: Path) -> LatencyTable:
     """Read and check a table.
 
     Raises:
-        TableMissing: If there is no such file.
-        TableDamaged: If it is no latency table, of another version, or was altered.
+        TableMissing: If there is no such file, or one that another release wrote.
+        TableDamaged: If it is no latency table, or was altered.
     """
     try:
         text = path.read_bytes().decode()
@@ -240,7 +242,10 @@ def load_table(path: Path) -> LatencyTable:
     if match is None:
         raise _damaged(path, "its first line is not that of a latency table")
     if int(match.group(1)) != FORMAT_VERSION:
-        raise _damaged(path, f"it has version {match.group(1)}, not {FORMAT_VERSION}")
+        raise TableMissing(
+            f"the latency table {str(path)!r} has version {match.group(1)}, this nasc reads "
+            f"{FORMAT_VERSION}. Measure it again: nasc profile --device host"
+        )
     body = text[match.end() :]
     if hashlib.sha256(body.encode()).hexdigest() != match.group(2):
         raise _damaged(path, "its content does not match its hash")
@@ -264,7 +269,6 @@ def _parse(body: str) -> LatencyTable:
         entries=_read_csv(lines[end:], _ENTRY_TYPES),
         interval=Interval(**head["interval"]),
         held_out=tuple(float(value) for value in head["held_out"]),
-        quiet_ms=float(head["quiet_ms"]),
         measured=_read_csv([line[2:] for line in lines[mark + 1 : end]], _MEASURED_TYPES),
         context=head["context"],
         runtime_base_bytes=head["runtime_base_bytes"],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nasc.cost import params
 from nasc.errors import NascError, PackageError
+from nasc.files import check_writable
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.manifest import MANIFEST, Manifest
@@ -64,7 +65,6 @@ def build_package(
     try:
         _restore(out, spare)
         check_target(out, force)
-        out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
         try:
             part.chmod(0o755)
@@ -73,12 +73,16 @@ def build_package(
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        where = f" ('{error.filename}')" if error.filename else ""
-        raise PackageError(
-            f"cannot write the package '{out}': {error.strerror or error}{where}. What was there "
-            "before is unchanged. Free the space or name another folder: --output DIR"
-        ) from error
+        raise _unwritable(out, error) from error
     return out
+
+
+def _unwritable(out: Path, error: OSError) -> PackageError:
+    where = f" ('{error.filename}')" if error.filename else ""
+    return PackageError(
+        f"cannot write the package '{out}': {error.strerror or error}{where}. What was there "
+        "before is unchanged. Free the space or name another folder: --output DIR"
+    )
 
 
 def check_target(out: Path, force: bool) -> None:
@@ -89,8 +93,13 @@ def check_target(out: Path, force: bool) -> None:
         force: Whether a package that lies there may be replaced.
 
     Raises:
-        PackageError: If something lies there that may not be replaced.
+        PackageError: If something lies there that may not be replaced, or nothing can be
+            written beside it.
     """
+    try:
+        check_writable(out.absolute().parent)
+    except OSError as error:
+        raise _unwritable(out, error) from error
     if not out.exists() and not out.is_symlink():
         return
     if out.is_dir() and not any(out.iterdir()):

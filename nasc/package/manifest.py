@@ -74,7 +74,8 @@ class PredictedLatency:
     Attributes:
         latency_ms: The prediction.
         low_ms: Lower end of its interval.
-        high_ms: Upper end; it was held to the limit.
+        high_ms: Upper end. The search holds the limit against it or against what a repeated
+            measurement's bound would be, whichever is higher.
     """
 
     latency_ms: float
@@ -109,6 +110,10 @@ class MeasuredLatency:
     def model(self) -> ModelMeasurement:
         """The latency."""
         return self.measurement[self.job]
+
+    def value_ms(self, quantile: str | None) -> float:
+        """The statistic of record, or a quantile of the runs as observed, in milliseconds."""
+        return self.model.latency_ms if quantile is None else self.model.observed_ms(quantile)
 
     def held_ms(self, quantile: str | None) -> float:
         """The one-sided 95% upper bound that is held to a limit, in milliseconds."""
@@ -160,7 +165,7 @@ class TeacherRecord:
 
 @dataclass(frozen=True, slots=True)
 class TextRecord:
-    """The text that the network was trained and judged on.
+    """The text that the network was trained and judged on; the untouched teacher only judged.
 
     Attributes:
         description: In words.

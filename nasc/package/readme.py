@@ -41,10 +41,16 @@ mask = np.array([text.attention_mask for text in batch], np.int64)
 def readme(manifest: Manifest) -> str:
     """The text of README.md."""
     figures = "\n".join(f"| {name} | {value} |" for name, value in _figures(manifest))
+    if manifest.architecture.is_teacher:
+        what = f"The full-size network of {manifest.teacher.name} in {manifest.precision}"
+        used = "Checked on"
+    else:
+        what = f"A smaller network that follows {manifest.teacher.name}"
+        used = "Trained on"
     return f"""\
 # A text encoder, compiled by NASC
 
-A smaller network that follows {manifest.teacher.name}: `{manifest.architecture}`.
+{what}: `{manifest.architecture}`.
 
 ## Use it
 
@@ -61,7 +67,7 @@ In this folder, with onnxruntime, tokenizers and numpy installed:
 
 Latency is about: {manifest.conditions}.
 
-Trained on: {manifest.text.description}.
+{used}: {manifest.text.description}.
 
 manifest.json holds the evidence: raw samples, conditions, versions, hashes. Check it all
 again, and on the device it was made for the latency too, with `nasc verify` and the path of

@@ -27,12 +27,14 @@ from nasc.export.parity import (
     Parity,
     accept_int8,
 )
+from nasc.files import cache_folder
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes
 from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_manifest
 from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
+from nasc.profiling import measuring
 from nasc.runtime import OnnxEncoder
 from profilers import (
     ModelJob,
@@ -48,6 +50,7 @@ from profilers import (
 from profilers.targets import Target
 
 Progress = Callable[[int, int, str], None]
+Say = Callable[[str], None]
 Opener = Callable[..., Target]
 
 
@@ -117,6 +120,8 @@ def verify_package(
     device: DeviceProfile | None = None,
     protocol: Protocol | None = None,
     progress: Progress | None = None,
+    say: Say | None = None,
+    cache: Path | None = None,
     opener: Opener = open_target,
 ) -> VerifyReport:
     """Check a package again.
@@ -127,6 +132,8 @@ def verify_package(
         device: Where to measure; None is the device that the manifest names.
         protocol: How to measure; None is the default.
         progress: Called with (units done, units in all, message) while measuring.
+        say: Told when another process that measures on the device has to be waited for.
+        cache: Cache folder, whose processes measure one at a time; None is the user's.
         opener: Starts a worker on the device; tests give another one.
 
     Returns:
@@ -164,7 +171,12 @@ def verify_package(
     elif not measure:
         checks.append(Check("latency", None, "not asked for"))
     else:
-        more, found = _measure_again(folder, manifest, device, protocol, progress, opener)
+        try:
+            device = device or device_profiles.find(manifest.conditions.device)
+            with measuring(cache_folder(cache), device.name, say):
+                more, found = _measure_again(folder, manifest, device, protocol, progress, opener)
+        except (NascError, DeviceProfileError) as error:
+            more = [Check("latency", None, _reason(error))]
         checks += more
     return VerifyReport(folder, tuple(checks), manifest, found)
 
@@ -310,7 +322,7 @@ class _Checker:
 def _measure_again(
     folder: Path,
     manifest: Manifest,
-    device: DeviceProfile | None,
+    device: DeviceProfile,
     protocol: Protocol | None,
     progress: Progress | None,
     opener: Opener,
@@ -319,7 +331,6 @@ def _measure_again(
     if manifest.measured is None:
         return [Check("latency", None, "the manifest has no measurement to compare with")], None
     try:
-        device = device or device_profiles.find(manifest.conditions.device)
         why = _not_comparable(manifest.measured, device, opener)
         if why:
             return [Check("latency", None, why)], None
@@ -334,7 +345,7 @@ def _measure_again(
             progress=progress,
             opener=opener,
         )[job.name]
-    except (ProfilerError, DeviceProfileError) as error:
+    except ProfilerError as error:
         return [Check("latency", None, _reason(error))], None
     checks = [_latency_check(manifest, manifest.measured, found)]
     limit = manifest.limits.get("peak_memory_bytes")

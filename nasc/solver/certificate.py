@@ -78,14 +78,13 @@ class Certificate:
     feasible: tuple[tuple[str, float], ...]
 
     @property
-    def command(self) -> str:
-        """A search that succeeds."""
-        given = " ".join(f"{option(name)} {_exact(value)}" for name, value in self.feasible)
-        return f"nasc search {given}"
+    def suggestion(self) -> str:
+        """Limits, as options, under which the same command finds a network."""
+        return " ".join(f"{option(name)} {_exact(value)}" for name, value in self.feasible)
 
     @property
     def message(self) -> str:
-        """What failed, in one or a few lines, and the next command."""
+        """What failed, in one or a few lines, and what to try next."""
         alone = [r for r in self.reports if not r.feasible_alone]
         lines = [
             f"no network meets {option(r.metric)} {_exact(r.limit)}: the least reachable is "
@@ -102,7 +101,7 @@ class Certificate:
                 for r in self.reports
                 if r.nearest is not None
             ]
-        return "\n".join([*lines, f"Try: {self.command}"])
+        return "\n".join([*lines, f"Try the same command with {self.suggestion}"])
 
     def __str__(self) -> str:
         lines = [self.message, ""]

@@ -1,14 +1,12 @@
 """Supernets on disk: one safetensors file with its history in the header.
 
 A file is written beside its place and renamed, so that a reader sees the old one or the
-new one and a killed run leaves at most a stray temporary file.
+new one and a killed run leaves at most a temporary file, which the next run removes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,9 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from nasc.errors import CheckpointError
-from nasc.space import space_from_dict, space_to_dict
+from nasc.errors import CheckpointError, UsageError
+from nasc.files import replacing
+from nasc.space import SearchSpace, space_from_dict, space_to_dict
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
 
@@ -41,16 +40,13 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
     Raises:
         CheckpointError: If the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps({"format": FORMAT} | dict(header), sort_keys=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
-        safetensors.torch.save_file(contiguous, temporary, {"nasc": text})
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            safetensors.torch.save_file(contiguous, temporary, {"nasc": text})
     except (OSError, safetensors.SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise CheckpointError(
             f"cannot write checkpoint {path}: {error}. The last one saved is untouched; "
             "free the disk or choose another folder and run the same command to go on"
@@ -109,6 +105,15 @@ def save_supernet(path: Path, supernet: Supernet, header: Mapping[str, Any]) -> 
     write(path, supernet.blocks.state_dict(), about | dict(header))
 
 
+def read_space(path: Path, teacher: Teacher) -> SearchSpace:
+    """The search space of a supernet, without its weights.
+
+    Raises:
+        CheckpointError: If the file is damaged or belongs to another teacher.
+    """
+    return _space_of(path, read_header(path), teacher)
+
+
 def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, Any]]:
     """A supernet and its header.
 
@@ -117,15 +122,7 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
     """
     checkpoint = read(path)
     header = checkpoint.header
-    if not {"teacher", "space", "from_end"} <= header.keys():
-        raise CheckpointError(f"checkpoint {path} is no supernet. Train one: nasc train")
-    if header["teacher"]["sha256"] != teacher.sha256:
-        raise CheckpointError(
-            f"supernet {path} was trained from teacher {header['teacher']['name']!r} "
-            f"({header['teacher']['sha256'][:12]}), not from {teacher.name!r} "
-            f"({teacher.sha256[:12]}). Give the same --teacher, or train a new one: nasc train"
-        )
-    supernet = Supernet(space_from_dict(dict(header["space"])), teacher)
+    supernet = Supernet(_space_of(path, header, teacher), teacher)
     try:
         supernet.blocks.load_state_dict(dict(checkpoint.tensors))
         for block, from_end in zip(supernet.blocks, header["from_end"], strict=True):
@@ -135,3 +132,18 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
             f"supernet {path} does not fit its own search space: {error}"
         ) from error
     return supernet, header
+
+
+def _space_of(path: Path, header: Mapping[str, Any], teacher: Teacher) -> SearchSpace:
+    if not {"teacher", "space", "from_end"} <= header.keys():
+        raise CheckpointError(f"checkpoint {path} is no supernet. Train one: nasc train")
+    if header["teacher"]["sha256"] != teacher.sha256:
+        raise CheckpointError(
+            f"supernet {path} was trained from teacher {header['teacher']['name']!r} "
+            f"({header['teacher']['sha256'][:12]}), not from {teacher.name!r} "
+            f"({teacher.sha256[:12]}). Give the same --teacher, or train a new one: nasc train"
+        )
+    try:
+        return space_from_dict(dict(header["space"]))
+    except (UsageError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error

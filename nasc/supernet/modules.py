@@ -18,7 +18,7 @@ from torch.nn import functional
 from nasc.cost import Layer
 from nasc.export.network import Network
 from nasc.export.onnx import MASKED
-from nasc.space import SEPCONV_PAIRS, Architecture, Geometry, kernel_size
+from nasc.space import SEPCONV_PAIRS, Geometry, kernel_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +148,10 @@ class TorchNetwork(nn.Module):
             return functional.normalize(self.map_out(mean_pool(x, mask)), dim=-1)
         return self.map_out(x)
 
-    def export(self, architecture: Architecture | None = None) -> Network:
-        """The network with its present weights, perhaps in another precision."""
+    def export(self) -> Network:
+        """The network with its present weights."""
         arrays = tuple(
             {name: value.detach().numpy().astype(np.float32) for name, value in own.items()}
             for own in self.layer_tensors()
         )
-        return Network(
-            architecture or self.architecture, self.geometry, self.head, arrays, self.eps
-        )
+        return Network(self.architecture, self.geometry, self.head, arrays, self.eps)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nasc.errors import NascError, UsageError
+from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.files import content_key, locked
 from nasc.quality import pooled_cosine
@@ -26,6 +27,7 @@ from nasc.supernet.initialize import initialize
 from nasc.supernet.score import Scorer
 from nasc.supernet.scores import Scores, load_scores
 from nasc.supernet.supernet import Supernet
+from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import TRAIN_LENGTH, TrainConfig, recorded_steps, steps_for, train
 from nasc.teacher import Teacher
 from nasc.text import Corpus
@@ -56,14 +58,12 @@ class Prepared:
         scores: Of its candidates.
         header: The record of its training.
         path: Its file.
-        fresh: Made by this call, not found.
     """
 
     supernet: Supernet
     scores: Scores
     header: Mapping[str, Any]
     path: Path
-    fresh: bool
 
 
 def first_run_space(space: SearchSpace) -> SearchSpace:
@@ -103,7 +103,7 @@ def prepare(
     """
     about = {
         "recipe": RECIPE,
-        "teacher": teacher.sha256,
+        "teacher": teacher.fingerprint,
         "space": dataclasses.asdict(space),
         "text": corpus.sha256,
         "sentences": len(corpus.train),
@@ -112,15 +112,15 @@ def prepare(
     }
     use_fastest_threads()
     folder = cache_dir / "supernets" / content_key(about)
-    path = folder / "supernet.safetensors"
+    path, state_path = folder / "supernet.safetensors", folder / "state.safetensors"
     with locked(folder, "this supernet"):
-        fresh = not path.exists()
-        if fresh:
-            trained, record = _train(teacher, space, corpus, config, seconds, folder, reporter)
+        if not path.exists():
+            trained, record = _train(teacher, space, corpus, config, seconds, state_path, reporter)
             save_supernet(path, trained, record)
+        state_path.unlink(missing_ok=True)
         supernet, header = load_supernet(path, teacher)
         scores = score_supernet(supernet, corpus, folder / "scores.json", reporter)
-    return Prepared(supernet, scores, header, path, fresh)
+    return Prepared(supernet, scores, header, path)
 
 
 def load_prepared(
@@ -133,11 +133,16 @@ def load_prepared(
     """
     use_fastest_threads()
     supernet, header = load_supernet(path, teacher)
-    about = {"recipe": RECIPE, "supernet": _sha256(path), "text": corpus.sha256}
+    about = {
+        "recipe": RECIPE,
+        "teacher": teacher.fingerprint,
+        "supernet": _sha256(path),
+        "text": corpus.sha256,
+    }
     folder = cache_dir / "scores" / content_key(about)
     with locked(folder, "these scores"):
         scores = score_supernet(supernet, corpus, folder / "scores.json", reporter)
-    return Prepared(supernet, scores, header, path, False)
+    return Prepared(supernet, scores, header, path)
 
 
 def _sha256(path: Path) -> str:
@@ -151,7 +156,7 @@ def _train(
     corpus: Corpus,
     config: TrainConfig,
     seconds: float | None,
-    folder: Path,
+    state_path: Path,
     reporter: Reporter,
 ) -> tuple[Supernet, dict[str, Any]]:
     progress = reporter.stage("Supernet: from the teacher's weights")
@@ -165,7 +170,8 @@ def _train(
     progress(2, 3, "timing a step")
     if seconds is not None:
         steps = recorded_steps(
-            folder / "steps.json", lambda: steps_for(supernet, config, batches, seconds)
+            state_path.with_name("steps.json"),
+            lambda: steps_for(supernet, config, batches, seconds),
         )
         config = dataclasses.replace(config, steps=steps)
     progress(3, 3, f"{config.steps} steps")
@@ -173,7 +179,7 @@ def _train(
         supernet,
         batches,
         config,
-        state_path=folder / "state.safetensors",
+        state_path=state_path,
         text_sha256=corpus.sha256,
         progress=reporter.stage(f"Supernet: block-wise distillation, {config.steps} steps"),
     )
@@ -215,7 +221,7 @@ def score_supernet(
         )
         slopes.append(slope)
     progress(space.n_blocks, space.n_blocks + 1, "cost of the precisions")
-    probes = [space.teacher.blocks] + [
+    probes = ([space.teacher.blocks] if space.keep else []) + [
         tuple(blocks[_spread(range(len(blocks)), losses[p])[q]] for p in range(space.n_blocks))
         for q in (1, 3)
     ]
@@ -284,29 +290,43 @@ def measure_precision_loss(
 
     Returns:
         By precision of the space; fp32 is 0 by definition.
+
+    Raises:
+        NascError: If the temporary folder cannot be written.
     """
     found = {"fp32": 0.0} if "fp32" in supernet.space.precisions else {}
     if not set(supernet.space.precisions) - {"fp32"}:
         return found
-    with tempfile.TemporaryDirectory() as folder:
 
-        def vectors(architecture: Architecture) -> np.ndarray[Any, Any]:
-            path = Path(folder) / "probe.onnx"
-            emit(supernet.extract(architecture), path)
-            return OnnxEncoder(path).encode_tokens(rows)
+    def vectors(blocks: tuple[Block, ...], precision: str = "fp32") -> np.ndarray[Any, Any]:
+        return _vectors_as_shipped(supernet.extract(Architecture(blocks, precision)), rows)
 
-        whole = vectors(supernet.space.teacher)
-        exact = [vectors(Architecture(blocks)) for blocks in probes]
-        for precision in supernet.space.precisions:
-            if precision == "fp32":
-                continue
-            added = [
-                pooled_cosine(whole, fp32)
-                - pooled_cosine(whole, vectors(Architecture(blocks, precision)))
-                for blocks, fp32 in zip(probes, exact, strict=True)
-            ]
-            found[precision] = math.fsum(added) / len(added)
+    whole = _vectors_as_shipped(teacher_network(supernet.teacher, supernet.space.teacher), rows)
+    exact = [vectors(blocks) for blocks in probes]
+    for precision in supernet.space.precisions:
+        if precision == "fp32":
+            continue
+        added = [
+            pooled_cosine(whole, fp32) - pooled_cosine(whole, vectors(blocks, precision))
+            for blocks, fp32 in zip(probes, exact, strict=True)
+        ]
+        found[precision] = math.fsum(added) / len(added)
     return found
+
+
+def _vectors_as_shipped(network: Network, rows: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
+    """Vectors (rows, hidden) of token ids by the file of a network."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="nasc-") as folder:
+            path = Path(folder) / "probe.onnx"
+            emit(network, path)
+            return OnnxEncoder(path).encode_tokens(rows)
+    except OSError as error:
+        raise NascError(
+            f"cannot write a network to a temporary folder: {error.strerror or error}. Free the "
+            "disk, or name another folder: TMPDIR=DIR; the same command goes on from the "
+            "trained supernet"
+        ) from error
 
 
 def check_budget(minutes: float) -> None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,16 +166,23 @@ def recorded_steps(path: Path, decide: Callable[[], int]) -> int:
     """A number of steps, decided the first time and read from a file after that.
 
     Raises:
-        CheckpointError: If the file is damaged.
+        CheckpointError: If the file is damaged, or cannot be written.
     """
     try:
         return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
     except FileNotFoundError:
-        steps = decide()
-        write_atomically(path, json.dumps({"steps": steps}).encode())
-        return steps
-    except (ValueError, KeyError, TypeError) as error:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}. Delete it and run again") from error
+    steps = decide()
+    try:
+        write_atomically(path, json.dumps({"steps": steps}).encode())
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}. Free the disk, or use another cache: "
+            "--cache DIR"
+        ) from error
+    return steps
 
 
 def train(
@@ -187,11 +197,14 @@ def train(
 ) -> dict[str, Any]:
     """Train a supernet in place; goes on from `state_path` if that run was interrupted.
 
+    The state of a finished run stays as well, for whoever called to remove once the result is
+    on disk: see `RunState`.
+
     Args:
         supernet: Initialised; its blocks are trained, its teacher is not touched.
         batches: The text.
         config: How.
-        state_path: Where weights and optimizer are saved as the run goes; removed at the end.
+        state_path: Where weights and optimizer are saved as the run goes.
         text_sha256: Of the corpus; a run does not go on with other text.
         save_every_s: Seconds between saves.
         progress: Called with (steps done, steps in all, message).
@@ -209,36 +222,136 @@ def train(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
     )
     identity = {"config": dataclasses.asdict(config), "text_sha256": text_sha256}
-    history: list[dict[str, float]] = []
-    first = 0
-    if state_path is not None and state_path.exists():
-        first, history = restore_state(state_path, identity, blocks, optimizer)
-    saved = time.monotonic()
-    for step in range(first, config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        losses = block_losses(supernet, config, batches.at(step), step)
-        values = [float(loss.detach()) for loss in losses]
-        if not np.isfinite(values).all():
-            raise TrainingDiverged(
-                f"the loss of a block is not finite at step {step}: {values}. "
-                f"Try a lower rate: nasc train --learning-rate {config.learning_rate / 4:g}"
+    with RunState(state_path, identity, blocks, optimizer, save_every_s).kept() as state:
+        for step in range(state.step, config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            losses = block_losses(supernet, config, batches.at(step), step)
+            values = [float(loss.detach()) for loss in losses]
+            if not np.isfinite(values).all():
+                raise TrainingDiverged(
+                    f"the loss of a block is not finite at step {step}: {values}. "
+                    f"Try a lower rate: nasc train --learning-rate {config.learning_rate / 4:g}"
+                )
+            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+            for block in blocks:
+                torch.nn.utils.clip_grad_norm_(block.parameters(), config.clip)
+            with state.update({"step": step} | {f"block_{i}": v for i, v in enumerate(values)}):
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if progress is not None:
+                recent = np.mean(
+                    [[h[f"block_{i}"] for i in range(len(values))] for h in state.history[-50:]]
+                )
+                progress(step + 1, config.steps, f"block loss {recent:.3f}")
+            state.save_if_due()
+    return identity | {"history": state.history}
+
+
+class RunState:
+    """Weights, optimizer, place and losses of a run: on disk as it goes and when it breaks off.
+
+    Whoever holds the result removes the file, after the result is on disk: until then the
+    state is all there is of the run.
+
+    Attributes:
+        step: Steps done.
+        history: What was recorded of each.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        identity: Mapping[str, Any],
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        save_every_s: float,
+    ) -> None:
+        """Go on from the file where there is one.
+
+        Args:
+            path: Of the file; None keeps nothing.
+            identity: What makes a run the same run.
+            module: Its parameters; restored in place.
+            optimizer: Restored in place.
+            save_every_s: Seconds between saves.
+
+        Raises:
+            CheckpointError: If the file is damaged or the state of another run.
+        """
+        self._path, self._identity = path, identity
+        self._module, self._optimizer = module, optimizer
+        self._save_every_s, self._saved_at = save_every_s, time.monotonic()
+        self._whole = True
+        self.step = 0
+        self.history: list[Any] = []
+        if path is not None and path.exists():
+            self.step, self.history = restore_state(path, identity, module, optimizer)
+        self._saved_step = self.step
+
+    @contextmanager
+    def kept(self) -> Iterator[RunState]:
+        """Save before an interruption or error passes, unless the weights or the disk are bad.
+
+        Raises:
+            CheckpointError: If the state cannot be written.
+        """
+        try:
+            yield self
+        except (TrainingDiverged, CheckpointError):
+            raise
+        except BaseException:
+            if self._whole and self.step > self._saved_step:
+                self.save()
+            raise
+
+    @contextmanager
+    def update(self, record: Any) -> Iterator[None]:
+        """Around the change of the weights: done and recorded as a whole, or never saved."""
+        with interrupts_held():
+            self._whole = False
+            yield
+            self.history.append(record)
+            self.step += 1
+            self._whole = True
+
+    def save_if_due(self) -> None:
+        """Save if the last save was long ago.
+
+        Raises:
+            CheckpointError: If the state cannot be written.
+        """
+        if time.monotonic() - self._saved_at > self._save_every_s:
+            self.save()
+
+    def save(self) -> None:
+        """Save now.
+
+        Raises:
+            CheckpointError: If the state cannot be written.
+        """
+        if self._path is not None:
+            save_state(
+                self._path, self._identity, self.step, self.history, self._module, self._optimizer
             )
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-        for block in blocks:
-            torch.nn.utils.clip_grad_norm_(block.parameters(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        history.append({"step": step} | {f"block_{i}": v for i, v in enumerate(values)})
-        if progress is not None:
-            recent = np.mean([[h[f"block_{i}"] for i in range(len(values))] for h in history[-50:]])
-            progress(step + 1, config.steps, f"block loss {recent:.3f}")
-        if state_path is not None and time.monotonic() - saved > save_every_s:
-            save_state(state_path, identity, step + 1, history, blocks, optimizer)
-            saved = time.monotonic()
-    if state_path is not None:
-        state_path.unlink(missing_ok=True)
-    return identity | {"history": history}
+        self._saved_step, self._saved_at = self.step, time.monotonic()
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C inside takes effect at the end. Other threads never see one: nothing to hold."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    held: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def save_state(

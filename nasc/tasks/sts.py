@@ -44,8 +44,8 @@ def read_sts(path: str | Path) -> list[SentencePair]:
         path: A .tsv as GLUE ships it (tabs, no quoting) or a .csv, or either with .gz.
 
     Raises:
-        TaskDataError: If the file is missing, unreadable or damaged, lacks a column, or holds
-            a row of another length or a score that is no number.
+        TaskDataError: If the file is missing, unreadable or damaged, lacks a column, holds a
+            row of another length or a score that is no number, or no two different scores.
     """
     path = Path(path).expanduser()
     suffix = Path(path.name.removesuffix(".gz")).suffix
@@ -93,8 +93,12 @@ def _pairs(rows: "csv.DictReader[str]", path: Path) -> list[SentencePair]:
         if not math.isfinite(score):
             raise TaskDataError(f"{where}: the score {row['score']!r} is no number")
         pairs.append(SentencePair(row["sentence1"], row["sentence2"], score))
-    if not pairs:
-        raise TaskDataError(f"STS data '{path}' holds no pairs, only a head line")
+    if len({pair.score for pair in pairs}) < 2:
+        raise TaskDataError(
+            f"STS data '{path}' ranks nothing: pairs of at least two different scores are needed, "
+            f"it holds {len(pairs)} of one score or none. Give the dev.tsv of GLUE's STS-B with "
+            "--data"
+        )
     return pairs
 
 
@@ -104,8 +108,9 @@ def evaluate_sts(
     """Spearman correlation of a model's cosine similarities with people's scores.
 
     Args:
-        encode: Gives the vectors (sentences, hidden) of sentences, in their order. Called
-            once, with every different sentence once.
+        encode: Gives the vectors (sentences, hidden) of sentences, in their order, each cut to
+            the length that its model ships with (`nasc.runtime.OnnxEncoder.encode` of one
+            made with a ``max_length``). Called once, with every different sentence once.
         pairs: At least two, from `read_sts`.
 
     Raises:

@@ -117,11 +117,12 @@ def package(work: Work) -> dict[str, Any]:
 
 
 def test_tables_are_measured_once(work: Work) -> None:
-    assert [table["measured"] for table in work.results["tables"]] == ["now", "now"]
+    assert [table["fresh"] for table in work.results["tables"]] == [True, True]
+    assert all(isinstance(table["mean_error"], float) for table in work.results["tables"])
     before = work.kept("tables", "quiet")
     teacher = ("--teacher", work.teacher, "--space", work.folder / "toy.toml")
     again = work.json("profile", *teacher, *CONDITIONS)
-    assert all(table["measured"].startswith("earlier") for table in again)
+    assert not any(table["fresh"] for table in again)
     assert [t["path"] for t in again] == [t["path"] for t in work.results["tables"]]
     assert work.kept("tables", "quiet") == before
 
@@ -137,6 +138,34 @@ def test_a_trained_supernet_is_searched(work: Work) -> None:
     assert len({(s["architecture"]) for s in found}) == 400
     assert any("S3" in s["architecture"] for s in found)
     assert not any("S3" in s["architecture"] for s in work.results["front"])
+
+
+def test_a_loose_limit_ships_the_teacher_unchanged(work: Work) -> None:
+    """Also where a supernet is given: in the contest it has nothing to learn from itself."""
+    result = work.nasc(
+        *("compile", "--latency-ms", 1e3, *work.inputs, "--precision", "fp32", "--json"),
+        *("--supernet", work.folder / "supernet.safetensors", "--distill-steps", 40),
+        *("--output", work.folder / "whole"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "Contest" in result.stderr
+    assert json.loads(result.stdout)["architecture"] == "keep | keep @ fp32"
+    teacher = load_teacher(work.teacher)
+    encoder = OnnxEncoder(work.folder / "whole" / "model.onnx", teacher.tokenizer)
+    texts = sentences(8)
+    np.testing.assert_allclose(encoder.encode(texts), teacher.vectors(texts), atol=1e-5)
+
+
+def test_a_supernet_brings_its_own_space(work: Work) -> None:
+    path = work.folder / "supernet.safetensors"
+    own = [a for a in work.inputs if a not in ("--space", work.folder / "toy.toml")]
+    assert work.json("search", "--supernet", path, *own, "--best", 1)
+    other = work.folder / "other.toml"
+    toy = (work.folder / "toy.toml").read_text(encoding="utf-8")
+    other.write_text(toy.replace("slots = 2", "slots = 1"), encoding="utf-8")
+    refused = work.nasc("search", "--supernet", path, *own, "--space", other)
+    assert refused.exit_code == 2
+    assert "leave --space out" in " ".join(refused.stderr.split())
 
 
 def test_the_front_is_a_front(work: Work) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -91,6 +92,16 @@ def test_an_unknown_option_suggests_one(nasc: Callable[..., Result]) -> None:
     refused(nasc("compile", "--latency", "5"), 2, "No such option", "--latency-ms")
 
 
+def test_the_defaults_named_are_those_of_the_code(nasc: Callable[..., Result]) -> None:
+    from nasc.compiler import DISTILL_MINUTES
+    from nasc.workbench import TRAIN_MINUTES
+
+    compiling = " ".join(nasc("compile", "--help").stdout.split())
+    assert f"must be trained [default: {TRAIN_MINUTES:g}]" in compiling
+    assert f"the chosen network [default: {DISTILL_MINUTES:g}]" in compiling
+    assert f"Budget [default: {TRAIN_MINUTES:g}]" in nasc("train", "--help").stdout
+
+
 # Limits
 
 
@@ -142,10 +153,13 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ),
         (
             "compile --latency-ms 5 --train-minutes 1 --train-steps 3",
-            "give --train-minutes or --train-steps, not both",
+            "--train-minutes and --train-steps each say",
         ),
         ("train --minutes 1 --steps 3", "give --minutes or --steps, not both"),
         ("search --plot front.png", "--plot draws the front: give --front too"),
+        ("search --front --best 3", "--front is the whole front, --best some networks"),
+        ("search --front --plot front.xyz", "cannot draw to 'front.xyz'; formats: "),
+        ("compile --latency-ms 5 --supernet s.safetensors --train-minutes 3", "give one of them"),
         ("compile --latency-ms 5 --supernet s.safetensors --train-steps 3", "give one of them"),
         ("compile --latency-ms 5 --train-minutes -1", "minutes must be 0 or more, got -1"),
         ("compile --latency-ms 5 --distill-minutes nan", "minutes must be 0 or more, got nan"),
@@ -159,7 +173,10 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ("compile --latency-ms 5 --seq-len 0", "0 is not in the range x>=1"),
         ("compile --latency-ms 5 --seed -1", "-1 is not in the range x>=0"),
         ("evaluate package --task mnli --data x.tsv", "'mnli' is not 'sts-b'"),
-        ("bench model.onnx --dim length", "write NAME=VALUE"),
+        *(
+            (f"bench model.onnx --dim {text}", f"value for --dim: '{text}': write NAME=SIZE")
+            for text in ("length", "x=nan", "x=inf", "x=2.9", "x=0", "x=-1", "=3", "x=")
+        ),
         ("bench", "Missing argument 'MODELS...'"),
     ],
 )
@@ -230,6 +247,32 @@ def test_a_cache_that_cannot_be_written(nasc: Callable[..., Result], tmp_path: P
     (tmp_path / "file").write_text("")
     result = nasc("search", "--cache", tmp_path / "file" / "cache")
     refused(result, 1, "cannot write to the cache folder", "--cache DIR")
+
+
+def test_an_output_that_cannot_be_written_is_found_first(
+    nasc: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    result = nasc("compile", "--latency-ms", 5, "--output", tmp_path / "file" / "package")
+    refused(result, 1, "cannot write the package", "--output DIR")
+    assert not list((tmp_path / "cache").rglob("*"))
+
+
+def test_labels_are_read_before_anything_slow(nasc: Callable[..., Result], tmp_path: Path) -> None:
+    refused(nasc("compile", "--latency-ms", 5, "--sts-data", "dev.tsv"), 1, "dev.tsv")
+    assert not list((tmp_path / "cache").rglob("*"))
+
+
+def test_a_full_disk_is_one_message(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import device_profiles
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/somewhere")
+
+    monkeypatch.setattr(device_profiles, "available", full)
+    refused(nasc("devices"), 1, "No space left on device: '/somewhere'", "Free some space")
 
 
 def test_a_bug_keeps_its_traceback(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nasc.compiler import MAX_ATTEMPTS, Options, _Compilation, _Exported
+from nasc.compiler import MAX_ATTEMPTS, Options, _Candidate, _Compilation, _Exported
 from nasc.errors import InfeasibleLimits, LimitsMissed
 from nasc.package.manifest import PredictedLatency
 from nasc.reporting import Silent
@@ -28,20 +28,21 @@ class Costs:
 
 @dataclass
 class Bench:
-    """Networks of `least_ms` or more can be had."""
+    """Networks of `least_ms` or more can be had, by precision."""
 
-    least_ms: float
+    least_ms: dict[str, float]
     costs: Costs
     reporter: Silent
     space: Any
 
-    def check_feasible(self, limits: Limits) -> None:
+    def check_feasible(self, limits: Limits, precisions: list[str]) -> None:
         assert limits.latency_ms is not None
-        if limits.latency_ms < self.least_ms:
+        if limits.latency_ms < min(self.least_ms[p] for p in precisions):
             raise InfeasibleLimits("nothing is that fast", certificate=None)
 
 
-def compilation(least_ms: float = 1.0) -> Any:
+def compilation(fp32_ms: float = 1.0, int8_ms: float = 1.0) -> Any:
+    least_ms = {"fp32": fp32_ms, "int8": int8_ms}
     bench: Any = Bench(least_ms, Costs(), Silent(), PRESETS["minilm-l6"])
     return _Compilation(bench, Limits(latency_ms=LIMIT_MS), Options(), Path("out"))
 
@@ -49,41 +50,71 @@ def compilation(least_ms: float = 1.0) -> Any:
 def measured(tmp_path: Path, value_ms: float, upper_ms: float, predicted_ms: float) -> Any:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
-    model = SimpleNamespace(latency_ms=value_ms, upper_ms=upper_ms)
-    architecture = PRESETS["minilm-l6"].teacher
+    network: Any = SimpleNamespace(architecture=PRESETS["minilm-l6"].teacher, params=1)
+    latency: Any = SimpleNamespace(
+        model=SimpleNamespace(latency_ms=value_ms),
+        held_ms=lambda quantile: upper_ms,
+        value_ms=lambda quantile: value_ms,
+    )
     return _Exported(
-        SimpleNamespace(architecture=architecture, params=1),  # type: ignore[arg-type]
+        _Candidate(network, None),
         path,
         PredictedLatency(predicted_ms, predicted_ms, predicted_ms),
-        SimpleNamespace(model=model, held_ms=lambda quantile: upper_ms),  # type: ignore[arg-type]
+        latency,
         None,
     )
 
 
 def test_a_bound_with_room_for_its_repetition_is_accepted(tmp_path: Path) -> None:
     one = compilation()
-    assert one.accept(measured(tmp_path, 9.5, 9.7, 9.5))  # 9.7 * 9.7 / 9.5 < 10
+    exported = measured(tmp_path, 9.5, 9.7, 9.5)
+    assert one.accept(exported) is exported  # 9.7 * 9.7 / 9.5 < 10
     assert one.attempts[-1].met
 
 
 def test_a_bound_without_that_room_tightens_by_what_was_off(tmp_path: Path) -> None:
     one = compilation()
-    assert not one.accept(measured(tmp_path, 9.5, 9.9, 9.0))  # 9.9 * 9.9 / 9.5 > 10
-    assert not one.attempts[-1].met
+    assert one.accept(measured(tmp_path, 9.5, 9.9, 9.0)) is None  # 9.9 * 9.9 / 9.5 > 10
     assert "leaves less than 4.2% to 10" in one.attempts[-1].note
     # What the search held was 1.02 * 9.0; what was held to 10 / (9.9 / 9.5) was 9.9.
     assert one.tightened.latency_ms == pytest.approx(1.02 * 9.0 * (10 / (9.9 / 9.5)) / 9.9)
 
 
 def test_without_a_smaller_network_the_bound_alone_decides(tmp_path: Path) -> None:
-    assert compilation(least_ms=9.5).accept(measured(tmp_path, 9.5, 9.9, 9.0))
-    with pytest.raises(LimitsMissed, match=r"1 networks were measured.*10\.2 ms"):
-        compilation(least_ms=9.5).accept(measured(tmp_path, 9.9, 10.2, 9.0))
+    exported = measured(tmp_path, 9.5, 9.9, 9.0)
+    assert compilation(9.5, 9.5).accept(exported) is exported
+    with pytest.raises(LimitsMissed, match=r"1 networks were measured.*latency_ms 10\.2 is over"):
+        compilation(9.5, 9.5).accept(measured(tmp_path, 9.9, 10.2, 9.0))
+
+
+def test_only_precisions_still_allowed_count_as_smaller(tmp_path: Path) -> None:
+    one = compilation(fp32_ms=9.5, int8_ms=1.0)
+    exported = measured(tmp_path, 9.5, 9.9, 9.0)
+    assert one.accept(exported) is None
+    one = compilation(fp32_ms=9.5, int8_ms=1.0)
+    one.precisions = ["fp32"]
+    assert one.accept(exported) is exported
 
 
 def test_it_gives_up_after_some_attempts(tmp_path: Path) -> None:
     one = compilation()
     for _ in range(MAX_ATTEMPTS - 1):
-        assert not one.accept(measured(tmp_path, 12.0, 12.2, 9.0))
+        assert one.accept(measured(tmp_path, 12.0, 12.2, 9.0)) is None
     with pytest.raises(LimitsMissed, match=f"{MAX_ATTEMPTS} networks were measured"):
         one.accept(measured(tmp_path, 12.0, 12.2, 9.0))
+
+
+def test_an_earlier_network_under_the_limit_is_better_than_giving_up(tmp_path: Path) -> None:
+    one = compilation()
+    under = measured(tmp_path, 9.5, 9.9, 9.0)
+    assert one.accept(under) is None
+    for _ in range(MAX_ATTEMPTS - 2):
+        assert one.accept(measured(tmp_path, 12.0, 12.2, 9.0)) is None
+    assert one.accept(measured(tmp_path, 12.0, 12.2, 9.0)) is under
+    with pytest.raises(LimitsMissed):  # once: its training may have changed its latency
+        one.accept(measured(tmp_path, 12.0, 12.2, 9.0))
+
+
+def test_a_quantile_without_a_bound_is_no_latency(tmp_path: Path) -> None:
+    with pytest.raises(LimitsMissed, match="has no upper bound"):
+        compilation().accept(measured(tmp_path, 9.5, float("inf"), 9.0))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stopped import Stopped, stop_after
 
 from nasc.distill import DistillConfig, distill, distill_cached, distill_loss
 from nasc.errors import CheckpointError, TrainingDiverged, UsageError
@@ -25,18 +26,6 @@ from nasc.text import Corpus, corpus_from_sentences
 from nasc.tokens import Tokens
 
 CONFIG = DistillConfig(steps=8, batch_size=8, learning_rate=3e-3)
-
-
-class Stopped(Exception):
-    """A run was killed."""
-
-
-def stop_after(steps: int) -> Progress:
-    def progress(done: int, total: int, message: str) -> None:
-        if done == steps:
-            raise Stopped
-
-    return progress
 
 
 class Listener:
@@ -143,23 +132,30 @@ def test_same_seed_same_weights(start: Network, teacher: Teacher, tokens: Tokens
     assert not same(first[0], other)
 
 
+@pytest.mark.parametrize("save_every_s", [0, 1e9])
 @pytest.mark.parametrize("stopped_after", [1, 4, 8])
-def test_a_killed_run_goes_on_exactly(
-    start: Network, teacher: Teacher, tokens: Tokens, tmp_path: Path, stopped_after: int
+def test_a_run_that_broke_off_goes_on_exactly_and_loses_no_step(
+    start: Network,
+    teacher: Teacher,
+    tokens: Tokens,
+    tmp_path: Path,
+    stopped_after: int,
+    save_every_s: float,
 ) -> None:
     whole, losses = run(start, teacher, tokens)
     path = tmp_path / "state.safetensors"
-    options: dict[str, Any] = {"state_path": path, "save_every_s": 0}
-    with pytest.raises(Stopped):
-        run(start, teacher, tokens, progress=stop_after(stopped_after), **options)
+    options: dict[str, Any] = {"state_path": path, "save_every_s": save_every_s}
+    stop = stop_after(stopped_after, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(start, teacher, tokens, progress=stop, **options)
     calls: list[int] = []
     resumed, again = run(
         start, teacher, tokens, progress=lambda done, total, message: calls.append(done), **options
     )
-    assert calls == list(range(stopped_after, 9))
+    assert calls == list(range(stopped_after + 1, 9))
     assert same(whole, resumed)
     assert again == losses
-    assert not path.exists()
+    assert path.exists()  # the caller's, until the result is on disk
 
 
 def test_a_run_does_not_go_on_with_other_settings(
@@ -235,6 +231,41 @@ def test_what_was_distilled_is_not_distilled_again(
     assert other.steps == [1, 2, 3]
 
 
+def test_a_result_that_cannot_be_written_is_not_trained_for_again(
+    start: Network,
+    teacher: Teacher,
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import nasc.distill as module
+
+    def full(network: Network) -> None:
+        raise CheckpointError("No space left on device")
+
+    first, again = Listener(stop=6), Listener()
+    with pytest.raises(Stopped):
+        cached(start, teacher, corpus, tmp_path, first)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_flat", full)
+        with pytest.raises(CheckpointError, match="No space left"):
+            cached(start, teacher, corpus, tmp_path, Listener())
+    assert list(tmp_path.glob("distilled/*/state.safetensors"))
+    _, steps = cached(start, teacher, corpus, tmp_path, again)
+    assert (steps, again.steps) == (8, [7, 8])
+    assert not list(tmp_path.glob("distilled/*/state.safetensors"))
+
+
+def test_another_tokenizer_is_another_teacher(
+    start: Network, teacher: Teacher, corpus: Corpus, tmp_path: Path
+) -> None:
+    again = Listener()
+    cached(start, teacher, corpus, tmp_path, Listener())
+    shorter = dataclasses.replace(teacher, max_length=teacher.max_length - 1)
+    cached(start, shorter, corpus, tmp_path, again)
+    assert again.steps == list(range(1, 9))
+
+
 def test_no_time_gives_the_network_as_it_was(
     start: Network, teacher: Teacher, corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -253,10 +284,10 @@ def test_a_budget_is_recorded_and_kept_after_a_kill(
     """The second run has another machine's speed, and still makes the same number of steps."""
     import nasc.distill as module
 
-    monkeypatch.setattr(module, "_steps_for", lambda *about: 5)
+    monkeypatch.setattr(module, "steps_for", lambda *about: 5)
     with pytest.raises(Stopped):
         cached(start, teacher, corpus, tmp_path, Listener(stop=3), seconds=60.0)
-    monkeypatch.setattr(module, "_steps_for", lambda *about: pytest.fail("decided twice"))
+    monkeypatch.setattr(module, "steps_for", lambda *about: pytest.fail("decided twice"))
     listener = Listener()
     _, steps = cached(start, teacher, corpus, tmp_path, listener, seconds=60.0)
     assert (steps, listener.steps[-1]) == (5, 5)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import filelock
@@ -20,7 +21,8 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
     write_atomically(path, b"second")
     assert path.read_bytes() == b"second"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    (tmp_path / "plain").write_bytes(b"")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
@@ -49,6 +51,26 @@ def test_an_interrupted_write_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "a.json", b"new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from nasc.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as part: part.write_bytes(b'half'); os._exit(9)"
+    )
+    path = tmp_path / "a[1].json"
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
+    (stray,) = tmp_path.iterdir()
+    others = [
+        f".{path.name}.{os.getppid()}.part",  # its process is alive
+        f".b.json.{stray.name.split('.')[-2]}.part",  # of another file
+        f".{path.name}.mine.part",
+        f".{path.name}.{10**30}.part",
+    ]
+    for name in others:
+        (tmp_path / name).write_bytes(b"")
+    write_atomically(path, b"whole")
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, *others}
 
 
 def test_writing_over_a_folder_leaves_nothing(tmp_path: Path) -> None:
@@ -111,11 +133,25 @@ def test_a_lock_is_held_and_given_back(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_in_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(NascError, match=r"cannot write to '.*file/entry'.*--cache DIR"),
+        locked(tmp_path / "file" / "entry", "a table"),
+    ):
+        pytest.fail("there is no such folder")
+
+
 def test_a_lock_held_too_long_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nasc.files, "LOCK_TIMEOUT_S", 0.0)
+    said: list[str] = []
     with (
         filelock.FileLock(tmp_path / "lock", is_singleton=False),
-        pytest.raises(CacheBusy, match=r"another nasc has been making a table in .*--cache DIR"),
-        locked(tmp_path, "a table"),
+        pytest.raises(CacheBusy, match=r"another nasc has been making a table in .* or stop it"),
+        locked(tmp_path, "a table", said.append),
     ):
         pytest.fail("the lock was not respected")
+    assert said == ["waiting for another nasc that is making a table"]
+    with locked(tmp_path, "a table", said.append) as folder:
+        assert folder == tmp_path
+    assert len(said) == 1

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 
@@ -17,9 +18,17 @@ import profilers
 from device_profiles import DeviceProfile, find
 from nasc.errors import CacheBusy, NascError, TableDamaged, UsageError
 from nasc.latency.basis import Basis
+from nasc.latency.costs import TableCosts
 from nasc.latency.plan import random_architecture
 from nasc.latency.table import load_table
-from nasc.profiling import profile, quiet_folder, samples_path, tables_folder
+from nasc.profiling import (
+    Profiled,
+    measuring,
+    profile,
+    quiet_folder,
+    samples_path,
+    tables_folder,
+)
 from nasc.space import Geometry, SearchSpace
 
 SPACE = SearchSpace(
@@ -37,28 +46,58 @@ profile_module = sys.modules[profile.__module__]
 class SyntheticBench:
     """Runs nothing: a network takes the sum of known costs, its file has to be there."""
 
-    def __init__(self, noise: float = 0.005, before: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        noise: float = 0.005,
+        before: Callable[[], None] | None = None,
+        *,
+        on_quiet: Callable[[], None] | None = None,
+        renewed_ms: float = QUIET_MS,
+        busy: bool = False,
+    ) -> None:
         self.noise = noise
         self.before = before
+        self.on_quiet = on_quiet
+        self.renewed_ms = renewed_ms
+        self.busy = busy
+        self.recorded: dict[int, profilers.QuietTime] = {}
         self.measured: list[int] = []
         self.journals: list[Path] = []
         self.protocols: list[profilers.Protocol] = []
         self.quiet_calls = 0
 
-    def quiet(
+    def known_quiet(
         self, cache_dir: Path, device: DeviceProfile, options: profilers.RuntimeOptions
+    ) -> profilers.QuietTime | None:
+        return self.recorded.get(options.threads)
+
+    def quiet(
+        self,
+        cache_dir: Path,
+        device: DeviceProfile,
+        options: profilers.RuntimeOptions,
+        *,
+        renew: bool,
     ) -> profilers.QuietTime:
         self.quiet_calls += 1
-        key = {"fingerprint": "0123", "runtime_version": "1.32.0", "options": options.to_dict()}
-        return profilers.QuietTime(
-            quiet_ms=QUIET_MS,
-            key=key,
-            recorded_utc="2026-11-03T10:00:00Z",
-            busy_share=0.02,
-            busy=False,
-            path=cache_dir / "quiet.json",
-            fresh=False,
-        )
+        if self.on_quiet is not None:
+            self.on_quiet()
+        if renew or options.threads not in self.recorded:
+            self.recorded[options.threads] = profilers.QuietTime(
+                quiet_ms=self.renewed_ms if renew else QUIET_MS,
+                key={
+                    "fingerprint": "0123",
+                    "runtime_version": "1.32.0",
+                    "options": options.to_dict(),
+                    "reference": "4567",
+                },
+                recorded_utc="2026-11-03T10:00:00Z",
+                busy_share=0.02,
+                busy=self.busy,
+                path=cache_dir / "quiet.json",
+                fresh=True,
+            )
+        return self.recorded[options.threads]
 
     def measure(
         self,
@@ -238,6 +277,90 @@ def test_what_is_in_the_cache_is_not_measured_again(device: DeviceProfile, tmp_p
     assert len(list(tables_folder(tmp_path).glob("*.latency.csv"))) == 4
 
 
+def test_forcing_renews_the_scale_and_scales_never_mix(
+    device: DeviceProfile, tmp_path: Path
+) -> None:
+    bench = SyntheticBench(renewed_ms=4.2)
+
+    def run(*precisions: str, force: bool = False) -> list[tuple[bool, float]]:
+        found = profile(
+            SPACE, device, cache_dir=tmp_path, precisions=precisions, seq_lens=[32],
+            bench=bench, force=force,
+        )  # fmt: skip
+        TableCosts.of(one.table for one in found)
+        return [(one.fresh, one.table.quiet_ms) for one in found]
+
+    assert run("fp32", "int8") == [(True, QUIET_MS)] * 2
+    assert run("int8", force=True) == [(True, 4.2)]
+    assert run("fp32", "int8") == [(True, 4.2), (False, 4.2)]
+    assert run("fp32", "int8") == [(False, 4.2)] * 2
+
+
+def test_the_quiet_time_is_recorded_while_nobody_else_measures(
+    device: DeviceProfile, tmp_path: Path
+) -> None:
+    held = []
+    bench = SyntheticBench(on_quiet=lambda: held.append(is_held(tmp_path)))
+    profile(SPACE, device, cache_dir=tmp_path, seq_lens=[32], threads=[1, 2], bench=bench)
+    assert held == [True, True]
+    assert not is_held(tmp_path)
+
+
+def test_what_is_in_the_cache_is_found_while_another_process_measures(
+    device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
+    bench = SyntheticBench()
+
+    def run() -> bool:
+        [found] = profile(
+            SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32], bench=bench
+        )
+        return found.fresh
+
+    assert run()
+    with measuring(tmp_path, "host"):
+        assert not run()
+
+
+def is_held(cache_dir: Path) -> bool:
+    """Whether somebody measures on the host from a cache."""
+    try:
+        with filelock.FileLock(cache_dir / "profiling" / "host" / "lock", timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+
+
+def test_what_is_told_of_a_table(device: DeviceProfile, tmp_path: Path) -> None:
+    def run(**arguments: bool) -> Profiled:
+        bench = SyntheticBench(**arguments)
+        [found] = profile(
+            SPACE, device, cache_dir=tmp_path / str(arguments), precisions=["fp32"],
+            seq_lens=[32], bench=bench,
+        )  # fmt: skip
+        return found
+
+    quiet, busy = run(), run(busy=True)
+    assert quiet.summary()["machine"] == "quiet enough"
+    assert busy.summary()["machine"].startswith("busy when the quiet time of the reference was")
+    table = dataclasses.replace(busy.table, context={**busy.table.context, "busy": True})
+    both = dataclasses.replace(busy, table=table).summary()["machine"]
+    assert "busy while the networks were measured; busy when the quiet" in both
+    assert "--force" in both
+
+    told = json.loads(json.dumps(busy.to_dict(), allow_nan=False))
+    assert (told["busy"], told["quiet_time_busy"], told["fresh"]) == (False, True, True)
+    assert told["mean_error"] == pytest.approx(np.abs(busy.table.held_out).mean())
+    assert told["largest_error"] == pytest.approx(np.abs(busy.table.held_out).max())
+    assert told["interval_half_width"] == busy.table.interval.half_width
+    assert told["quiet_ms"] == QUIET_MS
+    assert set(told["seconds"]) == {"plan", "emit", "measure", "fit"}
+    assert all(isinstance(value, float) for value in told["seconds"].values())
+    assert Path(told["path"]) == busy.path
+    assert busy.summary()["largest error"] == f"{told['largest_error']:.2%}"
+
+
 def test_a_damaged_table_in_the_cache_is_an_error_until_it_is_forced(
     device: DeviceProfile, tmp_path: Path
 ) -> None:
@@ -272,8 +395,8 @@ def test_an_interrupted_measurement_goes_on_from_its_journal(
     stale = bench.journals[0].parent / "graphs"  # what kill -9 leaves behind
     stale.mkdir()
     (stale / "0000.onnx").write_bytes(b"half a graph")
-    again = SyntheticBench()
-    profile(SPACE, device, bench=again, **arguments)
+    again = SyntheticBench(renewed_ms=4.2)  # raw runs are on no scale
+    profile(SPACE, device, bench=again, force=True, **arguments)
     assert again.journals == bench.journals
     other = SyntheticBench()
     profile(SPACE, device, bench=other, seed=1, force=True, **arguments)
@@ -304,14 +427,14 @@ def test_two_runs_at_once_measure_once(device: DeviceProfile, tmp_path: Path) ->
     results: list[bool] = []
     waiting = threading.Event()
 
-    def tell(done: int, total: int, message: str) -> None:
-        if "waiting" in message:
-            waiting.set()
+    def tell(message: str) -> None:
+        assert message == "waiting for another nasc that is making measurements on device 'host'"
+        waiting.set()
 
     def run(bench: SyntheticBench) -> None:
         [found] = profile(
             SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32],
-            bench=bench, progress=tell,
+            bench=bench, say=tell,
         )  # fmt: skip
         results.append(found.fresh)
 
@@ -330,7 +453,7 @@ def test_two_runs_at_once_measure_once(device: DeviceProfile, tmp_path: Path) ->
 def test_a_cache_that_stays_locked_says_so(
     device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profile_module, "LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.05)
     inside, go_on = threading.Event(), threading.Event()
 
     def wait() -> None:
@@ -346,7 +469,7 @@ def test_a_cache_that_stays_locked_says_so(
     first.start()
     assert inside.wait(30)
     try:
-        with pytest.raises(CacheBusy, match="another process has been measuring on device 'host'"):
+        with pytest.raises(CacheBusy, match="has been making measurements on device 'host' in"):
             profile(SPACE, device, bench=SyntheticBench(), **arguments)
     finally:
         go_on.set()
@@ -358,10 +481,13 @@ def test_a_cache_that_cannot_be_written_is_one_message(
 ) -> None:
     blocked = tmp_path / "cache"
     blocked.write_text("a file where a folder should be")
-    with pytest.raises(
-        NascError, match=r"cannot write the latency table for .*'host'.*: Not a dir"
-    ):
+    with pytest.raises(NascError, match=r"cannot write to '.*cache/profiling/host'.*: Not a dir"):
         profile(SPACE, device, cache_dir=blocked, bench=SyntheticBench(), seq_lens=[32])
+    tables_folder(tmp_path).write_text("a file where a folder should be")
+    with pytest.raises(
+        NascError, match=r"cannot write the latency table for .*'host'.*: .*nasc profile --device"
+    ):
+        profile(SPACE, device, cache_dir=tmp_path, bench=SyntheticBench(), seq_lens=[32])
 
 
 @pytest.mark.parametrize(

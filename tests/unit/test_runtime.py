@@ -68,6 +68,20 @@ def test_the_tokenizer_given_is_not_changed_and_does_not_cut(
     assert tokenizer.to_str() == before
 
 
+def test_an_encoder_cuts_to_its_own_length_unless_told_otherwise(
+    model: Path, tokenizer: Tokenizer
+) -> None:
+    encoder, text = OnnxEncoder(model, tokenizer, max_length=5), "the cat sat on a mat"
+    assert (encoder.max_length, OnnxEncoder(model).max_length) == (5, 16)
+    assert encoder.tokenize([text]) == [[2, 4, 5, 7, 3]]
+    assert len(encoder.tokenize([text], 8)[0]) == 8
+    whole = OnnxEncoder(model, tokenizer)
+    assert np.array_equal(encoder.encode([text]), whole.encode([text], max_length=5))
+    assert not np.allclose(encoder.encode([text]), whole.encode([text]))
+    with pytest.raises(UsageError, match=r"length 17: .* takes 1 to 16 tokens"):
+        OnnxEncoder(model, tokenizer, max_length=17)
+
+
 def test_hidden_states_are_pooled_to_the_vector_of_the_other_head(
     tmp_path: Path, model: Path
 ) -> None:

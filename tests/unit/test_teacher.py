@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from nasc import teacher as module
 from nasc.errors import TeacherDamaged, TeacherMissing, UnsupportedFamily, UsageError
-from nasc.teacher import FAMILIES, Pooling, load_teacher
+from nasc.teacher import FAMILIES, load_teacher, sentence_vectors
 
 SENTENCES = [
     "The cat sat on the mat.",
@@ -128,28 +128,50 @@ def test_truncation_left_in_the_tokenizer_file_is_dropped(own_folder: Path) -> N
     assert teacher.encode(["the cat sat on the mat"]).input_ids.shape == (1, 8)
 
 
-def test_pooling_follows_the_folder(own_folder: Path) -> None:
-    assert load_teacher(own_folder).pooling == Pooling("mean", normalize=True)
-    modules = [{"type": f"sentence_transformers.models.{t}"} for t in ("Transformer", "Pooling")]
-    (own_folder / "modules.json").write_text(json.dumps(modules))
-    (own_folder / "1_Pooling").mkdir()
-    pooling = own_folder / "1_Pooling" / "config.json"
-    edit_json(pooling, pooling_mode_cls_token=True, pooling_mode_mean_tokens=False)
+def as_sentence_transformers(folder: Path, *kinds: str, **pooling: object) -> None:
+    """Add the files by which sentence-transformers says how vectors are made."""
+    modules = [{"type": f"sentence_transformers.models.{kind}"} for kind in kinds]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+
+
+def test_vectors_have_length_1_also_where_the_folder_does_not_say_so(
+    own_folder: Path, teacher_folder: Folders
+) -> None:
+    as_sentence_transformers(own_folder, "Transformer", "Pooling", pooling_mode_mean_tokens=True)
     edit_json(own_folder / "sentence_bert_config.json", max_seq_length=16)
     teacher = load_teacher(own_folder)
-    assert teacher.pooling == Pooling("cls", normalize=False)
     assert teacher.max_length == 16
-    batch = teacher.encode(SENTENCES)
-    last = teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
-    np.testing.assert_allclose(teacher.vectors(SENTENCES), last[:, 0], atol=1e-5)
+    found = teacher.vectors(SENTENCES)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    plain = load_teacher(teacher_folder("bert"))
+    np.testing.assert_allclose(found, plain.vectors(SENTENCES), atol=1e-6)
+    as_sentence_transformers(own_folder, "Transformer", "Pooling", "Normalize", pooling_mode="mean")
+    assert np.array_equal(load_teacher(own_folder).vectors(SENTENCES), found)
 
-    edit_json(pooling, pooling_mode_cls_token=False, pooling_mode_max_tokens=True)
-    with pytest.raises(UnsupportedFamily, match=r"pooling is 'max'; supported are mean, cls"):
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode": "cls"}, "cls"),
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, r"mean\+max"),
+    ],
+)
+def test_other_poolings_are_refused(
+    own_folder: Path, config: dict[str, object], found: str
+) -> None:
+    as_sentence_transformers(own_folder, "Transformer", "Pooling", "Normalize", **config)
+    with pytest.raises(
+        UnsupportedFamily, match=rf"pooling is '{found}'; supported is 'mean'.*--teacher"
+    ):
         load_teacher(own_folder)
-    edit_json(pooling, pooling_mode="mean")
-    assert load_teacher(own_folder).pooling.mode == "mean"
-    modules.append({"type": "sentence_transformers.models.Dense"})
-    (own_folder / "modules.json").write_text(json.dumps(modules))
+
+
+def test_other_modules_are_refused(own_folder: Path) -> None:
+    as_sentence_transformers(own_folder, "Transformer", "Pooling", "Dense")
     with pytest.raises(UnsupportedFamily, match="makes its vectors with Dense"):
         load_teacher(own_folder)
 
@@ -157,10 +179,32 @@ def test_pooling_follows_the_folder(own_folder: Path) -> None:
 def test_mean_pooling_counts_real_tokens_only() -> None:
     states = torch.tensor([[[2.0, 0.0], [4.0, 2.0], [99.0, 99.0]]])
     mask = torch.tensor([[1, 1, 0]])
-    assert Pooling(normalize=False)(states, mask).tolist() == [[3.0, 1.0]]
     torch.testing.assert_close(
-        Pooling()(states, mask), torch.tensor([[3.0, 1.0]]) / torch.tensor(10.0).sqrt()
+        sentence_vectors(states, mask), torch.tensor([[3.0, 1.0]]) / torch.tensor(10.0).sqrt()
     )
+
+
+def test_a_fingerprint_changes_with_all_that_vectors_depend_on(own_folder: Path) -> None:
+    teacher = load_teacher(own_folder)
+    first = teacher.fingerprint
+    teacher.vectors(SENTENCES, max_length=7)  # leaves its cut in the tokenizer
+    assert teacher.fingerprint == load_teacher(own_folder).fingerprint == first
+    found = {first}
+
+    edit_json(own_folder / "sentence_bert_config.json", max_seq_length=16)
+    found.add(load_teacher(own_folder).fingerprint)
+    edit_json(own_folder / "config.json", layer_norm_eps=1e-5)
+    found.add(load_teacher(own_folder).fingerprint)
+    path = own_folder / "tokenizer.json"
+    swapped = path.read_text().replace('"cat"', '"!!"').replace('"dog"', '"cat"')
+    path.write_text(swapped.replace('"!!"', '"dog"'))
+    changed = load_teacher(own_folder)
+    assert changed.sha256 == teacher.sha256
+    found.add(changed.fingerprint)
+    weights = own_folder / "model.safetensors"
+    save_file({k: v + 0.5 for k, v in load_file(weights).items()}, weights, {"format": "pt"})
+    found.add(load_teacher(own_folder).fingerprint)
+    assert len(found) == 5
 
 
 def test_moving_keeps_the_states(teacher_folder: Folders) -> None:

@@ -1,7 +1,10 @@
 import gzip
 import sys
 import sysconfig
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,13 +32,12 @@ def make(n: int, **options: int) -> Corpus:
 
 
 @pytest.mark.parametrize(
-    ("n", "heldout"), [(16, 4), (100, 25), (2048, 512), (5000, 512), (20000, 1000)]
+    ("n", "heldout"), [(24, 6), (100, 25), (2048, 512), (5000, 512), (20000, 1000)]
 )
 def test_a_disjoint_share_is_held_out(n: int, heldout: int) -> None:
     corpus = make(n)
     assert len(corpus.heldout) == heldout
     assert sorted(corpus.train + corpus.heldout) == sorted(sentences(n))
-    assert corpus.n_chars == sum(map(len, sentences(n)))
 
 
 def test_the_seed_orders_the_training_sentences_and_nothing_else() -> None:
@@ -67,8 +69,58 @@ def test_twins_are_one_sentence_and_never_on_both_sides() -> None:
 
 
 def test_too_little_text() -> None:
-    with pytest.raises(CorpusError, match=r"test: 15 different sentences .* 16 are needed"):
-        make(15)
+    with pytest.raises(CorpusError, match=r"test: 23 different sentences .* 24 are needed"):
+        make(23)
+
+
+@pytest.mark.parametrize(("limit", "most"), [(50, 2048), (3000, 3512), (20_000, 21_053)])
+def test_a_limit_changes_nothing_but_the_number_up_to_a_size(limit: int, most: int) -> None:
+    """Up to that size the choice is the seed's among all; beyond, among the smallest hashes."""
+    whole, part = make(most, seed=3), make(most, seed=3, max_sentences=limit)
+    assert part.train == whole.train[:limit]
+    assert (part.heldout, part.sha256) == (whole.heldout, whole.sha256)
+    more = make(most + 2000, seed=3, max_sentences=limit)
+    ordered = sorted(sentences(most + 2000), key=text._content_key)[:most]
+    assert more == corpus_from_sentences(ordered, description="test", seed=3, max_sentences=limit)
+    assert len(more.train) == limit
+    assert len(more.heldout) == max(512, round(0.05 * most))
+
+
+def test_corpora_stay_what_they_were() -> None:
+    """Caches depend on it: the same sentences give the same hash with every release."""
+    found = make(500, max_sentences=50)
+    assert found.sha256.startswith("18e8bb09d66bc058")
+    assert found.train[0] == "Sentence number 142 says something of its own."
+    assert found.heldout[0] == "Sentence number 447 says something of its own."
+
+
+def test_a_text_of_any_size_is_read_in_bounded_memory() -> None:
+    """Counts the sentences that are alive while ten times as many as are needed are read."""
+
+    class Sentence(str):
+        pass
+
+    alive: weakref.WeakSet[Sentence] = weakref.WeakSet()
+    peak = 0
+
+    def read() -> Iterator[str]:
+        nonlocal peak
+        for i in range(20_480):
+            sentence = Sentence(f"Sentence number {i} says something of its own.")
+            alive.add(sentence)
+            peak = max(peak, len(alive))
+            yield sentence
+
+    corpus = corpus_from_sentences(read(), description="test", seed=0, max_sentences=50)
+    assert len(corpus.heldout) == 512
+    assert peak <= 2 * 2048 + 2
+
+
+def test_of_twins_the_first_is_kept_however_much_is_read() -> None:
+    first = sentences(6000)
+    twins = [s.upper() for s in first]
+    many = corpus_from_sentences(first + twins, description="test", seed=0, max_sentences=50)
+    assert many == make(6000, max_sentences=50)
 
 
 # ------------------------------------------------------------------ splitting
@@ -177,7 +229,7 @@ def test_hard_wrapped_text_is_joined(tmp_path: Path) -> None:
 
 def test_short_and_letterless_lines_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_text("\n".join(["Hm.", "1234567890 + 0987654321", "", *paragraphs(0, 10)]))
+    path.write_text("\n".join(["Hm.", "1234567890 + 0987654321", "", *paragraphs(0, 12)]))
     assert all(s.startswith(("Paragraph", "It")) for s in everything(load_corpus(path, seed=0)))
 
 
@@ -240,6 +292,37 @@ def test_a_data_set_is_streamed(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text('{"id": 1, "number": 2}\n' * 20)
     with pytest.raises(CorpusError, match=r"has no column of text; its columns are: id, number"):
         load_corpus(f"datasets:{tmp_path}", seed=0)
+
+
+@pytest.mark.parametrize("good_rows", [0, 1, 30])
+def test_a_data_set_that_breaks_off_is_a_message(
+    good_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows() -> Iterator[dict[str, object]]:
+        for i, paragraph in enumerate(paragraphs(0, good_rows)):
+            yield {"id": i, "text": paragraph}
+        raise ConnectionError("the network is gone")
+
+    library = SimpleNamespace(load_dataset=lambda *about, **options: rows())
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    with pytest.raises(
+        CorpusError, match=r"'some/set' cannot be read \(ConnectionError: the network is gone\)"
+    ):
+        load_corpus("datasets:some/set", seed=0)
+
+
+def test_every_row_of_a_data_set_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def rows() -> Iterator[dict[str, object]]:
+        for i, paragraph in enumerate(paragraphs(0, 20)):
+            read.append(i)
+            yield {"text": paragraph}
+
+    library = SimpleNamespace(load_dataset=lambda *about, **options: rows())
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    assert len(everything(load_corpus("datasets:some/set", seed=0))) == 40
+    assert read == list(range(20))
 
 
 # ------------------------------------------------------------------ prose of the machine
@@ -322,7 +405,7 @@ def test_installed_prose_is_read_in_a_fixed_order_and_never_imported(
         for package in ("zeta", "alpha", "alpha/tests"):
             folder = tmp_path / root / package
             folder.mkdir(parents=True)
-            for i in range(12):
+            for i in range(24):
                 (folder / f"m{i}.py").write_text(docstring(i + len(str(folder))) + "1 / 0\n")
     (tmp_path / "lib" / "single.py").write_text('"""It is a file that is no package at all."""\n')
     (tmp_path / "site" / "binary.py").write_bytes(b"\xff\xfe\0")
@@ -341,7 +424,7 @@ def test_installed_prose_is_read_in_a_fixed_order_and_never_imported(
             docstring(i + len(str(tmp_path / r / p)))
             for r in ("lib", "site")
             for p in ("zeta", "alpha")
-            for i in range(12)
+            for i in range(24)
         }
     )
     assert found == list(text._installed_prose())

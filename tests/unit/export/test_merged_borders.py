@@ -11,7 +11,7 @@ from nasc.runtime import OnnxEncoder, pad
 from nasc.space import Geometry, SearchSpace
 from nasc.supernet.modules import Mask, mean_pool
 from nasc.supernet.supernet import Supernet
-from nasc.teacher import EmbeddingWeights, LayerWeights, Pooling, Teacher, TeacherGeometry
+from nasc.teacher import EmbeddingWeights, LayerWeights, Teacher, TeacherGeometry
 
 GEOMETRY = Geometry(
     layers=3, hidden=64, head_size=16, intermediate=256, vocab_size=100, max_positions=64
@@ -39,7 +39,6 @@ def random_supernet() -> Supernet:
         source="random",
         sha256="0" * 64,
         tokenizer=None,  # type: ignore[arg-type]
-        pooling=Pooling(),
         max_length=64,
         embeddings=EmbeddingWeights(draw(100, h), draw(64, h), draw(h), draw(h, mean=1.0), draw(h)),
         layers=tuple(

@@ -3,6 +3,8 @@ profilers' job; here is only what is left of it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -44,7 +46,7 @@ class SyntheticDevice:
         for network in planned.networks:
             latency = self.measure_ms(network.architecture)
             held_out = network.role == "random"
-            found.append(Observation(network.architecture, latency, latency * 1.006, held_out))
+            found.append(Observation(network.architecture, latency, 0.004, held_out))
         return found
 
 
@@ -52,6 +54,23 @@ def fitted(space: SearchSpace, seed: int, noise: float = 0.008) -> tuple[Synthet
     planned = plan(space, seed, seq_len=32)
     device = SyntheticDevice(planned.basis, seed, noise)
     return device, fit(planned.basis, device.observe(planned))
+
+
+def make_key(**changes: Any) -> LatencyKey:
+    """The key of a table that the synthetic device has."""
+    values: dict[str, Any] = {
+        "device": "host",
+        "precision": "int8",
+        "geometry": TINY.geometry,
+        "fingerprint": "0123456789abcdef",
+        "runtime_version": "1.32.0",
+        "options": '{"arena": true}',
+        "emitter_version": 1,
+        "statistic": "paired-ratio-median",
+        "reference": "fedcba9876543210",
+        "quiet_ms": 3.9,
+    }
+    return LatencyKey(**values | changes)
 
 
 def make_table(
@@ -63,34 +82,31 @@ def make_table(
     threads: int = 1,
     seed: int = 0,
     created: str = "2026-11-03T10:00:00.000000+00:00",
+    **changes: Any,
 ) -> LatencyTable:
+    """A table on which little is measured; `changes` are those of its key."""
     planned = plan(space, seed, precision=precision, seq_len=seq_len)
     truth = SyntheticDevice(planned.basis, seed)
     observations = truth.observe(planned)
     solved = fit(planned.basis, observations)
     measured = [
-        (n.role, o.latency_ms, o.latency_ms * 0.99, o.upper_ms, o.latency_ms, n.name)
+        (n.role, o.latency_ms, o.latency_ms * 0.99, o.latency_ms * 1.006, o.latency_ms, n.name)
         for n, o in zip(planned.networks, observations, strict=True)
     ]
     return LatencyTable(
-        key=LatencyKey(
+        key=make_key(
             device=device,
             precision=precision,
             geometry=space.geometry,
             seq_len=seq_len,
             threads=threads,
-            fingerprint="0123456789abcdef",
-            runtime_version="1.32.0",
-            options='{"arena": true}',
-            emitter_version=1,
-            statistic="paired-ratio-median",
+            **changes,
         ),
         space=space,
         seed=seed,
         entries=entries_of(planned.basis, solved),
         interval=solved.interval,
         held_out=tuple(float(value) for value in solved.held_out),
-        quiet_ms=3.9,
         measured=pd.DataFrame(measured, columns=MEASURED_COLUMNS),
         context={"cpu": {"model": "synthetic, \u00e9 # 1"}, "busy": False},
         runtime_base_bytes=50_000_000,

@@ -8,7 +8,6 @@ from synthetic_device import TINY, make_table
 
 from nasc.cost import Layer, layers, params
 from nasc.errors import LookupMiss, UsageError
-from nasc.latency import memory
 from nasc.latency.costs import TableCosts
 from nasc.latency.plan import random_architecture
 from nasc.solver.problem import CostModel
@@ -43,11 +42,8 @@ def test_sums_over_layers_are_the_predictions_for_the_network(costs: TableCosts)
         held = costs.upper("latency_ms", total["latency_ms"], precision)
         assert held >= predicted.high_ms * (1 - 1e-9)
         assert total["params"] == params(network, TINY.geometry)
-        assert total["size_bytes"] == memory.file_bytes(network, TINY.geometry)
         peak = total["weight_bytes"] + max(costs.activation_bytes(x, precision) for x in found)
-        assert peak == pytest.approx(
-            memory.peak_memory_bytes(network, TINY.geometry, "embed", 32, 1, 50_000_000)
-        )
+        assert costs.peak_memory_bytes(network) == round(peak)
 
 
 def test_a_latency_is_held_by_its_interval_or_by_the_width_of_measured_bounds() -> None:
@@ -77,12 +73,16 @@ def test_where_the_device_tells_no_memory_it_cannot_be_limited() -> None:
     table = dataclasses.replace(make_table(), runtime_base_bytes=None)
     costs = TableCosts.of([table])
     assert "weight_bytes" not in costs.metrics
+    assert costs.peak_memory_bytes(TINY.teacher.with_precision("int8")) is None
     assert set(costs.layer(Layer("mha", 16, 16), "int8")) == set(costs.metrics)
 
 
 def test_tables_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(UsageError, match="different settings cannot be searched together"):
         TableCosts.of([make_table(precision="fp32"), make_table(precision="int8", threads=2)])
+    for scale in ({"quiet_ms": 3.8}, {"reference": "0"}, {"emitter_version": 2}):
+        with pytest.raises(UsageError, match="different settings cannot be searched together"):
+            TableCosts.of([make_table(precision="fp32"), make_table(precision="int8", **scale)])
     with pytest.raises(UsageError, match="two latency tables of int8"):
         TableCosts.of([make_table(), make_table(seed=1)])
     with pytest.raises(UsageError, match="at least one latency table"):

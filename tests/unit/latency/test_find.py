@@ -4,13 +4,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from synthetic_device import TINY, make_table
+from synthetic_device import TINY, make_key, make_table
 
 from nasc.errors import TableDamaged, TableMissing, UsageError
 from nasc.latency.find import find_table
-from nasc.latency.key import LatencyKey, TableQuery
+from nasc.space import MINILM_L6
 
-QUERY = TableQuery("pixel6", "int8", TINY.geometry)
+QUERY = make_key(device="pixel6")
+COMMAND = "nasc profile --device pixel6 --precision int8 --teacher NAME"
 
 
 def test_the_newest_table_that_fits_is_found(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_the_newest_table_that_fits_is_found(tmp_path: Path) -> None:
     make_table(precision="fp32").save(folders[0])
     old.save(folders[1])
     path = new.save(folders[0])
-    query = TableQuery("host", "int8", TINY.geometry, seq_len=32)
+    query = make_key(seq_len=32)
     assert find_table(folders, query, TINY).path == path
     assert find_table(folders, new.key, TINY).table.created == new.created
     assert find_table(folders, query, TINY.restrict(hidden_sizes=(16,))).path == path
@@ -31,8 +32,7 @@ def test_nothing_at_all(tmp_path: Path) -> None:
         find_table([tmp_path], QUERY, TINY)
     assert str(caught.value) == (
         "no latency table for device 'pixel6' (onnxruntime, int8, 1 thread, length 128). "
-        "There is none for this device yet. "
-        "Measure one: nasc profile --device pixel6 --precision int8"
+        f"There is none for this device yet. Measure one: {COMMAND} --threads 1"
     )
 
 
@@ -43,7 +43,7 @@ def test_a_miss_names_what_is_there(tmp_path: Path) -> None:
         find_table([tmp_path], QUERY, TINY)
     assert str(caught.value) == (
         "no latency table for device 'pixel6' (onnxruntime, int8, 1 thread, length 128). "
-        "Tables exist for: fp32. Measure one: nasc profile --device pixel6 --precision int8"
+        f"Tables exist for: fp32. Measure one: {COMMAND} --threads 1"
     )
 
 
@@ -55,20 +55,22 @@ def test_a_miss_names_what_is_there(tmp_path: Path) -> None:
         ({"seq_len": 32, "runtime_version": "1.40.0"}, "onnxruntime 1.32.0"),
         ({"seq_len": 32, "emitter_version": 2}, "graphs of an older release"),
         ({"seq_len": 32, "batch": 8}, "batch 1"),
+        ({"seq_len": 32, "quiet_ms": 3.8}, "scale of 3.9 ms"),
+        ({"seq_len": 32, "reference": "f"}, "another reference network"),
     ],
 )
 def test_a_near_miss_says_what_differs(
     tmp_path: Path, wanted: dict[str, object], words: str
 ) -> None:
     make_table().save(tmp_path)
-    query = dataclasses.replace(TableQuery("host", "int8", TINY.geometry), **wanted)
+    query = make_key(**wanted)
     with pytest.raises(TableMissing, match=rf"Tables exist for: {words}\. Measure one"):
         find_table([tmp_path], query, TINY)
 
 
 def test_a_table_of_another_space_is_named(tmp_path: Path) -> None:
     make_table().save(tmp_path)
-    query = TableQuery("host", "int8", TINY.geometry, seq_len=32)
+    query = make_key(seq_len=32)
     with pytest.raises(TableMissing, match=r"another search space \(tiny\)"):
         find_table([tmp_path], query, TINY.restrict(hidden_sizes=(8, 16)))
 
@@ -76,7 +78,7 @@ def test_a_table_of_another_space_is_named(tmp_path: Path) -> None:
 def test_a_damaged_table_is_an_error_only_where_it_is_needed(tmp_path: Path) -> None:
     path = make_table().save(tmp_path)
     path.write_bytes(path.read_bytes() + b"x")
-    query = TableQuery("host", "int8", TINY.geometry, seq_len=32)
+    query = make_key(seq_len=32)
     with pytest.raises(TableDamaged, match="is damaged"):
         find_table([tmp_path], query, TINY)
     with pytest.raises(TableMissing):
@@ -87,22 +89,30 @@ def test_a_damaged_table_is_an_error_only_where_it_is_needed(tmp_path: Path) -> 
 
 def test_the_command_names_what_is_not_usual() -> None:
     query = dataclasses.replace(QUERY, seq_len=32, threads=2, batch=4, head="hidden")
-    assert query.command() == (
-        "nasc profile --device pixel6 --precision int8 --seq-len 32 --batch 4 --threads 2"
-    )
+    assert query.command() == f"{COMMAND} --seq-len 32 --batch 4 --threads 2 --head hidden"
+    usual = dataclasses.replace(QUERY, geometry=MINILM_L6)  # of the default teacher
+    assert usual.command() == "nasc profile --device pixel6 --precision int8 --threads 1"
     assert query.describe() == (
         "device 'pixel6' (onnxruntime, int8, 2 threads, length 32, batch 4, head hidden)"
     )
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("seq_len", 0), ("threads", -1), ("batch", True), ("precision", "int4")]
+    ("field", "value"),
+    [
+        *(("seq_len", 0), ("threads", -1), ("batch", True), ("precision", "int4")),
+        *(("quiet_ms", 0.0), ("quiet_ms", float("nan"))),
+    ],
 )
 def test_impossible_settings_are_refused(field: str, value: object) -> None:
     with pytest.raises(UsageError, match=r"got|unknown precision"):
         dataclasses.replace(QUERY, **{field: value})
 
 
-def test_a_key_leaves_nothing_open() -> None:
-    with pytest.raises(UsageError, match="fingerprint is not known"):
-        LatencyKey("host", "int8", TINY.geometry)
+def test_a_table_of_another_release_is_not_there(tmp_path: Path) -> None:
+    path = make_table().save(tmp_path)
+    path.write_text(path.read_text().replace("version 2", "version 1", 1))
+    with pytest.raises(TableMissing, match="There is none for this device yet"):
+        find_table([tmp_path], make_key(seq_len=32), TINY)
+    good = make_table(seed=1).save(tmp_path / "new")
+    assert find_table([tmp_path, tmp_path / "new"], make_key(seq_len=32), TINY).path == good

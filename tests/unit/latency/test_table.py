@@ -45,6 +45,9 @@ def test_the_name_tells_the_setting_and_is_stable(table: LatencyTable) -> None:
     assert name.startswith("host-onnxruntime-int8-length32-batch1-threads1-embed-")
     assert name == make_table(seed=5, created="2027-01-01T00:00:00+00:00").file_name()
     assert name != make_table(threads=2).file_name()
+    other_scale = make_table(quiet_ms=3.9000000000000004).file_name()
+    assert other_scale != name
+    assert other_scale.startswith(table.key.stem())
 
 
 def test_any_changed_byte_is_found(table: LatencyTable, tmp_path: Path) -> None:
@@ -74,10 +77,10 @@ def test_a_cut_off_table_is_found(table: LatencyTable, tmp_path: Path) -> None:
         load_table(path)
 
 
-def test_another_version_says_so(table: LatencyTable, tmp_path: Path) -> None:
+def test_another_version_is_no_table_for_this_release(table: LatencyTable, tmp_path: Path) -> None:
     path = table.save(tmp_path)
-    path.write_text(path.read_text().replace("version 1", "version 7", 1))
-    with pytest.raises(TableDamaged, match="it has version 7, not 1"):
+    path.write_text(path.read_text().replace("version 2", "version 7", 1))
+    with pytest.raises(TableMissing, match="has version 7, this nasc reads 2"):
         load_table(path)
 
 

@@ -1,5 +1,6 @@
 """Building: what a package holds, what is refused, and that nothing is ever lost."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,8 +20,10 @@ from nasc.package import build
 from nasc.package.build import build_package
 from nasc.package.golden import TEXTS
 from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.readme import readme
 from nasc.package.verify import verify_package
 from nasc.runtime import OnnxEncoder
+from nasc.space import Architecture, Block
 
 Packages = Mapping[tuple[str, str], Path]
 MakeModel = Callable[..., Path]
@@ -107,6 +110,21 @@ def test_the_readme_names_conditions_and_figures(packed: Packages) -> None:
         "| mean cosine of int8 to fp32 | 0.9950 |",
     ):
         assert part in text
+
+
+def test_the_readme_of_the_untouched_teacher_does_not_speak_of_training(
+    make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    made = make_manifest(make_model("int8"), "int8")
+    smaller = readme(made)
+    assert "A smaller network that follows tiny: `64: M S3 | 32: F M @ int8`." in smaller
+    assert "Trained on: no text." in smaller
+    kept = (Block(64, ("mha", "ffn"), kept=True),) * 2
+    whole = readme(dataclasses.replace(made, architecture=Architecture(kept, "int8")))
+    assert "The full-size network of tiny in int8: `keep | keep @ int8`." in whole
+    assert "Checked on: no text." in whole
+    assert "smaller" not in whole
+    assert "Trained" not in whole
 
 
 def test_both_libraries_read_the_tokenizer_and_agree_with_golden(packed: Packages) -> None:

@@ -14,6 +14,7 @@ import profilers
 from nasc.errors import PackageError
 from nasc.package import manifest as module
 from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest
+from profilers.statistic import observed_upper
 
 Packages = Mapping[tuple[str, str], Path]
 
@@ -131,4 +132,7 @@ def test_the_bound_that_is_held_to_the_limit(packed: Packages) -> None:
     assert isinstance(measured, MeasuredLatency)
     assert measured.held_ms(None) == measured.model.upper_ms
     assert measured.held_ms("p50") == measured.model.observed_upper_ms("p50")
+    visits = [runs[0] for runs in measured.model.samples_ms]
+    assert measured.held_ms("p50") == max(observed_upper(visits, "p50"), measured.model.p50_ms)
+    assert measured.held_ms("p99") == float("inf")  # under 299 visits
     assert isinstance(measured.measurement, profilers.Measurement)

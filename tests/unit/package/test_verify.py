@@ -13,11 +13,12 @@ from onnx import numpy_helper
 
 import device_profiles
 import profilers
-from nasc.errors import PackageError
+from nasc.errors import CacheBusy, PackageError
 from nasc.package.build import build_package
 from nasc.package.hashes import SUMS, find_changes, record_file, record_folder, sums_text
 from nasc.package.manifest import MANIFEST, Manifest, PeakMemory, read_manifest
 from nasc.package.verify import VerifyReport, verify_package
+from nasc.profiling import measuring
 from profilers.testing import SyntheticMachine
 
 Packages = Mapping[tuple[str, str], Path]
@@ -257,6 +258,31 @@ def test_another_reference_network_is_a_reason_too(
     report = verify_package(packed["fp32", "embed"])
     assert report.ok
     assert "another reference network" in report.checks[-1].detail
+
+
+def test_it_measures_alone_and_says_when_it_waits(
+    packed: Packages,
+    opener: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
+    tried, said = [], []
+
+    def checking(*arguments: object) -> Any:
+        with pytest.raises(CacheBusy), measuring(tmp_path, "host"):
+            tried.append(True)
+        return opener(*arguments)
+
+    folder = packed["fp32", "embed"]
+    assert verify_package(folder, opener=checking, cache=tmp_path).measured is not None
+    assert not tried
+    with measuring(tmp_path, "host"):
+        report = verify_package(folder, opener=opener, cache=tmp_path, say=said.append)
+    assert report.measured is None
+    assert (report.checks[-1].name, report.checks[-1].ok) == ("latency", None)
+    assert "CacheBusy: another nasc has been making measurements" in report.checks[-1].detail
+    assert said == ["waiting for another nasc that is making measurements on device 'host'"]
 
 
 def test_a_broken_package_is_not_measured(package: Path, opener: Callable[..., Any]) -> None:

@@ -19,8 +19,9 @@ from profilers import (
     reference_hash,
     reference_job,
 )
-from profilers.benching import _axis, _input_spec
+from profilers.benching import _axis, _input_spec, _peak_memory, describe_jobs
 from profilers.runtimes import get_runtime
+from profilers.testing import SyntheticMachine, SyntheticTarget, synthetic_opener
 from profilers.worker import _Worker, draw_inputs
 
 
@@ -136,6 +137,39 @@ def test_a_transport_that_is_not_there_says_so() -> None:
         profilers.open_target(pixel6, RuntimeOptions())
 
 
+def test_a_size_of_an_axis_that_no_model_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from device_profiles import find
+
+    machine = SyntheticMachine({"m": 1.0})  # whose models have the axes batch and seq_len
+    monkeypatch.setattr("profilers.benching.open_target", synthetic_opener(machine))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"model")
+    dims = {"batch": 1, "seq_len": 8}
+    [job] = describe_jobs([path], find("host"), dims, RuntimeOptions())
+    assert job.inputs["input_ids"].shape == (1, 8)
+    with pytest.raises(InvalidSetting, match="no model has an axis named 'images'; named axes: b"):
+        describe_jobs([path], find("host"), {**dims, "images": 3}, RuntimeOptions())
+
+
+def test_a_device_that_tells_no_memory_is_still_benched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from device_profiles import find
+
+    def silent(*_: object) -> SyntheticTarget:
+        target = SyntheticMachine({"m": 1.0}).open()
+        target.base_bytes = None
+        return target
+
+    monkeypatch.setattr("profilers.memory.open_target", silent)
+    job = ModelJob("m", tmp_path / "m.onnx", {})
+    with pytest.raises(profilers.MemoryUntold, match=r"'host' does not tell.*Leave the memory"):
+        profilers.measure_peak_memory(job, device=find("host"))
+    assert _peak_memory(job, find("host"), RuntimeOptions()) is None
+
+
 def test_bench_finds_shapes_and_values() -> None:
     dims = {"batch": 2, "seq_len": 16, "images": 3}
     file = Path("m.onnx")
@@ -150,5 +184,9 @@ def test_bench_finds_shapes_and_values() -> None:
     assert _axis(file, "x", "images", 0, dims) == 3
     with pytest.raises(InvalidSetting, match=r"axis 2 of the input 'x'.*--dim height=16"):
         _axis(file, "x", "height", 2, dims)
+    for unnamed in (None, "", -1):
+        with pytest.raises(InvalidSetting, match=r"neither a size nor a name.*Export") as caught:
+            _axis(file, "x", unnamed, 2, dims)
+        assert "--dim" not in str(caught.value)
     with pytest.raises(InvalidSetting, match="type 'string', which cannot be drawn"):
         _input_spec(file, "x", "string", [1], dims)

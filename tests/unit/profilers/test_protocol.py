@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
 import pytest
 
-from profilers import InvalidSetting, ModelJob, Protocol, RoundSample, Visit
+from profilers import InvalidSetting, ModelJob, ModelMeasurement, Protocol, RoundSample, Visit
 from profilers.protocol import (
+    QUANTILE_PATIENCE,
     Round,
     busy_share,
     drift_ratio,
@@ -23,7 +25,9 @@ from profilers.statistic import (
     observed_quantile,
     observed_upper,
     relative_latency,
+    student95,
     usable_samples,
+    visits_upper,
 )
 from profilers.testing import SyntheticMachine
 
@@ -98,10 +102,29 @@ def test_only_models_that_need_it_get_more_rounds() -> None:
 
 def test_a_quantile_gets_the_runs_that_its_bound_needs() -> None:
     protocol = Protocol(min_rounds=4, max_rounds=6, quantile="p99")
-    for samples in take(SyntheticMachine(TRUTH_MS), protocol).values():
-        runs = [run for sample in samples for run in sample.runs_ms]
-        assert 299 <= len(runs) < 320
-        assert observed_upper(runs, "p99") < float("inf")
+    machine = SyntheticMachine({**TRUTH_MS, "small": 0.5})  # whose visits are four runs
+    for samples in take(machine, protocol).values():
+        assert 299 <= len(samples) < 303
+        assert visits_upper(samples, "p99") < float("inf")
+
+
+def test_the_time_for_a_quantile_s_bound_has_an_end() -> None:
+    def rounds(max_seconds: float, quantile: str | None) -> int:
+        """How many there are on a machine that takes a second for each."""
+        taken: list[Round] = []
+        protocol = Protocol(
+            min_rounds=3, max_rounds=3, max_seconds=max_seconds, quantile=quantile,
+            target_half_width=0.0,
+        )  # fmt: skip
+        run_rounds(
+            SyntheticMachine(TRUTH_MS).open, JOBS, REFERENCE, protocol,
+            on_round=taken.append, clock=lambda: float(len(taken)),
+        )  # fmt: skip
+        return len(taken)
+
+    assert rounds(1.0, None) == 3
+    assert rounds(30.0, "p99") == 100  # of three visits: the bound is there, its 30 s are over
+    assert rounds(10.0, "p99") == QUANTILE_PATIENCE * 10
 
 
 def test_max_seconds_ends_it_after_three_rounds() -> None:
@@ -282,6 +305,37 @@ def test_observed_quantiles_and_their_bounds() -> None:
     assert observed_upper([1.0] * 299, "p99") == 1.0
     with pytest.raises(InvalidSetting, match=r"quantile 'p95' is not offered; allowed: p50, p90"):
         observed_upper(runs, "p95")
+
+
+def visit_of(*runs_ms: float) -> RoundSample:
+    return dataclasses.replace(
+        sample(1.0), runs_ms=runs_ms, own_ms=runs_ms, preempted=(0,) * len(runs_ms)
+    )
+
+
+def test_runs_in_a_row_are_one_for_the_bound_of_a_quantile() -> None:
+    model = ModelMeasurement.of("m", "0", [visit_of(*[1.0] * 32)] * 298, 1.0, converged=True)
+    assert model.observed_upper_ms("p99") == float("inf")
+    model = ModelMeasurement.of("m", "0", [visit_of(*[1.0] * 32)] * 299, 1.0, converged=True)
+    assert model.observed_upper_ms("p99") == 1.0
+
+
+def test_the_bound_of_a_quantile_is_never_below_it() -> None:
+    first_fast = [visit_of(1.0, 5.0, 5.0)] * 10
+    model = ModelMeasurement.of("m", "0", first_fast, 1.0, converged=True)
+    assert observed_upper([1.0] * 10, "p50") == 1.0
+    assert model.p50_ms == model.observed_upper_ms("p50") == 5.0
+
+
+def test_the_standard_error_is_that_of_the_value() -> None:
+    samples = take(rough_machine(0), fixed(12))["small"]
+    estimate = relative_latency(samples)
+    model = ModelMeasurement.of("m", "0", samples, 4.0, converged=True)
+    assert model.deviation == pytest.approx(estimate.deviation)
+    assert estimate.half_width == pytest.approx(student95(11) * estimate.deviation)
+    assert estimate.deviation >= estimate.round_error > 0
+    once = ModelMeasurement.of("m", "0", samples[:3], 4.0, converged=False)
+    assert (once.rounds_used, once.deviation) == (1, float("inf"))
 
 
 def test_a_statistic_of_nothing_is_refused() -> None:

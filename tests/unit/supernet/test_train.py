@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stopped import Stopped, stop_after
 from supernet_toy import beginning, random_supernet, state
 
 from nasc.errors import CheckpointError, TrainingDiverged, UsageError
@@ -30,18 +33,6 @@ from nasc.teacher import Teacher
 from nasc.tokens import Tokens
 
 CONFIG = TrainConfig(steps=8, batch_size=8, learning_rate=3e-3)
-
-
-class Stopped(Exception):
-    """A run was killed."""
-
-
-def stop_after(steps: int) -> Any:
-    def progress(done: int, total: int, message: str) -> None:
-        if done == steps:
-            raise Stopped
-
-    return progress
 
 
 def run(teacher: Teacher, tokens: Tokens, config: TrainConfig = CONFIG, **options: Any) -> Any:
@@ -94,27 +85,106 @@ def test_the_record_tells_what_was_done(teacher: Teacher, tokens: Tokens) -> Non
     assert all({"block_0", "block_1"} <= h.keys() for h in record["history"])
 
 
-@pytest.mark.parametrize("stopped_after", [1, 8])
-def test_a_killed_run_goes_on_exactly(
-    teacher: Teacher, tokens: Tokens, tmp_path: Path, stopped_after: int
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("stopped_after", [1, 5, 8])
+def test_a_run_that_broke_off_goes_on_exactly_and_loses_no_step(
+    teacher: Teacher,
+    tokens: Tokens,
+    tmp_path: Path,
+    stopped_after: int,
+    error: type[BaseException],
 ) -> None:
     whole, record = run(teacher, tokens)
-    path = tmp_path / "state.safetensors"
-    options: dict[str, Any] = {"state_path": path, "save_every_s": 0}
-    with pytest.raises(Stopped):
-        run(teacher, tokens, progress=stop_after(stopped_after), **options)
-    assert path.exists() == (stopped_after > 1)  # the step that was killed is done again
+    options: dict[str, Any] = {"state_path": tmp_path / "state.safetensors", "save_every_s": 1e9}
+    with pytest.raises(error):
+        run(teacher, tokens, progress=stop_after(stopped_after, error), **options)
     calls: list[int] = []
     resumed, again = run(
         teacher, tokens, progress=lambda done, total, message: calls.append(done), **options
     )
-    assert calls == list(range(stopped_after, 9))
+    assert calls == list(range(stopped_after + 1, 9))
     assert same(whole, resumed)
     assert again == record
+
+
+def test_a_killed_run_goes_on_exactly_from_its_last_save(
+    teacher: Teacher, tokens: Tokens, tmp_path: Path
+) -> None:
+    """Killed: nothing is saved at the end. The file is taken away while the run goes on."""
+    path, taken = tmp_path / "state.safetensors", tmp_path / "taken.safetensors"
+    calls: list[int] = []
+
+    def take(done: int, total: int, message: str) -> None:
+        if done == 4:
+            shutil.copyfile(path, taken)
+
+    whole, record = run(teacher, tokens, state_path=path, save_every_s=0, progress=take)
+    resumed, again = run(
+        teacher,
+        tokens,
+        state_path=taken,
+        progress=lambda done, total, message: calls.append(done),
+    )
+    assert calls == [4, 5, 6, 7, 8]
+    assert same(whole, resumed)
+    assert again == record
+
+
+def test_the_state_of_a_finished_run_stays_for_the_caller(
+    teacher: Teacher, tokens: Tokens, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.safetensors"
+    run(teacher, tokens, state_path=path, save_every_s=0)
+    assert checkpoint.read(path).header["step"] == 8
+
+
+def test_ctrl_c_never_splits_the_change_of_the_weights(
+    teacher: Teacher, tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, record = run(teacher, tokens)
+    step, calls = torch.optim.AdamW.step, []
+
+    def interrupted(self: torch.optim.AdamW) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        step(self)
+
+    path = tmp_path / "state.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(teacher, tokens, state_path=path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert checkpoint.read(path).header["step"] == 3
+    resumed, again = run(teacher, tokens, state_path=path)
+    assert same(whole, resumed)
+    assert again == record
+
+
+def test_half_changed_weights_are_not_saved(
+    teacher: Teacher, tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, calls = torch.optim.AdamW.step, []
+
+    def no_memory(self: torch.optim.AdamW) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise MemoryError
+        step(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", no_memory)
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(MemoryError):
+        run(teacher, tokens, state_path=path)
     assert not path.exists()
+    calls.clear()
+    with pytest.raises(MemoryError):
+        run(teacher, tokens, state_path=path, save_every_s=0)
+    assert checkpoint.read(path).header["step"] == 2
 
 
-def test_a_run_killed_twice_goes_on_exactly(
+def test_a_run_that_broke_off_twice_goes_on_exactly(
     teacher: Teacher, tokens: Tokens, tmp_path: Path
 ) -> None:
     whole, record = run(teacher, tokens)
@@ -282,6 +352,8 @@ def test_a_budget_becomes_steps_once(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(CheckpointError, match=r"steps\.json is damaged: .*Delete it and run again"):
         recorded_steps(path, lambda: 1)
+    with pytest.raises(CheckpointError, match=r"cannot write .*nowhere/steps\.json.*--cache DIR"):
+        recorded_steps(tmp_path / "nowhere" / "steps.json", lambda: 1)
 
 
 def test_no_time_gives_no_steps(teacher: Teacher, tokens: Tokens) -> None:

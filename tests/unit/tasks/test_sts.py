@@ -31,7 +31,9 @@ def test_reads_tsv_without_quoting_and_csv_with_it(tmp_path: Path) -> None:
     [
         ("index\tsentence1\ttext\n", r"no column sentence2, score; .* holds: index, sentence1, te"),
         ("", "holds: nothing"),
-        (HEAD + "\n", "holds no pairs"),
+        (HEAD + "\n", "ranks nothing: .* it holds 0 of one score or none.*--data"),
+        (HEAD + "\n0\tnews\tone\ttwo\t3\n", "ranks nothing: .* it holds 1 of one score"),
+        (HEAD + 3 * "\n0\tnews\tone\ttwo\t3.0", "ranks nothing: .* it holds 3 of one score"),
         (TSV + "2\tnews\tone\ttwo\n", r"line 4: not 5 columns"),
         (TSV + "2\tnews\tone\ttwo\t3\tmore\n", r"line 4: not 5 columns"),
         (TSV + "2\tnews\tone\ttwo\tgood\n", r"line 4: the score 'good' is no number"),

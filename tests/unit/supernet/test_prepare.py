@@ -1,0 +1,154 @@
+"""A prepared supernet: made once, never lost half-way, scored in every kind of space."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stopped import Stopped
+from supernet_toy import random_supernet, sentences, toy_space
+
+from nasc.errors import CheckpointError, NascError
+from nasc.quality import compare
+from nasc.reporting import Progress, Silent
+from nasc.space import SearchSpace
+from nasc.supernet import prepare as module
+from nasc.supernet.prepare import (
+    Prepared,
+    judging_sentences,
+    measure_precision_loss,
+    prepare,
+    score_supernet,
+    scored_sentences,
+)
+from nasc.supernet.train import TrainConfig
+from nasc.teacher import Teacher
+from nasc.text import MINIMUM_SENTENCES, Corpus, corpus_from_sentences
+
+
+class Listener(Silent):
+    """Counts steps of the training, and can stop it."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.steps: list[int] = []
+        self.stop = stop
+
+    def stage(self, title: str) -> Progress:
+        def progress(done: int, total: int, message: str) -> None:
+            if message.startswith("block loss"):
+                self.steps.append(done)
+                if done == self.stop:
+                    raise Stopped
+
+        return progress
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return corpus_from_sentences(sentences(80), description="made up", seed=0)
+
+
+@pytest.fixture
+def space(teacher: Teacher) -> SearchSpace:
+    return toy_space(
+        teacher, slots=2, hidden_sizes=(16,), operations=("mha",), precisions=("fp32",)
+    )
+
+
+@pytest.fixture
+def make(
+    teacher: Teacher, corpus: Corpus, space: SearchSpace, tmp_path: Path
+) -> Callable[..., Prepared]:
+    def run(reporter: Listener, teacher: Teacher = teacher) -> Prepared:
+        config = TrainConfig(steps=5, batch_size=8)
+        return prepare(
+            teacher, space, corpus, config, seconds=None, cache_dir=tmp_path, reporter=reporter
+        )
+
+    return run
+
+
+def test_a_supernet_is_trained_once_for_a_teacher(
+    make: Callable[..., Prepared], teacher: Teacher
+) -> None:
+    first, again, other = Listener(), Listener(), Listener()
+    found = make(first)
+    assert first.steps == [1, 2, 3, 4, 5]
+    assert make(again).path == found.path
+    assert again.steps == []
+    shorter = dataclasses.replace(teacher, max_length=teacher.max_length - 1)
+    assert make(other, shorter).path != found.path
+
+
+def test_the_state_goes_only_after_the_supernet_is_on_disk(
+    make: Callable[..., Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*about: object) -> None:
+        raise CheckpointError("No space left on device")
+
+    with pytest.raises(Stopped):
+        make(Listener(stop=3))
+    (state,) = tmp_path.glob("supernets/*/state.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_supernet", full)
+        with pytest.raises(CheckpointError, match="No space"):
+            make(Listener())
+    assert state.exists()
+    again = Listener()
+    make(again)
+    assert again.steps == [4, 5]
+    assert not state.exists()
+
+
+# What a precision costs
+
+
+@pytest.mark.parametrize("precisions", [("int8",), ("fp32", "int8")])
+def test_a_space_without_kept_blocks_is_scored(
+    teacher: Teacher, corpus: Corpus, tmp_path: Path, precisions: tuple[str, ...]
+) -> None:
+    options = {"slots": 2, "hidden_sizes": (16, 32), "operations": ("mha", "ffn")}
+    supernet = random_supernet(teacher, keep=False, precisions=precisions, **options)
+    scores = score_supernet(supernet, corpus, tmp_path / "scores.json", Silent())
+    assert set(scores.precision_loss) == set(precisions)
+    assert not any(block.kept for block in scores.blocks[0])
+    assert 0 < abs(scores.precision_loss["int8"]) < 0.1
+
+
+def test_the_teacher_as_it_ships_is_the_measure(teacher: Teacher, corpus: Corpus) -> None:
+    """Of the all-kept network fp32 is the teacher itself: int8 can only add."""
+    supernet = random_supernet(teacher, slots=2, operations=("mha", "ffn"))
+    rows = teacher.tokenize(corpus.heldout).rows()
+    found = measure_precision_loss(supernet, [supernet.space.teacher.blocks], rows)
+    assert found["fp32"] == 0
+    assert 0 < found["int8"] < 0.1
+
+
+def test_a_full_temporary_folder_is_a_message(
+    teacher: Teacher, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*about: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "emit", full)
+    supernet = random_supernet(teacher, slots=2, operations=("mha", "ffn"))
+    rows = teacher.tokenize(corpus.heldout).rows()
+    with pytest.raises(NascError, match=r"temporary folder: No space left on device.*TMPDIR=DIR"):
+        measure_precision_loss(supernet, [supernet.space.teacher.blocks], rows)
+
+
+# Who chooses and who judges
+
+
+@pytest.mark.parametrize("count", [MINIMUM_SENTENCES, MINIMUM_SENTENCES + 1, 100, 3000])
+def test_both_halves_of_the_held_out_text_can_be_compared(count: int) -> None:
+    text = [f"Sentence number {i} says something of its own." for i in range(count)]
+    corpus = corpus_from_sentences(text, description="made up", seed=0)
+    choosing, judging = scored_sentences(corpus), judging_sentences(corpus, 1000)
+    assert not set(choosing) & set(judging)
+    for half in (choosing, judging):
+        vectors = np.random.default_rng(0).normal(size=(len(half), 8))
+        assert compare(vectors, vectors).similarity_spearman == pytest.approx(1)

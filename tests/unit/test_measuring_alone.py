@@ -1,0 +1,164 @@
+"""Whatever measures on a device does so alone: `compile`, `verify` and `bench` wait in turn."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import filelock
+import pytest
+
+import device_profiles
+import profilers
+from nasc import api
+from nasc.compiler import Options, _Candidate, _Compilation
+from nasc.errors import CacheBusy
+from nasc.export.network import random_network
+from nasc.latency.predict import Prediction
+from nasc.profiling import measuring, runtime_options
+from nasc.reporting import Silent
+from nasc.solver.problem import Limits
+from nasc.space import MINILM_L6, Architecture, Block
+from profilers.measuring import measure
+from profilers.reference import reference_job
+from profilers.testing import SyntheticMachine
+
+ARCHITECTURE = Architecture((Block(32, ("ffn",)),))
+
+
+class Listener(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """A made-up host; for every session opened on it, whether nobody else could measure then."""
+    alone: list[bool] = []
+
+    def opener(*_: object) -> Any:
+        alone.append(is_held(tmp_path))
+        return machine(tmp_path).open()
+
+    monkeypatch.setitem(measure.__kwdefaults__, "opener", opener)
+    for module in ("memory", "quiet", "benching"):
+        monkeypatch.setattr(f"profilers.{module}.open_target", opener)
+    yield alone
+    assert not is_held(tmp_path)
+
+
+def machine(folder: Path, reference_ms: float = 4.0) -> SyntheticMachine:
+    """A machine on which model.onnx takes 5 ms; quiet times load the reference by its file."""
+    stem = reference_job(folder).path.stem
+    return SyntheticMachine({"model": 5.0, "reference": 4.0, stem: reference_ms})
+
+
+def is_held(cache_dir: Path) -> bool:
+    try:
+        with filelock.FileLock(cache_dir / "profiling" / "host" / "lock", timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+
+
+def compilation(cache: Path, limits: Limits, reporter: Listener | None = None) -> Any:
+    device = device_profiles.find("host")
+    bench: Any = SimpleNamespace(
+        settings=SimpleNamespace(seq_len=16, batch=1),
+        space=SimpleNamespace(precisions=("fp32",)),
+        cache=cache,
+        device=device,
+        options=runtime_options(device, 1),
+        quiet_ms=4.0,
+        reporter=reporter or Listener(),
+        timed=lambda stage: contextlib.nullcontext(),
+        costs=SimpleNamespace(predict=lambda architecture: Prediction(5.0, 4.9, 5.1)),
+    )
+    return _Compilation(bench, limits, Options(), cache / "out")
+
+
+def candidate() -> _Candidate:
+    return _Candidate(random_network(ARCHITECTURE, MINILM_L6, vocab_rows=8), None)
+
+
+def test_compile_measures_alone(sessions: list[bool], tmp_path: Path) -> None:
+    found = compilation(tmp_path, Limits(latency_ms=9)).measure(
+        candidate(), tmp_path / "model.onnx"
+    )
+    assert found.measured.model.latency_ms == pytest.approx(5.0, rel=0.05)
+    assert found.peak_bytes == 2_000_000
+    assert len(sessions) > 2
+    assert all(sessions)
+
+
+def test_compile_waits_and_says_so(
+    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
+    listener = Listener()
+    one = compilation(tmp_path, Limits(latency_ms=9), listener)
+    with measuring(tmp_path, "host"), pytest.raises(CacheBusy, match="on device 'host'"):
+        one.measure(candidate(), tmp_path / "model.onnx")
+    assert listener.said == [
+        "waiting for another nasc that is making measurements on device 'host'"
+    ]
+    assert not sessions
+
+
+def test_a_device_that_tells_no_memory_stops_a_compile_only_where_memory_is_limited(
+    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> Any:
+        target = machine(tmp_path).open()
+        target.base_bytes = None
+        return target
+
+    monkeypatch.setattr("profilers.memory.open_target", silent)
+    path = tmp_path / "model.onnx"
+    found = compilation(tmp_path, Limits(latency_ms=9)).measure(candidate(), path)
+    assert found.peak_bytes is None
+    with pytest.raises(profilers.MemoryUntold, match="'host' does not tell"):
+        compilation(tmp_path, Limits(peak_memory_bytes=1e9)).measure(candidate(), path)
+
+
+def test_bench_measures_alone(
+    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"model")
+    found = api.bench([path], {"batch": 1, "seq_len": 8}, cache=tmp_path)
+    assert found.entries[0].latency.latency_ms == pytest.approx(5.0, rel=0.05)
+    assert all(sessions)
+    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
+    listener = Listener()
+    with measuring(tmp_path, "host"), pytest.raises(CacheBusy, match="on device 'host'"):
+        api.bench([path], cache=tmp_path, reporter=listener)
+    assert len(listener.said) == 1
+
+
+def test_a_renewed_quiet_time_replaces_the_recorded_one(
+    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = device_profiles.find("host")
+    assert profilers.load_quiet(tmp_path, host) is None
+    first = profilers.load_or_record_quiet(tmp_path, host)
+    assert first.fresh
+    again = profilers.load_or_record_quiet(tmp_path, host)
+    assert (again.fresh, again.quiet_ms) == (False, first.quiet_ms)
+
+    slower = machine(tmp_path, 8.0)
+    monkeypatch.setattr("profilers.quiet.open_target", lambda *_: slower.open())
+    renewed = profilers.load_or_record_quiet(tmp_path, host, renew=True)
+    assert renewed.fresh
+    assert renewed.quiet_ms == pytest.approx(2 * first.quiet_ms, rel=0.05)
+    known = profilers.load_quiet(tmp_path, host)
+    assert known is not None
+    assert known.quiet_ms == renewed.quiet_ms
