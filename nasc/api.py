@@ -16,6 +16,7 @@ from nasc.package.manifest import read_manifest
 from nasc.profiling import Profiled, measuring, quiet_folder, runtime_options
 from nasc.profiling import profile as measure_tables
 from nasc.reporting import Reporter, Silent
+from nasc.solver.enumerate import enumerate_best
 from nasc.solver.frontier import front as solve_front
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Solution
@@ -226,6 +227,7 @@ def search(
     *,
     best: int = 5,
     front: bool = False,
+    strategy: str = "exact",
     reporter: Reporter | None = None,
 ) -> list[Solution]:
     """The best architectures within limits by predicted loss, or the whole Pareto front.
@@ -235,17 +237,23 @@ def search(
         settings: Conditions; None takes the defaults.
         best: How many.
         front: All that are best at some latency instead.
+        strategy: ``exact``, or ``enumerate``: the paper's table of all combinations, which
+            finds the same.
         reporter: Told of the progress.
 
     Raises:
+        UsageError: On an unknown strategy, or more combinations than can be enumerated.
         InfeasibleLimits: With its certificate, before anything is trained.
     """
+    strategies = {"exact": solve, "enumerate": enumerate_best}
+    if strategy not in strategies:
+        raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(strategies)}")
     limits = limits or Limits()
     bench = Workbench(settings or Settings(), reporter)
     bench.check_inputs()
     bench.check_feasible(limits)
     problem = bench.problem(limits)
-    return solve_front(problem) if front else solve(problem, best)
+    return solve_front(problem) if front else strategies[strategy](problem, best)
 
 
 def bench(

@@ -299,10 +299,22 @@ def train(as_json: bool, output: Path, force: bool, **options: Any) -> None:
 @click.option("--best", type=click.IntRange(1), help="How many [default: 5].")
 @click.option("--front", is_flag=True, help="The whole Pareto front of latency and loss.")
 @click.option(
+    "--strategy",
+    type=click.Choice(["exact", "enumerate"]),
+    help="enumerate: the paper's table of all combinations; finds the same [default: exact].",
+)
+@click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the front to a file."
 )
 @json_option
-def search(as_json: bool, best: int | None, front: bool, plot: Path | None, **options: Any) -> None:
+def search(
+    as_json: bool,
+    best: int | None,
+    front: bool,
+    strategy: str | None,
+    plot: Path | None,
+    **options: Any,
+) -> None:
     """Find the best architectures within limits; nothing is built.
 
     \b
@@ -316,13 +328,22 @@ def search(as_json: bool, best: int | None, front: bool, plot: Path | None, **op
         raise click.UsageError("--plot draws the front: give --front too")
     if front and best is not None:
         raise click.UsageError("--front is the whole front, --best some networks: give one")
+    if front and strategy is not None:
+        raise click.UsageError("--strategy finds some networks, --front the whole front: give one")
     if plot is not None:
         from nasc.report import check_plot
 
         check_plot(plot)
     limits, settings = _limits(options), _settings(options)
     with reporting() as reporter:
-        found = api.search(limits, settings, best=best or 5, front=front, reporter=reporter)
+        found = api.search(
+            limits,
+            settings,
+            best=best or 5,
+            front=front,
+            strategy=strategy or "exact",
+            reporter=reporter,
+        )
         if plot is not None:
             from nasc.report import plot_front
 

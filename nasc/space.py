@@ -48,6 +48,22 @@ def kernel_size(operation: str) -> int:
     return int(operation[3:]) if operation.startswith("sep") else 0
 
 
+def operations_of_text(text: str) -> tuple[str, ...]:
+    """Operations from their symbols, for example ``M F S3``.
+
+    Raises:
+        UsageError: On an unknown symbol.
+    """
+    names = text.lower().split()
+    unknown = [name for name in names if name not in _FROM_SYMBOL]
+    if unknown:
+        raise UsageError(
+            f"cannot read operation {unknown[0]!r} in {text!r}; known: "
+            f"{', '.join(_SYMBOLS.values())}"
+        )
+    return tuple(_FROM_SYMBOL[name] for name in names)
+
+
 @dataclass(frozen=True, slots=True)
 class Geometry:
     """The sizes of a teacher that a search space depends on.
@@ -327,13 +343,12 @@ class SearchSpace:
         if text.lower() == "skip":
             return self.skipped_block
         match = re.fullmatch(r"(\d+)\s*:\s*(.+)", text)
-        names = match.group(2).lower().split() if match else []
-        if match is None or any(name not in _FROM_SYMBOL for name in names):
+        if match is None:
             raise UsageError(
-                f"cannot read block {text!r}; write 'keep', 'skip' or a hidden size and operations "
-                f"out of {', '.join(_SYMBOLS.values())}, as in '384: M F S3'"
+                f"cannot read block {text!r}; write 'keep', 'skip' or a hidden size and "
+                "operations, as in '384: M F S3'"
             )
-        return Block(int(match.group(1)), tuple(_FROM_SYMBOL[n] for n in names))
+        return Block(int(match.group(1)), operations_of_text(match.group(2)))
 
     def restrict(
         self,

@@ -1,6 +1,7 @@
 """Exact search for the best network under limits. Takes data and callables; no device."""
 
 from nasc.solver.certificate import Certificate, LimitReport, Part
+from nasc.solver.enumerate import enumerate_best
 from nasc.solver.frontier import front, solve
 from nasc.solver.problem import CostModel, Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
@@ -15,6 +16,7 @@ __all__ = [
     "Ranked",
     "ScoredBlocks",
     "Solution",
+    "enumerate_best",
     "front",
     "select",
     "solve",

@@ -138,6 +138,8 @@ def test_a_trained_supernet_is_searched(work: Work) -> None:
     assert len({(s["architecture"]) for s in found}) == 400
     assert any("S3" in s["architecture"] for s in found)
     assert not any("S3" in s["architecture"] for s in work.results["front"])
+    strategy = ("--best", 400, "--strategy", "enumerate")
+    assert work.json("search", "--supernet", path, *work.inputs, *strategy) == found
 
 
 def test_a_loose_limit_ships_the_teacher_unchanged(work: Work) -> None:

@@ -157,6 +157,7 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ),
         ("train --minutes 1 --steps 3", "give --minutes or --steps, not both"),
         ("search --plot front.png", "--plot draws the front: give --front too"),
+        ("search --front --strategy enumerate", "--strategy finds some networks, --front"),
         ("search --front --best 3", "--front is the whole front, --best some networks"),
         ("search --front --plot front.xyz", "cannot draw to 'front.xyz'; formats: "),
         ("compile --latency-ms 5 --supernet s.safetensors --train-minutes 3", "give one of them"),

@@ -139,7 +139,7 @@ def test_the_teacher_is_all_blocks_kept() -> None:
     ("text", "message"),
     [
         ("384: M F | keep", "has 2 blocks, space 'minilm-l6' has 3"),
-        ("keep | keep | 384: M X", "cannot read block '384: M X'; write 'keep'"),
+        ("keep | keep | 384: M X", "cannot read operation 'x' in 'M X'; known: M, F"),
         ("keep | keep | M F", "cannot read block 'M F'"),
         ("keep | keep | 384:", "cannot read block '384:'"),
         ("keep | keep | ", "cannot read block ''"),

@@ -2,12 +2,23 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from search_toy import ToyCosts, every_network, random_limits, random_problem, within
 
-from nasc.errors import InfeasibleLimits
-from nasc.solver import Limits, Problem, ScoredBlocks, front, kbest, skyline, solve, sweep
+from nasc.errors import InfeasibleLimits, UsageError
+from nasc.solver import (
+    Limits,
+    Problem,
+    ScoredBlocks,
+    enumerate,
+    enumerate_best,
+    front,
+    kbest,
+    skyline,
+    solve,
+    sweep,
+)
 
 SEEDS = st.integers(0, 10**6)
 PRECISIONS = st.sampled_from([("fp32",), ("int8",), ("fp32", "int8")])
@@ -187,3 +198,31 @@ def test_fewer_networks_than_asked_for() -> None:
     problem = random_problem(4, positions=1, candidates=3)
     n = sum(len(s.blocks) for s in problem.positions) * len(problem.precisions)
     assert len(solve(problem, 1000)) == n
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 4_000_000])
+@given(problems(), SEEDS, st.integers(1, 30), st.integers(0, 3))
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_the_papers_table_holds_what_the_search_finds(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, problem: Problem, seed: int, k: int, slack: int
+) -> None:
+    monkeypatch.setattr(enumerate, "CHUNK_ROWS", chunk)
+    limited = problem.with_limits(random_limits(seed, every_network(problem), slack))
+    try:
+        expected = solve(limited, k)
+    except InfeasibleLimits:
+        with pytest.raises(InfeasibleLimits):
+            enumerate_best(limited, k)
+        return
+    assert enumerate_best(limited, k) == expected
+
+
+def test_a_table_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = random_problem(0)
+    monkeypatch.setattr(enumerate, "MOST_ROWS", 3)
+    with pytest.raises(UsageError, match="combinations are too many to enumerate, 3 at most"):
+        enumerate_best(problem)

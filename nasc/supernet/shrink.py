@@ -1,0 +1,372 @@
+"""Progressive shrinking of the supernet (NAS-BERT, Section 3.2.2 and 4.1.1).
+
+The sub-architectures of a block lie in bins of parameters and latency. After some epochs of
+training without it, every epoch ends with a round: in every bin some are sampled, their dev
+losses taken, and the worse half of them removed, until few are left in each. Only what is left
+is sampled for training. No torch: losses come from a callable.
+
+Where the paper is silent: a bin that holds fewer than the sample gives all of them; a round
+never leaves fewer than wanted in a bin; kept and skipped blocks, which are not trained, lie in
+no bin and stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nasc.errors import TrainingDiverged, UsageError
+from nasc.space import Block
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+NO_BIN = -1
+
+UNITS = ("architectures", "operations")
+"""What a round removes: single sub-architectures (the paper), or operations of a slot with all
+sub-architectures that hold them (its ablation)."""
+
+OPERATION_SHARE = 0.1
+"""Part of a block's operations that a round of pruning operations removes at most. The paper does
+not say; a tenth takes about as many rounds as pruning architectures does."""
+
+Evaluate = Callable[[int, Ints], Floats]
+"""Dev losses (n,) of the candidates (n,) of a position."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShrinkConfig:
+    """How to shrink; the defaults are the paper's.
+
+    Attributes:
+        epoch_steps: Optimizer steps that count as an epoch.
+        warm_epochs: Epochs before the first round.
+        bins: B, bins of parameters and latency in a block.
+        sample: E, sub-architectures evaluated in a bin each round; half of them are removed.
+        keep: m, left in each bin at the end.
+        dev_batches: Batches of held-out text that a loss is taken on.
+        unit: One of `UNITS`.
+
+    Raises:
+        UsageError: If a value is out of range.
+    """
+
+    epoch_steps: int
+    warm_epochs: int = 3
+    bins: int = 10
+    sample: int = 2000
+    keep: int = 10
+    dev_batches: int = 5
+    unit: str = "architectures"
+
+    def __post_init__(self) -> None:
+        least = {
+            "epoch_steps": 1,
+            "warm_epochs": 0,
+            "bins": 1,
+            "sample": 2,
+            "keep": 1,
+            "dev_batches": 1,
+        }
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise UsageError(f"shrinking: {name} must be >= {bound}, got {getattr(self, name)}")
+        if self.bins > np.iinfo(np.int8).max:
+            raise UsageError(f"shrinking: at most {np.iinfo(np.int8).max} bins, got {self.bins}")
+        if self.unit not in UNITS:
+            raise UsageError(f"shrinking: unknown unit {self.unit!r}; known: {', '.join(UNITS)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The sub-architectures that every block may be, and what each costs.
+
+    Attributes:
+        blocks: n distinct blocks.
+        params: (n,) parameters of a block's operations.
+        latency_ms: (n,) their latency from a device's table.
+        bins: How many bins there are.
+        bin: (n,) which one each lies in, from 0; `NO_BIN` for kept and skipped blocks and for
+            those that fit no bin.
+    """
+
+    blocks: tuple[Block, ...]
+    params: Ints
+    latency_ms: Floats
+    bins: int
+    bin: NDArray[np.int8] = field(init=False)
+
+    def __post_init__(self) -> None:
+        trained = np.array([is_trained(block) for block in self.blocks])
+        if not trained.any():
+            raise UsageError("shrinking: the search space holds no block that is trained")
+        found = np.full(len(self.blocks), NO_BIN, np.int8)
+        found[trained] = assign_bins(self.params[trained], self.latency_ms[trained], self.bins)
+        object.__setattr__(self, "bin", found)
+
+    @property
+    def fixed(self) -> Mask:
+        """(n,) kept and skipped blocks."""
+        return np.array([not is_trained(block) for block in self.blocks])
+
+
+def is_trained(block: Block) -> bool:
+    """Whether a block is one that training changes: neither kept nor skipped."""
+    return not block.kept and bool(block.operations)
+
+
+def assign_bins(params: Ints, latency_ms: Floats, bins: int) -> NDArray[np.int8]:
+    """Bin of every sub-architecture: p_{b-1} < params <= p_b and l_{b-1} < latency <= l_b.
+
+    The edges are p_b = b/B of the most parameters, l_b = b/B of the highest latency. What lies
+    in another bin by latency than by parameters is in none (Section 4.1.1).
+
+    Args:
+        params: (n,).
+        latency_ms: (n,).
+        bins: B.
+
+    Returns:
+        (n,) bins from 0, `NO_BIN` for those in none.
+    """
+    shares = np.arange(1, bins) / bins
+    by_params = np.searchsorted(shares * params.max(), params, side="left")
+    by_latency = np.searchsorted(shares * latency_ms.max(), latency_ms, side="left")
+    return np.where(by_params == by_latency, by_params, NO_BIN).astype(np.int8)
+
+
+@dataclass(slots=True, eq=False)
+class Shrinking:
+    """What is left, and how it came about.
+
+    Attributes:
+        candidates: Of every block.
+        alive: (positions, n) what is still sampled.
+        loss: (positions, n) dev loss when it was last taken, NaN where it never was.
+        rounds: Taken so far.
+        history: A row for every round, position and bin.
+    """
+
+    candidates: Candidates
+    alive: Mask
+    loss: NDArray[np.float32]
+    rounds: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, candidates: Candidates, positions: int) -> Shrinking:
+        """Everything that lies in a bin, kept and skipped blocks included."""
+        n = len(candidates.blocks)
+        alive = np.tile((candidates.bin != NO_BIN) | candidates.fixed, (positions, 1))
+        return cls(candidates, alive, np.full((positions, n), np.nan, np.float32))
+
+    @property
+    def positions(self) -> int:
+        """Blocks of a network."""
+        return len(self.alive)
+
+    def trained(self, position: int) -> Ints:
+        """Candidates of a position that are left and trained."""
+        return np.flatnonzero(self.alive[position] & (self.candidates.bin != NO_BIN))
+
+    def left(self, position: int) -> Ints:
+        """(bins,) how many are left in each bin of a position."""
+        return np.bincount(
+            self.candidates.bin[self.trained(position)], minlength=self.candidates.bins
+        )
+
+    def is_done(self, config: ShrinkConfig) -> bool:
+        """Whether no bin of any position holds more than are to be kept."""
+        return all(int(self.left(p).max()) <= config.keep for p in range(self.positions))
+
+    def blocks(self, position: int) -> list[Block]:
+        """The blocks left at a position, kept and skipped ones included."""
+        return [self.candidates.blocks[i] for i in np.flatnonzero(self.alive[position])]
+
+    def table(self) -> pd.DataFrame:
+        """What is left: position, block, bin, params, latency_ms, dev_loss."""
+        c = self.candidates
+        rows = [
+            (p, str(c.blocks[i]), int(c.bin[i]), int(c.params[i]), float(c.latency_ms[i]), loss)
+            for p in range(self.positions)
+            for i in np.flatnonzero(self.alive[p])
+            for loss in (float(self.loss[p, i]),)
+        ]
+        names = ["position", "block", "bin", "params", "latency_ms", "dev_loss"]
+        return pd.DataFrame(rows, columns=names)
+
+    def to_tensors(self) -> dict[str, NDArray[Any]]:
+        """What changes as the rounds go, as arrays for a checkpoint."""
+        return {"alive": self.alive, "loss": self.loss}
+
+    def restore(self, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+        """Go on where a checkpoint was written.
+
+        Raises:
+            ValueError: If it is of other candidates.
+        """
+        for name, own in self.to_tensors().items():
+            if tensors[name].shape != own.shape:
+                raise ValueError(f"{name} has shape {tensors[name].shape}, not {own.shape}")
+        self.alive = tensors["alive"].astype(np.bool_)
+        self.loss = tensors["loss"].astype(np.float32)
+        self.rounds = int(header["rounds"])
+        self.history = [dict(row) for row in header["history"]]
+
+
+def shrink(
+    state: Shrinking, config: ShrinkConfig, evaluate: Evaluate, rng: np.random.Generator
+) -> None:
+    """One round in every bin of every position.
+
+    Args:
+        state: Changed in place, when all losses are known.
+        config: How.
+        evaluate: The dev losses.
+        rng: Of the samples.
+
+    Raises:
+        TrainingDiverged: If a loss is not finite; the state then is as it was.
+    """
+    alive, loss, rows = state.alive.copy(), state.loss.copy(), []
+    for position in range(state.positions):
+        before = state.left(position)
+        sampled = _sample(state, position, config, rng)
+        if not len(sampled):
+            continue
+        found = np.asarray(evaluate(position, sampled), np.float64)
+        bad = np.flatnonzero(~np.isfinite(found))
+        if bad.size:
+            raise TrainingDiverged(
+                f"the dev loss of block {position + 1}, "
+                f"'{state.candidates.blocks[sampled[bad[0]]]}', is not finite. The state saved "
+                "last is kept; try a lower rate: nasc train --learning-rate"
+            )
+        loss[position, sampled] = found
+        gone = np.empty(0, np.int64)
+        if config.unit == "operations":
+            gone = _worst_operations(state, position, sampled, found, config)
+        if not len(gone):
+            gone = _worst_architectures(state, position, sampled, found, config)
+        alive[position, gone] = False
+        rows += _rows(state, position, sampled, found, before, alive[position])
+    state.alive, state.loss = alive, loss
+    state.rounds += 1
+    state.history += [{"round": state.rounds} | row for row in rows]
+
+
+def _sample(
+    state: Shrinking, position: int, config: ShrinkConfig, rng: np.random.Generator
+) -> Ints:
+    """Candidates to be evaluated: some of every bin that holds more than are kept."""
+    trained = state.trained(position)
+    bins = state.candidates.bin[trained]
+    parts = []
+    for b in range(config.bins):
+        members = trained[bins == b]
+        if len(members) > config.keep:
+            parts.append(rng.choice(members, min(config.sample, len(members)), replace=False))
+    return np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+
+
+def _worst_architectures(
+    state: Shrinking, position: int, sampled: Ints, loss: Floats, config: ShrinkConfig
+) -> Ints:
+    """The worse half of each bin's sample, but `keep` stay in it."""
+    bins = state.candidates.bin[sampled]
+    left = state.left(position)
+    removed = []
+    for b in np.unique(bins):
+        own = np.flatnonzero(bins == b)
+        count = min(len(own) // 2, int(left[b]) - config.keep)
+        order = own[np.argsort(loss[own], kind="stable")]
+        removed.append(sampled[order[len(order) - count :]])
+    return np.concatenate(removed)
+
+
+def _worst_operations(
+    state: Shrinking, position: int, sampled: Ints, loss: Floats, config: ShrinkConfig
+) -> Ints:
+    """Everything that holds one of the worst operations; a bin that would run short keeps it.
+
+    Where every operation is needed by some bin there are none, and sub-architectures are
+    removed one by one. An operation is one of a place in the block and a hidden size. Its loss
+    is the mean over the sampled sub-architectures that hold it, each relative to the mean of
+    its bin, for bins differ more than operations do.
+    """
+    blocks, bins = state.candidates.blocks, state.candidates.bin
+    relative = loss.copy()
+    for b in np.unique(bins[sampled]):
+        own = bins[sampled] == b
+        relative[own] /= relative[own].mean()
+    sums: dict[tuple[int, int, str], list[float]] = {}
+    for i, value in zip(sampled, relative, strict=True):
+        for key in operations_of(blocks[i]):
+            sums.setdefault(key, []).append(float(value))
+    trained = state.trained(position)
+    holders: dict[tuple[int, int, str], list[int]] = {}
+    for i in trained:
+        for key in operations_of(blocks[i]):
+            holders.setdefault(key, []).append(int(i))
+    worst = sorted(sums, key=lambda key: (-math.fsum(sums[key]) / len(sums[key]), key))
+    left, gone = state.left(position), np.zeros(len(blocks), np.bool_)
+    most = max(1, round(OPERATION_SHARE * len(holders)))
+    for key in worst:
+        own = [i for i in holders[key] if not gone[i]]
+        after = left - np.bincount(bins[own], minlength=config.bins)
+        if (after < np.minimum(left, config.keep)).any():
+            continue
+        gone[own], left, most = True, after, most - 1
+        if most == 0:
+            break
+    return np.flatnonzero(gone)
+
+
+def operations_of(block: Block) -> list[tuple[int, int, str]]:
+    """(slot, hidden size, operation) of everything a block holds."""
+    return [(slot, block.hidden, o) for slot, o in enumerate(block.operations)]
+
+
+def _rows(
+    state: Shrinking, position: int, sampled: Ints, loss: Floats, before: Ints, alive: Mask
+) -> list[dict[str, Any]]:
+    bins = state.candidates.bin
+    after = np.bincount(bins[alive & (bins != NO_BIN)], minlength=len(before))
+    rows = []
+    for b in np.unique(bins[sampled]):
+        own = loss[bins[sampled] == b]
+        rows.append(
+            {
+                "position": position,
+                "bin": int(b),
+                "before": int(before[b]),
+                "sampled": len(own),
+                "after": int(after[b]),
+                "least_loss": float(own.min()),
+                "median_loss": float(np.median(own)),
+                "largest_loss": float(own.max()),
+            }
+        )
+    return rows
+
+
+def rounds_needed(counts: Sequence[int] | Ints, config: ShrinkConfig) -> int:
+    """Rounds until no bin holds more than are kept, where architectures are removed.
+
+    Args:
+        counts: How many each bin holds at first.
+        config: How.
+    """
+    rounds, n = 0, max((int(c) for c in counts), default=0)
+    while n > config.keep:
+        n -= max(1, min(min(config.sample, n) // 2, n - config.keep))
+        rounds += 1
+    return rounds

@@ -1,0 +1,201 @@
+"""Progressive shrinking: bins, rounds, what is left, on a small space with made-up losses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from nasc.cost import block_layers, layer_params
+from nasc.errors import TrainingDiverged, UsageError
+from nasc.space import BERT_BASE, SearchSpace
+from nasc.supernet.shrink import (
+    NO_BIN,
+    Candidates,
+    ShrinkConfig,
+    Shrinking,
+    assign_bins,
+    operations_of,
+    rounds_needed,
+    shrink,
+)
+
+SPACE = SearchSpace("toy", BERT_BASE, 4, 3, (128, 256, 512), ("mha", "ffn", "sep3"))
+POSITIONS = 2
+
+
+def candidates(bins: int = 4) -> Candidates:
+    blocks = tuple(SPACE.blocks())
+    params = np.array([sum(layer_params(x, BERT_BASE) for x in block_layers(b)) for b in blocks])
+    return Candidates(blocks, params, params / 1e6, bins)
+
+
+class Losses:
+    """Loss by candidate, known to the test; remembers what it was asked for."""
+
+    def __init__(self, state: Shrinking, seed: int = 0) -> None:
+        self.of = np.random.default_rng(seed).random(state.loss.shape)
+        self.asked: list[tuple[int, np.ndarray]] = []
+
+    def __call__(self, position: int, chosen: np.ndarray) -> np.ndarray:
+        self.asked.append((position, chosen))
+        return np.asarray(self.of[position, chosen])
+
+
+def run(config: ShrinkConfig, seed: int = 0) -> tuple[Shrinking, Losses]:
+    state = Shrinking.begin(candidates(config.bins), POSITIONS)
+    losses = Losses(state)
+    for number in range(100):
+        if state.is_done(config):
+            break
+        shrink(state, config, losses, np.random.default_rng((seed, number)))
+    return state, losses
+
+
+def test_bins_are_half_open_and_need_both_costs() -> None:
+    params = np.array([1, 25, 26, 50, 51, 100, 100])
+    latency = np.array([1.0, 2.5, 2.6, 5.0, 5.1, 10.0, 5.0])
+    assert assign_bins(params, latency, 4).tolist() == [0, 0, 1, 1, 2, 3, NO_BIN]
+
+
+def test_what_fits_no_bin_is_gone_and_the_untrained_stay() -> None:
+    blocks = tuple(SPACE.blocks())
+    params = np.full(len(blocks), 100)
+    latency = np.full(len(blocks), 10.0)
+    latency[5] = 1.0
+    state = Shrinking.begin(Candidates(blocks, params, latency, 4), POSITIONS)
+    assert not state.alive[:, 5].any()
+    assert state.alive[:, [i for i in range(len(blocks)) if i != 5]].all()
+    assert SPACE.kept_block in state.blocks(0)
+    assert SPACE.skipped_block in state.blocks(1)
+
+
+@pytest.mark.parametrize("unit", ["architectures", "operations"])
+def test_it_ends_with_m_in_every_bin(unit: str) -> None:
+    config = ShrinkConfig(1, bins=4, sample=20, keep=3, unit=unit)
+    first = Shrinking.begin(candidates(), POSITIONS).left(0)
+    assert first.max() > 20
+    state, _ = run(config)
+    for position in range(POSITIONS):
+        assert state.left(position).tolist() == np.minimum(first, 3).tolist()
+        assert {SPACE.kept_block, SPACE.skipped_block} <= set(state.blocks(position))
+
+
+def test_a_round_removes_the_worse_half_of_each_sample() -> None:
+    config = ShrinkConfig(1, bins=4, sample=20, keep=3)
+    state = Shrinking.begin(candidates(), POSITIONS)
+    before, losses = state.alive.copy(), Losses(state)
+    shrink(state, config, losses, np.random.default_rng(0))
+    bins = state.candidates.bin
+    for position, sampled in losses.asked:
+        for b in range(4):
+            own = sampled[bins[sampled] == b]
+            n = int((before[position] & (bins == b)).sum())
+            assert len(own) == (min(20, n) if n > 3 else 0)
+            order = own[np.argsort(losses.of[position, own])]
+            gone = min(len(own) // 2, n - 3) if len(own) else 0
+            assert state.alive[position, order[: len(own) - gone]].all()
+            assert not state.alive[position, order[len(own) - gone :]].any()
+        rest = np.setdiff1d(np.flatnonzero(before[position]), sampled)
+        assert state.alive[position, rest].all()
+
+
+def test_with_everything_sampled_the_best_are_left() -> None:
+    config = ShrinkConfig(1, bins=4, sample=10_000, keep=3)
+    state, losses = run(config)
+    bins = state.candidates.bin
+    for position in range(POSITIONS):
+        for b in range(4):
+            own = np.flatnonzero(bins == b)
+            best = own[np.argsort(losses.of[position, own])][:3]
+            assert set(best) == set(np.flatnonzero(state.alive[position] & (bins == b)))
+
+
+def test_pruned_operations_take_everything_that_holds_them() -> None:
+    config = ShrinkConfig(1, bins=2, sample=10_000, keep=3, unit="operations")
+    state = Shrinking.begin(candidates(2), 1)
+    bad = (0, 256, "ffn")
+    blocks = state.candidates.blocks
+
+    def loss(position: int, chosen: np.ndarray) -> np.ndarray:
+        return np.array([1.0 + (bad in operations_of(blocks[i])) for i in chosen])
+
+    shrink(state, config, loss, np.random.default_rng(0))
+    left = state.blocks(0)
+    assert not any(bad in operations_of(b) for b in left if not b.kept)
+    assert any((1, 256, "ffn") in operations_of(b) for b in left)
+
+
+def test_the_same_seed_gives_the_same_and_another_does_not() -> None:
+    config = ShrinkConfig(1, bins=4, sample=20, keep=3)
+    one, two, other = run(config)[0], run(config)[0], run(config, seed=1)[0]
+    assert (one.alive == two.alive).all()
+    assert one.history == two.history
+    assert one.history != other.history
+
+
+def test_a_round_goes_on_after_saving() -> None:
+    config = ShrinkConfig(1, bins=4, sample=20, keep=3)
+    whole = Shrinking.begin(candidates(), POSITIONS)
+    losses = Losses(whole)
+    shrink(whole, config, losses, np.random.default_rng(0))
+    saved = json.loads(json.dumps({"rounds": whole.rounds, "history": whole.history}))
+    resumed = Shrinking.begin(candidates(), POSITIONS)
+    resumed.restore({k: v.copy() for k, v in whole.to_tensors().items()}, saved)
+    for state in (whole, resumed):
+        shrink(state, config, losses, np.random.default_rng(1))
+    assert (whole.alive == resumed.alive).all()
+    assert whole.history == resumed.history
+    with pytest.raises(ValueError, match="alive has shape"):
+        Shrinking.begin(candidates(), 1).restore(whole.to_tensors(), saved)
+
+
+def test_a_loss_that_is_no_number_changes_nothing() -> None:
+    config = ShrinkConfig(1, bins=4, sample=20, keep=3)
+    state = Shrinking.begin(candidates(), POSITIONS)
+    before = state.alive.copy()
+
+    def loss(position: int, chosen: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(chosen)) == position, np.nan, 1.0)
+
+    with pytest.raises(TrainingDiverged, match=r"dev loss of block 1, '.*', is not finite"):
+        shrink(state, config, loss, np.random.default_rng(0))
+    assert (state.alive == before).all()
+    assert state.rounds == 0
+    assert not state.history
+
+
+def test_the_table_names_what_is_left() -> None:
+    state, losses = run(ShrinkConfig(1, bins=4, sample=20, keep=3))
+    table = state.table()
+    assert len(table) == state.alive.sum()
+    row = table[table.bin != NO_BIN].iloc[0]
+    index = [str(b) for b in state.candidates.blocks].index(row.block)
+    assert row.params == state.candidates.params[index]
+    assert row.dev_loss == pytest.approx(losses.of[row.position, index])
+
+
+@pytest.mark.parametrize("count", [0, 3, 4, 15, 19, 20, 21, 500])
+def test_rounds_are_foretold(count: int) -> None:
+    config = ShrinkConfig(1, sample=20, keep=3)
+    n, rounds = count, 0
+    while n > 3:
+        n -= min(min(20, n) // 2, n - 3)
+        rounds += 1
+    assert rounds_needed([1, count], config) == rounds
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"bins": 0}, "bins must be >= 1"),
+        ({"bins": 200}, "at most 127 bins"),
+        ({"sample": 1}, "sample must be >= 2"),
+        ({"keep": 0}, "keep must be >= 1"),
+        ({"unit": "weights"}, "unknown unit 'weights'"),
+    ],
+)
+def test_values_that_make_no_sense(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ShrinkConfig(1, **values)  # type: ignore[arg-type]
