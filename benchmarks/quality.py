@@ -42,7 +42,7 @@ from nasc.solver.problem import Limits
 from nasc.space import Architecture, Block
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.modules import TorchNetwork
-from nasc.supernet.prepare import judging_sentences, scored_sentences
+from nasc.supernet.scoring import judging_sentences, scored_sentences
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts

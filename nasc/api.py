@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import device_profiles
 import profilers
 from nasc.compiler import CompileResult, Options, compile
-from nasc.errors import CheckpointError, PackageError, UsageError
+from nasc.errors import CheckpointError, NascError, PackageError, UsageError
 from nasc.files import cache_folder, check_writable, replacing
 from nasc.package.manifest import read_manifest
 from nasc.profiling import Profiled, measuring, quiet_folder, runtime_options
@@ -23,6 +23,7 @@ from nasc.solver.problem import Limits, Solution
 from nasc.workbench import TRAIN_MINUTES, Settings, Workbench, space_for
 
 if TYPE_CHECKING:
+    from nasc.supernet.shrink import ShrinkConfig
     from profilers import BenchResult
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "compile",
     "evaluate",
     "profile",
+    "report",
     "search",
     "train",
 ]
@@ -112,6 +114,8 @@ def train(
     sampling: str = "balanced",
     bf16: bool = False,
     all_operations: bool = True,
+    shrink: ShrinkConfig | None = None,
+    device: str = "host",
     force: bool = False,
     seed: int = 0,
     cache: Path | None = None,
@@ -128,23 +132,26 @@ def train(
         steps: Steps instead of minutes.
         batch_size: Sentences in a step.
         learning_rate: Peak.
-        sampling: See `nasc.supernet.train.SAMPLINGS`.
+        sampling: See `nasc.supernet.sampling.SAMPLINGS`.
         bf16: Products in bfloat16.
         all_operations: Separable convolutions too.
+        shrink: Progressive shrinking; None keeps every sub-architecture.
+        device: Whose latency table the bins of shrinking follow: measured now if there is none.
         force: Replace an existing file.
         seed: Of everything random.
         cache: Cache folder.
         reporter: Told of the progress.
 
     Returns:
-        A summary: file, steps, text, dev losses by block, sensitivities.
+        A summary: file, steps, text, dev losses by block, sensitivities, candidates left.
 
     Raises:
         UsageError: If the file is a folder, or exists and `force` is not given.
         CheckpointError: If the file cannot be written; looked at before anything is trained.
         TeacherError, CorpusError, TrainingDiverged: See there.
     """
-    from nasc.supernet.prepare import check_budget, first_run_space, prepare
+    from nasc.latency.costs import TableCosts
+    from nasc.supernet.prepare import check_budget, first_run_space, prepare, shrink_plan
     from nasc.supernet.train import TrainConfig
     from nasc.teacher import load_teacher
     from nasc.text import load_corpus
@@ -158,6 +165,18 @@ def train(
     found_space = space_for(found_teacher, space)
     if not all_operations:
         found_space = first_run_space(found_space)
+    plan = None
+    if shrink is not None:
+        tables = profile(
+            device=device,
+            space=space,
+            teacher=teacher,
+            precisions=found_space.precisions[-1:],
+            seed=seed,
+            cache=cache,
+            reporter=reporter,
+        )
+        plan = shrink_plan(found_space, TableCosts.of(t.table for t in tables), shrink)
     text = load_corpus(list(corpus) or None, seed=seed, max_sentences=MAX_CORPUS)
     reporter.say(f"text: {text.description} ({len(text.train):,} sentences)")
     seconds = None if steps is not None else 60 * (TRAIN_MINUTES if minutes is None else minutes)
@@ -176,6 +195,7 @@ def train(
         seconds=seconds,
         cache_dir=cache_folder(cache),
         reporter=reporter,
+        shrinking=plan,
     )
     try:
         with replacing(output) as part:
@@ -197,7 +217,49 @@ def train(
         ],
         "median_dev_loss": [float(sorted(losses)[len(losses) // 2]) for losses in scores.losses],
         "sensitivity": list(scores.sensitivity),
+        "candidates": [len(blocks) for blocks in scores.blocks],
         "precision_loss": dict(scores.precision_loss),
+    }
+
+
+def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None) -> dict[str, Any]:
+    """How a supernet was trained, and what progressive shrinking left of it.
+
+    Args:
+        supernet: Its file.
+        csv: Where what is left goes as a table; None writes none.
+        plot: Where the rounds are drawn; None draws none.
+
+    Returns:
+        supernet, teacher, space, steps, text, rounds, history, and left: by position the
+        candidates with their bins, costs and dev losses; None if it was not shrunk.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or no supernet.
+        NascError: If a table or picture is asked for and it was not shrunk, or cannot be written.
+    """
+    from nasc.report import plot_shrinking, shrinking_table
+    from nasc.supernet.checkpoint import read_supernet_header
+
+    header = read_supernet_header(supernet)
+    shrunk: dict[str, Any] = header.get("shrinking") or {}
+    if csv is not None:
+        try:
+            shrinking_table(header).to_csv(csv, index=False)
+        except OSError as error:
+            raise NascError(f"cannot write '{csv}': {error.strerror or error}") from error
+    if plot is not None:
+        plot_shrinking(header, plot)
+    history = shrunk.get("history", [])
+    return {
+        "supernet": str(supernet),
+        "teacher": header["teacher"]["name"],
+        "space": header["space"]["name"],
+        "steps": header["config"]["steps"],
+        "text": header["text"]["description"],
+        "rounds": max((row["round"] for row in history), default=0),
+        "history": history,
+        "left": shrunk.get("left"),
     }
 
 

@@ -262,6 +262,32 @@ def profile(as_json: bool, **options: Any) -> None:
     help="Also train separable convolutions, which do not start from the teacher.",
 )
 @click.option(
+    "--shrink/--no-shrink",
+    default=False,
+    help="Progressive shrinking: remove the worse sub-architectures as the training goes.",
+)
+@device_option
+@click.option(
+    "--bins", type=click.IntRange(1), help="Of parameters and latency, by block [default: 10]."
+)
+@click.option("--keep", type=click.IntRange(1), help="Left in each bin at the end [default: 10].")
+@click.option(
+    "--sample", type=click.IntRange(2), help="Evaluated in a bin each round [default: 2000]."
+)
+@click.option(
+    "--warm-epochs", type=click.IntRange(0), help="Epochs before the first round [default: 3]."
+)
+@click.option(
+    "--epoch-steps",
+    type=click.IntRange(1),
+    help="Steps of an epoch, after each of which comes a round [default: rounds over the run].",
+)
+@click.option(
+    "--unit",
+    type=click.Choice(["architectures", "operations"]),
+    help="What a round removes [default: architectures].",
+)
+@click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default="supernet.safetensors",
@@ -272,19 +298,26 @@ def profile(as_json: bool, **options: Any) -> None:
 @seed_option
 @cache_option
 @json_option
-def train(as_json: bool, output: Path, force: bool, **options: Any) -> None:
+def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any) -> None:
     """Train a supernet by block-wise distillation on plain text.
 
     A run that was stopped goes on when the same command is given again.
 
     \b
     Example: nasc train --corpus texts/ --minutes 60 --output supernet.safetensors
+             nasc train --corpus texts/ --steps 20000 --shrink --device host
     """
     from nasc import api
     from nasc.console import print_json, print_rows, reporting
+    from nasc.supernet.shrink import ShrinkConfig
 
     if options["minutes"] is not None and options["steps"] is not None:
         raise click.UsageError("give --minutes or --steps, not both")
+    names = ("bins", "keep", "sample", "warm_epochs", "epoch_steps", "unit")
+    given = {name: v for name in names if (v := options.pop(name)) is not None}
+    if given and not shrink:
+        raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --shrink")
+    options["shrink"] = ShrinkConfig(**given) if shrink else None
     with reporting() as reporter:
         summary = api.train(output=output, force=force, reporter=reporter, **options)
     if as_json:
@@ -450,6 +483,38 @@ def _named_size(text: str) -> tuple[str, int]:
             param_hint="--dim",
         )
     return name, int(value)
+
+
+@main.command()
+@click.argument("supernet", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--csv", type=click.Path(dir_okay=False, path_type=Path), help="What is left, as a table."
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rounds to a file."
+)
+@json_option
+def report(supernet: Path, csv: Path | None, plot: Path | None, as_json: bool) -> None:
+    """Show how a supernet was trained, and what progressive shrinking left of it.
+
+    \b
+    Example: nasc report supernet.safetensors --plot rounds.png
+    """
+    from nasc import api
+    from nasc.console import print_json, print_rows
+
+    found = api.report(supernet, csv=csv, plot=plot)
+    if as_json:
+        print_json(found)
+        return
+    rows = [(name, str(found[name])) for name in ("supernet", "teacher", "space", "steps", "text")]
+    left = found["left"]
+    rows.append(("shrinking", "not shrunk" if left is None else f"{found['rounds']} rounds"))
+    for position, table in enumerate(left or []):
+        losses = [row["dev_loss"] for row in table if row["dev_loss"] is not None]
+        least = f", least dev loss {min(losses):.4f}" if losses else ""
+        rows.append((f"block {position + 1}", f"{len(table)} candidates left{least}"))
+    print_rows(rows)
 
 
 @main.command()

@@ -43,7 +43,8 @@ from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
-from nasc.supernet.prepare import check_budget, judging_sentences
+from nasc.supernet.prepare import check_budget
+from nasc.supernet.scoring import judging_sentences
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
 from nasc.workbench import Settings, Workbench

@@ -24,7 +24,7 @@ from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks
 from nasc.solver.select import Ranked
 from nasc.supernet.modules import TorchNetwork
-from nasc.supernet.prepare import scored_sentences
+from nasc.supernet.scoring import scored_sentences
 from nasc.workbench import Workbench
 
 SHARE = 0.1

@@ -24,13 +24,12 @@ from nasc.files import content_key, locked
 from nasc.reporting import Progress, Reporter
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.budget import mean_step_s, recorded_steps
 from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
+from nasc.supernet.run_state import RunState
 from nasc.supernet.train import (
-    TRAIN_LENGTH,
-    RunState,
-    mean_step_s,
-    recorded_steps,
     relative_error,
+    train_length,
 )
 from nasc.teacher import Teacher
 from nasc.text import Corpus
@@ -203,8 +202,7 @@ def distill_cached(
         if not path.exists():
             progress = reporter.stage("Distillation of the chosen network")
             progress(0, 1, "tokenising")
-            length = min(TRAIN_LENGTH, teacher.geometry.max_positions)
-            tokens = teacher.tokenize(corpus.train, max_length=length)
+            tokens = teacher.tokenize(corpus.train, max_length=train_length(teacher))
             batches = TrainBatches(tokens, config.batch_size, config.seed)
             if seconds is not None:
                 config = dataclasses.replace(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nasc.errors import NascError, UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
     from nasc.solver.problem import Solution
     from nasc.workbench import Settings
 
@@ -29,6 +32,68 @@ def check_plot(path: Path) -> None:
         raise UsageError(f"cannot draw to '{path}'; formats: {', '.join(sorted(known))}")
     if not path.absolute().parent.is_dir():
         raise NascError(f"cannot draw to '{path}': there is no folder '{path.absolute().parent}'")
+
+
+def shrinking_table(header: Mapping[str, Any]) -> pd.DataFrame:
+    """What shrinking left: position, block, bin, params, latency_ms, dev_loss.
+
+    Args:
+        header: Of a supernet's file.
+
+    Raises:
+        NascError: If the supernet was not shrunk, or the record cannot be read.
+    """
+    import pandas as pd
+
+    if "shrinking" not in header:
+        raise NascError("the supernet was not shrunk: all of its search space is left")
+    names = ["position", "block", "bin", "params", "latency_ms", "dev_loss"]
+    try:
+        rows = [
+            {"position": position} | row
+            for position, left in enumerate(header["shrinking"]["left"])
+            for row in left
+        ]
+        return pd.DataFrame(rows)[names]
+    except (KeyError, TypeError, ValueError) as error:
+        raise NascError(f"the record of shrinking cannot be read: {error}") from error
+
+
+def plot_shrinking(header: Mapping[str, Any], path: Path) -> None:
+    """Draw how many are left, and their dev losses, over the rounds of shrinking.
+
+    Args:
+        header: Of a supernet's file.
+        path: The picture; its suffix decides the format.
+
+    Raises:
+        UsageError, NascError: See `check_plot` and `shrinking_table`; or the file cannot be
+            written, or there was no round.
+    """
+    check_plot(path)
+    shrinking_table(header)
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    if not header["shrinking"]["history"]:
+        raise NascError("there was no round of shrinking yet: nothing to draw. Train longer")
+    table = pd.DataFrame(header["shrinking"]["history"])
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    left, losses = figure.subplots(1, 2)
+    for position in sorted(set(table["position"])):
+        own = table[table["position"] == position]
+        by_round = own.groupby("round")
+        label = f"block {position + 1}"
+        left.semilogy(by_round["after"].sum(), marker="o", markersize=3, label=label)
+        line = losses.plot(by_round["median_loss"].mean(), marker="o", markersize=3, label=label)
+        losses.plot(by_round["least_loss"].min(), linestyle=":", color=line[0].get_color())
+    left.set_title("left in the bins that shrank", fontsize=10)
+    losses.set_title("dev loss: median of the sample, least (dotted)", fontsize=10)
+    for axes in (left, losses):
+        axes.set_xlabel("round")
+        axes.grid(alpha=0.3)
+    left.legend()
+    _save(figure, path)
 
 
 def plot_front(solutions: Sequence[Solution], path: Path, settings: Settings) -> None:
@@ -68,6 +133,10 @@ def plot_front(solutions: Sequence[Solution], path: Path, settings: Settings) ->
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:

@@ -24,18 +24,11 @@ from nasc.reporting import Reporter, Silent
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
-from nasc.space import PRESETS, Architecture, SearchSpace, load_space
-from nasc.supernet.checkpoint import read_space
-from nasc.supernet.prepare import (
-    Prepared,
-    check_budget,
-    first_run_space,
-    load_prepared,
-    prepare,
-    scored_sentences,
-    scorer_for,
-)
+from nasc.space import PRESETS, Architecture, Block, SearchSpace, load_space
+from nasc.supernet.checkpoint import read_space, read_supernet_header
+from nasc.supernet.prepare import Prepared, check_budget, first_run_space, load_prepared, prepare
 from nasc.supernet.score import Scorer
+from nasc.supernet.scoring import left_blocks, scored_sentences, scorer_for
 from nasc.supernet.train import TrainConfig
 from nasc.teacher import Teacher, load_teacher
 from nasc.text import Corpus, load_corpus
@@ -263,14 +256,21 @@ class Workbench:
         Raises:
             InfeasibleLimits: With its certificate, if there is none.
         """
-        space = self.space if self.settings.supernet else first_run_space(self.space)
-        blocks = tuple(space.blocks())
-        alike = ScoredBlocks(blocks, np.zeros(len(blocks)))
+        space = self.space
         terms: Mapping[str, float] = dict.fromkeys(precisions or space.precisions, 0.0)
-        positions = (alike,) * space.n_blocks
+        positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in self._choices)
         return solve(
             Problem(space.geometry, self.settings.head, positions, terms, self.costs, limits)
         )[0]
+
+    @cached_property
+    def _choices(self) -> tuple[tuple[Block, ...], ...]:
+        """By position the blocks that may be chosen."""
+        supernet = self.settings.supernet
+        if supernet is not None:
+            left = left_blocks(self.whole_space, read_supernet_header(supernet))
+            return left or (tuple(self.space.blocks()),) * self.space.n_blocks
+        return (tuple(first_run_space(self.space).blocks()),) * self.space.n_blocks
 
     def whole_teacher(self, limits: Limits, precisions: Sequence[str]) -> Architecture | None:
         """The full-size network in the first precision in which it is predicted to fit, if any."""

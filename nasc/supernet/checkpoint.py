@@ -111,7 +111,19 @@ def read_space(path: Path, teacher: Teacher) -> SearchSpace:
     Raises:
         CheckpointError: If the file is damaged or belongs to another teacher.
     """
-    return _space_of(path, read_header(path), teacher)
+    return _space_of(path, read_supernet_header(path), teacher)
+
+
+def read_supernet_header(path: Path) -> Mapping[str, Any]:
+    """What is known of a supernet, without its weights.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or no supernet.
+    """
+    header = read_header(path)
+    if not {"teacher", "space", "from_end"} <= header.keys():
+        raise CheckpointError(f"checkpoint {path} is no supernet. Train one: nasc train")
+    return header
 
 
 def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, Any]]:
@@ -120,8 +132,8 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
     Raises:
         CheckpointError: If the file is damaged or belongs to another teacher.
     """
+    header = read_supernet_header(path)
     checkpoint = read(path)
-    header = checkpoint.header
     supernet = Supernet(_space_of(path, header, teacher), teacher)
     try:
         supernet.blocks.load_state_dict(dict(checkpoint.tensors))
@@ -135,8 +147,6 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
 
 
 def _space_of(path: Path, header: Mapping[str, Any], teacher: Teacher) -> SearchSpace:
-    if not {"teacher", "space", "from_end"} <= header.keys():
-        raise CheckpointError(f"checkpoint {path} is no supernet. Train one: nasc train")
     if header["teacher"]["sha256"] != teacher.sha256:
         raise CheckpointError(
             f"supernet {path} was trained from teacher {header['teacher']['name']!r} "

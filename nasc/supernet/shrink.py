@@ -12,6 +12,7 @@ no bin and stay.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nasc.cost import Layer, layer_params
 from nasc.errors import TrainingDiverged, UsageError
-from nasc.space import Block
+from nasc.solver.blocks import block_codes
+from nasc.solver.prices import kind_layers
+from nasc.space import Block, SearchSpace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,6 +37,9 @@ NO_BIN = -1
 UNITS = ("architectures", "operations")
 """What a round removes: single sub-architectures (the paper), or operations of a slot with all
 sub-architectures that hold them (its ablation)."""
+
+ROUND_SEED = 0x5EED
+"""Keeps the samples of rounds apart from the paths of steps, which share the run's seed."""
 
 OPERATION_SHARE = 0.1
 """Part of a block's operations that a round of pruning operations removes at most. The paper does
@@ -47,8 +54,8 @@ class ShrinkConfig:
     """How to shrink; the defaults are the paper's.
 
     Attributes:
-        epoch_steps: Optimizer steps that count as an epoch.
-        warm_epochs: Epochs before the first round.
+        epoch_steps: Optimizer steps that count as an epoch; 0 spreads the rounds over the run.
+        warm_epochs: Epochs without a round; from then on there is one at the end of each.
         bins: B, bins of parameters and latency in a block.
         sample: E, sub-architectures evaluated in a bin each round; half of them are removed.
         keep: m, left in each bin at the end.
@@ -59,7 +66,7 @@ class ShrinkConfig:
         UsageError: If a value is out of range.
     """
 
-    epoch_steps: int
+    epoch_steps: int = 0
     warm_epochs: int = 3
     bins: int = 10
     sample: int = 2000
@@ -69,7 +76,7 @@ class ShrinkConfig:
 
     def __post_init__(self) -> None:
         least = {
-            "epoch_steps": 1,
+            "epoch_steps": 0,
             "warm_epochs": 0,
             "bins": 1,
             "sample": 2,
@@ -168,6 +175,16 @@ class Shrinking:
         alive = np.tile((candidates.bin != NO_BIN) | candidates.fixed, (positions, 1))
         return cls(candidates, alive, np.full((positions, n), np.nan, np.float32))
 
+    def record(self) -> dict[str, Any]:
+        """What is left of every position and the history, as plain data for a file's header."""
+        table = self.table()
+        table["dev_loss"] = table["dev_loss"].astype(object).where(table["dev_loss"].notna(), None)
+        rows = {p: part.drop(columns="position") for p, part in table.groupby("position")}
+        return {
+            "left": [rows[p].to_dict("records") for p in range(self.positions)],
+            "history": self.history,
+        }
+
     @property
     def positions(self) -> int:
         """Blocks of a network."""
@@ -203,23 +220,77 @@ class Shrinking:
         names = ["position", "block", "bin", "params", "latency_ms", "dev_loss"]
         return pd.DataFrame(rows, columns=names)
 
-    def to_tensors(self) -> dict[str, NDArray[Any]]:
-        """What changes as the rounds go, as arrays for a checkpoint."""
-        return {"alive": self.alive, "loss": self.loss}
-
-    def restore(self, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
-        """Go on where a checkpoint was written.
+    def restore(
+        self,
+        alive: NDArray[Any],
+        loss: NDArray[Any],
+        rounds: int,
+        history: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Go on where these were taken.
 
         Raises:
-            ValueError: If it is of other candidates.
+            ValueError: If they are of other candidates.
         """
-        for name, own in self.to_tensors().items():
-            if tensors[name].shape != own.shape:
-                raise ValueError(f"{name} has shape {tensors[name].shape}, not {own.shape}")
-        self.alive = tensors["alive"].astype(np.bool_)
-        self.loss = tensors["loss"].astype(np.float32)
-        self.rounds = int(header["rounds"])
-        self.history = [dict(row) for row in header["history"]]
+        if alive.shape != self.alive.shape or loss.shape != self.loss.shape:
+            raise ValueError(
+                f"shrinking of {alive.shape} and {loss.shape} candidates, not {self.alive.shape}"
+            )
+        self.alive, self.loss = alive.astype(np.bool_), loss.astype(np.float32)
+        self.rounds, self.history = int(rounds), [dict(row) for row in history]
+
+
+class Shrinker:
+    """Shrinking within a training: when a round is due, and which paths are left.
+
+    Attributes:
+        config: How.
+        state: What is left.
+    """
+
+    def __init__(self, config: ShrinkConfig, state: Shrinking, evaluate: Evaluate) -> None:
+        """Begin, or go on with a state.
+
+        Args:
+            config: How.
+            state: Changed in place.
+            evaluate: The dev losses, with the supernet's present weights.
+        """
+        self.config, self.state = config, state
+        self._evaluate = evaluate
+        self._trained = [state.trained(p) for p in range(state.positions)]
+
+    def is_due(self, step: int) -> bool:
+        """Whether a round comes before a step."""
+        wanted = step // self.config.epoch_steps - self.config.warm_epochs
+        return self.state.rounds < wanted and not self.state.is_done(self.config)
+
+    def shrink(self, seed: int) -> None:
+        """Take the next round.
+
+        Raises:
+            TrainingDiverged: If a loss is not finite.
+        """
+        rng = np.random.default_rng((seed, ROUND_SEED, self.state.rounds))
+        shrink(self.state, self.config, self._evaluate, rng)
+        self._trained = [self.state.trained(p) for p in range(self.state.positions)]
+
+    def sample(self, position: int, rng: np.random.Generator) -> Block:
+        """One of the sub-architectures left, all alike."""
+        return self.state.candidates.blocks[int(rng.choice(self._trained[position]))]
+
+    def to_tensors(self) -> dict[str, NDArray[Any]]:
+        """See `nasc.supernet.run_state.Savable`."""
+        return {"alive": self.state.alive, "loss": self.state.loss}
+
+    def to_header(self) -> dict[str, Any]:
+        """See `nasc.supernet.run_state.Savable`."""
+        return {"rounds": self.state.rounds, "history": self.state.history}
+
+    def restore(self, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+        """See `nasc.supernet.run_state.Savable`."""
+        self.state.restore(tensors["alive"], tensors["loss"], header["rounds"], header["history"])
+        self._trained = [self.state.trained(p) for p in range(self.state.positions)]
 
 
 def shrink(
@@ -356,6 +427,42 @@ def _rows(
             }
         )
     return rows
+
+
+def candidates_of(
+    space: SearchSpace, latency_ms: Callable[[Layer], float], bins: int
+) -> Candidates:
+    """The sub-architectures of a space, priced by their operations, borders left aside.
+
+    Args:
+        space: All blocks of it.
+        latency_ms: Of an operation, from a device's table (LT_lat of the paper).
+        bins: B.
+
+    Raises:
+        LookupMiss: From the table.
+    """
+    blocks = tuple(space.blocks())
+    codes = block_codes(blocks)
+    params = np.zeros(len(codes.kind_hidden), np.int64)
+    latency = np.zeros(len(codes.kind_hidden))
+    for of_kinds, counts, layer in kind_layers(codes):
+        params[of_kinds] += counts * layer_params(layer, space.geometry)
+        latency[of_kinds] += counts * latency_ms(layer)
+    return Candidates(blocks, params[codes.kind], latency[codes.kind], bins)
+
+
+def spread(config: ShrinkConfig, state: Shrinking, steps: int) -> ShrinkConfig:
+    """The configuration with the length of an epoch decided for a run of some steps.
+
+    The last of the epochs trains what is left after the last round.
+    """
+    if config.epoch_steps:
+        return config
+    rounds = max(rounds_needed(state.left(p), config) for p in range(state.positions))
+    return dataclasses.replace(
+        config, epoch_steps=max(1, steps // (config.warm_epochs + rounds + 1))
+    )
 
 
 def rounds_needed(counts: Sequence[int] | Ints, config: ShrinkConfig) -> int:

@@ -170,6 +170,27 @@ def test_a_supernet_brings_its_own_space(work: Work) -> None:
     assert "leave --space out" in " ".join(refused.stderr.split())
 
 
+def test_a_supernet_is_shrunk_and_what_is_left_is_searched(work: Work) -> None:
+    path = work.folder / "shrunk.safetensors"
+    trained = work.json(
+        *("train", "--teacher", work.teacher, "--space", work.folder / "toy.toml", "--shrink"),
+        *("--corpus", work.folder / "text.txt", "--steps", 8, "--output", path),
+        *("--bins", 2, "--keep", 2, "--sample", 4, "--warm-epochs", 1),
+    )
+    assert trained["candidates"] == [6, 6]  # two in each bin, keep and skip
+    found = work.json("search", "--supernet", path, *work.inputs, "--best", 100)
+    assert len(found) == 2 * 6 * 6
+    told = work.json("report", path, "--csv", work.folder / "left.csv")
+    assert [len(position) for position in told["left"]] == [6, 6]
+    assert {row["round"] for row in told["history"]} == {1, 2}
+    lines = (work.folder / "left.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "position,block,bin,params,latency_ms,dev_loss"
+    assert len(lines) == 1 + 12
+    plain = work.nasc("report", work.folder / "supernet.safetensors")
+    assert plain.exit_code == 0
+    assert "not shrunk" in plain.stdout
+
+
 def test_the_front_is_a_front(work: Work) -> None:
     points = sorted((s["upper"]["latency_ms"], s["predicted_loss"]) for s in work.results["front"])
     assert len(points) > 2

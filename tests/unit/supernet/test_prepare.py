@@ -16,11 +16,10 @@ from nasc.quality import compare
 from nasc.reporting import Progress, Silent
 from nasc.space import SearchSpace
 from nasc.supernet import prepare as module
-from nasc.supernet.prepare import (
-    Prepared,
+from nasc.supernet.prepare import Prepared, prepare
+from nasc.supernet.scoring import (
     judging_sentences,
     measure_precision_loss,
-    prepare,
     score_supernet,
     scored_sentences,
 )
@@ -112,7 +111,7 @@ def test_a_space_without_kept_blocks_is_scored(
 ) -> None:
     options = {"slots": 2, "hidden_sizes": (16, 32), "operations": ("mha", "ffn")}
     supernet = random_supernet(teacher, keep=False, precisions=precisions, **options)
-    scores = score_supernet(supernet, corpus, tmp_path / "scores.json", Silent())
+    scores = score_supernet(supernet, {}, corpus, tmp_path / "scores.json", Silent())
     assert set(scores.precision_loss) == set(precisions)
     assert not any(block.kept for block in scores.blocks[0])
     assert 0 < abs(scores.precision_loss["int8"]) < 0.1

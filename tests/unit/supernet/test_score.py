@@ -15,9 +15,10 @@ from torch.nn import functional
 from nasc.errors import CheckpointError
 from nasc.space import Block
 from nasc.supernet.modules import Mask, TorchNetwork
-from nasc.supernet.prepare import MAX_SCORED, first_run_space, sample_blocks
+from nasc.supernet.prepare import first_run_space
 from nasc.supernet.score import Scorer
 from nasc.supernet.scores import Scores, load_scores
+from nasc.supernet.scoring import MAX_SCORED, sample_blocks
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
 from nasc.tokens import Tokens

@@ -16,9 +16,9 @@ from nasc.cost import params
 from nasc.errors import ExportError, UsageError
 from nasc.space import OPERATIONS, Architecture, Block, SearchSpace
 from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
+from nasc.supernet.sampling import sample_block
 from nasc.supernet.supernet import Supernet, merge
 from nasc.supernet.teacher_layers import teacher_network
-from nasc.supernet.train import sample_block
 from nasc.teacher import Teacher, load_teacher
 from nasc.tokens import Tokens
 

@@ -19,16 +19,10 @@ from nasc.errors import CheckpointError, TrainingDiverged, UsageError
 from nasc.space import Block
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.budget import recorded_steps
+from nasc.supernet.sampling import sample_block
 from nasc.supernet.score import Scorer
-from nasc.supernet.train import (
-    TrainConfig,
-    learning_rate,
-    recorded_steps,
-    relative_error,
-    sample_block,
-    steps_for,
-    train,
-)
+from nasc.supernet.train import TrainConfig, learning_rate, relative_error, steps_for, train
 from nasc.teacher import Teacher
 from nasc.tokens import Tokens
 

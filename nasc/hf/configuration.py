@@ -1,0 +1,96 @@
+"""The configuration of a subnet as a model of transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from nasc.space import Architecture, Block, Geometry
+
+POOLINGS = ("mean", "cls")
+"""What a sentence is classified by: the mean of its tokens' states, or the first one's state."""
+
+
+class NascConfig(PreTrainedConfig):
+    """Sizes and layers of a subnet.
+
+    Attributes:
+        blocks: hidden, operations and kept of every block, see `nasc.space.Block`.
+        num_teacher_layers: Transformer layers of the teacher.
+        hidden_size: Of the embedding and of the output: the teacher's.
+        head_size: Of an attention head.
+        intermediate_size: The teacher's; feed-forward layers keep its ratio.
+        pooling: Out of `POOLINGS`.
+        hidden_dropout_prob: Of every operation's output while training.
+        classifier_dropout: Before the last layer of a task's head.
+    """
+
+    model_type = "nasc"
+
+    blocks: list[dict[str, Any]] | None = None
+    num_teacher_layers: int = 12
+    hidden_size: int = 768
+    head_size: int = 64
+    intermediate_size: int = 3072
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    hidden_dropout_prob: float = 0.0
+    classifier_dropout: float = 0.1
+    pooling: str = "mean"
+    pad_token_id: int | None = 0
+
+    @classmethod
+    def of(
+        cls, architecture: Architecture, geometry: Geometry, layer_norm_eps: float, **other: Any
+    ) -> NascConfig:
+        """The configuration of an architecture for a teacher's geometry."""
+        return cls(
+            blocks=[
+                {"hidden": b.hidden, "operations": list(b.operations), "kept": b.kept}
+                for b in architecture.blocks
+            ],
+            num_teacher_layers=geometry.layers,
+            hidden_size=geometry.hidden,
+            head_size=geometry.head_size,
+            intermediate_size=geometry.intermediate,
+            vocab_size=geometry.vocab_size,
+            max_position_embeddings=geometry.max_positions,
+            layer_norm_eps=layer_norm_eps,
+            **other,
+        )
+
+    @property
+    def architecture(self) -> Architecture:
+        """The layers; one kept teacher layer where none are given.
+
+        Raises:
+            UsageError: If the blocks make no architecture.
+        """
+        blocks = self.blocks or [
+            {"hidden": self.hidden_size, "operations": ["mha", "ffn"], "kept": True}
+        ]
+        return Architecture(
+            tuple(
+                Block(int(b["hidden"]), tuple(b["operations"]), bool(b.get("kept", False)))
+                for b in blocks
+            )
+        )
+
+    @property
+    def geometry(self) -> Geometry:
+        """The teacher's sizes.
+
+        Raises:
+            UsageError: If they do not go together.
+        """
+        return Geometry(
+            layers=self.num_teacher_layers,
+            hidden=self.hidden_size,
+            head_size=self.head_size,
+            intermediate=self.intermediate_size,
+            vocab_size=self.vocab_size,
+            max_positions=self.max_position_embeddings,
+        )

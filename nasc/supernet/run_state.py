@@ -1,0 +1,216 @@
+"""The state of a training run on disk: a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nasc.errors import CheckpointError, TrainingDiverged
+from nasc.supernet import checkpoint
+
+
+class Savable(Protocol):
+    """Something beside weights and optimizer that changes as a run goes."""
+
+    def to_tensors(self) -> dict[str, NDArray[Any]]:
+        """Its arrays."""
+        ...
+
+    def to_header(self) -> dict[str, Any]:
+        """Its plain data."""
+        ...
+
+    def restore(self, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+        """Go on where these were taken; ValueError or KeyError if they do not fit."""
+        ...
+
+
+class RunState:
+    """Weights, optimizer, place and losses of a run: on disk as it goes and when it breaks off.
+
+    Whoever holds the result removes the file, after the result is on disk: until then the
+    state is all there is of the run.
+
+    Attributes:
+        step: Steps done.
+        history: What was recorded of each.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        identity: Mapping[str, Any],
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        save_every_s: float,
+        also: Savable | None = None,
+    ) -> None:
+        """Go on from the file where there is one.
+
+        Args:
+            path: Of the file; None keeps nothing.
+            identity: What makes a run the same run.
+            module: Its parameters; restored in place.
+            optimizer: Restored in place.
+            save_every_s: Seconds between saves.
+            also: Saved and restored with them.
+
+        Raises:
+            CheckpointError: If the file is damaged or the state of another run.
+        """
+        self._also = also
+        self._path, self._identity = path, identity
+        self._module, self._optimizer = module, optimizer
+        self._save_every_s, self._saved_at = save_every_s, time.monotonic()
+        self._whole = True
+        self.step = 0
+        self.history: list[Any] = []
+        if path is not None and path.exists():
+            self.step, self.history = restore_state(path, identity, module, optimizer, also)
+        self._saved_step = self.step
+
+    @contextmanager
+    def kept(self) -> Iterator[RunState]:
+        """Save before an interruption or error passes, unless the weights or the disk are bad.
+
+        Raises:
+            CheckpointError: If the state cannot be written.
+        """
+        try:
+            yield self
+        except (TrainingDiverged, CheckpointError):
+            raise
+        except BaseException:
+            if self._whole and self.step > self._saved_step:
+                self.save()
+            raise
+
+    @contextmanager
+    def update(self, record: Any) -> Iterator[None]:
+        """Around the change of the weights: done and recorded as a whole, or never saved."""
+        with interrupts_held():
+            self._whole = False
+            yield
+            self.history.append(record)
+            self.step += 1
+            self._whole = True
+
+    def save_if_due(self) -> None:
+        """Save if the last save was long ago.
+
+        Raises:
+            CheckpointError: If the state cannot be written.
+        """
+        if time.monotonic() - self._saved_at > self._save_every_s:
+            self.save()
+
+    def save(self) -> None:
+        """Save now.
+
+        Raises:
+            CheckpointError: If the state cannot be written.
+        """
+        if self._path is not None:
+            save_state(
+                self._path,
+                self._identity,
+                self.step,
+                self.history,
+                self._module,
+                self._optimizer,
+                self._also,
+            )
+        self._saved_step, self._saved_at = self.step, time.monotonic()
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C inside takes effect at the end. Other threads never see one: nothing to hold."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    held: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
+
+
+def save_state(
+    path: Path,
+    identity: Mapping[str, Any],
+    step: int,
+    history: list[Any],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    also: Savable | None = None,
+) -> None:
+    """Save what a run needs to go on: weights, optimizer, place and losses so far."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in module.named_parameters():
+        tensors[f"weight/{name}"] = parameter
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{key}/{name}"] = value
+    header = dict(identity) | {"step": step, "history": history}
+    if also is not None:
+        tensors |= {f"also/{n}": torch.from_numpy(v) for n, v in also.to_tensors().items()}
+        header["also"] = also.to_header()
+    checkpoint.write(path, tensors, header)
+
+
+def restore_state(
+    path: Path,
+    identity: Mapping[str, Any],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    also: Savable | None = None,
+) -> tuple[int, list[Any]]:
+    """Load what `save_state` saved into a module and its optimizer.
+
+    Returns:
+        The next step, and the losses so far.
+
+    Raises:
+        CheckpointError: If the file is damaged or the state of another run.
+    """
+    found = checkpoint.read(path)
+    for key, value in identity.items():
+        if found.header.get(key) != value:
+            raise CheckpointError(
+                f"{path} is the state of another run ({key} differs: {found.header.get(key)!r}, "
+                f"now {value!r}). Repeat that run's command to go on, or delete the file"
+            )
+    try:
+        for name, parameter in module.named_parameters():
+            with torch.no_grad():
+                parameter.copy_(found.tensors[f"weight/{name}"])
+            state = {
+                key: found.tensors[f"optimizer/{key}/{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimizer/{key}/{name}" in found.tensors
+            }
+            if state:
+                optimizer.state[parameter] = state
+        if also is not None:
+            arrays = {
+                name.removeprefix("also/"): value.numpy()
+                for name, value in found.tensors.items()
+                if name.startswith("also/")
+            }
+            also.restore(arrays, found.header["also"])
+        return int(found.header["step"]), list(found.header["history"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}. Delete it and run again") from error
