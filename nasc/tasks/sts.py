@@ -4,22 +4,16 @@ Cer et al., SemEval-2017 Task 1; the score of record is Spearman's rank correlat
 the cosine of two sentences' vectors and their human score (0 to 5), as in SentEval.
 """
 
-import csv
-import gzip
-import math
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nasc.errors import TaskDataError
 from nasc.quality import cosines, rank_correlation
-
-_COLUMNS = ("sentence1", "sentence2", "score")
+from nasc.tasks.glue import TASKS, read_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,66 +32,20 @@ class SentencePair:
 
 
 def read_sts(path: str | Path) -> list[SentencePair]:
-    """Read pairs from a file with a head line that names sentence1, sentence2 and score.
-
-    Args:
-        path: A .tsv as GLUE ships it (tabs, no quoting) or a .csv, or either with .gz.
+    """Pairs of STS-B from a file: see `nasc.tasks.glue.read_examples`.
 
     Raises:
-        TaskDataError: If the file is missing, unreadable or damaged, lacks a column, holds a
-            row of another length or a score that is no number, or no two different scores.
+        TaskDataError: As there, or if there are no two different scores.
     """
-    path = Path(path).expanduser()
-    suffix = Path(path.name.removesuffix(".gz")).suffix
-    if suffix not in (".tsv", ".csv"):
-        raise TaskDataError(f"STS data '{path}': .tsv, .csv, .tsv.gz or .csv.gz is needed")
-    try:
-        with _open(path) as file:
-            if suffix == ".tsv":
-                return _pairs(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE), path)
-            return _pairs(csv.DictReader(file), path)
-    except FileNotFoundError as error:
-        raise TaskDataError(
-            f"no STS data at '{path}'. Give the dev.tsv of GLUE's STS-B with --data"
-        ) from error
-    except (UnicodeDecodeError, EOFError, zlib.error, csv.Error) as error:
-        raise TaskDataError(f"STS data '{path}' is damaged or not text: {error}") from error
-    except OSError as error:  # not gzip at all is one, too
-        raise TaskDataError(f"STS data '{path}' cannot be read: {error}") from error
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _pairs(rows: "csv.DictReader[str]", path: Path) -> list[SentencePair]:
-    head = rows.fieldnames or []
-    missing = [column for column in _COLUMNS if column not in head]
-    if missing:
-        found = ", ".join(head)[:200] or "nothing"
-        raise TaskDataError(
-            f"STS data '{path}' has no column {', '.join(missing)}; its head line holds: {found}. "
-            f"Needed are {', '.join(_COLUMNS)}, by name"
-        )
-    pairs = []
-    for row in rows:
-        where = f"STS data '{path}', line {rows.line_num}"
-        if None in row or None in row.values():
-            raise TaskDataError(f"{where}: not {len(head)} columns as in the head line")
-        try:
-            score = float(row["score"])
-        except ValueError:
-            score = math.nan
-        if not math.isfinite(score):
-            raise TaskDataError(f"{where}: the score {row['score']!r} is no number")
-        pairs.append(SentencePair(row["sentence1"], row["sentence2"], score))
+    found = read_examples(TASKS["sts-b"], path)
+    pairs = [
+        SentencePair(first, second, float(score))
+        for (first, second), score in zip(found.texts, found.labels, strict=True)
+    ]
     if len({pair.score for pair in pairs}) < 2:
         raise TaskDataError(
-            f"STS data '{path}' ranks nothing: pairs of at least two different scores are needed, "
-            f"it holds {len(pairs)} of one score or none. Give the dev.tsv of GLUE's STS-B with "
-            "--data"
+            f"STS-B data '{path}' ranks nothing: pairs of at least two different scores are "
+            f"needed, it holds {len(pairs)} of one score. Give the dev.tsv of GLUE's STS-B"
         )
     return pairs
 

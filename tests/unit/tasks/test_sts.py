@@ -29,15 +29,16 @@ def test_reads_tsv_without_quoting_and_csv_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("index\tsentence1\ttext\n", r"no column sentence2, score; .* holds: index, sentence1, te"),
-        ("", "holds: nothing"),
-        (HEAD + "\n", "ranks nothing: .* it holds 0 of one score or none.*--data"),
+        ("index\tsentence1\ttext\n", r"holds no examples"),
+        ("", "holds no examples"),
+        (HEAD + "\n", "holds no examples"),
+        ("index\tsentence1\ttext\n0\ta\tb\n", r"no column sentence2, score or label; it holds: in"),
         (HEAD + "\n0\tnews\tone\ttwo\t3\n", "ranks nothing: .* it holds 1 of one score"),
         (HEAD + 3 * "\n0\tnews\tone\ttwo\t3.0", "ranks nothing: .* it holds 3 of one score"),
         (TSV + "2\tnews\tone\ttwo\n", r"line 4: not 5 columns"),
         (TSV + "2\tnews\tone\ttwo\t3\tmore\n", r"line 4: not 5 columns"),
-        (TSV + "2\tnews\tone\ttwo\tgood\n", r"line 4: the score 'good' is no number"),
-        (TSV + "2\tnews\tone\ttwo\tnan\n", r"line 4: the score 'nan' is no number"),
+        (TSV + "2\tnews\tone\ttwo\tgood\n", r"line 4: the label 'good' is no number"),
+        (TSV + "2\tnews\tone\ttwo\tnan\n", r"line 4: the label 'nan' is no number"),
     ],
 )
 def test_bad_content_is_one_clear_message(tmp_path: Path, content: str, message: str) -> None:
@@ -48,9 +49,9 @@ def test_bad_content_is_one_clear_message(tmp_path: Path, content: str, message:
 
 
 def test_bad_files_are_one_clear_message(tmp_path: Path) -> None:
-    with pytest.raises(TaskDataError, match="no STS data at"):
+    with pytest.raises(TaskDataError, match="no STS-B data at"):
         read_sts(tmp_path / "dev.tsv")
-    with pytest.raises(TaskDataError, match=r"\.tsv, \.csv, .* is needed"):
+    with pytest.raises(TaskDataError, match=r"\.tsv, \.csv, \.jsonl, .* is needed"):
         read_sts(tmp_path / "dev.parquet")
     (tmp_path / "dev.tsv").mkdir()
     with pytest.raises(TaskDataError, match="cannot be read"):

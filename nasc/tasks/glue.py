@@ -1,0 +1,216 @@
+"""The tasks of GLUE (Wang et al., ICLR 2019): their files, their labels and their metrics.
+
+Metrics are those of NAS-BERT: accuracy, but Matthews' correlation for CoLA and Spearman's for
+STS-B; MNLI is the matched part. F1 stands beside accuracy where GLUE names both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import pearsonr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from nasc.errors import TaskDataError, UsageError
+from nasc.quality import rank_correlation
+from nasc.tasks.tables import columns, read_rows
+
+_ENTAILMENT = ("entailment", "not_entailment")
+_CLASS_METRICS = {"accuracy": accuracy_score, "f1": f1_score, "matthews": matthews_corrcoef}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a task's files hold and how it is judged.
+
+    Attributes:
+        name: As on the command line.
+        texts: For each sentence of an example the names that its column may have.
+        label: The names that the label's column may have.
+        labels: Classes in order; empty: the label is a number (regression).
+        metrics: Names; the first is the score of record.
+        head: Names of the columns where published files have no head line.
+        after: A task whose fine-tuned model small tasks start from (Section 4.1.2 of the
+            paper); None starts from the pre-trained one.
+    """
+
+    name: str
+    texts: tuple[tuple[str, ...], ...]
+    label: tuple[str, ...]
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    head: tuple[str, ...] = ()
+    after: str | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a model gives: one a class, or one."""
+        return len(self.labels) or 1
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            "cola",
+            (("sentence",),),
+            ("label",),
+            ("0", "1"),
+            ("matthews", "accuracy"),
+            ("source", "label", "mark", "sentence"),
+        ),
+        Task("sst-2", (("sentence",),), ("label",), ("0", "1"), ("accuracy",)),
+        Task(
+            "mrpc",
+            (("#1 String", "sentence1"), ("#2 String", "sentence2")),
+            ("Quality", "label"),
+            ("0", "1"),
+            ("accuracy", "f1"),
+            after="mnli",
+        ),
+        Task(
+            "sts-b",
+            (("sentence1",), ("sentence2",)),
+            ("score", "label"),
+            (),
+            ("spearman", "pearson"),
+            after="mnli",
+        ),
+        Task(
+            "qqp",
+            (("question1",), ("question2",)),
+            ("is_duplicate", "label"),
+            ("0", "1"),
+            ("accuracy", "f1"),
+        ),
+        Task(
+            "mnli",
+            (("sentence1", "premise"), ("sentence2", "hypothesis")),
+            ("gold_label", "label"),
+            ("entailment", "neutral", "contradiction"),
+            ("accuracy",),
+        ),
+        Task("qnli", (("question",), ("sentence",)), ("label",), _ENTAILMENT, ("accuracy",)),
+        Task(
+            "rte",
+            (("sentence1",), ("sentence2",)),
+            ("label",),
+            _ENTAILMENT,
+            ("accuracy",),
+            after="mnli",
+        ),
+        Task("wnli", (("sentence1",), ("sentence2",)), ("label",), ("0", "1"), ("accuracy",)),
+    )
+}
+"""By name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Labelled examples of a task.
+
+    Attributes:
+        task: Which.
+        texts: n tuples of one or two sentences.
+        labels: (n,) classes, or numbers of a regression.
+    """
+
+    task: Task
+    texts: tuple[tuple[str, ...], ...]
+    labels: NDArray[np.int64] | NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def find_task(name: str) -> Task:
+    """A task by name.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    try:
+        return TASKS[name.lower()]
+    except KeyError:
+        raise UsageError(f"unknown task {name!r}; known: {', '.join(TASKS)}") from None
+
+
+def read_examples(task: Task, path: str | Path) -> Examples:
+    """Examples from a file in a published format: see `nasc.tasks.tables.read_rows`.
+
+    Raises:
+        TaskDataError: As there, or if a column is missing, a label unknown or no number, or
+            there is no example at all.
+    """
+    what, path = f"{task.name.upper()} data", Path(path)
+    rows = list(read_rows(path, what))
+    if task.head and not set(task.label) & set(columns(rows)):
+        rows = list(read_rows(path, what, task.head))
+    names = columns(rows)
+    if not rows:
+        raise TaskDataError(f"{what} '{path}' holds no examples")
+    wanted = [*task.texts, task.label]
+    chosen = [next((name for name in allowed if name in names), None) for allowed in wanted]
+    missing = [" or ".join(w) for w, c in zip(wanted, chosen, strict=True) if c is None]
+    if missing:
+        raise TaskDataError(
+            f"{what} '{path}' has no column {', '.join(missing)}; it holds: "
+            f"{', '.join(names)[:200]}"
+        )
+    *texts, label = [str(c) for c in chosen]
+    found = [_label(task, row[label], f"{what} '{path}', line {number}") for number, row in rows]
+    labels = np.array(found)
+    return Examples(
+        task,
+        tuple(tuple(row[t] for t in texts) for _, row in rows),
+        labels.astype(np.int64) if task.labels else labels,
+    )
+
+
+def _label(task: Task, text: str, where: str) -> float:
+    if task.labels:
+        # JSON lines of other sources number the classes.
+        names = {name: i for i, name in enumerate(task.labels)}
+        names |= {str(i): i for i in range(len(task.labels))}
+        if text not in names:
+            raise TaskDataError(
+                f"{where}: unknown label {text!r}; known: {', '.join(task.labels)}. Files of the "
+                "test sets have no labels"
+            )
+        return names[text]
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise TaskDataError(f"{where}: the label {text!r} is no number")
+    return value
+
+
+def scores(task: Task, outputs: NDArray[np.floating], examples: Examples) -> Mapping[str, float]:
+    """The task's metrics, the one of record first.
+
+    Args:
+        task: Which.
+        outputs: (n, outputs of the task), of a model.
+        examples: The n examples.
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    if outputs.shape != (len(examples), task.outputs):
+        raise ValueError(f"outputs of shape {outputs.shape} for {len(examples)} examples")
+    labels = examples.labels
+    if task.labels:
+        guesses = outputs.argmax(1)
+        return {name: float(_CLASS_METRICS[name](labels, guesses)) for name in task.metrics}
+    values = np.asarray(outputs[:, 0], np.float64)
+    wanted = np.asarray(labels, np.float64)
+    flat = min(np.ptp(values), np.ptp(wanted)) < 1e-7
+    pearson = 0.0 if flat else float(pearsonr(values, wanted).statistic)
+    return {"spearman": rank_correlation(values, wanted), "pearson": pearson}

@@ -1,0 +1,86 @@
+"""Rows of a task's data file: tabs, commas or JSON lines, packed with gzip or not."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from nasc.errors import TaskDataError
+
+SUFFIXES = (".tsv", ".csv", ".jsonl")
+
+Row = tuple[int, dict[str, str]]
+"""A line's number and its values by column."""
+
+
+def read_rows(path: Path, what: str, head: Sequence[str] = ()) -> Iterator[Row]:
+    """Rows of a file with a head line, or of JSON lines.
+
+    Args:
+        path: A .tsv as GLUE ships it (tabs, no quoting), a .csv or a .jsonl, or one with .gz.
+        what: The data, for messages: ``STS data``.
+        head: Names of the columns where the file has no head line; empty where it has one.
+
+    Raises:
+        TaskDataError: If the file is missing, unreadable or damaged, or a row has another
+            number of columns than the head line.
+    """
+    path = path.expanduser()
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    if suffix not in SUFFIXES:
+        raise TaskDataError(
+            f"{what} '{path}': {', '.join(SUFFIXES)}, or one of them with .gz, is needed"
+        )
+    try:
+        with _open(path) as file:
+            if suffix == ".jsonl":
+                yield from _json_lines(file, what, path)
+            elif suffix == ".tsv":
+                reader = csv.DictReader(file, head or None, delimiter="\t", quoting=csv.QUOTE_NONE)
+                yield from _table(reader, what, path)
+            else:
+                yield from _table(csv.DictReader(file, head or None), what, path)
+    except FileNotFoundError as error:
+        raise TaskDataError(f"no {what} at '{path}'. Name another file: --data FILE") from error
+    except (UnicodeDecodeError, EOFError, zlib.error, csv.Error) as error:
+        raise TaskDataError(f"{what} '{path}' is damaged or not text: {error}") from error
+    except OSError as error:  # not gzip at all is one, too
+        raise TaskDataError(f"{what} '{path}' cannot be read: {error}") from error
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _table(rows: csv.DictReader[str], what: str, path: Path) -> Iterator[Row]:
+    head = rows.fieldnames or []
+    for row in rows:
+        if None in row or None in row.values():
+            where = f"{what} '{path}', line {rows.line_num}"
+            raise TaskDataError(f"{where}: not {len(head)} columns as in the head line")
+        yield rows.line_num, row
+
+
+def _json_lines(file: TextIO, what: str, path: Path) -> Iterator[Row]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise TaskDataError(f"{what} '{path}', line {number}: no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise TaskDataError(f"{what} '{path}', line {number}: no object of named values")
+        yield number, {str(name): str(value) for name, value in row.items()}
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """Names of the columns of rows; none of no rows."""
+    return list(rows[0][1]) if rows else []

@@ -1,0 +1,146 @@
+"""GLUE's files as published, their labels and metrics."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+from nasc.errors import TaskDataError, UsageError
+from nasc.tasks.glue import TASKS, Examples, find_task, read_examples, scores
+
+PAIR = "sentence1\tsentence2\tlabel\n"
+FILES = {
+    "cola": (
+        "gj04\t1\t\tThey sat.\ngj04\t0\t*\tThey sits.\n",
+        [("They sat.",), ("They sits.",)],
+        [1, 0],
+    ),
+    "sst-2": (
+        'sentence\tlabel\na "good" film\t1\nbad\t0\n',
+        [('a "good" film',), ("bad",)],
+        [1, 0],
+    ),
+    "mrpc": (
+        "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t1\t2\tHe ran.\tHe did run.\n",
+        [("He ran.", "He did run.")],
+        [1],
+    ),
+    "sts-b": (
+        "index\tgenre\tsentence1\tsentence2\tscore\n0\tnews\tA.\tB.\t2.5\n",
+        [("A.", "B.")],
+        [2.5],
+    ),
+    "qqp": (
+        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\tWhy?\tHow?\t0\n",
+        [("Why?", "How?")],
+        [0],
+    ),
+    "mnli": (
+        "index\tsentence1\tsentence2\tlabel1\tgold_label\n0\tP.\tH.\tneutral\tcontradiction\n",
+        [("P.", "H.")],
+        [2],
+    ),
+    "qnli": (
+        "index\tquestion\tsentence\tlabel\n0\tWho?\tHe.\tnot_entailment\n",
+        [("Who?", "He.")],
+        [1],
+    ),
+    "rte": ("index\tsentence1\tsentence2\tlabel\n0\tA.\tB.\tentailment\n", [("A.", "B.")], [0]),
+    "wnli": ("index\tsentence1\tsentence2\tlabel\n0\tA.\tB.\t1\n", [("A.", "B.")], [1]),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_published_files_are_read(name: str, tmp_path: Path) -> None:
+    content, texts, labels = FILES[name]
+    (tmp_path / "dev.tsv").write_text(content, encoding="utf-8")
+    (tmp_path / "dev.tsv.gz").write_bytes(gzip.compress(content.encode()))
+    for path in (tmp_path / "dev.tsv", tmp_path / "dev.tsv.gz"):
+        found = read_examples(find_task(name), path)
+        assert list(found.texts) == texts
+        assert found.labels.tolist() == labels
+
+
+def test_json_lines_and_files_with_a_head_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "dev.jsonl").write_text(
+        '{"premise": "P.", "hypothesis": "H.", "label": "neutral"}\n\n'
+        '{"premise": "Q.", "hypothesis": "I.", "label": 0}\n'
+    )
+    found = read_examples(TASKS["mnli"], tmp_path / "dev.jsonl")
+    assert list(found.texts) == [("P.", "H."), ("Q.", "I.")]
+    assert found.labels.tolist() == [1, 0]
+    (tmp_path / "cola.csv").write_text("sentence,label\nThey sat.,1\n")
+    assert list(read_examples(TASKS["cola"], tmp_path / "cola.csv").texts) == [("They sat.",)]
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "message"),
+    [
+        (
+            "rte",
+            "index\tsentence1\tlabel\n0\ta\tentailment\n",
+            "RTE data .* has no column sentence2",
+        ),
+        (
+            "rte",
+            "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tmaybe\n",
+            "line 2: unknown label 'maybe'",
+        ),
+        ("rte", "index\tsentence1\tsentence2\tlabel\n", "RTE data .* holds no examples"),
+        ("rte", "index\tsentence1\tsentence2\tlabel\n0\ta\n", "line 2: not 4 columns"),
+        ("sts-b", "sentence1\tsentence2\tscore\na\tb\tgood\n", "the label 'good' is no number"),
+        ("mrpc", "Quality\t#1 String\n1\ta\n", "no column #2 String or sentence2"),
+    ],
+)
+def test_bad_files_are_one_clear_message(
+    task: str, content: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "dev.tsv").write_text(content)
+    with pytest.raises(TaskDataError, match=message):
+        read_examples(TASKS[task], tmp_path / "dev.tsv")
+
+
+@pytest.mark.parametrize(("line", "message"), [("[1]", "no object"), ("{", "no JSON")])
+def test_bad_json_is_named_by_its_line(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "dev.jsonl").write_text("\n" + line)
+    with pytest.raises(TaskDataError, match=f"line 2: {message}"):
+        read_examples(TASKS["mnli"], tmp_path / "dev.jsonl")
+
+
+def test_an_unknown_task_names_those_known() -> None:
+    with pytest.raises(UsageError, match="unknown task 'sst'; known: cola, sst-2"):
+        find_task("sst")
+    assert find_task("SST-2").name == "sst-2"
+
+
+def test_metrics_are_those_of_the_field() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 50)
+    outputs = rng.standard_normal((50, 2))
+    texts = tuple((str(i),) for i in range(50))
+    guesses = outputs.argmax(1)
+    found = scores(TASKS["mrpc"], outputs, Examples(TASKS["mrpc"], texts, labels))
+    assert list(found) == ["accuracy", "f1"]
+    assert found["accuracy"] == pytest.approx(np.mean(guesses == labels))
+    assert found["f1"] == pytest.approx(f1_score(labels, guesses))
+    found = scores(TASKS["cola"], outputs, Examples(TASKS["cola"], texts, labels))
+    assert found["matthews"] == pytest.approx(matthews_corrcoef(labels, guesses))
+    numbers = rng.random(50)
+    found = scores(TASKS["sts-b"], numbers[:, None] ** 3, Examples(TASKS["sts-b"], texts, numbers))
+    assert found["spearman"] == pytest.approx(1)
+    assert 0.8 < found["pearson"] < 1
+
+
+def test_a_constant_answer_scores_nothing() -> None:
+    labels = np.array([0, 1, 1, 0])
+    texts = tuple((str(i),) for i in range(4))
+    same = np.tile([1.0, 0.0], (4, 1))
+    assert scores(TASKS["cola"], same, Examples(TASKS["cola"], texts, labels))["matthews"] == 0
+    found = scores(TASKS["mrpc"], same, Examples(TASKS["mrpc"], texts, labels))
+    assert found == {"accuracy": 0.5, "f1": 0.0}
+    with pytest.raises(ValueError, match="outputs of shape"):
+        scores(TASKS["cola"], same[:3], Examples(TASKS["cola"], texts, labels))
