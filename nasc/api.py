@@ -24,6 +24,7 @@ from nasc.workbench import TRAIN_MINUTES, Settings, Workbench, space_for
 
 if TYPE_CHECKING:
     from nasc.supernet.shrink import ShrinkConfig
+    from nasc.tasks.finetune import FinetuneConfig
     from profilers import BenchResult
 
 __all__ = [
@@ -33,7 +34,9 @@ __all__ = [
     "Settings",
     "bench",
     "compile",
+    "distill",
     "evaluate",
+    "finetune",
     "profile",
     "report",
     "search",
@@ -116,6 +119,7 @@ def train(
     all_operations: bool = True,
     shrink: ShrinkConfig | None = None,
     device: str = "host",
+    seq_len: int | None = None,
     force: bool = False,
     seed: int = 0,
     cache: Path | None = None,
@@ -137,6 +141,7 @@ def train(
         all_operations: Separable convolutions too.
         shrink: Progressive shrinking; None keeps every sub-architecture.
         device: Whose latency table the bins of shrinking follow: measured now if there is none.
+        seq_len: Tokens that those latencies are for; None takes 128, or the teacher's longest.
         force: Replace an existing file.
         seed: Of everything random.
         cache: Cache folder.
@@ -152,7 +157,7 @@ def train(
     """
     from nasc.latency.costs import TableCosts
     from nasc.supernet.prepare import check_budget, first_run_space, prepare, shrink_plan
-    from nasc.supernet.train import TrainConfig
+    from nasc.supernet.train import TrainConfig, train_length
     from nasc.teacher import load_teacher
     from nasc.text import load_corpus
     from nasc.workbench import MAX_CORPUS
@@ -172,6 +177,7 @@ def train(
             space=space,
             teacher=teacher,
             precisions=found_space.precisions[-1:],
+            seq_lens=(seq_len or train_length(found_teacher),),
             seed=seed,
             cache=cache,
             reporter=reporter,
@@ -358,26 +364,191 @@ def bench(
         )
 
 
-def evaluate(package: Path, task: str, data: Path) -> dict[str, Any]:
-    """Score of a package's shipped file on a task with labels.
+def distill(
+    architecture: str,
+    output: Path,
+    settings: Settings | None = None,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Cut a subnet out, distil it from the teacher, and write it as a model of transformers.
 
     Args:
-        package: The folder.
-        task: ``sts-b``.
-        data: The task's file.
+        architecture: Its text form.
+        output: The folder.
+        settings: Teacher, supernet, text; None takes the defaults.
+        minutes: Budget; None with no `steps` takes that of `compile`.
+        steps: Steps instead of minutes; 0 trains nothing.
+        force: Replace what lies in the folder.
+        reporter: Told of the progress.
+
+    Returns:
+        folder, architecture, params, steps, and the agreement with the teacher on held-out text.
 
     Raises:
-        UsageError, PackageError, TaskDataError: On what is unknown or damaged.
+        UsageError: If the architecture is not of the space, or the folder is in use.
+        NascError: If the folder cannot be written; the trained network is in the cache.
+        TeacherError, CorpusError, CheckpointError, TrainingDiverged: See there.
+    """
+    import dataclasses
+
+    from nasc.compiler import DISTILL_MINUTES
+    from nasc.contest import vectors
+    from nasc.distill import DistillConfig, distill_cached
+    from nasc.hf import NascModel
+    from nasc.quality import compare
+    from nasc.supernet.prepare import check_budget
+    from nasc.supernet.scoring import judging_sentences
+
+    if minutes is not None:
+        check_budget(minutes)
+    bench = Workbench(settings or Settings(), reporter)
+    _check_folder(output, force)
+    bench.check_inputs()
+    parsed = bench.whole_space.parse(architecture).with_precision("fp32")
+    network = bench.prepared.supernet.extract(parsed, "hidden")
+    config = DistillConfig(steps=steps or 0, seed=bench.settings.seed)
+    seconds = None if steps is not None else 60 * (DISTILL_MINUTES if minutes is None else minutes)
+    trained, done = distill_cached(
+        network,
+        bench.teacher,
+        bench.corpus,
+        config,
+        seconds=seconds,
+        cache_dir=bench.cache,
+        reporter=bench.reporter,
+    )
+    sentences = judging_sentences(bench.corpus, 512)
+    quality = compare(bench.teacher.vectors(sentences), vectors(bench.teacher, trained, sentences))
+    try:
+        NascModel.from_network(trained).save_pretrained(output)
+        bench.teacher.tokenizer.save_pretrained(output)
+    except OSError as error:
+        raise NascError(f"cannot write '{output}': {error.strerror or error}") from error
+    return {
+        "model": str(output),
+        "architecture": str(parsed),
+        "params": trained.params,
+        "steps": done,
+        "text": bench.corpus.description,
+    } | dataclasses.asdict(quality)
+
+
+def finetune(
+    model: str | None,
+    task: str,
+    train: Path,
+    output: Path,
+    *,
+    dev: Path | None = None,
+    distill_from: str | None = None,
+    config: FinetuneConfig | None = None,
+    examples: int | None = None,
+    force: bool = False,
+    cache: Path | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Fine-tune a model of transformers, a subnet or a teacher, on a task.
+
+    Args:
+        model: Folder or hub id; None is the default teacher.
+        task: ``squad``, or a name of `nasc.tasks.glue.TASKS`.
+        train: File of labelled examples.
+        output: Folder of the fine-tuned model.
+        dev: File of examples that it is scored on; None scores nothing.
+        distill_from: Folder of a model fine-tuned on the same task; None: labels only.
+        config: How; None takes the defaults.
+        examples: Only the first so many of the training file; None takes all.
+        force: Replace what lies in the folder.
+        cache: Cache folder; keeps checkpoints until the result is written.
+        reporter: Told of the progress.
+
+    Returns:
+        folder, task, scores on the dev file.
+
+    Raises:
+        UsageError: If the task is unknown, the folder in use, or teacher and model do not fit.
+        TaskDataError: From the files.
+        TeacherMissing: If a model cannot be read.
+        TrainingDiverged: If the loss is not finite.
+    """
+    from nasc.tasks.running import run_finetune
+
+    _check_folder(output, force)
+    return run_finetune(
+        model,
+        task,
+        train,
+        output,
+        dev=dev,
+        distill_from=distill_from,
+        config=config,
+        examples=examples,
+        cache_dir=cache_folder(cache),
+        reporter=reporter or Silent(),
+    )
+
+
+def _check_folder(output: Path, force: bool) -> None:
+    """Raise unless a folder may and can be written, before work goes into it.
+
+    Raises:
+        UsageError: If something lies there.
+        NascError: If it cannot be written.
+    """
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"'{output}' is a file. Name a folder: --output DIR")
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise UsageError(
+            f"'{output}' is not empty. Replace: --force; or name another: --output DIR"
+        )
+    try:
+        check_writable(output.absolute().parent)
+    except OSError as error:
+        raise NascError(
+            f"cannot write beside '{output}': {error.strerror or error}. Name another folder: "
+            "--output DIR"
+        ) from error
+
+
+def evaluate(
+    package: Path, task: str, data: Path, *, max_length: int | None = None
+) -> dict[str, Any]:
+    """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
+
+    Args:
+        package: The folder of a package (``sts-b`` by the similarity of its vectors) or of a
+            fine-tuned model of transformers (every task).
+        task: Name.
+        data: The task's file.
+        max_length: Tokens that an example is cut to; None takes what the package or the
+            fine-tuning used.
+
+    Raises:
+        UsageError, PackageError, TaskDataError, TeacherMissing: On what is unknown or damaged.
     """
     from tokenizers import Tokenizer
 
     from nasc.runtime import OnnxEncoder
     from nasc.tasks.sts import evaluate_sts, read_sts
 
-    if task != "sts-b":
-        raise UsageError(f"unknown task {task!r}; known: sts-b")
+    if (package / "config.json").is_file():
+        from nasc.tasks.running import run_evaluate
+
+        return run_evaluate(package, task, data, max_length)
     if not (package / "manifest.json").is_file():
-        raise PackageError(f"no package in '{package}'. Make one: nasc compile --latency-ms 20")
+        raise PackageError(
+            f"no package and no model in '{package}'. Make one: nasc compile --latency-ms 20, or "
+            "nasc finetune"
+        )
+    if task != "sts-b":
+        raise UsageError(
+            f"a package gives sentence vectors: it can be scored on sts-b, not on {task!r}. "
+            "Fine-tune a model for that: nasc finetune"
+        )
     manifest = read_manifest(package)
     pairs = read_sts(data)
     path = package / "tokenizer.json"

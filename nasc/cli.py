@@ -24,6 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 PRECISIONS = ("fp32", "int8")
 QUANTILES = ("p50", "p90", "p99")
+TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
 
 
 class _Group(click.Group):
@@ -128,8 +129,7 @@ space_options = _options(
     click.option("--teacher", help="Folder or hub id [default: all-MiniLM-L6-v2 from PyPI]."),
     click.option("--space", help="Search space: a preset or a TOML file [default: by teacher]."),
 )
-setting_options = _options(
-    device_option,
+supernet_options = _options(
     space_options,
     click.option(
         "--supernet",
@@ -142,6 +142,17 @@ setting_options = _options(
         help="Text to train on: file, folder or datasets:NAME; repeatable "
         "[default: prose found on this machine].",
     ),
+    click.option(
+        "--train-minutes",
+        type=float,
+        help="Budget of the supernet if one must be trained [default: 3].",
+    ),
+    click.option("--train-steps", type=click.IntRange(0), help="Its steps, instead of minutes."),
+    seed_option,
+    cache_option,
+)
+setting_options = _options(
+    device_option,
     click.option(
         "--precision",
         "precisions",
@@ -163,14 +174,7 @@ setting_options = _options(
         show_default=True,
         help="embed: one pooled vector a sentence; hidden: one a token.",
     ),
-    click.option(
-        "--train-minutes",
-        type=float,
-        help="Budget of the supernet if one must be trained [default: 3].",
-    ),
-    click.option("--train-steps", type=click.IntRange(0), help="Its steps, instead of minutes."),
-    seed_option,
-    cache_option,
+    supernet_options,
 )
 limit_options = _options(
     click.option("--latency-ms", type=float, help="Limit on latency, in milliseconds."),
@@ -194,8 +198,10 @@ def main() -> None:
 def _settings(options: dict[str, Any]) -> Settings:
     from nasc.workbench import Settings
 
-    values = {f.name: options.pop(f.name) for f in dataclasses.fields(Settings)}
-    values["precisions"] = tuple(p for p in PRECISIONS if p in values["precisions"]) or None
+    names = [f.name for f in dataclasses.fields(Settings)]
+    values = {name: options.pop(name) for name in names if name in options}
+    if "precisions" in values:
+        values["precisions"] = tuple(p for p in PRECISIONS if p in values["precisions"]) or None
     return Settings(**values)
 
 
@@ -268,6 +274,11 @@ def profile(as_json: bool, **options: Any) -> None:
 )
 @device_option
 @click.option(
+    "--seq-len",
+    type=click.IntRange(1),
+    help="Tokens that the latencies of the bins are for [default: 128].",
+)
+@click.option(
     "--bins", type=click.IntRange(1), help="Of parameters and latency, by block [default: 10]."
 )
 @click.option("--keep", type=click.IntRange(1), help="Left in each bin at the end [default: 10].")
@@ -313,6 +324,8 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
 
     if options["minutes"] is not None and options["steps"] is not None:
         raise click.UsageError("give --minutes or --steps, not both")
+    if options["seq_len"] is not None and not shrink:
+        raise click.UsageError("--seq-len goes with --shrink")
     names = ("bins", "keep", "sample", "warm_epochs", "epoch_steps", "unit")
     given = {name: v for name in names if (v := options.pop(name)) is not None}
     if given and not shrink:
@@ -552,20 +565,129 @@ def verify(package: Path, no_measure: bool, device: str, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("package", type=click.Path(path_type=Path))
-@click.option("--task", type=click.Choice(["sts-b"]), required=True)
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="The task's file.")
+@click.argument("architecture")
+@supernet_options
+@click.option("--minutes", type=float, help="Budget [default: 3].")
+@click.option("--steps", type=click.IntRange(0), help="Steps, instead of minutes.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Folder of the model."
+)
+@click.option("--force", is_flag=True, help="Replace what lies in the folder.")
 @json_option
-def evaluate(package: Path, task: str, data: Path, as_json: bool) -> None:
-    """Score a package on a task with labels; the shipped file runs, not a torch model.
+def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> None:
+    """Cut a subnet out of a supernet and distil it, as a model of transformers.
+
+    \b
+    Example: nasc distill "keep | 192: F | keep" --output subnet --minutes 10
+    """
+    from nasc import api
+    from nasc.console import print_json, print_rows, reporting
+
+    if options["minutes"] is not None and options["steps"] is not None:
+        raise click.UsageError("give --minutes or --steps, not both")
+    settings = _settings(options)
+    with reporting() as reporter:
+        found = api.distill(architecture, output, settings, reporter=reporter, **options)
+    if as_json:
+        print_json(found)
+    else:
+        print_rows([(name, str(value)) for name, value in found.items()])
+
+
+@main.command()
+@click.argument("model", required=False)
+@click.option("--task", type=click.Choice(TASKS), required=True)
+@click.option("--train", type=click.Path(path_type=Path), required=True, help="Labelled examples.")
+@click.option("--dev", type=click.Path(path_type=Path), help="Examples that score the result.")
+@click.option("--distill-from", help="Folder of a model fine-tuned on the same task.")
+@click.option("--epochs", type=float, help="Passes over the examples [default: 3].")
+@click.option("--steps", type=click.IntRange(1), help="Steps, instead of epochs.")
+@click.option("--batch-size", type=click.IntRange(1), help="[default: 32]")
+@click.option("--learning-rate", type=float, help="Peak [default: 5e-5].")
+@click.option(
+    "--max-length", type=click.IntRange(4), help="Tokens of an example [default: 128; squad 384]."
+)
+@click.option("--distill-weight", type=float, help="Of the teacher's part [default: 0.5].")
+@click.option("--examples", type=click.IntRange(1), help="Only the first so many.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Folder of the model."
+)
+@click.option("--force", is_flag=True, help="Replace what lies in the folder.")
+@seed_option
+@cache_option
+@json_option
+def finetune(
+    model: str | None,
+    task: str,
+    train: Path,
+    output: Path,
+    as_json: bool,
+    dev: Path | None,
+    distill_from: str | None,
+    examples: int | None,
+    force: bool,
+    cache: Path | None,
+    **options: Any,
+) -> None:
+    """Fine-tune a model on a task: a subnet of nasc distill, or by default the teacher.
+
+    A run that was stopped goes on when the same command is given again.
+
+    \b
+    Example: nasc finetune --task sst-2 --train SST-2/train.tsv --output teacher-sst2
+             nasc finetune subnet --task sst-2 --train SST-2/train.tsv \\
+                 --distill-from teacher-sst2 --output subnet-sst2
+    """
+    from nasc import api
+    from nasc.console import print_json, print_rows, reporting
+    from nasc.tasks.finetune import FinetuneConfig
+
+    if options["epochs"] is not None and options["steps"] is not None:
+        raise click.UsageError("give --epochs or --steps, not both")
+    if options["distill_weight"] is not None and distill_from is None:
+        raise click.UsageError("--distill-weight goes with --distill-from")
+    given = {name: value for name, value in options.items() if value is not None}
+    with reporting() as reporter:
+        found = api.finetune(
+            model,
+            task,
+            train,
+            output,
+            dev=dev,
+            distill_from=distill_from,
+            config=FinetuneConfig(**given),
+            examples=examples,
+            force=force,
+            cache=cache,
+            reporter=reporter,
+        )
+    if as_json:
+        print_json(found)
+        return
+    scores = found.pop("scores")
+    rows = [(name, str(value)) for name, value in found.items()]
+    print_rows(rows + [(name, f"{value:.4f}") for name, value in scores.items()])
+
+
+@main.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--task", type=click.Choice(TASKS), required=True)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="The task's file.")
+@click.option("--max-length", type=click.IntRange(4), help="Tokens of an example.")
+@json_option
+def evaluate(package: Path, task: str, data: Path, max_length: int | None, as_json: bool) -> None:
+    """Score a package or a fine-tuned model on a task with labels.
+
+    Of a package the shipped file runs, not a torch model.
 
     \b
     Example: nasc evaluate nasc-host-20ms --task sts-b --data STS-B/dev.tsv
+             nasc evaluate subnet-sst2 --task sst-2 --data SST-2/dev.tsv
     """
     from nasc import api
     from nasc.console import print_json, print_rows
 
-    found = api.evaluate(package, task, data)
+    found = api.evaluate(package, task, data, max_length=max_length)
     if as_json:
         print_json(found)
     else:

@@ -25,6 +25,7 @@ from nasc.solver.problem import Limits, Problem, ScoredBlocks
 from nasc.solver.select import Ranked
 from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.scoring import scored_sentences
+from nasc.teacher import Teacher
 from nasc.workbench import Workbench
 
 SHARE = 0.1
@@ -126,7 +127,7 @@ def hold(
                 cache_dir=bench.cache,
                 reporter=Silent(),
             )
-        found = compare(wanted, _vectors(bench, network, sentences))
+        found = compare(wanted, vectors(bench.teacher, network, sentences))
         lost = bench.prepared.scores.precision_loss[architecture.precision]
         entered.append(Contestant(one, network, found, lost))
         bench.reporter.say(
@@ -138,12 +139,12 @@ def hold(
 
 
 @torch.no_grad()
-def _vectors(
-    bench: Workbench, network: Network, sentences: Sequence[str]
+def vectors(
+    teacher: Teacher, network: Network, sentences: Sequence[str]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Pooled vectors (sentences, hidden) of a network in torch."""
     model = TorchNetwork(dataclasses.replace(network, head="embed"))
-    tokens = bench.teacher.tokenize(sentences)
+    tokens = teacher.tokenize(sentences)
     found = np.empty((len(sentences), network.geometry.hidden), np.float32)
     for indices in tokens.buckets(64):
         batch = tokens.batch(indices)

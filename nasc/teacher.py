@@ -599,7 +599,7 @@ def _sha256(files: Sequence[Path]) -> str:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No progress bars or load reports: what matters of them is checked here."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
@@ -615,7 +615,7 @@ def _quiet_transformers() -> Iterator[None]:
 
 def _tensors(folder: Path, geometry: TeacherGeometry, name: str) -> dict[str, Tensor]:
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             model, info = AutoModel.from_pretrained(
                 folder,
                 use_safetensors=True,
@@ -699,7 +699,7 @@ def _tokenizer(folder: Path, geometry: TeacherGeometry, name: str) -> PreTrained
             f"teacher '{name}': no tokenizer in '{folder}' (tokenizer.json or vocab.txt)"
         )
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True
             )

@@ -240,7 +240,7 @@ def _train(
     if shrinker is not None:
         about = {"config": dataclasses.asdict(shrinker.config)}
         header["shrinking"] = about | shrinker.state.record()
-    return supernet, header | record
+    return supernet, record | header
 
 
 def check_budget(minutes: float) -> None:

@@ -175,20 +175,48 @@ def test_a_supernet_is_shrunk_and_what_is_left_is_searched(work: Work) -> None:
     trained = work.json(
         *("train", "--teacher", work.teacher, "--space", work.folder / "toy.toml", "--shrink"),
         *("--corpus", work.folder / "text.txt", "--steps", 8, "--output", path),
-        *("--bins", 2, "--keep", 2, "--sample", 4, "--warm-epochs", 1),
+        *("--bins", 2, "--keep", 2, "--sample", 4, "--warm-epochs", 1, *CONDITIONS),
     )
     assert trained["candidates"] == [6, 6]  # two in each bin, keep and skip
     found = work.json("search", "--supernet", path, *work.inputs, "--best", 100)
     assert len(found) == 2 * 6 * 6
-    told = work.json("report", path, "--csv", work.folder / "left.csv")
+    told = json.loads(run("report", path, "--csv", work.folder / "left.csv", "--json").stdout)
     assert [len(position) for position in told["left"]] == [6, 6]
     assert {row["round"] for row in told["history"]} == {1, 2}
     lines = (work.folder / "left.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "position,block,bin,params,latency_ms,dev_loss"
     assert len(lines) == 1 + 12
-    plain = work.nasc("report", work.folder / "supernet.safetensors")
+    plain = run("report", work.folder / "supernet.safetensors")
     assert plain.exit_code == 0
     assert "not shrunk" in plain.stdout
+
+
+def test_a_subnet_is_distilled_fine_tuned_and_evaluated(work: Work) -> None:
+    pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
+    subnet, tuned, student = (work.folder / name for name in ("subnet", "tuned", "student"))
+    own = [a for a in work.inputs if a not in CONDITIONS]
+    made = work.json(
+        *("distill", "16: M F | keep", *own, "--supernet", work.folder / "supernet.safetensors"),
+        *("--steps", 2, "--output", subnet),
+    )
+    assert made["architecture"] == "16: M F | keep @ fp32"
+    assert made["steps"] == 2
+    data = ("--task", "sts-b", "--train", work.folder / "dev.tsv", "--dev", work.folder / "dev.tsv")
+    short = ("--steps", 2, "--max-length", 16)
+    work.json("finetune", work.teacher, *data, *short, "--output", tuned)
+    found = work.json(
+        "finetune", subnet, *data, *short, "--distill-from", tuned, "--output", student
+    )
+    assert set(found["scores"]) == {"spearman", "pearson"}
+    result = run(
+        "evaluate", student, "--task", "sts-b", "--data", work.folder / "dev.tsv", "--json"
+    )
+    again = json.loads(result.stdout)
+    assert again["spearman"] == pytest.approx(found["scores"]["spearman"])
+    assert not list((work.folder / "cache" / "finetuning").iterdir())
+    refused = work.nasc("finetune", subnet, *data, "--output", student)
+    assert refused.exit_code == 2
+    assert "is not empty" in refused.stderr
 
 
 def test_the_front_is_a_front(work: Work) -> None:

@@ -102,6 +102,14 @@ def test_the_defaults_named_are_those_of_the_code(nasc: Callable[..., Result]) -
     assert f"Budget [default: {TRAIN_MINUTES:g}]" in nasc("train", "--help").stdout
 
 
+def test_the_tasks_named_are_those_of_the_code() -> None:
+    from nasc import cli
+    from nasc.tasks import squad
+    from nasc.tasks.glue import TASKS
+
+    assert (*TASKS, squad.NAME) == cli.TASKS
+
+
 # Limits
 
 
@@ -156,6 +164,11 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
             "--train-minutes and --train-steps each say",
         ),
         ("train --minutes 1 --steps 3", "give --minutes or --steps, not both"),
+        ("train --bins 3", "--bins goes with --shrink"),
+        ("train --seq-len 3", "--seq-len goes with --shrink"),
+        ("finetune --task rte --train x --output y --epochs 1 --steps 1", "not both"),
+        ("finetune --task rte --train x --output y --distill-weight 1", "goes with --distill-from"),
+        ("distill keep --output y --minutes 1 --steps 1", "not both"),
         ("search --plot front.png", "--plot draws the front: give --front too"),
         ("search --front --strategy enumerate", "--strategy finds some networks, --front"),
         ("search --front --best 3", "--front is the whole front, --best some networks"),
@@ -173,7 +186,7 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ("compile --latency-ms 5 --min-quality pooled_cosine=nan", "must be in [-1, 1]"),
         ("compile --latency-ms 5 --seq-len 0", "0 is not in the range x>=1"),
         ("compile --latency-ms 5 --seed -1", "-1 is not in the range x>=0"),
-        ("evaluate package --task mnli --data x.tsv", "'mnli' is not 'sts-b'"),
+        ("evaluate package --task sst --data x.tsv", "'sst' is not one of 'cola'"),
         *(
             (f"bench model.onnx --dim {text}", f"value for --dim: '{text}': write NAME=SIZE")
             for text in ("length", "x=nan", "x=inf", "x=2.9", "x=0", "x=-1", "=3", "x=")

@@ -16,6 +16,7 @@ from nasc.quality import compare
 from nasc.reporting import Progress, Silent
 from nasc.space import SearchSpace
 from nasc.supernet import prepare as module
+from nasc.supernet import scoring
 from nasc.supernet.prepare import Prepared, prepare
 from nasc.supernet.scoring import (
     judging_sentences,
@@ -132,7 +133,7 @@ def test_a_full_temporary_folder_is_a_message(
     def full(*about: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "emit", full)
+    monkeypatch.setattr(scoring, "emit", full)
     supernet = random_supernet(teacher, slots=2, operations=("mha", "ffn"))
     rows = teacher.tokenize(corpus.heldout).rows()
     with pytest.raises(NascError, match=r"temporary folder: No space left on device.*TMPDIR=DIR"):

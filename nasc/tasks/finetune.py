@@ -1,0 +1,223 @@
+"""Fine-tuning on a task, alone or with distillation from a fine-tuned teacher.
+
+Models are those of transformers, subnets among them (`nasc.hf`); training is transformers'
+Trainer. With a teacher the loss is (1 - lambda) of the labels' and lambda of the Kullback-Leibler
+divergence between both predictions, lambda = 0.5 (NAS-BERT, Section 4.1.2); of a regression the
+squared difference of both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    DataCollatorWithPadding,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from nasc.errors import TaskDataError, TrainingDiverged, UsageError
+from nasc.export.onnx import MASKED
+from nasc.reporting import Progress
+from nasc.tasks.models import LABELS, Row, TaskModel
+
+SAVES = 10
+"""Checkpoints in a run: a tenth of it is lost at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneConfig:
+    """How to fine-tune.
+
+    Attributes:
+        epochs: Passes over the examples, unless `steps` is given.
+        steps: Optimizer steps.
+        batch_size: Examples in a step.
+        learning_rate: Peak; linear warm-up, then linear decay to 0.
+        warmup: Share of the steps that the learning rate rises in.
+        weight_decay: Of AdamW.
+        max_length: Tokens that an example is cut to; None takes the task's.
+        distill_weight: lambda: share of the teacher's part of the loss.
+        seed: Of new weights and of the order of examples.
+
+    Raises:
+        UsageError: If a value is out of range.
+    """
+
+    epochs: float = 3.0
+    steps: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 5e-5
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    max_length: int | None = None
+    distill_weight: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"fine-tuning: {name} must be positive, got {getattr(self, name)}")
+        for name in ("steps", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"fine-tuning: {name} must be >= 1, got {value}")
+        for name in ("warmup", "distill_weight"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(
+                    f"fine-tuning: {name} must be in [0, 1], got {getattr(self, name)}"
+                )
+
+
+def distillation_loss(outputs: Tensor, teacher: Tensor) -> Tensor:
+    """How far a student's prediction is from its teacher's.
+
+    Args:
+        outputs: (batch, classes) scores, or (batch, 1) of a regression.
+        teacher: The same of the teacher.
+
+    Returns:
+        KL(teacher, student) in nats, or the squared difference, averaged over the batch.
+    """
+    if outputs.shape[-1] == 1:
+        return functional.mse_loss(outputs, teacher)
+    return functional.kl_div(
+        outputs.log_softmax(-1), teacher.log_softmax(-1), reduction="batchmean", log_target=True
+    )
+
+
+def _teacher_loss(found: Any, wanted: Any, attention_mask: Tensor) -> Tensor:
+    """`distillation_loss` of whatever both models give: classes, or starts and ends."""
+    if "logits" in found:
+        return distillation_loss(found.logits, wanted.logits)
+    padding = attention_mask == 0  # what stands there is arbitrary
+    parts = [
+        distillation_loss(
+            found[n].masked_fill(padding, MASKED), wanted[n].masked_fill(padding, MASKED)
+        )
+        for n in ("start_logits", "end_logits")
+    ]
+    return (parts[0] + parts[1]) / 2
+
+
+class _Distilling(Trainer):
+    """Trainer with a teacher's prediction in the loss."""
+
+    teacher: nn.Module | None = None
+    weight: float = 0.0
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        found = model(**inputs)
+        loss = found.loss
+        if self.teacher is not None:
+            with torch.no_grad():
+                wanted = self.teacher(**{k: v for k, v in inputs.items() if k not in LABELS})
+            part = _teacher_loss(found, wanted, inputs["attention_mask"])
+            loss = (1 - self.weight) * loss + self.weight * part
+        if not bool(torch.isfinite(loss)):
+            raise TrainingDiverged(
+                "the loss of the fine-tuning is not finite. Try a lower --learning-rate"
+            )
+        return (loss, found) if return_outputs else loss
+
+
+class _Report(TrainerCallback):
+    """Passes the Trainer's progress on."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **other: Any) -> None:
+        logged = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        message = f"loss {logged[-1]:.3f}" if logged else ""
+        self._progress(state.global_step, state.max_steps, message)
+
+
+def finetune(
+    student: TaskModel,
+    rows: Sequence[Row],
+    config: FinetuneConfig,
+    *,
+    work_dir: Path,
+    teacher: TaskModel | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Fine-tune a model in place; goes on from a checkpoint in `work_dir` if there is one.
+
+    Args:
+        student: To train.
+        rows: What it reads, with labels.
+        config: How.
+        work_dir: Keeps checkpoints as the run goes.
+        teacher: Fine-tuned on the same task, with the same vocabulary; None: labels only.
+        progress: Called with (steps done, steps in all, message).
+
+    Raises:
+        TaskDataError: If there are no rows.
+        UsageError: If the teacher has another vocabulary or another number of outputs.
+        TrainingDiverged: If the loss is not finite.
+    """
+    if not rows:
+        raise TaskDataError("no examples to fine-tune on")
+    if teacher is not None:
+        _check_teacher(student, teacher)
+    epoch_steps = math.ceil(len(rows) / config.batch_size)
+    steps = config.steps or math.ceil(config.epochs * epoch_steps)
+    arguments = TrainingArguments(
+        output_dir=str(work_dir),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        lr_scheduler_type="linear",
+        seed=config.seed,
+        save_strategy="steps",
+        save_steps=max(1, steps // SAVES),
+        save_total_limit=1,
+        logging_steps=10,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )
+    trainer = _Distilling(
+        model=student.model,
+        args=arguments,
+        train_dataset=list(rows),
+        data_collator=DataCollatorWithPadding(student.tokenizer),
+        callbacks=[_Report(progress)] if progress is not None else None,
+    )
+    trainer.remove_callback(PrinterCallback)  # stdout is for results
+    if teacher is not None:
+        trainer.teacher = teacher.model.eval().to(trainer.args.device)
+        trainer.weight = config.distill_weight
+    trainer.train(resume_from_checkpoint=any(work_dir.glob("checkpoint-*")))
+
+
+def _check_teacher(student: TaskModel, teacher: TaskModel) -> None:
+    if teacher.tokenizer.get_vocab() != student.tokenizer.get_vocab():
+        raise UsageError(
+            "the teacher has another vocabulary than the model to be fine-tuned: their inputs "
+            "cannot be the same. Distil from a fine-tuned model of the subnet's own teacher"
+        )
+    if teacher.outputs != student.outputs:
+        raise UsageError(
+            f"the teacher gives {teacher.outputs} numbers, this task has {student.outputs}: "
+            "fine-tune it on this task first"
+        )

@@ -1,0 +1,158 @@
+"""Models of transformers with a task's head, from folders and back, and what they read and give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+import nasc.hf  # noqa: F401  # registers subnets with the Auto classes
+from nasc.errors import TeacherMissing
+from nasc.tasks.glue import Examples, Task
+from nasc.tasks.squad import Window
+from nasc.teacher import quiet_transformers
+
+RECORD = "nasc_finetune.json"
+"""Beside a fine-tuned model: its task, settings and scores."""
+
+LABELS = ("labels", "start_positions", "end_positions")
+"""What of a row is the answer, not the question."""
+
+Row = dict[str, Any]
+"""What a model reads of one example: ids, masks and labels, unpadded."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskModel:
+    """A model with a task's head, and its tokenizer.
+
+    Attributes:
+        model: Of transformers.
+        tokenizer: A fast one.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @classmethod
+    def for_classes(cls, folder: str | Path, task: Task, seed: int = 0) -> TaskModel:
+        """A model that classifies; a head that it has not is new.
+
+        Args:
+            folder: Folder or hub id of a pre-trained or fine-tuned model, safetensors only.
+            task: Decides the head's outputs.
+            seed: Of a new head's weights.
+
+        Raises:
+            TeacherMissing: If there is none, or it cannot be read.
+        """
+        names = {"id2label": dict(enumerate(task.labels))} if task.labels else {"num_labels": 1}
+        kind = "single_label_classification" if task.labels else "regression"
+        auto = AutoModelForSequenceClassification
+        return cls._load(auto, folder, seed, problem_type=kind, **names)
+
+    @classmethod
+    def for_spans(cls, folder: str | Path, seed: int = 0) -> TaskModel:
+        """A model that answers questions by spans: see `for_classes`."""
+        return cls._load(AutoModelForQuestionAnswering, folder, seed)
+
+    @classmethod
+    def _load(cls, auto: Any, folder: str | Path, seed: int, **head: Any) -> TaskModel:
+        try:
+            with quiet_transformers(), torch.random.fork_rng():
+                torch.manual_seed(seed)
+                model = auto.from_pretrained(
+                    str(folder),
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    ignore_mismatched_sizes=True,
+                    **head,
+                )
+                tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise TeacherMissing(
+                f"no model that can be fine-tuned at '{folder}': {reason}. Give a folder of "
+                "transformers, for example one of nasc distill"
+            ) from error
+        return cls(model, tokenizer)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that it gives: a sentence's classes, or two a token."""
+        return int(self.model.config.num_labels or 1)
+
+    @property
+    def _inputs(self) -> list[str]:
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        return [name for name in names if name in self.tokenizer.model_input_names]
+
+    def example_rows(self, examples: Examples, max_length: int) -> list[Row]:
+        """Labelled examples, cut to so many tokens."""
+        columns = zip(*examples.texts, strict=True)
+        encoded = self.tokenizer(*map(list, columns), truncation=True, max_length=max_length)
+        kind = int if examples.task.labels else float
+        return [
+            {name: encoded[name][i] for name in self._inputs} | {"labels": kind(label)}
+            for i, label in enumerate(examples.labels)
+        ]
+
+    def window_rows(self, windows: Sequence[Window]) -> list[Row]:
+        """Windows of passages with the places of their answers."""
+        rows = []
+        for window in windows:
+            row = {
+                "input_ids": list(window.input_ids),
+                "attention_mask": [1] * len(window.input_ids),
+                "token_type_ids": list(window.token_type_ids),
+            }
+            answer = {"start_positions": window.start, "end_positions": window.end}
+            rows.append({name: row[name] for name in self._inputs} | answer)
+        return rows
+
+    @torch.no_grad()
+    def run(
+        self, rows: Sequence[Row], batch_size: int = 64
+    ) -> list[dict[str, NDArray[np.float32]]]:
+        """What the model gives for each row, by name, padding left off."""
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+        collate = DataCollatorWithPadding(self.tokenizer)
+        found: dict[int, dict[str, NDArray[np.float32]]] = {}
+        self.model.eval()
+        for begin in range(0, len(order), batch_size):
+            chosen = order[begin : begin + batch_size]
+            asked = [{k: v for k, v in rows[i].items() if k not in LABELS} for i in chosen]
+            batch = {k: v.to(self.model.device) for k, v in collate(asked).items()}
+            given = {k: v.float().cpu().numpy() for k, v in self.model(**batch).items()}
+            for place, i in enumerate(chosen):
+                length = len(rows[i]["input_ids"])
+                found[i] = {
+                    name: value[place] if name == "logits" else value[place][:length]
+                    for name, value in given.items()
+                }
+        return [found[i] for i in range(len(rows))]
+
+    def save(self, folder: Path, record: Mapping[str, Any]) -> None:
+        """Write model, tokenizer and what is known of it.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        (folder / RECORD).write_text(json.dumps(dict(record), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,237 @@
+"""SQuAD v1.1 (Rajpurkar et al., EMNLP 2016): its files, windows over long passages, EM and F1.
+
+The metric is that of the official evaluate-v1.1.py: answers are compared without case, punctuation
+and articles; the best of several right answers counts.
+"""
+
+from __future__ import annotations
+
+import collections
+import gzip
+import json
+import re
+import string
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasc.errors import TaskDataError
+
+NAME = "squad"
+
+MAX_ANSWER_TOKENS = 30
+BEST_STARTS = 20
+"""An answer is the best pair out of so many likely starts and ends, not longer than so many tokens:
+the settings of Google's BERT (run_squad.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a passage.
+
+    Attributes:
+        id: Of the data set.
+        question: Its text.
+        context: The passage.
+        answers: Right answers: text and the place of its first character.
+    """
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a passage with its question, as a model reads it.
+
+    Attributes:
+        question: Index of the question.
+        input_ids: Token ids; the question first.
+        token_type_ids: 0 for the question, 1 for the passage.
+        spans: For every token the characters of the passage it stands for; None elsewhere.
+        start: Token of the answer's beginning; 0 (the first token) if it is not in here.
+        end: Token of its end; 0 too.
+    """
+
+    question: int
+    input_ids: tuple[int, ...]
+    token_type_ids: tuple[int, ...]
+    spans: tuple[tuple[int, int] | None, ...]
+    start: int
+    end: int
+
+
+def read_squad(path: str | Path) -> list[Question]:
+    """Questions from a file of SQuAD v1.1, .json or .json.gz.
+
+    Raises:
+        TaskDataError: If it is missing, damaged, of version 2, or an answer is not where it says.
+    """
+    path = Path(path).expanduser()
+    try:
+        raw = path.read_bytes()
+        text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        data = json.loads(text)["data"]
+        found = list(_questions(data))
+    except FileNotFoundError as error:
+        raise TaskDataError(f"no SQuAD data at '{path}'. Name another file: --data FILE") from error
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise TaskDataError(
+            f"SQuAD data '{path}' cannot be read: {type(error).__name__}: {error}"
+        ) from error
+    if not found:
+        raise TaskDataError(f"SQuAD data '{path}' holds no questions")
+    for q in found:
+        if not q.answers:
+            raise TaskDataError(
+                f"SQuAD data '{path}': question {q.id!r} has no answer. Version 2 of the data is "
+                "not supported: give files of version 1.1"
+            )
+        for answer, start in q.answers:
+            if q.context[start : start + len(answer)] != answer:
+                raise TaskDataError(
+                    f"SQuAD data '{path}': the answer of question {q.id!r} is not at character "
+                    f"{start} of its passage"
+                )
+    return found
+
+
+def _questions(data: Sequence[Mapping[str, Any]]) -> Iterator[Question]:
+    for article in data:
+        for paragraph in article["paragraphs"]:
+            for qa in paragraph["qas"]:
+                answers = tuple((str(a["text"]), int(a["answer_start"])) for a in qa["answers"])
+                yield Question(str(qa["id"]), qa["question"], paragraph["context"], answers)
+
+
+def windows(
+    tokenizer: Any, questions: Sequence[Question], max_length: int, stride: int
+) -> list[Window]:
+    """Questions with windows over their passages.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        questions: n questions.
+        max_length: Tokens in a window, question included.
+        stride: Tokens that neighbouring windows of a passage share.
+
+    Raises:
+        TaskDataError: If a question leaves no room for its passage.
+    """
+    found = []
+    for index, q in enumerate(questions):
+        try:
+            encoded = tokenizer(
+                q.question.strip(),
+                q.context,
+                truncation="only_second",
+                max_length=max_length,
+                stride=stride,
+                return_overflowing_tokens=True,
+                return_offsets_mapping=True,
+            )
+        except BaseException as error:  # the Rust library panics where nothing is left to cut
+            if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+                raise
+            raise TaskDataError(
+                f"question {q.id!r} leaves no room for its passage in {max_length} tokens with "
+                f"{stride} shared: raise --max-length"
+            ) from error
+        text, first = q.answers[0]
+        for i, ids in enumerate(encoded["input_ids"]):
+            parts = encoded.sequence_ids(i)
+            spans = tuple(
+                (int(a), int(b)) if part == 1 else None
+                for (a, b), part in zip(encoded["offset_mapping"][i], parts, strict=True)
+            )
+            start, end = _place(spans, first, first + len(text))
+            types = tuple(int(part == 1) for part in parts)
+            found.append(Window(index, tuple(ids), types, spans, start, end))
+    return found
+
+
+def _place(spans: Sequence[tuple[int, int] | None], first: int, last: int) -> tuple[int, int]:
+    """Tokens that hold the characters first to last; (0, 0) unless all of them are there."""
+    inside = [i for i, s in enumerate(spans) if s is not None and s[0] < last and s[1] > first]
+    if not inside:
+        return 0, 0
+    begin, end = spans[inside[0]], spans[inside[-1]]
+    if begin is None or end is None or begin[0] > first or end[1] < last:
+        return 0, 0
+    return inside[0], inside[-1]
+
+
+def answers(
+    questions: Sequence[Question],
+    parts: Sequence[Window],
+    scores: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]],
+) -> dict[str, str]:
+    """The best answer to every question, over all windows of its passage.
+
+    Args:
+        questions: n questions.
+        parts: Their windows.
+        scores: Of every window, (tokens,) of a start and (tokens,) of an end.
+
+    Returns:
+        By the question's id; empty where no span is possible.
+    """
+    best: dict[int, tuple[float, str]] = {}
+    for part, (start, end) in zip(parts, scores, strict=True):
+        context = questions[part.question].context
+        for value, first, last in _pairs(part, start, end):
+            if part.question not in best or value > best[part.question][0]:
+                a, b = part.spans[first], part.spans[last]
+                assert a is not None
+                assert b is not None
+                best[part.question] = (value, context[a[0] : b[1]])
+    return {q.id: best.get(i, (0.0, ""))[1] for i, q in enumerate(questions)}
+
+
+def _pairs(
+    part: Window, start: NDArray[np.floating], end: NDArray[np.floating]
+) -> Iterator[tuple[float, int, int]]:
+    tokens = [i for i, span in enumerate(part.spans) if span is not None]
+    starts = sorted(tokens, key=lambda i: -float(start[i]))[:BEST_STARTS]
+    ends = sorted(tokens, key=lambda i: -float(end[i]))[:BEST_STARTS]
+    for first in starts:
+        for last in ends:
+            if first <= last < first + MAX_ANSWER_TOKENS:
+                yield float(start[first]) + float(end[last]), first, last
+
+
+def squad_scores(questions: Sequence[Question], given: Mapping[str, str]) -> dict[str, float]:
+    """f1 and exact_match in [0, 1], the official metric.
+
+    Args:
+        questions: With their right answers.
+        given: Answers by id; a missing one counts as wrong.
+    """
+    exact, overlap = 0.0, 0.0
+    for q in questions:
+        answer = given.get(q.id, "")
+        exact += max(float(normalize(answer) == normalize(text)) for text, _ in q.answers)
+        overlap += max(token_f1(answer, text) for text, _ in q.answers)
+    return {"f1": overlap / len(questions), "exact_match": exact / len(questions)}
+
+
+def normalize(answer: str) -> str:
+    """Lower case, without punctuation, articles and extra white space."""
+    kept = "".join(c for c in answer.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", kept).split())
+
+
+def token_f1(answer: str, right: str) -> float:
+    """Harmonic mean of precision and recall of an answer's words."""
+    words, wanted = normalize(answer).split(), normalize(right).split()
+    shared = sum((collections.Counter(words) & collections.Counter(wanted)).values())
+    if not shared:
+        return 0.0
+    return 2 * shared / (len(words) + len(wanted))

@@ -1,0 +1,174 @@
+"""Fine-tuning a subnet and a teacher on a tiny task: it learns, distils, and goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
+
+from nasc.errors import TaskDataError, TeacherMissing, UsageError
+from nasc.hf import NascForSequenceClassification, NascModel
+from nasc.space import Architecture, Block
+from nasc.supernet.teacher_layers import teacher_network
+from nasc.tasks.finetune import FinetuneConfig, distillation_loss, finetune
+from nasc.tasks.glue import TASKS, Examples, scores
+from nasc.tasks.models import TaskModel
+from nasc.teacher import load_teacher
+
+CONFIG = FinetuneConfig(steps=40, batch_size=16, learning_rate=3e-3)
+LENGTH = 16
+WORDS = ["cat", "dog"]
+
+
+def examples(name: str = "sst-2", count: int = 64, seed: int = 0) -> Examples:
+    """Whether a sentence holds a cat; in pairs, whether both do the same."""
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(0, 2, (count, 2))
+    task = TASKS[name]
+    if len(task.texts) == 1:
+        texts = [(f"the {WORDS[a]} sat on the mat",) for a, _ in picks]
+        return Examples(task, tuple(texts), picks[:, 0])
+    pairs = [(f"the {WORDS[a]} ran", f"a {WORDS[b]} slept") for a, b in picks]
+    labels = picks.sum(1)
+    return Examples(task, tuple(pairs), labels.astype(float) if not task.labels else labels % 2)
+
+
+def tune(model: TaskModel, data: Examples, config: FinetuneConfig, **other: Any) -> None:
+    finetune(model, model.example_rows(data, LENGTH), config, **other)
+
+
+def outputs(model: TaskModel, data: Examples) -> np.ndarray:
+    return np.stack([row["logits"] for row in model.run(model.example_rows(data, LENGTH), 7)])
+
+
+def score(model: TaskModel, data: Examples) -> float:
+    return next(iter(scores(data.task, outputs(model, data), data).values()))
+
+
+@pytest.fixture(scope="module")
+def subnet(teacher_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the teacher's first layer as a subnet."""
+    teacher = load_teacher(str(teacher_folder()))
+    block = Block(32, ("mha", "ffn"), kept=True)
+    network = teacher_network(teacher, Architecture((block, block)), "hidden")
+    folder = tmp_path_factory.mktemp("subnet")
+    NascModel.from_network(network).save_pretrained(folder)
+    teacher.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["sst-2", "mrpc", "sts-b"])
+def test_it_learns(name: str, subnet: Path, tmp_path: Path) -> None:
+    train, dev = examples(name), examples(name, 40, seed=1)
+    model = TaskModel.for_classes(subnet, train.task)
+    assert isinstance(model.model, NascForSequenceClassification)
+    calls: list[tuple[int, int]] = []
+    tune(
+        model,
+        train,
+        CONFIG,
+        work_dir=tmp_path,
+        progress=lambda done, total, message: calls.append((done, total)),
+    )
+    assert calls[-1] == (40, 40)
+    if name != "mrpc":  # whether both are the same is not learnt in 40 steps
+        assert score(model, dev) > 0.9
+
+
+def test_a_saved_model_scores_the_same(subnet: Path, tmp_path: Path) -> None:
+    train = examples()
+    model = TaskModel.for_classes(subnet, train.task)
+    tune(model, train, dataclasses.replace(CONFIG, steps=5), work_dir=tmp_path / "work")
+    model.save(tmp_path / "saved", {"task": "sst-2"})
+    loaded = TaskModel.for_classes(tmp_path / "saved", train.task)
+    np.testing.assert_array_equal(outputs(loaded, train), outputs(model, train))
+
+
+def test_a_teacher_of_transformers_teaches(
+    teacher_folder: Callable[..., Path], subnet: Path, tmp_path: Path
+) -> None:
+    train = examples()
+    teacher = TaskModel.for_classes(teacher_folder(), train.task)
+    assert type(teacher.model).__name__ == "BertForSequenceClassification"
+    tune(teacher, train, CONFIG, work_dir=tmp_path / "teacher")
+    before = {n: v.clone() for n, v in teacher.model.state_dict().items()}
+    wrong = dataclasses.replace(train, labels=1 - train.labels)
+    student = TaskModel.for_classes(subnet, train.task)
+    config = dataclasses.replace(CONFIG, distill_weight=1.0)
+    tune(student, wrong, config, work_dir=tmp_path / "student", teacher=teacher)
+    assert score(student, train) > 0.9  # the teacher's word, not the labels'
+    assert all(torch.equal(v, before[n]) for n, v in teacher.model.state_dict().items())
+
+
+def test_an_interrupted_run_goes_on_exactly(subnet: Path, tmp_path: Path) -> None:
+    train, config = examples(), dataclasses.replace(CONFIG, steps=8)
+    whole = TaskModel.for_classes(subnet, train.task)
+    tune(whole, train, config, work_dir=tmp_path / "whole")
+
+    def stop(done: int, total: int, message: str) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    broken = TaskModel.for_classes(subnet, train.task)
+    with pytest.raises(KeyboardInterrupt):
+        tune(broken, train, config, work_dir=tmp_path / "work", progress=stop)
+    resumed, calls = TaskModel.for_classes(subnet, train.task), []
+    tune(
+        resumed,
+        train,
+        config,
+        work_dir=tmp_path / "work",
+        progress=lambda done, total, message: calls.append(done),
+    )
+    assert calls[0] > 1
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_the_distillation_loss_is_the_divergence() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(5, 3, generator=generator) for _ in range(2))
+    p, q = teacher.softmax(-1), student.softmax(-1)
+    wanted = (p * (p / q).log()).sum(-1).mean()
+    assert torch.isclose(distillation_loss(student, teacher), wanted)
+    assert float(distillation_loss(teacher, teacher)) == pytest.approx(0, abs=1e-6)
+    one, two = student[:, :1], teacher[:, :1]
+    assert torch.isclose(distillation_loss(one, two), (one - two).square().mean())
+
+
+def test_bad_input_is_one_message(
+    teacher_folder: Callable[..., Path], subnet: Path, tmp_path: Path
+) -> None:
+    train = examples()
+    with pytest.raises(TeacherMissing, match="no model that can be fine-tuned at '/nowhere'"):
+        TaskModel.for_classes("/nowhere", train.task)
+    student = TaskModel.for_classes(subnet, train.task)
+    with pytest.raises(TaskDataError, match="no examples"):
+        finetune(student, [], CONFIG, work_dir=tmp_path)
+    other = TaskModel.for_classes(teacher_folder("roberta"), train.task)
+    with pytest.raises(UsageError, match="another vocabulary"):
+        tune(student, train, CONFIG, work_dir=tmp_path, teacher=other)
+    three = TaskModel.for_classes(teacher_folder(), TASKS["mnli"])
+    with pytest.raises(UsageError, match="gives 3 numbers, this task has 2"):
+        tune(student, train, CONFIG, work_dir=tmp_path, teacher=three)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "epochs must be positive"),
+        ({"steps": 0}, "steps must be >= 1"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive"),
+        ({"distill_weight": 1.5}, r"distill_weight must be in \[0, 1\]"),
+    ],
+)
+def test_values_that_make_no_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FinetuneConfig(**values)
