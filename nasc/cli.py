@@ -215,11 +215,32 @@ def _limits(options: dict[str, Any]) -> Limits:
 @device_option
 @space_options
 @click.option(
-    "--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), help="Repeatable."
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(PRECISIONS),
+    help="Repeatable [default: those of the space].",
 )
-@click.option("--seq-len", "seq_lens", multiple=True, type=click.IntRange(1), help="Repeatable.")
-@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Repeatable.")
-@click.option("--threads", multiple=True, type=click.IntRange(1), help="Repeatable.")
+@click.option(
+    "--seq-len",
+    "seq_lens",
+    multiple=True,
+    type=click.IntRange(1),
+    help="Tokens; repeatable [default: 128].",
+)
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(1),
+    help="Sentences in a run; repeatable [default: 1].",
+)
+@click.option(
+    "--threads",
+    multiple=True,
+    type=click.IntRange(1),
+    help="Of the runtime; repeatable [default: the device's].",
+)
 @click.option("--head", type=click.Choice(["embed", "hidden"]), default="embed", show_default=True)
 @click.option("--force", is_flag=True, help="Measure again what is in the cache.")
 @seed_option
@@ -228,8 +249,8 @@ def _limits(options: dict[str, Any]) -> Limits:
 def profile(as_json: bool, **options: Any) -> None:
     """Measure a latency table: the cost of every operation on a device.
 
-    Every option in the plural makes a table for each combination. What was measured before
-    comes from the cache.
+    Repeatable options make a table for each combination. What was measured before comes from
+    the cache.
 
     \b
     Example: nasc profile --device host --precision int8 --seq-len 32 --seq-len 128

@@ -182,7 +182,7 @@ def test_a_supernet_is_shrunk_and_what_is_left_is_searched(work: Work) -> None:
     assert len(found) == 2 * 6 * 6
     told = json.loads(run("report", path, "--csv", work.folder / "left.csv", "--json").stdout)
     assert [len(position) for position in told["left"]] == [6, 6]
-    assert {row["round"] for row in told["history"]} == {1, 2}
+    assert {row["round"] for row in told["history"]} == set(range(1, told["rounds"] + 1))
     lines = (work.folder / "left.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "position,block,bin,params,latency_ms,dev_loss"
     assert len(lines) == 1 + 12

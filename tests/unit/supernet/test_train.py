@@ -145,11 +145,16 @@ def test_ctrl_c_never_splits_the_change_of_the_weights(
         step(self)
 
     path = tmp_path / "state.safetensors"
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run(teacher, tokens, state_path=path)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # A shell that starts tests in the background has them ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.optim.AdamW, "step", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run(teacher, tokens, state_path=path)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert checkpoint.read(path).header["step"] == 3
     resumed, again = run(teacher, tokens, state_path=path)
     assert same(whole, resumed)
