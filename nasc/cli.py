@@ -449,7 +449,7 @@ def _conditions(settings: Settings) -> str:
 @main.command()
 @limit_options
 @setting_options
-@click.option("--distill-minutes", type=float, help="Budget of the chosen network [default: 3].")
+@click.option("--distill-minutes", type=float, help="Budget of the chosen network [default: 2.5].")
 @click.option("--distill-steps", type=click.IntRange(0), help="Its steps, instead of minutes.")
 @click.option(
     "--quantile",
@@ -588,7 +588,7 @@ def verify(package: Path, no_measure: bool, device: str, as_json: bool) -> None:
 @main.command()
 @click.argument("architecture")
 @supernet_options
-@click.option("--minutes", type=float, help="Budget [default: 3].")
+@click.option("--minutes", type=float, help="Budget [default: 2.5].")
 @click.option("--steps", type=click.IntRange(0), help="Steps, instead of minutes.")
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder of the model."

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import profilers
-from nasc.contest import SHARE, contestants, hold
+from nasc.contest import SHARE, entrants, hold
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, UsageError
 from nasc.export.network import Network
@@ -41,7 +41,6 @@ from nasc.profiling import latency_job, measuring, told_peak_memory
 from nasc.quality import Quality, compare
 from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
-from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
 from nasc.supernet.prepare import check_budget
 from nasc.supernet.scoring import judging_sentences
@@ -49,11 +48,8 @@ from nasc.supernet.teacher_layers import teacher_network
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
 from nasc.workbench import Settings, Workbench
 
-DISTILL_MINUTES = 3.0
+DISTILL_MINUTES = 2.5
 """Default budget of the chosen network."""
-
-CANDIDATES = 16
-"""Networks of the exact search whose true loss is taken."""
 
 MAX_ATTEMPTS = 6
 """Networks measured on the device before giving up."""
@@ -366,19 +362,15 @@ class _Compilation:
         return found
 
     def search(self) -> _Candidate:
-        """The best network of the supernet: by true loss, or by a contest where time allows."""
+        """The best network by a contest where time allows, else by its loss before training."""
         bench = self.bench
         config, seconds = self.budget()
+        entered = entrants(bench, self.tightened, self.precisions)
         if seconds == 0 or (seconds is None and config.steps * SHARE < 1):
-            solutions = solve(bench.problem(self.tightened, self.precisions), CANDIDATES)
-            best = bench.by_true_loss(solutions)[0].solution.architecture
-            network = bench.prepared.supernet.extract(best, bench.settings.head)
-            share = 1.0
+            network, share = min(entered, key=lambda e: e.ranked.true_loss).network, 1.0
         else:
-            ranked = contestants(bench, self.tightened, self.precisions)
             with bench.timed("contest"):
-                network = hold(bench, ranked, config, seconds)[0].network
-            share = 1 - SHARE * len(ranked)
+                network, share = hold(bench, entered, config, seconds)[0].network, 1 - SHARE
         return _Candidate(network, None if network.architecture.is_teacher else share)
 
     # Measuring and deciding

@@ -2,8 +2,8 @@
 
 The loss of an untrained network says little about what training makes of it: narrow and
 deep networks start closer to the teacher, wide and shallow ones learn faster. So the best
-of each kind of depth are trained for a part of the budget, as in successive halving
-(Jamieson and Talwalkar, AISTATS 2016), and the one that agrees best goes on.
+of each kind of depth, and the best pruned teacher, are trained for a part of the budget, as in
+successive halving (Jamieson and Talwalkar, AISTATS 2016), and the one that agrees best goes on.
 """
 
 from __future__ import annotations
@@ -18,21 +18,43 @@ import torch
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits
 from nasc.export.network import Network
-from nasc.quality import Quality, compare
+from nasc.pruning import PrunedLoss, prune, pruned_network
+from nasc.quality import Quality, compare, pooled_cosine
 from nasc.reporting import Silent
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks
 from nasc.solver.select import Ranked
+from nasc.space import Architecture
 from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.scoring import scored_sentences
+from nasc.supernet.train import train_length
 from nasc.teacher import Teacher
 from nasc.workbench import Workbench
 
 SHARE = 0.1
-"""Part of the training budget that each contestant gets."""
+"""Part of the training budget that each contestant gets. What the winner got counts for it, what
+the others got comes on top."""
+
+PRUNING_SENTENCES = 32
+PRUNING_BATCH = 8
+"""Held-out sentences that decide which operations of the teacher are left out; so many at a time, of
+similar length, for little padding."""
 
 KIND_CANDIDATES = 8
 """Networks of each kind whose true loss is taken; the best becomes a contestant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A network to be trained.
+
+    Attributes:
+        ranked: With its costs and its loss before training.
+        network: With its weights.
+    """
+
+    ranked: Ranked
+    network: Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +62,7 @@ class Contestant:
     """A network that was trained for a part of the budget.
 
     Attributes:
-        ranked: As the search found it.
+        ranked: With its costs and its loss before training.
         network: With its weights after the short training.
         quality: Agreement with the teacher on the sentences that choose networks, in fp32.
         precision_loss: What the network's precision is expected to take off the cosine.
@@ -74,8 +96,8 @@ def kinds(problem: Problem, slots: int) -> list[Problem]:
     return found
 
 
-def contestants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Ranked]:
-    """The best network of each kind by true loss, without repetition.
+def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Entrant]:
+    """The best network of each kind by true loss, without repetition, and a pruned teacher.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
@@ -93,11 +115,50 @@ def contestants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> 
         best = bench.by_true_loss(solutions)[0]
         if all(best.solution.architecture != r.solution.architecture for r in found):
             found.append(best)
-    return found
+    cut = bench.prepared.supernet.extract
+    entered = [Entrant(r, cut(r.solution.architecture, bench.settings.head)) for r in found]
+    pruned = pruned_teacher(bench, limits, precisions)
+    return entered if pruned is None else [*entered, pruned]
+
+
+def pruned_teacher(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> Entrant | None:
+    """The best pruned teacher within limits, if the space holds one.
+
+    It is pruned in the precision in which the whole teacher is fastest.
+    """
+    space, head = bench.space, bench.settings.head
+    if not space.keep or not space.skip:
+        return None
+
+    def latency_ms(architecture: Architecture) -> float:
+        return bench.costs.predict(architecture).latency_ms
+
+    precision = min(precisions, key=lambda p: latency_ms(space.teacher.with_precision(p)))
+    sentences = scored_sentences(bench.corpus)
+    tokens = bench.teacher.tokenize(
+        sentences[:PRUNING_SENTENCES], max_length=train_length(bench.teacher)
+    )
+    batches = [tokens.batch(indices) for indices in tokens.buckets(PRUNING_BATCH)]
+    with bench.timed("pruning"):
+        best = prune(
+            space,
+            precision,
+            PrunedLoss(bench.teacher, space, batches),
+            latency_ms,
+            lambda architecture: bench.priced(architecture, limits),
+            bench.reporter.stage("Pruning the teacher"),
+        )
+        if best is None:
+            return None
+        network = pruned_network(bench.teacher, space, best.kept, precision, head)
+        wanted = bench.teacher.vectors(sentences)
+        loss = 1 - pooled_cosine(wanted, vectors(bench.teacher, network, sentences))
+    loss += bench.prepared.scores.precision_loss[precision]
+    return Entrant(Ranked(best.solution, loss, 0), network)
 
 
 def hold(
-    bench: Workbench, ranked: Sequence[Ranked], config: DistillConfig, seconds: float | None
+    bench: Workbench, entered: Sequence[Entrant], config: DistillConfig, seconds: float | None
 ) -> list[Contestant]:
     """Train each for a part of the budget; the best comes first.
 
@@ -105,18 +166,17 @@ def hold(
 
     Args:
         bench: Teacher, text, supernet and cache.
-        ranked: At least one.
+        entered: At least one.
         config: Of the whole training.
         seconds: Of the whole training; None counts the steps of `config`.
     """
     sentences = scored_sentences(bench.corpus)
     wanted = bench.teacher.vectors(sentences)
-    progress = bench.reporter.stage(f"Contest of {len(ranked)} networks")
-    entered = []
-    for place, one in enumerate(ranked):
-        architecture = one.solution.architecture
-        progress(place, len(ranked), str(architecture))
-        network = bench.prepared.supernet.extract(architecture, bench.settings.head)
+    progress = bench.reporter.stage(f"Contest of {len(entered)} networks")
+    held = []
+    for place, one in enumerate(entered):
+        architecture, network = one.network.architecture, one.network
+        progress(place, len(entered), str(architecture))
         if not architecture.is_teacher:
             network, _ = distill_cached(
                 network,
@@ -129,13 +189,13 @@ def hold(
             )
         found = compare(wanted, vectors(bench.teacher, network, sentences))
         lost = bench.prepared.scores.precision_loss[architecture.precision]
-        entered.append(Contestant(one, network, found, lost))
+        held.append(Contestant(one.ranked, network, found, lost))
         bench.reporter.say(
             f"  {architecture}: pooled cosine {found.pooled_cosine:.4f}, "
             f"similarity {found.similarity_spearman:.4f}"
         )
-    progress(len(ranked), len(ranked), "")
-    return sorted(entered, key=lambda c: -c.score)
+    progress(len(entered), len(entered), "")
+    return sorted(held, key=lambda c: -c.score)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -272,24 +272,26 @@ class Workbench:
             return left or (tuple(self.space.blocks()),) * self.space.n_blocks
         return (tuple(first_run_space(self.space).blocks()),) * self.space.n_blocks
 
+    def priced(self, architecture: Architecture, limits: Limits) -> Solution:
+        """What one network costs; its predicted loss is left at 0.
+
+        Raises:
+            InfeasibleLimits: If it is over a limit.
+        """
+        alone = tuple(ScoredBlocks((block,), np.zeros(1)) for block in architecture.blocks)
+        terms = {architecture.precision: 0.0}
+        head, geometry = self.settings.head, self.space.geometry
+        return solve(Problem(geometry, head, alone, terms, self.costs, limits))[0]
+
     def whole_teacher(self, limits: Limits, precisions: Sequence[str]) -> Architecture | None:
         """The full-size network in the first precision in which it is predicted to fit, if any."""
         if not self.space.keep:
             return None
-        kept = ScoredBlocks((self.space.kept_block,), np.zeros(1))
         for precision in precisions:
-            problem = Problem(
-                self.space.geometry,
-                self.settings.head,
-                (kept,) * self.space.n_blocks,
-                {precision: 0.0},
-                self.costs,
-                limits,
-            )
-            try:
-                return solve(problem)[0].architecture
-            except InfeasibleLimits:
-                continue
+            with suppress(InfeasibleLimits):
+                return self.priced(
+                    self.space.teacher.with_precision(precision), limits
+                ).architecture
         return None
 
     @cached_property

@@ -1,0 +1,116 @@
+"""Pruned teachers: their weights, their loss, and which operations are left out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from supernet_toy import sentences, toy_space
+
+from nasc.errors import InfeasibleLimits
+from nasc.pruning import PrunedLoss, architecture_of, prune, pruned_network
+from nasc.quality import pooled_cosine
+from nasc.solver.problem import Solution
+from nasc.space import PRESETS, Architecture, SearchSpace
+from nasc.supernet.modules import TorchNetwork
+from nasc.teacher import Teacher, load_teacher
+
+COUNT = 4  # two layers
+
+
+@pytest.fixture(scope="module")
+def teacher(teacher_folder: Callable[..., Path]) -> Teacher:
+    return load_teacher(teacher_folder())
+
+
+@pytest.fixture(scope="module")
+def space(teacher: Teacher) -> SearchSpace:
+    return toy_space(teacher)
+
+
+def every() -> list[tuple[bool, ...]]:
+    return list(itertools.product((True, False), repeat=COUNT))
+
+
+def test_the_text_tells_what_is_left(space: SearchSpace) -> None:
+    def text(*kept: bool) -> str:
+        return str(architecture_of(space, kept, "int8"))
+
+    assert text(True, True, True, True) == "keep | keep @ int8"
+    assert text(False, False, True, False) == "skip | 32: M @ int8"
+    assert text(False, True, True, True) == "32: F | keep @ int8"
+
+
+def test_weights_are_the_teachers_own(teacher: Teacher, space: SearchSpace) -> None:
+    texts = sentences(20)
+    whole = pruned_network(teacher, space, (True,) * COUNT, "fp32", "embed")
+    tokens = teacher.tokenize(texts)
+    batch = tokens.batch(range(20))
+    with torch.no_grad():
+        found = TorchNetwork(whole)(batch.input_ids, batch.attention_mask).numpy()
+    np.testing.assert_allclose(found, teacher.vectors(texts), atol=1e-5)
+
+
+def test_losses_are_those_of_the_networks(teacher: Teacher, space: SearchSpace) -> None:
+    texts = sentences(20)
+    tokens = teacher.tokenize(texts)
+    loss = PrunedLoss(teacher, space, [tokens.batch(i) for i in tokens.buckets(7)])
+    wanted = teacher.vectors(texts)
+    order = every()
+    np.random.default_rng(0).shuffle(order)
+    for kept in map(tuple, order):
+        module = TorchNetwork(pruned_network(teacher, space, kept, "fp32", "embed"))
+        batch = tokens.batch(range(20))
+        with torch.no_grad():
+            vectors = module(batch.input_ids, batch.attention_mask).numpy()
+        kept = tuple(bool(k) for k in kept)
+        assert loss(kept) == pytest.approx(1 - pooled_cosine(wanted, vectors), abs=1e-5)
+    assert loss((True,) * COUNT) == pytest.approx(0, abs=1e-5)
+
+
+COSTS = {"mha": 1.0, "ffn": 2.0}
+
+
+def latency_ms(architecture: Architecture) -> float:
+    return sum(COSTS[o] for block in architecture.blocks for o in block.operations)
+
+
+def limited(limit: float) -> Callable[[Architecture], Solution]:
+    def solution(architecture: Architecture) -> Solution:
+        if latency_ms(architecture) > limit:
+            raise InfeasibleLimits("too slow", certificate=None)
+        return Solution(architecture, 0.0, {"latency_ms": latency_ms(architecture)}, {})
+
+    return solution
+
+
+@pytest.mark.parametrize("limit", [0.5, 1.0, 2.0, 3.0, 4.0, 5.0])
+def test_what_is_found_is_the_best_that_fits(space: SearchSpace, limit: float) -> None:
+    """With independent losses; a beam of three sees all there is of four operations."""
+    weight = (0.9, 0.2, 0.5, 0.4)
+
+    def loss(kept: tuple[bool, ...]) -> float:
+        return sum(w for w, k in zip(weight, kept, strict=True) if not k)
+
+    found = prune(space, "fp32", loss, latency_ms, limited(limit))
+    fits = [k for k in every() if latency_ms(architecture_of(space, k, "fp32")) <= limit]
+    assert found is not None
+    assert found.loss == pytest.approx(min(map(loss, fits)))
+    assert found.solution.architecture == architecture_of(space, found.kept, "fp32")
+
+
+def test_spaces_without_pruned_teachers_have_none(space: SearchSpace) -> None:
+    limits = limited(3.0)
+    assert prune(PRESETS["nas-bert"], "fp32", lambda kept: 0.0, latency_ms, limits) is None
+    narrow = space.restrict(hidden_sizes=(8, 16))
+    found = prune(narrow, "fp32", lambda kept: float(sum(kept)), latency_ms, limits)
+    assert found is not None
+    assert {str(b) for b in found.solution.architecture.blocks} <= {"keep", "skip"}
+
+
+def test_nothing_fits_nothing_is_found(space: SearchSpace) -> None:
+    assert prune(space, "fp32", lambda kept: 0.0, latency_ms, limited(-1.0)) is None
