@@ -37,8 +37,8 @@ the others got comes on top."""
 
 PRUNING_SENTENCES = 32
 PRUNING_BATCH = 8
-"""Held-out sentences that decide which operations of the teacher are left out; so many at a time, of
-similar length, for little padding."""
+"""Held-out sentences that decide which operations of the teacher are left out; so many at a time,
+of similar length, for little padding."""
 
 KIND_CANDIDATES = 8
 """Networks of each kind whose true loss is taken; the best becomes a contestant."""
