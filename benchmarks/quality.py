@@ -17,7 +17,6 @@ latencies are measured again together at the end, in turn.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import json
 import sys
@@ -36,14 +35,13 @@ from nasc.distill import DistillConfig, distill_cached, steps_for
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.profiling import latency_job
+from nasc.pruning import pruned_network
 from nasc.quality import compare, cosines, pooled_cosine, rank_correlation
 from nasc.runtime import OnnxEncoder
 from nasc.solver.problem import Limits
-from nasc.space import Architecture, Block
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.scoring import judging_sentences, scored_sentences
-from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
 from nasc.threads import use_fastest_threads
@@ -58,14 +56,9 @@ Vectors = NDArray[np.floating]
 
 def pruned(bench: Workbench, kept: tuple[int, ...], precision: str = PRECISION) -> Network:
     """The teacher with only some of its layers."""
-    whole = teacher_network(bench.teacher, bench.space.teacher, bench.settings.head)
-    body = [tensors for i in kept for tensors in whole.tensors[1 + 2 * i : 3 + 2 * i]]
-    block = Block(whole.geometry.hidden, ("mha", "ffn") * len(kept))
-    return dataclasses.replace(
-        whole,
-        architecture=Architecture((block,), precision),
-        tensors=(whole.tensors[0], *body, whole.tensors[-1]),
-    )
+    operations = tuple(i // 2 in kept for i in range(2 * bench.teacher.geometry.layers))
+    head = bench.settings.head
+    return pruned_network(bench.teacher, bench.whole_space, operations, precision, head)
 
 
 def measure(bench: Workbench, files: dict[str, Path]) -> dict[str, profilers.ModelMeasurement]:

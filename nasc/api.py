@@ -170,21 +170,23 @@ def train(
     found_space = space_for(found_teacher, space)
     if not all_operations:
         found_space = first_run_space(found_space)
-    plan = None
-    if shrink is not None:
-        tables = profile(
-            device=device,
-            space=space,
-            teacher=teacher,
-            precisions=found_space.precisions[-1:],
-            seq_lens=(seq_len or train_length(found_teacher),),
-            seed=seed,
-            cache=cache,
-            reporter=reporter,
-        )
-        plan = shrink_plan(found_space, TableCosts.of(t.table for t in tables), shrink)
     text = load_corpus(list(corpus) or None, seed=seed, max_sentences=MAX_CORPUS)
     reporter.say(f"text: {text.description} ({len(text.train):,} sentences)")
+    plan = None
+    if shrink is not None:
+        found_device = device_profiles.find(device)
+        tables = measure_tables(
+            space_for(found_teacher, space),
+            found_device,
+            cache_dir=cache_folder(cache),
+            precisions=found_space.precisions[-1:],
+            seq_lens=(seq_len or train_length(found_teacher),),
+            threads=(found_device.default_threads,),
+            seed=seed,
+            progress=reporter.stage(f"Latency tables of device {device!r}"),
+            say=reporter.say,
+        )
+        plan = shrink_plan(found_space, TableCosts.of(t.table for t in tables), shrink)
     seconds = None if steps is not None else 60 * (TRAIN_MINUTES if minutes is None else minutes)
     prepared = prepare(
         found_teacher,
@@ -400,15 +402,19 @@ def distill(
     from nasc.distill import DistillConfig, distill_cached
     from nasc.hf import NascModel
     from nasc.quality import compare
-    from nasc.supernet.prepare import check_budget
+    from nasc.supernet.prepare import check_budget, first_run_space
     from nasc.supernet.scoring import judging_sentences
+    from nasc.teacher import quiet_transformers
 
     if minutes is not None:
         check_budget(minutes)
     bench = Workbench(settings or Settings(), reporter)
     _check_folder(output, force)
     bench.check_inputs()
-    parsed = bench.whole_space.parse(architecture).with_precision("fp32")
+    space = bench.whole_space
+    if bench.settings.supernet is None:
+        space = first_run_space(space)
+    parsed = space.parse(architecture).with_precision("fp32")
     network = bench.prepared.supernet.extract(parsed, "hidden")
     config = DistillConfig(steps=steps or 0, seed=bench.settings.seed)
     seconds = None if steps is not None else 60 * (DISTILL_MINUTES if minutes is None else minutes)
@@ -424,8 +430,9 @@ def distill(
     sentences = judging_sentences(bench.corpus, 512)
     quality = compare(bench.teacher.vectors(sentences), vectors(bench.teacher, trained, sentences))
     try:
-        NascModel.from_network(trained).save_pretrained(output)
-        bench.teacher.tokenizer.save_pretrained(output)
+        with quiet_transformers():
+            NascModel.from_network(trained).save_pretrained(output)
+            bench.teacher.tokenizer.save_pretrained(output)
     except OSError as error:
         raise NascError(f"cannot write '{output}': {error.strerror or error}") from error
     return {

@@ -357,6 +357,8 @@ class _Compilation:
         except InfeasibleLimits as error:
             if not self.attempts:
                 raise
+            if self.fallback is not None:
+                return self.fallback.candidate
             raise LimitsMissed(f"{self.tried()} No other network is predicted to fit") from error
         bench.reporter.say(f"chosen: {found.network.architecture}")
         return found

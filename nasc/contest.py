@@ -18,7 +18,7 @@ import torch
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits
 from nasc.export.network import Network
-from nasc.pruning import PrunedLoss, prune, pruned_network
+from nasc.pruning import prune, pruned_network
 from nasc.quality import Quality, compare, pooled_cosine
 from nasc.reporting import Silent
 from nasc.solver.frontier import solve
@@ -27,18 +27,12 @@ from nasc.solver.select import Ranked
 from nasc.space import Architecture
 from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.scoring import scored_sentences
-from nasc.supernet.train import train_length
 from nasc.teacher import Teacher
 from nasc.workbench import Workbench
 
 SHARE = 0.1
 """Part of the training budget that each contestant gets. What the winner got counts for it, what
 the others got comes on top."""
-
-PRUNING_SENTENCES = 32
-PRUNING_BATCH = 8
-"""Held-out sentences that decide which operations of the teacher are left out; so many at a time,
-of similar length, for little padding."""
 
 KIND_CANDIDATES = 8
 """Networks of each kind whose true loss is taken; the best becomes a contestant."""
@@ -62,13 +56,11 @@ class Contestant:
     """A network that was trained for a part of the budget.
 
     Attributes:
-        ranked: With its costs and its loss before training.
         network: With its weights after the short training.
         quality: Agreement with the teacher on the sentences that choose networks, in fp32.
         precision_loss: What the network's precision is expected to take off the cosine.
     """
 
-    ranked: Ranked
     network: Network
     quality: Quality
     precision_loss: float
@@ -135,15 +127,11 @@ def pruned_teacher(bench: Workbench, limits: Limits, precisions: Sequence[str]) 
 
     precision = min(precisions, key=lambda p: latency_ms(space.teacher.with_precision(p)))
     sentences = scored_sentences(bench.corpus)
-    tokens = bench.teacher.tokenize(
-        sentences[:PRUNING_SENTENCES], max_length=train_length(bench.teacher)
-    )
-    batches = [tokens.batch(indices) for indices in tokens.buckets(PRUNING_BATCH)]
     with bench.timed("pruning"):
         best = prune(
             space,
             precision,
-            PrunedLoss(bench.teacher, space, batches),
+            bench.pruned_loss,
             latency_ms,
             lambda architecture: bench.priced(architecture, limits),
             bench.reporter.stage("Pruning the teacher"),
@@ -189,7 +177,7 @@ def hold(
             )
         found = compare(wanted, vectors(bench.teacher, network, sentences))
         lost = bench.prepared.scores.precision_loss[architecture.precision]
-        held.append(Contestant(one.ranked, network, found, lost))
+        held.append(Contestant(network, found, lost))
         bench.reporter.say(
             f"  {architecture}: pooled cosine {found.pooled_cosine:.4f}, "
             f"similarity {found.similarity_spearman:.4f}"

@@ -20,6 +20,7 @@ from nasc.errors import InfeasibleLimits, UsageError
 from nasc.files import cache_folder
 from nasc.latency.costs import TableCosts
 from nasc.profiling import profile, runtime_options
+from nasc.pruning import PrunedLoss
 from nasc.reporting import Reporter, Silent
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
@@ -29,7 +30,7 @@ from nasc.supernet.checkpoint import read_space, read_supernet_header
 from nasc.supernet.prepare import Prepared, check_budget, first_run_space, load_prepared, prepare
 from nasc.supernet.score import Scorer
 from nasc.supernet.scoring import left_blocks, scored_sentences, scorer_for
-from nasc.supernet.train import TrainConfig
+from nasc.supernet.train import TrainConfig, train_length
 from nasc.teacher import Teacher, load_teacher
 from nasc.text import Corpus, load_corpus
 
@@ -38,6 +39,12 @@ TRAIN_MINUTES = 3.0
 
 MAX_CORPUS = 200_000
 """Training sentences used at most; minutes of training see fewer."""
+
+
+PRUNING_SENTENCES = 32
+PRUNING_BATCH = 8
+"""Held-out sentences that decide which operations of the teacher are left out; so many at a time,
+of similar length, for little padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +304,14 @@ class Workbench:
     @cached_property
     def _scorer(self) -> Scorer:
         return scorer_for(self.prepared.supernet, scored_sentences(self.corpus))
+
+    @cached_property
+    def pruned_loss(self) -> PrunedLoss:
+        """Losses of pruned teachers; each is taken once, whatever the limits."""
+        sentences = scored_sentences(self.corpus)[:PRUNING_SENTENCES]
+        tokens = self.teacher.tokenize(sentences, max_length=train_length(self.teacher))
+        batches = [tokens.batch(indices) for indices in tokens.buckets(PRUNING_BATCH)]
+        return PrunedLoss(self.teacher, self.space, batches)
 
     def by_true_loss(self, solutions: Sequence[Solution]) -> list[Ranked]:
         """Networks ranked by their loss as complete networks of the supernet."""

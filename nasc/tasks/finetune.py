@@ -8,6 +8,7 @@ squared difference of both.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -207,7 +208,27 @@ def finetune(
     if teacher is not None:
         trainer.teacher = teacher.model.eval().to(trainer.args.device)
         trainer.weight = config.distill_weight
-    trainer.train(resume_from_checkpoint=any(work_dir.glob("checkpoint-*")))
+    trainer.train(resume_from_checkpoint=_last_checkpoint(work_dir))
+
+
+def check_installed() -> None:
+    """Raise unless what the Trainer needs is there.
+
+    Raises:
+        UsageError: With the command that installs it.
+    """
+    if importlib.util.find_spec("accelerate") is None:
+        raise UsageError(
+            "fine-tuning needs the accelerate library, which is not installed. Install it: "
+            "pip install 'nasc[finetune]'"
+        )
+
+
+def _last_checkpoint(work_dir: Path) -> str | None:
+    """The latest checkpoint that is whole: the Trainer writes its state last."""
+    whole = [p.parent for p in work_dir.glob("checkpoint-*/trainer_state.json")]
+    last = max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+    return None if last is None else str(last)
 
 
 def _check_teacher(student: TaskModel, teacher: TaskModel) -> None:

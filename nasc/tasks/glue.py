@@ -7,21 +7,16 @@ STS-B; MNLI is the matched part. F1 stands beside accuracy where GLUE names both
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import pearsonr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from nasc.errors import TaskDataError, UsageError
-from nasc.quality import rank_correlation
 from nasc.tasks.tables import columns, read_rows
 
 _ENTAILMENT = ("entailment", "not_entailment")
-_CLASS_METRICS = {"accuracy": accuracy_score, "f1": f1_score, "matthews": matthews_corrcoef}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +30,6 @@ class Task:
         labels: Classes in order; empty: the label is a number (regression).
         metrics: Names; the first is the score of record.
         head: Names of the columns where published files have no head line.
-        after: A task whose fine-tuned model small tasks start from (Section 4.1.2 of the
-            paper); None starts from the pre-trained one.
     """
 
     name: str
@@ -45,7 +38,6 @@ class Task:
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
     head: tuple[str, ...] = ()
-    after: str | None = None
 
     @property
     def outputs(self) -> int:
@@ -71,7 +63,6 @@ TASKS: dict[str, Task] = {
             ("Quality", "label"),
             ("0", "1"),
             ("accuracy", "f1"),
-            after="mnli",
         ),
         Task(
             "sts-b",
@@ -79,7 +70,6 @@ TASKS: dict[str, Task] = {
             ("score", "label"),
             (),
             ("spearman", "pearson"),
-            after="mnli",
         ),
         Task(
             "qqp",
@@ -102,7 +92,6 @@ TASKS: dict[str, Task] = {
             ("label",),
             _ENTAILMENT,
             ("accuracy",),
-            after="mnli",
         ),
         Task("wnli", (("sentence1",), ("sentence2",)), ("label",), ("0", "1"), ("accuracy",)),
     )
@@ -190,27 +179,3 @@ def _label(task: Task, text: str, where: str) -> float:
     if not math.isfinite(value):
         raise TaskDataError(f"{where}: the label {text!r} is no number")
     return value
-
-
-def scores(task: Task, outputs: NDArray[np.floating], examples: Examples) -> Mapping[str, float]:
-    """The task's metrics, the one of record first.
-
-    Args:
-        task: Which.
-        outputs: (n, outputs of the task), of a model.
-        examples: The n examples.
-
-    Raises:
-        ValueError: If the shapes do not agree.
-    """
-    if outputs.shape != (len(examples), task.outputs):
-        raise ValueError(f"outputs of shape {outputs.shape} for {len(examples)} examples")
-    labels = examples.labels
-    if task.labels:
-        guesses = outputs.argmax(1)
-        return {name: float(_CLASS_METRICS[name](labels, guesses)) for name in task.metrics}
-    values = np.asarray(outputs[:, 0], np.float64)
-    wanted = np.asarray(labels, np.float64)
-    flat = min(np.ptp(values), np.ptp(wanted)) < 1e-7
-    pearson = 0.0 if flat else float(pearsonr(values, wanted).statistic)
-    return {"spearman": rank_correlation(values, wanted), "pearson": pearson}

@@ -153,6 +153,7 @@ class TaskModel:
             OSError: If it cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with quiet_transformers():
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
         (folder / RECORD).write_text(json.dumps(dict(record), indent=1) + "\n", encoding="utf-8")

@@ -16,8 +16,9 @@ from nasc.errors import NascError
 from nasc.files import content_key, locked
 from nasc.reporting import Reporter
 from nasc.tasks import squad
-from nasc.tasks.finetune import FinetuneConfig, finetune
-from nasc.tasks.glue import find_task, read_examples, scores
+from nasc.tasks.finetune import FinetuneConfig, check_installed, finetune
+from nasc.tasks.glue import find_task, read_examples
+from nasc.tasks.metrics import scores
 from nasc.tasks.models import RECORD, Row, TaskModel
 from nasc.teacher import default_teacher_folder
 from nasc.threads import use_fastest_threads
@@ -116,6 +117,7 @@ def run_finetune(
     reporter: Reporter,
 ) -> dict[str, Any]:
     """See `nasc.api.finetune`; all files are read before anything is trained."""
+    check_installed()
     config = config or FinetuneConfig()
     length = config.max_length or default_length(task)
     given = _read(task, train, examples)

@@ -81,7 +81,7 @@ def read_squad(path: str | Path) -> list[Question]:
         data = json.loads(text)["data"]
         found = list(_questions(data))
     except FileNotFoundError as error:
-        raise TaskDataError(f"no SQuAD data at '{path}'. Name another file: --data FILE") from error
+        raise TaskDataError(f"no SQuAD data at '{path}'. Name another file") from error
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise TaskDataError(
             f"SQuAD data '{path}' cannot be read: {type(error).__name__}: {error}"

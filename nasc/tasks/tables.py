@@ -46,7 +46,7 @@ def read_rows(path: Path, what: str, head: Sequence[str] = ()) -> Iterator[Row]:
             else:
                 yield from _table(csv.DictReader(file, head or None), what, path)
     except FileNotFoundError as error:
-        raise TaskDataError(f"no {what} at '{path}'. Name another file: --data FILE") from error
+        raise TaskDataError(f"no {what} at '{path}'. Name another file") from error
     except (UnicodeDecodeError, EOFError, zlib.error, csv.Error) as error:
         raise TaskDataError(f"{what} '{path}' is damaged or not text: {error}") from error
     except OSError as error:  # not gzip at all is one, too

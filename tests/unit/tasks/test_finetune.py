@@ -18,7 +18,8 @@ from nasc.hf import NascForSequenceClassification, NascModel
 from nasc.space import Architecture, Block
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.tasks.finetune import FinetuneConfig, distillation_loss, finetune
-from nasc.tasks.glue import TASKS, Examples, scores
+from nasc.tasks.glue import TASKS, Examples
+from nasc.tasks.metrics import scores
 from nasc.tasks.models import TaskModel
 from nasc.teacher import load_teacher
 

@@ -10,7 +10,8 @@ import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from nasc.errors import TaskDataError, UsageError
-from nasc.tasks.glue import TASKS, Examples, find_task, read_examples, scores
+from nasc.tasks.glue import TASKS, Examples, find_task, read_examples
+from nasc.tasks.metrics import scores
 
 PAIR = "sentence1\tsentence2\tlabel\n"
 FILES = {
