@@ -28,8 +28,9 @@ import numpy as np
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.export.parity import LENGTHS, PADDING_TOLERANCE, texts_of_lengths
+from nasc.heads import HEADS
 from nasc.runtime import OnnxEncoder, pad
-from nasc.space import HEADS, Architecture, Block, SearchSpace, kernel_size
+from nasc.space import Architecture, Block, SearchSpace, kernel_size
 from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import load_teacher

@@ -527,8 +527,8 @@ def evaluate(
     """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
 
     Args:
-        package: The folder of a package (``sts-b`` by the similarity of its vectors) or of a
-            fine-tuned model of transformers (every task).
+        package: The folder of a package (``sts-b`` by the similarity of its vectors, or the task
+            that it was fine-tuned on) or of a fine-tuned model of transformers (every task).
         task: Name.
         data: The task's file.
         max_length: Tokens that an example is cut to; None takes what the package or the
@@ -551,12 +551,16 @@ def evaluate(
             f"no package and no model in '{package}'. Make one: nasc compile --latency-ms 20, or "
             "nasc finetune"
         )
+    manifest = read_manifest(package)
+    if manifest.task is not None:
+        from nasc.tasks.running import run_evaluate_package
+
+        return run_evaluate_package(package, manifest, task, data, max_length)
     if task != "sts-b":
         raise UsageError(
-            f"a package gives sentence vectors: it can be scored on sts-b, not on {task!r}. "
-            "Fine-tune a model for that: nasc finetune"
+            f"this package gives sentence vectors: it can be scored on sts-b, not on {task!r}. "
+            f"Compile one for that: nasc compile --task {task} --finetune-data DIR"
         )
-    manifest = read_manifest(package)
     pairs = read_sts(data)
     path = package / "tokenizer.json"
     try:

@@ -18,6 +18,7 @@ from nasc import __version__
 
 if TYPE_CHECKING:
     from nasc.solver.problem import Limits, Solution
+    from nasc.tasks.shipping import TaskOptions
     from nasc.workbench import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -169,10 +170,9 @@ setting_options = _options(
     threads_option,
     click.option(
         "--head",
-        type=click.Choice(["embed", "hidden"]),
         default="embed",
         show_default=True,
-        help="embed: one pooled vector a sentence; hidden: one a token.",
+        help="embed: one pooled vector a sentence; hidden: one a token; classify-N, spans: tasks'.",
     ),
     supernet_options,
 )
@@ -241,7 +241,9 @@ def _limits(options: dict[str, Any]) -> Limits:
     type=click.IntRange(1),
     help="Of the runtime; repeatable [default: the device's].",
 )
-@click.option("--head", type=click.Choice(["embed", "hidden"]), default="embed", show_default=True)
+@click.option(
+    "--head", default="embed", show_default=True, help="embed, hidden, classify-N or spans."
+)
 @click.option("--force", is_flag=True, help="Measure again what is in the cache.")
 @seed_option
 @cache_option
@@ -460,12 +462,36 @@ def _conditions(settings: Settings) -> str:
     "--min-quality",
     multiple=True,
     metavar="NAME=VALUE",
-    help="pooled_cosine=0.9 or similarity_spearman=0.9 on held-out text; repeatable.",
+    help="pooled_cosine=0.9 or similarity_spearman=0.9 on held-out text, or a score of the task; "
+    "repeatable.",
 )
 @click.option(
     "--sts-data",
     type=click.Path(dir_okay=False, path_type=Path),
     help="STS file with labels: int8 may cost 0.01 of the score on it.",
+)
+@click.option(
+    "--task", help="Fine-tune on a task of GLUE, or squad, and ship a package that does it."
+)
+@click.option(
+    "--finetune-data",
+    type=click.Path(path_type=Path),
+    help="Folder of the task's published files, or its training file.",
+)
+@click.option(
+    "--dev-data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The task's dev file, where --finetune-data is a file.",
+)
+@click.option(
+    "--finetune-examples", type=click.IntRange(1), help="Only the first so many [default: all]."
+)
+@click.option("--finetune-epochs", type=float, help="Passes over the examples [default: 3].")
+@click.option("--finetune-learning-rate", type=float, help="Its peak [default: 5e-5].")
+@click.option(
+    "--finetune-length",
+    type=click.IntRange(1),
+    help="Tokens that an example is cut to [default: 128; squad: 384].",
 )
 @click.option(
     "--output",
@@ -484,12 +510,14 @@ def compile(as_json: bool, **options: Any) -> None:
     \b
     Example: nasc compile --latency-ms 20
              nasc compile --latency-ms 5 --size-bytes 20MB --corpus texts/
+             nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
     """
     from nasc.compiler import Options
     from nasc.compiler import compile as run
     from nasc.console import print_json, print_rows, reporting
 
     options["min_quality"] = dict(_named_value(text) for text in options["min_quality"])
+    options["task"] = _task(options)
     limits, settings = _limits(options), _settings(options)
     with reporting() as reporter:
         result = run(limits, settings, Options(**options), reporter)
@@ -497,6 +525,28 @@ def compile(as_json: bool, **options: Any) -> None:
         print_json(result.to_dict())
     else:
         print_rows(result.rows())
+
+
+def _task(options: dict[str, Any]) -> TaskOptions | None:
+    """The options of a task, taken out of all options."""
+    name, data, dev = options.pop("task"), options.pop("finetune_data"), options.pop("dev_data")
+    examples = options.pop("finetune_examples")
+    fields = {"epochs": "epochs", "learning_rate": "learning_rate", "length": "max_length"}
+    given = {
+        field: value
+        for option, field in fields.items()
+        if (value := options.pop(f"finetune_{option}")) is not None
+    }
+    if name is None:
+        if given or data or dev or examples:
+            raise click.UsageError("--finetune-... and --dev-data go with --task")
+        return None
+    if data is None:
+        raise click.UsageError("--task needs --finetune-data")
+    from nasc.tasks.finetune import FinetuneConfig
+    from nasc.tasks.shipping import TaskOptions
+
+    return TaskOptions(name, data, dev, examples, FinetuneConfig(**given, seed=options["seed"]))
 
 
 def _named_value(text: str) -> tuple[str, float]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from nasc.errors import InfeasibleLimits, LimitsMissed, UsageError
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.export.parity import Int8Report, Parity, accept_int8, check_int8, check_parity
+from nasc.heads import is_task_head
 from nasc.package.build import build_package, check_target
 from nasc.package.manifest import (
     Conditions,
@@ -33,12 +34,13 @@ from nasc.package.manifest import (
     MeasuredLatency,
     PeakMemory,
     PredictedLatency,
+    TaskRecord,
     TeacherRecord,
     TextRecord,
     read_manifest,
 )
 from nasc.profiling import latency_job, measuring, told_peak_memory
-from nasc.quality import Quality, compare
+from nasc.quality import compare
 from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
 from nasc.solver.problem import Limits
@@ -47,6 +49,9 @@ from nasc.supernet.scoring import judging_sentences
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
 from nasc.workbench import Settings, Workbench
+
+if TYPE_CHECKING:
+    from nasc.tasks.shipping import TaskOptions, TaskShipping
 
 DISTILL_MINUTES = 2.5
 """Default budget of the chosen network."""
@@ -76,6 +81,7 @@ class Options:
         sts_data: STS file; int8 may cost at most 0.01 of the score on it.
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
+        task: What the package is to do besides giving vectors; it is fine-tuned on that.
 
     Raises:
         UsageError: On values that make no sense.
@@ -88,6 +94,7 @@ class Options:
     sts_data: Path | None = None
     output: Path | None = None
     force: bool = False
+    task: TaskOptions | None = None
 
     def __post_init__(self) -> None:
         if self.distill_minutes is not None:
@@ -96,9 +103,12 @@ class Options:
                 raise UsageError("give --distill-minutes or --distill-steps, not both")
         if self.quantile not in (None, "p50", "p90", "p99"):
             raise UsageError(f"unknown quantile {self.quantile!r}; allowed: p50, p90, p99")
+        if self.task is not None and self.sts_data is not None:
+            raise UsageError("--sts-data judges sentence vectors; --task has data: give one")
+        known = QUALITY_METRICS if self.task is None else self.task.metrics
         for name, value in self.min_quality.items():
-            if name not in QUALITY_METRICS:
-                raise UsageError(f"unknown quality {name!r}; known: {', '.join(QUALITY_METRICS)}")
+            if name not in known:
+                raise UsageError(f"unknown quality {name!r}; known: {', '.join(known)}")
             if not -1 <= value <= 1:
                 raise UsageError(f"a quality to reach must be in [-1, 1], got {name} {value}")
 
@@ -130,14 +140,12 @@ class CompileResult:
 
     Attributes:
         manifest: Everything that the package says of itself.
-        quality: On held-out text, of the package's own file.
         attempts: Networks measured, in order.
         package: The folder.
         seconds: Spent by stage.
     """
 
     manifest: Manifest
-    quality: Quality
     attempts: tuple[Attempt, ...]
     package: Path
     seconds: Mapping[str, float]
@@ -254,7 +262,14 @@ def compile(
         )
     if options.quantile is not None and limits.latency_ms is None:
         raise UsageError("--quantile says what --latency-ms is held to: give --latency-ms too")
-    bench = Workbench(settings or Settings(), reporter)
+    settings = settings or Settings()
+    if options.task is not None:
+        if settings.head not in ("embed", options.task.head):
+            raise UsageError(f"--task {options.task.name} decides the head: leave --head out")
+        settings = dataclasses.replace(settings, head=options.task.head)
+    elif is_task_head(settings.head):
+        raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
+    bench = Workbench(settings, reporter)
     output = options.output or Path(default_name(bench.device.name, limits))
     check_target(output, options.force)
     return _Compilation(bench, limits, options, output).run()
@@ -273,7 +288,7 @@ class _Candidate:
 
     Attributes:
         network: With its weights.
-        train_share: Part of the training budget that is left for it; None: it is finished.
+        train_share: Part of the training budget that is left for it; None: it is trained.
     """
 
     network: Network
@@ -289,6 +304,7 @@ class _Exported:
     predicted: PredictedLatency
     measured: MeasuredLatency
     peak_bytes: int | None
+    params: int
 
     @property
     def network(self) -> Network:
@@ -309,12 +325,21 @@ class _Compilation:
         self.attempts: list[Attempt] = []
         self.fallback: _Exported | None = None
         self.labelled: list[SentencePair] | None = None
+        self.task: TaskShipping | None = None
 
     def run(self) -> CompileResult:
         bench = self.bench
         if self.options.sts_data is not None:
             self.labelled = read_sts(self.options.sts_data)
         bench.check_inputs()
+        if self.options.task is not None:
+            full = teacher_network(bench.teacher, bench.whole_space.teacher)
+            tokenizer = bench.teacher.tokenizer
+            from nasc.tasks.shipping import TaskShipping  # transformers' Trainer: seconds to import
+
+            self.task = TaskShipping(
+                self.options.task, full, tokenizer, bench.cache, bench.reporter
+            )
         _ = bench.costs
         bench.check_feasible(self.limits)
         with TemporaryDirectory(prefix="nasc-") as folder:
@@ -325,9 +350,7 @@ class _Compilation:
                 waiting = None
                 if accepted is None:
                     continue
-                candidate = accepted.candidate
-                if candidate.train_share is not None:
-                    candidate = self.train(candidate)
+                candidate = self.finish(accepted.candidate)
                 emit(candidate.network, path)
                 parity = self.check(candidate.network, path)
                 if parity is None:
@@ -351,7 +374,8 @@ class _Compilation:
                 bench.reporter.say(
                     f"the full-size network fits in {whole.precision}: nothing to search or train"
                 )
-                return _Candidate(teacher_network(bench.teacher, whole, bench.settings.head), None)
+                head = bench.settings.trained_head
+                return _Candidate(teacher_network(bench.teacher, whole, head), None)
         try:
             found = self.search()
         except InfeasibleLimits as error:
@@ -384,9 +408,9 @@ class _Compilation:
             CacheBusy: If another process measures for an hour.
             profilers.MemoryUntold: If memory is limited and the device does not tell it.
         """
-        bench, network = self.bench, candidate.network
+        bench, s = self.bench, self.bench.settings
+        network = candidate.network.with_head(s.head)
         emit(network, path)
-        s = bench.settings
         job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
         quiet_ms = bench.quiet_ms
         progress = bench.reporter.stage(f"Measuring on device {bench.device.name!r}")
@@ -414,6 +438,7 @@ class _Compilation:
             PredictedLatency(predicted.latency_ms, predicted.low_ms, predicted.high_ms),
             MeasuredLatency.of(job, measurement),
             None if peak is None else peak.total_bytes,
+            network.params,
         )
 
     def accept(self, exported: _Exported) -> _Exported | None:
@@ -436,7 +461,7 @@ class _Compilation:
         found = {
             "latency_ms": (held_ms, self.held_prediction(exported)),
             "size_bytes": (float(exported.path.stat().st_size), None),
-            "params": (float(exported.network.params), None),
+            "params": (float(exported.params), None),
             "peak_memory_bytes": (
                 None if exported.peak_bytes is None else float(exported.peak_bytes),
                 None,
@@ -512,6 +537,15 @@ class _Compilation:
             return config, None
         return config, 60 * (DISTILL_MINUTES if minutes is None else minutes)
 
+    def finish(self, candidate: _Candidate) -> _Candidate:
+        """Train and fine-tune what is not yet; the same candidate if nothing is left to do."""
+        if candidate.train_share is not None:
+            candidate = self.train(candidate)
+        if self.task is not None and candidate.network.head != self.task.options.head:
+            with self.bench.timed("fine-tune"):
+                candidate = _Candidate(self.task.finetune(candidate.network), None)
+        return candidate
+
     def train(self, candidate: _Candidate) -> _Candidate:
         """Train a network with what is left of the budget."""
         bench, share = self.bench, candidate.train_share or 0.0
@@ -536,18 +570,19 @@ class _Compilation:
         length = min(128, bench.teacher.geometry.max_positions)
         tokens = bench.teacher.tokenize(sentences, max_length=length).rows()
         with bench.timed("parity"), TemporaryDirectory(prefix="nasc-") as folder:
-            wide = dataclasses.replace(
-                network, architecture=network.architecture.with_precision("fp32")
-            )
+            wide = network.with_precision("fp32")
             if network.architecture.precision == "fp32":
                 return check_parity(network, path, tokens)
             wide_path = Path(folder) / "fp32.onnx"
             emit(wide, wide_path)
             check_parity(wide, wide_path, tokens)
-            report = check_int8(network, path, tokens)
+            report = self.check_body(network, path, tokens)
             scores: tuple[float | None, float | None] = (None, None)
             if self.labelled is not None:
                 scores = (self.sts(wide_path, self.labelled), self.sts(path, self.labelled))
+            if self.task is not None:
+                first, second = self.task.scores(wide_path), self.task.scores(path)
+                scores = next(iter(first.values())), next(iter(second.values()))
         accepted, reason = accept_int8(report, fp32_score=scores[0], int8_score=scores[1])
         bench.reporter.say(f"int8 {'accepted' if accepted else 'refused'}: {reason}")
         if accepted:
@@ -565,6 +600,17 @@ class _Compilation:
             )
         return None
 
+    def check_body(
+        self, network: Network, path: Path, tokens: Sequence[Sequence[int]]
+    ) -> Int8Report:
+        """What int8 does to sentence vectors; a task's head is fp32 and adds nothing to that."""
+        if self.task is None:
+            return check_int8(network, path, tokens)
+        with TemporaryDirectory(prefix="nasc-") as folder:
+            body = network.body()
+            emit(body, Path(folder) / "body.onnx")
+            return check_int8(body, Path(folder) / "body.onnx", tokens)
+
     def sts(self, path: Path, pairs: Sequence[SentencePair]) -> float:
         """Score of a file on labelled pairs."""
         encoder = OnnxEncoder(path, self.bench.teacher.tokenizer)
@@ -573,44 +619,57 @@ class _Compilation:
 
     # Packaging
 
-    def quality(self, path: Path) -> tuple[Quality, dict[str, Any]]:
-        """Figures of the file on held-out text that had no part in choosing it.
+    def quality(self, path: Path) -> dict[str, Any]:
+        """Figures of the file as shipped: on the task's dev file, or on held-out text.
 
         Raises:
             LimitsMissed: If a quality asked for is not reached.
         """
-        bench = self.bench
-        bench.reporter.stage("Quality on held-out text")(0, 1, "encoding")
-        with bench.timed("quality"):
-            sentences = judging_sentences(bench.corpus, JUDGING_SENTENCES)
-            length = bench.teacher.max_length
-            encoder = OnnxEncoder(path, bench.teacher.tokenizer)
-            found = compare(
-                bench.teacher.vectors(sentences, max_length=length),
-                encoder.encode(sentences, max_length=length),
-            )
-            record: dict[str, Any] = dataclasses.asdict(found)
-            if self.labelled is not None:
-                record["sts_spearman"] = self.sts(path, self.labelled)
+        with self.bench.timed("quality"):
+            record = self.agreement(path) if self.task is None else self.task_figures(path)
         for name, least in self.options.min_quality.items():
             if record[name] < least:
                 raise LimitsMissed(
-                    f"{name} is {record[name]:.4f} on held-out text, --min-quality asks for "
-                    f"{least}. Train longer (--train-minutes, --distill-minutes), give more or "
-                    "closer text (--corpus), or loosen a limit"
+                    f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train longer "
+                    "(--train-minutes, --distill-minutes), give more or closer text (--corpus), or "
+                    "loosen a limit"
                 )
-        return found, record
+        return record
+
+    def task_figures(self, path: Path) -> dict[str, Any]:
+        """Scores of the file and of the teacher, fine-tuned the same way, on the dev file."""
+        assert self.task is not None
+        teacher = {f"teacher_{name}": value for name, value in self.task.teacher_scores.items()}
+        counts = {"dev_examples": self.task.dev_count, "train_examples": self.task.train_count}
+        return self.task.scores(path) | teacher | counts
+
+    def agreement(self, path: Path) -> dict[str, Any]:
+        """Agreement with the teacher on held-out text that had no part in choosing the file."""
+        bench = self.bench
+        bench.reporter.stage("Quality on held-out text")(0, 1, "encoding")
+        sentences = judging_sentences(bench.corpus, JUDGING_SENTENCES)
+        length = bench.teacher.max_length
+        encoder = OnnxEncoder(path, bench.teacher.tokenizer)
+        found = compare(
+            bench.teacher.vectors(sentences, max_length=length),
+            encoder.encode(sentences, max_length=length),
+        )
+        record: dict[str, Any] = dataclasses.asdict(found)
+        if self.labelled is not None:
+            record["sts_spearman"] = self.sts(path, self.labelled)
+        return record
 
     def package(self, exported: _Exported, parity: Parity | Int8Report) -> CompileResult:
         bench, options, s = self.bench, self.options, self.bench.settings
-        quality, record = self.quality(exported.path)
+        record, task = self.quality(exported.path), options.task
         network = exported.network
         peak = bench.costs.peak_memory_bytes(network.architecture)
         manifest = Manifest(
             architecture=network.architecture,
             geometry=network.geometry,
             head=s.head,
-            max_length=bench.teacher.max_length,
+            task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
+            max_length=bench.teacher.max_length if task is None else task.max_length,
             limits=self.limits.given(),
             conditions=Conditions(
                 bench.device.name,
@@ -641,7 +700,7 @@ class _Compilation:
             force=options.force,
         )
         return CompileResult(
-            read_manifest(folder), quality, tuple(self.attempts), folder, dict(bench.seconds)
+            read_manifest(folder), tuple(self.attempts), folder, dict(bench.seconds)
         )
 
     def tokenisation_ms(self) -> float:

@@ -108,7 +108,7 @@ def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> lis
         if all(best.solution.architecture != r.solution.architecture for r in found):
             found.append(best)
     cut = bench.prepared.supernet.extract
-    entered = [Entrant(r, cut(r.solution.architecture, bench.settings.head)) for r in found]
+    entered = [Entrant(r, cut(r.solution.architecture, bench.settings.trained_head)) for r in found]
     pruned = pruned_teacher(bench, limits, precisions)
     return entered if pruned is None else [*entered, pruned]
 
@@ -118,7 +118,7 @@ def pruned_teacher(bench: Workbench, limits: Limits, precisions: Sequence[str]) 
 
     It is pruned in the precision in which the whole teacher is fastest.
     """
-    space, head = bench.space, bench.settings.head
+    space, head = bench.space, bench.settings.trained_head
     if not space.keep or not space.skip:
         return None
 

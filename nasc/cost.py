@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nasc.heads import SPANS, head_outputs, pooled
 from nasc.space import SEPCONV_PAIRS, Architecture, Block, Geometry, kernel_size
 
 
@@ -19,7 +20,7 @@ class Layer:
 
     Attributes:
         kind: ``embedding``, ``border`` (one linear layer between two hidden sizes),
-            an operation of the search space, or ``head_embed`` / ``head_hidden``.
+            an operation of the search space, or ``head_`` and a head of `nasc.heads`.
         hidden_in: Hidden size that it reads (the teacher's for the embedding).
         hidden_out: Hidden size that it gives.
     """
@@ -27,6 +28,11 @@ class Layer:
     kind: str
     hidden_in: int
     hidden_out: int
+
+    @property
+    def head(self) -> str:
+        """Of `nasc.heads`; empty where the layer is none."""
+        return self.kind.removeprefix("head_") if self.kind.startswith("head_") else ""
 
     def __str__(self) -> str:
         if self.hidden_in == self.hidden_out and self.kind != "border":
@@ -71,22 +77,34 @@ def linear_shapes(layer: Layer, geometry: Geometry) -> Iterator[tuple[int, int]]
         yield (geometry.ffn_ratio * h, h)
     elif kernel_size(layer.kind):
         yield from ((h, h),) * SEPCONV_PAIRS
-    elif layer.kind == "border" or (layer.kind == "head_hidden" and h != layer.hidden_out):
+    elif layer.kind == "border" or (layer.head == "hidden" and h != layer.hidden_out):
         yield (h, layer.hidden_out)
+    elif layer.head == SPANS:
+        yield (h, head_outputs(SPANS))
+
+
+def pooled_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
+    """(inputs, outputs) of every matrix that a layer applies once a text, after the pooling."""
+    if not pooled(layer.head):
+        return
+    outputs = head_outputs(layer.head)
+    if outputs or layer.hidden_in != layer.hidden_out:
+        yield (layer.hidden_in, layer.hidden_out)
+    if outputs:
+        yield (layer.hidden_out, outputs)
 
 
 def layer_params(layer: Layer, geometry: Geometry) -> int:
     """Parameters of a layer, biases and layer normalisation included."""
-    h, out = layer.hidden_in, layer.hidden_out
-    count = sum(i * o + o for i, o in linear_shapes(layer, geometry))
+    h = layer.hidden_in
+    shapes = (*linear_shapes(layer, geometry), *pooled_shapes(layer))
+    count = sum(i * o + o for i, o in shapes)
     if layer.kind == "embedding":
         return (geometry.vocab_size + geometry.max_positions) * h + 2 * h
-    if layer.kind == "head_embed":
-        return h * out + out if h != out else 0
     k = kernel_size(layer.kind)
     if k:
         count += SEPCONV_PAIRS * (k * h + h)
-    if layer.kind not in ("border", "head_hidden"):
+    if layer.kind != "border" and not layer.head:
         count += 2 * h
     return count
 
@@ -101,8 +119,7 @@ def layer_macs(layer: Layer, geometry: Geometry, seq_len: int) -> int:
     count = sum(i * o for i, o in linear_shapes(layer, geometry)) * seq_len
     if layer.kind == "mha":
         count += 2 * seq_len * seq_len * h
-    elif layer.kind == "head_embed" and h != layer.hidden_out:
-        count += h * layer.hidden_out
+    count += sum(i * o for i, o in pooled_shapes(layer))
     return count + SEPCONV_PAIRS * kernel_size(layer.kind) * h * seq_len
 
 

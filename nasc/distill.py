@@ -9,7 +9,6 @@ batch. The embedding tables stay the teacher's.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,10 +185,10 @@ def distill_cached(
         The trained network in the precision given, and its steps.
     """
     use_fastest_threads()
-    wide = dataclasses.replace(network, architecture=network.architecture.with_precision("fp32"))
+    wide = network.with_precision("fp32")
     about = {
         "recipe": RECIPE,
-        "start": _weights_sha256(wide),
+        "start": wide.sha256(),
         "teacher": teacher.fingerprint,
         "text": corpus.sha256,
         "sentences": len(corpus.train),
@@ -238,14 +237,6 @@ def _flat(network: Network) -> dict[str, Tensor]:
         for i, own in enumerate(network.tensors)
         for name, value in own.items()
     }
-
-
-def _weights_sha256(network: Network) -> str:
-    digest = hashlib.sha256(str(network.architecture).encode())
-    for own in network.tensors:
-        for name in sorted(own):
-            digest.update(np.ascontiguousarray(own[name]).tobytes())
-    return digest.hexdigest()
 
 
 def _trainable(network: Network) -> TorchNetwork:

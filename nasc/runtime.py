@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from nasc.errors import ExportError, UsageError
+from nasc.heads import SPANS
 from profilers import RuntimeOptions
 from profilers.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -37,8 +38,9 @@ class _Session(OnnxRuntimeSession):
         return output
 
     def hidden(self) -> int:
-        """Size of a vector."""
-        return int(self._session.get_outputs()[0].shape[-1])
+        """Numbers in a row of the output; 0 where that depends on the input."""
+        size = self._session.get_outputs()[0].shape[-1]
+        return size if isinstance(size, int) else 0
 
     def metadata(self) -> dict[str, str]:
         return dict(self._session.get_modelmeta().custom_metadata_map)
@@ -50,8 +52,8 @@ class OnnxEncoder:
     Attributes:
         path: The file.
         metadata: The model's own, ``nasc.architecture`` for example.
-        head: ``embed`` or ``hidden``.
-        hidden: Size of a vector.
+        head: See `nasc.heads`.
+        hidden: Size of a vector, or scores of a text; 0 of the head ``spans``.
         max_positions: Longest input in tokens.
         max_length: Tokens that a text is cut to unless told otherwise.
     """
@@ -108,8 +110,7 @@ class OnnxEncoder:
             attention_mask: (batch, seq_len), int64; 1 for real tokens and 0 for padding.
 
         Returns:
-            Sentence vectors (batch, hidden), or hidden states (batch, seq_len, hidden) of a
-            model with the head ``hidden``.
+            What the model's head gives: see `nasc.heads`.
 
         Raises:
             UsageError: If the batch is empty or longer than the model's positions.
@@ -166,30 +167,46 @@ class OnnxEncoder:
             batch_size: Lists in a run; they are sorted by length, so that little is padding.
 
         Returns:
-            (lists, hidden), in their order: the model's vectors, or with the head ``hidden``
-            the mean over real tokens of its hidden states.
+            (lists, hidden), in their order: the model's vectors or scores, or with the head
+            ``hidden`` the mean over real tokens of its hidden states.
+
+        Raises:
+            UsageError: If a list is empty or longer than the model's positions, or the head is
+                ``spans``.
+        """
+        if self.head == SPANS:
+            raise UsageError(f"the model '{self.path}' scores tokens: it has no vector of a text")
+        rows = self.outputs(token_lists, batch_size)
+        if not rows:
+            return np.empty((0, self.hidden), np.float32)
+        return np.stack(rows)
+
+    def outputs(self, token_lists: Sequence[TokenList], batch_size: int = 32) -> list[Vectors]:
+        """What the model gives for each list of token ids, padding left off.
+
+        Args:
+            token_lists: Token ids, special tokens included, no padding.
+            batch_size: Lists in a run; they are sorted by length, so that little is padding.
+
+        Returns:
+            In their order (hidden,) as `encode_tokens`, or (2, tokens) of the head ``spans``.
 
         Raises:
             UsageError: If a list is empty or longer than the model's positions.
         """
         if batch_size < 1:
             raise UsageError(f"batch size must be >= 1, got {batch_size}")
-        parts, places = [], []
+        found: dict[int, Vectors] = {}
         for indices in by_length(token_lists, batch_size):
-            ids, mask = pad([token_lists[i] for i in indices])
-            parts.append(self.pooled(ids, mask))
-            places.extend(indices)
-        if not parts:
-            return np.empty((0, self.hidden), np.float32)
-        found = np.concatenate(parts)
-        ordered = np.empty_like(found)
-        ordered[places] = found
-        return ordered
+            rows = self.pooled(*pad([token_lists[i] for i in indices]))
+            for i, row in zip(indices, rows, strict=True):
+                found[i] = row[..., : len(token_lists[i])] if self.head == SPANS else row
+        return [found[i] for i in range(len(token_lists))]
 
     def pooled(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
-        """As `run`, but one vector for each sentence whatever the head: (batch, hidden)."""
+        """As `run`, but hidden states are averaged over the real tokens: (batch, hidden)."""
         output = self.run(input_ids, attention_mask)
-        if self.head == "embed":
+        if self.head != "hidden":
             return output
         real = attention_mask[:, :, None].astype(np.float32)
         mean: Vectors = (output * real).sum(1) / np.maximum(real.sum(1), 1)

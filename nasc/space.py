@@ -33,9 +33,6 @@ OPERATIONS: tuple[str, ...] = ("mha", "ffn", "sep3", "sep5", "sep7")
 
 PRECISIONS: tuple[str, ...] = ("fp32", "int8")
 
-HEADS: tuple[str, ...] = ("embed", "hidden")
-"""embed: mean pooling and normalisation, (batch, hidden). hidden: (batch, seq_len, hidden)."""
-
 SEPCONV_PAIRS = 2
 """Depthwise/pointwise pairs in one SepConv layer (Table 3 of the paper, FLOPs column)."""
 

@@ -18,6 +18,7 @@ import numpy as np
 import device_profiles
 from nasc.errors import InfeasibleLimits, UsageError
 from nasc.files import cache_folder
+from nasc.heads import check_head, is_task_head
 from nasc.latency.costs import TableCosts
 from nasc.profiling import profile, runtime_options
 from nasc.pruning import PrunedLoss
@@ -61,7 +62,7 @@ class Settings:
         seq_len: Tokens of the measured sentence.
         batch: Sentences of the measured run.
         threads: Of the runtime; None takes the device's default.
-        head: ``embed`` or ``hidden``.
+        head: See `nasc.heads`.
         train_minutes: Budget of the supernet; None takes `TRAIN_MINUTES`.
         train_steps: Steps of the supernet instead.
         seed: Of everything random.
@@ -84,6 +85,7 @@ class Settings:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
+        check_head(self.head)
         if self.train_minutes is not None:
             check_budget(self.train_minutes)
         given = {
@@ -96,6 +98,11 @@ class Settings:
             raise UsageError(
                 f"{' and '.join(names)} each say where the supernet is from: give one of them"
             )
+
+    @property
+    def trained_head(self) -> str:
+        """The head that networks are trained with: a task's takes its place at the end."""
+        return "embed" if is_task_head(self.head) else self.head
 
     @property
     def train_seconds(self) -> float | None:

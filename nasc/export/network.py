@@ -6,6 +6,8 @@ a graph can be built and measured without torch.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from nasc.cost import Layer, layers
 from nasc.errors import ExportError
+from nasc.heads import SPANS, head_outputs
 from nasc.space import SEPCONV_PAIRS, Architecture, Geometry, kernel_size
 
 Array = NDArray[np.float32]
@@ -35,7 +38,17 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
         } | norm
     if layer.kind == "border":
         return {"weight": (out, h), "bias": (out,)}
-    if layer.kind.startswith("head_"):
+    if layer.head:
+        outputs = head_outputs(layer.head)
+        if layer.head == SPANS:
+            return {"weight": (outputs, h), "bias": (outputs,)}
+        if outputs:
+            return {
+                "pool_weight": (out, h),
+                "pool_bias": (out,),
+                "weight": (outputs, out),
+                "bias": (outputs,),
+            }
         return {"weight": (out, h), "bias": (out,)} if h != out else {}
     if layer.kind == "mha":
         found: dict[str, tuple[int, ...]] = {}
@@ -69,7 +82,7 @@ class Network:
     Attributes:
         architecture: Blocks and precision.
         geometry: Of the teacher; `vocab_size` is that of the embedding held here.
-        head: ``embed`` or ``hidden``.
+        head: See `nasc.heads`.
         tensors: One mapping for each of `layers`, names and shapes as `tensor_shapes`.
         layer_norm_eps: Of every layer normalisation.
     """
@@ -95,6 +108,51 @@ class Network:
         """Layers from input to output."""
         return layers(self.architecture, self.geometry, self.head)
 
+    def with_precision(self, precision: str) -> Network:
+        """The same network in another precision; its weights stay fp32 until it is emitted."""
+        return dataclasses.replace(self, architecture=self.architecture.with_precision(precision))
+
+    def sha256(self) -> str:
+        """Of architecture and weights."""
+        digest = hashlib.sha256(str(self.architecture).encode())
+        for own in self.tensors:
+            for name in sorted(own):
+                digest.update(np.ascontiguousarray(own[name]).tobytes())
+        return digest.hexdigest()
+
+    def with_head(self, head: str, tensors: Tensors | None = None) -> Network:
+        """The same body with another head.
+
+        Args:
+            head: Its name.
+            tensors: Its tensors; None keeps those at hand, or where their shapes do not fit
+                takes zeros: for measuring, as latency does not depend on values.
+
+        Raises:
+            ExportError: If shapes do not fit.
+        """
+        hidden = self.layers[-1].hidden_in
+        shapes = tensor_shapes(Layer(f"head_{head}", hidden, self.geometry.hidden), self.geometry)
+        if tensors is None:
+            tensors = self.tensors[-1]
+            if {name: value.shape for name, value in tensors.items()} != shapes:
+                tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        return dataclasses.replace(self, head=head, tensors=(*self.tensors[:-1], tensors))
+
+    def body(self) -> Network:
+        """The body alone: the pooled last hidden state, filled up with zeros to the teacher's size.
+
+        Cosines are those of the hidden state itself.
+        """
+        hidden, size = self.layers[-1].hidden_in, self.geometry.hidden
+        if hidden == size:
+            return self.with_head("embed", {})
+        whole = {
+            "weight": np.eye(size, hidden, dtype=np.float32),
+            "bias": np.zeros(size, np.float32),
+        }
+        return self.with_head("embed", whole)
+
     @property
     def params(self) -> int:
         """Parameters, counted from the tensors themselves."""
@@ -113,7 +171,7 @@ def random_network(
     Args:
         architecture: What to build.
         geometry: Of the teacher.
-        head: ``embed`` or ``hidden``.
+        head: See `nasc.heads`.
         seed: Of the weights.
         vocab_rows: Rows of the word embedding. A forward pass reads as many rows as it has
             tokens, so that a short table costs the same and is written faster.

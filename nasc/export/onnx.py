@@ -30,6 +30,7 @@ from nasc.cost import Layer
 from nasc.export.graph import GraphBuilder
 from nasc.export.network import Array, Network, Tensors
 from nasc.export.precision import quantize_matrix, quantize_rows
+from nasc.heads import SPANS, head_outputs
 from nasc.space import SEPCONV_PAIRS, kernel_size
 
 EMITTER_VERSION = 2
@@ -37,7 +38,8 @@ EMITTER_VERSION = 2
 
 INPUTS = ("input_ids", "attention_mask")
 
-OUTPUT_NAMES = {"embed": "sentence_embedding", "hidden": "last_hidden_state"}
+OUTPUT_NAMES = {"embed": "sentence_embedding", "hidden": "last_hidden_state", SPANS: "span_logits"}
+"""By head; every other gives ``logits``."""
 
 MASKED = -1e4
 """Added to the scores of padding: exp() of it is 0 in fp32 (BERT's own constant)."""
@@ -47,18 +49,20 @@ def build(network: Network) -> onnx.ModelProto:
     """ONNX model of a network.
 
     Inputs ``input_ids`` and ``attention_mask``, int64 (batch, seq_len), both axes dynamic;
-    output ``sentence_embedding`` (batch, hidden) or ``last_hidden_state``
-    (batch, seq_len, hidden), float. Token types are 0 (folded into the positions).
+    output ``sentence_embedding`` (batch, hidden), ``last_hidden_state``
+    (batch, seq_len, hidden), ``logits`` (batch, outputs) or ``span_logits``
+    (batch, 2, seq_len), float. Token types are 0 (folded into the positions).
     """
     emitter = _Emitter(network)
     for index, (layer, tensors) in enumerate(zip(network.layers, network.tensors, strict=True)):
         emitter.emit(index, layer, tensors)
-    output = OUTPUT_NAMES[network.head]
+    output = OUTPUT_NAMES.get(network.head, "logits")
     emitter.graph.rename_last(output)
-    hidden = network.geometry.hidden
-    shape: list[str | int] = ["batch", hidden]
+    shape: list[str | int] = ["batch", head_outputs(network.head) or network.geometry.hidden]
     if network.head == "hidden":
         shape.insert(1, "seq_len")
+    elif network.head == SPANS:
+        shape.append("seq_len")
     return emitter.graph.model(
         {name: ["batch", "seq_len"] for name in INPUTS},
         {output: shape},
@@ -108,8 +112,10 @@ class _Emitter:
             "ffn": self._ffn,
             "head_embed": self._head_embed,
             "head_hidden": self._head_hidden,
+            f"head_{SPANS}": self._head_spans,
         }
-        self._x = kinds.get(layer.kind, self._sepconv)(layer, tensors)
+        other = self._head_classify if layer.head else self._sepconv
+        self._x = kinds.get(layer.kind, other)(layer, tensors)
 
     # Parts that several layers use
 
@@ -141,6 +147,19 @@ class _Emitter:
         scale = g.node("Mul", x_scale, self._weight(f"{name}_scale", scales))
         product = g.node("Mul", g.node("Cast", product, to=TensorProto.FLOAT), scale)
         return g.node("Add", product, b)
+
+    def _exact_linear(self, x: str, name: str, weight: Array, bias: Array) -> str:
+        """As `_linear`, in fp32 whatever the network's precision."""
+        w, b = self._weight(f"{name}_weight", weight), self._weight(f"{name}_bias", bias)
+        return self.graph.node("Gemm", x, w, b, transB=1)
+
+    def _mean(self, hidden: int) -> str:
+        """Mean of the activations over real tokens: (batch, hidden)."""
+        g = self.graph
+        x = g.node("Reshape", self._x, self._shape(hidden))
+        total = g.node("Squeeze", g.node("MatMul", self._mask_row, x), g.ints(1))
+        count = g.node("ReduceSum", self._mask_row, g.ints(2), keepdims=0)
+        return g.node("Div", total, g.node("Max", count, g.constant(np.float32(1))))
 
     def _normalize(self, x: str, tensors: Tensors) -> str:
         return self.graph.node(
@@ -233,17 +252,24 @@ class _Emitter:
 
         The map follows the mean because both are linear: it then costs one row, not seq_len.
         """
-        g = self.graph
-        x = g.node("Reshape", self._x, self._shape(layer.hidden_in))
-        total = g.node("Squeeze", g.node("MatMul", self._mask_row, x), g.ints(1))
-        count = g.node("ReduceSum", self._mask_row, g.ints(2), keepdims=0)
-        pooled = g.node("Div", total, g.node("Max", count, g.constant(np.float32(1))))
+        g, pooled = self.graph, self._mean(layer.hidden_in)
         if tensors:
-            weight = self._weight("map_weight", tensors["weight"])
-            bias = self._weight("map_bias", tensors["bias"])
-            pooled = g.node("Gemm", pooled, weight, bias, transB=1)
+            pooled = self._exact_linear(pooled, "map", tensors["weight"], tensors["bias"])
         length = g.node("ReduceL2", pooled, g.ints(1), keepdims=1)
         return g.node("Div", pooled, g.node("Max", length, g.constant(np.float32(1e-12))))
+
+    def _head_classify(self, layer: Layer, tensors: Tensors) -> str:
+        """Mean over real tokens, two linear layers in fp32 with tanh between them."""
+        pooled = self._mean(layer.hidden_in)
+        pooled = self._exact_linear(pooled, "pool", tensors["pool_weight"], tensors["pool_bias"])
+        pooled = self.graph.node("Tanh", pooled)
+        return self._exact_linear(pooled, "map", tensors["weight"], tensors["bias"])
+
+    def _head_spans(self, layer: Layer, tensors: Tensors) -> str:
+        """Two scores a token, in fp32: (batch, 2, seq_len)."""
+        x = self._exact_linear(self._x, "map", tensors["weight"], tensors["bias"])
+        x = self.graph.node("Reshape", x, self._shape(len(tensors["bias"])))
+        return self.graph.node("Transpose", x, perm=[0, 2, 1])
 
     def _head_hidden(self, layer: Layer, tensors: Tensors) -> str:
         x = self._x

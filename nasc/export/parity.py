@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nasc.errors import ExportError, ParityError, UsageError
 from nasc.export.network import Network
+from nasc.heads import SPANS
 from nasc.quality import cosines
 from nasc.runtime import OnnxEncoder, TokenList, Vectors, by_length, pad
 from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
@@ -34,8 +35,8 @@ TORCH_TOLERANCE = 1e-4
 PADDING_TOLERANCE = 1e-5
 """Largest absolute difference of a sentence alone from the same in a padded batch, fp32.
 
-Values of hidden states exceed 1: for the head ``hidden`` both tolerances are relative to
-the largest value of a text, where that is above 1.
+Hidden states and scores exceed 1: both tolerances are relative to the largest value of a
+text, where that is above 1. Sentence vectors never are.
 """
 
 INT8_MEAN_COSINE = 0.98
@@ -177,9 +178,11 @@ def check_parity(
     for row, (text, n) in enumerate(zip(texts, fitting, strict=True)):
         ids, mask = pad([text])
         alone, wanted = encoder.run(ids, mask)[0], _torch_run(module, ids, mask)[0]
-        padded, scale = together[row], 1.0
+        padded, scale = together[row], max(1.0, float(np.abs(wanted).max()))
         if network.head == "hidden":
-            padded, scale = padded[:n], max(1.0, float(np.abs(wanted).max()))
+            padded = padded[:n]
+        elif network.head == SPANS:
+            padded = padded[:, :n]
         for kind, what, first, second, tolerance in (
             ("torch", "alone against torch", alone, wanted, TORCH_TOLERANCE),
             ("torch", "padded against torch", padded, wanted, TORCH_TOLERANCE),

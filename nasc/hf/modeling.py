@@ -6,6 +6,7 @@ no token types: those of the teacher's first segment are folded into the positio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from transformers.modeling_outputs import (
 )
 
 from nasc.cost import layers
-from nasc.export.network import Network, tensor_shapes
+from nasc.errors import ExportError
+from nasc.export.network import Array, Network, tensor_shapes
+from nasc.heads import SPANS, classify
 from nasc.hf.configuration import NascConfig
 from nasc.supernet.modules import Mask, apply_layer, mean_pool
 
@@ -160,11 +163,16 @@ class NascModel(NascPreTrainedModel):
         """
         tensors = [dict(part.items()) for part in self.parts]  # type: ignore[operator]
         tensors[0]["word"] = self.word_embeddings.weight
-        arrays = tuple(
-            {name: value.detach().float().cpu().numpy() for name, value in own.items()}
-            for own in tensors
+        return Network(
+            self.config.architecture, self.geometry, head, tuple(map(_arrays, tensors)), self.eps
         )
-        return Network(self.config.architecture, self.geometry, head, arrays, self.eps)
+
+    def before(self, linear: nn.Linear) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a linear layer, with the body's last map before it merged in."""
+        if not len(self.parts[-1]):  # type: ignore[arg-type]
+            return linear.weight, linear.bias
+        last: Any = self.parts[-1]
+        return linear.weight @ last["weight"], linear.weight @ last["bias"] + linear.bias
 
 
 class NascForMaskedLM(NascPreTrainedModel):
@@ -254,6 +262,20 @@ class NascForSequenceClassification(NascPreTrainedModel):
             loss = functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=out.hidden_states)
 
+    def network(self) -> Network:
+        """The finished network with its head, for the emitter.
+
+        Raises:
+            ExportError: If the sentence is not pooled by the mean.
+        """
+        if self.config.pooling != "mean":
+            raise ExportError(f"pooling {self.config.pooling!r} cannot be exported, 'mean' can")
+        weight, bias = self.nasc.before(self.pool)
+        last = self.classifier
+        tensors = {"pool_weight": weight, "pool_bias": bias}
+        tensors |= {"weight": last.weight, "bias": last.bias}
+        return self.nasc.network().with_head(classify(last.out_features), _arrays(tensors))
+
 
 class NascForQuestionAnswering(NascPreTrainedModel):
     """A subnet that finds the span of a passage that answers a question."""
@@ -301,3 +323,12 @@ class NascForQuestionAnswering(NascPreTrainedModel):
             end_logits=end,
             hidden_states=out.hidden_states,
         )
+
+    def network(self) -> Network:
+        """The finished network with its head, for the emitter."""
+        weight, bias = self.nasc.before(self.qa_outputs)
+        return self.nasc.network().with_head(SPANS, _arrays({"weight": weight, "bias": bias}))
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+    return {name: value.detach().float().cpu().numpy() for name, value in tensors.items()}

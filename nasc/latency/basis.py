@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from nasc.cost import Layer, border, layer_macs, layers
 from nasc.errors import LookupMiss, UsageError
-from nasc.space import HEADS, Architecture, Geometry, SearchSpace
+from nasc.heads import check_head
+from nasc.space import Architecture, Geometry, SearchSpace
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -44,8 +45,7 @@ def space_layers(space: SearchSpace, head: str = "embed") -> tuple[Layer, ...]:
     The teacher's operations at its own hidden size are always among them, so that a table
     tells what the teacher itself takes, also where no block may stay the teacher's.
     """
-    if head not in HEADS:
-        raise UsageError(f"unknown head {head!r}; known: {', '.join(HEADS)}")
+    check_head(head)
     teacher = space.geometry.hidden
     sizes = sorted({*space.hidden_sizes, *((teacher,) if space.keep or space.skip else ())})
     found = {Layer("embedding", teacher, teacher): None}
@@ -114,7 +114,7 @@ class Basis:
                 f"teacher of space {self.space.name!r} can read"
             )
         every = space_layers(self.space, self.head)
-        unknowns = tuple(layer for layer in every if not layer.kind.startswith("head_"))
+        unknowns = tuple(layer for layer in every if not layer.head)
         column = {layer: i for i, layer in enumerate(unknowns)}
         tied: dict[Layer, tuple[int, float]] = {}
         for layer in every:

@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 
 from nasc.errors import UsageError
-from nasc.space import HEADS, MINILM_L6, PRECISIONS, Geometry
+from nasc.heads import check_head
+from nasc.space import MINILM_L6, PRECISIONS, Geometry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +61,7 @@ class LatencyKey:
             raise UsageError(
                 f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}"
             )
-        if self.head not in HEADS:
-            raise UsageError(f"unknown head {self.head!r}; known: {', '.join(HEADS)}")
+        check_head(self.head)
         if not (math.isfinite(self.quiet_ms) and self.quiet_ms > 0):
             raise UsageError(f"quiet-ms must be a number above 0, got {self.quiet_ms!r}")
 

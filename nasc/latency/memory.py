@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from nasc.cost import Layer, layer_params, layers, linear_shapes
 from nasc.errors import UsageError
+from nasc.heads import head_outputs, pooled
 from nasc.space import PRECISIONS, Architecture, Geometry, kernel_size
 
 FLOAT_BYTES = 4
@@ -41,13 +42,13 @@ def tensor_bytes(layer: Layer, geometry: Geometry, precision: str) -> int:
 
     fp32: four for each parameter. int8: every matrix applied to each token and every word
     of the embedding one byte a value, with one fp32 scale for each output channel or word;
-    all else, also the map of head ``embed``, stays fp32.
+    all else, also what the heads ``embed``, ``classify-N`` and ``spans`` multiply with, stays fp32.
     """
     _check_precision(precision)
     values = layer_params(layer, geometry)
     if precision == "fp32":
         return FLOAT_BYTES * values
-    matrices = list(linear_shapes(layer, geometry))
+    matrices = [] if head_outputs(layer.head) else list(linear_shapes(layer, geometry))
     if layer.kind == "embedding":
         matrices = [(layer.hidden_in, geometry.vocab_size)]
     small = sum(inputs * outputs for inputs, outputs in matrices)
@@ -94,10 +95,10 @@ def activation_bytes(
         floats = 4 * hidden
     elif group == "embedding":
         floats = 3 * hidden
-    elif layer.kind == "head_embed":
+    elif pooled(layer.head):
         floats = 2 * hidden
     else:
-        floats = 2 * hidden + tokens * layer.hidden_out
+        floats = 2 * hidden + tokens * (head_outputs(layer.head) or layer.hidden_out)
     return FLOAT_BYTES * floats + quantized
 
 
@@ -150,7 +151,7 @@ def peak_memory_bytes(
 def _group(layer: Layer) -> str:
     if kernel_size(layer.kind):
         return "sep"
-    return "head" if layer.kind.startswith("head_") else layer.kind
+    return "head" if layer.head else layer.kind
 
 
 def _check_precision(precision: str) -> None:

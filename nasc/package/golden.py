@@ -46,7 +46,8 @@ class GoldenText:
     Attributes:
         text: As given.
         input_ids: Its token ids, special tokens included.
-        vector: (hidden,), from the shipped file, the text alone in its batch.
+        vector: What the shipped file gives for the text alone in its batch: (hidden,), (classes,),
+            or (2 * tokens,): all scores of a start, then those of an end.
     """
 
     text: str
@@ -74,13 +75,13 @@ class Golden:
     ) -> Self:
         """From the shipped model and its tokenizer."""
         ids = encoder.tokenize(texts, max_length)
-        vectors = encoder.encode_tokens(ids, batch_size=1)
+        rows = encoder.outputs(ids, batch_size=1)
         return cls(
             max_length,
-            TOLERANCE[precision] * max(1.0, float(np.abs(vectors).max())),
+            TOLERANCE[precision] * max(1.0, *(float(np.abs(row).max()) for row in rows)),
             tuple(
-                GoldenText(text, tuple(tokens), tuple(map(float, vector)))
-                for text, tokens, vector in zip(texts, ids, vectors, strict=True)
+                GoldenText(text, tuple(tokens), tuple(map(float, row.ravel())))
+                for text, tokens, row in zip(texts, ids, rows, strict=True)
             ),
         )
 
@@ -129,7 +130,9 @@ class Golden:
             if tuple(tokens) != one.input_ids
         ]
 
-    def difference(self, vectors: Vectors) -> float:
-        """Largest absolute difference of vectors (texts, hidden) from the golden ones."""
-        golden = np.array([one.vector for one in self.texts], np.float32)
-        return float(np.abs(golden - vectors).max())
+    def difference(self, rows: Sequence[Vectors]) -> float:
+        """Largest absolute difference of a model's outputs for the texts from the golden ones."""
+        return max(
+            float(np.abs(np.array(one.vector, np.float32) - row.ravel()).max())
+            for one, row in zip(self.texts, rows, strict=True)
+        )

@@ -21,9 +21,10 @@ from typing import Any
 import jsonschema
 
 import nasc
-from nasc.errors import NascError, PackageError
+from nasc.errors import NascError, PackageError, UsageError
 from nasc.export.parity import Int8Report, Parity, parity_from_dict
-from nasc.space import HEADS, Architecture, Block, Geometry
+from nasc.heads import check_head, is_task_head
+from nasc.space import Architecture, Block, Geometry
 from profilers import InputSpec, Measurement, ModelJob, ModelMeasurement, ProfilerError
 
 MANIFEST = "manifest.json"
@@ -177,6 +178,21 @@ class TextRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """The task that a package does.
+
+    Attributes:
+        name: As in `nasc.tasks`.
+        labels: Names of the classes in the order of the scores; empty of regressions and spans.
+        paired: Whether it is about two texts: sentence and sentence, question and passage.
+    """
+
+    name: str
+    labels: tuple[str, ...] = ()
+    paired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FileRecord:
     """A file of the package.
 
@@ -209,11 +225,12 @@ class Manifest:
     Attributes:
         architecture: Blocks and precision.
         geometry: Of the teacher.
-        head: ``embed`` or ``hidden``.
+        head: See `nasc.heads`.
         max_length: Tokens that the package's tokenizer cuts a text to.
         limits: Upper limits asked for by name (``latency_ms``, ``size_bytes``, ``params``,
             ``peak_memory_bytes``).
         conditions: What the latency is about.
+        task: What the head is for; None of the teacher's own heads.
         predicted: Latency from the table; None where none was predicted.
         measured: Latency of this file on the device; None where it was not measured.
         tokenisation_ms: Time to tokenise one text of `conditions.seq_len` tokens, in
@@ -243,6 +260,7 @@ class Manifest:
     conditions: Conditions
     teacher: TeacherRecord
     text: TextRecord
+    task: TaskRecord | None = None
     predicted: PredictedLatency | None = None
     measured: MeasuredLatency | None = None
     tokenisation_ms: float | None = None
@@ -258,8 +276,12 @@ class Manifest:
     created: str = field(default_factory=utc_now)
 
     def __post_init__(self) -> None:
-        if self.head not in HEADS:
-            raise PackageError(f"manifest: unknown head {self.head!r}; known: {', '.join(HEADS)}")
+        try:
+            check_head(self.head)
+        except UsageError as error:
+            raise PackageError(f"manifest: {error}") from error
+        if is_task_head(self.head) != (self.task is not None):
+            raise PackageError(f"manifest: head {self.head!r} with task {self.task}")
         if not 3 <= self.max_length <= self.geometry.max_positions:
             raise PackageError(
                 f"manifest: max_length must be 3 to {self.geometry.max_positions}, "
@@ -284,6 +306,9 @@ class Manifest:
             "precision": self.precision,
             "geometry": dataclasses.asdict(self.geometry),
             "head": self.head,
+            "task": None
+            if self.task is None
+            else dataclasses.asdict(self.task) | {"labels": list(self.task.labels)},
             "max_length": self.max_length,
             "limits": dict(self.limits),
             "conditions": dataclasses.asdict(self.conditions) | {"tokenisation_included": False},
@@ -331,11 +356,15 @@ class Manifest:
             architecture = Architecture(blocks, raw["precision"])
             conditions = dict(raw["conditions"])
             del conditions["tokenisation_included"]
+            task = raw.get("task")
             predicted, measured, parity = raw["predicted"], raw["measured"], raw["parity"]
             manifest = cls(
                 architecture=architecture,
                 geometry=Geometry(**raw["geometry"]),
                 head=raw["head"],
+                task=None
+                if task is None
+                else TaskRecord(task["name"], tuple(task["labels"]), task["paired"]),
                 max_length=raw["max_length"],
                 limits=raw["limits"],
                 conditions=Conditions(**conditions),

@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 from nasc.export.parity import Int8Report, Parity
+from nasc.heads import SPANS
 from nasc.package.manifest import Manifest
 
-_USE = {
-    "embed": (
-        "print(vectors @ vectors.T)  # cosine similarities: the vectors have length 1",
-        "vectors",
-    ),
-    "hidden": (
-        "print(states.shape)  # (sentence, token, hidden); padding holds arbitrary values",
-        "states",
-    ),
-}
+_SENTENCES = '["A man is playing a guitar.", "Someone plays an instrument."]'
+_PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'
+_QUESTIONS = '[("Who plays the guitar?", "In the park a man plays the guitar.")]'
+
+_EMBED = """\
+vectors = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+print(vectors @ vectors.T)  # cosine similarities: the vectors have length 1
+"""
+_HIDDEN = """\
+states = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+print(states.shape)  # (sentence, token, hidden); padding holds arbitrary values
+"""
+_CLASSES = """\
+scores = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+labels = LABELS
+print([labels[best] for best in scores.argmax(axis=1)])
+"""
+_REGRESSION = """\
+scores = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+print(scores[:, 0])
+"""
+_SPANS = """\
+starts, ends = session.run(None, {"input_ids": ids, "attention_mask": mask})[0][0]
+passage = np.array(batch[0].sequence_ids) == 1  # an answer lies in the passage, not in the question
+first = int(np.where(passage, starts, -np.inf).argmax())
+last = first + int(np.where(passage, ends, -np.inf)[first:].argmax())
+print(texts[0][1][batch[0].offsets[first][0] : batch[0].offsets[last][1]])
+"""
 
 
 def usage(manifest: Manifest) -> str:
     """The lines of Python that use a package, run inside its folder."""
-    last, name = _USE[manifest.head]
+    task = manifest.task
+    texts, last = _SENTENCES, {"embed": _EMBED, "hidden": _HIDDEN}.get(manifest.head, _SPANS)
+    if manifest.head == SPANS:
+        texts = _QUESTIONS
+    elif task is not None:
+        texts = _PAIRS if task.paired else _SENTENCES
+        last = _CLASSES.replace("LABELS", repr(list(task.labels))) if task.labels else _REGRESSION
     return f"""\
 import numpy as np
 import onnxruntime as ort
@@ -30,12 +55,11 @@ tokenizer.enable_padding()
 options = ort.SessionOptions()
 options.intra_op_num_threads = {manifest.conditions.threads}
 session = ort.InferenceSession("model.onnx", options, providers=["CPUExecutionProvider"])
-batch = tokenizer.encode_batch(["A man is playing a guitar.", "Someone plays an instrument."])
+texts = {texts}
+batch = tokenizer.encode_batch(texts)
 ids = np.array([text.ids for text in batch], np.int64)
 mask = np.array([text.attention_mask for text in batch], np.int64)
-{name} = session.run(None, {{"input_ids": ids, "attention_mask": mask}})[0]
-{last}
-"""
+{last}"""
 
 
 def readme(manifest: Manifest) -> str:
@@ -47,10 +71,16 @@ def readme(manifest: Manifest) -> str:
     else:
         what = f"A smaller network that follows {manifest.teacher.name}"
         used = "Trained on"
+    task = manifest.task
+    does = (
+        ""
+        if task is None
+        else f"\n\nIt was fine-tuned on the task {task.name} and gives its answers."
+    )
     return f"""\
 # A text encoder, compiled by NASC
 
-{what}: `{manifest.architecture}`.
+{what}: `{manifest.architecture}`.{does}
 
 ## Use it
 

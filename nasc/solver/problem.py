@@ -12,8 +12,9 @@ import numpy as np
 
 from nasc.cost import Layer
 from nasc.errors import UsageError
+from nasc.heads import check_head
 from nasc.solver.blocks import BlockCodes, Floats, block_codes
-from nasc.space import HEADS, PRECISIONS, Architecture, Block, Geometry
+from nasc.space import PRECISIONS, Architecture, Block, Geometry
 
 LATENCY = "latency_ms"
 PEAK_MEMORY = "peak_memory_bytes"
@@ -129,7 +130,7 @@ class Problem:
 
     Attributes:
         geometry: Of the teacher.
-        head: Out of `nasc.space.HEADS`.
+        head: See `nasc.heads`.
         positions: Candidates of every block position, from input to output.
         precisions: Which may be chosen, and what each adds to the predicted loss.
         costs: Prices of layers.
@@ -149,8 +150,7 @@ class Problem:
     def __post_init__(self) -> None:
         object.__setattr__(self, "positions", tuple(self.positions))
         object.__setattr__(self, "precisions", MappingProxyType(dict(self.precisions)))
-        if self.head not in HEADS:
-            raise UsageError(f"search: unknown head {self.head!r}; known: {', '.join(HEADS)}")
+        check_head(self.head)
         if not self.positions:
             raise UsageError("search: at least one block position is needed")
         if not self.precisions:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from nasc.cost import Layer
 from nasc.export.network import Network
 from nasc.export.onnx import MASKED
+from nasc.heads import SPANS
 from nasc.space import SEPCONV_PAIRS, Geometry, kernel_size
 
 
@@ -134,19 +135,26 @@ class TorchNetwork(nn.Module):
         return x
 
     def map_out(self, x: Tensor) -> Tensor:
-        """The head's map to the teacher's hidden size; nothing where sizes agree."""
+        """The head's map to its outputs; nothing where it needs none."""
         head = self.tensors[-1]
         if not len(head):  # type: ignore[arg-type]
             return x
         return functional.linear(x, head["weight"], head["bias"])  # type: ignore[index]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Sentence vectors (batch, hidden) or hidden states (batch, seq_len, hidden)."""
+        """What the network's head gives: see `nasc.heads`."""
         mask = Mask.of(attention_mask)
         x = self.hidden_state(input_ids, mask)
+        if self.head == "hidden":
+            return self.map_out(x)
+        if self.head == SPANS:
+            return self.map_out(x).transpose(1, 2)
+        x = mean_pool(x, mask)
         if self.head == "embed":
-            return functional.normalize(self.map_out(mean_pool(x, mask)), dim=-1)
-        return self.map_out(x)
+            return functional.normalize(self.map_out(x), dim=-1)
+        head = dict(self.tensors[-1].named_parameters())
+        x = functional.linear(x, head["pool_weight"], head["pool_bias"])
+        return self.map_out(torch.tanh(x))
 
     def export(self) -> Network:
         """The network with its present weights."""

@@ -7,6 +7,7 @@ STS-B; MNLI is the matched part. F1 stands beside accuracy where GLUE names both
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,15 +119,16 @@ class Examples:
 
 
 def find_task(name: str) -> Task:
-    """A task by name.
+    """A task by name, however it is written: ``sst-2``, ``SST2``.
 
     Raises:
         UsageError: If there is none.
     """
+    plain = {re.sub(r"\W|_", "", known): task for known, task in TASKS.items()}
     try:
-        return TASKS[name.lower()]
+        return plain[re.sub(r"\W|_", "", name.lower())]
     except KeyError:
-        raise UsageError(f"unknown task {name!r}; known: {', '.join(TASKS)}") from None
+        raise UsageError(f"unknown task {name!r}; known: {', '.join(TASKS)}, squad") from None
 
 
 def read_examples(task: Task, path: str | Path) -> Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-import nasc.hf  # noqa: F401  # registers subnets with the Auto classes
-from nasc.errors import TeacherMissing
+from nasc.errors import ExportError, TeacherMissing
+from nasc.export.network import Network
+from nasc.heads import SPANS
+from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
+from nasc.runtime import OnnxEncoder
 from nasc.tasks.glue import Examples, Task
 from nasc.tasks.squad import Window
 from nasc.teacher import quiet_transformers
@@ -36,17 +40,62 @@ Row = dict[str, Any]
 """What a model reads of one example: ids, masks and labels, unpadded."""
 
 
+Outputs = dict[str, NDArray[np.float32]]
+"""What a model gives for one row: ``logits``, or ``start_logits`` and ``end_logits``."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class TaskModel:
-    """A model with a task's head, and its tokenizer.
+class Reader(ABC):
+    """How a model with a task's head reads examples.
+
+    Attributes:
+        tokenizer: A fast one of transformers.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def _inputs(self) -> list[str]:
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        return [name for name in names if name in self.tokenizer.model_input_names]
+
+    def example_rows(self, examples: Examples, max_length: int) -> list[Row]:
+        """Labelled examples, cut to so many tokens."""
+        columns = zip(*examples.texts, strict=True)
+        encoded = self.tokenizer(*map(list, columns), truncation=True, max_length=max_length)
+        kind = int if examples.task.labels else float
+        return [
+            {name: encoded[name][i] for name in self._inputs} | {"labels": kind(label)}
+            for i, label in enumerate(examples.labels)
+        ]
+
+    def window_rows(self, windows: Sequence[Window]) -> list[Row]:
+        """Windows of passages with the places of their answers."""
+        rows = []
+        for window in windows:
+            row = {
+                "input_ids": list(window.input_ids),
+                "attention_mask": [1] * len(window.input_ids),
+                "token_type_ids": list(window.token_type_ids),
+            }
+            answer = {"start_positions": window.start, "end_positions": window.end}
+            rows.append({name: row[name] for name in self._inputs} | answer)
+        return rows
+
+    @abstractmethod
+    def run(self, rows: Sequence[Row], batch_size: int = 64) -> list[Outputs]:
+        """What the model gives for each row, padding left off."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskModel(Reader):
+    """A model of transformers with a task's head.
 
     Attributes:
         model: Of transformers.
-        tokenizer: A fast one.
     """
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
 
     @classmethod
     def for_classes(cls, folder: str | Path, task: Task, seed: int = 0) -> TaskModel:
@@ -89,49 +138,19 @@ class TaskModel:
                 f"no model that can be fine-tuned at '{folder}': {reason}. Give a folder of "
                 "transformers, for example one of nasc distill"
             ) from error
-        return cls(model, tokenizer)
+        return cls(tokenizer, model)
 
     @property
     def outputs(self) -> int:
         """Numbers that it gives: a sentence's classes, or two a token."""
         return int(self.model.config.num_labels or 1)
 
-    @property
-    def _inputs(self) -> list[str]:
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        return [name for name in names if name in self.tokenizer.model_input_names]
-
-    def example_rows(self, examples: Examples, max_length: int) -> list[Row]:
-        """Labelled examples, cut to so many tokens."""
-        columns = zip(*examples.texts, strict=True)
-        encoded = self.tokenizer(*map(list, columns), truncation=True, max_length=max_length)
-        kind = int if examples.task.labels else float
-        return [
-            {name: encoded[name][i] for name in self._inputs} | {"labels": kind(label)}
-            for i, label in enumerate(examples.labels)
-        ]
-
-    def window_rows(self, windows: Sequence[Window]) -> list[Row]:
-        """Windows of passages with the places of their answers."""
-        rows = []
-        for window in windows:
-            row = {
-                "input_ids": list(window.input_ids),
-                "attention_mask": [1] * len(window.input_ids),
-                "token_type_ids": list(window.token_type_ids),
-            }
-            answer = {"start_positions": window.start, "end_positions": window.end}
-            rows.append({name: row[name] for name in self._inputs} | answer)
-        return rows
-
     @torch.no_grad()
-    def run(
-        self, rows: Sequence[Row], batch_size: int = 64
-    ) -> list[dict[str, NDArray[np.float32]]]:
-        """What the model gives for each row, by name, padding left off."""
+    def run(self, rows: Sequence[Row], batch_size: int = 64) -> list[Outputs]:
+        """See `Reader.run`."""
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         collate = DataCollatorWithPadding(self.tokenizer)
-        found: dict[int, dict[str, NDArray[np.float32]]] = {}
+        found: dict[int, Outputs] = {}
         self.model.eval()
         for begin in range(0, len(order), batch_size):
             chosen = order[begin : begin + batch_size]
@@ -146,6 +165,16 @@ class TaskModel:
                 }
         return [found[i] for i in range(len(rows))]
 
+    def network(self) -> Network:
+        """The finished network of a subnet, for the emitter.
+
+        Raises:
+            ExportError: If the model is no subnet.
+        """
+        if not isinstance(self.model, NascForSequenceClassification | NascForQuestionAnswering):
+            raise ExportError(f"{type(self.model).__name__} is no subnet of nasc")
+        return self.model.network()
+
     def save(self, folder: Path, record: Mapping[str, Any]) -> None:
         """Write model, tokenizer and what is known of it.
 
@@ -157,3 +186,21 @@ class TaskModel:
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
         (folder / RECORD).write_text(json.dumps(dict(record), indent=1) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OnnxTaskModel(Reader):
+    """An emitted ONNX file with a task's head.
+
+    Attributes:
+        encoder: The file.
+    """
+
+    encoder: OnnxEncoder
+
+    def run(self, rows: Sequence[Row], batch_size: int = 1) -> list[Outputs]:
+        """See `Reader.run`. One row a batch, as an app asks; int8 feels its neighbours."""
+        given = self.encoder.outputs([row["input_ids"] for row in rows], batch_size)
+        if self.encoder.head == SPANS:
+            return [{"start_logits": starts, "end_logits": ends} for starts, ends in given]
+        return [{"logits": scores} for scores in given]

@@ -5,102 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from transformers import AutoTokenizer
 
-from nasc.errors import NascError
+from nasc.errors import NascError, UsageError
 from nasc.files import content_key, locked
+from nasc.package.build import MODEL
+from nasc.package.manifest import Manifest
 from nasc.reporting import Reporter
-from nasc.tasks import squad
+from nasc.runtime import OnnxEncoder
+from nasc.tasks.data import default_length, load_model, read_task, task_name
 from nasc.tasks.finetune import FinetuneConfig, check_installed, finetune
-from nasc.tasks.glue import find_task, read_examples
-from nasc.tasks.metrics import scores
-from nasc.tasks.models import RECORD, Row, TaskModel
+from nasc.tasks.models import RECORD, OnnxTaskModel
 from nasc.teacher import default_teacher_folder
 from nasc.threads import use_fastest_threads
-
-SQUAD_LENGTH = 384
-"""Tokens of a window over a passage, question included (Google's run_squad.py)."""
-
-STRIDE_SHARE = 3
-"""Windows share a third of their tokens: 128 of 384, as there."""
-
-EXAMPLE_LENGTH = 128
-"""Tokens of an example of GLUE."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Data:
-    """One file of a task.
-
-    Attributes:
-        count: Examples or questions.
-        key: Tells one content from another.
-        rows: What a model reads of them, cut to so many tokens.
-        scores: Of a model, the score of record first.
-    """
-
-    count: int
-    key: str
-    rows: Callable[[TaskModel, int], list[Row]]
-    scores: Callable[[TaskModel, int], Mapping[str, float]]
-
-
-def _read(task: str, path: Path, most: int | None = None) -> _Data:
-    """A file of a task, at most so many of its examples.
-
-    Raises:
-        UsageError: If the task is unknown.
-        TaskDataError: From the file.
-    """
-    if task == squad.NAME:
-        return _questions(squad.read_squad(path)[:most])
-    found = read_examples(find_task(task), path)
-    examples = dataclasses.replace(found, texts=found.texts[:most], labels=found.labels[:most])
-
-    def rows(model: TaskModel, max_length: int) -> list[Row]:
-        return model.example_rows(examples, max_length)
-
-    def judge(model: TaskModel, max_length: int) -> Mapping[str, float]:
-        given = model.run(rows(model, max_length))
-        outputs = np.stack([row["logits"] for row in given])
-        return scores(examples.task, outputs, examples)
-
-    key = content_key({"texts": examples.texts, "labels": examples.labels.tolist()})
-    return _Data(len(examples), key, rows, judge)
-
-
-def _questions(questions: list[squad.Question]) -> _Data:
-    def windows(model: TaskModel, max_length: int) -> list[squad.Window]:
-        stride = max_length // STRIDE_SHARE
-        return squad.windows(model.tokenizer, questions, max_length, stride)
-
-    def rows(model: TaskModel, max_length: int) -> list[Row]:
-        return model.window_rows(windows(model, max_length))
-
-    def judge(model: TaskModel, max_length: int) -> Mapping[str, float]:
-        parts = windows(model, max_length)
-        given = model.run(model.window_rows(parts), batch_size=16)
-        pairs = [(row["start_logits"], row["end_logits"]) for row in given]
-        return squad.squad_scores(questions, squad.answers(questions, parts, pairs))
-
-    key = content_key({"questions": [dataclasses.astuple(q) for q in questions]})
-    return _Data(len(questions), key, rows, judge)
-
-
-def _load(folder: str | Path, task: str, seed: int = 0) -> TaskModel:
-    if task == squad.NAME:
-        return TaskModel.for_spans(folder, seed)
-    return TaskModel.for_classes(folder, find_task(task), seed)
-
-
-def default_length(task: str) -> int:
-    """Tokens that an example of a task is cut to."""
-    return SQUAD_LENGTH if task == squad.NAME else EXAMPLE_LENGTH
 
 
 def run_finetune(
@@ -118,12 +38,12 @@ def run_finetune(
 ) -> dict[str, Any]:
     """See `nasc.api.finetune`; all files are read before anything is trained."""
     check_installed()
-    config = config or FinetuneConfig()
+    config, task = config or FinetuneConfig(), task_name(task)
     length = config.max_length or default_length(task)
-    given = _read(task, train, examples)
-    held_out = None if dev is None else _read(task, dev)
-    student = _load(model or default_teacher_folder(), task, config.seed)
-    teacher = None if distill_from is None else _load(distill_from, task)
+    given = read_task(task, train, examples)
+    held_out = None if dev is None else read_task(task, dev)
+    student = load_model(model or default_teacher_folder(), task, config.seed)
+    teacher = None if distill_from is None else load_model(distill_from, task)
     about = {
         "model": model,
         "task": task,
@@ -167,7 +87,8 @@ def run_finetune(
 
 def run_evaluate(folder: Path, task: str, data: Path, max_length: int | None) -> dict[str, Any]:
     """See `nasc.api.evaluate`."""
-    read = _read(task, data)
+    task = task_name(task)
+    read = read_task(task, data)
     if max_length is None:
         try:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -175,5 +96,24 @@ def run_evaluate(folder: Path, task: str, data: Path, max_length: int | None) ->
         except (OSError, ValueError, KeyError, TypeError):
             max_length = default_length(task)
     use_fastest_threads()
-    found = read.scores(_load(folder, task), max_length)
+    found = read.scores(load_model(folder, task), max_length)
     return {"task": task, **found, "examples": read.count, "model": str(folder)}
+
+
+def run_evaluate_package(
+    folder: Path, manifest: Manifest, task: str, data: Path, max_length: int | None
+) -> dict[str, Any]:
+    """See `nasc.api.evaluate`: the shipped file of a package that does a task.
+
+    Raises:
+        UsageError: If that is another task.
+    """
+    task = task_name(task)
+    if manifest.task is None or manifest.task.name != task:
+        does = "gives vectors" if manifest.task is None else f"does {manifest.task.name}"
+        raise UsageError(f"the package '{folder}' {does}, not {task}")
+    read = read_task(task, data)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    model = OnnxTaskModel(tokenizer, OnnxEncoder(folder / MODEL))
+    found = read.scores(model, max_length or manifest.max_length)
+    return {"task": task, **found, "examples": read.count, "package": str(folder)}

@@ -347,3 +347,35 @@ def test_a_quality_out_of_reach_leaves_no_package(work: Work, package: dict[str,
     assert result.exit_code == 1
     assert "pooled_cosine is " in result.stderr
     assert not (work.folder / "none").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="extra 'finetune'")
+def test_a_package_does_a_task(work: Work) -> None:
+    """From a limit to a verified package of a classifier, in one command."""
+    data = work.folder / "sst"
+    data.mkdir()
+    for name, offset in (("train.tsv", 0), ("dev.tsv", 200)):
+        rows = [f"{text}\t{int('cat' in text)}" for text in sentences(400)[offset : offset + 200]]
+        (data / name).write_text("sentence\tlabel\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    task = ("--task", "sst2", "--finetune-data", data, "--finetune-length", 32)
+    whole = max(s["predicted"]["params"] for s in work.results["front"])
+    result = work.compile(
+        *("classifier", "--params", whole - 1, *task),
+        *("--finetune-epochs", 4, "--finetune-learning-rate", 3e-3),
+    )
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert {"accuracy", "teacher_accuracy", "dev_examples", "train_examples"} == set(
+        found["quality"]
+    )
+    for command, key, value in (
+        (["verify", "--no-measure"], "ok", True),
+        (["evaluate", "--task", "sst2", "--data", str(data / "dev.tsv")], "accuracy", None),
+    ):
+        given = [*command, found["package"], "--json"]
+        done = CliRunner().invoke(main, given, catch_exceptions=False)
+        expected = found["quality"]["accuracy"] if value is None else value
+        assert json.loads(done.stdout)[key] == expected
+    wrong = work.compile("other", "--task", "sst2", "--finetune-data", work.folder / "nowhere")
+    assert wrong.exit_code == 2
+    assert "--dev-data" in wrong.stderr

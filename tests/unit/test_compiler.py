@@ -50,7 +50,7 @@ def compilation(fp32_ms: float = 1.0, int8_ms: float = 1.0) -> Any:
 def measured(tmp_path: Path, value_ms: float, upper_ms: float, predicted_ms: float) -> Any:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
-    network: Any = SimpleNamespace(architecture=PRESETS["minilm-l6"].teacher, params=1)
+    network: Any = SimpleNamespace(architecture=PRESETS["minilm-l6"].teacher)
     latency: Any = SimpleNamespace(
         model=SimpleNamespace(latency_ms=value_ms),
         held_ms=lambda quantile: upper_ms,
@@ -62,6 +62,7 @@ def measured(tmp_path: Path, value_ms: float, upper_ms: float, predicted_ms: flo
         PredictedLatency(predicted_ms, predicted_ms, predicted_ms),
         latency,
         None,
+        params=1,
     )
 
 

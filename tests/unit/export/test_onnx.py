@@ -16,9 +16,10 @@ from nasc.export.graph import IR_VERSION, OPSET
 from nasc.export.network import Network
 from nasc.export.onnx import OUTPUT_NAMES, build, emit
 from nasc.export.precision import quantize_matrix, quantize_rows
+from nasc.heads import HEADS
 from nasc.runtime import OnnxEncoder, pad
-from nasc.space import HEADS, OPERATIONS
-from nasc.supernet.modules import TorchNetwork
+from nasc.space import OPERATIONS
+from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
 
 MakeNetwork = Callable[..., Network]
 
@@ -38,12 +39,25 @@ def onnx_output(network: Network, folder: Path, ids: np.ndarray, mask: np.ndarra
     return OnnxEncoder(path).run(ids, mask)
 
 
+EVERY_HEAD = (*HEADS, "spans", "classify-3")
+
+
+def unpadded(row: np.ndarray, tokens: int, head: str) -> np.ndarray:
+    """What is not about padding in a model's output for a text."""
+    return (
+        {"hidden": row[:tokens], "spans": row[:, :tokens]}.get(head, row) if row.ndim > 1 else row
+    )
+
+
 def largest_difference(a: np.ndarray, b: np.ndarray, mask: np.ndarray, head: str) -> float:
-    difference = np.abs(a - b)
-    return float((difference * mask[:, :, None] if head == "hidden" else difference).max())
+    lengths = mask.sum(1)
+    return max(
+        float(np.abs(unpadded(x, n, head) - unpadded(y, n, head)).max())
+        for x, y, n in zip(a, b, lengths, strict=True)
+    )
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", EVERY_HEAD)
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("hidden", [64, 32])
 def test_every_operation_computes_what_torch_computes(
@@ -75,7 +89,7 @@ blocks = st.lists(
 )
 @given(
     blocks=blocks,
-    head=st.sampled_from(HEADS),
+    head=st.sampled_from(EVERY_HEAD),
     seed=st.integers(0, 1000),
     lengths=st.lists(st.integers(1, 64), min_size=1, max_size=4),
 )
@@ -97,14 +111,14 @@ def test_random_architectures_compute_what_torch_computes_padded_or_not(
     encoder = OnnxEncoder(tmp_path / "model.onnx")
     for row, tokens in enumerate(texts):
         alone = encoder.run(*pad([tokens]))[0]
-        padded = found[row][: len(tokens)] if head == "hidden" else found[row]
+        padded = unpadded(found[row], len(tokens), head)
         assert np.abs(alone - padded).max() < 1e-5
         wider = encoder.run(*pad([tokens], 64))[0]
-        wider = wider[: len(tokens)] if head == "hidden" else wider
+        wider = unpadded(wider, len(tokens), head)
         assert np.abs(alone - wider).max() < 1e-5
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", EVERY_HEAD)
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_model_is_valid_and_of_standard_operators_only(
     make_network: MakeNetwork, precision: str, head: str
@@ -119,7 +133,7 @@ def test_a_model_is_valid_and_of_standard_operators_only(
     assert [i.name for i in model.graph.input] == ["input_ids", "attention_mask"]
     for value in model.graph.input:
         assert [d.dim_param for d in value.type.tensor_type.shape.dim] == ["batch", "seq_len"]
-    assert [o.name for o in model.graph.output] == [OUTPUT_NAMES[head]]
+    assert [o.name for o in model.graph.output] == [OUTPUT_NAMES.get(head, "logits")]
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert metadata["nasc.architecture"] == str(network.architecture)
     assert metadata["nasc.head"] == head
@@ -132,7 +146,7 @@ def test_the_same_network_gives_the_same_bytes(make_network: MakeNetwork) -> Non
 
 
 def test_a_network_holds_the_parameters_that_cost_counts(make_network: MakeNetwork) -> None:
-    for head in HEADS:
+    for head in EVERY_HEAD:
         network = make_network(EVERYTHING, head=head)
         assert network.params == params(network.architecture, network.geometry, head)
 
@@ -179,3 +193,37 @@ def test_tensors_of_wrong_shapes_are_refused(make_network: MakeNetwork) -> None:
     tensors = (network.tensors[0], broken, *network.tensors[2:])
     with pytest.raises(ExportError, match=r"mha 64.*\(64, 32\)"):
         Network(network.architecture, network.geometry, "embed", tensors)
+
+
+@pytest.mark.parametrize("head", ["spans", "classify-3"])
+@pytest.mark.parametrize("hidden", [64, 32])
+def test_a_task_s_head_stays_fp32_and_its_body_keeps_its_cosines(
+    make_network: MakeNetwork, token_lists: list[list[int]], hidden: int, head: str
+) -> None:
+    network = make_network(f"64: mha | {hidden}: ffn", "int8", head)
+    products = [n.op_type for n in build(network).graph.node]
+    body = build(make_network(f"64: mha | {hidden}: ffn", "int8")).graph.node
+    assert products.count("MatMulInteger") == [n.op_type for n in body].count("MatMulInteger")
+    ids, mask = pad(token_lists[:5])
+    vectors = torch_output(network.body(), ids, mask)
+    module = TorchNetwork(network)
+    with torch.no_grad():
+        real = Mask.of(torch.from_numpy(mask))
+        states = mean_pool(module.hidden_state(torch.from_numpy(ids), real), real).numpy()
+    states /= np.linalg.norm(states, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors @ vectors.T, states @ states.T, atol=1e-5)
+
+
+def test_another_head_takes_the_tensors_given_or_zeros(make_network: MakeNetwork) -> None:
+    network = make_network("64: mha | 32: ffn")
+    bare = network.with_head("classify-2")
+    assert {name: value.shape for name, value in bare.tensors[-1].items()} == {
+        "pool_weight": (64, 32),
+        "pool_bias": (64,),
+        "weight": (2, 64),
+        "bias": (2,),
+    }
+    assert not any(value.any() for value in bare.tensors[-1].values())
+    assert network.with_head("hidden").tensors[-1] is network.tensors[-1]
+    with pytest.raises(ExportError):
+        network.with_head("spans", {"weight": np.zeros((2, 64), np.float32)})

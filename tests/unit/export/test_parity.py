@@ -40,7 +40,7 @@ def changed(network: Network, layer: int, name: str, by: float) -> Network:
     return dataclasses.replace(network, tensors=tuple(tensors))
 
 
-@pytest.mark.parametrize("head", ["embed", "hidden"])
+@pytest.mark.parametrize("head", ["embed", "hidden", "spans", "classify-3"])
 def test_a_right_export_passes_at_every_length_it_has_positions_for(
     make_network: MakeNetwork, token_lists: Tokens, tmp_path: Path, head: str
 ) -> None:

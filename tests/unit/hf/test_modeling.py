@@ -17,6 +17,7 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
+from nasc.errors import ExportError
 from nasc.export.network import Network, random_network
 from nasc.hf import (
     NascConfig,
@@ -157,3 +158,29 @@ def test_losses_are_those_of_the_labels() -> None:
 def test_either_ids_or_embeddings() -> None:
     with pytest.raises(ValueError, match="give input_ids or inputs_embeds"):
         NascModel(NascConfig.of(ARCHITECTURES[0], GEOMETRY, 1e-6))()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+@pytest.mark.parametrize("kind", [NascForSequenceClassification, NascForQuestionAnswering])
+def test_a_model_with_a_head_is_a_network_with_that_head(
+    kind: type[NascForSequenceClassification] | type[NascForQuestionAnswering],
+    architecture: Architecture,
+) -> None:
+    config = NascConfig.of(architecture, GEOMETRY, 1e-12, num_labels=3, initializer_range=0.2)
+    model = kind(config).eval()
+    ids, mask = batch()
+    with torch.no_grad():
+        given = model(input_ids=ids, attention_mask=mask)
+        found = TorchNetwork(model.network())(ids, mask)
+    if "logits" in given:
+        assert found.shape == (3, 3)
+        assert torch.allclose(found, given.logits, atol=1e-5)
+    else:
+        wanted = torch.stack([given.start_logits, given.end_logits], 1)
+        assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_a_head_on_the_first_token_cannot_be_exported() -> None:
+    config = NascConfig.of(ARCHITECTURES[0], GEOMETRY, 1e-12, pooling="cls")
+    with pytest.raises(ExportError, match="'mean' can"):
+        NascForSequenceClassification(config).network()

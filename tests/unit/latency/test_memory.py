@@ -20,7 +20,7 @@ from nasc.latency.memory import (
 from nasc.latency.plan import random_architecture
 from nasc.space import MINILM_L6, PRECISIONS, PRESETS, Architecture, Block
 
-HEADS = ["embed", "hidden"]
+HEADS = ["embed", "hidden", "spans", "classify-3"]
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -1,0 +1,155 @@
+"""A task's file, whatever the task: what a model reads of it, and how well it did."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nasc.errors import TaskDataError
+from nasc.files import content_key
+from nasc.heads import SPANS, classify
+from nasc.tasks import squad
+from nasc.tasks.glue import find_task, read_examples
+from nasc.tasks.metrics import scores
+from nasc.tasks.models import Reader, Row, TaskModel
+
+SQUAD_LENGTH = 384
+"""Tokens of a window over a passage, question included (Google's run_squad.py)."""
+
+STRIDE_SHARE = 3
+"""Windows share a third of their tokens: 128 of 384, as there."""
+
+EXAMPLE_LENGTH = 128
+"""Tokens of an example of GLUE."""
+
+_SQUAD_FILES = {"train": ("train-v1.1*.json",), "dev": ("dev-v1.1*.json",)}
+_GLUE_FILES = {
+    "train": ("train.tsv", "train.jsonl", "msr_paraphrase_train.txt"),
+    "dev": ("dev.tsv", "dev.jsonl", "dev_matched.tsv", "dev_matched.jsonl"),
+}
+"""Names of the published files, plain or with .gz."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskData:
+    """One file of a task.
+
+    Attributes:
+        count: Examples or questions.
+        key: Tells one content from another.
+        rows: What a model reads of them, cut to so many tokens.
+        scores: Of a model, the score of record first.
+    """
+
+    count: int
+    key: str
+    rows: Callable[[Reader, int], list[Row]]
+    scores: Callable[[Reader, int], Mapping[str, float]]
+
+
+def task_name(name: str) -> str:
+    """A task's own name, of any way to write it.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    return squad.NAME if name.lower() == squad.NAME else find_task(name).name
+
+
+def task_head(name: str) -> str:
+    """The head that a task needs: see `nasc.heads`."""
+    return SPANS if name == squad.NAME else classify(find_task(name).outputs)
+
+
+def task_labels(name: str) -> tuple[str, ...]:
+    """Names of a task's classes; empty of regressions and spans."""
+    return () if name == squad.NAME else find_task(name).labels
+
+
+def task_paired(name: str) -> bool:
+    """Whether an example of a task is two texts."""
+    return name == squad.NAME or len(find_task(name).texts) == 2
+
+
+def task_metrics(name: str) -> tuple[str, ...]:
+    """Names of a task's scores, the score of record first."""
+    return ("f1", "exact_match") if name == squad.NAME else find_task(name).metrics
+
+
+def default_length(name: str) -> int:
+    """Tokens that an example of a task is cut to."""
+    return SQUAD_LENGTH if name == squad.NAME else EXAMPLE_LENGTH
+
+
+def task_files(name: str, folder: Path) -> tuple[Path, Path]:
+    """The training and the dev file in a folder of a task's published files.
+
+    Raises:
+        TaskDataError: If one is missing.
+    """
+    names = _SQUAD_FILES if name == squad.NAME else _GLUE_FILES
+    found = []
+    for part, allowed in names.items():
+        paths = (p for file in allowed for end in ("", ".gz") for p in folder.glob(file + end))
+        present = next((path for path in paths if path.is_file()), None)
+        if present is None:
+            raise TaskDataError(
+                f"no {part} file of {name} in '{folder}'; looked for {', '.join(allowed)}, plain "
+                "or with .gz. Name the folder of the task's published files, or both files: "
+                "--finetune-data FILE --dev-data FILE"
+            )
+        found.append(present)
+    return found[0], found[1]
+
+
+def read_task(name: str, path: Path, most: int | None = None) -> TaskData:
+    """A file of a task, at most so many of its examples.
+
+    Raises:
+        UsageError: If the task is unknown.
+        TaskDataError: From the file.
+    """
+    if name == squad.NAME:
+        return _questions(squad.read_squad(path)[:most])
+    found = read_examples(find_task(name), path)
+    examples = dataclasses.replace(found, texts=found.texts[:most], labels=found.labels[:most])
+
+    def rows(model: Reader, max_length: int) -> list[Row]:
+        return model.example_rows(examples, max_length)
+
+    def judge(model: Reader, max_length: int) -> Mapping[str, float]:
+        given = model.run(rows(model, max_length))
+        outputs = np.stack([row["logits"] for row in given])
+        return scores(examples.task, outputs, examples)
+
+    key = content_key({"texts": examples.texts, "labels": examples.labels.tolist()})
+    return TaskData(len(examples), key, rows, judge)
+
+
+def _questions(questions: list[squad.Question]) -> TaskData:
+    def windows(model: Reader, max_length: int) -> list[squad.Window]:
+        stride = max_length // STRIDE_SHARE
+        return squad.windows(model.tokenizer, questions, max_length, stride)
+
+    def rows(model: Reader, max_length: int) -> list[Row]:
+        return model.window_rows(windows(model, max_length))
+
+    def judge(model: Reader, max_length: int) -> Mapping[str, float]:
+        parts = windows(model, max_length)
+        given = model.run(model.window_rows(parts), batch_size=16)
+        pairs = [(row["start_logits"], row["end_logits"]) for row in given]
+        return squad.squad_scores(questions, squad.answers(questions, parts, pairs))
+
+    key = content_key({"questions": [dataclasses.astuple(q) for q in questions]})
+    return TaskData(len(questions), key, rows, judge)
+
+
+def load_model(folder: str | Path, name: str, seed: int = 0) -> TaskModel:
+    """A model of transformers with a task's head: see `TaskModel.for_classes`."""
+    if name == squad.NAME:
+        return TaskModel.for_spans(folder, seed)
+    return TaskModel.for_classes(folder, find_task(name), seed)
