@@ -19,6 +19,7 @@ from nasc.package.manifest import (
     MeasuredLatency,
     PeakMemory,
     PredictedLatency,
+    TaskRecord,
     TeacherRecord,
     TextRecord,
 )
@@ -29,6 +30,19 @@ GEOMETRY = Geometry(
     layers=2, hidden=64, head_size=16, intermediate=256, vocab_size=100, max_positions=64
 )
 BLOCKS = (Block(64, ("mha", "sep3")), Block(32, ("ffn", "mha")))
+TASKS = {
+    "classify-1": TaskRecord("sts-b", (), paired=True),
+    "classify-2": TaskRecord("sst-2", ("0", "1")),
+    "spans": TaskRecord("squad", (), paired=True),
+}
+KINDS = (
+    ("fp32", "embed"),
+    ("int8", "embed"),
+    ("fp32", "hidden"),
+    ("fp32", "classify-1"),
+    ("int8", "classify-2"),
+    ("fp32", "spans"),
+)
 PARITY = {
     "fp32": Parity(1e-6, 1e-7, (1, 2, 3, 64), 4),
     "int8": Int8Report(0.995, 0.99, 64, 0.02, 0.985, (8, 32)),
@@ -81,6 +95,7 @@ def make_manifest() -> Callable[..., Manifest]:
             "architecture": Architecture(BLOCKS, precision),
             "geometry": GEOMETRY,
             "head": head,
+            "task": TASKS.get(head),
             "max_length": 48,
             "limits": {"latency_ms": 6.0, "params": 1_000_000},
             "conditions": Conditions("host", "onnxruntime", 1, 16, 1, measurement.statistic, None),
@@ -109,7 +124,7 @@ def packed(
 ) -> Mapping[tuple[str, str], Path]:
     """One package for each precision and head; tests must not change them."""
     found = {}
-    for precision, head in (("fp32", "embed"), ("int8", "embed"), ("fp32", "hidden")):
+    for precision, head in KINDS:
         model = make_model(precision, head)
         found[precision, head] = build_package(
             tmp_path_factory.mktemp("packages") / f"{precision}-{head}",

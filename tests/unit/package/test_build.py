@@ -25,6 +25,15 @@ from nasc.package.verify import verify_package
 from nasc.runtime import OnnxEncoder
 from nasc.space import Architecture, Block
 
+KINDS = [
+    ("fp32", "embed"),
+    ("int8", "embed"),
+    ("fp32", "hidden"),
+    ("fp32", "classify-1"),
+    ("int8", "classify-2"),
+    ("fp32", "spans"),
+]
+
 Packages = Mapping[tuple[str, str], Path]
 MakeModel = Callable[..., Path]
 MakeManifest = Callable[..., Manifest]
@@ -70,14 +79,16 @@ def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
 
 
 def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
-    for folder in packed.values():
+    heads = {"spans": 2 * 32 + 2, "classify-1": 2112 + 64 + 1, "classify-2": 2112 + 2 * (64 + 1)}
+    for (_, head), folder in packed.items():
         manifest = read_manifest(folder)
         assert manifest.size_bytes == (folder / "model.onnx").stat().st_size
         # embedding, mha 64, sep3 64, border, ffn 32, mha 32, head, counted by hand
-        assert manifest.params == 10624 + 16768 + 8960 + 2080 + 8416 + 4288 + 2112
+        body = 10624 + 16768 + 8960 + 2080 + 8416 + 4288
+        assert manifest.params == body + heads.get(head, 2112)
 
 
-@pytest.mark.parametrize("which", [("fp32", "embed"), ("int8", "embed"), ("fp32", "hidden")])
+@pytest.mark.parametrize("which", KINDS, ids="-".join)
 def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -> None:
     folder = packed[which]
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -90,8 +101,14 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    if which[1] == "hidden":
-        assert re.fullmatch(r"\(2, \d+, 64\)", done.stdout.strip())
+    forms = {
+        "hidden": r"\(2, \d+, 64\)",
+        "classify-1": r"\[\S+\]",
+        "classify-2": r"\['[01]', '[01]'\]",
+        "spans": r"[A-Za-z .]+",
+    }
+    if which[1] in forms:
+        assert re.fullmatch(forms[which[1]], done.stdout.strip())
     else:
         values = [float(v) for v in re.findall(r"-?\d\.?\d*", done.stdout)]
         assert values[0] == pytest.approx(1, abs=1e-5)

@@ -16,6 +16,15 @@ from nasc.package import manifest as module
 from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest
 from profilers.statistic import observed_upper
 
+KINDS = [
+    ("fp32", "embed"),
+    ("int8", "embed"),
+    ("fp32", "hidden"),
+    ("fp32", "classify-1"),
+    ("int8", "classify-2"),
+    ("fp32", "spans"),
+]
+
 Packages = Mapping[tuple[str, str], Path]
 
 
@@ -24,9 +33,7 @@ def raw(packed: Packages) -> dict[str, Any]:
     return json.loads((packed["fp32", "embed"] / "manifest.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(
-    "which", [("fp32", "embed"), ("int8", "embed"), ("fp32", "hidden")], ids="-".join
-)
+@pytest.mark.parametrize("which", KINDS, ids="-".join)
 def test_a_manifest_survives_its_file(packed: Packages, which: tuple[str, str]) -> None:
     manifest = read_manifest(packed[which])
     assert Manifest.from_dict(json.loads(manifest.to_json())) == manifest

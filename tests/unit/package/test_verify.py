@@ -21,6 +21,15 @@ from nasc.package.verify import VerifyReport, verify_package
 from nasc.profiling import measuring
 from profilers.testing import SyntheticMachine
 
+KINDS = [
+    ("fp32", "embed"),
+    ("int8", "embed"),
+    ("fp32", "hidden"),
+    ("fp32", "classify-1"),
+    ("int8", "classify-2"),
+    ("fp32", "spans"),
+]
+
 Packages = Mapping[tuple[str, str], Path]
 NAMES = (
     "model.onnx",
@@ -56,9 +65,7 @@ def failed(report: VerifyReport) -> dict[str, str]:
     return {check.name: check.detail for check in report.failed}
 
 
-@pytest.mark.parametrize(
-    "which", [("fp32", "embed"), ("int8", "embed"), ("fp32", "hidden")], ids="-".join
-)
+@pytest.mark.parametrize("which", KINDS, ids="-".join)
 def test_a_package_as_built_passes(packed: Packages, which: tuple[str, str]) -> None:
     report = verify_package(packed[which], measure=False)
     assert report.ok, report.failed
