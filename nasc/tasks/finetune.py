@@ -29,6 +29,7 @@ from transformers import (
 from nasc.errors import TaskDataError, TrainingDiverged, UsageError
 from nasc.export.onnx import MASKED
 from nasc.reporting import Progress
+from nasc.tasks.by_length import ByLength
 from nasc.tasks.models import LABELS, Row, TaskModel
 
 SAVES = 10
@@ -111,10 +112,14 @@ def _teacher_loss(found: Any, wanted: Any, attention_mask: Tensor) -> Tensor:
 
 
 class _Distilling(Trainer):
-    """Trainer with a teacher's prediction in the loss."""
+    """Trainer with a teacher's prediction in the loss, and batches of similar length."""
 
     teacher: nn.Module | None = None
     weight: float = 0.0
+    lengths: Sequence[int] = ()
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        return ByLength(self.lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self,
@@ -205,6 +210,7 @@ def finetune(
         callbacks=[_Report(progress)] if progress is not None else None,
     )
     trainer.remove_callback(PrinterCallback)  # stdout is for results
+    trainer.lengths = [len(row["input_ids"]) for row in rows]
     if teacher is not None:
         trainer.teacher = teacher.model.eval().to(trainer.args.device)
         trainer.weight = config.distill_weight

@@ -17,6 +17,7 @@ from nasc.errors import TaskDataError, TeacherMissing, UsageError
 from nasc.hf import NascForSequenceClassification, NascModel
 from nasc.space import Architecture, Block
 from nasc.supernet.teacher_layers import teacher_network
+from nasc.tasks.by_length import ByLength
 from nasc.tasks.finetune import FinetuneConfig, distillation_loss, finetune
 from nasc.tasks.glue import TASKS, Examples
 from nasc.tasks.metrics import scores
@@ -34,7 +35,7 @@ def examples(name: str = "sst-2", count: int = 64, seed: int = 0) -> Examples:
     picks = rng.integers(0, 2, (count, 2))
     task = TASKS[name]
     if len(task.texts) == 1:
-        texts = [(f"the {WORDS[a]} sat on the mat",) for a, _ in picks]
+        texts = [(f"the {WORDS[a]} sat on the mat" + " mat" * b,) for a, b in picks]
         return Examples(task, tuple(texts), picks[:, 0])
     pairs = [(f"the {WORDS[a]} ran", f"a {WORDS[b]} slept") for a, b in picks]
     labels = picks.sum(1)
@@ -134,6 +135,22 @@ def test_an_interrupted_run_goes_on_exactly(subnet: Path, tmp_path: Path) -> Non
     assert calls[0] > 1
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_batches_hold_examples_of_similar_length() -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, 1003).tolist()
+    sampler = ByLength(lengths, 8, seed=0)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+    assert sorted(orders[0]) == list(range(1003))
+    assert orders[0] == orders[2] != orders[1]
+    batches = [[lengths[i] for i in orders[0][start : start + 8]] for start in range(0, 1003, 8)]
+    padded = sum(len(batch) * max(batch) for batch in batches)
+    assert padded < 1.1 * sum(lengths)  # in random order 1.8
+    means = [np.mean(batch) for batch in batches]
+    assert abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.3  # not from long to short
 
 
 def test_the_distillation_loss_is_the_divergence() -> None:
