@@ -49,6 +49,8 @@ def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(sweep, "THIN_ABOVE", 0)
         monkeypatch.setattr(sweep, "MAX_PAIRS", 7)
         monkeypatch.setattr(skyline, "MAX_PATHS", 40)
+        # More than so many tie where spaces are small: every cut to a millionth would take minutes.
+        monkeypatch.setattr(skyline, "_MAX_CUTS", 6)
 
 
 def brute_front(networks: list, limits: Limits) -> list[tuple[float, float, str]]:
