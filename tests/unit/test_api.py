@@ -22,6 +22,8 @@ import nasc.text
 from nasc.api import evaluate, train
 from nasc.errors import CheckpointError, PackageError, UsageError
 
+MANIFEST = SimpleNamespace(max_length=8, task=None)
+
 
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -102,7 +104,7 @@ def test_a_package_with_a_damaged_tokenizer_is_a_message(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "manifest.json").write_text("{}")
-    monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: SimpleNamespace(max_length=8))
+    monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: MANIFEST)
     data = tmp_path / "dev.csv"
     data.write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
     if content is not None:
@@ -126,7 +128,7 @@ def test_a_package_is_evaluated_at_its_own_length(
     (tmp_path / "manifest.json").write_text("{}")
     Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "dev.csv").write_text("sentence1,sentence2,score\na,bb,5\nc,dddd,2\n")
-    monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: SimpleNamespace(max_length=8))
+    monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: MANIFEST)
     monkeypatch.setattr(nasc.runtime, "OnnxEncoder", Encoder)
     found = evaluate(tmp_path, "sts-b", tmp_path / "dev.csv")
     assert (found["pairs"], found["spearman"]) == (2, pytest.approx(1))
