@@ -1,7 +1,9 @@
-"""What settings of the final distillation and kinds of network give for the same steps.
+"""What settings of the final distillation, starts and kinds of network give for the same steps.
 
-Each line of the result is one network trained from its initialisation (no supernet
-training) with one change against the defaults of `nasc.distill.DistillConfig`.
+Each line of the result is one network trained with one change against the defaults of
+`nasc.distill.DistillConfig`, from one of three starts: ``scratch`` (random weights beside the
+teacher's embedding, as the paper), ``initialised`` (as a supernet begins, from the teacher's
+weights), ``supernet`` (out of one trained for `--supernet-steps`).
 
     python benchmarks/distill_recipes.py --corpus TEXT --steps 150 [--sts STS-B/dev.tsv]
 """
@@ -21,14 +23,16 @@ import torch
 
 from nasc.distill import DistillConfig, distill
 from nasc.export.network import Network
+from nasc.hf.masked import scratch
 from nasc.quality import compare
 from nasc.space import PRESETS
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.initialize import initialize
 from nasc.supernet.modules import TorchNetwork
-from nasc.supernet.prepare import CALIBRATION_SENTENCES, first_run_space
+from nasc.supernet.prepare import first_run_space
 from nasc.supernet.supernet import Supernet
-from nasc.supernet.train import TRAIN_LENGTH
+from nasc.supernet.teacher_layers import teacher_network
+from nasc.supernet.train import TRAIN_LENGTH, TrainConfig, train
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import Teacher, load_teacher
 from nasc.text import load_corpus
@@ -66,30 +70,45 @@ def main() -> None:
     parser.add_argument("--corpus", action="append", help="default: prose on this machine")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--sts", type=Path)
+    parser.add_argument("--supernet-steps", type=int, default=150)
+    parser.add_argument("--starts-only", action="store_true", help="leave the other changes out")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     teacher = load_teacher()
     corpus = load_corpus(args.corpus, seed=args.seed, max_sentences=30_000)
     tokens = teacher.tokenize(corpus.train, max_length=TRAIN_LENGTH)
     space = first_run_space(PRESETS["minilm-l6"])
-    supernet = Supernet(space, teacher)
-    calibration = tokens.batch(range(CALIBRATION_SENTENCES))
-    initialize(supernet, calibration.input_ids, calibration.attention_mask, args.seed)
+    supernets = {}
+    for start in ("initialised", "supernet"):
+        supernets[start] = supernet = Supernet(space, teacher)
+        batches = TrainBatches(tokens, TrainConfig(0).batch_size, args.seed)
+        calibration = batches.calibration()
+        initialize(supernet, calibration.input_ids, calibration.attention_mask, args.seed)
+    train(supernet, batches, TrainConfig(args.supernet_steps, seed=args.seed))
+    full_size = teacher_network(teacher, space.teacher)
     judged = list(corpus.heldout[-512:])
     wanted = teacher.vectors(judged)
     pairs = None if args.sts is None else read_sts(args.sts)
     rows = []
-    plans = [(NETWORKS[0], change) for change in CHANGES] + [(n, {}) for n in NETWORKS[1:]]
-    for text, change in plans:
-        network = supernet.extract(space.parse(text))
+    plans: list[tuple[str, dict[str, float], str]] = [
+        (text, {}, start) for text in NETWORKS for start in ("scratch", "initialised", "supernet")
+    ]
+    if not args.starts_only:
+        plans += [(NETWORKS[0], change, "initialised") for change in CHANGES[1:]]
+    for text, change, start in plans:
+        architecture = space.parse(text)
+        if start == "scratch":
+            network = scratch(full_size, architecture, args.seed).with_head("embed")
+        else:
+            network = supernets[start].extract(architecture)
         config = dataclasses.replace(DistillConfig(steps=args.steps, seed=args.seed), **change)
-        row: dict[str, Any] = {"network": text, "change": change}
+        row: dict[str, Any] = {"network": text, "change": change, "start": start}
         for when in ("before", "after"):
             if when == "after":
-                start = time.process_time()
+                begin = time.process_time()
                 batches = TrainBatches(tokens, config.batch_size, config.seed)
                 network, _ = distill(network, teacher, batches, config)
-                row["cpu_s"] = round(time.process_time() - start, 1)
+                row["cpu_s"] = round(time.process_time() - begin, 1)
             row[when] = dataclasses.asdict(compare(wanted, vectors(teacher, network, judged)))
             if pairs is not None:
                 trained = network
@@ -98,7 +117,17 @@ def main() -> None:
                 )
         rows.append(row)
         print(json.dumps(row), file=sys.stderr)
-    json.dump({"steps": args.steps, "text": corpus.description, "rows": rows}, sys.stdout, indent=1)
+    json.dump(
+        {
+            "benchmark": "distill_recipes",
+            "steps": args.steps,
+            "supernet_steps": args.supernet_steps,
+            "text": corpus.description,
+            "rows": rows,
+        },
+        sys.stdout,
+        indent=1,
+    )
 
 
 if __name__ == "__main__":

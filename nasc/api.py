@@ -110,12 +110,15 @@ def train(
     teacher: str | None = None,
     space: str | None = None,
     corpus: Sequence[str] = (),
+    packed: bool = False,
     minutes: float | None = None,
     steps: int | None = None,
     batch_size: int = 32,
+    accumulate: int = 1,
     learning_rate: float = 2e-4,
     sampling: str = "balanced",
     bf16: bool = False,
+    parallel: str = "data",
     all_operations: bool = True,
     shrink: ShrinkConfig | None = None,
     device: str = "host",
@@ -132,12 +135,15 @@ def train(
         teacher: Folder or hub id; None is the default teacher.
         space: Preset or path; None chooses by the teacher.
         corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
+        packed: Train on all of the text, tokenised to disk, in rows without padding.
         minutes: Budget; None with no `steps` takes the default.
         steps: Steps instead of minutes.
-        batch_size: Sentences in a step.
+        batch_size: Sentences in a step, of all processes.
+        accumulate: Parts that a process works on one after the other, to save memory.
         learning_rate: Peak.
         sampling: See `nasc.supernet.sampling.SAMPLINGS`.
         bf16: Products in bfloat16.
+        parallel: How processes that torchrun started share the work: ``data`` or ``block``.
         all_operations: Separable convolutions too.
         shrink: Progressive shrinking; None keeps every sub-architecture.
         device: Whose latency table the bins of shrinking follow: measured now if there is none.
@@ -156,6 +162,7 @@ def train(
         TeacherError, CorpusError, TrainingDiverged: See there.
     """
     from nasc.latency.costs import TableCosts
+    from nasc.supernet.parallel import Parallel
     from nasc.supernet.prepare import check_budget, first_run_space, prepare, shrink_plan
     from nasc.supernet.train import TrainConfig, train_length
     from nasc.teacher import load_teacher
@@ -165,7 +172,10 @@ def train(
     _check_output(output, force)
     if minutes is not None:
         check_budget(minutes)
-    reporter = reporter or Silent()
+    if packed and not corpus:
+        raise UsageError("--packed is for text of your own: name it with --corpus")
+    process = Parallel.from_environment(parallel)
+    reporter = (reporter if process.is_first else None) or Silent()
     found_teacher = load_teacher(teacher)
     found_space = space_for(found_teacher, space)
     if not all_operations:
@@ -195,6 +205,7 @@ def train(
         TrainConfig(
             steps=steps or 0,
             batch_size=batch_size,
+            accumulate=accumulate,
             learning_rate=learning_rate,
             sampling=sampling,
             bf16=bf16,
@@ -204,10 +215,13 @@ def train(
         cache_dir=cache_folder(cache),
         reporter=reporter,
         shrinking=plan,
+        sources=tuple(corpus) if packed else None,
+        parallel=process,
     )
     try:
-        with replacing(output) as part:
-            shutil.copyfile(prepared.path, part)
+        if process.is_first:
+            with replacing(output) as part:
+                shutil.copyfile(prepared.path, part)
     except OSError as error:
         raise CheckpointError(
             f"cannot write the supernet '{output}': {error.strerror or error}. It is trained and "
@@ -373,6 +387,8 @@ def distill(
     *,
     minutes: float | None = None,
     steps: int | None = None,
+    objective: str = "auto",
+    start: str = "supernet",
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
@@ -384,6 +400,9 @@ def distill(
         settings: Teacher, supernet, text; None takes the defaults.
         minutes: Budget; None with no `steps` takes that of `compile`.
         steps: Steps instead of minutes; 0 trains nothing.
+        objective: ``states``: the teacher's hidden states and similarities; ``mlm``: masked words
+            and the teacher's prediction of them; ``auto``: mlm where the teacher has a head for it.
+        start: ``supernet``: its weights; ``scratch``: random ones beside the teacher's embedding.
         force: Replace what lies in the folder.
         reporter: Told of the progress.
 
@@ -391,57 +410,19 @@ def distill(
         folder, architecture, params, steps, and the agreement with the teacher on held-out text.
 
     Raises:
-        UsageError: If the architecture is not of the space, or the folder is in use.
+        UsageError: If the architecture is not of the space, the folder is in use, or the teacher
+            has no head for masked words.
         NascError: If the folder cannot be written; the trained network is in the cache.
         TeacherError, CorpusError, CheckpointError, TrainingDiverged: See there.
     """
-    import dataclasses
-
-    from nasc.compiler import DISTILL_MINUTES
-    from nasc.contest import vectors
-    from nasc.distill import DistillConfig, distill_cached
-    from nasc.hf import NascModel
-    from nasc.quality import compare
-    from nasc.supernet.prepare import check_budget, first_run_space
-    from nasc.supernet.scoring import judging_sentences
-    from nasc.teacher import quiet_transformers
+    from nasc.distilling import run_distill
+    from nasc.supernet.prepare import check_budget
 
     if minutes is not None:
         check_budget(minutes)
-    bench = Workbench(settings or Settings(), reporter)
     _check_folder(output, force)
-    bench.check_inputs()
-    space = bench.whole_space
-    if bench.settings.supernet is None:
-        space = first_run_space(space)
-    parsed = space.parse(architecture).with_precision("fp32")
-    network = bench.prepared.supernet.extract(parsed, "hidden")
-    config = DistillConfig(steps=steps or 0, seed=bench.settings.seed)
-    seconds = None if steps is not None else 60 * (DISTILL_MINUTES if minutes is None else minutes)
-    trained, done = distill_cached(
-        network,
-        bench.teacher,
-        bench.corpus,
-        config,
-        seconds=seconds,
-        cache_dir=bench.cache,
-        reporter=bench.reporter,
-    )
-    sentences = judging_sentences(bench.corpus, 512)
-    quality = compare(bench.teacher.vectors(sentences), vectors(bench.teacher, trained, sentences))
-    try:
-        with quiet_transformers():
-            NascModel.from_network(trained).save_pretrained(output)
-            bench.teacher.tokenizer.save_pretrained(output)
-    except OSError as error:
-        raise NascError(f"cannot write '{output}': {error.strerror or error}") from error
-    return {
-        "model": str(output),
-        "architecture": str(parsed),
-        "params": trained.params,
-        "steps": done,
-        "text": bench.corpus.description,
-    } | dataclasses.asdict(quality)
+    bench = Workbench(settings or Settings(), reporter)
+    return run_distill(bench, architecture, output, minutes, steps, objective, start)
 
 
 def finetune(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,20 @@ class Amount(click.ParamType[float]):
         if number is None or number <= 0:
             self.fail(f"{value!r} is no positive number (examples: 20, 5M, 20MB)", param, ctx)
         return number
+
+
+class TaskName(click.ParamType[str]):
+    """A task, however it is written: sst-2, SST2."""
+
+    name = "task"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Its own name."""
+        plain = {re.sub(r"\W|_", "", task): task for task in TASKS}
+        found = plain.get(re.sub(r"\W|_", "", str(value).lower()))
+        if found is None:
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, TASKS))}", param, ctx)
+        return found
 
 
 def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -273,6 +288,11 @@ def profile(as_json: bool, **options: Any) -> None:
 @main.command()
 @space_options
 @click.option("--corpus", multiple=True, help="File, folder or datasets:NAME; repeatable.")
+@click.option(
+    "--packed",
+    is_flag=True,
+    help="Train on all of the text, however large: tokenised to disk, in rows without padding.",
+)
 @click.option("--minutes", type=float, help="Budget [default: 3].")
 @click.option("--steps", type=click.IntRange(1), help="Steps, instead of minutes.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
@@ -285,6 +305,20 @@ def profile(as_json: bool, **options: Any) -> None:
     help="uniform: every path alike (the paper); balanced: every width and length alike.",
 )
 @click.option("--bf16", is_flag=True, help="Products in bfloat16, where the processor has it.")
+@click.option(
+    "--accumulate",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Parts that a batch is worked on in, to save memory.",
+)
+@click.option(
+    "--parallel",
+    type=click.Choice(["data", "block"]),
+    default="data",
+    show_default=True,
+    help="How processes of torchrun share the work: each batch, or the blocks.",
+)
 @click.option(
     "--all-operations/--first-run-operations",
     default=True,
@@ -340,6 +374,7 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
     \b
     Example: nasc train --corpus texts/ --minutes 60 --output supernet.safetensors
              nasc train --corpus texts/ --steps 20000 --shrink --device host
+             torchrun --nproc-per-node 3 --no-python nasc train --steps 20000 --parallel block
     """
     from nasc import api
     from nasc.console import print_json, print_rows, reporting
@@ -356,6 +391,8 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
     options["shrink"] = ShrinkConfig(**given) if shrink else None
     with reporting() as reporter:
         summary = api.train(output=output, force=force, reporter=reporter, **options)
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first one speaks
+        return
     if as_json:
         print_json(summary)
     else:
@@ -471,7 +508,9 @@ def _conditions(settings: Settings) -> str:
     help="STS file with labels: int8 may cost 0.01 of the score on it.",
 )
 @click.option(
-    "--task", help="Fine-tune on a task of GLUE, or squad, and ship a package that does it."
+    "--task",
+    type=TaskName(),
+    help="Fine-tune on a task of GLUE, or squad, and ship a package that does it.",
 )
 @click.option(
     "--finetune-data",
@@ -641,6 +680,21 @@ def verify(package: Path, no_measure: bool, device: str, as_json: bool) -> None:
 @click.option("--minutes", type=float, help="Budget [default: 2.5].")
 @click.option("--steps", type=click.IntRange(0), help="Steps, instead of minutes.")
 @click.option(
+    "--objective",
+    type=click.Choice(["auto", "states", "mlm"]),
+    default="auto",
+    show_default=True,
+    help="states: hidden states and similarities; mlm: masked words and the teacher's prediction "
+    "of them; auto: mlm where the teacher has a head for it.",
+)
+@click.option(
+    "--start",
+    type=click.Choice(["supernet", "scratch"]),
+    default="supernet",
+    show_default=True,
+    help="From the supernet's weights, or random ones beside the teacher's embedding.",
+)
+@click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder of the model."
 )
 @click.option("--force", is_flag=True, help="Replace what lies in the folder.")
@@ -667,7 +721,7 @@ def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> N
 
 @main.command()
 @click.argument("model", required=False)
-@click.option("--task", type=click.Choice(TASKS), required=True)
+@click.option("--task", type=TaskName(), required=True, help=f"{', '.join(TASKS)}.")
 @click.option("--train", type=click.Path(path_type=Path), required=True, help="Labelled examples.")
 @click.option("--dev", type=click.Path(path_type=Path), help="Examples that score the result.")
 @click.option("--distill-from", help="Folder of a model fine-tuned on the same task.")
@@ -742,7 +796,7 @@ def finetune(
 
 @main.command()
 @click.argument("package", type=click.Path(path_type=Path))
-@click.option("--task", type=click.Choice(TASKS), required=True)
+@click.option("--task", type=TaskName(), required=True, help=f"{', '.join(TASKS)}.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The task's file.")
 @click.option("--max-length", type=click.IntRange(4), help="Tokens of an example.")
 @json_option

@@ -100,6 +100,20 @@ def load_corpus(
     )
 
 
+def stream_text(sources: Sequence[str | Path], corpus: Corpus) -> Iterator[str]:
+    """All sentences of some sources but those that a corpus made of them holds out.
+
+    Twins are not looked for: that would take a memory of all of them.
+
+    Raises:
+        CorpusError: See `load_corpus`.
+    """
+    last = max(map(_content_key, corpus.heldout))  # held out are those of the smallest keys
+    for sentence in itertools.chain.from_iterable(map(_read, sources)):
+        if _content_key(sentence) > last:
+            yield sentence
+
+
 def corpus_from_sentences(
     sentences: Iterable[str],
     *,

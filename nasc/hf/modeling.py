@@ -187,11 +187,22 @@ class NascForMaskedLM(NascPreTrainedModel):
         self.bias = nn.ParameterDict({"bias": nn.Parameter(torch.empty(config.vocab_size))})
         self.post_init()
 
+    @classmethod
+    def from_network(cls, network: Network, **other: Any) -> NascForMaskedLM:
+        """A finished network with a new head: see `NascModel.from_network`."""
+        config = NascConfig.of(
+            network.architecture, network.geometry, network.layer_norm_eps, **other
+        )
+        model = cls(config)
+        model.nasc.load_network(network)
+        return model
+
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        places: Tensor | None = None,
         **other: Any,
     ) -> MaskedLMOutput:
         """Scores of words.
@@ -200,14 +211,17 @@ class NascForMaskedLM(NascPreTrainedModel):
             input_ids: (batch, seq_len).
             attention_mask: (batch, seq_len).
             labels: (batch, seq_len), -100 where no word was masked.
+            places: (batch, seq_len), boolean: only these are predicted. Not with labels.
             other: See `NascModel.forward`.
 
         Returns:
-            logits (batch, seq_len, vocab_size); the loss if labels are given.
+            logits (batch, seq_len, vocab_size), or (places, vocab_size); the loss if labels are
+            given.
         """
         other["return_dict"] = True
         out = self.nasc(input_ids, attention_mask, **other)
-        x = self.norm(functional.gelu(self.transform(out.last_hidden_state)))
+        x = out.last_hidden_state if places is None else out.last_hidden_state[places]
+        x = self.norm(functional.gelu(self.transform(x)))
         logits = functional.linear(x, self.nasc.word_embeddings.weight, self.bias["bias"])
         loss = None
         if labels is not None:

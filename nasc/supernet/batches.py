@@ -7,14 +7,30 @@ was killed goes on exactly where it was.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
 from nasc.errors import UsageError
 from nasc.tokens import Batch, Tokens
 
+CALIBRATION_SENTENCES = 256
+"""Sentences that candidates are initialised on."""
+
 _EPOCH_SEEDS = 1_000_003
 """A prime: seeds of epochs of runs with neighbouring seeds do not meet soon."""
+
+
+class Batches(Protocol):
+    """Batches of a training: which text makes that of a step depends on seed and step alone."""
+
+    def calibration(self) -> Batch:
+        """Some of the text, the same in every run."""
+        ...
+
+    def at(self, step: int) -> Batch:
+        """The batch of one step."""
+        ...
 
 
 @dataclass(slots=True)
@@ -36,6 +52,10 @@ class TrainBatches:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UsageError(f"batch size must be >= 1, got {self.batch_size}")
+
+    def calibration(self) -> Batch:
+        """Some of the text, the same in every run."""
+        return self.tokens.batch(range(min(CALIBRATION_SENTENCES, len(self.tokens))))
 
     def at(self, step: int) -> Batch:
         """The batch of one step; every epoch has an order of its own."""

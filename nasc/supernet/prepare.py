@@ -6,9 +6,12 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from nasc.cost import Layer
 from nasc.errors import UsageError
@@ -17,10 +20,12 @@ from nasc.latency.costs import TableCosts
 from nasc.reporting import Reporter
 from nasc.solver.blocks import Floats, Ints
 from nasc.space import SearchSpace
-from nasc.supernet.batches import TrainBatches
+from nasc.supernet.batches import Batches, TrainBatches
 from nasc.supernet.budget import recorded_steps
 from nasc.supernet.checkpoint import load_supernet, save_supernet
 from nasc.supernet.initialize import initialize
+from nasc.supernet.packed import pack
+from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.scores import Scores
 from nasc.supernet.scoring import DEV_BATCH, score_supernet, scored_sentences, scorer_for
 from nasc.supernet.shrink import (
@@ -39,9 +44,6 @@ from nasc.threads import use_fastest_threads
 
 RECIPE = 3
 """Raised when the same configuration would give another supernet or other scores."""
-
-CALIBRATION_SENTENCES = 256
-"""Sentences that the candidates are initialised on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,8 +131,12 @@ def prepare(
     cache_dir: Path,
     reporter: Reporter,
     shrinking: ShrinkPlan | None = None,
+    sources: tuple[str, ...] | None = None,
+    parallel: Parallel = ALONE,
 ) -> Prepared:
     """Train and score a supernet, go on with an interrupted one, or find it in the cache.
+
+    Of several processes, which share the cache folder, the first one holds the lock and scores.
 
     Args:
         teacher: To distil from.
@@ -142,32 +148,64 @@ def prepare(
         cache_dir: Keeps supernets.
         reporter: Told of the progress.
         shrinking: Removes sub-architectures as the training goes; None keeps all.
+        sources: Those of the corpus: all of their text is trained on, in full rows from disk; None
+            trains on the corpus' own sentences.
+        parallel: Which of the processes this is.
 
     Raises:
         TrainingDiverged, CheckpointError, CacheBusy: See there.
     """
+    parallel.check(space.n_blocks, config.batch_size, config.accumulate)
+    packed, packed_sha256 = None, None
+    if sources is not None:
+        packed, packed_sha256 = pack(
+            sources,
+            corpus,
+            teacher,
+            train_length(teacher),
+            batch_size=config.batch_size,
+            seed=config.seed,
+            cache_dir=cache_dir,
+            reporter=reporter,
+        )
     about = {
         "recipe": RECIPE,
         "teacher": teacher.fingerprint,
         "space": dataclasses.asdict(space),
         "text": corpus.sha256,
         "sentences": len(corpus.train),
-        "config": dataclasses.asdict(config) | ({} if seconds is None else {"steps": None}),
+        "config": config.identity() | ({} if seconds is None else {"steps": None}),
         "seconds": seconds,
         "shrinking": None if shrinking is None else shrinking.identity,
-    }
+    } | ({} if packed_sha256 is None else {"packed": packed_sha256})
     use_fastest_threads()
     folder = cache_dir / "supernets" / content_key(about)
     path, state_path = folder / "supernet.safetensors", folder / "state.safetensors"
-    with locked(folder, "this supernet"):
-        if not path.exists():
+    with locked(folder, "this supernet") if parallel.is_first else nullcontext():
+        if parallel.agree(not path.exists()):
             trained, record = _train(
-                teacher, space, corpus, config, seconds, state_path, reporter, shrinking
+                teacher,
+                space,
+                corpus,
+                config,
+                seconds,
+                state_path,
+                reporter,
+                shrinking,
+                packed,
+                parallel,
             )
-            save_supernet(path, trained, record)
+            if parallel.is_first:
+                save_supernet(path, trained, record)
+        if not parallel.is_first:
+            parallel.wait()  # for the first one's scores
         state_path.unlink(missing_ok=True)
         supernet, header = load_supernet(path, teacher)
+        supernet.place(parallel.device)
         scores = score_supernet(supernet, header, corpus, folder / "scores.json", reporter)
+        supernet.place(torch.device("cpu"))
+        if parallel.is_first:
+            parallel.wait()
     return Prepared(supernet, scores, header, path)
 
 
@@ -207,22 +245,29 @@ def _train(
     state_path: Path,
     reporter: Reporter,
     shrinking: ShrinkPlan | None,
+    packed: Batches | None,
+    parallel: Parallel,
 ) -> tuple[Supernet, dict[str, Any]]:
     progress = reporter.stage("Supernet: from the teacher's weights")
     progress(0, 3, "tokenising")
-    tokens = teacher.tokenize(corpus.train, max_length=train_length(teacher))
+    batches = packed
+    if batches is None:
+        tokens = teacher.tokenize(corpus.train, max_length=train_length(teacher))
+        batches = TrainBatches(tokens, config.batch_size, config.seed)
     progress(1, 3, "initialising")
     supernet = Supernet(space, teacher)
-    calibration = tokens.batch(range(min(CALIBRATION_SENTENCES, len(tokens))))
+    calibration = batches.calibration()
     initialize(supernet, calibration.input_ids, calibration.attention_mask, config.seed)
-    batches = TrainBatches(tokens, config.batch_size, config.seed)
+    supernet.place(parallel.device)
     progress(2, 3, "timing a step")
     if seconds is not None:
-        steps = recorded_steps(
-            state_path.with_name("steps.json"),
-            lambda: steps_for(supernet, config, batches, seconds),
-        )
-        config = dataclasses.replace(config, steps=steps)
+        steps = 0
+        if parallel.is_first:
+            steps = recorded_steps(
+                state_path.with_name("steps.json"),
+                lambda: steps_for(supernet, config, batches, seconds, parallel),
+            )
+        config = dataclasses.replace(config, steps=parallel.agree(steps))
     progress(3, 3, f"{config.steps} steps")
     shrinker = None
     if shrinking is not None:
@@ -231,6 +276,7 @@ def _train(
         supernet,
         batches,
         config,
+        parallel=parallel,
         shrinker=shrinker,
         state_path=state_path,
         text_sha256=corpus.sha256,
@@ -240,6 +286,7 @@ def _train(
     if shrinker is not None:
         about = {"config": dataclasses.asdict(shrinker.config)}
         header["shrinking"] = about | shrinker.state.record()
+    supernet.place(torch.device("cpu"))
     return supernet, record | header
 
 

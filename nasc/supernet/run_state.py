@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nasc.errors import CheckpointError, TrainingDiverged
 from nasc.supernet import checkpoint
+from nasc.supernet.parallel import ALONE, Parallel
 
 
 class Savable(Protocol):
@@ -53,6 +54,7 @@ class RunState:
         optimizer: torch.optim.Optimizer,
         save_every_s: float,
         also: Savable | None = None,
+        parallel: Parallel = ALONE,
     ) -> None:
         """Go on from the file where there is one.
 
@@ -63,11 +65,12 @@ class RunState:
             optimizer: Restored in place.
             save_every_s: Seconds between saves.
             also: Saved and restored with them.
+            parallel: Which of the processes this is; the first writes.
 
         Raises:
             CheckpointError: If the file is damaged or the state of another run.
         """
-        self._also = also
+        self._also, self._parallel = also, parallel
         self._path, self._identity = path, identity
         self._module, self._optimizer = module, optimizer
         self._save_every_s, self._saved_at = save_every_s, time.monotonic()
@@ -90,7 +93,8 @@ class RunState:
         except (TrainingDiverged, CheckpointError):
             raise
         except BaseException:
-            if self._whole and self.step > self._saved_step:
+            # Others may be gone or elsewhere: what takes all processes is not tried any more.
+            if self._whole and self.step > self._saved_step and self._parallel.world == 1:
                 self.save()
             raise
 
@@ -110,26 +114,48 @@ class RunState:
         Raises:
             CheckpointError: If the state cannot be written.
         """
-        if time.monotonic() - self._saved_at > self._save_every_s:
+        due = self._path is not None and time.monotonic() - self._saved_at > self._save_every_s
+        if self._parallel.agree(due):
             self.save()
 
     def save(self) -> None:
-        """Save now.
+        """Save now, together with all processes.
 
         Raises:
             CheckpointError: If the state cannot be written.
         """
         if self._path is not None:
-            save_state(
-                self._path,
-                self._identity,
-                self.step,
-                self.history,
-                self._module,
-                self._optimizer,
-                self._also,
-            )
+            tensors = self._parallel.collect(self._tensors())
+            header = dict(self._identity) | {"step": self.step, "history": self.history}
+            if self._also is not None:
+                also = self._also.to_tensors()
+                tensors |= {f"also/{n}": torch.from_numpy(v) for n, v in also.items()}
+                header["also"] = self._also.to_header()
+            if self._parallel.is_first:
+                checkpoint.write(self._path, tensors, header)
         self._saved_step, self._saved_at = self.step, time.monotonic()
+
+    def assemble(self) -> None:
+        """Bring the weights of all processes together in the first one's module."""
+        own = self._parallel.collect(
+            {n: v for n, v in self._tensors().items() if n.startswith("weight/")}
+        )
+        with torch.no_grad():
+            for name, parameter in self._module.named_parameters():
+                if f"weight/{name}" in own:
+                    parameter.copy_(own[f"weight/{name}"])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Weights and optimizer of what this process trains."""
+        trained = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
+        found: dict[str, Tensor] = {}
+        for name, parameter in self._module.named_parameters():
+            if id(parameter) not in trained and self._parallel.world > 1:
+                continue
+            found[f"weight/{name}"] = parameter
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                found[f"optimizer/{key}/{name}"] = value
+        return found
 
 
 @contextmanager
@@ -149,28 +175,6 @@ def interrupts_held() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def save_state(
-    path: Path,
-    identity: Mapping[str, Any],
-    step: int,
-    history: list[Any],
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    also: Savable | None = None,
-) -> None:
-    """Save what a run needs to go on: weights, optimizer, place and losses so far."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in module.named_parameters():
-        tensors[f"weight/{name}"] = parameter
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer/{key}/{name}"] = value
-    header = dict(identity) | {"step": step, "history": history}
-    if also is not None:
-        tensors |= {f"also/{n}": torch.from_numpy(v) for n, v in also.to_tensors().items()}
-        header["also"] = also.to_header()
-    checkpoint.write(path, tensors, header)
-
-
 def restore_state(
     path: Path,
     identity: Mapping[str, Any],
@@ -178,7 +182,7 @@ def restore_state(
     optimizer: torch.optim.Optimizer,
     also: Savable | None = None,
 ) -> tuple[int, list[Any]]:
-    """Load what `save_state` saved into a module and its optimizer.
+    """Load what `RunState.save` saved into a module and its optimizer.
 
     Returns:
         The next step, and the losses so far.
@@ -193,6 +197,7 @@ def restore_state(
                 f"{path} is the state of another run ({key} differs: {found.header.get(key)!r}, "
                 f"now {value!r}). Repeat that run's command to go on, or delete the file"
             )
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     try:
         for name, parameter in module.named_parameters():
             with torch.no_grad():
@@ -202,8 +207,9 @@ def restore_state(
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"optimizer/{key}/{name}" in found.tensors
             }
-            if state:
-                optimizer.state[parameter] = state
+            if state and id(parameter) in trained:
+                moments = {k: v.to(parameter.device) for k, v in state.items() if k != "step"}
+                optimizer.state[parameter] = state | moments
         if also is not None:
             arrays = {
                 name.removeprefix("also/"): value.numpy()

@@ -40,7 +40,7 @@ class Scorer:
         self.supernet = supernet
         self._prepared = []
         with torch.no_grad():
-            for batch in batches:
+            for batch in (b.to(supernet.teacher.device) for b in batches):
                 mask = Mask.of(batch.attention_mask)
                 states = supernet.teacher_states(batch.input_ids, mask)
                 pooled = functional.normalize(mean_pool(states[-1], mask), dim=-1)

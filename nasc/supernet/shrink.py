@@ -27,6 +27,7 @@ from nasc.errors import TrainingDiverged, UsageError
 from nasc.solver.blocks import block_codes
 from nasc.solver.prices import kind_layers
 from nasc.space import Block, SearchSpace
+from nasc.supernet.parallel import ALONE, Parallel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -265,14 +266,14 @@ class Shrinker:
         wanted = step // self.config.epoch_steps - self.config.warm_epochs
         return self.state.rounds < wanted and not self.state.is_done(self.config)
 
-    def shrink(self, seed: int) -> None:
-        """Take the next round.
+    def shrink(self, seed: int, parallel: Parallel = ALONE) -> None:
+        """Take the next round, together with all processes.
 
         Raises:
             TrainingDiverged: If a loss is not finite.
         """
         rng = np.random.default_rng((seed, ROUND_SEED, self.state.rounds))
-        shrink(self.state, self.config, self._evaluate, rng)
+        shrink(self.state, self.config, self._evaluate, rng, parallel)
         self._trained = [self.state.trained(p) for p in range(self.state.positions)]
 
     def sample(self, position: int, rng: np.random.Generator) -> Block:
@@ -294,7 +295,11 @@ class Shrinker:
 
 
 def shrink(
-    state: Shrinking, config: ShrinkConfig, evaluate: Evaluate, rng: np.random.Generator
+    state: Shrinking,
+    config: ShrinkConfig,
+    evaluate: Evaluate,
+    rng: np.random.Generator,
+    parallel: Parallel = ALONE,
 ) -> None:
     """One round in every bin of every position.
 
@@ -303,17 +308,23 @@ def shrink(
         config: How.
         evaluate: The dev losses.
         rng: Of the samples.
+        parallel: Each process evaluates positions of its own.
 
     Raises:
         TrainingDiverged: If a loss is not finite; the state then is as it was.
     """
     alive, loss, rows = state.alive.copy(), state.loss.copy(), []
-    for position in range(state.positions):
-        before = state.left(position)
-        sampled = _sample(state, position, config, rng)
+    samples = [_sample(state, position, config, rng) for position in range(state.positions)]
+
+    def losses(position: int) -> Floats:
+        sampled = samples[position]
+        return np.asarray(evaluate(position, sampled) if len(sampled) else [], np.float64)
+
+    evaluated = parallel.map(losses, range(state.positions))
+    for position, (sampled, found) in enumerate(zip(samples, evaluated, strict=True)):
         if not len(sampled):
             continue
-        found = np.asarray(evaluate(position, sampled), np.float64)
+        before = state.left(position)
         bad = np.flatnonzero(~np.isfinite(found))
         if bad.size:
             raise TrainingDiverged(

@@ -112,15 +112,31 @@ class Supernet(nn.Module):
         self.eps = teacher.geometry.layer_norm_eps
         self.blocks = nn.ModuleList(SupernetBlock(space, self.eps) for _ in range(space.n_blocks))
 
+    def place(self, device: torch.device) -> None:
+        """Move blocks and teacher to a device."""
+        self.blocks.to(device)
+        self.teacher = self.teacher.to(device)
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """The teacher's embedding output (batch, seq_len, hidden)."""
         return embed(embedding(self.teacher), input_ids, self.eps)
 
-    def teacher_states(self, input_ids: Tensor, mask: Mask) -> list[Tensor]:
-        """The teacher's hidden states at block borders: n_blocks + 1, embedding first."""
+    def teacher_states(
+        self, input_ids: Tensor, mask: Mask, blocks: int | None = None
+    ) -> list[Tensor]:
+        """The teacher's hidden states at block borders, embedding first.
+
+        Args:
+            input_ids: (batch, seq_len).
+            mask: Of them.
+            blocks: How many blocks to go through; None is all of them.
+
+        Returns:
+            blocks + 1 tensors (batch, seq_len, hidden).
+        """
         states = [self.embed(input_ids)]
         kept = self.space.kept_block
-        for index in range(self.space.n_blocks):
+        for index in range(self.space.n_blocks if blocks is None else blocks):
             states.append(self.forward_block(index, states[-1], mask, kept))
         return states
 

@@ -2,7 +2,8 @@
 
 Student block n reads the teacher's output of block n-1 and predicts that of block n; one
 forward pass of the teacher feeds all blocks. Each step samples one path a block. The loss
-is the squared error over the variance of the target, so that blocks weigh alike.
+is the squared error over the variance of the target, so that blocks weigh alike, both over the
+whole batch, also where it is worked on in parts or by several processes.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from torch import Tensor
 
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.reporting import Progress
-from nasc.supernet.batches import TrainBatches
+from nasc.supernet.batches import Batches
 from nasc.supernet.budget import mean_step_s
 from nasc.supernet.modules import Mask
+from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.run_state import RunState
 from nasc.supernet.sampling import SAMPLINGS, Sample, sample_block
 from nasc.supernet.shrink import Shrinker
@@ -40,6 +42,7 @@ class TrainConfig:
     Attributes:
         steps: Optimizer steps.
         batch_size: Sentences in a step.
+        accumulate: Parts that every process works on one after the other, to save memory.
         learning_rate: Peak; linear warm-up, then linear decay to 0.
         warmup: Share of the steps that the learning rate rises in.
         weight_decay: Of AdamW (0.01 in the paper).
@@ -51,6 +54,7 @@ class TrainConfig:
 
     steps: int
     batch_size: int = 32
+    accumulate: int = 1
     learning_rate: float = 2e-4
     warmup: float = 0.1
     weight_decay: float = 0.01
@@ -60,10 +64,10 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.batch_size < 1:
+        if self.steps < 0 or self.batch_size < 1 or self.accumulate < 1:
             raise UsageError(
-                f"training needs steps >= 0 and a batch size >= 1, got {self.steps} "
-                f"and {self.batch_size}"
+                f"training needs steps >= 0, a batch size >= 1 and parts >= 1, got {self.steps}, "
+                f"{self.batch_size} and {self.accumulate}"
             )
         if not 0 < self.learning_rate < 1 or not 0 <= self.warmup <= 1 or self.clip <= 0:
             raise UsageError(
@@ -72,6 +76,10 @@ class TrainConfig:
             )
         if self.sampling not in SAMPLINGS:
             raise UsageError(f"unknown sampling {self.sampling!r}; known: {', '.join(SAMPLINGS)}")
+
+    def identity(self) -> dict[str, Any]:
+        """What makes a run the same run: in how many parts it works changes only the rounding."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k != "accumulate"}
 
 
 def train_length(teacher: Teacher) -> int:
@@ -99,36 +107,105 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.learning_rate * (config.steps - step) / max(1, config.steps - rise)
 
 
-def block_losses(
-    supernet: Supernet, config: TrainConfig, batch: Batch, step: int, sample: Sample
-) -> list[Tensor]:
-    """Loss of one sampled path in each block."""
-    rng = np.random.default_rng((config.seed, step))
-    mask = Mask.of(batch.attention_mask)
-    real = batch.attention_mask.bool()
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-        with torch.no_grad():
-            states = supernet.teacher_states(batch.input_ids, mask)
-        losses = []
-        for index in range(supernet.space.n_blocks):
-            path = sample(index, rng)
-            out = supernet.forward_block(index, states[index], mask, path)
-            losses.append(relative_error(out.float(), states[index + 1].float(), real))
-    return losses
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Rows of a batch with the teacher's states at block borders."""
+
+    mask: Mask
+    real: Tensor
+    states: list[Tensor]
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objective:
+    """The loss of a step.
+
+    Attributes:
+        supernet: With its teacher, on the device of `parallel`.
+        config: How.
+        sample: The path of each block.
+        parallel: Which of the processes this is.
+    """
+
+    supernet: Supernet
+    config: TrainConfig
+    sample: Sample
+    parallel: Parallel = ALONE
+
+    def backward(self, batch: Batch, step: int) -> Tensor:
+        """Add the gradients of one sampled path a block.
+
+        Args:
+            batch: Of all processes.
+            step: Decides the paths.
+
+        Returns:
+            (n_blocks,): this process's part of each block's loss; the sum over processes is the
+            squared error over the variance of the target, both averaged over real tokens.
+        """
+        n_blocks = self.supernet.space.n_blocks
+        rng = np.random.default_rng((self.config.seed, step))
+        paths = [self.sample(index, rng) for index in range(n_blocks)]
+        own = [index for index in range(n_blocks) if self.parallel.owns(index)]
+        with self._autocast(), torch.no_grad():
+            parts = [
+                self._part(part, weight, own[-1] + 1)
+                for part, weight in self.parallel.parts(batch, self.config.accumulate)
+            ]
+            tokens = int(batch.attention_mask.sum())
+            variances = self._variances(parts, own, tokens)
+        values = torch.zeros(n_blocks, device=self.parallel.device)
+        for part in parts:
+            losses = []
+            with self._autocast():
+                for index in own:
+                    out = self.supernet.forward_block(
+                        index, part.states[index], part.mask, paths[index]
+                    )
+                    error = (out.float() - part.states[index + 1].float())[part.real]
+                    mean = error.square().mean(-1).sum() * part.weight / tokens
+                    losses.append(mean / variances[index])
+            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+            values[own] += torch.stack(losses).detach()
+        return values
+
+    def _autocast(self) -> torch.autocast:
+        device = self.parallel.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.config.bf16)
+
+    def _part(self, part: Batch, weight: float, blocks: int) -> _Part:
+        mask = Mask.of(part.attention_mask)
+        states = self.supernet.teacher_states(part.input_ids, mask, blocks)
+        return _Part(mask, part.attention_mask.bool(), states, weight)
+
+    def _variances(self, parts: list[_Part], own: list[int], tokens: int) -> dict[int, Tensor]:
+        """Variance of what each own block is to predict, over the real tokens of all processes."""
+        found = {}
+        for index in own:
+            targets = [(p.states[index + 1].double()[p.real], p.weight) for p in parts]
+            total = torch.stack([w * t.sum(0) for t, w in targets]).sum(0)
+            squares = torch.stack([w * t.square().sum() for t, w in targets]).sum().reshape(1)
+            self.parallel.add_parts([total, squares])
+            mean = total / tokens
+            found[index] = (squares[0] / tokens / len(mean) - mean.square().mean()).float()
+        return found
 
 
 def steps_for(
-    supernet: Supernet, config: TrainConfig, batches: TrainBatches, seconds: float
+    supernet: Supernet,
+    config: TrainConfig,
+    batches: Batches,
+    seconds: float,
+    parallel: Parallel = ALONE,
 ) -> int:
     """How many steps fit into a time; decided once and recorded, so runs can be repeated."""
     if seconds <= 0:
         return 0
-
-    sample = whole_space(supernet, config)
+    objective = Objective(supernet, config, whole_space(supernet, config), parallel)
 
     def one(step: int) -> None:
-        losses = block_losses(supernet, config, batches.at(step), step, sample)
-        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        objective.backward(batches.at(step), step).tolist()  # waits for a GPU
         supernet.zero_grad(set_to_none=True)
 
     return max(1, int(seconds / (1.25 * mean_step_s(one, seconds))))
@@ -142,9 +219,10 @@ def whole_space(supernet: Supernet, config: TrainConfig) -> Sample:
 
 def train(
     supernet: Supernet,
-    batches: TrainBatches,
+    batches: Batches,
     config: TrainConfig,
     *,
+    parallel: Parallel = ALONE,
     shrinker: Shrinker | None = None,
     state_path: Path | None = None,
     text_sha256: str = "",
@@ -154,12 +232,14 @@ def train(
     """Train a supernet in place; goes on from `state_path` if that run was interrupted.
 
     The state of a finished run stays as well, for whoever called to remove once the result is
-    on disk: see `RunState`.
+    on disk: see `RunState`. Of several processes the first holds the trained supernet.
 
     Args:
-        supernet: Initialised; its blocks are trained, its teacher is not touched.
+        supernet: Initialised, on the device of `parallel`; its blocks are trained, its teacher is
+            not touched.
         batches: The text.
         config: How.
+        parallel: Which of the processes this is.
         shrinker: Removes sub-architectures as the training goes, and samples what is left.
         state_path: Where weights and optimizer are saved as the run goes.
         text_sha256: Of the corpus; a run does not go on with other text.
@@ -170,34 +250,41 @@ def train(
         The record of the run: configuration, text, losses along the way.
 
     Raises:
+        UsageError: If the work cannot be divided among the processes.
         TrainingDiverged: If a loss is not finite; the state saved last stays.
         CheckpointError: If the saved state belongs to another run, or cannot be written.
     """
     blocks = supernet.blocks
-    parameters = list(blocks.parameters())
+    parallel.check(len(blocks), config.batch_size, config.accumulate)
+    own = [block for index, block in enumerate(blocks) if parallel.owns(index)]
+    parameters = [parameter for block in own for parameter in block.parameters()]
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
     )
-    identity = {"config": dataclasses.asdict(config), "text_sha256": text_sha256}
+    identity = {"config": config.identity(), "text_sha256": text_sha256}
     if shrinker is not None:
         identity["shrinking"] = dataclasses.asdict(shrinker.config)
     sample = whole_space(supernet, config) if shrinker is None else shrinker.sample
-    run = RunState(state_path, identity, blocks, optimizer, save_every_s, also=shrinker)
+    objective = Objective(supernet, config, sample, parallel)
+    run = RunState(
+        state_path, identity, blocks, optimizer, save_every_s, also=shrinker, parallel=parallel
+    )
     with run.kept() as state:
         for step in range(state.step, config.steps):
             if shrinker is not None and shrinker.is_due(step):
-                shrinker.shrink(config.seed)
+                shrinker.shrink(config.seed, parallel)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
-            losses = block_losses(supernet, config, batches.at(step), step, sample)
-            values = [float(loss.detach()) for loss in losses]
+            losses = objective.backward(batches.at(step), step)
+            parallel.add([losses])
+            values = losses.tolist()
             if not np.isfinite(values).all():
                 raise TrainingDiverged(
                     f"the loss of a block is not finite at step {step}: {values}. "
                     f"Try a lower rate: nasc train --learning-rate {config.learning_rate / 4:g}"
                 )
-            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-            for block in blocks:
+            parallel.add_gradients(parameters)
+            for block in own:
                 torch.nn.utils.clip_grad_norm_(block.parameters(), config.clip)
             with state.update({"step": step} | {f"block_{i}": v for i, v in enumerate(values)}):
                 optimizer.step()
@@ -208,4 +295,5 @@ def train(
                 )
                 progress(step + 1, config.steps, f"block loss {recent:.3f}")
             state.save_if_due()
+        state.assemble()
     return identity | {"history": state.history}

@@ -140,7 +140,7 @@ def _questions(questions: list[squad.Question]) -> TaskData:
 
     def judge(model: Reader, max_length: int) -> Mapping[str, float]:
         parts = windows(model, max_length)
-        given = model.run(model.window_rows(parts), batch_size=16)
+        given = model.run(model.window_rows(parts))
         pairs = [(row["start_logits"], row["end_logits"]) for row in given]
         return squad.squad_scores(questions, squad.answers(questions, parts, pairs))
 

@@ -8,7 +8,6 @@ squared difference of both.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,22 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import (
-    DataCollatorWithPadding,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import DataCollatorWithPadding
 
-from nasc.errors import TaskDataError, TrainingDiverged, UsageError
+from nasc.errors import TaskDataError, UsageError
 from nasc.export.onnx import MASKED
+from nasc.hf.training import BatchTrainer, arguments, run_trainer
 from nasc.reporting import Progress
-from nasc.tasks.by_length import ByLength
 from nasc.tasks.models import LABELS, Row, TaskModel
-
-SAVES = 10
-"""Checkpoints in a run: a tenth of it is lost at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +101,11 @@ def _teacher_loss(found: Any, wanted: Any, attention_mask: Tensor) -> Tensor:
     return (parts[0] + parts[1]) / 2
 
 
-class _Distilling(Trainer):
-    """Trainer with a teacher's prediction in the loss, and batches of similar length."""
+class _Distilling(BatchTrainer):
+    """Trainer with a teacher's prediction in the loss."""
 
     teacher: nn.Module | None = None
     weight: float = 0.0
-    lengths: Sequence[int] = ()
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
-        return ByLength(self.lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self,
@@ -135,23 +121,7 @@ class _Distilling(Trainer):
                 wanted = self.teacher(**{k: v for k, v in inputs.items() if k not in LABELS})
             part = _teacher_loss(found, wanted, inputs["attention_mask"])
             loss = (1 - self.weight) * loss + self.weight * part
-        if not bool(torch.isfinite(loss)):
-            raise TrainingDiverged(
-                "the loss of the fine-tuning is not finite. Try a lower --learning-rate"
-            )
         return (loss, found) if return_outputs else loss
-
-
-class _Report(TrainerCallback):
-    """Passes the Trainer's progress on."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **other: Any) -> None:
-        logged = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        message = f"loss {logged[-1]:.3f}" if logged else ""
-        self._progress(state.global_step, state.max_steps, message)
 
 
 def finetune(
@@ -184,57 +154,21 @@ def finetune(
         _check_teacher(student, teacher)
     epoch_steps = math.ceil(len(rows) / config.batch_size)
     steps = config.steps or math.ceil(config.epochs * epoch_steps)
-    arguments = TrainingArguments(
-        output_dir=str(work_dir),
-        max_steps=steps,
+    settings = arguments(
+        work_dir,
+        steps,
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
-        lr_scheduler_type="linear",
         seed=config.seed,
-        save_strategy="steps",
-        save_steps=max(1, steps // SAVES),
-        save_total_limit=1,
-        logging_steps=10,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
     )
-    trainer = _Distilling(
-        model=student.model,
-        args=arguments,
-        train_dataset=list(rows),
-        data_collator=DataCollatorWithPadding(student.tokenizer),
-        callbacks=[_Report(progress)] if progress is not None else None,
-    )
-    trainer.remove_callback(PrinterCallback)  # stdout is for results
-    trainer.lengths = [len(row["input_ids"]) for row in rows]
+    collator = DataCollatorWithPadding(student.tokenizer)
+    trainer = _Distilling(student.model, settings, list(rows), collator)
     if teacher is not None:
         trainer.teacher = teacher.model.eval().to(trainer.args.device)
         trainer.weight = config.distill_weight
-    trainer.train(resume_from_checkpoint=_last_checkpoint(work_dir))
-
-
-def check_installed() -> None:
-    """Raise unless what the Trainer needs is there.
-
-    Raises:
-        UsageError: With the command that installs it.
-    """
-    if importlib.util.find_spec("accelerate") is None:
-        raise UsageError(
-            "fine-tuning needs the accelerate library, which is not installed. Install it: "
-            "pip install 'nasc[finetune]'"
-        )
-
-
-def _last_checkpoint(work_dir: Path) -> str | None:
-    """The latest checkpoint that is whole: the Trainer writes its state last."""
-    whole = [p.parent for p in work_dir.glob("checkpoint-*/trainer_state.json")]
-    last = max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
-    return None if last is None else str(last)
+    run_trainer(trainer, progress)
 
 
 def _check_teacher(student: TaskModel, teacher: TaskModel) -> None:

@@ -83,7 +83,7 @@ class Reader(ABC):
         return rows
 
     @abstractmethod
-    def run(self, rows: Sequence[Row], batch_size: int = 64) -> list[Outputs]:
+    def run(self, rows: Sequence[Row], batch_size: int = 16) -> list[Outputs]:
         """What the model gives for each row, padding left off."""
 
 
@@ -146,7 +146,7 @@ class TaskModel(Reader):
         return int(self.model.config.num_labels or 1)
 
     @torch.no_grad()
-    def run(self, rows: Sequence[Row], batch_size: int = 64) -> list[Outputs]:
+    def run(self, rows: Sequence[Row], batch_size: int = 16) -> list[Outputs]:
         """See `Reader.run`."""
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         collate = DataCollatorWithPadding(self.tokenizer)

@@ -12,12 +12,13 @@ from transformers import AutoTokenizer
 
 from nasc.errors import NascError, UsageError
 from nasc.files import content_key, locked
+from nasc.hf.training import check_installed
 from nasc.package.build import MODEL
 from nasc.package.manifest import Manifest
 from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
 from nasc.tasks.data import default_length, load_model, read_task, task_name
-from nasc.tasks.finetune import FinetuneConfig, check_installed, finetune
+from nasc.tasks.finetune import FinetuneConfig, finetune
 from nasc.tasks.models import RECORD, OnnxTaskModel
 from nasc.teacher import default_teacher_folder
 from nasc.threads import use_fastest_threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from nasc.files import content_key, locked
 from nasc.heads import SPANS
 from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
 from nasc.hf.configuration import NascConfig
+from nasc.hf.training import check_installed
 from nasc.reporting import Progress, Reporter
 from nasc.runtime import OnnxEncoder
 from nasc.tasks.data import (
@@ -32,7 +34,8 @@ from nasc.tasks.data import (
     task_name,
     task_paired,
 )
-from nasc.tasks.finetune import FinetuneConfig, check_installed, finetune
+from nasc.tasks.finetune import FinetuneConfig, finetune
+from nasc.tasks.hub import is_dataset
 from nasc.tasks.models import OnnxTaskModel, TaskModel
 from nasc.threads import use_fastest_threads
 
@@ -65,6 +68,8 @@ class TaskOptions:
         object.__setattr__(self, "name", task_name(self.name))
         if self.data.is_dir() and self.dev_data is not None:
             raise UsageError(f"'{self.data}' is a folder with a dev file: leave --dev-data out")
+        if not self.data.exists() and not is_dataset(self.data):
+            raise UsageError(f"no data of {self.name} at '{self.data}': no such folder or file")
         if not self.data.is_dir() and self.dev_data is None:
             raise UsageError(f"'{self.data}' is no folder: name the dev file too: --dev-data FILE")
 
@@ -141,6 +146,7 @@ class TaskShipping:
             raise TaskDataError(f"'{train}' and '{dev}' hold the same examples")
         self._full_size, self._tokenizer = full_size, tokenizer
         self._cache, self._reporter = cache, reporter
+        self._scored: dict[str, dict[str, float]] = {}
 
     @cached_property
     def _teacher(self) -> TaskModel:
@@ -167,9 +173,12 @@ class TaskShipping:
 
     def scores(self, path: Path) -> dict[str, float]:
         """Of a file as shipped, on the dev file; the score of record first."""
-        self._reporter.stage(f"Scores on {self.options.name}")(0, 1, path.name)
-        model = OnnxTaskModel(self._tokenizer, OnnxEncoder(path))
-        return dict(self._dev.scores(model, self.options.max_length))
+        key = hashlib.sha256(path.read_bytes()).hexdigest()
+        if key not in self._scored:
+            self._reporter.stage(f"Scores on {self.options.name}")(0, 1, f"{self._dev.count:,}")
+            model = OnnxTaskModel(self._tokenizer, OnnxEncoder(path))
+            self._scored[key] = dict(self._dev.scores(model, self.options.max_length))
+        return dict(self._scored[key])
 
     @property
     def dev_count(self) -> int:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasc.errors import TaskDataError
+from nasc.tasks.hub import dataset_rows, is_dataset
 
 NAME = "squad"
 
@@ -69,17 +70,19 @@ class Window:
 
 
 def read_squad(path: str | Path) -> list[Question]:
-    """Questions from a file of SQuAD v1.1, .json or .json.gz.
+    """Questions from a file of SQuAD v1.1, .json or .json.gz, or a part of a data set.
 
     Raises:
         TaskDataError: If it is missing, damaged, of version 2, or an answer is not where it says.
     """
     path = Path(path).expanduser()
     try:
-        raw = path.read_bytes()
-        text = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        data = json.loads(text)["data"]
-        found = list(_questions(data))
+        if is_dataset(path):
+            found = list(map(_from_dataset, dataset_rows(path, "SQuAD data")))
+        else:
+            raw = path.read_bytes()
+            text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+            found = list(_questions(json.loads(text)["data"]))
     except FileNotFoundError as error:
         raise TaskDataError(f"no SQuAD data at '{path}'. Name another file") from error
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
@@ -101,6 +104,13 @@ def read_squad(path: str | Path) -> list[Question]:
                     f"{start} of its passage"
                 )
     return found
+
+
+def _from_dataset(row: Mapping[str, Any]) -> Question:
+    given = row["answers"]
+    pairs = zip(given["text"], given["answer_start"], strict=True)
+    answers = tuple((str(text), int(start)) for text, start in pairs)
+    return Question(str(row["id"]), row["question"], row["context"], answers)
 
 
 def _questions(data: Sequence[Mapping[str, Any]]) -> Iterator[Question]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nasc.errors import TaskDataError
+from nasc.tasks.hub import dataset_rows, is_dataset
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 
@@ -22,7 +23,8 @@ def read_rows(path: Path, what: str, head: Sequence[str] = ()) -> Iterator[Row]:
     """Rows of a file with a head line, or of JSON lines.
 
     Args:
-        path: A .tsv as GLUE ships it (tabs, no quoting), a .csv or a .jsonl, or one with .gz.
+        path: A .tsv as GLUE ships it (tabs, no quoting), a .csv or a .jsonl, or one with .gz; or
+            a data set's part, see `nasc.tasks.hub`.
         what: The data, for messages: ``STS data``.
         head: Names of the columns where the file has no head line; empty where it has one.
 
@@ -30,6 +32,10 @@ def read_rows(path: Path, what: str, head: Sequence[str] = ()) -> Iterator[Row]:
         TaskDataError: If the file is missing, unreadable or damaged, or a row has another
             number of columns than the head line.
     """
+    if is_dataset(path):
+        for number, values in enumerate(dataset_rows(path, what), 1):
+            yield number, {str(name): str(value) for name, value in values.items()}
+        return
     path = path.expanduser()
     suffix = Path(path.name.removesuffix(".gz")).suffix
     if suffix not in SUFFIXES:

@@ -378,4 +378,4 @@ def test_a_package_does_a_task(work: Work) -> None:
         assert json.loads(done.stdout)[key] == expected
     wrong = work.compile("other", "--task", "sst2", "--finetune-data", work.folder / "nowhere")
     assert wrong.exit_code == 2
-    assert "--dev-data" in wrong.stderr
+    assert "no data of sst-2 at" in wrong.stderr

@@ -5,6 +5,7 @@ import pytest
 from synthetic_device import TINY, SyntheticDevice, fitted
 
 from nasc.errors import UsageError
+from nasc.latency import predict
 from nasc.latency.plan import plan, random_architecture
 from nasc.latency.predict import Interval, Observation, fit
 from nasc.space import PRESETS, Architecture, Block
@@ -72,6 +73,24 @@ def test_a_disturbed_network_bends_neither_costs_nor_interval(factor: float) -> 
     rows = planned.basis.matrix(networks)
     exact = np.array([device.exact_ms(network) for network in networks])
     assert np.abs(rows @ solved.costs / exact - 1).mean() < 0.01
+
+
+def test_stacks_that_cost_less_than_their_operations_among_others_do_not_decide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planned = plan(MINILM, 0, seq_len=32)
+    device = SyntheticDevice(planned.basis, 0)
+    observations = [
+        o
+        if o.held_out or not any(block.operations for block in o.architecture.blocks)
+        else Observation(o.architecture, 0.9 * o.latency_ms, o.deviation)
+        for o in device.observe(planned)
+    ]
+    solved = fit(planned.basis, observations)
+    monkeypatch.setattr(predict, "STACK_WIDENINGS", (1.0,))
+    alike = fit(planned.basis, observations)
+    assert abs(solved.held_out.mean()) < 0.6 * abs(alike.held_out.mean())
+    assert solved.interval.half_width < 0.8 * alike.interval.half_width
 
 
 def test_a_noisy_measurement_counts_less() -> None:

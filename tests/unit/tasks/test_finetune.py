@@ -15,9 +15,9 @@ pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
 from nasc.errors import TaskDataError, TeacherMissing, UsageError
 from nasc.hf import NascForSequenceClassification, NascModel
+from nasc.hf.by_length import ByLength
 from nasc.space import Architecture, Block
 from nasc.supernet.teacher_layers import teacher_network
-from nasc.tasks.by_length import ByLength
 from nasc.tasks.finetune import FinetuneConfig, distillation_loss, finetune
 from nasc.tasks.glue import TASKS, Examples
 from nasc.tasks.metrics import scores

@@ -128,6 +128,8 @@ def test_files_are_found_in_a_folder_or_named(tmp_path: Path) -> None:
         TaskOptions("sst-2", tmp_path / "train.tsv")
     with pytest.raises(UsageError, match="leave --dev-data out"):
         TaskOptions("sst-2", tmp_path, tmp_path / "dev.tsv")
+    with pytest.raises(UsageError, match=r"no data of sst-2 at '.*nowhere'"):
+        TaskOptions("sst-2", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="unknown task"):
         TaskOptions("sst-3", tmp_path)
 

@@ -1,0 +1,151 @@
+"""What `nasc distill` does: one subnet, trained by itself, as a model of transformers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nasc.compiler import DISTILL_MINUTES
+from nasc.contest import vectors
+from nasc.distill import DistillConfig, distill_cached
+from nasc.errors import NascError, UsageError
+from nasc.export.network import Network
+from nasc.files import content_key, locked
+from nasc.hf import NascForMaskedLM, NascModel
+from nasc.hf.masked import MaskedConfig, Pretraining, masked_teacher, scratch, student_of
+from nasc.hf.training import check_installed
+from nasc.quality import compare
+from nasc.supernet.budget import recorded_steps
+from nasc.supernet.prepare import first_run_space
+from nasc.supernet.scoring import judging_sentences
+from nasc.supernet.teacher_layers import teacher_network
+from nasc.supernet.train import train_length
+from nasc.teacher import default_teacher_folder, quiet_transformers
+from nasc.threads import use_fastest_threads
+from nasc.workbench import Workbench
+
+OBJECTIVES = ("auto", "states", "mlm")
+STARTS = ("supernet", "scratch")
+
+
+def run_distill(
+    bench: Workbench,
+    architecture: str,
+    output: Path,
+    minutes: float | None,
+    steps: int | None,
+    objective: str,
+    start: str,
+) -> dict[str, Any]:
+    """See `nasc.api.distill`."""
+    for name, value, allowed in (
+        ("objective", objective, OBJECTIVES),
+        ("start", start, STARTS),
+    ):
+        if value not in allowed:
+            raise UsageError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
+    bench.check_inputs()
+    space = bench.whole_space
+    if bench.settings.supernet is None and start == "supernet":
+        space = first_run_space(space)
+    parsed = space.parse(architecture).with_precision("fp32")
+    full_size = teacher_network(bench.teacher, bench.whole_space.teacher, "hidden")
+    masked = None
+    if objective != "states":
+        masked = masked_teacher(full_size, bench.settings.teacher or default_teacher_folder())
+        if masked is None and objective == "mlm":
+            raise UsageError(
+                f"teacher {bench.teacher.name!r} has no head for masked words in its files: take "
+                "--objective states, or a teacher that was pre-trained by masked words"
+            )
+    if start == "scratch":
+        network = scratch(full_size, parsed, bench.settings.seed)
+    else:
+        network = bench.prepared.supernet.extract(parsed, "hidden")
+    seconds = None if steps is not None else 60 * (DISTILL_MINUTES if minutes is None else minutes)
+    model: NascModel | NascForMaskedLM
+    if masked is None:
+        config = DistillConfig(steps=steps or 0, seed=bench.settings.seed)
+        trained, done = distill_cached(
+            network,
+            bench.teacher,
+            bench.corpus,
+            config,
+            seconds=seconds,
+            cache_dir=bench.cache,
+            reporter=bench.reporter,
+        )
+        model = NascModel.from_network(trained)
+    else:
+        model, done = _pretrained(bench, network, masked, steps, seconds)
+        trained = model.nasc.network()
+    sentences = judging_sentences(bench.corpus, 512)
+    quality = compare(bench.teacher.vectors(sentences), vectors(bench.teacher, trained, sentences))
+    try:
+        with quiet_transformers():
+            model.save_pretrained(output)
+            bench.teacher.tokenizer.save_pretrained(output)
+    except OSError as error:
+        raise NascError(f"cannot write '{output}': {error.strerror or error}") from error
+    return {
+        "model": str(output),
+        "architecture": str(parsed),
+        "params": trained.params,
+        "objective": "states" if masked is None else "mlm",
+        "start": start,
+        "steps": done,
+        "text": bench.corpus.description,
+    } | dataclasses.asdict(quality)
+
+
+def _pretrained(
+    bench: Workbench,
+    network: Network,
+    teacher: NascForMaskedLM,
+    steps: int | None,
+    seconds: float | None,
+) -> tuple[NascForMaskedLM, int]:
+    """A student pre-trained by masked words, cached."""
+    check_installed()
+    use_fastest_threads()
+    student = student_of(network, teacher)
+    if steps == 0:
+        return student, 0
+    corpus = bench.corpus
+    config = MaskedConfig(steps=steps or 1, seed=bench.settings.seed)
+    about = {
+        "start": network.sha256(),
+        "teacher": bench.teacher.fingerprint,
+        "text": corpus.sha256,
+        "sentences": len(corpus.train),
+        "config": dataclasses.asdict(config),
+        "seconds": seconds,
+    }
+    folder = bench.cache / "pretrained" / content_key(about)
+
+    @functools.cache
+    def work() -> Pretraining:
+        bench.reporter.stage("Pre-training by masked words")(0, 1, "tokenising")
+        tokens = bench.teacher.tokenize(corpus.train, max_length=train_length(bench.teacher))
+        return Pretraining(teacher, bench.teacher.tokenizer, tokens.rows())
+
+    with locked(folder, "this network", bench.reporter.say):
+        if seconds is not None:
+            found = recorded_steps(
+                folder / "steps.json", lambda: work().steps_in(student, config, seconds)
+            )
+            if found == 0:
+                return student, 0
+            config = dataclasses.replace(config, steps=found)
+        if not (folder / "model").is_dir():
+            stage = bench.reporter.stage(f"Pre-training by masked words, {config.steps} steps")
+            work().run(student, config, folder / "work", stage)
+            with quiet_transformers():
+                student.save_pretrained(folder / "part")
+            (folder / "part").rename(folder / "model")
+            shutil.rmtree(folder / "work", ignore_errors=True)
+        with quiet_transformers():
+            return NascForMaskedLM.from_pretrained(folder / "model"), config.steps

@@ -1,0 +1,134 @@
+"""transformers' Trainer as all of nasc's trainings use it: resumable, silent, little padding."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from nasc.errors import TrainingDiverged, UsageError
+from nasc.hf.by_length import ByLength
+from nasc.reporting import Progress
+from nasc.teacher import quiet_transformers
+
+SAVES = 10
+"""Checkpoints in a run: a tenth of it is lost at most."""
+
+
+def arguments(work_dir: Path, steps: int, **other: Any) -> TrainingArguments:
+    """Settings of a training of so many steps with checkpoints in a folder."""
+    return TrainingArguments(
+        output_dir=str(work_dir),
+        max_steps=steps,
+        lr_scheduler_type="linear",
+        save_strategy="steps",
+        save_steps=max(1, steps // SAVES),
+        save_total_limit=1,
+        logging_steps=10,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        **other,
+    )
+
+
+class BatchTrainer(Trainer):
+    """Trainer on rows of token ids, in batches of similar length."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: TrainingArguments,
+        rows: Sequence[dict[str, Any]],
+        collator: Any,
+    ) -> None:
+        """See Trainer.
+
+        Args:
+            model: To train.
+            settings: Of `arguments`.
+            rows: What it reads, ``input_ids`` among it.
+            collator: Makes a batch of rows.
+        """
+        super().__init__(model=model, args=settings, train_dataset=rows, data_collator=collator)
+        # Our losses are means: a step of several batches is the mean of theirs.
+        self.model_accepts_loss_kwargs = False
+        self._lengths = [len(row["input_ids"]) for row in rows]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return ByLength(self._lengths, size, self.args.seed)
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """See Trainer.
+
+        Raises:
+            TrainingDiverged: If the loss is not finite.
+        """
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if not bool(torch.isfinite(loss)):
+            raise TrainingDiverged("the loss is not finite. Try a lower --learning-rate")
+        return loss
+
+
+class _Report(TrainerCallback):
+    """Passes the Trainer's progress on."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **other: Any) -> None:
+        logged = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        message = f"loss {logged[-1]:.3f}" if logged else ""
+        self._progress(state.global_step, state.max_steps, message)
+
+
+def run_trainer(trainer: Trainer, progress: Progress | None) -> None:
+    """Train, from the last whole checkpoint if there is one.
+
+    Args:
+        trainer: Ready.
+        progress: Called with (steps done, steps in all, message).
+    """
+    trainer.remove_callback(PrinterCallback)  # stdout is for results
+    if progress is not None:
+        trainer.add_callback(_Report(progress))
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=_last_checkpoint(Path(str(trainer.args.output_dir))))
+
+
+def _last_checkpoint(work_dir: Path) -> str | None:
+    """The latest checkpoint that is whole: the Trainer writes its state last."""
+    whole = [p.parent for p in work_dir.glob("checkpoint-*/trainer_state.json")]
+    last = max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+    return None if last is None else str(last)
+
+
+def check_installed() -> None:
+    """Raise unless what the Trainer needs is there.
+
+    Raises:
+        UsageError: With the command that installs it.
+    """
+    if importlib.util.find_spec("accelerate") is None:
+        raise UsageError(
+            "fine-tuning needs the accelerate library, which is not installed. Install it: "
+            "pip install 'nasc[finetune]'"
+        )

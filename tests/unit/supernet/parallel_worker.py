@@ -1,0 +1,59 @@
+"""One process of a training that torchrun shares: trains the toy supernet, the first one writes.
+
+torchrun --nproc-per-node 2 parallel_worker.py '{"teacher": ..., "kind": "data", ...}'
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from supernet_toy import beginning, sentences, state
+
+from nasc.supernet.batches import TrainBatches
+from nasc.supernet.parallel import Parallel
+from nasc.supernet.score import Scorer
+from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, candidates_of
+from nasc.supernet.train import TrainConfig, train
+from nasc.teacher import load_teacher
+
+
+def main() -> None:
+    """Train as told; the first process writes weights and record."""
+    asked = json.loads(sys.argv[1])
+    parallel = Parallel.from_environment(asked["kind"])
+    teacher = load_teacher(asked["teacher"])
+    tokens = teacher.tokenize(sentences(96))
+    supernet = beginning(teacher, tokens)
+    config = TrainConfig(**asked["config"])
+    shrinker = None
+    if asked.get("shrink"):
+        shrink = ShrinkConfig(**asked["shrink"])
+        scorer = Scorer(supernet, [tokens.batch(range(64, 72))])
+        candidates = candidates_of(supernet.space, lambda layer: float(layer.hidden_in), 2)
+        left = Shrinking.begin(candidates, 2)
+        shrinker = Shrinker(
+            shrink, left, lambda p, c: scorer.block_losses(p, [candidates.blocks[i] for i in c])
+        )
+    state_path = Path(asked["state"]) if "state" in asked else None
+    batches = TrainBatches(tokens, config.batch_size, config.seed)
+    record = train(
+        supernet,
+        batches,
+        config,
+        parallel=parallel,
+        shrinker=shrinker,
+        state_path=state_path,
+        save_every_s=0,
+    )
+    if parallel.is_first:
+        found = {"record": record, "weights": state(supernet)}
+        if shrinker is not None:
+            found["alive"] = torch.from_numpy(shrinker.state.alive)
+        torch.save(found, asked["out"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Labelled examples from the datasets library, which is made up: it stands for the network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nasc.errors import TaskDataError
+from nasc.tasks.glue import TASKS, read_examples
+from nasc.tasks.squad import read_squad
+
+ROWS = {
+    "sst2": [{"sentence": "a cat", "label": 1, "idx": 0}, {"sentence": "a dog", "label": 0}],
+    "mnli": [{"premise": "a", "hypothesis": "b", "label": 2}],
+    "": [
+        {
+            "id": "1",
+            "question": "what sat",
+            "context": "the cat sat",
+            "answers": {"text": ["cat"], "answer_start": [4]},
+        }
+    ],
+}
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Stands for the network; remembers what was asked."""
+    asked: list[tuple[Any, ...]] = []
+
+    def load_dataset(
+        name: str, config: str | None, *, split: str, streaming: bool
+    ) -> Iterator[dict[str, Any]]:
+        asked.append((name, config, split, streaming))
+        if name == "no/such":
+            raise FileNotFoundError("nothing there")
+        return iter(ROWS[config or ""])
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    return asked
+
+
+def test_a_part_of_a_data_set_is_read(library: list[tuple[Any, ...]]) -> None:
+    found = read_examples(TASKS["sst-2"], Path("datasets:nyu-mll/glue:sst2:train"))
+    assert found.texts == (("a cat",), ("a dog",))
+    assert found.labels.tolist() == [1, 0]
+    found = read_examples(TASKS["mnli"], "datasets:nyu-mll/glue:mnli:validation_matched")
+    assert found.labels.tolist() == [TASKS["mnli"].labels.index("contradiction")]
+    (question,) = read_squad("datasets:rajpurkar/squad::validation")
+    assert question.answers == (("cat", 4),)
+    assert library == [
+        ("nyu-mll/glue", "sst2", "train", True),
+        ("nyu-mll/glue", "mnli", "validation_matched", True),
+        ("rajpurkar/squad", None, "validation", True),
+    ]
+
+
+def test_bad_ids_are_one_message(
+    library: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for source in ("datasets:", "datasets:glue", "datasets:glue:sst2"):
+        with pytest.raises(TaskDataError, match="names no part"):
+            read_examples(TASKS["sst-2"], source)
+    with pytest.raises(TaskDataError, match=r"cannot be read \(FileNotFoundError: nothing there"):
+        read_examples(TASKS["sst-2"], "datasets:no/such::train")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(TaskDataError, match=r"pip install 'nasc\[datasets\]'"):
+        read_examples(TASKS["sst-2"], "datasets:nyu-mll/glue:sst2:train")
