@@ -72,7 +72,7 @@ def is_held(cache_dir: Path) -> bool:
 def compilation(cache: Path, limits: Limits, reporter: Listener | None = None) -> Any:
     device = device_profiles.find("host")
     bench: Any = SimpleNamespace(
-        settings=SimpleNamespace(seq_len=16, batch=1),
+        settings=SimpleNamespace(seq_len=16, batch=1, head="embed"),
         space=SimpleNamespace(precisions=("fp32",)),
         cache=cache,
         device=device,
