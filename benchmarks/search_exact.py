@@ -37,6 +37,7 @@ def every_network(problem: Problem) -> tuple[list[Architecture], np.ndarray, np.
             network = layers(architecture, problem.geometry, problem.head)
             rows = [model.layer(layer, precision) for layer in network]
             total = {m: constant[m] + sum(row[m] for row in rows) for m in model.metrics}
+            total["latency_ms"] = max(total["latency_ms"], total["streaming_latency_ms"])
             live = max(model.activation_bytes(layer, precision) for layer in network)
             total["peak_memory_bytes"] = total["weight_bytes"] + live
             names.append(architecture)

@@ -346,6 +346,7 @@ def bench(
     *,
     device: str = "host",
     threads: int | None = None,
+    seed: int = 0,
     cache: Path | None = None,
     reporter: Reporter | None = None,
 ) -> BenchResult:
@@ -356,6 +357,7 @@ def bench(
         sizes: Of symbolic axes, by name.
         device: Name of a device profile, or the path of one.
         threads: Of the runtime; None takes the device's default.
+        seed: Of the order of the models in a round.
         cache: Cache folder; keeps the quiet time, which makes figures comparable with tables.
         reporter: Told of the progress.
 
@@ -375,6 +377,7 @@ def bench(
             found,
             dims=sizes,
             options=options,
+            protocol=profilers.Protocol(seed=seed),
             reference_quiet_ms=quiet.quiet_ms,
             progress=progress,
         )

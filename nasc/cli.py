@@ -478,10 +478,12 @@ def _solution(s: Solution) -> dict[str, Any]:
 
 
 def _conditions(settings: Settings) -> str:
+    from profilers import STATISTIC
+
     threads = settings.threads or "the device's default"
     return (
-        f"batch {settings.batch}, {settings.seq_len} tokens, threads: {threads}, "
-        "tokenisation not included"
+        f"device {settings.device}, batch {settings.batch}, {settings.seq_len} tokens, threads: "
+        f"{threads}, tokenisation not included, statistic: {STATISTIC}"
     )
 
 
@@ -643,9 +645,12 @@ def report(supernet: Path, csv: Path | None, plot: Path | None, as_json: bool) -
 @main.command()
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--no-measure", is_flag=True, help="Leave the latency out.")
-@device_option
+@click.option("--device", help="A name or a TOML file [default: the package's].")
+@cache_option
 @json_option
-def verify(package: Path, no_measure: bool, device: str, as_json: bool) -> None:
+def verify(
+    package: Path, no_measure: bool, device: str | None, cache: Path | None, as_json: bool
+) -> None:
     """Check a package: every file, every promise, and the latency on its device.
 
     \b
@@ -659,7 +664,8 @@ def verify(package: Path, no_measure: bool, device: str, as_json: bool) -> None:
         report = verify_package(
             package,
             measure=not no_measure,
-            device=device_profiles.find(device),
+            device=None if device is None else device_profiles.find(device),
+            cache=cache,
             progress=reporter.stage("Verifying"),
             say=reporter.say,
         )
@@ -826,6 +832,7 @@ def evaluate(package: Path, task: str, data: Path, max_length: int | None, as_js
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @threads_option
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Another symbolic axis.")
+@seed_option
 @cache_option
 @json_option
 def bench(models: tuple[Path, ...], as_json: bool, dims: tuple[str, ...], **options: Any) -> None:

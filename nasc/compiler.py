@@ -37,6 +37,7 @@ from nasc.package.manifest import (
     TaskRecord,
     TeacherRecord,
     TextRecord,
+    TrainingRecord,
     read_manifest,
 )
 from nasc.profiling import latency_job, measuring, told_peak_memory
@@ -178,6 +179,7 @@ class CompileResult:
             "attempts": [dataclasses.asdict(attempt) for attempt in self.attempts],
             "package": str(self.package),
             "text": m.text.description,
+            "training": dataclasses.asdict(m.training),
             "seconds": dict(self.seconds),
         }
 
@@ -289,10 +291,12 @@ class _Candidate:
     Attributes:
         network: With its weights.
         train_share: Part of the training budget that is left for it; None: it is trained.
+        steps: Of distillation that it has had.
     """
 
     network: Network
     train_share: float | None
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,11 +397,15 @@ class _Compilation:
         config, seconds = self.budget()
         entered = entrants(bench, self.tightened, self.precisions)
         if seconds == 0 or (seconds is None and config.steps * SHARE < 1):
-            network, share = min(entered, key=lambda e: e.ranked.true_loss).network, 1.0
+            network = min(entered, key=lambda e: e.ranked.true_loss).network
+            candidate = _Candidate(network, 1.0)
         else:
             with bench.timed("contest"):
-                network, share = hold(bench, entered, config, seconds)[0].network, 1 - SHARE
-        return _Candidate(network, None if network.architecture.is_teacher else share)
+                best = hold(bench, entered, config, seconds)[0]
+            candidate = _Candidate(best.network, 1 - SHARE, best.steps)
+        if candidate.network.architecture.is_teacher:
+            return dataclasses.replace(candidate, train_share=None)
+        return candidate
 
     # Measuring and deciding
 
@@ -543,7 +551,8 @@ class _Compilation:
             candidate = self.train(candidate)
         if self.task is not None and candidate.network.head != self.task.options.head:
             with self.bench.timed("fine-tune"):
-                candidate = _Candidate(self.task.finetune(candidate.network), None)
+                tuned = self.task.finetune(candidate.network)
+                candidate = dataclasses.replace(candidate, network=tuned)
         return candidate
 
     def train(self, candidate: _Candidate) -> _Candidate:
@@ -551,7 +560,7 @@ class _Compilation:
         bench, share = self.bench, candidate.train_share or 0.0
         config, seconds = self.budget()
         with bench.timed("distill"):
-            trained, _ = distill_cached(
+            trained, steps = distill_cached(
                 candidate.network,
                 bench.teacher,
                 bench.corpus,
@@ -560,7 +569,7 @@ class _Compilation:
                 cache_dir=bench.cache,
                 reporter=bench.reporter,
             )
-        return _Candidate(trained, None)
+        return _Candidate(trained, None, candidate.steps + steps)
 
     def check(self, network: Network, path: Path) -> Parity | Int8Report | None:
         """Parity of the file; None if int8 was refused and fp32 must be searched instead."""
@@ -590,9 +599,13 @@ class _Compilation:
         self.precisions.remove(network.architecture.precision)
         # What was learnt and kept is of that precision.
         self.tightened, self.fallback = self.limits, None
-        self.attempts[-1] = dataclasses.replace(
-            self.attempts[-1], met=False, note=f"int8 refused: {reason}"
-        )
+        refused = str(network.architecture)
+        self.attempts = [
+            dataclasses.replace(a, met=False, note=f"int8 refused: {reason}")
+            if a.architecture == refused
+            else a
+            for a in self.attempts
+        ]
         if not self.precisions:
             raise LimitsMissed(
                 f"int8 was refused ({reason}) and no other precision is allowed. "
@@ -682,6 +695,7 @@ class _Compilation:
             ),
             teacher=TeacherRecord(bench.teacher.name, bench.teacher.sha256, bench.teacher.source),
             text=TextRecord(bench.corpus.description, bench.corpus.sha256),
+            training=self.training(exported.candidate),
             predicted=exported.predicted,
             measured=exported.measured,
             tokenisation_ms=self.tokenisation_ms(),
@@ -701,6 +715,15 @@ class _Compilation:
         )
         return CompileResult(
             read_manifest(folder), tuple(self.attempts), folder, dict(bench.seconds)
+        )
+
+    def training(self, candidate: _Candidate) -> TrainingRecord:
+        """What was trained for it."""
+        header = self.bench.supernet_header
+        return TrainingRecord(
+            candidate.steps,
+            None if header is None else int(header["config"]["steps"]),
+            None if header is None else str(header["text"]["description"]),
         )
 
     def tokenisation_ms(self) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nasc.distill import DistillConfig, distill_cached
-from nasc.errors import InfeasibleLimits
+from nasc.errors import InfeasibleLimits, TrainingDiverged
 from nasc.export.network import Network
 from nasc.pruning import prune, pruned_network
 from nasc.quality import Quality, compare, pooled_cosine
@@ -57,11 +57,13 @@ class Contestant:
 
     Attributes:
         network: With its weights after the short training.
+        steps: Of that training.
         quality: Agreement with the teacher on the sentences that choose networks, in fp32.
         precision_loss: What the network's precision is expected to take off the cosine.
     """
 
     network: Network
+    steps: int
     quality: Quality
     precision_loss: float
 
@@ -75,7 +77,8 @@ class Contestant:
 def kinds(problem: Problem, slots: int) -> list[Problem]:
     """The search restricted to blocks of at most n operations, for n from `slots` to 1.
 
-    Kept and skipped blocks are in all of them.
+    Kept and skipped blocks are in all of them. Where shrinking left a position without such a
+    block there is no such search.
     """
     found = []
     for most in range(slots, 0, -1):
@@ -83,7 +86,10 @@ def kinds(problem: Problem, slots: int) -> list[Problem]:
         for scored in problem.positions:
             chosen = [i for i, b in enumerate(scored.blocks) if b.kept or len(b.operations) <= most]
             blocks = tuple(scored.blocks[i] for i in chosen)
-            positions.append(ScoredBlocks(blocks, scored.loss[chosen]))
+            if blocks:
+                positions.append(ScoredBlocks(blocks, scored.loss[chosen]))
+        if len(positions) < len(problem.positions):
+            break
         found.append(dataclasses.replace(problem, positions=tuple(positions)))
     return found
 
@@ -157,32 +163,43 @@ def hold(
         entered: At least one.
         config: Of the whole training.
         seconds: Of the whole training; None counts the steps of `config`.
+
+    Raises:
+        TrainingDiverged: If no network could be trained.
     """
     sentences = scored_sentences(bench.corpus)
     wanted = bench.teacher.vectors(sentences)
     progress = bench.reporter.stage(f"Contest of {len(entered)} networks")
-    held = []
+    held, diverged = [], None
     for place, one in enumerate(entered):
         architecture, network = one.network.architecture, one.network
         progress(place, len(entered), str(architecture))
+        steps = 0
         if not architecture.is_teacher:
-            network, _ = distill_cached(
-                network,
-                bench.teacher,
-                bench.corpus,
-                dataclasses.replace(config, steps=round(SHARE * config.steps)),
-                seconds=None if seconds is None else SHARE * seconds,
-                cache_dir=bench.cache,
-                reporter=Silent(),
-            )
+            try:
+                network, steps = distill_cached(
+                    network,
+                    bench.teacher,
+                    bench.corpus,
+                    dataclasses.replace(config, steps=round(SHARE * config.steps)),
+                    seconds=None if seconds is None else SHARE * seconds,
+                    cache_dir=bench.cache,
+                    reporter=Silent(),
+                )
+            except TrainingDiverged as error:
+                diverged = error
+                bench.reporter.say(f"  {architecture}: out of the contest: {error}")
+                continue
         found = compare(wanted, vectors(bench.teacher, network, sentences))
         lost = bench.prepared.scores.precision_loss[architecture.precision]
-        held.append(Contestant(network, found, lost))
+        held.append(Contestant(network, steps, found, lost))
         bench.reporter.say(
             f"  {architecture}: pooled cosine {found.pooled_cosine:.4f}, "
             f"similarity {found.similarity_spearman:.4f}"
         )
     progress(len(entered), len(entered), "")
+    if diverged is not None and not held:
+        raise diverged
     return sorted(held, key=lambda c: -c.score)
 
 

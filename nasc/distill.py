@@ -197,7 +197,7 @@ def distill_cached(
     }
     folder = cache_dir / "distilled" / content_key(about)
     path, state_path = folder / "network.safetensors", folder / "state.safetensors"
-    with locked(folder, "this network"):
+    with locked(folder, "this network", reporter.say):
         if not path.exists():
             progress = reporter.stage("Distillation of the chosen network")
             progress(0, 1, "tokenising")

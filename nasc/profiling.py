@@ -530,6 +530,7 @@ def _make(
         space=space,
         seed=work.seed,
         entries=entries_of(planned.basis, solved),
+        streaming=solved.streaming,
         interval=solved.interval,
         held_out=tuple(float(value) for value in solved.held_out),
         measured=_measured(planned, measurement, solved),
@@ -604,10 +605,10 @@ def _journal(work: _Work, folder: Path) -> Path:
 
 
 def _measured(planned: Plan, measurement: profilers.Measurement, solved: Fit) -> pd.DataFrame:
-    predicted = planned.matrix() @ solved.costs
     rows = []
-    for network, predicted_ms in zip(planned.networks, predicted, strict=True):
+    for network, residual in zip(planned.networks, solved.residuals, strict=True):
         found = measurement[network.name]
+        predicted_ms = found.latency_ms / (1 + residual)
         latency = (found.latency_ms, found.lower_ms, found.upper_ms)
         rows.append((network.role, *latency, float(predicted_ms), network.name))
     return pd.DataFrame(rows, columns=MEASURED_COLUMNS)

@@ -383,7 +383,6 @@ PRESETS: dict[str, SearchSpace] = {
         (128, 192, 256, 384, 512),
         keep=False,
         skip=False,
-        precisions=("fp32",),
     ),
 }
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -246,6 +247,11 @@ class Workbench:
                 cache_dir=self.cache,
                 reporter=self.reporter,
             )
+
+    @property
+    def supernet_header(self) -> Mapping[str, Any] | None:
+        """What the supernet's file says of its training; None where none was needed so far."""
+        return self.prepared.header if "prepared" in self.__dict__ else None
 
     def problem(self, limits: Limits, precisions: Sequence[str] | None = None) -> Problem:
         """The search under some limits, among some of the space's precisions."""

@@ -11,10 +11,12 @@ from nasc.errors import LookupMiss, UsageError
 from nasc.latency import memory
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Prediction
+from nasc.latency.streaming import streamed_params
 from nasc.latency.table import LatencyTable
 from nasc.space import PRECISIONS, Architecture
 
 LATENCY = "latency_ms"
+STREAMING = "streaming_latency_ms"
 PEAK_MEMORY = "peak_memory_bytes"
 SIZE = "size_bytes"
 PARAMS = "params"
@@ -71,9 +73,11 @@ class TableCosts:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Additive metrics."""
-        found = (LATENCY, SIZE, PARAMS)
-        return found if self.runtime_base_bytes is None else (*found, WEIGHTS)
+        """Additive metrics. A latency is the larger of two where weights beyond the caches cost."""
+        streams = any(table.streaming.ms_per_param for table in self.tables.values())
+        latencies = (LATENCY, STREAMING) if streams else (LATENCY,)
+        weights = () if self.runtime_base_bytes is None else (WEIGHTS,)
+        return (*latencies, SIZE, PARAMS, *weights)
 
     def constant(self, precision: str) -> dict[str, float]:
         """Per metric what every network costs besides its layers.
@@ -83,8 +87,13 @@ class TableCosts:
         Raises:
             LookupMiss: If there is no table of this precision.
         """
-        self._table(precision)
-        found = {LATENCY: 0.0, SIZE: float(memory.FILE_BASE_BYTES), PARAMS: 0.0}
+        streaming = self._table(precision).streaming
+        found = {
+            LATENCY: 0.0,
+            STREAMING: -streaming.ms_per_param * streaming.beyond_params,
+            SIZE: float(memory.FILE_BASE_BYTES),
+            PARAMS: 0.0,
+        }
         if self.runtime_base_bytes is not None:
             found[WEIGHTS] = memory.resident_base_bytes(self.runtime_base_bytes)
         return found
@@ -95,9 +104,11 @@ class TableCosts:
         Raises:
             LookupMiss: If the layer was not measured in this precision.
         """
-        geometry = self._first.key.geometry
+        geometry, table = self._first.key.geometry, self._table(precision)
+        cost_ms = table.cost_ms(layer)
         found = {
-            LATENCY: self._table(precision).cost_ms(layer),
+            LATENCY: cost_ms,
+            STREAMING: cost_ms + table.streaming.ms_per_param * streamed_params(layer, geometry),
             SIZE: float(memory.layer_file_bytes(layer, geometry, precision)),
             PARAMS: float(layer_params(layer, geometry)),
         }
@@ -118,7 +129,7 @@ class TableCosts:
         Of a latency it is at least as far above as the bound of a repetition's bound lies
         above a measured value: a package must meet its limit when it is measured again.
         """
-        if metric == LATENCY:
+        if metric in (LATENCY, STREAMING):
             self._table(precision)  # raises where there is none
             return value * self._held[precision]
         if metric == PEAK_MEMORY:

@@ -3,7 +3,8 @@
 The costs minimise the relative error of the measured latencies under the condition that no
 layer costs less than nothing (Lawson and Hanson, Solving Least Squares Problems, 1974,
 ch. 23), with Huber's weights (Huber, Robust Statistics, 1981, sec. 7.8) so that a network
-that was disturbed, or does not add up, cannot bend the others.
+that was disturbed, or does not add up, cannot bend the others. Weights beyond the caches
+have a price of their own (`nasc.latency.streaming`), where that predicts held-out networks better.
 
 The interval comes from networks that were predicted without having been seen: each random
 network is held out in turn and predicted by a fit to all others. The residual of the
@@ -12,6 +13,7 @@ network held out follows, roughly, Student's t.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +23,7 @@ from scipy.stats import t as student_t
 
 from nasc.errors import UsageError
 from nasc.latency.basis import Basis, Matrix, Vector
+from nasc.latency.streaming import Streaming, network_streamed_params
 from nasc.space import Architecture
 
 HUBER_K = 1.5
@@ -35,6 +38,16 @@ STACK_WIDENINGS = (1.0, 2.0, 4.0)
 """By how much the standard deviations of stacks of one operation are widened: what predicts the
 held-out networks best. At short inputs an operation among others costs up to a tenth more than
 among its like, and stacks would decide alone (docs/measuring.md)."""
+BEYOND_PARAMS = tuple(float(round(1e6 * 2 ** (n / 2))) for n in range(-4, 13))
+"""Parameters that may stay in the caches, 0.25 to 64 million: the held-out networks decide."""
+MIN_ON_EACH_SIDE = 8
+"""Measured networks with fewer and with more parameters than that, for its price to be known."""
+MEASUREMENT_SHIFT = 0.01
+"""Standard deviation by which whole measurements of the same networks shift against each other.
+Networks held out of one measurement cannot show it. From benchmarks/table_accuracy.py: 0.0 to 0.7%
+between two measurements (`noise_bias`), up to 1.7% between a table and a later one (2026-11)."""
+STREAMING_GAIN = 0.9
+"""The scale of the held-out residuals must fall below this part for the price to be believed."""
 CONFIDENCE = 0.90
 
 
@@ -69,24 +82,29 @@ class Interval:
     Attributes:
         scale: Root mean square of the residuals of held-out networks, relative.
         dof: Degrees of freedom: the number of held-out networks.
-        confidence: Share of networks whose measured latency lies inside.
+        confidence: Share of networks whose measured latency lies inside, measured at another time.
+        shift: Standard deviation between whole measurements, relative.
     """
 
     scale: float
     dof: int
     confidence: float = CONFIDENCE
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.scale < 1 or self.dof < 1 or not 0 < self.confidence < 1:
+        parts = (self.scale, self.shift)
+        sound = all(0 <= part < 1 for part in parts) and self.dof >= 1
+        if not sound or not 0 < self.confidence < 1:
             raise UsageError(
-                f"interval of scale {self.scale}, {self.dof} degrees of freedom and confidence "
-                f"{self.confidence} makes no sense"
+                f"interval of scale {self.scale}, shift {self.shift}, {self.dof} degrees of "
+                f"freedom and confidence {self.confidence} makes no sense"
             )
 
     @property
     def half_width(self) -> float:
         """Half of the interval's width, relative to the prediction."""
-        return float(self.scale * student_t.ppf((1 + self.confidence) / 2, self.dof))
+        spread = math.hypot(self.scale, self.shift)
+        return float(spread * student_t.ppf((1 + self.confidence) / 2, self.dof))
 
     def around(self, latency_ms: float) -> Prediction:
         """The prediction with its interval."""
@@ -119,6 +137,7 @@ class Fit:
             without the condition.
         residuals: measured / predicted - 1 of every observation, in order.
         weights: Huber's weight of every observation: 1, less for outliers.
+        streaming: What weights beyond the caches cost.
         held_out: measured / predicted - 1 of the held-out ones, each predicted without itself.
         interval: Calibrated by them.
     """
@@ -127,6 +146,7 @@ class Fit:
     errors: Vector
     residuals: Vector
     weights: Vector
+    streaming: Streaming
     held_out: Vector
     interval: Interval
 
@@ -151,27 +171,77 @@ def fit(basis: Basis, observations: Sequence[Observation]) -> Fit:
             f"{len(held)} held-out networks calibrate no interval; plan at least 2 random ones"
         )
     nominal = basis.nominal()
+    geometry = basis.space.geometry
+    streamed = np.array(
+        [network_streamed_params(o.architecture, geometry, basis.head) for o in observations], float
+    )
 
-    def held_out(widening: Vector) -> Vector:
+    def solved(beyond: float | None, factor: float) -> _Attempt:
+        """With each held-out network predicted by a fit to all others."""
+        design, scale = rows, nominal
+        if beyond is not None:
+            over = np.maximum(0.0, streamed - beyond)
+            design = np.column_stack([rows, over])
+            scale = np.append(nominal, _NOMINAL_MS_PER_PARAM)
+        widening = np.where(stacks, factor, 1.0)
         apart = np.empty(len(held))
         for k, i in enumerate(held):
             others = np.arange(len(measured)) != i
             costs, _ = _solve(
-                rows[others], measured[others], noise[others], nominal, widening[others]
+                design[others], measured[others], noise[others], scale, widening[others]
             )
-            apart[k] = measured[i] / (rows[i] @ costs) - 1
-        return apart
+            apart[k] = measured[i] / (design[i] @ costs) - 1
+        return _Attempt(beyond, design, scale, widening, apart)
 
-    tried = []
-    for factor in STACK_WIDENINGS:
-        widening = np.where(stacks, factor, 1.0)
-        tried.append((held_out(widening), widening))
-    apart, widening = min(tried, key=lambda one: _scale(one[0]))
-    costs, weights = _solve(rows, measured, noise, nominal, widening)
-    residuals = measured / (rows @ costs) - 1
-    interval = Interval(_scale(apart), len(held))
-    errors = _standard_errors(rows, measured, weights / widening**2, residuals, nominal)
-    return Fit(costs, errors, residuals, weights, apart, interval)
+    def widened(beyond: float | None) -> _Attempt:
+        return min((solved(beyond, f) for f in STACK_WIDENINGS), key=_Attempt.scale)
+
+    best = widened(None)
+    tried = [solved(b, STACK_WIDENINGS[0]) for b in BEYOND_PARAMS if _splits(streamed, b)]
+    if tried:
+        better = widened(min(tried, key=_Attempt.scale).beyond)
+        if better.scale() < STREAMING_GAIN * best.scale():
+            best = better
+    costs, weights = _solve(best.design, measured, noise, best.nominal, best.widening)
+    residuals = measured / (best.design @ costs) - 1
+    errors = _standard_errors(
+        best.design, measured, weights / best.widening**2, residuals, best.nominal
+    )
+    n = len(nominal)
+    return Fit(
+        costs[:n],
+        errors[:n],
+        residuals,
+        weights,
+        Streaming() if best.beyond is None else Streaming(best.beyond, float(costs[n])),
+        best.apart,
+        Interval(best.scale(), len(held), shift=MEASUREMENT_SHIFT),
+    )
+
+
+_NOMINAL_MS_PER_PARAM = 1e-7
+"""0.1 ms a million: scales a column and never enters a result."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Attempt:
+    """One way to fit, and how it predicts networks that it has not seen."""
+
+    beyond: float | None
+    design: Matrix
+    nominal: Vector
+    widening: Vector
+    apart: Vector
+
+    def scale(self) -> float:
+        """Of the residuals of held-out networks."""
+        return _scale(self.apart)
+
+
+def _splits(streamed: Vector, beyond: float) -> bool:
+    """Whether enough networks lie on either side."""
+    over = int((streamed > beyond).sum())
+    return min(over, len(streamed) - over) >= MIN_ON_EACH_SIDE
 
 
 def _is_stack(observation: Observation) -> bool:

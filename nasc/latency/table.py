@@ -28,9 +28,10 @@ from nasc.files import write_atomically
 from nasc.latency.basis import Basis, space_layers
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Fit, Interval, Prediction
+from nasc.latency.streaming import Streaming, network_streamed_params
 from nasc.space import Architecture, Geometry, SearchSpace, space_from_dict, space_to_dict
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SUFFIX = ".latency.csv"
 _ENTRY_TYPES = {
     "kind": str,
@@ -63,6 +64,7 @@ class LatencyTable:
         space: Whose layers were priced.
         seed: Of the plan.
         entries: Columns `ENTRY_COLUMNS`; costs in ms.
+        streaming: What weights beyond the caches cost.
         interval: Around a prediction, relative.
         held_out: measured / predicted - 1 of networks that their prediction had not seen.
         measured: Columns `MEASURED_COLUMNS`, one row for each measured network.
@@ -77,6 +79,7 @@ class LatencyTable:
     space: SearchSpace
     seed: int
     entries: pd.DataFrame
+    streaming: Streaming
     interval: Interval
     held_out: tuple[float, ...]
     measured: pd.DataFrame
@@ -125,7 +128,7 @@ class LatencyTable:
             ) from None
 
     def latency_ms(self, architecture: Architecture) -> float:
-        """Predicted latency in ms: the sum over the network's layers.
+        """Predicted latency in ms: the sum over the network's layers, and what streaming adds.
 
         Raises:
             LookupMiss: If one of its layers was not measured, or it has another precision.
@@ -135,8 +138,10 @@ class LatencyTable:
                 f"network '{architecture}' is {architecture.precision}, the latency table for "
                 f"{self.key.describe()} is {self.key.precision}"
             )
-        found = layers(architecture, self.space.geometry, self.key.head)
-        return sum(self.cost_ms(layer) for layer in found)
+        geometry, head = self.space.geometry, self.key.head
+        total = sum(self.cost_ms(layer) for layer in layers(architecture, geometry, head))
+        params = network_streamed_params(architecture, geometry, head)
+        return total + self.streaming.extra_ms(params)
 
     def predict(self, architecture: Architecture) -> Prediction:
         """Predicted latency with its interval. Estimated, not measured.
@@ -189,6 +194,7 @@ class LatencyTable:
             "key": dataclasses.asdict(self.key),
             "space": space_to_dict(self.space),
             "seed": self.seed,
+            "streaming": dataclasses.asdict(self.streaming),
             "interval": dataclasses.asdict(self.interval),
             "held_out": list(self.held_out),
             "times": dict(self.times),
@@ -267,6 +273,7 @@ def _parse(body: str) -> LatencyTable:
         space=space_from_dict(head["space"]),
         seed=int(head["seed"]),
         entries=_read_csv(lines[end:], _ENTRY_TYPES),
+        streaming=Streaming(**head["streaming"]),
         interval=Interval(**head["interval"]),
         held_out=tuple(float(value) for value in head["held_out"]),
         measured=_read_csv([line[2:] for line in lines[mark + 1 : end]], _MEASURED_TYPES),

@@ -31,7 +31,7 @@ MANIFEST = "manifest.json"
 
 FORMAT = "nasc.package"
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of the manifest's form."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
@@ -178,6 +178,22 @@ class TextRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """What was trained for the network.
+
+    Attributes:
+        distill_steps: Optimizer steps of the network by itself, its part of the contest included;
+            0 of the untouched teacher.
+        supernet_steps: Of the supernet that was searched; None where none was.
+        supernet_text: What that was trained on, in words.
+    """
+
+    distill_steps: int = 0
+    supernet_steps: int | None = None
+    supernet_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """The task that a package does.
 
@@ -241,6 +257,7 @@ class Manifest:
         attempts: Networks that were measured on the way, in order, as plain data.
         teacher: Whom it follows.
         text: What it was trained on.
+        training: How long.
         seeds: Of everything random, by what they were for.
         size_bytes: Of model.onnx; `build_package` sets it.
         params: Parameters; `build_package` sets it.
@@ -268,6 +285,7 @@ class Manifest:
     quality: Mapping[str, Any] = field(default_factory=dict)
     parity: Parity | Int8Report | None = None
     attempts: Sequence[Mapping[str, Any]] = ()
+    training: TrainingRecord = TrainingRecord()
     seeds: Mapping[str, int] = field(default_factory=dict)
     size_bytes: int = 0
     params: int = 0
@@ -323,6 +341,7 @@ class Manifest:
             "attempts": [dict(attempt) for attempt in self.attempts],
             "teacher": dataclasses.asdict(self.teacher),
             "text": dataclasses.asdict(self.text),
+            "training": dataclasses.asdict(self.training),
             "seeds": dict(self.seeds),
             "versions": dict(self.versions),
             "files": {name: dataclasses.asdict(record) for name, record in self.files.items()},
@@ -377,6 +396,7 @@ class Manifest:
                 attempts=tuple(raw["attempts"]),
                 teacher=TeacherRecord(**raw["teacher"]),
                 text=TextRecord(**raw["text"]),
+                training=TrainingRecord(**raw["training"]),
                 seeds=raw["seeds"],
                 size_bytes=raw["size_bytes"],
                 params=raw["params"],

@@ -24,8 +24,9 @@ class Part:
     """What the layers of one kind and size add to a total.
 
     Attributes:
-        name: For example ``ffn 384``; ``constant`` for fixed costs, ``interval`` for what
-            the upper end adds, ``activation`` for the largest live activation.
+        name: For example ``ffn 384``; ``constant`` for fixed costs, ``weights beyond the caches``
+            for what streaming them takes, ``interval`` for what the upper end adds, ``activation``
+            for the largest live activation.
         count: How many such layers there are.
         value: Their sum, in the metric's unit.
     """
@@ -178,6 +179,9 @@ def _parts(metric: str, reached: Solution, prices: list[Prices]) -> tuple[Part, 
         counted.setdefault(str(layer), []).append(float(own.rows[layer][column]))
     if metric == PEAK_MEMORY:
         counted["activation"] = [max(own.live[layer] for layer in network)]
+    if metric == LATENCY:
+        beyond = reached.costs[metric] - sum(map(sum, counted.values()))
+        counted["weights beyond the caches"] = [beyond]
     counted["interval"] = [reached.upper[metric] - reached.costs[metric]]
     parts = [Part(name, len(values), sum(values)) for name, values in counted.items()]
     return tuple(sorted((p for p in parts if p.value), key=lambda p: (-p.value, p.name)))

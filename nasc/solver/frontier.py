@@ -9,7 +9,7 @@ from nasc.solver.certificate import infeasible
 from nasc.solver.kbest import k_best
 from nasc.solver.paths import Paths
 from nasc.solver.prices import LOSS, Prices, price
-from nasc.solver.problem import LATENCY, Problem, Solution
+from nasc.solver.problem import LATENCY, Problem, Solution, columns_of
 from nasc.solver.skyline import skyline
 
 
@@ -69,9 +69,10 @@ def front(problem: Problem) -> list[Solution]:
     priced = [price(problem, precision) for precision in problem.precisions]
     found: list[Solution] = []
     for prices in priced:
-        chain = prices.limited_chain(LOSS, problem.limits.given(), extra=(LATENCY,))
+        axes = columns_of(LATENCY, prices.metrics)
+        chain = prices.limited_chain(LOSS, problem.limits.given(), extra=axes)
         if chain is not None:
-            found += _solutions(prices, skyline(chain))
+            found += _solutions(prices, skyline(chain, len(axes)))
     if not found:
         raise infeasible(problem, priced)
     kept: list[Solution] = []

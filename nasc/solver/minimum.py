@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ from nasc.solver.blocks import Floats, Mask
 from nasc.solver.chain import Chain, Options
 from nasc.solver.kbest import k_best
 from nasc.solver.prices import Prices
-from nasc.solver.problem import PEAK_MEMORY, WEIGHTS, Solution
+from nasc.solver.problem import LATENCY, PEAK_MEMORY, STREAMING, WEIGHTS, Solution
 
 
 def least(prices: list[Prices], metric: str, limits: Mapping[str, float]) -> Solution | None:
@@ -32,6 +33,8 @@ def least(prices: list[Prices], metric: str, limits: Mapping[str, float]) -> Sol
 def _least(prices: Prices, metric: str, limits: Mapping[str, float]) -> Solution | None:
     if metric == PEAK_MEMORY:
         return _least_peak(prices, limits)
+    if metric == LATENCY and STREAMING in prices.metrics:
+        return _least_latency(prices, limits)
     chain = prices.limited_chain(metric, limits)
     return None if chain is None else _first(prices, chain)
 
@@ -39,6 +42,27 @@ def _least(prices: Prices, metric: str, limits: Mapping[str, float]) -> Solution
 def _first(prices: Prices, chain: Chain) -> Solution | None:
     found = k_best(chain, 1)
     return None if found is None else prices.solution(tuple(found.trail[0].tolist()))
+
+
+def _least_latency(prices: Prices, limits: Mapping[str, float]) -> Solution | None:
+    """Least of the larger of both columns of a latency.
+
+    From the least first column on, the second is lowered while the first stays below the best so
+    far, until there is nothing lower.
+    """
+    chain = prices.limited_chain(LATENCY, limits)
+    lowered = prices.limited_chain(STREAMING, limits, extra=(LATENCY,))
+    if chain is None or lowered is None:
+        return None
+    best, unit = _first(prices, chain), prices.units[LATENCY]
+    while best is not None:
+        caps = lowered.limits.copy()
+        caps[1] = (math.ceil(best.costs[LATENCY] / unit) - 1) * unit
+        lower = _first(prices, dataclasses.replace(lowered, limits=caps))
+        if lower is None or lower.costs[LATENCY] >= best.costs[LATENCY]:
+            break
+        best = lower
+    return best
 
 
 def _least_peak(prices: Prices, limits: Mapping[str, float]) -> Solution | None:

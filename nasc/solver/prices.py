@@ -21,7 +21,16 @@ from nasc.cost import Layer, border, layers
 from nasc.errors import UsageError
 from nasc.solver.blocks import BlockCodes, Floats, Ints
 from nasc.solver.chain import Chain, Options, rest
-from nasc.solver.problem import LIMITABLE, PEAK_MEMORY, WEIGHTS, Problem, Solution
+from nasc.solver.problem import (
+    LATENCY,
+    LIMITABLE,
+    PEAK_MEMORY,
+    STREAMING,
+    WEIGHTS,
+    Problem,
+    Solution,
+    columns_of,
+)
 from nasc.space import OPERATIONS, Architecture
 
 LOSS = "loss"
@@ -82,6 +91,8 @@ class Prices:
         network = self.network(architecture)
         total = self.constant + sum(self.rows[layer] for layer in network)
         costs = {m: float(v) for m, v in zip(self.metrics, total, strict=True)}
+        if STREAMING in costs:
+            costs[LATENCY] = max(costs[LATENCY], costs.pop(STREAMING))
         if self.has_memory:
             costs[PEAK_MEMORY] = costs[WEIGHTS] + max(self.live[layer] for layer in network)
         return costs
@@ -183,8 +194,8 @@ class Prices:
         Returns:
             The chain; None if one limit alone already excludes every network.
         """
-        names = [WEIGHTS if name == PEAK_MEMORY else name for name in limits]
-        columns = tuple(dict.fromkeys([*extra, *names]))
+        held = [column for name in limits for column in columns_of(name, self.metrics)]
+        columns = tuple(dict.fromkeys([*extra, *held]))
         chain = self.chain(objective, columns)
         ahead = rest(chain)
         low = chain.start_values + ahead.least[0, chain.start_size]
@@ -195,17 +206,20 @@ class Prices:
                 c = chain.peak_column
                 first = low[c] + max(chain.start_live, ahead.least_live[0, chain.start_size])
                 last = high[c] + max(chain.start_live, ahead.most_live[0, chain.start_size])
-                peak = cap = self._largest(name, limit, first, last)
-            else:
-                c = 1 + columns.index(name)
-                caps[c] = cap = self._largest(name, limit, low[c], high[c])
-            if cap == -math.inf:
-                return None
+                peak = self._largest(WEIGHTS, name, limit, first, last)
+                if peak == -math.inf:
+                    return None
+                continue
+            for column in columns_of(name, self.metrics):
+                c = 1 + columns.index(column)
+                caps[c] = self._largest(column, name, limit, low[c], high[c])
+                if caps[c] == -math.inf:
+                    return None
         return dataclasses.replace(chain, limits=caps, peak_limit=peak)
 
-    def _largest(self, metric: str, limit: float, low: float, high: float) -> float:
-        """Largest total between two reachable ones whose upper end meets the limit."""
-        unit = self.units[WEIGHTS if metric == PEAK_MEMORY else metric]
+    def _largest(self, column: str, metric: str, limit: float, low: float, high: float) -> float:
+        """Largest total of a column between two reachable ones whose upper end meets the limit."""
+        unit = self.units[column]
 
         def meets(total: float) -> bool:
             return self.problem.costs.upper(metric, total, self.precision) <= limit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Protocol
@@ -17,6 +17,7 @@ from nasc.solver.blocks import BlockCodes, Floats, block_codes
 from nasc.space import PRECISIONS, Architecture, Block, Geometry
 
 LATENCY = "latency_ms"
+STREAMING = "streaming_latency_ms"
 PEAK_MEMORY = "peak_memory_bytes"
 WEIGHTS = "weight_bytes"
 LIMITABLE = (LATENCY, "size_bytes", "params", PEAK_MEMORY)
@@ -60,6 +61,9 @@ class ScoredBlocks:
 
 class CostModel(Protocol):
     """Prices of layers. Everything additive is a sum over `nasc.cost.layers`.
+
+    A latency may be the larger of two sums: then ``streaming_latency_ms`` stands among the metrics
+    beside ``latency_ms``.
 
     Peak memory is not additive: it is the constant's and all layers' ``weight_bytes`` plus
     the largest `activation_bytes` of a single layer.
@@ -120,6 +124,13 @@ class Limits:
 def option(name: str) -> str:
     """The command line's option for a limit, for example ``--latency-ms``."""
     return "--" + name.replace("_", "-")
+
+
+def columns_of(metric: str, metrics: Collection[str]) -> tuple[str, ...]:
+    """Additive metrics whose totals a limit is held to: all of a latency, weights of memory."""
+    if metric == PEAK_MEMORY:
+        return (WEIGHTS,)
+    return (LATENCY, STREAMING) if metric == LATENCY and STREAMING in metrics else (metric,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,9 +1,10 @@
-"""The whole Pareto front of a chain: column 0 against column 1, under the other limits.
+"""The whole Pareto front of a chain: column 0 against an axis, under the other limits.
 
-Without other limits a single sweep that thins by column 0 and column 1 finds it. Other limits
-make dominance weak, so then the range of column 1 is cut into slices: what lies between a and
-b and is not dominated has a column 0 of at most the best at or below a, which bounds a sweep
-under the limit b. A slice whose sweep grows too large is cut in two.
+The axis is column 1, or the largest of columns 1 to n. Without other limits a single sweep that
+thins by columns 0 and 1 finds it. More columns make dominance weak, so then the range of the axis
+is cut into slices: what lies between a and b and is not dominated has a column 0 of at
+most the best at or below a, which bounds a sweep under the limit b. A slice whose sweep grows too
+large is cut in two.
 """
 
 from __future__ import annotations
@@ -26,56 +27,74 @@ _MAX_CUTS = 20
 """Slices of a millionth of the range are cut no more: what is left in one lies at one latency."""
 
 
-def skyline(chain: Chain) -> Paths | None:
-    """Paths within the limits that none other betters in one of columns 0 and 1 for free.
+def skyline(chain: Chain, axes: int = 1) -> Paths | None:
+    """Paths within the limits that none other betters in column 0 or on the axis for free.
 
-    Of paths with the same column 0 those stay that come first by rank up to some column 1,
-    so that the caller may call different values of column 1 equal.
+    Of paths with the same column 0 those stay that come first by rank up to some point of the
+    axis, so that the caller may call different points equal.
+
+    Args:
+        chain: Options and limits.
+        axes: Columns, from 1 on, the largest of which is the axis.
 
     Returns:
         Complete paths; None if there is none.
     """
     chain = dataclasses.replace(chain, options=chain.leads)
+    axis = tuple(range(1, 1 + axes))
     ahead = rest(chain)
     low = chain.start_values + ahead.least[0, chain.start_size]
     high = chain.start_values + ahead.most[0, chain.start_size]
-    if set(chain.limited.tolist()) <= {1} and not chain.has_peak:
-        parts = [_sweep(chain, ahead, _unpriced(chain), float(high[0]), np.inf)]
+    if axes == 1 and set(chain.limited.tolist()) <= {1} and not chain.has_peak:
+        parts = [_sweep(chain, ahead, _unpriced(chain), axis, float(high[0]), np.inf)]
     else:
-        top = min(float(high[1]), float(chain.limits[1]))
-        parts = _slices(chain, ahead, (float(low[1]), top), float(high[0]), _MAX_CUTS)
+        top = np.minimum(high, chain.limits)[list(axis)].max()
+        ends = (float(low[list(axis)].max()), float(top))
+        parts = _slices(chain, ahead, axis, ends, float(high[0]), _MAX_CUTS)
     found = joined(parts) if parts else None
     if found is None or not len(found):
         return None
-    return found.take(skyband(found.values[:, 0], found.rank, found.values[:, 1:2], 1))
+    reached = found.values[:, list(axis)].max(axis=1, keepdims=True)
+    return found.take(skyband(found.values[:, 0], found.rank, reached, 1))
 
 
 def _slices(
-    chain: Chain, ahead: Rest, ends: tuple[float, float], most: float, cuts: int
+    chain: Chain,
+    ahead: Rest,
+    axis: tuple[int, ...],
+    ends: tuple[float, float],
+    most: float,
+    cuts: int,
 ) -> list[Paths]:
-    """Paths with column 1 up to the upper end whose column 0 is at most `most`."""
-    limits = chain.limits.copy()
-    limits[1] = ends[1]
-    sliced = dataclasses.replace(chain, limits=limits)
+    """Paths up to the upper end of the axis whose column 0 is at most `most`."""
+    sliced = _up_to(chain, axis, ends[1])
     relaxed = dual(sliced, ahead)
     if relaxed is None:
         return []
     try:
-        return [_sweep(sliced, ahead, relaxed, most, MAX_PATHS if cuts else np.inf)]
+        return [_sweep(sliced, ahead, relaxed, axis, most, MAX_PATHS if cuts else np.inf)]
     except TooManyPaths:
         middle = ends[0] + (ends[1] - ends[0]) / 2
-    limits[1] = middle
-    best = k_best(dataclasses.replace(chain, limits=limits), 1)
+    best = k_best(_up_to(chain, axis, middle), 1)
     if best is None:
-        return _slices(chain, ahead, (middle, ends[1]), most, cuts - 1)
+        return _slices(chain, ahead, axis, (middle, ends[1]), most, cuts - 1)
     return [
-        *_slices(chain, ahead, (ends[0], middle), most, cuts - 1),
-        *_slices(chain, ahead, (middle, ends[1]), float(best.values[0, 0]), cuts - 1),
+        *_slices(chain, ahead, axis, (ends[0], middle), most, cuts - 1),
+        *_slices(chain, ahead, axis, (middle, ends[1]), float(best.values[0, 0]), cuts - 1),
     ]
 
 
-def _sweep(chain: Chain, ahead: Rest, relaxed: Dual, most: float, allowed: float) -> Paths:
-    return Sweep(chain, ahead, relaxed, 1, (1,)).up_to(most, most, allowed)
+def _up_to(chain: Chain, axis: tuple[int, ...], end: float) -> Chain:
+    """Only what lies at or below a point of the axis."""
+    limits = chain.limits.copy()
+    limits[list(axis)] = np.minimum(limits[list(axis)], end)
+    return dataclasses.replace(chain, limits=limits)
+
+
+def _sweep(
+    chain: Chain, ahead: Rest, relaxed: Dual, axis: tuple[int, ...], most: float, allowed: float
+) -> Paths:
+    return Sweep(chain, ahead, relaxed, 1, axis).up_to(most, most, allowed)
 
 
 def _unpriced(chain: Chain) -> Dual:

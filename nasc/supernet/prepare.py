@@ -181,7 +181,7 @@ def prepare(
     use_fastest_threads()
     folder = cache_dir / "supernets" / content_key(about)
     path, state_path = folder / "supernet.safetensors", folder / "state.safetensors"
-    with locked(folder, "this supernet") if parallel.is_first else nullcontext():
+    with locked(folder, "this supernet", reporter.say) if parallel.is_first else nullcontext():
         if parallel.agree(not path.exists()):
             trained, record = _train(
                 teacher,
@@ -226,7 +226,7 @@ def load_prepared(
         "text": corpus.sha256,
     }
     folder = cache_dir / "scores" / content_key(about)
-    with locked(folder, "these scores"):
+    with locked(folder, "these scores", reporter.say):
         scores = score_supernet(supernet, header, corpus, folder / "scores.json", reporter)
     return Prepared(supernet, scores, header, path)
 

@@ -11,7 +11,8 @@ import pandas as pd
 from nasc.latency.basis import Basis
 from nasc.latency.key import LatencyKey
 from nasc.latency.plan import Plan, plan
-from nasc.latency.predict import Fit, Observation, fit
+from nasc.latency.predict import MEASUREMENT_SHIFT, Fit, Observation, fit
+from nasc.latency.streaming import Streaming, network_streamed_params
 from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, entries_of
 from nasc.space import Architecture, Geometry, SearchSpace
 
@@ -28,15 +29,30 @@ TINY = SearchSpace(
 class SyntheticDevice:
     """Adds up known costs, so that every prediction has a truth to be held against."""
 
-    def __init__(self, basis: Basis, seed: int = 0, noise: float = 0.008) -> None:
+    def __init__(
+        self,
+        basis: Basis,
+        seed: int = 0,
+        noise: float = 0.008,
+        streaming: Streaming = Streaming(),  # noqa: B008
+    ) -> None:
         rng = np.random.default_rng([seed, 1])
+        self.streaming = streaming
         self.basis = basis
         self.noise = noise
         self.costs = basis.nominal() * np.exp(rng.normal(0, 0.4, len(basis.unknowns)))
         self._rng = rng
 
     def exact_ms(self, architecture: Architecture) -> float:
-        return float(self.basis.row(architecture) @ self.costs)
+        total = float(self.basis.row(architecture) @ self.costs)
+        geometry, head = self.basis.space.geometry, self.basis.head
+        return total + self.streaming.extra_ms(
+            network_streamed_params(architecture, geometry, head)
+        )
+
+    def shift(self) -> float:
+        """By what a whole measurement lies off."""
+        return float(self._rng.normal(0, MEASUREMENT_SHIFT))
 
     def measure_ms(self, architecture: Architecture) -> float:
         return self.exact_ms(architecture) * (1 + self._rng.normal(0, self.noise))
@@ -50,9 +66,14 @@ class SyntheticDevice:
         return found
 
 
-def fitted(space: SearchSpace, seed: int, noise: float = 0.008) -> tuple[SyntheticDevice, Fit]:
+def fitted(
+    space: SearchSpace,
+    seed: int,
+    noise: float = 0.008,
+    streaming: Streaming = Streaming(),  # noqa: B008
+) -> tuple[SyntheticDevice, Fit]:
     planned = plan(space, seed, seq_len=32)
-    device = SyntheticDevice(planned.basis, seed, noise)
+    device = SyntheticDevice(planned.basis, seed, noise, streaming)
     return device, fit(planned.basis, device.observe(planned))
 
 
@@ -81,6 +102,7 @@ def make_table(
     seq_len: int = 32,
     threads: int = 1,
     seed: int = 0,
+    streaming: Streaming | None = None,
     created: str = "2026-11-03T10:00:00.000000+00:00",
     **changes: Any,
 ) -> LatencyTable:
@@ -105,6 +127,7 @@ def make_table(
         space=space,
         seed=seed,
         entries=entries_of(planned.basis, solved),
+        streaming=streaming or solved.streaming,
         interval=solved.interval,
         held_out=tuple(float(value) for value in solved.held_out),
         measured=pd.DataFrame(measured, columns=MEASURED_COLUMNS),

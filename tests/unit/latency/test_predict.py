@@ -8,6 +8,7 @@ from nasc.errors import UsageError
 from nasc.latency import predict
 from nasc.latency.plan import plan, random_architecture
 from nasc.latency.predict import Interval, Observation, fit
+from nasc.latency.streaming import Streaming, network_streamed_params
 from nasc.space import PRESETS, Architecture, Block
 
 MINILM = PRESETS["minilm-l6"]
@@ -47,12 +48,41 @@ def test_intervals_cover_nine_of_ten_new_measurements() -> None:
     for seed in range(24):
         device, solved = fitted(MINILM, seed)
         rng = np.random.default_rng([seed, 2])
+        at_another_time = 1 + device.shift()
         for _ in range(50):
             network = random_architecture(MINILM, rng)
             predicted = solved.interval.around(float(device.basis.row(network) @ solved.costs))
-            measured = device.measure_ms(network)
+            measured = device.measure_ms(network) * at_another_time
             covered.append(predicted.low_ms <= measured <= predicted.high_ms)
     assert 0.85 <= np.mean(covered) <= 0.95
+
+
+def test_weights_beyond_the_caches_have_a_price_of_their_own() -> None:
+    # 1.4 million parameters stay; a fifth of the latency of a large network is streaming
+    truth = Streaming(1_414_214.0, 1e-6)
+    device, solved = fitted(MINILM, 0, 0.002, truth)
+    assert solved.streaming.beyond_params == truth.beyond_params
+    assert solved.streaming.ms_per_param == pytest.approx(truth.ms_per_param, rel=0.1)
+    rng = np.random.default_rng(3)
+    errors = []
+    for _ in range(100):
+        network = random_architecture(MINILM, rng)
+        params = network_streamed_params(network, MINILM.geometry, "embed")
+        predicted = device.basis.row(network) @ solved.costs + solved.streaming.extra_ms(params)
+        errors.append(predicted / device.exact_ms(network) - 1)
+    assert np.abs(errors).mean() < 0.004
+
+
+def test_a_device_that_adds_up_has_no_such_price() -> None:
+    for seed in range(5):
+        _, solved = fitted(MINILM, seed)
+        assert solved.streaming == Streaming()
+
+
+@pytest.mark.parametrize("values", [(-1.0, 0.0), (0.0, -1.0), (float("nan"), 0.0)])
+def test_a_price_of_nonsense_is_refused(values: tuple[float, float]) -> None:
+    with pytest.raises(UsageError, match="makes no sense"):
+        Streaming(*values)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
@@ -128,7 +158,7 @@ def test_each_held_out_network_is_predicted_without_itself() -> None:
 
 
 def test_interval_is_students_t_around_the_prediction() -> None:
-    interval = Interval(scale=0.01, dof=30)
+    interval = Interval(scale=0.008, dof=30, shift=0.006)
     assert interval.half_width == pytest.approx(0.01 * 1.697, rel=1e-3)
     predicted = interval.around(20.0)
     assert predicted.latency_ms == 20.0

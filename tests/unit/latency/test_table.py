@@ -11,19 +11,29 @@ from synthetic_device import TINY, make_table
 from nasc.cost import Layer
 from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
 from nasc.latency.plan import random_architecture
+from nasc.latency.streaming import Streaming
 from nasc.latency.table import LatencyTable, load_table
 from nasc.space import PRESETS, Architecture, Block
 
 
 @pytest.fixture(scope="module")
 def table() -> LatencyTable:
-    return make_table()
+    return make_table(streaming=Streaming(20_000.0, 1e-5))
 
 
 def test_a_table_survives_its_file(table: LatencyTable, tmp_path: Path) -> None:
     path = table.save(tmp_path / "new" / "folder")
     back = load_table(path)
-    for name in ("key", "space", "seed", "interval", "held_out", "quiet_ms", "created"):
+    for name in (
+        "key",
+        "space",
+        "seed",
+        "interval",
+        "streaming",
+        "held_out",
+        "quiet_ms",
+        "created",
+    ):
         assert getattr(back, name) == getattr(table, name)
     assert back.context == table.context
     assert back.times == table.times

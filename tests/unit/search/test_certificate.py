@@ -6,7 +6,15 @@ import shlex
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from search_toy import ToyCosts, every_network, random_limits, random_problem, within
+from search_toy import (
+    METRICS,
+    STREAMED,
+    ToyCosts,
+    every_network,
+    random_limits,
+    random_problem,
+    within,
+)
 
 from nasc.errors import InfeasibleLimits
 from nasc.solver import Certificate, Limits, Problem, front, solve
@@ -30,10 +38,12 @@ def limits_in(suggestion: str) -> Limits:
     return Limits(**{name[2:].replace("-", "_"): float(value) for name, value in pairs})
 
 
-@given(SEEDS, SEEDS, st.booleans())
-@settings(max_examples=30, deadline=None)
-def test_everything_it_claims_is_true(seed: int, other: int, fractions: bool) -> None:
-    costs = ToyCosts(seed, fractions=fractions, spread=12)
+@given(SEEDS, SEEDS, st.booleans(), st.sampled_from([METRICS, STREAMED]))
+@settings(max_examples=60, deadline=None)
+def test_everything_it_claims_is_true(
+    seed: int, other: int, fractions: bool, metrics: tuple[str, ...]
+) -> None:
+    costs = ToyCosts(seed, fractions=fractions, spread=12, metrics=metrics)
     problem = random_problem(seed, positions=1 + seed % 3, candidates=6, costs=costs)
     networks = every_network(problem)
     limits = random_limits(other, networks, 0)

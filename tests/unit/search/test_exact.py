@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from search_toy import ToyCosts, every_network, random_limits, random_problem, within
+from search_toy import (
+    METRICS,
+    STREAMED,
+    ToyCosts,
+    every_network,
+    random_limits,
+    random_problem,
+    within,
+)
 
 from nasc.errors import InfeasibleLimits, UsageError
 from nasc.solver import (
@@ -29,7 +37,10 @@ def problems(draw: st.DrawFn) -> Problem:
     seed = draw(SEEDS)
     positions = draw(st.integers(1, 3))
     costs = ToyCosts(
-        seed, spread=draw(st.sampled_from([2, 6, 40])), plateau=draw(st.integers(1, 4))
+        seed,
+        spread=draw(st.sampled_from([2, 6, 40])),
+        plateau=draw(st.integers(1, 4)),
+        metrics=draw(st.sampled_from([METRICS, STREAMED])),
     )
     return random_problem(
         seed,
