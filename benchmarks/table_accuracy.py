@@ -3,7 +3,8 @@
 For each precision and length a table is built, or taken from `--cache`. Then random networks that
 no plan has seen are measured twice, each time in new worker processes of a new process of this
 script, and compared with the table's predictions. Beside the error stands the noise: how far the
-two measurements of the same network are apart.
+two measurements of the same network are apart; and the error of a table from the same samples
+whose costs only add up, without a price for weights beyond the caches.
 
     python benchmarks/table_accuracy.py > table_accuracy.json
 
@@ -14,6 +15,8 @@ Targets (pooled): mean absolute error 1.5%, 99% within 5%, bias under 0.5%, 90% 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import gzip
 import json
 import subprocess
 import sys
@@ -27,8 +30,16 @@ from numpy.typing import NDArray
 import profilers
 from device_profiles import find
 from nasc.latency.plan import plan, random_architectures
+from nasc.latency.predict import fit
 from nasc.latency.table import load_table
-from nasc.profiling import emit_jobs, profile, runtime_options
+from nasc.profiling import (
+    Profiled,
+    emit_jobs,
+    observed,
+    profile,
+    runtime_options,
+    samples_path,
+)
 from nasc.space import PRECISIONS, Architecture, SearchSpace, load_space
 
 HELD_OUT_SEED = 20261103
@@ -63,6 +74,16 @@ def measure_held_out(arguments: argparse.Namespace) -> dict[str, list[float]]:
     latencies = [found[job.name].latency_ms for job in jobs]
     uppers = [found[job.name].upper_ms for job in jobs]
     return {"latency_ms": latencies, "upper_ms": uppers, "busy_share": [found.busy_share]}
+
+
+def adding_up(found: Profiled, networks: list[Architecture]) -> NDArray[Any]:
+    """Predictions from the samples of a table without a price for weights beyond the caches."""
+    key, table = found.table.key, found.table
+    raw = json.loads(gzip.decompress(samples_path(found.path).read_bytes()))
+    planned = plan(table.space, table.seed, precision=key.precision, seq_len=key.seq_len)
+    observations = observed(planned, profilers.Measurement.from_dict(raw))
+    solved = fit(planned.basis, observations, beyond_params=())
+    return planned.basis.matrix(networks) @ solved.costs
 
 
 def summary(predicted: NDArray[Any], widths: NDArray[Any], runs: NDArray[Any]) -> dict[str, float]:
@@ -105,6 +126,7 @@ def run(arguments: argparse.Namespace, cache: Path) -> None:
     space, device = load_space(arguments.space), find(arguments.device)
     results: dict[str, Any] = {}
     pooled: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+    additive: list[NDArray[Any]] = []
     for seq_len in arguments.seq_len:
         for precision in arguments.precision:
             print(f"{precision}, length {seq_len}: table", file=sys.stderr)
@@ -131,8 +153,13 @@ def run(arguments: argparse.Namespace, cache: Path) -> None:
             predicted = np.array([table.predict(network).latency_ms for network in networks])
             widths = np.full(len(networks), table.interval.half_width)
             pooled.append((predicted, widths, np.array(runs)))
+            added = adding_up(found, networks)
+            additive.append(np.array(runs) / added - 1)
             results[f"{precision}, length {seq_len}"] = {
                 **summary(*pooled[-1]),
+                "streaming": dataclasses.asdict(table.streaming),
+                "adding_up_mean_abs_error": float(np.abs(additive[-1]).mean()),
+                "adding_up_max_abs_error": float(np.abs(additive[-1]).max()),
                 "latency_ms_range": [float(np.min(runs)), float(np.max(runs))],
                 "interval_half_width": table.interval.half_width,
                 "table_held_out_mean_abs_error": float(np.abs(table.held_out).mean()),
@@ -144,6 +171,7 @@ def run(arguments: argparse.Namespace, cache: Path) -> None:
         np.concatenate([part[i] for part in pooled], axis=-1) for i in range(3)
     )
     total = summary(predicted, widths, runs_all)
+    total["adding_up_mean_abs_error"] = float(np.abs(np.concatenate(additive, axis=-1)).mean())
     met = {
         "mean_abs_error": total["mean_abs_error"] <= 0.015,
         "within_5_percent": total["within_5_percent"] >= 0.99,

@@ -228,6 +228,19 @@ def quiet_folder(cache_dir: Path) -> Path:
     return cache_dir / "quiet"
 
 
+def observed(planned: Plan, measurement: profilers.Measurement) -> list[Observation]:
+    """The networks of a plan as they were measured."""
+    return [
+        Observation(
+            network.architecture,
+            measurement[network.name].latency_ms,
+            measurement[network.name].deviation,
+            network.role == "random",
+        )
+        for network in planned.networks
+    ]
+
+
 def samples_path(table_path: Path) -> Path:
     """Where the raw samples of a table lie: gzipped JSON of `profilers.Measurement`."""
     return table_path.with_name(table_path.name.removesuffix(SUFFIX) + ".samples.json.gz")
@@ -515,16 +528,7 @@ def _make(
     base_bytes = work.bench.base_bytes(jobs[-1], work.device, work.options)
     measure_s = time.monotonic() - started
     started = time.monotonic()
-    observations = [
-        Observation(
-            network.architecture,
-            measurement[network.name].latency_ms,
-            measurement[network.name].deviation,
-            network.role == "random",
-        )
-        for network in planned.networks
-    ]
-    solved = fit(planned.basis, observations)
+    solved = fit(planned.basis, observed(planned, measurement))
     table = LatencyTable(
         key=key,
         space=space,

@@ -151,12 +151,17 @@ class Fit:
     interval: Interval
 
 
-def fit(basis: Basis, observations: Sequence[Observation]) -> Fit:
+def fit(
+    basis: Basis,
+    observations: Sequence[Observation],
+    beyond_params: Sequence[float] = BEYOND_PARAMS,
+) -> Fit:
     """Solve for the cost of every unknown and calibrate the interval.
 
     Args:
         basis: The unknowns.
         observations: Measured networks that determine them, at least two held out.
+        beyond_params: What may be found to stay in the caches; with none all costs add up.
 
     Raises:
         UsageError: If the networks do not determine the costs, or none is held out.
@@ -197,7 +202,7 @@ def fit(basis: Basis, observations: Sequence[Observation]) -> Fit:
         return min((solved(beyond, f) for f in STACK_WIDENINGS), key=_Attempt.scale)
 
     best = widened(None)
-    tried = [solved(b, STACK_WIDENINGS[0]) for b in BEYOND_PARAMS if _splits(streamed, b)]
+    tried = [solved(b, STACK_WIDENINGS[0]) for b in beyond_params if _splits(streamed, b)]
     if tried:
         better = widened(min(tried, key=_Attempt.scale).beyond)
         if better.scale() < STREAMING_GAIN * best.scale():
