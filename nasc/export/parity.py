@@ -72,12 +72,15 @@ class Parity:
             by onnxruntime.
         lengths: Tokens of the texts.
         n_texts: How many there were.
+        share: The largest of these differences in parts of what is allowed for its text, which
+            grows with values above 1: of hidden states and scores.
     """
 
     max_abs_diff: float
     padding_max_abs_diff: float
     lengths: tuple[int, ...]
     n_texts: int
+    share: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `parity_from_dict` reads them."""
@@ -91,6 +94,7 @@ class Parity:
             float(raw["padding_max_abs_diff"]),
             tuple(int(length) for length in raw["lengths"]),
             int(raw["n_texts"]),
+            float(raw["share"]),
         )
 
 
@@ -174,7 +178,7 @@ def check_parity(
     fitting = tuple(n for n in lengths if n <= network.geometry.max_positions)
     texts = texts_of_lengths(token_lists, fitting)
     together = encoder.run(*pad(texts))
-    found = {"torch": 0.0, "padding": 0.0}
+    found, share = {"torch": 0.0, "padding": 0.0}, 0.0
     for row, (text, n) in enumerate(zip(texts, fitting, strict=True)):
         ids, mask = pad([text])
         alone, wanted = encoder.run(ids, mask)[0], _torch_run(module, ids, mask)[0]
@@ -197,7 +201,8 @@ def check_parity(
                     "please report this as a bug of the emitter"
                 )
             found[kind] = max(found[kind], difference)
-    return Parity(found["torch"], found["padding"], fitting, len(texts))
+            share = max(share, difference / (tolerance * scale))
+    return Parity(found["torch"], found["padding"], fitting, len(texts), share)
 
 
 def check_int8(

@@ -61,9 +61,8 @@ def build_package(
             this model; nothing is left behind, and what was there stays as it was.
     """
     out = Path(out_dir).expanduser().absolute()
-    spare = out.with_name(f".{out.name}.replaced")
+    spare = _spare(out)
     try:
-        _restore(out, spare)
         check_target(out, force)
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
         try:
@@ -86,7 +85,7 @@ def _unwritable(out: Path, error: OSError) -> PackageError:
 
 
 def check_target(out: Path, force: bool) -> None:
-    """Raise unless a package may be written to a path.
+    """Raise unless a package may be written to a path; bring back what a killed run moved away.
 
     Args:
         out: The folder.
@@ -96,8 +95,10 @@ def check_target(out: Path, force: bool) -> None:
         PackageError: If something lies there that may not be replaced, or nothing can be
             written beside it.
     """
+    out = out.expanduser().absolute()
     try:
-        check_writable(out.absolute().parent)
+        check_writable(out.parent)
+        _restore(out, _spare(out))
     except OSError as error:
         raise _unwritable(out, error) from error
     if not out.exists() and not out.is_symlink():
@@ -202,6 +203,11 @@ def _move_in(part: Path, out: Path, spare: Path) -> None:
         raise
     with contextlib.suppress(OSError):  # the new package is in place; the old one is in the way
         shutil.rmtree(spare)
+
+
+def _spare(out: Path) -> Path:
+    """Where the old package lies while a new one takes its place."""
+    return out.with_name(f".{out.name}.replaced")
 
 
 def _restore(out: Path, spare: Path) -> None:

@@ -173,7 +173,7 @@ def test_one_score_alone_means_nothing() -> None:
 
 
 def test_reports_survive_json() -> None:
-    for report in (GOOD, Parity(1e-6, 0.0, (1, 2, 3), 3)):
+    for report in (GOOD, Parity(1e-6, 0.0, (1, 2, 3), 3, 0.01)):
         assert parity_from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
 

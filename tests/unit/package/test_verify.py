@@ -65,6 +65,30 @@ def failed(report: VerifyReport) -> dict[str, str]:
     return {check.name: check.detail for check in report.failed}
 
 
+def test_a_package_of_another_release_is_held_to_its_hashes_not_to_our_texts(
+    package: Path,
+) -> None:
+    versions = json.loads((package / MANIFEST).read_text())["versions"]
+    (package / "README.md").write_text("as another release words it")
+    seal(package, versions=versions | {"nasc": "0.0.1"})
+    report = verify_package(package, measure=False)
+    assert report.ok
+    readme = next(check for check in report.checks if check.name == "README")
+    assert (readme.ok, readme.detail[:31]) == (None, "hashed; written by nasc 0.0.1, ")
+    (package / "README.md").write_text("changed")
+    assert "README.md" in failed(verify_package(package, measure=False))["files"]
+
+
+def test_a_parity_beyond_what_is_allowed_is_found_of_every_head(
+    packed: Packages, tmp_path: Path
+) -> None:
+    for which in (("fp32", "hidden"), ("fp32", "spans")):
+        folder = Path(shutil.copytree(packed[which], tmp_path / which[1]))
+        parity = json.loads((folder / MANIFEST).read_text())["parity"]
+        seal(folder, parity=parity | {"share": 1.01})
+        assert "parity" in failed(verify_package(folder, measure=False))
+
+
 @pytest.mark.parametrize("which", KINDS, ids="-".join)
 def test_a_package_as_built_passes(packed: Packages, which: tuple[str, str]) -> None:
     report = verify_package(packed[which], measure=False)
