@@ -199,10 +199,14 @@ def steps_for(
     seconds: float,
     parallel: Parallel = ALONE,
 ) -> int:
-    """How many steps fit into a time; decided once and recorded, so runs can be repeated."""
+    """How many steps fit into a time; decided once and recorded, so runs can be repeated.
+
+    One of several processes times its own part of a step: the others need not be here.
+    """
     if seconds <= 0:
         return 0
-    objective = Objective(supernet, config, whole_space(supernet, config), parallel)
+    silent = dataclasses.replace(parallel, silent=True)
+    objective = Objective(supernet, config, whole_space(supernet, config), silent)
 
     def one(step: int) -> None:
         objective.backward(batches.at(step), step).tolist()  # waits for a GPU

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from stopped import Stopped, stop_after
-from supernet_toy import beginning, state
+from supernet_toy import beginning, sentences, state
 
 from nasc.errors import UsageError
 from nasc.supernet import checkpoint
@@ -136,6 +136,19 @@ def test_a_run_goes_on_with_another_number_of_processes(
     train(resumed, TrainBatches(tokens, 8, 0), CONFIG, state_path=path)
     for name, value in state(resumed).items():
         assert torch.equal(value, found["weights"][name]), name
+
+
+@pytest.mark.slow
+def test_two_processes_turn_one_budget_into_steps(
+    tmp_path: Path, together: Callable[..., dict[str, Any]]
+) -> None:
+    """The first one alone times a step and packs the text, and the others take its word."""
+    source, cache = tmp_path / "text.txt", tmp_path / "cache"
+    source.write_text("\n\n".join(sentences(300)), encoding="utf-8")
+    found = together("data", sources=[str(source)], seconds=0.05, cache=str(cache))
+    (steps,) = cache.glob("supernets/*/steps.json")
+    told = json.loads(steps.read_text(encoding="utf-8"))["steps"]
+    assert found["record"]["config"]["steps"] == told == len(found["record"]["history"])
 
 
 @pytest.mark.slow
