@@ -172,7 +172,8 @@ def test_a_step_sends_only_what_it_touched(
     before = state(supernet)
     train(supernet, TrainBatches(tokens, 8, 0), config)
     changed = sum(v.numel() for n, v in state(supernet).items() if not torch.equal(v, before[n]))
-    assert sent == [33, 33, 2, changed]  # two variances, the losses, the gradients
+    # two variances, the losses, the gradients, their norms
+    assert sent == [33, 33, 2, changed, 2]
     assert changed < sum(v.numel() for v in before.values()) / 2
 
 
