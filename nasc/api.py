@@ -253,8 +253,9 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
         plot: Where the rounds are drawn; None draws none.
 
     Returns:
-        supernet, teacher, space, steps, text, rounds, history, and left: by position the
-        candidates with their bins, costs and dev losses; None if it was not shrunk.
+        supernet, teacher, space, steps, text, rounds, history; left: by position the candidates
+        with their bins, costs and dev losses; empty_bins: those that held nothing from the start.
+        The last two are None if it was not shrunk.
 
     Raises:
         CheckpointError: If the file is missing, damaged or no supernet.
@@ -262,6 +263,7 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
     """
     from nasc.report import plot_shrinking, shrinking_table
     from nasc.supernet.checkpoint import read_supernet_header
+    from nasc.supernet.shrink import empty_bins
 
     header = read_supernet_header(supernet)
     shrunk: dict[str, Any] = header.get("shrinking") or {}
@@ -282,6 +284,7 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
         "rounds": max((row["round"] for row in history), default=0),
         "history": history,
         "left": shrunk.get("left"),
+        "empty_bins": empty_bins(shrunk) if shrunk else None,
     }
 
 

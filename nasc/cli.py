@@ -639,6 +639,8 @@ def report(supernet: Path, csv: Path | None, plot: Path | None, as_json: bool) -
         losses = [row["dev_loss"] for row in table if row["dev_loss"] is not None]
         least = f", least dev loss {min(losses):.4f}" if losses else ""
         rows.append((f"block {position + 1}", f"{len(table)} candidates left{least}"))
+    if found["empty_bins"]:
+        rows.append(("empty bins", f"{', '.join(map(str, found['empty_bins']))}: from the start"))
     print_rows(rows)
 
 

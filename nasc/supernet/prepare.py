@@ -101,6 +101,7 @@ def shrink_plan(space: SearchSpace, costs: TableCosts, config: ShrinkConfig) -> 
     """Shrinking by the latencies of a table, in its first precision.
 
     Raises:
+        UsageError: If all bins are empty.
         LookupMiss: From the table.
     """
     precision = next(iter(costs.tables))

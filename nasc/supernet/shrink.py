@@ -104,6 +104,9 @@ class Candidates:
         bins: How many bins there are.
         bin: (n,) which one each lies in, from 0; `NO_BIN` for kept and skipped blocks and for
             those that fit no bin.
+
+    Raises:
+        UsageError: If no block is trained, or none of them fits a bin.
     """
 
     blocks: tuple[Block, ...]
@@ -118,7 +121,19 @@ class Candidates:
             raise UsageError("shrinking: the search space holds no block that is trained")
         found = np.full(len(self.blocks), NO_BIN, np.int8)
         found[trained] = assign_bins(self.params[trained], self.latency_ms[trained], self.bins)
+        if (found == NO_BIN).all():
+            raise UsageError(self._all_empty(trained))
         object.__setattr__(self, "bin", found)
+
+    def _all_empty(self, trained: Mask) -> str:
+        params, latency_ms, fewer = self.params[trained], self.latency_ms[trained], self.bins // 2
+        while (assign_bins(params, latency_ms, fewer) == NO_BIN).all():  # never so with one bin
+            fewer //= 2
+        return (
+            f"shrinking: all {self.bins} bins of every block position are empty: each of the "
+            f"{trained.sum()} sub-architectures lies in another bin by latency than by "
+            f"parameters. Take fewer: nasc train --shrink --bins {fewer}"
+        )
 
     @property
     def fixed(self) -> Mask:
@@ -451,6 +466,7 @@ def candidates_of(
         bins: B.
 
     Raises:
+        UsageError: If none of them is trained, or fits a bin.
         LookupMiss: From the table.
     """
     blocks = tuple(space.blocks())
@@ -488,3 +504,13 @@ def rounds_needed(counts: Sequence[int] | Ints, config: ShrinkConfig) -> int:
         n -= max(1, min(min(config.sample, n) // 2, n - config.keep))
         rounds += 1
     return rounds
+
+
+def empty_bins(record: Mapping[str, Any]) -> list[int]:
+    """Bins that held nothing from the start, at any position: a round empties none.
+
+    Args:
+        record: Of shrinking, in a supernet's header.
+    """
+    held = {row["bin"] for rows in record["left"] for row in rows}
+    return [b for b in range(record["config"]["bins"]) if b not in held]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from stopped import Stopped, stop_after
 from supernet_toy import beginning, state
 
+from nasc.cli import main
 from nasc.cost import Layer
 from nasc.errors import CheckpointError, LookupMiss
 from nasc.reporting import Progress
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.checkpoint import save_supernet
 from nasc.supernet.score import Scorer
 from nasc.supernet.scoring import left_blocks
 from nasc.supernet.shrink import (
@@ -163,6 +167,26 @@ def test_what_is_left_is_read_from_a_header(teacher: Teacher, tokens: Tokens) ->
     assert left_blocks(space, {}) is None
     with pytest.raises(CheckpointError, match="cannot be read: 1 positions"):
         left_blocks(space, {"shrinking": {"left": [[{"block": "keep"}]]}})
+
+
+def test_a_report_draws_the_rounds_and_names_empty_bins(
+    teacher: Teacher, tokens: Tokens, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'plot')")
+    run = Run(teacher, tokens, dataclasses.replace(SHRINK, bins=30))
+    first = run.left.left(0)
+    about = run.train() | {
+        "text": {"description": "made up"},
+        "shrinking": {"config": dataclasses.asdict(run.shrinker.config)} | run.left.record(),
+    }
+    path, picture = tmp_path / "supernet.safetensors", tmp_path / "rounds.png"
+    save_supernet(path, run.supernet, about)
+    found = CliRunner().invoke(main, ["report", str(path), "--plot", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    empty = ", ".join(str(b) for b in np.flatnonzero(first == 0))
+    assert empty
+    assert f"{empty}: from the start" in found.stdout
 
 
 def test_a_table_without_an_operation_is_a_message(teacher: Teacher, tokens: Tokens) -> None:
