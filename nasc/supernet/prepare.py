@@ -168,6 +168,7 @@ def prepare(
             seed=config.seed,
             cache_dir=cache_dir,
             reporter=reporter,
+            parallel=parallel,
         )
     about = {
         "recipe": RECIPE,
