@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,8 @@ class ShrinkConfig:
         bins: B, bins of parameters and latency in a block.
         sample: E, sub-architectures evaluated in a bin each round; half of them are removed.
         keep: m, left in each bin at the end.
-        dev_batches: Batches of held-out text that a loss is taken on.
+        dev_batches: Batches of held-out text that a loss is taken on, where there is as much:
+            half of the text that is held out judges the package.
         unit: One of `UNITS`.
 
     Raises:
@@ -514,3 +516,30 @@ def empty_bins(record: Mapping[str, Any]) -> list[int]:
     """
     held = {row["bin"] for rows in record["left"] for row in rows}
     return [b for b in range(record["config"]["bins"]) if b not in held]
+
+
+def unfinished(record: Mapping[str, Any]) -> str | None:
+    """What to tell of a training that ended before its shrinking did; None if all is well.
+
+    Args:
+        record: Of shrinking, in a supernet's header.
+    """
+    config = ShrinkConfig(**record["config"])
+    held = Counter(
+        (row["bin"], position)
+        for position, rows in enumerate(record["left"])
+        for row in rows
+        if row["bin"] != NO_BIN
+    )
+    over = sum(count > config.keep for count in held.values())
+    if not over:
+        return None
+    ((worst, position), count), *_ = held.most_common(1)
+    rounds = max((row["round"] for row in record["history"]), default=0)
+    rounds += rounds_needed([count], config)
+    steps = config.epoch_steps * (config.warm_epochs + rounds + 1)
+    return (
+        f"shrinking did not reach its end: {over} of {len(held)} bins hold more than {config.keep} "
+        f"sub-architectures, bin {worst} of block {position + 1} {count}. Train longer: "
+        f"nasc train --shrink --epoch-steps {config.epoch_steps} --steps {steps}"
+    )

@@ -47,7 +47,7 @@ class TrainConfig:
         warmup: Share of the steps that the learning rate rises in.
         weight_decay: Of AdamW (0.01 in the paper).
         clip: Largest norm of a block's gradient.
-        sampling: One of `SAMPLINGS`.
+        sampling: One of `SAMPLINGS`; a shrinker samples for itself.
         bf16: Compute products in bfloat16 (pays on processors that have it in hardware).
         seed: Of the order of the text and of the sampled paths.
     """

@@ -30,6 +30,7 @@ from nasc.supernet.shrink import (
     candidates_of,
     rounds_needed,
     spread,
+    unfinished,
 )
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TrainConfig, train
@@ -72,6 +73,10 @@ class Run:
             save_every_s=0,
             progress=progress,
         )
+
+    def record(self) -> dict[str, Any]:
+        """Of the shrinking, as a supernet's header has it."""
+        return {"config": dataclasses.asdict(self.shrinker.config)} | self.left.record()
 
 
 def same(one: Run, two: Run) -> bool:
@@ -169,6 +174,22 @@ def test_what_is_left_is_read_from_a_header(teacher: Teacher, tokens: Tokens) ->
         left_blocks(space, {"shrinking": {"left": [[{"block": "keep"}]]}})
 
 
+def test_what_was_not_shrunk_to_the_end_is_told_with_the_steps_it_takes(
+    teacher: Teacher, tokens: Tokens
+) -> None:
+    run = Run(teacher, tokens, dataclasses.replace(SHRINK, bins=2))
+    rounds = max(rounds_needed(run.left.left(p), run.shrinker.config) for p in range(2))
+    assert rounds > 2
+    for _ in range(rounds):
+        told = unfinished(run.record())
+        assert told is not None
+        assert "bins hold more than 2 sub-architectures, bin" in told
+        # An epoch is two steps; there are a warm one, the rounds, and a last one.
+        assert told.endswith(f"--epoch-steps 2 --steps {2 * (1 + rounds + 1)}")
+        run.shrinker.shrink(0)
+    assert unfinished(run.record()) is None
+
+
 def test_a_report_draws_the_rounds_and_names_empty_bins(
     teacher: Teacher, tokens: Tokens, tmp_path: Path
 ) -> None:
@@ -177,7 +198,7 @@ def test_a_report_draws_the_rounds_and_names_empty_bins(
     first = run.left.left(0)
     about = run.train() | {
         "text": {"description": "made up"},
-        "shrinking": {"config": dataclasses.asdict(run.shrinker.config)} | run.left.record(),
+        "shrinking": run.record(),
     }
     path, picture = tmp_path / "supernet.safetensors", tmp_path / "rounds.png"
     save_supernet(path, run.supernet, about)
