@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from stopped import Stopped, stop_after
 from supernet_toy import beginning, sentences, state, toy_space
 
 from nasc.reporting import Silent
@@ -52,15 +53,19 @@ def main() -> None:
         )
     state_path = Path(asked["state"]) if "state" in asked else None
     batches = TrainBatches(tokens, config.batch_size, config.seed)
-    record = train(
-        supernet,
-        batches,
-        config,
-        parallel=parallel,
-        shrinker=shrinker,
-        state_path=state_path,
-        save_every_s=0,
-    )
+    try:
+        record = train(
+            supernet,
+            batches,
+            config,
+            parallel=parallel,
+            shrinker=shrinker,
+            state_path=state_path,
+            save_every_s=0,
+            progress=stop_after(asked["stop"]) if "stop" in asked else None,
+        )
+    except Stopped:
+        record = None
     if parallel.is_first:
         found = {"record": record, "weights": state(supernet)}
         if shrinker is not None:

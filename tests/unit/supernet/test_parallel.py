@@ -28,6 +28,7 @@ from nasc.tokens import Tokens
 CONFIG = TrainConfig(steps=8, batch_size=8, learning_rate=3e-3)
 SHRINK = {"bins": 2, "keep": 3, "sample": 8, "warm_epochs": 1, "epoch_steps": 2}
 WORKER = Path(__file__).with_name("parallel_worker.py")
+TESTS = Path(__file__).parents[2]  # where `stopped` is
 
 
 def losses(record: dict[str, Any]) -> np.ndarray:
@@ -58,7 +59,7 @@ def together(
         } | options
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(processes), str(WORKER), json.dumps(asked)]
-        paths = [str(WORKER.parent), os.getcwd(), os.environ.get("PYTHONPATH", "")]
+        paths = [str(WORKER.parent), str(TESTS), os.getcwd(), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, timeout=300
@@ -136,6 +137,31 @@ def test_a_run_goes_on_with_another_number_of_processes(
     train(resumed, TrainBatches(tokens, 8, 0), CONFIG, state_path=path)
     for name, value in state(resumed).items():
         assert torch.equal(value, found["weights"][name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["data", "block"])
+def test_a_run_of_two_processes_goes_on_alone(
+    kind: str,
+    teacher: Teacher,
+    tokens: Tokens,
+    tmp_path: Path,
+    together: Callable[..., dict[str, Any]],
+) -> None:
+    whole = train(beginning(teacher, tokens), TrainBatches(tokens, 8, 0), CONFIG)
+    path = tmp_path / "state.safetensors"
+    together(kind, state=str(path), stop=5)
+    assert checkpoint.read(path).header["step"] == 4
+    calls: list[int] = []
+    resumed = train(
+        beginning(teacher, tokens),
+        TrainBatches(tokens, 8, 0),
+        CONFIG,
+        state_path=path,
+        progress=lambda done, total, message: calls.append(done),
+    )
+    assert calls == [5, 6, 7, 8]
+    np.testing.assert_allclose(losses(resumed), losses(whole), rtol=1e-4)
 
 
 @pytest.mark.slow
