@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from stopped import Stopped
 from supernet_toy import random_supernet, sentences, toy_space
 
@@ -17,6 +18,7 @@ from nasc.reporting import Progress, Silent
 from nasc.space import SearchSpace
 from nasc.supernet import prepare as module
 from nasc.supernet import scoring
+from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import Prepared, ShrinkPlan, prepare
 from nasc.supernet.scoring import (
     judging_sentences,
@@ -102,6 +104,28 @@ def test_the_state_goes_only_after_the_supernet_is_on_disk(
     make(again)
     assert again.steps == [4, 5]
     assert not state.exists()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_supernet_is_prepared_on_a_gpu(teacher: Teacher, corpus: Corpus, tmp_path: Path) -> None:
+    """Trained under a budget, shrunk, scored in both precisions, and back on the processor."""
+    space = toy_space(teacher, slots=2, operations=("mha", "ffn"))
+    shrink = ShrinkConfig(epoch_steps=1, warm_epochs=0, bins=2, sample=4, keep=2)
+    found = prepare(
+        teacher,
+        space,
+        corpus,
+        TrainConfig(steps=0, batch_size=8),
+        seconds=0.5,
+        cache_dir=tmp_path,
+        reporter=Silent(),
+        shrinking=ShrinkPlan(shrink, candidates_of(space, lambda layer: layer.hidden_in, 2)),
+        parallel=Parallel(device=torch.device("cuda")),
+    )
+    assert found.scores.precision_loss.keys() == {"fp32", "int8"}
+    assert found.supernet.teacher.device.type == "cpu"
+    assert found.header["shrinking"]["history"]
 
 
 @pytest.mark.parametrize(("held_out", "sentences"), [(2000, 320), (200, 100)])

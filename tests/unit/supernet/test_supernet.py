@@ -179,20 +179,6 @@ def test_networks_are_cut_out_while_the_weights_are_on_a_device(
         assert ours.sha256() == theirs.sha256()
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_networks_are_cut_out_of_a_supernet_on_a_gpu(teacher: Teacher) -> None:
-    supernet = random_supernet(teacher)
-    architecture = supernet.space.parse("16: M F | 32: F")
-    wanted = supernet.extract(architecture)
-    supernet.place(torch.device("cuda"))
-    found = supernet.extract(architecture)
-    for ours, theirs in zip(found.tensors, wanted.tensors, strict=True):
-        for name, value in theirs.items():
-            np.testing.assert_allclose(ours[name], value, rtol=1e-5, atol=1e-7)
-    teacher_network(supernet.teacher, supernet.space.teacher)
-
-
 def test_int8_is_cut_out_with_the_same_weights(teacher: Teacher) -> None:
     supernet = random_supernet(teacher, precisions=("fp32",))
     blocks = (Block(8, ("ffn",)), Block(16, ("mha",)))
