@@ -116,7 +116,7 @@ def train(
     batch_size: int = 32,
     accumulate: int = 1,
     learning_rate: float = 2e-4,
-    sampling: str = "balanced",
+    sampling: str | None = None,
     bf16: bool = False,
     parallel: str = "data",
     all_operations: bool = True,
@@ -141,7 +141,8 @@ def train(
         batch_size: Sentences in a step, of all processes.
         accumulate: Parts that a process works on one after the other, to save memory.
         learning_rate: Peak.
-        sampling: See `nasc.supernet.sampling.SAMPLINGS`.
+        sampling: See `nasc.supernet.sampling.SAMPLINGS`; None is ``balanced``. Not with `shrink`,
+            which samples uniformly among what is left in the bins.
         bf16: Products in bfloat16.
         parallel: How processes that torchrun started share the work: ``data`` or ``block``.
         all_operations: Separable convolutions too.
@@ -157,13 +158,15 @@ def train(
         A summary: file, steps, text, dev losses by block, sensitivities, candidates left.
 
     Raises:
-        UsageError: If the file is a folder, or exists and `force` is not given.
+        UsageError: If the file is a folder, or exists and `force` is not given; or options do not
+            go together.
         CheckpointError: If the file cannot be written; looked at before anything is trained.
         TeacherError, CorpusError, TrainingDiverged: See there.
     """
     from nasc.latency.costs import TableCosts
     from nasc.supernet.parallel import Parallel
     from nasc.supernet.prepare import check_budget, first_run_space, prepare, shrink_plan
+    from nasc.supernet.shrink import unfinished
     from nasc.supernet.train import TrainConfig, train_length
     from nasc.teacher import load_teacher
     from nasc.text import load_corpus
@@ -174,6 +177,11 @@ def train(
         check_budget(minutes)
     if packed and not corpus:
         raise UsageError("--packed is for text of your own: name it with --corpus")
+    if sampling is not None and shrink is not None:
+        raise UsageError(
+            f"--sampling {sampling} does not go with --shrink, which samples uniformly among what "
+            "is left in the bins: leave one of them out"
+        )
     process = Parallel.from_environment(parallel)
     reporter = (reporter if process.is_first else None) or Silent()
     found_teacher = load_teacher(teacher)
@@ -207,7 +215,7 @@ def train(
             batch_size=batch_size,
             accumulate=accumulate,
             learning_rate=learning_rate,
-            sampling=sampling,
+            sampling=sampling or ("balanced" if shrink is None else "uniform"),
             bf16=bf16,
             seed=seed,
         ),
@@ -228,6 +236,9 @@ def train(
             "in the cache: free the disk or name another file with --output, and run the same "
             "command"
         ) from error
+    shrunk = prepared.header.get("shrinking")
+    if shrunk is not None and (note := unfinished(shrunk)) is not None:
+        reporter.say(note)
     scores = prepared.scores
     return {
         "supernet": str(output),
@@ -253,8 +264,9 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
         plot: Where the rounds are drawn; None draws none.
 
     Returns:
-        supernet, teacher, space, steps, text, rounds, history, and left: by position the
-        candidates with their bins, costs and dev losses; None if it was not shrunk.
+        supernet, teacher, space, steps, text, rounds, history; left: by position the candidates
+        with their bins, costs and dev losses; empty_bins: those that held nothing from the start.
+        The last two are None if it was not shrunk.
 
     Raises:
         CheckpointError: If the file is missing, damaged or no supernet.
@@ -262,6 +274,7 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
     """
     from nasc.report import plot_shrinking, shrinking_table
     from nasc.supernet.checkpoint import read_supernet_header
+    from nasc.supernet.shrink import empty_bins
 
     header = read_supernet_header(supernet)
     shrunk: dict[str, Any] = header.get("shrinking") or {}
@@ -282,6 +295,7 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
         "rounds": max((row["round"] for row in history), default=0),
         "history": history,
         "left": shrunk.get("left"),
+        "empty_bins": empty_bins(shrunk) if shrunk else None,
     }
 
 

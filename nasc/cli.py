@@ -300,9 +300,8 @@ def profile(as_json: bool, **options: Any) -> None:
 @click.option(
     "--sampling",
     type=click.Choice(["balanced", "uniform"]),
-    default="balanced",
-    show_default=True,
-    help="uniform: every path alike (the paper); balanced: every width and length alike.",
+    help="uniform: every path alike (the paper); balanced: every width and length alike "
+    "[default: balanced; --shrink has its own].",
 )
 @click.option("--bf16", is_flag=True, help="Products in bfloat16, where the processor has it.")
 @click.option(
@@ -327,7 +326,8 @@ def profile(as_json: bool, **options: Any) -> None:
 @click.option(
     "--shrink/--no-shrink",
     default=False,
-    help="Progressive shrinking: remove the worse sub-architectures as the training goes.",
+    help="Progressive shrinking: remove the worse sub-architectures as the training goes. Steps "
+    "sample uniformly among what is left in the bins.",
 )
 @device_option
 @click.option(
@@ -639,6 +639,8 @@ def report(supernet: Path, csv: Path | None, plot: Path | None, as_json: bool) -
         losses = [row["dev_loss"] for row in table if row["dev_loss"] is not None]
         least = f", least dev loss {min(losses):.4f}" if losses else ""
         rows.append((f"block {position + 1}", f"{len(table)} candidates left{least}"))
+    if found["empty_bins"]:
+        rows.append(("empty bins", f"{', '.join(map(str, found['empty_bins']))}: from the start"))
     print_rows(rows)
 
 

@@ -128,7 +128,7 @@ def distill(
         The trained network, and the loss of every step.
 
     Raises:
-        TrainingDiverged: If the loss is not finite; the state saved last stays.
+        TrainingDiverged: If a loss or gradient is not finite; the state saved last stays.
         CheckpointError: If the saved state belongs to another run, or cannot be written.
     """
     model = _trainable(network)
@@ -143,13 +143,10 @@ def distill(
                 group["lr"] = config.learning_rate * _share(step, config.steps)
             loss = _step(model, teacher, config, batches.at(step))
             value = float(loss.detach())
-            if not np.isfinite(value):
-                raise TrainingDiverged(
-                    f"the distillation loss is not finite at step {step}. Start from a supernet "
-                    "trained longer (nasc train), or leave it out: --distill-steps 0"
-                )
+            _check_finite("loss", value, step)
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            _check_finite("gradient", float(norm), step)
             with state.update(value):
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -157,6 +154,14 @@ def distill(
                 progress(step + 1, config.steps, f"loss {np.mean(state.history[-30:]):.3f}")
             state.save_if_due()
     return model.export(), state.history
+
+
+def _check_finite(what: str, value: float, step: int) -> None:
+    if not np.isfinite(value):
+        raise TrainingDiverged(
+            f"the distillation {what} is not finite at step {step}. Start from a supernet "
+            "trained longer (nasc train), or leave it out: --distill-steps 0"
+        )
 
 
 def distill_cached(

@@ -107,7 +107,7 @@ class LimitsMissed(NascError):
 
 
 class TrainingDiverged(NascError):
-    """A loss was not finite."""
+    """A loss, or its gradient, was not finite."""
 
 
 class TeacherError(NascError):

@@ -24,6 +24,7 @@ from nasc.files import content_key, locked, write_atomically
 from nasc.reporting import Reporter
 from nasc.runtime import copy_tokenizer
 from nasc.supernet.batches import CALIBRATION_SENTENCES
+from nasc.supernet.parallel import ALONE, Parallel
 from nasc.teacher import Teacher
 from nasc.text import Corpus, stream_text
 from nasc.tokens import Batch
@@ -114,8 +115,11 @@ def pack(
     seed: int,
     cache_dir: Path,
     reporter: Reporter,
+    parallel: Parallel = ALONE,
 ) -> tuple[PackedBatches, str]:
     """Tokenise all of a text into a file of the cache, or find it there.
+
+    Of several processes the first one does it; the others wait for it, not for the lock.
 
     Args:
         sources: As `nasc.text.load_corpus` takes them.
@@ -126,6 +130,7 @@ def pack(
         seed: Of the order.
         cache_dir: Keeps the file.
         reporter: Told of the progress.
+        parallel: Which of the processes this is.
 
     Returns:
         The batches, and the sha256 of the tokens.
@@ -143,11 +148,12 @@ def pack(
     folder = cache_dir / "tokens" / content_key(about)
     ends = _special(teacher)
     row = length - len(ends[0]) - len(ends[1])
-    with locked(folder, "these tokens", reporter.say):
-        if not (folder / "tokens.json").exists():
-            header = _write(folder, sources, corpus, teacher, reporter)
-        else:
-            header = _read_header(folder)
+    if parallel.is_first:
+        with locked(folder, "these tokens", reporter.say):
+            if not (folder / "tokens.json").exists():
+                _write(folder, sources, corpus, teacher, reporter)
+    parallel.wait()
+    header = _read_header(folder)
     if header["count"] < row:
         raise CorpusError(f"the text holds {header['count']} tokens, less than a row of {row}")
     try:
@@ -189,7 +195,7 @@ def _token_ids(sentences: Iterable[str], teacher: Teacher, dtype: type) -> Itera
 
 def _write(
     folder: Path, sources: tuple[str, ...], corpus: Corpus, teacher: Teacher, reporter: Reporter
-) -> dict[str, Any]:
+) -> None:
     dtype = np.uint16 if teacher.geometry.vocab_size <= 1 << 16 else np.uint32
     progress = reporter.stage("Packing the text")
     digest, count = hashlib.sha256(), 0
@@ -208,7 +214,6 @@ def _write(
             f"cannot write to '{folder}': {error.strerror or error}. Free the disk, or use another "
             "cache: --cache DIR"
         ) from error
-    return header
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

@@ -80,15 +80,20 @@ class ShrinkPlan:
         """What tells one plan from another: its settings and where the candidates lie."""
         return {
             "config": dataclasses.asdict(self.config),
+            "dev_sentences": self.dev_sentences,
             "bins": hashlib.sha256(self.candidates.bin.tobytes()).hexdigest(),
         }
+
+    @property
+    def dev_sentences(self) -> int:
+        """Sentences that a loss is taken on, where so many are held out."""
+        return DEV_BATCH * self.config.dev_batches
 
     def shrinker(self, supernet: Supernet, corpus: Corpus, steps: int) -> Shrinker:
         """Shrinking of a supernet over some steps, by dev losses on held-out text."""
         state = Shrinking.begin(self.candidates, supernet.space.n_blocks)
         config = spread(self.config, state, steps)
-        sentences = scored_sentences(corpus)[: DEV_BATCH * config.dev_batches]
-        scorer = scorer_for(supernet, sentences)
+        scorer = scorer_for(supernet, scored_sentences(corpus, self.dev_sentences))
         blocks = self.candidates.blocks
 
         def evaluate(position: int, chosen: Ints) -> Floats:
@@ -101,6 +106,7 @@ def shrink_plan(space: SearchSpace, costs: TableCosts, config: ShrinkConfig) -> 
     """Shrinking by the latencies of a table, in its first precision.
 
     Raises:
+        UsageError: If all bins are empty.
         LookupMiss: From the table.
     """
     precision = next(iter(costs.tables))
@@ -167,6 +173,7 @@ def prepare(
             seed=config.seed,
             cache_dir=cache_dir,
             reporter=reporter,
+            parallel=parallel,
         )
     about = {
         "recipe": RECIPE,
@@ -271,6 +278,13 @@ def _train(
     progress(3, 3, f"{config.steps} steps")
     shrinker = None
     if shrinking is not None:
+        wanted = shrinking.dev_sentences
+        found = len(scored_sentences(corpus, wanted))
+        if found < wanted:
+            reporter.say(
+                f"shrinking takes dev losses on {found} sentences, not on {wanted}: the text holds "
+                "out no more to choose by"
+            )
         shrinker = shrinking.shrinker(supernet, corpus, config.steps)
     record = train(
         supernet,

@@ -127,9 +127,9 @@ def left_blocks(
     return left
 
 
-def scored_sentences(corpus: Corpus) -> tuple[str, ...]:
-    """The held-out sentences that choose a network."""
-    return corpus.heldout[: max(len(corpus.heldout) // 2, 1)][:SCORE_SENTENCES]
+def scored_sentences(corpus: Corpus, count: int = SCORE_SENTENCES) -> tuple[str, ...]:
+    """Held-out sentences that choose a network: half of them at most, `count` at most."""
+    return corpus.heldout[: max(len(corpus.heldout) // 2, 1)][:count]
 
 
 def judging_sentences(corpus: Corpus, count: int) -> tuple[str, ...]:

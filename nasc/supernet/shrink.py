@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,8 @@ class ShrinkConfig:
         bins: B, bins of parameters and latency in a block.
         sample: E, sub-architectures evaluated in a bin each round; half of them are removed.
         keep: m, left in each bin at the end.
-        dev_batches: Batches of held-out text that a loss is taken on.
+        dev_batches: Batches of held-out text that a loss is taken on, where there is as much:
+            half of the text that is held out judges the package.
         unit: One of `UNITS`.
 
     Raises:
@@ -104,6 +106,9 @@ class Candidates:
         bins: How many bins there are.
         bin: (n,) which one each lies in, from 0; `NO_BIN` for kept and skipped blocks and for
             those that fit no bin.
+
+    Raises:
+        UsageError: If no block is trained, or none of them fits a bin.
     """
 
     blocks: tuple[Block, ...]
@@ -118,7 +123,19 @@ class Candidates:
             raise UsageError("shrinking: the search space holds no block that is trained")
         found = np.full(len(self.blocks), NO_BIN, np.int8)
         found[trained] = assign_bins(self.params[trained], self.latency_ms[trained], self.bins)
+        if (found == NO_BIN).all():
+            raise UsageError(self._all_empty(trained))
         object.__setattr__(self, "bin", found)
+
+    def _all_empty(self, trained: Mask) -> str:
+        params, latency_ms, fewer = self.params[trained], self.latency_ms[trained], self.bins // 2
+        while (assign_bins(params, latency_ms, fewer) == NO_BIN).all():  # never so with one bin
+            fewer //= 2
+        return (
+            f"shrinking: all {self.bins} bins of every block position are empty: each of the "
+            f"{trained.sum()} sub-architectures lies in another bin by latency than by "
+            f"parameters. Take fewer: nasc train --shrink --bins {fewer}"
+        )
 
     @property
     def fixed(self) -> Mask:
@@ -451,6 +468,7 @@ def candidates_of(
         bins: B.
 
     Raises:
+        UsageError: If none of them is trained, or fits a bin.
         LookupMiss: From the table.
     """
     blocks = tuple(space.blocks())
@@ -488,3 +506,40 @@ def rounds_needed(counts: Sequence[int] | Ints, config: ShrinkConfig) -> int:
         n -= max(1, min(min(config.sample, n) // 2, n - config.keep))
         rounds += 1
     return rounds
+
+
+def empty_bins(record: Mapping[str, Any]) -> list[int]:
+    """Bins that held nothing from the start, at any position: a round empties none.
+
+    Args:
+        record: Of shrinking, in a supernet's header.
+    """
+    held = {row["bin"] for rows in record["left"] for row in rows}
+    return [b for b in range(record["config"]["bins"]) if b not in held]
+
+
+def unfinished(record: Mapping[str, Any]) -> str | None:
+    """What to tell of a training that ended before its shrinking did; None if all is well.
+
+    Args:
+        record: Of shrinking, in a supernet's header.
+    """
+    config = ShrinkConfig(**record["config"])
+    held = Counter(
+        (row["bin"], position)
+        for position, rows in enumerate(record["left"])
+        for row in rows
+        if row["bin"] != NO_BIN
+    )
+    over = sum(count > config.keep for count in held.values())
+    if not over:
+        return None
+    ((worst, position), count), *_ = held.most_common(1)
+    rounds = max((row["round"] for row in record["history"]), default=0)
+    rounds += rounds_needed([count], config)
+    steps = config.epoch_steps * (config.warm_epochs + rounds + 1)
+    return (
+        f"shrinking did not reach its end: {over} of {len(held)} bins hold more than {config.keep} "
+        f"sub-architectures, bin {worst} of block {position + 1} {count}. Train longer: "
+        f"nasc train --shrink --epoch-steps {config.epoch_steps} --steps {steps}"
+    )

@@ -197,7 +197,8 @@ class Supernet(nn.Module):
             pending = dict(own.maps_out[size]) if size in own.maps_out else None  # type: ignore[call-overload]
         tensors.append(pending or {})
         arrays = tuple(
-            {n: v.detach().to(torch.float32).numpy().copy() for n, v in t.items()} for t in tensors
+            {n: v.detach().cpu().to(torch.float32).numpy().copy() for n, v in t.items()}
+            for t in tensors
         )
         return Network(architecture, self.space.geometry, head, arrays, self.eps)
 

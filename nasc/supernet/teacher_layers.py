@@ -54,7 +54,7 @@ def feed_forward(w: LayerWeights) -> dict[str, Tensor]:
 
 
 def teacher_network(teacher: Teacher, architecture: Architecture, head: str = "embed") -> Network:
-    """The full-size network as it is exported.
+    """The full-size network as it is exported, wherever the teacher's weights are.
 
     Args:
         teacher: Whose weights.
@@ -65,6 +65,6 @@ def teacher_network(teacher: Teacher, architecture: Architecture, head: str = "e
     for layer in teacher.layers:
         tensors += [attention(layer), feed_forward(layer)]
     tensors.append({})
-    arrays = tuple({n: v.numpy().astype(np.float32) for n, v in t.items()} for t in tensors)
+    arrays = tuple({n: v.cpu().numpy().astype(np.float32) for n, v in t.items()} for t in tensors)
     g = teacher.geometry
     return Network(architecture, g.for_space(), head, arrays, g.layer_norm_eps)

@@ -47,7 +47,7 @@ class TrainConfig:
         warmup: Share of the steps that the learning rate rises in.
         weight_decay: Of AdamW (0.01 in the paper).
         clip: Largest norm of a block's gradient.
-        sampling: One of `SAMPLINGS`.
+        sampling: One of `SAMPLINGS`; a shrinker samples for itself.
         bf16: Compute products in bfloat16 (pays on processors that have it in hardware).
         seed: Of the order of the text and of the sampled paths.
     """
@@ -199,10 +199,14 @@ def steps_for(
     seconds: float,
     parallel: Parallel = ALONE,
 ) -> int:
-    """How many steps fit into a time; decided once and recorded, so runs can be repeated."""
+    """How many steps fit into a time; decided once and recorded, so runs can be repeated.
+
+    One of several processes times its own part of a step: the others need not be here.
+    """
     if seconds <= 0:
         return 0
-    objective = Objective(supernet, config, whole_space(supernet, config), parallel)
+    silent = dataclasses.replace(parallel, silent=True)
+    objective = Objective(supernet, config, whole_space(supernet, config), silent)
 
     def one(step: int) -> None:
         objective.backward(batches.at(step), step).tolist()  # waits for a GPU
@@ -251,13 +255,13 @@ def train(
 
     Raises:
         UsageError: If the work cannot be divided among the processes.
-        TrainingDiverged: If a loss is not finite; the state saved last stays.
+        TrainingDiverged: If a loss or gradient is not finite; the state saved last stays.
         CheckpointError: If the saved state belongs to another run, or cannot be written.
     """
     blocks = supernet.blocks
     parallel.check(len(blocks), config.batch_size, config.accumulate)
-    own = [block for index, block in enumerate(blocks) if parallel.owns(index)]
-    parameters = [parameter for block in own for parameter in block.parameters()]
+    own = {index: block for index, block in enumerate(blocks) if parallel.owns(index)}
+    parameters = [parameter for block in own.values() for parameter in block.parameters()]
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
     )
@@ -278,14 +282,13 @@ def train(
             losses = objective.backward(batches.at(step), step)
             parallel.add([losses])
             values = losses.tolist()
-            if not np.isfinite(values).all():
-                raise TrainingDiverged(
-                    f"the loss of a block is not finite at step {step}: {values}. "
-                    f"Try a lower rate: nasc train --learning-rate {config.learning_rate / 4:g}"
-                )
+            _check_finite("loss", values, step, config)
             parallel.add_gradients(parameters)
-            for block in own:
-                torch.nn.utils.clip_grad_norm_(block.parameters(), config.clip)
+            norms = torch.zeros_like(losses)
+            for index, block in own.items():
+                norms[index] = torch.nn.utils.clip_grad_norm_(block.parameters(), config.clip)
+            parallel.add([norms])  # so that all processes stop, or none
+            _check_finite("gradient", norms.tolist(), step, config)
             with state.update({"step": step} | {f"block_{i}": v for i, v in enumerate(values)}):
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -297,3 +300,12 @@ def train(
             state.save_if_due()
         state.assemble()
     return identity | {"history": state.history}
+
+
+def _check_finite(what: str, values: list[float], step: int, config: TrainConfig) -> None:
+    """Raise unless the losses or gradients of all blocks are finite."""
+    if not np.isfinite(values).all():
+        raise TrainingDiverged(
+            f"the {what} of a block is not finite at step {step}: {values}. "
+            f"Try a lower rate: nasc train --learning-rate {config.learning_rate / 4:g}"
+        )

@@ -166,6 +166,7 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ("train --minutes 1 --steps 3", "give --minutes or --steps, not both"),
         ("train --bins 3", "--bins goes with --shrink"),
         ("train --seq-len 3", "--seq-len goes with --shrink"),
+        ("train --shrink --sampling balanced", "--sampling balanced does not go with --shrink"),
         ("finetune --task rte --train x --output y --epochs 1 --steps 1", "not both"),
         ("finetune --task rte --train x --output y --distill-weight 1", "goes with --distill-from"),
         ("distill keep --output y --minutes 1 --steps 1", "not both"),

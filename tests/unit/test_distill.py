@@ -182,6 +182,32 @@ def test_a_loss_that_is_no_number_ends_the_run(
         run(broken, teacher, tokens)
 
 
+def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_change(
+    start: Network,
+    teacher: Teacher,
+    tokens: Tokens,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, losses = run(start, teacher, tokens)
+    options: dict[str, Any] = {"state_path": tmp_path / "state.safetensors", "save_every_s": 0}
+    clip, calls = torch.nn.utils.clip_grad_norm_, []
+
+    def overflow(parameters: list[torch.nn.Parameter], most: float) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 4:
+            parameters[-1].grad.view(-1)[0] = float("inf")
+        return clip(parameters, most)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", overflow)
+        with pytest.raises(TrainingDiverged, match="gradient is not finite at step 3"):
+            run(start, teacher, tokens, **options)
+    resumed, again = run(start, teacher, tokens, **options)
+    assert same(whole, resumed)
+    assert again == losses
+
+
 @pytest.mark.parametrize(("steps", "size"), [(-1, 32), (3, 0)])
 def test_settings_that_make_no_sense(steps: int, size: int) -> None:
     with pytest.raises(UsageError, match=f"got {steps} and {size}"):

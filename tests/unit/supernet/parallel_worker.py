@@ -1,23 +1,34 @@
 """One process of a training that torchrun shares: trains the toy supernet, the first one writes.
 
+With "sources" it prepares one of that text as `nasc train` does, under a budget of time.
+
 torchrun --nproc-per-node 2 parallel_worker.py '{"teacher": ..., "kind": "data", ...}'
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from supernet_toy import beginning, sentences, state
+from stopped import Stopped, stop_after
+from supernet_toy import beginning, sentences, state, toy_space
 
+from nasc.reporting import Silent
+from nasc.supernet import parallel as module
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.parallel import Parallel
+from nasc.supernet.prepare import prepare
 from nasc.supernet.score import Scorer
 from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, candidates_of
 from nasc.supernet.train import TrainConfig, train
-from nasc.teacher import load_teacher
+from nasc.teacher import Teacher, load_teacher
+from nasc.text import load_corpus
+
+module.TIMEOUT = datetime.timedelta(seconds=60)  # who waits for what never comes, fails
 
 
 def main() -> None:
@@ -25,6 +36,9 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     parallel = Parallel.from_environment(asked["kind"])
     teacher = load_teacher(asked["teacher"])
+    if "sources" in asked:
+        prepared(asked, teacher, parallel)
+        return
     tokens = teacher.tokenize(sentences(96))
     supernet = beginning(teacher, tokens)
     config = TrainConfig(**asked["config"])
@@ -39,20 +53,41 @@ def main() -> None:
         )
     state_path = Path(asked["state"]) if "state" in asked else None
     batches = TrainBatches(tokens, config.batch_size, config.seed)
-    record = train(
-        supernet,
-        batches,
-        config,
-        parallel=parallel,
-        shrinker=shrinker,
-        state_path=state_path,
-        save_every_s=0,
-    )
+    try:
+        record = train(
+            supernet,
+            batches,
+            config,
+            parallel=parallel,
+            shrinker=shrinker,
+            state_path=state_path,
+            save_every_s=0,
+            progress=stop_after(asked["stop"]) if "stop" in asked else None,
+        )
+    except Stopped:
+        record = None
     if parallel.is_first:
         found = {"record": record, "weights": state(supernet)}
         if shrinker is not None:
             found["alive"] = torch.from_numpy(shrinker.state.alive)
         torch.save(found, asked["out"])
+
+
+def prepared(asked: dict[str, Any], teacher: Teacher, parallel: Parallel) -> None:
+    """Prepare a supernet; the first process writes weights and record."""
+    found = prepare(
+        teacher,
+        toy_space(teacher, operations=("mha", "ffn"), slots=2),
+        load_corpus(asked["sources"], seed=0),
+        TrainConfig(**asked["config"]),
+        seconds=asked["seconds"],
+        cache_dir=Path(asked["cache"]),
+        reporter=Silent(),
+        sources=tuple(asked["sources"]),
+        parallel=parallel,
+    )
+    if parallel.is_first:
+        torch.save({"record": dict(found.header), "weights": state(found.supernet)}, asked["out"])
 
 
 if __name__ == "__main__":

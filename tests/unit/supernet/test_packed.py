@@ -11,9 +11,12 @@ import pytest
 import torch
 from supernet_toy import sentences, toy_space
 
-from nasc.errors import CheckpointError, CorpusError
+import nasc.files
+from nasc.errors import CacheBusy, CheckpointError, CorpusError
+from nasc.files import locked
 from nasc.reporting import Silent
 from nasc.supernet.packed import PackedBatches, pack, permuted
+from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import prepare
 from nasc.supernet.train import TrainConfig
 from nasc.teacher import Teacher
@@ -92,6 +95,29 @@ def test_the_file_is_made_once_and_again_for_other_text(
     source.write_text("\n\n".join(sentences(320)), encoding="utf-8")
     packed(source, teacher, tmp_path)
     assert len(list(tmp_path.glob("tokens/*/tokens.bin"))) == 2
+
+
+def test_of_several_processes_one_packs_and_the_others_wait_without_its_lock(
+    source: Path, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[int] = []
+
+    def first_packs(self: Parallel) -> None:
+        waited.append(self.rank)
+        if not self.is_first:
+            packed(source, teacher, tmp_path, parallel=Parallel(rank=0, world=2))
+
+    monkeypatch.setattr(Parallel, "wait", first_packs)
+    second = packed(source, teacher, tmp_path, parallel=Parallel(rank=1, world=2))
+    assert waited == [1, 0]
+    assert second.tokens.tolist() == packed(source, teacher, tmp_path).tokens.tolist()
+    monkeypatch.setattr(Parallel, "wait", lambda self: None)
+    monkeypatch.setattr(nasc.files, "LOCK_TIMEOUT_S", 0.0)
+    (folder,) = tmp_path.glob("tokens/*")
+    with locked(folder, "these tokens"):
+        packed(source, teacher, tmp_path, parallel=Parallel(rank=1, world=2))
+        with pytest.raises(CacheBusy):
+            packed(source, teacher, tmp_path, parallel=Parallel(rank=0, world=2))
 
 
 def test_damage_and_too_little_text_are_told(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from stopped import Stopped, stop_after
-from supernet_toy import beginning, state
+from supernet_toy import beginning, sentences, state
 
 from nasc.errors import UsageError
 from nasc.supernet import checkpoint
@@ -28,6 +28,7 @@ from nasc.tokens import Tokens
 CONFIG = TrainConfig(steps=8, batch_size=8, learning_rate=3e-3)
 SHRINK = {"bins": 2, "keep": 3, "sample": 8, "warm_epochs": 1, "epoch_steps": 2}
 WORKER = Path(__file__).with_name("parallel_worker.py")
+TESTS = Path(__file__).parents[2]  # where `stopped` is
 
 
 def losses(record: dict[str, Any]) -> np.ndarray:
@@ -58,7 +59,7 @@ def together(
         } | options
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(processes), str(WORKER), json.dumps(asked)]
-        paths = [str(WORKER.parent), os.getcwd(), os.environ.get("PYTHONPATH", "")]
+        paths = [str(WORKER.parent), str(TESTS), os.getcwd(), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, timeout=300
@@ -139,6 +140,44 @@ def test_a_run_goes_on_with_another_number_of_processes(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["data", "block"])
+def test_a_run_of_two_processes_goes_on_alone(
+    kind: str,
+    teacher: Teacher,
+    tokens: Tokens,
+    tmp_path: Path,
+    together: Callable[..., dict[str, Any]],
+) -> None:
+    whole = train(beginning(teacher, tokens), TrainBatches(tokens, 8, 0), CONFIG)
+    path = tmp_path / "state.safetensors"
+    together(kind, state=str(path), stop=5)
+    assert checkpoint.read(path).header["step"] == 4
+    calls: list[int] = []
+    resumed = train(
+        beginning(teacher, tokens),
+        TrainBatches(tokens, 8, 0),
+        CONFIG,
+        state_path=path,
+        progress=lambda done, total, message: calls.append(done),
+    )
+    assert calls == [5, 6, 7, 8]
+    np.testing.assert_allclose(losses(resumed), losses(whole), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_turn_one_budget_into_steps(
+    tmp_path: Path, together: Callable[..., dict[str, Any]]
+) -> None:
+    """The first one alone times a step and packs the text, and the others take its word."""
+    source, cache = tmp_path / "text.txt", tmp_path / "cache"
+    source.write_text("\n\n".join(sentences(300)), encoding="utf-8")
+    found = together("data", sources=[str(source)], seconds=0.05, cache=str(cache))
+    (steps,) = cache.glob("supernets/*/steps.json")
+    told = json.loads(steps.read_text(encoding="utf-8"))["steps"]
+    assert found["record"]["config"]["steps"] == told == len(found["record"]["history"])
+
+
+@pytest.mark.slow
 def test_two_processes_shrink_as_one(together: Callable[..., dict[str, Any]]) -> None:
     one, two = (together("block", processes, shrink=SHRINK) for processes in (1, 2))
     assert not bool(one["alive"].all())
@@ -159,7 +198,8 @@ def test_a_step_sends_only_what_it_touched(
     before = state(supernet)
     train(supernet, TrainBatches(tokens, 8, 0), config)
     changed = sum(v.numel() for n, v in state(supernet).items() if not torch.equal(v, before[n]))
-    assert sent == [33, 33, 2, changed]  # two variances, the losses, the gradients
+    # two variances, the losses, the gradients, their norms
+    assert sent == [33, 33, 2, changed, 2]
     assert changed < sum(v.numel() for v in before.values()) / 2
 
 

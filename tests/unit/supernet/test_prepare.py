@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from stopped import Stopped
 from supernet_toy import random_supernet, sentences, toy_space
 
@@ -17,13 +18,15 @@ from nasc.reporting import Progress, Silent
 from nasc.space import SearchSpace
 from nasc.supernet import prepare as module
 from nasc.supernet import scoring
-from nasc.supernet.prepare import Prepared, prepare
+from nasc.supernet.parallel import Parallel
+from nasc.supernet.prepare import Prepared, ShrinkPlan, prepare
 from nasc.supernet.scoring import (
     judging_sentences,
     measure_precision_loss,
     score_supernet,
     scored_sentences,
 )
+from nasc.supernet.shrink import ShrinkConfig, candidates_of
 from nasc.supernet.train import TrainConfig
 from nasc.teacher import Teacher
 from nasc.text import MINIMUM_SENTENCES, Corpus, corpus_from_sentences
@@ -101,6 +104,44 @@ def test_the_state_goes_only_after_the_supernet_is_on_disk(
     make(again)
     assert again.steps == [4, 5]
     assert not state.exists()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_supernet_is_prepared_on_a_gpu(teacher: Teacher, corpus: Corpus, tmp_path: Path) -> None:
+    """Trained under a budget, shrunk, scored in both precisions, and back on the processor."""
+    space = toy_space(teacher, slots=2, operations=("mha", "ffn"))
+    shrink = ShrinkConfig(epoch_steps=1, warm_epochs=0, bins=2, sample=4, keep=2)
+    found = prepare(
+        teacher,
+        space,
+        corpus,
+        TrainConfig(steps=0, batch_size=8),
+        seconds=0.5,
+        cache_dir=tmp_path,
+        reporter=Silent(),
+        shrinking=ShrinkPlan(shrink, candidates_of(space, lambda layer: layer.hidden_in, 2)),
+        parallel=Parallel(device=torch.device("cuda")),
+    )
+    assert found.scores.precision_loss.keys() == {"fp32", "int8"}
+    assert found.supernet.teacher.device.type == "cpu"
+    assert found.header["shrinking"]["history"]
+
+
+@pytest.mark.parametrize(("held_out", "sentences"), [(2000, 320), (200, 100)])
+def test_shrinking_takes_losses_on_as_many_batches_as_it_says(
+    teacher: Teacher,
+    space: SearchSpace,
+    monkeypatch: pytest.MonkeyPatch,
+    held_out: int,
+    sentences: int,
+) -> None:
+    given: list[tuple[str, ...]] = []
+    monkeypatch.setattr(module, "scorer_for", lambda supernet, text: given.append(text))
+    text = tuple(f"number {i}" for i in range(held_out))
+    plan = ShrinkPlan(ShrinkConfig(dev_batches=5), candidates_of(space, lambda layer: 1.0, 1))
+    plan.shrinker(random_supernet(teacher), Corpus(("a",), text, "made up", "0"), 100)
+    assert given == [text[:sentences]]
 
 
 # What a precision costs

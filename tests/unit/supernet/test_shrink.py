@@ -71,6 +71,15 @@ def test_what_fits_no_bin_is_gone_and_the_untrained_stay() -> None:
     assert SPACE.skipped_block in state.blocks(1)
 
 
+def test_bins_that_are_all_empty_are_a_message_that_helps() -> None:
+    blocks = tuple(SPACE.blocks())
+    params, latency = np.full(len(blocks), 49), np.full(len(blocks), 9.0)
+    params[2], latency[2], latency[3] = 100, 4.0, 10.0
+    with pytest.raises(UsageError, match=r"all 4 bins .* each of the 117 .* --bins 1$"):
+        Candidates(blocks, params, latency, 4)
+    assert (Candidates(blocks, params, latency, 1).bin[2:] == 0).all()
+
+
 @pytest.mark.parametrize("unit", ["architectures", "operations"])
 def test_it_ends_with_m_in_every_bin(unit: str) -> None:
     config = ShrinkConfig(1, bins=4, sample=20, keep=3, unit=unit)

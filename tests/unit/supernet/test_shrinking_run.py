@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from stopped import Stopped, stop_after
 from supernet_toy import beginning, state
 
+from nasc.cli import main
 from nasc.cost import Layer
 from nasc.errors import CheckpointError, LookupMiss
 from nasc.reporting import Progress
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.checkpoint import save_supernet
 from nasc.supernet.score import Scorer
 from nasc.supernet.scoring import left_blocks
 from nasc.supernet.shrink import (
@@ -26,6 +30,7 @@ from nasc.supernet.shrink import (
     candidates_of,
     rounds_needed,
     spread,
+    unfinished,
 )
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TrainConfig, train
@@ -68,6 +73,10 @@ class Run:
             save_every_s=0,
             progress=progress,
         )
+
+    def record(self) -> dict[str, Any]:
+        """Of the shrinking, as a supernet's header has it."""
+        return {"config": dataclasses.asdict(self.shrinker.config)} | self.left.record()
 
 
 def same(one: Run, two: Run) -> bool:
@@ -163,6 +172,42 @@ def test_what_is_left_is_read_from_a_header(teacher: Teacher, tokens: Tokens) ->
     assert left_blocks(space, {}) is None
     with pytest.raises(CheckpointError, match="cannot be read: 1 positions"):
         left_blocks(space, {"shrinking": {"left": [[{"block": "keep"}]]}})
+
+
+def test_what_was_not_shrunk_to_the_end_is_told_with_the_steps_it_takes(
+    teacher: Teacher, tokens: Tokens
+) -> None:
+    run = Run(teacher, tokens, dataclasses.replace(SHRINK, bins=2))
+    rounds = max(rounds_needed(run.left.left(p), run.shrinker.config) for p in range(2))
+    assert rounds > 2
+    for _ in range(rounds):
+        told = unfinished(run.record())
+        assert told is not None
+        assert "bins hold more than 2 sub-architectures, bin" in told
+        # An epoch is two steps; there are a warm one, the rounds, and a last one.
+        assert told.endswith(f"--epoch-steps 2 --steps {2 * (1 + rounds + 1)}")
+        run.shrinker.shrink(0)
+    assert unfinished(run.record()) is None
+
+
+def test_a_report_draws_the_rounds_and_names_empty_bins(
+    teacher: Teacher, tokens: Tokens, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'plot')")
+    run = Run(teacher, tokens, dataclasses.replace(SHRINK, bins=30))
+    first = run.left.left(0)
+    about = run.train() | {
+        "text": {"description": "made up"},
+        "shrinking": run.record(),
+    }
+    path, picture = tmp_path / "supernet.safetensors", tmp_path / "rounds.png"
+    save_supernet(path, run.supernet, about)
+    found = CliRunner().invoke(main, ["report", str(path), "--plot", str(picture)])
+    assert found.exit_code == 0, found.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    empty = ", ".join(str(b) for b in np.flatnonzero(first == 0))
+    assert empty
+    assert f"{empty}: from the start" in found.stdout
 
 
 def test_a_table_without_an_operation_is_a_message(teacher: Teacher, tokens: Tokens) -> None:

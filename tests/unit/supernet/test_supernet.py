@@ -152,6 +152,33 @@ def test_extracted_weights_are_copies(teacher: Teacher) -> None:
         assert all(np.array_equal(old[name], new[name]) for name in old)
 
 
+class OnDevice(torch.Tensor):
+    """As on a GPU: numpy cannot have it before it is fetched."""
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def cpu(self) -> torch.Tensor:  # type: ignore[override]
+        return self.as_subclass(torch.Tensor)
+
+
+def test_networks_are_cut_out_while_the_weights_are_on_a_device(
+    teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = toy_space(teacher)
+    architecture = space.parse("keep | 16: M F")
+    here = random_supernet(teacher)
+    wanted = here.extract(architecture), teacher_network(teacher, space.teacher)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **__: self.as_subclass(OnDevice))
+    there = teacher.to("cuda")
+    monkeypatch.undo()
+    assert isinstance(there.layers[0].q_w, OnDevice)
+    here.teacher = there
+    found = here.extract(architecture), teacher_network(there, space.teacher)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.sha256() == theirs.sha256()
+
+
 def test_int8_is_cut_out_with_the_same_weights(teacher: Teacher) -> None:
     supernet = random_supernet(teacher, precisions=("fp32",))
     blocks = (Block(8, ("ffn",)), Block(16, ("mha",)))

@@ -22,9 +22,16 @@ from nasc.supernet.batches import TrainBatches
 from nasc.supernet.budget import recorded_steps
 from nasc.supernet.sampling import sample_block
 from nasc.supernet.score import Scorer
-from nasc.supernet.train import TrainConfig, learning_rate, relative_error, steps_for, train
+from nasc.supernet.train import (
+    Objective,
+    TrainConfig,
+    learning_rate,
+    relative_error,
+    steps_for,
+    train,
+)
 from nasc.teacher import Teacher
-from nasc.tokens import Tokens
+from nasc.tokens import Batch, Tokens
 
 CONFIG = TrainConfig(steps=8, batch_size=8, learning_rate=3e-3)
 
@@ -252,6 +259,31 @@ def test_a_loss_that_is_no_number_ends_the_run(
             progress=spoil,
         )
     assert checkpoint.read(path).header["step"] == 3
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_change(
+    teacher: Teacher, tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses of the step are finite still."""
+    whole, record = run(teacher, tokens)
+    backward = Objective.backward
+
+    def overflow(self: Objective, batch: Batch, step: int) -> torch.Tensor:
+        losses = backward(self, batch, step)
+        if step == 3:
+            gradients = (p.grad for p in self.supernet.blocks[1].parameters())
+            next(g for g in gradients if g is not None).view(-1)[0] = float("inf")
+        return losses
+
+    options: dict[str, Any] = {"state_path": tmp_path / "state.safetensors", "save_every_s": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(Objective, "backward", overflow)
+        with pytest.raises(TrainingDiverged, match=r"gradient of a block .* at step 3: .*inf"):
+            run(teacher, tokens, **options)
+    assert checkpoint.read(options["state_path"]).header["step"] == 3
+    resumed, again = run(teacher, tokens, **options)
+    assert same(whole, resumed)
+    assert again == record
 
 
 def test_a_step_touches_only_what_was_sampled(teacher: Teacher, tokens: Tokens) -> None:
