@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nasc.errors import TaskDataError
+from nasc.errors import TaskDataError, UsageError
 from nasc.files import content_key
 from nasc.heads import SPANS, classify
 from nasc.tasks import squad
 from nasc.tasks.glue import find_task, read_examples
 from nasc.tasks.metrics import scores
-from nasc.tasks.models import Reader, Row, TaskModel
+from nasc.tasks.models import Reader, Row, TaskModel, read_record
 
 SQUAD_LENGTH = 384
 """Tokens of a window over a passage, question included (Google's run_squad.py)."""
@@ -149,7 +149,43 @@ def _questions(questions: list[squad.Question]) -> TaskData:
 
 
 def load_model(folder: str | Path, name: str, seed: int = 0) -> TaskModel:
-    """A model of transformers with a task's head: see `TaskModel.for_classes`."""
+    """A model of transformers to be fine-tuned on a task: see `TaskModel.for_classes`."""
     if name == squad.NAME:
         return TaskModel.for_spans(folder, seed)
     return TaskModel.for_classes(folder, find_task(name), seed)
+
+
+def load_tuned(folder: str | Path, name: str) -> TaskModel:
+    """A model that was fine-tuned on a task, with all of its head.
+
+    Raises:
+        UsageError: If it was not, or on another task.
+        TeacherMissing: If there is none, or it cannot be read.
+    """
+    how = f"--task {name} --train FILE --output DIR"
+    recorded = read_record(folder).get("task", name)
+    if recorded != name:
+        raise UsageError(
+            f"'{folder}' is fine-tuned on {recorded}, not on {name}. Fine-tune a model on that: "
+            f"nasc finetune {folder} {how}"
+        )
+    found = load_model(folder, name)
+    if found.new:
+        raise UsageError(
+            f"'{folder}' is not fine-tuned on {name}: {', '.join(found.new[:2])} of its head are "
+            f"missing or of another size. Fine-tune it first: nasc finetune {folder} {how}"
+        )
+    return found
+
+
+def check_length(max_length: int, most: int | None, who: str, option: str = "--max-length") -> None:
+    """Raise if examples are longer than what a model reads.
+
+    Raises:
+        UsageError: With what is allowed.
+    """
+    if most is not None and max_length > most:
+        raise UsageError(
+            f"examples of {max_length} tokens: {who} reads {most} at most. Cut them: "
+            f"{option} {most}"
+        )

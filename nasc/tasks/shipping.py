@@ -24,8 +24,9 @@ from nasc.reporting import Progress, Reporter
 from nasc.runtime import OnnxEncoder
 from nasc.tasks.data import (
     TaskData,
+    check_length,
     default_length,
-    load_model,
+    load_tuned,
     read_task,
     task_files,
     task_head,
@@ -130,11 +131,7 @@ class TaskShipping:
         check_installed()
         self.options = options
         most = full_size.geometry.max_positions
-        if options.max_length > most:
-            raise UsageError(
-                f"examples of {options.max_length} tokens: the teacher reads {most}. Cut them: "
-                "--finetune-length"
-            )
+        check_length(options.max_length, most, "the teacher", "--finetune-length")
         train, dev = (
             task_files(options.name, options.data)
             if options.dev_data is None
@@ -205,7 +202,7 @@ class TaskShipping:
             if not (folder / "model").is_dir():
                 stage = f"{who} learns {options.name} from {self._train.count:,} examples"
                 self._train_into(folder, wide, teacher, self._reporter.stage(stage))
-            return load_model(folder / "model", options.name)
+            return load_tuned(folder / "model", options.name)
 
     def _train_into(
         self, folder: Path, network: Network, teacher: TaskModel | None, progress: Progress
