@@ -506,7 +506,12 @@ def _check_folder(output: Path, force: bool) -> None:
 
 
 def evaluate(
-    package: Path, task: str, data: Path, *, max_length: int | None = None
+    package: Path,
+    task: str,
+    data: Path,
+    *,
+    max_length: int | None = None,
+    reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
 
@@ -517,6 +522,7 @@ def evaluate(
         data: The task's file.
         max_length: Tokens that an example is cut to; None takes what the package or the
             fine-tuning used.
+        reporter: Told of rows that were skipped.
 
     Raises:
         UsageError, PackageError, TaskDataError, TeacherMissing: On what is unknown or damaged.
@@ -526,10 +532,11 @@ def evaluate(
     from nasc.runtime import OnnxEncoder
     from nasc.tasks.sts import evaluate_sts, read_sts
 
+    reporter = reporter or Silent()
     if (package / "config.json").is_file():
         from nasc.tasks.running import run_evaluate
 
-        return run_evaluate(package, task, data, max_length)
+        return run_evaluate(package, task, data, max_length, reporter)
     if not (package / "manifest.json").is_file():
         raise PackageError(
             f"no package and no model in '{package}'. Make one: nasc compile --latency-ms 20, or "
@@ -539,13 +546,13 @@ def evaluate(
     if manifest.task is not None:
         from nasc.tasks.running import run_evaluate_package
 
-        return run_evaluate_package(package, manifest, task, data, max_length)
+        return run_evaluate_package(package, manifest, task, data, max_length, reporter)
     if task != "sts-b":
         raise UsageError(
             f"this package gives sentence vectors: it can be scored on sts-b, not on {task!r}. "
             f"Compile one for that: nasc compile --task {task} --finetune-data DIR"
         )
-    pairs = read_sts(data)
+    pairs = read_sts(data, reporter.say)
     path = package / "tokenizer.json"
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -554,6 +561,8 @@ def evaluate(
             f"the tokenizer '{path}' cannot be read: {error}. See what else is changed: "
             f"nasc verify {package}"
         ) from error
-    encoder = OnnxEncoder(package / "model.onnx", tokenizer, max_length=manifest.max_length)
+    encoder = OnnxEncoder(
+        package / "model.onnx", tokenizer, max_length=max_length or manifest.max_length
+    )
     score = evaluate_sts(encoder.encode, pairs)
     return {"task": task, "spearman": score, "pairs": len(pairs), "package": str(package)}

@@ -816,9 +816,10 @@ def evaluate(package: Path, task: str, data: Path, max_length: int | None, as_js
              nasc evaluate subnet-sst2 --task sst-2 --data SST-2/dev.tsv
     """
     from nasc import api
-    from nasc.console import print_json, print_rows
+    from nasc.console import print_json, print_rows, reporting
 
-    found = api.evaluate(package, task, data, max_length=max_length)
+    with reporting() as reporter:
+        found = api.evaluate(package, task, data, max_length=max_length, reporter=reporter)
     if as_json:
         print_json(found)
     else:

@@ -47,8 +47,8 @@ def run_finetune(
     check_installed()
     config, task = config or FinetuneConfig(), task_name(task)
     length = config.max_length or default_length(task)
-    given = read_task(task, train, examples)
-    held_out = None if dev is None else read_task(task, dev)
+    given = read_task(task, train, examples, dev=dev, say=reporter.say)
+    held_out = None if dev is None else read_task(task, dev, say=reporter.say)
     start = model or default_teacher_folder()
     student = load_model(start, task, config.seed)
     check_length(length, student.max_length, f"'{start}'")
@@ -99,10 +99,12 @@ def run_finetune(
     return {"model": str(output), "task": task, "examples": given.count, "scores": found}
 
 
-def run_evaluate(folder: Path, task: str, data: Path, max_length: int | None) -> dict[str, Any]:
+def run_evaluate(
+    folder: Path, task: str, data: Path, max_length: int | None, reporter: Reporter
+) -> dict[str, Any]:
     """See `nasc.api.evaluate`."""
     task = task_name(task)
-    read = read_task(task, data)
+    read = read_task(task, data, say=reporter.say)
     model = load_tuned(folder, task)
     used = read_record(folder).get("max_length")
     length = max_length or (used if isinstance(used, int) else default_length(task))
@@ -113,7 +115,12 @@ def run_evaluate(folder: Path, task: str, data: Path, max_length: int | None) ->
 
 
 def run_evaluate_package(
-    folder: Path, manifest: Manifest, task: str, data: Path, max_length: int | None
+    folder: Path,
+    manifest: Manifest,
+    task: str,
+    data: Path,
+    max_length: int | None,
+    reporter: Reporter,
 ) -> dict[str, Any]:
     """See `nasc.api.evaluate`: the shipped file of a package that does a task.
 
@@ -126,7 +133,7 @@ def run_evaluate_package(
         raise UsageError(f"the package '{folder}' {does}, not {task}")
     length = max_length or manifest.max_length
     check_length(length, manifest.geometry.max_positions, f"'{folder}'")
-    read = read_task(task, data)
+    read = read_task(task, data, say=reporter.say)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     model = OnnxTaskModel(tokenizer, OnnxEncoder(folder / MODEL))
     found = read.scores(model, length)

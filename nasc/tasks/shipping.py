@@ -137,8 +137,10 @@ class TaskShipping:
             if options.dev_data is None
             else (options.data, options.dev_data)
         )
-        self._train: TaskData = read_task(options.name, train, options.examples)
-        self._dev: TaskData = read_task(options.name, dev)
+        self._train: TaskData = read_task(
+            options.name, train, options.examples, dev=dev, say=reporter.say
+        )
+        self._dev: TaskData = read_task(options.name, dev, say=reporter.say)
         if self._train.key == self._dev.key:
             raise TaskDataError(f"'{train}' and '{dev}' hold the same examples")
         self._full_size, self._tokenizer = full_size, tokenizer

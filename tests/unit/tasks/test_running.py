@@ -230,6 +230,22 @@ def test_the_commands_fine_tune_and_evaluate(
     assert {name: found[name] for name in metrics} == pytest.approx(tuned[-1]["scores"])
 
 
+def test_rows_that_were_skipped_are_told(
+    teacher_folder: Callable[..., Path], nasc: Callable[..., Result], tmp_path: Path
+) -> None:
+    data, model = write_sst2(tmp_path / "train.tsv", 200), tmp_path / "out"
+    with data.open("a", encoding="utf-8") as file:
+        file.write("cut off\n")
+    about = ("--steps", 1, "--max-length", 16, "--output", model)
+    for done in (
+        nasc("finetune", teacher_folder(), "--task", "sst2", "--train", data, *about),
+        nasc("evaluate", model, "--task", "sst2", "--data", data),
+    ):
+        assert done.exit_code == 0
+        told = "".join(done.stderr.split())
+        assert "".join(f"1 rows of '{data}' were skipped: wrong number".split()) in told
+
+
 def test_a_length_beyond_the_model_is_one_message(
     teacher_folder: Callable[..., Path], nasc: Callable[..., Result], tmp_path: Path
 ) -> None:
