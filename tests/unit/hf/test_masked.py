@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
 from nasc import api
-from nasc.errors import UsageError
+from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
 from nasc.hf.masked import MaskedConfig, Pretraining, masked_teacher, scratch, student_of
 from nasc.space import Architecture, Block
@@ -127,6 +128,24 @@ def test_an_interrupted_run_goes_on_exactly(
     training.run(resumed, config, tmp_path / "work")
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    work: tuple[Pretraining, Network], tmp_path: Path
+) -> None:
+    training, small = work
+    config = MaskedConfig(steps=20, batch_size=16, learning_rate=1e-2)
+    student = student_of(small, training.teacher)
+
+    def spoil(done: int, total: int, message: str) -> None:
+        if done == 5:
+            student.bias["bias"].data.fill_(float("nan"))
+
+    with pytest.raises(TrainingDiverged, match=r"not finite\. Try a lower --learning-rate"):
+        training.run(student, config, tmp_path, spoil)
+    (kept,) = tmp_path.glob("checkpoint-*")
+    assert kept.name == "checkpoint-4"
+    assert all(bool(v.isfinite().all()) for v in load_file(kept / "model.safetensors").values())
 
 
 def test_the_command_writes_a_model_of_masked_words(
