@@ -396,14 +396,16 @@ def distill(
     minutes: float | None = None,
     steps: int | None = None,
     objective: str = "auto",
-    start: str = "supernet",
+    start: str | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Cut a subnet out, distil it from the teacher, and write it as a model of transformers.
 
     Args:
-        architecture: Its text form.
+        architecture: Its text form, or the name of a network of the literature: see `nasc.zoo`.
         output: The folder.
         settings: Teacher, supernet, text; None takes the defaults.
         minutes: Budget; None with no `steps` takes that of `compile`.
@@ -411,6 +413,9 @@ def distill(
         objective: ``states``: the teacher's hidden states and similarities; ``mlm``: masked words
             and the teacher's prediction of them; ``auto``: mlm where the teacher has a head for it.
         start: ``supernet``: its weights; ``scratch``: random ones beside the teacher's embedding.
+            None: the supernet's, but scratch where the network is given by name.
+        batch_size: Sentences in a step; None takes the default of the objective.
+        learning_rate: Peak; None takes that, too.
         force: Replace what lies in the folder.
         reporter: Told of the progress.
 
@@ -418,8 +423,8 @@ def distill(
         folder, architecture, params, steps, and the agreement with the teacher on held-out text.
 
     Raises:
-        UsageError: If the architecture is not of the space, the folder is in use, or the teacher
-            has no head for masked words.
+        UsageError: If the architecture is not of the space or not for this teacher, the folder
+            is in use, or the teacher has no head for masked words.
         NascError: If the folder cannot be written; the trained network is in the cache.
         TeacherError, CorpusError, CheckpointError, TrainingDiverged: See there.
     """
@@ -430,7 +435,9 @@ def distill(
         check_budget(minutes)
     _check_folder(output, force)
     bench = Workbench(settings or Settings(), reporter)
-    return run_distill(bench, architecture, output, minutes, steps, objective, start)
+    given = {"batch_size": batch_size, "learning_rate": learning_rate}
+    other = {name: value for name, value in given.items() if value is not None}
+    return run_distill(bench, architecture, output, minutes, steps, objective, start, other)
 
 
 def finetune(

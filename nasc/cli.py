@@ -700,10 +700,11 @@ def verify(
 @click.option(
     "--start",
     type=click.Choice(["supernet", "scratch"]),
-    default="supernet",
-    show_default=True,
-    help="From the supernet's weights, or random ones beside the teacher's embedding.",
+    help="From the supernet's weights, or random ones beside the teacher's embedding [default: "
+    "supernet; scratch for a network by name].",
 )
+@click.option("--batch-size", type=click.IntRange(1), help="Sentences in a step [default: 32].")
+@click.option("--learning-rate", type=float, help="Peak [default: states 1e-3, mlm 5e-4].")
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder of the model."
 )
@@ -712,8 +713,12 @@ def verify(
 def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> None:
     """Cut a subnet out of a supernet and distil it, as a model of transformers.
 
+    ARCHITECTURE is its text form, or the name of a network of the literature: nas-bert-60m, -30m,
+    -10m, -5m, bert-base, bert-60m, -30m, -10m, -5m; these start from scratch.
+
     \b
     Example: nasc distill "keep | 192: F | keep" --output subnet --minutes 10
+             nasc distill nas-bert-10m --teacher bert-h128 --steps 100000 --output subnet
     """
     from nasc import api
     from nasc.console import print_json, print_rows, reporting

@@ -24,7 +24,7 @@ from nasc.tasks.data import (
     read_task,
     task_name,
 )
-from nasc.tasks.finetune import FinetuneConfig, finetune
+from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
 from nasc.tasks.models import OnnxTaskModel, read_record
 from nasc.teacher import default_teacher_folder
 from nasc.threads import use_fastest_threads
@@ -59,6 +59,7 @@ def run_finetune(
     if student.new:
         reporter.say(f"the head for {task} is new: {', '.join(student.new)} are not of '{start}'")
     about = {
+        "recipe": RECIPE,
         "model": student.fingerprint,
         "task": task,
         "data": given.key,

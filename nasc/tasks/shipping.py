@@ -35,7 +35,7 @@ from nasc.tasks.data import (
     task_name,
     task_paired,
 )
-from nasc.tasks.finetune import FinetuneConfig, finetune
+from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
 from nasc.tasks.hub import is_dataset
 from nasc.tasks.models import OnnxTaskModel, TaskModel
 from nasc.threads import use_fastest_threads
@@ -192,6 +192,7 @@ class TaskShipping:
     def _tuned(self, network: Network, teacher: TaskModel | None, who: str) -> TaskModel:
         options, wide = self.options, network.with_precision("fp32")
         about = {
+            "recipe": RECIPE,
             "network": wide.sha256(),
             "teacher": None if teacher is None else self._full_size.with_precision("fp32").sha256(),
             "task": options.name,
