@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import torch
 from supernet_toy import sentences, toy_space
 
+import nasc.supernet.packed
 from nasc.errors import CheckpointError, CorpusError
 from nasc.reporting import Silent
 from nasc.supernet.packed import PackedBatches, pack, permuted
@@ -92,6 +96,35 @@ def test_the_file_is_made_once_and_again_for_other_text(
     source.write_text("\n\n".join(sentences(320)), encoding="utf-8")
     packed(source, teacher, tmp_path)
     assert len(list(tmp_path.glob("tokens/*/tokens.bin"))) == 2
+
+
+def test_a_download_that_breaks_off_leaves_nothing(
+    teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = False
+
+    def rows() -> Iterator[dict[str, str]]:
+        for i, sentence in enumerate(sentences(300)):
+            if broken and i == 200:
+                raise ConnectionError("the network is gone")
+            yield {"text": sentence}
+
+    library = SimpleNamespace(load_dataset=lambda *about, **options: rows())
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    monkeypatch.setattr(nasc.supernet.packed, "CHUNK", 20)
+    source = "datasets:some/set"
+    corpus = load_corpus(source, seed=0)
+
+    def run() -> PackedBatches:
+        about = {"batch_size": 4, "seed": 0, "cache_dir": tmp_path, "reporter": Silent()}
+        return pack((source,), corpus, teacher, 16, **about)[0]  # type: ignore[arg-type]
+
+    broken = True
+    with pytest.raises(CorpusError, match=r"'some/set' cannot be read \(ConnectionError: the net"):
+        run()
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} <= {"lock"}
+    broken = False
+    assert len(run().tokens) > 10
 
 
 def test_damage_and_too_little_text_are_told(
