@@ -47,6 +47,18 @@ def read_record(folder: str | Path) -> Mapping[str, Any]:
 LABELS = ("labels", "start_positions", "end_positions")
 """What of a row is the answer, not the question."""
 
+
+def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+    """What a model's configuration says of its classes; without any, of a regression."""
+    if not labels:
+        return {"problem_type": "regression", "num_labels": 1}
+    return {
+        "problem_type": "single_label_classification",
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
+
+
 Row = dict[str, Any]
 """What a model reads of one example: ids, masks and labels, unpadded."""
 
@@ -122,13 +134,9 @@ class TaskModel(Reader):
         Raises:
             TeacherMissing: If there is none, it cannot be read, or weights of its body are missing.
         """
-        labels = dict(enumerate(task.labels))
-        names: dict[str, Any] = {"num_labels": 1}
-        if labels:
-            names = {"id2label": labels, "label2id": {name: i for i, name in labels.items()}}
-        kind = "single_label_classification" if task.labels else "regression"
-        auto = AutoModelForSequenceClassification
-        return cls._load(auto, folder, seed, problem_type=kind, **names)
+        return cls._load(
+            AutoModelForSequenceClassification, folder, seed, **label_fields(task.labels)
+        )
 
     @classmethod
     def for_spans(cls, folder: str | Path, seed: int = 0) -> TaskModel:

@@ -37,7 +37,7 @@ from nasc.tasks.data import (
 )
 from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
 from nasc.tasks.hub import is_dataset
-from nasc.tasks.models import OnnxTaskModel, TaskModel
+from nasc.tasks.models import OnnxTaskModel, TaskModel, label_fields
 from nasc.threads import use_fastest_threads
 
 if TYPE_CHECKING:
@@ -232,15 +232,12 @@ def task_model(
     network: Network, options: TaskOptions
 ) -> NascForSequenceClassification | NascForQuestionAnswering:
     """A network as a model of transformers with a task's new head."""
-    labels = options.labels
-    kind = "single_label_classification" if labels else "regression"
-    names = {"id2label": dict(enumerate(labels))} if labels else {"num_labels": 1}
     spans = options.head == SPANS
     config = NascConfig.of(
         network.architecture,
         network.geometry,
         network.layer_norm_eps,
-        **({} if spans else {"problem_type": kind, **names}),
+        **({} if spans else label_fields(options.labels)),
     )
     with torch.random.fork_rng():
         torch.manual_seed(options.config.seed)
