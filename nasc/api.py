@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,10 @@ from nasc.package.manifest import read_manifest
 from nasc.profiling import Profiled, measuring, quiet_folder, runtime_options
 from nasc.profiling import profile as measure_tables
 from nasc.reporting import Reporter, Silent
-from nasc.solver.enumerate import enumerate_best
 from nasc.solver.frontier import front as solve_front
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Solution
-from nasc.workbench import TRAIN_MINUTES, Settings, Workbench, space_for
+from nasc.workbench import PAPERS_T, TRAIN_MINUTES, Settings, Workbench, space_for
 
 if TYPE_CHECKING:
     from nasc.supernet.shrink import ShrinkConfig
@@ -42,6 +42,8 @@ __all__ = [
     "search",
     "train",
 ]
+
+STRATEGIES = ("exact", "enumerate")
 
 
 def profile(
@@ -328,30 +330,33 @@ def search(
     strategy: str = "exact",
     reporter: Reporter | None = None,
 ) -> list[Solution]:
-    """The best architectures within limits by predicted loss, or the whole Pareto front.
+    """The best architectures within limits, or the whole Pareto front.
 
     Args:
         limits: What must hold; None holds nothing.
         settings: Conditions; None takes the defaults.
         best: How many.
         front: All that are best at some latency instead.
-        strategy: ``exact``, or ``enumerate``: the paper's table of all combinations, which
-            finds the same.
+        strategy: ``exact``: by predicted loss; or ``enumerate``, as the paper: out of the table
+            of all combinations the 100 (or `best`) of each precision with the least sum of block
+            losses, by their true loss.
         reporter: Told of the progress.
 
     Raises:
         UsageError: On an unknown strategy, or more combinations than can be enumerated.
         InfeasibleLimits: With its certificate, before anything is trained.
     """
-    strategies = {"exact": solve, "enumerate": enumerate_best}
-    if strategy not in strategies:
-        raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(strategies)}")
+    if strategy not in STRATEGIES:
+        raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     limits = limits or Limits()
     bench = Workbench(settings or Settings(), reporter)
     bench.check_inputs()
     bench.check_feasible(limits)
+    if strategy == "enumerate" and not front:
+        ranked = bench.by_enumeration(limits, max(best, PAPERS_T))
+        return [dataclasses.replace(r.solution, true_loss=r.true_loss) for r in ranked[:best]]
     problem = bench.problem(limits)
-    return solve_front(problem) if front else strategies[strategy](problem, best)
+    return solve_front(problem) if front else solve(problem, best)
 
 
 def bench(
@@ -405,14 +410,16 @@ def distill(
     minutes: float | None = None,
     steps: int | None = None,
     objective: str = "auto",
-    start: str = "supernet",
+    start: str | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Cut a subnet out, distil it from the teacher, and write it as a model of transformers.
 
     Args:
-        architecture: Its text form.
+        architecture: Its text form, or the name of a network of the literature: see `nasc.zoo`.
         output: The folder.
         settings: Teacher, supernet, text; None takes the defaults.
         minutes: Budget; None with no `steps` takes that of `compile`.
@@ -420,6 +427,9 @@ def distill(
         objective: ``states``: the teacher's hidden states and similarities; ``mlm``: masked words
             and the teacher's prediction of them; ``auto``: mlm where the teacher has a head for it.
         start: ``supernet``: its weights; ``scratch``: random ones beside the teacher's embedding.
+            None: the supernet's, but scratch where the network is given by name.
+        batch_size: Sentences in a step; None takes the default of the objective.
+        learning_rate: Peak; None takes that, too.
         force: Replace what lies in the folder.
         reporter: Told of the progress.
 
@@ -427,8 +437,8 @@ def distill(
         folder, architecture, params, steps, and the agreement with the teacher on held-out text.
 
     Raises:
-        UsageError: If the architecture is not of the space, the folder is in use, or the teacher
-            has no head for masked words.
+        UsageError: If the architecture is not of the space or not for this teacher, the folder
+            is in use, or the teacher has no head for masked words.
         NascError: If the folder cannot be written; the trained network is in the cache.
         TeacherError, CorpusError, CheckpointError, TrainingDiverged: See there.
     """
@@ -439,7 +449,9 @@ def distill(
         check_budget(minutes)
     _check_folder(output, force)
     bench = Workbench(settings or Settings(), reporter)
-    return run_distill(bench, architecture, output, minutes, steps, objective, start)
+    given = {"batch_size": batch_size, "learning_rate": learning_rate}
+    other = {name: value for name, value in given.items() if value is not None}
+    return run_distill(bench, architecture, output, minutes, steps, objective, start, other)
 
 
 def finetune(
@@ -520,7 +532,12 @@ def _check_folder(output: Path, force: bool) -> None:
 
 
 def evaluate(
-    package: Path, task: str, data: Path, *, max_length: int | None = None
+    package: Path,
+    task: str,
+    data: Path,
+    *,
+    max_length: int | None = None,
+    reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
 
@@ -531,6 +548,7 @@ def evaluate(
         data: The task's file.
         max_length: Tokens that an example is cut to; None takes what the package or the
             fine-tuning used.
+        reporter: Told of rows that were skipped.
 
     Raises:
         UsageError, PackageError, TaskDataError, TeacherMissing: On what is unknown or damaged.
@@ -540,10 +558,11 @@ def evaluate(
     from nasc.runtime import OnnxEncoder
     from nasc.tasks.sts import evaluate_sts, read_sts
 
+    reporter = reporter or Silent()
     if (package / "config.json").is_file():
         from nasc.tasks.running import run_evaluate
 
-        return run_evaluate(package, task, data, max_length)
+        return run_evaluate(package, task, data, max_length, reporter)
     if not (package / "manifest.json").is_file():
         raise PackageError(
             f"no package and no model in '{package}'. Make one: nasc compile --latency-ms 20, or "
@@ -553,13 +572,13 @@ def evaluate(
     if manifest.task is not None:
         from nasc.tasks.running import run_evaluate_package
 
-        return run_evaluate_package(package, manifest, task, data, max_length)
+        return run_evaluate_package(package, manifest, task, data, max_length, reporter)
     if task != "sts-b":
         raise UsageError(
             f"this package gives sentence vectors: it can be scored on sts-b, not on {task!r}. "
             f"Compile one for that: nasc compile --task {task} --finetune-data DIR"
         )
-    pairs = read_sts(data)
+    pairs = read_sts(data, reporter.say)
     path = package / "tokenizer.json"
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -568,6 +587,8 @@ def evaluate(
             f"the tokenizer '{path}' cannot be read: {error}. See what else is changed: "
             f"nasc verify {package}"
         ) from error
-    encoder = OnnxEncoder(package / "model.onnx", tokenizer, max_length=manifest.max_length)
+    encoder = OnnxEncoder(
+        package / "model.onnx", tokenizer, max_length=max_length or manifest.max_length
+    )
     score = evaluate_sts(encoder.encode, pairs)
     return {"task": task, "spearman": score, "pairs": len(pairs), "package": str(package)}

@@ -407,7 +407,8 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
 @click.option(
     "--strategy",
     type=click.Choice(["exact", "enumerate"]),
-    help="enumerate: the paper's table of all combinations; finds the same [default: exact].",
+    help="exact: by predicted loss; enumerate: the paper's way, out of the table of all "
+    "combinations the 100 best by true loss [default: exact].",
 )
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the front to a file."
@@ -458,10 +459,13 @@ def search(
     if as_json:
         print_json([_solution(s) for s in found])
         return
-    click.echo(f"{'loss':>8} {'ms':>8} {'at most':>8} {'MB':>7} {'params':>8}  architecture")
+    first = f"{'true':>8} " if strategy == "enumerate" else ""
+    click.echo(f"{first}{'loss':>8} {'ms':>8} {'at most':>8} {'MB':>7} {'params':>8}  architecture")
     for s in found:
+        true = "" if s.true_loss is None else f"{s.true_loss:8.4f} "
         click.echo(
-            f"{s.predicted_loss:8.4f} {s.costs['latency_ms']:8.2f} {s.upper['latency_ms']:8.2f} "
+            f"{true}{s.predicted_loss:8.4f} "
+            f"{s.costs['latency_ms']:8.2f} {s.upper['latency_ms']:8.2f} "
             f"{s.costs['size_bytes'] / 1e6:7.1f} {s.costs['params'] / 1e6:7.1f}M  {s.architecture}"
         )
     click.echo(f"predicted, not measured; {_conditions(settings)}", err=True)
@@ -474,7 +478,7 @@ def _solution(s: Solution) -> dict[str, Any]:
         "predicted_loss": s.predicted_loss,
         "predicted": dict(s.costs),
         "upper": dict(s.upper),
-    }
+    } | ({} if s.true_loss is None else {"true_loss": s.true_loss})
 
 
 def _conditions(settings: Settings) -> str:
@@ -698,10 +702,11 @@ def verify(
 @click.option(
     "--start",
     type=click.Choice(["supernet", "scratch"]),
-    default="supernet",
-    show_default=True,
-    help="From the supernet's weights, or random ones beside the teacher's embedding.",
+    help="From the supernet's weights, or random ones beside the teacher's embedding [default: "
+    "supernet; scratch for a network by name].",
 )
+@click.option("--batch-size", type=click.IntRange(1), help="Sentences in a step [default: 32].")
+@click.option("--learning-rate", type=float, help="Peak [default: states 1e-3, mlm 5e-4].")
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder of the model."
 )
@@ -710,8 +715,12 @@ def verify(
 def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> None:
     """Cut a subnet out of a supernet and distil it, as a model of transformers.
 
+    ARCHITECTURE is its text form, or the name of a network of the literature: nas-bert-60m, -30m,
+    -10m, -5m, bert-base, bert-60m, -30m, -10m, -5m; these start from scratch.
+
     \b
     Example: nasc distill "keep | 192: F | keep" --output subnet --minutes 10
+             nasc distill nas-bert-10m --teacher bert-h128 --steps 100000 --output subnet
     """
     from nasc import api
     from nasc.console import print_json, print_rows, reporting
@@ -818,9 +827,10 @@ def evaluate(package: Path, task: str, data: Path, max_length: int | None, as_js
              nasc evaluate subnet-sst2 --task sst-2 --data SST-2/dev.tsv
     """
     from nasc import api
-    from nasc.console import print_json, print_rows
+    from nasc.console import print_json, print_rows, reporting
 
-    found = api.evaluate(package, task, data, max_length=max_length)
+    with reporting() as reporter:
+        found = api.evaluate(package, task, data, max_length=max_length, reporter=reporter)
     if as_json:
         print_json(found)
     else:

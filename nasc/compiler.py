@@ -334,7 +334,7 @@ class _Compilation:
     def run(self) -> CompileResult:
         bench = self.bench
         if self.options.sts_data is not None:
-            self.labelled = read_sts(self.options.sts_data)
+            self.labelled = read_sts(self.options.sts_data, bench.reporter.say)
         bench.check_inputs()
         if self.options.task is not None:
             full = teacher_network(bench.teacher, bench.whole_space.teacher)

@@ -71,6 +71,10 @@ class DistillConfig:
                 f"distillation needs steps >= 0 and a batch size >= 1, got {self.steps} "
                 f"and {self.batch_size}"
             )
+        if not 0 < self.learning_rate < 1:
+            raise UsageError(
+                f"distillation: learning_rate must be in (0, 1), got {self.learning_rate}"
+            )
 
 
 def distill_loss(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from nasc.errors import NascError, UsageError
 from nasc.export.network import Network
 from nasc.files import content_key, locked
 from nasc.hf import NascForMaskedLM, NascModel
-from nasc.hf.masked import MaskedConfig, Pretraining, masked_teacher, scratch, student_of
+from nasc.hf.masked import RECIPE, MaskedConfig, Pretraining, masked_teacher, scratch, student_of
 from nasc.hf.training import check_installed
 from nasc.quality import compare
+from nasc.space import Architecture, Block
 from nasc.supernet.budget import recorded_steps
 from nasc.supernet.prepare import first_run_space
 from nasc.supernet.scoring import judging_sentences
@@ -26,9 +28,11 @@ from nasc.supernet.train import train_length
 from nasc.teacher import default_teacher_folder, quiet_transformers
 from nasc.threads import use_fastest_threads
 from nasc.workbench import Workbench
+from nasc.zoo import zoo_architecture
 
 OBJECTIVES = ("auto", "states", "mlm")
 STARTS = ("supernet", "scratch")
+"""The first is the default; a network of the literature starts from scratch."""
 
 
 def run_distill(
@@ -38,21 +42,22 @@ def run_distill(
     minutes: float | None,
     steps: int | None,
     objective: str,
-    start: str,
+    start: str | None,
+    other: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """See `nasc.api.distill`."""
+    """See `nasc.api.distill`; `other` goes to the configuration of the training."""
     for name, value, allowed in (
         ("objective", objective, OBJECTIVES),
-        ("start", start, STARTS),
+        ("start", start or STARTS[0], STARTS),
     ):
         if value not in allowed:
             raise UsageError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
-    bench.check_inputs()
-    space = bench.whole_space
-    if bench.settings.supernet is None and start == "supernet":
-        space = first_run_space(space)
-    parsed = space.parse(architecture).with_precision("fp32")
-    full_size = teacher_network(bench.teacher, bench.whole_space.teacher, "hidden")
+    config = DistillConfig(steps=steps or 0, seed=bench.settings.seed, **other)
+    masking = MaskedConfig(steps=steps or 1, seed=bench.settings.seed, **other)
+    parsed, start = _parsed(bench, architecture, start)
+    g = bench.teacher.geometry
+    whole = Architecture((Block(g.hidden, ("mha", "ffn") * g.layers, kept=True),))
+    full_size = teacher_network(bench.teacher, whole, "hidden")
     masked = None
     if objective != "states":
         masked = masked_teacher(full_size, bench.settings.teacher or default_teacher_folder())
@@ -68,7 +73,6 @@ def run_distill(
     seconds = None if steps is not None else 60 * (DISTILL_MINUTES if minutes is None else minutes)
     model: NascModel | NascForMaskedLM
     if masked is None:
-        config = DistillConfig(steps=steps or 0, seed=bench.settings.seed)
         trained, done = distill_cached(
             network,
             bench.teacher,
@@ -80,7 +84,7 @@ def run_distill(
         )
         model = NascModel.from_network(trained)
     else:
-        model, done = _pretrained(bench, network, masked, steps, seconds)
+        model, done = _pretrained(bench, network, masked, steps, seconds, masking)
         trained = model.nasc.network()
     sentences = judging_sentences(bench.corpus, 512)
     quality = compare(bench.teacher.vectors(sentences), vectors(bench.teacher, trained, sentences))
@@ -101,12 +105,34 @@ def run_distill(
     } | dataclasses.asdict(quality)
 
 
+def _parsed(bench: Workbench, text: str, start: str | None) -> tuple[Architecture, str]:
+    """The architecture of a text or a name of `nasc.zoo`, and where its weights come from."""
+    name = text.strip().lower()
+    if "-" in name:  # no text of blocks holds one
+        found = zoo_architecture(name, bench.teacher.geometry.for_space())
+        if start == "supernet" or bench.settings.supernet is not None:
+            raise UsageError(
+                f"network {name!r} is no cut of a supernet: leave --supernet out and take "
+                "--start scratch"
+            )
+        if bench.settings.corpus:
+            _ = bench.corpus
+        return found, "scratch"
+    start = start or STARTS[0]
+    bench.check_inputs()
+    space = bench.whole_space
+    if bench.settings.supernet is None and start == "supernet":
+        space = first_run_space(space)
+    return space.parse(text).with_precision("fp32"), start
+
+
 def _pretrained(
     bench: Workbench,
     network: Network,
     teacher: NascForMaskedLM,
     steps: int | None,
     seconds: float | None,
+    config: MaskedConfig,
 ) -> tuple[NascForMaskedLM, int]:
     """A student pre-trained by masked words, cached."""
     check_installed()
@@ -115,8 +141,8 @@ def _pretrained(
     if steps == 0:
         return student, 0
     corpus = bench.corpus
-    config = MaskedConfig(steps=steps or 1, seed=bench.settings.seed)
     about = {
+        "recipe": RECIPE,
         "start": network.sha256(),
         "teacher": bench.teacher.fingerprint,
         "text": corpus.sha256,

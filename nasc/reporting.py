@@ -8,6 +8,9 @@ from typing import Protocol
 Progress = Callable[[int, int, str], None]
 """Called with (units done, units in all, message)."""
 
+Say = Callable[[str], None]
+"""Called with a line for the user."""
+
 
 class Reporter(Protocol):
     """Listener of a pipeline."""

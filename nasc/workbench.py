@@ -6,6 +6,7 @@ in the cache or made when it is first asked for.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +25,7 @@ from nasc.latency.costs import TableCosts
 from nasc.profiling import profile, runtime_options
 from nasc.pruning import PrunedLoss
 from nasc.reporting import Reporter, Silent
+from nasc.solver.enumerate import enumerate_best
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
@@ -38,6 +40,9 @@ from nasc.text import Corpus, load_corpus
 
 TRAIN_MINUTES = 3.0
 """Default budget of the supernet."""
+
+PAPERS_T = 100
+"""Networks whose true loss is taken (NAS-BERT, Section 3.3: T)."""
 
 MAX_CORPUS = 200_000
 """Training sentences used at most; minutes of training see fewer."""
@@ -340,6 +345,31 @@ class Workbench:
                 return self._scorer.final_loss(architecture.blocks) + losses[architecture.precision]
 
             return select(solutions, true_loss)
+
+    def by_enumeration(self, limits: Limits, k: int = PAPERS_T) -> list[Ranked]:
+        """The paper's selection (NAS-BERT, Section 3.3): the top k, ranked by their true loss.
+
+        Those are the k networks within limits with the least plain sum of block losses, among
+        all combinations. The paper has one precision; here each has k of its own, since what
+        a precision costs is no loss of a block.
+
+        Raises:
+            InfeasibleLimits: If no network meets the limits.
+            UsageError: See `nasc.solver.enumerate.enumerate_best`.
+        """
+        positions = self.prepared.scores.plain_positions()
+        found: list[Solution] = []
+        for last, precision in enumerate(self.space.precisions, 1):
+            problem = dataclasses.replace(
+                self.problem(limits), positions=positions, precisions={precision: 0.0}
+            )
+            try:
+                with self.timed("search"):
+                    found += enumerate_best(problem, k)
+            except InfeasibleLimits:
+                if last == len(self.space.precisions) and not found:
+                    raise
+        return self.by_true_loss(found)
 
 
 def space_for(teacher: Teacher, name: str | None) -> SearchSpace:

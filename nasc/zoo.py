@@ -116,3 +116,26 @@ def zoo_model(name: str) -> ZooModel:
         return ZOO[name]
     except KeyError:
         raise UsageError(f"unknown network {name!r}; known: {', '.join(ZOO)}") from None
+
+
+def zoo_architecture(name: str, geometry: Geometry) -> Architecture:
+    """A network of the literature for a teacher; its words and positions are the teacher's.
+
+    Raises:
+        UsageError: If there is none of that name, or the teacher's sizes are others.
+    """
+    model = zoo_model(name)
+    sizes = {
+        "embeddings": (model.geometry.hidden, geometry.hidden),
+        "attention heads": (model.geometry.head_size, geometry.head_size),
+        "feed-forward layers": (model.geometry.intermediate, geometry.intermediate),
+    }
+    for what, (needed, given) in sizes.items():
+        if needed != given:
+            raise UsageError(
+                f"network {name!r} has {what} of size {needed}, this teacher of size {given}. Name "
+                f"a teacher of hidden size {model.geometry.hidden} with heads of "
+                f"{model.geometry.head_size}: --teacher DIR; or an architecture of this teacher's "
+                "space, as in '384: M F | keep'"
+            )
+    return model.architecture

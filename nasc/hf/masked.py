@@ -35,6 +35,9 @@ from nasc.space import Architecture
 from nasc.supernet.budget import mean_step_s
 from nasc.teacher import quiet_transformers
 
+RECIPE = 1
+"""Raised when the same configuration would give another network."""
+
 HEADS: dict[str, tuple[str, str, str]] = {
     "bert": (
         "cls.predictions.transform.dense",

@@ -196,12 +196,14 @@ class Solution:
         predicted_loss: Sum of its blocks' losses and its precision's.
         costs: Predicted totals by metric, and ``peak_memory_bytes`` where known.
         upper: Upper ends of those that can be limited: what is held to the limits.
+        true_loss: Of the complete network, where it was taken.
     """
 
     architecture: Architecture
     predicted_loss: float
     costs: Mapping[str, float]
     upper: Mapping[str, float]
+    true_loss: float | None = None
 
     @property
     def upper_latency_ms(self) -> float:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from nasc.errors import CheckpointError, CorpusError
-from nasc.files import content_key, locked, write_atomically
+from nasc.files import content_key, locked, replacing, write_atomically
 from nasc.reporting import Reporter
 from nasc.runtime import copy_tokenizer
 from nasc.supernet.batches import CALIBRATION_SENTENCES
@@ -200,14 +200,13 @@ def _write(
     progress = reporter.stage("Packing the text")
     digest, count = hashlib.sha256(), 0
     try:
-        with (folder / "tokens.part").open("wb") as file:
+        with replacing(folder / "tokens.bin") as part, part.open("wb") as file:
             for ids in _token_ids(stream_text(sources, corpus), teacher, dtype):
                 file.write(ids.tobytes())
                 digest.update(ids.tobytes())
                 count += len(ids)
                 progress(0, 1, f"{count:,} tokens")
         header = {"dtype": np.dtype(dtype).name, "count": count, "sha256": digest.hexdigest()}
-        (folder / "tokens.part").replace(folder / "tokens.bin")
         write_atomically(folder / "tokens.json", json.dumps(header).encode())
     except OSError as error:
         raise CheckpointError(

@@ -48,6 +48,10 @@ class Scores:
             )
         )
 
+    def plain_positions(self) -> tuple[ScoredBlocks, ...]:
+        """Candidates with their own losses, whose sum is the paper's loss of a network."""
+        return tuple(map(ScoredBlocks, self.blocks, self.losses))
+
     def save(self, path: Path) -> None:
         """Write as JSON, in one step."""
         data = {

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nasc.errors import TaskDataError
+from nasc.errors import TaskDataError, UsageError
 from nasc.files import content_key
 from nasc.heads import SPANS, classify
+from nasc.reporting import Say
 from nasc.tasks import squad
-from nasc.tasks.glue import find_task, read_examples
+from nasc.tasks.glue import Examples, find_task, read_examples
 from nasc.tasks.metrics import scores
-from nasc.tasks.models import Reader, Row, TaskModel
+from nasc.tasks.models import Reader, Row, TaskModel, read_record
 
 SQUAD_LENGTH = 384
 """Tokens of a window over a passage, question included (Google's run_squad.py)."""
@@ -26,10 +27,13 @@ STRIDE_SHARE = 3
 EXAMPLE_LENGTH = 128
 """Tokens of an example of GLUE."""
 
+MRPC_TRAIN, MRPC_TEST = "msr_paraphrase_train", "msr_paraphrase_test"
+"""MRPC as Microsoft publishes it, both with labels."""
+
 _SQUAD_FILES = {"train": ("train-v1.1*.json",), "dev": ("dev-v1.1*.json",)}
 _GLUE_FILES = {
-    "train": ("train.tsv", "train.jsonl", "msr_paraphrase_train.txt"),
-    "dev": ("dev.tsv", "dev.jsonl", "dev_matched.tsv", "dev_matched.jsonl"),
+    "train": ("train.tsv", "train.jsonl", f"{MRPC_TRAIN}.txt"),
+    "dev": ("dev.tsv", "dev.jsonl", "dev_matched.tsv", "dev_matched.jsonl", f"{MRPC_TEST}.txt"),
 }
 """Names of the published files, plain or with .gz."""
 
@@ -106,8 +110,23 @@ def task_files(name: str, folder: Path) -> tuple[Path, Path]:
     return found[0], found[1]
 
 
-def read_task(name: str, path: Path, most: int | None = None) -> TaskData:
-    """A file of a task, at most so many of its examples.
+def read_task(
+    name: str,
+    path: Path,
+    most: int | None = None,
+    *,
+    dev: Path | None = None,
+    say: Say | None = None,
+) -> TaskData:
+    """A file of a task.
+
+    Args:
+        name: The task's own.
+        path: The file.
+        most: At most so many of its examples; None takes all.
+        dev: The dev file, where this one is for training: of MRPC as Microsoft publishes it GLUE
+            took its dev file out of the training file, so what stands there is left out here.
+        say: Told of rows that were skipped or left out.
 
     Raises:
         UsageError: If the task is unknown.
@@ -115,7 +134,9 @@ def read_task(name: str, path: Path, most: int | None = None) -> TaskData:
     """
     if name == squad.NAME:
         return _questions(squad.read_squad(path)[:most])
-    found = read_examples(find_task(name), path)
+    found = read_examples(find_task(name), path, say)
+    if dev is not None and path.name.startswith(MRPC_TRAIN):
+        found = _without(found, read_examples(found.task, dev), say)
     examples = dataclasses.replace(found, texts=found.texts[:most], labels=found.labels[:most])
 
     def rows(model: Reader, max_length: int) -> list[Row]:
@@ -128,6 +149,16 @@ def read_task(name: str, path: Path, most: int | None = None) -> TaskData:
 
     key = content_key({"texts": examples.texts, "labels": examples.labels.tolist()})
     return TaskData(len(examples), key, rows, judge)
+
+
+def _without(examples: Examples, held_out: Examples, say: Say | None) -> Examples:
+    apart = set(held_out.texts)
+    kept = [i for i, texts in enumerate(examples.texts) if texts not in apart]
+    left = len(examples) - len(kept)
+    if left and say is not None:
+        say(f"{left:,} training examples stand in the dev file too: left out")
+    texts = tuple(examples.texts[i] for i in kept)
+    return dataclasses.replace(examples, texts=texts, labels=examples.labels[kept])
 
 
 def _questions(questions: list[squad.Question]) -> TaskData:
@@ -149,7 +180,43 @@ def _questions(questions: list[squad.Question]) -> TaskData:
 
 
 def load_model(folder: str | Path, name: str, seed: int = 0) -> TaskModel:
-    """A model of transformers with a task's head: see `TaskModel.for_classes`."""
+    """A model of transformers to be fine-tuned on a task: see `TaskModel.for_classes`."""
     if name == squad.NAME:
         return TaskModel.for_spans(folder, seed)
     return TaskModel.for_classes(folder, find_task(name), seed)
+
+
+def load_tuned(folder: str | Path, name: str) -> TaskModel:
+    """A model that was fine-tuned on a task, with all of its head.
+
+    Raises:
+        UsageError: If it was not, or on another task.
+        TeacherMissing: If there is none, or it cannot be read.
+    """
+    how = f"--task {name} --train FILE --output DIR"
+    recorded = read_record(folder).get("task", name)
+    if recorded != name:
+        raise UsageError(
+            f"'{folder}' is fine-tuned on {recorded}, not on {name}. Fine-tune a model on that: "
+            f"nasc finetune {folder} {how}"
+        )
+    found = load_model(folder, name)
+    if found.new:
+        raise UsageError(
+            f"'{folder}' is not fine-tuned on {name}: {', '.join(found.new[:2])} of its head are "
+            f"missing or of another size. Fine-tune it first: nasc finetune {folder} {how}"
+        )
+    return found
+
+
+def check_length(max_length: int, most: int | None, who: str, option: str = "--max-length") -> None:
+    """Raise if examples are longer than what a model reads.
+
+    Raises:
+        UsageError: With what is allowed.
+    """
+    if most is not None and max_length > most:
+        raise UsageError(
+            f"examples of {max_length} tokens: {who} reads {most} at most. Cut them: "
+            f"{option} {most}"
+        )

@@ -25,6 +25,9 @@ from nasc.hf.training import BatchTrainer, arguments, run_trainer
 from nasc.reporting import Progress
 from nasc.tasks.models import LABELS, Row, TaskModel
 
+RECIPE = 1
+"""Raised when the same configuration would give another network."""
+
 
 @dataclass(frozen=True, slots=True)
 class FinetuneConfig:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasc.errors import TaskDataError, UsageError
+from nasc.reporting import Say
 from nasc.tasks.tables import columns, read_rows
 
 _ENTAILMENT = ("entailment", "not_entailment")
@@ -131,17 +132,22 @@ def find_task(name: str) -> Task:
         raise UsageError(f"unknown task {name!r}; known: {', '.join(TASKS)}, squad") from None
 
 
-def read_examples(task: Task, path: str | Path) -> Examples:
+def read_examples(task: Task, path: str | Path, say: Say | None = None) -> Examples:
     """Examples from a file in a published format: see `nasc.tasks.tables.read_rows`.
+
+    Args:
+        task: Which.
+        path: The file, or a data set's part.
+        say: Told of rows that were skipped.
 
     Raises:
         TaskDataError: As there, or if a column is missing, a label unknown or no number, or
             there is no example at all.
     """
     what, path = f"{task.name.upper()} data", Path(path)
-    rows = list(read_rows(path, what))
+    rows, skipped = read_rows(path, what)
     if task.head and not set(task.label) & set(columns(rows)):
-        rows = list(read_rows(path, what, task.head))
+        rows, skipped = read_rows(path, what, task.head)
     names = columns(rows)
     if not rows:
         raise TaskDataError(f"{what} '{path}' holds no examples")
@@ -153,6 +159,8 @@ def read_examples(task: Task, path: str | Path) -> Examples:
             f"{what} '{path}' has no column {', '.join(missing)}; it holds: "
             f"{', '.join(names)[:200]}"
         )
+    if skipped and say is not None:
+        say(f"{skipped:,} rows of '{path}' were skipped: wrong number of columns")
     *texts, label = [str(c) for c in chosen]
     found = [_label(task, row[label], f"{what} '{path}', line {number}") for number, row in rows]
     labels = np.array(found)

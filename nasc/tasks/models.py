@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -33,8 +34,30 @@ from nasc.teacher import quiet_transformers
 RECORD = "nasc_finetune.json"
 """Beside a fine-tuned model: its task, settings and scores."""
 
+
+def read_record(folder: str | Path) -> Mapping[str, Any]:
+    """What stands beside a fine-tuned model; empty where nothing does, as with a hub's."""
+    try:
+        found = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 LABELS = ("labels", "start_positions", "end_positions")
 """What of a row is the answer, not the question."""
+
+
+def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+    """What a model's configuration says of its classes; without any, of a regression."""
+    if not labels:
+        return {"problem_type": "regression", "num_labels": 1}
+    return {
+        "problem_type": "single_label_classification",
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
+
 
 Row = dict[str, Any]
 """What a model reads of one example: ids, masks and labels, unpadded."""
@@ -93,13 +116,15 @@ class TaskModel(Reader):
 
     Attributes:
         model: Of transformers.
+        new: Names of weights that were not in its folder, or of another size: a new head's.
     """
 
     model: PreTrainedModel
+    new: tuple[str, ...] = ()
 
     @classmethod
     def for_classes(cls, folder: str | Path, task: Task, seed: int = 0) -> TaskModel:
-        """A model that classifies; a head that it has not is new.
+        """A model that classifies; a head that it has not, or of another size, is new.
 
         Args:
             folder: Folder or hub id of a pre-trained or fine-tuned model, safetensors only.
@@ -107,12 +132,11 @@ class TaskModel(Reader):
             seed: Of a new head's weights.
 
         Raises:
-            TeacherMissing: If there is none, or it cannot be read.
+            TeacherMissing: If there is none, it cannot be read, or weights of its body are missing.
         """
-        names = {"id2label": dict(enumerate(task.labels))} if task.labels else {"num_labels": 1}
-        kind = "single_label_classification" if task.labels else "regression"
-        auto = AutoModelForSequenceClassification
-        return cls._load(auto, folder, seed, problem_type=kind, **names)
+        return cls._load(
+            AutoModelForSequenceClassification, folder, seed, **label_fields(task.labels)
+        )
 
     @classmethod
     def for_spans(cls, folder: str | Path, seed: int = 0) -> TaskModel:
@@ -124,11 +148,12 @@ class TaskModel(Reader):
         try:
             with quiet_transformers(), torch.random.fork_rng():
                 torch.manual_seed(seed)
-                model = auto.from_pretrained(
+                model, info = auto.from_pretrained(
                     str(folder),
                     use_safetensors=True,
                     trust_remote_code=False,
                     ignore_mismatched_sizes=True,
+                    output_loading_info=True,
                     **head,
                 )
                 tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
@@ -138,12 +163,40 @@ class TaskModel(Reader):
                 f"no model that can be fine-tuned at '{folder}': {reason}. Give a folder of "
                 "transformers, for example one of nasc distill"
             ) from error
-        return cls(tokenizer, model)
+        new = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+        body = f"{model.base_model_prefix}."
+        # A pooler belongs to a head: models that were trained without one do not have it.
+        lost = [name for name in new if name.startswith(body) and ".pooler." not in name]
+        if lost:
+            raise TeacherMissing(
+                f"the weights in '{folder}' are not those of its config.json: {lost[0]} is missing "
+                f"or of another size, as are {len(lost) - 1} more. Write the folder again"
+            )
+        return cls(tokenizer, model, tuple(new))
 
     @property
     def outputs(self) -> int:
         """Numbers that it gives: a sentence's classes, or two a token."""
         return int(self.model.config.num_labels or 1)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that it reads at most; None where its configuration does not say."""
+        config = self.model.config
+        most = getattr(config, "max_position_embeddings", None)
+        # RoBERTa's positions begin behind that of padding.
+        offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+        return None if most is None else int(most) - offset
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of all that its outputs depend on: weights, configuration, vocabulary."""
+        found = hashlib.sha256(self.model.config.to_json_string().encode())
+        found.update(json.dumps(self.tokenizer.get_vocab(), sort_keys=True).encode())
+        for name, value in sorted(self.model.state_dict().items()):
+            found.update(name.encode())
+            found.update(value.cpu().flatten().view(torch.uint8).numpy().data)
+        return found.hexdigest()
 
     @torch.no_grad()
     def run(self, rows: Sequence[Row], batch_size: int = 16) -> list[Outputs]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,16 @@ from nasc.package.build import MODEL
 from nasc.package.manifest import Manifest
 from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
-from nasc.tasks.data import default_length, load_model, read_task, task_name
-from nasc.tasks.finetune import FinetuneConfig, finetune
-from nasc.tasks.models import RECORD, OnnxTaskModel
+from nasc.tasks.data import (
+    check_length,
+    default_length,
+    load_model,
+    load_tuned,
+    read_task,
+    task_name,
+)
+from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
+from nasc.tasks.models import OnnxTaskModel, read_record
 from nasc.teacher import default_teacher_folder
 from nasc.threads import use_fastest_threads
 
@@ -41,15 +47,23 @@ def run_finetune(
     check_installed()
     config, task = config or FinetuneConfig(), task_name(task)
     length = config.max_length or default_length(task)
-    given = read_task(task, train, examples)
-    held_out = None if dev is None else read_task(task, dev)
-    student = load_model(model or default_teacher_folder(), task, config.seed)
-    teacher = None if distill_from is None else load_model(distill_from, task)
+    given = read_task(task, train, examples, dev=dev, say=reporter.say)
+    held_out = None if dev is None else read_task(task, dev, say=reporter.say)
+    start = model or default_teacher_folder()
+    student = load_model(start, task, config.seed)
+    check_length(length, student.max_length, f"'{start}'")
+    teacher = None
+    if distill_from is not None:
+        teacher = load_tuned(distill_from, task)
+        check_length(length, teacher.max_length, f"'{distill_from}'")
+    if student.new:
+        reporter.say(f"the head for {task} is new: {', '.join(student.new)} are not of '{start}'")
     about = {
-        "model": model,
+        "recipe": RECIPE,
+        "model": student.fingerprint,
         "task": task,
         "data": given.key,
-        "teacher": distill_from,
+        "teacher": None if teacher is None else teacher.fingerprint,
         "config": dataclasses.asdict(config),
         "output": str(output.absolute()),
     }
@@ -86,23 +100,28 @@ def run_finetune(
     return {"model": str(output), "task": task, "examples": given.count, "scores": found}
 
 
-def run_evaluate(folder: Path, task: str, data: Path, max_length: int | None) -> dict[str, Any]:
+def run_evaluate(
+    folder: Path, task: str, data: Path, max_length: int | None, reporter: Reporter
+) -> dict[str, Any]:
     """See `nasc.api.evaluate`."""
     task = task_name(task)
-    read = read_task(task, data)
-    if max_length is None:
-        try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            max_length = int(record["max_length"])
-        except (OSError, ValueError, KeyError, TypeError):
-            max_length = default_length(task)
+    read = read_task(task, data, say=reporter.say)
+    model = load_tuned(folder, task)
+    used = read_record(folder).get("max_length")
+    length = max_length or (used if isinstance(used, int) else default_length(task))
+    check_length(length, model.max_length, f"'{folder}'")
     use_fastest_threads()
-    found = read.scores(load_model(folder, task), max_length)
+    found = read.scores(model, length)
     return {"task": task, **found, "examples": read.count, "model": str(folder)}
 
 
 def run_evaluate_package(
-    folder: Path, manifest: Manifest, task: str, data: Path, max_length: int | None
+    folder: Path,
+    manifest: Manifest,
+    task: str,
+    data: Path,
+    max_length: int | None,
+    reporter: Reporter,
 ) -> dict[str, Any]:
     """See `nasc.api.evaluate`: the shipped file of a package that does a task.
 
@@ -113,8 +132,10 @@ def run_evaluate_package(
     if manifest.task is None or manifest.task.name != task:
         does = "gives vectors" if manifest.task is None else f"does {manifest.task.name}"
         raise UsageError(f"the package '{folder}' {does}, not {task}")
-    read = read_task(task, data)
+    length = max_length or manifest.max_length
+    check_length(length, manifest.geometry.max_positions, f"'{folder}'")
+    read = read_task(task, data, say=reporter.say)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     model = OnnxTaskModel(tokenizer, OnnxEncoder(folder / MODEL))
-    found = read.scores(model, max_length or manifest.max_length)
+    found = read.scores(model, length)
     return {"task": task, **found, "examples": read.count, "package": str(folder)}

@@ -24,8 +24,9 @@ from nasc.reporting import Progress, Reporter
 from nasc.runtime import OnnxEncoder
 from nasc.tasks.data import (
     TaskData,
+    check_length,
     default_length,
-    load_model,
+    load_tuned,
     read_task,
     task_files,
     task_head,
@@ -34,9 +35,9 @@ from nasc.tasks.data import (
     task_name,
     task_paired,
 )
-from nasc.tasks.finetune import FinetuneConfig, finetune
+from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
 from nasc.tasks.hub import is_dataset
-from nasc.tasks.models import OnnxTaskModel, TaskModel
+from nasc.tasks.models import OnnxTaskModel, TaskModel, label_fields
 from nasc.threads import use_fastest_threads
 
 if TYPE_CHECKING:
@@ -130,18 +131,16 @@ class TaskShipping:
         check_installed()
         self.options = options
         most = full_size.geometry.max_positions
-        if options.max_length > most:
-            raise UsageError(
-                f"examples of {options.max_length} tokens: the teacher reads {most}. Cut them: "
-                "--finetune-length"
-            )
+        check_length(options.max_length, most, "the teacher", "--finetune-length")
         train, dev = (
             task_files(options.name, options.data)
             if options.dev_data is None
             else (options.data, options.dev_data)
         )
-        self._train: TaskData = read_task(options.name, train, options.examples)
-        self._dev: TaskData = read_task(options.name, dev)
+        self._train: TaskData = read_task(
+            options.name, train, options.examples, dev=dev, say=reporter.say
+        )
+        self._dev: TaskData = read_task(options.name, dev, say=reporter.say)
         if self._train.key == self._dev.key:
             raise TaskDataError(f"'{train}' and '{dev}' hold the same examples")
         self._full_size, self._tokenizer = full_size, tokenizer
@@ -193,6 +192,7 @@ class TaskShipping:
     def _tuned(self, network: Network, teacher: TaskModel | None, who: str) -> TaskModel:
         options, wide = self.options, network.with_precision("fp32")
         about = {
+            "recipe": RECIPE,
             "network": wide.sha256(),
             "teacher": None if teacher is None else self._full_size.with_precision("fp32").sha256(),
             "task": options.name,
@@ -205,7 +205,7 @@ class TaskShipping:
             if not (folder / "model").is_dir():
                 stage = f"{who} learns {options.name} from {self._train.count:,} examples"
                 self._train_into(folder, wide, teacher, self._reporter.stage(stage))
-            return load_model(folder / "model", options.name)
+            return load_tuned(folder / "model", options.name)
 
     def _train_into(
         self, folder: Path, network: Network, teacher: TaskModel | None, progress: Progress
@@ -232,15 +232,12 @@ def task_model(
     network: Network, options: TaskOptions
 ) -> NascForSequenceClassification | NascForQuestionAnswering:
     """A network as a model of transformers with a task's new head."""
-    labels = options.labels
-    kind = "single_label_classification" if labels else "regression"
-    names = {"id2label": dict(enumerate(labels))} if labels else {"num_labels": 1}
     spans = options.head == SPANS
     config = NascConfig.of(
         network.architecture,
         network.geometry,
         network.layer_norm_eps,
-        **({} if spans else {"problem_type": kind, **names}),
+        **({} if spans else label_fields(options.labels)),
     )
     with torch.random.fork_rng():
         torch.manual_seed(options.config.seed)

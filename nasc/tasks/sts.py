@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nasc.errors import TaskDataError
 from nasc.quality import cosines, rank_correlation
+from nasc.reporting import Say
 from nasc.tasks.glue import TASKS, read_examples
 
 
@@ -31,13 +32,13 @@ class SentencePair:
     score: float
 
 
-def read_sts(path: str | Path) -> list[SentencePair]:
+def read_sts(path: str | Path, say: Say | None = None) -> list[SentencePair]:
     """Pairs of STS-B from a file: see `nasc.tasks.glue.read_examples`.
 
     Raises:
         TaskDataError: As there, or if there are no two different scores.
     """
-    found = read_examples(TASKS["sts-b"], path)
+    found = read_examples(TASKS["sts-b"], path, say)
     pairs = [
         SentencePair(first, second, float(score))
         for (first, second), score in zip(found.texts, found.labels, strict=True)

@@ -138,8 +138,13 @@ def test_a_trained_supernet_is_searched(work: Work) -> None:
     assert len({(s["architecture"]) for s in found}) == 400
     assert any("S3" in s["architecture"] for s in found)
     assert not any("S3" in s["architecture"] for s in work.results["front"])
-    strategy = ("--best", 400, "--strategy", "enumerate")
-    assert work.json("search", "--supernet", path, *work.inputs, *strategy) == found
+    paper = work.json("search", "--supernet", path, *work.inputs, "--strategy", "enumerate")
+    true = [s["true_loss"] for s in paper]
+    assert len(true) == 5
+    assert true == sorted(true)
+    shown = work.nasc("search", "--supernet", path, *work.inputs, "--strategy", "enumerate").stdout
+    assert shown.split()[:2] == ["true", "loss"]
+    assert shown.splitlines()[1].split()[0] == f"{true[0]:.4f}"
 
 
 def test_a_loose_limit_ships_the_teacher_unchanged(work: Work) -> None:

@@ -132,4 +132,5 @@ def test_a_package_is_evaluated_at_its_own_length(
     monkeypatch.setattr(nasc.runtime, "OnnxEncoder", Encoder)
     found = evaluate(tmp_path, "sts-b", tmp_path / "dev.csv")
     assert (found["pairs"], found["spearman"]) == (2, pytest.approx(1))
-    assert made == [{"path": tmp_path / "model.onnx", "max_length": 8}]
+    evaluate(tmp_path, "sts-b", tmp_path / "dev.csv", max_length=5)
+    assert made == [{"path": tmp_path / "model.onnx", "max_length": length} for length in (8, 5)]

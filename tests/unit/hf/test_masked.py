@@ -7,15 +7,18 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
+import nasc.distilling
 from nasc import api
-from nasc.errors import UsageError
+from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
 from nasc.hf.masked import MaskedConfig, Pretraining, masked_teacher, scratch, student_of
 from nasc.space import Architecture, Block
@@ -129,14 +132,27 @@ def test_an_interrupted_run_goes_on_exactly(
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_the_command_writes_a_model_of_masked_words(
-    with_head: Callable[[str], Path], tmp_path: Path
+def test_a_loss_that_is_not_finite_ends_the_run(
+    work: tuple[Pretraining, Network], tmp_path: Path
 ) -> None:
-    folder = with_head("bert")
-    corpus = tmp_path / "text.txt"
-    corpus.write_text("\n\n".join(text(400)), encoding="utf-8")
-    g = load_teacher(folder).geometry
-    space = tmp_path / "toy.toml"
+    training, small = work
+    config = MaskedConfig(steps=20, batch_size=16, learning_rate=1e-2)
+    student = student_of(small, training.teacher)
+
+    def spoil(done: int, total: int, message: str) -> None:
+        if done == 5:
+            student.bias["bias"].data.fill_(float("nan"))
+
+    with pytest.raises(TrainingDiverged, match=r"not finite\. Try a lower --learning-rate"):
+        training.run(student, config, tmp_path, spoil)
+    (kept,) = tmp_path.glob("checkpoint-*")
+    assert kept.name == "checkpoint-4"
+    assert all(bool(v.isfinite().all()) for v in load_file(kept / "model.safetensors").values())
+
+
+def space_file(folder: Path, teacher: Path) -> Path:
+    g = load_teacher(teacher).geometry
+    space = folder / "toy.toml"
     space.write_text(
         "n_blocks = 2\nslots = 2\nhidden_sizes = [16, 32]\noperations = ['mha', 'ffn']\n"
         f"[geometry]\nlayers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
@@ -144,6 +160,16 @@ def test_the_command_writes_a_model_of_masked_words(
         f"max_positions = {g.max_positions}\n",
         encoding="utf-8",
     )
+    return space
+
+
+def test_the_command_writes_a_model_of_masked_words(
+    with_head: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = with_head("bert")
+    corpus = tmp_path / "text.txt"
+    corpus.write_text("\n\n".join(text(400)), encoding="utf-8")
+    space = space_file(tmp_path, folder)
     settings = Settings(teacher=str(folder), space=str(space), corpus=(str(corpus),), train_steps=1)
     found = {}
     for start in ("supernet", "scratch"):
@@ -158,6 +184,41 @@ def test_the_command_writes_a_model_of_masked_words(
         "16: F | 32: M F", tmp_path / "states", settings, steps=1, objective="states"
     )
     assert states["objective"] == "states"
+
+
+def test_the_configuration_and_the_recipe_are_in_the_key(
+    with_head: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[MaskedConfig] = []
+
+    def run(self: Pretraining, student: object, config: MaskedConfig, *about: object) -> None:
+        asked.append(config)
+
+    monkeypatch.setattr(Pretraining, "run", run)
+    (tmp_path / "text.txt").write_text("\n\n".join(text(400)), encoding="utf-8")
+    folder = with_head("bert")
+    settings = Settings(
+        teacher=str(folder),
+        space=str(space_file(tmp_path, folder)),
+        corpus=(str(tmp_path / "text.txt"),),
+        cache=tmp_path / "cache",
+    )
+
+    def distill(**options: Any) -> int:
+        """How often something was trained so far."""
+        about = {"steps": 3, "start": "scratch", "force": True} | options
+        api.distill("16: F | 32: M F", tmp_path / "model", settings, **about)
+        return len(asked)
+
+    assert [distill(), distill()] == [1, 1]
+    assert distill(batch_size=4, learning_rate=0.01) == 2
+    assert (asked[1].batch_size, asked[1].learning_rate) == (4, 0.01)
+    monkeypatch.setattr(nasc.distilling, "RECIPE", nasc.distilling.RECIPE + 1)
+    assert [distill(), distill()] == [3, 3]
+    with pytest.raises(UsageError, match="learning_rate must be in"):
+        distill(learning_rate=2.0)
+    with pytest.raises(UsageError, match="learning_rate must be in"):
+        distill(learning_rate=2.0, objective="states")
 
 
 def test_bad_input_is_one_message(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ import torch
 from supernet_toy import sentences, toy_space
 
 import nasc.files
+import nasc.supernet.packed
 from nasc.errors import CacheBusy, CheckpointError, CorpusError
 from nasc.files import locked
 from nasc.reporting import Silent
@@ -118,6 +122,35 @@ def test_of_several_processes_one_packs_and_the_others_wait_without_its_lock(
         packed(source, teacher, tmp_path, parallel=Parallel(rank=1, world=2))
         with pytest.raises(CacheBusy):
             packed(source, teacher, tmp_path, parallel=Parallel(rank=0, world=2))
+
+
+def test_a_download_that_breaks_off_leaves_nothing(
+    teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = False
+
+    def rows() -> Iterator[dict[str, str]]:
+        for i, sentence in enumerate(sentences(300)):
+            if broken and i == 200:
+                raise ConnectionError("the network is gone")
+            yield {"text": sentence}
+
+    library = SimpleNamespace(load_dataset=lambda *about, **options: rows())
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    monkeypatch.setattr(nasc.supernet.packed, "CHUNK", 20)
+    source = "datasets:some/set"
+    corpus = load_corpus(source, seed=0)
+
+    def run() -> PackedBatches:
+        about = {"batch_size": 4, "seed": 0, "cache_dir": tmp_path, "reporter": Silent()}
+        return pack((source,), corpus, teacher, 16, **about)[0]  # type: ignore[arg-type]
+
+    broken = True
+    with pytest.raises(CorpusError, match=r"'some/set' cannot be read \(ConnectionError: the net"):
+        run()
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} <= {"lock"}
+    broken = False
+    assert len(run().tokens) > 10
 
 
 def test_damage_and_too_little_text_are_told(

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
-from nasc.errors import TaskDataError, TeacherMissing, UsageError
+from nasc.errors import TaskDataError, TeacherMissing, TrainingDiverged, UsageError
 from nasc.hf import NascForSequenceClassification, NascModel
 from nasc.hf.by_length import ByLength
 from nasc.space import Architecture, Block
@@ -135,6 +136,21 @@ def test_an_interrupted_run_goes_on_exactly(subnet: Path, tmp_path: Path) -> Non
     assert calls[0] > 1
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(subnet: Path, tmp_path: Path) -> None:
+    train, config = examples(), dataclasses.replace(CONFIG, steps=20)
+    model = TaskModel.for_classes(subnet, train.task)
+
+    def spoil(done: int, total: int, message: str) -> None:
+        if done == 5:
+            model.model.classifier.bias.data.fill_(float("nan"))
+
+    with pytest.raises(TrainingDiverged, match=r"not finite\. Try a lower --learning-rate"):
+        tune(model, train, config, work_dir=tmp_path, progress=spoil)
+    (kept,) = tmp_path.glob("checkpoint-*")
+    assert kept.name == "checkpoint-4"
+    assert all(bool(v.isfinite().all()) for v in load_file(kept / "model.safetensors").values())
 
 
 def test_batches_hold_examples_of_similar_length() -> None:

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from nasc.errors import TaskDataError, UsageError
+from nasc.tasks.data import read_task, task_files
 from nasc.tasks.glue import TASKS, Examples, find_task, read_examples
 from nasc.tasks.metrics import scores
 
@@ -64,6 +65,43 @@ def test_published_files_are_read(name: str, tmp_path: Path) -> None:
         found = read_examples(find_task(name), path)
         assert list(found.texts) == texts
         assert found.labels.tolist() == labels
+
+
+def test_mrpc_as_microsoft_publishes_it_is_read(tmp_path: Path) -> None:
+    content, texts, labels = FILES["mrpc"]
+    path = tmp_path / "msr_paraphrase_train.txt"
+    path.write_text(content.replace("ran.", 'ran "far.'), encoding="utf-8")
+    found = read_examples(TASKS["mrpc"], path)
+    assert found.texts == (('He ran "far.', texts[0][1]),)
+    assert found.labels.tolist() == labels
+    (tmp_path / "msr_paraphrase_test.txt").write_text(content, encoding="utf-8")
+    assert task_files("mrpc", tmp_path) == (path, tmp_path / "msr_paraphrase_test.txt")
+
+
+def test_what_glue_holds_out_of_mrpc_is_not_learnt(tmp_path: Path) -> None:
+    head, row = FILES["mrpc"][0].splitlines(keepends=True)
+    train, dev = tmp_path / "msr_paraphrase_train.txt", tmp_path / "dev.tsv"
+    train.write_text(head + row + row.replace("He ", "She "), encoding="utf-8")
+    dev.write_text(head + row, encoding="utf-8")
+    said: list[str] = []
+    found = read_task("mrpc", train, dev=dev, say=said.append)
+    assert found.count == 1
+    assert said == ["1 training examples stand in the dev file too: left out"]
+    assert read_task("mrpc", train).count == 2
+
+
+@pytest.mark.parametrize("bad", ["12\t3\t4\tWhy not", "1\t2\t3\tA?\tB?\t0\t0"])
+def test_few_rows_of_a_wrong_number_of_columns_are_skipped(bad: str, tmp_path: Path) -> None:
+    head, row = FILES["qqp"][0].splitlines()
+    path, said = tmp_path / "train.tsv", []
+    path.write_text("\n".join([head, *[row] * 150, bad, *[row] * 49]) + "\n", encoding="utf-8")
+    found = read_examples(TASKS["qqp"], path, said.append)
+    assert found.texts == (("Why?", "How?"),) * 199
+    assert said == [f"1 rows of '{path}' were skipped: wrong number of columns"]
+    path.write_text("\n".join([head, *[row] * 150, *[bad] * 2]) + "\n", encoding="utf-8")
+    with pytest.raises(TaskDataError, match=r"line 152: not 6 columns .* 2 of 152 rows, up to 1%"):
+        read_examples(TASKS["qqp"], path, said.append)
+    assert len(said) == 1
 
 
 def test_json_lines_and_files_with_a_head_are_read_too(tmp_path: Path) -> None:

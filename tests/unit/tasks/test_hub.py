@@ -60,6 +60,22 @@ def test_a_part_of_a_data_set_is_read(library: list[tuple[Any, ...]]) -> None:
     ]
 
 
+def test_a_download_that_breaks_off_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    def load_dataset(name: str, config: str | None, **other: object) -> Iterator[dict[str, Any]]:
+        yield ROWS[config or ""][0]
+        raise ConnectionError("the network\n is gone")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    reason = r"cannot be read \(ConnectionError: the network is gone\)\. Check its name and the net"
+    with pytest.raises(TaskDataError, match=rf"SST-2 data 'datasets:some/set:sst2:train' {reason}"):
+        read_examples(TASKS["sst-2"], "datasets:some/set:sst2:train")
+    with pytest.raises(TaskDataError, match=rf"SQuAD data 'datasets:some/set::train' {reason}"):
+        read_squad("datasets:some/set::train")
+    assert not [p for p in own_cache.rglob("*") if p.is_file()]
+
+
 def test_bad_ids_are_one_message(
     library: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

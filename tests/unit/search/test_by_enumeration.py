@@ -1,0 +1,88 @@
+"""The paper's selection: the top T by the sum of block losses, then their true loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from search_toy import ToyCosts, every_network, random_limits, random_problem, within
+
+from nasc.errors import InfeasibleLimits
+from nasc.solver import Limits
+from nasc.space import Architecture, Block
+from nasc.supernet.scores import Scores
+from nasc.workbench import Settings, Workbench
+
+PRECISIONS = {"fp32": 0.0, "int8": 0.25}
+
+
+def true_loss(blocks: tuple[Block, ...]) -> float:
+    """Nothing that the sum of the block losses tells."""
+    seed = sum(ord(c) * i for i, c in enumerate(" ".join(map(str, blocks)), 1))
+    return float(np.random.default_rng(seed).random())
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Workbench:
+    """A workbench whose space, costs, scores and supernet are made up."""
+    problem = random_problem(7, costs=ToyCosts(7, fractions=True))
+    bench = Workbench(Settings(cache=tmp_path, head=problem.head))
+    rng = np.random.default_rng(0)
+    scores = Scores(
+        None,  # type: ignore[arg-type]
+        tuple(s.blocks for s in problem.positions),
+        tuple(rng.random(len(s.blocks)) for s in problem.positions),
+        (1.0, 50.0),
+        PRECISIONS,
+        1,
+    )
+    space = SimpleNamespace(geometry=problem.geometry, precisions=tuple(PRECISIONS))
+    bench.__dict__ |= {
+        "space": space,
+        "costs": problem.costs,
+        "prepared": SimpleNamespace(scores=scores),
+        "_scorer": SimpleNamespace(final_loss=true_loss),
+    }
+    return bench
+
+
+def tried(bench: Workbench, limits: Limits, k: int) -> list[tuple[float, Architecture]]:
+    """By plain addition of everything."""
+    problem = bench.problem(limits)
+    scores = bench.prepared.scores
+    found: list[tuple[float, Architecture]] = []
+    for precision in PRECISIONS:
+        networks = [n for n in every_network(problem) if n.architecture.precision == precision]
+        met = [n.architecture for n in within(networks, limits)]
+
+        def total(architecture: Architecture) -> float:
+            chosen = zip(scores.blocks, scores.losses, architecture.blocks, strict=True)
+            return sum(float(losses[blocks.index(b)]) for blocks, losses, b in chosen)
+
+        top = sorted(met, key=total)[:k]
+        found += [(true_loss(a.blocks) + PRECISIONS[precision], a) for a in top]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+@pytest.mark.parametrize("k", [1, 5, 1000])
+def test_it_is_what_the_paper_does(bench: Workbench, k: int) -> None:
+    limits = random_limits(3, every_network(bench.problem(Limits())), 1)
+    expected = tried(bench, limits, k)
+    found = bench.by_enumeration(limits, k)
+    assert [(r.true_loss, r.solution.architecture) for r in found] == expected
+    assert len(expected) > 1
+
+
+def test_limits_that_one_precision_misses(bench: Workbench) -> None:
+    networks = every_network(bench.problem(Limits()))
+    least = {
+        p: min(n.upper["latency_ms"] for n in networks if n.architecture.precision == p)
+        for p in PRECISIONS
+    }
+    assert len(set(least.values())) == 2
+    found = bench.by_enumeration(Limits(latency_ms=min(least.values())), 5)
+    assert {r.solution.architecture.precision for r in found} == {min(least, key=least.__getitem__)}
+    with pytest.raises(InfeasibleLimits):
+        bench.by_enumeration(Limits(latency_ms=0.5 * min(least.values())), 5)
