@@ -540,6 +540,6 @@ def unfinished(record: Mapping[str, Any]) -> str | None:
     steps = config.epoch_steps * (config.warm_epochs + rounds + 1)
     return (
         f"shrinking did not reach its end: {over} of {len(held)} bins hold more than {config.keep} "
-        f"sub-architectures, bin {worst} of block {position + 1} {count}. Train longer: "
-        f"nasc train --shrink --epoch-steps {config.epoch_steps} --steps {steps}"
+        f"sub-architectures, bin {worst} of block {position + 1} {count}. Train at least so "
+        f"long: nasc train --shrink --epoch-steps {config.epoch_steps} --steps {steps}"
     )
