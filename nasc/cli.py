@@ -715,8 +715,9 @@ def verify(
 def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> None:
     """Cut a subnet out of a supernet and distil it, as a model of transformers.
 
-    ARCHITECTURE is its text form, or the name of a network of the literature: nas-bert-60m, -30m,
-    -10m, -5m, bert-base, bert-60m, -30m, -10m, -5m; these start from scratch.
+    ARCHITECTURE is its text form, or the name of a network of the literature, which starts from
+    scratch: nas-bert-60m, nas-bert-30m, nas-bert-10m, nas-bert-5m, bert-base, bert-60m, bert-30m,
+    bert-10m, bert-5m.
 
     \b
     Example: nasc distill "keep | 192: F | keep" --output subnet --minutes 10

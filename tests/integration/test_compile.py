@@ -354,33 +354,61 @@ def test_a_quality_out_of_reach_leaves_no_package(work: Work, package: dict[str,
     assert not (work.folder / "none").exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="extra 'finetune'")
-def test_a_package_does_a_task(work: Work) -> None:
-    """From a limit to a verified package of a classifier, in one command."""
-    data = work.folder / "sst"
-    data.mkdir()
+def write_sst2(folder: Path) -> Path:
+    """Whether a sentence holds a cat. Gives the dev file."""
     for name, offset in (("train.tsv", 0), ("dev.tsv", 200)):
         rows = [f"{text}\t{int('cat' in text)}" for text in sentences(400)[offset : offset + 200]]
-        (data / name).write_text("sentence\tlabel\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    task = ("--task", "sst2", "--finetune-data", data, "--finetune-length", 32)
+        (folder / name).write_text("sentence\tlabel\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return folder / "dev.tsv"
+
+
+def write_squad(folder: Path) -> Path:
+    """Who slept, in passages of several windows. Gives the dev file."""
+    rng = random.Random(0)
+    for name, count in (("train-v1.1.json", 120), ("dev-v1.1.json", 40)):
+        paragraphs = []
+        for i in range(count):
+            word = rng.choice(("cat", "dog"))
+            before = " ".join(rng.choices(WORDS[4:], k=rng.randint(0, 30)))
+            context = f"{before} the {word} slept"
+            answers = [{"text": word, "answer_start": context.index(word)}]
+            qas = [{"id": f"{name} {i}", "question": "who slept", "answers": answers}]
+            paragraphs.append({"context": context, "qas": qas})
+        data = {"data": [{"paragraphs": paragraphs}]}
+        (folder / name).write_text(json.dumps(data), encoding="utf-8")
+    return folder / "dev-v1.1.json"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="extra 'finetune'")
+@pytest.mark.parametrize(
+    ("name", "write", "metrics"),
+    [("sst-2", write_sst2, ["accuracy"]), ("squad", write_squad, ["f1", "exact_match"])],
+)
+def test_a_package_does_a_task(
+    name: str, write: Callable[[Path], Path], metrics: list[str], work: Work
+) -> None:
+    """From a limit to a verified package of a classifier or of spans, in one command."""
+    data = work.folder / name
+    data.mkdir()
+    dev = write(data)
+    task = ("--task", name, "--finetune-data", data, "--finetune-length", 32)
     whole = max(s["predicted"]["params"] for s in work.results["front"])
     result = work.compile(
-        *("classifier", "--params", whole - 1, *task),
+        *(f"does-{name}", "--params", whole - 1, *task),
         *("--finetune-epochs", 4, "--finetune-learning-rate", 3e-3),
     )
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
-    assert {"accuracy", "teacher_accuracy", "dev_examples", "train_examples"} == set(
-        found["quality"]
-    )
-    for command, key, value in (
-        (["verify", "--no-measure"], "ok", True),
-        (["evaluate", "--task", "sst2", "--data", str(data / "dev.tsv")], "accuracy", None),
-    ):
-        given = [*command, found["package"], "--json"]
-        done = CliRunner().invoke(main, given, catch_exceptions=False)
-        expected = found["quality"]["accuracy"] if value is None else value
-        assert json.loads(done.stdout)[key] == expected
-    wrong = work.compile("other", "--task", "sst2", "--finetune-data", work.folder / "nowhere")
+    quality = found["quality"]
+    kinds = {*metrics, *(f"teacher_{metric}" for metric in metrics)}
+    assert set(quality) == {*kinds, "dev_examples", "train_examples"}
+    assert all(0 <= quality[kind] <= 1 for kind in kinds)
+    assert json.loads(run("verify", "--no-measure", found["package"], "--json").stdout)["ok"]
+    done = run("evaluate", "--task", name, "--data", dev, found["package"], "--json")
+    assert {m: json.loads(done.stdout)[m] for m in metrics} == {m: quality[m] for m in metrics}
+    longer = run("evaluate", "--task", name, "--data", dev, found["package"], "--max-length", 41)
+    assert longer.exit_code == 2
+    assert "reads 40 at most. Cut them: --max-length 40" in longer.stderr
+    wrong = work.compile("other", "--task", name, "--finetune-data", work.folder / "nowhere")
     assert wrong.exit_code == 2
-    assert "no data of sst-2 at" in wrong.stderr
+    assert f"no data of {name} at" in wrong.stderr

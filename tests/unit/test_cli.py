@@ -110,6 +110,13 @@ def test_the_tasks_named_are_those_of_the_code() -> None:
     assert (*TASKS, squad.NAME) == cli.TASKS
 
 
+def test_the_networks_named_are_those_of_the_code(nasc: Callable[..., Result]) -> None:
+    from nasc.zoo import ZOO
+
+    shown = "".join(nasc("distill", "--help").stdout.split())  # lines may end after a hyphen
+    assert f"scratch:{','.join(ZOO)}." in shown
+
+
 # Limits
 
 
