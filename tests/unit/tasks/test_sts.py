@@ -58,7 +58,7 @@ def test_bad_files_are_one_clear_message(tmp_path: Path) -> None:
         read_sts(tmp_path / "dev.tsv")
     for name, content in (
         ("plain.tsv.gz", TSV.encode()),
-        ("cut.tsv.gz", gzip.compress(TSV.encode())[:-12]),
+        ("cut.tsv.gz", gzip.compress(TSV.encode(), mtime=0)[:-12]),
         ("binary.tsv", b"\xff\xfe\x00\x01" * 9),
     ):
         (tmp_path / name).write_bytes(content)

@@ -1,0 +1,81 @@
+"""Which networks compete for the training."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nasc import contest
+from nasc.contest import Entrant, hold, kinds
+from nasc.distill import DistillConfig
+from nasc.errors import TrainingDiverged
+from nasc.export.network import random_network
+from nasc.quality import Quality
+from nasc.reporting import Silent
+from nasc.solver.problem import Problem, ScoredBlocks
+from nasc.space import MINILM_L6, Architecture, Block
+
+LONG, SHORT = Block(128, ("mha", "ffn")), Block(128, ("ffn",))
+
+
+def problem(*positions: tuple[Block, ...]) -> Problem:
+    scored = tuple(ScoredBlocks(blocks, np.zeros(len(blocks))) for blocks in positions)
+    costs: Any = SimpleNamespace(metrics=("latency_ms",))
+    return Problem(MINILM_L6, "embed", scored, {"fp32": 0.0}, costs)
+
+
+def test_every_kind_is_searched_by_itself() -> None:
+    found = kinds(problem((LONG, SHORT), (SHORT,)), 2)
+    assert [[s.blocks for s in one.positions] for one in found] == [
+        [(LONG, SHORT), (SHORT,)],
+        [(SHORT,), (SHORT,)],
+    ]
+
+
+def test_a_kind_that_shrinking_left_no_block_of_is_no_kind() -> None:
+    assert len(kinds(problem((LONG, SHORT), (LONG,)), 2)) == 1
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A workbench of two sentences, on which networks are as good as they are small."""
+    monkeypatch.setattr(contest, "scored_sentences", lambda corpus: ["a", "b"])
+    monkeypatch.setattr(contest, "vectors", lambda teacher, network, sentences: network.params)
+    monkeypatch.setattr(contest, "compare", lambda wanted, found: Quality(0.5, 1 / found, 2))
+    scores = SimpleNamespace(precision_loss={"fp32": 0.0})
+    return SimpleNamespace(
+        corpus=None,
+        cache=None,
+        reporter=Silent(),
+        teacher=SimpleNamespace(vectors=lambda sentences: None),
+        prepared=SimpleNamespace(scores=scores),
+    )
+
+
+def entrants() -> list[Entrant]:
+    ranked: Any = None
+    architectures = [Architecture((block,) * 3) for block in (LONG, SHORT)]
+    return [Entrant(ranked, random_network(a, MINILM_L6, vocab_rows=8)) for a in architectures]
+
+
+def test_who_diverges_is_out_and_the_others_go_on(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(network: Any, *about: Any, **options: Any) -> Any:
+        if network.architecture.blocks[0] == SHORT:
+            raise TrainingDiverged("the loss is nan")
+        return network, 7
+
+    monkeypatch.setattr(contest, "distill_cached", train)
+    [left] = hold(bench, entrants(), DistillConfig(steps=70), None)
+    assert (left.network.architecture.blocks[0], left.steps) == (LONG, 7)
+
+
+def test_where_all_diverge_that_is_the_end(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*about: Any, **options: Any) -> Any:
+        raise TrainingDiverged("the loss is nan")
+
+    monkeypatch.setattr(contest, "distill_cached", train)
+    with pytest.raises(TrainingDiverged):
+        hold(bench, entrants(), DistillConfig(steps=70), None)
