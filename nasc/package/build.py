@@ -95,10 +95,10 @@ def check_target(out: Path, force: bool) -> None:
         PackageError: If something lies there that may not be replaced, or nothing can be
             written beside it.
     """
-    out = out.expanduser().absolute()
+    full = out.expanduser().absolute()
     try:
-        check_writable(out.parent)
-        _restore(out, _spare(out))
+        check_writable(full.parent)
+        _restore(full, _spare(full))
     except OSError as error:
         raise _unwritable(out, error) from error
     if not out.exists() and not out.is_symlink():
