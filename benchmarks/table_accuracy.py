@@ -150,8 +150,9 @@ def run(arguments: argparse.Namespace, cache: Path) -> None:
                 runs.append(measured["latency_ms"])
                 busy.append(measured["busy_share"][0])
             networks = held_out(space, table.seed, precision, seq_len, arguments.networks)
-            predicted = np.array([table.predict(network).latency_ms for network in networks])
-            widths = np.full(len(networks), table.interval.half_width)
+            predictions = [table.predict(network) for network in networks]
+            predicted = np.array([p.latency_ms for p in predictions])
+            widths = np.array([p.high_ms for p in predictions]) / predicted - 1
             pooled.append((predicted, widths, np.array(runs)))
             added = adding_up(found, networks)
             additive.append(np.array(runs) / added - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -37,7 +38,7 @@ class TableCosts:
     tables: Mapping[str, LatencyTable]
     runtime_base_bytes: float | None
     _first: LatencyTable = field(init=False, repr=False)
-    _held: Mapping[str, float] = field(
+    _held: Mapping[str, tuple[float, float, float]] = field(
         init=False, repr=False
     )  # asked for in every step of a search
 
@@ -54,7 +55,11 @@ class TableCosts:
                     f"{tables[0].key.describe()} and {table.key.describe()}"
                 )
         held = {
-            precision: max(1 + table.interval.half_width, table.bound_ratio**2)
+            precision: (
+                table.interval.half_width,
+                table.interval.floor_ms,
+                table.bound_ratio**2,
+            )
             for precision, table in self.tables.items()
         }
         object.__setattr__(self, "_first", tables[0])
@@ -131,7 +136,8 @@ class TableCosts:
         """
         if metric in (LATENCY, STREAMING):
             self._table(precision)  # raises where there is none
-            return value * self._held[precision]
+            half_width, floor_ms, bound = self._held[precision]
+            return max(value + math.hypot(value * half_width, floor_ms), value * bound)
         if metric == PEAK_MEMORY:
             return value * (1 + memory.PEAK_MARGIN)
         return value

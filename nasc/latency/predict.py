@@ -46,6 +46,10 @@ MEASUREMENT_SHIFT = 0.01
 """Standard deviation by which whole measurements of the same networks shift against each other.
 Networks held out of one measurement cannot show it. From benchmarks/table_accuracy.py: 0.0 to 0.7%
 between two measurements (`noise_bias`), up to 1.7% between a table and a later one (2026-11)."""
+MEASUREMENT_JITTER_MS = 0.012
+"""Standard deviation between a table and a later measurement's bound where next to nothing runs.
+13 measurements of `skip | skip | skip` on machine C gave 0.059 to 0.077 ms with bounds of 0.061 to
+0.082, where the table had 0.063 (benchmarks/promise.py, 2026-11)."""
 STREAMING_GAIN = 0.9
 """The scale of the held-out residuals must fall below this part for the price to be believed."""
 CONFIDENCE = 0.90
@@ -77,38 +81,48 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The two-sided interval around a prediction, relative to it.
+    """The two-sided interval around a prediction.
 
     Attributes:
         scale: Root mean square of the residuals of held-out networks, relative.
         dof: Degrees of freedom: the number of held-out networks.
         confidence: Share of networks whose measured latency lies inside, measured at another time.
         shift: Standard deviation between whole measurements, relative.
+        jitter_ms: Standard deviation that does not shrink with the latency.
     """
 
     scale: float
     dof: int
     confidence: float = CONFIDENCE
     shift: float = 0.0
+    jitter_ms: float = 0.0
 
     def __post_init__(self) -> None:
-        parts = (self.scale, self.shift)
+        parts = (self.scale, self.shift, self.jitter_ms)
         sound = all(0 <= part < 1 for part in parts) and self.dof >= 1
         if not sound or not 0 < self.confidence < 1:
             raise UsageError(
-                f"interval of scale {self.scale}, shift {self.shift}, {self.dof} degrees of "
-                f"freedom and confidence {self.confidence} makes no sense"
+                f"interval of scale {self.scale}, shift {self.shift}, jitter {self.jitter_ms} ms, "
+                f"{self.dof} degrees of freedom and confidence {self.confidence} makes no sense"
             )
 
     @property
     def half_width(self) -> float:
-        """Half of the interval's width, relative to the prediction."""
-        spread = math.hypot(self.scale, self.shift)
-        return float(spread * student_t.ppf((1 + self.confidence) / 2, self.dof))
+        """Half of the interval's width, relative to the prediction, the jitter left aside."""
+        return math.hypot(self.scale, self.shift) * self._student
+
+    @property
+    def floor_ms(self) -> float:
+        """Half of its width around a prediction of 0 ms."""
+        return self.jitter_ms * self._student
+
+    @property
+    def _student(self) -> float:
+        return float(student_t.ppf((1 + self.confidence) / 2, self.dof))
 
     def around(self, latency_ms: float) -> Prediction:
         """The prediction with its interval."""
-        half = latency_ms * self.half_width
+        half = math.hypot(latency_ms * self.half_width, self.floor_ms)
         return Prediction(latency_ms, max(0.0, latency_ms - half), latency_ms + half)
 
 
@@ -220,7 +234,7 @@ def fit(
         weights,
         Streaming() if best.beyond is None else Streaming(best.beyond, float(costs[n])),
         best.apart,
-        Interval(best.scale(), len(held), shift=MEASUREMENT_SHIFT),
+        Interval(best.scale(), len(held), shift=MEASUREMENT_SHIFT, jitter_ms=MEASUREMENT_JITTER_MS),
     )
 
 

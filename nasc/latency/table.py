@@ -31,7 +31,7 @@ from nasc.latency.predict import Fit, Interval, Prediction
 from nasc.latency.streaming import Streaming, network_streamed_params
 from nasc.space import Architecture, Geometry, SearchSpace, space_from_dict, space_to_dict
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 SUFFIX = ".latency.csv"
 _ENTRY_TYPES = {
     "kind": str,

@@ -111,7 +111,7 @@ def test_impossible_settings_are_refused(field: str, value: object) -> None:
 
 def test_a_table_of_another_release_is_not_there(tmp_path: Path) -> None:
     path = make_table().save(tmp_path)
-    path.write_text(path.read_text().replace("version 3", "version 1", 1))
+    path.write_text(path.read_text().replace("version 4", "version 1", 1))
     with pytest.raises(TableMissing, match="There is none for this device yet"):
         find_table([tmp_path], make_key(seq_len=32), TINY)
     good = make_table(seed=1).save(tmp_path / "new")

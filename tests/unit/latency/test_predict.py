@@ -164,6 +164,9 @@ def test_interval_is_students_t_around_the_prediction() -> None:
     assert predicted.latency_ms == 20.0
     assert predicted.high_ms - 20.0 == pytest.approx(20.0 - predicted.low_ms)
     assert predicted.high_ms == pytest.approx(20.0 * 1.01697, rel=1e-4)
+    jittery = Interval(scale=0.008, dof=30, shift=0.006, jitter_ms=0.01)
+    assert jittery.around(20.0).high_ms == pytest.approx(predicted.high_ms, rel=1e-4)
+    assert jittery.around(0.01).high_ms == pytest.approx(0.027, rel=1e-2)
 
 
 @pytest.mark.parametrize(("scale", "dof"), [(-0.1, 5), (float("nan"), 5), (0.1, 0)])

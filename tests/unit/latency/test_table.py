@@ -89,8 +89,8 @@ def test_a_cut_off_table_is_found(table: LatencyTable, tmp_path: Path) -> None:
 
 def test_another_version_is_no_table_for_this_release(table: LatencyTable, tmp_path: Path) -> None:
     path = table.save(tmp_path)
-    path.write_text(path.read_text().replace("version 3", "version 7", 1))
-    with pytest.raises(TableMissing, match="has version 7, this nasc reads 3"):
+    path.write_text(path.read_text().replace("version 4", "version 7", 1))
+    with pytest.raises(TableMissing, match="has version 7, this nasc reads 4"):
         load_table(path)
 
 
