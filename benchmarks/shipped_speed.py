@@ -21,6 +21,7 @@ needs `pip install openvino onnxscript` for all of it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import logging
@@ -369,7 +370,9 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)  # chatter of the quantizers, by way of the root logger
-    print(json.dumps(run(arguments), indent=1))
+    with contextlib.redirect_stdout(sys.stderr):  # where other tools say what they do
+        found = run(arguments)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
