@@ -25,7 +25,8 @@ import profilers
 from device_profiles import find
 from nasc.export.network import random_network
 from nasc.export.onnx import emit
-from nasc.profiling import VOCAB_ROWS, latency_job
+from nasc.measuring import latency_job
+from nasc.profiling import VOCAB_ROWS
 from nasc.space import PRESETS
 from profilers.statistic import relative_latency
 

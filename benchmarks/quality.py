@@ -30,11 +30,12 @@ from common import Lines
 from numpy.typing import NDArray
 
 import profilers
-from nasc.compiler import JUDGING_SENTENCES, Options, compile
+from nasc.compiler import Options, compile
+from nasc.compiler.judge import JUDGING_SENTENCES
 from nasc.distill import DistillConfig, distill_cached, steps_for
 from nasc.export.network import Network
 from nasc.export.onnx import emit
-from nasc.profiling import latency_job
+from nasc.measuring import latency_job
 from nasc.pruning import pruned_network
 from nasc.quality import compare, cosines, pooled_cosine, rank_correlation
 from nasc.runtime import OnnxEncoder

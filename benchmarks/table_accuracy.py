@@ -32,12 +32,12 @@ from device_profiles import find
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.predict import fit
 from nasc.latency.table import load_table
+from nasc.measuring import runtime_options
 from nasc.profiling import (
     Profiled,
     emit_jobs,
     observed,
     profile,
-    runtime_options,
     samples_path,
 )
 from nasc.space import PRECISIONS, Architecture, SearchSpace, load_space

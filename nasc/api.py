@@ -13,8 +13,9 @@ import profilers
 from nasc.compiler import CompileResult, Options, compile
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
 from nasc.files import cache_folder, check_writable, replacing
+from nasc.measuring import measuring, quiet_folder, runtime_options
 from nasc.package.manifest import read_manifest
-from nasc.profiling import Profiled, measuring, quiet_folder, runtime_options
+from nasc.profiling import Profiled
 from nasc.profiling import profile as measure_tables
 from nasc.reporting import Reporter, Silent
 from nasc.solver.frontier import front as solve_front
@@ -23,6 +24,7 @@ from nasc.solver.problem import Limits, Solution
 from nasc.workbench import PAPERS_T, TRAIN_MINUTES, Settings, Workbench, space_for
 
 if TYPE_CHECKING:
+    from nasc.audit import Audit
     from nasc.supernet.shrink import ShrinkConfig
     from nasc.tasks.finetune import FinetuneConfig
     from profilers import BenchResult
@@ -32,6 +34,7 @@ __all__ = [
     "Limits",
     "Options",
     "Settings",
+    "audit",
     "bench",
     "compile",
     "distill",
@@ -195,16 +198,18 @@ def train(
     plan = None
     if shrink is not None:
         found_device = device_profiles.find(device)
-        tables = measure_tables(
-            space_for(found_teacher, space),
-            found_device,
-            cache_dir=cache_folder(cache),
-            precisions=found_space.precisions[-1:],
-            seq_lens=(seq_len or train_length(found_teacher),),
-            threads=(found_device.default_threads,),
-            seed=seed,
-            progress=reporter.stage(f"Latency tables of device {device!r}"),
-            say=reporter.say,
+        tables = process.in_turn(
+            lambda: measure_tables(
+                space_for(found_teacher, space),
+                found_device,
+                cache_dir=cache_folder(cache),
+                precisions=found_space.precisions[-1:],
+                seq_lens=(seq_len or train_length(found_teacher),),
+                threads=(found_device.default_threads,),
+                seed=seed,
+                progress=reporter.stage(f"Latency tables of device {device!r}"),
+                say=reporter.say,
+            )
         )
         plan = shrink_plan(found_space, TableCosts.of(t.table for t in tables), shrink)
     seconds = None if steps is not None else 60 * (TRAIN_MINUTES if minutes is None else minutes)
@@ -299,6 +304,52 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
         "left": shrunk.get("left"),
         "empty_bins": empty_bins(shrunk) if shrunk else None,
     }
+
+
+def audit(
+    settings: Settings | None = None,
+    *,
+    networks: int = 120,
+    distilled: int = 0,
+    steps: int = 150,
+    csv: Path | None = None,
+    plot: Path | None = None,
+    reporter: Reporter | None = None,
+) -> Audit:
+    """How truly the search's proxy ranks networks: see `nasc.audit`.
+
+    Args:
+        settings: Conditions; None takes the defaults.
+        networks: How many are drawn.
+        distilled: How many of them are distilled too.
+        steps: Of each distillation.
+        csv: Where the networks go as a table; None writes none.
+        plot: Where they are drawn; None draws none.
+        reporter: Told of the progress.
+
+    Raises:
+        UsageError: If there are too few networks to rank, or no picture can be drawn; before
+            anything slow.
+        NascError: If the table or the picture cannot be written.
+    """
+    from nasc.audit import audit as run
+    from nasc.report import check_plot, plot_audit
+
+    if plot is not None:
+        check_plot(plot)
+    try:
+        if csv is not None:
+            check_writable(csv.parent)
+        bench = Workbench(settings or Settings(), reporter)
+        bench.check_inputs()
+        found = run(bench, networks=networks, distilled=distilled, steps=steps)
+        if csv is not None:
+            found.table.to_csv(csv, index=False)
+    except OSError as error:
+        raise NascError(f"cannot write '{csv}': {error.strerror or error}") from error
+    if plot is not None:
+        plot_audit(found, plot)
+    return found
 
 
 def _check_output(output: Path, force: bool) -> None:
@@ -478,7 +529,7 @@ def finetune(
         dev: File of examples that it is scored on; None scores nothing.
         distill_from: Folder of a model fine-tuned on the same task; None: labels only.
         config: How; None takes the defaults.
-        examples: Only the first so many of the training file; None takes all.
+        examples: Only so many of the training file, spread over it; None takes all.
         force: Replace what lies in the folder.
         cache: Cache folder; keeps checkpoints until the result is written.
         reporter: Told of the progress.

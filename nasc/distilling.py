@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nasc.compiler import DISTILL_MINUTES
+from nasc.compiler.options import DISTILL_MINUTES
 from nasc.contest import vectors
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import NascError, UsageError

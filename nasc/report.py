@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from nasc.audit import Audit
     from nasc.solver.problem import Solution
     from nasc.workbench import Settings
 
@@ -93,6 +94,35 @@ def plot_shrinking(header: Mapping[str, Any], path: Path) -> None:
         axes.set_xlabel("round")
         axes.grid(alpha=0.3)
     left.legend()
+    _save(figure, path)
+
+
+def plot_audit(found: Audit, path: Path) -> None:
+    """Draw the true loss of the networks of an audit over what ranks them.
+
+    Args:
+        found: The audit.
+        path: The picture; its suffix decides the format.
+
+    Raises:
+        UsageError, NascError: See `check_plot`; or the file cannot be written.
+    """
+    check_plot(path)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    tau = found.rankings["true_loss"]["overall"].tau
+    names = {"proxy": "proxy (sum of block losses)", "params": "parameters"}
+    for axes, (column, label) in zip(panels, names.items(), strict=True):
+        points = axes.scatter(
+            found.table[column], found.table["true_loss"], c=found.table["latency_ms"], s=14
+        )
+        axes.set_xlabel(label)
+        axes.set_title(f"Kendall's tau {tau[column].tau:.2f}", fontsize=10)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("true loss (1 - cosine to the teacher)")
+    figure.colorbar(points, ax=panels, label="predicted latency (ms)")
     _save(figure, path)
 
 

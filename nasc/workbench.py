@@ -22,7 +22,8 @@ from nasc.errors import InfeasibleLimits, UsageError
 from nasc.files import cache_folder
 from nasc.heads import check_head, is_task_head
 from nasc.latency.costs import TableCosts
-from nasc.profiling import profile, runtime_options
+from nasc.measuring import runtime_options
+from nasc.profiling import profile
 from nasc.pruning import PrunedLoss
 from nasc.reporting import Reporter, Silent
 from nasc.solver.enumerate import enumerate_best
@@ -331,18 +332,22 @@ class Workbench:
         batches = [tokens.batch(indices) for indices in tokens.buckets(PRUNING_BATCH)]
         return PrunedLoss(self.teacher, self.space, batches)
 
+    def true_loss(self, architecture: Architecture) -> float:
+        """Loss of a complete network of the supernet, with what its precision costs."""
+        added = self.prepared.scores.precision_loss[architecture.precision]
+        return self._scorer.final_loss(architecture.blocks) + added
+
     def by_true_loss(self, solutions: Sequence[Solution]) -> list[Ranked]:
         """Networks ranked by their loss as complete networks of the supernet."""
         progress = self.reporter.stage("True loss of the best candidates")
         with self.timed("true loss"):
-            losses = self.prepared.scores.precision_loss
             done = 0
 
             def true_loss(architecture: Architecture) -> float:
                 nonlocal done
                 progress(done, len(solutions), str(architecture))
                 done += 1
-                return self._scorer.final_loss(architecture.blocks) + losses[architecture.precision]
+                return self.true_loss(architecture)
 
             return select(solutions, true_loss)
 

@@ -22,6 +22,8 @@ from nasc.hf.by_length import ByLength
 from nasc.reporting import Progress
 from nasc.teacher import quiet_transformers
 
+LOWER = "Try a lower --learning-rate (nasc compile: --finetune-learning-rate)"
+
 SAVES = 10
 """Checkpoints in a run: a tenth of it is lost at most."""
 
@@ -84,8 +86,17 @@ class BatchTrainer(Trainer):
         """
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not bool(torch.isfinite(loss)):
-            raise TrainingDiverged("the loss is not finite. Try a lower --learning-rate")
+            raise TrainingDiverged(f"the loss is not finite. {LOWER}")
         return loss
+
+
+class _FiniteGradients(TrainerCallback):
+    """Stops before gradients that are not finite reach the weights, and so a checkpoint."""
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **other: Any) -> None:
+        found = [p.grad for p in other["model"].parameters() if p.grad is not None]
+        if found and not bool(torch.isfinite(torch.nn.utils.get_total_norm(found))):
+            raise TrainingDiverged(f"the gradients are not finite. {LOWER}")
 
 
 class _Report(TrainerCallback):
@@ -108,6 +119,7 @@ def run_trainer(trainer: Trainer, progress: Progress | None) -> None:
         progress: Called with (steps done, steps in all, message).
     """
     trainer.remove_callback(PrinterCallback)  # stdout is for results
+    trainer.add_callback(_FiniteGradients())
     if progress is not None:
         trainer.add_callback(_Report(progress))
     with quiet_transformers():

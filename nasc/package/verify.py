@@ -29,13 +29,13 @@ from nasc.export.parity import (
     accept_int8,
 )
 from nasc.files import cache_folder
+from nasc.measuring import measuring
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes
 from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_manifest
 from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
-from nasc.profiling import measuring
 from nasc.runtime import OnnxEncoder
 from profilers import (
     ModelJob,

@@ -140,7 +140,10 @@ def pack(
         CheckpointError: If the file is damaged, or cannot be written.
     """
     about = {
-        "sources": [str(Path(s).expanduser().absolute()) for s in sources],
+        "sources": [
+            s if s.startswith("datasets:") else str(Path(s).expanduser().absolute())
+            for s in sources
+        ],
         "files": [_stamp(Path(s).expanduser()) for s in sources],
         "heldout": corpus.sha256,
         "tokenizer": teacher.fingerprint,

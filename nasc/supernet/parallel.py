@@ -8,6 +8,7 @@ Section 3.2.1): no gradient travels. Either way a step is that of one process, u
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import datetime
 import os
@@ -72,6 +73,9 @@ class Parallel:
             # Gradients of a GPU go by nccl, plain objects and states on disk by gloo.
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=TIMEOUT)
+            # Its threads must end before the process does, which else may abort: torchrun would
+            # then stop the others, which may still be writing.
+            atexit.register(dist.destroy_process_group)
         return cls(kind, dist.get_rank(), world, device)
 
     @property
@@ -167,6 +171,15 @@ class Parallel:
         boxes: list[Any] | None = [None] * self.world if self.is_first else None
         dist.gather_object({n: t.detach().cpu() for n, t in tensors.items()}, boxes)
         return {name: value for box in boxes or () for name, value in box.items()}
+
+    def in_turn(self, work: Callable[[], R]) -> R:
+        """The first process works while the others wait; then they do, and find what it kept."""
+        if self.is_first:
+            found = work()
+            self.wait()
+            return found
+        self.wait()
+        return work()
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -123,7 +123,7 @@ def read_task(
     Args:
         name: The task's own.
         path: The file.
-        most: At most so many of its examples; None takes all.
+        most: At most so many of its examples, spread over the file; None takes all.
         dev: The dev file, where this one is for training: of MRPC as Microsoft publishes it GLUE
             took its dev file out of the training file, so what stands there is left out here.
         say: Told of rows that were skipped or left out.
@@ -133,11 +133,12 @@ def read_task(
         TaskDataError: From the file.
     """
     if name == squad.NAME:
-        return _questions(squad.read_squad(path)[:most])
+        questions = squad.read_squad(path)
+        return _questions([questions[i] for i in _spread(len(questions), most)])
     found = read_examples(find_task(name), path, say)
     if dev is not None and path.name.startswith(MRPC_TRAIN):
         found = _without(found, read_examples(found.task, dev), say)
-    examples = dataclasses.replace(found, texts=found.texts[:most], labels=found.labels[:most])
+    examples = _only(found, _spread(len(found), most))
 
     def rows(model: Reader, max_length: int) -> list[Row]:
         return model.example_rows(examples, max_length)
@@ -157,8 +158,18 @@ def _without(examples: Examples, held_out: Examples, say: Say | None) -> Example
     left = len(examples) - len(kept)
     if left and say is not None:
         say(f"{left:,} training examples stand in the dev file too: left out")
-    texts = tuple(examples.texts[i] for i in kept)
-    return dataclasses.replace(examples, texts=texts, labels=examples.labels[kept])
+    return _only(examples, kept)
+
+
+def _spread(count: int, most: int | None) -> list[int]:
+    """Places of `most` among so many at even distances: published files go article by article."""
+    chosen = count if most is None else min(most, count)
+    return [i * count // chosen for i in range(chosen)]
+
+
+def _only(examples: Examples, places: list[int]) -> Examples:
+    texts = tuple(examples.texts[i] for i in places)
+    return dataclasses.replace(examples, texts=texts, labels=examples.labels[places])
 
 
 def _questions(questions: list[squad.Question]) -> TaskData:

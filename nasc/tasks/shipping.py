@@ -52,7 +52,7 @@ class TaskOptions:
         name: ``squad``, or a name of `nasc.tasks.glue.TASKS`.
         data: Folder of the task's published files, or its training file.
         dev_data: The dev file, where `data` is a file.
-        examples: Only the first so many of the training file; None takes all.
+        examples: Only so many of the training file, spread over it; None takes all.
         config: How to fine-tune.
 
     Raises:

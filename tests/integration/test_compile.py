@@ -239,6 +239,25 @@ def test_the_front_is_drawn(work: Work) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_proxy_is_audited(work: Work) -> None:
+    folder, options = work.folder, ("--networks", 20, "--distill", 4, "--distill-steps", 2)
+    found = work.json(
+        *("audit", "--supernet", folder / "supernet.safetensors", *work.inputs, *options),
+        *("--csv", folder / "audit.csv", "--plot", folder / "audit.png"),
+    )
+    rows = found["networks"]
+    assert len({row["architecture"] for row in rows}) == len(rows) == 20
+    assert sum(row["quality"] is not None for row in rows) == 4
+    assert all(row["true_loss"] > 0 for row in rows)
+    for what in ("true_loss", "quality"):
+        tau = found["rankings"][what]["overall"]["tau"]
+        assert list(tau) == ["proxy", "params", "macs"]
+        assert all(-1 <= t["low"] <= t["high"] <= 1 for t in tau.values())
+    text = (folder / "audit.csv").read_text(encoding="utf-8").splitlines()
+    assert len(text) == 21
+    assert (folder / "audit.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_package_is_what_was_asked_for(work: Work, package: dict[str, Any]) -> None:
     assert set(package) >= {
         *("architecture", "precision", "limits", "predicted", "measured", "size_bytes"),

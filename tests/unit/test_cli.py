@@ -93,7 +93,7 @@ def test_an_unknown_option_suggests_one(nasc: Callable[..., Result]) -> None:
 
 
 def test_the_defaults_named_are_those_of_the_code(nasc: Callable[..., Result]) -> None:
-    from nasc.compiler import DISTILL_MINUTES
+    from nasc.compiler.options import DISTILL_MINUTES
     from nasc.workbench import TRAIN_MINUTES
 
     compiling = " ".join(nasc("compile", "--help").stdout.split())

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from nasc.compiler import MAX_ATTEMPTS, Options, _Candidate, _Compilation, _Exported
+from nasc.compiler import Options
+from nasc.compiler.pipeline import MAX_ATTEMPTS, _Candidate, _Compilation, _Exported
 from nasc.errors import InfeasibleLimits, LimitsMissed
 from nasc.package.manifest import PredictedLatency
 from nasc.reporting import Silent

@@ -14,11 +14,12 @@ import pytest
 import device_profiles
 import profilers
 from nasc import api
-from nasc.compiler import Options, _Candidate, _Compilation
+from nasc.compiler import Options
+from nasc.compiler.pipeline import _Candidate, _Compilation
 from nasc.errors import CacheBusy
 from nasc.export.network import random_network
 from nasc.latency.predict import Prediction
-from nasc.profiling import measuring, runtime_options
+from nasc.measuring import measuring, runtime_options
 from nasc.reporting import Silent
 from nasc.solver.problem import Limits
 from nasc.space import MINILM_L6, Architecture, Block

@@ -21,11 +21,10 @@ from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
 from nasc.latency.plan import random_architecture
 from nasc.latency.table import load_table
+from nasc.measuring import measuring, quiet_folder
 from nasc.profiling import (
     Profiled,
-    measuring,
     profile,
-    quiet_folder,
     samples_path,
     tables_folder,
 )

@@ -14,11 +14,11 @@ from onnx import numpy_helper
 import device_profiles
 import profilers
 from nasc.errors import CacheBusy, PackageError
+from nasc.measuring import measuring
 from nasc.package.build import build_package
 from nasc.package.hashes import SUMS, find_changes, record_file, record_folder, sums_text
 from nasc.package.manifest import MANIFEST, Manifest, PeakMemory, read_manifest
 from nasc.package.verify import VerifyReport, verify_package
-from nasc.profiling import measuring
 from profilers.testing import SyntheticMachine
 
 KINDS = [

@@ -1,6 +1,7 @@
 """One process of a training that torchrun shares: trains the toy supernet, the first one writes.
 
-With "sources" it prepares one of that text as `nasc train` does, under a budget of time.
+With "sources" it prepares one of that text as `nasc train` does, under a budget of time; with
+"made" it writes a file that is not there, in its turn.
 
 torchrun --nproc-per-node 2 parallel_worker.py '{"teacher": ..., "kind": "data", ...}'
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,9 @@ def main() -> None:
     """Train as told; the first process writes weights and record."""
     asked = json.loads(sys.argv[1])
     parallel = Parallel.from_environment(asked["kind"])
+    if "made" in asked:
+        made_once(asked, parallel)
+        return
     teacher = load_teacher(asked["teacher"])
     if "sources" in asked:
         prepared(asked, teacher, parallel)
@@ -71,6 +76,22 @@ def main() -> None:
         if shrinker is not None:
             found["alive"] = torch.from_numpy(shrinker.state.alive)
         torch.save(found, asked["out"])
+
+
+def made_once(asked: dict[str, Any], parallel: Parallel) -> None:
+    """Write a file in turn; the first process writes what all of them read in it."""
+
+    def work() -> str:
+        path = Path(asked["made"])
+        if not path.exists():
+            time.sleep(0.5)  # who does not wait comes in between
+            path.write_text(f"made by {parallel.rank}", encoding="utf-8")
+        return path.read_text(encoding="utf-8")
+
+    own = parallel.in_turn(work)
+    found = parallel.map(lambda rank: own, range(parallel.world))
+    if parallel.is_first:
+        torch.save({"found": found}, asked["out"])
 
 
 def prepared(asked: dict[str, Any], teacher: Teacher, parallel: Parallel) -> None:

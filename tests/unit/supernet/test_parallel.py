@@ -178,6 +178,15 @@ def test_two_processes_turn_one_budget_into_steps(
 
 
 @pytest.mark.slow
+def test_the_first_process_works_and_the_second_finds_it(
+    tmp_path: Path, together: Callable[..., dict[str, Any]]
+) -> None:
+    made = tmp_path / "made.txt"
+    assert together("data", made=str(made))["found"] == ["made by 0", "made by 0"]
+    assert made.read_text(encoding="utf-8") == "made by 0"
+
+
+@pytest.mark.slow
 def test_two_processes_shrink_as_one(together: Callable[..., dict[str, Any]]) -> None:
     one, two = (together("block", processes, shrink=SHRINK) for processes in (1, 2))
     assert not bool(one["alive"].all())

@@ -153,6 +153,24 @@ def test_a_loss_that_is_not_finite_ends_the_run(subnet: Path, tmp_path: Path) ->
     assert all(bool(v.isfinite().all()) for v in load_file(kept / "model.safetensors").values())
 
 
+def test_gradients_that_are_not_finite_never_reach_the_weights(
+    subnet: Path, tmp_path: Path
+) -> None:
+    train, config = examples(), dataclasses.replace(CONFIG, steps=20)
+    model = TaskModel.for_classes(subnet, train.task)
+    weights = model.model.classifier.weight
+
+    def spoil(done: int, total: int, message: str) -> None:
+        if done == 3:  # before a step that ends in a checkpoint
+            weights.register_hook(lambda gradient: gradient * float("inf"))
+
+    with pytest.raises(TrainingDiverged, match=r"gradients are not finite\. Try a lower"):
+        tune(model, train, config, work_dir=tmp_path, progress=spoil)
+    (kept,) = tmp_path.glob("checkpoint-*")
+    assert kept.name == "checkpoint-2"
+    assert all(bool(v.isfinite().all()) for v in model.model.state_dict().values())
+
+
 def test_batches_hold_examples_of_similar_length() -> None:
     lengths = np.random.default_rng(0).integers(1, 60, 1003).tolist()
     sampler = ByLength(lengths, 8, seed=0)

@@ -56,6 +56,24 @@ FILES = {
 }
 
 
+def test_a_part_of_a_file_is_spread_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_text("sentence\tlabel\n" + "".join(f"row {i}\t0\n" for i in range(10)))
+    seen: list[str] = []
+
+    class Reader:
+        def example_rows(self, examples: Examples, max_length: int) -> list[object]:
+            seen.extend(text for (text,) in examples.texts)
+            return []
+
+    for most, wanted in ((4, [0, 2, 5, 7]), (30, range(10)), (None, range(10))):
+        seen.clear()
+        found = read_task("sst-2", path, most)
+        found.rows(Reader(), 8)  # type: ignore[arg-type]
+        assert seen == [f"row {i}" for i in wanted]
+        assert found.count == len(wanted)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_published_files_are_read(name: str, tmp_path: Path) -> None:
     content, texts, labels = FILES[name]

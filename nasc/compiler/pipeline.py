@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import profilers
+from nasc.compiler.judge import Judge
+from nasc.compiler.options import DISTILL_MINUTES, Options
+from nasc.compiler.result import Attempt, CompileResult
 from nasc.contest import SHARE, entrants, hold
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, UsageError
 from nasc.export.network import Network
 from nasc.export.onnx import emit
-from nasc.export.parity import Int8Report, Parity, accept_int8, check_int8, check_parity
+from nasc.export.parity import Int8Report, Parity
 from nasc.heads import is_task_head
+from nasc.measuring import latency_job, measuring, told_peak_memory
 from nasc.package.build import build_package, check_target
 from nasc.package.manifest import (
     Conditions,
@@ -40,197 +40,17 @@ from nasc.package.manifest import (
     TrainingRecord,
     read_manifest,
 )
-from nasc.profiling import latency_job, measuring, told_peak_memory
-from nasc.quality import compare
 from nasc.reporting import Reporter
-from nasc.runtime import OnnxEncoder
 from nasc.solver.problem import Limits
-from nasc.supernet.prepare import check_budget
-from nasc.supernet.scoring import judging_sentences
 from nasc.supernet.teacher_layers import teacher_network
-from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
+from nasc.tasks.sts import read_sts
 from nasc.workbench import Settings, Workbench
 
 if TYPE_CHECKING:
-    from nasc.tasks.shipping import TaskOptions, TaskShipping
-
-DISTILL_MINUTES = 2.5
-"""Default budget of the chosen network."""
+    from nasc.tasks.shipping import TaskShipping
 
 MAX_ATTEMPTS = 6
 """Networks measured on the device before giving up."""
-
-JUDGING_SENTENCES = 512
-"""Held-out sentences that the package is judged by."""
-
-PARITY_SENTENCES = 64
-"""Held-out sentences that exports are checked on."""
-
-QUALITY_METRICS = ("pooled_cosine", "similarity_spearman")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `compile` does beyond searching.
-
-    Attributes:
-        distill_minutes: Budget of the chosen network; None takes `DISTILL_MINUTES`.
-        distill_steps: Optimizer steps of the chosen network instead.
-        quantile: None holds the statistic of record to the latency limit; p50, p90 or p99
-            of the observed runs that one.
-        min_quality: By metric of `QUALITY_METRICS`, what the package must reach.
-        sts_data: STS file; int8 may cost at most 0.01 of the score on it.
-        output: Folder of the package; None names one in the current folder.
-        force: Replace an existing package.
-        task: What the package is to do besides giving vectors; it is fine-tuned on that.
-
-    Raises:
-        UsageError: On values that make no sense.
-    """
-
-    distill_minutes: float | None = None
-    distill_steps: int | None = None
-    quantile: str | None = None
-    min_quality: Mapping[str, float] = field(default_factory=dict)
-    sts_data: Path | None = None
-    output: Path | None = None
-    force: bool = False
-    task: TaskOptions | None = None
-
-    def __post_init__(self) -> None:
-        if self.distill_minutes is not None:
-            check_budget(self.distill_minutes)
-            if self.distill_steps is not None:
-                raise UsageError("give --distill-minutes or --distill-steps, not both")
-        if self.quantile not in (None, "p50", "p90", "p99"):
-            raise UsageError(f"unknown quantile {self.quantile!r}; allowed: p50, p90, p99")
-        if self.task is not None and self.sts_data is not None:
-            raise UsageError("--sts-data judges sentence vectors; --task has data: give one")
-        known = QUALITY_METRICS if self.task is None else self.task.metrics
-        for name, value in self.min_quality.items():
-            if name not in known:
-                raise UsageError(f"unknown quality {name!r}; known: {', '.join(known)}")
-            if not -1 <= value <= 1:
-                raise UsageError(f"a quality to reach must be in [-1, 1], got {name} {value}")
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A network that was measured on the device.
-
-    Attributes:
-        architecture: Text form.
-        predicted: Latency from the tables.
-        latency_ms: Measured, the statistic of record.
-        held_ms: What was held to the limit: its upper bound, or that of the quantile.
-        met: Whether all limits were met.
-        note: What was missed and what followed, or nothing.
-    """
-
-    architecture: str
-    predicted: PredictedLatency
-    latency_ms: float
-    held_ms: float
-    met: bool
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CompileResult:
-    """A package and what is known of it.
-
-    Attributes:
-        manifest: Everything that the package says of itself.
-        attempts: Networks measured, in order.
-        package: The folder.
-        seconds: Spent by stage.
-    """
-
-    manifest: Manifest
-    attempts: tuple[Attempt, ...]
-    package: Path
-    seconds: Mapping[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, as `--json` prints it."""
-        m = self.manifest
-        measured = None if m.measured is None else m.measured.model
-        return {
-            "architecture": str(m.architecture),
-            "precision": m.architecture.precision,
-            "limits": dict(m.limits),
-            "conditions": dataclasses.asdict(m.conditions),
-            "predicted": None if m.predicted is None else dataclasses.asdict(m.predicted),
-            "measured": None
-            if measured is None
-            else {
-                "latency_ms": measured.latency_ms,
-                "upper_ms": measured.upper_ms,
-                "p50_ms": measured.p50_ms,
-                "p90_ms": measured.p90_ms,
-                "p99_ms": measured.p99_ms,
-                "samples": [list(runs) for runs in measured.samples_ms],
-            },
-            "tokenisation_ms": m.tokenisation_ms,
-            "size_bytes": m.size_bytes,
-            "params": m.params,
-            "peak_memory_bytes": m.peak_memory.measured_bytes,
-            "quality": dict(m.quality),
-            "attempts": [dataclasses.asdict(attempt) for attempt in self.attempts],
-            "package": str(self.package),
-            "text": m.text.description,
-            "training": dataclasses.asdict(m.training),
-            "seconds": dict(self.seconds),
-        }
-
-    def rows(self) -> list[tuple[str, str]]:
-        """The result for people: names and values."""
-        m, d = self.manifest, self.to_dict()
-        held = {"latency_ms": "ms", "size_bytes": "bytes", "peak_memory_bytes": "bytes"}
-        limits = ", ".join(f"{n} {v:g} {held.get(n, '')}".strip() for n, v in m.limits.items())
-        rows = [
-            ("package", str(self.package)),
-            ("architecture", str(m.architecture)),
-            ("limits", f"{limits}: met"),
-            ("conditions", str(m.conditions)),
-        ]
-        if m.measured is not None and m.predicted is not None:
-            model, p = m.measured.model, m.predicted
-            rows += [
-                (
-                    "measured",
-                    f"{model.latency_ms:.2f} ms, at most {model.upper_ms:.2f} (95%); "
-                    f"predicted {p.latency_ms:.2f} ({p.low_ms:.2f} to {p.high_ms:.2f})",
-                ),
-                (
-                    "observed",
-                    f"p50 {model.p50_ms:.2f}, p90 {model.p90_ms:.2f}, p99 {model.p99_ms:.2f} ms",
-                ),
-            ]
-            quantile = m.conditions.quantile
-            if quantile is not None:
-                held_ms = m.measured.held_ms(quantile)
-                rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
-            rows += [("note", text) for text in m.measured.measurement.warnings()]
-        peak = d["peak_memory_bytes"]
-        rows += [
-            ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),
-            ("model file", f"{m.size_bytes / 1e6:.1f} MB, {m.params / 1e6:.1f}M parameters"),
-            ("peak memory", "not measured" if peak is None else f"{peak / 1e6:.0f} MB"),
-            (
-                "quality",
-                ", ".join(
-                    f"{name} {value:.4f}" if isinstance(value, float) else f"{value} {name}"
-                    for name, value in m.quality.items()
-                ),
-            ),
-            ("text", m.text.description),
-            (
-                "time",
-                ", ".join(f"{stage} {s:.0f} s" for stage, s in self.seconds.items() if s >= 0.5),
-            ),
-        ]
-        return rows
 
 
 def compile(
@@ -319,6 +139,8 @@ class _Exported:
 class _Compilation:
     """One run of the pipeline."""
 
+    judge: Judge  # from when the labelled data is read
+
     def __init__(self, bench: Workbench, limits: Limits, options: Options, output: Path) -> None:
         self.bench = bench
         self.limits = limits
@@ -328,22 +150,14 @@ class _Compilation:
         self.precisions = list(bench.space.precisions)
         self.attempts: list[Attempt] = []
         self.fallback: _Exported | None = None
-        self.labelled: list[SentencePair] | None = None
-        self.task: TaskShipping | None = None
 
     def run(self) -> CompileResult:
         bench = self.bench
+        labelled = None
         if self.options.sts_data is not None:
-            self.labelled = read_sts(self.options.sts_data, bench.reporter.say)
+            labelled = read_sts(self.options.sts_data, bench.reporter.say)
         bench.check_inputs()
-        if self.options.task is not None:
-            full = teacher_network(bench.teacher, bench.whole_space.teacher)
-            tokenizer = bench.teacher.tokenizer
-            from nasc.tasks.shipping import TaskShipping  # transformers' Trainer: seconds to import
-
-            self.task = TaskShipping(
-                self.options.task, full, tokenizer, bench.cache, bench.reporter
-            )
+        self.judge = Judge(bench, labelled, self.shipping())
         _ = bench.costs
         bench.check_feasible(self.limits)
         with TemporaryDirectory(prefix="nasc-") as folder:
@@ -362,6 +176,17 @@ class _Compilation:
                 if candidate is accepted.candidate:
                     return self.package(accepted, parity)
                 waiting = candidate
+
+    def shipping(self) -> TaskShipping | None:
+        """The task that the package is to do, its files read; None of sentence vectors."""
+        if self.options.task is None:
+            return None
+        from nasc.tasks.shipping import TaskShipping  # transformers' Trainer: seconds to import
+
+        bench = self.bench
+        full = teacher_network(bench.teacher, bench.whole_space.teacher)
+        tokenizer = bench.teacher.tokenizer
+        return TaskShipping(self.options.task, full, tokenizer, bench.cache, bench.reporter)
 
     # Choosing
 
@@ -549,9 +374,10 @@ class _Compilation:
         """Train and fine-tune what is not yet; the same candidate if nothing is left to do."""
         if candidate.train_share is not None:
             candidate = self.train(candidate)
-        if self.task is not None and candidate.network.head != self.task.options.head:
+        task = self.judge.task
+        if task is not None and candidate.network.head != task.options.head:
             with self.bench.timed("fine-tune"):
-                tuned = self.task.finetune(candidate.network)
+                tuned = task.finetune(candidate.network)
                 candidate = dataclasses.replace(candidate, network=tuned)
         return candidate
 
@@ -572,74 +398,40 @@ class _Compilation:
         return _Candidate(trained, None, candidate.steps + steps)
 
     def check(self, network: Network, path: Path) -> Parity | Int8Report | None:
-        """Parity of the file; None if int8 was refused and fp32 must be searched instead."""
-        bench = self.bench
-        bench.reporter.stage("Parity of the export")(0, 1, "running onnxruntime and torch")
-        sentences = judging_sentences(bench.corpus, PARITY_SENTENCES)
-        length = min(128, bench.teacher.geometry.max_positions)
-        tokens = bench.teacher.tokenize(sentences, max_length=length).rows()
-        with bench.timed("parity"), TemporaryDirectory(prefix="nasc-") as folder:
-            wide = network.with_precision("fp32")
-            if network.architecture.precision == "fp32":
-                return check_parity(network, path, tokens)
-            wide_path = Path(folder) / "fp32.onnx"
-            emit(wide, wide_path)
-            check_parity(wide, wide_path, tokens)
-            report = self.check_body(network, path, tokens)
-            scores: tuple[float | None, float | None] = (None, None)
-            if self.labelled is not None:
-                scores = (self.sts(wide_path, self.labelled), self.sts(path, self.labelled))
-            if self.task is not None:
-                first, second = self.task.scores(wide_path), self.task.scores(path)
-                scores = next(iter(first.values())), next(iter(second.values()))
-        accepted, reason = accept_int8(report, fp32_score=scores[0], int8_score=scores[1])
-        bench.reporter.say(f"int8 {'accepted' if accepted else 'refused'}: {reason}")
-        if accepted:
+        """Parity of the file; None if int8 was refused and fp32 must be searched instead.
+
+        Raises:
+            LimitsMissed: If no other precision is allowed.
+        """
+        report, refusal = self.judge.parity(network, path)
+        if refusal is None:
             return report
         self.precisions.remove(network.architecture.precision)
         # What was learnt and kept is of that precision.
         self.tightened, self.fallback = self.limits, None
         refused = str(network.architecture)
         self.attempts = [
-            dataclasses.replace(a, met=False, note=f"int8 refused: {reason}")
+            dataclasses.replace(a, met=False, note=f"int8 refused: {refusal}")
             if a.architecture == refused
             else a
             for a in self.attempts
         ]
         if not self.precisions:
             raise LimitsMissed(
-                f"int8 was refused ({reason}) and no other precision is allowed. "
+                f"int8 was refused ({refusal}) and no other precision is allowed. "
                 "Allow fp32: --precision fp32 --precision int8"
             )
         return None
 
-    def check_body(
-        self, network: Network, path: Path, tokens: Sequence[Sequence[int]]
-    ) -> Int8Report:
-        """What int8 does to sentence vectors; a task's head is fp32 and adds nothing to that."""
-        if self.task is None:
-            return check_int8(network, path, tokens)
-        with TemporaryDirectory(prefix="nasc-") as folder:
-            body = network.body()
-            emit(body, Path(folder) / "body.onnx")
-            return check_int8(body, Path(folder) / "body.onnx", tokens)
-
-    def sts(self, path: Path, pairs: Sequence[SentencePair]) -> float:
-        """Score of a file on labelled pairs."""
-        encoder = OnnxEncoder(path, self.bench.teacher.tokenizer)
-        length = self.bench.teacher.max_length
-        return evaluate_sts(lambda texts: encoder.encode(texts, max_length=length), pairs)
-
     # Packaging
 
     def quality(self, path: Path) -> dict[str, Any]:
-        """Figures of the file as shipped: on the task's dev file, or on held-out text.
+        """Figures of the file as shipped.
 
         Raises:
             LimitsMissed: If a quality asked for is not reached.
         """
-        with self.bench.timed("quality"):
-            record = self.agreement(path) if self.task is None else self.task_figures(path)
+        record = self.judge.quality(path)
         for name, least in self.options.min_quality.items():
             if record[name] < least:
                 raise LimitsMissed(
@@ -647,29 +439,6 @@ class _Compilation:
                     "(--train-minutes, --distill-minutes), give more or closer text (--corpus), or "
                     "loosen a limit"
                 )
-        return record
-
-    def task_figures(self, path: Path) -> dict[str, Any]:
-        """Scores of the file and of the teacher, fine-tuned the same way, on the dev file."""
-        assert self.task is not None
-        teacher = {f"teacher_{name}": value for name, value in self.task.teacher_scores.items()}
-        counts = {"dev_examples": self.task.dev_count, "train_examples": self.task.train_count}
-        return self.task.scores(path) | teacher | counts
-
-    def agreement(self, path: Path) -> dict[str, Any]:
-        """Agreement with the teacher on held-out text that had no part in choosing the file."""
-        bench = self.bench
-        bench.reporter.stage("Quality on held-out text")(0, 1, "encoding")
-        sentences = judging_sentences(bench.corpus, JUDGING_SENTENCES)
-        length = bench.teacher.max_length
-        encoder = OnnxEncoder(path, bench.teacher.tokenizer)
-        found = compare(
-            bench.teacher.vectors(sentences, max_length=length),
-            encoder.encode(sentences, max_length=length),
-        )
-        record: dict[str, Any] = dataclasses.asdict(found)
-        if self.labelled is not None:
-            record["sts_spearman"] = self.sts(path, self.labelled)
         return record
 
     def package(self, exported: _Exported, parity: Parity | Int8Report) -> CompileResult:
@@ -698,7 +467,7 @@ class _Compilation:
             training=self.training(exported.candidate),
             predicted=exported.predicted,
             measured=exported.measured,
-            tokenisation_ms=self.tokenisation_ms(),
+            tokenisation_ms=self.judge.tokenisation_ms(),
             peak_memory=PeakMemory(peak, exported.peak_bytes),
             quality=record,
             parity=parity,
@@ -725,18 +494,3 @@ class _Compilation:
             None if header is None else int(header["config"]["steps"]),
             None if header is None else str(header["text"]["description"]),
         )
-
-    def tokenisation_ms(self) -> float:
-        """Median time to tokenise a text of as many tokens as the measured input holds."""
-        teacher, length = self.bench.teacher, self.bench.settings.seq_len
-        text = " ".join(judging_sentences(self.bench.corpus, JUDGING_SENTENCES))
-        cut = teacher.tokenizer(
-            text, truncation=True, max_length=length, return_offsets_mapping=True
-        )
-        text = text[: max(end for _, end in cut["offset_mapping"])]
-        times = []
-        for _ in range(30):
-            start = time.perf_counter()
-            teacher.tokenizer(text, truncation=True, max_length=length)
-            times.append(1e3 * (time.perf_counter() - start))
-        return float(np.median(times))

@@ -1,0 +1,143 @@
+"""What schedules of the supernet's training give for the same steps: departures and ablations.
+
+One supernet each with ``uniform`` sampling (the paper), ``balanced`` (the default), and progressive
+shrinking that removes ``architectures`` (the paper) or ``operations`` (its ablation). What decides
+is what the exact search then finds in each at equal latency: the least true loss of the k best,
+and the agreement with the teacher after the same distillation. Latencies are predicted, by one
+table.
+
+    python benchmarks/supernet_recipes.py --corpus TEXT --steps 300 > supernet_recipes.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import Lines
+
+from nasc.distill import DistillConfig, distill
+from nasc.quality import compare
+from nasc.solver.frontier import solve
+from nasc.solver.problem import Limits
+from nasc.supernet.batches import TrainBatches
+from nasc.supernet.modules import TorchNetwork
+from nasc.supernet.prepare import first_run_space, prepare, shrink_plan
+from nasc.supernet.scoring import judging_sentences
+from nasc.supernet.shrink import ShrinkConfig
+from nasc.supernet.train import TRAIN_LENGTH, TrainConfig
+from nasc.workbench import Settings, Workbench
+
+PRECISION = "int8"
+RECIPES = ("uniform", "balanced", "architectures", "operations")
+
+
+def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> float:
+    """Give the workbench the supernet of a recipe; the seconds that it took, scores included."""
+    space = bench.whole_space
+    if not arguments.all_operations:
+        space = first_run_space(space)
+    shrinking = None
+    if recipe in ("architectures", "operations"):
+        config = ShrinkConfig(sample=arguments.sample, unit=recipe)
+        shrinking = shrink_plan(space, bench.costs, config)
+    begin = time.monotonic()
+    bench.prepared = prepare(
+        bench.teacher,
+        space,
+        bench.corpus,
+        TrainConfig(
+            steps=arguments.steps,
+            sampling="balanced" if recipe == "balanced" else "uniform",
+            seed=bench.settings.seed,
+        ),
+        seconds=None,
+        cache_dir=bench.cache,
+        reporter=bench.reporter,
+        shrinking=shrinking,
+    )
+    return time.monotonic() - begin
+
+
+@torch.no_grad()
+def agreement(bench: Workbench, module: TorchNetwork, count: int) -> dict[str, float]:
+    """A network's agreement with the teacher on sentences that chose nothing, in fp32."""
+    sentences = judging_sentences(bench.corpus, count)
+    wanted = bench.teacher.vectors(sentences)
+    tokens = bench.teacher.tokenize(sentences)
+    found = np.empty_like(wanted)
+    for indices in tokens.buckets(64):
+        batch = tokens.batch(indices)
+        found[indices.numpy()] = module(batch.input_ids, batch.attention_mask).numpy()
+    return dataclasses.asdict(compare(wanted, found))
+
+
+def judged(
+    bench: Workbench, fraction: float, batches: TrainBatches, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """What the search finds at a share of the full-size network's latency, and what it becomes."""
+    whole = bench.costs.predict(bench.space.teacher.with_precision(PRECISION)).latency_ms
+    limits = Limits(latency_ms=fraction * whole)
+    best = bench.by_true_loss(solve(bench.problem(limits), arguments.best))[0]
+    architecture = best.solution.architecture
+    network = bench.prepared.supernet.extract(architecture, bench.settings.trained_head)
+    config = DistillConfig(steps=arguments.distill_steps, seed=bench.settings.seed)
+    network, _ = distill(network, bench.teacher, batches, config)
+    return {
+        "fraction": fraction,
+        "limit_ms": round(fraction * whole, 3),
+        "architecture": str(architecture),
+        "true_loss": round(best.true_loss, 4),
+        "rank_in_search": best.predicted_rank,
+        "distilled": agreement(bench, TorchNetwork(network).eval(), arguments.sentences),
+    }
+
+
+def main() -> int:
+    """Train, search, judge, print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", action="append", help="default: prose on this machine")
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--fractions", nargs="+", type=float, default=[0.5, 0.25])
+    parser.add_argument("--best", type=int, default=30, help="networks whose true loss is taken")
+    parser.add_argument("--sample", type=int, default=60, help="evaluated in a bin each round")
+    parser.add_argument("--distill-steps", type=int, default=100)
+    parser.add_argument("--sentences", type=int, default=512)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--all-operations", action="store_true", help="separable convolutions too")
+    parser.add_argument("--cache", type=Path, help="keeps tables and supernets")
+    arguments = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for seed in arguments.seeds:
+        settings = Settings(
+            corpus=tuple(arguments.corpus or ()),
+            precisions=(PRECISION,),
+            seed=seed,
+            cache=arguments.cache,
+        )
+        bench = Workbench(settings, Lines())
+        tokens = bench.teacher.tokenize(bench.corpus.train, max_length=TRAIN_LENGTH)
+        batches = TrainBatches(tokens, DistillConfig(steps=0).batch_size, seed)
+        for recipe in arguments.recipes:
+            bench = Workbench(settings, Lines())
+            row: dict[str, Any] = {"recipe": recipe, "seed": seed}
+            row["seconds"] = round(trained(bench, recipe, arguments), 1)
+            row["candidates"] = [len(b) for b in bench.prepared.scores.blocks]
+            row["found"] = [judged(bench, f, batches, arguments) for f in arguments.fractions]
+            print(json.dumps(row), file=sys.stderr)
+            rows.append(row)
+    named = vars(arguments) | {"cache": None if arguments.cache is None else str(arguments.cache)}
+    print(json.dumps({"benchmark": "supernet_recipes", "settings": named, "rows": rows}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

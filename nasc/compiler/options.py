@@ -1,0 +1,64 @@
+"""What `nasc compile` is asked for, beside limits and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasc.errors import UsageError
+from nasc.supernet.prepare import check_budget
+
+if TYPE_CHECKING:
+    from nasc.tasks.shipping import TaskOptions
+
+DISTILL_MINUTES = 2.5
+"""Default budget of the chosen network."""
+
+QUALITY_METRICS = ("pooled_cosine", "similarity_spearman")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `compile` does beyond searching.
+
+    Attributes:
+        distill_minutes: Budget of the chosen network; None takes `DISTILL_MINUTES`.
+        distill_steps: Optimizer steps of the chosen network instead.
+        quantile: None holds the statistic of record to the latency limit; p50, p90 or p99
+            of the observed runs that one.
+        min_quality: By metric of `QUALITY_METRICS`, what the package must reach.
+        sts_data: STS file; int8 may cost at most 0.01 of the score on it.
+        output: Folder of the package; None names one in the current folder.
+        force: Replace an existing package.
+        task: What the package is to do besides giving vectors; it is fine-tuned on that.
+
+    Raises:
+        UsageError: On values that make no sense.
+    """
+
+    distill_minutes: float | None = None
+    distill_steps: int | None = None
+    quantile: str | None = None
+    min_quality: Mapping[str, float] = field(default_factory=dict)
+    sts_data: Path | None = None
+    output: Path | None = None
+    force: bool = False
+    task: TaskOptions | None = None
+
+    def __post_init__(self) -> None:
+        if self.distill_minutes is not None:
+            check_budget(self.distill_minutes)
+            if self.distill_steps is not None:
+                raise UsageError("give --distill-minutes or --distill-steps, not both")
+        if self.quantile not in (None, "p50", "p90", "p99"):
+            raise UsageError(f"unknown quantile {self.quantile!r}; allowed: p50, p90, p99")
+        if self.task is not None and self.sts_data is not None:
+            raise UsageError("--sts-data judges sentence vectors; --task has data: give one")
+        known = QUALITY_METRICS if self.task is None else self.task.metrics
+        for name, value in self.min_quality.items():
+            if name not in known:
+                raise UsageError(f"unknown quality {name!r}; known: {', '.join(known)}")
+            if not -1 <= value <= 1:
+                raise UsageError(f"a quality to reach must be in [-1, 1], got {name} {value}")
