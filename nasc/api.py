@@ -243,6 +243,7 @@ def train(
             "in the cache: free the disk or name another file with --output, and run the same "
             "command"
         ) from error
+    process.leave()
     shrunk = prepared.header.get("shrinking")
     if shrunk is not None and (note := unfinished(shrunk)) is not None:
         reporter.say(note)

@@ -8,7 +8,6 @@ Section 3.2.1): no gradient travels. Either way a step is that of one process, u
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import datetime
 import os
@@ -73,9 +72,6 @@ class Parallel:
             # Gradients of a GPU go by nccl, plain objects and states on disk by gloo.
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=TIMEOUT)
-            # Its threads must end before the process does, which else may abort: torchrun would
-            # then stop the others, which may still be writing.
-            atexit.register(dist.destroy_process_group)
         return cls(kind, dist.get_rank(), world, device)
 
     @property
@@ -180,6 +176,15 @@ class Parallel:
             return found
         self.wait()
         return work()
+
+    def leave(self) -> None:
+        """End of the work with others: no process may end well without having left.
+
+        gloo's threads else outlive the interpreter, which may abort then (pytorch issue
+        190489), and torchrun stops the others. Not after an error: the others may never come.
+        """
+        if self.world > 1:
+            dist.destroy_process_group()
 
     def wait(self) -> None:
         """Until all processes are here."""

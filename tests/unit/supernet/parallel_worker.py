@@ -34,16 +34,20 @@ module.TIMEOUT = datetime.timedelta(seconds=60)  # who waits for what never come
 
 
 def main() -> None:
-    """Train as told; the first process writes weights and record."""
+    """Do as told, together with the others."""
     asked = json.loads(sys.argv[1])
     parallel = Parallel.from_environment(asked["kind"])
     if "made" in asked:
         made_once(asked, parallel)
-        return
-    teacher = load_teacher(asked["teacher"])
-    if "sources" in asked:
-        prepared(asked, teacher, parallel)
-        return
+    elif "sources" in asked:
+        prepared(asked, load_teacher(asked["teacher"]), parallel)
+    else:
+        trained(asked, load_teacher(asked["teacher"]), parallel)
+    parallel.leave()
+
+
+def trained(asked: dict[str, Any], teacher: Teacher, parallel: Parallel) -> None:
+    """Train the toy supernet; the first process writes weights and record."""
     tokens = teacher.tokenize(sentences(96))
     supernet = beginning(teacher, tokens)
     config = TrainConfig(**asked["config"])
