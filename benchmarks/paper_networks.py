@@ -70,11 +70,13 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     for model in models:
         flops = 2 * model.macs(128)
+        body = flops - 2 * 128 * model.geometry.hidden * model.geometry.vocab_size
         rows.append(
             {
                 "name": model.name,
                 "params_millions": round(model.params / 1e6, 1),
                 "gflops": round(flops / 1e9, 2),
+                "body_gflops": round(body / 1e9, 2),
                 "paper_gflops": None if model.flops is None else model.flops / 1e9,
                 "flops_off_percent": None
                 if model.flops is None
