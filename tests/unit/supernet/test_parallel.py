@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,15 @@ CONFIG = TrainConfig(steps=8, batch_size=8, learning_rate=3e-3)
 SHRINK = {"bins": 2, "keep": 3, "sample": 8, "warm_epochs": 1, "epoch_steps": 2}
 WORKER = Path(__file__).with_name("parallel_worker.py")
 TESTS = Path(__file__).parents[2]  # where `stopped` is
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the processes of torchrun have: sums over other threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def losses(record: dict[str, Any]) -> np.ndarray:
