@@ -19,6 +19,7 @@ from typing import Any
 
 import profilers
 from device_profiles import find
+from nasc.cost import macs
 from nasc.export.network import random_network
 from nasc.export.onnx import emit
 from nasc.measuring import latency_job
@@ -70,7 +71,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     for model in models:
         flops = 2 * model.macs(128)
-        body = flops - 2 * 128 * model.geometry.hidden * model.geometry.vocab_size
+        body = 2 * macs(model.architecture, model.geometry, 128, "hidden")
         rows.append(
             {
                 "name": model.name,

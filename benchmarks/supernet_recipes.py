@@ -19,16 +19,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from common import Lines
 
+from nasc.contest import vectors
 from nasc.distill import DistillConfig, distill
 from nasc.quality import compare
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
-from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.prepare import first_run_space, prepare, shrink_plan
 from nasc.supernet.scoring import judging_sentences
 from nasc.supernet.shrink import ShrinkConfig
@@ -66,19 +64,6 @@ def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> flo
     return time.monotonic() - begin
 
 
-@torch.no_grad()
-def agreement(bench: Workbench, module: TorchNetwork, count: int) -> dict[str, float]:
-    """A network's agreement with the teacher on sentences that chose nothing, in fp32."""
-    sentences = judging_sentences(bench.corpus, count)
-    wanted = bench.teacher.vectors(sentences)
-    tokens = bench.teacher.tokenize(sentences)
-    found = np.empty_like(wanted)
-    for indices in tokens.buckets(64):
-        batch = tokens.batch(indices)
-        found[indices.numpy()] = module(batch.input_ids, batch.attention_mask).numpy()
-    return dataclasses.asdict(compare(wanted, found))
-
-
 def judged(
     bench: Workbench, fraction: float, batches: TrainBatches, arguments: argparse.Namespace
 ) -> dict[str, Any]:
@@ -90,13 +75,16 @@ def judged(
     network = bench.prepared.supernet.extract(architecture, bench.settings.trained_head)
     config = DistillConfig(steps=arguments.distill_steps, seed=bench.settings.seed)
     network, _ = distill(network, bench.teacher, batches, config)
+    judges = judging_sentences(bench.corpus, arguments.sentences)
     return {
         "fraction": fraction,
         "limit_ms": round(fraction * whole, 3),
         "architecture": str(architecture),
         "true_loss": round(best.true_loss, 4),
         "rank_in_search": best.predicted_rank,
-        "distilled": agreement(bench, TorchNetwork(network).eval(), arguments.sentences),
+        "distilled": dataclasses.asdict(
+            compare(bench.teacher.vectors(judges), vectors(bench.teacher, network, judges))
+        ),
     }
 
 

@@ -280,17 +280,14 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
         CheckpointError: If the file is missing, damaged or no supernet.
         NascError: If a table or picture is asked for and it was not shrunk, or cannot be written.
     """
-    from nasc.report import plot_shrinking, shrinking_table
+    from nasc.report import plot_shrinking, shrinking_table, write_csv
     from nasc.supernet.checkpoint import read_supernet_header
     from nasc.supernet.shrink import empty_bins
 
     header = read_supernet_header(supernet)
     shrunk: dict[str, Any] = header.get("shrinking") or {}
     if csv is not None:
-        try:
-            shrinking_table(header).to_csv(csv, index=False)
-        except OSError as error:
-            raise NascError(f"cannot write '{csv}': {error.strerror or error}") from error
+        write_csv(shrinking_table(header), csv)
     if plot is not None:
         plot_shrinking(header, plot)
     history = shrunk.get("history", [])
@@ -334,20 +331,17 @@ def audit(
         NascError: If the table or the picture cannot be written.
     """
     from nasc.audit import audit as run
-    from nasc.report import check_plot, plot_audit
+    from nasc.report import check_csv, check_plot, plot_audit, write_csv
 
     if plot is not None:
         check_plot(plot)
-    try:
-        if csv is not None:
-            check_writable(csv.parent)
-        bench = Workbench(settings or Settings(), reporter)
-        bench.check_inputs()
-        found = run(bench, networks=networks, distilled=distilled, steps=steps)
-        if csv is not None:
-            found.table.to_csv(csv, index=False)
-    except OSError as error:
-        raise NascError(f"cannot write '{csv}': {error.strerror or error}") from error
+    if csv is not None:
+        check_csv(csv)
+    bench = Workbench(settings or Settings(), reporter)
+    bench.check_inputs()
+    found = run(bench, networks=networks, distilled=distilled, steps=steps)
+    if csv is not None:
+        write_csv(found.table, csv)
     if plot is not None:
         plot_audit(found, plot)
     return found

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nasc.compiler.judge import JUDGING_SENTENCES
 from nasc.contest import vectors
-from nasc.cost import macs
+from nasc.cost import macs, params
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import UsageError
 from nasc.quality import compare
@@ -33,15 +34,14 @@ from nasc.workbench import Workbench
 POOL = 50
 """Networks drawn for each that is kept, so that those of one bin are of nearly one latency."""
 
+LEAST = 3
+"""Networks that can be ranked."""
+
 BIN_NETWORKS = 10
 """Networks of nearly the same latency that are compared with each other."""
 
 RANGE = (0.02, 0.98)
 """Quantiles of the latencies drawn between which the bins lie."""
-
-JUDGING = 512
-"""Held-out sentences that judge what is distilled."""
-
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -107,10 +107,10 @@ def audit(
     Raises:
         UsageError: If there are too few networks to rank, or more distilled than drawn.
     """
-    if networks < 3 or not (distilled == 0 or 3 <= distilled <= networks):
+    if networks < LEAST or not (distilled == 0 or LEAST <= distilled <= networks):
         raise UsageError(
-            f"an audit ranks 3 networks or more and distils none or 3 or more of them, got "
-            f"{networks} and {distilled}"
+            f"an audit ranks {LEAST} networks or more and distils none or {LEAST} or more of them, "
+            f"got {networks} and {distilled}"
         )
     precision = bench.space.precisions[0]
     rng = np.random.default_rng(bench.settings.seed)
@@ -126,6 +126,11 @@ def audit(
     )
     latency = np.array([bench.costs.predict(a).latency_ms for a in pool])
     chosen, bins = alike(latency, networks)
+    if len(chosen) < LEAST:
+        raise UsageError(
+            f"the supernet holds {len(chosen)} networks to choose from, an audit ranks {LEAST} or "
+            "more. Take a supernet with more left: nasc train"
+        )
     geometry, head, length = problem.geometry, problem.head, bench.settings.seq_len
     progress = bench.reporter.stage(f"True loss of {len(chosen)} networks")
     rows = []
@@ -138,7 +143,7 @@ def audit(
                 "latency_ms": float(latency[i]),
                 "bin": int(bins[done]),
                 "proxy": float(sum(own[b] for own, b in zip(losses, blocks, strict=True))),
-                "params": bench.priced(pool[i], Limits()).costs["params"],
+                "params": params(pool[i], geometry, head),
                 "macs": macs(pool[i], geometry, length, head),
                 "true_loss": bench.true_loss(pool[i]),
                 "quality": np.nan,
@@ -214,7 +219,7 @@ def rankings_of(table: pd.DataFrame, what: str) -> dict[str, Ranking]:
 
 def _qualities(bench: Workbench, networks: Sequence[Architecture], steps: int) -> list[float]:
     """Mean of both agreements with the teacher after the same distillation of each, in fp32."""
-    sentences = judging_sentences(bench.corpus, JUDGING)
+    sentences = judging_sentences(bench.corpus, JUDGING_SENTENCES)
     wanted = bench.teacher.vectors(sentences)
     progress = bench.reporter.stage(f"Distillation of {len(networks)} networks, {steps} steps each")
     found = []
@@ -231,6 +236,5 @@ def _qualities(bench: Workbench, networks: Sequence[Architecture], steps: int) -
                 cache_dir=bench.cache,
                 reporter=Silent(),
             )
-        quality = compare(wanted, vectors(bench.teacher, network, sentences))
-        found.append((quality.pooled_cosine + quality.similarity_spearman) / 2)
+        found.append(compare(wanted, vectors(bench.teacher, network, sentences)).mean)
     return found

@@ -70,8 +70,7 @@ class Contestant:
     @property
     def score(self) -> float:
         """What decides: the mean of both figures that a package reports, as it would ship."""
-        mean = (self.quality.pooled_cosine + self.quality.similarity_spearman) / 2
-        return mean - self.precision_loss
+        return self.quality.mean - self.precision_loss
 
 
 def kinds(problem: Problem, slots: int) -> list[Problem]:

@@ -26,6 +26,11 @@ class Quality:
     similarity_spearman: float
     sentences: int
 
+    @property
+    def mean(self) -> float:
+        """Of both figures: what decides between networks."""
+        return (self.pooled_cosine + self.similarity_spearman) / 2
+
 
 def compare(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> Quality:
     """Both figures for the vectors of the same sentences.

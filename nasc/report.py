@@ -1,12 +1,14 @@
-"""Plots."""
+"""Tables and plots."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasc.errors import NascError, UsageError
+from nasc.files import check_writable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,36 @@ def check_plot(path: Path) -> None:
         raise UsageError(f"cannot draw to '{path}'; formats: {', '.join(sorted(known))}")
     if not path.absolute().parent.is_dir():
         raise NascError(f"cannot draw to '{path}': there is no folder '{path.absolute().parent}'")
+
+
+def check_csv(path: Path) -> None:
+    """Raise unless a table can be written to a path.
+
+    Raises:
+        NascError: If it is a folder, or lies in none that can be written.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        check_writable(path.parent)
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table.
+
+    Raises:
+        NascError: If the file cannot be written.
+    """
+    try:
+        table.to_csv(path, index=False)
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> NascError:
+    return NascError(f"cannot write '{path}': {error.strerror or error}")
 
 
 def shrinking_table(header: Mapping[str, Any]) -> pd.DataFrame:
@@ -170,4 +202,4 @@ def _save(figure: Figure, path: Path) -> None:
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
-        raise NascError(f"cannot write '{path}': {error.strerror or error}") from error
+        raise _unwritten(path, error) from error

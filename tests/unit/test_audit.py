@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from nasc import api
 from nasc.audit import BIN_NETWORKS, Audit, alike, audit, rankings_of, some_bins
-from nasc.errors import UsageError
+from nasc.cli import main
+from nasc.errors import NascError, UsageError
+from nasc.latency.predict import Prediction
+from nasc.solver.problem import Problem, ScoredBlocks
+from nasc.space import MINILM_L6, Block
 
 
 def test_networks_of_a_bin_are_of_one_latency() -> None:
@@ -88,3 +95,29 @@ def test_too_few_networks_are_refused(networks: int, distilled: int) -> None:
     bench: Any = SimpleNamespace()
     with pytest.raises(UsageError, match="an audit ranks 3 networks or more"):
         audit(bench, networks=networks, distilled=distilled)
+
+
+def test_a_supernet_with_too_few_networks_is_refused() -> None:
+    block = Block(128, ("ffn",))
+    positions = (ScoredBlocks((block,), np.zeros(1)),) * 3
+    costs: Any = SimpleNamespace(
+        metrics=("latency_ms",), predict=lambda architecture: Prediction(1.0, 0.9, 1.1)
+    )
+    bench: Any = SimpleNamespace(
+        space=SimpleNamespace(precisions=("fp32",)),
+        settings=SimpleNamespace(seed=0),
+        costs=costs,
+        problem=lambda limits, allowed: Problem(MINILM_L6, "embed", positions, {"fp32": 0}, costs),
+    )
+    with pytest.raises(UsageError, match="holds 1 networks to choose from"):
+        audit(bench, networks=20)
+
+
+def test_a_table_that_cannot_be_written_is_told_before_anything_slow(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, why in ((tmp_path, "it is a folder"), (tmp_path / "file" / "a.csv", "ile exists")):
+        result = CliRunner().invoke(main, ["audit", "--csv", str(path)])
+        assert result.exit_code != 0
+        assert "Traceback" not in result.output
+        with pytest.raises(NascError, match=f"cannot write .*{why}|Not a directory"):
+            api.audit(csv=path)
