@@ -150,7 +150,8 @@ supernet_options = _options(
     click.option(
         "--supernet",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="A supernet trained by nasc train [default: train one, cached].",
+        help="A supernet trained by nasc train [default: the one that comes with nasc for the "
+        "teacher; else train one, cached].",
     ),
     click.option(
         "--corpus",
@@ -161,7 +162,8 @@ supernet_options = _options(
     click.option(
         "--train-minutes",
         type=float,
-        help="Budget of the supernet if one must be trained [default: 3].",
+        help="Budget of the supernet if one must be trained [default: 3]. Given, none that comes "
+        "with nasc is taken.",
     ),
     click.option("--train-steps", type=click.IntRange(0), help="Its steps, instead of minutes."),
     seed_option,
@@ -322,6 +324,11 @@ def profile(as_json: bool, **options: Any) -> None:
     "--all-operations/--first-run-operations",
     default=True,
     help="Also train separable convolutions, which do not start from the teacher.",
+)
+@click.option(
+    "--compact",
+    is_flag=True,
+    help="Store what is left in int8 per channel, with its scores: a quarter of the size.",
 )
 @click.option(
     "--shrink/--no-shrink",

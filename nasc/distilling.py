@@ -121,7 +121,7 @@ def _parsed(bench: Workbench, text: str, start: str | None) -> tuple[Architectur
     start = start or STARTS[0]
     bench.check_inputs()
     space = bench.whole_space
-    if bench.settings.supernet is None and start == "supernet":
+    if bench.supernet_path is None and start == "supernet":
         space = first_run_space(space)
     return space.parse(text).with_precision("fp32"), start
 

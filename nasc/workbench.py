@@ -31,10 +31,11 @@ from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
 from nasc.space import PRESETS, Architecture, Block, SearchSpace, load_space
-from nasc.supernet.checkpoint import read_space, read_supernet_header
+from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.prepare import Prepared, check_budget, first_run_space, load_prepared, prepare
 from nasc.supernet.score import Scorer
-from nasc.supernet.scoring import left_blocks, scored_sentences, scorer_for
+from nasc.supernet.scoring import scored_sentences, scorer_for
+from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.train import TrainConfig, train_length
 from nasc.teacher import Teacher, load_teacher
 from nasc.text import Corpus, load_corpus
@@ -63,7 +64,8 @@ class Settings:
         device: Name of a device profile, or the path of one.
         teacher: Folder or hub id; None is the default teacher.
         space: Preset or path; None chooses by the teacher.
-        supernet: A trained supernet's file; None trains one, or finds it in the cache.
+        supernet: A trained supernet's file; None takes the one that comes with nasc for the
+            teacher, or trains one and keeps it in the cache.
         corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
         precisions: Allowed ones; None takes those of the space.
         seq_len: Tokens of the measured sentence.
@@ -159,6 +161,19 @@ class Workbench:
             return load_teacher(self.settings.teacher)
 
     @cached_property
+    def supernet_path(self) -> Path | None:
+        """The trained supernet: the one named, or that which comes with nasc for the teacher.
+
+        None if one is to be trained: there is none, or a space or a training is asked for.
+        """
+        s = self.settings
+        if s.supernet is not None:
+            return s.supernet
+        if (s.space, s.train_minutes, s.train_steps) != (None, None, None):
+            return None
+        return shipped_supernet(self.teacher)
+
+    @cached_property
     def whole_space(self) -> SearchSpace:
         """The search space in all its precisions: the supernet's, or the teacher's.
 
@@ -167,9 +182,9 @@ class Workbench:
             CheckpointError: If the supernet is missing, damaged or another teacher's.
         """
         s = self.settings
-        if s.supernet is None:
+        if self.supernet_path is None:
             return space_for(self.teacher, s.space)
-        found = read_space(s.supernet, self.teacher)
+        found = read_space(self.supernet_path, self.teacher)
         if s.space is not None and space_for(self.teacher, s.space) != found:
             raise UsageError(
                 f"supernet '{s.supernet}' was trained for search space {found.name!r}, which is "
@@ -240,14 +255,19 @@ class Workbench:
     @cached_property
     def prepared(self) -> Prepared:
         """The supernet with its scores."""
-        s, corpus = self.settings, self.corpus
+        s, path = self.settings, self.supernet_path
+        if path is not None:
+            # Scores that it has with it will do, unless there is a text that matters more.
+            scored = not s.corpus and "scores" in read_supernet_header(path)
+            corpus = None if scored else self.corpus
+            with self.timed("supernet"):
+                return load_prepared(path, self.teacher, corpus, self.cache, self.reporter)
+        text = self.corpus
         with self.timed("supernet"):
-            if s.supernet is not None:
-                return load_prepared(s.supernet, self.teacher, corpus, self.cache, self.reporter)
             return prepare(
                 self.teacher,
                 first_run_space(self.whole_space),
-                corpus,
+                text,
                 TrainConfig(steps=s.train_steps or 0, seed=s.seed),
                 seconds=s.train_seconds,
                 cache_dir=self.cache,
@@ -292,9 +312,8 @@ class Workbench:
     @cached_property
     def _choices(self) -> tuple[tuple[Block, ...], ...]:
         """By position the blocks that may be chosen."""
-        supernet = self.settings.supernet
-        if supernet is not None:
-            left = left_blocks(self.whole_space, read_supernet_header(supernet))
+        if self.supernet_path is not None:
+            left = left_blocks(self.whole_space, read_supernet_header(self.supernet_path))
             return left or (tuple(self.space.blocks()),) * self.space.n_blocks
         return (tuple(first_run_space(self.space).blocks()),) * self.space.n_blocks
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from nasc.errors import CheckpointError, UsageError
 from nasc.files import replacing
-from nasc.space import SearchSpace, space_from_dict, space_to_dict
+from nasc.space import Block, SearchSpace, space_from_dict, space_to_dict
+from nasc.supernet.compact import compressed, expanded
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
 
@@ -95,14 +96,34 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
     )
 
 
-def save_supernet(path: Path, supernet: Supernet, header: Mapping[str, Any]) -> None:
-    """Save a supernet's own weights; the teacher is named by its checksum, not stored."""
-    about = {
+def save_supernet(
+    path: Path, supernet: Supernet, header: Mapping[str, Any], *, compact: bool = False
+) -> None:
+    """Save a supernet's own weights; the teacher is named by its checksum, not stored.
+
+    Args:
+        path: The file.
+        supernet: What to save.
+        header: Of its training.
+        compact: A quarter of the size: only what the blocks that are left use, in int8
+            (`nasc.supernet.compact`).
+
+    Raises:
+        CheckpointError: If the file cannot be written.
+    """
+    about: dict[str, Any] = {
         "space": space_to_dict(supernet.space),
         "from_end": [block.from_end for block in supernet.blocks],
         "teacher": {"name": supernet.teacher.name, "sha256": supernet.teacher.sha256},
     }
-    write(path, supernet.blocks.state_dict(), about | dict(header))
+    tensors = supernet.blocks.state_dict()
+    if compact:
+        left = left_blocks(supernet.space, header)
+        if left is not None:
+            used = supernet.used_modules(left)
+            tensors = {n: t for n, t in tensors.items() if n.rpartition(".")[0] in used}
+        tensors, about = compressed(tensors), about | {"compact": True}
+    write(path, tensors, about | dict(header))
 
 
 def read_space(path: Path, teacher: Teacher) -> SearchSpace:
@@ -126,6 +147,31 @@ def read_supernet_header(path: Path) -> Mapping[str, Any]:
     return header
 
 
+def left_blocks(
+    space: SearchSpace, header: Mapping[str, Any]
+) -> tuple[tuple[Block, ...], ...] | None:
+    """By position what shrinking left of a supernet; None if it was not shrunk.
+
+    Raises:
+        CheckpointError: If the header does not fit the space.
+    """
+    if "shrinking" not in header:
+        return None
+    try:
+        left = tuple(
+            tuple(space.parse_block(row["block"]) for row in rows)
+            for rows in header["shrinking"]["left"]
+        )
+        if len(left) != space.n_blocks or not all(left):
+            raise ValueError(f"{len(left)} positions, {space.n_blocks} are needed")
+    except (UsageError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"what shrinking left of the supernet cannot be read: {error}. Train it again: "
+            "nasc train --shrink"
+        ) from error
+    return left
+
+
 def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, Any]]:
     """A supernet and its header.
 
@@ -135,11 +181,17 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
     header = read_supernet_header(path)
     checkpoint = read(path)
     supernet = Supernet(_space_of(path, header, teacher), teacher)
+    tensors = dict(checkpoint.tensors)
     try:
-        supernet.blocks.load_state_dict(dict(checkpoint.tensors))
         for block, from_end in zip(supernet.blocks, header["from_end"], strict=True):
             block.from_end = bool(from_end)  # type: ignore[assignment]
-    except (RuntimeError, ValueError) as error:
+        if header.get("compact"):
+            left = left_blocks(supernet.space, header)
+            if left is not None:
+                supernet.drop_unused(left)
+            tensors = expanded(tensors)
+        supernet.blocks.load_state_dict(tensors)
+    except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"supernet {path} does not fit its own search space: {error}"
         ) from error

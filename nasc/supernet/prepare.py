@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 
 from nasc.cost import Layer
-from nasc.errors import UsageError
+from nasc.errors import CheckpointError, UsageError
 from nasc.files import content_key, locked
 from nasc.latency.costs import TableCosts
 from nasc.reporting import Reporter
@@ -26,7 +28,7 @@ from nasc.supernet.checkpoint import load_supernet, save_supernet
 from nasc.supernet.initialize import initialize
 from nasc.supernet.packed import pack
 from nasc.supernet.parallel import ALONE, Parallel
-from nasc.supernet.scores import Scores
+from nasc.supernet.scores import Scores, scores_from_dict
 from nasc.supernet.scoring import DEV_BATCH, score_supernet, scored_sentences, scorer_for
 from nasc.supernet.shrink import (
     Candidates,
@@ -217,15 +219,24 @@ def prepare(
 
 
 def load_prepared(
-    path: Path, teacher: Teacher, corpus: Corpus, cache_dir: Path, reporter: Reporter
+    path: Path, teacher: Teacher, corpus: Corpus | None, cache_dir: Path, reporter: Reporter
 ) -> Prepared:
-    """A supernet from a file, with its scores on this corpus (cached).
+    """A supernet from a file, with its scores on a text (cached), or those in the file.
+
+    Args:
+        path: The file.
+        teacher: That it was trained from.
+        corpus: To score on; None takes the scores that a compact supernet has with it.
+        cache_dir: Keeps scores.
+        reporter: Told of the progress.
 
     Raises:
         CheckpointError: If the file is missing, damaged or of another teacher.
     """
     use_fastest_threads()
     supernet, header = load_supernet(path, teacher)
+    if corpus is None:
+        return Prepared(supernet, stored_scores(path, header), header, path)
     about = {
         "recipe": RECIPE,
         "teacher": teacher.fingerprint,
@@ -236,6 +247,46 @@ def load_prepared(
     with locked(folder, "these scores", reporter.say):
         scores = score_supernet(supernet, header, corpus, folder / "scores.json", reporter)
     return Prepared(supernet, scores, header, path)
+
+
+def stored_scores(path: Path, header: Mapping[str, Any]) -> Scores:
+    """The scores in the header of a compact supernet.
+
+    Raises:
+        CheckpointError: If there are none, or they are damaged.
+    """
+    try:
+        return scores_from_dict(header["scores"])
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise CheckpointError(f"the scores in supernet {path} are damaged: {error}") from error
+
+
+def save_compact(path: Path, prepared: Prepared, corpus: Corpus, reporter: Reporter) -> float:
+    """Write a supernet small enough to ship, with the scores of what is in the file.
+
+    Args:
+        path: The file.
+        prepared: What to write.
+        corpus: That it was scored on.
+        reporter: Told of the progress.
+
+    Returns:
+        The largest change of a dev loss by the storage, relative.
+
+    Raises:
+        CheckpointError: If the file cannot be written.
+    """
+    with TemporaryDirectory(prefix="nasc-") as folder:
+        part = Path(folder) / "supernet.safetensors"
+        save_supernet(part, prepared.supernet, prepared.header, compact=True)
+        stored, header = load_supernet(part, prepared.supernet.teacher)
+        scores = score_supernet(stored, header, corpus, Path(folder) / "scores.json", reporter)
+    about = dict(header) | {"scores": scores.to_dict()}
+    save_supernet(path, prepared.supernet, about, compact=True)
+    return max(
+        float(np.max(np.abs(new - old)[old > 0] / old[old > 0]))
+        for new, old in zip(scores.losses, prepared.scores.losses, strict=True)
+    )
 
 
 def _sha256(path: Path) -> str:

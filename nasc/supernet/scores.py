@@ -52,9 +52,9 @@ class Scores:
         """Candidates with their own losses, whose sum is the paper's loss of a network."""
         return tuple(map(ScoredBlocks, self.blocks, self.losses))
 
-    def save(self, path: Path) -> None:
-        """Write as JSON, in one step."""
-        data = {
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `scores_from_dict` reads it."""
+        return {
             "format": FORMAT,
             "space": space_to_dict(self.space),
             "sensitivity": list(self.sensitivity),
@@ -65,7 +65,32 @@ class Scores:
                 for blocks, losses in zip(self.blocks, self.losses, strict=True)
             ],
         }
-        write_atomically(path, json.dumps(data, indent=1).encode())
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, in one step."""
+        write_atomically(path, json.dumps(self.to_dict(), indent=1).encode())
+
+
+def scores_from_dict(data: Mapping[str, Any]) -> Scores:
+    """Scores from plain data.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, UsageError: If it describes none.
+    """
+    if data["format"] != FORMAT:
+        raise ValueError(f"format {data['format']}, this version reads {FORMAT}")
+    space = space_from_dict(dict(data["space"]))
+    found = Scores(
+        space,
+        tuple(tuple(space.parse_block(text) for text in p) for p in data["positions"]),
+        tuple(np.array(list(p.values()), np.float64) for p in data["positions"]),
+        tuple(float(s) for s in data["sensitivity"]),
+        {str(k): float(v) for k, v in data["precision_loss"].items()},
+        int(data["sentences"]),
+    )
+    if not len(found.losses) == len(found.sensitivity) == space.n_blocks:
+        raise ValueError(f"scores of {len(found.losses)} blocks, not of {space.n_blocks}")
+    return found
 
 
 def load_scores(path: Path) -> Scores:
@@ -75,21 +100,7 @@ def load_scores(path: Path) -> Scores:
         CheckpointError: If the file is missing or damaged.
     """
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if data["format"] != FORMAT:
-            raise ValueError(f"format {data['format']}, this version reads {FORMAT}")
-        space = space_from_dict(data["space"])
-        found = Scores(
-            space,
-            tuple(tuple(space.parse_block(text) for text in p) for p in data["positions"]),
-            tuple(np.array(list(p.values()), np.float64) for p in data["positions"]),
-            tuple(float(s) for s in data["sensitivity"]),
-            {str(k): float(v) for k, v in data["precision_loss"].items()},
-            int(data["sentences"]),
-        )
-        if not len(found.losses) == len(found.sensitivity) == space.n_blocks:
-            raise ValueError(f"scores of {len(found.losses)} blocks, not of {space.n_blocks}")
-        return found
+        return scores_from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise CheckpointError(
             f"scores {path} are missing or damaged: {error}. Delete the file and run the "

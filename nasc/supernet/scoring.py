@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from nasc.errors import CheckpointError, NascError, UsageError
+from nasc.errors import NascError
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.quality import pooled_cosine
 from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
 from nasc.space import Architecture, Block, SearchSpace
+from nasc.supernet.checkpoint import left_blocks
 from nasc.supernet.score import Scorer
 from nasc.supernet.scores import Scores, load_scores
 from nasc.supernet.supernet import Supernet
@@ -100,31 +101,6 @@ def score_supernet(
     except OSError as error:
         raise NascError(f"cannot write the scores {path}: {error.strerror or error}") from error
     return scores
-
-
-def left_blocks(
-    space: SearchSpace, header: Mapping[str, Any]
-) -> tuple[tuple[Block, ...], ...] | None:
-    """By position what shrinking left of a supernet; None if it was not shrunk.
-
-    Raises:
-        CheckpointError: If the header does not fit the space.
-    """
-    if "shrinking" not in header:
-        return None
-    try:
-        left = tuple(
-            tuple(space.parse_block(row["block"]) for row in rows)
-            for rows in header["shrinking"]["left"]
-        )
-        if len(left) != space.n_blocks or not all(left):
-            raise ValueError(f"{len(left)} positions, {space.n_blocks} are needed")
-    except (UsageError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"what shrinking left of the supernet cannot be read: {error}. Train it again: "
-            "nasc train --shrink"
-        ) from error
-    return left
 
 
 def scored_sentences(corpus: Corpus, count: int = SCORE_SENTENCES) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ architecture of the space is a path through them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -167,6 +167,36 @@ class Supernet(nn.Module):
             for tensors in (attention(layer), feed_forward(layer))
         ]
 
+    def used_modules(self, left: Sequence[Iterable[Block]]) -> set[str]:
+        """Names, as in `blocks`, of all operations and maps that some blocks use.
+
+        Args:
+            left: The blocks by position.
+        """
+        used = set()
+        for index, blocks in enumerate(left):
+            own: SupernetBlock = self.blocks[index]  # type: ignore[assignment]
+            for block in blocks:
+                if block.kept or not block.operations:
+                    continue
+                first = own.first_slot(len(block.operations))
+                for slot, operation in enumerate(block.operations, first):
+                    key = operation_key(slot, block.hidden, operation)
+                    used.add(f"{index}.operations.{key}")
+                if block.hidden != self.space.geometry.hidden:
+                    used |= {f"{index}.{maps}.{block.hidden}" for maps in ("maps_in", "maps_out")}
+        return used
+
+    def drop_unused(self, left: Sequence[Iterable[Block]]) -> None:
+        """Forget the operations and maps that no block of those left (by position) uses."""
+        used = self.used_modules(left)
+        for index, block in enumerate(self.blocks):
+            for kind in ("maps_in", "maps_out", "operations"):
+                modules: nn.ModuleDict = getattr(block, kind)
+                for key in list(modules):
+                    if f"{index}.{kind}.{key}" not in used:
+                        del modules[key]
+
     def extract(self, architecture: Architecture, head: str = "embed") -> Network:
         """Cut a subnet out: its own weights, with the maps of neighbouring blocks merged.
 
@@ -174,9 +204,15 @@ class Supernet(nn.Module):
         one: ``x -> (B A) x + (B a + b)``, equal up to rounding.
 
         Raises:
-            UsageError: If the architecture is not of the space.
+            UsageError: If the architecture is not of the space, or not left of it.
         """
         self.space.check(architecture.with_precision(self.space.precisions[0]))
+        present = {name for name, _ in self.blocks.named_modules()}
+        if not self.used_modules([[block] for block in architecture.blocks]) <= present:
+            raise UsageError(
+                f"the supernet holds no weights for '{architecture}': shrinking left other blocks. "
+                "nasc report shows which"
+            )
         tensors: list[dict[str, Tensor]] = [embedding(self.teacher)]
         pending: dict[str, Tensor] | None = None
         for index, block in enumerate(architecture.blocks):

@@ -1,0 +1,33 @@
+"""The supernets that come with nasc: trained once, so that nobody has to before a search.
+
+Recipe and results of each are in docs/quality.md; `nasc report` shows what its file says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nasc.errors import CheckpointError
+from nasc.supernet.checkpoint import read_supernet_header
+from nasc.teacher import Teacher
+
+FOLDER = Path(__file__).parent / "shipped"
+
+
+def shipped_supernet(teacher: Teacher) -> Path | None:
+    """The file of the supernet that comes with nasc for a teacher; None if there is none.
+
+    Raises:
+        CheckpointError: If a file that comes with nasc is damaged.
+    """
+    for path in sorted(FOLDER.glob("*.safetensors")):
+        try:
+            header = read_supernet_header(path)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{path}, which comes with nasc, is damaged: install nasc again. Meanwhile "
+                "--train-minutes 3 trains a supernet of your own"
+            ) from error
+        if header["teacher"]["sha256"] == teacher.sha256:
+            return path
+    return None
