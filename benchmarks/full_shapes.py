@@ -39,6 +39,7 @@ from nasc.cost import layer_macs, layers
 from nasc.distill import DistillConfig, distill
 from nasc.export.network import random_network
 from nasc.hf.masked import MaskedConfig, Pretraining, masked_teacher, student_of
+from nasc.processor import use_fastest_threads
 from nasc.space import PRESETS, Architecture
 from nasc.supernet.batches import Batches, TrainBatches
 from nasc.supernet.packed import pack
@@ -53,7 +54,6 @@ from nasc.tasks.models import TaskModel
 from nasc.tasks.shipping import TaskOptions, task_model
 from nasc.teacher import Teacher, default_teacher_folder, load_teacher
 from nasc.text import load_corpus
-from nasc.threads import use_fastest_threads
 from nasc.zoo import ZOO
 
 STAGES = ("supernet", "packed", "shrinking", "mlm", "states", "finetune")

@@ -36,6 +36,7 @@ from nasc.distill import DistillConfig, distill_cached, steps_for
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.measuring import latency_job
+from nasc.processor import use_fastest_threads
 from nasc.pruning import pruned_network
 from nasc.quality import compare, cosines, pooled_cosine, rank_correlation
 from nasc.runtime import OnnxEncoder
@@ -45,7 +46,6 @@ from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.scoring import judging_sentences, scored_sentences
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
-from nasc.threads import use_fastest_threads
 from nasc.workbench import Settings, Workbench
 
 PRECISION = "int8"

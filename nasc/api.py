@@ -122,7 +122,7 @@ def train(
     accumulate: int = 1,
     learning_rate: float = 2e-4,
     sampling: str | None = None,
-    bf16: bool = False,
+    bf16: bool | None = None,
     parallel: str = "data",
     all_operations: bool = True,
     compact: bool = False,
@@ -149,7 +149,7 @@ def train(
         learning_rate: Peak.
         sampling: See `nasc.supernet.sampling.SAMPLINGS`; None is ``balanced``. Not with `shrink`,
             which samples uniformly among what is left in the bins.
-        bf16: Products in bfloat16.
+        bf16: Products in bfloat16; None does so where the processor has them in hardware.
         parallel: How processes that torchrun started share the work: ``data`` or ``block``.
         all_operations: Separable convolutions too.
         compact: Store what is left in int8 per channel, with its scores: a quarter of the size.
@@ -172,6 +172,7 @@ def train(
         TeacherError, CorpusError, TrainingDiverged: See there.
     """
     from nasc.latency.costs import TableCosts
+    from nasc.processor import has_bf16
     from nasc.supernet.parallel import Parallel
     from nasc.supernet.prepare import (
         check_budget,
@@ -232,7 +233,7 @@ def train(
             accumulate=accumulate,
             learning_rate=learning_rate,
             sampling=sampling or ("balanced" if shrink is None else "uniform"),
-            bf16=bf16,
+            bf16=has_bf16(process.device) if bf16 is None else bf16,
             seed=seed,
         ),
         seconds=seconds,

@@ -305,7 +305,11 @@ def profile(as_json: bool, **options: Any) -> None:
     help="uniform: every path alike (the paper); balanced: every width and length alike "
     "[default: balanced; --shrink has its own].",
 )
-@click.option("--bf16", is_flag=True, help="Products in bfloat16, where the processor has it.")
+@click.option(
+    "--bf16/--no-bf16",
+    default=None,
+    help="Products in bfloat16 [default: where the processor has them in hardware].",
+)
 @click.option(
     "--accumulate",
     type=click.IntRange(1),

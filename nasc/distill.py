@@ -20,6 +20,7 @@ from torch.nn import functional
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
 from nasc.files import content_key, locked
+from nasc.processor import use_fastest_threads
 from nasc.reporting import Progress, Reporter
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
@@ -32,7 +33,6 @@ from nasc.supernet.train import (
 )
 from nasc.teacher import Teacher
 from nasc.text import Corpus
-from nasc.threads import use_fastest_threads
 from nasc.tokens import Batch
 
 RECIPE = 1
@@ -52,6 +52,7 @@ class DistillConfig:
         hidden_weight: Of the error of hidden states.
         pooled_weight: Of the sentence vectors' distance.
         similarity_weight: Of the error of similarities within the batch.
+        bf16: Products of both networks in bfloat16 (pays on processors that have it in hardware).
         seed: Of the order of the text.
     """
 
@@ -63,6 +64,7 @@ class DistillConfig:
     hidden_weight: float = 1.0
     pooled_weight: float = 5.0
     similarity_weight: float = 5.0
+    bf16: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -98,10 +100,11 @@ def distill_loss(
 
 
 def _step(model: TorchNetwork, teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
-    target = teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
     mask = Mask.of(batch.attention_mask)
-    states = model.map_out(model.hidden_state(batch.input_ids, mask))
-    return distill_loss(config, states, target, batch.attention_mask)
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        target = teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+        states = model.map_out(model.hidden_state(batch.input_ids, mask))
+    return distill_loss(config, states.float(), target.float(), batch.attention_mask)
 
 
 def distill(

@@ -18,6 +18,7 @@ from nasc.files import content_key, locked
 from nasc.hf import NascForMaskedLM, NascModel
 from nasc.hf.masked import RECIPE, MaskedConfig, Pretraining, masked_teacher, scratch, student_of
 from nasc.hf.training import check_installed
+from nasc.processor import has_bf16, use_fastest_threads
 from nasc.quality import compare
 from nasc.space import Architecture, Block
 from nasc.supernet.budget import recorded_steps
@@ -26,7 +27,6 @@ from nasc.supernet.scoring import judging_sentences
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import train_length
 from nasc.teacher import default_teacher_folder, quiet_transformers
-from nasc.threads import use_fastest_threads
 from nasc.workbench import Workbench
 from nasc.zoo import zoo_architecture
 
@@ -52,6 +52,7 @@ def run_distill(
     ):
         if value not in allowed:
             raise UsageError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
+    other = {"bf16": has_bf16()} | dict(other)
     config = DistillConfig(steps=steps or 0, seed=bench.settings.seed, **other)
     masking = MaskedConfig(steps=steps or 1, seed=bench.settings.seed, **other)
     parsed, start = _parsed(bench, architecture, start)

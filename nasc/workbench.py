@@ -23,6 +23,7 @@ from nasc.files import cache_folder
 from nasc.heads import check_head, is_task_head
 from nasc.latency.costs import TableCosts
 from nasc.measuring import runtime_options
+from nasc.processor import has_bf16
 from nasc.profiling import profile
 from nasc.pruning import PrunedLoss
 from nasc.reporting import Reporter, Silent
@@ -268,7 +269,7 @@ class Workbench:
                 self.teacher,
                 first_run_space(self.whole_space),
                 text,
-                TrainConfig(steps=s.train_steps or 0, seed=s.seed),
+                TrainConfig(steps=s.train_steps or 0, bf16=has_bf16(), seed=s.seed),
                 seconds=s.train_seconds,
                 cache_dir=self.cache,
                 reporter=self.reporter,

@@ -42,6 +42,8 @@ def arguments(work_dir: Path, steps: int, **other: Any) -> TrainingArguments:
         disable_tqdm=True,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
+        # Trainer takes bfloat16 on a processor only where it is told to stay there.
+        use_cpu=bool(other.get("bf16")) and not torch.cuda.is_available(),
         **other,
     )
 
@@ -124,6 +126,8 @@ def run_trainer(trainer: Trainer, progress: Progress | None) -> None:
         trainer.add_callback(_Report(progress))
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=_last_checkpoint(Path(str(trainer.args.output_dir))))
+    # Whoever goes on with the model in memory computes in float32, as it is saved.
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
 
 
 def _last_checkpoint(work_dir: Path) -> str | None:

@@ -19,6 +19,7 @@ from nasc.cost import Layer
 from nasc.errors import CheckpointError, UsageError
 from nasc.files import content_key, locked
 from nasc.latency.costs import TableCosts
+from nasc.processor import use_fastest_threads
 from nasc.reporting import Reporter
 from nasc.solver.blocks import Floats, Ints
 from nasc.space import SearchSpace
@@ -42,7 +43,6 @@ from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TrainConfig, steps_for, train, train_length
 from nasc.teacher import Teacher
 from nasc.text import Corpus
-from nasc.threads import use_fastest_threads
 
 RECIPE = 3
 """Raised when the same configuration would give another supernet or other scores."""

@@ -22,10 +22,11 @@ from transformers import DataCollatorWithPadding
 from nasc.errors import TaskDataError, UsageError
 from nasc.export.onnx import MASKED
 from nasc.hf.training import BatchTrainer, arguments, run_trainer
+from nasc.processor import has_bf16
 from nasc.reporting import Progress
 from nasc.tasks.models import LABELS, Row, TaskModel
 
-RECIPE = 1
+RECIPE = 2
 """Raised when the same configuration would give another network."""
 
 
@@ -42,6 +43,7 @@ class FinetuneConfig:
         weight_decay: Of AdamW.
         max_length: Tokens that an example is cut to; None takes the task's.
         distill_weight: lambda: share of the teacher's part of the loss.
+        bf16: Products in bfloat16; None does so where the hardware has them.
         seed: Of new weights and of the order of examples.
 
     Raises:
@@ -56,6 +58,7 @@ class FinetuneConfig:
     weight_decay: float = 0.01
     max_length: int | None = None
     distill_weight: float = 0.5
+    bf16: bool | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -93,11 +96,12 @@ def distillation_loss(outputs: Tensor, teacher: Tensor) -> Tensor:
 def _teacher_loss(found: Any, wanted: Any, attention_mask: Tensor) -> Tensor:
     """`distillation_loss` of whatever both models give: classes, or starts and ends."""
     if "logits" in found:
-        return distillation_loss(found.logits, wanted.logits)
+        return distillation_loss(found.logits.float(), wanted.logits.float())
     padding = attention_mask == 0  # what stands there is arbitrary
     parts = [
         distillation_loss(
-            found[n].masked_fill(padding, MASKED), wanted[n].masked_fill(padding, MASKED)
+            found[n].float().masked_fill(padding, MASKED),
+            wanted[n].float().masked_fill(padding, MASKED),
         )
         for n in ("start_logits", "end_logits")
     ]
@@ -157,6 +161,7 @@ def finetune(
         _check_teacher(student, teacher)
     epoch_steps = math.ceil(len(rows) / config.batch_size)
     steps = config.steps or math.ceil(config.epochs * epoch_steps)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # as Trainer does
     settings = arguments(
         work_dir,
         steps,
@@ -164,6 +169,7 @@ def finetune(
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
+        bf16=has_bf16(device) if config.bf16 is None else config.bf16,
         seed=config.seed,
     )
     collator = DataCollatorWithPadding(student.tokenizer)

@@ -14,6 +14,7 @@ from nasc.files import content_key, locked
 from nasc.hf.training import check_installed
 from nasc.package.build import MODEL
 from nasc.package.manifest import Manifest
+from nasc.processor import use_fastest_threads
 from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
 from nasc.tasks.data import (
@@ -27,7 +28,6 @@ from nasc.tasks.data import (
 from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
 from nasc.tasks.models import OnnxTaskModel, read_record
 from nasc.teacher import default_teacher_folder
-from nasc.threads import use_fastest_threads
 
 
 def run_finetune(

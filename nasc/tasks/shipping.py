@@ -20,6 +20,7 @@ from nasc.heads import SPANS
 from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
 from nasc.hf.configuration import NascConfig
 from nasc.hf.training import check_installed
+from nasc.processor import use_fastest_threads
 from nasc.reporting import Progress, Reporter
 from nasc.runtime import OnnxEncoder
 from nasc.tasks.data import (
@@ -38,7 +39,6 @@ from nasc.tasks.data import (
 from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
 from nasc.tasks.hub import is_dataset
 from nasc.tasks.models import OnnxTaskModel, TaskModel, label_fields
-from nasc.threads import use_fastest_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -124,6 +124,19 @@ def test_no_steps_leave_the_weights(start: Network, teacher: Teacher, tokens: To
     assert same(found, start)
 
 
+def test_bf16_gives_nearly_the_same_losses(
+    start: Network, teacher: Teacher, tokens: Tokens
+) -> None:
+    def run(bf16: bool) -> tuple[Network, list[float]]:
+        config = dataclasses.replace(CONFIG, bf16=bf16)
+        return distill(start, teacher, TrainBatches(tokens, 8, 0), config)
+
+    (_, exact), (network, rounded) = run(False), run(True)
+    assert exact != rounded
+    assert rounded == pytest.approx(exact, rel=0.05)
+    assert all(v.dtype == np.float32 for own in network.tensors for v in own.values())
+
+
 def test_same_seed_same_weights(start: Network, teacher: Teacher, tokens: Tokens) -> None:
     first, again = run(start, teacher, tokens), run(start, teacher, tokens)
     assert same(first[0], again[0])

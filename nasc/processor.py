@@ -1,4 +1,4 @@
-"""How many threads torch computes fastest with, here and now."""
+"""What torch computes fastest with on this processor: threads, and number formats."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def use_fastest_threads() -> int:
         threads *= 2
     torch.set_num_threads(best)
     return best
+
+
+def has_bf16(device: torch.device | None = None) -> bool:
+    """Whether matrices of bfloat16 are multiplied in hardware, on the processor or a device.
+
+    Elsewhere torch emulates them, slower than in float32. On processors that is AVX512-BF16 or AMX.
+    """
+    if device is not None and device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def _probe(threads: int) -> float:
