@@ -99,7 +99,8 @@ def distill_loss(
     return loss + config.similarity_weight * error.square().mean()
 
 
-def _step(model: TorchNetwork, teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
+def step_loss(model: TorchNetwork, teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
+    """`distill_loss` of a model and its teacher on a batch."""
     mask = Mask.of(batch.attention_mask)
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
         target = teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
@@ -138,7 +139,7 @@ def distill(
         TrainingDiverged: If a loss or gradient is not finite; the state saved last stays.
         CheckpointError: If the saved state belongs to another run, or cannot be written.
     """
-    model = _trainable(network)
+    model = trainable(network)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
@@ -148,7 +149,7 @@ def distill(
         for step in range(state.step, config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _share(step, config.steps)
-            loss = _step(model, teacher, config, batches.at(step))
+            loss = step_loss(model, teacher, config, batches.at(step))
             value = float(loss.detach())
             _check_finite("loss", value, step)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -251,8 +252,8 @@ def _flat(network: Network) -> dict[str, Tensor]:
     }
 
 
-def _trainable(network: Network) -> TorchNetwork:
-    """The network in torch, its embedding tables frozen."""
+def trainable(network: Network) -> TorchNetwork:
+    """A network in torch as it is trained: its embedding tables stay as they are."""
     model = TorchNetwork(network)
     for name in ("word", "position"):
         model.tensors[0][name].requires_grad_(False)  # type: ignore[index]
@@ -277,10 +278,10 @@ def steps_for(
     """How many steps of distilling a network fit into a time in seconds."""
     if seconds <= 0:
         return 0
-    model = _trainable(network)
+    model = trainable(network)
 
     def one(step: int) -> None:
-        _step(model, teacher, config, batches.at(step)).backward()  # type: ignore[no-untyped-call]
+        step_loss(model, teacher, config, batches.at(step)).backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)
 
     return max(1, int(seconds / (1.15 * mean_step_s(one, seconds))))

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from nasc.tasks.shipping import TaskShipping
 
 MAX_ATTEMPTS = 6
-"""Networks measured on the device before giving up."""
+"""Measurements of networks on the device before giving up."""
 
 
 def compile(
@@ -132,7 +132,7 @@ class _Exported:
         peak_bytes: Peak memory on the device; None if it was not told.
         params: Weights.
         repetitions_ms: The bound that a repetition may come to, by each measurement of this
-            architecture so far, this one last. Weights do not change a latency.
+            architecture so far that found one, in order. Weights do not change a latency.
     """
 
     candidate: _Candidate
@@ -151,6 +151,8 @@ class _Exported:
     @property
     def repetition_ms(self) -> float:
         """The bound that a repetition may come to: geometric mean of the measurements."""
+        if not self.repetitions_ms:
+            return math.inf
         return math.prod(self.repetitions_ms) ** (1 / len(self.repetitions_ms))
 
 
@@ -186,6 +188,7 @@ class _Compilation:
                 exported = self.measure(waiting or self.choose(), path)
                 if waiting is not None and not self.in_time(exported):
                     # Seconds of measuring may save the minutes of its training.
+                    self.record(exported, False, "measured once more")
                     exported = self.measure(waiting, path)
                 accepted, waiting = self.accept(exported), None
                 if accepted is None:
@@ -291,8 +294,10 @@ class _Compilation:
         held_ms = latency.held_ms(self.options.quantile)
         # The bound holds for the value of a repetition; its own bound lies as far above.
         repetition_ms = held_ms**2 / latency.value_ms(self.options.quantile)
-        known = self.repetitions_ms.get(str(network.architecture), ())
-        self.repetitions_ms[str(network.architecture)] = (*known, repetition_ms)
+        repetitions_ms = self.repetitions_ms.get(str(network.architecture), ())
+        if math.isfinite(repetition_ms):
+            repetitions_ms = (*repetitions_ms, repetition_ms)
+        self.repetitions_ms[str(network.architecture)] = repetitions_ms
         return _Exported(
             candidate,
             path,
@@ -300,7 +305,20 @@ class _Compilation:
             latency,
             None if peak is None else peak.total_bytes,
             network.params,
-            (*known, repetition_ms),
+            repetitions_ms,
+        )
+
+    def record(self, exported: _Exported, met: bool, note: str = "") -> None:
+        """Keep what was measured for the result."""
+        self.attempts.append(
+            Attempt(
+                str(exported.network.architecture),
+                exported.predicted,
+                exported.measured.model.latency_ms,
+                exported.measured.held_ms(self.options.quantile),
+                met,
+                note,
+            )
         )
 
     def in_time(self, exported: _Exported) -> bool:
@@ -339,8 +357,8 @@ class _Compilation:
         notes, changed, over = [], {}, False
         for name, limit in self.limits.given().items():
             value, expected = found[name]
-            wanted = limit / repeat if name == "latency_ms" else limit
-            if value is None or value <= min(wanted, limit):
+            wanted = min(limit, limit / repeat) if name == "latency_ms" else limit
+            if value is None or value <= wanted:
                 continue
             present = self.tightened.given()[name]
             changed[name] = min(0.995 * present, wanted * (expected or present) / value)
@@ -349,16 +367,7 @@ class _Compilation:
             notes.append(
                 f"{name} {value:.4g} {short} {limit:.4g}: searching under {changed[name]:.4g}"
             )
-        self.attempts.append(
-            Attempt(
-                str(exported.network.architecture),
-                exported.predicted,
-                exported.measured.model.latency_ms,
-                held_ms,
-                not over,
-                "; ".join(notes),
-            )
-        )
+        self.record(exported, not over, "; ".join(notes))
         if notes:
             self.bench.reporter.say(f"{exported.network.architecture}: {'; '.join(notes)}")
         if not changed:
@@ -380,7 +389,7 @@ class _Compilation:
     def tried(self) -> str:
         """The networks measured so far, for a message."""
         each = "; ".join(f"{a.architecture}: {a.note}" for a in self.attempts)
-        return f"{len(self.attempts)} networks were measured and none met the limits ({each})."
+        return f"{len(self.attempts)} measurements of networks, none met the limits ({each})."
 
     def held_prediction(self, exported: _Exported) -> float:
         """What the search held to the limit for this network."""

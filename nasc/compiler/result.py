@@ -13,7 +13,7 @@ from nasc.package.manifest import Manifest, PredictedLatency
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A network that was measured on the device.
+    """A measurement of a network on the device.
 
     Attributes:
         architecture: Text form.
@@ -38,7 +38,7 @@ class CompileResult:
 
     Attributes:
         manifest: Everything that the package says of itself.
-        attempts: Networks measured, in order.
+        attempts: Measurements of networks, in order.
         package: The folder.
         seconds: Spent by stage.
     """

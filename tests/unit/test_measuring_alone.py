@@ -100,6 +100,24 @@ def test_compile_measures_alone(sessions: list[bool], tmp_path: Path) -> None:
     assert all(sessions)
 
 
+def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_bound(
+    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, path = compilation(tmp_path, Limits(latency_ms=9)), tmp_path / "model.onnx"
+    first = one.measure(candidate(), path)
+    held_ms, value_ms = first.measured.model.upper_ms, first.measured.model.latency_ms
+    assert first.repetitions_ms == pytest.approx((held_ms**2 / value_ms,))
+    again = one.measure(candidate(), path)
+    assert again.repetitions_ms[:1] == first.repetitions_ms
+    assert len(again.repetitions_ms) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(type(first.measured), "held_ms", lambda self, quantile: float("inf"))
+        unbounded = one.measure(candidate(), path)
+        assert unbounded.repetitions_ms == again.repetitions_ms
+        assert not one.in_time(unbounded)
+    assert len(one.measure(candidate(), path).repetitions_ms) == 3
+
+
 def test_compile_waits_and_says_so(
     sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
