@@ -193,7 +193,7 @@ def subnet_stage(teacher: Teacher, folder: Path, steps: int, stage: str) -> dict
             {"input_ids": row, "attention_mask": [1] * len(row), "labels": i % 2}
             for i, row in enumerate(tokens.rows())
         ]
-        tuning = FinetuneConfig(steps=steps, batch_size=BATCH)
+        tuning = FinetuneConfig(steps=steps, batch_size=BATCH, bf16=False)
         finetune(
             models[0], rows, tuning, work_dir=folder / "tune", teacher=models[1], progress=clock
         )

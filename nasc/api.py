@@ -177,6 +177,7 @@ def train(
     from nasc.supernet.prepare import (
         check_budget,
         first_run_space,
+        largest_change,
         prepare,
         save_compact,
         shrink_plan,
@@ -243,10 +244,11 @@ def train(
         sources=tuple(corpus) if packed else None,
         parallel=process,
     )
-    changed = None
+    scores, changed = prepared.scores, None
     try:
         if process.is_first and compact:
-            changed = save_compact(output, prepared, text, reporter)
+            scores = save_compact(output, prepared, text, reporter)
+            changed = largest_change(prepared.scores, scores)
         elif process.is_first:
             with replacing(output) as part:
                 shutil.copyfile(prepared.path, part)
@@ -260,7 +262,6 @@ def train(
     shrunk = prepared.header.get("shrinking")
     if shrunk is not None and (note := unfinished(shrunk)) is not None:
         reporter.say(note)
-    scores = prepared.scores
     return {
         "supernet": str(output),
         "bytes": output.stat().st_size if process.is_first else None,
@@ -286,9 +287,9 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
         plot: Where the rounds are drawn; None draws none.
 
     Returns:
-        supernet, teacher, space, steps, text, rounds, history; left: by position the candidates
-        with their bins, costs and dev losses; empty_bins: those that held nothing from the start.
-        The last two are None if it was not shrunk.
+        supernet, teacher, space, steps, text, compact, rounds, history; left: by position the
+        candidates with their bins, costs and dev losses; empty_bins: those that held nothing from
+        the start. The last two are None if it was not shrunk.
 
     Raises:
         CheckpointError: If the file is missing, damaged or no supernet.
@@ -311,6 +312,7 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
         "space": header["space"]["name"],
         "steps": header["config"]["steps"],
         "text": header["text"]["description"],
+        "compact": bool(header.get("compact")),
         "rounds": max((row["round"] for row in history), default=0),
         "history": history,
         "left": shrunk.get("left"),

@@ -150,8 +150,8 @@ supernet_options = _options(
     click.option(
         "--supernet",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="A supernet trained by nasc train [default: the one that comes with nasc for the "
-        "teacher; else train one, cached].",
+        help="A supernet trained by nasc train [default: one that comes with nasc for the teacher, "
+        "if there is one; else train one, cached].",
     ),
     click.option(
         "--corpus",
@@ -717,6 +717,8 @@ def report(supernet: Path, csv: Path | None, plot: Path | None, as_json: bool) -
         return
     rows = [(name, str(found[name])) for name in ("supernet", "teacher", "space", "steps", "text")]
     left = found["left"]
+    if found["compact"]:
+        rows.append(("stored", "int8 per channel, only what is left, with its scores"))
     rows.append(("shrinking", "not shrunk" if left is None else f"{found['rounds']} rounds"))
     for position, table in enumerate(left or []):
         losses = [row["dev_loss"] for row in table if row["dev_loss"] is not None]

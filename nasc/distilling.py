@@ -17,11 +17,12 @@ from nasc.export.network import Network
 from nasc.files import content_key, locked
 from nasc.hf import NascForMaskedLM, NascModel
 from nasc.hf.masked import RECIPE, MaskedConfig, Pretraining, masked_teacher, scratch, student_of
-from nasc.hf.training import check_installed
+from nasc.hf.training import check_installed, trainer_has_bf16
 from nasc.processor import has_bf16, use_fastest_threads
 from nasc.quality import compare
 from nasc.space import Architecture, Block
 from nasc.supernet.budget import recorded_steps
+from nasc.supernet.checkpoint import load_supernet
 from nasc.supernet.prepare import first_run_space
 from nasc.supernet.scoring import judging_sentences
 from nasc.supernet.teacher_layers import teacher_network
@@ -52,9 +53,9 @@ def run_distill(
     ):
         if value not in allowed:
             raise UsageError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
-    other = {"bf16": has_bf16()} | dict(other)
-    config = DistillConfig(steps=steps or 0, seed=bench.settings.seed, **other)
-    masking = MaskedConfig(steps=steps or 1, seed=bench.settings.seed, **other)
+    seed = bench.settings.seed
+    config = DistillConfig(steps=steps or 0, bf16=has_bf16(), seed=seed, **other)
+    masking = MaskedConfig(steps=steps or 1, bf16=trainer_has_bf16(), seed=seed, **other)
     parsed, start = _parsed(bench, architecture, start)
     g = bench.teacher.geometry
     whole = Architecture((Block(g.hidden, ("mha", "ffn") * g.layers, kept=True),))
@@ -70,7 +71,11 @@ def run_distill(
     if start == "scratch":
         network = scratch(full_size, parsed, bench.settings.seed)
     else:
-        network = bench.prepared.supernet.extract(parsed, "hidden")
+        path = bench.supernet_path
+        supernet = (
+            bench.prepared.supernet if path is None else load_supernet(path, bench.teacher)[0]
+        )
+        network = supernet.extract(parsed, "hidden")
     seconds = None if steps is not None else 60 * (DISTILL_MINUTES if minutes is None else minutes)
     model: NascModel | NascForMaskedLM
     if masked is None:

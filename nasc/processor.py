@@ -35,9 +35,13 @@ def use_fastest_threads() -> int:
 
 
 def has_bf16(device: torch.device | None = None) -> bool:
-    """Whether matrices of bfloat16 are multiplied in hardware, on the processor or a device.
+    """Whether an x86 processor, or a GPU, multiplies matrices of bfloat16 in hardware.
 
-    Elsewhere torch emulates them, slower than in float32. On processors that is AVX512-BF16 or AMX.
+    On processors that is AVX512-BF16 or AMX; elsewhere torch emulates them, slower than in float32.
+    What ARM processors do has not been measured: they compute in float32.
+
+    Args:
+        device: Where torch computes; None is the processor.
     """
     if device is not None and device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

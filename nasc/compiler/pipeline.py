@@ -310,12 +310,13 @@ class _Compilation:
 
     def record(self, exported: _Exported, met: bool, note: str = "") -> None:
         """Keep what was measured for the result."""
+        held_ms = exported.measured.held_ms(self.options.quantile)
         self.attempts.append(
             Attempt(
                 str(exported.network.architecture),
                 exported.predicted,
                 exported.measured.model.latency_ms,
-                exported.measured.held_ms(self.options.quantile),
+                held_ms if math.isfinite(held_ms) else None,
                 met,
                 note,
             )

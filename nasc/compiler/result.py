@@ -19,7 +19,8 @@ class Attempt:
         architecture: Text form.
         predicted: Latency from the tables.
         latency_ms: Measured, the statistic of record.
-        held_ms: What was held to the limit: its upper bound, or that of the quantile.
+        held_ms: What was held to the limit: its upper bound, or that of the quantile; None if
+            the time that a measurement may take did not find one.
         met: Whether all limits were met.
         note: What was missed and what followed, or nothing.
     """
@@ -27,7 +28,7 @@ class Attempt:
     architecture: str
     predicted: PredictedLatency
     latency_ms: float
-    held_ms: float
+    held_ms: float | None
     met: bool
     note: str = ""
 

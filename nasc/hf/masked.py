@@ -210,12 +210,14 @@ class Pretraining:
             return 0
         with TemporaryDirectory(prefix="nasc-") as folder:
             trainer = self._trainer(student, config, Path(folder))
-            loader = trainer.get_train_dataloader()
+            loader, device = trainer.get_train_dataloader(), trainer.args.device.type
             batches = (batch for _ in itertools.count() for batch in loader)
 
             def one(step: int) -> None:
                 for _ in range(config.accumulate):
-                    trainer.compute_loss(student, next(batches)).backward()
+                    with torch.autocast(device, torch.bfloat16, enabled=config.bf16):
+                        loss = trainer.compute_loss(student, next(batches))
+                    loss.backward()
                 student.zero_grad(set_to_none=True)
 
             return max(1, int(seconds / (1.15 * mean_step_s(one, seconds))))

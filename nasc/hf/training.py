@@ -19,6 +19,7 @@ from transformers import (
 
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.hf.by_length import ByLength
+from nasc.processor import has_bf16
 from nasc.reporting import Progress
 from nasc.teacher import quiet_transformers
 
@@ -46,6 +47,11 @@ def arguments(work_dir: Path, steps: int, **other: Any) -> TrainingArguments:
         use_cpu=bool(other.get("bf16")) and not torch.cuda.is_available(),
         **other,
     )
+
+
+def trainer_has_bf16() -> bool:
+    """Whether the device that the Trainer takes multiplies bfloat16 in hardware."""
+    return has_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 class BatchTrainer(Trainer):

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 
 from nasc.cost import Layer
@@ -22,7 +20,7 @@ from nasc.latency.costs import TableCosts
 from nasc.processor import use_fastest_threads
 from nasc.reporting import Reporter
 from nasc.solver.blocks import Floats, Ints
-from nasc.space import SearchSpace
+from nasc.space import SearchSpace, space_from_dict
 from nasc.supernet.batches import Batches, TrainBatches
 from nasc.supernet.budget import recorded_steps
 from nasc.supernet.checkpoint import load_supernet, save_supernet
@@ -253,40 +251,59 @@ def stored_scores(path: Path, header: Mapping[str, Any]) -> Scores:
     """The scores in the header of a compact supernet.
 
     Raises:
-        CheckpointError: If there are none, or they are damaged.
+        CheckpointError: If there are none, they are damaged, or not of this supernet.
     """
     try:
-        return scores_from_dict(header["scores"])
+        scores = scores_from_dict(header["scores"])
+        if scores.space != space_from_dict(dict(header["space"])):
+            raise ValueError("they are of another search space")
+        if set(scores.precision_loss) != set(scores.space.precisions):
+            raise ValueError("they do not say what each precision costs")
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        raise CheckpointError(f"the scores in supernet {path} are damaged: {error}") from error
+        raise CheckpointError(
+            f"the scores in supernet {path} are damaged: {error}. --corpus TEXT scores it anew"
+        ) from error
+    return scores
 
 
-def save_compact(path: Path, prepared: Prepared, corpus: Corpus, reporter: Reporter) -> float:
+def save_compact(path: Path, prepared: Prepared, corpus: Corpus, reporter: Reporter) -> Scores:
     """Write a supernet small enough to ship, with the scores of what is in the file.
 
     Args:
         path: The file.
-        prepared: What to write.
+        prepared: What to write; the scores are kept beside its own file.
         corpus: That it was scored on.
         reporter: Told of the progress.
 
     Returns:
-        The largest change of a dev loss by the storage, relative.
+        The scores of what is in the file.
 
     Raises:
-        CheckpointError: If the file cannot be written.
+        CheckpointError: If a file cannot be written.
     """
-    with TemporaryDirectory(prefix="nasc-") as folder:
-        part = Path(folder) / "supernet.safetensors"
-        save_supernet(part, prepared.supernet, prepared.header, compact=True)
-        stored, header = load_supernet(part, prepared.supernet.teacher)
-        scores = score_supernet(stored, header, corpus, Path(folder) / "scores.json", reporter)
-    about = dict(header) | {"scores": scores.to_dict()}
-    save_supernet(path, prepared.supernet, about, compact=True)
-    return max(
-        float(np.max(np.abs(new - old)[old > 0] / old[old > 0]))
-        for new, old in zip(scores.losses, prepared.scores.losses, strict=True)
+    folder = prepared.path.parent
+    part = folder / "compact.safetensors"
+    save_supernet(part, prepared.supernet, prepared.header, compact=True)
+    stored, header = load_supernet(part, prepared.supernet.teacher)
+    scores = score_supernet(stored, header, corpus, folder / "compact.json", reporter)
+    save_supernet(
+        path, prepared.supernet, dict(header) | {"scores": scores.to_dict()}, compact=True
     )
+    part.unlink()
+    return scores
+
+
+def largest_change(before: Scores, after: Scores) -> float:
+    """Of the dev losses of the same candidates: the largest, relative."""
+    changes = []
+    for position, blocks in enumerate(before.blocks):
+        found = dict(zip(after.blocks[position], after.losses[position], strict=True))
+        changes += [
+            abs(found[block] - loss) / loss
+            for block, loss in zip(blocks, before.losses[position], strict=True)
+            if loss > 0
+        ]
+    return float(max(changes, default=0.0))
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,4 @@
-"""The supernets that come with nasc: trained once, so that nobody has to before a search.
-
-Recipe and results of each are in docs/quality.md; `nasc report` shows what its file says.
-"""
+"""Supernets that come with nasc: trained once, so that nobody has to before a search."""
 
 from __future__ import annotations
 

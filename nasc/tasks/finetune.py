@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ from transformers import DataCollatorWithPadding
 
 from nasc.errors import TaskDataError, UsageError
 from nasc.export.onnx import MASKED
-from nasc.hf.training import BatchTrainer, arguments, run_trainer
-from nasc.processor import has_bf16
+from nasc.hf.training import BatchTrainer, arguments, run_trainer, trainer_has_bf16
 from nasc.reporting import Progress
 from nasc.tasks.models import LABELS, Row, TaskModel
 
@@ -43,7 +42,7 @@ class FinetuneConfig:
         weight_decay: Of AdamW.
         max_length: Tokens that an example is cut to; None takes the task's.
         distill_weight: lambda: share of the teacher's part of the loss.
-        bf16: Products in bfloat16; None does so where the hardware has them.
+        bf16: Products in bfloat16; the default does so where the hardware has them.
         seed: Of new weights and of the order of examples.
 
     Raises:
@@ -58,7 +57,7 @@ class FinetuneConfig:
     weight_decay: float = 0.01
     max_length: int | None = None
     distill_weight: float = 0.5
-    bf16: bool | None = None
+    bf16: bool = field(default_factory=trainer_has_bf16)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -161,7 +160,6 @@ def finetune(
         _check_teacher(student, teacher)
     epoch_steps = math.ceil(len(rows) / config.batch_size)
     steps = config.steps or math.ceil(config.epochs * epoch_steps)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # as Trainer does
     settings = arguments(
         work_dir,
         steps,
@@ -169,7 +167,7 @@ def finetune(
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
-        bf16=has_bf16(device) if config.bf16 is None else config.bf16,
+        bf16=config.bf16,
         seed=config.seed,
     )
     collator = DataCollatorWithPadding(student.tokenizer)

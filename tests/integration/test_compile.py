@@ -196,6 +196,30 @@ def test_a_supernet_is_shrunk_and_what_is_left_is_searched(work: Work) -> None:
     assert "not shrunk" in plain.stdout
 
 
+def test_a_compact_supernet_is_searched_without_text(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, whole = work.folder / "compact.safetensors", work.folder / "supernet.safetensors"
+    teacher = ("--teacher", work.teacher, "--space", work.folder / "toy.toml")
+    trained = work.json(
+        *("train", *teacher, "--corpus", work.folder / "text.txt", "--steps", 3),
+        *("--compact", "--output", path),
+    )
+    assert trained["bytes"] == path.stat().st_size < whole.stat().st_size
+    assert trained["changed_dev_loss"] > 0
+
+    def no_text(*arguments: object, **options: object) -> None:
+        raise AssertionError("text was read")
+
+    monkeypatch.setattr("nasc.workbench.load_corpus", no_text)
+    found = work.json(
+        *("search", "--teacher", work.teacher, "--supernet", path, *CONDITIONS, "--best", 3)
+    )
+    costs = [s["predicted_loss"] for s in found]
+    assert costs == sorted(costs)
+    assert "int8 per channel" in run("report", path).stdout
+
+
 def test_a_subnet_is_distilled_fine_tuned_and_evaluated(work: Work) -> None:
     pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
     subnet, tuned, student = (work.folder / name for name in ("subnet", "tuned", "student"))

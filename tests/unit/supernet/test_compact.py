@@ -15,7 +15,7 @@ from nasc.space import Architecture, Block
 from nasc.supernet import checkpoint, shipped
 from nasc.supernet.checkpoint import load_supernet, save_supernet
 from nasc.supernet.compact import compressed, expanded
-from nasc.supernet.prepare import Prepared, load_prepared, save_compact
+from nasc.supernet.prepare import Prepared, largest_change, load_prepared, save_compact
 from nasc.supernet.scoring import score_supernet
 from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.supernet import Supernet
@@ -111,10 +111,11 @@ def test_its_scores_are_those_of_the_stored_weights(
 ) -> None:
     header = {"shrinking": LEFT}
     scores = score_supernet(supernet, header, corpus, tmp_path / "scores.json", Silent())
-    prepared = Prepared(supernet, scores, header, tmp_path / "none")
+    prepared = Prepared(supernet, scores, header, tmp_path / "work" / "supernet.safetensors")
     path = tmp_path / "compact.safetensors"
-    changed = save_compact(path, prepared, corpus, Silent())
-    assert 0 < changed < 0.05
+    stored = save_compact(path, prepared, corpus, Silent())
+    assert 0 < largest_change(scores, stored) < 0.05
+    assert not (tmp_path / "work" / "compact.safetensors").exists()
 
     loaded = load_prepared(path, teacher, None, tmp_path / "cache", Silent())
     again = load_prepared(path, teacher, corpus, tmp_path / "cache", Silent())
@@ -123,10 +124,15 @@ def test_its_scores_are_those_of_the_stored_weights(
         order = [other.blocks.index(block) for block in one.blocks]
         np.testing.assert_allclose(one.loss, other.loss[order], rtol=1e-5)
 
-    broken = dict(loaded.header) | {"scores": {"format": 1}}
-    save_supernet(path, supernet, broken, compact=True)
-    with pytest.raises(CheckpointError, match=r"the scores in supernet .* are damaged"):
-        load_prepared(path, teacher, None, tmp_path / "cache", Silent())
+    good = loaded.header["scores"]
+    for broken in (
+        {"format": 1},
+        good | {"precision_loss": {}},
+        good | {"space": good["space"] | {"slots": 5}},
+    ):
+        save_supernet(path, supernet, dict(loaded.header) | {"scores": broken}, compact=True)
+        with pytest.raises(CheckpointError, match=r"the scores in .* damaged: .*--corpus TEXT"):
+            load_prepared(path, teacher, None, tmp_path / "cache", Silent())
 
 
 def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(

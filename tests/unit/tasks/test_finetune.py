@@ -85,10 +85,12 @@ def test_it_learns(name: str, subnet: Path, tmp_path: Path) -> None:
         assert score(model, dev) > 0.9
 
 
-def test_a_saved_model_scores_the_same(subnet: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_saved_model_scores_the_same(subnet: Path, tmp_path: Path, bf16: bool) -> None:
     train = examples()
     model = TaskModel.for_classes(subnet, train.task)
-    tune(model, train, dataclasses.replace(CONFIG, steps=5), work_dir=tmp_path / "work")
+    config = dataclasses.replace(CONFIG, steps=5, bf16=bf16)
+    tune(model, train, config, work_dir=tmp_path / "work")
     model.save(tmp_path / "saved", {"task": "sst-2"})
     loaded = TaskModel.for_classes(tmp_path / "saved", train.task)
     weights = model.model.state_dict()
