@@ -9,7 +9,10 @@ import time
 import torch
 
 PROBE_TOKENS, PROBE_INNER, PROBE_OUTER = 512, 384, 1536
-PROBE_REPEATS = 12
+PROBE_REPEATS = 5
+PROBE_ROUNDS = 12
+"""Every number of threads is timed once a round: what else runs on the machine changes within
+tenths of a second."""
 
 
 @functools.cache
@@ -23,13 +26,17 @@ def use_fastest_threads() -> int:
     if os.environ.get("OMP_NUM_THREADS"):
         return torch.get_num_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    best, best_s = 1, float("inf")
-    threads = 1
-    while threads <= (cores or 1):
-        seconds = _probe(threads)
-        if seconds < 0.9 * best_s:
-            best, best_s = threads, seconds
-        threads *= 2
+    counts = [1]
+    while 2 * counts[-1] <= (cores or 1):
+        counts.append(2 * counts[-1])
+    seconds = dict.fromkeys(counts, 0.0)
+    for _ in range(PROBE_ROUNDS if len(counts) > 1 else 0):
+        for threads in counts:
+            seconds[threads] += _probe(threads)
+    best = 1
+    for threads in counts:
+        if seconds[threads] < 0.9 * seconds[best]:
+            best = threads
     torch.set_num_threads(best)
     return best
 
@@ -54,9 +61,9 @@ def _probe(threads: int) -> float:
     torch.set_num_threads(threads)
     x, w = torch.randn(PROBE_TOKENS, PROBE_INNER), torch.randn(PROBE_OUTER, PROBE_INNER)
     times = []
-    for _ in range(PROBE_REPEATS):
+    for _ in range(1 + PROBE_REPEATS):
         start = time.perf_counter()
         y = torch.nn.functional.gelu(torch.nn.functional.linear(x, w))
         torch.nn.functional.layer_norm(y, (PROBE_OUTER,))
         times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
+    return sorted(times[1:])[PROBE_REPEATS // 2]  # the first one wakes the threads

@@ -528,7 +528,7 @@ class _Compilation:
             force=options.force,
         )
         return CompileResult(
-            read_manifest(folder), tuple(self.attempts), folder, dict(bench.seconds)
+            read_manifest(folder), tuple(self.attempts), folder, dict(bench.seconds), network
         )
 
     def training(self, candidate: _Candidate) -> TrainingRecord:

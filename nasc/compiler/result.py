@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nasc.export.network import Network
 from nasc.package.manifest import Manifest, PredictedLatency
 
 
@@ -42,12 +43,14 @@ class CompileResult:
         attempts: Measurements of networks, in order.
         package: The folder.
         seconds: Spent by stage.
+        network: What is in the package, with its weights.
     """
 
     manifest: Manifest
     attempts: tuple[Attempt, ...]
     package: Path
     seconds: Mapping[str, float]
+    network: Network
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""

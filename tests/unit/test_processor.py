@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
 import torch
 
+from nasc import processor
 from nasc.processor import has_bf16
 
 
@@ -29,3 +33,38 @@ def test_a_gpu_answers_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert has_bf16(torch.device("cuda")) is False
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Numbers of threads that torch was set to, on four cores that nobody chose between."""
+    set_to: list[int] = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    processor.use_fastest_threads.cache_clear()
+    yield set_to
+    processor.use_fastest_threads.cache_clear()
+
+
+def test_threads_are_timed_in_turn_so_that_one_bad_moment_does_not_decide(
+    threads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def probe(count: int) -> float:
+        asked.append(count)
+        disturbed = len(asked) < 6  # two rounds, in which more threads only wait
+        return {1: 1.0, 2: 2.0, 4: 3.0}[count] if disturbed else {1: 1.0, 2: 0.6, 4: 0.59}[count]
+
+    monkeypatch.setattr(processor, "_probe", probe)
+    assert processor.use_fastest_threads() == 2  # four gain less than a tenth over two
+    assert threads == [2]
+    assert asked[:6] == [1, 2, 4, 1, 2, 4]
+
+
+def test_given_threads_are_kept(threads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(processor, "_probe", lambda count: pytest.fail("timed"))
+    assert processor.use_fastest_threads() == torch.get_num_threads()
+    assert not threads

@@ -1,0 +1,256 @@
+"""What packages are worth at shares of the int8 teacher's latency, beside two rivals.
+
+Three networks at every share, each the same steps of distillation from the same teacher on the same
+text, exported in int8 and judged as shipped:
+
+- ours: the package of `nasc.compile` under the limit;
+- depth: the teacher with layers dropped, as many kept as the limit allows, the best choice of them
+  by loss; where not even one layer fits, the one, over the limit;
+- narrow: all layers at one smaller hidden size, the largest that the limit allows, started from
+  the teacher's weights as our candidates are.
+
+Each is then fine-tuned on every task with the same help of the fine-tuned teacher. Every result is
+a file of its own in a folder: what is there is not done again, so the grid runs in as many
+sittings as it takes. `quality_report.py` makes the document of them.
+
+    python benchmarks/quality_grid.py --results DIR --glue GLUE --squad SQUAD --corpus TEXT
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from common import Lines
+from quality import PRECISION, Judge, measure, pruned, steps_in, true_losses
+
+from nasc.compiler import Options, compile
+from nasc.compiler.judge import JUDGING_SENTENCES
+from nasc.distill import DistillConfig, distill_cached
+from nasc.export.network import Network
+from nasc.export.onnx import emit
+from nasc.processor import has_bf16
+from nasc.solver.problem import Limits
+from nasc.space import Architecture, Block, SearchSpace
+from nasc.supernet.batches import TrainBatches
+from nasc.supernet.initialize import initialize
+from nasc.supernet.supernet import Supernet
+from nasc.supernet.teacher_layers import teacher_network
+from nasc.supernet.train import TRAIN_LENGTH
+from nasc.tasks.finetune import FinetuneConfig
+from nasc.tasks.shipping import TaskOptions, TaskShipping
+from nasc.tasks.sts import read_sts
+from nasc.workbench import Settings, Workbench
+
+FRACTIONS = (0.5, 0.25, 0.125)
+SYSTEMS = ("ours", "depth", "narrow")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Task:
+    """How much of a task is learnt from, and how often."""
+
+    name: str
+    folder: str
+    examples: int | None
+    seeds: int
+    config: FinetuneConfig
+
+
+TASKS = (
+    Task("sst-2", "SST-2", 10_000, 1, FinetuneConfig()),
+    Task("mrpc", "MRPC", None, 3, FinetuneConfig()),
+    Task("cola", "CoLA", None, 3, FinetuneConfig()),
+    Task("rte", "RTE", None, 3, FinetuneConfig()),
+    Task("squad", "", 4_000, 1, FinetuneConfig(epochs=2, learning_rate=1e-4, max_length=256)),
+)
+
+
+class Grid:
+    """All results, made when first asked for."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.results: Path = arguments.results
+        self.results.mkdir(parents=True, exist_ok=True)
+        self.settings = Settings(
+            corpus=tuple(arguments.corpus), precisions=(PRECISION,), cache=arguments.cache
+        )
+        self.bench = Workbench(self.settings, Lines())
+        self.files = self.bench.cache / "grid"
+        self.files.mkdir(parents=True, exist_ok=True)
+
+    def cell(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """One result: from its file, or made now."""
+        path = self.results / f"{name}.json"
+        if not path.exists():
+            print(f"{time.strftime('%H:%M')} {name}", file=sys.stderr)
+            start = time.monotonic()
+            found = make() | {"seconds": round(time.monotonic() - start, 1)}
+            path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+    @cached_property
+    def judge(self) -> Judge:
+        pairs = read_sts(self.arguments.glue / "STS-B" / "dev.tsv.gz")
+        return Judge(self.bench, pairs, JUDGING_SENTENCES)
+
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
+        """Steps of each distillation, and latencies of the teacher by depth and width."""
+
+        def make() -> dict[str, Any]:
+            layers = self.bench.teacher.geometry.layers
+            networks = {
+                f"depth {n}": pruned(self.bench, tuple(range(n))) for n in range(1, layers + 1)
+            } | {f"width {h}": self.narrow(h) for h in self.widths}
+            files = {}
+            for name, network in networks.items():
+                files[name] = self.files / f"{name}.onnx"
+                emit(network, files[name])
+            found = measure(self.bench, files)
+            return {
+                "steps": steps_in(self.bench, self.arguments.minutes),
+                "minutes": self.arguments.minutes,
+                "text": self.bench.corpus.description,
+                "latency_ms": {name: [m.latency_ms, m.upper_ms] for name, m in found.items()},
+            }
+
+        return self.cell("conditions", make)
+
+    @property
+    def widths(self) -> range:
+        g = self.bench.teacher.geometry
+        return range(g.head_size, g.hidden, g.head_size)
+
+    def limit_ms(self, fraction: float) -> float:
+        layers = self.bench.teacher.geometry.layers
+        return fraction * float(self.conditions["latency_ms"][f"depth {layers}"][0])
+
+    def narrow(self, hidden: int) -> Network:
+        """The whole teacher at a smaller hidden size, started from its weights."""
+        teacher, g = self.bench.teacher, self.bench.teacher.geometry
+        operations = ("mha", "ffn")
+        space = SearchSpace(
+            "narrow", g.for_space(), 1, 2 * g.layers, (hidden,), operations, False, False
+        )
+        supernet = Supernet(space, teacher)
+        tokens = teacher.tokenize(self.bench.corpus.train[:2048], max_length=TRAIN_LENGTH)
+        batch = TrainBatches(tokens, 32, 0).calibration()
+        initialize(supernet, batch.input_ids, batch.attention_mask, 0)
+        block = Block(hidden, operations * g.layers)
+        return supernet.extract(Architecture((block,), PRECISION), self.settings.head)
+
+    def distilled(self, network: Network) -> Network:
+        config = DistillConfig(steps=self.conditions["steps"], bf16=has_bf16())
+        bench = self.bench
+        return distill_cached(
+            network,
+            bench.teacher,
+            bench.corpus,
+            config,
+            seconds=None,
+            cache_dir=bench.cache,
+            reporter=Lines(),
+        )[0]
+
+    def rival(self, system: str, fraction: float) -> Network:
+        """A rival before its training."""
+        limit, measured = self.limit_ms(fraction), self.conditions["latency_ms"]
+        if system == "narrow":
+            fits = [h for h in self.widths if measured[f"width {h}"][1] <= limit]
+            return self.narrow(max(fits, default=self.widths[0]))
+        layers = range(1, self.bench.teacher.geometry.layers + 1)
+        count = max((n for n in layers if measured[f"depth {n}"][1] <= limit), default=1)
+        losses = true_losses(self.bench, count)
+        return pruned(self.bench, min(losses, key=losses.__getitem__))
+
+    def network(self, system: str, fraction: float) -> Network:
+        """A network after its distillation, or out of the cache."""
+        if system == "teacher":
+            space = self.bench.whole_space
+            return teacher_network(self.bench.teacher, space.teacher.with_precision(PRECISION))
+        if system != "ours":
+            return self.distilled(self.rival(system, fraction))
+        steps = self.conditions["steps"]
+        options = Options(distill_steps=steps, output=self.files / f"ours-{fraction:g}", force=True)
+        limits = Limits(latency_ms=self.limit_ms(fraction))
+        return compile(limits, self.settings, options, Lines()).network
+
+    def run(self) -> None:
+        """Everything that is not there yet, row by row."""
+        rows = [("teacher", 1.0)] + [(s, f) for f in FRACTIONS for s in SYSTEMS]
+        _ = self.conditions
+        for system, fraction in rows:
+            missing = [name for name in self.names(system, fraction) if not self.done(name)]
+            if not missing:
+                continue
+            network = self.network(system, fraction)
+            self.cell(f"{system}-{fraction:g}", lambda n=network: self.body(n))  # type: ignore[misc]
+            for task in TASKS:
+                for seed in range(task.seeds):
+                    name = f"{system}-{fraction:g}-{task.name}-{seed}"
+                    self.cell(name, lambda n=network, t=task, s=seed: self.learnt(n, t, s))  # type: ignore[misc]
+
+    def names(self, system: str, fraction: float) -> list[str]:
+        """All results of a row."""
+        row = f"{system}-{fraction:g}"
+        return [row] + [f"{row}-{t.name}-{s}" for t in TASKS for s in range(t.seeds)]
+
+    def done(self, name: str) -> bool:
+        return (self.results / f"{name}.json").exists()
+
+    def body(self, network: Network) -> dict[str, Any]:
+        """Latency and agreement of a network as shipped."""
+        path = self.files / "body.onnx"
+        emit(network, path)
+        latency = measure(self.bench, {"body": path})["body"]
+        return self.judge("body", path) | {
+            "architecture": str(network.architecture),
+            "params": network.params,
+            "size_bytes": path.stat().st_size,
+            "latency_ms": latency.latency_ms,
+            "upper_ms": latency.upper_ms,
+        }
+
+    def learnt(self, network: Network, task: Task, seed: int) -> dict[str, Any]:
+        """Scores of a network on a task, as shipped."""
+        a, bench = self.arguments, self.bench
+        data = a.squad if task.name == "squad" else a.glue / task.folder
+        config = dataclasses.replace(task.config, seed=seed)
+        options = TaskOptions(task.name, data, examples=task.examples, config=config)
+        full = teacher_network(bench.teacher, bench.whole_space.teacher)
+        shipping = TaskShipping(options, full, bench.teacher.tokenizer, bench.cache, Lines())
+        tuned = shipping.finetune(network).with_head(options.head)
+        path = self.files / "task.onnx"
+        emit(tuned, path)
+        return {
+            "scores": shipping.scores(path),
+            "train_examples": shipping.train_count,
+            "dev_examples": shipping.dev_count,
+        }
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, required=True, help="folder of all results")
+    parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's folders")
+    parser.add_argument("--squad", type=Path, required=True, help="folder of SQuAD's files")
+    parser.add_argument("--corpus", nargs="+", default=[], help="text; default: that at hand")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of each distillation, as steps")
+    parser.add_argument("--cache", type=Path, help="tables, networks; default: the user's")
+    Grid(parser.parse_args()).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Makes the tables and pictures of docs/quality.md from the results of `quality_grid.py`.
+
+What stands between the two marks of the document is replaced; the words around it are written by
+hand.
+
+    python benchmarks/quality_report.py --results docs/quality --document docs/quality.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from quality_grid import FRACTIONS, SYSTEMS, TASKS
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+BEGIN, END = "<!-- made by benchmarks/quality_report.py -->", "<!-- until here -->"
+
+
+def read(results: Path) -> dict[str, dict[str, Any]]:
+    """All results by name."""
+    return {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in results.glob("*.json")}
+
+
+def scores(found: dict[str, dict[str, Any]], row: str, task: str) -> np.ndarray[Any, Any]:
+    """(seeds, metrics) scores of a row on a task; empty if there are none yet."""
+    seeds = sorted(name for name in found if name.startswith(f"{row}-{task}-"))
+    return np.array([list(found[name]["scores"].values()) for name in seeds])
+
+
+def cell(values: np.ndarray[Any, Any]) -> str:
+    """Mean of the score of record, with the spread of several seeds."""
+    if not values.size:
+        return ""
+    first = values[:, 0]
+    spread = f" ± {first.std(ddof=1):.3f}" if len(first) > 1 else ""
+    return f"{first.mean():.3f}{spread}"
+
+
+def table(found: dict[str, dict[str, Any]]) -> list[str]:
+    """One row a network, as Markdown."""
+    heads = ["share", "network", "ms", "MB", "similarity", "STS-B"]
+    heads += [task.name for task in TASKS] + ["mean of tasks"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    rows = [("teacher", 1.0)] + [(s, f) for f in FRACTIONS for s in SYSTEMS]
+    for system, fraction in rows:
+        row = f"{system}-{fraction:g}"
+        if row not in found:
+            continue
+        body = found[row]
+        own = [scores(found, row, task.name) for task in TASKS]
+        whole = [body["sts"]] + [values[:, 0].mean() for values in own if values.size]
+        lines.append(
+            "| "
+            + " | ".join(
+                [
+                    f"1/{1 / fraction:g}" if fraction < 1 else "1",
+                    f"{system}, `{body['architecture']}`",
+                    f"{body['latency_ms']:.2f}",
+                    f"{body['size_bytes'] / 1e6:.1f}",
+                    f"{body['similarity']:.3f}",
+                    f"{body['sts']:.3f}",
+                    *map(cell, own),
+                    f"{np.mean(whole):.3f}" if len(whole) == 1 + len(TASKS) else "",
+                ]
+            )
+            + " |"
+        )
+    return lines
+
+
+def draw(found: dict[str, dict[str, Any]], by: str, label: str, path: Path) -> None:
+    """Agreement and STS-B against latency or size."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for panel, metric in zip(panels, ("similarity", "sts"), strict=True):
+        for system in SYSTEMS:
+            rows = [found[n] for f in FRACTIONS if (n := f"{system}-{f:g}") in found]
+            panel.plot([r[by] for r in rows], [r[metric] for r in rows], "o-", label=system)
+        if "teacher-1" in found:
+            panel.axhline(found["teacher-1"][metric], color="grey", lw=0.8, label="teacher, int8")
+        panel.set(xlabel=label, ylabel=metric, xscale="log")
+    panels[0].legend()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    """Replace what stands between the marks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--document", type=Path, required=True)
+    arguments = parser.parse_args()
+    found = read(arguments.results)
+    lines = table(found)
+    for by, label in (("latency_ms", "ms"), ("size_bytes", "bytes")):
+        path = arguments.results / f"{by}.svg"
+        draw(found, by, label, path)
+        lines += ["", f"![{by}]({path.relative_to(arguments.document.parent)})"]
+    text = arguments.document.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    made = "\n".join([before + BEGIN, *lines, END]) + after
+    arguments.document.write_text(made, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
