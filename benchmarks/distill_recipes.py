@@ -49,6 +49,8 @@ CHANGES: tuple[dict[str, float], ...] = (
     {"learning_rate": 2e-3},
     {"similarity_weight": 50.0},
     {"hidden_weight": 0.3},
+    {"batch_size": 16},
+    {"bf16": True},
 )
 
 
