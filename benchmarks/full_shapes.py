@@ -6,9 +6,11 @@ values. Every stage runs in a process of its own, so that its peak memory is its
 * supernet: block-wise distillation in the space `nas-bert` (26 operations, 24 layers, 4 blocks);
 * packed: the same on full rows from disk;
 * shrinking: with a round of progressive shrinking before every tenth step;
+* data, block: two processes of torchrun share the batches, or the blocks; memory is that of one;
 * mlm: one subnet (`nas-bert-10m`) on masked words with the teacher's prediction;
 * states: the same subnet on the teacher's hidden states;
-* finetune: the same subnet on a task of sentences, with a fine-tuned teacher's help.
+* finetune, spans: the same subnet on a task of sentences, or on answers in passages, with a
+  fine-tuned teacher's help.
 
 Tokens per second count real tokens. Peak: the products (steps cost twice their multiply-accumulates
 forward and four times backward; the teacher forward only) over those of a large square product in
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -43,6 +46,7 @@ from nasc.processor import use_fastest_threads
 from nasc.space import PRESETS, Architecture
 from nasc.supernet.batches import Batches, TrainBatches
 from nasc.supernet.packed import pack
+from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.sampling import sample_block
 from nasc.supernet.score import Scorer
 from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, candidates_of
@@ -56,7 +60,10 @@ from nasc.teacher import Teacher, default_teacher_folder, load_teacher
 from nasc.text import load_corpus
 from nasc.zoo import ZOO
 
-STAGES = ("supernet", "packed", "shrinking", "mlm", "states", "finetune")
+PARALLEL = ("data", "block")
+SUBNET = ("mlm", "states", "finetune", "spans")
+STAGES = ("supernet", "packed", "shrinking", *PARALLEL, *SUBNET)
+PROCESSES = 2
 SPACE = PRESETS["nas-bert"]
 BATCH, LENGTH = 32, 128
 WARM = 3
@@ -143,7 +150,9 @@ def supernet_stage(teacher: Teacher, folder: Path, steps: int, stage: str) -> di
         )
     made_s = time.perf_counter() - begin
     clock = Clock()
-    train(supernet, batches, config, shrinker=shrinker, progress=clock)
+    parallel = Parallel.from_environment(stage) if stage in PARALLEL else ALONE
+    train(supernet, batches, config, parallel=parallel, shrinker=shrinker, progress=clock)
+    parallel.leave()
     tokens = np.mean([int(batches.at(s).attention_mask.sum()) for s in range(steps)])
     student = 0.0
     for step in range(steps):
@@ -187,10 +196,16 @@ def subnet_stage(teacher: Teacher, folder: Path, steps: int, stage: str) -> dict
         batches = TrainBatches(tokens, BATCH, 0)
         distill(small, teacher, batches, DistillConfig(steps=steps), progress=clock)
     else:
-        options = TaskOptions("sst-2", folder)
+        spans = stage == "spans"
+        options = TaskOptions("squad" if spans else "sst-2", folder)
         models = [TaskModel(teacher.tokenizer, task_model(n, options)) for n in (small, full_size)]
         rows = [
-            {"input_ids": row, "attention_mask": [1] * len(row), "labels": i % 2}
+            {"input_ids": row, "attention_mask": [1] * len(row)}
+            | (
+                {"start_positions": 1, "end_positions": 2}
+                if stage == "spans"
+                else {"labels": i % 2}
+            )
             for i, row in enumerate(tokens.rows())
         ]
         tuning = FinetuneConfig(steps=steps, batch_size=BATCH, bf16=False)
@@ -205,16 +220,16 @@ def run_stage(stage: str, folder: Path, steps: int) -> dict[str, Any]:
     threads = use_fastest_threads()
     teacher = load_teacher(folder / "teacher")
     peak = [peak_flops()]
-    run: Callable[..., dict[str, float]] = (
-        subnet_stage if stage in ("mlm", "states", "finetune") else supernet_stage
-    )
+    run: Callable[..., dict[str, float]] = subnet_stage if stage in SUBNET else supernet_stage
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     found = run(teacher, folder, steps, stage)
     peak.append(peak_flops())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return found | {
         "steps": steps,
         "threads": threads,
-        "share_of_peak": found["flops"] / np.mean(peak),
+        "share_of_peak": found["flops"] / np.mean(peak) / processes,
+        "processes": processes,
         "peak_gflops": [p / 1e9 for p in peak],
         "peak_memory_bytes": memory,
     }
@@ -229,14 +244,19 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.folder is not None:
-        print(json.dumps(run_stage(arguments.stages[0], arguments.folder, arguments.steps)))
+        result = run_stage(arguments.stages[0], arguments.folder, arguments.steps)
+        if os.environ.get("RANK", "0") == "0":  # of several processes the first one speaks
+            print(json.dumps(result))
         return
     found = {}
     with tempfile.TemporaryDirectory() as name:
         make_teacher(Path(name))
         for stage in arguments.stages:
             print(stage, file=sys.stderr)
-            command = [sys.executable, __file__, "--stages", stage, "--folder", name]
+            start = [sys.executable]
+            if stage in PARALLEL:
+                start += ["-m", "torch.distributed.run", "--nproc-per-node", f"{PROCESSES}"]
+            command = [*start, __file__, "--stages", stage, "--folder", name]
             command += ["--steps", str(arguments.steps)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             found[stage] = json.loads(done.stdout.splitlines()[-1])
