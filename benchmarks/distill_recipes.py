@@ -50,7 +50,7 @@ CHANGES: tuple[dict[str, float], ...] = (
     {"similarity_weight": 50.0},
     {"hidden_weight": 0.3},
     {"batch_size": 16},
-    {"bf16": True},
+    {"bf16": False},
 )
 
 

@@ -194,7 +194,7 @@ def subnet_stage(teacher: Teacher, folder: Path, steps: int, stage: str) -> dict
         work += 4 * 0.15 * count * g.hidden * (g.hidden + g.vocab_size)
     elif stage == "states":
         batches = TrainBatches(tokens, BATCH, 0)
-        distill(small, teacher, batches, DistillConfig(steps=steps), progress=clock)
+        distill(small, teacher, batches, DistillConfig(steps=steps, bf16=False), progress=clock)
     else:
         spans = stage == "spans"
         options = TaskOptions("squad" if spans else "sst-2", folder)

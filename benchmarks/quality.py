@@ -36,7 +36,7 @@ from nasc.distill import DistillConfig, distill_cached, steps_for
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.measuring import latency_job
-from nasc.processor import has_bf16, use_fastest_threads
+from nasc.processor import use_fastest_threads
 from nasc.pruning import pruned_network
 from nasc.quality import compare, cosines, pooled_cosine, rank_correlation
 from nasc.runtime import OnnxEncoder
@@ -95,7 +95,7 @@ def steps_in(bench: Workbench, minutes: float) -> int:
     layers = bench.teacher.geometry.layers
     network = pruned(bench, tuple(range(0, layers, 2)), "fp32")
     tokens = bench.teacher.tokenize(bench.corpus.train[:2048], max_length=TRAIN_LENGTH)
-    config = DistillConfig(steps=0, bf16=has_bf16())
+    config = DistillConfig(steps=0)
     batches = TrainBatches(tokens, config.batch_size, 0)
     return steps_for(network, bench.teacher, batches, config, 60 * minutes)
 
@@ -193,7 +193,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             pruned(bench, best),
             bench.teacher,
             bench.corpus,
-            DistillConfig(arguments.rival_steps or steps, bf16=has_bf16(), seed=arguments.seed),
+            DistillConfig(arguments.rival_steps or steps, seed=arguments.seed),
             seconds=None,
             cache_dir=bench.cache,
             reporter=Lines(),

@@ -36,7 +36,6 @@ from nasc.compiler.judge import JUDGING_SENTENCES
 from nasc.distill import DistillConfig, distill_cached
 from nasc.export.network import Network
 from nasc.export.onnx import emit
-from nasc.processor import has_bf16
 from nasc.solver.problem import Limits
 from nasc.space import Architecture, Block, SearchSpace
 from nasc.supernet.batches import TrainBatches
@@ -149,7 +148,7 @@ class Grid:
         return supernet.extract(Architecture((block,), PRECISION), self.settings.head)
 
     def distilled(self, network: Network) -> Network:
-        config = DistillConfig(steps=self.conditions["steps"], bf16=has_bf16())
+        config = DistillConfig(steps=self.conditions["steps"])
         bench = self.bench
         return distill_cached(
             network,

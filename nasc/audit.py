@@ -23,7 +23,6 @@ from nasc.contest import vectors
 from nasc.cost import macs, params
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import UsageError
-from nasc.processor import has_bf16
 from nasc.quality import compare
 from nasc.ranking import Ranking, rank
 from nasc.reporting import Silent
@@ -232,7 +231,7 @@ def _qualities(bench: Workbench, networks: Sequence[Architecture], steps: int) -
                 network,
                 bench.teacher,
                 bench.corpus,
-                DistillConfig(steps=steps, bf16=has_bf16(), seed=bench.settings.seed),
+                DistillConfig(steps=steps, seed=bench.settings.seed),
                 seconds=None,
                 cache_dir=bench.cache,
                 reporter=Silent(),

@@ -9,7 +9,7 @@ batch. The embedding tables stay the teacher's.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch.nn import functional
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
 from nasc.files import content_key, locked
-from nasc.processor import use_fastest_threads
+from nasc.processor import has_bf16, use_fastest_threads
 from nasc.reporting import Progress, Reporter
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
@@ -52,7 +52,8 @@ class DistillConfig:
         hidden_weight: Of the error of hidden states.
         pooled_weight: Of the sentence vectors' distance.
         similarity_weight: Of the error of similarities within the batch.
-        bf16: Products of both networks in bfloat16 (pays on processors that have it in hardware).
+        bf16: Products of both networks in bfloat16; the default does so where the processor has
+            them in hardware.
         seed: Of the order of the text.
     """
 
@@ -64,7 +65,7 @@ class DistillConfig:
     hidden_weight: float = 1.0
     pooled_weight: float = 5.0
     similarity_weight: float = 5.0
-    bf16: bool = False
+    bf16: bool = field(default_factory=has_bf16)
     seed: int = 0
 
     def __post_init__(self) -> None:

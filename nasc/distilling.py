@@ -18,7 +18,7 @@ from nasc.files import content_key, locked
 from nasc.hf import NascForMaskedLM, NascModel
 from nasc.hf.masked import RECIPE, MaskedConfig, Pretraining, masked_teacher, scratch, student_of
 from nasc.hf.training import check_installed, trainer_has_bf16
-from nasc.processor import has_bf16, use_fastest_threads
+from nasc.processor import use_fastest_threads
 from nasc.quality import compare
 from nasc.space import Architecture, Block
 from nasc.supernet.budget import recorded_steps
@@ -54,7 +54,7 @@ def run_distill(
         if value not in allowed:
             raise UsageError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
     seed = bench.settings.seed
-    config = DistillConfig(steps=steps or 0, bf16=has_bf16(), seed=seed, **other)
+    config = DistillConfig(steps=steps or 0, seed=seed, **other)
     masking = MaskedConfig(steps=steps or 1, bf16=trainer_has_bf16(), seed=seed, **other)
     parsed, start = _parsed(bench, architecture, start)
     g = bench.teacher.geometry

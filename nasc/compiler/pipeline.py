@@ -40,7 +40,6 @@ from nasc.package.manifest import (
     TrainingRecord,
     read_manifest,
 )
-from nasc.processor import has_bf16
 from nasc.reporting import Reporter
 from nasc.solver.problem import Limits
 from nasc.supernet.teacher_layers import teacher_network
@@ -410,7 +409,7 @@ class _Compilation:
     def budget(self) -> tuple[DistillConfig, float | None]:
         """The training of the chosen network, contest included: by steps or by seconds."""
         steps, minutes = self.options.distill_steps, self.options.distill_minutes
-        config = DistillConfig(steps=steps or 0, bf16=has_bf16(), seed=self.bench.settings.seed)
+        config = DistillConfig(steps=steps or 0, seed=self.bench.settings.seed)
         if steps is not None:
             return config, None
         return config, 60 * (DISTILL_MINUTES if minutes is None else minutes)

@@ -23,7 +23,7 @@ from nasc.solver.blocks import Floats, Ints
 from nasc.space import SearchSpace, space_from_dict
 from nasc.supernet.batches import Batches, TrainBatches
 from nasc.supernet.budget import recorded_steps
-from nasc.supernet.checkpoint import load_supernet, save_supernet
+from nasc.supernet.checkpoint import load_supernet, read, save_supernet, write
 from nasc.supernet.initialize import initialize
 from nasc.supernet.packed import pack
 from nasc.supernet.parallel import ALONE, Parallel
@@ -286,9 +286,7 @@ def save_compact(path: Path, prepared: Prepared, corpus: Corpus, reporter: Repor
     save_supernet(part, prepared.supernet, prepared.header, compact=True)
     stored, header = load_supernet(part, prepared.supernet.teacher)
     scores = score_supernet(stored, header, corpus, folder / "compact.json", reporter)
-    save_supernet(
-        path, prepared.supernet, dict(header) | {"scores": scores.to_dict()}, compact=True
-    )
+    write(path, read(part).tensors, dict(header) | {"scores": scores.to_dict()})
     part.unlink()
     return scores
 
