@@ -306,6 +306,14 @@ def profile(as_json: bool, **options: Any) -> None:
     "[default: balanced; --shrink has its own].",
 )
 @click.option(
+    "--chain",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of the steps whose blocks read what the student before them gave, as in a network, "
+    "instead of what the teacher gave.",
+)
+@click.option(
     "--bf16/--no-bf16",
     default=None,
     help="Products in bfloat16 [default: where the processor has them in hardware].",
@@ -363,8 +371,10 @@ def profile(as_json: bool, **options: Any) -> None:
 )
 @click.option(
     "--unit",
-    type=click.Choice(["architectures", "operations"]),
-    help="What a round removes [default: architectures].",
+    type=click.Choice(["architectures", "operations", "dominated"]),
+    help="What a round removes: the worse architectures of a bin, operations with all that hold "
+    "them, or architectures that --keep others beat in size, latency and loss, for small spaces "
+    "and with --bins 1 [default: architectures].",
 )
 @click.option(
     "--output",

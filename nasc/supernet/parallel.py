@@ -79,8 +79,14 @@ class Parallel:
         """Whether this process speaks and writes for all."""
         return self.rank == 0
 
-    def check(self, n_blocks: int, batch_size: int, accumulate: int) -> None:
+    def check(self, n_blocks: int, batch_size: int, accumulate: int, chained: bool = False) -> None:
         """Raise unless the work can be divided.
+
+        Args:
+            n_blocks: Of the supernet.
+            batch_size: Of all processes.
+            accumulate: Parts of each process.
+            chained: Whether blocks ever read what the block before them gave.
 
         Raises:
             UsageError: Naming numbers of processes that do.
@@ -90,6 +96,11 @@ class Parallel:
             raise UsageError(
                 f"{n_blocks} blocks cannot be divided among {self.world} processes: start "
                 f"{' or '.join(fits)}, or take --parallel data"
+            )
+        if self.kind == "block" and self.world > 1 and chained:
+            raise UsageError(
+                "chained blocks wait for each other, so they cannot be divided among processes: "
+                "take --parallel data or --chain 0"
             )
         parts = self._parts * accumulate
         if batch_size % parts:

@@ -161,7 +161,7 @@ def prepare(
     Raises:
         TrainingDiverged, CheckpointError, CacheBusy: See there.
     """
-    parallel.check(space.n_blocks, config.batch_size, config.accumulate)
+    parallel.check(space.n_blocks, config.batch_size, config.accumulate, config.chain > 0)
     packed, packed_sha256 = None, None
     if sources is not None:
         packed, packed_sha256 = pack(

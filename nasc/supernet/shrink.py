@@ -5,6 +5,8 @@ training without it, every epoch ends with a round: in every bin some are sample
 losses taken, and the worse half of them removed, until few are left in each. Only what is left
 is sampled for training. No torch: losses come from a callable.
 
+Bins suit large spaces. In a small one a round can remove what is dominated instead, see `UNITS`.
+
 Where the paper is silent: a bin that holds fewer than the sample gives all of them; a round
 never leaves fewer than wanted in a bin; kept and skipped blocks, which are not trained, lie in
 no bin and stay.
@@ -27,6 +29,7 @@ from nasc.cost import Layer, layer_params
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.solver.blocks import block_codes
 from nasc.solver.prices import kind_layers
+from nasc.solver.skyband import skyband
 from nasc.space import Block, SearchSpace
 from nasc.supernet.parallel import ALONE, Parallel
 
@@ -36,9 +39,12 @@ Mask = NDArray[np.bool_]
 
 NO_BIN = -1
 
-UNITS = ("architectures", "operations")
-"""What a round removes: single sub-architectures (the paper), or operations of a slot with all
-sub-architectures that hold them (its ablation)."""
+UNITS = ("architectures", "operations", "dominated")
+"""What a round removes: the worse sub-architectures of a bin (the paper); operations of a slot with
+all sub-architectures that hold them (its ablation); or sub-architectures that `keep` others of
+their hidden size, the kept block among them, beat in parameters, latency and loss at once. By the
+losses of the round, none of the `keep` best networks under any limit on those holds one of these.
+"""
 
 ROUND_SEED = 0x5EED
 """Keeps the samples of rounds apart from the paths of steps, which share the run's seed."""
@@ -353,7 +359,9 @@ def shrink(
         gone = np.empty(0, np.int64)
         if config.unit == "operations":
             gone = _worst_operations(state, position, sampled, found, config)
-        if not len(gone):
+        if config.unit == "dominated":
+            gone = _dominated(state.candidates, sampled, found, config.keep)
+        elif not len(gone):
             gone = _worst_architectures(state, position, sampled, found, config)
         alive[position, gone] = False
         rows += _rows(state, position, sampled, found, before, alive[position])
@@ -427,6 +435,20 @@ def _worst_operations(
         if most == 0:
             break
     return np.flatnonzero(gone)
+
+
+def _dominated(candidates: Candidates, sampled: Ints, loss: Floats, keep: int) -> Ints:
+    """What `keep` others of its hidden size beat; the kept block is one of the others."""
+    kept = np.array([i for i, b in enumerate(candidates.blocks) if b.kept], np.int64)
+    everything = np.concatenate([sampled, kept])
+    losses = np.concatenate([loss, np.zeros(len(kept))])
+    hidden = np.array([candidates.blocks[i].hidden for i in everything])
+    costs = np.stack([candidates.params[everything], candidates.latency_ms[everything]], axis=1)
+    left = [
+        everything[own][skyband(losses[own], np.arange(len(own)), costs[own], keep)]
+        for own in (np.flatnonzero(hidden == h) for h in np.unique(hidden))
+    ]
+    return np.setdiff1d(sampled, np.concatenate(left))
 
 
 def operations_of(block: Block) -> list[tuple[int, int, str]]:
@@ -525,6 +547,8 @@ def unfinished(record: Mapping[str, Any]) -> str | None:
         record: Of shrinking, in a supernet's header.
     """
     config = ShrinkConfig(**record["config"])
+    if config.unit == "dominated":
+        return None  # what is left is left, however much
     held = Counter(
         (row["bin"], position)
         for position, rows in enumerate(record["left"])

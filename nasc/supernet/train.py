@@ -4,6 +4,9 @@ Student block n reads the teacher's output of block n-1 and predicts that of blo
 forward pass of the teacher feeds all blocks. Each step samples one path a block. The loss
 is the squared error over the variance of the target, so that blocks weigh alike, both over the
 whole batch, also where it is worked on in parts or by several processes.
+
+In a share of the steps the sampled blocks are chained instead: each reads what the student before
+it gave, as it will in a network, and the network's sentence vectors are held to the teacher's.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.reporting import Progress
 from nasc.supernet.batches import Batches
 from nasc.supernet.budget import mean_step_s
-from nasc.supernet.modules import Mask
+from nasc.supernet.modules import Mask, mean_pool
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.run_state import RunState
 from nasc.supernet.sampling import SAMPLINGS, Sample, sample_block
@@ -33,6 +37,9 @@ from nasc.tokens import Batch
 
 TRAIN_LENGTH = 128
 """Tokens that a training sentence is cut to."""
+
+VECTOR_WEIGHT = 5.0
+"""Of the distance of sentence vectors beside the block losses of a chained step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class TrainConfig:
         weight_decay: Of AdamW (0.01 in the paper).
         clip: Largest norm of a block's gradient.
         sampling: One of `SAMPLINGS`; a shrinker samples for itself.
+        chain: Share of the steps whose blocks are chained; 0 is the paper's training.
         bf16: Compute products in bfloat16 (pays on processors that have it in hardware).
         seed: Of the order of the text and of the sampled paths.
     """
@@ -60,6 +68,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip: float = 1.0
     sampling: str = "balanced"
+    chain: float = 0.0
     bf16: bool = False
     seed: int = 0
 
@@ -74,6 +83,8 @@ class TrainConfig:
                 f"training needs a learning rate in (0, 1), warm-up in [0, 1] and a positive "
                 f"clip, got {self.learning_rate}, {self.warmup}, {self.clip}"
             )
+        if not 0 <= self.chain <= 1:
+            raise UsageError(f"the share of chained steps must be in [0, 1], got {self.chain}")
         if self.sampling not in SAMPLINGS:
             raise UsageError(f"unknown sampling {self.sampling!r}; known: {', '.join(SAMPLINGS)}")
 
@@ -97,6 +108,12 @@ def relative_error(prediction: Tensor, target: Tensor, real: Tensor) -> Tensor:
     """
     t = target[real]
     return (prediction[real] - t).square().mean() / (t - t.mean(0)).square().mean()
+
+
+def _distance(states: Tensor, target: Tensor, mask: Mask) -> Tensor:
+    """Sum over sentences of one minus the cosine of the two sentence vectors."""
+    cosines = functional.cosine_similarity(mean_pool(states, mask), mean_pool(target, mask), dim=-1)
+    return (1 - cosines).sum()
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -155,18 +172,23 @@ class Objective:
             ]
             tokens = int(batch.attention_mask.sum())
             variances = self._variances(parts, own, tokens)
+        chained = self.config.chain > 0 and rng.random() < self.config.chain
         values = torch.zeros(n_blocks, device=self.parallel.device)
         for part in parts:
-            losses = []
+            losses, out = [], part.states[0]
             with self._autocast():
                 for index in own:
-                    out = self.supernet.forward_block(
-                        index, part.states[index], part.mask, paths[index]
-                    )
+                    given = out if chained else part.states[index]
+                    out = self.supernet.forward_block(index, given, part.mask, paths[index])
                     error = (out.float() - part.states[index + 1].float())[part.real]
                     mean = error.square().mean(-1).sum() * part.weight / tokens
                     losses.append(mean / variances[index])
-            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+            total = torch.stack(losses).sum()
+            if chained:
+                distance = _distance(out.float(), part.states[-1].float(), part.mask)
+                share = part.weight / len(batch.input_ids)
+                total = total + VECTOR_WEIGHT * share * distance
+            total.backward()  # type: ignore[no-untyped-call]
             values[own] += torch.stack(losses).detach()
         return values
 
@@ -259,7 +281,7 @@ def train(
         CheckpointError: If the saved state belongs to another run, or cannot be written.
     """
     blocks = supernet.blocks
-    parallel.check(len(blocks), config.batch_size, config.accumulate)
+    parallel.check(len(blocks), config.batch_size, config.accumulate, config.chain > 0)
     own = {index: block for index, block in enumerate(blocks) if parallel.owns(index)}
     parameters = [parameter for block in own.values() for parameter in block.parameters()]
     optimizer = torch.optim.AdamW(

@@ -80,12 +80,13 @@ def together(
     return run
 
 
-def test_a_batch_in_parts_is_the_batch(teacher: Teacher, tokens: Tokens) -> None:
+@pytest.mark.parametrize("chain", [0.0, 1.0])
+def test_a_batch_in_parts_is_the_batch(chain: float, teacher: Teacher, tokens: Tokens) -> None:
     supernet = beginning(teacher, tokens)
     batches = TrainBatches(tokens, 8, 0)
     found = {}
     for parts in (1, 2, 4):
-        config = dataclasses.replace(CONFIG, accumulate=parts)
+        config = dataclasses.replace(CONFIG, accumulate=parts, chain=chain)
         objective = Objective(supernet, config, whole_space(supernet, config))
         values = objective.backward(batches.at(0), 0)
         grads = {n: p.grad for n, p in supernet.blocks.named_parameters() if p.grad is not None}
@@ -99,13 +100,18 @@ def test_a_batch_in_parts_is_the_batch(teacher: Teacher, tokens: Tokens) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["data", "block"])
+@pytest.mark.parametrize(("kind", "chain"), [("data", 0.0), ("block", 0.0), ("data", 0.5)])
 def test_two_processes_train_as_one(
-    kind: str, teacher: Teacher, tokens: Tokens, together: Callable[..., dict[str, Any]]
+    kind: str,
+    chain: float,
+    teacher: Teacher,
+    tokens: Tokens,
+    together: Callable[..., dict[str, Any]],
 ) -> None:
+    config = dataclasses.replace(CONFIG, chain=chain)
     supernet = beginning(teacher, tokens)
-    record = train(supernet, TrainBatches(tokens, 8, 0), CONFIG)
-    found = together(kind)
+    record = train(supernet, TrainBatches(tokens, 8, 0), config)
+    found = together(kind, config=dataclasses.asdict(config))
     np.testing.assert_allclose(losses(found["record"]), losses(record), rtol=1e-5)
     start = state(beginning(teacher, tokens))
     for name, value in state(supernet).items():

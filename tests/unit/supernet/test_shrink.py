@@ -136,6 +136,30 @@ def test_pruned_operations_take_everything_that_holds_them() -> None:
     assert any((1, 256, "ffn") in operations_of(b) for b in left)
 
 
+@pytest.mark.parametrize("keep", [1, 3])
+def test_what_keep_others_beat_is_dominated(keep: int) -> None:
+    """Against each with each, one latency apart from the parameters."""
+    found = candidates(1)
+    latency = np.random.default_rng(1).permutation(found.latency_ms)
+    state = Shrinking.begin(Candidates(found.blocks, found.params, latency, 1), POSITIONS)
+    losses, config = Losses(state), ShrinkConfig(bins=1, keep=keep, unit="dominated")
+    shrink(state, config, losses, np.random.default_rng(0))
+    for position in range(POSITIONS):
+        loss = np.where([b.kept for b in found.blocks], 0.0, losses.of[position])
+        rows = list(zip(loss, found.params, latency, strict=True))
+        for i, block in enumerate(found.blocks):
+            beaten = sum(
+                other.hidden == block.hidden
+                and bool(other.operations or other.kept)
+                and all(a <= b for a, b in zip(rows[j], rows[i], strict=True))
+                for j, other in enumerate(found.blocks)
+                if j != i
+            )
+            alive = block.kept or not block.operations or beaten < keep
+            assert state.alive[position, i] == alive, block
+    assert 10 < state.alive[0].sum() < len(found.blocks) / 2
+
+
 def test_the_same_seed_gives_the_same_and_another_does_not() -> None:
     config = ShrinkConfig(1, bins=4, sample=20, keep=3)
     one, two, other = run(config)[0], run(config)[0], run(config, seed=1)[0]

@@ -20,6 +20,8 @@ from nasc.space import Block
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.budget import recorded_steps
+from nasc.supernet.modules import Mask, mean_pool
+from nasc.supernet.parallel import Parallel
 from nasc.supernet.sampling import sample_block
 from nasc.supernet.score import Scorer
 from nasc.supernet.train import (
@@ -29,6 +31,7 @@ from nasc.supernet.train import (
     relative_error,
     steps_for,
     train,
+    whole_space,
 )
 from nasc.teacher import Teacher
 from nasc.tokens import Batch, Tokens
@@ -308,6 +311,56 @@ def test_a_step_touches_only_what_was_sampled(teacher: Teacher, tokens: Tokens) 
     assert len(touched) < len({name.rsplit(".", 1)[0] for name in before}) / 2
 
 
+def test_chained_blocks_read_the_student_and_answer_for_its_vectors(
+    teacher: Teacher, tokens: Tokens
+) -> None:
+    supernet = beginning(teacher, tokens)
+    batch, config = tokens.batch(range(8)), dataclasses.replace(CONFIG, chain=1.0)
+    objective = Objective(supernet, config, whole_space(supernet, config))
+    values = objective.backward(batch, 0)
+    found = {n: p.grad for n, p in supernet.blocks.named_parameters() if p.grad is not None}
+    supernet.zero_grad(set_to_none=True)
+
+    rng = np.random.default_rng((config.seed, 0))
+    paths = [sample_block(supernet.space, config.sampling, rng) for _ in range(2)]
+    mask, real = Mask.of(batch.attention_mask), batch.attention_mask.bool()
+    states = supernet.teacher_states(batch.input_ids, mask)
+    x, losses = states[0], []
+    for index, path in enumerate(paths):
+        x = supernet.forward_block(index, x, mask, path)
+        losses.append(relative_error(x, states[index + 1], real))
+    ours, theirs = mean_pool(x, mask), mean_pool(states[-1], mask)
+    distance = (1 - torch.nn.functional.cosine_similarity(ours, theirs)).mean()
+    (sum(losses) + 5 * distance).backward()  # type: ignore[union-attr]
+    torch.testing.assert_close(values, torch.stack(losses).detach())
+    wanted = {n: p.grad for n, p in supernet.blocks.named_parameters() if p.grad is not None}
+    assert found.keys() == wanted.keys()
+    for name, grad in wanted.items():
+        torch.testing.assert_close(found[name], grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_share_of_the_steps_is_chained(teacher: Teacher, tokens: Tokens) -> None:
+    """Block 1 reads the teacher's embedding either way: only the second's loss tells."""
+    losses = {}
+    for chain in (0.0, 0.5, 1.0):
+        supernet = beginning(teacher, tokens)
+        config = dataclasses.replace(CONFIG, chain=chain)
+        objective = Objective(supernet, config, whole_space(supernet, config))
+        batch = tokens.batch(range(8))
+        losses[chain] = np.array([objective.backward(batch, s).tolist() for s in range(30)])
+    mixed, second = losses[0.5], losses[0.5][:, 1]
+    assert (mixed[:, 0] == losses[0.0][:, 0]).all()
+    chained = second == losses[1.0][:, 1]
+    assert (chained | (second == losses[0.0][:, 1])).all()
+    assert 8 <= chained.sum() <= 22
+
+
+def test_chained_blocks_are_not_divided_among_processes(teacher: Teacher, tokens: Tokens) -> None:
+    config = dataclasses.replace(CONFIG, chain=0.5)
+    with pytest.raises(UsageError, match="--parallel data or --chain 0"):
+        run(teacher, tokens, config, parallel=Parallel("block", rank=0, world=2, silent=True))
+
+
 def test_the_teacher_is_not_trained(teacher: Teacher, tokens: Tokens) -> None:
     before = [teacher.embeddings.word.clone(), *(layer.ff1_w.clone() for layer in teacher.layers)]
     run(teacher, tokens)
@@ -341,6 +394,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
         ({"learning_rate": float("nan")}, r"learning rate in \(0, 1\)"),
         ({"warmup": 1.5}, r"warm-up in \[0, 1\]"),
         ({"clip": 0.0}, "positive clip"),
+        ({"chain": 1.5}, r"share of chained steps must be in \[0, 1\], got 1.5"),
         ({"sampling": "greedy"}, "unknown sampling 'greedy'; known: balanced, uniform"),
     ],
 )
