@@ -123,6 +123,7 @@ def train(
     learning_rate: float = 2e-4,
     sampling: str | None = None,
     chain: float = 0.0,
+    start: str = "teacher",
     bf16: bool | None = None,
     parallel: str = "data",
     all_operations: bool = True,
@@ -151,6 +152,7 @@ def train(
         sampling: See `nasc.supernet.sampling.SAMPLINGS`; None is ``balanced``. Not with `shrink`,
             which samples uniformly among what is left in the bins.
         chain: Share of the steps whose blocks are chained, see `nasc.supernet.train`.
+        start: Candidates from the ``teacher``'s weights or from ``scratch``, random ones.
         bf16: Products in bfloat16; None does so where the processor has them in hardware.
         parallel: How processes that torchrun started share the work: ``data`` or ``block``.
         all_operations: Separable convolutions too.
@@ -237,6 +239,7 @@ def train(
             learning_rate=learning_rate,
             sampling=sampling or ("balanced" if shrink is None else "uniform"),
             chain=chain,
+            start=start,
             bf16=has_bf16(process.device) if bf16 is None else bf16,
             seed=seed,
         ),

@@ -314,6 +314,13 @@ def profile(as_json: bool, **options: Any) -> None:
     "instead of what the teacher gave.",
 )
 @click.option(
+    "--start",
+    type=click.Choice(["teacher", "scratch"]),
+    default="teacher",
+    show_default=True,
+    help="Candidates from the teacher's weights, or from random ones (the paper).",
+)
+@click.option(
     "--bf16/--no-bf16",
     default=None,
     help="Products in bfloat16 [default: where the processor has them in hardware].",

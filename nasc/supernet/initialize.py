@@ -24,6 +24,12 @@ from nasc.supernet.modules import Mask, apply_layer, attention_context
 from nasc.supernet.supernet import Supernet, SupernetBlock, operation_key
 from nasc.supernet.teacher_layers import attention, feed_forward
 
+STARTS = {"teacher": "the teacher's weights", "scratch": "random weights"}
+"""What candidates begin with, in words; random ones as in the paper."""
+
+RANDOM_STD = 0.02
+"""Of random matrices, as BERT starts (Devlin et al., 2019, `initializer_range`)."""
+
 RIDGE = 1e-3
 """Ridge of the least-squares output maps, relative to the mean square of the inputs."""
 
@@ -39,6 +45,17 @@ class _Trace:
     middle: Tensor
     inner: Tensor
     after: Tensor
+
+
+@torch.no_grad()
+def randomize(supernet: Supernet, seed: int) -> None:
+    """Set all candidates at random: matrices normal, biases 0, layer normalisation the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in supernet.blocks.named_parameters():
+        if value.dim() > 1:
+            value.normal_(0, RANDOM_STD, generator=generator)
+        else:
+            value.fill_(float(name.endswith("ln_weight")))
 
 
 @torch.no_grad()

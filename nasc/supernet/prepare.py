@@ -24,7 +24,7 @@ from nasc.space import SearchSpace, space_from_dict
 from nasc.supernet.batches import Batches, TrainBatches
 from nasc.supernet.budget import recorded_steps
 from nasc.supernet.checkpoint import load_supernet, read, save_supernet, write
-from nasc.supernet.initialize import initialize
+from nasc.supernet.initialize import STARTS, initialize, randomize
 from nasc.supernet.packed import pack
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.scores import Scores, scores_from_dict
@@ -321,7 +321,7 @@ def _train(
     packed: Batches | None,
     parallel: Parallel,
 ) -> tuple[Supernet, dict[str, Any]]:
-    progress = reporter.stage("Supernet: from the teacher's weights")
+    progress = reporter.stage(f"Supernet: from {STARTS[config.start]}")
     progress(0, 3, "tokenising")
     batches = packed
     if batches is None:
@@ -329,8 +329,11 @@ def _train(
         batches = TrainBatches(tokens, config.batch_size, config.seed)
     progress(1, 3, "initialising")
     supernet = Supernet(space, teacher)
-    calibration = batches.calibration()
-    initialize(supernet, calibration.input_ids, calibration.attention_mask, config.seed)
+    if config.start == "scratch":
+        randomize(supernet, config.seed)
+    else:
+        calibration = batches.calibration()
+        initialize(supernet, calibration.input_ids, calibration.attention_mask, config.seed)
     supernet.place(parallel.device)
     progress(2, 3, "timing a step")
     if seconds is not None:

@@ -26,6 +26,7 @@ from nasc.errors import TrainingDiverged, UsageError
 from nasc.reporting import Progress
 from nasc.supernet.batches import Batches
 from nasc.supernet.budget import mean_step_s
+from nasc.supernet.initialize import STARTS
 from nasc.supernet.modules import Mask, mean_pool
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.run_state import RunState
@@ -56,6 +57,7 @@ class TrainConfig:
         clip: Largest norm of a block's gradient.
         sampling: One of `SAMPLINGS`; a shrinker samples for itself.
         chain: Share of the steps whose blocks are chained; 0 is the paper's training.
+        start: One of `STARTS`.
         bf16: Compute products in bfloat16 (pays on processors that have it in hardware).
         seed: Of the order of the text and of the sampled paths.
     """
@@ -69,6 +71,7 @@ class TrainConfig:
     clip: float = 1.0
     sampling: str = "balanced"
     chain: float = 0.0
+    start: str = "teacher"
     bf16: bool = False
     seed: int = 0
 
@@ -85,8 +88,10 @@ class TrainConfig:
             )
         if not 0 <= self.chain <= 1:
             raise UsageError(f"the share of chained steps must be in [0, 1], got {self.chain}")
-        if self.sampling not in SAMPLINGS:
-            raise UsageError(f"unknown sampling {self.sampling!r}; known: {', '.join(SAMPLINGS)}")
+        for name, known in (("sampling", SAMPLINGS), ("start", STARTS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise UsageError(f"unknown {name} {value!r}; known: {', '.join(known)}")
 
     def identity(self) -> dict[str, Any]:
         """What makes a run the same run: in how many parts it works changes only the rounding."""

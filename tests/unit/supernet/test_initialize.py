@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from supernet_toy import initialized_supernet, random_supernet, state
+from supernet_toy import initialized_supernet, random_supernet, state, toy_space
 
 from nasc.space import Block
+from nasc.supernet.initialize import randomize
+from nasc.supernet.modules import Mask
 from nasc.supernet.score import Scorer
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
@@ -101,6 +103,23 @@ def test_a_space_without_the_teacher_s_width_or_operations(
         supernet = initialized_supernet(teacher, tokens, **changes)
         assert not any(block.from_end for block in supernet.blocks)
         assert all(torch.isfinite(value).all() for value in state(supernet).values())
+
+
+def test_a_random_start_knows_nothing_of_the_teacher(teacher: Teacher, tokens: Tokens) -> None:
+    first, again, other = (Supernet(toy_space(teacher), teacher) for _ in range(3))
+    for supernet, seed in ((first, 0), (again, 0), (other, 1)):
+        randomize(supernet, seed)
+    for name, value in first.blocks.named_parameters():
+        same = again.blocks.get_parameter(name)
+        assert torch.equal(value, same)
+        if value.dim() > 1:
+            assert not torch.equal(value, other.blocks.get_parameter(name))
+            assert 0.01 < value.std() < 0.03
+    x = torch.randn(2, 3, 16)
+    mask = Mask.of(torch.ones(2, 3, dtype=torch.int64))
+    found = first.blocks[0].operate(0, 16, "mha", x, mask)  # type: ignore[operator]
+    spread = found.std(-1, correction=0)  # layer normalisation begins as the identity
+    torch.testing.assert_close(spread, torch.ones(2, 3), rtol=1e-3, atol=0)
 
 
 def test_the_teacher_is_left_alone(teacher: Teacher, tokens: Tokens) -> None:

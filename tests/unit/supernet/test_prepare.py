@@ -86,6 +86,21 @@ def test_a_supernet_is_trained_once_for_a_teacher(
     assert make(other, shorter).path != found.path
 
 
+def test_a_supernet_from_scratch_did_not_see_the_teacher_s_weights(
+    teacher: Teacher, corpus: Corpus, space: SearchSpace, tmp_path: Path
+) -> None:
+    starts = {}
+    for start in ("teacher", "scratch"):
+        config = TrainConfig(steps=0, batch_size=8, start=start)
+        found = prepare(
+            teacher, space, corpus, config, seconds=None, cache_dir=tmp_path, reporter=Silent()
+        )
+        assert found.header["config"]["start"] == start
+        starts[start] = found.supernet.blocks.get_parameter("0.operations.0/16/mha.q_bias")
+    assert starts["teacher"].abs().max() > 0
+    assert starts["scratch"].abs().max() == 0
+
+
 def test_the_state_goes_only_after_the_supernet_is_on_disk(
     make: Callable[..., Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
