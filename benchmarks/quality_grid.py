@@ -237,19 +237,19 @@ class Grid:
         }
 
 
-def main() -> None:
-    """Run what is missing."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser(about: str | None) -> argparse.ArgumentParser:
+    """The options of the grid."""
+    found = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--results", type=Path, required=True, help="folder of all results")
-    parser.add_argument("--glue", type=Path, required=True, help="folder of GLUE's folders")
-    parser.add_argument("--squad", type=Path, required=True, help="folder of SQuAD's files")
-    parser.add_argument("--corpus", nargs="+", default=[], help="text; default: that at hand")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of each distillation, as steps")
-    parser.add_argument("--cache", type=Path, help="tables, networks; default: the user's")
-    Grid(parser.parse_args()).run()
+    found.add_argument("--results", type=Path, required=True, help="folder of all results")
+    found.add_argument("--glue", type=Path, required=True, help="folder of GLUE's folders")
+    found.add_argument("--squad", type=Path, required=True, help="folder of SQuAD's files")
+    found.add_argument("--corpus", nargs="+", default=[], help="text; default: that at hand")
+    found.add_argument("--minutes", type=float, default=5.0, help="of each distillation, as steps")
+    found.add_argument("--cache", type=Path, help="tables, networks; default: the user's")
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    Grid(parser(__doc__).parse_args()).run()

@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from quality_grid import FRACTIONS, SYSTEMS, TASKS
+from quality_parts import FRACTION, PARTS
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -75,6 +76,21 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
+def parts(found: dict[str, dict[str, Any]]) -> list[str]:
+    """One row a part switched off, as Markdown."""
+    lines = ["| without | network | ms | similarity | cosine | STS-B |", "|" + "---|" * 6]
+    for part in PARTS:
+        if (body := found.get(f"part-{part}")) is None:
+            continue
+        words = {"whole": "nothing", "short": "long training", "start": "short, teacher's start"}
+        words["shrinking"] = "short, shrinking"
+        lines.append(
+            f"| {words.get(part, part)} | `{body['architecture']}` | {body['latency_ms']:.2f} "
+            f"| {body['similarity']:.3f} | {body['pooled_cosine']:.3f} | {body['sts']:.3f} |"
+        )
+    return [f"What parts bring, at 1/{1 / FRACTION:g}:", "", *lines] if len(lines) > 2 else []
+
+
 def draw(found: dict[str, dict[str, Any]], by: str, label: str, path: Path) -> None:
     """Agreement and STS-B against latency or size."""
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
@@ -104,6 +120,7 @@ def main() -> None:
         path = arguments.results / f"{by}.svg"
         draw(found, by, label, path)
         lines += ["", f"![{by}]({path.relative_to(arguments.document.parent)})"]
+    lines += ["", *parts(found)]
     text = arguments.document.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]

@@ -1,10 +1,11 @@
 """What schedules of the supernet's training give for the same steps: departures and ablations.
 
 One supernet each with ``uniform`` sampling (the paper), ``balanced`` (the default), and progressive
-shrinking that removes ``architectures`` (the paper) or ``operations`` (its ablation). What decides
-is what the exact search then finds in each at equal latency: the least true loss of the k best,
-and the agreement with the teacher after the same distillation. Latencies are predicted, by one
-table.
+shrinking that removes ``architectures`` (the paper), ``operations`` (its ablation) or what is
+``dominated``; balanced ones with half of the steps ``chained``, at a ``high`` learning rate (5e-4),
+with both (``chained-high``), or from ``scratch`` (the paper). What decides is what the exact search
+then finds in each at equal latency: the least true loss of the k best, and the agreement with the
+teacher after the same distillation. Latencies are predicted, by one table.
 
     python benchmarks/supernet_recipes.py --corpus TEXT --steps 300 > supernet_recipes.json
 """
@@ -23,6 +24,7 @@ from common import Lines
 
 from nasc.contest import vectors
 from nasc.distill import DistillConfig, distill
+from nasc.processor import has_bf16
 from nasc.quality import compare
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
@@ -34,7 +36,23 @@ from nasc.supernet.train import TRAIN_LENGTH, TrainConfig
 from nasc.workbench import Settings, Workbench
 
 PRECISION = "int8"
-RECIPES = ("uniform", "balanced", "architectures", "operations")
+HIGH = 5e-4
+RECIPES: dict[str, dict[str, Any]] = {
+    "uniform": {"sampling": "uniform"},
+    "balanced": {},
+    "chained": {"chain": 0.5},
+    "high": {"learning_rate": HIGH},
+    "chained-high": {"chain": 0.5, "learning_rate": HIGH},
+    "scratch": {"start": "scratch"},
+}
+"""Of `TrainConfig`, against the defaults."""
+
+SHRUNK: dict[str, dict[str, Any]] = {
+    "architectures": {},
+    "operations": {},
+    "dominated": {"bins": 1, "keep": 3},
+}
+"""Of `ShrinkConfig`, beside its unit."""
 
 
 def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> float:
@@ -43,8 +61,8 @@ def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> flo
     if not arguments.all_operations:
         space = first_run_space(space)
     shrinking = None
-    if recipe in ("architectures", "operations"):
-        config = ShrinkConfig(sample=arguments.sample, unit=recipe)
+    if recipe in SHRUNK:
+        config = ShrinkConfig(sample=arguments.sample, unit=recipe, **SHRUNK[recipe])
         shrinking = shrink_plan(space, bench.costs, config)
     begin = time.monotonic()
     bench.prepared = prepare(
@@ -53,8 +71,9 @@ def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> flo
         bench.corpus,
         TrainConfig(
             steps=arguments.steps,
-            sampling="balanced" if recipe == "balanced" else "uniform",
+            bf16=has_bf16(),
             seed=bench.settings.seed,
+            **({"sampling": "uniform"} if recipe in SHRUNK else RECIPES[recipe]),
         ),
         seconds=None,
         cache_dir=bench.cache,
@@ -92,7 +111,8 @@ def main() -> int:
     """Train, search, judge, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", action="append", help="default: prose on this machine")
-    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    names = [*RECIPES, *SHRUNK]
+    parser.add_argument("--recipes", nargs="+", choices=names, default=names)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--fractions", nargs="+", type=float, default=[0.5, 0.25])
     parser.add_argument("--best", type=int, default=30, help="networks whose true loss is taken")

@@ -91,7 +91,15 @@ def compile(
         settings = dataclasses.replace(settings, head=options.task.head)
     elif is_task_head(settings.head):
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
-    bench = Workbench(settings, reporter)
+    return compile_on(Workbench(settings, reporter), limits, options)
+
+
+def compile_on(bench: Workbench, limits: Limits, options: Options) -> CompileResult:
+    """`compile` with a workbench at hand, whose settings go with the options.
+
+    Raises:
+        As `compile`.
+    """
     output = options.output or Path(default_name(bench.device.name, limits))
     check_target(output, options.force)
     return _Compilation(bench, limits, options, output).run()

@@ -1,0 +1,111 @@
+"""What each part brings to a package at a quarter of the int8 teacher's latency.
+
+The pipeline of `nasc.compile` runs as it is, and with one part switched off:
+
+- ``sensitivity``: block losses are summed as they are (the paper's sum);
+- ``kept``: no block of a network may be the teacher's own;
+- ``distillation``: the network ships as it comes out of the supernet;
+- ``shrinking`` and ``start`` (from random weights): these need supernets of their own, so that here
+  all three, with ``short`` as the one with every part, are trained for few steps by the recipe of
+  the supernet that ships.
+
+Results go beside those of `quality_grid.py`, under the same conditions, one file each.
+
+    python benchmarks/quality_parts.py --results DIR --glue GLUE --squad SQUAD --corpus TEXT
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from common import Lines
+from quality_grid import Grid, parser
+
+from nasc import api
+from nasc.compiler import Options, compile_on
+from nasc.export.network import Network
+from nasc.solver.problem import Limits
+from nasc.supernet.checkpoint import read_supernet_header
+from nasc.supernet.shrink import ShrinkConfig
+from nasc.workbench import Workbench
+
+FRACTION = 0.25
+PARTS = ("whole", "sensitivity", "kept", "distillation", "short", "shrinking", "start")
+
+
+def supernet(grid: Grid, part: str, steps: int) -> Path:
+    """A supernet trained for few steps as the one that ships, but for one part."""
+    shipped = grid.bench.supernet_path
+    assert shipped is not None
+    header = read_supernet_header(shipped)
+    recipe = header["config"]
+    path = grid.files / f"{part}.safetensors"
+    if not path.exists():
+        about = header["shrinking"]["config"] | {"epoch_steps": 0}
+        api.train(
+            output=path,
+            corpus=grid.settings.corpus,
+            steps=steps,
+            batch_size=recipe["batch_size"],
+            learning_rate=recipe["learning_rate"],
+            chain=recipe["chain"],
+            start="scratch" if part == "start" else "teacher",
+            all_operations=False,
+            shrink=None if part == "shrinking" else ShrinkConfig(**about),
+            cache=grid.bench.cache,
+            reporter=Lines(),
+        )
+    return path
+
+
+def bench_without(grid: Grid, part: str, steps: int) -> Workbench:
+    """What a package is compiled with, less one part."""
+    if part in ("short", "shrinking", "start"):
+        path = supernet(grid, part, steps)
+        return Workbench(dataclasses.replace(grid.settings, supernet=path), Lines())
+    bench = Workbench(grid.settings, Lines())
+    scores = bench.prepared.scores
+    if part == "sensitivity":
+        scores = dataclasses.replace(scores, sensitivity=(1.0,) * len(scores.sensitivity))
+    if part == "kept":
+        bench.whole_space = dataclasses.replace(bench.whole_space, keep=False)
+        trained = [np.array([not b.kept for b in blocks]) for blocks in scores.blocks]
+        scores = dataclasses.replace(
+            scores,
+            space=bench.whole_space,
+            blocks=tuple(tuple(b for b in blocks if not b.kept) for blocks in scores.blocks),
+            losses=tuple(x[own] for x, own in zip(scores.losses, trained, strict=True)),
+        )
+    bench.prepared = dataclasses.replace(bench.prepared, scores=scores)
+    return bench
+
+
+def compiled(grid: Grid, part: str, steps: int) -> Network:
+    """The network of a package made without a part."""
+    options = Options(
+        distill_steps=0 if part == "distillation" else grid.conditions["steps"],
+        output=grid.files / f"without-{part}",
+        force=True,
+    )
+    bench = bench_without(grid, part, steps)
+    return compile_on(bench, Limits(latency_ms=grid.limit_ms(FRACTION)), options).network
+
+
+def main() -> None:
+    """Run what is missing."""
+    asked = parser(__doc__)
+    asked.add_argument("--supernet-steps", type=int, default=1200, help="of short supernets")
+    arguments: argparse.Namespace = asked.parse_args()
+    grid = Grid(arguments)
+    for part in PARTS:
+        grid.cell(
+            f"part-{part}",
+            lambda p=part: grid.body(compiled(grid, p, arguments.supernet_steps)),  # type: ignore[misc]
+        )
+
+
+if __name__ == "__main__":
+    main()
