@@ -44,12 +44,18 @@ def cell(values: np.ndarray[Any, Any]) -> str:
     return f"{first.mean():.3f}{spread}"
 
 
+def name(body: dict[str, Any]) -> str:
+    """Of a network, in a cell of a table."""
+    return "`" + body["architecture"].replace("|", "\\|") + "`"
+
+
 def table(found: dict[str, dict[str, Any]]) -> list[str]:
     """One row a network, as Markdown."""
-    heads = ["share", "network", "ms", "MB", "similarity", "STS-B"]
+    heads = ["share", "network", "ms", "MB", "similarity", "STS-B (of the teacher's)"]
     heads += [task.name for task in TASKS] + ["mean of tasks"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     rows = [("teacher", 1.0)] + [(s, f) for f in FRACTIONS for s in SYSTEMS]
+    best = found["teacher-1"]["sts"]
     for system, fraction in rows:
         row = f"{system}-{fraction:g}"
         if row not in found:
@@ -62,11 +68,11 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
             + " | ".join(
                 [
                     f"1/{1 / fraction:g}" if fraction < 1 else "1",
-                    f"{system}, `{body['architecture']}`",
+                    f"{system}, {name(body)}",
                     f"{body['latency_ms']:.2f}",
                     f"{body['size_bytes'] / 1e6:.1f}",
                     f"{body['similarity']:.3f}",
-                    f"{body['sts']:.3f}",
+                    f"{body['sts']:.3f} ({body['sts'] / best:.1%})",
                     *map(cell, own),
                     f"{np.mean(whole):.3f}" if len(whole) == 1 + len(TASKS) else "",
                 ]
@@ -85,7 +91,7 @@ def parts(found: dict[str, dict[str, Any]]) -> list[str]:
         words = {"whole": "nothing", "short": "long training", "start": "short, teacher's start"}
         words["shrinking"] = "short, shrinking"
         lines.append(
-            f"| {words.get(part, part)} | `{body['architecture']}` | {body['latency_ms']:.2f} "
+            f"| {words.get(part, part)} | {name(body)} | {body['latency_ms']:.2f} "
             f"| {body['similarity']:.3f} | {body['pooled_cosine']:.3f} | {body['sts']:.3f} |"
         )
     return [f"What parts bring, at 1/{1 / FRACTION:g}:", "", *lines] if len(lines) > 2 else []
