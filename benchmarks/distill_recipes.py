@@ -1,9 +1,11 @@
 """What settings of the final distillation, starts and kinds of network give for the same steps.
 
 Each line of the result is one network trained with one change against the defaults of
-`nasc.distill.DistillConfig`, from one of three starts: ``scratch`` (random weights beside the
+`nasc.distill.DistillConfig`, from one of four starts: ``scratch`` (random weights beside the
 teacher's embedding, as the paper), ``initialised`` (as a supernet begins, from the teacher's
-weights), ``supernet`` (out of one trained for `--supernet-steps`).
+weights), ``supernet`` (out of one trained for `--supernet-steps`), ``shipped`` (out of the one that
+comes with nasc). The defaults are trained from all starts asked for and on all networks, changes
+on the first network from the last start. ``crops`` cuts half of the sentences to 3 to 12 words.
 
     python benchmarks/distill_recipes.py --corpus TEXT --steps 150 [--sts STS-B/dev.tsv]
 """
@@ -13,8 +15,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import random
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +28,23 @@ import torch
 from nasc.distill import DistillConfig, distill
 from nasc.export.network import Network
 from nasc.hf.masked import scratch
+from nasc.processor import has_bf16
 from nasc.quality import compare
 from nasc.space import PRESETS
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.checkpoint import load_supernet
 from nasc.supernet.initialize import initialize
 from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.prepare import first_run_space
+from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import TRAIN_LENGTH, TrainConfig, train
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import Teacher, load_teacher
 from nasc.text import load_corpus
+from nasc.tokens import Tokens
+from nasc.workbench import MAX_CORPUS
 
 NETWORKS = (
     "192: M F M F | 192: M F M F | 192: M F M F",
@@ -43,15 +52,21 @@ NETWORKS = (
     "384: M F | 384: M F | 384: M F",
     "384: M F | skip | keep",
 )
-CHANGES: tuple[dict[str, float], ...] = (
-    {},
-    {"learning_rate": 3e-4},
-    {"learning_rate": 2e-3},
-    {"similarity_weight": 50.0},
-    {"hidden_weight": 0.3},
-    {"batch_size": 16},
-    {"bf16": False},
-)
+STARTS = ("scratch", "initialised", "supernet", "shipped")
+CROPS = "crops"
+CHANGES: dict[str, dict[str, float]] = {
+    "rate-3e-4": {"learning_rate": 3e-4},
+    "rate-2e-3": {"learning_rate": 2e-3},
+    "similarity-50": {"similarity_weight": 50.0},
+    "similarity-0": {"similarity_weight": 0.0},
+    "vectors-0": {"pooled_weight": 0.0},
+    "hidden-0.3": {"hidden_weight": 0.3},
+    "hidden-0": {"hidden_weight": 0.0},
+    "batch-16": {"batch_size": 16},
+    "batch-64": {"batch_size": 64},
+    "fp32": {"bf16": False},
+    CROPS: {},
+}
 
 
 @torch.no_grad()
@@ -66,49 +81,75 @@ def vectors(teacher: Teacher, network: Network, sentences: list[str]) -> np.ndar
     return found
 
 
+def cropped(sentences: Sequence[str], seed: int) -> list[str]:
+    """Half of the sentences cut to some of their words in a row."""
+    rng = random.Random(seed)
+    found = []
+    for sentence in sentences:
+        words, count = sentence.split(), rng.randint(3, 12)
+        if rng.random() < 0.5 and len(words) > count:
+            first = rng.randint(0, len(words) - count)
+            words = words[first : first + count]
+        found.append(" ".join(words))
+    return found
+
+
+def supernet_of(start: str, teacher: Teacher, tokens: Tokens, steps: int, seed: int) -> Supernet:
+    """Where networks are cut out; of a scratch start, where only their shapes come from."""
+    if start == "shipped":
+        path = shipped_supernet(teacher)
+        if path is None:
+            raise SystemExit("no supernet comes with nasc for this teacher")
+        return load_supernet(path, teacher)[0]
+    supernet = Supernet(first_run_space(PRESETS["minilm-l6"]), teacher)
+    batches = TrainBatches(tokens, TrainConfig(0).batch_size, seed)
+    calibration = batches.calibration()
+    initialize(supernet, calibration.input_ids, calibration.attention_mask, seed)
+    if start == "supernet":
+        train(supernet, batches, TrainConfig(steps, seed=seed, bf16=has_bf16()))
+    return supernet
+
+
 def main() -> None:
     """Train, judge, print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", action="append", help="default: prose on this machine")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--sts", type=Path)
     parser.add_argument("--supernet-steps", type=int, default=150)
-    parser.add_argument("--starts-only", action="store_true", help="leave the other changes out")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS[:3]))
+    parser.add_argument("--changes", nargs="*", choices=list(CHANGES), default=list(CHANGES))
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     teacher = load_teacher()
-    corpus = load_corpus(args.corpus, seed=args.seed, max_sentences=30_000)
-    tokens = teacher.tokenize(corpus.train, max_length=TRAIN_LENGTH)
-    space = first_run_space(PRESETS["minilm-l6"])
-    supernets = {}
-    for start in ("initialised", "supernet"):
-        supernets[start] = supernet = Supernet(space, teacher)
-        batches = TrainBatches(tokens, TrainConfig(0).batch_size, args.seed)
-        calibration = batches.calibration()
-        initialize(supernet, calibration.input_ids, calibration.attention_mask, args.seed)
-    train(supernet, batches, TrainConfig(args.supernet_steps, seed=args.seed))
-    full_size = teacher_network(teacher, space.teacher)
+    corpus = load_corpus(args.corpus, seed=args.seed, max_sentences=MAX_CORPUS)
+    texts = {False: corpus.train, True: cropped(corpus.train, args.seed)}
+    tokens = {c: teacher.tokenize(t, max_length=TRAIN_LENGTH) for c, t in texts.items()}
+    supernets = {
+        start: supernet_of(start, teacher, tokens[False], args.supernet_steps, args.seed)
+        for start in args.starts
+    }
+    full_size = teacher_network(teacher, PRESETS["minilm-l6"].teacher)
     judged = list(corpus.heldout[-512:])
     wanted = teacher.vectors(judged)
     pairs = None if args.sts is None else read_sts(args.sts)
+    plans = [(text, start, "") for text in args.networks for start in args.starts]
+    plans += [(args.networks[0], args.starts[-1], change) for change in args.changes]
     rows = []
-    plans: list[tuple[str, dict[str, float], str]] = [
-        (text, {}, start) for text in NETWORKS for start in ("scratch", "initialised", "supernet")
-    ]
-    if not args.starts_only:
-        plans += [(NETWORKS[0], change, "initialised") for change in CHANGES[1:]]
-    for text, change, start in plans:
-        architecture = space.parse(text)
+    for text, start, change in plans:
+        architecture = supernets[start].space.parse(text)
         if start == "scratch":
             network = scratch(full_size, architecture, args.seed).with_head("embed")
         else:
             network = supernets[start].extract(architecture)
-        config = dataclasses.replace(DistillConfig(steps=args.steps, seed=args.seed), **change)
+        changed = CHANGES.get(change, {})
+        config = dataclasses.replace(DistillConfig(steps=args.steps, seed=args.seed), **changed)
         row: dict[str, Any] = {"network": text, "change": change, "start": start}
         for when in ("before", "after"):
             if when == "after":
                 begin = time.process_time()
-                batches = TrainBatches(tokens, config.batch_size, config.seed)
+                batches = TrainBatches(tokens[change == CROPS], config.batch_size, config.seed)
                 network, _ = distill(network, teacher, batches, config)
                 row["cpu_s"] = round(time.process_time() - begin, 1)
             row[when] = dataclasses.asdict(compare(wanted, vectors(teacher, network, judged)))
@@ -119,17 +160,14 @@ def main() -> None:
                 )
         rows.append(row)
         print(json.dumps(row), file=sys.stderr)
-    json.dump(
-        {
-            "benchmark": "distill_recipes",
-            "steps": args.steps,
-            "supernet_steps": args.supernet_steps,
-            "text": corpus.description,
-            "rows": rows,
-        },
-        sys.stdout,
-        indent=1,
-    )
+    found = {
+        "benchmark": "distill_recipes",
+        "steps": args.steps,
+        "supernet_steps": args.supernet_steps,
+        "text": corpus.description,
+        "rows": rows,
+    }
+    json.dump(found, sys.stdout, indent=1)
 
 
 if __name__ == "__main__":

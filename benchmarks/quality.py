@@ -143,10 +143,10 @@ class Judge:
         return float(low), float(high)
 
 
-def rivals_at(limit: float, depths: dict[int, profilers.ModelMeasurement]) -> tuple[int, int]:
+def rivals_at(limit: float, upper_ms: dict[int, float]) -> tuple[int, int]:
     """Most layers whose upper bound is within a limit (0: none), and the next number."""
-    within = max((k for k, found in depths.items() if found.upper_ms <= limit), default=0)
-    return within, min(within + 1, max(depths))
+    within = max((k for k, upper in upper_ms.items() if upper <= limit), default=0)
+    return within, min(within + 1, max(upper_ms))
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -171,6 +171,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         files[f"{count}"] = folder / f"depth-{count}.onnx"
         emit(pruned(bench, tuple(range(count))), files[f"{count}"])
     depths = {int(name): found for name, found in measure(bench, files).items()}
+    bounds = {count: found.upper_ms for count, found in depths.items()}
     teacher_ms = depths[most].latency_ms
     limits = {fraction: fraction * teacher_ms for fraction in arguments.fractions}
 
@@ -185,7 +186,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         files[name] = result.package / "model.onnx"
         scores[name] = judge(name, files[name])
         about[name] = {"architecture": str(result.manifest.architecture), "steps": steps}
-    for count in sorted({k for limit in limits.values() for k in rivals_at(limit, depths) if k}):
+    for count in sorted({k for limit in limits.values() for k in rivals_at(limit, bounds) if k}):
         print(f"rival of {count} layers", file=sys.stderr)
         losses = true_losses(bench, count)
         best = min(losses, key=losses.__getitem__)
@@ -231,7 +232,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     comparisons, gates = [], {}
     for fraction, limit in limits.items():
-        within, following = rivals_at(limit, depths)
+        within, following = rivals_at(limit, bounds)
         ours = f"ours at {fraction:g}"
         one: dict[str, Any] = {"fraction": fraction, "limit_ms": limit, "ours": side(ours)}
         one["rival"] = side(f"rival of {within}") if within else None

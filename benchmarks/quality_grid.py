@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from common import Lines
-from quality import PRECISION, Judge, measure, pruned, steps_in, true_losses
+from quality import PRECISION, Judge, measure, pruned, rivals_at, steps_in, true_losses
 
 from nasc.compiler import Options, compile
 from nasc.compiler.judge import JUDGING_SENTENCES
@@ -167,8 +167,8 @@ class Grid:
             fits = [h for h in self.widths if measured[f"width {h}"][1] <= limit]
             return self.narrow(max(fits, default=self.widths[0]))
         layers = range(1, self.bench.teacher.geometry.layers + 1)
-        count = max((n for n in layers if measured[f"depth {n}"][1] <= limit), default=1)
-        losses = true_losses(self.bench, count)
+        count, _ = rivals_at(limit, {n: measured[f"depth {n}"][1] for n in layers})
+        losses = true_losses(self.bench, max(count, 1))
         return pruned(self.bench, min(losses, key=losses.__getitem__))
 
     def network(self, system: str, fraction: float) -> Network:
