@@ -381,7 +381,7 @@ def profile(as_json: bool, **options: Any) -> None:
     type=click.Choice(["architectures", "operations", "dominated"]),
     help="What a round removes: the worse architectures of a bin, operations with all that hold "
     "them, or architectures that --keep others beat in size, latency and loss, for small spaces "
-    "and with --bins 1 [default: architectures].",
+    "[default: architectures].",
 )
 @click.option(
     "--output",
@@ -416,6 +416,8 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
     given = {name: v for name in names if (v := options.pop(name)) is not None}
     if given and not shrink:
         raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --shrink")
+    if given.get("unit") == "dominated":
+        given.setdefault("bins", 1)
     options["shrink"] = ShrinkConfig(**given) if shrink else None
     with reporting() as reporter:
         summary = api.train(output=output, force=force, reporter=reporter, **options)

@@ -28,7 +28,7 @@ from nasc.supernet.scoring import judging_sentences
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import train_length
 from nasc.teacher import default_teacher_folder, quiet_transformers
-from nasc.workbench import Workbench
+from nasc.workbench import Workbench, space_for
 from nasc.zoo import zoo_architecture
 
 OBJECTIVES = ("auto", "states", "mlm")
@@ -126,7 +126,10 @@ def _parsed(bench: Workbench, text: str, start: str | None) -> tuple[Architectur
         return found, "scratch"
     start = start or STARTS[0]
     bench.check_inputs()
-    space = bench.whole_space
+    if start == "scratch" and bench.settings.supernet is None:
+        space = space_for(bench.teacher, bench.settings.space)
+    else:
+        space = bench.whole_space
     if bench.supernet_path is None and start == "supernet":
         space = first_run_space(space)
     return space.parse(text).with_precision("fp32"), start

@@ -1,8 +1,9 @@
 """Plain text to distil on: where it comes from, and how it becomes sentences.
 
 A corpus is a list of sentences to train on and a disjoint list that is held out. Which
-sentences are held out is decided by their content alone: the same sentence is on the same
-side whatever the seed, and twins that differ in case or punctuation are one sentence.
+sentences of a text are held out is decided by their content alone: the same sentence is on the
+same side whatever the seed, and twins that differ in case or punctuation are one sentence. Of
+another text that holds the same sentence, it may be on the other side.
 """
 
 import ast

@@ -95,10 +95,16 @@ def compile(
 
 
 def compile_on(bench: Workbench, limits: Limits, options: Options) -> CompileResult:
-    """`compile` with a workbench at hand, whose settings go with the options.
+    """`compile` with a workbench at hand.
+
+    Args:
+        bench: Its settings go with the options: that is not looked at here.
+        limits: At least one.
+        options: See `compile`.
 
     Raises:
-        As `compile`.
+        InfeasibleLimits, LimitsMissed, TeacherError, CorpusError, PackageError, ProfilerError: See
+            `compile`.
     """
     output = options.output or Path(default_name(bench.device.name, limits))
     check_target(output, options.force)

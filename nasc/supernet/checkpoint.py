@@ -142,7 +142,8 @@ def read_supernet_header(path: Path) -> Mapping[str, Any]:
         CheckpointError: If the file is missing, damaged or no supernet.
     """
     header = read_header(path)
-    if not {"teacher", "space", "from_end"} <= header.keys():
+    known = {"teacher", "space", "from_end"} <= header.keys()
+    if not known or not isinstance(header["teacher"], dict) or "sha256" not in header["teacher"]:
         raise CheckpointError(f"checkpoint {path} is no supernet. Train one: nasc train")
     return header
 
@@ -164,7 +165,7 @@ def left_blocks(
         )
         if len(left) != space.n_blocks or not all(left):
             raise ValueError(f"{len(left)} positions, {space.n_blocks} are needed")
-    except (UsageError, KeyError, TypeError, ValueError) as error:
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"what shrinking left of the supernet cannot be read: {error}. Train it again: "
             "nasc train --shrink"

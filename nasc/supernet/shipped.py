@@ -19,12 +19,12 @@ def shipped_supernet(teacher: Teacher) -> Path | None:
     """
     for path in sorted(FOLDER.glob("*.safetensors")):
         try:
-            header = read_supernet_header(path)
+            trained_from = read_supernet_header(path)["teacher"]["sha256"]
         except CheckpointError as error:
             raise CheckpointError(
                 f"{path}, which comes with nasc, is damaged: install nasc again. Meanwhile "
                 "--train-minutes 3 trains a supernet of your own"
             ) from error
-        if header["teacher"]["sha256"] == teacher.sha256:
+        if trained_from == teacher.sha256:
             return path
     return None

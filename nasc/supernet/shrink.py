@@ -44,6 +44,8 @@ UNITS = ("architectures", "operations", "dominated")
 all sub-architectures that hold them (its ablation); or sub-architectures that `keep` others of
 their hidden size, the kept block among them, beat in parameters, latency and loss at once. By the
 losses of the round, none of the `keep` best networks under any limit on those holds one of these.
+That goes for one latency table; with two kinds of operation it goes for every device on which they
+cost in a proportion between that of the table and that of their parameters.
 """
 
 ROUND_SEED = 0x5EED
@@ -99,6 +101,8 @@ class ShrinkConfig:
             raise UsageError(f"shrinking: at most {np.iinfo(np.int8).max} bins, got {self.bins}")
         if self.unit not in UNITS:
             raise UsageError(f"shrinking: unknown unit {self.unit!r}; known: {', '.join(UNITS)}")
+        if self.unit == "dominated" and self.bins != 1:
+            raise UsageError("shrinking: what is dominated is removed without bins: give --bins 1")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,7 +229,10 @@ class Shrinking:
         )
 
     def is_done(self, config: ShrinkConfig) -> bool:
-        """Whether no bin of any position holds more than are to be kept."""
+        """Whether no bin of any position holds more than are to be kept, or no round is left."""
+        if config.unit == "dominated":
+            counts = np.bincount(self.candidates.bin[self.candidates.bin != NO_BIN])
+            return self.rounds >= rounds_needed(counts, config)
         return all(int(self.left(p).max()) <= config.keep for p in range(self.positions))
 
     def blocks(self, position: int) -> list[Block]:
@@ -547,7 +554,7 @@ def unfinished(record: Mapping[str, Any]) -> str | None:
         record: Of shrinking, in a supernet's header.
     """
     config = ShrinkConfig(**record["config"])
-    if config.unit == "dominated":
+    if config.unit == "dominated" and record["history"]:
         return None  # what is left is left, however much
     held = Counter(
         (row["bin"], position)

@@ -40,7 +40,8 @@ TRAIN_LENGTH = 128
 """Tokens that a training sentence is cut to."""
 
 VECTOR_WEIGHT = 5.0
-"""Of the distance of sentence vectors beside the block losses of a chained step."""
+"""Of the distance of sentence vectors beside the block losses of a chained step: that of
+`nasc.distill.DistillConfig.pooled_weight`, which says it of whole networks."""
 
 
 @dataclass(frozen=True, slots=True)

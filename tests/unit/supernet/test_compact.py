@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from supernet_toy import random_supernet, sentences, state
+from supernet_toy import random_supernet, sentences, state, toy_space
 
+from nasc.distilling import _parsed
 from nasc.errors import CheckpointError, UsageError
 from nasc.reporting import Silent
 from nasc.space import Architecture, Block
@@ -152,9 +153,17 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
     assert bench().space == supernet.space
     for other in ({"train_minutes": 1.0}, {"train_steps": 5}, {"space": "minilm-l6"}):
         assert bench(**other).supernet_path is None
+    # A network from random weights is of the whole space, whatever a supernet holds.
+    whole = toy_space(teacher, hidden_sizes=(8, 16), operations=("ffn", "sep3"))
+    monkeypatch.setattr("nasc.workbench.PRESETS", {"toy": whole})
+    assert str(_parsed(bench(), "8: S3 | 16: F", "scratch")[0]) == "8: S3 | 16: F @ fp32"
     own = tmp_path / "own.safetensors"
     assert bench(supernet=own).supernet_path == own
 
+    found = checkpoint.read(path)
+    checkpoint.write(path, found.tensors, dict(found.header) | {"teacher": {"name": "nobody"}})
+    with pytest.raises(CheckpointError, match="comes with nasc, is damaged: install nasc again"):
+        shipped_supernet(teacher)
     path.write_bytes(b"not whole")
     with pytest.raises(CheckpointError, match="comes with nasc, is damaged: install nasc again"):
         shipped_supernet(teacher)

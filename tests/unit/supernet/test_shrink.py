@@ -160,6 +160,15 @@ def test_what_keep_others_beat_is_dominated(keep: int) -> None:
     assert 10 < state.alive[0].sum() < len(found.blocks) / 2
 
 
+def test_rounds_of_dominance_come_to_an_end() -> None:
+    """They leave as many as there are, however many: the number of rounds is that of halving."""
+    config = ShrinkConfig(bins=1, keep=3, unit="dominated")
+    state, _ = run(config)
+    assert state.is_done(config)
+    assert state.rounds == rounds_needed([117], config)
+    assert state.left(0)[0] > config.keep
+
+
 def test_the_same_seed_gives_the_same_and_another_does_not() -> None:
     config = ShrinkConfig(1, bins=4, sample=20, keep=3)
     one, two, other = run(config)[0], run(config)[0], run(config, seed=1)[0]
@@ -227,6 +236,7 @@ def test_rounds_are_foretold(count: int) -> None:
         ({"sample": 1}, "sample must be >= 2"),
         ({"keep": 0}, "keep must be >= 1"),
         ({"unit": "weights"}, "unknown unit 'weights'"),
+        ({"unit": "dominated"}, "removed without bins: give --bins 1"),
     ],
 )
 def test_values_that_make_no_sense(values: dict[str, object], message: str) -> None:

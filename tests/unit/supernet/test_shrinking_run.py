@@ -190,6 +190,15 @@ def test_what_was_not_shrunk_to_the_end_is_told_with_the_steps_it_takes(
     assert unfinished(run.record()) is None
 
 
+def test_a_run_too_short_for_a_round_of_dominance_is_told(teacher: Teacher, tokens: Tokens) -> None:
+    run = Run(teacher, tokens, dataclasses.replace(SHRINK, bins=1, unit="dominated"))
+    told = unfinished(run.record())
+    assert told is not None
+    assert "did not reach its end" in told
+    run.shrinker.shrink(0)
+    assert unfinished(run.record()) is None
+
+
 def test_a_report_draws_the_rounds_and_names_empty_bins(
     teacher: Teacher, tokens: Tokens, tmp_path: Path
 ) -> None:
