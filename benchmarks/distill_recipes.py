@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import random
 import sys
@@ -32,7 +33,7 @@ from nasc.processor import has_bf16
 from nasc.quality import compare
 from nasc.space import PRESETS
 from nasc.supernet.batches import TrainBatches
-from nasc.supernet.checkpoint import load_supernet
+from nasc.supernet.checkpoint import left_blocks, load_supernet, read_supernet_header
 from nasc.supernet.initialize import initialize
 from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.prepare import first_run_space
@@ -110,6 +111,16 @@ def supernet_of(start: str, teacher: Teacher, tokens: Tokens, steps: int, seed: 
     return supernet
 
 
+def check_left(supernet: Supernet, text: str, teacher: Teacher) -> None:
+    """Leave unless shrinking left all blocks of a network, so that it was trained for long."""
+    path = shipped_supernet(teacher)
+    assert path is not None
+    left = left_blocks(supernet.space, read_supernet_header(path))
+    for position, block in enumerate(supernet.space.parse(text).blocks):
+        if left is not None and block not in left[position]:
+            raise SystemExit(f"the shipped supernet has no '{block}' at {position + 1}: {text}")
+
+
 def main() -> None:
     """Train, judge, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -130,6 +141,9 @@ def main() -> None:
         start: supernet_of(start, teacher, tokens[False], args.supernet_steps, args.seed)
         for start in args.starts
     }
+    for text, start in itertools.product(args.networks, args.starts):
+        if start == "shipped":
+            check_left(supernets[start], text, teacher)
     full_size = teacher_network(teacher, PRESETS["minilm-l6"].teacher)
     judged = list(corpus.heldout[-512:])
     wanted = teacher.vectors(judged)

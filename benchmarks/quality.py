@@ -46,7 +46,7 @@ from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.scoring import judging_sentences, scored_sentences
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
-from nasc.workbench import Settings, Workbench
+from nasc.workbench import TRAIN_MINUTES, Settings, Workbench
 
 PRECISION = "int8"
 GATED = (0.5, 0.25)
@@ -157,7 +157,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         train_steps=arguments.train_steps,
         seed=arguments.seed,
         cache=arguments.cache or folder / "cache",
-        **({} if arguments.train_minutes is None else {"train_minutes": arguments.train_minutes}),
+        train_minutes=arguments.train_minutes if arguments.train_steps is None else None,
     )
     bench = Workbench(settings, Lines())
     judge = Judge(bench, read_sts(arguments.sts)[: arguments.pairs], arguments.sentences)
@@ -275,7 +275,10 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, help="of distilling each network, instead of minutes")
     parser.add_argument("--rival-steps", type=int, help="other steps for the rivals")
-    parser.add_argument("--train-minutes", type=float, help="of the supernet; default: nasc's own")
+    # Not the supernet that comes with nasc: it may have seen the sentences that judge here.
+    parser.add_argument(
+        "--train-minutes", type=float, default=TRAIN_MINUTES, help="of the supernet"
+    )
     parser.add_argument("--train-steps", type=int, help="of the supernet, instead of minutes")
     parser.add_argument("--pairs", type=int, help="only the first so many of STS-B")
     parser.add_argument("--sentences", type=int, default=JUDGING_SENTENCES, help="held out")

@@ -3,7 +3,8 @@
 Three networks at every share, each the same steps of distillation from the same teacher on the same
 text, exported in int8 and judged as shipped:
 
-- ours: the package of `nasc.compile` under the limit;
+- ours: the package of `nasc.compile` under the limit. It starts from the supernet that comes with
+  nasc, whose training comes before and was on the same text; the contest is paid from the steps;
 - depth: the teacher with layers dropped, as many kept as the limit allows, the best choice of them
   by loss; where not even one layer fits, the one, over the limit;
 - narrow: all layers at one smaller hidden size, the largest that the limit allows, started from
@@ -11,7 +12,8 @@ text, exported in int8 and judged as shipped:
 
 Each is then fine-tuned on every task with the same help of the fine-tuned teacher. Every result is
 a file of its own in a folder: what is there is not done again, so the grid runs in as many
-sittings as it takes. `quality_report.py` makes the document of them.
+sittings as it takes, under the same conditions or not at all. At the end all networks are measured
+once more, in turn. `quality_report.py` makes the document of them.
 
     python benchmarks/quality_grid.py --results DIR --glue GLUE --squad SQUAD --corpus TEXT
 """
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import sys
 import time
@@ -36,9 +39,12 @@ from nasc.compiler.judge import JUDGING_SENTENCES
 from nasc.distill import DistillConfig, distill_cached
 from nasc.export.network import Network
 from nasc.export.onnx import emit
+from nasc.files import content_key, write_atomically
+from nasc.hf import NascModel
 from nasc.solver.problem import Limits
 from nasc.space import Architecture, Block, SearchSpace
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.checkpoint import read_supernet_header
 from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.teacher_layers import teacher_network
@@ -46,10 +52,12 @@ from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.finetune import FinetuneConfig
 from nasc.tasks.shipping import TaskOptions, TaskShipping
 from nasc.tasks.sts import read_sts
+from nasc.teacher import quiet_transformers
 from nasc.workbench import Settings, Workbench
 
 FRACTIONS = (0.5, 0.25, 0.125)
 SYSTEMS = ("ours", "depth", "narrow")
+ROWS = [("teacher", 1.0)] + [(s, f) for f in FRACTIONS for s in SYSTEMS]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,8 +91,35 @@ class Grid:
             corpus=tuple(arguments.corpus), precisions=(PRECISION,), cache=arguments.cache
         )
         self.bench = Workbench(self.settings, Lines())
-        self.files = self.bench.cache / "grid"
+        self.identity = self.identified()
+        self.files = self.bench.cache / "grid" / content_key(self.identity)
         self.files.mkdir(parents=True, exist_ok=True)
+
+    def identified(self) -> dict[str, Any]:
+        """What all results have in common.
+
+        Raises:
+            SystemExit: If the supernet was trained on other text: what is held out of this one may
+                have been seen there.
+        """
+        bench, path = self.bench, self.bench.supernet_path
+        if path is None:
+            raise SystemExit("no supernet comes with nasc for the default teacher")
+        header = read_supernet_header(path)
+        if header["text"]["sha256"] != bench.corpus.sha256:
+            raise SystemExit(
+                f"the supernet {path.name} was trained on {header['text']['description']} "
+                f"({header['text']['sha256'][:12]}), which is not this text "
+                f"({bench.corpus.sha256[:12]}): give the same --corpus"
+            )
+        return {
+            "teacher": bench.teacher.sha256,
+            "text": bench.corpus.sha256,
+            "supernet": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "supernet_steps": header["config"]["steps"],
+            "minutes": self.arguments.minutes,
+            "tasks": json.loads(json.dumps([dataclasses.asdict(task) for task in TASKS])),
+        }
 
     def cell(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """One result: from its file, or made now."""
@@ -93,7 +128,7 @@ class Grid:
             print(f"{time.strftime('%H:%M')} {name}", file=sys.stderr)
             start = time.monotonic()
             found = make() | {"seconds": round(time.monotonic() - start, 1)}
-            path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
     @cached_property
@@ -116,13 +151,21 @@ class Grid:
                 emit(network, files[name])
             found = measure(self.bench, files)
             return {
+                "identity": self.identity,
                 "steps": steps_in(self.bench, self.arguments.minutes),
-                "minutes": self.arguments.minutes,
                 "text": self.bench.corpus.description,
+                "sentences": len(self.bench.corpus.train),
                 "latency_ms": {name: [m.latency_ms, m.upper_ms] for name, m in found.items()},
             }
 
-        return self.cell("conditions", make)
+        found = self.cell("conditions", make)
+        for name, value in self.identity.items():
+            if found["identity"][name] != value:
+                raise SystemExit(
+                    f"the results in {self.results} are of another {name}: "
+                    f"{found['identity'][name]}, not {value}. Take another folder"
+                )
+        return found
 
     @property
     def widths(self) -> range:
@@ -171,8 +214,20 @@ class Grid:
         losses = true_losses(self.bench, max(count, 1))
         return pruned(self.bench, min(losses, key=losses.__getitem__))
 
+    def kept(self, row: str, make: Callable[[], Network]) -> Network:
+        """The network of a row: from its folder, or made now."""
+        folder = self.files / row
+        if not folder.exists():
+            part = self.files / f"{row}.part"
+            with quiet_transformers():
+                NascModel.from_network(make()).save_pretrained(part)
+            part.rename(folder)
+        with quiet_transformers():
+            model = NascModel.from_pretrained(folder)
+        return model.network(self.settings.head).with_precision(PRECISION)
+
     def network(self, system: str, fraction: float) -> Network:
-        """A network after its distillation, or out of the cache."""
+        """A network after its distillation."""
         if system == "teacher":
             space = self.bench.whole_space
             return teacher_network(self.bench.teacher, space.teacher.with_precision(PRECISION))
@@ -185,22 +240,33 @@ class Grid:
 
     def run(self) -> None:
         """Everything that is not there yet, row by row."""
-        rows = [("teacher", 1.0)] + [(s, f) for f in FRACTIONS for s in SYSTEMS]
         _ = self.conditions
-        for system, fraction in rows:
-            missing = [name for name in self.names(system, fraction) if not self.done(name)]
-            if not missing:
+        for system, fraction in ROWS:
+            row = f"{system}-{fraction:g}"
+            if all(self.done(name) for name in self.names(row)):
                 continue
-            network = self.network(system, fraction)
-            self.cell(f"{system}-{fraction:g}", lambda n=network: self.body(n))  # type: ignore[misc]
+            network = self.kept(row, lambda s=system, f=fraction: self.network(s, f))  # type: ignore[misc]
+            body = self.cell(row, lambda n=network: self.body(n))  # type: ignore[misc]
+            if body["sha256"] != network.sha256():
+                raise SystemExit(f"the results of {row} are of another network: take them away")
             for task in TASKS:
                 for seed in range(task.seeds):
-                    name = f"{system}-{fraction:g}-{task.name}-{seed}"
+                    name = f"{row}-{task.name}-{seed}"
                     self.cell(name, lambda n=network, t=task, s=seed: self.learnt(n, t, s))  # type: ignore[misc]
+        self.cell("latencies", self.latencies)
 
-    def names(self, system: str, fraction: float) -> list[str]:
+    def latencies(self) -> dict[str, Any]:
+        """Of all networks, measured in turn."""
+        files = {}
+        for system, fraction in ROWS:
+            row = f"{system}-{fraction:g}"
+            files[row] = self.files / f"{row}.onnx"
+            emit(self.kept(row, lambda s=system, f=fraction: self.network(s, f)), files[row])  # type: ignore[misc]
+        found = measure(self.bench, files)
+        return {"latency_ms": {n: [m.latency_ms, m.upper_ms] for n, m in found.items()}}
+
+    def names(self, row: str) -> list[str]:
         """All results of a row."""
-        row = f"{system}-{fraction:g}"
         return [row] + [f"{row}-{t.name}-{s}" for t in TASKS for s in range(t.seeds)]
 
     def done(self, name: str) -> bool:
@@ -213,6 +279,7 @@ class Grid:
         latency = measure(self.bench, {"body": path})["body"]
         return self.judge("body", path) | {
             "architecture": str(network.architecture),
+            "sha256": network.sha256(),
             "params": network.params,
             "size_bytes": path.stat().st_size,
             "latency_ms": latency.latency_ms,

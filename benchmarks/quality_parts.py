@@ -3,8 +3,8 @@
 The pipeline of `nasc.compile` runs as it is, and with one part switched off:
 
 - ``sensitivity``: block losses are summed as they are (the paper's sum);
-- ``kept``: no block of a network may be the teacher's own;
-- ``distillation``: the network ships as it comes out of the supernet;
+- ``kept``: no layer is the teacher's own: no kept blocks, no pruned teacher in the contest;
+- ``distillation``: the network ships as it comes out of the supernet, without a contest;
 - ``shrinking`` and ``start`` (from random weights): these need supernets of their own, so that here
   all three, with ``short`` as the one with every part, are trained for few steps by the recipe of
   the supernet that ships.
@@ -18,55 +18,52 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 from common import Lines
 from quality_grid import Grid, parser
 
-from nasc import api
 from nasc.compiler import Options, compile_on
 from nasc.export.network import Network
 from nasc.solver.problem import Limits
-from nasc.supernet.checkpoint import read_supernet_header
+from nasc.supernet.prepare import Prepared, prepare, shrink_plan
 from nasc.supernet.shrink import ShrinkConfig
+from nasc.supernet.train import TrainConfig
 from nasc.workbench import Workbench
 
 FRACTION = 0.25
 PARTS = ("whole", "sensitivity", "kept", "distillation", "short", "shrinking", "start")
 
 
-def supernet(grid: Grid, part: str, steps: int) -> Path:
+def short(grid: Grid, part: str, steps: int) -> Prepared:
     """A supernet trained for few steps as the one that ships, but for one part."""
-    shipped = grid.bench.supernet_path
-    assert shipped is not None
-    header = read_supernet_header(shipped)
-    recipe = header["config"]
-    path = grid.files / f"{part}.safetensors"
-    if not path.exists():
-        about = header["shrinking"]["config"] | {"epoch_steps": 0}
-        api.train(
-            output=path,
-            corpus=grid.settings.corpus,
-            steps=steps,
-            batch_size=recipe["batch_size"],
-            learning_rate=recipe["learning_rate"],
-            chain=recipe["chain"],
-            start="scratch" if part == "start" else "teacher",
-            all_operations=False,
-            shrink=None if part == "shrinking" else ShrinkConfig(**about),
-            cache=grid.bench.cache,
-            reporter=Lines(),
-        )
-    return path
+    bench, header = grid.bench, grid.bench.prepared.header
+    config = TrainConfig(
+        **header["config"]
+        | {"steps": steps, "sampling": "uniform"}
+        | ({"start": "scratch"} if part == "start" else {})
+    )
+    shrinking = ShrinkConfig(**header["shrinking"]["config"] | {"epoch_steps": 0})
+    return prepare(
+        bench.teacher,
+        bench.whole_space,
+        bench.corpus,
+        config,
+        seconds=None,
+        cache_dir=bench.cache,
+        reporter=Lines(),
+        shrinking=None
+        if part == "shrinking"
+        else shrink_plan(bench.whole_space, bench.costs, shrinking),
+    )
 
 
 def bench_without(grid: Grid, part: str, steps: int) -> Workbench:
     """What a package is compiled with, less one part."""
-    if part in ("short", "shrinking", "start"):
-        path = supernet(grid, part, steps)
-        return Workbench(dataclasses.replace(grid.settings, supernet=path), Lines())
     bench = Workbench(grid.settings, Lines())
+    if part in ("short", "shrinking", "start"):
+        bench.prepared = short(grid, part, steps)
+        return bench
     scores = bench.prepared.scores
     if part == "sensitivity":
         scores = dataclasses.replace(scores, sensitivity=(1.0,) * len(scores.sensitivity))
@@ -99,11 +96,12 @@ def main() -> None:
     asked = parser(__doc__)
     asked.add_argument("--supernet-steps", type=int, default=1200, help="of short supernets")
     arguments: argparse.Namespace = asked.parse_args()
-    grid = Grid(arguments)
+    grid, steps = Grid(arguments), arguments.supernet_steps
+    _ = grid.conditions
     for part in PARTS:
         grid.cell(
             f"part-{part}",
-            lambda p=part: grid.body(compiled(grid, p, arguments.supernet_steps)),  # type: ignore[misc]
+            lambda p=part: grid.body(compiled(grid, p, steps)) | {"supernet_steps": steps},  # type: ignore[misc]
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from quality_grid import FRACTIONS, SYSTEMS, TASKS
+from quality_grid import FRACTIONS, ROWS, SYSTEMS, TASKS
 from quality_parts import FRACTION, PARTS
 
 mpl.use("Agg")
@@ -54,9 +54,9 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
     heads = ["share", "network", "ms", "MB", "similarity", "STS-B (of the teacher's)"]
     heads += [task.name for task in TASKS] + ["mean of tasks"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    rows = [("teacher", 1.0)] + [(s, f) for f in FRACTIONS for s in SYSTEMS]
     best = found["teacher-1"]["sts"]
-    for system, fraction in rows:
+    together = found.get("latencies", {}).get("latency_ms", {})
+    for system, fraction in ROWS:
         row = f"{system}-{fraction:g}"
         if row not in found:
             continue
@@ -69,7 +69,7 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
                 [
                     f"1/{1 / fraction:g}" if fraction < 1 else "1",
                     f"{system}, {name(body)}",
-                    f"{body['latency_ms']:.2f}",
+                    f"{together.get(row, [body['latency_ms']])[0]:.2f}",
                     f"{body['size_bytes'] / 1e6:.1f}",
                     f"{body['similarity']:.3f}",
                     f"{body['sts']:.3f} ({body['sts'] / best:.1%})",

@@ -3,7 +3,8 @@
 One supernet each with ``uniform`` sampling (the paper), ``balanced`` (the default), and progressive
 shrinking that removes ``architectures`` (the paper), ``operations`` (its ablation) or what is
 ``dominated``; balanced ones with half of the steps ``chained``, at a ``high`` learning rate (5e-4),
-with both (``chained-high``), or from ``scratch`` (the paper). What decides is what the exact search
+or from ``scratch`` (the paper); and the recipe of the supernet that comes with nasc (``shipped``),
+which is chained, high and dominated. What decides is what the exact search
 then finds in each at equal latency: the least true loss of the k best, and the agreement with the
 teacher after the same distillation. Latencies are predicted, by one table.
 
@@ -42,17 +43,18 @@ RECIPES: dict[str, dict[str, Any]] = {
     "balanced": {},
     "chained": {"chain": 0.5},
     "high": {"learning_rate": HIGH},
-    "chained-high": {"chain": 0.5, "learning_rate": HIGH},
     "scratch": {"start": "scratch"},
 }
 """Of `TrainConfig`, against the defaults."""
 
-SHRUNK: dict[str, dict[str, Any]] = {
-    "architectures": {},
-    "operations": {},
-    "dominated": {"bins": 1, "keep": 3},
+DOMINATED = {"unit": "dominated", "bins": 1, "keep": 3}
+SHRUNK: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "architectures": ({"unit": "architectures"}, {}),
+    "operations": ({"unit": "operations"}, {}),
+    "dominated": (DOMINATED, {}),
+    "shipped": (DOMINATED, {"chain": 0.5, "learning_rate": HIGH}),
 }
-"""Of `ShrinkConfig`, beside its unit."""
+"""Of `ShrinkConfig` and `TrainConfig`; steps sample uniformly among what is left."""
 
 
 def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> float:
@@ -61,9 +63,14 @@ def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> flo
     if not arguments.all_operations:
         space = first_run_space(space)
     shrinking = None
+    changes = RECIPES.get(recipe, {})
     if recipe in SHRUNK:
-        config = ShrinkConfig(sample=arguments.sample, unit=recipe, **SHRUNK[recipe])
+        shrunk, changes = SHRUNK[recipe]
+        if shrunk is not DOMINATED:  # which compares all with all
+            shrunk = shrunk | {"sample": arguments.sample}
+        config = ShrinkConfig(**shrunk)
         shrinking = shrink_plan(space, bench.costs, config)
+        changes = changes | {"sampling": "uniform"}
     begin = time.monotonic()
     bench.prepared = prepare(
         bench.teacher,
@@ -73,7 +80,7 @@ def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> flo
             steps=arguments.steps,
             bf16=has_bf16(),
             seed=bench.settings.seed,
-            **({"sampling": "uniform"} if recipe in SHRUNK else RECIPES[recipe]),
+            **changes,
         ),
         seconds=None,
         cache_dir=bench.cache,
@@ -128,6 +135,7 @@ def main() -> int:
         settings = Settings(
             corpus=tuple(arguments.corpus or ()),
             precisions=(PRECISION,),
+            train_steps=arguments.steps,  # so that the one that comes with nasc is not taken
             seed=seed,
             cache=arguments.cache,
         )
