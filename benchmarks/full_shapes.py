@@ -45,11 +45,12 @@ from nasc.hf.masked import MaskedConfig, Pretraining, masked_teacher, student_of
 from nasc.processor import use_fastest_threads
 from nasc.space import PRESETS, Architecture
 from nasc.supernet.batches import Batches, TrainBatches
+from nasc.supernet.candidates import candidates_of
 from nasc.supernet.packed import pack
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.sampling import sample_block
 from nasc.supernet.score import Scorer
-from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, candidates_of
+from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import TrainConfig, train

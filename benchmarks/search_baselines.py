@@ -29,7 +29,7 @@ from nasc.solver.chain import Chain
 from nasc.solver.enumerate import rows_of
 from nasc.solver.prices import LOSS, price
 from nasc.space import PRECISIONS, PRESETS
-from nasc.supernet.shrink import assign_bins
+from nasc.supernet.candidates import assign_bins
 
 BINS, LEFT, TOP = 10, 10, 100
 

@@ -23,20 +23,14 @@ from nasc.solver.blocks import Floats, Ints
 from nasc.space import SearchSpace, space_from_dict
 from nasc.supernet.batches import Batches, TrainBatches
 from nasc.supernet.budget import recorded_steps
+from nasc.supernet.candidates import Candidates, candidates_of
 from nasc.supernet.checkpoint import load_supernet, read, save_supernet, write
 from nasc.supernet.initialize import STARTS, initialize, randomize
 from nasc.supernet.packed import pack
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.scores import Scores, scores_from_dict
 from nasc.supernet.scoring import DEV_BATCH, score_supernet, scored_sentences, scorer_for
-from nasc.supernet.shrink import (
-    Candidates,
-    ShrinkConfig,
-    Shrinker,
-    Shrinking,
-    candidates_of,
-    spread,
-)
+from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, spread
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TrainConfig, steps_for, train, train_length
 from nasc.teacher import Teacher

@@ -15,7 +15,6 @@ no bin and stay.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,21 +24,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nasc.cost import Layer, layer_params
 from nasc.errors import TrainingDiverged, UsageError
-from nasc.solver.blocks import block_codes
-from nasc.solver.prices import kind_layers
-from nasc.solver.skyband import skyband
-from nasc.space import Block, SearchSpace
+from nasc.space import Block
+from nasc.supernet.candidates import NO_BIN, Candidates, Floats, Ints, Mask
 from nasc.supernet.parallel import ALONE, Parallel
+from nasc.supernet.removal import dominated, worst_architectures, worst_operations
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+_RULES = {
+    "architectures": worst_architectures,
+    "operations": worst_operations,
+    "dominated": dominated,
+}
 
-NO_BIN = -1
-
-UNITS = ("architectures", "operations", "dominated")
+UNITS = tuple(_RULES)
 """What a round removes: the worse sub-architectures of a bin (the paper); operations of a slot with
 all sub-architectures that hold them (its ablation); or sub-architectures that `keep` others of
 their hidden size, the kept block among them, beat in parameters, latency and loss at once. By the
@@ -50,10 +47,6 @@ cost in a proportion between that of the table and that of their parameters.
 
 ROUND_SEED = 0x5EED
 """Keeps the samples of rounds apart from the paths of steps, which share the run's seed."""
-
-OPERATION_SHARE = 0.1
-"""Part of a block's operations that a round of pruning operations removes at most. The paper does
-not say; a tenth takes about as many rounds as pruning architectures does."""
 
 Evaluate = Callable[[int, Ints], Floats]
 """Dev losses (n,) of the candidates (n,) of a position."""
@@ -105,79 +98,6 @@ class ShrinkConfig:
             raise UsageError("shrinking: what is dominated is removed without bins: give --bins 1")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
-    """The sub-architectures that every block may be, and what each costs.
-
-    Attributes:
-        blocks: n distinct blocks.
-        params: (n,) parameters of a block's operations.
-        latency_ms: (n,) their latency from a device's table.
-        bins: How many bins there are.
-        bin: (n,) which one each lies in, from 0; `NO_BIN` for kept and skipped blocks and for
-            those that fit no bin.
-
-    Raises:
-        UsageError: If no block is trained, or none of them fits a bin.
-    """
-
-    blocks: tuple[Block, ...]
-    params: Ints
-    latency_ms: Floats
-    bins: int
-    bin: NDArray[np.int8] = field(init=False)
-
-    def __post_init__(self) -> None:
-        trained = np.array([is_trained(block) for block in self.blocks])
-        if not trained.any():
-            raise UsageError("shrinking: the search space holds no block that is trained")
-        found = np.full(len(self.blocks), NO_BIN, np.int8)
-        found[trained] = assign_bins(self.params[trained], self.latency_ms[trained], self.bins)
-        if (found == NO_BIN).all():
-            raise UsageError(self._all_empty(trained))
-        object.__setattr__(self, "bin", found)
-
-    def _all_empty(self, trained: Mask) -> str:
-        params, latency_ms, fewer = self.params[trained], self.latency_ms[trained], self.bins // 2
-        while (assign_bins(params, latency_ms, fewer) == NO_BIN).all():  # never so with one bin
-            fewer //= 2
-        return (
-            f"shrinking: all {self.bins} bins of every block position are empty: each of the "
-            f"{trained.sum()} sub-architectures lies in another bin by latency than by "
-            f"parameters. Take fewer: nasc train --shrink --bins {fewer}"
-        )
-
-    @property
-    def fixed(self) -> Mask:
-        """(n,) kept and skipped blocks."""
-        return np.array([not is_trained(block) for block in self.blocks])
-
-
-def is_trained(block: Block) -> bool:
-    """Whether a block is one that training changes: neither kept nor skipped."""
-    return not block.kept and bool(block.operations)
-
-
-def assign_bins(params: Ints, latency_ms: Floats, bins: int) -> NDArray[np.int8]:
-    """Bin of every sub-architecture: p_{b-1} < params <= p_b and l_{b-1} < latency <= l_b.
-
-    The edges are p_b = b/B of the most parameters, l_b = b/B of the highest latency. What lies
-    in another bin by latency than by parameters is in none (Section 4.1.1).
-
-    Args:
-        params: (n,).
-        latency_ms: (n,).
-        bins: B.
-
-    Returns:
-        (n,) bins from 0, `NO_BIN` for those in none.
-    """
-    shares = np.arange(1, bins) / bins
-    by_params = np.searchsorted(shares * params.max(), params, side="left")
-    by_latency = np.searchsorted(shares * latency_ms.max(), latency_ms, side="left")
-    return np.where(by_params == by_latency, by_params, NO_BIN).astype(np.int8)
-
-
 @dataclass(slots=True, eq=False)
 class Shrinking:
     """What is left, and how it came about.
@@ -224,15 +144,13 @@ class Shrinking:
 
     def left(self, position: int) -> Ints:
         """(bins,) how many are left in each bin of a position."""
-        return np.bincount(
-            self.candidates.bin[self.trained(position)], minlength=self.candidates.bins
-        )
+        return self.candidates.count(self.trained(position))
 
     def is_done(self, config: ShrinkConfig) -> bool:
         """Whether no bin of any position holds more than are to be kept, or no round is left."""
         if config.unit == "dominated":
-            counts = np.bincount(self.candidates.bin[self.candidates.bin != NO_BIN])
-            return self.rounds >= rounds_needed(counts, config)
+            everything = np.arange(len(self.candidates.blocks))
+            return self.rounds >= rounds_needed(self.candidates.count(everything), config)
         return all(int(self.left(p).max()) <= config.keep for p in range(self.positions))
 
     def blocks(self, position: int) -> list[Block]:
@@ -363,13 +281,10 @@ def shrink(
                 "last is kept; try a lower rate: nasc train --learning-rate"
             )
         loss[position, sampled] = found
-        gone = np.empty(0, np.int64)
-        if config.unit == "operations":
-            gone = _worst_operations(state, position, sampled, found, config)
-        if config.unit == "dominated":
-            gone = _dominated(state.candidates, sampled, found, config.keep)
-        elif not len(gone):
-            gone = _worst_architectures(state, position, sampled, found, config)
+        given = state.candidates, state.trained(position), sampled, found, config.keep
+        gone = _RULES[config.unit](*given)
+        if config.unit == "operations" and not len(gone):
+            gone = worst_architectures(*given)
         alive[position, gone] = False
         rows += _rows(state, position, sampled, found, before, alive[position])
     state.alive, state.loss = alive, loss
@@ -389,78 +304,6 @@ def _sample(
         if len(members) > config.keep:
             parts.append(rng.choice(members, min(config.sample, len(members)), replace=False))
     return np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
-
-
-def _worst_architectures(
-    state: Shrinking, position: int, sampled: Ints, loss: Floats, config: ShrinkConfig
-) -> Ints:
-    """The worse half of each bin's sample, but `keep` stay in it."""
-    bins = state.candidates.bin[sampled]
-    left = state.left(position)
-    removed = []
-    for b in np.unique(bins):
-        own = np.flatnonzero(bins == b)
-        count = min(len(own) // 2, int(left[b]) - config.keep)
-        order = own[np.argsort(loss[own], kind="stable")]
-        removed.append(sampled[order[len(order) - count :]])
-    return np.concatenate(removed)
-
-
-def _worst_operations(
-    state: Shrinking, position: int, sampled: Ints, loss: Floats, config: ShrinkConfig
-) -> Ints:
-    """Everything that holds one of the worst operations; a bin that would run short keeps it.
-
-    Where every operation is needed by some bin there are none, and sub-architectures are
-    removed one by one. An operation is one of a place in the block and a hidden size. Its loss
-    is the mean over the sampled sub-architectures that hold it, each relative to the mean of
-    its bin, for bins differ more than operations do.
-    """
-    blocks, bins = state.candidates.blocks, state.candidates.bin
-    relative = loss.copy()
-    for b in np.unique(bins[sampled]):
-        own = bins[sampled] == b
-        relative[own] /= relative[own].mean()
-    sums: dict[tuple[int, int, str], list[float]] = {}
-    for i, value in zip(sampled, relative, strict=True):
-        for key in operations_of(blocks[i]):
-            sums.setdefault(key, []).append(float(value))
-    trained = state.trained(position)
-    holders: dict[tuple[int, int, str], list[int]] = {}
-    for i in trained:
-        for key in operations_of(blocks[i]):
-            holders.setdefault(key, []).append(int(i))
-    worst = sorted(sums, key=lambda key: (-math.fsum(sums[key]) / len(sums[key]), key))
-    left, gone = state.left(position), np.zeros(len(blocks), np.bool_)
-    most = max(1, round(OPERATION_SHARE * len(holders)))
-    for key in worst:
-        own = [i for i in holders[key] if not gone[i]]
-        after = left - np.bincount(bins[own], minlength=config.bins)
-        if (after < np.minimum(left, config.keep)).any():
-            continue
-        gone[own], left, most = True, after, most - 1
-        if most == 0:
-            break
-    return np.flatnonzero(gone)
-
-
-def _dominated(candidates: Candidates, sampled: Ints, loss: Floats, keep: int) -> Ints:
-    """What `keep` others of its hidden size beat; the kept block is one of the others."""
-    kept = np.array([i for i, b in enumerate(candidates.blocks) if b.kept], np.int64)
-    everything = np.concatenate([sampled, kept])
-    losses = np.concatenate([loss, np.zeros(len(kept))])
-    hidden = np.array([candidates.blocks[i].hidden for i in everything])
-    costs = np.stack([candidates.params[everything], candidates.latency_ms[everything]], axis=1)
-    left = [
-        everything[own][skyband(losses[own], np.arange(len(own)), costs[own], keep)]
-        for own in (np.flatnonzero(hidden == h) for h in np.unique(hidden))
-    ]
-    return np.setdiff1d(sampled, np.concatenate(left))
-
-
-def operations_of(block: Block) -> list[tuple[int, int, str]]:
-    """(slot, hidden size, operation) of everything a block holds."""
-    return [(slot, block.hidden, o) for slot, o in enumerate(block.operations)]
 
 
 def _rows(
@@ -484,30 +327,6 @@ def _rows(
             }
         )
     return rows
-
-
-def candidates_of(
-    space: SearchSpace, latency_ms: Callable[[Layer], float], bins: int
-) -> Candidates:
-    """The sub-architectures of a space, priced by their operations, borders left aside.
-
-    Args:
-        space: All blocks of it.
-        latency_ms: Of an operation, from a device's table (LT_lat of the paper).
-        bins: B.
-
-    Raises:
-        UsageError: If none of them is trained, or fits a bin.
-        LookupMiss: From the table.
-    """
-    blocks = tuple(space.blocks())
-    codes = block_codes(blocks)
-    params = np.zeros(len(codes.kind_hidden), np.int64)
-    latency = np.zeros(len(codes.kind_hidden))
-    for of_kinds, counts, layer in kind_layers(codes):
-        params[of_kinds] += counts * layer_params(layer, space.geometry)
-        latency[of_kinds] += counts * latency_ms(layer)
-    return Candidates(blocks, params[codes.kind], latency[codes.kind], bins)
 
 
 def spread(config: ShrinkConfig, state: Shrinking, steps: int) -> ShrinkConfig:

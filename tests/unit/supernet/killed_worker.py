@@ -17,7 +17,8 @@ from nasc import api
 from nasc.latency.costs import TableCosts
 from nasc.reporting import Progress
 from nasc.supernet import prepare
-from nasc.supernet.shrink import ShrinkConfig, candidates_of
+from nasc.supernet.candidates import candidates_of
+from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import train
 
 

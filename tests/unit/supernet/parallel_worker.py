@@ -22,10 +22,11 @@ from supernet_toy import beginning, sentences, state, toy_space
 from nasc.reporting import Silent
 from nasc.supernet import parallel as module
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.candidates import candidates_of
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import prepare
 from nasc.supernet.score import Scorer
-from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, candidates_of
+from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking
 from nasc.supernet.train import TrainConfig, train
 from nasc.teacher import Teacher, load_teacher
 from nasc.text import load_corpus

@@ -18,6 +18,7 @@ from nasc.reporting import Progress, Silent
 from nasc.space import SearchSpace
 from nasc.supernet import prepare as module
 from nasc.supernet import scoring
+from nasc.supernet.candidates import candidates_of
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import Prepared, ShrinkPlan, prepare
 from nasc.supernet.scoring import (
@@ -26,7 +27,7 @@ from nasc.supernet.scoring import (
     score_supernet,
     scored_sentences,
 )
-from nasc.supernet.shrink import ShrinkConfig, candidates_of
+from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import TrainConfig
 from nasc.teacher import Teacher
 from nasc.text import MINIMUM_SENTENCES, Corpus, corpus_from_sentences

@@ -10,16 +10,9 @@ import pytest
 from nasc.cost import block_layers, layer_params
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.space import BERT_BASE, SearchSpace
-from nasc.supernet.shrink import (
-    NO_BIN,
-    Candidates,
-    ShrinkConfig,
-    Shrinking,
-    assign_bins,
-    operations_of,
-    rounds_needed,
-    shrink,
-)
+from nasc.supernet.candidates import NO_BIN, Candidates, assign_bins
+from nasc.supernet.removal import operations_of
+from nasc.supernet.shrink import ShrinkConfig, Shrinking, rounds_needed, shrink
 
 SPACE = SearchSpace("toy", BERT_BASE, 4, 3, (128, 256, 512), ("mha", "ffn", "sep3"))
 POSITIONS = 2

@@ -20,6 +20,7 @@ from nasc.cost import Layer
 from nasc.errors import CheckpointError, LookupMiss
 from nasc.reporting import Progress
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.candidates import candidates_of
 from nasc.supernet.checkpoint import save_supernet
 from nasc.supernet.score import Scorer
 from nasc.supernet.scoring import left_blocks
@@ -27,7 +28,6 @@ from nasc.supernet.shrink import (
     ShrinkConfig,
     Shrinker,
     Shrinking,
-    candidates_of,
     rounds_needed,
     spread,
     unfinished,
