@@ -103,11 +103,11 @@ def test_the_defaults_named_are_those_of_the_code(nasc: Callable[..., Result]) -
 
 
 def test_the_tasks_named_are_those_of_the_code() -> None:
-    from nasc import cli
+    from nasc.cli import options
     from nasc.tasks import squad
     from nasc.tasks.glue import TASKS
 
-    assert (*TASKS, squad.NAME) == cli.TASKS
+    assert (*TASKS, squad.NAME) == options.TASKS
 
 
 def test_the_networks_named_are_those_of_the_code(nasc: Callable[..., Result]) -> None:

@@ -1,0 +1,9 @@
+"""The command line: parse, call, print, exit code.
+
+Whatever is heavy is imported inside the commands, so that `nasc --help` loads no torch.
+"""
+
+from nasc.cli import measure, models, packages, searching, supernet
+from nasc.cli.group import main
+
+__all__ = ["main", "measure", "models", "packages", "searching", "supernet"]

@@ -1,0 +1,156 @@
+"""Options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from nasc.solver.problem import Limits
+    from nasc.workbench import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PRECISIONS = ("fp32", "int8")
+TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
+
+
+class Amount(click.ParamType[float]):
+    """A positive number, perhaps with a decimal suffix: 5M, 20MB, 1.5e7."""
+
+    name = "number"
+    _FACTORS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}  # noqa: RUF012
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Number of a text such as 20MB; MB is 10^6."""
+        match = re.fullmatch(r"([0-9.]+(?:e[+-]?\d+)?)\s*([kmg]?)b?", str(value).strip().lower())
+        try:
+            number = float(match.group(1)) * self._FACTORS[match.group(2)] if match else None
+        except ValueError:
+            number = None
+        if number is None or number <= 0:
+            self.fail(f"{value!r} is no positive number (examples: 20, 5M, 20MB)", param, ctx)
+        return number
+
+
+class TaskName(click.ParamType[str]):
+    """A task, however it is written: sst-2, SST2."""
+
+    name = "task"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Its own name."""
+        plain = {re.sub(r"\W|_", "", task): task for task in TASKS}
+        found = plain.get(re.sub(r"\W|_", "", str(value).lower()))
+        if found is None:
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, TASKS))}", param, ctx)
+        return found
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+device_option = click.option(
+    "--device", default="host", show_default=True, help="Device profile: a name or a TOML file."
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random."
+)
+cache_option = click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Cache folder [default: the user's, or $NASC_CACHE].",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
+)
+space_options = _options(
+    click.option("--teacher", help="Folder or hub id [default: all-MiniLM-L6-v2 from PyPI]."),
+    click.option("--space", help="Search space: a preset or a TOML file [default: by teacher]."),
+)
+supernet_options = _options(
+    space_options,
+    click.option(
+        "--supernet",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="A supernet trained by nasc train [default: one that comes with nasc for the teacher, "
+        "if there is one; else train one, cached].",
+    ),
+    click.option(
+        "--corpus",
+        multiple=True,
+        help="Text to train on: file, folder or datasets:NAME; repeatable "
+        "[default: prose found on this machine].",
+    ),
+    click.option(
+        "--train-minutes",
+        type=float,
+        help="Budget of the supernet if one must be trained [default: 3]. Given, none that comes "
+        "with nasc is taken.",
+    ),
+    click.option("--train-steps", type=click.IntRange(0), help="Its steps, instead of minutes."),
+    seed_option,
+    cache_option,
+)
+setting_options = _options(
+    device_option,
+    click.option(
+        "--precision",
+        "precisions",
+        multiple=True,
+        type=click.Choice(PRECISIONS),
+        help="Allowed precision; repeatable [default: all].",
+    ),
+    click.option(
+        "--seq-len", type=click.IntRange(1), default=128, show_default=True, help="Tokens."
+    ),
+    click.option(
+        "--batch", type=click.IntRange(1), default=1, show_default=True, help="Sentences in a run."
+    ),
+    threads_option,
+    click.option(
+        "--head",
+        default="embed",
+        show_default=True,
+        help="embed: one pooled vector a sentence; hidden: one a token; classify-N, spans: tasks'.",
+    ),
+    supernet_options,
+)
+limit_options = _options(
+    click.option("--latency-ms", type=float, help="Limit on latency, in milliseconds."),
+    click.option("--size-bytes", type=Amount(), help="Limit on the model file (20MB)."),
+    click.option("--params", type=Amount(), help="Limit on parameters (5M)."),
+    click.option("--peak-memory-bytes", type=Amount(), help="Limit on peak memory (150MB)."),
+)
+
+
+def settings_of(options: dict[str, Any]) -> Settings:
+    """The conditions, taken out of all options."""
+    from nasc.workbench import Settings
+
+    names = [f.name for f in dataclasses.fields(Settings)]
+    values = {name: options.pop(name) for name in names if name in options}
+    if "precisions" in values:
+        values["precisions"] = tuple(p for p in PRECISIONS if p in values["precisions"]) or None
+    return Settings(**values)
+
+
+def limits_of(options: dict[str, Any]) -> Limits:
+    """The limits, taken out of all options."""
+    from nasc.solver.problem import Limits
+
+    return Limits(**{f.name: options.pop(f.name) for f in dataclasses.fields(Limits)})

@@ -1,0 +1,177 @@
+"""`nasc compile`, `nasc verify`: packages, and what they promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nasc.cli.group import main
+from nasc.cli.options import (
+    TaskName,
+    cache_option,
+    json_option,
+    limit_options,
+    limits_of,
+    setting_options,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from nasc.tasks.shipping import TaskOptions
+
+QUANTILES = ("p50", "p90", "p99")
+
+
+@main.command()
+@limit_options
+@setting_options
+@click.option("--distill-minutes", type=float, help="Budget of the chosen network [default: 2.5].")
+@click.option("--distill-steps", type=click.IntRange(0), help="Its steps, instead of minutes.")
+@click.option(
+    "--quantile",
+    type=click.Choice(QUANTILES),
+    help="Hold this quantile of the runs as observed to --latency-ms, not the statistic of record.",
+)
+@click.option(
+    "--min-quality",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="pooled_cosine=0.9 or similarity_spearman=0.9 on held-out text, or a score of the task; "
+    "repeatable.",
+)
+@click.option(
+    "--sts-data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="STS file with labels: int8 may cost 0.01 of the score on it.",
+)
+@click.option(
+    "--task",
+    type=TaskName(),
+    help="Fine-tune on a task of GLUE, or squad, and ship a package that does it.",
+)
+@click.option(
+    "--finetune-data",
+    type=click.Path(path_type=Path),
+    help="Folder of the task's published files, or its training file.",
+)
+@click.option(
+    "--dev-data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The task's dev file, where --finetune-data is a file.",
+)
+@click.option(
+    "--finetune-examples",
+    type=click.IntRange(1),
+    help="Only so many, spread over the file [default: all].",
+)
+@click.option("--finetune-epochs", type=float, help="Passes over the examples [default: 3].")
+@click.option("--finetune-learning-rate", type=float, help="Its peak [default: 5e-5].")
+@click.option(
+    "--finetune-length",
+    type=click.IntRange(1),
+    help="Tokens that an example is cut to [default: 128; squad: 384].",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the package [default: named by device and limits].",
+)
+@click.option("--force", is_flag=True, help="Replace an existing package.")
+@json_option
+def compile(as_json: bool, **options: Any) -> None:
+    """Build the best subnet within limits into a package, measured on the device.
+
+    A latency limit means, unless options say otherwise: batch 1, 128 tokens, the device's
+    default threads, tokenisation not included; it is met when the upper bound of the
+    measured statistic of record is under it.
+
+    \b
+    Example: nasc compile --latency-ms 20
+             nasc compile --latency-ms 5 --size-bytes 20MB --corpus texts/
+             nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
+    """
+    from nasc.compiler import Options
+    from nasc.compiler import compile as run
+    from nasc.console import print_json, print_rows, reporting
+
+    options["min_quality"] = dict(_named_value(text) for text in options["min_quality"])
+    options["task"] = _task(options)
+    limits, settings = limits_of(options), settings_of(options)
+    with reporting() as reporter:
+        result = run(limits, settings, Options(**options), reporter)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_rows(result.rows())
+
+
+def _task(options: dict[str, Any]) -> TaskOptions | None:
+    """The options of a task, taken out of all options."""
+    name, data, dev = options.pop("task"), options.pop("finetune_data"), options.pop("dev_data")
+    examples = options.pop("finetune_examples")
+    fields = {"epochs": "epochs", "learning_rate": "learning_rate", "length": "max_length"}
+    given = {
+        field: value
+        for option, field in fields.items()
+        if (value := options.pop(f"finetune_{option}")) is not None
+    }
+    if name is None:
+        if given or data or dev or examples:
+            raise click.UsageError("--finetune-... and --dev-data go with --task")
+        return None
+    if data is None:
+        raise click.UsageError("--task needs --finetune-data")
+    from nasc.tasks.finetune import FinetuneConfig
+    from nasc.tasks.shipping import TaskOptions
+
+    return TaskOptions(name, data, dev, examples, FinetuneConfig(**given, seed=options["seed"]))
+
+
+def _named_value(text: str) -> tuple[str, float]:
+    name, _sep, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r}: write NAME=VALUE, as in pooled_cosine=0.9", param_hint="--min-quality"
+        ) from None
+
+
+@main.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--no-measure", is_flag=True, help="Leave the latency out.")
+@click.option("--device", help="A name or a TOML file [default: the package's].")
+@cache_option
+@json_option
+def verify(
+    package: Path, no_measure: bool, device: str | None, cache: Path | None, as_json: bool
+) -> None:
+    """Check a package: every file, every promise, and the latency on its device.
+
+    \b
+    Example: nasc verify nasc-host-20ms
+    """
+    import device_profiles
+    from nasc.console import print_json, reporting
+    from nasc.package.verify import verify_package
+
+    with reporting() as reporter:
+        report = verify_package(
+            package,
+            measure=not no_measure,
+            device=None if device is None else device_profiles.find(device),
+            cache=cache,
+            progress=reporter.stage("Verifying"),
+            say=reporter.say,
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        for check in report.checks:
+            mark = {True: "ok", False: "FAILED", None: "not checked"}[check.ok]
+            click.echo(f"{mark:12} {check.name}: {check.detail}")
+    if not report.ok:
+        click.echo(f"Error: package '{package}' does not hold what it says", err=True)
+        raise click.exceptions.Exit(1)

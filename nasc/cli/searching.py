@@ -1,0 +1,107 @@
+"""`nasc search`: the best within limits, predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nasc.cli.group import main
+from nasc.cli.options import json_option, limit_options, limits_of, setting_options, settings_of
+
+if TYPE_CHECKING:
+    from nasc.solver.problem import Solution
+    from nasc.workbench import Settings
+
+
+@main.command()
+@limit_options
+@setting_options
+@click.option("--best", type=click.IntRange(1), help="How many [default: 5].")
+@click.option("--front", is_flag=True, help="The whole Pareto front of latency and loss.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["exact", "enumerate"]),
+    help="exact: by predicted loss; enumerate: the paper's way, out of the table of all "
+    "combinations the 100 best by true loss [default: exact].",
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the front to a file."
+)
+@json_option
+def search(
+    as_json: bool,
+    best: int | None,
+    front: bool,
+    strategy: str | None,
+    plot: Path | None,
+    **options: Any,
+) -> None:
+    """Find the best architectures within limits; nothing is built.
+
+    \b
+    Example: nasc search --latency-ms 5 --best 3
+             nasc search --front --plot front.png
+    """
+    from nasc import api
+    from nasc.console import print_json, reporting
+
+    if plot is not None and not front:
+        raise click.UsageError("--plot draws the front: give --front too")
+    if front and best is not None:
+        raise click.UsageError("--front is the whole front, --best some networks: give one")
+    if front and strategy is not None:
+        raise click.UsageError("--strategy finds some networks, --front the whole front: give one")
+    if plot is not None:
+        from nasc.report import check_plot
+
+        check_plot(plot)
+    limits, settings = limits_of(options), settings_of(options)
+    with reporting() as reporter:
+        found = api.search(
+            limits,
+            settings,
+            best=best or 5,
+            front=front,
+            strategy=strategy or "exact",
+            reporter=reporter,
+        )
+        if plot is not None:
+            from nasc.report import plot_front
+
+            plot_front(found, plot, settings)
+            reporter.say(f"front drawn to {plot}")
+    if as_json:
+        print_json([_solution(s) for s in found])
+        return
+    first = f"{'true':>8} " if strategy == "enumerate" else ""
+    click.echo(f"{first}{'loss':>8} {'ms':>8} {'at most':>8} {'MB':>7} {'params':>8}  architecture")
+    for s in found:
+        true = "" if s.true_loss is None else f"{s.true_loss:8.4f} "
+        click.echo(
+            f"{true}{s.predicted_loss:8.4f} "
+            f"{s.costs['latency_ms']:8.2f} {s.upper['latency_ms']:8.2f} "
+            f"{s.costs['size_bytes'] / 1e6:7.1f} {s.costs['params'] / 1e6:7.1f}M  {s.architecture}"
+        )
+    click.echo(f"predicted, not measured; {_conditions(settings)}", err=True)
+
+
+def _solution(s: Solution) -> dict[str, Any]:
+    return {
+        "architecture": str(s.architecture),
+        "precision": s.architecture.precision,
+        "predicted_loss": s.predicted_loss,
+        "predicted": dict(s.costs),
+        "upper": dict(s.upper),
+    } | ({} if s.true_loss is None else {"true_loss": s.true_loss})
+
+
+def _conditions(settings: Settings) -> str:
+    from profilers import STATISTIC
+
+    threads = settings.threads or "the device's default"
+    return (
+        f"device {settings.device}, batch {settings.batch}, {settings.seq_len} tokens, threads: "
+        f"{threads}, tokenisation not included, statistic: {STATISTIC}"
+    )
