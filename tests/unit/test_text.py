@@ -8,16 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from nasc import text
 from nasc.errors import CorpusError
-from nasc.text import (
-    Corpus,
-    corpus_from_sentences,
-    docstrings,
-    load_corpus,
-    prose_sentences,
-    split_sentences,
-)
+from nasc.text import Corpus, corpus_from_sentences, load_corpus
+from nasc.text.corpus import sentence_key
+from nasc.text.prose import docstrings, installed_prose, prose_sentences
+from nasc.text.sentences import split_sentences
 
 
 def sentences(n: int) -> list[str]:
@@ -80,7 +75,7 @@ def test_a_limit_changes_nothing_but_the_number_up_to_a_size(limit: int, most: i
     assert part.train == whole.train[:limit]
     assert (part.heldout, part.sha256) == (whole.heldout, whole.sha256)
     more = make(most + 2000, seed=3, max_sentences=limit)
-    ordered = sorted(sentences(most + 2000), key=text._content_key)[:most]
+    ordered = sorted(sentences(most + 2000), key=sentence_key)[:most]
     assert more == corpus_from_sentences(ordered, description="test", seed=3, max_sentences=limit)
     assert len(more.train) == limit
     assert len(more.heldout) == max(512, round(0.05 * most))
@@ -416,7 +411,7 @@ def test_installed_prose_is_read_in_a_fixed_order_and_never_imported(
     paths = {"stdlib": tmp_path / "lib", "purelib": tmp_path / "site", "platlib": tmp_path / "site"}
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {k: str(v) for k, v in paths.items()})
 
-    found = list(text._installed_prose())
+    found = list(installed_prose())
     assert found[0].startswith("The topic is one of those")
     assert "It is a file that is no package at all." in found
     assert len({s for s in found if s.startswith("Explain")}) == len(
@@ -427,7 +422,7 @@ def test_installed_prose_is_read_in_a_fixed_order_and_never_imported(
             for i in range(24)
         }
     )
-    assert found == list(text._installed_prose())
+    assert found == list(installed_prose())
     corpus = load_corpus(None, seed=0)
     assert "docstrings" in corpus.description
     assert everything(corpus) == set(found)
