@@ -11,9 +11,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from nasc import teacher as module
 from nasc.errors import TeacherDamaged, TeacherMissing, UnsupportedFamily, UsageError
 from nasc.teacher import FAMILIES, load_teacher, sentence_vectors
+from nasc.teacher import finding as module
 
 SENTENCES = [
     "The cat sat on the mat.",

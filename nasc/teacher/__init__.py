@@ -1,0 +1,24 @@
+"""The teacher: a BERT, RoBERTa or DistilBERT encoder in one plain structure."""
+
+from nasc.teacher.encoder import (
+    EmbeddingWeights,
+    LayerWeights,
+    Teacher,
+    TeacherGeometry,
+    sentence_vectors,
+)
+from nasc.teacher.finding import default_teacher_folder, load_teacher
+from nasc.teacher.folder import DEFAULT_TEACHER_SHA256, FAMILIES, quiet_transformers
+
+__all__ = [
+    "DEFAULT_TEACHER_SHA256",
+    "FAMILIES",
+    "EmbeddingWeights",
+    "LayerWeights",
+    "Teacher",
+    "TeacherGeometry",
+    "default_teacher_folder",
+    "load_teacher",
+    "quiet_transformers",
+    "sentence_vectors",
+]

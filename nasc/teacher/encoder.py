@@ -1,0 +1,332 @@
+"""The teacher: a BERT, RoBERTa or DistilBERT encoder in one plain structure.
+
+Families differ in the names of their tensors and in small matters (position offset, token
+types). All of that ends here: the rest of NASC sees `TeacherGeometry`, `EmbeddingWeights`
+and `LayerWeights`, whatever the family.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedTokenizerBase
+
+from nasc.errors import UnsupportedFamily, UsageError
+from nasc.space import Geometry
+from nasc.tokens import Batch, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherGeometry:
+    """Sizes and conventions of a teacher.
+
+    Attributes:
+        family: One of `FAMILIES`.
+        layers: Transformer layers.
+        hidden: Hidden size.
+        heads: Attention heads per layer.
+        head_size: Size of one head; `heads` times it is `hidden`.
+        intermediate: Inner size of the feed-forward layers.
+        vocab_size: Rows of the word embedding.
+        max_positions: Longest input in tokens.
+        type_vocab_size: Token types; 0 where the family has none.
+        layer_norm_eps: Added to the variance in layer normalisation.
+        position_offset: Row of the position embedding that belongs to the first token.
+        pad_id: Token id of padding.
+        activation: Of the feed-forward layers; "gelu", the exact one.
+    """
+
+    family: str
+    layers: int
+    hidden: int
+    heads: int
+    head_size: int
+    intermediate: int
+    vocab_size: int
+    max_positions: int
+    type_vocab_size: int
+    layer_norm_eps: float
+    position_offset: int
+    pad_id: int
+    activation: Literal["gelu"] = "gelu"
+
+    def __post_init__(self) -> None:
+        if self.heads * self.head_size != self.hidden:
+            raise UnsupportedFamily(
+                f"teacher: {self.heads} heads of size {self.head_size} do not make up its hidden "
+                f"size {self.hidden}"
+            )
+
+    def for_space(self) -> Geometry:
+        """The part of it that a search space depends on."""
+        return Geometry(
+            layers=self.layers,
+            hidden=self.hidden,
+            head_size=self.head_size,
+            intermediate=self.intermediate,
+            vocab_size=self.vocab_size,
+            max_positions=self.max_positions,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingWeights:
+    """Weights of the embedding.
+
+    Attributes:
+        word: (vocab_size, hidden).
+        position: (rows, hidden); the first token's row is `position_offset`.
+        token_type: (hidden,), the row of token type 0; zeros where the family has none.
+        ln_weight: (hidden,).
+        ln_bias: (hidden,).
+    """
+
+    word: Tensor
+    position: Tensor
+    token_type: Tensor
+    ln_weight: Tensor
+    ln_bias: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerWeights:
+    """Weights of one transformer layer, matrices as (out, in) like torch.nn.Linear.
+
+    Attributes:
+        q_w: (hidden, hidden), heads one after the other in the rows; k_w, v_w alike.
+        q_b: (hidden,); k_b, v_b alike.
+        k_w: See q_w.
+        k_b: See q_b.
+        v_w: See q_w.
+        v_b: See q_b.
+        o_w: (hidden, hidden), heads one after the other in the columns.
+        o_b: (hidden,).
+        ln1_w: (hidden,), of the normalisation after attention.
+        ln1_b: (hidden,).
+        ff1_w: (intermediate, hidden).
+        ff1_b: (intermediate,).
+        ff2_w: (hidden, intermediate).
+        ff2_b: (hidden,).
+        ln2_w: (hidden,), of the normalisation after the feed-forward part.
+        ln2_b: (hidden,).
+    """
+
+    q_w: Tensor
+    q_b: Tensor
+    k_w: Tensor
+    k_b: Tensor
+    v_w: Tensor
+    v_b: Tensor
+    o_w: Tensor
+    o_b: Tensor
+    ln1_w: Tensor
+    ln1_b: Tensor
+    ff1_w: Tensor
+    ff1_b: Tensor
+    ff2_w: Tensor
+    ff2_b: Tensor
+    ln2_w: Tensor
+    ln2_b: Tensor
+
+
+_Weights = TypeVar("_Weights", EmbeddingWeights, LayerWeights)
+
+
+def sentence_vectors(hidden_state: Tensor, attention_mask: Tensor) -> Tensor:
+    """The mean of hidden states over real tokens, scaled to length 1: (batch, hidden).
+
+    Args:
+        hidden_state: Of the last layer, (batch, seq_len, hidden).
+        attention_mask: (batch, seq_len), 1 for real tokens and 0 for padding.
+    """
+    real = attention_mask[:, :, None].to(hidden_state.dtype)
+    mean = (hidden_state * real).sum(1) / real.sum(1).clamp(min=1)
+    return functional.normalize(mean, dim=-1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Teacher:
+    """A teacher: its weights, its tokenizer, and its hidden states.
+
+    Its sentence vectors are the mean over real tokens, scaled to length 1, also where its
+    makers leave the length as it is.
+
+    Attributes:
+        geometry: Its sizes.
+        name: Short name, for people.
+        source: Where it came from: a folder, a hub id, or the default teacher's package.
+        sha256: Of its weight file; of the digests of all of them where there are several.
+        tokenizer: A fast tokenizer of transformers, without truncation or padding of its own.
+        max_length: Tokens that a sentence is cut to unless told otherwise: what its makers
+            recommend, at most `geometry.max_positions`.
+        embeddings: Weights of its embedding.
+        layers: Weights of its layers.
+    """
+
+    geometry: TeacherGeometry
+    name: str
+    source: str
+    sha256: str
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    embeddings: EmbeddingWeights
+    layers: tuple[LayerWeights, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.embeddings.word.device
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of all that vectors depend on: weights, tokenizer, sizes, conventions, length.
+
+        What the tokenizer was last told to cut or pad is left out: every call tells it anew.
+        """
+        tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        about = {
+            "weights": self.sha256,
+            "tokenizer": tokenizer | {"truncation": None, "padding": None},
+            "geometry": asdict(self.geometry),
+            "max_length": self.max_length,
+        }
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
+        """The same teacher on another device, perhaps in another floating-point type."""
+
+        def moved(weights: _Weights) -> _Weights:
+            return type(weights)(
+                **{
+                    name: getattr(weights, name).to(device=device, dtype=dtype)
+                    for name in weights.__dataclass_fields__
+                }
+            )
+
+        return replace(
+            self, embeddings=moved(self.embeddings), layers=tuple(map(moved, self.layers))
+        )
+
+    @torch.no_grad()
+    def hidden_states(self, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
+        """Output of the embedding and of every layer.
+
+        Args:
+            input_ids: (batch, seq_len), right-padded.
+            attention_mask: (batch, seq_len), 1 for real tokens and 0 for padding; every
+                sentence has a real token.
+
+        Returns:
+            layers + 1 tensors (batch, seq_len, hidden), the embedding's first. Values at
+            padding are arbitrary.
+
+        Raises:
+            UsageError: If the sentences are longer than the teacher's positions.
+        """
+        g, e = self.geometry, self.embeddings
+        batch, seq_len = input_ids.shape
+        if seq_len > g.max_positions:
+            raise UsageError(
+                f"{seq_len} tokens: the teacher '{self.name}' takes up to {g.max_positions}"
+            )
+        positions = e.position[g.position_offset : g.position_offset + seq_len]
+        x = functional.embedding(input_ids, e.word) + (positions + e.token_type)
+        x = functional.layer_norm(x, (g.hidden,), e.ln_weight, e.ln_bias, g.layer_norm_eps)
+        real = attention_mask.bool()
+        mask = None if bool(real.all()) else real[:, None, None, :]
+
+        def heads(flat: Tensor) -> Tensor:
+            return flat.view(batch, seq_len, g.heads, g.head_size).transpose(1, 2)
+
+        states = [x]
+        for w in self.layers:
+            mixed = functional.scaled_dot_product_attention(
+                heads(functional.linear(x, w.q_w, w.q_b)),
+                heads(functional.linear(x, w.k_w, w.k_b)),
+                heads(functional.linear(x, w.v_w, w.v_b)),
+                attn_mask=mask,
+            )
+            mixed = mixed.transpose(1, 2).reshape(batch, seq_len, g.hidden)
+            x = x + functional.linear(mixed, w.o_w, w.o_b)
+            x = functional.layer_norm(x, (g.hidden,), w.ln1_w, w.ln1_b, g.layer_norm_eps)
+            inner = functional.gelu(functional.linear(x, w.ff1_w, w.ff1_b))
+            x = x + functional.linear(inner, w.ff2_w, w.ff2_b)
+            x = functional.layer_norm(x, (g.hidden,), w.ln2_w, w.ln2_b, g.layer_norm_eps)
+            states.append(x)
+        return states
+
+    def tokenize(self, sentences: Sequence[str], *, max_length: int | None = None) -> Tokens:
+        """Token ids of sentences, special tokens included.
+
+        Args:
+            sentences: What to tokenise; at least one.
+            max_length: Tokens to cut a sentence to; None means `self.max_length`.
+
+        Raises:
+            UsageError: If `max_length` is more than the teacher's positions, or too short
+                for the special tokens and one more.
+        """
+        if not sentences:
+            raise ValueError("no sentences to tokenize")
+        if max_length is None:
+            max_length = self.max_length
+        if not 3 <= max_length <= self.geometry.max_positions:
+            raise UsageError(
+                f"length {max_length}: the teacher '{self.name}' takes 3 to "
+                f"{self.geometry.max_positions} tokens"
+            )
+        rows: list[list[int]] = self.tokenizer(
+            list(sentences),
+            truncation=True,
+            max_length=max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        offsets = np.concatenate([[0], lengths.cumsum()])
+        flat = np.fromiter(
+            (token for row in rows for token in row), dtype=np.int32, count=int(offsets[-1])
+        )
+        return Tokens(torch.from_numpy(flat), torch.from_numpy(offsets), self.geometry.pad_id)
+
+    def encode(
+        self,
+        sentences: Sequence[str],
+        *,
+        max_length: int | None = None,
+        padding: Literal["longest", "max_length"] = "longest",
+    ) -> Batch:
+        """Sentences as one batch, padded to the longest of them or to `max_length`.
+
+        Raises:
+            UsageError: See `tokenize`.
+        """
+        tokens = self.tokenize(sentences, max_length=max_length)
+        length = None if padding == "longest" else max_length or self.max_length
+        return tokens.batch(torch.arange(len(tokens)), length=length)
+
+    def vectors(
+        self, sentences: Sequence[str], *, max_length: int | None = None, batch_size: int = 32
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """Sentence vectors; see `sentence_vectors`.
+
+        Returns:
+            (sentences, hidden), float32, in the order of the sentences.
+
+        Raises:
+            UsageError: See `tokenize`.
+        """
+        tokens = self.tokenize(sentences, max_length=max_length)
+        found = np.empty((len(tokens), self.geometry.hidden), np.float32)
+        for indices in tokens.buckets(batch_size):
+            batch = tokens.batch(indices).to(self.device)
+            last = self.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+            vectors = sentence_vectors(last.float(), batch.attention_mask)
+            found[indices.numpy()] = vectors.cpu().numpy()
+        return found
