@@ -22,7 +22,7 @@ import dataclasses
 import itertools
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +103,11 @@ class Geometry:
         return self.intermediate // self.hidden
 
 
+def operation_symbols(operations: Iterable[str]) -> str:
+    """Operations by their symbols, for example ``M F S3``."""
+    return " ".join(_SYMBOLS[o] for o in operations)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Block:
     """One block: a hidden size and the operations in their order, identities left out.
@@ -140,7 +145,7 @@ class Block:
             return "keep"
         if not self.operations:
             return "skip"
-        return f"{self.hidden}: " + " ".join(_SYMBOLS[o] for o in self.operations)
+        return f"{self.hidden}: {operation_symbols(self.operations)}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -42,6 +42,7 @@ from nasc.package.manifest import (
 )
 from nasc.reporting import Reporter
 from nasc.solver.problem import Limits
+from nasc.space import operation_symbols
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.tasks.sts import read_sts
 from nasc.workbench import Settings, Workbench
@@ -547,8 +548,11 @@ class _Compilation:
     def training(self, candidate: _Candidate) -> TrainingRecord:
         """What was trained for it."""
         header = self.bench.supernet_header
+        if header is None:
+            return TrainingRecord(candidate.steps)
         return TrainingRecord(
             candidate.steps,
-            None if header is None else int(header["config"]["steps"]),
-            None if header is None else str(header["text"]["description"]),
+            int(header["config"]["steps"]),
+            str(header["text"]["description"]),
+            operation_symbols(header["space"]["operations"]),
         )

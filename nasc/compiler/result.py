@@ -125,6 +125,7 @@ class CompileResult:
                     for name, value in m.quality.items()
                 ),
             ),
+            *([] if m.architecture.is_teacher else [("training", str(m.training))]),
             ("text", m.text.description),
             (
                 "time",

@@ -186,11 +186,23 @@ class TrainingRecord:
             0 of the untouched teacher.
         supernet_steps: Of the supernet that was searched; None where none was.
         supernet_text: What that was trained on, in words.
+        supernet_operations: Symbols of the operations that it holds.
     """
 
     distill_steps: int = 0
     supernet_steps: int | None = None
     supernet_text: str | None = None
+    supernet_operations: str | None = None
+
+    def __str__(self) -> str:
+        """In words, for people."""
+        text = f"{self.distill_steps:,} steps by itself"
+        if self.supernet_steps is None:
+            return text
+        text += f"; out of a supernet of {self.supernet_steps:,} steps on {self.supernet_text}"
+        if self.supernet_operations is not None:
+            text += f", operations {self.supernet_operations}"
+        return text
 
 
 @dataclass(frozen=True, slots=True)

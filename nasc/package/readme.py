@@ -68,9 +68,11 @@ def readme(manifest: Manifest) -> str:
     if manifest.architecture.is_teacher:
         what = f"The full-size network of {manifest.teacher.name} in {manifest.precision}"
         used = "Checked on"
+        trained = ""
     else:
         what = f"A smaller network that follows {manifest.teacher.name}"
         used = "Trained on"
+        trained = f"\n\nTraining: {manifest.training}."
     task = manifest.task
     does = (
         ""
@@ -97,7 +99,7 @@ In this folder, with onnxruntime, tokenizers and numpy installed:
 
 Latency is about: {manifest.conditions}.
 
-{used}: {manifest.text.description}.
+{used}: {manifest.text.description}.{trained}
 
 manifest.json holds the evidence: raw samples, conditions, versions, hashes. Check it all
 again, and on the device it was made for the latency too, with `nasc verify` and the path of

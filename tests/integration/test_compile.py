@@ -298,6 +298,7 @@ def test_a_package_is_what_was_asked_for(work: Work, package: dict[str, Any]) ->
     assert model.stat().st_size == package["size_bytes"]
     assert package["conditions"]["seq_len"] == 16
     assert package["text"].count("text.txt") == 1
+    assert package["training"]["supernet_operations"] == "M F"
 
 
 def test_the_shipped_file_runs(work: Work, package: dict[str, Any]) -> None:

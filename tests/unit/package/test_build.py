@@ -19,7 +19,7 @@ from nasc.errors import PackageError
 from nasc.package import build
 from nasc.package.build import build_package
 from nasc.package.golden import TEXTS
-from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.manifest import Manifest, TrainingRecord, read_manifest
 from nasc.package.readme import readme
 from nasc.package.verify import verify_package
 from nasc.runtime import OnnxEncoder
@@ -135,13 +135,18 @@ def test_the_readme_of_the_untouched_teacher_does_not_speak_of_training(
     made = make_manifest(make_model("int8"), "int8")
     smaller = readme(made)
     assert "A smaller network that follows tiny: `64: M S3 | 32: F M @ int8`." in smaller
-    assert "Trained on: no text." in smaller
+    assert "Trained on: no text.\n\nTraining: 0 steps by itself.\n" in smaller
+    out_of = TrainingRecord(1200, 14000, "texts", "M F")
+    told = readme(dataclasses.replace(made, training=out_of))
+    assert (
+        "1,200 steps by itself; out of a supernet of 14,000 steps on texts, operations M F" in told
+    )
     kept = (Block(64, ("mha", "ffn"), kept=True),) * 2
     whole = readme(dataclasses.replace(made, architecture=Architecture(kept, "int8")))
     assert "The full-size network of tiny in int8: `keep | keep @ int8`." in whole
     assert "Checked on: no text." in whole
     assert "smaller" not in whole
-    assert "Trained" not in whole
+    assert "Train" not in whole
 
 
 def test_both_libraries_read_the_tokenizer_and_agree_with_golden(packed: Packages) -> None:
