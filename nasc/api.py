@@ -211,7 +211,9 @@ def train(
     text = load_corpus(list(corpus) or None, seed=seed, max_sentences=MAX_CORPUS)
     reporter.say(f"text: {text.description} ({len(text.train):,} sentences)")
     plan = None
-    if shrink is not None:
+    if shrink is not None and shrink.unit == "dominated":
+        plan = shrink_plan(found_space, None, shrink)
+    elif shrink is not None:
         found_device = device_profiles.find(device)
         tables = process.in_turn(
             lambda: measure_tables(

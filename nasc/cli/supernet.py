@@ -113,7 +113,7 @@ from nasc.cli.options import (
     "--unit",
     type=click.Choice(["architectures", "operations", "dominated"]),
     help="What a round removes: the worse architectures of a bin, operations with all that hold "
-    "them, or architectures that --keep others beat in size, latency and loss, for small spaces "
+    "them, or architectures that --keep others beat in size, depth and loss, for small spaces "
     "[default: architectures].",
 )
 @click.option(

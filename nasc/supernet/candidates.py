@@ -31,7 +31,7 @@ class Candidates:
     Attributes:
         blocks: n distinct blocks.
         params: (n,) parameters of a block's operations.
-        latency_ms: (n,) their latency from a device's table.
+        latency_ms: (n,) their latency from a device's table; NaN with one bin and no table.
         bins: How many bins there are.
         bin: (n,) which one each lies in, from 0; `NO_BIN` for kept and skipped blocks and for
             those that fit no bin.
@@ -103,13 +103,13 @@ def assign_bins(params: Ints, latency_ms: Floats, bins: int) -> NDArray[np.int8]
 
 
 def candidates_of(
-    space: SearchSpace, latency_ms: Callable[[Layer], float], bins: int
+    space: SearchSpace, latency_ms: Callable[[Layer], float] | None, bins: int
 ) -> Candidates:
     """The sub-architectures of a space, priced by their operations, borders left aside.
 
     Args:
         space: All blocks of it.
-        latency_ms: Of an operation, from a device's table (LT_lat of the paper).
+        latency_ms: Of an operation, from a device's table (LT_lat of the paper); None with one bin.
         bins: B.
 
     Raises:
@@ -122,5 +122,5 @@ def candidates_of(
     latency = np.zeros(len(codes.kind_hidden))
     for of_kinds, counts, layer in kind_layers(codes):
         params[of_kinds] += counts * layer_params(layer, space.geometry)
-        latency[of_kinds] += counts * latency_ms(layer)
+        latency[of_kinds] += counts * (np.nan if latency_ms is None else latency_ms(layer))
     return Candidates(blocks, params[codes.kind], latency[codes.kind], bins)

@@ -96,13 +96,20 @@ class ShrinkPlan:
         return Shrinker(config, state, evaluate)
 
 
-def shrink_plan(space: SearchSpace, costs: TableCosts, config: ShrinkConfig) -> ShrinkPlan:
+def shrink_plan(space: SearchSpace, costs: TableCosts | None, config: ShrinkConfig) -> ShrinkPlan:
     """Shrinking by the latencies of a table, in its first precision.
+
+    Args:
+        space: Whose blocks are candidates.
+        costs: The table; None where what is dominated goes, without bins.
+        config: How.
 
     Raises:
         UsageError: If all bins are empty.
         LookupMiss: From the table.
     """
+    if costs is None:
+        return ShrinkPlan(config, candidates_of(space, None, config.bins))
     precision = next(iter(costs.tables))
 
     def latency_ms(layer: Layer) -> float:

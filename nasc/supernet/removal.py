@@ -79,7 +79,8 @@ def dominated(
     everything = np.concatenate([sampled, kept])
     losses = np.concatenate([loss, np.zeros(len(kept))])
     hidden = np.array([candidates.blocks[i].hidden for i in everything])
-    costs = np.stack([candidates.params[everything], candidates.latency_ms[everything]], axis=1)
+    count = np.array([len(candidates.blocks[i].operations) for i in everything])
+    costs = np.stack([candidates.params[everything], count], axis=1).astype(np.float64)
     left = [
         everything[own][skyband(losses[own], np.arange(len(own)), costs[own], keep)]
         for own in (np.flatnonzero(hidden == h) for h in np.unique(hidden))

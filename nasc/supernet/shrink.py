@@ -39,10 +39,11 @@ _RULES = {
 UNITS = tuple(_RULES)
 """What a round removes: the worse sub-architectures of a bin (the paper); operations of a slot with
 all sub-architectures that hold them (its ablation); or sub-architectures that `keep` others of
-their hidden size, the kept block among them, beat in parameters, latency and loss at once. By the
-losses of the round, none of the `keep` best networks under any limit on those holds one of these.
-That goes for one latency table; with two kinds of operation it goes for every device on which they
-cost in a proportion between that of the table and that of their parameters.
+their hidden size, the kept block among them, beat in parameters, number of operations and loss
+at once. By the losses of the round, none of these is in one of the `keep` best networks under a
+limit on parameters, or on the latency of any device where an operation costs a constant and so
+much a parameter: with M and F, where attention costs between half of a feed-forward layer and the
+whole. No latency table is needed.
 """
 
 ROUND_SEED = 0x5EED
@@ -126,7 +127,8 @@ class Shrinking:
     def record(self) -> dict[str, Any]:
         """What is left of every position and the history, as plain data for a file's header."""
         table = self.table()
-        table["dev_loss"] = table["dev_loss"].astype(object).where(table["dev_loss"].notna(), None)
+        for name in ("dev_loss", "latency_ms"):
+            table[name] = table[name].astype(object).where(table[name].notna(), None)
         rows = {p: part.drop(columns="position") for p, part in table.groupby("position")}
         return {
             "left": [rows[p].to_dict("records") for p in range(self.positions)],
@@ -158,7 +160,7 @@ class Shrinking:
         return [self.candidates.blocks[i] for i in np.flatnonzero(self.alive[position])]
 
     def table(self) -> pd.DataFrame:
-        """What is left: position, block, bin, params, latency_ms, dev_loss."""
+        """What is left: position, block, bin, params, latency_ms, dev_loss; NaN is not known."""
         c = self.candidates
         rows = [
             (p, str(c.blocks[i]), int(c.bin[i]), int(c.params[i]), float(c.latency_ms[i]), loss)

@@ -131,15 +131,15 @@ def test_pruned_operations_take_everything_that_holds_them() -> None:
 
 @pytest.mark.parametrize("keep", [1, 3])
 def test_what_keep_others_beat_is_dominated(keep: int) -> None:
-    """Against each with each, one latency apart from the parameters."""
+    """Against each with each."""
     found = candidates(1)
-    latency = np.random.default_rng(1).permutation(found.latency_ms)
-    state = Shrinking.begin(Candidates(found.blocks, found.params, latency, 1), POSITIONS)
+    state = Shrinking.begin(found, POSITIONS)
     losses, config = Losses(state), ShrinkConfig(bins=1, keep=keep, unit="dominated")
     shrink(state, config, losses, np.random.default_rng(0))
     for position in range(POSITIONS):
         loss = np.where([b.kept for b in found.blocks], 0.0, losses.of[position])
-        rows = list(zip(loss, found.params, latency, strict=True))
+        count = [len(b.operations) for b in found.blocks]
+        rows = list(zip(loss, found.params, count, strict=True))
         for i, block in enumerate(found.blocks):
             beaten = sum(
                 other.hidden == block.hidden
