@@ -119,8 +119,9 @@ def candidates_of(
     blocks = tuple(space.blocks())
     codes = block_codes(blocks)
     params = np.zeros(len(codes.kind_hidden), np.int64)
-    latency = np.zeros(len(codes.kind_hidden))
+    latency = np.full(len(codes.kind_hidden), np.nan if latency_ms is None else 0.0)
     for of_kinds, counts, layer in kind_layers(codes):
         params[of_kinds] += counts * layer_params(layer, space.geometry)
-        latency[of_kinds] += counts * (np.nan if latency_ms is None else latency_ms(layer))
+        if latency_ms is not None:
+            latency[of_kinds] += counts * latency_ms(layer)
     return Candidates(blocks, params[codes.kind], latency[codes.kind], bins)

@@ -329,6 +329,33 @@ def test_devices_for_people(nasc: Callable[..., Result]) -> None:
     assert "your own devices: " in result.stderr
 
 
+def test_shrinking_by_dominance_measures_no_table(
+    nasc: Callable[..., Result],
+    tmp_path: Path,
+    teacher_folder: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: object, **others: object) -> None:
+        raise AssertionError("a table was asked for")
+
+    monkeypatch.setattr("nasc.api.measure_tables", fail)
+    text = [f"The {a} cat sat on the {b} mat and slept." for a in "abcdefgh" for b in "abcdefgh"]
+    (tmp_path / "text.txt").write_text("\n\n".join(text), encoding="utf-8")
+    space = toy_space_file(tmp_path, teacher_folder)
+    start = ("train", "--teacher", teacher_folder(), "--space", space, "--corpus", "text.txt")
+    shrink = ("--shrink", "--unit", "dominated", "--keep", "1", "--compact", "--output", "s.st")
+    made = nasc(*start, "--first-run-operations", "--steps", "9", *shrink, "--json")
+    assert made.exit_code == 0, made.stderr
+    left = json.loads(made.stdout)["candidates"]
+    assert all(2 < count < 13 for count in left)
+    shown = nasc("report", "s.st", "--csv", "left.csv", "--json")
+    assert shown.exit_code == 0, shown.stderr
+    rows = [row for table in json.loads(shown.stdout)["left"] for row in table]
+    assert len(rows) == sum(left)
+    assert all(row["latency_ms"] is None for row in rows)
+    assert (tmp_path / "left.csv").read_text().count("\n") == 1 + len(rows)
+
+
 def toy_space_file(folder: Path, teacher_folder: Callable[..., Path]) -> Path:
     from nasc.teacher import load_teacher
 
