@@ -98,7 +98,7 @@ def cropped(sentences: Sequence[str], seed: int) -> list[str]:
 def supernet_of(start: str, teacher: Teacher, tokens: Tokens, steps: int, seed: int) -> Supernet:
     """Where networks are cut out; of a scratch start, where only their shapes come from."""
     if start == "shipped":
-        path = shipped_supernet(teacher)
+        path = shipped_supernet(teacher.sha256)
         if path is None:
             raise SystemExit("no supernet comes with nasc for this teacher")
         return load_supernet(path, teacher)[0]
@@ -113,7 +113,7 @@ def supernet_of(start: str, teacher: Teacher, tokens: Tokens, steps: int, seed: 
 
 def check_left(supernet: Supernet, text: str, teacher: Teacher) -> None:
     """Leave unless shrinking left all blocks of a network, so that it was trained for long."""
-    path = shipped_supernet(teacher)
+    path = shipped_supernet(teacher.sha256)
     assert path is not None
     left = left_blocks(supernet.space, read_supernet_header(path))
     for position, block in enumerate(supernet.space.parse(text).blocks):

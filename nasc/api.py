@@ -286,27 +286,35 @@ def train(
     } | ({} if changed is None else {"changed_dev_loss": changed})
 
 
-def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None) -> dict[str, Any]:
+def report(
+    supernet: Path | None = None, *, csv: Path | None = None, plot: Path | None = None
+) -> dict[str, Any]:
     """How a supernet was trained, and what progressive shrinking left of it.
 
     Args:
-        supernet: Its file.
+        supernet: Its file; None is the one that comes with nasc for the default teacher.
         csv: Where what is left goes as a table; None writes none.
         plot: Where the rounds are drawn; None draws none.
 
     Returns:
-        supernet, teacher, space, steps, text, compact, rounds, history; left: by position the
-        candidates with their bins, costs and dev losses; empty_bins: those that held nothing from
-        the start. The last two are None if it was not shrunk.
+        supernet, teacher, space, steps, text, text_sha256, compact, rounds, history; left: by
+        position the candidates with their bins, costs and dev losses; empty_bins: those that held
+        nothing from the start. The last two are None if it was not shrunk.
 
     Raises:
+        UsageError: If no file is given and none comes with nasc.
         CheckpointError: If the file is missing, damaged or no supernet.
         NascError: If a table or picture is asked for and it was not shrunk, or cannot be written.
     """
     from nasc.report import plot_shrinking, shrinking_table, write_csv
     from nasc.supernet.checkpoint import read_supernet_header
+    from nasc.supernet.shipped import shipped_supernet
     from nasc.supernet.shrink import empty_bins
+    from nasc.teacher import DEFAULT_TEACHER_SHA256
 
+    supernet = supernet or shipped_supernet(DEFAULT_TEACHER_SHA256)
+    if supernet is None:
+        raise UsageError("no supernet comes with nasc for the default teacher: name a file")
     header = read_supernet_header(supernet)
     shrunk: dict[str, Any] = header.get("shrinking") or {}
     if csv is not None:
@@ -320,6 +328,7 @@ def report(supernet: Path, *, csv: Path | None = None, plot: Path | None = None)
         "space": header["space"]["name"],
         "steps": header["config"]["steps"],
         "text": header["text"]["description"],
+        "text_sha256": header["text"].get("sha256"),
         "compact": bool(header.get("compact")),
         "rounds": max((row["round"] for row in history), default=0),
         "history": history,

@@ -172,7 +172,7 @@ class Workbench:
             return s.supernet
         if (s.space, s.train_minutes, s.train_steps) != (None, None, None):
             return None
-        return shipped_supernet(self.teacher)
+        return shipped_supernet(self.teacher.sha256)
 
     @cached_property
     def whole_space(self) -> SearchSpace:

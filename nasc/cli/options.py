@@ -93,16 +93,17 @@ supernet_options = _options(
     click.option(
         "--corpus",
         multiple=True,
-        help="Text to train on: file, folder or datasets:NAME; repeatable "
-        "[default: prose found on this machine].",
+        help="Text that scores, distils and judges networks, and trains the supernet where one "
+        "is trained: file, folder or datasets:NAME; repeatable [default: prose found on this "
+        "machine].",
     ),
     click.option(
         "--train-minutes",
         type=float,
-        help="Budget of the supernet if one must be trained [default: 3]. Given, none that comes "
-        "with nasc is taken.",
+        help="Train a supernet for so long, and take none that comes with nasc; --space does so "
+        "too [default where none is at hand: 3].",
     ),
-    click.option("--train-steps", type=click.IntRange(0), help="Its steps, instead of minutes."),
+    click.option("--train-steps", type=click.IntRange(0), help="The same, in steps."),
     seed_option,
     cache_option,
 )

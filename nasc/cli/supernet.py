@@ -11,7 +11,6 @@ import click
 from nasc.cli.group import main
 from nasc.cli.options import (
     cache_option,
-    device_option,
     json_option,
     seed_option,
     setting_options,
@@ -75,7 +74,8 @@ from nasc.cli.options import (
 @click.option(
     "--all-operations/--first-run-operations",
     default=True,
-    help="Also train separable convolutions, which do not start from the teacher.",
+    help="Also train separable convolutions, which do not start from the teacher, or only "
+    "attention and feed-forward, as nasc compile does [default: all].",
 )
 @click.option(
     "--compact",
@@ -88,16 +88,27 @@ from nasc.cli.options import (
     help="Progressive shrinking: remove the worse sub-architectures as the training goes. Steps "
     "sample uniformly among what is left in the bins.",
 )
-@device_option
+@click.option(
+    "--device",
+    default="host",
+    show_default=True,
+    help="Whose latencies the bins of --shrink follow.",
+)
 @click.option(
     "--seq-len",
     type=click.IntRange(1),
     help="Tokens that the latencies of the bins are for [default: 128].",
 )
 @click.option(
-    "--bins", type=click.IntRange(1), help="Of parameters and latency, by block [default: 10]."
+    "--bins",
+    type=click.IntRange(1),
+    help="Of parameters and latency, by block [default: 10; dominated has none].",
 )
-@click.option("--keep", type=click.IntRange(1), help="Left in each bin at the end [default: 10].")
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    help="Left in each bin at the end; dominated: how many beat what goes [default: 10].",
+)
 @click.option(
     "--sample", type=click.IntRange(2), help="Evaluated in a bin each round [default: 2000]."
 )
@@ -163,7 +174,7 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
 
 
 @main.command()
-@click.argument("supernet", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("supernet", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--csv", type=click.Path(dir_okay=False, path_type=Path), help="What is left, as a table."
 )
@@ -171,8 +182,10 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rounds to a file."
 )
 @json_option
-def report(supernet: Path, csv: Path | None, plot: Path | None, as_json: bool) -> None:
+def report(supernet: Path | None, csv: Path | None, plot: Path | None, as_json: bool) -> None:
     """Show how a supernet was trained, and what progressive shrinking left of it.
+
+    Without a file, that of the supernet that comes with nasc for the default teacher.
 
     \b
     Example: nasc report supernet.safetensors --plot rounds.png
@@ -185,6 +198,7 @@ def report(supernet: Path, csv: Path | None, plot: Path | None, as_json: bool) -
         print_json(found)
         return
     rows = [(name, str(found[name])) for name in ("supernet", "teacher", "space", "steps", "text")]
+    rows[-1] = ("text", f"{found['text']}, sha256 {str(found['text_sha256'])[:12]}")
     left = found["left"]
     if found["compact"]:
         rows.append(("stored", "int8 per channel, only what is left, with its scores"))

@@ -495,8 +495,8 @@ class _Compilation:
             if record[name] < least:
                 raise LimitsMissed(
                     f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train longer "
-                    "(--train-minutes, --distill-minutes), give more or closer text (--corpus), or "
-                    "loosen a limit"
+                    "(--distill-minutes; the supernet: nasc train, then --supernet FILE), give more "
+                    "or closer text (--corpus), or loosen a limit"
                 )
         return record
 

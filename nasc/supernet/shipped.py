@@ -6,13 +6,15 @@ from pathlib import Path
 
 from nasc.errors import CheckpointError
 from nasc.supernet.checkpoint import read_supernet_header
-from nasc.teacher import Teacher
 
 FOLDER = Path(__file__).parent / "shipped"
 
 
-def shipped_supernet(teacher: Teacher) -> Path | None:
+def shipped_supernet(teacher_sha256: str) -> Path | None:
     """The file of the supernet that comes with nasc for a teacher; None if there is none.
+
+    Args:
+        teacher_sha256: `nasc.teacher.Teacher.sha256`.
 
     Raises:
         CheckpointError: If a file that comes with nasc is damaged.
@@ -25,6 +27,6 @@ def shipped_supernet(teacher: Teacher) -> Path | None:
                 f"{path}, which comes with nasc, is damaged: install nasc again. Meanwhile "
                 "--train-minutes 3 trains a supernet of your own"
             ) from error
-        if trained_from == teacher.sha256:
+        if trained_from == teacher_sha256:
             return path
     return None

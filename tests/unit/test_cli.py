@@ -97,7 +97,7 @@ def test_the_defaults_named_are_those_of_the_code(nasc: Callable[..., Result]) -
     from nasc.workbench import TRAIN_MINUTES
 
     compiling = " ".join(nasc("compile", "--help").stdout.split())
-    assert f"must be trained [default: {TRAIN_MINUTES:g}]" in compiling
+    assert f"[default where none is at hand: {TRAIN_MINUTES:g}]" in compiling
     assert f"the chosen network [default: {DISTILL_MINUTES:g}]" in compiling
     assert f"Budget [default: {TRAIN_MINUTES:g}]" in nasc("train", "--help").stdout
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from supernet_toy import random_supernet, sentences, state, toy_space
 
+from nasc import api
 from nasc.distilling import _parsed
 from nasc.errors import CheckpointError, UsageError
 from nasc.reporting import Silent
@@ -141,10 +142,10 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
 ) -> None:
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "shipped")
     monkeypatch.setattr("nasc.workbench.load_teacher", lambda name: teacher)
-    assert shipped_supernet(teacher) is None
+    assert shipped_supernet(teacher.sha256) is None
     path = tmp_path / "shipped" / "toy.safetensors"
     save_supernet(path, supernet, {"shrinking": LEFT}, compact=True)
-    assert shipped_supernet(teacher) == path
+    assert shipped_supernet(teacher.sha256) == path
 
     def bench(**settings: object) -> Workbench:
         return Workbench(Settings(cache=tmp_path / "cache", **settings))  # type: ignore[arg-type]
@@ -163,10 +164,23 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
     found = checkpoint.read(path)
     checkpoint.write(path, found.tensors, dict(found.header) | {"teacher": {"name": "nobody"}})
     with pytest.raises(CheckpointError, match="comes with nasc, is damaged: install nasc again"):
-        shipped_supernet(teacher)
+        shipped_supernet(teacher.sha256)
     path.write_bytes(b"not whole")
     with pytest.raises(CheckpointError, match="comes with nasc, is damaged: install nasc again"):
-        shipped_supernet(teacher)
+        shipped_supernet(teacher.sha256)
+
+
+def test_without_a_file_the_report_is_of_the_one_that_comes_with_nasc(
+    supernet: Supernet, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr("nasc.teacher.DEFAULT_TEACHER_SHA256", teacher.sha256)
+    with pytest.raises(UsageError, match="name a file"):
+        api.report()
+    about = {"config": {"steps": 3}, "text": {"description": "made up", "sha256": "ab"}}
+    save_supernet(tmp_path / "toy.safetensors", supernet, about, compact=True)
+    found = api.report()
+    assert (found["supernet"], found["steps"]) == (str(tmp_path / "toy.safetensors"), 3)
 
 
 def test_the_supernet_of_another_teacher_is_not_taken(
@@ -178,4 +192,4 @@ def test_the_supernet_of_another_teacher_is_not_taken(
     found = checkpoint.read(path)
     foreign = dict(found.header) | {"teacher": {"name": "other", "sha256": "0" * 64}}
     checkpoint.write(path, found.tensors, foreign)
-    assert shipped_supernet(teacher) is None
+    assert shipped_supernet(teacher.sha256) is None
