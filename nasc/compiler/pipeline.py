@@ -494,9 +494,9 @@ class _Compilation:
         for name, least in self.options.min_quality.items():
             if record[name] < least:
                 raise LimitsMissed(
-                    f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train longer "
-                    "(--distill-minutes; the supernet: nasc train, then --supernet FILE), give more "
-                    "or closer text (--corpus), or loosen a limit"
+                    f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train "
+                    "longer (--distill-minutes; the supernet: nasc train, then --supernet FILE), "
+                    "give more or closer text (--corpus), or loosen a limit"
                 )
         return record
 
