@@ -2,12 +2,20 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from nasc.contest import vectors
 from nasc.errors import TeacherMissing
+from nasc.quality import compare
+from nasc.reporting import Silent
+from nasc.space import Architecture
+from nasc.supernet.checkpoint import left_blocks
+from nasc.supernet.prepare import load_prepared
+from nasc.supernet.shipped import FOLDER, shipped_supernet
 from nasc.teacher import DEFAULT_TEACHER_SHA256, Teacher, default_teacher_folder, load_teacher
 
 
@@ -41,6 +49,36 @@ def test_vectors_tell_meanings_apart_and_padding_changes_nothing(teacher: Teache
     np.testing.assert_allclose(vectors, alone, atol=1e-5)
     similar = vectors @ vectors.T
     assert similar[0, 1] > 0.5 > 0.2 > similar[0, 2]
+
+
+def test_the_supernet_that_comes_with_nasc_is_whole_and_follows_it(
+    teacher: Teacher, tmp_path: Path
+) -> None:
+    """In one file of 40 MB at most, with the scores of all that is left and nothing else."""
+    (path,) = FOLDER.glob("*.safetensors")
+    assert shipped_supernet(teacher.sha256) == path
+    assert path.stat().st_size <= 40e6
+    found = load_prepared(path, teacher, None, tmp_path, Silent())
+    space, scores = found.supernet.space, found.scores
+    left = left_blocks(space, found.header)
+    assert left is not None
+    assert [set(blocks) for blocks in left] == [set(blocks) for blocks in scores.blocks]
+    present = {name.rpartition(".")[0] for name, _ in found.supernet.blocks.named_parameters()}
+    assert present == found.supernet.used_modules(left)
+
+    small = []
+    for blocks, losses in zip(scores.blocks, scores.losses, strict=True):
+        narrow = [i for i, b in enumerate(blocks) if b.hidden == 192 and b.operations]
+        small.append(blocks[min(narrow, key=lambda i, x=losses: float(x[i]))])  # type: ignore[misc]
+    network = found.supernet.extract(Architecture(tuple(small)))
+    sentences = [
+        "The river rises in the hills and flows south through two small towns.",
+        "He was elected mayor in 1953 and served three terms.",
+        "Its first album sold more than a million copies within a year.",
+        "The species is found in wet forests at heights of up to two thousand metres.",
+    ]
+    agreement = compare(teacher.vectors(sentences), vectors(teacher, network, sentences))
+    assert agreement.pooled_cosine > 0.75
 
 
 def test_its_package_is_not_imported() -> None:
