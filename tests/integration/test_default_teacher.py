@@ -78,7 +78,7 @@ def test_the_supernet_that_comes_with_nasc_is_whole_and_follows_it(
         "The species is found in wet forests at heights of up to two thousand metres.",
     ]
     agreement = compare(teacher.vectors(sentences), vectors(teacher, network, sentences))
-    assert agreement.pooled_cosine > 0.75
+    assert agreement.pooled_cosine > 0.82
 
 
 def test_its_package_is_not_imported() -> None:
