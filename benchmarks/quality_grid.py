@@ -214,13 +214,14 @@ class Grid:
         losses = true_losses(self.bench, max(count, 1))
         return pruned(self.bench, min(losses, key=losses.__getitem__))
 
-    def kept(self, row: str, make: Callable[[], Network]) -> Network:
+    def kept(self, system: str, fraction: float) -> Network:
         """The network of a row: from its folder, or made now."""
+        row = f"{system}-{fraction:g}"
         folder = self.files / row
         if not folder.exists():
             part = self.files / f"{row}.part"
             with quiet_transformers():
-                NascModel.from_network(make()).save_pretrained(part)
+                NascModel.from_network(self.network(system, fraction)).save_pretrained(part)
             part.rename(folder)
         with quiet_transformers():
             model = NascModel.from_pretrained(folder)
@@ -245,7 +246,7 @@ class Grid:
             row = f"{system}-{fraction:g}"
             if all(self.done(name) for name in self.names(row)):
                 continue
-            network = self.kept(row, lambda s=system, f=fraction: self.network(s, f))  # type: ignore[misc]
+            network = self.kept(system, fraction)
             body = self.cell(row, lambda n=network: self.body(n))  # type: ignore[misc]
             if body["sha256"] != network.sha256():
                 raise SystemExit(f"the results of {row} are of another network: take them away")
@@ -261,7 +262,7 @@ class Grid:
         for system, fraction in ROWS:
             row = f"{system}-{fraction:g}"
             files[row] = self.files / f"{row}.onnx"
-            emit(self.kept(row, lambda s=system, f=fraction: self.network(s, f)), files[row])  # type: ignore[misc]
+            emit(self.kept(system, fraction), files[row])
         found = measure(self.bench, files)
         return {"latency_ms": {n: [m.latency_ms, m.upper_ms] for n, m in found.items()}}
 
@@ -312,7 +313,7 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     found.add_argument("--results", type=Path, required=True, help="folder of all results")
     found.add_argument("--glue", type=Path, required=True, help="folder of GLUE's folders")
     found.add_argument("--squad", type=Path, required=True, help="folder of SQuAD's files")
-    found.add_argument("--corpus", nargs="+", default=[], help="text; default: that at hand")
+    found.add_argument("--corpus", nargs="+", required=True, help="text of the supernet")
     found.add_argument("--minutes", type=float, default=5.0, help="of each distillation, as steps")
     found.add_argument("--cache", type=Path, help="tables, networks; default: the user's")
     return found

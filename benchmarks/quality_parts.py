@@ -97,10 +97,13 @@ def main() -> None:
     grid, steps = Grid(arguments), arguments.supernet_steps
     _ = grid.conditions
     for part in PARTS:
-        grid.cell(
+        found = grid.cell(
             f"part-{part}",
             lambda p=part: grid.body(compiled(grid, p, steps)) | {"supernet_steps": steps},  # type: ignore[misc]
         )
+        if found["supernet_steps"] != steps:
+            other = found["supernet_steps"]
+            raise SystemExit(f"part-{part} was made with --supernet-steps {other}: give the same")
 
 
 if __name__ == "__main__":

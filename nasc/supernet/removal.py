@@ -62,7 +62,7 @@ def worst_operations(
     most = max(1, round(OPERATION_SHARE * len(holders)))
     for key in worst:
         own = [i for i in holders[key] if not gone[i]]
-        after = left - candidates.count(np.array(own))
+        after = left - candidates.count(np.array(own, np.int64))
         if (after < np.minimum(left, keep)).any():
             continue
         gone[own], left, most = True, after, most - 1

@@ -10,6 +10,7 @@ import pytest
 from nasc.cost import block_layers, layer_params
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.space import BERT_BASE, SearchSpace
+from nasc.supernet import removal
 from nasc.supernet.candidates import NO_BIN, Candidates, assign_bins
 from nasc.supernet.removal import operations_of
 from nasc.supernet.shrink import ShrinkConfig, Shrinking, rounds_needed, shrink
@@ -127,6 +128,17 @@ def test_pruned_operations_take_everything_that_holds_them() -> None:
     left = state.blocks(0)
     assert not any(bad in operations_of(b) for b in left if not b.kept)
     assert any((1, 256, "ffn") in operations_of(b) for b in left)
+
+
+def test_an_operation_whose_holders_are_gone_already_takes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(removal, "OPERATION_SHARE", 1.0)  # as many as there are, in one round
+    found = candidates(1)
+    trained = np.flatnonzero(found.bin != NO_BIN)
+    loss = np.random.default_rng(0).random(len(trained)) + 1
+    gone = removal.worst_operations(found, trained, trained, loss, 1)
+    assert 1 <= len(trained) - len(gone) < 10
 
 
 @pytest.mark.parametrize("keep", [1, 3])
