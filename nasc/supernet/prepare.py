@@ -40,6 +40,10 @@ RECIPE = 3
 """Raised when the same configuration would give another supernet or other scores."""
 
 
+HISTORY_STEPS = 100
+"""A compact supernet keeps the losses of every so many steps: a thousand weigh 0.1 MB."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
     """A supernet ready to be searched.
@@ -287,7 +291,8 @@ def save_compact(path: Path, prepared: Prepared, corpus: Corpus, reporter: Repor
     save_supernet(part, prepared.supernet, prepared.header, compact=True)
     stored, header = load_supernet(part, prepared.supernet.teacher)
     scores = score_supernet(stored, header, corpus, folder / "compact.json", reporter)
-    write(path, read(part).tensors, dict(header) | {"scores": scores.to_dict()})
+    few = {"history": list(header.get("history", []))[::HISTORY_STEPS]}
+    write(path, read(part).tensors, dict(header) | few | {"scores": scores.to_dict()})
     part.unlink()
     return scores
 

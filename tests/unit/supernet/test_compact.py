@@ -111,7 +111,7 @@ def test_a_compact_file_without_its_scales_is_a_message(
 def test_its_scores_are_those_of_the_stored_weights(
     supernet: Supernet, teacher: Teacher, corpus: Corpus, tmp_path: Path
 ) -> None:
-    header = {"shrinking": LEFT}
+    header = {"shrinking": LEFT, "history": [{"step": step} for step in range(250)]}
     scores = score_supernet(supernet, header, corpus, tmp_path / "scores.json", Silent())
     prepared = Prepared(supernet, scores, header, tmp_path / "work" / "supernet.safetensors")
     path = tmp_path / "compact.safetensors"
@@ -120,6 +120,7 @@ def test_its_scores_are_those_of_the_stored_weights(
     assert not (tmp_path / "work" / "compact.safetensors").exists()
 
     loaded = load_prepared(path, teacher, None, tmp_path / "cache", Silent())
+    assert [row["step"] for row in loaded.header["history"]] == [0, 100, 200]
     again = load_prepared(path, teacher, corpus, tmp_path / "cache", Silent())
     for one, other in zip(loaded.scores.positions(), again.scores.positions(), strict=True):
         assert set(one.blocks) == set(other.blocks)
