@@ -17,6 +17,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Whoever imports this when processes have met already (transformers does) gets their group as a
+# default argument, which keeps gloo's threads for good: `Parallel.leave` would end none of them.
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 
 from nasc.errors import UsageError

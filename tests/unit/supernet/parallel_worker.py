@@ -45,6 +45,14 @@ def main() -> None:
     else:
         trained(asked, load_teacher(asked["teacher"]), parallel)
     parallel.leave()
+    left = [name for name in threads() if "gloo" in name]
+    assert not left, f"threads that outlive the process group: {left}"
+
+
+def threads() -> list[str]:
+    """Names of this process's threads, Python's or not; none where they are not to be had."""
+    tasks = Path("/proc/self/task")
+    return [(task / "comm").read_text().strip() for task in tasks.glob("*")]
 
 
 def trained(asked: dict[str, Any], teacher: Teacher, parallel: Parallel) -> None:
