@@ -128,7 +128,7 @@ def pruned_teacher(bench: Workbench, limits: Limits, precisions: Sequence[str]) 
         return None
 
     def latency_ms(architecture: Architecture) -> float:
-        return bench.costs.predict(architecture).latency_ms
+        return bench.costs_in(architecture.precision).predict(architecture).latency_ms
 
     precision = min(precisions, key=lambda p: latency_ms(space.teacher.with_precision(p)))
     sentences = scored_sentences(bench.corpus)

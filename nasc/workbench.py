@@ -141,6 +141,7 @@ class Workbench:
         self.settings = settings
         self.reporter: Reporter = reporter or Silent()
         self.seconds: dict[str, float] = {}
+        self._costs: dict[tuple[str, ...], TableCosts] = {}
         self.cache = cache_folder(settings.cache)
         self.device = device_profiles.find(settings.device)
         self.threads = settings.threads or self.device.default_threads
@@ -207,24 +208,30 @@ class Workbench:
             )
         return found.restrict(precisions=wanted)
 
-    @cached_property
+    @property
     def costs(self) -> TableCosts:
-        """Prices from the latency tables, measured now where there are none."""
-        with self.timed("profile"):
-            found = profile(
-                self.space,
-                self.device,
-                cache_dir=self.cache,
-                precisions=self.space.precisions,
-                seq_lens=(self.settings.seq_len,),
-                batches=(self.settings.batch,),
-                threads=(self.threads,),
-                head=self.settings.head,
-                seed=self.settings.seed,
-                progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
-                say=self.reporter.say,
-            )
-            return TableCosts.of(profiled.table for profiled in found)
+        """Prices in all precisions of the space: see `costs_in`."""
+        return self.costs_in(*self.space.precisions)
+
+    def costs_in(self, *precisions: str) -> TableCosts:
+        """Prices in some precisions, from latency tables that are measured where there are none."""
+        if precisions not in self._costs:
+            with self.timed("profile"):
+                found = profile(
+                    self.space,
+                    self.device,
+                    cache_dir=self.cache,
+                    precisions=precisions,
+                    seq_lens=(self.settings.seq_len,),
+                    batches=(self.settings.batch,),
+                    threads=(self.threads,),
+                    head=self.settings.head,
+                    seed=self.settings.seed,
+                    progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
+                    say=self.reporter.say,
+                )
+            self._costs[precisions] = TableCosts.of(profiled.table for profiled in found)
+        return self._costs[precisions]
 
     def check_inputs(self) -> None:
         """Raise for what is missing, damaged or does not belong together before the slow part.
@@ -240,7 +247,8 @@ class Workbench:
     @property
     def quiet_ms(self) -> float:
         """The reference's quiet time in the tables: the scale of limits and of `verify`."""
-        return next(iter(self.costs.tables.values())).quiet_ms
+        costs = next(iter(self._costs.values()), None) or self.costs
+        return next(iter(costs.tables.values())).quiet_ms
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -282,16 +290,19 @@ class Workbench:
 
     def problem(self, limits: Limits, precisions: Sequence[str] | None = None) -> Problem:
         """The search under some limits, among some of the space's precisions."""
-        scores = self.prepared.scores
-        allowed = self.space.precisions if precisions is None else precisions
+        scores, allowed = self.prepared.scores, self._ordered(precisions)
         return Problem(
             self.space.geometry,
             self.settings.head,
             scores.positions(),
-            {p: scores.precision_loss[p] for p in self.space.precisions if p in allowed},
-            self.costs,
+            {p: scores.precision_loss[p] for p in allowed},
+            self.costs_in(*allowed),
             limits,
         )
+
+    def _ordered(self, precisions: Sequence[str] | None) -> tuple[str, ...]:
+        """Some precisions as the space names them; None takes all."""
+        return tuple(p for p in self.space.precisions if precisions is None or p in precisions)
 
     def check_feasible(self, limits: Limits, precisions: Sequence[str] | None = None) -> Solution:
         """Some network that meets the limits, without looking at quality or training.
@@ -303,12 +314,11 @@ class Workbench:
         Raises:
             InfeasibleLimits: With its certificate, if there is none.
         """
-        space = self.space
-        terms: Mapping[str, float] = dict.fromkeys(precisions or space.precisions, 0.0)
+        geometry, head, allowed = self.space.geometry, self.settings.head, self._ordered(precisions)
+        terms = dict.fromkeys(allowed, 0.0)
         positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in self._choices)
-        return solve(
-            Problem(space.geometry, self.settings.head, positions, terms, self.costs, limits)
-        )[0]
+        costs = self.costs_in(*allowed)
+        return solve(Problem(geometry, head, positions, terms, costs, limits))[0]
 
     @cached_property
     def _choices(self) -> tuple[tuple[Block, ...], ...]:
@@ -327,7 +337,8 @@ class Workbench:
         alone = tuple(ScoredBlocks((block,), np.zeros(1)) for block in architecture.blocks)
         terms = {architecture.precision: 0.0}
         head, geometry = self.settings.head, self.space.geometry
-        return solve(Problem(geometry, head, alone, terms, self.costs, limits))[0]
+        costs = self.costs_in(architecture.precision)
+        return solve(Problem(geometry, head, alone, terms, costs, limits))[0]
 
     def whole_teacher(self, limits: Limits, precisions: Sequence[str]) -> Architecture | None:
         """The full-size network in the first precision in which it is predicted to fit, if any."""

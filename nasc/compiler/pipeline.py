@@ -1,8 +1,8 @@
 """The pipeline behind `nasc compile`: from limits to a package that was measured.
 
-Exact search -> true loss of the best -> contest of those that differ in kind -> measured on
-the device -> distilled to the end -> exported -> parity -> measured again -> package. A
-network that misses a limit tightens it by as much as the prediction was off, and the
+Precisions that may win -> exact search -> true loss of the best -> contest of those that differ in
+kind -> measured on the device -> distilled to the end -> exported -> parity -> measured again ->
+package. A network that misses a limit tightens it by as much as the prediction was off, and the
 search runs again.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import profilers
 from nasc.compiler.judge import Judge
 from nasc.compiler.options import DISTILL_MINUTES, Options
+from nasc.compiler.precisions import contenders
 from nasc.compiler.result import Attempt, CompileResult
 from nasc.contest import SHARE, entrants, hold
 from nasc.distill import DistillConfig, distill_cached
@@ -181,7 +182,8 @@ class _Compilation:
         self.options = options
         self.output = output
         self.tightened = limits
-        self.precisions = list(bench.space.precisions)
+        self.allowed = list(bench.space.precisions)
+        self.precisions = self.allowed
         self.attempts: list[Attempt] = []
         self.fallback: _Exported | None = None
         self.repetitions_ms: dict[str, tuple[float, ...]] = {}
@@ -193,8 +195,8 @@ class _Compilation:
             labelled = read_sts(self.options.sts_data, bench.reporter.say)
         bench.check_inputs()
         self.judge = Judge(bench, labelled, self.shipping())
-        _ = bench.costs
-        bench.check_feasible(self.limits)
+        self.precisions = contenders(bench, self.limits)
+        bench.check_feasible(self.limits, self.precisions)
         with TemporaryDirectory(prefix="nasc-") as folder:
             path = Path(folder) / "model.onnx"
             waiting: _Candidate | None = None
@@ -303,7 +305,7 @@ class _Compilation:
                 if self.limits.peak_memory_bytes is None
                 else profilers.measure_peak_memory(job, bench.options, device=bench.device)
             )
-        predicted = bench.costs.predict(network.architecture)
+        predicted = bench.costs_in(network.architecture.precision).predict(network.architecture)
         latency = MeasuredLatency.of(job, measurement)
         held_ms = latency.held_ms(self.options.quantile)
         # The bound holds for the value of a repetition; its own bound lies as far above.
@@ -409,7 +411,8 @@ class _Compilation:
     def held_prediction(self, exported: _Exported) -> float:
         """What the search held to the limit for this network."""
         precision = exported.network.architecture.precision
-        return self.bench.costs.upper("latency_ms", exported.predicted.latency_ms, precision)
+        costs = self.bench.costs_in(precision)
+        return costs.upper("latency_ms", exported.predicted.latency_ms, precision)
 
     def reachable(self, limits: Limits) -> bool:
         """Whether any network in a precision still allowed is predicted to meet some limits."""
@@ -465,7 +468,8 @@ class _Compilation:
         report, refusal = self.judge.parity(network, path)
         if refusal is None:
             return report
-        self.precisions.remove(network.architecture.precision)
+        self.allowed.remove(network.architecture.precision)
+        self.precisions = list(self.allowed)
         # What was learnt and kept is of that precision.
         self.tightened, self.fallback = self.limits, None
         refused = str(network.architecture)
@@ -475,7 +479,7 @@ class _Compilation:
             else a
             for a in self.attempts
         ]
-        if not self.precisions:
+        if not self.allowed:
             raise LimitsMissed(
                 f"int8 was refused ({refusal}) and no other precision is allowed. "
                 "Allow fp32: --precision fp32 --precision int8"
@@ -503,10 +507,10 @@ class _Compilation:
     def package(self, exported: _Exported, parity: Parity | Int8Report) -> CompileResult:
         bench, options, s = self.bench, self.options, self.bench.settings
         record, task = self.quality(exported.path), options.task
-        network = exported.network
-        peak = bench.costs.peak_memory_bytes(network.architecture)
+        network, architecture = exported.network, exported.network.architecture
+        peak = bench.costs_in(architecture.precision).peak_memory_bytes(architecture)
         manifest = Manifest(
-            architecture=network.architecture,
+            architecture=architecture,
             geometry=network.geometry,
             head=s.head,
             task=None if task is None else TaskRecord(task.name, task.labels, task.paired),

@@ -37,6 +37,9 @@ class Bench:
     reporter: Silent
     space: Any
 
+    def costs_in(self, *precisions: str) -> Costs:
+        return self.costs
+
     def check_feasible(self, limits: Limits, precisions: list[str] | None = None) -> None:
         assert limits.latency_ms is not None
         if limits.latency_ms < min(self.least_ms[p] for p in precisions or self.least_ms):
@@ -152,6 +155,7 @@ def test_a_trained_network_is_measured_once_more_before_its_training_is_lost(
     one = compilation()
     monkeypatch.setattr(Bench, "check_inputs", lambda self: None, raising=False)
     monkeypatch.setattr("nasc.compiler.pipeline.emit", lambda network, path: None)
+    monkeypatch.setattr("nasc.compiler.pipeline.contenders", lambda bench, limits: ["int8"])
     untrained, trained = (measured(tmp_path, 9.0, 9.1, 9.0).candidate for _ in range(2))
     disturbed = measured(tmp_path, 9.9, 10.2, 9.0, earlier_ms=(9.2,))
     quiet = measured(tmp_path, 9.0, 9.1, 9.0, earlier_ms=(9.2, 10.5))
