@@ -5,7 +5,8 @@ Each line of the result is one network trained with one change against the defau
 teacher's embedding, as the paper), ``initialised`` (as a supernet begins, from the teacher's
 weights), ``supernet`` (out of one trained for `--supernet-steps`), ``shipped`` (out of the one that
 comes with nasc). The defaults are trained from all starts asked for and on all networks, changes
-on the first network from the last start. ``crops`` cuts half of the sentences to 3 to 12 words.
+on the first network from the last start. ``crops`` cuts half of the sentences to 3 to 12 words;
+``times-4`` sees a quarter of the sentences, each four times.
 
     python benchmarks/distill_recipes.py --corpus TEXT --steps 150 [--sts STS-B/dev.tsv]
 """
@@ -68,7 +69,11 @@ CHANGES: dict[str, dict[str, float]] = {
     "batch-64": {"batch_size": 64},
     "fp32": {"bf16": False},
     CROPS: {},
+    "times-2": {},
+    "times-4": {},
+    "times-8": {},
 }
+TIMES = {"times-2": 2, "times-4": 4, "times-8": 8}
 
 
 @torch.no_grad()
@@ -164,7 +169,11 @@ def main() -> None:
         for when in ("before", "after"):
             if when == "after":
                 begin = time.process_time()
-                batches = TrainBatches(tokens[change == CROPS], config.batch_size, config.seed)
+                text_of = tokens[change == CROPS]
+                if change in TIMES:
+                    some = corpus.train[: args.steps * config.batch_size // TIMES[change]]
+                    text_of = teacher.tokenize(some, max_length=TRAIN_LENGTH)
+                batches = TrainBatches(text_of, config.batch_size, config.seed)
                 network, _ = distill(network, teacher, batches, config)
                 row["cpu_s"] = round(time.process_time() - begin, 1)
             row[when] = dataclasses.asdict(compare(wanted, vectors(teacher, network, judged)))
