@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from nasc.cost import macs
-from nasc.distill import DistillConfig, step_loss, trainable
+from nasc.distill import DistillConfig, step_loss, teacher_states, trainable
 from nasc.processor import has_bf16, use_fastest_threads
 from nasc.space import PRESETS, Architecture
 from nasc.supernet.batches import TrainBatches
@@ -90,7 +90,9 @@ def main() -> None:
         finish = update(model)
 
         def run(batch: Batch, step: int, bf16: bool) -> float:
-            step_loss(model, teacher, DistillConfig(1, bf16=bf16), batch).backward()
+            config = DistillConfig(1, bf16=bf16)
+            target = teacher_states(teacher, config, batch).float()
+            step_loss(model, config, batch, target).backward()
             finish()
             return flops(batch, macs(architecture, space.geometry, batch.input_ids.shape[1]))
 

@@ -8,8 +8,11 @@ batch. The embedding tables stay the teacher's.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from torch.nn import functional
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
 from nasc.files import content_key, locked
+from nasc.lessons import Lessons, distinct_batches
 from nasc.processor import has_bf16, use_fastest_threads
 from nasc.reporting import Progress, Reporter
 from nasc.supernet import checkpoint
@@ -35,8 +39,14 @@ from nasc.teacher import Teacher
 from nasc.text import Corpus
 from nasc.tokens import Batch
 
-RECIPE = 1
+RECIPE = 2
 """Raised when the same configuration would give another network."""
+
+PROBE_SENTENCES = 2048
+"""The first of a text, on which a step is timed."""
+
+SLACK = 1.15
+"""A step of a training takes longer than one that changes no weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,10 @@ class DistillConfig:
     Attributes:
         steps: Optimizer steps.
         batch_size: Sentences in a step.
-        learning_rate: Peak; linear warm-up over the first tenth, then a cosine to 0.
+        passes: How often a batch is seen; the teacher's states are kept from the first time on.
+        learning_rate: Peak, of layers at half of the teacher's hidden size, and as much less as a
+            layer is wider (Yang and Hu, ICML 2021, for Adam); linear warm-up over the first tenth,
+            then a cosine to 0.
         weight_decay: Of AdamW.
         clip: Largest norm of the gradient.
         hidden_weight: Of the error of hidden states.
@@ -60,6 +73,7 @@ class DistillConfig:
     steps: int
     batch_size: int = 32
     learning_rate: float = 1e-3
+    passes: int = 2
     weight_decay: float = 0.01
     clip: float = 1.0
     hidden_weight: float = 1.0
@@ -69,10 +83,10 @@ class DistillConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.batch_size < 1:
+        if self.steps < 0 or self.batch_size < 1 or self.passes < 1:
             raise UsageError(
-                f"distillation needs steps >= 0 and a batch size >= 1, got {self.steps} "
-                f"and {self.batch_size}"
+                "distillation needs steps >= 0, a batch size >= 1 and passes >= 1, got "
+                f"{self.steps}, {self.batch_size} and {self.passes}"
             )
         if not 0 < self.learning_rate < 1:
             raise UsageError(
@@ -100,13 +114,31 @@ def distill_loss(
     return loss + config.similarity_weight * error.square().mean()
 
 
-def step_loss(model: TorchNetwork, teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
-    """`distill_loss` of a model and its teacher on a batch."""
+@torch.no_grad()
+def teacher_states(teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
+    """The teacher's last hidden states of a batch: (batch, seq_len, hidden)."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        return teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+
+
+def lessons_of(teacher: Teacher, batches: TrainBatches, config: DistillConfig) -> Lessons:
+    """The batches of a training with the teacher's states."""
+    count = distinct_batches(config.steps, config.passes)
+    return Lessons(batches, count, partial(teacher_states, teacher, config))
+
+
+def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: Tensor) -> Tensor:
+    """`distill_loss` of a model on a batch, given the teacher's states."""
     mask = Mask.of(batch.attention_mask)
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-        target = teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
         states = model.map_out(model.hidden_state(batch.input_ids, mask))
-    return distill_loss(config, states.float(), target.float(), batch.attention_mask)
+    return distill_loss(config, states.float(), target, batch.attention_mask)
+
+
+def rate_scales(model: TorchNetwork) -> list[float]:
+    """What the learning rate of each layer is multiplied with: see `DistillConfig`."""
+    half = model.geometry.hidden / 2
+    return [half / max(layer.hidden_in, layer.hidden_out) for layer in model.layers]
 
 
 def distill(
@@ -141,16 +173,20 @@ def distill(
         CheckpointError: If the saved state belongs to another run, or cannot be written.
     """
     model = trainable(network)
+    lessons = lessons_of(teacher, batches, config)
+    groups = [
+        {"params": [p for p in own.parameters() if p.requires_grad], "scale": scale}
+        for own, scale in zip(model.tensors, rate_scales(model), strict=True)
+    ]
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
-    )
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, foreach=True)
     identity = {"config": dataclasses.asdict(config), "architecture": str(network.architecture)}
     with RunState(state_path, identity, model, optimizer, save_every_s).kept() as state:
         for step in range(state.step, config.steps):
+            peak = config.learning_rate * _share(step, config.steps)
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _share(step, config.steps)
-            loss = step_loss(model, teacher, config, batches.at(step))
+                group["lr"] = peak * group["scale"]
+            loss = step_loss(model, config, *lessons.at(step))
             value = float(loss.detach())
             _check_finite("loss", value, step)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -215,16 +251,17 @@ def distill_cached(
         if not path.exists():
             progress = reporter.stage("Distillation of the chosen network")
             progress(0, 1, "tokenising")
-            tokens = teacher.tokenize(corpus.train, max_length=train_length(teacher))
-            batches = TrainBatches(tokens, config.batch_size, config.seed)
             if seconds is not None:
+                some = batches_of(teacher, corpus, config, PROBE_SENTENCES)
                 config = dataclasses.replace(
                     config,
                     steps=recorded_steps(
                         folder / "steps.json",
-                        lambda: steps_for(wide, teacher, batches, config, seconds),
+                        lambda: steps_for(wide, teacher, some, config, seconds),
                     ),
                 )
+            count = distinct_batches(config.steps, config.passes)
+            batches = batches_of(teacher, corpus, config, count * config.batch_size)
             trained, losses = distill(
                 wide,
                 teacher,
@@ -243,6 +280,15 @@ def distill_cached(
     )
     steps = int(found.header["config"]["steps"])
     return dataclasses.replace(network, tensors=tensors), steps
+
+
+def batches_of(
+    teacher: Teacher, corpus: Corpus, config: DistillConfig, sentences: int
+) -> TrainBatches:
+    """Batches of the first sentences of a text, one at least."""
+    some = corpus.train[: max(1, sentences)]
+    tokens = teacher.tokenize(some, max_length=train_length(teacher))
+    return TrainBatches(tokens, config.batch_size, config.seed)
 
 
 def _flat(network: Network) -> dict[str, Tensor]:
@@ -280,9 +326,25 @@ def steps_for(
     if seconds <= 0:
         return 0
     model = trainable(network)
+    told_s: list[float] = []
 
     def one(step: int) -> None:
-        step_loss(model, teacher, config, batches.at(step)).backward()  # type: ignore[no-untyped-call]
+        batch, begin = batches.at(step), time.perf_counter()
+        target = teacher_states(teacher, config, batch).float()
+        told_s.append(time.perf_counter() - begin)
+        step_loss(model, config, batch, target).backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)
 
-    return max(1, int(seconds / (1.15 * mean_step_s(one, seconds))))
+    step_s = mean_step_s(one, seconds)
+    teacher_s = float(np.mean(told_s[1:]))
+    return steps_within(seconds / SLACK, step_s - teacher_s, teacher_s, config.passes)
+
+
+def steps_within(seconds: float, student_s: float, teacher_s: float, passes: int) -> int:
+    """Most steps that take no longer, one at least, by the time of a step and of a teacher's."""
+
+    def took_s(steps: int) -> float:
+        return steps * student_s + distinct_batches(steps, passes) * teacher_s
+
+    most = int(seconds / student_s)
+    return max(1, bisect.bisect_right(range(most + 1), seconds, key=took_s) - 1)

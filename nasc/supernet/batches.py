@@ -53,14 +53,18 @@ class TrainBatches:
         if self.batch_size < 1:
             raise UsageError(f"batch size must be >= 1, got {self.batch_size}")
 
+    @property
+    def per_epoch(self) -> int:
+        """Batches that the text makes."""
+        return -(-len(self.tokens) // self.batch_size)
+
     def calibration(self) -> Batch:
         """Some of the text, the same in every run."""
         return self.tokens.batch(range(min(CALIBRATION_SENTENCES, len(self.tokens))))
 
     def at(self, step: int) -> Batch:
         """The batch of one step; every epoch has an order of its own."""
-        per_epoch = -(-len(self.tokens) // self.batch_size)
-        epoch, place = divmod(step, per_epoch)
+        epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(self.seed * _EPOCH_SEEDS + epoch)
             self._order = self.tokens.buckets(self.batch_size, generator=generator)

@@ -111,6 +111,18 @@ def test_embedding_tables_stay_the_teacher_s(
             assert not np.array_equal(trained.tensors[layer][name], start.tensors[layer][name])
 
 
+def test_wide_layers_learn_in_smaller_steps(
+    start: Network, teacher: Teacher, tokens: Tokens
+) -> None:
+    config = DistillConfig(1, 8, learning_rate=1e-3, weight_decay=0.0)
+    trained, _ = run(start, teacher, tokens, config)
+    for layer, before, after in zip(start.layers, start.tensors, trained.tensors, strict=True):
+        width = max(layer.hidden_in, layer.hidden_out)
+        moved = [np.abs(after[name] - before[name]).max() for name in before]
+        if moved:  # Adam's first step moves what has a gradient by the rate
+            assert max(moved) == pytest.approx(1e-3 * 16 / width, rel=0.02)
+
+
 def test_the_teacher_has_nothing_to_learn(teacher: Teacher, tokens: Tokens) -> None:
     space = SearchSpace("toy", teacher.geometry.for_space(), 2, 2, (16, 32))
     whole = teacher_network(teacher, space.teacher)
@@ -171,6 +183,25 @@ def test_a_run_that_broke_off_goes_on_exactly_and_loses_no_step(
     assert path.exists()  # the caller's, until the result is on disk
 
 
+def test_a_run_goes_on_exactly_among_batches_seen_before(
+    start: Network,
+    teacher: Teacher,
+    tokens: Tokens,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nasc.lessons.LEAST_BATCHES", 2)
+    whole, losses = run(start, teacher, tokens)
+    options: dict[str, Any] = {"state_path": tmp_path / "state.safetensors", "save_every_s": 0}
+    with pytest.raises(KeyboardInterrupt):
+        run(start, teacher, tokens, progress=stop_after(5, KeyboardInterrupt), **options)
+    resumed, again = run(start, teacher, tokens, **options)
+    assert same(whole, resumed)
+    assert again == losses
+    other, _ = run(start, teacher, tokens, dataclasses.replace(CONFIG, passes=1))
+    assert not same(whole, other)
+
+
 def test_a_run_does_not_go_on_with_other_settings(
     start: Network, teacher: Teacher, tokens: Tokens, tmp_path: Path
 ) -> None:
@@ -221,10 +252,10 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_change(
     assert again == losses
 
 
-@pytest.mark.parametrize(("steps", "size"), [(-1, 32), (3, 0)])
-def test_settings_that_make_no_sense(steps: int, size: int) -> None:
-    with pytest.raises(UsageError, match=f"got {steps} and {size}"):
-        DistillConfig(steps, size)
+@pytest.mark.parametrize(("steps", "size", "passes"), [(-1, 32, 1), (3, 0, 1), (3, 32, 0)])
+def test_settings_that_make_no_sense(steps: int, size: int, passes: int) -> None:
+    with pytest.raises(UsageError, match=f"got {steps}, {size} and {passes}"):
+        DistillConfig(steps, size, passes=passes)
 
 
 def test_the_loss_ignores_padding() -> None:
