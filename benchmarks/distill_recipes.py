@@ -58,7 +58,6 @@ CROPS = "crops"
 CHANGES: dict[str, dict[str, float]] = {
     "rate-3e-4": {"learning_rate": 3e-4},
     "rate-5e-4": {"learning_rate": 5e-4},
-    "rate-1e-3": {"learning_rate": 1e-3},
     "rate-2e-3": {"learning_rate": 2e-3},
     "similarity-50": {"similarity_weight": 50.0},
     "similarity-0": {"similarity_weight": 0.0},

@@ -97,7 +97,8 @@ def steps_in(bench: Workbench, minutes: float) -> int:
     tokens = bench.teacher.tokenize(bench.corpus.train[:2048], max_length=TRAIN_LENGTH)
     config = DistillConfig(steps=0)
     batches = TrainBatches(tokens, config.batch_size, 0)
-    return steps_for(network, bench.teacher, batches, config, 60 * minutes)
+    sentences = len(bench.corpus.train)
+    return steps_for(network, bench.teacher, batches, config, 60 * minutes, sentences)
 
 
 class Judge:

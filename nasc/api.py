@@ -508,7 +508,7 @@ def distill(
         start: ``supernet``: its weights; ``scratch``: random ones beside the teacher's embedding.
             None: the supernet's, but scratch where the network is given by name.
         batch_size: Sentences in a step; None takes the default of the objective.
-        learning_rate: Peak; None takes that, too.
+        learning_rate: Peak (of states: see `nasc.distill.DistillConfig`); None takes that, too.
         force: Replace what lies in the folder.
         reporter: Told of the progress.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch.nn import functional
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
 from nasc.files import content_key, locked
-from nasc.lessons import Lessons, distinct_batches
+from nasc.lessons import Lessons, Schedule, window_of
 from nasc.processor import has_bf16, use_fastest_threads
 from nasc.reporting import Progress, Reporter
 from nasc.supernet import checkpoint
@@ -45,6 +46,9 @@ RECIPE = 2
 PROBE_SENTENCES = 2048
 """The first of a text, on which a step is timed."""
 
+MOST_SCALE = 2.0
+"""Of the learning rate, however narrow a layer is: more was not tried."""
+
 SLACK = 1.15
 """A step of a training takes longer than one that changes no weight."""
 
@@ -56,15 +60,14 @@ class DistillConfig:
     Attributes:
         steps: Optimizer steps.
         batch_size: Sentences in a step.
-        passes: How often a batch is seen; the teacher's states are kept from the first time on.
-        learning_rate: Peak, of layers at half of the teacher's hidden size, and as much less as a
-            layer is wider (Yang and Hu, ICML 2021, for Adam); linear warm-up over the first tenth,
-            then a cosine to 0.
+        learning_rate: Peak, of layers at half of the teacher's hidden size: see `rate_scales`;
+            linear warm-up over the first tenth, then a cosine to 0.
         weight_decay: Of AdamW.
         clip: Largest norm of the gradient.
         hidden_weight: Of the error of hidden states.
         pooled_weight: Of the sentence vectors' distance.
         similarity_weight: Of the error of similarities within the batch.
+        passes: How often a batch is seen: see `nasc.lessons`.
         bf16: Products of both networks in bfloat16; the default does so where the processor has
             them in hardware.
         seed: Of the order of the text.
@@ -73,12 +76,12 @@ class DistillConfig:
     steps: int
     batch_size: int = 32
     learning_rate: float = 1e-3
-    passes: int = 2
     weight_decay: float = 0.01
     clip: float = 1.0
     hidden_weight: float = 1.0
     pooled_weight: float = 5.0
     similarity_weight: float = 5.0
+    passes: int = 2
     bf16: bool = field(default_factory=has_bf16)
     seed: int = 0
 
@@ -123,8 +126,9 @@ def teacher_states(teacher: Teacher, config: DistillConfig, batch: Batch) -> Ten
 
 def lessons_of(teacher: Teacher, batches: TrainBatches, config: DistillConfig) -> Lessons:
     """The batches of a training with the teacher's states."""
-    count = distinct_batches(config.steps, config.passes)
-    return Lessons(batches, count, partial(teacher_states, teacher, config))
+    window = window_of(batches, teacher.geometry.hidden)
+    schedule = Schedule(config.steps, config.passes, window, batches.per_epoch, config.seed)
+    return Lessons(batches, schedule, partial(teacher_states, teacher, config))
 
 
 def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: Tensor) -> Tensor:
@@ -136,9 +140,15 @@ def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: 
 
 
 def rate_scales(model: TorchNetwork) -> list[float]:
-    """What the learning rate of each layer is multiplied with: see `DistillConfig`."""
+    """What the learning rate of each layer is multiplied with: in inverse proportion to its width.
+
+    That is the rule for hidden weights under Adam of Yang et al. (Tensor Programs V, NeurIPS 2021,
+    Table 3), here for all weights of a layer. Measured: one rate for all that narrow layers need
+    sets layers back that are the teacher's own (benchmarks/distill_recipes.py).
+    """
     half = model.geometry.hidden / 2
-    return [half / max(layer.hidden_in, layer.hidden_out) for layer in model.layers]
+    widths = [max(layer.hidden_in, layer.hidden_out) for layer in model.layers]
+    return [min(MOST_SCALE, half / width) for width in widths]
 
 
 def distill(
@@ -257,11 +267,10 @@ def distill_cached(
                     config,
                     steps=recorded_steps(
                         folder / "steps.json",
-                        lambda: steps_for(wide, teacher, some, config, seconds),
+                        lambda: steps_for(wide, teacher, some, config, seconds, len(corpus.train)),
                     ),
                 )
-            count = distinct_batches(config.steps, config.passes)
-            batches = batches_of(teacher, corpus, config, count * config.batch_size)
+            batches = batches_of(teacher, corpus, config, config.steps * config.batch_size)
             trained, losses = distill(
                 wide,
                 teacher,
@@ -321,8 +330,18 @@ def steps_for(
     batches: TrainBatches,
     config: DistillConfig,
     seconds: float,
+    sentences: int,
 ) -> int:
-    """How many steps of distilling a network fit into a time in seconds."""
+    """How many steps of distilling a network fit into a time.
+
+    Args:
+        network: Where to start.
+        teacher: What to agree with.
+        batches: Of some of the text: what a step is timed on.
+        config: How; its `steps` do not count.
+        seconds: The time.
+        sentences: Of the whole text.
+    """
     if seconds <= 0:
         return 0
     model = trainable(network)
@@ -337,14 +356,21 @@ def steps_for(
 
     step_s = mean_step_s(one, seconds)
     teacher_s = float(np.mean(told_s[1:]))
-    return steps_within(seconds / SLACK, step_s - teacher_s, teacher_s, config.passes)
-
-
-def steps_within(seconds: float, student_s: float, teacher_s: float, passes: int) -> int:
-    """Most steps that take no longer, one at least, by the time of a step and of a teacher's."""
+    window, available = (
+        window_of(batches, teacher.geometry.hidden),
+        -(-sentences // config.batch_size),
+    )
 
     def took_s(steps: int) -> float:
-        return steps * student_s + distinct_batches(steps, passes) * teacher_s
+        schedule = Schedule(steps, config.passes, window, available, config.seed)
+        return steps * (step_s - teacher_s) + schedule.told * teacher_s
 
-    most = int(seconds / student_s)
-    return max(1, bisect.bisect_right(range(most + 1), seconds, key=took_s) - 1)
+    return most_within(seconds / SLACK, took_s)
+
+
+def most_within(seconds: float, took_s: Callable[[int], float]) -> int:
+    """The largest number whose time is no longer, one at least; the time grows with the number."""
+    most = 1
+    while took_s(most) <= seconds:
+        most *= 2
+    return max(1, bisect.bisect_right(range(most), seconds, key=took_s) - 1)

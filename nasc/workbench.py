@@ -22,6 +22,7 @@ from nasc.errors import InfeasibleLimits, UsageError
 from nasc.files import cache_folder
 from nasc.heads import check_head, is_task_head
 from nasc.latency.costs import TableCosts
+from nasc.latency.table import LatencyTable
 from nasc.measuring import runtime_options
 from nasc.processor import has_bf16
 from nasc.profiling import profile
@@ -141,6 +142,7 @@ class Workbench:
         self.settings = settings
         self.reporter: Reporter = reporter or Silent()
         self.seconds: dict[str, float] = {}
+        self._tables: dict[str, LatencyTable] = {}
         self._costs: dict[tuple[str, ...], TableCosts] = {}
         self.cache = cache_folder(settings.cache)
         self.device = device_profiles.find(settings.device)
@@ -214,14 +216,20 @@ class Workbench:
         return self.costs_in(*self.space.precisions)
 
     def costs_in(self, *precisions: str) -> TableCosts:
-        """Prices in some precisions, from latency tables that are measured where there are none."""
-        if precisions not in self._costs:
+        """Prices in some precisions, from latency tables that are measured where there are none.
+
+        Raises:
+            CacheBusy: If another process measures for an hour.
+            profilers.ProfilerError: If the device cannot be reached or measured.
+        """
+        missing = [p for p in precisions if p not in self._tables]
+        if missing:
             with self.timed("profile"):
                 found = profile(
                     self.space,
                     self.device,
                     cache_dir=self.cache,
-                    precisions=precisions,
+                    precisions=missing,
                     seq_lens=(self.settings.seq_len,),
                     batches=(self.settings.batch,),
                     threads=(self.threads,),
@@ -230,7 +238,12 @@ class Workbench:
                     progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
                     say=self.reporter.say,
                 )
-            self._costs[precisions] = TableCosts.of(profiled.table for profiled in found)
+            self._tables |= {one.table.key.precision: one.table for one in found}
+            self._costs.clear()
+        if precisions not in self._costs:
+            self._costs[precisions] = TableCosts.of(
+                (self._tables[p] for p in precisions), self._tables.values()
+            )
         return self._costs[precisions]
 
     def check_inputs(self) -> None:
@@ -247,8 +260,8 @@ class Workbench:
     @property
     def quiet_ms(self) -> float:
         """The reference's quiet time in the tables: the scale of limits and of `verify`."""
-        costs = next(iter(self._costs.values()), None) or self.costs
-        return next(iter(costs.tables.values())).quiet_ms
+        tables = self._tables or self.costs.tables
+        return next(iter(tables.values())).quiet_ms
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -316,12 +329,12 @@ class Workbench:
         """
         geometry, head, allowed = self.space.geometry, self.settings.head, self._ordered(precisions)
         terms = dict.fromkeys(allowed, 0.0)
-        positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in self._choices)
+        positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in self.choices)
         costs = self.costs_in(*allowed)
         return solve(Problem(geometry, head, positions, terms, costs, limits))[0]
 
     @cached_property
-    def _choices(self) -> tuple[tuple[Block, ...], ...]:
+    def choices(self) -> tuple[tuple[Block, ...], ...]:
         """By position the blocks that may be chosen."""
         if self.supernet_path is not None:
             left = left_blocks(self.whole_space, read_supernet_header(self.supernet_path))

@@ -39,7 +39,12 @@ from nasc.cli.options import (
     "supernet; scratch for a network by name].",
 )
 @click.option("--batch-size", type=click.IntRange(1), help="Sentences in a step [default: 32].")
-@click.option("--learning-rate", type=float, help="Peak [default: states 1e-3, mlm 5e-4].")
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Peak; of states at half of the teacher's width, wider layers learn at less [default: "
+    "states 1e-3, mlm 5e-4].",
+)
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder of the model."
 )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import profilers
 from nasc.compiler.judge import Judge
 from nasc.compiler.options import DISTILL_MINUTES, Options
-from nasc.compiler.precisions import contenders
+from nasc.compiler.precisions import promising_precisions
 from nasc.compiler.result import Attempt, CompileResult
 from nasc.contest import SHARE, entrants, hold
 from nasc.distill import DistillConfig, distill_cached
@@ -195,7 +195,7 @@ class _Compilation:
             labelled = read_sts(self.options.sts_data, bench.reporter.say)
         bench.check_inputs()
         self.judge = Judge(bench, labelled, self.shipping())
-        self.precisions = contenders(bench, self.limits)
+        self.precisions = promising_precisions(bench, self.limits, self.allowed)
         bench.check_feasible(self.limits, self.precisions)
         with TemporaryDirectory(prefix="nasc-") as folder:
             path = Path(folder) / "model.onnx"
@@ -392,8 +392,8 @@ class _Compilation:
         if not over:
             self.fallback = exported
         tightened = dataclasses.replace(self.tightened, **changed)
-        if len(self.attempts) < MAX_ATTEMPTS and self.reachable(tightened):
-            self.tightened = tightened
+        if len(self.attempts) < MAX_ATTEMPTS and (precisions := self.reachable(tightened)):
+            self.tightened, self.precisions = tightened, precisions
             return None
         last, self.fallback = self.fallback, None
         if last is None:
@@ -414,13 +414,14 @@ class _Compilation:
         costs = self.bench.costs_in(precision)
         return costs.upper("latency_ms", exported.predicted.latency_ms, precision)
 
-    def reachable(self, limits: Limits) -> bool:
-        """Whether any network in a precision still allowed is predicted to meet some limits."""
+    def reachable(self, limits: Limits) -> list[str]:
+        """Precisions to search under some limits; none if no network in any is predicted to fit."""
+        found = promising_precisions(self.bench, limits, self.allowed)
         try:
-            self.bench.check_feasible(limits, self.precisions)
+            self.bench.check_feasible(limits, found)
         except InfeasibleLimits:
-            return False
-        return True
+            return []
+        return found
 
     # Training and checking
 

@@ -66,15 +66,23 @@ class TableCosts:
         object.__setattr__(self, "_held", held)
 
     @classmethod
-    def of(cls, tables: Iterable[LatencyTable]) -> TableCosts:
-        """Prices from tables, one for each precision; the runtime's base as they recorded it."""
+    def of(
+        cls, tables: Iterable[LatencyTable], known: Iterable[LatencyTable] | None = None
+    ) -> TableCosts:
+        """Prices from tables, one for each precision.
+
+        Args:
+            tables: At least one.
+            known: Those that tell the runtime's base, which is the same in all precisions; None
+                takes `tables`.
+        """
         found: dict[str, LatencyTable] = {}
         for table in tables:
             if table.key.precision in found:
                 raise UsageError(f"two latency tables of {table.key.precision} were given")
             found[table.key.precision] = table
-        known = [t.runtime_base_bytes for t in found.values() if t.runtime_base_bytes is not None]
-        return cls(found, max(known, default=None))
+        told = [t.runtime_base_bytes for t in (found.values() if known is None else known)]
+        return cls(found, max((t for t in told if t is not None), default=None))
 
     @property
     def metrics(self) -> tuple[str, ...]:

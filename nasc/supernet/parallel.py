@@ -17,14 +17,15 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-
-# Whoever imports this when processes have met already (transformers does) gets their group as a
-# default argument, which keeps gloo's threads for good: `Parallel.leave` would end none of them.
-import torch.distributed.nn.functional
 from torch import Tensor, nn
 
 from nasc.errors import UsageError
 from nasc.tokens import Batch
+
+if dist.is_available():
+    # Whoever imports this when processes have met already (transformers does) gets their group as
+    # a default argument, which keeps gloo's threads for good: `Parallel.leave` would end none.
+    import torch.distributed.nn.functional
 
 KINDS = ("data", "block")
 

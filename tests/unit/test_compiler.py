@@ -46,6 +46,14 @@ class Bench:
             raise InfeasibleLimits("nothing is that fast", certificate=None)
 
 
+@pytest.fixture(autouse=True)
+def promising(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All precisions allowed are."""
+    monkeypatch.setattr(
+        "nasc.compiler.pipeline.promising_precisions", lambda bench, limits, allowed: list(allowed)
+    )
+
+
 def compilation(fp32_ms: float = 1.0, int8_ms: float = 1.0) -> Any:
     least_ms = {"fp32": fp32_ms, "int8": int8_ms}
     bench: Any = Bench(least_ms, Costs(), Silent(), PRESETS["minilm-l6"])
@@ -121,7 +129,7 @@ def test_only_precisions_still_allowed_count_as_smaller(tmp_path: Path) -> None:
     exported = measured(tmp_path, 9.5, 9.9, 9.0)
     assert one.accept(exported) is None
     one = compilation(fp32_ms=9.5, int8_ms=1.0)
-    one.precisions = ["fp32"]
+    one.allowed = ["fp32"]
     assert one.accept(exported) is exported
 
 
@@ -155,7 +163,6 @@ def test_a_trained_network_is_measured_once_more_before_its_training_is_lost(
     one = compilation()
     monkeypatch.setattr(Bench, "check_inputs", lambda self: None, raising=False)
     monkeypatch.setattr("nasc.compiler.pipeline.emit", lambda network, path: None)
-    monkeypatch.setattr("nasc.compiler.pipeline.contenders", lambda bench, limits: ["int8"])
     untrained, trained = (measured(tmp_path, 9.0, 9.1, 9.0).candidate for _ in range(2))
     disturbed = measured(tmp_path, 9.9, 10.2, 9.0, earlier_ms=(9.2,))
     quiet = measured(tmp_path, 9.0, 9.1, 9.0, earlier_ms=(9.2, 10.5))

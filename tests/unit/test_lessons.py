@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nasc import lessons as module
-from nasc.distill import steps_within
-from nasc.lessons import Lessons, distinct_batches
+from nasc.distill import most_within
+from nasc.lessons import Lessons, Schedule, window_of
 from nasc.supernet.batches import TrainBatches
 from nasc.tokens import Batch, Tokens
 
@@ -23,6 +23,11 @@ def batches() -> TrainBatches:
     return TrainBatches(Tokens(flat, offsets, pad_id=0), SIZE, seed=3)
 
 
+@pytest.fixture(autouse=True)
+def no_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAST_BATCHES", 1)
+
+
 class Teacher:
     """Tells the ids it was asked about, times a number that half precision rounds."""
 
@@ -34,21 +39,54 @@ class Teacher:
         return 0.1 * batch.input_ids[..., None].float()
 
 
-def test_every_batch_is_seen_as_often_and_told_once(batches: TrainBatches) -> None:
+def schedule(steps: int, passes: int = 2, window: int = 100, available: int = 6) -> Schedule:
+    return Schedule(steps, passes, window, available, seed=3)
+
+
+def indices(plan: Schedule) -> list[int]:
+    return [plan.at(step)[1] for step in range(plan.steps)]
+
+
+@pytest.mark.parametrize(
+    ("plan", "seen"),
+    [
+        (schedule(8, 2), {0: 2, 1: 2, 2: 2, 3: 2}),
+        (schedule(9, 3), {0: 3, 1: 3, 2: 3}),
+        (schedule(4, 1), {0: 1, 1: 1, 2: 1, 3: 1}),
+        (schedule(18, 2), dict.fromkeys(range(6), 3)),  # a short text
+        (schedule(12, 2, window=2, available=50), dict.fromkeys(range(6), 2)),  # three windows
+        (schedule(10, 2, window=3, available=50), dict.fromkeys(range(5), 2)),
+        (schedule(0), {}),
+    ],
+)
+def test_how_often_batches_are_seen_and_the_teacher_asked(
+    plan: Schedule, seen: dict[int, int], batches: TrainBatches
+) -> None:
+    assert Counter(indices(plan)) == seen
+    assert plan.told == len(seen)
     teacher = Teacher()
-    lessons = Lessons(batches, 4, teacher)
-    seen = [
-        [tuple(lessons.at(4 * turn + i)[0].input_ids[:, 0].tolist()) for i in range(4)]
-        for turn in range(3)
-    ]
-    assert Counter(ids for turn in seen for ids in turn) == dict.fromkeys(seen[0], 3)
-    assert len(teacher.asked) == 4
-    assert seen[0] == [tuple(batches.at(i).input_ids[:, 0].tolist()) for i in range(4)]
-    assert seen[1] != seen[0] or seen[2] != seen[0]
+    lessons = Lessons(batches, plan, teacher)
+    for step in range(plan.steps):
+        lessons.at(step)
+    assert len(teacher.asked) == plan.told
+
+
+def test_windows_follow_the_text_and_orders_differ() -> None:
+    found = indices(schedule(40, 4, window=5, available=50))
+    assert [sorted(set(found[i : i + 20])) for i in (0, 20)] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    turns = [tuple(found[i : i + 5]) for i in range(0, 20, 5)]
+    assert turns[0] == (0, 1, 2, 3, 4)
+    assert len(set(turns)) == 4
+
+
+def test_no_batch_comes_again_before_enough_were_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAST_BATCHES", 5)
+    assert sorted(Counter(indices(schedule(6))).values()) == [1, 1, 1, 1, 2]
+    assert indices(schedule(4)) == [0, 1, 2, 3]
 
 
 def test_states_belong_to_their_batch(batches: TrainBatches) -> None:
-    lessons = Lessons(batches, 4, Teacher())
+    lessons = Lessons(batches, schedule(12, 3), Teacher())
     for step in range(12):
         batch, states = lessons.at(step)
         assert states.dtype == torch.float32
@@ -56,48 +94,33 @@ def test_states_belong_to_their_batch(batches: TrainBatches) -> None:
 
 
 def test_any_step_is_the_same_from_wherever_one_starts(batches: TrainBatches) -> None:
-    whole = Lessons(batches, 4, Teacher())
+    plan = schedule(12, 2, window=2)
+    whole = Lessons(batches, plan, Teacher())
     expected = [whole.at(step) for step in range(12)]
-    later = Lessons(batches, 4, Teacher())
-    for step in (9, 10, 11, 2):
+    later = Lessons(batches, plan, Teacher())
+    for step in (3, 9, 10, 11):
         batch, states = later.at(step)
         assert torch.equal(batch.input_ids, expected[step][0].input_ids)
         assert torch.equal(states, expected[step][1])
 
 
-def test_what_does_not_fit_is_worked_out_again(
+def test_a_window_takes_the_memory_it_may(
     batches: TrainBatches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teacher = Teacher()
-    monkeypatch.setattr(module, "MOST_BYTES", 2 * SIZE * LENGTH * 2)  # two batches
-    lessons = Lessons(batches, 4, teacher)
-    found = [lessons.at(step)[1] for step in range(8)]
-    assert len(teacher.asked) == 6
-    whole = Lessons(batches, 4, Teacher())
-    assert all(torch.equal(whole.at(step)[1], found[step]) for step in range(8))
-
-
-def test_a_short_text_is_seen_more_often(batches: TrainBatches) -> None:
-    teacher = Teacher()
-    lessons = Lessons(batches, 100, teacher)
-    for step in range(60):
-        lessons.at(step)
-    assert len(teacher.asked) == SENTENCES // SIZE
-
-
-@pytest.mark.parametrize(
-    ("steps", "passes", "count"), [(0, 4, 0), (100, 4, 100), (400, 4, 128), (4001, 4, 1001)]
-)
-def test_how_many_batches_are_seen(steps: int, passes: int, count: int) -> None:
-    assert distinct_batches(steps, passes) == count
+    monkeypatch.setattr(module, "MOST_BYTES", 3 * SIZE * LENGTH * 7 * 2)  # hidden size 7
+    assert window_of(batches, 7) == 3
+    kept = Lessons(batches, schedule(12, 2, window=3), Teacher())
+    for step in range(12):
+        kept.at(step)
+        assert len(kept._kept) <= 3
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 30.0, 300.0, 3000.0])
-@pytest.mark.parametrize("passes", [1, 4])
-def test_steps_within_a_time(seconds: float, passes: int) -> None:
+@pytest.mark.parametrize("window", [10, 1000])
+def test_steps_within_a_time(seconds: float, window: int) -> None:
     def took_s(steps: int) -> float:
-        return 0.1 * steps + 0.09 * distinct_batches(steps, passes)
+        return 0.1 * steps + 0.09 * schedule(steps, 2, window, available=600).told
 
-    steps = steps_within(seconds, 0.1, 0.09, passes)
+    steps = most_within(seconds, took_s)
     assert took_s(steps + 1) > seconds
     assert steps == 1 or took_s(steps) <= seconds

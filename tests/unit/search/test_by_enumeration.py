@@ -41,6 +41,7 @@ def bench(tmp_path: Path) -> Workbench:
     space = SimpleNamespace(geometry=problem.geometry, precisions=tuple(PRECISIONS))
     bench.__dict__ |= {
         "space": space,
+        "_tables": dict.fromkeys(PRECISIONS),
         "_costs": {tuple(PRECISIONS): problem.costs},
         "prepared": SimpleNamespace(scores=scores),
         "_scorer": SimpleNamespace(final_loss=true_loss),

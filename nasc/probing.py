@@ -1,0 +1,106 @@
+"""A few whole networks measured roughly, where a latency table would be too much.
+
+What was measured is kept beside the tables. As tables are, it is found by everything that a latency
+depends on, and one process at a time measures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import profilers
+from device_profiles import DeviceProfile
+from nasc.errors import NascError
+from nasc.files import content_key, write_atomically
+from nasc.latency.key import LatencyKey
+from nasc.measuring import measuring
+from nasc.profiling import emit_jobs, tables_folder
+from nasc.reporting import Progress, Say
+from nasc.space import Architecture
+
+SECONDS = 20.0
+HALF_WIDTH = 0.02
+"""When a measurement ends: after so long, or with all latencies known to so much."""
+
+
+def probe(
+    networks: Sequence[Architecture],
+    key: LatencyKey,
+    device: DeviceProfile,
+    options: profilers.RuntimeOptions,
+    *,
+    cache_dir: Path,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> dict[Architecture, float]:
+    """Latencies of networks in ms, measured now or found in the cache.
+
+    Args:
+        networks: Of the key's geometry and precision; their weights are random.
+        key: What the latencies are to hold for.
+        device: Where they run.
+        options: Of the runtime: those of the key.
+        cache_dir: Keeps what was measured.
+        progress: Told of the measurement.
+        say: Told when another process has to be waited for.
+
+    Raises:
+        CacheBusy: If another process measured on this device for an hour.
+        NascError: If the graphs or what was measured cannot be written.
+        profilers.ProfilerError: If the device cannot be reached or measured.
+    """
+    about = {"key": dataclasses.asdict(key), "networks": [str(n) for n in networks]}
+    path = tables_folder(cache_dir) / f"{key.stem()}{content_key(about)}.probes.json"
+    found = _read(path)
+    if found is None:
+        with measuring(cache_dir, device.name, say):
+            found = _read(path)  # by another process, while this one waited
+            if found is None:
+                found = _measured(networks, key, device, options, path, progress)
+    return {network: found[str(network)] for network in networks}
+
+
+def _measured(
+    networks: Sequence[Architecture],
+    key: LatencyKey,
+    device: DeviceProfile,
+    options: profilers.RuntimeOptions,
+    path: Path,
+    progress: Progress | None,
+) -> dict[str, float]:
+    """Measure and write with all raw samples."""
+    protocol = profilers.Protocol(max_seconds=SECONDS, target_half_width=HALF_WIDTH)
+    try:
+        with TemporaryDirectory(prefix="nasc-") as folder:
+            jobs = emit_jobs(networks, key.geometry, key, Path(folder))
+            measurement = profilers.measure(
+                jobs,
+                device,
+                options=options,
+                protocol=protocol,
+                reference_quiet_ms=key.quiet_ms,
+                progress=progress,
+            )
+        found = {job.name: measurement[job.name].latency_ms for job in jobs}
+        content = {"latency_ms": found, "measurement": measurement.to_dict()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(content, allow_nan=False).encode())
+    except OSError as error:
+        raise NascError(
+            f"cannot write what was measured on device {device.name!r}: {error.strerror or error}. "
+            "Free some space or choose another cache folder: --cache DIR"
+        ) from error
+    return found
+
+
+def _read(path: Path) -> dict[str, float] | None:
+    """Latencies by network; None where there are none or the file is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["latency_ms"]
+        return {str(name): float(value) for name, value in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

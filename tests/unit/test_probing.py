@@ -1,0 +1,112 @@
+"""Whole networks measured roughly: once, by one process, kept with their samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import profilers
+from device_profiles import find
+from nasc import probing
+from nasc.errors import NascError
+from nasc.latency.key import LatencyKey
+from nasc.measuring import measuring, runtime_options
+from nasc.probing import probe
+from nasc.space import Geometry, SearchSpace
+
+SPACE = SearchSpace(
+    "tiny",
+    Geometry(layers=2, hidden=32, head_size=8, intermediate=64, vocab_size=100, max_positions=64),
+    n_blocks=2,
+    slots=2,
+    hidden_sizes=(16, 32),
+    operations=("mha", "ffn"),
+)
+NETWORKS = [SPACE.parse("16: M | 16: F"), SPACE.parse("32: M F | skip")]
+KEY = LatencyKey(
+    device="host",
+    precision="fp32",
+    geometry=SPACE.geometry,
+    seq_len=16,
+    fingerprint="0123456789abcdef",
+    runtime_version="1.32.0",
+    options="{}",
+    emitter_version=1,
+    statistic="paired-ratio-median",
+    reference="fedcba9876543210",
+    quiet_ms=3.9,
+)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Names of the jobs of every measurement; a network takes as many ms as its place."""
+    calls: list[list[str]] = []
+
+    def measure(jobs: Any, device: Any, *, reference_quiet_ms: float, **about: Any) -> Any:
+        assert reference_quiet_ms == KEY.quiet_ms
+        assert all(job.path.stat().st_size > 0 for job in jobs)
+        calls.append([job.name for job in jobs])
+
+        class Found(dict[str, Any]):
+            def to_dict(self) -> dict[str, Any]:
+                return {"samples": [1, 2, 3]}
+
+        return Found({j.name: SimpleNamespace(latency_ms=i + 1.0) for i, j in enumerate(jobs)})
+
+    monkeypatch.setattr(profilers, "measure", measure)
+    return calls
+
+
+def probed(cache: Path, key: LatencyKey = KEY, **options: Any) -> list[float]:
+    device = find("host")
+    found = probe(NETWORKS, key, device, runtime_options(device, 1), cache_dir=cache, **options)
+    assert list(found) == NETWORKS
+    return list(found.values())
+
+
+def test_what_was_measured_is_found_again(tmp_path: Path, measured: list[list[str]]) -> None:
+    assert probed(tmp_path) == probed(tmp_path) == [1.0, 2.0]
+    assert measured == [[str(n) for n in NETWORKS]]
+    (path,) = (tmp_path / "tables").glob("*.probes.json")
+    assert json.loads(path.read_text())["measurement"] == {"samples": [1, 2, 3]}
+    probed(tmp_path, dataclasses.replace(KEY, quiet_ms=3.9, seq_len=17))
+    assert len(measured) == 2
+
+
+def test_a_damaged_file_is_measured_again(tmp_path: Path, measured: list[list[str]]) -> None:
+    probed(tmp_path)
+    (path,) = (tmp_path / "tables").glob("*.probes.json")
+    for content in ("", "{}", '{"latency_ms": [1]}', '{"latency_ms": {"a": null}}'):
+        path.write_text(content)
+        assert probed(tmp_path) == [1.0, 2.0]
+    assert len(measured) == 5
+
+
+def test_who_waited_finds_what_the_other_measured(
+    tmp_path: Path, measured: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_first(*about: Any) -> Any:
+        monkeypatch.setattr(probing, "measuring", measuring)
+        probed(tmp_path)
+        return measuring(*about)
+
+    monkeypatch.setattr(probing, "measuring", other_first)
+    assert probed(tmp_path) == [1.0, 2.0]
+    assert len(measured) == 1
+
+
+def test_a_full_disk_is_one_message(
+    tmp_path: Path, measured: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*about: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(probing, "write_atomically", full)
+    with pytest.raises(NascError, match=r"No space left on device.*Free some space"):
+        probed(tmp_path)
