@@ -133,6 +133,23 @@ def test_only_precisions_still_allowed_count_as_smaller(tmp_path: Path) -> None:
     assert one.accept(exported) is exported
 
 
+def test_precisions_are_weighed_again_under_tightened_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+
+    def promising(bench: Any, limits: Limits, allowed: list[str]) -> list[str]:
+        asked.append(limits.latency_ms)
+        return allowed
+
+    monkeypatch.setattr("nasc.compiler.pipeline.promising_precisions", promising)
+    one = compilation(fp32_ms=1.0, int8_ms=9.4)
+    one.precisions = ["int8"]
+    assert one.accept(measured(tmp_path, 9.9, 10.2, 9.0)) is None  # no longer with int8
+    assert one.precisions == ["fp32", "int8"]
+    assert asked == [one.tightened.latency_ms]
+
+
 def test_it_gives_up_after_some_attempts(tmp_path: Path) -> None:
     one = compilation()
     for _ in range(MAX_ATTEMPTS - 1):
