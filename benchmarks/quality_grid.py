@@ -74,9 +74,9 @@ class Task:
 TASKS = (
     Task("sst-2", "SST-2", 10_000, 1, FinetuneConfig()),
     Task("mrpc", "MRPC", None, 3, FinetuneConfig()),
-    Task("cola", "CoLA", None, 3, FinetuneConfig()),
+    Task("cola", "CoLA", 4_000, 3, FinetuneConfig()),
     Task("rte", "RTE", None, 3, FinetuneConfig()),
-    Task("squad", "", 4_000, 1, FinetuneConfig(epochs=2, learning_rate=1e-4, max_length=256)),
+    Task("squad", "", 3_000, 1, FinetuneConfig(epochs=2, learning_rate=1e-4, max_length=256)),
 )
 
 

@@ -9,7 +9,7 @@ squared difference of both.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import DataCollatorWithPadding
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from nasc.errors import TaskDataError, UsageError
 from nasc.export.onnx import MASKED
 from nasc.hf.training import BatchTrainer, arguments, run_trainer, trainer_has_bf16
 from nasc.reporting import Progress
-from nasc.tasks.models import LABELS, Row, TaskModel
+from nasc.tasks.models import Row, TaskModel
 
-RECIPE = 2
+RECIPE = 3
 """Raised when the same configuration would give another network."""
+
+TOLD = "told"
+"""Of a row: what the teacher gives for it, as `nasc.tasks.models.Outputs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,25 +96,40 @@ def distillation_loss(outputs: Tensor, teacher: Tensor) -> Tensor:
     )
 
 
-def _teacher_loss(found: Any, wanted: Any, attention_mask: Tensor) -> Tensor:
+def _teacher_loss(found: Any, told: Mapping[str, Tensor], attention_mask: Tensor) -> Tensor:
     """`distillation_loss` of whatever both models give: classes, or starts and ends."""
-    if "logits" in found:
-        return distillation_loss(found.logits.float(), wanted.logits.float())
+    if "logits" in told:
+        return distillation_loss(found.logits.float(), told["logits"])
     padding = attention_mask == 0  # what stands there is arbitrary
     parts = [
         distillation_loss(
-            found[n].float().masked_fill(padding, MASKED),
-            wanted[n].float().masked_fill(padding, MASKED),
+            found[n].float().masked_fill(padding, MASKED), told[n].masked_fill(padding, MASKED)
         )
         for n in ("start_logits", "end_logits")
     ]
     return (parts[0] + parts[1]) / 2
 
 
-class _Distilling(BatchTrainer):
-    """Trainer with a teacher's prediction in the loss."""
+class _Collator:
+    """Pads rows, and what the teacher said of each."""
 
-    teacher: nn.Module | None = None
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._pad = DataCollatorWithPadding(tokenizer)
+
+    def __call__(self, rows: Sequence[Row]) -> Any:
+        batch = self._pad([{k: v for k, v in row.items() if k != TOLD} for row in rows])
+        told = [row[TOLD] for row in rows if TOLD in row]
+        if told:
+            batch[TOLD] = {
+                name: pad_sequence([torch.from_numpy(one[name]) for one in told], True)
+                for name in told[0]
+            }
+        return batch
+
+
+class _Distilling(BatchTrainer):
+    """Trainer with a teacher's prediction in the loss, where rows hold one."""
+
     weight: float = 0.0
 
     def compute_loss(
@@ -120,14 +139,21 @@ class _Distilling(BatchTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
+        told = inputs.pop(TOLD, None)
         found = model(**inputs)
         loss = found.loss
-        if self.teacher is not None:
-            with torch.no_grad():
-                wanted = self.teacher(**{k: v for k, v in inputs.items() if k not in LABELS})
-            part = _teacher_loss(found, wanted, inputs["attention_mask"])
+        if told is not None:
+            part = _teacher_loss(found, told, inputs["attention_mask"])
             loss = (1 - self.weight) * loss + self.weight * part
         return (loss, found) if return_outputs else loss
+
+
+def told_rows(rows: Sequence[Row], teacher: TaskModel, config: FinetuneConfig) -> list[Row]:
+    """Rows with what the teacher says of each: it is asked once, however many epochs there are."""
+    device = teacher.model.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=config.bf16):
+        told = teacher.run(rows, config.batch_size)
+    return [row | {TOLD: one} for row, one in zip(rows, told, strict=True)]
 
 
 def finetune(
@@ -170,11 +196,13 @@ def finetune(
         bf16=config.bf16,
         seed=config.seed,
     )
-    collator = DataCollatorWithPadding(student.tokenizer)
-    trainer = _Distilling(student.model, settings, list(rows), collator)
     if teacher is not None:
-        trainer.teacher = teacher.model.eval().to(trainer.args.device)
-        trainer.weight = config.distill_weight
+        if progress is not None:
+            progress(0, steps, "asking the teacher")
+        teacher.model.to(settings.device)  # type: ignore[arg-type]
+        rows = told_rows(rows, teacher, config)
+    trainer = _Distilling(student.model, settings, list(rows), _Collator(student.tokenizer))
+    trainer.weight = config.distill_weight
     run_trainer(trainer, progress)
 
 

@@ -110,7 +110,10 @@ def test_a_teacher_of_transformers_teaches(
     wrong = dataclasses.replace(train, labels=1 - train.labels)
     student = TaskModel.for_classes(subnet, train.task)
     config = dataclasses.replace(CONFIG, distill_weight=1.0)
+    asked: list[int] = []
+    teacher.model.register_forward_hook(lambda *about: asked.append(1))
     tune(student, wrong, config, work_dir=tmp_path / "student", teacher=teacher)
+    assert len(asked) == 4  # 64 examples in batches of 16, however many steps there are
     assert score(student, train) > 0.9  # the teacher's word, not the labels'
     assert all(torch.equal(v, before[n]) for n, v in teacher.model.state_dict().items())
 

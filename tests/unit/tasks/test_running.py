@@ -42,7 +42,7 @@ class Teller:
 
     def stage(self, title: str) -> Progress:
         def progress(done: int, total: int, message: str) -> None:
-            if title.startswith("Fine-tuning"):
+            if title.startswith("Fine-tuning") and done > 0:
                 self.steps.append(done)
                 if done == self.stop:
                     raise KeyboardInterrupt
