@@ -81,7 +81,9 @@ def compilation(cache: Path, limits: Limits, reporter: Listener | None = None) -
         quiet_ms=4.0,
         reporter=reporter or Listener(),
         timed=lambda stage: contextlib.nullcontext(),
-        costs=SimpleNamespace(predict=lambda architecture: Prediction(5.0, 4.9, 5.1)),
+        costs_in=lambda precision: SimpleNamespace(
+            predict=lambda architecture: Prediction(5.0, 4.9, 5.1)
+        ),
     )
     return _Compilation(bench, limits, Options(), cache / "out")
 
