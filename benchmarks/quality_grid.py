@@ -4,7 +4,8 @@ Three networks at every share, each the same steps of distillation from the same
 text, exported in int8 and judged as shipped:
 
 - ours: the package of `nasc.compile` under the limit. It starts from the supernet that comes with
-  nasc, whose training comes before and was on the same text; the contest is paid from the steps;
+  nasc, whose training comes before and was on the same text; what the contest's losers are
+  trained comes on top;
 - depth: the teacher with layers dropped, as many kept as the limit allows, the best choice of them
   by loss; where not even one layer fits, the one, over the limit;
 - narrow: all layers at one smaller hidden size, the largest that the limit allows, started from
