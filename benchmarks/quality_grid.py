@@ -28,7 +28,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -241,21 +241,23 @@ class Grid:
         return compile(limits, self.settings, options, Lines()).network
 
     def run(self) -> None:
-        """Everything that is not there yet, row by row."""
+        """Everything that is not there yet: all networks first, then task by task."""
         _ = self.conditions
         for system, fraction in ROWS:
             row = f"{system}-{fraction:g}"
-            if all(self.done(name) for name in self.names(row)):
+            if self.done(row) and all(self.done(name) for name, _, _ in self.names(row)):
                 continue
             network = self.kept(system, fraction)
-            body = self.cell(row, lambda n=network: self.body(n))  # type: ignore[misc]
+            body = self.cell(row, partial(self.body, network))
             if body["sha256"] != network.sha256():
                 raise SystemExit(f"the results of {row} are of another network: take them away")
-            for task in TASKS:
-                for seed in range(task.seeds):
-                    name = f"{row}-{task.name}-{seed}"
-                    self.cell(name, lambda n=network, t=task, s=seed: self.learnt(n, t, s))  # type: ignore[misc]
         self.cell("latencies", self.latencies)
+        for place in range(len(self.names(""))):
+            for system, fraction in ROWS:
+                name, task, seed = self.names(f"{system}-{fraction:g}")[place]
+                if not self.done(name):
+                    network = self.kept(system, fraction)
+                    self.cell(name, partial(self.learnt, network, task, seed))
 
     def latencies(self) -> dict[str, Any]:
         """Of all networks, measured in turn."""
@@ -267,9 +269,10 @@ class Grid:
         found = measure(self.bench, files)
         return {"latency_ms": {n: [m.latency_ms, m.upper_ms] for n, m in found.items()}}
 
-    def names(self, row: str) -> list[str]:
-        """All results of a row."""
-        return [row] + [f"{row}-{t.name}-{s}" for t in TASKS for s in range(t.seeds)]
+    def names(self, row: str) -> list[tuple[str, Task, int]]:
+        """Results of a row on tasks, the first seed of all tasks first."""
+        seeds = range(max(task.seeds for task in TASKS))
+        return [(f"{row}-{t.name}-{s}", t, s) for s in seeds for t in TASKS if s < t.seeds]
 
     def done(self, name: str) -> bool:
         return (self.results / f"{name}.json").exists()
