@@ -236,7 +236,9 @@ class Grid:
         if system != "ours":
             return self.distilled(self.rival(system, fraction))
         steps = self.conditions["steps"]
-        options = Options(distill_steps=steps, output=self.files / f"ours-{fraction:g}", force=True)
+        options = Options(
+            distill_steps=steps, output=self.files / f"package-{fraction:g}", force=True
+        )
         limits = Limits(latency_ms=self.limit_ms(fraction))
         return compile(limits, self.settings, options, Lines()).network
 
