@@ -142,12 +142,19 @@ class Workbench:
         self.settings = settings
         self.reporter: Reporter = reporter or Silent()
         self.seconds: dict[str, float] = {}
+        self._said: set[str] = set()
         self._tables: dict[str, LatencyTable] = {}
         self._costs: dict[tuple[str, ...], TableCosts] = {}
         self.cache = cache_folder(settings.cache)
         self.device = device_profiles.find(settings.device)
         self.threads = settings.threads or self.device.default_threads
         self.options = runtime_options(self.device, self.threads)
+
+    def say_once(self, text: str) -> None:
+        """Tell the reporter what it was not told before."""
+        if text not in self._said:
+            self._said.add(text)
+            self.reporter.say(text)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -120,7 +120,7 @@ class _Rival:
             ratios = slower.layers
         if wins(ratios):
             return True
-        bench.reporter.say(
+        bench.say_once(
             f"{self.precision} takes {slower.whole or min(ratios.values()):.2f} times as long as "
             f"{FIRST} here and cannot win under these limits: its latency table is not needed"
         )
