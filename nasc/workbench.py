@@ -348,8 +348,15 @@ class Workbench:
             return left or (tuple(self.space.blocks()),) * self.space.n_blocks
         return (tuple(first_run_space(self.space).blocks()),) * self.space.n_blocks
 
-    def priced(self, architecture: Architecture, limits: Limits) -> Solution:
+    def priced(
+        self, architecture: Architecture, limits: Limits, costs: TableCosts | None = None
+    ) -> Solution:
         """What one network costs; its predicted loss is left at 0.
+
+        Args:
+            architecture: The network.
+            limits: What must hold.
+            costs: Prices; None takes those of its precision.
 
         Raises:
             InfeasibleLimits: If it is over a limit.
@@ -357,7 +364,7 @@ class Workbench:
         alone = tuple(ScoredBlocks((block,), np.zeros(1)) for block in architecture.blocks)
         terms = {architecture.precision: 0.0}
         head, geometry = self.settings.head, self.space.geometry
-        costs = self.costs_in(architecture.precision)
+        costs = costs or self.costs_in(architecture.precision)
         return solve(Problem(geometry, head, alone, terms, costs, limits))[0]
 
     def whole_teacher(self, limits: Limits, precisions: Sequence[str]) -> Architecture | None:

@@ -14,8 +14,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from nasc.contest import KIND_CANDIDATES, kinds
 from nasc.errors import InfeasibleLimits, TableMissing
 from nasc.latency.costs import TableCosts
@@ -25,7 +23,7 @@ from nasc.latency.table import LatencyTable
 from nasc.probing import probe
 from nasc.profiling import tables_folder
 from nasc.solver.frontier import solve
-from nasc.solver.problem import Limits, Problem, ScoredBlocks
+from nasc.solver.problem import Limits, Problem
 from nasc.space import Architecture, Block
 from nasc.workbench import Workbench
 
@@ -128,28 +126,27 @@ class _Rival:
 
     def _whole_fits(self, ratios: Ratios) -> bool:
         """Whether the full-size network meets the limits at some prices."""
-        blocks = self.bench.space.teacher.blocks
-        whole = tuple(ScoredBlocks((block,), np.zeros(1)) for block in blocks)
-        space, head = self.bench.space, self.bench.settings.head
-        problem = Problem(
-            space.geometry, head, whole, {FIRST: 0.0}, self.bench.costs_in(FIRST), self.limits
-        )
-        return math.isfinite(self._losses(self._at(problem, ratios, 0.0), 1)[0])
+        whole = self.bench.space.teacher.with_precision(self.precision)
+        try:
+            self.bench.priced(whole, self.limits, self._costs(ratios))
+        except InfeasibleLimits:
+            return False
+        return True
 
     def _comes_near(self, ratios: Ratios) -> bool:
         """Whether one of its networks would be among those that are looked at closely."""
-        searched = self.bench.problem(self.limits, [FIRST])
-        added = self.bench.prepared.scores.precision_loss[self.precision]
+        searched, costs = self.bench.problem(self.limits, [FIRST]), self._costs(ratios)
+        precisions = {self.precision: self.bench.prepared.scores.precision_loss[self.precision]}
         for kind in kinds(searched, self.bench.space.slots):
             last = self._losses(kind, KIND_CANDIDATES)[-1]
-            if self._losses(self._at(kind, ratios, added), 1)[0] < last:
+            own = dataclasses.replace(kind, precisions=precisions, costs=costs)
+            if self._losses(own, 1)[0] < last:
                 return True
         return False
 
-    def _at(self, problem: Problem, ratios: Ratios, added: float) -> Problem:
-        """A problem in this precision, at prices by some ratios to the first one's."""
-        costs = TableCosts.of([slowed(self.table, self.precision, ratios)])
-        return dataclasses.replace(problem, precisions={self.precision: added}, costs=costs)
+    def _costs(self, ratios: Ratios) -> TableCosts:
+        """Prices by some ratios to the first precision's."""
+        return TableCosts.of([slowed(self.table, self.precision, ratios)])
 
     def _losses(self, problem: Problem, count: int) -> list[float]:
         """So many least predicted losses, rising; infinite beyond what meets the limits."""
