@@ -17,6 +17,8 @@ sittings as it takes, under the same conditions or not at all. At the end all ne
 once more, in turn. `quality_report.py` makes the document of them.
 
     python benchmarks/quality_grid.py --results DIR --glue GLUE --squad SQUAD --corpus TEXT
+
+Where all networks are there, several processes can share the tasks out by ``--tasks``.
 """
 
 from __future__ import annotations
@@ -257,6 +259,8 @@ class Grid:
         for place in range(len(self.names(""))):
             for system, fraction in ROWS:
                 name, task, seed = self.names(f"{system}-{fraction:g}")[place]
+                if task.name not in self.arguments.tasks:
+                    continue
                 if not self.done(name):
                     network = self.kept(system, fraction)
                     self.cell(name, partial(self.learnt, network, task, seed))
@@ -302,7 +306,7 @@ class Grid:
         full = teacher_network(bench.teacher, bench.whole_space.teacher)
         shipping = TaskShipping(options, full, bench.teacher.tokenizer, bench.cache, Lines())
         tuned = shipping.finetune(network).with_head(options.head)
-        path = self.files / "task.onnx"
+        path = self.files / f"{task.name}.onnx"
         emit(tuned, path)
         return {
             "scores": shipping.scores(path),
@@ -322,6 +326,8 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     found.add_argument("--corpus", nargs="+", required=True, help="text of the supernet")
     found.add_argument("--minutes", type=float, default=5.0, help="of each distillation, as steps")
     found.add_argument("--cache", type=Path, help="tables, networks; default: the user's")
+    names = [task.name for task in TASKS]
+    found.add_argument("--tasks", nargs="+", choices=names, default=names, help="default: all")
     return found
 
 
