@@ -9,7 +9,7 @@ squared difference of both.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,12 +148,28 @@ class _Distilling(BatchTrainer):
         return (loss, found) if return_outputs else loss
 
 
-def told_rows(rows: Sequence[Row], teacher: TaskModel, config: FinetuneConfig) -> list[Row]:
+def told_rows(
+    rows: Sequence[Row],
+    teacher: TaskModel,
+    config: FinetuneConfig,
+    on_rows: Callable[[int], None] | None = None,
+) -> list[Row]:
     """Rows with what the teacher says of each: it is asked once, however many epochs there are."""
     device = teacher.model.device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.bf16):
-        told = teacher.run(rows, config.batch_size)
+        told = teacher.run(rows, config.batch_size, on_rows)
     return [row | {TOLD: one} for row, one in zip(rows, told, strict=True)]
+
+
+def _asking(progress: Progress | None, examples: int, steps: int) -> Callable[[int], None]:
+    """Tells how many examples the teacher was asked about; no step is done by then."""
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(0, steps, f"asking the teacher, {done:,} of {examples:,}")
+
+    tell(0)
+    return tell
 
 
 def finetune(
@@ -197,10 +213,8 @@ def finetune(
         seed=config.seed,
     )
     if teacher is not None:
-        if progress is not None:
-            progress(0, steps, "asking the teacher")
         teacher.model.to(settings.device)  # type: ignore[arg-type]
-        rows = told_rows(rows, teacher, config)
+        rows = told_rows(rows, teacher, config, _asking(progress, len(rows), steps))
     trainer = _Distilling(student.model, settings, list(rows), _Collator(student.tokenizer))
     trainer.weight = config.distill_weight
     run_trainer(trainer, progress)

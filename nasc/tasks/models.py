@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,8 +199,13 @@ class TaskModel(Reader):
         return found.hexdigest()
 
     @torch.no_grad()
-    def run(self, rows: Sequence[Row], batch_size: int = 16) -> list[Outputs]:
-        """See `Reader.run`."""
+    def run(
+        self,
+        rows: Sequence[Row],
+        batch_size: int = 16,
+        on_rows: Callable[[int], None] | None = None,
+    ) -> list[Outputs]:
+        """See `Reader.run`; `on_rows` is told after each batch how many rows are done."""
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
         collate = DataCollatorWithPadding(self.tokenizer)
         found: dict[int, Outputs] = {}
@@ -216,6 +221,8 @@ class TaskModel(Reader):
                     name: value[place] if name == "logits" else value[place][:length]
                     for name, value in given.items()
                 }
+            if on_rows is not None:
+                on_rows(len(found))
         return [found[i] for i in range(len(rows))]
 
     def network(self) -> Network:

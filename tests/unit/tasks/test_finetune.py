@@ -111,9 +111,18 @@ def test_a_teacher_of_transformers_teaches(
     student = TaskModel.for_classes(subnet, train.task)
     config = dataclasses.replace(CONFIG, distill_weight=1.0)
     asked: list[int] = []
+    said: list[tuple[int, str]] = []
     teacher.model.register_forward_hook(lambda *about: asked.append(1))
-    tune(student, wrong, config, work_dir=tmp_path / "student", teacher=teacher)
+    tune(
+        student,
+        wrong,
+        config,
+        work_dir=tmp_path / "student",
+        teacher=teacher,
+        progress=lambda done, total, message: said.append((done, message)),
+    )
     assert len(asked) == 4  # 64 examples in batches of 16, however many steps there are
+    assert said[:5] == [(0, f"asking the teacher, {n} of 64") for n in (0, 16, 32, 48, 64)]
     assert score(student, train) > 0.9  # the teacher's word, not the labels'
     assert all(torch.equal(v, before[n]) for n, v in teacher.model.state_dict().items())
 
