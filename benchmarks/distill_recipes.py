@@ -1,11 +1,16 @@
-"""What settings of the final distillation, starts and kinds of network give for the same steps.
+"""What settings of the final distillation, starts and kinds of network give for the same time.
 
 Each line of the result is one network trained with one change against the defaults of
 `nasc.distill.DistillConfig`, from one of four starts: ``scratch`` (random weights beside the
 teacher's embedding, as the paper), ``initialised`` (as a supernet begins, from the teacher's
 weights), ``supernet`` (out of one trained for `--supernet-steps`), ``shipped`` (out of the one that
 comes with nasc). The defaults are trained from all starts asked for and on all networks, changes
-on the first network from the last start. ``crops`` cuts half of the sentences to 3 to 12 words.
+on the first network from the last start, with as many steps as take about the same time: ``cpu_s``
+says what they took.
+
+``crops`` cuts half of the sentences to 3 to 12 words. ``relations`` adds how much each token of a
+sentence resembles each other one, in the last hidden states (the divergence of Wang et al.,
+MiniLMv2, 2021, Equation 3; a network that ends without attention has not its queries and keys).
 
     python benchmarks/distill_recipes.py --corpus TEXT --steps 150 [--sts STS-B/dev.tsv]
 """
@@ -22,12 +27,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-from nasc.distill import DistillConfig, distill
+from nasc.distill import DistillConfig, distill, distill_loss
 from nasc.export.network import Network
+from nasc.export.onnx import MASKED
 from nasc.hf.masked import scratch
 from nasc.processor import has_bf16
 from nasc.quality import compare
@@ -54,7 +63,7 @@ NETWORKS = (
     "384: M F | skip | keep",
 )
 STARTS = ("scratch", "initialised", "supernet", "shipped")
-CROPS = "crops"
+CROPS, RELATIONS = "crops", "relations"
 CHANGES: dict[str, dict[str, float]] = {
     "rate-3e-4": {"learning_rate": 3e-4},
     "rate-5e-4": {"learning_rate": 5e-4},
@@ -68,9 +77,12 @@ CHANGES: dict[str, dict[str, float]] = {
     "batch-64": {"batch_size": 64},
     "fp32": {"bf16": False},
     CROPS: {},
+    RELATIONS: {},
     "passes-1": {"passes": 1},
     "passes-4": {"passes": 4},
 }
+STEPS = {"batch-16": 2.0, "batch-64": 0.5, "fp32": 0.7, "passes-1": 0.77, "passes-4": 1.15}
+"""Steps of a change over those of the defaults, where they cost something else."""
 
 
 @torch.no_grad()
@@ -83,6 +95,21 @@ def vectors(teacher: Teacher, network: Network, sentences: list[str]) -> np.ndar
         batch = tokens.batch(indices)
         found[indices.numpy()] = model(batch.input_ids, batch.attention_mask).numpy()
     return found
+
+
+def with_relations(
+    config: DistillConfig, states: Tensor, target: Tensor, attention_mask: Tensor
+) -> Tensor:
+    """`distill_loss` and what tokens have to do with each other, in the last hidden states."""
+    real = attention_mask.bool()
+
+    def told(x: Tensor) -> Tensor:
+        found = functional.layer_norm(x, x.shape[-1:])
+        scores = found @ found.transpose(1, 2) / x.shape[-1] ** 0.5
+        return scores.masked_fill(~real[:, None, :], MASKED).log_softmax(-1)
+
+    part = functional.kl_div(told(states), told(target), reduction="none", log_target=True)
+    return distill_loss(config, states, target, attention_mask) + part.sum(-1)[real].mean()
 
 
 def cropped(sentences: Sequence[str], seed: int) -> list[str]:
@@ -161,13 +188,16 @@ def main() -> None:
         else:
             network = supernets[start].extract(architecture)
         changed = CHANGES.get(change, {})
-        config = dataclasses.replace(DistillConfig(steps=args.steps, seed=args.seed), **changed)
-        row: dict[str, Any] = {"network": text, "change": change, "start": start}
+        steps = round(args.steps * STEPS.get(change, 1.0))
+        config = dataclasses.replace(DistillConfig(steps=steps, seed=args.seed), **changed)
+        row: dict[str, Any] = {"network": text, "change": change, "start": start, "steps": steps}
         for when in ("before", "after"):
             if when == "after":
                 begin = time.process_time()
                 batches = TrainBatches(tokens[change == CROPS], config.batch_size, config.seed)
-                network, _ = distill(network, teacher, batches, config)
+                loss = with_relations if change == RELATIONS else distill_loss
+                with mock.patch("nasc.distill.distill_loss", loss):
+                    network, _ = distill(network, teacher, batches, config)
                 row["cpu_s"] = round(time.process_time() - begin, 1)
             row[when] = dataclasses.asdict(compare(wanted, vectors(teacher, network, judged)))
             if pairs is not None:
