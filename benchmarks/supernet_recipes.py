@@ -4,9 +4,13 @@ One supernet each with ``uniform`` sampling (the paper), ``balanced`` (the defau
 shrinking that removes ``architectures`` (the paper), ``operations`` (its ablation) or what is
 ``dominated``; balanced ones with half of the steps ``chained``, at a ``high`` learning rate (5e-4),
 or from ``scratch`` (the paper); and the recipe of the supernet that comes with nasc (``shipped``),
-which is chained, high and dominated. What decides is what the exact search
-then finds in each at equal latency: the least true loss of the k best, and the agreement with the
-teacher after the same distillation. Latencies are predicted, by one table.
+which is chained, high and dominated. Three changes that nasc does not hold, against that recipe:
+each candidate's learning rate in inverse proportion to its ``width``, as in `nasc.distill`; errors
+of ``normalised`` hidden states; and the ``sandwich`` of a random, a large and a small path in every
+step (Yu and Huang, ICCV 2019), with as many fewer steps as it costs more where the teacher is asked
+once. What decides is what the exact search then finds in each at equal latency: the least true
+loss of the k best, and the agreement with the teacher after the same distillation. Latencies are
+predicted, by one table.
 
     python benchmarks/supernet_recipes.py --corpus TEXT --steps 300 > supernet_recipes.json
 """
@@ -14,26 +18,35 @@ teacher after the same distillation. Latencies are predicted, by one table.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import torch
 from common import Lines
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from nasc.contest import vectors
-from nasc.distill import DistillConfig, distill
+from nasc.distill import MOST_SCALE, DistillConfig, distill
 from nasc.processor import has_bf16
 from nasc.quality import compare
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
+from nasc.space import Block
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.prepare import first_run_space, prepare, shrink_plan
+from nasc.supernet.sampling import Sample
 from nasc.supernet.scoring import judging_sentences
 from nasc.supernet.shrink import ShrinkConfig
-from nasc.supernet.train import TRAIN_LENGTH, TrainConfig
+from nasc.supernet.train import TRAIN_LENGTH, Objective, TrainConfig
+from nasc.tokens import Batch
 from nasc.workbench import Settings, Workbench
 
 PRECISION = "int8"
@@ -47,14 +60,70 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """Of `TrainConfig`, against the defaults."""
 
+SANDWICH_STEPS = 1 / 2.1
+"""The teacher's pass is 45% of a step of one path, so that three paths take 2.1 times as long."""
+
+DRAWN = 8
+"""Paths of which the sandwich takes the largest and the smallest."""
+
+SHIPPED = {"chain": 0.5, "learning_rate": HIGH}
 DOMINATED = {"unit": "dominated", "bins": 1, "keep": 3}
 SHRUNK: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "architectures": ({"unit": "architectures"}, {}),
     "operations": ({"unit": "operations"}, {}),
     "dominated": (DOMINATED, {}),
-    "shipped": (DOMINATED, {"chain": 0.5, "learning_rate": HIGH}),
+    "shipped": (DOMINATED, SHIPPED),
+    "width": (DOMINATED, SHIPPED),
+    "normalised": (DOMINATED, SHIPPED),
+    "sandwich": (DOMINATED, SHIPPED),
 }
 """Of `ShrinkConfig` and `TrainConfig`; steps sample uniformly among what is left."""
+
+
+def width_rates(blocks: Sequence[nn.Module], config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW whose rate is in inverse proportion to a candidate's width: 1 at half the teacher's."""
+    named = [pair for block in blocks for pair in block.named_parameters()]
+    half = max(int(name.split(".")[1].split("/")[-2]) for name, _ in named if "/" in name) / 2
+    groups = []
+    for name, parameter in named:
+        kind, key = name.split(".")[:2]
+        width = int(key.split("/")[1]) if kind == "operations" else 2 * half
+        groups.append({"params": [parameter], "scale": min(MOST_SCALE, half / width)})
+    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, foreach=True)
+
+
+def normalised_errors(prediction: Tensor, target: Tensor) -> Tensor:
+    """Squared error of each token, both normalised to mean 0 and variance 1."""
+    size = target.shape[-1:]
+    return (layer_norm(prediction, size) - layer_norm(target, size)).square().mean(-1)
+
+
+def sandwiched(objective: Objective, batch: Batch, step: int) -> Tensor:
+    """The gradients of a sampled path, of the largest and of the smallest of some, averaged."""
+    sample = objective.sample
+
+    def size(block: Block) -> int:
+        return len(block.operations) * block.hidden**2
+
+    def drawn(pick: Callable[..., Block]) -> Sample:
+        return lambda index, rng: pick([sample(index, rng) for _ in range(DRAWN)], key=size)
+
+    found = [
+        PLAIN_BACKWARD(dataclasses.replace(objective, sample=one), batch, step)
+        for one in (sample, drawn(max), drawn(min))
+    ]
+    for parameter in objective.supernet.blocks.parameters():
+        if parameter.grad is not None:
+            parameter.grad /= len(found)
+    return torch.stack(found).mean(0)
+
+
+PLAIN_BACKWARD = Objective.backward
+PATCHES: dict[str, tuple[str, Any]] = {
+    "width": ("nasc.supernet.train.optimizer_of", width_rates),
+    "normalised": ("nasc.supernet.train.block_errors", normalised_errors),
+    "sandwich": ("nasc.supernet.train.Objective.backward", sandwiched),
+}
 
 
 def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> float:
@@ -71,22 +140,22 @@ def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> flo
         config = ShrinkConfig(**shrunk)
         shrinking = shrink_plan(space, bench.costs, config)
         changes = changes | {"sampling": "uniform"}
+    steps = arguments.steps
+    if recipe == "sandwich":
+        steps = round(steps * SANDWICH_STEPS)
+    changed = recipe in PATCHES
     begin = time.monotonic()
-    bench.prepared = prepare(
-        bench.teacher,
-        space,
-        bench.corpus,
-        TrainConfig(
-            steps=arguments.steps,
-            bf16=has_bf16(),
-            seed=bench.settings.seed,
-            **changes,
-        ),
-        seconds=None,
-        cache_dir=bench.cache,
-        reporter=bench.reporter,
-        shrinking=shrinking,
-    )
+    with mock.patch(*PATCHES[recipe]) if changed else contextlib.nullcontext():
+        bench.prepared = prepare(
+            bench.teacher,
+            space,
+            bench.corpus,
+            TrainConfig(steps=steps, bf16=has_bf16(), seed=bench.settings.seed, **changes),
+            seconds=None,
+            cache_dir=bench.cache / recipe if changed else bench.cache,
+            reporter=bench.reporter,
+            shrinking=shrinking,
+        )
     return time.monotonic() - begin
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
 import profilers
 from device_profiles import DeviceProfile
@@ -68,53 +67,13 @@ def told_peak_memory(
         return None
 
 
-class Bench(Protocol):
-    """What is needed of a measuring tool; `Profilers` is the real one."""
+class Bench:
+    """What `profile` needs of `profilers`; a synthetic device overrides it."""
 
     def known_quiet(
         self, cache_dir: Path, device: DeviceProfile, options: profilers.RuntimeOptions
     ) -> profilers.QuietTime | None:
         """The device's recorded quiet time, with what it holds for; None without a record."""
-
-    def quiet(
-        self,
-        cache_dir: Path,
-        device: DeviceProfile,
-        options: profilers.RuntimeOptions,
-        *,
-        renew: bool,
-    ) -> profilers.QuietTime:
-        """The recorded quiet time; recorded now where there is none, or to renew it."""
-
-    def measure(
-        self,
-        jobs: Sequence[profilers.ModelJob],
-        device: DeviceProfile,
-        *,
-        options: profilers.RuntimeOptions,
-        protocol: profilers.Protocol,
-        reference_quiet_ms: float,
-        progress: Progress | None,
-        journal: Path,
-    ) -> profilers.Measurement:
-        """The latencies of all jobs."""
-
-    def base_bytes(
-        self,
-        job: profilers.ModelJob,
-        device: DeviceProfile,
-        options: profilers.RuntimeOptions,
-    ) -> int | None:
-        """Memory of the runtime's process without a model; None where it is not told."""
-
-
-class Profilers:
-    """The measuring tool of this project."""
-
-    def known_quiet(
-        self, cache_dir: Path, device: DeviceProfile, options: profilers.RuntimeOptions
-    ) -> profilers.QuietTime | None:
-        """See `Bench`."""
         return profilers.load_quiet(cache_dir, device, options=options)
 
     def quiet(
@@ -125,7 +84,7 @@ class Profilers:
         *,
         renew: bool,
     ) -> profilers.QuietTime:
-        """See `Bench`."""
+        """The recorded quiet time; recorded now where there is none, or to renew it."""
         return profilers.load_or_record_quiet(cache_dir, device, options=options, renew=renew)
 
     def measure(
@@ -139,7 +98,7 @@ class Profilers:
         progress: Progress | None,
         journal: Path,
     ) -> profilers.Measurement:
-        """See `Bench`."""
+        """The latencies of all jobs."""
         return profilers.measure(
             jobs,
             device,
@@ -156,6 +115,6 @@ class Profilers:
         device: DeviceProfile,
         options: profilers.RuntimeOptions,
     ) -> int | None:
-        """See `Bench`."""
+        """Memory of the runtime's process without a model; None where it is not told."""
         peak = told_peak_memory(job, device, options)
         return None if peak is None else peak.base_bytes

@@ -38,7 +38,6 @@ from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.table import MEASURED_COLUMNS, SUFFIX, LatencyTable, entries_of
 from nasc.measuring import (
     Bench,
-    Profilers,
     latency_job,
     measuring,
     quiet_folder,
@@ -220,7 +219,7 @@ def profile(
         protocol: Of the measurement; None chooses by the size of the space.
         progress: Called with (units done, units in all, message) for each table in turn.
         say: Told when another process that measures on this device has to be waited for.
-        bench: The measuring tool; None takes `Profilers`.
+        bench: The measuring tool; None takes `Bench`.
 
     Returns:
         One for each combination: precisions vary fastest, then lengths, batches, threads.
@@ -233,7 +232,7 @@ def profile(
     """
     wanted = _combinations(space, precisions, seq_lens, batches, threads, head)
     options = {count: runtime_options(device, count) for _, _, count in wanted}
-    tool = Profilers() if bench is None else bench
+    tool = bench or Bench()
     folder = quiet_folder(cache_dir)
 
     def works(quiets: Mapping[int, profilers.QuietTime]) -> list[_Work]:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from nasc.errors import TrainingDiverged, UsageError
@@ -116,6 +117,11 @@ def relative_error(prediction: Tensor, target: Tensor, real: Tensor) -> Tensor:
     return (prediction[real] - t).square().mean() / (t - t.mean(0)).square().mean()
 
 
+def block_errors(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each token, (tokens,), of two (tokens, hidden)."""
+    return (prediction - target).square().mean(-1)
+
+
 def _distance(states: Tensor, target: Tensor, mask: Mask) -> Tensor:
     """Sum over sentences of one minus the cosine of the two sentence vectors."""
     cosines = functional.cosine_similarity(mean_pool(states, mask), mean_pool(target, mask), dim=-1)
@@ -186,9 +192,9 @@ class Objective:
                 for index in own:
                     given = out if chained else part.states[index]
                     out = self.supernet.forward_block(index, given, part.mask, paths[index])
-                    error = (out.float() - part.states[index + 1].float())[part.real]
-                    mean = error.square().mean(-1).sum() * part.weight / tokens
-                    losses.append(mean / variances[index])
+                    target = part.states[index + 1].float()
+                    errors = block_errors(out.float()[part.real], target[part.real])
+                    losses.append(errors.sum() * part.weight / tokens / variances[index])
             total = torch.stack(losses).sum()
             if chained:
                 distance = _distance(out.float(), part.states[-1].float(), part.mask)
@@ -249,6 +255,14 @@ def whole_space(supernet: Supernet, config: TrainConfig) -> Sample:
     return lambda position, rng: draw(rng)
 
 
+def optimizer_of(blocks: Sequence[nn.Module], config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of some blocks."""
+    parameters = [parameter for block in blocks for parameter in block.parameters()]
+    return torch.optim.AdamW(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+    )
+
+
 def train(
     supernet: Supernet,
     batches: Batches,
@@ -290,9 +304,7 @@ def train(
     parallel.check(len(blocks), config.batch_size, config.accumulate, config.chain > 0)
     own = {index: block for index, block in enumerate(blocks) if parallel.owns(index)}
     parameters = [parameter for block in own.values() for parameter in block.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
-    )
+    optimizer = optimizer_of(list(own.values()), config)
     identity = {"config": config.identity(), "text_sha256": text_sha256}
     if shrinker is not None:
         identity["shrinking"] = dataclasses.asdict(shrinker.config)
@@ -306,7 +318,7 @@ def train(
             if shrinker is not None and shrinker.is_due(step):
                 shrinker.shrink(config.seed, parallel)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, step)
+                group["lr"] = group.get("scale", 1.0) * learning_rate(config, step)
             losses = objective.backward(batches.at(step), step)
             parallel.add([losses])
             values = losses.tolist()

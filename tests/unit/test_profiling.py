@@ -21,7 +21,7 @@ from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
 from nasc.latency.plan import random_architecture
 from nasc.latency.table import load_table
-from nasc.measuring import measuring, quiet_folder
+from nasc.measuring import Bench, measuring, quiet_folder
 from nasc.profiling import (
     Profiled,
     profile,
@@ -42,7 +42,7 @@ QUIET_MS = 4.0
 profile_module = sys.modules[profile.__module__]
 
 
-class SyntheticBench:
+class SyntheticBench(Bench):
     """Runs nothing: a network takes the sum of known costs, its file has to be there."""
 
     def __init__(
