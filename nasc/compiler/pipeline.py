@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import profilers
+from nasc.compiler.holding import Held, Verdict, verdict
 from nasc.compiler.judge import Judge
 from nasc.compiler.options import DISTILL_MINUTES, Options
 from nasc.compiler.precisions import promising_precisions
@@ -202,7 +203,7 @@ class _Compilation:
             waiting: _Candidate | None = None
             while True:
                 exported = self.measure(waiting or self.choose(), path)
-                if waiting is not None and not self.in_time(exported):
+                if waiting is not None and self.verdict(exported).tighter:
                     # Seconds of measuring may save the minutes of its training.
                     self.record(exported, False, "measured once more")
                     exported = self.measure(waiting, path)
@@ -338,11 +339,21 @@ class _Compilation:
             )
         )
 
-    def in_time(self, exported: _Exported) -> bool:
-        """Whether a file is under the latency limit, with room for a repetition."""
-        limit = self.limits.latency_ms
+    def verdict(self, exported: _Exported) -> Verdict:
+        """The limits against a file; a latency must leave room for its own repetition."""
         held_ms = exported.measured.held_ms(self.options.quantile)
-        return limit is None or max(held_ms, exported.repetition_ms) <= limit
+        precision = exported.network.architecture.precision
+        expected_ms = self.bench.costs_in(precision).upper(
+            "latency_ms", exported.predicted.latency_ms, precision
+        )
+        peak = exported.peak_bytes
+        held = {
+            "latency_ms": Held(held_ms, expected_ms, exported.repetition_ms),
+            "size_bytes": Held(float(exported.path.stat().st_size)),
+            "params": Held(float(exported.params)),
+            "peak_memory_bytes": Held(None if peak is None else float(peak)),
+        }
+        return verdict(self.limits, self.tightened, held)
 
     def accept(self, exported: _Exported) -> _Exported | None:
         """What to go on with, if all limits hold as measured; else tighten those that do not.
@@ -354,44 +365,20 @@ class _Compilation:
         Raises:
             LimitsMissed: After `MAX_ATTEMPTS` networks, or where no smaller one is left.
         """
-        held_ms = exported.measured.held_ms(self.options.quantile)
-        if not math.isfinite(held_ms):
+        if not math.isfinite(exported.measured.held_ms(self.options.quantile)):
             raise LimitsMissed(
                 f"{self.options.quantile} of {exported.network.architecture} has no upper bound "
                 "after the time that a measurement may take: it runs too long for so many runs. "
                 "Take a lower quantile, or none: the statistic of record needs fewer"
             )
-        repeat = exported.repetition_ms / held_ms
-        found = {
-            "latency_ms": (held_ms, self.held_prediction(exported)),
-            "size_bytes": (float(exported.path.stat().st_size), None),
-            "params": (float(exported.params), None),
-            "peak_memory_bytes": (
-                None if exported.peak_bytes is None else float(exported.peak_bytes),
-                None,
-            ),
-        }
-        notes, changed, over = [], {}, False
-        for name, limit in self.limits.given().items():
-            value, expected = found[name]
-            wanted = min(limit, limit / repeat) if name == "latency_ms" else limit
-            if value is None or value <= wanted:
-                continue
-            present = self.tightened.given()[name]
-            changed[name] = min(0.995 * present, wanted * (expected or present) / value)
-            over = over or value > limit
-            short = "is over" if value > limit else f"leaves less than {repeat - 1:.1%} to"
-            notes.append(
-                f"{name} {value:.4g} {short} {limit:.4g}: searching under {changed[name]:.4g}"
-            )
-        self.record(exported, not over, "; ".join(notes))
-        if notes:
-            self.bench.reporter.say(f"{exported.network.architecture}: {'; '.join(notes)}")
-        if not changed:
+        found = self.verdict(exported)
+        self.record(exported, not found.over, found.note)
+        if not found.tighter:
             return exported
-        if not over:
+        self.bench.reporter.say(f"{exported.network.architecture}: {found.note}")
+        if not found.over:
             self.fallback = exported
-        tightened = dataclasses.replace(self.tightened, **changed)
+        tightened = dataclasses.replace(self.tightened, **found.tighter)
         if len(self.attempts) < MAX_ATTEMPTS and (precisions := self.reachable(tightened)):
             self.tightened, self.precisions = tightened, precisions
             return None
@@ -407,12 +394,6 @@ class _Compilation:
         """The networks measured so far, for a message."""
         each = "; ".join(f"{a.architecture}: {a.note}" for a in self.attempts)
         return f"{len(self.attempts)} measurements of networks, none met the limits ({each})."
-
-    def held_prediction(self, exported: _Exported) -> float:
-        """What the search held to the limit for this network."""
-        precision = exported.network.architecture.precision
-        costs = self.bench.costs_in(precision)
-        return costs.upper("latency_ms", exported.predicted.latency_ms, precision)
 
     def reachable(self, limits: Limits) -> list[str]:
         """Precisions to search under some limits; none if no network in any is predicted to fit."""
