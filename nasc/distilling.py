@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from nasc.compiler.options import DISTILL_MINUTES
 from nasc.contest import vectors
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import NascError, UsageError
 from nasc.export.network import Network
-from nasc.files import content_key, locked
+from nasc.files import content_key, filling, locked
 from nasc.hf import NascForMaskedLM, NascModel
 from nasc.hf.masked import RECIPE, MaskedConfig, Pretraining, masked_teacher, scratch, student_of
 from nasc.hf.training import check_installed, trainer_has_bf16
@@ -95,11 +97,14 @@ def run_distill(
     sentences = judging_sentences(bench.corpus, 512)
     quality = compare(bench.teacher.vectors(sentences), vectors(bench.teacher, trained, sentences))
     try:
-        with quiet_transformers():
-            model.save_pretrained(output)
-            bench.teacher.tokenizer.save_pretrained(output)
-    except OSError as error:
-        raise NascError(f"cannot write '{output}': {error.strerror or error}") from error
+        with quiet_transformers(), filling(output) as part:
+            model.save_pretrained(part)
+            bench.teacher.tokenizer.save_pretrained(part)
+    except (OSError, SafetensorError) as error:
+        raise NascError(
+            f"cannot write '{output}': {error}. Free the disk and run the same command: what was "
+            "trained is kept"
+        ) from error
     return {
         "model": str(output),
         "architecture": str(parsed),

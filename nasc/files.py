@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -92,13 +93,36 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """An empty folder beside a folder: its files move there if the block ends well, else they go.
+
+    What else lies in the folder stays. A process that is killed inside the block leaves the folder
+    beside it; the next one that fills the same folder removes it.
+
+    Raises:
+        OSError: If the files cannot be moved.
+    """
+    folder = folder.absolute()
+    _remove_strays(folder)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        folder.mkdir(exist_ok=True)
+        for path in temporary.iterdir():
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _remove_strays(path: Path) -> None:
-    """Remove the temporary files of a file whose processes have ended."""
+    """Remove the temporary files or folders of a path whose processes have ended."""
     for stray in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         owner = stray.name.removeprefix(f".{path.name}.").removesuffix(".part")
         if owner.isdecimal() and not _is_alive(int(owner)):
             with suppress(OSError):
-                stray.unlink()
+                shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
 
 
 def _is_alive(process: int) -> bool:

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -112,7 +113,7 @@ def masked_teacher(full_size: Network, folder: str | Path) -> NascForMaskedLM | 
             model, info = AutoModelForMaskedLM.from_pretrained(
                 str(folder), use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise TeacherMissing(f"no teacher that can be read at '{folder}': {reason}") from error
     names = HEADS.get(model.config.model_type)

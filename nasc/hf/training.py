@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
@@ -17,7 +22,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from nasc.errors import TrainingDiverged, UsageError
+from nasc.errors import NascError, TrainingDiverged, UsageError
 from nasc.hf.by_length import ByLength
 from nasc.processor import has_bf16
 from nasc.reporting import Progress
@@ -25,8 +30,8 @@ from nasc.teacher import quiet_transformers
 
 LOWER = "Try a lower --learning-rate (nasc compile: --finetune-learning-rate)"
 
-SAVES = 10
-"""Checkpoints in a run: a tenth of it is lost at most."""
+SAVE_EVERY_S = 60.0
+"""Between checkpoints: a run that is killed loses no more than that and a step."""
 
 
 def arguments(work_dir: Path, steps: int, **other: Any) -> TrainingArguments:
@@ -36,7 +41,7 @@ def arguments(work_dir: Path, steps: int, **other: Any) -> TrainingArguments:
         max_steps=steps,
         lr_scheduler_type="linear",
         save_strategy="steps",
-        save_steps=max(1, steps // SAVES),
+        save_steps=steps,  # and whenever `_Keeping` says so
         save_total_limit=1,
         logging_steps=10,
         report_to="none",
@@ -107,16 +112,47 @@ class _FiniteGradients(TrainerCallback):
             raise TrainingDiverged(f"the gradients are not finite. {LOWER}")
 
 
-class _Report(TrainerCallback):
-    """Passes the Trainer's progress on."""
+class _Keeping(TrainerCallback):
+    """Saves now and then, and before an interruption ends the run; passes the progress on."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
+        self._saved_at = time.monotonic()
+        self.interrupted = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **other: Any) -> None:
-        logged = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        message = f"loss {logged[-1]:.3f}" if logged else ""
-        self._progress(state.global_step, state.max_steps, message)
+        if self._progress is not None:
+            logged = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            message = f"loss {logged[-1]:.3f}" if logged else ""
+            try:
+                self._progress(state.global_step, state.max_steps, message)
+            except KeyboardInterrupt:
+                self.interrupted = True
+        if self.interrupted:
+            control.should_training_stop = True
+        if self.interrupted or time.monotonic() - self._saved_at > SAVE_EVERY_S:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **other: Any) -> None:
+        self._saved_at = time.monotonic()
+
+    @contextmanager
+    def until_interrupted(self) -> Iterator[None]:
+        """Inside, the first Ctrl-C lets the step end; a second one is as ever."""
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or before is None:
+            yield
+            return
+
+        def note(number: int, frame: Any) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def run_trainer(trainer: Trainer, progress: Progress | None) -> None:
@@ -125,13 +161,26 @@ def run_trainer(trainer: Trainer, progress: Progress | None) -> None:
     Args:
         trainer: Ready.
         progress: Called with (steps done, steps in all, message).
+
+    Raises:
+        KeyboardInterrupt: Once the step that was interrupted is done and saved.
+        NascError: If a checkpoint cannot be written.
     """
+    folder = Path(str(trainer.args.output_dir))
+    keeping = _Keeping(progress)
     trainer.remove_callback(PrinterCallback)  # stdout is for results
     trainer.add_callback(_FiniteGradients())
-    if progress is not None:
-        trainer.add_callback(_Report(progress))
-    with quiet_transformers():
-        trainer.train(resume_from_checkpoint=_last_checkpoint(Path(str(trainer.args.output_dir))))
+    trainer.add_callback(keeping)
+    try:
+        with quiet_transformers(), keeping.until_interrupted():
+            trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    except (OSError, SafetensorError) as error:
+        raise NascError(
+            f"cannot write to '{folder}': {error}. Free the disk, or name another --cache, and run "
+            "the same command"
+        ) from error
+    if keeping.interrupted:
+        raise KeyboardInterrupt
     # Whoever goes on with the model in memory computes in float32, as it is saved.
     trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from nasc.errors import TaskDataError, UsageError
 from nasc.files import content_key
@@ -45,12 +46,14 @@ class TaskData:
     Attributes:
         count: Examples or questions.
         key: Tells one content from another.
+        check: Raises TaskDataError where a tokenizer cannot cut them to so many tokens.
         rows: What a model reads of them, cut to so many tokens.
         scores: Of a model, the score of record first.
     """
 
     count: int
     key: str
+    check: Callable[[PreTrainedTokenizerBase, int], None]
     rows: Callable[[Reader, int], list[Row]]
     scores: Callable[[Reader, int], Mapping[str, float]]
 
@@ -149,7 +152,7 @@ def read_task(
         return scores(examples.task, outputs, examples)
 
     key = content_key({"texts": examples.texts, "labels": examples.labels.tolist()})
-    return TaskData(len(examples), key, rows, judge)
+    return TaskData(len(examples), key, lambda tokenizer, max_length: None, rows, judge)
 
 
 def _without(examples: Examples, held_out: Examples, say: Say | None) -> Examples:
@@ -173,6 +176,9 @@ def _only(examples: Examples, places: list[int]) -> Examples:
 
 
 def _questions(questions: list[squad.Question]) -> TaskData:
+    def check(tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        squad.check_room(tokenizer, questions, max_length, max_length // STRIDE_SHARE)
+
     def windows(model: Reader, max_length: int) -> list[squad.Window]:
         stride = max_length // STRIDE_SHARE
         return squad.windows(model.tokenizer, questions, max_length, stride)
@@ -187,7 +193,7 @@ def _questions(questions: list[squad.Question]) -> TaskData:
         return squad.squad_scores(questions, squad.answers(questions, parts, pairs))
 
     key = content_key({"questions": [dataclasses.astuple(q) for q in questions]})
-    return TaskData(len(questions), key, rows, judge)
+    return TaskData(len(questions), key, check, rows, judge)
 
 
 def load_model(folder: str | Path, name: str, seed: int = 0) -> TaskModel:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,7 +25,8 @@ from nasc.errors import TaskDataError, UsageError
 from nasc.export.onnx import MASKED
 from nasc.hf.training import BatchTrainer, arguments, run_trainer, trainer_has_bf16
 from nasc.reporting import Progress
-from nasc.tasks.models import Row, TaskModel
+from nasc.supernet import checkpoint
+from nasc.tasks.models import Outputs, Row, TaskModel
 
 RECIPE = 3
 """Raised when the same configuration would give another network."""
@@ -148,17 +150,31 @@ class _Distilling(BatchTrainer):
         return (loss, found) if return_outputs else loss
 
 
-def told_rows(
-    rows: Sequence[Row],
-    teacher: TaskModel,
-    config: FinetuneConfig,
-    on_rows: Callable[[int], None] | None = None,
-) -> list[Row]:
-    """Rows with what the teacher says of each: it is asked once, however many epochs there are."""
+def _tell(
+    rows: Sequence[Row], teacher: TaskModel, config: FinetuneConfig, on_rows: Callable[[int], None]
+) -> list[Outputs]:
+    """What the teacher says of each row: it is asked once, however many epochs there are."""
     device = teacher.model.device.type
+    on_rows(0)
     with torch.autocast(device, torch.bfloat16, enabled=config.bf16):
-        told = teacher.run(rows, config.batch_size, on_rows)
-    return [row | {TOLD: one} for row, one in zip(rows, told, strict=True)]
+        return teacher.run(rows, config.batch_size, on_rows)
+
+
+def _kept(path: Path, make: Callable[[], list[Outputs]]) -> list[Outputs]:
+    """Outputs from a file, or made now and written there.
+
+    Raises:
+        CheckpointError: If the file cannot be read or written.
+    """
+    if not path.exists():
+        made = make()
+        flat = {name: np.concatenate([one[name] for one in made]) for name in made[0]}
+        flat["sizes"] = np.array([len(next(iter(one.values()))) for one in made])
+        checkpoint.write(path, {name: torch.from_numpy(v) for name, v in flat.items()}, {})
+    found = {name: value.numpy() for name, value in checkpoint.read(path).tensors.items()}
+    ends = np.cumsum(found.pop("sizes"))[:-1]
+    parts = {name: np.split(value, ends) for name, value in found.items()}
+    return [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
 
 
 def _asking(progress: Progress | None, examples: int, steps: int) -> Callable[[int], None]:
@@ -168,7 +184,6 @@ def _asking(progress: Progress | None, examples: int, steps: int) -> Callable[[i
         if progress is not None:
             progress(0, steps, f"asking the teacher, {done:,} of {examples:,}")
 
-    tell(0)
     return tell
 
 
@@ -214,7 +229,9 @@ def finetune(
     )
     if teacher is not None:
         teacher.model.to(settings.device)  # type: ignore[arg-type]
-        rows = told_rows(rows, teacher, config, _asking(progress, len(rows), steps))
+        asking = _asking(progress, len(rows), steps)
+        told = _kept(work_dir / "told.safetensors", lambda: _tell(rows, teacher, config, asking))
+        rows = [row | {TOLD: one} for row, one in zip(rows, told, strict=True)]
     trainer = _Distilling(student.model, settings, list(rows), _Collator(student.tokenizer))
     trainer.weight = config.distill_weight
     run_trainer(trainer, progress)

@@ -141,8 +141,8 @@ def read_examples(task: Task, path: str | Path, say: Say | None = None) -> Examp
         say: Told of rows that were skipped.
 
     Raises:
-        TaskDataError: As there, or if a column is missing, a label unknown or no number, or
-            there is no example at all.
+        TaskDataError: As there, or if a column or a value is missing, a label unknown or no
+            number, or there is no example at all.
     """
     what, path = f"{task.name.upper()} data", Path(path)
     rows, skipped = read_rows(path, what)
@@ -162,6 +162,9 @@ def read_examples(task: Task, path: str | Path, say: Say | None = None) -> Examp
     if skipped and say is not None:
         say(f"{skipped:,} rows of '{path}' were skipped: wrong number of columns")
     *texts, label = [str(c) for c in chosen]
+    for number, row in rows:
+        if (lacking := next((c for c in (*texts, label) if c not in row), None)) is not None:
+            raise TaskDataError(f"{what} '{path}', line {number}: no value of {lacking}")
     found = [_label(task, row[label], f"{what} '{path}', line {number}") for number, row in rows]
     labels = np.array(found)
     return Examples(

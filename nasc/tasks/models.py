@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -67,6 +72,43 @@ Outputs = dict[str, NDArray[np.float32]]
 """What a model gives for one row: ``logits``, or ``start_logits`` and ``end_logits``."""
 
 
+def _named(labels: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes in lower case; none where they are but numbers."""
+    nameless = any(re.fullmatch(r"(label_)?\d+", label.lower()) for label in labels)
+    return () if nameless else tuple(label.lower() for label in labels)
+
+
+def _head(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """The modules that are no part of a model's body, by name."""
+    body = model.base_model_prefix
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if name and name.partition(".")[0] != body
+    }
+
+
+@torch.no_grad()
+def _reorder(model: PreTrainedModel, order: Sequence[int]) -> None:
+    """Put the classes of a model's last layer into another order."""
+    last = [m for m in _head(model).values() if isinstance(m, nn.Linear)][-1]
+    last.weight.copy_(last.weight[list(order)].clone())
+    if last.bias is not None:
+        last.bias.copy_(last.bias[list(order)].clone())
+
+
+def _renew_head(model: PreTrainedModel, seed: int) -> list[str]:
+    """Give a model's head new random weights; the names of these."""
+    head = _head(model)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for module in head.values():
+            for tensor in module.parameters(recurse=False):
+                tensor._is_hf_initialized = False  # type: ignore[attr-defined]
+            model._init_weights(module)
+    return sorted(n for n, _ in model.named_parameters() if n.rpartition(".")[0] in head)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reader(ABC):
     """How a model with a task's head reads examples.
@@ -117,14 +159,19 @@ class TaskModel(Reader):
     Attributes:
         model: Of transformers.
         new: Names of weights that were not in its folder, or of another size: a new head's.
+        classes: Names of its classes in its folder, in lower case; empty where they have none.
     """
 
     model: PreTrainedModel
     new: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @classmethod
     def for_classes(cls, folder: str | Path, task: Task, seed: int = 0) -> TaskModel:
-        """A model that classifies; a head that it has not, or of another size, is new.
+        """A model that classifies; a head that it has not, or of other classes, is new.
+
+        Where its classes and the task's have names, those decide: classes in another order are put
+        into the task's. Classes without names count as being in that order.
 
         Args:
             folder: Folder or hub id of a pre-trained or fine-tuned model, safetensors only.
@@ -134,35 +181,49 @@ class TaskModel(Reader):
         Raises:
             TeacherMissing: If there is none, it cannot be read, or weights of its body are missing.
         """
-        return cls._load(
+        found = cls._load(
             AutoModelForSequenceClassification, folder, seed, **label_fields(task.labels)
         )
+        theirs, ours = found.classes, _named(task.labels)
+        if found.new or not theirs or not ours or theirs == ours:
+            return found
+        if sorted(theirs) == sorted(ours):
+            _reorder(found.model, [theirs.index(name) for name in ours])
+            return found
+        return dataclasses.replace(found, new=tuple(_renew_head(found.model, seed)))
 
     @classmethod
     def for_spans(cls, folder: str | Path, seed: int = 0) -> TaskModel:
         """A model that answers questions by spans: see `for_classes`."""
-        return cls._load(AutoModelForQuestionAnswering, folder, seed)
+        return cls._load(AutoModelForQuestionAnswering, folder, seed, num_labels=2)
 
     @classmethod
     def _load(cls, auto: Any, folder: str | Path, seed: int, **head: Any) -> TaskModel:
         try:
             with quiet_transformers(), torch.random.fork_rng():
                 torch.manual_seed(seed)
+                config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
                 model, info = auto.from_pretrained(
                     str(folder),
                     use_safetensors=True,
                     trust_remote_code=False,
                     ignore_mismatched_sizes=True,
                     output_loading_info=True,
+                    dtype=torch.float32,
                     **head,
                 )
                 tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             raise TeacherMissing(
                 f"no model that can be fine-tuned at '{folder}': {reason}. Give a folder of "
                 "transformers, for example one of nasc distill"
             ) from error
+        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+            raise TeacherMissing(
+                f"no vocabulary in '{folder}': copy the tokenizer's files there from the model "
+                "that it was trained from"
+            )
         new = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         body = f"{model.base_model_prefix}."
         # A pooler belongs to a head: models that were trained without one do not have it.
@@ -172,7 +233,8 @@ class TaskModel(Reader):
                 f"the weights in '{folder}' are not those of its config.json: {lost[0]} is missing "
                 f"or of another size, as are {len(lost) - 1} more. Write the folder again"
             )
-        return cls(tokenizer, model, tuple(new))
+        names = [str(name) for _, name in sorted((config.id2label or {}).items())]
+        return cls(tokenizer, model, tuple(new), _named(names))
 
     @property
     def outputs(self) -> int:

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
-from nasc.errors import NascError, UsageError
-from nasc.files import content_key, locked
+from nasc.errors import NascError, PackageError, UsageError
+from nasc.files import content_key, filling, locked
 from nasc.hf.training import check_installed
 from nasc.package.build import MODEL
 from nasc.package.manifest import Manifest
@@ -52,6 +53,9 @@ def run_finetune(
     start = model or default_teacher_folder()
     student = load_model(start, task, config.seed)
     check_length(length, student.max_length, f"'{start}'")
+    for data in (given, held_out):
+        if data is not None:
+            data.check(student.tokenizer, length)
     teacher = None
     if distill_from is not None:
         teacher = load_tuned(distill_from, task)
@@ -90,11 +94,12 @@ def run_finetune(
             "config": dataclasses.asdict(config),
         }
         try:
-            student.save(output, record)
-        except OSError as error:
+            with filling(output) as part:
+                student.save(part, record)
+        except (OSError, SafetensorError) as error:
             raise NascError(
-                f"cannot write '{output}': {error.strerror or error}. Free the disk and run the "
-                "same command: it goes on from the last checkpoint"
+                f"cannot write '{output}': {error}. Free the disk and run the same command: it "
+                "goes on from the last checkpoint"
             ) from error
     shutil.rmtree(work_dir, ignore_errors=True)
     return {"model": str(output), "task": task, "examples": given.count, "scores": found}
@@ -135,7 +140,13 @@ def run_evaluate_package(
     length = max_length or manifest.max_length
     check_length(length, manifest.geometry.max_positions, f"'{folder}'")
     read = read_task(task, data, say=reporter.say)
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # the Rust library raises bare Exception
+        raise PackageError(
+            f"the tokenizer of '{folder}' cannot be read: {error}. See what else is changed: "
+            f"nasc verify {folder}"
+        ) from error
     model = OnnxTaskModel(tokenizer, OnnxEncoder(folder / MODEL))
     found = read.scores(model, length)
     return {"task": task, **found, "examples": read.count, "package": str(folder)}

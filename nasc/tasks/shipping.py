@@ -143,6 +143,8 @@ class TaskShipping:
         self._dev: TaskData = read_task(options.name, dev, say=reporter.say)
         if self._train.key == self._dev.key:
             raise TaskDataError(f"'{train}' and '{dev}' hold the same examples")
+        for data in (self._train, self._dev):
+            data.check(tokenizer, options.max_length)
         self._full_size, self._tokenizer = full_size, tokenizer
         self._cache, self._reporter = cache, reporter
         self._scored: dict[str, dict[str, float]] = {}

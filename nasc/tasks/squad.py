@@ -55,7 +55,7 @@ class Window:
     Attributes:
         question: Index of the question.
         input_ids: Token ids; the question first.
-        token_type_ids: 0 for the question, 1 for the passage.
+        token_type_ids: As the tokenizer gives them: 0 for the question, 1 for the passage.
         spans: For every token the characters of the passage it stands for; None elsewhere.
         start: Token of the answer's beginning; 0 (the first token) if it is not in here.
         end: Token of its end; 0 too.
@@ -133,27 +133,21 @@ def windows(
         stride: Tokens that neighbouring windows of a passage share.
 
     Raises:
-        TaskDataError: If a question leaves no room for its passage.
+        TaskDataError: See `check_room`.
     """
+    check_room(tokenizer, questions, max_length, stride)
     found = []
     for index, q in enumerate(questions):
-        try:
-            encoded = tokenizer(
-                q.question.strip(),
-                q.context,
-                truncation="only_second",
-                max_length=max_length,
-                stride=stride,
-                return_overflowing_tokens=True,
-                return_offsets_mapping=True,
-            )
-        except BaseException as error:  # the Rust library panics where nothing is left to cut
-            if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
-                raise
-            raise TaskDataError(
-                f"question {q.id!r} leaves no room for its passage in {max_length} tokens with "
-                f"{stride} shared: raise --max-length"
-            ) from error
+        encoded = tokenizer(
+            q.question.strip(),
+            q.context,
+            truncation="only_second",
+            max_length=max_length,
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_token_type_ids=True,
+        )
         text, first = q.answers[0]
         for i, ids in enumerate(encoded["input_ids"]):
             parts = encoded.sequence_ids(i)
@@ -162,9 +156,33 @@ def windows(
                 for (a, b), part in zip(encoded["offset_mapping"][i], parts, strict=True)
             )
             start, end = _place(spans, first, first + len(text))
-            types = tuple(int(part == 1) for part in parts)
+            types = tuple(encoded["token_type_ids"][i])
             found.append(Window(index, tuple(ids), types, spans, start, end))
     return found
+
+
+def check_room(tokenizer: Any, questions: Sequence[Question], max_length: int, stride: int) -> None:
+    """Raise unless every question leaves room for new tokens of its passage in a window.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        questions: n questions.
+        max_length: Tokens in a window, question included.
+        stride: Tokens that neighbouring windows of a passage share.
+
+    Raises:
+        TaskDataError: With the length that would do.
+    """
+    texts = [q.question.strip() for q in questions]
+    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    taken = lengths[longest] + tokenizer.num_special_tokens_to_add(pair=True)
+    if max_length - taken <= stride:
+        raise TaskDataError(
+            f"question {questions[longest].id!r} leaves no room for its passage in {max_length} "
+            f"tokens of which {stride} are shared: {taken} are taken. Take more tokens "
+            "(--max-length; nasc compile: --finetune-length)"
+        )
 
 
 def _place(spans: Sequence[tuple[int, int] | None], first: int, last: int) -> tuple[int, int]:

@@ -90,7 +90,7 @@ def _table(rows: csv.DictReader[str], what: str, path: Path) -> tuple[list[Row],
 
 
 def _texts(row: Mapping[str, object]) -> dict[str, str]:
-    return {str(name): str(value) for name, value in row.items()}
+    return {str(name): str(value) for name, value in row.items() if value is not None}
 
 
 def _json_lines(file: TextIO, what: str, path: Path) -> Iterator[Row]:

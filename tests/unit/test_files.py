@@ -12,7 +12,14 @@ import pytest
 
 import nasc.files
 from nasc.errors import CacheBusy, NascError
-from nasc.files import CACHE_VARIABLE, cache_folder, content_key, locked, write_atomically
+from nasc.files import (
+    CACHE_VARIABLE,
+    cache_folder,
+    content_key,
+    filling,
+    locked,
+    write_atomically,
+)
 
 
 def test_a_file_is_written_whole(tmp_path: Path) -> None:
@@ -155,3 +162,29 @@ def test_a_lock_held_too_long_is_a_message(tmp_path: Path, monkeypatch: pytest.M
     with locked(tmp_path, "a table", said.append) as folder:
         assert folder == tmp_path
     assert len(said) == 1
+
+
+def test_a_folder_is_filled_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    stray = tmp_path / ".out.999999999.part"
+    stray.mkdir()
+
+    def fill_a_full_disk() -> None:
+        with filling(folder) as part:
+            (part / "a").write_text("1", encoding="utf-8")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fill_a_full_disk()
+    assert list(tmp_path.iterdir()) == []
+    folder.mkdir()
+    (folder / "a").write_text("0", encoding="utf-8")
+    (folder / "mine").write_text("0", encoding="utf-8")
+    with filling(folder) as part:
+        (part / "a").write_text("1", encoding="utf-8")
+        assert (folder / "a").read_text(encoding="utf-8") == "0"
+    assert {p.name: p.read_text(encoding="utf-8") for p in folder.iterdir()} == {
+        "a": "1",
+        "mine": "0",
+    }
+    assert list(tmp_path.iterdir()) == [folder]

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
@@ -145,9 +144,6 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 
     with pytest.raises(TrainingDiverged, match=r"not finite\. Try a lower --learning-rate"):
         training.run(student, config, tmp_path, spoil)
-    (kept,) = tmp_path.glob("checkpoint-*")
-    assert kept.name == "checkpoint-4"
-    assert all(bool(v.isfinite().all()) for v in load_file(kept / "model.safetensors").values())
 
 
 def space_file(folder: Path, teacher: Path) -> Path:

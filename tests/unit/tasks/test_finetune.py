@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from safetensors.torch import load_file
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
 from nasc.errors import TaskDataError, TeacherMissing, TrainingDiverged, UsageError
-from nasc.hf import NascForSequenceClassification, NascModel
+from nasc.hf import NascForSequenceClassification, NascModel, training
 from nasc.hf.by_length import ByLength
 from nasc.space import Architecture, Block
 from nasc.supernet.teacher_layers import teacher_network
@@ -147,17 +149,80 @@ def test_an_interrupted_run_goes_on_exactly(subnet: Path, tmp_path: Path) -> Non
         work_dir=tmp_path / "work",
         progress=lambda done, total, message: calls.append(done),
     )
-    assert calls[0] > 1
+    assert calls[0] == 8  # the step that was interrupted is not lost
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(subnet: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def saving(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Every step is saved."""
+    monkeypatch.setattr(training, "SAVE_EVERY_S", -1.0)
+    return monkeypatch
+
+
+def test_a_killed_run_has_saved_and_asks_its_teacher_no_more(
+    teacher_folder: Callable[..., Path],
+    subnet: Path,
+    tmp_path: Path,
+    saving: pytest.MonkeyPatch,
+) -> None:
+    train, config = examples(), dataclasses.replace(CONFIG, steps=8)
+    teacher = TaskModel.for_classes(teacher_folder(), train.task)
+    asked: list[int] = []
+    teacher.model.register_forward_hook(lambda *about: asked.append(1))
+
+    def run(folder: str, kill_at: int | None) -> tuple[TaskModel, list[int]]:
+        model, steps = TaskModel.for_classes(subnet, train.task), []
+
+        def progress(done: int, total: int, message: str) -> None:
+            if done == kill_at:
+                raise RuntimeError("killed")
+            steps.append(done)
+
+        about = {"work_dir": tmp_path / folder, "teacher": teacher, "progress": progress}
+        if kill_at is None:
+            tune(model, train, config, **about)
+        else:
+            with pytest.raises(RuntimeError, match="killed"):
+                tune(model, train, config, **about)
+        return model, steps
+
+    whole, _ = run("whole", None)
+    run("work", 5)
+    before = len(asked)
+    resumed, steps = run("work", None)
+    assert steps == [5, 6, 7, 8]
+    assert len(asked) == before
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_ctrl_c_lets_the_step_end(subnet: Path, tmp_path: Path) -> None:
+    train, config = examples(), dataclasses.replace(CONFIG, steps=8)
+    model = TaskModel.for_classes(subnet, train.task)
+
+    def press(*about: object) -> None:
+        signal.raise_signal(signal.SIGINT)  # in the middle of a step
+
+    before = signal.getsignal(signal.SIGINT)
+    hook = model.model.register_forward_hook(press)
+    with pytest.raises(KeyboardInterrupt):
+        tune(model, train, config, work_dir=tmp_path)
+    hook.remove()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-1"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    subnet: Path, tmp_path: Path, saving: pytest.MonkeyPatch
+) -> None:
     train, config = examples(), dataclasses.replace(CONFIG, steps=20)
     model = TaskModel.for_classes(subnet, train.task)
 
     def spoil(done: int, total: int, message: str) -> None:
         if done == 5:
+            saving.setattr(training, "SAVE_EVERY_S", math.inf)
             model.model.classifier.bias.data.fill_(float("nan"))
 
     with pytest.raises(TrainingDiverged, match=r"not finite\. Try a lower --learning-rate"):
@@ -167,6 +232,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(subnet: Path, tmp_path: Path) ->
     assert all(bool(v.isfinite().all()) for v in load_file(kept / "model.safetensors").values())
 
 
+@pytest.mark.usefixtures("saving")
 def test_gradients_that_are_not_finite_never_reach_the_weights(
     subnet: Path, tmp_path: Path
 ) -> None:
@@ -175,13 +241,13 @@ def test_gradients_that_are_not_finite_never_reach_the_weights(
     weights = model.model.classifier.weight
 
     def spoil(done: int, total: int, message: str) -> None:
-        if done == 3:  # before a step that ends in a checkpoint
+        if done == 3:
             weights.register_hook(lambda gradient: gradient * float("inf"))
 
     with pytest.raises(TrainingDiverged, match=r"gradients are not finite\. Try a lower"):
         tune(model, train, config, work_dir=tmp_path, progress=spoil)
     (kept,) = tmp_path.glob("checkpoint-*")
-    assert kept.name == "checkpoint-2"
+    assert kept.name == "checkpoint-3"
     assert all(bool(v.isfinite().all()) for v in model.model.state_dict().values())
 
 

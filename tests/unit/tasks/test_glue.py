@@ -168,6 +168,14 @@ def test_bad_json_is_named_by_its_line(line: str, message: str, tmp_path: Path) 
         read_examples(TASKS["mnli"], tmp_path / "dev.jsonl")
 
 
+@pytest.mark.parametrize("second", ['{"sentence": "b"}', '{"sentence": null, "label": 1}'])
+def test_json_lines_that_lack_a_value_are_named(second: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"sentence": "a", "label": 1}\n' + second + "\n", encoding="utf-8")
+    with pytest.raises(TaskDataError, match=r"line 2: no value of (label|sentence)"):
+        read_examples(TASKS["sst-2"], path)
+
+
 def test_an_unknown_task_names_those_known() -> None:
     with pytest.raises(UsageError, match="unknown task 'sst'; known: cola, sst-2"):
         find_task("sst")

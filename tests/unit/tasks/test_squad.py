@@ -107,8 +107,19 @@ def test_a_long_passage_is_covered_by_windows(tokenizer: Any) -> None:
 
 
 def test_a_question_without_room_is_a_message(tokenizer: Any) -> None:
-    with pytest.raises(TaskDataError, match=r"question '1' leaves no room .* raise --max-length"):
-        windows(tokenizer, [question()], 8, 2)
+    asked = tokenizer(question().question)["input_ids"]  # with two of the three special tokens
+    taken = len(asked) + 1
+    with pytest.raises(TaskDataError, match=rf"question '1' leaves no room .* {taken} are taken"):
+        windows(tokenizer, [question()], taken + 2, 2)
+    assert windows(tokenizer, [question()], taken + 3, 2)
+
+
+def test_token_types_are_the_tokenizers(tokenizer: Any) -> None:
+    q = question()
+    (window,) = windows(tokenizer, [q], 64, 16)
+    encoded = tokenizer(q.question, q.context, return_token_type_ids=True)
+    assert list(window.token_type_ids) == encoded["token_type_ids"]
+    assert window.token_type_ids[-1] == 1  # the separator at the end belongs to the passage
 
 
 def test_the_best_span_over_all_windows_is_the_answer(tokenizer: Any) -> None:
