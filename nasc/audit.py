@@ -124,7 +124,8 @@ def audit(
             for _ in range(POOL * networks)
         )
     )
-    latency = np.array([bench.costs.predict(a).latency_ms for a in pool])
+    costs = bench.costs_in(precision)
+    latency = np.array([costs.predict(a).latency_ms for a in pool])
     chosen, bins = alike(latency, networks)
     if len(chosen) < LEAST:
         raise UsageError(

@@ -97,6 +97,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_head(self.head)
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"a seed must be in [0, {2**32 - 1}], got {self.seed}")
         if self.train_minutes is not None:
             check_budget(self.train_minutes)
         given = {

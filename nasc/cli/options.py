@@ -67,7 +67,11 @@ device_option = click.option(
     "--device", default="host", show_default=True, help="Device profile: a name or a TOML file."
 )
 seed_option = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything random."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of everything random.",
 )
 cache_option = click.option(
     "--cache",

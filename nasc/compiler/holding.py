@@ -31,7 +31,7 @@ class Verdict:
         tighter: By name, what to search under instead, of limits that do not hold or leave no room
             for a repetition.
         over: Whether a limit does not hold.
-        note: Both in words; empty if all hold.
+        note: What does not hold or leaves no room, in words; empty if all hold with room.
     """
 
     tighter: Mapping[str, float]
@@ -61,7 +61,5 @@ def verdict(limits: Limits, searched: Limits, held: Mapping[str, Held]) -> Verdi
         over = over or one.value > limit
         room = repetition / one.value - 1
         short = "is over" if one.value > limit else f"leaves less than {room:.1%} to"
-        notes.append(
-            f"{name} {one.value:.4g} {short} {limit:.4g}: searching under {tighter[name]:.4g}"
-        )
+        notes.append(f"{name} {one.value:.4g} {short} {limit:.4g}")
     return Verdict(tighter, over, "; ".join(notes))

@@ -28,7 +28,13 @@ from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.export.parity import Int8Report, Parity
 from nasc.heads import is_task_head
-from nasc.measuring import latency_job, measuring, told_peak_memory
+from nasc.measuring import (
+    PEAK_ROOM,
+    latency_job,
+    measuring,
+    repeated_peak_memory,
+    told_peak_memory,
+)
 from nasc.package.build import build_package, check_target
 from nasc.package.manifest import (
     Conditions,
@@ -203,9 +209,10 @@ class _Compilation:
             waiting: _Candidate | None = None
             while True:
                 exported = self.measure(waiting or self.choose(), path)
-                if waiting is not None and self.verdict(exported).tighter:
+                found = self.verdict(exported)
+                if waiting is not None and found.tighter:
                     # Seconds of measuring may save the minutes of its training.
-                    self.record(exported, False, "measured once more")
+                    self.record(exported, not found.over, f"{found.note}; measured once more")
                     exported = self.measure(waiting, path)
                 accepted, waiting = self.accept(exported), None
                 if accepted is None:
@@ -304,7 +311,7 @@ class _Compilation:
             peak = (
                 told_peak_memory(job, bench.device, bench.options)
                 if self.limits.peak_memory_bytes is None
-                else profilers.measure_peak_memory(job, bench.options, device=bench.device)
+                else repeated_peak_memory(job, bench.device, bench.options)
             )
         predicted = bench.costs_in(network.architecture.precision).predict(network.architecture)
         latency = MeasuredLatency.of(job, measurement)
@@ -340,7 +347,7 @@ class _Compilation:
         )
 
     def verdict(self, exported: _Exported) -> Verdict:
-        """The limits against a file; a latency must leave room for its own repetition."""
+        """The limits against a file; what is measured must leave room for a repetition."""
         held_ms = exported.measured.held_ms(self.options.quantile)
         precision = exported.network.architecture.precision
         expected_ms = self.bench.costs_in(precision).upper(
@@ -351,7 +358,10 @@ class _Compilation:
             "latency_ms": Held(held_ms, expected_ms, exported.repetition_ms),
             "size_bytes": Held(float(exported.path.stat().st_size)),
             "params": Held(float(exported.params)),
-            "peak_memory_bytes": Held(None if peak is None else float(peak)),
+            "peak_memory_bytes": Held(
+                None if peak is None else float(peak),
+                repetition=None if peak is None else PEAK_ROOM * peak,
+            ),
         }
         return verdict(self.limits, self.tightened, held)
 
@@ -371,15 +381,17 @@ class _Compilation:
                 "after the time that a measurement may take: it runs too long for so many runs. "
                 "Take a lower quantile, or none: the statistic of record needs fewer"
             )
-        found = self.verdict(exported)
+        found, say = self.verdict(exported), self.bench.reporter.say
         self.record(exported, not found.over, found.note)
         if not found.tighter:
             return exported
-        self.bench.reporter.say(f"{exported.network.architecture}: {found.note}")
+        say(f"{exported.network.architecture}: {found.note}")
         if not found.over:
             self.fallback = exported
         tightened = dataclasses.replace(self.tightened, **found.tighter)
         if len(self.attempts) < MAX_ATTEMPTS and (precisions := self.reachable(tightened)):
+            under = ", ".join(f"{name} {value:.4g}" for name, value in found.tighter.items())
+            say(f"searching under {under}")
             self.tightened, self.precisions = tightened, precisions
             return None
         last, self.fallback = self.fallback, None

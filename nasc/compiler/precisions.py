@@ -196,7 +196,8 @@ def emptiest_and_fullest(
     space, blocks = bench.space, [b for own in bench.choices for b in own if b.operations]
     found: dict[str, list[tuple[Architecture, Architecture]]] = {}
     for operation in sorted({o for block in blocks for o in block.operations}):
-        for hidden in (min(b.hidden for b in blocks), max(b.hidden for b in blocks)):
+        sizes = {block.hidden for block in blocks if operation in block.operations}
+        for hidden in (min(sizes), max(sizes)):
             one, full = (Block(hidden, (operation,) * count) for count in (1, space.slots))
             empty = space.skipped_block if space.skip else one
             pair = [Architecture((block,) * space.n_blocks, precision) for block in (empty, full)]

@@ -101,11 +101,11 @@ def check_target(out: Path, force: bool) -> None:
         _restore(full, _spare(full))
     except OSError as error:
         raise _unwritable(out, error) from error
-    if not out.exists() and not out.is_symlink():
+    if not full.exists() and not full.is_symlink():
         return
-    if out.is_dir() and not any(out.iterdir()):
+    if full.is_dir() and not any(full.iterdir()):
         return
-    if not out.is_dir() or out.is_symlink() or not (out / MANIFEST).is_file():
+    if not full.is_dir() or full.is_symlink() or not (full / MANIFEST).is_file():
         raise PackageError(
             f"'{out}' exists and is no package: it is never replaced. Name another folder: "
             "--output DIR"

@@ -132,7 +132,8 @@ class Golden:
 
     def difference(self, rows: Sequence[Vectors]) -> float:
         """Largest absolute difference of a model's outputs for the texts from the golden ones."""
-        return max(
-            float(np.abs(np.array(one.vector, np.float32) - row.ravel()).max())
+        found = [
+            np.abs(np.array(one.vector, np.float32) - row.ravel()).max()
             for one, row in zip(self.texts, rows, strict=True)
-        )
+        ]
+        return float(np.max(found))  # NaN of any text is NaN of all

@@ -21,6 +21,7 @@ import nasc.teacher
 import nasc.text
 from nasc.api import evaluate, train
 from nasc.errors import CheckpointError, PackageError, UsageError
+from nasc.workbench import Settings
 
 MANIFEST = SimpleNamespace(max_length=8, task=None)
 
@@ -134,3 +135,9 @@ def test_a_package_is_evaluated_at_its_own_length(
     assert (found["pairs"], found["spearman"]) == (2, pytest.approx(1))
     evaluate(tmp_path, "sts-b", tmp_path / "dev.csv", max_length=5)
     assert made == [{"path": tmp_path / "model.onnx", "max_length": length} for length in (8, 5)]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_are_what_all_generators_take(seed: int) -> None:
+    with pytest.raises(UsageError, match=r"a seed must be in \[0, 4294967295\]"):
+        Settings(seed=seed)

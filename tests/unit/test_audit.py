@@ -106,7 +106,7 @@ def test_a_supernet_with_too_few_networks_is_refused() -> None:
     bench: Any = SimpleNamespace(
         space=SimpleNamespace(precisions=("fp32",)),
         settings=SimpleNamespace(seed=0),
-        costs=costs,
+        costs_in=lambda precision: costs,
         problem=lambda limits, allowed: Problem(MINILM_L6, "embed", positions, {"fp32": 0}, costs),
     )
     with pytest.raises(UsageError, match="holds 1 networks to choose from"):

@@ -23,7 +23,7 @@ def test_a_repetition_over_the_limit_tightens_but_is_not_over() -> None:
     assert not found.over
     # A network of this error, and whose repetition is as far above, will come to the limit.
     assert found.tighter == {"latency_ms": pytest.approx(9.0 * 10.0 / 10.2)}
-    assert "leaves less than 4.1% to 10" in found.note
+    assert found.note == "latency_ms 9.8 leaves less than 4.1% to 10"
 
 
 def test_what_was_off_is_told_by_limit_and_never_loosens() -> None:

@@ -129,6 +129,21 @@ def test_a_space_without_kept_and_skipped_blocks(tmp_path: Path, measured: Any) 
     assert bench.promising(latency_ms=3 * least) == BOTH
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        dataclasses.replace(SPACE, hidden_sizes=(16,)),  # kept blocks are of another size
+        dataclasses.replace(SPACE, operations=("ffn",)),  # and hold another operation
+    ],
+)
+def test_only_layers_that_a_table_holds_are_asked_for(
+    space: SearchSpace, tmp_path: Path, measured: Any
+) -> None:
+    bench = Bench(tmp_path, space=space)
+    measured(slower(bench.table, {"": 1.0}))
+    assert bench.promising(latency_ms=0.5 * bench.whole_ms) == BOTH
+
+
 def test_where_the_whole_teacher_fits_its_own_latency_decides(
     tmp_path: Path, measured: Any
 ) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -17,8 +18,8 @@ from transformers import AutoTokenizer, BertTokenizer
 
 from nasc.errors import PackageError
 from nasc.package import build
-from nasc.package.build import build_package
-from nasc.package.golden import TEXTS
+from nasc.package.build import build_package, check_target
+from nasc.package.golden import TEXTS, Golden, GoldenText
 from nasc.package.manifest import Manifest, TrainingRecord, read_manifest
 from nasc.package.readme import readme
 from nasc.package.verify import verify_package
@@ -204,6 +205,25 @@ def test_an_existing_package_needs_force(
     assert snapshot(out)["model.onnx"] != before["model.onnx"]
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
     assert verify_package(out, measure=False).ok
+
+
+def test_a_home_folder_is_looked_into_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "stuff").mkdir()
+    (tmp_path / "stuff" / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(PackageError, match="is no package"):
+        check_target(Path("~/stuff"), force=True)
+
+
+def test_outputs_that_are_no_numbers_differ_from_golden_ones() -> None:
+    one = GoldenText("a", (1,), (0.0, 1.0))
+    golden = Golden(8, 0.1, (one, one))
+    right, wrong = np.array([[0.0, 1.0]]), np.array([[np.nan, 1.0]])
+    assert golden.difference([right, right]) == 0
+    for rows in ([wrong, right], [right, wrong]):
+        assert math.isnan(golden.difference(rows))
 
 
 def test_what_is_no_package_is_never_replaced(
