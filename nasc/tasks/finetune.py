@@ -194,6 +194,7 @@ def finetune(
     *,
     work_dir: Path,
     teacher: TaskModel | None = None,
+    told_path: Path | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Fine-tune a model in place; goes on from a checkpoint in `work_dir` if there is one.
@@ -204,6 +205,7 @@ def finetune(
         config: How.
         work_dir: Keeps checkpoints as the run goes.
         teacher: Fine-tuned on the same task, with the same vocabulary; None: labels only.
+        told_path: Keeps what the teacher says of the rows; None: in `work_dir`.
         progress: Called with (steps done, steps in all, message).
 
     Raises:
@@ -230,7 +232,8 @@ def finetune(
     if teacher is not None:
         teacher.model.to(settings.device)  # type: ignore[arg-type]
         asking = _asking(progress, len(rows), steps)
-        told = _kept(work_dir / "told.safetensors", lambda: _tell(rows, teacher, config, asking))
+        path = told_path or work_dir / "told.safetensors"
+        told = _kept(path, lambda: _tell(rows, teacher, config, asking))
         rows = [row | {TOLD: one} for row, one in zip(rows, told, strict=True)]
     trainer = _Distilling(student.model, settings, list(rows), _Collator(student.tokenizer))
     trainer.weight = config.distill_weight

@@ -153,6 +153,11 @@ class TaskShipping:
     def _teacher(self) -> TaskModel:
         return self._tuned(self._full_size, None, "The teacher")
 
+    @property
+    def _told_path(self) -> Path:
+        """What the teacher says of the examples, beside the teacher: all networks learn from it."""
+        return self._folder(self._full_size, None) / "told.safetensors"
+
     @cached_property
     def teacher_scores(self) -> Mapping[str, float]:
         """Of the teacher fine-tuned the same way, in torch, on the dev file."""
@@ -191,21 +196,26 @@ class TaskShipping:
         """Examples or questions learnt from."""
         return self._train.count
 
-    def _tuned(self, network: Network, teacher: TaskModel | None, who: str) -> TaskModel:
-        options, wide = self.options, network.with_precision("fp32")
+    def _folder(self, network: Network, teacher: TaskModel | None) -> Path:
+        """Where a network is that was fine-tuned with a teacher's help or without."""
+        options = self.options
         about = {
             "recipe": RECIPE,
-            "network": wide.sha256(),
+            "network": network.with_precision("fp32").sha256(),
             "teacher": None if teacher is None else self._full_size.with_precision("fp32").sha256(),
             "task": options.name,
             "data": self._train.key,
             "max_length": options.max_length,
             "config": dataclasses.asdict(options.config),
         }
-        folder = self._cache / "finetuned" / content_key(about)
+        return self._cache / "finetuned" / content_key(about)
+
+    def _tuned(self, network: Network, teacher: TaskModel | None, who: str) -> TaskModel:
+        options, folder = self.options, self._folder(network, teacher)
         with locked(folder, "the same fine-tuning", self._reporter.say):
             if not (folder / "model").is_dir():
                 stage = f"{who} learns {options.name} from {self._train.count:,} examples"
+                wide = network.with_precision("fp32")
                 self._train_into(folder, wide, teacher, self._reporter.stage(stage))
             return load_tuned(folder / "model", options.name)
 
@@ -221,6 +231,7 @@ class TaskShipping:
             options.config,
             work_dir=folder / "work",
             teacher=teacher,
+            told_path=None if teacher is None else self._told_path,
             progress=progress,
         )
         part = folder / "part"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from nasc.export.parity import check_parity
 from nasc.reporting import Silent
 from nasc.space import Architecture, Block
 from nasc.supernet.teacher_layers import teacher_network
+from nasc.tasks import finetune
 from nasc.tasks.finetune import FinetuneConfig
 from nasc.tasks.shipping import TaskOptions, TaskShipping
 from nasc.teacher import Teacher, load_teacher
@@ -119,6 +121,25 @@ def test_what_is_tuned_is_kept(teacher: Teacher, full_size: Network, tmp_path: P
     again = shipping(options, full_size, teacher, tmp_path / "cache").finetune(full_size)
     assert first.sha256() == again.sha256()
     assert {p: p.stat().st_mtime_ns for p in made} == made
+
+
+def test_the_teacher_is_asked_once_for_all_networks(
+    teacher: Teacher, full_size: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    tell = finetune._tell
+    monkeypatch.setattr(finetune, "_tell", lambda *about: asked.append(1) or tell(*about))
+    options = TaskOptions("sst-2", write_sst2(tmp_path), config=CONFIG)
+    one, small = shipping(options, full_size, teacher, tmp_path / "cache"), narrow(full_size)
+    tensors = [dict(own) for own in small.tensors]
+    tensors[-1]["bias"] = tensors[-1]["bias"] + 1
+    other = dataclasses.replace(small, tensors=tuple(tensors))
+    for network in (small, other):
+        one.finetune(network)
+    assert asked == [1]
+    again = TaskOptions("sst-2", write_sst2(tmp_path, 32), config=CONFIG)
+    shipping(again, full_size, teacher, tmp_path / "cache").finetune(small)
+    assert asked == [1, 1]  # about other examples
 
 
 def test_files_are_found_in_a_folder_or_named(tmp_path: Path) -> None:
