@@ -1,7 +1,7 @@
 """Makes the tables and pictures of docs/quality.md from the results of `quality_grid.py`.
 
-What stands between the two marks of the document is replaced; the words around it are written by
-hand.
+What `distill_recipes.py` printed counts too, where it lies beside them as ``distill-NAME.json``.
+What stands between two marks of the document is replaced; the words around it are written by hand.
 
     python benchmarks/quality_report.py --results docs/quality --document docs/quality.md
 """
@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from quality_grid import FRACTIONS, ROWS, SYSTEMS, TASKS
-from quality_parts import FRACTION, PARTS
+from quality_parts import PARTS
 
 mpl.use("Agg")
+mpl.rcParams["svg.hashsalt"] = "nasc"  # so that equal results give equal files
 import matplotlib.pyplot as plt
 
-BEGIN, END = "<!-- made by benchmarks/quality_report.py -->", "<!-- until here -->"
+BEGIN, END = "<!-- {} by benchmarks/quality_report.py -->", "<!-- until here -->"
 
 
 def read(results: Path) -> dict[str, dict[str, Any]]:
@@ -94,7 +96,27 @@ def parts(found: dict[str, dict[str, Any]]) -> list[str]:
             f"| {words.get(part, part)} | {name(body)} | {body['latency_ms']:.2f} "
             f"| {body['similarity']:.3f} | {body['pooled_cosine']:.3f} | {body['sts']:.3f} |"
         )
-    return [f"What parts bring, at 1/{1 / FRACTION:g}:", "", *lines] if len(lines) > 2 else []
+    return lines if len(lines) > 2 else []
+
+
+def distillations(found: dict[str, dict[str, Any]]) -> list[str]:
+    """One row a training of `distill_recipes.py`, by steps of the defaults, as Markdown."""
+    runs = sorted(
+        (r for n, r in found.items() if n.startswith("distill-")), key=itemgetter("steps")
+    )
+    lines = [
+        "| network | steps | change | CPU s | cosine | similarity | STS-B |",
+        "|" + "---|" * 7,
+    ]
+    for row in (row for run in sorted(runs, key=itemgetter("steps")) for row in run["rows"]):
+        after = row["after"]
+        text = row["network"].replace("|", "\\|")
+        lines.append(
+            f"| `{text}` | {row['steps']:,} | {row['change'] or 'none'} | {row['cpu_s']:.0f} "
+            f"| {after['pooled_cosine']:.4f} | {after['similarity_spearman']:.4f} "
+            f"| {after['sts_spearman']:.4f} |"
+        )
+    return lines if runs else []
 
 
 def draw(found: dict[str, dict[str, Any]], by: str, label: str, path: Path) -> None:
@@ -112,6 +134,23 @@ def draw(found: dict[str, dict[str, Any]], by: str, label: str, path: Path) -> N
     plt.close(figure)
 
 
+def pictures(found: dict[str, dict[str, Any]], folder: Path, document: Path) -> list[str]:
+    """Draws both; what shows them, as Markdown."""
+    lines = []
+    for by, label in (("latency_ms", "ms"), ("size_bytes", "bytes")):
+        path = folder / f"{by}.svg"
+        draw(found, by, label, path)
+        lines += ["", f"![{by}]({path.relative_to(document.parent)})"]
+    return lines
+
+
+def replaced(text: str, name: str, lines: list[str]) -> str:
+    """A document with other lines between the marks of a name."""
+    before, rest = text.split(BEGIN.format(name))
+    _, after = rest.split(END, 1)
+    return before + "\n".join([BEGIN.format(name), *lines, END]) + after
+
+
 def main() -> None:
     """Replace what stands between the marks."""
     parser = argparse.ArgumentParser(
@@ -121,17 +160,15 @@ def main() -> None:
     parser.add_argument("--document", type=Path, required=True)
     arguments = parser.parse_args()
     found = read(arguments.results)
-    lines = table(found)
-    for by, label in (("latency_ms", "ms"), ("size_bytes", "bytes")):
-        path = arguments.results / f"{by}.svg"
-        draw(found, by, label, path)
-        lines += ["", f"![{by}]({path.relative_to(arguments.document.parent)})"]
-    lines += ["", *parts(found)]
     text = arguments.document.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    made = "\n".join([before + BEGIN, *lines, END]) + after
-    arguments.document.write_text(made, encoding="utf-8")
+    shown = pictures(found, arguments.results, arguments.document)
+    for name, lines in (
+        ("networks", table(found) + shown),
+        ("parts", parts(found)),
+        ("distillations", distillations(found)),
+    ):
+        text = replaced(text, name, lines)
+    arguments.document.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
