@@ -2,14 +2,15 @@
 
 The loss of an untrained network says little about what training makes of it: narrow and
 deep networks start closer to the teacher, wide and shallow ones learn faster. So the best
-of each kind of depth, and the best pruned teacher, are trained for a part of the budget, as in
-successive halving (Jamieson and Talwalkar, AISTATS 2016), and the one that agrees best goes on.
+of each kind of depth, the best without blocks of the teacher, and the best pruned teacher, are
+trained for a part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS 2016),
+and the one that agrees best goes on.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from nasc.reporting import Silent
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks
 from nasc.solver.select import Ranked
-from nasc.space import Architecture
+from nasc.space import Architecture, Block
 from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.scoring import scored_sentences
 from nasc.teacher import Teacher
@@ -34,8 +35,11 @@ SHARE = 0.1
 """Part of the training budget that each contestant gets. What the winner got counts for it, what
 the others got comes on top."""
 
-KIND_CANDIDATES = 8
-"""Networks of each kind whose true loss is taken; the best becomes a contestant."""
+KIND_CANDIDATES = 32
+"""Networks of each kind whose true loss is taken roughly."""
+
+KIND_FINALISTS = 4
+"""Of those the ones whose true loss is taken; the best becomes a contestant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +78,28 @@ class Contestant:
 
 
 def kinds(problem: Problem, slots: int) -> list[Problem]:
-    """The search restricted to blocks of at most n operations, for n from `slots` to 1.
+    """The search restricted to some blocks: of at most n operations, n from `slots` to 1; unkept.
 
-    Kept and skipped blocks are in all of them. Where shrinking left a position without such a
-    block there is no such search.
+    Kept and skipped blocks are in all but the last: a kept block adds no loss to the sum, but
+    passes that of the blocks before it on, where a trained one makes up for some of it. Where
+    shrinking left a position without such a block there is no such search.
     """
-    found = []
-    for most in range(slots, 0, -1):
+
+    def restricted(fits: Callable[[Block], bool]) -> list[Problem]:
         positions = []
         for scored in problem.positions:
-            chosen = [i for i, b in enumerate(scored.blocks) if b.kept or len(b.operations) <= most]
+            chosen = [i for i, block in enumerate(scored.blocks) if fits(block)]
+            if not chosen:
+                return []
             blocks = tuple(scored.blocks[i] for i in chosen)
-            if blocks:
-                positions.append(ScoredBlocks(blocks, scored.loss[chosen]))
-        if len(positions) < len(problem.positions):
-            break
-        found.append(dataclasses.replace(problem, positions=tuple(positions)))
-    return found
+            positions.append(ScoredBlocks(blocks, scored.loss[chosen]))
+        return [dataclasses.replace(problem, positions=tuple(positions))]
+
+    found = []
+    for most in range(slots, 0, -1):
+        found += restricted(lambda b, n=most: b.kept or len(b.operations) <= n)  # type: ignore[misc]
+    kept = any(block.kept for scored in problem.positions for block in scored.blocks)
+    return [*found, *(restricted(lambda block: not block.kept) if kept else [])]
 
 
 def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Entrant]:
@@ -109,7 +118,7 @@ def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> lis
             if not found:
                 raise
             continue
-        best = bench.by_true_loss(solutions)[0]
+        best = bench.by_true_loss(bench.shortlist(solutions, KIND_FINALISTS))[0]
         if all(best.solution.architecture != r.solution.architecture for r in found):
             found.append(best)
     cut = bench.prepared.supernet.extract

@@ -52,6 +52,9 @@ MAX_CORPUS = 200_000
 """Training sentences used at most; minutes of training see fewer."""
 
 
+ROUGH_SENTENCES = 32
+"""Held-out sentences on which the true losses of many networks are taken."""
+
 PRUNING_SENTENCES = 32
 PRUNING_BATCH = 8
 """Held-out sentences that decide which operations of the teacher are left out; so many at a time,
@@ -385,6 +388,10 @@ class Workbench:
         return scorer_for(self.prepared.supernet, scored_sentences(self.corpus))
 
     @cached_property
+    def _rough_scorer(self) -> Scorer:
+        return scorer_for(self.prepared.supernet, scored_sentences(self.corpus)[:ROUGH_SENTENCES])
+
+    @cached_property
     def pruned_loss(self) -> PrunedLoss:
         """Losses of pruned teachers; each is taken once, whatever the limits."""
         sentences = scored_sentences(self.corpus)[:PRUNING_SENTENCES]
@@ -399,17 +406,25 @@ class Workbench:
 
     def by_true_loss(self, solutions: Sequence[Solution]) -> list[Ranked]:
         """Networks ranked by their loss as complete networks of the supernet."""
+        self._take(self._scorer, solutions)
+        return select(solutions, self.true_loss)
+
+    def shortlist(self, solutions: Sequence[Solution], count: int) -> list[Solution]:
+        """So many networks of the least true loss on few sentences, the best first."""
+        self._take(self._rough_scorer, solutions)
+        added = self.prepared.scores.precision_loss
+
+        def loss(one: Solution) -> float:
+            a = one.architecture
+            return self._rough_scorer.final_loss(a.blocks) + added[a.precision]
+
+        return sorted(solutions, key=loss)[:count]
+
+    def _take(self, scorer: Scorer, solutions: Sequence[Solution]) -> None:
+        """Have a scorer take the losses of some networks together."""
         progress = self.reporter.stage("True loss of the best candidates")
         with self.timed("true loss"):
-            done = 0
-
-            def true_loss(architecture: Architecture) -> float:
-                nonlocal done
-                progress(done, len(solutions), str(architecture))
-                done += 1
-                return self.true_loss(architecture)
-
-            return select(solutions, true_loss)
+            scorer.final_losses([s.architecture.blocks for s in solutions], progress)
 
     def by_enumeration(self, limits: Limits, k: int = PAPERS_T) -> list[Ranked]:
         """The paper's selection (NAS-BERT, Section 3.3): the top k, ranked by their true loss.

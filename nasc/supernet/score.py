@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ class Scorer:
     def __init__(self, supernet: Supernet, batches: Sequence[Batch]) -> None:
         """Run the teacher once over the sentences."""
         self.supernet = supernet
+        self._final: dict[tuple[Block, ...], float] = {}
         self._prepared = []
         with torch.no_grad():
             for batch in (b.to(supernet.teacher.device) for b in batches):
@@ -111,19 +113,52 @@ class Scorer:
                 progress(done, len(wanted), f"block {position + 1}, hidden size {hidden}")
         return errors / elements / self._variance[position]
 
+    def final_losses(
+        self, networks: Sequence[Sequence[Block]], progress: Progress | None = None
+    ) -> NDArray[np.float64]:
+        """True losses of complete networks of the supernet; each is taken once.
+
+        Networks that begin alike share the work of their common beginning.
+
+        Args:
+            networks: The blocks of each.
+            progress: Called with (batches done, in all, message).
+
+        Returns:
+            (len(networks),).
+        """
+        new = sorted({tuple(n) for n in networks} - self._final.keys(), key=_in_text)
+        totals = np.zeros(len(new))
+        for done, p in enumerate(self._prepared if new else ()):
+            if progress is not None:
+                progress(done, len(self._prepared), f"{len(new)} networks")
+            totals += self._distances(p, new)
+        sentences = sum(len(p.pooled) for p in self._prepared)
+        self._final |= dict(zip(new, totals / sentences, strict=True))
+        return np.array([self._final[tuple(n)] for n in networks])
+
     @torch.no_grad()
+    def _distances(self, p: _Prepared, networks: Sequence[tuple[Block, ...]]) -> NDArray[Any]:
+        """(len(networks),) one minus the cosine, summed over a batch; networks in order of text."""
+        found = np.zeros(len(networks))
+        states: dict[tuple[Block, ...], Tensor] = {}
+        for place, blocks in enumerate(networks):
+            begins = [blocks[:i] for i in range(len(blocks) + 1)]
+            states = {begin: states[begin] for begin in begins if begin in states}
+            for begin in begins:
+                if all(block.kept for block in begin):
+                    states[begin] = p.states[len(begin)]
+                elif begin not in states:
+                    x = states[begin[:-1]]
+                    index = len(begin) - 1
+                    states[begin] = self.supernet.forward_block(index, x, p.mask, begin[-1])
+            vectors = functional.normalize(mean_pool(states[blocks], p.mask), dim=-1)
+            found[place] = float((1 - (vectors * p.pooled).sum(-1)).sum())
+        return found
+
     def final_loss(self, blocks: Sequence[Block]) -> float:
         """True loss of a complete network of the supernet."""
-        total, count = 0.0, 0
-        for p in self._prepared:
-            first = next((i for i, b in enumerate(blocks) if not b.kept), len(blocks))
-            x = p.states[first]
-            for index in range(first, len(blocks)):
-                x = self.supernet.forward_block(index, x, p.mask, blocks[index])
-            vectors = functional.normalize(mean_pool(x, p.mask), dim=-1)
-            total += float((1 - (vectors * p.pooled).sum(-1)).sum())
-            count += len(vectors)
-        return total / count
+        return float(self.final_losses([blocks])[0])
 
     def sensitivity(
         self, position: int, blocks: Iterable[Block], losses: Iterable[float]
@@ -143,3 +178,7 @@ class Scorer:
         for block in blocks:
             y.append(self.final_loss([*network[:position], block, *network[position + 1 :]]))
         return float(np.dot(x, y) / max(np.dot(x, x), 1e-12)), y
+
+
+def _in_text(blocks: Sequence[Block]) -> list[str]:
+    return [str(block) for block in blocks]

@@ -14,8 +14,9 @@ from nasc.export.network import random_network
 from nasc.quality import Quality
 from nasc.reporting import Silent
 from nasc.solver.problem import Problem, ScoredBlocks
-from nasc.space import MINILM_L6, Architecture, Block
+from nasc.space import MINILM_L6, PRESETS, Architecture, Block
 
+MINILM_KEPT = PRESETS["minilm-l6"].kept_block
 LONG, SHORT = Block(128, ("mha", "ffn")), Block(128, ("ffn",))
 
 
@@ -30,6 +31,16 @@ def test_every_kind_is_searched_by_itself() -> None:
     assert [[s.blocks for s in one.positions] for one in found] == [
         [(LONG, SHORT), (SHORT,)],
         [(SHORT,), (SHORT,)],
+    ]
+
+
+def test_networks_without_blocks_of_the_teacher_are_a_kind() -> None:
+    kept = MINILM_KEPT
+    found = kinds(problem((LONG, kept), (SHORT, kept)), 2)
+    assert [[s.blocks for s in one.positions] for one in found] == [
+        [(LONG, kept), (SHORT, kept)],
+        [(kept,), (SHORT, kept)],
+        [(LONG,), (SHORT,)],
     ]
 
 

@@ -95,6 +95,30 @@ def test_true_loss_is_that_of_the_network_cut_out(teacher: Teacher, tokens: Toke
         assert scorer.final_loss(architecture.blocks) == pytest.approx(wanted, abs=1e-5)
 
 
+def test_losses_taken_together_are_those_taken_alone(teacher: Teacher, tokens: Tokens) -> None:
+    supernet = random_supernet(teacher)
+    batches = [tokens.batch(range(12)), tokens.batch(range(12, 32))]
+    texts = ("8: M F | keep", "8: M F | 32: F", "keep | keep", "8: M F | 8: M", "keep | 16: S3 F")
+    networks = [supernet.space.parse(text).blocks for text in texts]
+    networks += networks[:1]
+    passes: list[Block] = []
+    plain = supernet.forward_block
+
+    def forward(index: int, x: torch.Tensor, mask: Mask, block: Block) -> torch.Tensor:
+        passes.append(block)
+        return plain(index, x, mask, block)
+
+    together = Scorer(supernet, batches)
+    supernet.forward_block = forward  # type: ignore[method-assign]
+    found = together.final_losses(networks)
+    assert len(passes) == 2 * 5  # in two batches: one beginning, and what follows on it or a kept
+    assert list(together.final_losses(networks)) == list(found)
+    assert len(passes) == 2 * 5
+    supernet.forward_block = plain  # type: ignore[method-assign]
+    alone = [Scorer(supernet, batches).final_loss(network) for network in networks]
+    assert found == pytest.approx(alone)
+
+
 def test_sensitivity_is_the_slope_through_the_origin(teacher: Teacher, tokens: Tokens) -> None:
     supernet = initialized_supernet(teacher, tokens)
     scorer = Scorer(supernet, [tokens.batch(range(64, 96))])
