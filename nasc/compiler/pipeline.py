@@ -210,10 +210,11 @@ class _Compilation:
             while True:
                 exported = self.measure(waiting or self.choose(), path)
                 found = self.verdict(exported)
-                if waiting is not None and found.tighter:
-                    # Seconds of measuring may save the minutes of its training.
+                near = not found.over and len(exported.repetitions_ms) == 1
+                if found.tighter and (waiting is not None or near):
+                    # Seconds of measuring may save the minutes of its training, or of a contest.
                     self.record(exported, not found.over, f"{found.note}; measured once more")
-                    exported = self.measure(waiting, path)
+                    exported = self.measure(exported.candidate, path)
                 accepted, waiting = self.accept(exported), None
                 if accepted is None:
                     continue

@@ -182,31 +182,56 @@ def test_a_quantile_without_a_bound_is_no_latency(tmp_path: Path) -> None:
         compilation().accept(measured(tmp_path, 9.5, float("inf"), 9.0))
 
 
-def test_a_trained_network_is_measured_once_more_before_its_training_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = compilation()
+def run_with(
+    monkeypatch: pytest.MonkeyPatch, visits: list[Any], untrained: object, trained: object
+) -> tuple[Any, Any, list[object]]:
+    """A compilation whose measurements are given; its result, and what was measured."""
+    one, asked = compilation(), []
     monkeypatch.setattr(Bench, "check_inputs", lambda self: None, raising=False)
     monkeypatch.setattr("nasc.compiler.pipeline.emit", lambda network, path: None)
-    untrained, trained = (measured(tmp_path, 9.0, 9.1, 9.0).candidate for _ in range(2))
-    disturbed = measured(tmp_path, 9.9, 10.2, 9.0, earlier_ms=(9.2,))
-    quiet = measured(tmp_path, 9.0, 9.1, 9.0, earlier_ms=(9.2, 10.5))
-    visits = [measured(tmp_path, 9.0, 9.1, 9.0), disturbed, quiet]
-    measured_candidates: list[object] = []
 
     def measure(candidate: object, path: Path) -> object:
-        measured_candidates.append(candidate)
-        return dataclasses.replace(visits[len(measured_candidates) - 1], candidate=candidate)
+        asked.append(candidate)
+        return dataclasses.replace(visits[len(asked) - 1], candidate=candidate)
 
     one.measure = measure
     one.choose = lambda: untrained
     one.finish = lambda candidate: trained
     one.check = lambda network, path: "parity"
     one.package = lambda exported, parity: exported
-    assert one.run().measured is quiet.measured
-    assert measured_candidates == [untrained, trained, trained]
+    return one, one.run(), asked
+
+
+def test_a_trained_network_is_measured_once_more_before_its_training_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untrained, trained = (measured(tmp_path, 9.0, 9.1, 9.0).candidate for _ in range(2))
+    disturbed = measured(tmp_path, 9.9, 10.2, 9.0, earlier_ms=(9.2,))
+    quiet = measured(tmp_path, 9.0, 9.1, 9.0, earlier_ms=(9.2, 10.5))
+    visits = [measured(tmp_path, 9.0, 9.1, 9.0), disturbed, quiet]
+    one, found, asked = run_with(monkeypatch, visits, untrained, trained)
+    assert found.measured is quiet.measured
+    assert asked == [untrained, trained, trained]
     assert [(a.met, a.held_ms, a.note) for a in one.attempts] == [
         (True, 9.1, ""),
         (False, 10.2, "latency_ms 10.2 is over 10; measured once more"),
         (True, 9.1, ""),
     ]
+
+
+def test_a_network_that_only_lacks_room_is_measured_once_more_before_another_contest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untrained, trained = (measured(tmp_path, 9.0, 9.1, 9.0).candidate for _ in range(2))
+    wide = measured(tmp_path, 9.5, 9.8, 9.0)  # 9.8 * 9.8 / 9.5 > 10
+    narrow = measured(tmp_path, 9.5, 9.6, 9.0, earlier_ms=(10.1,))
+    last = measured(tmp_path, 9.5, 9.6, 9.0, earlier_ms=(10.1, 9.7))
+    one, found, asked = run_with(monkeypatch, [wide, narrow, last], untrained, trained)
+    assert asked == [untrained, untrained, trained]
+    assert found.measured is last.measured
+    assert [a.note for a in one.attempts] == [
+        "latency_ms 9.8 leaves less than 3.2% to 10; measured once more",
+        "",
+        "",
+    ]
+    assert one.tightened == one.limits
