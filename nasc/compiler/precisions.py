@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nasc.contest import KIND_CANDIDATES, kinds
+from nasc.contest import kinds
 from nasc.errors import InfeasibleLimits, TableMissing
 from nasc.latency.costs import TableCosts
 from nasc.latency.find import find_table
@@ -29,6 +29,9 @@ from nasc.workbench import Workbench
 
 FIRST = "int8"
 """The precision that is measured first: where a processor has instructions for it, the fastest."""
+
+NEAR = 8
+"""A precision may win whose best network of a kind comes among so many of the first one's best."""
 
 MARGIN = 0.9
 """Of the ratios that are measured so much counts: what lies between the ends of a space is not
@@ -138,7 +141,7 @@ class _Rival:
         searched, costs = self.bench.problem(self.limits, [FIRST]), self._costs(ratios)
         precisions = {self.precision: self.bench.prepared.scores.precision_loss[self.precision]}
         for kind in kinds(searched, self.bench.space.slots):
-            last = self._losses(kind, KIND_CANDIDATES)[-1]
+            last = self._losses(kind, NEAR)[-1]
             own = dataclasses.replace(kind, precisions=precisions, costs=costs)
             if self._losses(own, 1)[0] < last:
                 return True

@@ -12,7 +12,7 @@ import pytest
 from synthetic_device import TINY, make_table
 
 from nasc.compiler import precisions as module
-from nasc.compiler.precisions import REST, promising_precisions, slowed
+from nasc.compiler.precisions import NEAR, REST, promising_precisions, slowed
 from nasc.contest import kinds
 from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
@@ -182,10 +182,9 @@ def test_nothing_is_measured_where_it_decides_nothing(tmp_path: Path, measured: 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_what_is_left_out_would_not_have_been_looked_at(
-    tmp_path: Path, measured: Any, seed: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, measured: Any, seed: int
 ) -> None:
     """With the true table of fp32 the candidates of every kind are the same networks."""
-    monkeypatch.setattr(module, "KIND_CANDIDATES", 8)  # the space is small
     bench = Bench(tmp_path, seed)
     rng = np.random.default_rng(seed)
     truth = slower(bench.table, {kind: rng.uniform(1.5, 3.0) for kind in ("", *SPACE.operations)})
@@ -201,8 +200,8 @@ def test_what_is_left_out_would_not_have_been_looked_at(
             left_out += 1
             for kind in kinds(bench.problem(limits, ["int8"]), SPACE.slots):
                 wide = dataclasses.replace(kind, precisions=ADDED, costs=both)
-                found = [s.architecture for s in module.solve(wide, 8)]
-                assert found == [s.architecture for s in module.solve(kind, 8)]
+                found = [s.architecture for s in module.solve(wide, NEAR)]
+                assert found == [s.architecture for s in module.solve(kind, NEAR)]
     assert left_out > 0
 
 
