@@ -20,8 +20,9 @@ from quality_grid import FRACTIONS, ROWS, SYSTEMS, TASKS
 from quality_parts import PARTS
 
 mpl.use("Agg")
-mpl.rcParams["svg.hashsalt"] = "nasc"  # so that equal results give equal files
 import matplotlib.pyplot as plt
+
+mpl.rcParams["svg.hashsalt"] = "nasc"  # so that equal results give equal files
 
 BEGIN, END = "<!-- {} by benchmarks/quality_report.py -->", "<!-- until here -->"
 
