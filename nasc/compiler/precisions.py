@@ -30,7 +30,7 @@ from nasc.workbench import Workbench
 FIRST = "int8"
 """The precision that is measured first: where a processor has instructions for it, the fastest."""
 
-NEAR = 8
+NEAR = 4
 """A precision may win whose best network of a kind comes among so many of the first one's best."""
 
 MARGIN = 0.9
