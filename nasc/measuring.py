@@ -16,8 +16,8 @@ PEAK_PROCESSES = 3
 """Processes that peak memory is measured in where it is limited."""
 
 PEAK_ROOM = 1.03
-"""What another process may hold over the most that those held: eight processes with one model of
-23 MB held 91.3 to 93.6 MB."""
+"""What another process may hold over the most that those held: eight processes with one network of
+16 million parameters in int8 held 91.3 to 93.6 MB."""
 
 
 def quiet_folder(cache_dir: Path) -> Path:

@@ -58,8 +58,8 @@ from nasc.workbench import Settings, Workbench
 if TYPE_CHECKING:
     from nasc.tasks.shipping import TaskShipping
 
-MAX_ATTEMPTS = 6
-"""Measurements of networks on the device before giving up."""
+MAX_ATTEMPTS = 9
+"""Measurements of networks on the device before giving up; a network may take two."""
 
 
 def compile(
@@ -374,7 +374,7 @@ class _Compilation:
         without that room is accepted, be it an earlier one.
 
         Raises:
-            LimitsMissed: After `MAX_ATTEMPTS` networks, or where no smaller one is left.
+            LimitsMissed: After `MAX_ATTEMPTS` measurements, or where no smaller one is left.
         """
         if not math.isfinite(exported.measured.held_ms(self.options.quantile)):
             raise LimitsMissed(

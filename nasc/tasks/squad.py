@@ -171,7 +171,7 @@ def check_room(tokenizer: Any, questions: Sequence[Question], max_length: int, s
         stride: Tokens that neighbouring windows of a passage share.
 
     Raises:
-        TaskDataError: With the length that would do.
+        TaskDataError: With the tokens that the longest question takes.
     """
     texts = [q.question.strip() for q in questions]
     lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]

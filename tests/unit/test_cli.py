@@ -193,7 +193,7 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ("compile --latency-ms 5 --min-quality pooled_cosine=90", "must be in [-1, 1]"),
         ("compile --latency-ms 5 --min-quality pooled_cosine=nan", "must be in [-1, 1]"),
         ("compile --latency-ms 5 --seq-len 0", "0 is not in the range x>=1"),
-        ("compile --latency-ms 5 --seed -1", "-1 is not in the range"),
+        ("compile --latency-ms 5 --seed -1", "-1 is not in the range 0<=x<=4294967295"),
         ("evaluate package --task sst --data x.tsv", "'sst' is not one of 'cola'"),
         *(
             (f"bench model.onnx --dim {text}", f"value for --dim: '{text}': write NAME=SIZE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
@@ -132,18 +134,23 @@ def test_an_interrupted_run_goes_on_exactly(
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(
-    work: tuple[Pretraining, Network], tmp_path: Path
+    work: tuple[Pretraining, Network], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("nasc.hf.training.SAVE_EVERY_S", -1.0)  # every step
     training, small = work
     config = MaskedConfig(steps=20, batch_size=16, learning_rate=1e-2)
     student = student_of(small, training.teacher)
 
     def spoil(done: int, total: int, message: str) -> None:
         if done == 5:
+            monkeypatch.setattr("nasc.hf.training.SAVE_EVERY_S", math.inf)
             student.bias["bias"].data.fill_(float("nan"))
 
     with pytest.raises(TrainingDiverged, match=r"not finite\. Try a lower --learning-rate"):
         training.run(student, config, tmp_path, spoil)
+    (kept,) = tmp_path.glob("checkpoint-*")
+    assert kept.name == "checkpoint-4"
+    assert all(bool(v.isfinite().all()) for v in load_file(kept / "model.safetensors").values())
 
 
 def space_file(folder: Path, teacher: Path) -> Path:
