@@ -115,16 +115,17 @@ def compile_on(bench: Workbench, limits: Limits, options: Options) -> CompileRes
         InfeasibleLimits, LimitsMissed, TeacherError, CorpusError, PackageError, ProfilerError: See
             `compile`.
     """
-    output = options.output or Path(default_name(bench.device.name, limits))
+    task = None if options.task is None else options.task.name
+    output = options.output or Path(default_name(bench.device.name, limits, task))
     check_target(output, options.force)
     return _Compilation(bench, limits, options, output).run()
 
 
-def default_name(device: str, limits: Limits) -> str:
-    """Folder name of a package: the device and the limits."""
+def default_name(device: str, limits: Limits, task: str | None) -> str:
+    """Folder name of a package: the device, the limits, and the task where it does one."""
     units = {"latency_ms": "ms", "size_bytes": "B", "params": "params", "peak_memory_bytes": "Bmem"}
     parts = [f"{value:.12g}{units[name]}" for name, value in limits.given().items()]
-    return "-".join(["nasc", Path(device).stem, *parts])
+    return "-".join(["nasc", Path(device).stem, *parts, *([] if task is None else [task])])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from nasc.compiler import Options
-from nasc.compiler.pipeline import MAX_ATTEMPTS, _Candidate, _Compilation, _Exported
+from nasc.compiler.pipeline import (
+    MAX_ATTEMPTS,
+    _Candidate,
+    _Compilation,
+    _Exported,
+    default_name,
+)
 from nasc.compiler.result import CompileResult
 from nasc.errors import InfeasibleLimits, LimitsMissed
 from nasc.package.manifest import PredictedLatency
@@ -85,6 +91,12 @@ def measured(
         1,
         (*earlier_ms, upper_ms**2 / value_ms),
     )
+
+
+def test_packages_of_other_limits_or_tasks_have_other_names() -> None:
+    limits = Limits(latency_ms=5.0, size_bytes=20_000_000)
+    assert default_name("host", limits, None) == "nasc-host-5ms-20000000B"
+    assert default_name("a/board.toml", limits, "sst-2") == "nasc-board-5ms-20000000B-sst-2"
 
 
 def test_a_bound_with_room_for_its_repetition_is_accepted(tmp_path: Path) -> None:
