@@ -8,9 +8,10 @@ which is chained, high and dominated. Three changes that nasc does not hold, aga
 each candidate's learning rate in inverse proportion to its ``width``, as in `nasc.distill`; errors
 of ``normalised`` hidden states; and the ``sandwich`` of a random, a large and a small path in every
 step (Yu and Huang, ICCV 2019), with as many fewer steps as it costs more where the teacher is asked
-once. What decides is what the exact search then finds in each at equal latency: the least true
-loss of the k best, and the agreement with the teacher after the same distillation. Latencies are
-predicted, by one table.
+once. ``chained-all`` chains all steps of it. What decides is what the exact search then finds in
+each at equal latency: the least true loss of the k best, and the agreement with the teacher after
+the same distillation. Latencies are predicted, by one table; ``--networks`` judges fixed networks
+instead and needs none. It trains on the GPU where torch finds one.
 
     python benchmarks/supernet_recipes.py --corpus TEXT --steps 300 > supernet_recipes.json
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -34,18 +36,20 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from nasc.contest import vectors
-from nasc.distill import MOST_SCALE, DistillConfig, distill
+from nasc.distill import MOST_SCALE, DistillConfig, batches_of, distill
 from nasc.processor import has_bf16
 from nasc.quality import compare
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
-from nasc.space import Block
+from nasc.space import Architecture, Block
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import first_run_space, prepare, shrink_plan
 from nasc.supernet.sampling import Sample
-from nasc.supernet.scoring import judging_sentences
+from nasc.supernet.scoring import judging_sentences, scored_sentences, scorer_for
 from nasc.supernet.shrink import ShrinkConfig
-from nasc.supernet.train import TRAIN_LENGTH, Objective, TrainConfig
+from nasc.supernet.train import Objective, TrainConfig
+from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
 from nasc.tokens import Batch
 from nasc.workbench import Settings, Workbench
 
@@ -73,6 +77,7 @@ SHRUNK: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "operations": ({"unit": "operations"}, {}),
     "dominated": (DOMINATED, {}),
     "shipped": (DOMINATED, SHIPPED),
+    "chained-all": (DOMINATED, SHIPPED | {"chain": 1.0}),
     "width": (DOMINATED, SHIPPED),
     "normalised": (DOMINATED, SHIPPED),
     "sandwich": (DOMINATED, SHIPPED),
@@ -138,9 +143,11 @@ def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> flo
         if shrunk is not DOMINATED:  # which compares all with all
             shrunk = shrunk | {"sample": arguments.sample}
         config = ShrinkConfig(**shrunk)
-        shrinking = shrink_plan(space, bench.costs, config)
+        shrinking = shrink_plan(space, None if shrunk is DOMINATED else bench.costs, config)
         changes = changes | {"sampling": "uniform"}
-    steps = arguments.steps
+    if arguments.learning_rate is not None:
+        changes = changes | {"learning_rate": arguments.learning_rate}
+    process, steps = Parallel.from_environment(), arguments.steps
     if recipe == "sandwich":
         steps = round(steps * SANDWICH_STEPS)
     changed = recipe in PATCHES
@@ -150,37 +157,58 @@ def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> flo
             bench.teacher,
             space,
             bench.corpus,
-            TrainConfig(steps=steps, bf16=has_bf16(), seed=bench.settings.seed, **changes),
+            TrainConfig(
+                steps=steps,
+                batch_size=arguments.batch_size,
+                bf16=has_bf16(process.device),
+                seed=bench.settings.seed,
+                **changes,
+            ),
             seconds=None,
             cache_dir=bench.cache / recipe if changed else bench.cache,
             reporter=bench.reporter,
             shrinking=shrinking,
+            parallel=process,
         )
     return time.monotonic() - begin
 
 
-def judged(
-    bench: Workbench, fraction: float, batches: TrainBatches, arguments: argparse.Namespace
-) -> dict[str, Any]:
-    """What the search finds at a share of the full-size network's latency, and what it becomes."""
+def searched(bench: Workbench, fraction: float, count: int) -> tuple[Architecture, dict[str, Any]]:
+    """What the search finds at a share of the full-size network's latency, and about it."""
     whole = bench.costs.predict(bench.space.teacher.with_precision(PRECISION)).latency_ms
     limits = Limits(latency_ms=fraction * whole)
-    best = bench.by_true_loss(solve(bench.problem(limits), arguments.best))[0]
-    architecture = best.solution.architecture
-    network = bench.prepared.supernet.extract(architecture, bench.settings.trained_head)
-    config = DistillConfig(steps=arguments.distill_steps, seed=bench.settings.seed)
-    network, _ = distill(network, bench.teacher, batches, config)
-    judges = judging_sentences(bench.corpus, arguments.sentences)
-    return {
+    best = bench.by_true_loss(solve(bench.problem(limits), count))[0]
+    return best.solution.architecture, {
         "fraction": fraction,
         "limit_ms": round(fraction * whole, 3),
-        "architecture": str(architecture),
-        "true_loss": round(best.true_loss, 4),
         "rank_in_search": best.predicted_rank,
-        "distilled": dataclasses.asdict(
-            compare(bench.teacher.vectors(judges), vectors(bench.teacher, network, judges))
-        ),
     }
+
+
+def judged(
+    bench: Workbench,
+    architecture: Architecture,
+    batches: TrainBatches,
+    pairs: list[SentencePair] | None,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """What a network of the supernet is, before and after its distillation."""
+    supernet, teacher = bench.prepared.supernet, bench.teacher
+    scorer = scorer_for(supernet, scored_sentences(bench.corpus))
+    network = supernet.extract(architecture, bench.settings.trained_head)
+    config = DistillConfig(steps=arguments.distill_steps, seed=bench.settings.seed)
+    trained, _ = distill(network, teacher, batches, config)
+    judges = judging_sentences(bench.corpus, arguments.sentences)
+    wanted, found = teacher.vectors(judges), {}
+    for when, one in (("before", network), ("distilled", trained)):
+        found[when] = dataclasses.asdict(compare(wanted, vectors(teacher, one, judges)))
+        if pairs is not None:
+            encode = functools.partial(vectors, teacher, one)
+            found[when]["sts_spearman"] = evaluate_sts(encode, pairs)
+    return {
+        "architecture": str(architecture),
+        "true_loss": round(scorer.final_loss(architecture.blocks), 4),
+    } | found
 
 
 def main() -> int:
@@ -190,6 +218,10 @@ def main() -> int:
     names = [*RECIPES, *SHRUNK]
     parser.add_argument("--recipes", nargs="+", choices=names, default=names)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, help="of all recipes, instead of theirs")
+    parser.add_argument("--networks", nargs="+", help="judge these instead of what a search finds")
+    parser.add_argument("--sts", type=Path, help="dev.tsv of GLUE's STS-B (or .gz)")
     parser.add_argument("--fractions", nargs="+", type=float, default=[0.5, 0.25])
     parser.add_argument("--best", type=int, default=30, help="networks whose true loss is taken")
     parser.add_argument("--sample", type=int, default=60, help="evaluated in a bin each round")
@@ -199,6 +231,7 @@ def main() -> int:
     parser.add_argument("--all-operations", action="store_true", help="separable convolutions too")
     parser.add_argument("--cache", type=Path, help="keeps tables and supernets")
     arguments = parser.parse_args()
+    pairs = None if arguments.sts is None else read_sts(arguments.sts)
     rows: list[dict[str, Any]] = []
     for seed in arguments.seeds:
         settings = Settings(
@@ -209,17 +242,23 @@ def main() -> int:
             cache=arguments.cache,
         )
         bench = Workbench(settings, Lines())
-        tokens = bench.teacher.tokenize(bench.corpus.train, max_length=TRAIN_LENGTH)
-        batches = TrainBatches(tokens, DistillConfig(steps=0).batch_size, seed)
+        config = DistillConfig(steps=arguments.distill_steps, seed=seed)
+        count = config.steps * config.batch_size
+        batches = batches_of(bench.teacher, bench.corpus, config, count)
         for recipe in arguments.recipes:
-            bench = Workbench(settings, Lines())
             row: dict[str, Any] = {"recipe": recipe, "seed": seed}
             row["seconds"] = round(trained(bench, recipe, arguments), 1)
             row["candidates"] = [len(b) for b in bench.prepared.scores.blocks]
-            row["found"] = [judged(bench, f, batches, arguments) for f in arguments.fractions]
+            if arguments.networks is None:
+                chosen = [searched(bench, f, arguments.best) for f in arguments.fractions]
+            else:
+                chosen = [(bench.whole_space.parse(text), {}) for text in arguments.networks]
+            row["found"] = [
+                about | judged(bench, one, batches, pairs, arguments) for one, about in chosen
+            ]
             print(json.dumps(row), file=sys.stderr)
             rows.append(row)
-    named = vars(arguments) | {"cache": None if arguments.cache is None else str(arguments.cache)}
+    named = {n: str(v) if isinstance(v, Path) else v for n, v in vars(arguments).items()}
     print(json.dumps({"benchmark": "supernet_recipes", "settings": named, "rows": rows}, indent=1))
     return 0
 

@@ -25,7 +25,7 @@ from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
 from nasc.files import content_key, locked
 from nasc.lessons import Lessons, Schedule, window_of
-from nasc.processor import has_bf16, use_fastest_threads
+from nasc.processor import has_bf16, training_device, use_fastest_threads
 from nasc.reporting import Progress, Reporter
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
@@ -68,7 +68,7 @@ class DistillConfig:
         pooled_weight: Of the sentence vectors' distance.
         similarity_weight: Of the error of similarities within the batch.
         passes: How often a batch is seen: see `nasc.lessons`.
-        bf16: Products of both networks in bfloat16; the default does so where the processor has
+        bf16: Products of both networks in bfloat16; the default does so where the device has
             them in hardware.
         seed: Of the order of the text.
     """
@@ -82,7 +82,7 @@ class DistillConfig:
     pooled_weight: float = 5.0
     similarity_weight: float = 5.0
     passes: int = 2
-    bf16: bool = field(default_factory=has_bf16)
+    bf16: bool = field(default_factory=lambda: has_bf16(training_device()))
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -120,8 +120,9 @@ def distill_loss(
 @torch.no_grad()
 def teacher_states(teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
     """The teacher's last hidden states of a batch: (batch, seq_len, hidden)."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-        return teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+    with torch.autocast(teacher.device.type, torch.bfloat16, enabled=config.bf16):
+        here = batch.to(teacher.device)
+        return teacher.hidden_states(here.input_ids, here.attention_mask)[-1]
 
 
 def lessons_of(teacher: Teacher, batches: TrainBatches, config: DistillConfig) -> Lessons:
@@ -132,9 +133,10 @@ def lessons_of(teacher: Teacher, batches: TrainBatches, config: DistillConfig) -
 
 
 def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: Tensor) -> Tensor:
-    """`distill_loss` of a model on a batch, given the teacher's states."""
+    """`distill_loss` of a model on a batch, given the teacher's states, where those are."""
+    batch = batch.to(target.device)
     mask = Mask.of(batch.attention_mask)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+    with torch.autocast(target.device.type, torch.bfloat16, enabled=config.bf16):
         states = model.map_out(model.hidden_state(batch.input_ids, mask))
     return distill_loss(config, states.float(), target, batch.attention_mask)
 
@@ -161,7 +163,7 @@ def distill(
     save_every_s: float = 30.0,
     progress: Progress | None = None,
 ) -> tuple[Network, list[float]]:
-    """Train a copy of a network; goes on from `state_path` if that run was interrupted.
+    """Train a copy of a network on `training_device`; goes on if that run was interrupted.
 
     The state of a finished run stays as well, for whoever called to remove once the result is
     on disk.
@@ -182,8 +184,9 @@ def distill(
         TrainingDiverged: If a loss or gradient is not finite; the state saved last stays.
         CheckpointError: If the saved state belongs to another run, or cannot be written.
     """
-    model = trainable(network)
-    lessons = lessons_of(teacher, batches, config)
+    device = training_device()
+    model = trainable(network).to(device)
+    lessons = lessons_of(teacher.to(device), batches, config)
     groups = [
         {"params": [p for p in own.parameters() if p.requires_grad], "scale": scale}
         for own, scale in zip(model.tensors, rate_scales(model), strict=True)
@@ -344,14 +347,18 @@ def steps_for(
     """
     if seconds <= 0:
         return 0
-    model = trainable(network)
+    device = training_device()
+    model, teacher = trainable(network).to(device), teacher.to(device)
     told_s: list[float] = []
 
     def one(step: int) -> None:
         batch, begin = batches.at(step), time.perf_counter()
         target = teacher_states(teacher, config, batch).float()
+        float(target[0, 0, 0])  # waits for a GPU
         told_s.append(time.perf_counter() - begin)
-        step_loss(model, config, batch, target).backward()  # type: ignore[no-untyped-call]
+        loss = step_loss(model, config, batch, target)
+        loss.backward()  # type: ignore[no-untyped-call]
+        float(loss.detach())
         model.zero_grad(set_to_none=True)
 
     step_s = mean_step_s(one, seconds)

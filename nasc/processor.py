@@ -1,4 +1,4 @@
-"""What torch computes fastest with on this processor: threads, and number formats."""
+"""What torch computes fastest with on this machine: device, threads, and number formats."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ def use_fastest_threads() -> int:
             best = threads
     torch.set_num_threads(best)
     return best
+
+
+def training_device() -> torch.device:
+    """Where trainings of one process compute: on the GPU where torch finds one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_bf16(device: torch.device | None = None) -> bool:

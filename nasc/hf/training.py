@@ -24,7 +24,7 @@ from transformers import (
 
 from nasc.errors import NascError, TrainingDiverged, UsageError
 from nasc.hf.by_length import ByLength
-from nasc.processor import has_bf16
+from nasc.processor import has_bf16, training_device
 from nasc.reporting import Progress
 from nasc.teacher import quiet_transformers
 
@@ -49,14 +49,14 @@ def arguments(work_dir: Path, steps: int, **other: Any) -> TrainingArguments:
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         # Trainer takes bfloat16 on a processor only where it is told to stay there.
-        use_cpu=bool(other.get("bf16")) and not torch.cuda.is_available(),
+        use_cpu=bool(other.get("bf16")) and training_device().type == "cpu",
         **other,
     )
 
 
 def trainer_has_bf16() -> bool:
     """Whether the device that the Trainer takes multiplies bfloat16 in hardware."""
-    return has_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return has_bf16(training_device())
 
 
 class BatchTrainer(Trainer):

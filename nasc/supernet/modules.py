@@ -159,7 +159,7 @@ class TorchNetwork(nn.Module):
     def export(self) -> Network:
         """The network with its present weights."""
         arrays = tuple(
-            {name: value.detach().numpy().astype(np.float32) for name, value in own.items()}
+            {name: value.detach().cpu().numpy().astype(np.float32) for name, value in own.items()}
             for own in self.layer_tensors()
         )
         return Network(self.architecture, self.geometry, self.head, arrays, self.eps)
