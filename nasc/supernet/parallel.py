@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nasc.errors import UsageError
+from nasc.processor import training_device
 from nasc.tokens import Batch
 
 if dist.is_available():
@@ -66,8 +67,8 @@ class Parallel:
         """
         if kind not in KINDS:
             raise UsageError(f"unknown way to share a training {kind!r}; known: {', '.join(KINDS)}")
-        device = torch.device("cpu")
-        if torch.cuda.is_available():
+        device = training_device()
+        if device.type == "cuda":
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(device)
         world = int(os.environ.get("WORLD_SIZE", "1"))
