@@ -44,6 +44,7 @@ from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.files import content_key, write_atomically
 from nasc.hf import NascModel
+from nasc.processor import training_device
 from nasc.solver.problem import Limits
 from nasc.space import Architecture, Block, SearchSpace
 from nasc.supernet.batches import TrainBatches
@@ -99,7 +100,7 @@ class Grid:
         self.files.mkdir(parents=True, exist_ok=True)
 
     def identified(self) -> dict[str, Any]:
-        """What all results have in common.
+        """What all results have in common; the supernet is a matter of ours alone.
 
         Raises:
             SystemExit: If the supernet was trained on other text: what is held out of this one may
@@ -115,11 +116,10 @@ class Grid:
                 f"({header['text']['sha256'][:12]}), which is not this text "
                 f"({bench.corpus.sha256[:12]}): give the same --corpus"
             )
+        self.supernet = hashlib.sha256(path.read_bytes()).hexdigest()
         return {
             "teacher": bench.teacher.sha256,
             "text": bench.corpus.sha256,
-            "supernet": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "supernet_steps": header["config"]["steps"],
             "minutes": self.arguments.minutes,
             "tasks": json.loads(json.dumps([dataclasses.asdict(task) for task in TASKS])),
         }
@@ -220,9 +220,9 @@ class Grid:
     def kept(self, system: str, fraction: float) -> Network:
         """The network of a row: from its folder, or made now."""
         row = f"{system}-{fraction:g}"
-        folder = self.files / row
+        folder = self.files / (f"{row}-{self.supernet[:8]}" if system == "ours" else row)
         if not folder.exists():
-            part = self.files / f"{row}.part"
+            part = folder.with_name(f"{folder.name}.part")
             with quiet_transformers():
                 NascModel.from_network(self.network(system, fraction)).save_pretrained(part)
             part.rename(folder)
@@ -312,6 +312,7 @@ class Grid:
             "scores": shipping.scores(path),
             "train_examples": shipping.train_count,
             "dev_examples": shipping.dev_count,
+            "trained_on": training_device().type,
         }
 
 

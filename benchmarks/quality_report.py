@@ -1,6 +1,7 @@
 """Makes the tables and pictures of docs/quality.md from the results of `quality_grid.py`.
 
-What `distill_recipes.py` printed counts too, where it lies beside them as ``distill-NAME.json``.
+What `distill_recipes.py` and `supernet_recipes.py --networks` printed counts too, where it lies
+beside them as ``distill-NAME.json`` and ``supernets-NAME.json``.
 What stands between two marks of the document is replaced; the words around it are written by hand.
 
     python benchmarks/quality_report.py --results docs/quality --document docs/quality.md
@@ -118,6 +119,24 @@ def distillations(found: dict[str, dict[str, Any]]) -> list[str]:
     return lines if runs else []
 
 
+def supernets(found: dict[str, dict[str, Any]]) -> list[str]:
+    """One row a network out of a recipe's supernet, as Markdown."""
+    runs = [run for file, run in sorted(found.items()) if file.startswith("supernets-")]
+    lines = [
+        "| network | recipe | seed | true loss | cosine | similarity | STS-B |",
+        "|" + "---|" * 7,
+    ]
+    rows = [(one, row) for run in runs for row in run["rows"] for one in row["found"]]
+    for one, row in sorted(rows, key=lambda pair: pair[0]["architecture"]):
+        after = one["distilled"]
+        lines.append(
+            f"| {name(one)} | {row['recipe']} | {row['seed']} | {one['true_loss']:.3f} "
+            f"| {after['pooled_cosine']:.4f} | {after['similarity_spearman']:.4f} "
+            f"| {after['sts_spearman']:.4f} |"
+        )
+    return lines if runs else []
+
+
 def draw(found: dict[str, dict[str, Any]], by: str, label: str, path: Path) -> None:
     """Agreement and STS-B against latency or size."""
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
@@ -162,6 +181,7 @@ def main() -> None:
     text = arguments.document.read_text(encoding="utf-8")
     shown = pictures(found, arguments.results, arguments.document)
     for name, lines in (
+        ("supernets", supernets(found)),
         ("networks", table(found) + shown),
         ("parts", parts(found)),
         ("distillations", distillations(found)),

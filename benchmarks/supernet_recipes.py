@@ -242,6 +242,7 @@ def main() -> int:
             cache=arguments.cache,
         )
         bench = Workbench(settings, Lines())
+        text = bench.corpus.description
         config = DistillConfig(steps=arguments.distill_steps, seed=seed)
         count = config.steps * config.batch_size
         batches = batches_of(bench.teacher, bench.corpus, config, count)
@@ -258,8 +259,9 @@ def main() -> int:
             ]
             print(json.dumps(row), file=sys.stderr)
             rows.append(row)
-    named = {n: str(v) if isinstance(v, Path) else v for n, v in vars(arguments).items()}
-    print(json.dumps({"benchmark": "supernet_recipes", "settings": named, "rows": rows}, indent=1))
+    named = {n: v for n, v in vars(arguments).items() if n not in ("corpus", "cache", "sts")}
+    about = {"benchmark": "supernet_recipes", "text": text, "settings": named, "rows": rows}
+    print(json.dumps(about, indent=1))
     return 0
 
 
