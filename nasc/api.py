@@ -153,7 +153,7 @@ def train(
             which samples uniformly among what is left in the bins.
         chain: Share of the steps whose blocks are chained, see `nasc.supernet.train`.
         start: Candidates from the ``teacher``'s weights or from ``scratch``, random ones.
-        bf16: Products in bfloat16; None does so where the processor has them in hardware.
+        bf16: Products in bfloat16; None does so where the processor or GPU has them in hardware.
         parallel: How processes that torchrun started share the work: ``data`` or ``block``.
         all_operations: Separable convolutions too.
         compact: Store what is left in int8 per channel, with its scores: a quarter of the size.

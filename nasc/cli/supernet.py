@@ -55,7 +55,7 @@ from nasc.cli.options import (
 @click.option(
     "--bf16/--no-bf16",
     default=None,
-    help="Products in bfloat16 [default: where the processor has them in hardware].",
+    help="Products in bfloat16 [default: where the processor or GPU has them in hardware].",
 )
 @click.option(
     "--accumulate",

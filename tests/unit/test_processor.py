@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nasc import processor
-from nasc.processor import has_bf16
+from nasc.processor import has_bf16, training_device
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,17 @@ def test_a_gpu_answers_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert has_bf16(torch.device("cuda")) is False
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_trainings_take_the_gpu_that_is_there_without_cudnn_s_attention(
+    found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_out: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", left_out.append)
+    assert training_device().type == ("cuda" if found else "cpu")
+    assert left_out == ([False] if found else [])
 
 
 @pytest.fixture
