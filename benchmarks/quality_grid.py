@@ -44,7 +44,6 @@ from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.files import content_key, write_atomically
 from nasc.hf import NascModel
-from nasc.processor import training_device
 from nasc.solver.problem import Limits
 from nasc.space import Architecture, Block, SearchSpace
 from nasc.supernet.batches import TrainBatches
@@ -249,13 +248,20 @@ class Grid:
         _ = self.conditions
         for system, fraction in ROWS:
             row = f"{system}-{fraction:g}"
+            if system == "ours" and self.done(row):
+                self.check_supernet(row)
             if self.done(row) and all(self.done(name) for name, _, _ in self.names(row)):
                 continue
             network = self.kept(system, fraction)
-            body = self.cell(row, partial(self.body, network))
+            ours = {"supernet": self.supernet} if system == "ours" else {}
+            body = self.cell(row, lambda n=network, o=ours: self.body(n) | o)  # type: ignore[misc]
             if body["sha256"] != network.sha256():
                 raise SystemExit(f"the results of {row} are of another network: take them away")
-        self.cell("latencies", self.latencies)
+        found = self.cell("latencies", self.latencies)
+        for row, sha256 in found["sha256"].items():
+            body = json.loads((self.results / f"{row}.json").read_text(encoding="utf-8"))
+            if body["sha256"] != sha256:
+                raise SystemExit(f"latencies are of another {row}: take them away")
         for place in range(len(self.names(""))):
             for system, fraction in ROWS:
                 name, task, seed = self.names(f"{system}-{fraction:g}")[place]
@@ -265,15 +271,29 @@ class Grid:
                     network = self.kept(system, fraction)
                     self.cell(name, partial(self.learnt, network, task, seed))
 
+    def check_supernet(self, name: str) -> None:
+        """Leave unless a result came out of the supernet that is there.
+
+        Raises:
+            SystemExit: If it is another one.
+        """
+        found = json.loads((self.results / f"{name}.json").read_text(encoding="utf-8"))["supernet"]
+        if found != self.supernet:
+            raise SystemExit(f"{name} is out of another supernet ({found[:12]}): take it away")
+
     def latencies(self) -> dict[str, Any]:
         """Of all networks, measured in turn."""
-        files = {}
+        files, sha256 = {}, {}
         for system, fraction in ROWS:
             row = f"{system}-{fraction:g}"
             files[row] = self.files / f"{row}.onnx"
-            emit(self.kept(system, fraction), files[row])
+            network = self.kept(system, fraction)
+            sha256[row] = network.sha256()
+            emit(network, files[row])
         found = measure(self.bench, files)
-        return {"latency_ms": {n: [m.latency_ms, m.upper_ms] for n, m in found.items()}}
+        return {"sha256": sha256} | {
+            "latency_ms": {n: [m.latency_ms, m.upper_ms] for n, m in found.items()}
+        }
 
     def names(self, row: str) -> list[tuple[str, Task, int]]:
         """Results of a row on tasks, the first seed of all tasks first."""
@@ -312,7 +332,6 @@ class Grid:
             "scores": shipping.scores(path),
             "train_examples": shipping.train_count,
             "dev_examples": shipping.dev_count,
-            "trained_on": training_device().type,
         }
 
 

@@ -32,6 +32,9 @@ from nasc.supernet.train import TrainConfig
 from nasc.workbench import Workbench
 
 FRACTION = 0.25
+SHORT_BATCH = 32
+"""Sentences in a step of a short supernet: what a processor trains in minutes."""
+
 PARTS = ("whole", "sensitivity", "kept", "distillation", "short", "shrinking", "start")
 
 
@@ -40,7 +43,7 @@ def short(grid: Grid, part: str, steps: int) -> Prepared:
     bench, header = grid.bench, grid.bench.prepared.header
     config = TrainConfig(
         **header["config"]
-        | {"steps": steps, "sampling": "uniform"}
+        | {"steps": steps, "batch_size": SHORT_BATCH, "sampling": "uniform"}
         | ({"start": "scratch"} if part == "start" else {})
     )
     shrinking = ShrinkConfig(**header["shrinking"]["config"] | {"epoch_steps": 0})
@@ -99,8 +102,12 @@ def main() -> None:
     for part in PARTS:
         found = grid.cell(
             f"part-{part}",
-            lambda p=part: grid.body(compiled(grid, p, steps)) | {"supernet_steps": steps},  # type: ignore[misc]
+            lambda p=part: (
+                grid.body(compiled(grid, p, steps))  # type: ignore[misc]
+                | {"supernet_steps": steps, "supernet": grid.supernet}
+            ),
         )
+        grid.check_supernet(f"part-{part}")
         if found["supernet_steps"] != steps:
             other = found["supernet_steps"]
             raise SystemExit(f"part-{part} was made with --supernet-steps {other}: give the same")

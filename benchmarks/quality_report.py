@@ -132,7 +132,7 @@ def supernets(found: dict[str, dict[str, Any]]) -> list[str]:
         lines.append(
             f"| {name(one)} | {row['recipe']} | {row['seed']} | {one['true_loss']:.3f} "
             f"| {after['pooled_cosine']:.4f} | {after['similarity_spearman']:.4f} "
-            f"| {after['sts_spearman']:.4f} |"
+            f"| {after.get('sts_spearman', float('nan')):.4f} |"
         )
     return lines if runs else []
 

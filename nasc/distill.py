@@ -25,7 +25,12 @@ from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
 from nasc.files import content_key, locked
 from nasc.lessons import Lessons, Schedule, window_of
-from nasc.processor import has_bf16, training_device, use_fastest_threads
+from nasc.processor import (
+    attention_without_cudnn,
+    has_bf16,
+    training_device,
+    use_fastest_threads,
+)
 from nasc.reporting import Progress, Reporter
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
@@ -153,6 +158,7 @@ def rate_scales(model: TorchNetwork) -> list[float]:
     return [min(MOST_SCALE, half / width) for width in widths]
 
 
+@attention_without_cudnn()
 def distill(
     network: Network,
     teacher: Teacher,
@@ -327,6 +333,7 @@ def _share(step: int, steps: int) -> float:
     return float(0.5 * (1 + np.cos(np.pi * (step - rise) / max(1, steps - rise))))
 
 
+@attention_without_cudnn()
 def steps_for(
     network: Network,
     teacher: Teacher,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -13,6 +15,20 @@ PROBE_REPEATS = 5
 PROBE_ROUNDS = 12
 """Every number of threads is timed once a round: what else runs on the machine changes within
 tenths of a second."""
+
+
+@contextmanager
+def attention_without_cudnn() -> Iterator[None]:
+    """Inside, a GPU's attention leaves cuDNN out, which plans anew for every length of a batch.
+
+    On an H100 with torch 2.11 the first call of a shape took 16 ms, forward and backward.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 @functools.cache
@@ -42,15 +58,8 @@ def use_fastest_threads() -> int:
 
 
 def training_device() -> torch.device:
-    """Where trainings of one process compute: on the GPU where torch finds one.
-
-    Attention then leaves cuDNN out, which plans anew for every length of a batch: on an H100 with
-    torch 2.11 each first call of a shape took 16 ms, forward and backward.
-    """
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    return torch.device("cuda")
+    """Where trainings of one process compute: on the GPU where torch finds one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_bf16(device: torch.device | None = None) -> bool:

@@ -24,7 +24,7 @@ from nasc.heads import check_head, is_task_head
 from nasc.latency.costs import TableCosts
 from nasc.latency.table import LatencyTable
 from nasc.measuring import runtime_options
-from nasc.processor import has_bf16
+from nasc.processor import has_bf16, training_device
 from nasc.profiling import profile
 from nasc.pruning import PrunedLoss
 from nasc.reporting import Reporter, Silent
@@ -34,6 +34,7 @@ from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
 from nasc.space import PRESETS, Architecture, Block, SearchSpace, load_space
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
+from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import Prepared, check_budget, first_run_space, load_prepared, prepare
 from nasc.supernet.score import Scorer
 from nasc.supernet.scoring import scored_sentences, scorer_for
@@ -296,16 +297,17 @@ class Workbench:
             corpus = None if scored else self.corpus
             with self.timed("supernet"):
                 return load_prepared(path, self.teacher, corpus, self.cache, self.reporter)
-        text = self.corpus
+        text, device = self.corpus, training_device()
         with self.timed("supernet"):
             return prepare(
                 self.teacher,
                 first_run_space(self.whole_space),
                 text,
-                TrainConfig(steps=s.train_steps or 0, bf16=has_bf16(), seed=s.seed),
+                TrainConfig(steps=s.train_steps or 0, bf16=has_bf16(device), seed=s.seed),
                 seconds=s.train_seconds,
                 cache_dir=self.cache,
                 reporter=self.reporter,
+                parallel=Parallel(device=device),
             )
 
     @property

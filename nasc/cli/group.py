@@ -56,6 +56,15 @@ class _Group(click.Group):
                 err=True,
             )
             ctx.exit(1)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+                raise
+            click.echo(
+                "Error: the GPU has no memory left. What was trained is kept: the same command "
+                "goes on, with CUDA_VISIBLE_DEVICES set to nothing on the processor",
+                err=True,
+            )
+            ctx.exit(1)
         except KeyboardInterrupt:
             click.echo(
                 "Interrupted. What was measured and trained is kept: the same command goes on.",

@@ -24,7 +24,7 @@ from transformers import (
 
 from nasc.errors import NascError, TrainingDiverged, UsageError
 from nasc.hf.by_length import ByLength
-from nasc.processor import has_bf16, training_device
+from nasc.processor import attention_without_cudnn, has_bf16, training_device
 from nasc.reporting import Progress
 from nasc.teacher import quiet_transformers
 
@@ -36,7 +36,7 @@ SAVE_EVERY_S = 60.0
 
 def arguments(work_dir: Path, steps: int, **other: Any) -> TrainingArguments:
     """Settings of a training of so many steps with checkpoints in a folder."""
-    return TrainingArguments(
+    found = TrainingArguments(
         output_dir=str(work_dir),
         max_steps=steps,
         lr_scheduler_type="linear",
@@ -52,6 +52,9 @@ def arguments(work_dir: Path, steps: int, **other: Any) -> TrainingArguments:
         use_cpu=bool(other.get("bf16")) and training_device().type == "cpu",
         **other,
     )
+    if found.n_gpu > 1:  # which Trainer would share each step out among, with larger batches
+        found._n_gpu = 1
+    return found
 
 
 def trainer_has_bf16() -> bool:
@@ -172,7 +175,7 @@ def run_trainer(trainer: Trainer, progress: Progress | None) -> None:
     trainer.add_callback(_FiniteGradients())
     trainer.add_callback(keeping)
     try:
-        with quiet_transformers(), keeping.until_interrupted():
+        with attention_without_cudnn(), quiet_transformers(), keeping.until_interrupted():
             trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     except (OSError, SafetensorError) as error:
         raise NascError(

@@ -297,16 +297,30 @@ def test_a_full_disk_is_one_message(
     refused(nasc("devices"), 1, "No space left on device: '/somewhere'", "Free some space")
 
 
+def test_a_gpu_without_memory_is_one_message(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    import device_profiles
+
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(device_profiles, "available", full)
+    refused(nasc("devices"), 1, "no memory left", "CUDA_VISIBLE_DEVICES")
+
+
 def test_a_bug_keeps_its_traceback(
     nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import device_profiles
 
     def bug() -> None:
-        raise ZeroDivisionError("a bug")
+        raise RuntimeError("a bug")
 
     monkeypatch.setattr(device_profiles, "available", bug)
-    with pytest.raises(ZeroDivisionError, match="a bug"):
+    with pytest.raises(RuntimeError, match="a bug"):
         nasc("devices")
 
 

@@ -99,6 +99,17 @@ def test_the_loss_falls(start: Network, teacher: Teacher, tokens: Tokens) -> Non
     assert trained.architecture == start.architecture
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_distils_and_gives_plain_arrays(
+    start: Network, teacher: Teacher, tokens: Tokens
+) -> None:
+    trained, losses = run(start, teacher, tokens, DistillConfig(40, 16, 5e-3))
+    assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8])
+    assert all(v.dtype == np.float32 for own in trained.tensors for v in own.values())
+    assert teacher.device.type == "cpu"
+
+
 def test_embedding_tables_stay_the_teacher_s(
     start: Network, teacher: Teacher, tokens: Tokens
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nasc import processor
-from nasc.processor import has_bf16, training_device
+from nasc.processor import attention_without_cudnn, has_bf16, training_device
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,22 @@ def test_a_gpu_answers_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("found", [False, True])
-def test_trainings_take_the_gpu_that_is_there_without_cudnn_s_attention(
-    found: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left_out: list[bool] = []
+def test_trainings_take_the_gpu_that_is_there(found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
-    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", left_out.append)
     assert training_device().type == ("cuda" if found else "cpu")
-    assert left_out == ([False] if found else [])
+
+
+def test_attention_leaves_cudnn_out_only_inside() -> None:
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+
+    @attention_without_cudnn()
+    def interrupted() -> None:
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert torch.backends.cuda.cudnn_sdp_enabled() == before
 
 
 @pytest.fixture
