@@ -115,13 +115,19 @@ class Grid:
                 f"({header['text']['sha256'][:12]}), which is not this text "
                 f"({bench.corpus.sha256[:12]}): give the same --corpus"
             )
-        self.supernet = hashlib.sha256(path.read_bytes()).hexdigest()
         return {
             "teacher": bench.teacher.sha256,
             "text": bench.corpus.sha256,
             "minutes": self.arguments.minutes,
             "tasks": json.loads(json.dumps([dataclasses.asdict(task) for task in TASKS])),
         }
+
+    @cached_property
+    def supernet(self) -> str:
+        """Sha256 of the file that ours are out of."""
+        path = self.bench.supernet_path
+        assert path is not None  # see `identified`
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def cell(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """One result: from its file, or made now."""
@@ -131,7 +137,11 @@ class Grid:
             start = time.monotonic()
             found = make() | {"seconds": round(time.monotonic() - start, 1)}
             write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return self.read(name)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A result that is there."""
+        return dict(json.loads((self.results / f"{name}.json").read_text(encoding="utf-8")))
 
     @cached_property
     def judge(self) -> Judge:
@@ -259,8 +269,7 @@ class Grid:
                 raise SystemExit(f"the results of {row} are of another network: take them away")
         found = self.cell("latencies", self.latencies)
         for row, sha256 in found["sha256"].items():
-            body = json.loads((self.results / f"{row}.json").read_text(encoding="utf-8"))
-            if body["sha256"] != sha256:
+            if self.read(row)["sha256"] != sha256:
                 raise SystemExit(f"latencies are of another {row}: take them away")
         for place in range(len(self.names(""))):
             for system, fraction in ROWS:
@@ -277,7 +286,7 @@ class Grid:
         Raises:
             SystemExit: If it is another one.
         """
-        found = json.loads((self.results / f"{name}.json").read_text(encoding="utf-8"))["supernet"]
+        found = self.read(name)["supernet"]
         if found != self.supernet:
             raise SystemExit(f"{name} is out of another supernet ({found[:12]}): take it away")
 
@@ -291,9 +300,8 @@ class Grid:
             sha256[row] = network.sha256()
             emit(network, files[row])
         found = measure(self.bench, files)
-        return {"sha256": sha256} | {
-            "latency_ms": {n: [m.latency_ms, m.upper_ms] for n, m in found.items()}
-        }
+        latency_ms = {n: [m.latency_ms, m.upper_ms] for n, m in found.items()}
+        return {"sha256": sha256, "latency_ms": latency_ms}
 
     def names(self, row: str) -> list[tuple[str, Task, int]]:
         """Results of a row on tasks, the first seed of all tasks first."""

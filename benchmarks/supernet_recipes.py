@@ -4,15 +4,15 @@ One supernet each with ``uniform`` sampling (the paper), ``balanced`` (the defau
 shrinking that removes ``architectures`` (the paper), ``operations`` (its ablation) or what is
 ``dominated``; balanced ones with half of the steps ``chained``, at a ``high`` learning rate (5e-4),
 or from ``scratch`` (the paper); and the recipe of the supernet that comes with nasc (``shipped``),
-which is chained, high and dominated, and had --batch-size 256 --learning-rate 1e-3. Three changes
-that nasc does not hold, against that recipe: a learning rate of each candidate in inverse
-proportion to its ``width``, as in `nasc.distill`; errors
+which is chained, high and dominated, and had --batch-size 256 --learning-rate 1e-3. Against that
+recipe ``chained-all`` chains all steps, and three changes are tried that nasc does not hold: a
+learning rate of each candidate in inverse proportion to its ``width``, as in `nasc.distill`; errors
 of ``normalised`` hidden states; and the ``sandwich`` of a random, a large and a small path in every
 step (Yu and Huang, ICCV 2019), with as many fewer steps as it costs more where the teacher is asked
-once. ``chained-all`` chains all steps of it. What decides is what the exact search then finds in
-each at equal latency: the least true loss of the k best, and the agreement with the teacher after
-the same distillation. Latencies are predicted, by one table; ``--networks`` judges fixed networks
-instead and needs none. It trains on the GPU where torch finds one.
+once. What decides is what the exact search then finds in each at equal latency: the least true loss
+of the k best, and the agreement with the teacher after the same distillation. Latencies are
+predicted, by one table; ``--networks`` judges fixed networks instead and needs none. It trains on
+the GPU where torch finds one.
 
     python benchmarks/supernet_recipes.py --corpus TEXT --steps 300 > supernet_recipes.json
 """
@@ -31,13 +31,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from common import Lines
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from nasc.contest import vectors
 from nasc.distill import MOST_SCALE, DistillConfig, batches_of, distill
+from nasc.export.network import Network
 from nasc.processor import has_bf16, training_device
 from nasc.quality import compare
 from nasc.solver.frontier import solve
@@ -47,10 +50,12 @@ from nasc.supernet.batches import TrainBatches
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import first_run_space, prepare, shrink_plan
 from nasc.supernet.sampling import Sample
+from nasc.supernet.score import Scorer
 from nasc.supernet.scoring import judging_sentences, scored_sentences, scorer_for
 from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import Objective, TrainConfig
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
+from nasc.teacher import Teacher
 from nasc.tokens import Batch
 from nasc.workbench import Settings, Workbench
 
@@ -192,31 +197,53 @@ def left(bench: Workbench, architecture: Architecture) -> bool:
     return all(block in blocks for block, blocks in places)
 
 
-def judged(
-    bench: Workbench,
-    architecture: Architecture,
-    batches: TrainBatches,
-    pairs: list[SentencePair] | None,
-    arguments: argparse.Namespace,
-) -> dict[str, Any]:
-    """What a network of the supernet is, before and after its distillation."""
-    supernet, teacher = bench.prepared.supernet, bench.teacher
-    scorer = scorer_for(supernet, scored_sentences(bench.corpus))
-    network = supernet.extract(architecture, bench.settings.trained_head)
-    config = DistillConfig(steps=arguments.distill_steps, seed=bench.settings.seed)
-    trained, _ = distill(network, teacher, batches, config)
-    judges = judging_sentences(bench.corpus, arguments.sentences)
-    wanted, found = teacher.vectors(judges), {}
-    for when, one in (("before", network), ("distilled", trained)):
-        found[when] = dataclasses.asdict(compare(wanted, vectors(teacher, one, judges)))
-        if pairs is not None:
-            encode = functools.partial(vectors, teacher, one)
-            found[when]["sts_spearman"] = evaluate_sts(encode, pairs)
-    return {
-        "architecture": str(architecture),
-        "left": left(bench, architecture),
-        "true_loss": round(scorer.final_loss(architecture.blocks), 4),
-    } | found
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """What networks are held against, the same for all recipes."""
+
+    teacher: Teacher
+    batches: TrainBatches
+    config: DistillConfig
+    sentences: tuple[str, ...]
+    wanted: NDArray[np.floating]
+    pairs: list[SentencePair] | None
+
+    @classmethod
+    def of(cls, bench: Workbench, arguments: argparse.Namespace) -> Judge:
+        """On the text of a workbench."""
+        config = DistillConfig(steps=arguments.distill_steps, seed=bench.settings.seed)
+        count = config.steps * config.batch_size
+        sentences = judging_sentences(bench.corpus, arguments.sentences)
+        return cls(
+            bench.teacher,
+            batches_of(bench.teacher, bench.corpus, config, count),
+            config,
+            sentences,
+            bench.teacher.vectors(sentences),
+            None if arguments.sts is None else read_sts(arguments.sts),
+        )
+
+    def agreement(self, network: Network) -> dict[str, float]:
+        """With the teacher and, on STS-B, with people."""
+        found = dataclasses.asdict(
+            compare(self.wanted, vectors(self.teacher, network, self.sentences))
+        )
+        if self.pairs is not None:
+            encode = functools.partial(vectors, self.teacher, network)
+            found["sts_spearman"] = evaluate_sts(encode, self.pairs)
+        return found
+
+    def __call__(self, bench: Workbench, scorer: Scorer, one: Architecture) -> dict[str, Any]:
+        """What a network of the supernet is, before and after its distillation."""
+        network = bench.prepared.supernet.extract(one, bench.settings.trained_head)
+        trained, _ = distill(network, self.teacher, self.batches, self.config)
+        return {
+            "architecture": str(one),
+            "left": left(bench, one),
+            "true_loss": round(scorer.final_loss(one.blocks), 4),
+            "before": self.agreement(network),
+            "distilled": self.agreement(trained),
+        }
 
 
 def main() -> int:
@@ -239,7 +266,6 @@ def main() -> int:
     parser.add_argument("--all-operations", action="store_true", help="separable convolutions too")
     parser.add_argument("--cache", type=Path, help="keeps tables and supernets")
     arguments = parser.parse_args()
-    pairs = None if arguments.sts is None else read_sts(arguments.sts)
     rows: list[dict[str, Any]] = []
     for seed in arguments.seeds:
         settings = Settings(
@@ -249,13 +275,11 @@ def main() -> int:
             seed=seed,
             cache=arguments.cache,
         )
-        bench = Workbench(settings, Lines())
-        text = bench.corpus.description
-        config = DistillConfig(steps=arguments.distill_steps, seed=seed)
-        count = config.steps * config.batch_size
-        batches = batches_of(bench.teacher, bench.corpus, config, count)
+        first = Workbench(settings, Lines())
+        judge = Judge.of(first, arguments)
         for recipe in arguments.recipes:
             bench = Workbench(settings, Lines())  # which keeps true losses of its supernet
+            bench.teacher, bench.corpus = first.teacher, first.corpus
             row: dict[str, Any] = {"recipe": recipe, "seed": seed}
             row["seconds"] = round(trained(bench, recipe, arguments), 1)
             row["candidates"] = [len(b) for b in bench.prepared.scores.blocks]
@@ -263,13 +287,12 @@ def main() -> int:
                 chosen = [searched(bench, f, arguments.best) for f in arguments.fractions]
             else:
                 chosen = [(bench.whole_space.parse(text), {}) for text in arguments.networks]
-            row["found"] = [
-                about | judged(bench, one, batches, pairs, arguments) for one, about in chosen
-            ]
+            scorer = scorer_for(bench.prepared.supernet, scored_sentences(bench.corpus))
+            row["found"] = [about | judge(bench, scorer, one) for one, about in chosen]
             print(json.dumps(row), file=sys.stderr)
             rows.append(row)
     named = {n: v for n, v in vars(arguments).items() if n not in ("corpus", "cache", "sts")}
-    about = {"benchmark": "supernet_recipes", "text": text, "settings": named}
+    about = {"benchmark": "supernet_recipes", "text": first.corpus.description, "settings": named}
     about |= {"trained_on": training_device().type, "rows": rows}
     print(json.dumps(about, indent=1))
     return 0

@@ -60,8 +60,9 @@ class _Group(click.Group):
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
                 raise
             click.echo(
-                "Error: the GPU has no memory left. What was trained is kept: the same command "
-                "goes on, with CUDA_VISIBLE_DEVICES set to nothing on the processor",
+                "Error: the GPU has no memory left. What was trained is kept: free its memory and "
+                "run the same command, or set CUDA_VISIBLE_DEVICES to nothing, which computes on "
+                "the processor",
                 err=True,
             )
             ctx.exit(1)

@@ -31,6 +31,7 @@ from nasc.export.network import Network
 from nasc.hf.configuration import NascConfig
 from nasc.hf.modeling import NascForMaskedLM, NascModel
 from nasc.hf.training import BatchTrainer, arguments, run_trainer
+from nasc.processor import attention_without_cudnn
 from nasc.reporting import Progress
 from nasc.space import Architecture
 from nasc.supernet.budget import mean_step_s
@@ -205,6 +206,7 @@ class Pretraining:
         if self.tokenizer.mask_token is None:
             raise UsageError("the teacher's tokenizer has no mask token. Take --objective states")
 
+    @attention_without_cudnn()
     def steps_in(self, student: NascForMaskedLM, config: MaskedConfig, seconds: float) -> int:
         """Steps that fit into a time."""
         if seconds <= 0:

@@ -17,7 +17,7 @@ from nasc.cost import Layer
 from nasc.errors import CheckpointError, UsageError
 from nasc.files import content_key, locked
 from nasc.latency.costs import TableCosts
-from nasc.processor import use_fastest_threads
+from nasc.processor import attention_without_cudnn, use_fastest_threads
 from nasc.reporting import Reporter
 from nasc.solver.blocks import Floats, Ints
 from nasc.space import SearchSpace, space_from_dict
@@ -132,6 +132,7 @@ def first_run_space(space: SearchSpace) -> SearchSpace:
     return space.restrict(operations=operations) if operations else space
 
 
+@attention_without_cudnn()
 def prepare(
     teacher: Teacher,
     space: SearchSpace,

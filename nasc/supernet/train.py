@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasc.errors import TrainingDiverged, UsageError
-from nasc.processor import attention_without_cudnn
 from nasc.reporting import Progress
 from nasc.supernet.batches import Batches
 from nasc.supernet.budget import mean_step_s
@@ -227,7 +226,6 @@ class Objective:
         return found
 
 
-@attention_without_cudnn()
 def steps_for(
     supernet: Supernet,
     config: TrainConfig,
@@ -265,7 +263,6 @@ def optimizer_of(blocks: Sequence[nn.Module], config: TrainConfig) -> torch.opti
     )
 
 
-@attention_without_cudnn()
 def train(
     supernet: Supernet,
     batches: Batches,

@@ -24,6 +24,7 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 from nasc.errors import TaskDataError, UsageError
 from nasc.export.onnx import MASKED
 from nasc.hf.training import BatchTrainer, arguments, run_trainer, trainer_has_bf16
+from nasc.processor import attention_without_cudnn
 from nasc.reporting import Progress
 from nasc.supernet import checkpoint
 from nasc.tasks.models import Outputs, Row, TaskModel
@@ -150,6 +151,7 @@ class _Distilling(BatchTrainer):
         return (loss, found) if return_outputs else loss
 
 
+@attention_without_cudnn()
 def _tell(
     rows: Sequence[Row], teacher: TaskModel, config: FinetuneConfig, on_rows: Callable[[int], None]
 ) -> list[Outputs]:

@@ -99,6 +99,18 @@ def test_the_loss_falls(start: Network, teacher: Teacher, tokens: Tokens) -> Non
     assert trained.architecture == start.architecture
 
 
+def test_attention_leaves_cudnn_out(start: Network, teacher: Teacher, tokens: Tokens) -> None:
+    seen = set()
+    run(
+        start,
+        teacher,
+        tokens,
+        DistillConfig(2, 16),
+        progress=lambda *about: seen.add(torch.backends.cuda.cudnn_sdp_enabled()),
+    )
+    assert seen == {False}
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_distils_and_gives_plain_arrays(

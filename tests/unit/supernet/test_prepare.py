@@ -34,14 +34,16 @@ from nasc.text import MINIMUM_SENTENCES, Corpus, corpus_from_sentences
 
 
 class Listener(Silent):
-    """Counts steps of the training, and can stop it."""
+    """Counts steps of the training, and can stop it; sees whether attention may be cuDNN's."""
 
     def __init__(self, stop: int | None = None) -> None:
         self.steps: list[int] = []
+        self.cudnn: set[bool] = set()
         self.stop = stop
 
     def stage(self, title: str) -> Progress:
         def progress(done: int, total: int, message: str) -> None:
+            self.cudnn.add(torch.backends.cuda.cudnn_sdp_enabled())
             if message.startswith("block loss"):
                 self.steps.append(done)
                 if done == self.stop:
@@ -81,6 +83,7 @@ def test_a_supernet_is_trained_once_for_a_teacher(
     first, again, other = Listener(), Listener(), Listener()
     found = make(first)
     assert first.steps == [1, 2, 3, 4, 5]
+    assert first.cudnn == {False}  # of the scoring too
     assert make(again).path == found.path
     assert again.steps == []
     shorter = dataclasses.replace(teacher, max_length=teacher.max_length - 1)

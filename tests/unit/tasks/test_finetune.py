@@ -112,9 +112,10 @@ def test_a_teacher_of_transformers_teaches(
     wrong = dataclasses.replace(train, labels=1 - train.labels)
     student = TaskModel.for_classes(subnet, train.task)
     config = dataclasses.replace(CONFIG, distill_weight=1.0)
-    asked: list[int] = []
+    asked: list[bool] = []
     said: list[tuple[int, str]] = []
-    teacher.model.register_forward_hook(lambda *about: asked.append(1))
+    cudnn = torch.backends.cuda.cudnn_sdp_enabled
+    teacher.model.register_forward_hook(lambda *about: asked.append(cudnn()))
     tune(
         student,
         wrong,
@@ -123,7 +124,9 @@ def test_a_teacher_of_transformers_teaches(
         teacher=teacher,
         progress=lambda done, total, message: said.append((done, message)),
     )
-    assert len(asked) == 4  # 64 examples in batches of 16, however many steps there are
+    assert (
+        asked == [False] * 4
+    )  # cuDNN plans too long; 64 examples in batches of 16, however many steps there are
     assert said[:5] == [(0, f"asking the teacher, {n} of 64") for n in (0, 16, 32, 48, 64)]
     assert score(student, train) > 0.9  # the teacher's word, not the labels'
     assert all(torch.equal(v, before[n]) for n, v in teacher.model.state_dict().items())
