@@ -11,6 +11,8 @@ text, exported in int8 and judged as shipped:
 - narrow: all layers at one smaller hidden size, the largest that the limit allows, started from
   the teacher's weights as our candidates are.
 
+Ours must hold the limit with the upper end of its measured interval, rivals with the latency.
+
 Each is then fine-tuned on every task with the same help of the fine-tuned teacher. Every result is
 a file of its own in a folder: what is there is not done again, so the grid runs in as many
 sittings as it takes, under the same conditions or not at all. At the end all networks are measured
@@ -57,6 +59,7 @@ from nasc.tasks.shipping import TaskOptions, TaskShipping
 from nasc.tasks.sts import read_sts
 from nasc.teacher import quiet_transformers
 from nasc.workbench import Settings, Workbench
+from profilers.context import read_context
 
 FRACTIONS = (0.5, 0.25, 0.125)
 SYSTEMS = ("ours", "depth", "narrow")
@@ -73,11 +76,16 @@ class Task:
     seeds: int
     config: FinetuneConfig
 
+    def settings(self, seed: int) -> dict[str, Any]:
+        """What a result on the task depends on, as JSON has it."""
+        config = dataclasses.replace(self.config, seed=seed)
+        return {"examples": self.examples} | dataclasses.asdict(config)
+
 
 TASKS = (
-    Task("sst-2", "SST-2", 10_000, 1, FinetuneConfig()),
+    Task("sst-2", "SST-2", 10_000, 1, FinetuneConfig(learning_rate=2e-4)),
     Task("mrpc", "MRPC", None, 3, FinetuneConfig()),
-    Task("cola", "CoLA", 4_000, 3, FinetuneConfig()),
+    Task("cola", "CoLA", 4_000, 3, FinetuneConfig(learning_rate=2e-4)),
     Task("rte", "RTE", None, 3, FinetuneConfig()),
     Task("squad", "", 3_000, 1, FinetuneConfig(epochs=2, learning_rate=1e-4, max_length=256)),
 )
@@ -116,10 +124,10 @@ class Grid:
                 f"({bench.corpus.sha256[:12]}): give the same --corpus"
             )
         return {
+            "processor": read_context()["fingerprint"],
             "teacher": bench.teacher.sha256,
             "text": bench.corpus.sha256,
             "minutes": self.arguments.minutes,
-            "tasks": json.loads(json.dumps([dataclasses.asdict(task) for task in TASKS])),
         }
 
     @cached_property
@@ -172,10 +180,10 @@ class Grid:
 
         found = self.cell("conditions", make)
         for name, value in self.identity.items():
-            if found["identity"][name] != value:
+            if found["identity"].get(name) != value:
                 raise SystemExit(
                     f"the results in {self.results} are of another {name}: "
-                    f"{found['identity'][name]}, not {value}. Take another folder"
+                    f"{found['identity'].get(name)}, not {value}. Take another folder"
                 )
         return found
 
@@ -219,10 +227,10 @@ class Grid:
         """A rival before its training."""
         limit, measured = self.limit_ms(fraction), self.conditions["latency_ms"]
         if system == "narrow":
-            fits = [h for h in self.widths if measured[f"width {h}"][1] <= limit]
+            fits = [h for h in self.widths if measured[f"width {h}"][0] <= limit]
             return self.narrow(max(fits, default=self.widths[0]))
         layers = range(1, self.bench.teacher.geometry.layers + 1)
-        count, _ = rivals_at(limit, {n: measured[f"depth {n}"][1] for n in layers})
+        count, _ = rivals_at(limit, {n: measured[f"depth {n}"][0] for n in layers})
         losses = true_losses(self.bench, max(count, 1))
         return pruned(self.bench, min(losses, key=losses.__getitem__))
 
@@ -279,6 +287,8 @@ class Grid:
                 if not self.done(name):
                     network = self.kept(system, fraction)
                     self.cell(name, partial(self.learnt, network, task, seed))
+                if self.read(name)["settings"] != task.settings(seed):
+                    raise SystemExit(f"{name} was learnt with other settings: take it away")
 
     def check_supernet(self, name: str) -> None:
         """Leave unless a result came out of the supernet that is there.
@@ -337,6 +347,7 @@ class Grid:
         path = self.files / f"{task.name}.onnx"
         emit(tuned, path)
         return {
+            "settings": task.settings(seed),
             "scores": shipping.scores(path),
             "train_examples": shipping.train_count,
             "dev_examples": shipping.dev_count,

@@ -67,7 +67,11 @@ QUANTILES = ("p50", "p90", "p99")
     help="Only so many, spread over the file [default: all].",
 )
 @click.option("--finetune-epochs", type=float, help="Passes over the examples [default: 3].")
-@click.option("--finetune-learning-rate", type=float, help="Its peak [default: 5e-5].")
+@click.option(
+    "--finetune-learning-rate",
+    type=float,
+    help="Its peak [default: 5e-5]; try 2e-4 if a narrow one learns nothing.",
+)
 @click.option(
     "--finetune-length",
     type=click.IntRange(1),
