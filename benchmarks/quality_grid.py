@@ -1,6 +1,6 @@
 """What packages are worth at shares of the int8 teacher's latency, beside two rivals.
 
-Three networks at every share, each the same steps of distillation from the same teacher on the same
+Four networks at every share, each the same steps of distillation from the same teacher on the same
 text, exported in int8 and judged as shipped:
 
 - ours: the package of `nasc.compile` under the limit. It starts from the supernet that comes with
@@ -10,6 +10,10 @@ text, exported in int8 and judged as shipped:
   by loss; where not even one layer fits, the one, over the limit;
 - narrow: all layers at one smaller hidden size, the largest that the limit allows, started from
   the teacher's weights as our candidates are.
+
+- deep: also ours, out of the same supernet, but the search sees only blocks of as many operations
+  as the limit allows in all of them. It never enters the contest of `nasc.compile` and is here to
+  tell what tasks make of depth.
 
 Ours must hold the limit with the upper end of its measured interval, rivals with the latency.
 
@@ -41,11 +45,14 @@ from quality import PRECISION, Judge, measure, pruned, rivals_at, steps_in, true
 
 from nasc.compiler import Options, compile
 from nasc.compiler.judge import JUDGING_SENTENCES
+from nasc.contest import KIND_CANDIDATES, KIND_FINALISTS, restricted
 from nasc.distill import DistillConfig, distill_cached
+from nasc.errors import InfeasibleLimits
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.files import content_key, write_atomically
 from nasc.hf import NascModel
+from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
 from nasc.space import Architecture, Block, SearchSpace
 from nasc.supernet.batches import TrainBatches
@@ -62,8 +69,13 @@ from nasc.workbench import Settings, Workbench
 from profilers.context import read_context
 
 FRACTIONS = (0.5, 0.25, 0.125)
-SYSTEMS = ("ours", "depth", "narrow")
-ROWS = [("teacher", 1.0)] + [(s, f) for f in FRACTIONS for s in SYSTEMS]
+SYSTEMS = ("ours", "deep", "depth", "narrow")
+OURS = ("ours", "deep")
+"""Those out of the supernet."""
+
+ROWS = [("teacher", 1.0)] + [
+    (s, f) for f in FRACTIONS for s in SYSTEMS if (s, f) != ("deep", 0.125)
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -210,6 +222,23 @@ class Grid:
         block = Block(hidden, operations * g.layers)
         return supernet.extract(Architecture((block,), PRECISION), self.settings.head)
 
+    def deep(self, fraction: float) -> Network:
+        """The best subnet whose blocks all have as many operations as the limit allows."""
+        bench = self.bench
+        problem = bench.problem(Limits(latency_ms=self.limit_ms(fraction)), [PRECISION])
+        for least in range(bench.space.slots, 0, -1):
+            within = restricted(problem, lambda b, n=least: len(b.operations) >= n)  # type: ignore[misc]
+            if within is None:
+                continue
+            try:
+                found = solve(within, KIND_CANDIDATES)
+            except InfeasibleLimits:
+                continue
+            best = bench.by_true_loss(bench.shortlist(found, KIND_FINALISTS))[0]
+            cut = bench.prepared.supernet.extract
+            return cut(best.solution.architecture, self.settings.head)
+        raise SystemExit(f"no network of one operation in every block fits 1/{1 / fraction:g}")
+
     def distilled(self, network: Network) -> Network:
         config = DistillConfig(steps=self.conditions["steps"])
         bench = self.bench
@@ -237,7 +266,7 @@ class Grid:
     def kept(self, system: str, fraction: float) -> Network:
         """The network of a row: from its folder, or made now."""
         row = f"{system}-{fraction:g}"
-        folder = self.files / (f"{row}-{self.supernet[:8]}" if system == "ours" else row)
+        folder = self.files / (f"{row}-{self.supernet[:8]}" if system in OURS else row)
         if not folder.exists():
             part = folder.with_name(f"{folder.name}.part")
             with quiet_transformers():
@@ -252,6 +281,8 @@ class Grid:
         if system == "teacher":
             space = self.bench.whole_space
             return teacher_network(self.bench.teacher, space.teacher.with_precision(PRECISION))
+        if system == "deep":
+            return self.distilled(self.deep(fraction))
         if system != "ours":
             return self.distilled(self.rival(system, fraction))
         steps = self.conditions["steps"]
@@ -266,12 +297,12 @@ class Grid:
         _ = self.conditions
         for system, fraction in ROWS:
             row = f"{system}-{fraction:g}"
-            if system == "ours" and self.done(row):
+            if system in OURS and self.done(row):
                 self.check_supernet(row)
             if self.done(row) and all(self.done(name) for name, _, _ in self.names(row)):
                 continue
             network = self.kept(system, fraction)
-            ours = {"supernet": self.supernet} if system == "ours" else {}
+            ours = {"supernet": self.supernet} if system in OURS else {}
             body = self.cell(row, lambda n=network, o=ours: self.body(n) | o)  # type: ignore[misc]
             if body["sha256"] != network.sha256():
                 raise SystemExit(f"the results of {row} are of another network: take them away")

@@ -77,6 +77,18 @@ class Contestant:
         return self.quality.mean - self.precision_loss
 
 
+def restricted(problem: Problem, fits: Callable[[Block], bool]) -> Problem | None:
+    """The search restricted to some blocks; None where a position would be left without one."""
+    positions = []
+    for scored in problem.positions:
+        chosen = [i for i, block in enumerate(scored.blocks) if fits(block)]
+        if not chosen:
+            return None
+        blocks = tuple(scored.blocks[i] for i in chosen)
+        positions.append(ScoredBlocks(blocks, scored.loss[chosen]))
+    return dataclasses.replace(problem, positions=tuple(positions))
+
+
 def kinds(problem: Problem, slots: int) -> list[Problem]:
     """The search restricted to some blocks: of at most n operations, n from `slots` to 1; unkept.
 
@@ -84,22 +96,13 @@ def kinds(problem: Problem, slots: int) -> list[Problem]:
     passes that of the blocks before it on, where a trained one makes up for some of it. Where
     shrinking left a position without such a block there is no such search.
     """
-
-    def restricted(fits: Callable[[Block], bool]) -> list[Problem]:
-        positions = []
-        for scored in problem.positions:
-            chosen = [i for i, block in enumerate(scored.blocks) if fits(block)]
-            if not chosen:
-                return []
-            blocks = tuple(scored.blocks[i] for i in chosen)
-            positions.append(ScoredBlocks(blocks, scored.loss[chosen]))
-        return [dataclasses.replace(problem, positions=tuple(positions))]
-
-    found = []
-    for most in range(slots, 0, -1):
-        found += restricted(lambda b, n=most: b.kept or len(b.operations) <= n)  # type: ignore[misc]
-    kept = any(block.kept for scored in problem.positions for block in scored.blocks)
-    return [*found, *(restricted(lambda block: not block.kept) if kept else [])]
+    found = [
+        restricted(problem, lambda b, n=most: b.kept or len(b.operations) <= n)  # type: ignore[misc]
+        for most in range(slots, 0, -1)
+    ]
+    if any(block.kept for scored in problem.positions for block in scored.blocks):
+        found.append(restricted(problem, lambda block: not block.kept))
+    return [one for one in found if one is not None]
 
 
 def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Entrant]:
