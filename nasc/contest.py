@@ -105,6 +105,17 @@ def kinds(problem: Problem, slots: int) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
+def best_of(bench: Workbench, kind: Problem) -> Ranked:
+    """The network of a kind with the least true loss among those with the least predicted.
+
+    Raises:
+        InfeasibleLimits: If none meets the limits.
+    """
+    with bench.timed("search"):
+        solutions = solve(kind, KIND_CANDIDATES)
+    return bench.by_true_loss(bench.shortlist(solutions, KIND_FINALISTS))[0]
+
+
 def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Entrant]:
     """The best network of each kind by true loss, without repetition, and a pruned teacher.
 
@@ -113,15 +124,13 @@ def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> lis
     """
     problem = bench.problem(limits, precisions)
     found: list[Ranked] = []
-    for restricted in kinds(problem, bench.space.slots):
+    for kind in kinds(problem, bench.space.slots):
         try:
-            with bench.timed("search"):
-                solutions = solve(restricted, KIND_CANDIDATES)
+            best = best_of(bench, kind)
         except InfeasibleLimits:
             if not found:
                 raise
             continue
-        best = bench.by_true_loss(bench.shortlist(solutions, KIND_FINALISTS))[0]
         if all(best.solution.architecture != r.solution.architecture for r in found):
             found.append(best)
     cut = bench.prepared.supernet.extract
