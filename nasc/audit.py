@@ -2,8 +2,9 @@
 
 Networks are drawn over the range of latency, not by the search. Of each the proxy (what the search
 minimises) is held against the loss as a complete network of the supernet, and of some also against
-the quality after the same distillation. Beside the proxy stand plain baselines: more parameters,
-more multiply-accumulates, are better. What matters is the order of networks of equal latency:
+the quality after the same distillation. Beside the proxy stand plain baselines: a smaller sum of
+block losses without sensitivities (the paper's), more parameters, more multiply-accumulates, are
+better. What matters is the order of networks of equal latency:
 limits leave the search no other choice.
 """
 
@@ -52,8 +53,8 @@ class Audit:
     """What an audit found.
 
     Attributes:
-        table: A row a network, from the fastest bin to the slowest: architecture, latency_ms,
-            bin, proxy, params, macs, true_loss, quality (NaN where it was not distilled).
+        table: A row a network, from the fastest bin to the slowest: architecture, latency_ms, bin,
+            proxy, plain_sum, params, macs, true_loss, quality (NaN where it was not distilled).
         rankings: By what was ranked (``true_loss``, ``quality``) and where (``overall``,
             ``in_bins``).
         steps: Of the distillation of each.
@@ -115,7 +116,6 @@ def audit(
     precision = bench.space.precisions[0]
     rng = np.random.default_rng(bench.settings.seed)
     problem = bench.problem(Limits(), [precision])
-    losses = [dict(zip(p.blocks, p.loss, strict=True)) for p in problem.positions]
     pool = list(
         dict.fromkeys(
             Architecture(
@@ -132,6 +132,14 @@ def audit(
             f"the supernet holds {len(chosen)} networks to choose from, an audit ranks {LEAST} or "
             "more. Take a supernet with more left: nasc train"
         )
+    summed = {
+        "proxy": problem.positions,
+        "plain_sum": bench.prepared.scores.plain_positions(),
+    }
+    losses = {
+        name: [dict(zip(p.blocks, p.loss, strict=True)) for p in positions]
+        for name, positions in summed.items()
+    }
     geometry, head, length = problem.geometry, problem.head, bench.settings.seq_len
     progress = bench.reporter.stage(f"True loss of {len(chosen)} networks")
     rows = []
@@ -143,7 +151,10 @@ def audit(
                 "architecture": str(pool[i]),
                 "latency_ms": float(latency[i]),
                 "bin": int(bins[done]),
-                "proxy": float(sum(own[b] for own, b in zip(losses, blocks, strict=True))),
+                **{
+                    name: float(sum(own[b] for own, b in zip(each, blocks, strict=True)))
+                    for name, each in losses.items()
+                },
                 "params": params(pool[i], geometry, head),
                 "macs": macs(pool[i], geometry, length, head),
                 "true_loss": bench.true_loss(pool[i]),
@@ -208,6 +219,7 @@ def rankings_of(table: pd.DataFrame, what: str) -> dict[str, Ranking]:
     loss = table[what].to_numpy(float) * (-1 if what == "quality" else 1)
     proxies = {
         "proxy": table["proxy"].to_numpy(float),
+        "plain_sum": table["plain_sum"].to_numpy(float),
         "params": -table["params"].to_numpy(float),
         "macs": -table["macs"].to_numpy(float),
     }

@@ -1,10 +1,11 @@
 """Which network to train to the end: a short training of a few that differ in kind.
 
 The loss of an untrained network says little about what training makes of it: narrow and
-deep networks start closer to the teacher, wide and shallow ones learn faster. So the best
-of each kind of depth, the best without blocks of the teacher, and the best pruned teacher, are
-trained for a part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS 2016),
-and the one that agrees best goes on.
+deep networks start closer to the teacher, wide and shallow ones learn faster, and an error of the
+last block, which training mends first, shows most before it. So the best of each kind of depth and
+the best without blocks of the teacher, by the predicted loss and as if all positions were equally
+sensitive, and the best pruned teacher, are trained for a part of the budget, as in successive
+halving (Jamieson and Talwalkar, AISTATS 2016), and the one that agrees best goes on.
 """
 
 from __future__ import annotations
@@ -105,6 +106,17 @@ def kinds(problem: Problem, slots: int) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
+def searches(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Problem]:
+    """The searches whose best networks compete: every kind, and each as if all were as sensitive.
+
+    Sensitivities are those of the untrained network. Training mends the errors of the last block
+    first, so that by them too little is left for the blocks before it (docs/quality.md).
+    """
+    own = bench.problem(limits, precisions)
+    even = dataclasses.replace(own, positions=bench.prepared.scores.even_positions())
+    return [kind for problem in (own, even) for kind in kinds(problem, bench.space.slots)]
+
+
 def best_of(bench: Workbench, kind: Problem) -> Ranked:
     """The network of a kind with the least true loss among those with the least predicted.
 
@@ -117,14 +129,13 @@ def best_of(bench: Workbench, kind: Problem) -> Ranked:
 
 
 def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Entrant]:
-    """The best network of each kind by true loss, without repetition, and a pruned teacher.
+    """The best network of each search by true loss, without repetition, and a pruned teacher.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
     """
-    problem = bench.problem(limits, precisions)
     found: list[Ranked] = []
-    for kind in kinds(problem, bench.space.slots):
+    for kind in searches(bench, limits, precisions):
         try:
             best = best_of(bench, kind)
         except InfeasibleLimits:

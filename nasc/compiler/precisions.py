@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nasc.contest import kinds
+from nasc.contest import searches
 from nasc.errors import InfeasibleLimits, TableMissing
 from nasc.latency.costs import TableCosts
 from nasc.latency.find import find_table
@@ -138,9 +138,9 @@ class _Rival:
 
     def _comes_near(self, ratios: Ratios) -> bool:
         """Whether one of its networks would be among those that are looked at closely."""
-        searched, costs = self.bench.problem(self.limits, [FIRST]), self._costs(ratios)
+        costs = self._costs(ratios)
         precisions = {self.precision: self.bench.prepared.scores.precision_loss[self.precision]}
-        for kind in kinds(searched, self.bench.space.slots):
+        for kind in searches(self.bench, self.limits, [FIRST]):
             last = self._losses(kind, NEAR)[-1]
             own = dataclasses.replace(kind, precisions=precisions, costs=costs)
             if self._losses(own, 1)[0] < last:

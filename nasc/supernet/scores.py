@@ -48,6 +48,14 @@ class Scores:
             )
         )
 
+    def even_positions(self) -> tuple[ScoredBlocks, ...]:
+        """The same as if every position had the mean sensitivity."""
+        slope = float(np.mean(self.sensitivity))
+        return tuple(
+            ScoredBlocks(blocks, slope * losses)
+            for blocks, losses in zip(self.blocks, self.losses, strict=True)
+        )
+
     def plain_positions(self) -> tuple[ScoredBlocks, ...]:
         """Candidates with their own losses, whose sum is the paper's loss of a network."""
         return tuple(map(ScoredBlocks, self.blocks, self.losses))

@@ -275,7 +275,7 @@ def test_the_proxy_is_audited(work: Work) -> None:
     assert all(row["true_loss"] > 0 for row in rows)
     for what in ("true_loss", "quality"):
         tau = found["rankings"][what]["overall"]["tau"]
-        assert list(tau) == ["proxy", "params", "macs"]
+        assert list(tau) == ["proxy", "plain_sum", "params", "macs"]
         assert all(-1 <= t["low"] <= t["high"] <= 1 for t in tau.values())
     text = (folder / "audit.csv").read_text(encoding="utf-8").splitlines()
     assert len(text) == 21

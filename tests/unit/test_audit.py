@@ -61,6 +61,7 @@ def table() -> pd.DataFrame:
             "latency_ms": np.linspace(1, 2, 40),
             "bin": np.repeat([0, 1, 2, 3], 10),
             "proxy": -params + 0.01 * rng.normal(size=40),
+            "plain_sum": -params + 0.1 * rng.normal(size=40),
             "params": params,
             "macs": rng.permutation(params),
             "true_loss": -params,
@@ -86,7 +87,7 @@ def test_an_audit_is_plain_data_and_lines() -> None:
     assert found.to_dict()["rankings"]["true_loss"]["in_bins"]["tau"]["params"]["tau"] == 1.0
     assert [name for name, _ in found.rows()][:2] == [
         "true loss, overall: proxy",
-        "true loss, overall: params",
+        "true loss, overall: plain sum",
     ]
 
 

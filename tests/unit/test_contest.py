@@ -1,5 +1,6 @@
 """Which networks compete for the training."""
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,14 +8,15 @@ import numpy as np
 import pytest
 
 from nasc import contest
-from nasc.contest import Entrant, hold, kinds
+from nasc.contest import Entrant, hold, kinds, searches
 from nasc.distill import DistillConfig
 from nasc.errors import TrainingDiverged
 from nasc.export.network import random_network
 from nasc.quality import Quality
 from nasc.reporting import Silent
-from nasc.solver.problem import Problem, ScoredBlocks
+from nasc.solver.problem import Limits, Problem, ScoredBlocks
 from nasc.space import MINILM_L6, PRESETS, Architecture, Block
+from nasc.supernet.scores import Scores
 
 MINILM_KEPT = PRESETS["minilm-l6"].kept_block
 LONG, SHORT = Block(128, ("mha", "ffn")), Block(128, ("ffn",))
@@ -46,6 +48,27 @@ def test_networks_without_blocks_of_the_teacher_are_a_kind() -> None:
 
 def test_a_kind_that_shrinking_left_no_block_of_is_no_kind() -> None:
     assert len(kinds(problem((LONG, SHORT), (LONG,)), 2)) == 1
+
+
+def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> None:
+    scores = Scores(
+        *(None, ((LONG, SHORT),) * 2, (np.array([0.1, 0.2]),) * 2),  # type: ignore[arg-type]
+        *((1.0, 3.0), {"fp32": 0.0}, 1),
+    )
+    bench: Any = SimpleNamespace(
+        problem=lambda limits, precisions: dataclasses.replace(
+            problem((LONG, SHORT), (LONG, SHORT)), positions=scores.positions()
+        ),
+        prepared=SimpleNamespace(scores=scores),
+        space=SimpleNamespace(slots=2),
+    )
+    found = searches(bench, Limits(), ["fp32"])
+    assert [[s.loss.tolist() for s in one.positions] for one in found] == [
+        [pytest.approx([0.1, 0.2]), pytest.approx([0.3, 0.6])],
+        [[pytest.approx(0.2)], [pytest.approx(0.6)]],
+        [pytest.approx([0.2, 0.4]), pytest.approx([0.2, 0.4])],
+        [[pytest.approx(0.4)], [pytest.approx(0.4)]],
+    ]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from synthetic_device import TINY, make_table
 
 from nasc.compiler import precisions as module
 from nasc.compiler.precisions import NEAR, REST, promising_precisions, slowed
-from nasc.contest import kinds
+from nasc.contest import searches
 from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
 from nasc.latency.table import LatencyTable
@@ -53,7 +53,7 @@ class Bench(Workbench):
         )
         for loss in losses:
             loss[[b.kept for b in blocks]] = 0.0
-        scores = Scores(None, (blocks,) * 2, losses, (1.0, 1.0), ADDED, 1)  # type: ignore[arg-type]
+        scores = Scores(None, (blocks,) * 2, losses, (0.7, 1.3), ADDED, 1)  # type: ignore[arg-type]
         self.__dict__ |= {
             "space": space,
             "whole_space": space,
@@ -198,7 +198,7 @@ def test_what_is_left_out_would_not_have_been_looked_at(
             continue
         if promising_precisions(bench, limits, BOTH) == ["int8"]:
             left_out += 1
-            for kind in kinds(bench.problem(limits, ["int8"]), SPACE.slots):
+            for kind in searches(bench, limits, ["int8"]):
                 wide = dataclasses.replace(kind, precisions=ADDED, costs=both)
                 found = [s.architecture for s in module.solve(wide, NEAR)]
                 assert found == [s.architecture for s in module.solve(kind, NEAR)]
