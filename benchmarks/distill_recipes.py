@@ -29,13 +29,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nasc.contest import vectors
 from nasc.distill import DistillConfig, distill, distill_loss
-from nasc.export.network import Network
 from nasc.export.onnx import MASKED
 from nasc.hf.masked import scratch
 from nasc.processor import has_bf16
@@ -44,7 +42,6 @@ from nasc.space import PRESETS
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import left_blocks, load_supernet, read_supernet_header
 from nasc.supernet.initialize import initialize
-from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.prepare import first_run_space
 from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.supernet import Supernet
@@ -83,18 +80,6 @@ CHANGES: dict[str, dict[str, float]] = {
 }
 STEPS = {"batch-16": 2.0, "batch-64": 0.5, "fp32": 0.7, "passes-1": 0.77, "passes-4": 1.15}
 """Steps of a change over those of the defaults, where they cost something else."""
-
-
-@torch.no_grad()
-def vectors(teacher: Teacher, network: Network, sentences: list[str]) -> np.ndarray[Any, Any]:
-    """Sentence vectors of a network in torch."""
-    model = TorchNetwork(network)
-    tokens = teacher.tokenize(sentences)
-    found = np.empty((len(sentences), network.geometry.hidden), np.float32)
-    for indices in tokens.buckets(64):
-        batch = tokens.batch(indices)
-        found[indices.numpy()] = model(batch.input_ids, batch.attention_mask).numpy()
-    return found
 
 
 def with_relations(

@@ -1,6 +1,6 @@
 """What packages are worth at shares of the int8 teacher's latency, beside two rivals.
 
-Four networks at every share, each the same steps of distillation from the same teacher on the same
+Four networks at a share, each the same steps of distillation from the same teacher on the same
 text, exported in int8 and judged as shipped:
 
 - ours: the package of `nasc.compile` under the limit. It starts from the supernet that comes with
@@ -32,6 +32,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import Lines
 from quality import PRECISION, Judge, measure, pruned, rivals_at, steps_in, true_losses
 
@@ -59,7 +61,11 @@ from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import TRAIN_LENGTH
+from nasc.tasks import squad
+from nasc.tasks.data import task_files
 from nasc.tasks.finetune import FinetuneConfig
+from nasc.tasks.glue import find_task, read_examples
+from nasc.tasks.metrics import scores
 from nasc.tasks.shipping import TaskOptions, TaskShipping
 from nasc.tasks.sts import read_sts
 from nasc.teacher import quiet_transformers
@@ -261,10 +267,15 @@ class Grid:
         return pruned(self.bench, min(losses, key=losses.__getitem__))
 
     def kept(self, system: str, fraction: float) -> Network:
-        """The network of a row: from its folder, or made now."""
+        """The network of a row: from its folder, or made now.
+
+        It is made anew where its row is not there yet: what is in the cache may have been chosen
+        or trained by other code, or under the conditions of another folder of results.
+        """
         row = f"{system}-{fraction:g}"
-        folder = self.files / (f"{row}-{self.supernet[:8]}" if system in OURS else row)
-        if not folder.exists():
+        folder = self.files / row
+        if not (folder.exists() and self.done(row)):
+            shutil.rmtree(folder, ignore_errors=True)
             part = folder.with_name(f"{folder.name}.part")
             with quiet_transformers():
                 NascModel.from_network(self.network(system, fraction)).save_pretrained(part)
@@ -303,6 +314,7 @@ class Grid:
             body = self.cell(row, lambda n=network, o=ours: self.body(n) | o)  # type: ignore[misc]
             if body["sha256"] != network.sha256():
                 raise SystemExit(f"the results of {row} are of another network: take them away")
+        self.cell("majority", self.majority)
         found = self.cell("latencies", self.latencies)
         for row, sha256 in found["sha256"].items():
             if self.read(row)["sha256"] != sha256:
@@ -315,8 +327,11 @@ class Grid:
                 if not self.done(name):
                     network = self.kept(system, fraction)
                     self.cell(name, partial(self.learnt, network, task, seed))
-                if self.read(name)["settings"] != task.settings(seed):
+                found = self.read(name)
+                if found["settings"] != task.settings(seed):
                     raise SystemExit(f"{name} was learnt with other settings: take it away")
+                if found["sha256"] != self.read(f"{system}-{fraction:g}")["sha256"]:
+                    raise SystemExit(f"{name} is of another network than its row: take it away")
 
     def check_supernet(self, name: str) -> None:
         """Leave unless a result came out of the supernet that is there.
@@ -327,6 +342,19 @@ class Grid:
         found = self.read(name)["supernet"]
         if found != self.supernet:
             raise SystemExit(f"{name} is out of another supernet ({found[:12]}): take it away")
+
+    def majority(self) -> dict[str, Any]:
+        """Scores of naming the most frequent class of the dev file for all of it, by task."""
+        found = {}
+        for task in TASKS:
+            if task.name == squad.NAME:
+                continue
+            _, dev = task_files(task.name, self.arguments.glue / task.folder)
+            examples = read_examples(find_task(task.name), dev)
+            counts = np.bincount(examples.labels, minlength=examples.task.outputs)
+            outputs = np.tile(counts, (len(examples), 1))
+            found[task.name] = dict(scores(examples.task, outputs, examples))
+        return {"scores": found}
 
     def latencies(self) -> dict[str, Any]:
         """Of all networks, measured in turn."""
@@ -366,7 +394,7 @@ class Grid:
     def learnt(self, network: Network, task: Task, seed: int) -> dict[str, Any]:
         """Scores of a network on a task, as shipped."""
         a, bench = self.arguments, self.bench
-        data = a.squad if task.name == "squad" else a.glue / task.folder
+        data = a.squad if task.name == squad.NAME else a.glue / task.folder
         config = dataclasses.replace(task.config, seed=seed)
         options = TaskOptions(task.name, data, examples=task.examples, config=config)
         full = teacher_network(bench.teacher, bench.whole_space.teacher)
@@ -375,6 +403,7 @@ class Grid:
         path = self.files / f"{task.name}.onnx"
         emit(tuned, path)
         return {
+            "sha256": network.sha256(),
             "settings": task.settings(seed),
             "scores": shipping.scores(path),
             "train_examples": shipping.train_count,

@@ -1,7 +1,8 @@
 """Makes the tables and pictures of docs/quality.md from the results of `quality_grid.py`.
 
 What `distill_recipes.py` and `supernet_recipes.py --networks` printed counts too, where it lies
-beside them as ``distill-NAME.json`` and ``supernets-NAME.json``.
+beside them as ``distill-NAME.json`` and ``supernets-NAME.json``, and what ``nasc audit --json`` did
+as ``audit.json``.
 What stands between two marks of the document is replaced; the words around it are written by hand.
 
     python benchmarks/quality_report.py --results docs/quality --document docs/quality.md
@@ -30,7 +31,8 @@ BEGIN, END = "<!-- {} by benchmarks/quality_report.py -->", "<!-- until here -->
 
 def read(results: Path) -> dict[str, dict[str, Any]]:
     """All results by name."""
-    return {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in results.glob("*.json")}
+    files = sorted(results.glob("*.json"))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
 def scores(found: dict[str, dict[str, Any]], row: str, task: str) -> np.ndarray[Any, Any]:
@@ -55,11 +57,12 @@ def name(body: dict[str, Any]) -> str:
 
 def table(found: dict[str, dict[str, Any]]) -> list[str]:
     """One row a network, as Markdown."""
-    heads = ["share", "network", "ms", "MB", "similarity", "STS-B (of the teacher's)"]
+    heads = ["share", "network", "ms", "MB", "cosine", "similarity"]
+    heads += ["STS-B (of the teacher's)"]
     heads += [task.name for task in TASKS] + ["mean of tasks"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     best = found["teacher-1"]["sts"]
-    together = found.get("latencies", {}).get("latency_ms", {})
+    together = latencies(found)
     for system, fraction in ROWS:
         row = f"{system}-{fraction:g}"
         if row not in found:
@@ -73,8 +76,9 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
                 [
                     f"1/{1 / fraction:g}" if fraction < 1 else "1",
                     f"{system}, {name(body)}",
-                    f"{together.get(row, [body['latency_ms']])[0]:.2f}",
+                    f"{together[row]:.2f}",
                     f"{body['size_bytes'] / 1e6:.1f}",
+                    f"{body['pooled_cosine']:.3f}",
                     f"{body['similarity']:.3f}",
                     f"{body['sts']:.3f} ({body['sts'] / best:.1%})",
                     *map(cell, own),
@@ -83,20 +87,34 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
             )
             + " |"
         )
+    if "majority" in found:
+        guessed = found["majority"]["scores"]
+        own = [f"{next(iter(guessed.get(t.name, {'': float('nan')}).values())):.3f}" for t in TASKS]
+        own = ["" if score == "nan" else score for score in own]
+        lines.append(
+            "| " + " | ".join(["", "always the most frequent class", *[""] * 5, *own, ""]) + " |"
+        )
     return lines
+
+
+def latencies(found: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Of all rows (ms): measured in turn, and until that was done each by itself."""
+    alone = {name: body["latency_ms"] for name, body in found.items() if "upper_ms" in body}
+    together = found.get("latencies", {}).get("latency_ms", {})
+    return alone | {row: value for row, (value, _) in together.items()}
 
 
 def parts(found: dict[str, dict[str, Any]]) -> list[str]:
     """One row a part switched off, as Markdown."""
-    lines = ["| without | network | ms | similarity | cosine | STS-B |", "|" + "---|" * 6]
+    lines = ["| without | network | cosine | similarity | STS-B |", "|" + "---|" * 5]
     for part in PARTS:
         if (body := found.get(f"part-{part}")) is None:
             continue
         words = {"whole": "nothing", "short": "long training", "start": "short, teacher's start"}
         words["shrinking"] = "short, shrinking"
         lines.append(
-            f"| {words.get(part, part)} | {name(body)} | {body['latency_ms']:.2f} "
-            f"| {body['similarity']:.3f} | {body['pooled_cosine']:.3f} | {body['sts']:.3f} |"
+            f"| {words.get(part, part)} | {name(body)} | {body['pooled_cosine']:.3f} "
+            f"| {body['similarity']:.3f} | {body['sts']:.3f} |"
         )
     return lines if len(lines) > 2 else []
 
@@ -137,13 +155,33 @@ def supernets(found: dict[str, dict[str, Any]]) -> list[str]:
     return lines if runs else []
 
 
-def draw(found: dict[str, dict[str, Any]], by: str, label: str, path: Path) -> None:
-    """Agreement and STS-B against latency or size."""
+def audits(found: dict[str, dict[str, Any]]) -> list[str]:
+    """How proxies rank, of the audit ``audit.json``, as Markdown."""
+    lines = ["| against | where | proxy | tau | the proxy's gain |", "|" + "---|" * 5]
+    for what, each in found.get("audit", {}).get("rankings", {}).items():
+        for where, ranking in each.items():
+            for proxy, tau in ranking["tau"].items():
+                gain = ranking["gains"].get(proxy)
+                shown = [
+                    ""
+                    if one is None
+                    else f"{one['tau']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
+                    for one in (tau, gain)
+                ]
+                words = [what, where, proxy]
+                lines.append(
+                    "| " + " | ".join([*(w.replace("_", " ") for w in words), *shown]) + " |"
+                )
+    return lines if len(lines) > 2 else []
+
+
+def draw(found: dict[str, dict[str, Any]], x: dict[str, float], label: str, path: Path) -> None:
+    """Agreement and STS-B against latency or size, by row."""
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for panel, metric in zip(panels, ("similarity", "sts"), strict=True):
         for system in SYSTEMS:
-            rows = [found[n] for f in FRACTIONS if (n := f"{system}-{f:g}") in found]
-            panel.plot([r[by] for r in rows], [r[metric] for r in rows], "o-", label=system)
+            rows = [n for f in FRACTIONS if (n := f"{system}-{f:g}") in found]
+            panel.plot([x[n] for n in rows], [found[n][metric] for n in rows], "o-", label=system)
         if "teacher-1" in found:
             panel.axhline(found["teacher-1"][metric], color="grey", lw=0.8, label="teacher, int8")
         panel.set(xlabel=label, ylabel=metric, xscale="log")
@@ -155,9 +193,13 @@ def draw(found: dict[str, dict[str, Any]], by: str, label: str, path: Path) -> N
 def pictures(found: dict[str, dict[str, Any]], folder: Path, document: Path) -> list[str]:
     """Draws both; what shows them, as Markdown."""
     lines = []
-    for by, label in (("latency_ms", "ms"), ("size_bytes", "bytes")):
+    sizes = {name: body["size_bytes"] for name, body in found.items() if "size_bytes" in body}
+    for by, label, x in (
+        ("latency_ms", "ms", latencies(found)),
+        ("size_bytes", "bytes", sizes),
+    ):
         path = folder / f"{by}.svg"
-        draw(found, by, label, path)
+        draw(found, x, label, path)
         lines += ["", f"![{by}]({path.relative_to(document.parent)})"]
     return lines
 
@@ -185,6 +227,7 @@ def main() -> None:
         ("networks", table(found) + shown),
         ("parts", parts(found)),
         ("distillations", distillations(found)),
+        ("audit", audits(found)),
     ):
         text = replaced(text, name, lines)
     arguments.document.write_text(text, encoding="utf-8")

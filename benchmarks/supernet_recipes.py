@@ -100,7 +100,15 @@ def width_rates(blocks: Sequence[nn.Module], config: TrainConfig) -> torch.optim
         kind, key = name.split(".")[:2]
         width = int(key.split("/")[1]) if kind == "operations" else 2 * half
         groups.append({"params": [parameter], "scale": min(MOST_SCALE, half / width)})
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, foreach=True)
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, foreach=True)
+    optimizer.register_step_pre_hook(scale_rates)
+    return optimizer
+
+
+def scale_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Make the step's rate, which all groups were given, each group's own."""
+    for group in optimizer.param_groups:
+        group["lr"] *= group["scale"]
 
 
 def normalised_errors(prediction: Tensor, target: Tensor) -> Tensor:

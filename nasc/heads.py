@@ -50,8 +50,3 @@ def head_outputs(head: str) -> int:
 def pooled(head: str) -> bool:
     """Whether a head gives one row a text, not one a token."""
     return head == "embed" or head.startswith("classify-")
-
-
-def teacher_head(head: str) -> str:
-    """The head that a network is trained with, before a task's takes its place."""
-    return "embed" if is_task_head(head) else head

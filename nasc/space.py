@@ -255,11 +255,6 @@ class SearchSpace:
         """The full-size network: every block kept."""
         return Architecture((self.kept_block,) * self.n_blocks)
 
-    @property
-    def n_operations(self) -> int:
-        """Candidate operations of a layer: kinds times hidden sizes, and the identity."""
-        return len(self.operations) * len(self.hidden_sizes) + 1
-
     def count_blocks(self) -> int:
         """Sub-architectures of one block in canonical form (97,650 for the paper's space)."""
         k = len(self.operations)

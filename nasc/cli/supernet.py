@@ -251,8 +251,9 @@ def audit(
 ) -> None:
     """Check how truly the sum of block losses ranks networks of equal latency.
 
-    Kendall's tau of that proxy, of the parameters and of the multiply-accumulates with the loss
-    as complete networks, and with the quality after distillation; intervals by bootstrap.
+    Kendall's tau of that proxy, of the sum without sensitivities, of the parameters and of the
+    multiply-accumulates with the loss as complete networks, and with the quality after
+    distillation; intervals by bootstrap.
 
     \b
     Example: nasc audit --supernet supernet.safetensors --networks 120 --plot audit.png

@@ -84,7 +84,8 @@ def read_header(path: Path) -> Mapping[str, Any]:
         raise _damaged(path, error) from error
     if header.get("format") != FORMAT:
         raise CheckpointError(
-            f"checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}"
+            f"checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}. "
+            "Train it again with this version: nasc train"
         )
     return header
 
@@ -194,7 +195,8 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
         supernet.blocks.load_state_dict(tensors)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"supernet {path} does not fit its own search space: {error}"
+            f"supernet {path} does not fit its own search space: {error}. "
+            "Take another one, or train it again: nasc train"
         ) from error
     return supernet, header
 

@@ -158,7 +158,10 @@ def pack(
     parallel.wait()
     header = _read_header(folder)
     if header["count"] < row:
-        raise CorpusError(f"the text holds {header['count']} tokens, less than a row of {row}")
+        raise CorpusError(
+            f"the text holds {header['count']} tokens, less than a row of {row}. "
+            "Give more text, or leave --packed out"
+        )
     try:
         flat = np.memmap(folder / "tokens.bin", header["dtype"], "r")
     except (OSError, ValueError) as error:

@@ -99,7 +99,10 @@ def score_supernet(
         path.parent.mkdir(parents=True, exist_ok=True)
         scores.save(path)
     except OSError as error:
-        raise NascError(f"cannot write the scores {path}: {error.strerror or error}") from error
+        raise NascError(
+            f"cannot write the scores {path}: {error.strerror or error}. "
+            "Make room there, or take another cache: --cache DIR"
+        ) from error
     return scores
 
 

@@ -3,7 +3,7 @@
 The sub-architectures of a block lie in bins of parameters and latency. After some epochs of
 training without it, every epoch ends with a round: in every bin some are sampled, their dev
 losses taken, and the worse half of them removed, until few are left in each. Only what is left
-is sampled for training. No torch: losses come from a callable.
+is sampled for training. Losses come from a callable.
 
 Bins suit large spaces. In a small one a round can remove what is dominated instead, see `UNITS`.
 

@@ -317,8 +317,8 @@ def train(
         for step in range(state.step, config.steps):
             if shrinker is not None and shrinker.is_due(step):
                 shrinker.shrink(config.seed, parallel)
-            for group in optimizer.param_groups:  # scaled in benchmarks/supernet_recipes.py alone
-                group["lr"] = group.get("scale", 1.0) * learning_rate(config, step)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
             losses = objective.backward(batches.at(step), step)
             parallel.add([losses])
             values = losses.tolist()
