@@ -24,7 +24,6 @@ from torch.nn import functional
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.export.network import Network
 from nasc.files import content_key, locked
-from nasc.lessons import Lessons, Schedule, window_of
 from nasc.processor import (
     attention_without_cudnn,
     has_bf16,
@@ -42,6 +41,7 @@ from nasc.supernet.train import (
     train_length,
 )
 from nasc.teacher import Teacher
+from nasc.teacher_batches import Schedule, TeacherBatches, window_of
 from nasc.text import Corpus
 from nasc.tokens import Batch
 
@@ -72,7 +72,7 @@ class DistillConfig:
         hidden_weight: Of the error of hidden states.
         pooled_weight: Of the sentence vectors' distance.
         similarity_weight: Of the error of similarities within the batch.
-        passes: How often a batch is seen: see `nasc.lessons`.
+        passes: How often a batch is seen: see `nasc.teacher_batches`.
         bf16: Products of both networks in bfloat16; the default does so where the device has
             them in hardware.
         seed: Of the order of the text.
@@ -130,11 +130,13 @@ def teacher_states(teacher: Teacher, config: DistillConfig, batch: Batch) -> Ten
         return teacher.hidden_states(here.input_ids, here.attention_mask)[-1]
 
 
-def lessons_of(teacher: Teacher, batches: TrainBatches, config: DistillConfig) -> Lessons:
+def teacher_batches_of(
+    teacher: Teacher, batches: TrainBatches, config: DistillConfig
+) -> TeacherBatches:
     """The batches of a training with the teacher's states."""
     window = window_of(batches, teacher.geometry.hidden)
     schedule = Schedule(config.steps, config.passes, window, batches.per_epoch, config.seed)
-    return Lessons(batches, schedule, partial(teacher_states, teacher, config))
+    return TeacherBatches(batches, schedule, partial(teacher_states, teacher, config))
 
 
 def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: Tensor) -> Tensor:
@@ -192,7 +194,7 @@ def distill(
     """
     device = training_device()
     model = trainable(network).to(device)
-    lessons = lessons_of(teacher.to(device), batches, config)
+    taught = teacher_batches_of(teacher.to(device), batches, config)
     groups = [
         {"params": [p for p in own.parameters() if p.requires_grad], "scale": scale}
         for own, scale in zip(model.tensors, rate_scales(model), strict=True)
@@ -205,7 +207,7 @@ def distill(
             peak = config.learning_rate * _share(step, config.steps)
             for group in optimizer.param_groups:
                 group["lr"] = peak * group["scale"]
-            loss = step_loss(model, config, *lessons.at(step))
+            loss = step_loss(model, config, *taught.at(step))
             value = float(loss.detach())
             _check_finite("loss", value, step)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -377,7 +379,7 @@ def steps_for(
 
     def took_s(steps: int) -> float:
         schedule = Schedule(steps, config.passes, window, available, config.seed)
-        return steps * (step_s - teacher_s) + schedule.told * teacher_s
+        return steps * (step_s - teacher_s) + schedule.teacher_calls * teacher_s
 
     return most_within(seconds / SLACK, took_s)
 

@@ -213,7 +213,7 @@ def test_a_run_goes_on_exactly_among_batches_seen_before(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nasc.lessons.LEAST_BATCHES", 2)
+    monkeypatch.setattr("nasc.teacher_batches.LEAST_BATCHES", 2)
     whole, losses = run(start, teacher, tokens)
     options: dict[str, Any] = {"state_path": tmp_path / "state.safetensors", "save_every_s": 0}
     with pytest.raises(KeyboardInterrupt):

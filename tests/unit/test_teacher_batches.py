@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 import torch
 
-from nasc import lessons as module
+from nasc import teacher_batches as module
 from nasc.distill import most_within
-from nasc.lessons import Lessons, Schedule, window_of
 from nasc.supernet.batches import TrainBatches
+from nasc.teacher_batches import Schedule, TeacherBatches, window_of
 from nasc.tokens import Batch, Tokens
 
 SENTENCES, LENGTH, SIZE = 24, 5, 4
@@ -63,12 +63,12 @@ def test_how_often_batches_are_seen_and_the_teacher_asked(
     plan: Schedule, seen: dict[int, int], batches: TrainBatches
 ) -> None:
     assert Counter(indices(plan)) == seen
-    assert plan.told == len(seen)
+    assert plan.teacher_calls == len(seen)
     teacher = Teacher()
-    lessons = Lessons(batches, plan, teacher)
+    taught = TeacherBatches(batches, plan, teacher)
     for step in range(plan.steps):
-        lessons.at(step)
-    assert len(teacher.asked) == plan.told
+        taught.at(step)
+    assert len(teacher.asked) == plan.teacher_calls
 
 
 def test_windows_follow_the_text_and_orders_differ() -> None:
@@ -86,18 +86,18 @@ def test_no_batch_comes_again_before_enough_were_seen(monkeypatch: pytest.Monkey
 
 
 def test_states_belong_to_their_batch(batches: TrainBatches) -> None:
-    lessons = Lessons(batches, schedule(12, 3), Teacher())
+    taught = TeacherBatches(batches, schedule(12, 3), Teacher())
     for step in range(12):
-        batch, states = lessons.at(step)
+        batch, states = taught.at(step)
         assert states.dtype == torch.float32
         torch.testing.assert_close(states, 0.1 * batch.input_ids[..., None], rtol=1e-3, atol=0)
 
 
 def test_any_step_is_the_same_from_wherever_one_starts(batches: TrainBatches) -> None:
     plan = schedule(12, 2, window=2)
-    whole = Lessons(batches, plan, Teacher())
+    whole = TeacherBatches(batches, plan, Teacher())
     expected = [whole.at(step) for step in range(12)]
-    later = Lessons(batches, plan, Teacher())
+    later = TeacherBatches(batches, plan, Teacher())
     for step in (3, 9, 10, 11):
         batch, states = later.at(step)
         assert torch.equal(batch.input_ids, expected[step][0].input_ids)
@@ -109,7 +109,7 @@ def test_a_window_takes_the_memory_it_may(
 ) -> None:
     monkeypatch.setattr(module, "MOST_BYTES", 3 * SIZE * LENGTH * 7 * 2)  # hidden size 7
     assert window_of(batches, 7) == 3
-    kept = Lessons(batches, schedule(12, 2, window=3), Teacher())
+    kept = TeacherBatches(batches, schedule(12, 2, window=3), Teacher())
     for step in range(12):
         kept.at(step)
         assert len(kept._kept) <= 3
@@ -119,7 +119,7 @@ def test_a_window_takes_the_memory_it_may(
 @pytest.mark.parametrize("window", [10, 1000])
 def test_steps_within_a_time(seconds: float, window: int) -> None:
     def took_s(steps: int) -> float:
-        return 0.1 * steps + 0.09 * schedule(steps, 2, window, available=600).told
+        return 0.1 * steps + 0.09 * schedule(steps, 2, window, available=600).teacher_calls
 
     steps = most_within(seconds, took_s)
     assert took_s(steps + 1) > seconds

@@ -53,7 +53,7 @@ class Schedule:
         return min(wanted, self.window, self.available)
 
     @property
-    def told(self) -> int:
+    def teacher_calls(self) -> int:
         """How often the teacher is asked."""
         full, rest = divmod(self.steps, max(1, self._span))
         return full * self._distinct(self._span) + self._distinct(rest)
@@ -71,7 +71,7 @@ class Schedule:
 
 
 @dataclass(slots=True)
-class Lessons:
+class TeacherBatches:
     """The batch of every step with the teacher's states; both depend on seed and step alone.
 
     Attributes:
