@@ -123,14 +123,15 @@ def distillations(found: dict[str, dict[str, Any]]) -> list[str]:
     """One row a training of `distill_recipes.py`, by steps of the defaults, as Markdown."""
     runs = [run for file, run in found.items() if file.startswith("distill-")]
     lines = [
-        "| network | steps | change | CPU s | cosine | similarity | STS-B |",
-        "|" + "---|" * 7,
+        "| network | cosine before | steps | change | CPU s | cosine | similarity | STS-B |",
+        "|" + "---|" * 8,
     ]
     for row in (row for run in sorted(runs, key=itemgetter("steps")) for row in run["rows"]):
         after = row["after"]
         text = row["network"].replace("|", "\\|")
         lines.append(
-            f"| `{text}` | {row['steps']:,} | {row['change'] or 'none'} | {row['cpu_s']:.0f} "
+            f"| `{text}` | {row['before']['pooled_cosine']:.4f} | {row['steps']:,} "
+            f"| {row['change'] or 'none'} | {row['cpu_s']:.0f} "
             f"| {after['pooled_cosine']:.4f} | {after['similarity_spearman']:.4f} "
             f"| {after['sts_spearman']:.4f} |"
         )
