@@ -2,7 +2,7 @@
 
 The loss of an untrained network says little about what training makes of it: narrow and
 deep networks start closer to the teacher, wide and shallow ones learn faster, and an error of the
-last block, which training mends first, shows most before it. So the best of each kind of depth and
+last block shows most before training, not after it. So the best of each kind of depth and
 the best without blocks of the teacher, by the predicted loss and as if all positions were equally
 sensitive, and the best pruned teacher, are trained for a part of the budget, as in successive
 halving (Jamieson and Talwalkar, AISTATS 2016), and the one that agrees best goes on.
@@ -109,8 +109,8 @@ def kinds(problem: Problem, slots: int) -> list[Problem]:
 def searches(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Problem]:
     """The searches whose best networks compete: every kind, and each as if all were as sensitive.
 
-    Sensitivities are those of the untrained network. Training mends the errors of the last block
-    first, so that by them too little is left for the blocks before it (docs/quality.md).
+    Sensitivities are those of the network before its own training, and rank truer then; after it
+    the plain sum ranks as truly (docs/quality.md).
     """
     own = bench.problem(limits, precisions)
     even = dataclasses.replace(own, positions=bench.prepared.scores.even_positions())
