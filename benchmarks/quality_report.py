@@ -89,8 +89,10 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
         )
     if "majority" in found:
         guessed = found["majority"]["scores"]
-        own = [f"{next(iter(guessed.get(t.name, {'': float('nan')}).values())):.3f}" for t in TASKS]
-        own = ["" if score == "nan" else score for score in own]
+        own = [
+            f"{next(iter(guessed[task.name].values())):.3f}" if task.name in guessed else ""
+            for task in TASKS
+        ]
         lines.append(
             "| " + " | ".join(["", "always the most frequent class", *[""] * 5, *own, ""]) + " |"
         )

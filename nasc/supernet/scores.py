@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,24 +41,21 @@ class Scores:
 
     def positions(self) -> tuple[ScoredBlocks, ...]:
         """Candidates with what each adds to the predicted final loss."""
-        return tuple(
-            ScoredBlocks(blocks, slope * losses)
-            for blocks, losses, slope in zip(
-                self.blocks, self.losses, self.sensitivity, strict=True
-            )
-        )
+        return self._weighted(self.sensitivity)
 
     def even_positions(self) -> tuple[ScoredBlocks, ...]:
         """The same as if every position had the mean sensitivity."""
-        slope = float(np.mean(self.sensitivity))
-        return tuple(
-            ScoredBlocks(blocks, slope * losses)
-            for blocks, losses in zip(self.blocks, self.losses, strict=True)
-        )
+        return self._weighted([float(np.mean(self.sensitivity))] * len(self.losses))
 
     def plain_positions(self) -> tuple[ScoredBlocks, ...]:
         """Candidates with their own losses, whose sum is the paper's loss of a network."""
-        return tuple(map(ScoredBlocks, self.blocks, self.losses))
+        return self._weighted([1.0] * len(self.losses))
+
+    def _weighted(self, slopes: Sequence[float]) -> tuple[ScoredBlocks, ...]:
+        return tuple(
+            ScoredBlocks(blocks, slope * losses)
+            for blocks, losses, slope in zip(self.blocks, self.losses, slopes, strict=True)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `scores_from_dict` reads it."""

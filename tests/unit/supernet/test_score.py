@@ -197,6 +197,10 @@ def test_positions_weigh_losses_by_sensitivity(scores: Scores) -> None:
     positions = scores.positions()
     assert positions[0].blocks == scores.blocks[0]
     assert np.array_equal(positions[1].loss, scores.losses[1] * (1 / 3))
+    for found, slope in ((scores.plain_positions(), 1), (scores.even_positions(), 7 / 24)):
+        assert [one.blocks for one in found] == list(scores.blocks)
+        for one, losses in zip(found, scores.losses, strict=True):
+            np.testing.assert_allclose(one.loss, slope * losses, rtol=1e-12)
 
 
 def test_damaged_scores_are_a_message(scores: Scores, tmp_path: Path) -> None:
