@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime
 import difflib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from device_profiles.reading import FileRefused, read_toml, shown
 
 TRANSPORTS = ("local", "adb", "ssh")
 _TOP_LEVEL = ("name", "description", "transport", "detect", "clusters", "defaults", "specs")
@@ -144,16 +145,15 @@ def load(path: Path) -> DeviceProfile:
         DeviceProfileError: the file is missing, is no TOML, or a field is missing or wrong.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path)
     except OSError as error:
         raise DeviceProfileError(
             f"cannot read the device file {str(path)!r}: {error.strerror or error}. Give a known "
             "device's name or the path of a readable TOML file; list them: nasc devices"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except FileRefused as error:
         raise DeviceProfileError(
-            f"the device file {str(path)!r} is not valid TOML: {error}. "
-            f"Start from a shipped one: {_HERE / 'host.toml'}"
+            f"the device file {error}. Start from a shipped one: {_HERE / 'host.toml'}"
         ) from error
     return _Reader(path).profile(data)
 
@@ -266,6 +266,6 @@ class _Reader:
                 f"Start from a shipped file: {_HERE / 'host.toml'}"
             )
         return DeviceProfileError(
-            f"the device file {str(self._path)!r} has {field} = {value!r}; "
+            f"the device file {str(self._path)!r} has {field} = {shown(value)}; "
             f"it must be {allowed}. Start from a shipped file: {_HERE / 'host.toml'}"
         )
