@@ -470,15 +470,17 @@ def bench(
     progress = reporter.stage(f"Measuring on device {found.name!r}")
     with measuring(folder, found.name, reporter.say):
         quiet = profilers.load_or_record_quiet(quiet_folder(folder), found, options=options)
-        return profilers.bench(
+        result = profilers.bench(
             models,
             found,
             dims=sizes,
             options=options,
             protocol=profilers.Protocol(seed=seed),
-            reference_quiet_ms=quiet.quiet_ms,
+            scale=quiet.scale,
             progress=progress,
         )
+        profilers.extend_quiet(quiet, result.measurement)
+        return result
 
 
 def distill(

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 import device_profiles
+import profilers
 from nasc.errors import InfeasibleLimits, UsageError
 from nasc.files import cache_folder
 from nasc.heads import check_head, is_task_head
 from nasc.latency.costs import TableCosts
 from nasc.latency.table import LatencyTable
-from nasc.measuring import runtime_options
+from nasc.measuring import quiet_folder, runtime_options
 from nasc.processor import has_bf16, training_device
 from nasc.profiling import profile
 from nasc.pruning import PrunedLoss
@@ -251,11 +252,15 @@ class Workbench:
                     progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
                     say=self.reporter.say,
                 )
-            self._tables |= {one.table.key.precision: one.table for one in found}
+            quiet_ms = self.quiet.quiet_ms
+            tables = [one.table.rescaled(quiet_ms) for one in found]
+            self._tables |= {table.key.precision: table for table in tables}
             self._costs.clear()
         if precisions not in self._costs:
             self._costs[precisions] = TableCosts.of(
-                (self._tables[p] for p in precisions), self._tables.values()
+                (self._tables[p] for p in precisions),
+                self._tables.values(),
+                self.quiet.scale.reach,
             )
         return self._costs[precisions]
 
@@ -270,11 +275,11 @@ class Workbench:
         if self.settings.corpus:
             _ = self.corpus
 
-    @property
-    def quiet_ms(self) -> float:
-        """The reference's quiet time in the tables: the scale of limits and of `verify`."""
-        tables = self._tables or self.costs.tables
-        return next(iter(tables.values())).quiet_ms
+    @cached_property
+    def quiet(self) -> profilers.QuietTime:
+        """The reference's quiet time when it was first asked for: the scale of this whole run."""
+        folder = quiet_folder(self.cache)
+        return profilers.load_or_record_quiet(folder, self.device, options=self.options)
 
     @cached_property
     def corpus(self) -> Corpus:
