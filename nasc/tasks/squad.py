@@ -160,7 +160,7 @@ def _value(data: Any, name: str, kind: type, path: Path, where: str) -> Any:
     Raises:
         FileRefused: If there is none, or none of that kind.
     """
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         raise FileRefused(path, f"is no SQuAD: {where} is {shown(data)}, not an object")
     if name not in data:
         raise FileRefused(path, f"is no SQuAD: {where} has no {name!r}")

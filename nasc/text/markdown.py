@@ -13,6 +13,7 @@ _START = re.compile(r"^\s*(#+|>|[-*+]|\d+[.)])\s+")
 _EMPHASIS = re.compile(r"[*`]+|(?<!\w)_+|(?<!_)_++(?!\w)")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*+>|<!--[^<>]*+>|<https?:[^<>\s]*+>")
 _FRONT_MATTER_MAX = 200
+_YAML = re.compile(r"\s|#|-|[\w.\"'-]+\s*:")
 
 
 def without_markdown(lines: Iterable[str]) -> Iterator[str]:
@@ -52,7 +53,7 @@ LONG_NUMBERS = re.compile(r"&#[xX]?[0-9a-fA-F]{9,};?")
 
 
 def _without_front_matter(lines: Iterable[str]) -> Iterator[str]:
-    """Leave out what stands between two lines of three hyphens at the very beginning."""
+    """Leave out the YAML between two lines of three hyphens at the very beginning."""
     rest = iter(lines)
     head = list(itertools.islice(rest, 1))
     if head and head[0].rstrip() == "---":
@@ -60,5 +61,6 @@ def _without_front_matter(lines: Iterable[str]) -> Iterator[str]:
             head.append(line)
             if line.rstrip() in ("---", "..."):
                 head = []
+            if not head or not _YAML.match(line):
                 break
     return itertools.chain(head, rest)

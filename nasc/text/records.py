@@ -10,14 +10,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from device_profiles.reading import MAX_BYTES, MAX_DIGITS, FileRefused, opened, parse_json, shown
-from nasc.text.streams import lines, read_whole
+from device_profiles.reading import MAX_DIGITS, FileRefused, opened, parse_json, shown
+from nasc.text.streams import FileTooLarge, lines, read_whole
 
 MAX_FIELD = 16 << 20
 """Characters of a field in quotation marks, where the csv module takes 131,072."""
 
 MAX_ROW = 32 << 20
 """Characters of a row, which may go over many lines."""
+
+MAX_LIST = 128 << 20
+"""Bytes of a JSON file that is one list, which is read as a whole."""
 
 _BATCH = 1024
 
@@ -57,23 +60,27 @@ def json_list(path: Path) -> Iterator[tuple[int, Any]]:
     """Values of a JSON file that holds a list, or JSON lines, each with its place, from 1.
 
     Raises:
-        NoRecords: If it holds something else.
+        NoText: If it holds something else.
         FileRefused: If it is no JSON, too large or too deep.
         OSError: If it cannot be read.
     """
     if _is_list(path):
-        data = parse_json(read_whole(path, MAX_BYTES), path)
-        return enumerate(data, 1)
+        try:
+            return enumerate(parse_json(read_whole(path, MAX_LIST), path), 1)
+        except FileTooLarge as error:
+            raise FileRefused(
+                path, f"{error.reason}; as JSON lines (.jsonl) it may be of any size"
+            ) from error
     rows = json_rows(path)
     try:
         first = [next(rows), next(rows)]  # one object alone is settings
     except (FileRefused, StopIteration):
-        raise NoRecords(path, "holds no list of records, and no JSON lines") from None
+        raise NoText(path, "holds no list of records, and no JSON lines") from None
     return itertools.chain(first, rows)
 
 
-class NoRecords(FileRefused):
-    """A file of JSON that is no list of records: settings, for example."""
+class NoText(FileRefused):
+    """A file of JSON or a table without a text that can be told: settings, an index."""
 
 
 def _is_list(path: Path) -> bool:
@@ -216,7 +223,12 @@ OBVIOUS = ("text", "sentence", "content", "passage")
 
 
 def chosen_column(
-    names: Sequence[str], of_text: Sequence[str], wanted: str | None, path: Path | str
+    names: Sequence[str],
+    of_text: Sequence[str],
+    wanted: str | None,
+    path: Path | str,
+    *,
+    by_name: bool = False,
 ) -> str:
     """The column that holds the text.
 
@@ -226,23 +238,25 @@ def chosen_column(
         wanted: The name that was asked for; None takes the only one with a name of `OBVIOUS`, else
             the only one of text.
         path: For the message.
+        by_name: Whether only a column that was asked for, or with a name of `OBVIOUS`, is taken.
 
     Raises:
-        FileRefused: If there is no such column, or not one alone, with their names.
+        NoText: If there is no such column, or not one alone, with their names.
     """
     listed = ", ".join(names[:20])[:300] or "none"
     if wanted is not None:
         if wanted not in names:
-            raise FileRefused(path, f"has no column '{wanted}'; its columns are: {listed}")
+            raise NoText(path, f"has no column '{wanted}'; its columns are: {listed}")
         return wanted
     obvious = [name for name in names if name.strip().lower() in OBVIOUS]
-    for found in (obvious, of_text):
-        if len(found) == 1:
-            return found[0]
-    if not of_text and not obvious:
-        raise FileRefused(path, f"has no column of text; its columns are: {listed}")
-    raise FileRefused(
-        path,
-        f"has several columns of text: {', '.join(obvious or of_text)[:300]}. Say which: "
-        "--text-column NAME",
-    )
+    if len(obvious) == 1:
+        return obvious[0]
+    if not obvious and len(of_text) == 1 and not by_name:
+        return of_text[0]
+    how = "Say which: --text-column NAME"
+    if len(obvious or of_text) > 1:
+        several = ", ".join(obvious or of_text)[:300]
+        raise NoText(path, f"has several columns of text: {several}. {how}")
+    if of_text:
+        raise NoText(path, f"has no column {', '.join(OBVIOUS)}; its columns are: {listed}. {how}")
+    raise NoText(path, f"has no column of text; its columns are: {listed}")

@@ -18,7 +18,7 @@ from nasc.text.hub import PREFIX, bad_id
 from nasc.text.markdown import without_markdown
 from nasc.text.records import (
     BROKEN,
-    NoRecords,
+    NoText,
     chosen_column,
     json_list,
     json_rows,
@@ -47,6 +47,9 @@ _HEAD_LINES, _HEAD_CHARACTERS = 2000, 4 << 20
 _PARAGRAPH = 1 << 20
 """Characters of joined lines; more of them without an empty line are no paragraph."""
 
+_MOST_TOLD = 3
+"""Files of a folder that are told one by one to be left out."""
+
 _MOST_BAD = 0.01
 """Share of a table's rows that may have another number of columns than its head line."""
 
@@ -61,11 +64,14 @@ class Reading:
     Attributes:
         text_column: The column of a table that holds the text; None takes the obvious one.
         say: Told of the column that was taken and of rows that were left out.
+        by_name: Whether a column is taken for its name only, since the file lies in a folder and
+            may be an index of its other files.
         tables: Whether a source with columns was among them.
     """
 
     text_column: str | None = None
     say: Say | None = None
+    by_name: bool = field(default=False, init=False)
     tables: bool = field(default=False, init=False)
     _told: set[str] = field(default_factory=set, init=False)
 
@@ -77,7 +83,7 @@ class Reading:
     def column(self, names: Sequence[str], of_text: Sequence[str], path: Path | str) -> str:
         """The column that holds the text; see `nasc.text.records.chosen_column`."""
         self.tables = True
-        found = chosen_column(names, of_text, self.text_column, path)
+        found = chosen_column(names, of_text, self.text_column, path, by_name=self.by_name)
         if self.text_column is None and found not in self._told:
             self._told.add(found)
             self.tell(f"text of '{plain(Path(path).name)}': column '{plain(found)}'")
@@ -134,7 +140,7 @@ def read(source: str | Path, reading: Reading) -> Iterator[str]:
                 f"corpus folder '{path}' holds no text: no {kinds} in it or below it, plain or "
                 "with .gz"
             )
-        return itertools.chain.from_iterable(_read_member(file, reading) for file in files)
+        return _read_folder(files, reading)
     if not path.exists():
         raise CorpusError(
             f"no corpus at '{path}'. A corpus is a text file, a folder of {kinds}, or datasets:NAME"
@@ -151,12 +157,22 @@ def _kind(path: Path) -> str | None:
     return kind if kind in FOLDER_KINDS else None
 
 
-def _read_member(path: Path, reading: Reading) -> Iterator[str]:
-    """A file of a folder: JSON that is no list of records is settings, and not text."""
-    try:
-        yield from _read_file(path, reading)
-    except NoRecords as error:
-        reading.tell(f"left out: '{plain(path.name)}' {error.reason}")
+def _read_folder(files: Sequence[Path], reading: Reading) -> Iterator[str]:
+    """Sentences of a folder's files; what is no text there is left out and told, unless all is."""
+    left: list[NoText] = []
+    reading.by_name = True
+    for path in files:
+        try:
+            yield from _read_file(path, reading)
+        except NoText as error:
+            left.append(error)
+    reading.by_name = False
+    if len(left) == len(files):
+        raise left[0]
+    for refused in left[:_MOST_TOLD]:
+        reading.tell(f"left out: '{plain(refused.path.name)}' {refused.reason}")
+    if len(left) > _MOST_TOLD:
+        reading.tell(f"left out: {len(left) - _MOST_TOLD:,} more such files")
 
 
 def _read_file(path: Path, reading: Reading) -> Iterator[str]:

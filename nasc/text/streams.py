@@ -37,6 +37,10 @@ _OTHER_KINDS = {
 }
 
 
+class FileTooLarge(FileRefused):
+    """A file that holds more than its reader keeps."""
+
+
 def lines(path: Path, *, max_bytes: int | None = None, newline: str | None = None) -> Iterator[str]:
     """Lines of a text file in UTF-8, packed by gzip or not, each with its end.
 
@@ -98,7 +102,7 @@ def _blocks(path: Path, max_bytes: int | None) -> Iterator[bytes]:
         while block := _block(path, file):
             total += len(block)
             if max_bytes is not None and total > max_bytes:
-                raise FileRefused(path, f"holds more than the {max_bytes:,} bytes that are read")
+                raise FileTooLarge(path, f"holds more than the {max_bytes:,} bytes that are read")
             if packed and total > RATIO_FROM and total > MAX_RATIO * raw.tell():
                 raise FileRefused(
                     path, f"unpacks to more than {MAX_RATIO} times its size: no text does"

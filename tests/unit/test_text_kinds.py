@@ -13,7 +13,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from nasc.cli import main
 from nasc.errors import CorpusError, UsageError
 from nasc.text import corpus_from_sentences, load_corpus, records, stream_text, streams
 from nasc.text.corpus import sentence_key
@@ -64,6 +66,12 @@ def test_files_are_read_by_their_kind(name: str, packed: bool, tmp_path: Path) -
     assert everything(path) == set(SENTENCES)
 
 
+def test_a_rule_at_the_beginning_of_markdown_is_no_front_matter() -> None:
+    text = ["---\n", "It says something here.\n", "---\n", "And here.\n"]
+    found = " ".join("".join(without_markdown(text)).split())
+    assert found == "It says something here. And here."
+
+
 def test_a_folder_is_read_each_file_by_its_kind(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in ROWS[:30]))
     (tmp_path / "b.csv.gz").write_bytes(
@@ -78,6 +86,25 @@ def test_a_folder_is_read_each_file_by_its_kind(tmp_path: Path) -> None:
         "text of 'a.jsonl': column 'text'",
         "left out: 'settings.json' holds no list of records, and no JSON lines",
     ]
+
+
+def test_an_index_beside_text_is_no_text(tmp_path: Path) -> None:
+    index = "file\ttitle\n" + "".join(f"a.txt\tA title of the {a} kind\n" for a in WORDS)
+    (tmp_path / "index.tsv").write_text(index)
+    (tmp_path / "names.csv").write_text("title\nSome name or other\n")
+    (tmp_path / "a.txt").write_text("\n".join(SENTENCES))
+    said: list[str] = []
+    assert everything(tmp_path, say=said.append) == set(SENTENCES)
+    assert said == [
+        "left out: 'index.tsv' has no column text, sentence, content, passage; its columns are: "
+        "file, title. Say which: --text-column NAME",
+        "left out: 'names.csv' has no column text, sentence, content, passage; its columns are: "
+        "title. Say which: --text-column NAME",
+    ]
+    assert "A title of the two kind" in everything(tmp_path, text_column="title")
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(CorpusError, match=r"index\.tsv' has no column text, .*--text-column NAME"):
+        load_corpus(tmp_path, seed=0)
 
 
 def test_the_column_is_the_obvious_one_or_asked_for(tmp_path: Path) -> None:
@@ -344,7 +371,7 @@ def test_a_line_without_end_is_refused_by_its_place(
             b'text\n"so\n' + b"it goes\n" * 10_000,
             r"the row that line 8,\d+ belongs to has more than 65",
         ),
-        (b"text\n" + b'"so\n",' * 20_000, r"the row that line 16,\d+ belongs to has more than 65"),
+        (b"text\n" + b'"so\n",' * 20_000, r"the row that line 10,\d+ belongs to has more than 65"),
     ):
         (tmp_path / "a.csv").write_bytes(table)
         with pytest.raises(CorpusError, match=message):
@@ -512,3 +539,20 @@ def test_columns_of_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CorpusError, match=r"several columns of text: title, body"):
         load_corpus("datasets:some/set", seed=0)
     assert everything("datasets:some/set", text_column="body") == set(SENTENCES)
+
+
+def test_a_list_that_is_too_large_has_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MAX_LIST", 1000)
+    (tmp_path / "a.json").write_text(KINDS["a.json"])
+    with pytest.raises(CorpusError, match=r"more than the 1,000 bytes .*\(\.jsonl\) it may be of"):
+        load_corpus(tmp_path / "a.json", seed=0)
+
+
+@pytest.mark.parametrize("command", [["train", "--steps", "1"], ["compile", "--latency-ms", "9"]])
+def test_a_column_without_a_corpus_is_a_mistake(command: list[str], tmp_path: Path) -> None:
+    options = ["--text-column", "body", "--output", str(tmp_path / "out")]
+    found = CliRunner().invoke(main, [*command, *options])
+    assert found.exit_code == 2
+    assert "--text-column body names a column of --corpus: give one" in found.output
