@@ -11,7 +11,7 @@ PREFIX = "datasets:"
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 _PART = re.compile(r"\w{1,100}(\.\w{1,100})*", re.ASCII)
-_CONFIG = re.compile(r"[\w.,=+-]{1,200}", re.ASCII)
+_CONFIG = re.compile(r"[^\x00-\x1f\x7f<>:/\\|?*\ud800-\udfff]{1,200}")
 
 
 def bad_id(name: str, config: str, part: str = "train") -> str | None:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -521,7 +523,7 @@ def test_names_that_are_not_in_utf8_are_described(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["a b", "../x", "a/b/c", "-x", "a\0b", "a" * 5000, "a..b", "é", "a:b c", "a:b:c", "/no/folder"],
+    ["a b", "../x", "a/b/c", "-x", "a\0b", "a" * 5000, "a..b", "é", "a:b/c", "a:b:c", "/no/folder"],
 )
 def test_ids_that_are_none_are_refused(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def load_dataset(*about: object, **options: object) -> None:
@@ -556,3 +558,28 @@ def test_a_column_without_a_corpus_is_a_mistake(command: list[str], tmp_path: Pa
     found = CliRunner().invoke(main, [*command, *options])
     assert found.exit_code == 2
     assert "--text-column body names a column of --corpus: give one" in found.output
+
+
+_PIECES = [
+    *(b"<", b">", b'"', b"'", b"\0", b"\xff", b"{", b"[", b"]", b"}", b",", b";", b"\n", b"\r"),
+    *(b"\\ud83d", b"null", b"NaN", b"1e999", 5000 * b"9", 3000 * b"[", b"<!--", b"<script>"),
+    *(b"&#99999999999;", b"---\n", b"```\n", b"\t", b"true", b"-1", "।".encode(), b"\x1f\x8b"),
+]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", KINDS)
+def test_changed_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
+    """Twenty changes to a file of each kind; what is read can be written in UTF-8."""
+    rng = random.Random(name)
+    for _ in range(20):
+        content = bytearray(KINDS[name].encode())
+        for _ in range(rng.choice([1, 2, 5])):
+            at = rng.randrange(len(content))
+            content[at : at + rng.choice([0, 1, 20])] = rng.choice(_PIECES)
+        packed = rng.random() < 0.2
+        path = tmp_path / f"{name}{'.gz' if packed else ''}"
+        path.write_bytes(gzip.compress(content) if packed else content)
+        with contextlib.suppress(CorpusError):
+            for sentence in everything(path):
+                sentence.encode()
