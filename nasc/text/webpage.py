@@ -1,5 +1,6 @@
 """The visible text of HTML."""
 
+import functools
 import html
 import re
 from collections.abc import Iterator
@@ -63,12 +64,20 @@ def _pieces(page: str) -> Iterator[str | None]:
     """Text, line breaks, and None between two paragraphs."""
     at = 0
     unseen, depth = "", 0  # the outermost element that is left out, and how many of its name
-    while match := _TOKEN.search(page, at):
-        if not unseen and match.start() > at:
-            yield _BLANK.sub(" ", _unescaped(page[at : match.start()]))
-        at = match.end()
-        if match["broken"] is not None:
+    begin, unclosed = 0, set[str]()  # where it begins; names whose end was looked for in vain
+    while True:
+        match = _TOKEN.search(page, at)
+        if match is None and unseen:  # once a name at most, so that it stays linear
+            unclosed.add(unseen)
+            at, unseen = begin, ""
+            continue
+        if not unseen:
+            until = len(page) if match is None else match.start()
+            if until > at:
+                yield _BLANK.sub(" ", _unescaped(page[at:until]))
+        if match is None or match["broken"] is not None:
             return
+        at = match.end()
         if match["comment"] is not None:
             at = page.find("-->", at - 2) + 3
             if at < 3:
@@ -81,20 +90,23 @@ def _pieces(page: str) -> Iterator[str | None]:
             depth += (name == unseen) * (1 if opens else -1)
             if not depth:
                 unseen = ""
-        elif name in _UNSEEN and opens:
-            unseen, depth = name, 1
+        elif name in _UNSEEN and opens and name not in unclosed:
+            unseen, depth, begin = name, 1, at
             yield None
         elif name == "br":
             yield "\n"
         elif name not in _INLINE:
             yield None
         if name in _RAW and opens:
-            end = re.compile(rf"</{name}\b", re.IGNORECASE).search(page, at)
+            end = _end_of(name).search(page, at)
             if end is None:
                 return
             at = end.start()
-    if not unseen:
-        yield _BLANK.sub(" ", _unescaped(page[at:]))
+
+
+@functools.cache
+def _end_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"</{name}\b", re.IGNORECASE)
 
 
 def _unescaped(text: str) -> str:

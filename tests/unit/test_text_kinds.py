@@ -327,6 +327,7 @@ UNITS = [
     "<!",
     "<!--",
     "<script>",
+    "<nav>",
     "</",
     "&#9",
     '="',
@@ -345,6 +346,28 @@ def test_text_of_one_thing_takes_linear_time(unit: str) -> None:
     split_sentences(text)
     for paragraph in visible_text(text):
         split_sentences(paragraph)
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("<p>One<p>two<br>and<br><br>three", ["One", "two and", "three"]),
+        ("<nav>out<div>out</div></nav>One <i>word</i>.", ["One word."]),
+        ("One<nav>two<p>three<footer>four", ["One", "two", "three", "four"]),
+        ("<nav><nav>out</nav>out</nav>in", ["in"]),
+        ("<a title='a > b' href=\"<p>\">One</a> <!-- > -- > -->two", ["One two"]),
+        ("<SCRIPT>if (a </ b) '<p>'</ScRiPt >One<style>p", ["One"]),
+        ("1 < 2 and 3 > 2 &lt;b&gt; <3", ["1 < 2 and 3 > 2 <b> <3"]),
+        ("<a title=don't>One</a> two don't", ["One two don't"]),
+        ("One <b", ["One"]),
+        ("One <!-- no end", ["One"]),
+        ("<!--><p>One</p><!--->two", ["One", "two"]),
+        ("<td>1</td><td>2</td>", ["1", "2"]),
+        ("<pre>x = 1</pre><code>x</code> is one", ["x is one"]),
+    ],
+)
+def test_pages_give_what_is_seen(page: str, expected: list[str]) -> None:
+    assert list(visible_text(page)) == expected
 
 
 def test_character_references_of_any_length() -> None:
