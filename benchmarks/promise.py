@@ -2,8 +2,10 @@
 
 Limits spread evenly on a logarithmic scale from just above the least reachable latency to just
 above that of the full-size network in fp32. Each is compiled into a package, which is then checked
-and measured again in a new process: the upper bound of the measured latency must be under the
-limit, both times. Limits below the least reachable must end in a certificate. Weights do not
+and measured again in a new process, on the scale of another cache's own record: the upper bound of
+the measured latency must be under the limit, both times. Limits below the least reachable must end
+in a certificate. Then a program that knows nothing of nasc runs all packages (`judge.py`): the
+stated upper bounds must cover the fast tenth that it finds in at least 95 of 100. Weights do not
 matter to latency: by default nothing is distilled and the supernet is hardly trained.
 
     python benchmarks/promise.py --limits 20 > promise.json
@@ -23,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from common import Lines
+from judge import judge
 
 from nasc.compiler import Options, compile
 from nasc.errors import InfeasibleLimits, NascError
@@ -49,9 +52,9 @@ def least_reachable(bench: Workbench) -> float:
     )
 
 
-def verify(package: Path) -> dict[str, Any]:
+def verify(package: Path, cache: Path) -> dict[str, Any]:
     """The child's part: a package checked and measured in this process."""
-    report = verify_package(package)
+    report = verify_package(package, cache=cache)
     latency = next(check for check in report.checks if check.name == "latency")
     return {
         "ok": report.ok,
@@ -62,8 +65,10 @@ def verify(package: Path) -> dict[str, Any]:
     }
 
 
-def keep_promise(limit: float, settings: Settings, options: Options) -> dict[str, Any]:
-    """One limit: compiled, then measured again in a new process."""
+def keep_promise(
+    limit: float, settings: Settings, options: Options, other_cache: Path
+) -> dict[str, Any]:
+    """One limit: compiled, then measured again in a new process by another cache's record."""
     begin = time.monotonic()
     found: dict[str, Any] = {"limit_ms": limit, "met": False}
     try:
@@ -72,6 +77,7 @@ def keep_promise(limit: float, settings: Settings, options: Options) -> dict[str
         return found | {"error": f"{type(error).__name__}: {error}"}
     measured, predicted = result["measured"], result["predicted"]
     command = [sys.executable, __file__, "--verify", result["package"]]
+    command += ["--cache", str(other_cache)]
     child = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     again = json.loads(child.stdout)
     now = again["measured"] or {"latency_ms": None, "upper_ms": None}
@@ -124,7 +130,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     kept = []
     for index, limit in enumerate(float(f"{limit:.4g}") for limit in limits):
         output = folder / f"package-{index}"
-        kept.append(keep_promise(limit, settings, dataclasses.replace(options, output=output)))
+        own = dataclasses.replace(options, output=output)
+        kept.append(keep_promise(limit, settings, own, folder / "other-cache"))
         print(f"{index + 1}/{len(limits)} {json.dumps(kept[-1])}", file=sys.stderr)
     refused = [
         refuse(
@@ -136,6 +143,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     ]
     packages = [one for one in kept if "error" not in one]
     again = [one["again_ms"] / one["measured_ms"] - 1 for one in packages if one["again_ms"]]
+    written = [folder / f"package-{i}" for i, one in enumerate(kept) if "error" not in one]
+    judged = judge(written, arguments.judge_seconds) if written else None
     return {
         "benchmark": "promise",
         "device": arguments.device,
@@ -145,6 +154,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "full_size_fp32_ms": most,
         "limits": kept,
         "infeasible": refused,
+        "judge": judged,
         "met": sum(one["met"] for one in kept),
         "networks": len({one["architecture"] for one in packages}),
         "first_try": sum(one["networks_measured"] <= 2 for one in packages),
@@ -154,6 +164,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "gates_met": {
             "all_limits_met": all(one["met"] for one in kept),
             "infeasible_refused": all(one["refused"] for one in refused),
+            "bounds_cover": judged is not None
+            and min(judged["covered"][f"{how}_p10"] for how in ("alone", "interleaved")) >= 0.95,
         },
     }
 
@@ -169,13 +181,16 @@ def main() -> None:
     parser.add_argument("--train-steps", type=int, default=4, help="of the supernet")
     parser.add_argument("--train-minutes", type=float, help="of the supernet, instead of steps")
     parser.add_argument("--distill-steps", type=int, default=0, help="of each network")
+    parser.add_argument(
+        "--judge-seconds", type=float, default=60.0, help="for each package and way"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="tables and supernet; default: a new folder")
     parser.add_argument("--packages", type=Path, help="keeps the packages; default: not kept")
     parser.add_argument("--verify", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.verify is not None:
-        print(json.dumps(verify(arguments.verify)))
+        print(json.dumps(verify(arguments.verify, arguments.cache)))
         return
     if arguments.packages is not None:
         arguments.packages.mkdir(parents=True, exist_ok=True)
