@@ -35,10 +35,10 @@ class MemoryUntold(ProfilerError):
     """The device does not tell how much memory a process held."""
 
 
-class MeasurementInterrupted(ProfilerError, KeyboardInterrupt):
-    """The user stopped the measurement (Ctrl-C); the rounds in the journal are kept.
+class MeasurementInterrupted(KeyboardInterrupt):
+    """The user stopped the measurement (Ctrl-C); the message says what is kept.
 
-    It is a KeyboardInterrupt too, so that code which treats Ctrl-C specially still sees it.
+    It is no `ProfilerError`: code that goes on after a failure must not go on after Ctrl-C.
     """
 
 

@@ -150,7 +150,7 @@ def measure(
             where = f" They are kept in {str(journal)!r}; run the same again to go on."
             raise MeasurementInterrupted(
                 f"measuring was interrupted after {len(finished)} finished rounds."
-                f"{where if journal is not None else ' They are lost: no journal was given.'}"
+                f"{where if journal is not None else ' They are not kept: it begins anew.'}"
             ) from error
     return _summary(keyed, hashes, rounds, context, options, protocol, reference_quiet_ms, begin)
 

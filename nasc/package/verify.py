@@ -174,7 +174,7 @@ def verify_package(
     else:
         try:
             device = device or device_profiles.find(manifest.conditions.device)
-            with measuring(cache_folder(cache), device.name, say):
+            with measuring(cache_folder(cache), device.name, say, kept=""):
                 more, found = _measure_again(folder, manifest, device, protocol, progress, opener)
         except (NascError, DeviceProfileError) as error:
             more = [Check("latency", None, _reason(error))]
