@@ -199,6 +199,10 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
             (f"bench model.onnx --dim {text}", f"value for --dim: '{text}': write NAME=SIZE")
             for text in ("length", "x=nan", "x=inf", "x=2.9", "x=0", "x=-1", "=3", "x=")
         ),
+        *(
+            (f"bench model.onnx --shape {text}", f"value for --shape: '{text}': write INPUT=SIZES")
+            for text in ("x", "x=", "=1,2", "x=1,,2", "x=1,a", "x=1_0", "x=\u0661")
+        ),
         ("bench", "Missing argument 'MODELS...'"),
     ],
 )
