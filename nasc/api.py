@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import device_profiles
 import profilers
 from nasc.compiler import CompileResult, Options, compile
+from nasc.devices import DeviceReport, devices
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
 from nasc.files import cache_folder, check_writable, replacing
 from nasc.measuring import measuring, quiet_folder, runtime_options
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompileResult",
+    "DeviceReport",
     "Limits",
     "Options",
     "Settings",
     "audit",
     "bench",
     "compile",
+    "devices",
     "distill",
     "evaluate",
     "finetune",

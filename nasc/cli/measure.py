@@ -160,7 +160,7 @@ def _sizes(text: str, option: str) -> tuple[str, tuple[int, ...]]:
 @main.command()
 @json_option
 def devices(as_json: bool) -> None:
-    """List the devices known, and which can be reached now.
+    """List the devices known, which can be reached now, and what each can do.
 
     A device of your own is a TOML file in the user folder, or --device path/to/file.
 
@@ -168,26 +168,12 @@ def devices(as_json: bool) -> None:
     Example: nasc devices
     """
     import device_profiles
-    import profilers
     from nasc.console import print_json, print_text
+    from nasc.devices import devices as known
 
-    rows = []
-    for device in device_profiles.available():
-        reachable, reason = profilers.reachable(device)
-        rows.append(
-            {
-                "name": device.name,
-                "description": device.description,
-                "transport": device.transport,
-                "reachable": reachable,
-                "reason": reason,
-                "file": str(device.path),
-            }
-        )
+    found = known()
     if as_json:
-        print_json(rows)
+        print_json([device.to_dict() for device in found])
         return
-    for row in rows:
-        state = "reachable" if row["reachable"] else f"not reachable: {row['reason']}"
-        print_text(f"{row['name']:10} {row['transport']:7} {row['description']}\n{'':18} {state}")
+    print_text("\n".join(line for device in found for line in device.lines()))
     click.echo(f"your own devices: {device_profiles.user_folder()}", err=True)

@@ -42,7 +42,7 @@ def warnings(
         return []
     return [
         f"half of the runs just now took more than {_ms(model.p50_ms)}, the limit is {limit:g} "
-        "ms: it holds on the quiet machine. Hold it as busy as it was: --quantile p50"
+        "ms: it holds on the quiet machine. To hold it on a machine as busy as that: --quantile p50"
     ]
 
 

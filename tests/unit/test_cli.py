@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -337,6 +338,46 @@ def test_json_is_all_that_stdout_holds(nasc: Callable[..., Result]) -> None:
     assert by_name["host"]["reachable"] is True
     assert by_name["pixel6"]["reachable"] is False
     assert by_name["pixel6"]["reason"]
+
+
+def test_devices_say_what_each_can_do(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.metadata
+
+    by_name = {row["name"]: row for row in json.loads(nasc("devices", "--json").stdout)}
+    host, pixel6 = by_name["host"], by_name["pixel6"]
+    assert host["runtimes"] == [
+        {
+            "name": "onnxruntime",
+            "default": True,
+            "installed": True,
+            "version": importlib.metadata.version("onnxruntime"),
+            "precisions": ["fp32", "int8"],
+        }
+    ]
+    assert host["precisions"] == ["fp32", "int8"]
+    assert host["threads"] == {"default": 1, "maximum": len(os.sched_getaffinity(0))}
+    assert [cluster["count"] for cluster in host["clusters"]] == [os.cpu_count()]
+    assert Path(host["path"]).is_file()
+    (runtime,) = pixel6["runtimes"]
+    assert (runtime["installed"], runtime["version"]) == (None, None)  # nobody can look there
+    assert pixel6["threads"] == {"default": 1, "maximum": 8}
+    assert pixel6["clusters"][0] == {"core": "Cortex-X1", "count": 2, "ids": [6, 7]}
+    assert "4 x Cortex-A55" in nasc("devices").stdout
+    monkeypatch.setattr("profilers.runtimes.importlib.util.find_spec", lambda name: None)
+    assert "onnxruntime not installed: fp32, int8" in nasc("devices").stdout
+
+
+def test_devices_load_no_runtime() -> None:
+    code = (
+        "import sys\nfrom nasc.cli import main\n"
+        "try: main(['devices'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_devices_for_people(nasc: Callable[..., Result]) -> None:

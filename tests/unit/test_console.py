@@ -239,7 +239,7 @@ def test_results_are_written_in_any_encoding(environ: dict[str, str], tmp_path: 
     assert done.returncode == 0, done.stderr
     found = {row["name"]: row for row in json.loads(done.stdout.decode("utf-8"))}
     assert found["board"]["description"] == "Gerät 板"
-    assert os.fsencode(found["board"]["file"]) == os.fsencode(folder / "board.toml")
+    assert os.fsencode(found["board"]["path"]) == os.fsencode(folder / "board.toml")
     done = run(DEVICE, **environ)
     assert done.returncode == 0, done.stderr
     assert b"board" in done.stdout
