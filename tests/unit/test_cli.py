@@ -118,6 +118,59 @@ def test_the_networks_named_are_those_of_the_code(nasc: Callable[..., Result]) -
     assert f"scratch:{','.join(ZOO)}." in shown
 
 
+# Completion in a shell
+
+
+def completed(*words: str) -> list[str]:
+    """What bash is offered for the last word, by the words before it; last the heavy imports."""
+    code = (
+        "import sys\nfrom nasc.cli import main\n"
+        "try: main(prog_name='nasc')\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({'torch', 'onnxruntime', 'numpy', 'pandas'} & set(sys.modules)))"
+    )
+    environ = {
+        **os.environ,
+        "_NASC_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(("nasc", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+    offered = done.stdout.splitlines()
+    assert offered.pop() == ""
+    return offered
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("dev",), ["plain,devices"]),
+        (("bench", "--device", "p"), ["plain,pixel6"]),
+        (("bench", "--device", "./b"), ["file,./b"]),
+        (("compile", "--teacher", "mini"), ["dir,mini"]),
+        (("compile", "--space", "nas"), ["plain,nas-bert"]),
+        (("compile", "--precision", "i"), ["plain,int8"]),
+        (("compile", "--task", "SST"), ["plain,sst-2"]),
+    ],
+)
+def test_a_shell_completes_what_is_known(words: tuple[str, ...], offered: list[str]) -> None:
+    assert completed(*words) == offered
+
+
+def test_the_completion_of_shells_can_be_switched_on() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        code = "from nasc.cli import main; main(prog_name='nasc')"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "_NASC_COMPLETE": f"{shell}_source"},
+        )
+        assert done.returncode == 0, done.stderr
+        assert "_nasc_completion" in done.stdout
+
+
 # Limits
 
 
