@@ -109,6 +109,11 @@ def available(user_dir: Path | None = None) -> tuple[DeviceProfile, ...]:
     return tuple(load(files[name]) for name in sorted(files))
 
 
+def names(user_dir: Path | None = None) -> list[str]:
+    """The names of `available`'s devices, ordered, without reading their files."""
+    return sorted(_files(user_dir))
+
+
 def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfile:
     """Finds a device.
 

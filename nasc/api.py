@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import device_profiles
 import profilers
 from nasc.compiler import CompileResult, Options, compile
+from nasc.devices import DeviceReport, devices
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
 from nasc.files import cache_folder, check_writable, replacing
 from nasc.measuring import measuring, quiet_folder, runtime_options
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompileResult",
+    "DeviceReport",
     "Limits",
     "Options",
     "Settings",
     "audit",
     "bench",
     "compile",
+    "devices",
     "distill",
     "evaluate",
     "finetune",
@@ -452,6 +455,7 @@ def bench(
     models: Sequence[Path],
     sizes: dict[str, int] | None = None,
     *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
     device: str = "host",
     threads: int | None = None,
     seed: int = 0,
@@ -463,6 +467,7 @@ def bench(
     Args:
         models: The files.
         sizes: Of symbolic axes, by name.
+        shapes: Whole shapes of inputs, by name.
         device: Name of a device profile, or the path of one.
         threads: Of the runtime; None takes the device's default.
         seed: Of the order of the models in a round.
@@ -478,12 +483,13 @@ def bench(
     options = runtime_options(found, threads or found.default_threads)
     folder = cache_folder(cache)
     progress = reporter.stage(f"Measuring on device {found.name!r}")
-    with measuring(folder, found.name, reporter.say):
+    with measuring(folder, found.name, reporter.say, kept=""):
         quiet = profilers.load_or_record_quiet(quiet_folder(folder), found, options=options)
         result = profilers.bench(
             models,
             found,
             dims=sizes,
+            shapes=shapes,
             options=options,
             protocol=profilers.Protocol(seed=seed),
             scale=quiet.scale,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import profilers
@@ -25,19 +25,34 @@ def quiet_folder(cache_dir: Path) -> Path:
     return cache_dir / "quiet"
 
 
-def measuring(cache_dir: Path, device: str, say: Say | None = None) -> AbstractContextManager[Path]:
+@contextmanager
+def measuring(
+    cache_dir: Path, device: str, say: Say | None = None, *, kept: str | None = None
+) -> Iterator[Path]:
     """A work folder, for one process at a time: whatever measures on a device holds it.
 
     Args:
         cache_dir: The cache.
         device: Name of the device profile.
         say: Told when another process has to be waited for.
+        kept: Of a measurement without a journal: what of the command is kept where it is
+            interrupted in it, as a sentence; None leaves to the measurement what is said.
 
     Raises:
         CacheBusy, NascError: On entering, see `nasc.files.locked`.
+        profilers.MeasurementInterrupted: On Ctrl-C where `kept` is given; says what it says.
     """
     folder = cache_dir / "profiling" / device_prefix(device).rstrip("-")
-    return locked(folder, f"measurements on device {device!r}", say)
+    with locked(folder, f"measurements on device {device!r}", say) as held:
+        try:
+            yield held
+        except KeyboardInterrupt as error:
+            if kept is None:
+                raise
+            raise profilers.MeasurementInterrupted(
+                f"the measurement on device {device!r} is not kept, the same command takes it "
+                f"anew. {kept}".rstrip()
+            ) from error
 
 
 def runtime_options(device: DeviceProfile, threads: int) -> profilers.RuntimeOptions:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
+from device_profiles.reading import FileRefused, read_bytes
 from profilers.errors import InvalidSetting, MemoryUntold, ModelRejected
 from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions
 from profilers.measuring import device_options, measure
@@ -20,10 +21,35 @@ from profilers.targets import open_target
 DEFAULT_DIMS = {"batch": 1, "seq_len": 128}
 """Sizes of symbolic axes when nobody says otherwise: one sentence of 128 tokens."""
 
+MAX_MODEL_BYTES = (2 << 30) - 1
+"""What an ONNX file can hold, weights beside it not counted: protobuf's limit."""
+
 _ALIASES = {
     "batch": ("batch", "batch_size", "n", "b", "batchsize"),
     "seq_len": ("seq_len", "sequence_length", "sequence", "seq", "length", "seq_length", "s"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class BenchJob:
+    """One file and what it is run with.
+
+    Attributes:
+        job: the file, with the shapes and values of its inputs.
+        dims: sizes taken by its symbolic axes; empty if all of its axes are fixed. Axes without a
+            name are called by what their position was taken for, "batch" or "seq_len".
+    """
+
+    job: ModelJob
+    dims: Mapping[str, int]
+
+    @property
+    def shapes(self) -> str:
+        """The shapes of all inputs in words: `1x128`, or by name where they differ."""
+        texts = {name: _shape_text(spec.shape) for name, spec in self.job.inputs.items()}
+        if len(set(texts.values())) == 1:
+            return next(iter(texts.values()))
+        return ", ".join(f"{name} {text}" for name, text in texts.items()) or "no inputs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +58,39 @@ class BenchEntry:
 
     Attributes:
         path: the file.
-        job: how it was run.
+        run: how it was run.
         size_bytes: the file with its external weights.
         latency: see `ModelMeasurement`.
         memory: None if it was not asked for, or the device does not tell.
     """
 
     path: Path
-    job: ModelJob
+    run: BenchJob
     size_bytes: int
     latency: ModelMeasurement
     memory: PeakMemory | None
+
+    @property
+    def job(self) -> ModelJob:
+        """The file with its inputs."""
+        return self.run.job
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures as plain JSON data."""
+        return {
+            "name": self.job.name,
+            "path": str(self.path),
+            "size_bytes": self.size_bytes,
+            "latency_ms": self.latency.latency_ms,
+            "upper_ms": self.latency.upper_ms,
+            "p50_ms": self.latency.p50_ms,
+            "p90_ms": self.latency.p90_ms,
+            "p99_ms": self.latency.p99_ms,
+            "dims": dict(self.run.dims),
+            "inputs": {name: spec.to_dict() for name, spec in self.job.inputs.items()},
+            "peak_memory_bytes": self.memory.total_bytes if self.memory else None,
+            "base_memory_bytes": self.memory.base_bytes if self.memory else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +100,16 @@ class BenchResult:
     Attributes:
         entries: in the order of the files.
         measurement: the whole measurement, with context and raw samples.
-        dims: sizes given to symbolic axes.
     """
 
     entries: tuple[BenchEntry, ...]
     measurement: Measurement
-    dims: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain JSON data."""
+        """Returns everything as plain JSON data; the sizes are those of each entry."""
         return {
-            "dims": dict(self.dims),
             "measurement": self.measurement.to_dict(),
-            "entries": [
-                {
-                    "name": entry.job.name,
-                    "path": str(entry.path),
-                    "size_bytes": entry.size_bytes,
-                    "latency_ms": entry.latency.latency_ms,
-                    "upper_ms": entry.latency.upper_ms,
-                    "inputs": {name: spec.to_dict() for name, spec in entry.job.inputs.items()},
-                    "peak_memory_bytes": entry.memory.total_bytes if entry.memory else None,
-                    "base_memory_bytes": entry.memory.base_bytes if entry.memory else None,
-                }
-                for entry in self.entries
-            ],
+            "entries": [entry.to_dict() for entry in self.entries],
         }
 
 
@@ -85,6 +118,7 @@ def bench(
     device: DeviceProfile,
     *,
     dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
     options: RuntimeOptions | None = None,
     protocol: Protocol | None = None,
     scale: Scale | None = None,
@@ -103,6 +137,8 @@ def bench(
         dims: sizes of symbolic axes by name, over `DEFAULT_DIMS`. Common names of the batch and
             the length (batch_size, sequence_length, ...) follow "batch" and "seq_len"; unnamed
             axes take them by their position.
+        shapes: whole shapes of inputs by name, in all files that have them. An input whose shape
+            the file does not say needs one.
         options: the runtime's settings; None takes the device's defaults.
         protocol: the settings of the measurement.
         scale: see `measure`.
@@ -114,20 +150,17 @@ def bench(
         The figures.
 
     Raises:
-        InvalidSetting: no path, a size that is not positive, an axis without a size, or a size of
-            an axis that no model has.
+        InvalidSetting: no path, a size that is not positive, an axis without a size, an input
+            without a shape, or a size or shape that no model takes.
         ProfilerError: see `measure`.
     """
     if not paths:
         raise InvalidSetting("there is nothing to measure; give at least one ONNX file.")
-    sizes = {**DEFAULT_DIMS, **(dims or {})}
-    for name, size in sizes.items():
-        if size < 1:
-            raise InvalidSetting(f"{name} = {size}; the size of an axis must be 1 or more.")
+    sizes = Sizes(dict(dims or {}), {name: tuple(s) for name, s in (shapes or {}).items()})
     options = device_options(device, options)
-    jobs = describe_jobs(paths, device, sizes, options)
+    runs = describe_jobs(paths, device, sizes, options)
     measurement = measure(
-        jobs,
+        [run.job for run in runs],
         device,
         options=options,
         protocol=protocol,
@@ -137,15 +170,15 @@ def bench(
     )
     entries = tuple(
         BenchEntry(
-            path=job.path,
-            job=job,
-            size_bytes=sum(path.stat().st_size for path in job.files()),
-            latency=measurement[job.name],
-            memory=_peak_memory(job, device, options) if memory else None,
+            path=run.job.path,
+            run=run,
+            size_bytes=sum(path.stat().st_size for path in run.job.files()),
+            latency=measurement[run.job.name],
+            memory=_peak_memory(run.job, device, options) if memory else None,
         )
-        for job in jobs
+        for run in runs
     )
-    return BenchResult(entries, measurement, sizes)
+    return BenchResult(entries, measurement)
 
 
 def _peak_memory(
@@ -158,31 +191,60 @@ def _peak_memory(
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What was asked for of axes and inputs.
+
+    Attributes:
+        dims: sizes of axes by name, where they were given.
+        shapes: whole shapes of inputs by name.
+
+    Raises:
+        InvalidSetting: a size below 1.
+    """
+
+    dims: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        for name, size in self.dims.items():
+            if size < 1:
+                raise InvalidSetting(f"{name} = {size}; the size of an axis must be 1 or more.")
+        for name, shape in self.shapes.items():
+            if any(size < 1 for size in shape):
+                raise InvalidSetting(
+                    f"shape {_shape_text(shape)} of {name!r}; every size must be 1 or more."
+                )
+
+    @property
+    def all_dims(self) -> dict[str, int]:
+        """Sizes of axes by name, the defaults included."""
+        return {**DEFAULT_DIMS, **self.dims}
+
+
 def describe_jobs(
-    paths: Sequence[Path | str],
-    device: DeviceProfile,
-    dims: Mapping[str, int],
-    options: RuntimeOptions,
-) -> list[ModelJob]:
+    paths: Sequence[Path | str], device: DeviceProfile, sizes: Sizes, options: RuntimeOptions
+) -> list[BenchJob]:
     """Turns files into jobs by asking the runtime for their inputs.
 
     Args:
         paths: the files.
         device: where they are loaded.
-        dims: sizes of symbolic axes.
+        sizes: of symbolic axes and of inputs.
         options: the runtime's settings.
 
     Returns:
         A job per file; its name is the file's, with its folder where names repeat.
 
     Raises:
-        InvalidSetting: an axis without a size, or a size of an axis that no model has.
+        InvalidSetting: an axis without a size, an input without a shape, or a size or shape that
+            no model takes.
         ModelRejected: a file is missing or cannot be loaded.
     """
     files = [Path(path) for path in paths]
     stems = [file.name for file in files]
-    named: set[str] = set()
-    jobs = []
+    found: list[tuple[str, Sequence[int | str | None]]] = []
+    runs = []
     with open_target(device, options) as target:
         for file in files:
             if not file.is_file():
@@ -190,33 +252,125 @@ def describe_jobs(
                     f"there is no file {str(file)!r}. Give the path of an ONNX file that exists "
                     "and is readable."
                 )
-            found = target.describe(str(file))
-            named |= {axis for _, axes in found.values() for axis in axes if isinstance(axis, str)}
-            inputs = {
-                name: _input_spec(file, name, dtype, axes, dims)
-                for name, (dtype, axes) in found.items()
-            }
+            described = target.describe(str(file))
+            found += [(name, axes) for name, (_, axes) in described.items()]
             name = file.name if stems.count(file.name) == 1 else str(file)
-            jobs.append(ModelJob(name, file, inputs))
-    unknown = sorted(set(dims) - named - set(DEFAULT_DIMS))
+            runs.append(_run(name, file, described, sizes))
+    _check_taken(sizes, runs, found)
+    return runs
+
+
+def _run(
+    name: str,
+    file: Path,
+    described: Mapping[str, tuple[str, Sequence[int | str | None]]],
+    sizes: Sizes,
+) -> BenchJob:
+    """One file with its inputs' shapes and values, and the sizes that its axes took."""
+    without_axes = {name for name, (_, axes) in described.items() if not axes}
+    scalars = without_axes & _with_shape(file) if without_axes else set()
+    inputs: dict[str, InputSpec] = {}
+    taken: dict[str, int] = {}
+    for input_name, (dtype, axes) in described.items():
+        known = input_name in scalars or input_name not in without_axes
+        if input_name in sizes.shapes:
+            shape = sizes.shapes[input_name]
+            if known:
+                _check_fits(file, input_name, axes, shape)
+                named = zip(axes, shape, strict=True)
+                taken |= {axis: size for axis, size in named if isinstance(axis, str) and axis}
+        elif not known:
+            raise InvalidSetting(
+                f"the input {input_name!r} of {str(file)!r} has no shape: the file does not say "
+                "how many axes it has. Give it one, for example --shape "
+                f"{input_name}={DEFAULT_DIMS['batch']},{DEFAULT_DIMS['seq_len']}"
+            )
+        else:
+            found = [_axis(file, input_name, *axis, sizes.all_dims) for axis in enumerate(axes)]
+            shape = tuple(size for _, size in found)
+            taken |= {axis: size for axis, size in found if axis is not None}
+        inputs[input_name] = _input_spec(file, input_name, dtype, shape)
+    return BenchJob(ModelJob(name, file, inputs), taken)
+
+
+def _with_shape(file: Path) -> set[str]:
+    """The inputs whose number of axes an ONNX file says, be it none.
+
+    The runtime describes a scalar and an input of unknown rank alike. A file of another format
+    says nothing here.
+    """
+    import onnx  # a third of a second, and few models have inputs without axes
+
+    try:
+        model = onnx.ModelProto.FromString(read_bytes(file, MAX_MODEL_BYTES))
+    except OSError as error:
+        raise ModelRejected(
+            f"cannot read the model {str(file)!r}: {error.strerror or error}. "
+            "Give the path of an ONNX file that exists and is readable."
+        ) from error
+    except FileRefused as error:
+        raise ModelRejected(f"the model {error}.") from error
+    except Exception:  # protobuf's DecodeError, whose stubs are a package of their own
+        return set()
+    return {v.name for v in model.graph.input if v.type.tensor_type.HasField("shape")}
+
+
+def _check_fits(
+    file: Path, name: str, axes: Sequence[int | str | None], shape: tuple[int, ...]
+) -> None:
+    """Raise unless a model can take a shape that was asked for."""
+    fixed = [axis if isinstance(axis, int) and axis >= 0 else None for axis in axes]
+    if len(axes) == len(shape) and all(
+        axis in (None, size) for axis, size in zip(fixed, shape, strict=True)
+    ):
+        return
+    own = "x".join("?" if axis is None else str(axis) for axis in fixed) or "a scalar"
+    raise InvalidSetting(
+        f"--shape {name}={','.join(map(str, shape))} does not fit {str(file)!r}, whose input "
+        f"{name!r} is {own}. Give the fixed sizes as they are and one for each ?, or leave it out."
+    )
+
+
+def _check_taken(
+    sizes: Sizes,
+    runs: Sequence[BenchJob],
+    found: Sequence[tuple[str, Sequence[int | str | None]]],
+) -> None:
+    """Raise where a size or a shape was asked for that no model takes.
+
+    Args:
+        sizes: What was asked for.
+        runs: The files with the sizes that their axes took.
+        found: All inputs of all files, by name with their axes.
+    """
+    states = "; ".join(f"{run.job.name}: {run.shapes}" for run in runs)
+    unknown = sorted(sizes.shapes.keys() - {name for name, _ in found})
     if unknown:
+        names = sorted({name for name, _ in found})
         raise InvalidSetting(
-            f"no model has an axis named {unknown[0]!r}; named axes: "
-            f"{', '.join(sorted(filter(None, named))) or 'none'}. Leave --dim {unknown[0]} out."
+            f"no model has an input named {unknown[0]!r}; inputs: {', '.join(names) or 'none'}. "
+            f"Leave --shape {unknown[0]} out."
         )
-    return jobs
+    taken = {name for run in runs for axis in run.dims for name in (axis, _canonical(axis))}
+    for position, name in enumerate(DEFAULT_DIMS):  # fixed at just this size is as asked for
+        if any(list(axes[position : position + 1]) == [sizes.dims.get(name)] for _, axes in found):
+            taken.add(name)
+    for name in sizes.dims.keys() - taken:
+        option = f"--{name.replace('_', '-')}" if name in DEFAULT_DIMS else f"--dim {name}"
+        named = sorted({axis for _, axes in found for axis in axes if isinstance(axis, str)} - {""})
+        raise InvalidSetting(
+            f"no model has an axis that takes {name} = {sizes.dims[name]}; named axes: "
+            f"{', '.join(named) or 'none'}; sizes: {states}. Leave {option} out."
+        )
 
 
-def _input_spec(
-    file: Path, name: str, dtype: str, axes: Sequence[int | str | None], dims: Mapping[str, int]
-) -> InputSpec:
-    """Chooses shape and values of one input."""
+def _input_spec(file: Path, name: str, dtype: str, shape: tuple[int, ...]) -> InputSpec:
+    """Chooses the values of one input."""
     if dtype not in DTYPES:
         raise InvalidSetting(
             f"input {name!r} of {str(file)!r} is of type {dtype!r}, which cannot be drawn; "
             f"allowed: {', '.join(DTYPES)}."
         )
-    shape = tuple(_axis(file, name, axis, position, dims) for position, axis in enumerate(axes))
     if dtype not in INTEGER_DTYPES:
         return InputSpec(shape, dtype)
     lowered = name.lower()
@@ -227,27 +381,46 @@ def _input_spec(
     return InputSpec(shape, dtype, 0, 100)
 
 
+def _canonical(axis: str) -> str:
+    """The name in `DEFAULT_DIMS` of an axis that is called by an alias; others as they are."""
+    for canonical, aliases in _ALIASES.items():
+        if axis.lower() in aliases:
+            return canonical
+    return axis
+
+
 def _axis(
-    file: Path, name: str, axis: int | str | None, position: int, dims: Mapping[str, int]
-) -> int:
-    """The size of one axis: its own, the one given for its name, or the one of its position."""
-    if isinstance(axis, int) and axis > 0:
-        return axis
-    if isinstance(axis, str) and axis:
-        if axis in dims:
-            return dims[axis]
-        for canonical, aliases in _ALIASES.items():
-            if axis.lower() in aliases:
-                return dims[canonical]
-    elif position < 2:
-        return dims["batch" if position == 0 else "seq_len"]
+    file: Path, name: str, position: int, axis: int | str | None, dims: Mapping[str, int]
+) -> tuple[str | None, int]:
+    """The size of one axis, and by what name it took it.
+
+    Returns:
+        None and its own size; its name and the one given for that; or the name and size of its
+        position.
+    """
     where = f"axis {position} of the input {name!r} of {str(file)!r}"
+    if isinstance(axis, int) and axis >= 0:
+        if axis == 0:
+            raise InvalidSetting(f"{where} is 0: an input without values cannot be measured.")
+        return None, axis
+    if isinstance(axis, str) and axis:
+        for known in (axis, _canonical(axis)):
+            if known in dims:
+                return axis, dims[known]
+    elif position < len(DEFAULT_DIMS):
+        canonical = list(DEFAULT_DIMS)[position]
+        return canonical, dims[canonical]
     if not (isinstance(axis, str) and axis):
         raise InvalidSetting(
-            f"{where} has neither a size nor a name, so none can be given to it. Export the model "
-            "with a size or a name for that axis (torch.onnx.export: dynamic_axes)"
+            f"{where} has neither a size nor a name, so none can be given to it. Give the whole "
+            f"shape: --shape {name}=1,128,..."
         )
     raise InvalidSetting(
         f"{where} is {axis!r}, which has no size; sizes are known for: {', '.join(dims)}. "
         f"Give it one, for example --dim {axis}=16"
     )
+
+
+def _shape_text(shape: Sequence[int]) -> str:
+    """A shape in words: 1x128; a number without axes is a scalar."""
+    return "x".join(map(str, shape)) or "scalar"

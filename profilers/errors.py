@@ -39,10 +39,10 @@ class MeasurementInconsistent(ProfilerError):
     """A latency that was derived contradicts the raw runs that it was derived from."""
 
 
-class MeasurementInterrupted(ProfilerError, KeyboardInterrupt):
-    """The user stopped the measurement (Ctrl-C); the rounds in the journal are kept.
+class MeasurementInterrupted(KeyboardInterrupt):
+    """The user stopped the measurement (Ctrl-C); the message says what is kept.
 
-    It is a KeyboardInterrupt too, so that code which treats Ctrl-C specially still sees it.
+    It is no `ProfilerError`: code that goes on after a failure must not go on after Ctrl-C.
     """
 
 

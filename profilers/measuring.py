@@ -160,7 +160,7 @@ def measure(
             where = f" They are kept in {str(journal)!r}; run the same again to go on."
             raise MeasurementInterrupted(
                 f"measuring was interrupted after {len(finished)} finished rounds."
-                f"{where if journal is not None else ' They are lost: no journal was given.'}"
+                f"{where if journal is not None else ' They are not kept: it begins anew.'}"
             ) from error
     found = _summary(keyed, hashes, rounds, context, options, protocol, scale, begin)
     if strict:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import io
+import sys
 from typing import Any
 
 import click
@@ -29,6 +31,7 @@ class _Group(click.Group):
         from nasc.errors import InfeasibleLimits, NascError
         from profilers.errors import MeasurementInterrupted, ProfilerError
 
+        _escape_what_stdout_lacks()
         try:
             return super().invoke(ctx)
         except MeasurementInterrupted as error:
@@ -72,6 +75,12 @@ class _Group(click.Group):
                 err=True,
             )
             ctx.exit(130)
+
+
+def _escape_what_stdout_lacks() -> None:
+    """Have characters that are not in the encoding of stdout written as escapes, as on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

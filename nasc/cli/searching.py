@@ -45,7 +45,7 @@ def search(
              nasc search --front --plot front.png
     """
     from nasc import api
-    from nasc.console import print_json, reporting
+    from nasc.console import print_json, print_table, reporting
 
     if plot is not None and not front:
         raise click.UsageError("--plot draws the front: give --front too")
@@ -75,15 +75,15 @@ def search(
     if as_json:
         print_json([_solution(s) for s in found])
         return
-    first = f"{'true':>8} " if strategy == "enumerate" else ""
-    click.echo(f"{first}{'loss':>8} {'ms':>8} {'at most':>8} {'MB':>7} {'params':>8}  architecture")
+    first = ("true",) if strategy == "enumerate" else ()
+    rows = []
     for s in found:
-        true = "" if s.true_loss is None else f"{s.true_loss:8.4f} "
-        click.echo(
-            f"{true}{s.predicted_loss:8.4f} "
-            f"{s.costs['latency_ms']:8.2f} {s.upper['latency_ms']:8.2f} "
-            f"{s.costs['size_bytes'] / 1e6:7.1f} {s.costs['params'] / 1e6:7.1f}M  {s.architecture}"
-        )
+        true = () if s.true_loss is None else (f"{s.true_loss:.4f}",)
+        times = (f"{s.costs['latency_ms']:.2f}", f"{s.upper['latency_ms']:.2f}")
+        size, params = s.costs["size_bytes"] / 1e6, s.costs["params"] / 1e6
+        loss = f"{s.predicted_loss:.4f}"
+        rows.append((*true, loss, *times, f"{size:.1f}", f"{params:.1f}M", str(s.architecture)))
+    print_table((*first, "loss", "ms", "at most", "MB", "params", "architecture"), rows)
     click.echo(f"predicted, not measured; {_conditions(settings)}", err=True)
 
 

@@ -11,6 +11,7 @@ import click
 from nasc.cli.group import main
 from nasc.cli.options import (
     cache_option,
+    complete_device,
     json_option,
     seed_option,
     setting_options,
@@ -94,6 +95,7 @@ from nasc.cli.options import (
     "--device",
     default="host",
     show_default=True,
+    shell_complete=complete_device,
     help="Whose latencies the bins of --shrink follow.",
 )
 @click.option(

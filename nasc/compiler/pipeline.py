@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 9
 """Measurements of networks on the device before giving up; a network may take two."""
 
+KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
+"""What a compilation that is interrupted in a measurement need not do again."""
+
 
 def compile(
     limits: Limits,
@@ -299,7 +302,7 @@ class _Compilation:
         quiet = bench.quiet
         progress = bench.reporter.stage(f"Measuring on device {bench.device.name!r}")
         with (
-            measuring(bench.cache, bench.device.name, bench.reporter.say),
+            measuring(bench.cache, bench.device.name, bench.reporter.say, kept=KEPT),
             bench.timed("measure"),
         ):
             measurement = profilers.measure(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nasc.export.network import Network
+from nasc.latency import observed
 from nasc.package.manifest import Manifest, PredictedLatency
 
 
@@ -72,6 +73,7 @@ class CompileResult:
                 "p99_ms": measured.p99_ms,
                 "samples": [list(runs) for runs in measured.samples_ms],
             },
+            "warnings": self.warnings(),
             "tokenisation_ms": m.tokenisation_ms,
             "size_bytes": m.size_bytes,
             "params": m.params,
@@ -89,6 +91,17 @@ class CompileResult:
         own = str(self.manifest.architecture)
         last = [a.note for a in self.attempts if a.architecture == own and a.met][-1:]
         return [f"{note}: nasc verify may find it over" for note in last if note]
+
+    def warnings(self) -> list[str]:
+        """What a reader of the figures should know."""
+        m = self.manifest
+        if m.measured is None:
+            return []
+        return [
+            *observed.warnings(m.measured.model, m.limits, m.conditions.quantile),
+            *self.tight(),
+            *m.measured.measurement.warnings(),
+        ]
 
     def rows(self) -> list[tuple[str, str]]:
         """The result for people: names and values."""
@@ -109,17 +122,17 @@ class CompileResult:
                     f"{model.latency_ms:.2f} ms, at most {model.upper_ms:.2f} (95%); "
                     f"predicted {p.latency_ms:.2f} ({p.low_ms:.2f} to {p.high_ms:.2f})",
                 ),
+                *([] if (means := observed.meaning(model)) is None else [("", means)]),
                 (
                     "observed",
                     f"p50 {model.p50_ms:.2f}, p90 {model.p90_ms:.2f}, p99 {model.p99_ms:.2f} ms",
                 ),
             ]
-            rows += [("note", text) for text in self.tight()]
             quantile = m.conditions.quantile
             if quantile is not None:
                 held_ms = m.measured.held_ms(quantile)
                 rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
-            rows += [("note", text) for text in m.measured.measurement.warnings()]
+            rows += [("note", text) for text in self.warnings()]
         peak = d["peak_memory_bytes"]
         rows += [
             ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),

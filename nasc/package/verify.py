@@ -174,10 +174,10 @@ def verify_package(
     else:
         try:
             device = device or device_profiles.find(manifest.conditions.device)
-            kept = cache_folder(cache)
-            with measuring(kept, device.name, say):
+            place = cache_folder(cache)
+            with measuring(place, device.name, say, kept=""):
                 more, found = _measure_again(
-                    folder, manifest, device, protocol, progress, kept, opener
+                    folder, manifest, device, protocol, progress, place, opener
                 )
         except (NascError, DeviceProfileError) as error:
             more = [Check("latency", None, _reason(error))]

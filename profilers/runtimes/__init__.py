@@ -5,6 +5,8 @@ A runtime module offers `version() -> str` and `open_session(path, options) -> R
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,9 @@ from profilers.errors import RuntimeMissing
 from profilers.jobs import RuntimeOptions
 
 NAMES = ("onnxruntime",)
+
+_PROJECTS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")}
+"""What a runtime is called where packages are installed from, by the name it is imported by."""
 
 
 class RuntimeSession(Protocol):
@@ -50,3 +55,19 @@ def get_runtime(name: str) -> Runtime:
             f"python -m pip install {name}"
         ) from error
     return runtime
+
+
+def installed(name: str) -> tuple[bool, str | None]:
+    """Looks for a runtime on this machine without importing it.
+
+    Returns:
+        Whether it is one of `NAMES` that can be imported, and its version where that is told.
+    """
+    if name not in NAMES or importlib.util.find_spec(name) is None:
+        return False, None
+    for project in _PROJECTS.get(name, (name,)):
+        try:
+            return True, importlib.metadata.version(project)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return True, None

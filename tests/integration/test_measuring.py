@@ -126,7 +126,9 @@ def test_bench_needs_nothing_but_the_file(tmp_path: Path) -> None:
     memory = result.entries[1].memory
     assert memory is not None
     assert 0 < memory.base_bytes <= memory.total_bytes
-    assert json.loads(json.dumps(result.to_dict()))["dims"] == {"batch": 1, "seq_len": 8}
+    entries = json.loads(json.dumps(result.to_dict()))["entries"]
+    assert [entry["dims"] for entry in entries] == 2 * [{"batch": 1, "seq_len": 8}]
+    assert result.entries[0].run.shapes == "1x8"
     with pytest.raises(InvalidSetting, match="seq_len = 0"):
         bench(paths, HOST, dims={"seq_len": 0})
 

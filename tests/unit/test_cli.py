@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -117,6 +118,59 @@ def test_the_networks_named_are_those_of_the_code(nasc: Callable[..., Result]) -
     assert f"scratch:{','.join(ZOO)}." in shown
 
 
+# Completion in a shell
+
+
+def completed(*words: str) -> list[str]:
+    """What bash is offered for the last word, by the words before it; last the heavy imports."""
+    code = (
+        "import sys\nfrom nasc.cli import main\n"
+        "try: main(prog_name='nasc')\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({'torch', 'onnxruntime', 'numpy', 'pandas'} & set(sys.modules)))"
+    )
+    environ = {
+        **os.environ,
+        "_NASC_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(("nasc", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+    offered = done.stdout.splitlines()
+    assert offered.pop() == ""
+    return offered
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("dev",), ["plain,devices"]),
+        (("bench", "--device", "p"), ["plain,pixel6"]),
+        (("bench", "--device", "./b"), ["file,./b"]),
+        (("compile", "--teacher", "mini"), ["dir,mini"]),
+        (("compile", "--space", "nas"), ["plain,nas-bert"]),
+        (("compile", "--precision", "i"), ["plain,int8"]),
+        (("compile", "--task", "SST"), ["plain,sst-2"]),
+    ],
+)
+def test_a_shell_completes_what_is_known(words: tuple[str, ...], offered: list[str]) -> None:
+    assert completed(*words) == offered
+
+
+def test_the_completion_of_shells_can_be_switched_on() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        code = "from nasc.cli import main; main(prog_name='nasc')"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "_NASC_COMPLETE": f"{shell}_source"},
+        )
+        assert done.returncode == 0, done.stderr
+        assert "_nasc_completion" in done.stdout
+
+
 # Limits
 
 
@@ -198,6 +252,10 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         *(
             (f"bench model.onnx --dim {text}", f"value for --dim: '{text}': write NAME=SIZE")
             for text in ("length", "x=nan", "x=inf", "x=2.9", "x=0", "x=-1", "=3", "x=")
+        ),
+        *(
+            (f"bench model.onnx --shape {text}", f"value for --shape: '{text}': write INPUT=SIZES")
+            for text in ("x", "x=", "=1,2", "x=1,,2", "x=1,a", "x=1_0", "x=\u0661")
         ),
         ("bench", "Missing argument 'MODELS...'"),
     ],
@@ -333,6 +391,46 @@ def test_json_is_all_that_stdout_holds(nasc: Callable[..., Result]) -> None:
     assert by_name["host"]["reachable"] is True
     assert by_name["pixel6"]["reachable"] is False
     assert by_name["pixel6"]["reason"]
+
+
+def test_devices_say_what_each_can_do(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.metadata
+
+    by_name = {row["name"]: row for row in json.loads(nasc("devices", "--json").stdout)}
+    host, pixel6 = by_name["host"], by_name["pixel6"]
+    assert host["runtimes"] == [
+        {
+            "name": "onnxruntime",
+            "default": True,
+            "installed": True,
+            "version": importlib.metadata.version("onnxruntime"),
+            "precisions": ["fp32", "int8"],
+        }
+    ]
+    assert host["precisions"] == ["fp32", "int8"]
+    assert host["threads"] == {"default": 1, "maximum": len(os.sched_getaffinity(0))}
+    assert [cluster["count"] for cluster in host["clusters"]] == [os.cpu_count()]
+    assert Path(host["path"]).is_file()
+    (runtime,) = pixel6["runtimes"]
+    assert (runtime["installed"], runtime["version"]) == (None, None)  # nobody can look there
+    assert pixel6["threads"] == {"default": 1, "maximum": 8}
+    assert pixel6["clusters"][0] == {"core": "Cortex-X1", "count": 2, "ids": [6, 7]}
+    assert "4 x Cortex-A55" in nasc("devices").stdout
+    monkeypatch.setattr("profilers.runtimes.importlib.util.find_spec", lambda name: None)
+    assert "onnxruntime not installed: fp32, int8" in nasc("devices").stdout
+
+
+def test_devices_load_no_runtime() -> None:
+    code = (
+        "import sys\nfrom nasc.cli import main\n"
+        "try: main(['devices'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_devices_for_people(nasc: Callable[..., Result]) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import filelock
 import pytest
+from click.testing import CliRunner
 
 import device_profiles
 import profilers
 from nasc import api
+from nasc.cli import main
 from nasc.compiler import Options
 from nasc.compiler.pipeline import _Candidate, _Compilation
 from nasc.errors import CacheBusy
@@ -173,6 +175,48 @@ def test_bench_measures_alone(
     with measuring(tmp_path, "host"), pytest.raises(CacheBusy, match="on device 'host'"):
         api.bench([path], cache=tmp_path, reporter=listener)
     assert len(listener.said) == 1
+
+
+@pytest.fixture
+def interrupted(sessions: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is measured is stopped by Ctrl-C in its second round."""
+    real = profilers.measure
+
+    def stop(one: Any) -> None:
+        if one.index == 1:
+            raise KeyboardInterrupt
+
+    def measure(*about: Any, **options: Any) -> Any:
+        return real(*about, **options, on_round=stop)
+
+    monkeypatch.setattr("profilers.measure", measure)
+    monkeypatch.setattr("profilers.benching.measure", measure)
+
+
+def test_ctrl_c_in_a_measurement_says_what_is_kept(
+    interrupted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = compilation(tmp_path, Limits(latency_ms=9))
+    with pytest.raises(
+        profilers.MeasurementInterrupted,
+        match=r"'host' is not kept, the same command takes it anew\. Latency tables, the supernet",
+    ):
+        one.measure(candidate(), tmp_path / "model.onnx")
+    path = tmp_path / "model.onnx"
+    monkeypatch.setenv("NASC_CACHE", str(tmp_path))
+    result = CliRunner().invoke(main, ["bench", str(path)])
+    assert result.exit_code == 130
+    assert result.stdout == ""
+    assert result.stderr.endswith(
+        "Interrupted: the measurement on device 'host' is not kept, the same command takes it "
+        "anew.\n"
+    )
+
+
+def test_ctrl_c_is_no_failure_that_a_command_goes_on_after() -> None:
+    """As verify does after a failure of the device, with exit status 0."""
+    assert not issubclass(profilers.MeasurementInterrupted, Exception)
+    assert issubclass(profilers.MeasurementInterrupted, KeyboardInterrupt)
 
 
 def test_a_renewed_quiet_time_replaces_the_recorded_one(

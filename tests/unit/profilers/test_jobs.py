@@ -19,7 +19,7 @@ from profilers import (
     reference_hash,
     reference_job,
 )
-from profilers.benching import _axis, _input_spec, _peak_memory, describe_jobs
+from profilers.benching import BenchJob, Sizes, _axis, _peak_memory, _run, describe_jobs
 from profilers.runtimes import get_runtime
 from profilers.testing import SyntheticMachine, SyntheticTarget, synthetic_opener
 from profilers.worker import _Worker, draw_inputs
@@ -137,20 +137,91 @@ def test_a_transport_that_is_not_there_says_so() -> None:
         profilers.open_target(pixel6, RuntimeOptions())
 
 
+def describing(monkeypatch: pytest.MonkeyPatch, **axes: list[int | str | None]) -> None:
+    """Has the runtime describe every file as having these inputs of floats."""
+    target = SyntheticMachine({}).open()
+    monkeypatch.setattr(
+        target, "describe", lambda path: {n: ("float32", a) for n, a in axes.items()}
+    )
+    monkeypatch.setattr("profilers.benching.open_target", lambda *_: target)
+
+
+def described(path: Path, dims: dict[str, int], **shapes: tuple[int, ...]) -> BenchJob:
+    from device_profiles import find
+
+    [run] = describe_jobs([path], find("host"), Sizes(dims, shapes), RuntimeOptions())
+    return run
+
+
+def onnx_file(path: Path, shape: list[int] | None) -> Path:
+    """A model with one input x: None is an input of unknown rank, [] a scalar."""
+    from onnx import TensorProto, helper, save_model
+
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    save_model(helper.make_model(helper.make_graph(nodes, "g", [value], [out])), path)
+    return path
+
+
 def test_a_size_of_an_axis_that_no_model_has_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from device_profiles import find
-
     machine = SyntheticMachine({"m": 1.0})  # whose models have the axes batch and seq_len
     monkeypatch.setattr("profilers.benching.open_target", synthetic_opener(machine))
     path = tmp_path / "m.onnx"
     path.write_bytes(b"model")
-    dims = {"batch": 1, "seq_len": 8}
-    [job] = describe_jobs([path], find("host"), dims, RuntimeOptions())
-    assert job.inputs["input_ids"].shape == (1, 8)
-    with pytest.raises(InvalidSetting, match="no model has an axis named 'images'; named axes: b"):
-        describe_jobs([path], find("host"), {**dims, "images": 3}, RuntimeOptions())
+    run = described(path, {"seq_len": 8})
+    assert run.job.inputs["input_ids"].shape == (1, 8)
+    assert run.dims == {"batch": 1, "seq_len": 8}
+    with pytest.raises(InvalidSetting, match=r"takes images = 3; named axes: b.*--dim images out"):
+        described(path, {"images": 3})
+    with pytest.raises(InvalidSetting, match=r"named 'x'; inputs: input_ids\. Leave --shape x"):
+        described(path, {}, x=(1,))
+    with pytest.raises(InvalidSetting, match=r"shape 1x0 of 'x'; every size must be 1 or more"):
+        described(path, {}, x=(1, 0))
+
+
+def test_a_model_of_fixed_axes_is_labelled_by_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"model")
+    describing(monkeypatch, x=[2, 16])
+    run = described(path, {})
+    assert (run.shapes, run.dims) == ("2x16", {})
+    assert described(path, {"batch": 2, "seq_len": 16}).dims == {}  # as asked for
+    with pytest.raises(InvalidSetting, match=r"takes seq_len = 64; .*: 2x16\. Leave --seq-len"):
+        described(path, {"seq_len": 64})
+    describing(monkeypatch, x=["Batch_Size", 16], y=[2, "seq", 3])
+    run = described(path, {"batch": 4})
+    assert run.dims == {"Batch_Size": 4, "seq": 128}
+    assert run.shapes == "x 4x16, y 2x128x3"
+    run = described(path, {}, y=(2, 5, 3))
+    assert run.dims == {"Batch_Size": 1, "seq": 5}
+    for shape in ((2, 5), (1, 5, 3)):
+        with pytest.raises(InvalidSetting, match=r"--shape y=.* does not fit .* 'y' is 2x\?x3"):
+            described(path, {}, y=shape)
+    describing(monkeypatch, x=[0, 16])
+    with pytest.raises(InvalidSetting, match=r"axis 0 of the input 'x' of .* is 0"):
+        described(path, {})
+
+
+def test_an_input_of_unknown_rank_is_asked_for_and_a_scalar_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describing(monkeypatch, x=[])  # as onnxruntime describes both
+    unknown, scalar = onnx_file(tmp_path / "u.onnx", None), onnx_file(tmp_path / "s.onnx", [])
+    with pytest.raises(InvalidSetting, match=r"'x' of '.*u\.onnx' has no shape.*--shape x=1,128"):
+        described(unknown, {})
+    assert described(unknown, {}, x=(3, 4)).shapes == "3x4"
+    assert described(scalar, {}).shapes == "scalar"
+    with pytest.raises(InvalidSetting, match=r"--shape x=3 does not fit .* 'x' is a scalar"):
+        described(scalar, {}, x=(3,))
+    other = tmp_path / "other.ort"
+    other.write_bytes(b"ORTM and so on")
+    with pytest.raises(InvalidSetting, match="has no shape"):
+        described(other, {})
 
 
 def test_a_device_that_tells_no_memory_is_still_benched(
@@ -171,22 +242,33 @@ def test_a_device_that_tells_no_memory_is_still_benched(
 
 
 def test_bench_finds_shapes_and_values() -> None:
-    dims = {"batch": 2, "seq_len": 16, "images": 3}
+    sizes = Sizes({"batch": 2, "seq_len": 16, "images": 3}, {})
     file = Path("m.onnx")
-    axes = ["batch_size", "sequence_length"]
-    assert _input_spec(file, "input_ids", "int64", axes, dims) == InputSpec(
-        (2, 16), "int64", 0, 100
+    axes: list[int | str | None] = ["batch_size", "sequence_length"]
+    run = _run(
+        "m",
+        file,
+        {
+            "input_ids": ("int64", axes),
+            "attention_mask": ("int64", axes),
+            "token_type_ids": ("int32", [None, 7]),
+        },
+        sizes,
     )
-    assert _input_spec(file, "attention_mask", "int64", axes, dims).low == 1
-    assert _input_spec(file, "token_type_ids", "int32", [None, 7], dims) == InputSpec(
-        (2, 7), "int32", 0, 1
-    )
-    assert _axis(file, "x", "images", 0, dims) == 3
+    assert run.job.inputs == {
+        "input_ids": InputSpec((2, 16), "int64", 0, 100),
+        "attention_mask": InputSpec((2, 16), "int64", 1, 2),
+        "token_type_ids": InputSpec((2, 7), "int32", 0, 1),
+    }
+    assert run.dims == {"batch_size": 2, "sequence_length": 16, "batch": 2}
+    assert _axis(file, "x", 0, "images", sizes.all_dims) == ("images", 3)
     with pytest.raises(InvalidSetting, match=r"axis 2 of the input 'x'.*--dim height=16"):
-        _axis(file, "x", "height", 2, dims)
+        _axis(file, "x", 2, "height", sizes.all_dims)
     for unnamed in (None, "", -1):
-        with pytest.raises(InvalidSetting, match=r"neither a size nor a name.*Export") as caught:
-            _axis(file, "x", unnamed, 2, dims)
+        with pytest.raises(
+            InvalidSetting, match=r"neither a size nor a name.*--shape x="
+        ) as caught:
+            _axis(file, "x", 2, unnamed, sizes.all_dims)
         assert "--dim" not in str(caught.value)
     with pytest.raises(InvalidSetting, match="type 'string', which cannot be drawn"):
-        _input_spec(file, "x", "string", [1], dims)
+        _run("m", file, {"x": ("string", [1])}, sizes)

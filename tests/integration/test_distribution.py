@@ -1,0 +1,116 @@
+"""What is built to be installed: the sources, the wheel made of them, and that it works."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("nasc", "profilers", "device_profiles")
+DATA = (
+    "device_profiles/host.toml",
+    "nasc/package/manifest.schema.json",
+    "nasc/py.typed",
+    "nasc/supernet/shipped/minilm-l6.safetensors",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What was built, and the wheel installed away from the checkout.
+
+    Attributes:
+        sdist: Names in the source distribution, without its folder.
+        wheel: Names in the wheel that was built of it.
+        site: Where the wheel was installed.
+    """
+
+    sdist: frozenset[str]
+    wheel: frozenset[str]
+    site: Path
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if (cwd / "site").exists():
+        environ["PYTHONPATH"] = str(cwd / "site")
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def build(source: Path, target: str, folder: Path) -> Path:
+    run(sys.executable, "-m", "hatchling", "build", "-t", target, "-d", folder, cwd=source)
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    folder = tmp_path_factory.mktemp("built")
+    with tarfile.open(build(ROOT, "sdist", folder / "sdist")) as archive:
+        archive.extractall(folder / "source", filter="data")
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    (source,) = (folder / "source").iterdir()
+    wheel = build(source, "wheel", folder / "wheel")
+    pip = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile")
+    run(sys.executable, *pip, "--target", folder / "site", wheel, cwd=source)
+    return Built(frozenset(names), frozenset(zipfile.ZipFile(wheel).namelist()), folder / "site")
+
+
+def test_nothing_of_the_packages_is_left_out(built: Built) -> None:
+    own = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix in (".py", ".toml", ".json", ".typed", ".safetensors")
+    }
+    assert own >= set(DATA)
+    assert not own - built.sdist
+    assert not own - built.wheel
+
+
+def test_only_the_packages_and_their_licence_are_installed(built: Built) -> None:
+    tops = {name.partition("/")[0] for name in built.wheel}
+    (about,) = (top for top in tops if top.endswith(".dist-info"))
+    assert tops == {*PACKAGES, about}
+    assert {f"{about}/licenses/LICENSE", f"{about}/licenses/NOTICE"} <= built.wheel
+    assert not [name for name in built.wheel if "__pycache__" in name]
+
+
+def test_the_sources_hold_what_a_build_and_the_two_commands_of_the_readme_need(
+    built: Built,
+) -> None:
+    needed = {"pyproject.toml", "README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "constraints.txt"}
+    assert needed | {"scripts/check", "tests/conftest.py"} <= built.sdist
+
+
+def test_what_is_installed_works_away_from_the_checkout(built: Built) -> None:
+    from nasc import __version__
+
+    cwd = built.site.parent
+    nasc = (sys.executable, built.site / "bin" / "nasc")
+    assert run(*nasc, "--version", cwd=cwd).strip().endswith(__version__)
+    devices = json.loads(run(*nasc, "devices", "--json", cwd=cwd))
+    paths = [Path(device["path"]) for device in devices if device["name"] == "host"]
+    assert paths == [built.site / "device_profiles" / "host.toml"]
+    report = json.loads(run(*nasc, "report", "--json", cwd=cwd))
+    assert Path(report["supernet"]).is_relative_to(built.site)
+    assert report["compact"]
+    code = (
+        "from nasc.package import manifest; from nasc.space import load_space; "
+        "load_space('minilm-l6'); print(manifest.__file__)"
+    )
+    assert run(sys.executable, "-c", code, cwd=cwd).strip().startswith(str(built.site))

@@ -1,0 +1,74 @@
+"""What is said of a package after a compilation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nasc.compiler.result import CompileResult
+from nasc.latency import observed
+from nasc.package.manifest import Manifest
+
+
+@pytest.fixture
+def result_of(
+    make_model: Callable[..., Path], make_manifest: Callable[..., Manifest]
+) -> Callable[..., CompileResult]:
+    """The result of a package whose median run took so long; 5 ms is its latency."""
+    manifest = make_manifest(make_model("fp32", "embed"))
+
+    def make(p50_ms: float, quantile: str | None = None) -> CompileResult:
+        measured = manifest.measured
+        assert measured is not None
+        model = dataclasses.replace(measured.model, p50_ms=p50_ms)
+        measurement = dataclasses.replace(measured.measurement, models=(model,), converged=False)
+        changed = dataclasses.replace(
+            manifest,
+            measured=dataclasses.replace(measured, measurement=measurement),
+            conditions=dataclasses.replace(manifest.conditions, quantile=quantile),
+        )
+        network: Any = SimpleNamespace()
+        return CompileResult(changed, (), Path("package"), {"measure": 3.0}, network)
+
+    return make
+
+
+def test_a_latency_of_a_quiet_machine_says_so(result_of: Callable[..., CompileResult]) -> None:
+    rows = result_of(5.0).rows()
+    assert [name for name, _ in rows].count("") == 0
+    rows = result_of(5.6).rows()
+    place = [name for name, _ in rows].index("measured")
+    assert rows[place + 1] == (
+        "",
+        "the quiet machine's; half of the runs just now took more than 5.60 ms",
+    )
+
+
+def test_a_median_over_the_limit_is_a_warning_that_names_the_way_out(
+    result_of: Callable[..., CompileResult],
+) -> None:
+    wide = "not every estimate reached its width"
+    assert result_of(5.6).to_dict()["warnings"] == [wide]
+    over = result_of(6.04)
+    warning, other = over.to_dict()["warnings"]
+    assert warning == (
+        "half of the runs just now took more than 6.04 ms, the limit is 6 ms: it holds on the "
+        "quiet machine. To hold it on a machine as busy as that: --quantile p50"
+    )
+    assert other == wide
+    assert [text for name, text in over.rows() if name == "note"] == [warning, wide]
+
+
+def test_no_warning_where_there_is_nothing_to_hold() -> None:
+    model = SimpleNamespace(upper_ms=2.0, p50_ms=2.5)
+    assert observed.warnings(model, {"latency_ms": 2.2})
+    assert not observed.warnings(model, {"latency_ms": 2.2}, "p50")
+    assert not observed.warnings(model, {"params": 1e6})
+    assert observed.meaning(SimpleNamespace(upper_ms=0.02, p50_ms=0.0251)) == (
+        "the quiet machine's; half of the runs just now took more than 0.0251 ms"
+    )
