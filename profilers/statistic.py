@@ -38,9 +38,10 @@ MIN_QUIET_SHARE = 0.15
 """A machine that is quiet in fewer rounds, or in a smaller share of them, is measured as it is:
 what it reaches less often than in a tenth of its time is not its quiet speed."""
 
+MIN_SHIFT_ROUNDS = 2
 MIN_SHIFTS = 8
-"""Models that were seen on the quiet and on the busy machine, for the others to be corrected by
-what they have in common."""
+"""So many models must have been seen on the quiet and on the busy machine, each in so many rounds,
+for the others to be corrected by what they have in common."""
 
 _BOOTSTRAPS = 400
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -236,35 +237,41 @@ def pooled_latencies(
 
     A model that met the quiet machine in too few rounds is corrected by what the busy machine did,
     in the median, to the models that were seen on both: those of one precision are slowed nearly
-    alike. Corrected values are for latency tables; a single file is measured until the machine is
-    quiet, see `relative_latency`.
+    alike. Where too few models were, ratios of the busy machine stand for those of the quiet one,
+    with `BUSY_SPREAD` in their errors. Such values are for latency tables, which need one speed for
+    all; a single file is measured until the machine is quiet, see `relative_latency`.
 
     Args:
         samples: every model's visits in one measurement.
         quiet_ms: the reference's quiet time.
 
     Returns:
-        An estimate for each. Those of `Estimate.quiet_ms` above `quiet_ms` could not be corrected.
+        An estimate for each.
     """
-    found = {name: relative_latency(one, quiet_ms) for name, one in samples.items()}
-    shifts = []
-    for one in samples.values():
-        quiet, busy = quiet_rounds(usable_samples(one), quiet_ms)
-        if min(len(quiet), len(busy)) >= MIN_QUIET_ROUNDS:
-            medians = [np.median([_round_ratio(r) for r in part]) for part in (quiet, busy)]
-            shifts.append(float(np.log(medians[0] / medians[1])))
-    if len(shifts) < MIN_SHIFTS:
-        return found
-    shift = float(np.median(shifts))
-    spread = 1.4826 * float(np.median(np.abs(np.asarray(shifts) - shift)))
+    parts = {
+        name: [[_round_ratio(one) for one in part] for part in quiet_rounds(own, quiet_ms)]
+        for name, own in ((name, usable_samples(one)) for name, one in samples.items())
+    }
+    shifts = [
+        math.log(float(np.median(quiet)) / float(np.median(busy)))
+        for quiet, busy in parts.values()
+        if min(len(quiet), len(busy)) >= MIN_SHIFT_ROUNDS
+    ]
+    shift, spread = 0.0, BUSY_SPREAD
+    if len(shifts) >= MIN_SHIFTS:
+        shift = float(np.median(shifts))
+        spread = 1.4826 * float(np.median(np.abs(np.asarray(shifts) - shift)))
+    found = {}
     for name, one in samples.items():
         used = usable_samples(one)
-        if found[name].is_quiet:
+        if is_quiet_enough(used, quiet_ms):
+            found[name] = relative_latency(one, quiet_ms)
             continue
-        quiet, busy = quiet_rounds(used, quiet_ms)
-        ratios = [_round_ratio(r) for r in quiet]
-        ratios += [_round_ratio(r) * math.exp(shift) for r in busy]
-        found[name] = _estimate(used, ratios, quiet_ms, spread, False, float(np.median(ratios)))
+        quiet, busy = parts[name]
+        ratios = [*quiet, *(ratio * math.exp(shift) for ratio in busy)]
+        share = len(busy) / len(ratios)
+        value = float(np.median(ratios))
+        found[name] = _estimate(used, ratios, quiet_ms, share * spread, False, value)
     return found
 
 
