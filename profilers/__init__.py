@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         RuntimeMissing,
         WorkerDied,
     )
-    from profilers.jobs import InputSpec, ModelJob, RuntimeOptions
+    from profilers.jobs import InputSpec, ModelJob, RuntimeOptions, WorkerLimits
     from profilers.measuring import measure
     from profilers.memory import PeakMemory, measure_peak_memory
     from profilers.protocol import Protocol, Round
@@ -55,7 +55,7 @@ _HOMES = {
         "RuntimeMissing",
         "WorkerDied",
     ),
-    "profilers.jobs": ("InputSpec", "ModelJob", "RuntimeOptions"),
+    "profilers.jobs": ("InputSpec", "ModelJob", "RuntimeOptions", "WorkerLimits"),
     "profilers.measuring": ("measure",),
     "profilers.memory": ("PeakMemory", "measure_peak_memory"),
     "profilers.protocol": ("Protocol", "Round"),
@@ -94,6 +94,7 @@ __all__ = [
     "RuntimeOptions",
     "Visit",
     "WorkerDied",
+    "WorkerLimits",
     "bench",
     "bound_met",
     "load_or_record_quiet",

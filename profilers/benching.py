@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from device_profiles import DeviceProfile
 from profilers.errors import InvalidSetting, MemoryUntold, ModelRejected
-from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions
+from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options, measure
 from profilers.memory import PeakMemory, measure_peak_memory
 from profilers.protocol import Protocol
@@ -88,6 +89,7 @@ def bench(
     protocol: Protocol | None = None,
     reference_quiet_ms: float | None = None,
     memory: bool = True,
+    limits: WorkerLimits | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     journal: Path | None = None,
 ) -> BenchResult:
@@ -106,6 +108,7 @@ def bench(
         protocol: the settings of the measurement.
         reference_quiet_ms: see `measure`.
         memory: measure peak memory too.
+        limits: what a worker may take; None takes the defaults.
         progress: see `measure`.
         journal: see `measure`.
 
@@ -124,7 +127,7 @@ def bench(
         if size < 1:
             raise InvalidSetting(f"{name} = {size}; the size of an axis must be 1 or more.")
     options = device_options(device, options)
-    jobs = describe_jobs(paths, device, sizes, options)
+    jobs = describe_jobs(paths, device, sizes, options, limits)
     measurement = measure(
         jobs,
         device,
@@ -133,6 +136,7 @@ def bench(
         reference_quiet_ms=reference_quiet_ms,
         progress=progress,
         journal=journal,
+        opener=functools.partial(open_target, limits=limits),
     )
     entries = tuple(
         BenchEntry(
@@ -140,7 +144,7 @@ def bench(
             job=job,
             size_bytes=sum(path.stat().st_size for path in job.files()),
             latency=measurement[job.name],
-            memory=_peak_memory(job, device, options) if memory else None,
+            memory=_peak_memory(job, device, options, limits) if memory else None,
         )
         for job in jobs
     )
@@ -148,11 +152,14 @@ def bench(
 
 
 def _peak_memory(
-    job: ModelJob, device: DeviceProfile, options: RuntimeOptions
+    job: ModelJob,
+    device: DeviceProfile,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
 ) -> PeakMemory | None:
     """The peak; None where the device does not tell."""
     try:
-        return measure_peak_memory(job, options, device=device)
+        return measure_peak_memory(job, options, device=device, limits=limits)
     except MemoryUntold:
         return None
 
@@ -162,6 +169,7 @@ def describe_jobs(
     device: DeviceProfile,
     dims: Mapping[str, int],
     options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
 ) -> list[ModelJob]:
     """Turns files into jobs by asking the runtime for their inputs.
 
@@ -170,6 +178,7 @@ def describe_jobs(
         device: where they are loaded.
         dims: sizes of symbolic axes.
         options: the runtime's settings.
+        limits: what the worker may take; None takes the defaults.
 
     Returns:
         A job per file; its name is the file's, with its folder where names repeat.
@@ -182,7 +191,7 @@ def describe_jobs(
     stems = [file.name for file in files]
     named: set[str] = set()
     jobs = []
-    with open_target(device, options) as target:
+    with open_target(device, options, limits) as target:
         for file in files:
             if not file.is_file():
                 raise ModelRejected(
