@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from device_profiles.reading import shown
+from profilers import plain
 from profilers.errors import InvalidSetting, RecordDamaged
 from profilers.jobs import RuntimeOptions
 from profilers.samples import RoundSample, Visit
@@ -20,6 +23,16 @@ from profilers.statistic import (
 )
 
 FORMAT_VERSION = 2
+
+OLDER_VERSIONS: tuple[int, ...] = ()
+"""Formats that are read too. Their raw samples are what they are; figures of theirs follow an
+older statistic, which cannot be derived again."""
+
+MAX_VISITS = 200_000
+"""Visits in a record; the longest measurements of many models take some ten thousand."""
+
+MAX_MODELS = 10_000
+"""Models in a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +143,21 @@ class ModelMeasurement:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelMeasurement:
-        """Reads what `to_dict` wrote."""
-        fields = {name: data[name] for name in cls.__slots__}
-        fields["samples"] = tuple(RoundSample.from_dict(item) for item in data["samples"])
-        return cls(**fields)
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or wrong, or they contradict each
+                other.
+        """
+        fields = plain.fields(cls, data, "a model")
+        listed = plain.items(data["samples"], "samples", MAX_VISITS, 1)
+        samples = tuple(RoundSample.from_dict(item) for item in listed)
+        for before, after in itertools.pairwise(samples):
+            if after.round < before.round or after.instance < before.instance:
+                raise ValueError(f"round {after.round} comes after round {before.round}")
+            if after.round == before.round and after.instance != before.instance:
+                raise ValueError(f"round {after.round} ran in two processes")
+        return cls(samples=samples, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +195,16 @@ class ReferenceMeasurement:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ReferenceMeasurement:
-        """Reads what `to_dict` wrote."""
-        return cls(
-            quiet_ms=float(data["quiet_ms"]),
-            given=bool(data["given"]),
-            observed_ms=float(data["observed_ms"]),
-            content_hash=str(data["content_hash"]),
-            samples=tuple(Visit.from_list(item) for item in data["samples"]),
-        )
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or wrong.
+        """
+        fields = plain.fields(cls, data, "reference")
+        for name in ("quiet_ms", "observed_ms"):
+            plain.number(fields[name], f"reference.{name}", above=0)
+        listed = plain.items(data["samples"], "reference.samples", MAX_VISITS, 1)
+        return cls(samples=tuple(Visit.from_list(item) for item in listed), **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +227,7 @@ class Measurement:
             machine.
         converged: every model reached the target half-width.
         duration_s: seconds spent, those of a resumed journal not included.
+        version: of the format that it was read in, which says what its figures follow from.
     """
 
     models: tuple[ModelMeasurement, ...]
@@ -216,6 +243,7 @@ class Measurement:
     converged: bool
     duration_s: float
     statistic: str = STATISTIC
+    version: int = FORMAT_VERSION
 
     def __getitem__(self, name: str) -> ModelMeasurement:
         """The model of that name.
@@ -244,7 +272,7 @@ class Measurement:
         """Returns everything as plain JSON data, with the format's version."""
         return {
             "format": "profilers.measurement",
-            "version": FORMAT_VERSION,
+            "version": self.version,
             "statistic": self.statistic,
             "models": [model.to_dict() for model in self.models],
             "reference": self.reference.to_dict(),
@@ -267,27 +295,22 @@ class Measurement:
         Raises:
             RecordDamaged: another format or version, or a field is missing or wrong.
         """
-        if (data.get("format"), data.get("version")) != ("profilers.measurement", FORMAT_VERSION):
-            raise RecordDamaged(
-                f"this is no measurement of version {FORMAT_VERSION}: format "
-                f"{data.get('format')!r}, version {data.get('version')!r}. Measure again, "
-                "or read it with the release that wrote it."
-            )
         try:
+            data = plain.record(data, "a measurement")
+            form, version = data["format"], plain.whole(data["version"], "version")
+            if form != "profilers.measurement" or version not in (FORMAT_VERSION, *OLDER_VERSIONS):
+                raise RecordDamaged(
+                    f"this is no measurement of version {FORMAT_VERSION}: format {shown(form)}, "
+                    f"version {version}. Measure again, or read it with the release that wrote it."
+                )
+            models = plain.items(data["models"], "models", MAX_MODELS, 1)
             return cls(
-                models=tuple(ModelMeasurement.from_dict(item) for item in data["models"]),
+                models=tuple(ModelMeasurement.from_dict(item) for item in models),
                 reference=ReferenceMeasurement.from_dict(data["reference"]),
-                context=dict(data["context"]),
+                context=dict(plain.record(data["context"], "context")),
                 options=RuntimeOptions.from_dict(data["options"]),
-                protocol=dict(data["protocol"]),
-                rounds=int(data["rounds"]),
-                drift_ratio=float(data["drift_ratio"]),
-                drift=bool(data["drift"]),
-                busy_share=float(data["busy_share"]),
-                busy=bool(data["busy"]),
-                converged=bool(data["converged"]),
-                duration_s=float(data["duration_s"]),
-                statistic=str(data["statistic"]),
+                protocol=dict(plain.record(data["protocol"], "protocol")),
+                **plain.fields(cls, data, "the measurement"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordDamaged(
