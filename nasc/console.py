@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from nasc.printable import printable
 from nasc.reporting import Progress as Callback
 
 
@@ -26,7 +27,7 @@ class ConsoleReporter:
 
     def say(self, text: str) -> None:
         """A line for the user."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text, lines=True), markup=False)
 
     def stage(self, title: str) -> Callback:
         """A new stage begins."""
@@ -85,4 +86,4 @@ def print_rows(rows: list[tuple[str, str]]) -> None:
     """The result, for people: names and values in two columns."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"{name.ljust(width)}  {value}")
+        click.echo(printable(f"{name.ljust(width)}  {value}", lines=True))

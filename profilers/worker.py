@@ -21,7 +21,7 @@ native runner behind adb or ssh can speak the same. Requests, by their "op":
 
 An array is {"dtype": s, "shape": [n, ...], "data": its bytes in base64}, little-endian.
 
-Every answer has "ok"; a failed one has "error", "kind" ("model", "runtime", "request") and,
+Every answer has "ok"; a failed one has "error", "kind" ("model", "runtime", "request", "file") and,
 where one of several models is to blame, its "name".
 
 The process ends when stdin does, and dies with the process that started it, whatever it runs then.
@@ -183,7 +183,7 @@ class Worker:
         if self._runtime is None:
             raise Failure("request", "the first request must be 'start'")
         try:
-            with _within(self._limits.load_s):
+            with self.loading():
                 return self._runtime.open_session(Path(path), self._options)
         except Exception as error:  # any failure of the runtime concerns this file
             raise Failure("model", f"{type(error).__name__}: {error}") from error
@@ -269,6 +269,10 @@ class Worker:
     def _unload(self, request: dict[str, Any]) -> dict[str, Any]:
         self._models.pop(request["name"], None)
         return {}
+
+    def loading(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, a file is opened: held to `WorkerLimits.load_s`."""
+        return _within(self._limits.load_s)
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
         """What can be asked for, by its "op"."""

@@ -13,6 +13,7 @@ from nasc.cli.options import (
     cache_option,
     device_option,
     json_option,
+    run_timeout_option,
     seed_option,
     space_options,
     threads_option,
@@ -85,6 +86,7 @@ def profile(as_json: bool, **options: Any) -> None:
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @threads_option
 @click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE", help="Another symbolic axis.")
+@run_timeout_option
 @seed_option
 @cache_option
 @json_option

@@ -82,6 +82,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )
+run_timeout_option = click.option(
+    "--run-timeout",
+    type=click.FloatRange(0, 1e6, min_open=True),
+    metavar="SECONDS",
+    help="A run of the model that takes longer is ended [default: 120].",
+)
 space_options = _options(
     click.option("--teacher", help="Folder or hub id [default: all-MiniLM-L6-v2 from PyPI]."),
     click.option("--space", help="Search space: a preset or a TOML file [default: by teacher]."),

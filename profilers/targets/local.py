@@ -95,6 +95,11 @@ class LocalTarget:
         self.context: dict[str, Any] = answer["context"]
         self.base_bytes: int | None = answer["base_bytes"]
 
+    @property
+    def alive(self) -> bool:
+        """Whether the worker can still be asked."""
+        return self._process.poll() is None
+
     def load(self, job: ModelJob, seed: int) -> None:
         """See `Target`."""
         self._paths[job.name] = str(job.path)
@@ -270,6 +275,8 @@ class LocalTarget:
                 "Allowed is any ONNX file that this runtime can load and run. Check it: "
                 f"python -c \"import onnx; onnx.checker.check_model('{subject}')\""
             )
+        if answer["kind"] == "file":
+            raise ModelRejected(f"{subject!r} cannot be used: {str(answer['error'])[:500]}")
         if answer["kind"] == "runtime":
             raise RuntimeMissing(str(answer["error"]))
         raise InvalidSetting(f"the worker refused {request['op']!r}: {answer['error']}")
@@ -286,7 +293,7 @@ class LocalTarget:
                 [self._process.stdout], [], [], max(0.0, deadline - time.monotonic())
             )
             if not ready:
-                self._process.kill()
+                self._kill()
                 raise WorkerDied(
                     f"the worker did not answer within {patience_s:g} s"
                     f"{f' while it worked on {subject!r}' if subject else ''}; it was ended. "
@@ -297,7 +304,7 @@ class LocalTarget:
                 raise self._death(subject, op)
             self._buffer += chunk
             if len(self._buffer) > MAX_ANSWER_BYTES:
-                self._process.kill()
+                self._kill()
                 raise WorkerDied(
                     f"the worker's answer about {subject!r} has more than {MAX_ANSWER_BYTES:,} "
                     "bytes; it was ended. Try a smaller model or batch."
@@ -305,6 +312,10 @@ class LocalTarget:
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         return line
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
     def _death(self, subject: str | None, op: str) -> WorkerDied | ModelRejected:
         """Describes how the worker ended."""
