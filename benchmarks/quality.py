@@ -66,9 +66,7 @@ def measure(bench: Workbench, files: dict[str, Path]) -> dict[str, profilers.Mod
     """Latencies of files in one interleaved measurement, on the tables' scale."""
     s, vocabulary = bench.settings, bench.teacher.geometry.vocab_size
     jobs = [latency_job(name, path, s.seq_len, s.batch, vocabulary) for name, path in files.items()]
-    found = profilers.measure(
-        jobs, bench.device, options=bench.options, reference_quiet_ms=bench.quiet_ms
-    )
+    found = profilers.measure(jobs, bench.device, options=bench.options, scale=bench.quiet.scale)
     return {name: found[name] for name in files}
 
 

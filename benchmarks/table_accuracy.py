@@ -36,6 +36,7 @@ from nasc.measuring import runtime_options
 from nasc.profiling import (
     Profiled,
     emit_jobs,
+    estimates,
     observed,
     profile,
     samples_path,
@@ -69,10 +70,12 @@ def measure_held_out(arguments: argparse.Namespace) -> dict[str, list[float]]:
             device,
             options=runtime_options(device, key.threads),
             protocol=profilers.Protocol(max_seconds=MEASURE_S, seed=arguments.repetition),
-            reference_quiet_ms=table.quiet_ms,
+            scale=profilers.Scale(table.quiet_ms, table.quiet_ms),
+            strict=False,
         )
-    latencies = [found[job.name].latency_ms for job in jobs]
-    uppers = [found[job.name].upper_ms for job in jobs]
+    pooled = estimates(found, table.quiet_ms)
+    latencies = [pooled[job.name].latency_ms for job in jobs]
+    uppers = [pooled[job.name].upper * pooled[job.name].quiet_ms for job in jobs]
     return {"latency_ms": latencies, "upper_ms": uppers, "busy_share": [found.busy_share]}
 
 
@@ -81,7 +84,8 @@ def adding_up(found: Profiled, networks: list[Architecture]) -> NDArray[Any]:
     key, table = found.table.key, found.table
     raw = json.loads(gzip.decompress(samples_path(found.path).read_bytes()))
     planned = plan(table.space, table.seed, precision=key.precision, seq_len=key.seq_len)
-    observations = observed(planned, profilers.Measurement.from_dict(raw))
+    found_again = estimates(profilers.Measurement.from_dict(raw), table.quiet_ms)
+    observations = observed(planned, found_again)
     solved = fit(planned.basis, observations, beyond_params=())
     return planned.basis.matrix(networks) @ solved.costs
 

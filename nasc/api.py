@@ -115,6 +115,7 @@ def train(
     teacher: str | None = None,
     space: str | None = None,
     corpus: Sequence[str] = (),
+    text_column: str | None = None,
     packed: bool = False,
     minutes: float | None = None,
     steps: int | None = None,
@@ -143,6 +144,7 @@ def train(
         teacher: Folder or hub id; None is the default teacher.
         space: Preset or path; None chooses by the teacher.
         corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
+        text_column: Column of the corpus that holds the text; None takes the obvious one.
         packed: Train on all of the text, tokenised to disk, in rows without padding.
         minutes: Budget; None with no `steps` takes the default.
         steps: Steps instead of minutes.
@@ -197,6 +199,8 @@ def train(
         check_budget(minutes)
     if packed and not corpus:
         raise UsageError("--packed is for text of your own: name it with --corpus")
+    if text_column is not None and not corpus:
+        raise UsageError(f"--text-column {text_column} names a column of --corpus: give one")
     if sampling is not None and shrink is not None:
         raise UsageError(
             f"--sampling {sampling} does not go with --shrink, which samples uniformly among what "
@@ -208,7 +212,13 @@ def train(
     found_space = space_for(found_teacher, space)
     if not all_operations:
         found_space = first_run_space(found_space)
-    text = load_corpus(list(corpus) or None, seed=seed, max_sentences=MAX_CORPUS)
+    text = load_corpus(
+        list(corpus) or None,
+        seed=seed,
+        max_sentences=MAX_CORPUS,
+        text_column=text_column,
+        say=reporter.say,
+    )
     reporter.say(f"text: {text.description} ({len(text.train):,} sentences)")
     plan = None
     if shrink is not None and shrink.unit == "dominated":
@@ -472,16 +482,18 @@ def bench(
     progress = reporter.stage(f"Measuring on device {found.name!r}")
     with measuring(folder, found.name, reporter.say):
         quiet = profilers.load_or_record_quiet(quiet_folder(folder), found, options=options)
-        return profilers.bench(
+        result = profilers.bench(
             models,
             found,
             dims=sizes,
             options=options,
             protocol=profilers.Protocol(seed=seed),
-            reference_quiet_ms=quiet.quiet_ms,
+            scale=quiet.scale,
             limits=_limits(run_timeout),
             progress=progress,
         )
+        profilers.extend_quiet(quiet, result.measurement)
+        return result
 
 
 def distill(

@@ -116,20 +116,27 @@ class Bench:
         *,
         options: profilers.RuntimeOptions,
         protocol: profilers.Protocol,
-        reference_quiet_ms: float,
+        scale: profilers.Scale,
         progress: Progress | None,
         journal: Path,
     ) -> profilers.Measurement:
-        """The latencies of all jobs."""
+        """The latencies of all jobs, each as its runs were; a table looks at them together."""
         return profilers.measure(
             jobs,
             device,
             options=options,
             protocol=protocol,
-            reference_quiet_ms=reference_quiet_ms,
+            scale=scale,
             progress=progress,
             journal=journal,
+            strict=False,
         )
+
+    def extend(
+        self, quiet: profilers.QuietTime, measurement: profilers.Measurement
+    ) -> profilers.QuietTime:
+        """The record with what a measurement saw of the reference."""
+        return profilers.extend_quiet(quiet, measurement)
 
     def base_bytes(
         self,

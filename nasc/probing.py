@@ -53,7 +53,9 @@ def probe(
         NascError: If the graphs or what was measured cannot be written.
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
-    about = {"key": dataclasses.asdict(key), "networks": [str(n) for n in networks]}
+    setting = dataclasses.asdict(key)
+    del setting["quiet_ms"]  # ratios are on no scale
+    about = {"key": setting, "networks": [str(n) for n in networks]}
     path = tables_folder(cache_dir) / f"{key.stem()}{content_key(about)}.probes.json"
     found = _read(path)
     if found is None:
@@ -61,7 +63,7 @@ def probe(
             found = _read(path)  # by another process, while this one waited
             if found is None:
                 found = _measured(networks, key, device, options, path, progress)
-    return {network: found[str(network)] for network in networks}
+    return {network: found[str(network)] * key.quiet_ms for network in networks}
 
 
 def _measured(
@@ -82,11 +84,12 @@ def _measured(
                 device,
                 options=options,
                 protocol=protocol,
-                reference_quiet_ms=key.quiet_ms,
+                scale=profilers.Scale(key.quiet_ms, key.quiet_ms),
                 progress=progress,
+                strict=False,
             )
-        found = {job.name: measurement[job.name].latency_ms for job in jobs}
-        content = {"latency_ms": found, "measurement": measurement.to_dict()}
+        found = {job.name: measurement[job.name].ratio for job in jobs}
+        content = {"ratio": found, "measurement": measurement.to_dict()}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(content, allow_nan=False).encode())
     except OSError as error:
@@ -98,9 +101,9 @@ def _measured(
 
 
 def _read(path: Path) -> dict[str, float] | None:
-    """Latencies by network; None where there are none or the file is damaged."""
+    """Latencies in units of the reference; None where there are none or the file is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["latency_ms"]
+        found = json.loads(path.read_text(encoding="utf-8"))["ratio"]
         return {str(name): float(value) for name, value in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -120,10 +120,7 @@ def _machine(busy: bool, quiet_time_busy: bool) -> str:
     if busy:
         found.append("busy while the networks were measured")
     if quiet_time_busy:
-        found.append(
-            "busy when the quiet time of the reference was recorded (all latencies may come out "
-            "too high alike)"
-        )
+        found.append("busy in most of the time in which the reference was recorded")
     if not found:
         return "quiet enough"
     return f"{'; '.join(found)}: measure again when it is quiet, --force"
@@ -134,13 +131,18 @@ def tables_folder(cache_dir: Path) -> Path:
     return cache_dir / "tables"
 
 
-def observed(planned: Plan, measurement: profilers.Measurement) -> list[Observation]:
+def estimates(measurement: profilers.Measurement, quiet_ms: float) -> dict[str, profilers.Estimate]:
+    """The networks of a table at one quiet speed, by name: see `profilers.pooled_latencies`."""
+    return profilers.pooled_latencies({m.name: m.samples for m in measurement.models}, quiet_ms)
+
+
+def observed(planned: Plan, found: Mapping[str, profilers.Estimate]) -> list[Observation]:
     """The networks of a plan as they were measured."""
     return [
         Observation(
             network.architecture,
-            measurement[network.name].latency_ms,
-            measurement[network.name].deviation,
+            found[network.name].latency_ms,
+            found[network.name].deviation,
             network.role == "random",
         )
         for network in planned.networks
@@ -214,8 +216,7 @@ def profile(
         threads: Threads of the runtime.
         head: ``embed`` or ``hidden``.
         seed: Of the plans and of the order of measuring.
-        force: Measure anew what is in the cache, too, the quiet time included: tables on the
-            old scale are not found any more.
+        force: Measure anew what is in the cache, too, the quiet time included.
         protocol: Of the measurement; None chooses by the size of the space.
         progress: Called with (units done, units in all, message) for each table in turn.
         say: Told when another process that measures on this device has to be waited for.
@@ -392,14 +393,17 @@ def _make(
         work.device,
         options=work.options,
         protocol=_protocol(planned) if work.protocol is None else work.protocol,
-        reference_quiet_ms=work.quiet.quiet_ms,
+        scale=work.quiet.scale,
         progress=report,
         journal=_journal(work, folder),
     )
+    quiet = work.bench.extend(work.quiet, measurement)
+    key = dataclasses.replace(key, quiet_ms=quiet.quiet_ms)
     base_bytes = work.bench.base_bytes(jobs[-1], work.device, work.options)
     measure_s = time.monotonic() - started
     started = time.monotonic()
-    solved = fit(planned.basis, observed(planned, measurement))
+    found = estimates(measurement, quiet.quiet_ms)
+    solved = fit(planned.basis, observed(planned, found))
     table = LatencyTable(
         key=key,
         space=space,
@@ -408,8 +412,8 @@ def _make(
         streaming=solved.streaming,
         interval=solved.interval,
         held_out=tuple(float(value) for value in solved.held_out),
-        measured=_measured(planned, measurement, solved),
-        context=_context(measurement, work.quiet),
+        measured=_measured(planned, found, solved),
+        context=_context(measurement, quiet),
         runtime_base_bytes=base_bytes,
         times={
             "plan_s": plan_s,
@@ -465,12 +469,12 @@ def _journal(work: _Work, folder: Path) -> Path:
     return folder / f"{work.key.stem()}{digest[:12]}.journal"
 
 
-def _measured(planned: Plan, measurement: profilers.Measurement, solved: Fit) -> pd.DataFrame:
+def _measured(planned: Plan, found: Mapping[str, profilers.Estimate], solved: Fit) -> pd.DataFrame:
     rows = []
     for network, residual in zip(planned.networks, solved.residuals, strict=True):
-        found = measurement[network.name]
-        predicted_ms = found.latency_ms / (1 + residual)
-        latency = (found.latency_ms, found.lower_ms, found.upper_ms)
+        one = found[network.name]
+        predicted_ms = one.latency_ms / (1 + residual)
+        latency = (one.latency_ms, one.lower * one.quiet_ms, one.upper * one.quiet_ms)
         rows.append((network.role, *latency, float(predicted_ms), network.name))
     return pd.DataFrame(rows, columns=MEASURED_COLUMNS)
 
@@ -488,7 +492,8 @@ def _context(measurement: profilers.Measurement, quiet: profilers.QuietTime) -> 
         "busy": measurement.busy,
         "converged": measurement.converged,
         "reference": {
-            "quiet_ms": measurement.reference.quiet_ms,
+            "quiet_ms": quiet.quiet_ms,
+            "upper_ms": quiet.scale.upper_ms,
             "recorded_utc": quiet.recorded_utc,
             "busy": quiet.busy,
             "observed_ms": measurement.reference.observed_ms,

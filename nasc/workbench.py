@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 import device_profiles
+import profilers
 from nasc.errors import InfeasibleLimits, UsageError
 from nasc.files import cache_folder
 from nasc.heads import check_head, is_task_head
 from nasc.latency.costs import TableCosts
 from nasc.latency.table import LatencyTable
-from nasc.measuring import runtime_options
+from nasc.measuring import quiet_folder, runtime_options
 from nasc.processor import has_bf16, training_device
 from nasc.profiling import profile
 from nasc.pruning import PrunedLoss
@@ -73,6 +74,7 @@ class Settings:
         supernet: A trained supernet's file; None takes the one that comes with nasc for the
             teacher, or trains one and keeps it in the cache.
         corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
+        text_column: Column of the corpus that holds the text; None takes the obvious one.
         precisions: Allowed ones; None takes those of the space.
         seq_len: Tokens of the measured sentence.
         batch: Sentences of the measured run.
@@ -89,6 +91,7 @@ class Settings:
     space: str | None = None
     supernet: Path | None = None
     corpus: tuple[str, ...] = ()
+    text_column: str | None = None
     precisions: tuple[str, ...] | None = None
     seq_len: int = 128
     batch: int = 1
@@ -105,6 +108,10 @@ class Settings:
             raise UsageError(f"a seed must be in [0, {2**32 - 1}], got {self.seed}")
         if self.train_minutes is not None:
             check_budget(self.train_minutes)
+        if self.text_column is not None and not self.corpus:
+            raise UsageError(
+                f"--text-column {self.text_column} names a column of --corpus: give one"
+            )
         given = {
             "--supernet": self.supernet,
             "--train-minutes": self.train_minutes,
@@ -251,11 +258,15 @@ class Workbench:
                     progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
                     say=self.reporter.say,
                 )
-            self._tables |= {one.table.key.precision: one.table for one in found}
+            quiet_ms = self.quiet.quiet_ms
+            tables = [one.table.rescaled(quiet_ms) for one in found]
+            self._tables |= {table.key.precision: table for table in tables}
             self._costs.clear()
         if precisions not in self._costs:
             self._costs[precisions] = TableCosts.of(
-                (self._tables[p] for p in precisions), self._tables.values()
+                (self._tables[p] for p in precisions),
+                self._tables.values(),
+                self.quiet.scale.reach,
             )
         return self._costs[precisions]
 
@@ -270,11 +281,11 @@ class Workbench:
         if self.settings.corpus:
             _ = self.corpus
 
-    @property
-    def quiet_ms(self) -> float:
-        """The reference's quiet time in the tables: the scale of limits and of `verify`."""
-        tables = self._tables or self.costs.tables
-        return next(iter(tables.values())).quiet_ms
+    @cached_property
+    def quiet(self) -> profilers.QuietTime:
+        """The reference's quiet time when it was first asked for: the scale of this whole run."""
+        folder = quiet_folder(self.cache)
+        return profilers.load_or_record_quiet(folder, self.device, options=self.options)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -282,7 +293,11 @@ class Workbench:
         with self.timed("text"):
             self.reporter.stage("Text")(0, 1, "reading")
             found = load_corpus(
-                self.settings.corpus or None, seed=self.settings.seed, max_sentences=MAX_CORPUS
+                self.settings.corpus or None,
+                seed=self.settings.seed,
+                max_sentences=MAX_CORPUS,
+                text_column=self.settings.text_column,
+                say=self.reporter.say,
             )
             self.reporter.say(f"text: {found.description} ({len(found.train):,} sentences)")
             return found

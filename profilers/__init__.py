@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from profilers.errors import (
         DeviceUnreachable,
         InvalidSetting,
+        MeasurementInconsistent,
         MeasurementInterrupted,
         MemoryUntold,
         ModelRejected,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from profilers.measuring import measure
     from profilers.memory import PeakMemory, measure_peak_memory
     from profilers.protocol import Protocol, Round
-    from profilers.quiet import QuietTime, load_or_record_quiet, load_quiet
+    from profilers.quiet import QuietTime, extend_quiet, load_or_record_quiet, load_quiet
     from profilers.reference import reference_hash, reference_job
     from profilers.results import (
         Measurement,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
         bound_met,
     )
     from profilers.samples import RoundSample, Visit
-    from profilers.statistic import STATISTIC
+    from profilers.statistic import STATISTIC, Estimate, Scale, pooled_latencies
     from profilers.targets import open_target, reachable
 
 _HOMES = {
@@ -46,6 +47,7 @@ _HOMES = {
     "profilers.errors": (
         "DeviceUnreachable",
         "InvalidSetting",
+        "MeasurementInconsistent",
         "MeasurementInterrupted",
         "MemoryUntold",
         "ModelRejected",
@@ -59,11 +61,11 @@ _HOMES = {
     "profilers.measuring": ("measure",),
     "profilers.memory": ("PeakMemory", "measure_peak_memory"),
     "profilers.protocol": ("Protocol", "Round"),
-    "profilers.quiet": ("QuietTime", "load_or_record_quiet", "load_quiet"),
+    "profilers.quiet": ("QuietTime", "extend_quiet", "load_or_record_quiet", "load_quiet"),
     "profilers.reference": ("reference_hash", "reference_job"),
     "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
     "profilers.samples": ("RoundSample", "Visit"),
-    "profilers.statistic": ("STATISTIC",),
+    "profilers.statistic": ("STATISTIC", "Estimate", "Scale", "pooled_latencies"),
     "profilers.targets": ("open_target", "reachable"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -73,9 +75,11 @@ __all__ = [
     "BenchEntry",
     "BenchResult",
     "DeviceUnreachable",
+    "Estimate",
     "InputSpec",
     "InvalidSetting",
     "Measurement",
+    "MeasurementInconsistent",
     "MeasurementInterrupted",
     "MemoryUntold",
     "ModelJob",
@@ -92,16 +96,19 @@ __all__ = [
     "RoundSample",
     "RuntimeMissing",
     "RuntimeOptions",
+    "Scale",
     "Visit",
     "WorkerDied",
     "WorkerLimits",
     "bench",
     "bound_met",
+    "extend_quiet",
     "load_or_record_quiet",
     "load_quiet",
     "measure",
     "measure_peak_memory",
     "open_target",
+    "pooled_latencies",
     "reachable",
     "read_context",
     "reference_hash",

@@ -15,6 +15,7 @@ from profilers.measuring import device_options, measure
 from profilers.memory import PeakMemory, measure_peak_memory
 from profilers.protocol import Protocol
 from profilers.results import Measurement, ModelMeasurement
+from profilers.statistic import Scale
 from profilers.targets import open_target
 
 DEFAULT_DIMS = {"batch": 1, "seq_len": 128}
@@ -87,7 +88,7 @@ def bench(
     dims: Mapping[str, int] | None = None,
     options: RuntimeOptions | None = None,
     protocol: Protocol | None = None,
-    reference_quiet_ms: float | None = None,
+    scale: Scale | None = None,
     memory: bool = True,
     limits: WorkerLimits | None = None,
     progress: Callable[[int, int, str], None] | None = None,
@@ -106,7 +107,7 @@ def bench(
             axes take them by their position.
         options: the runtime's settings; None takes the device's defaults.
         protocol: the settings of the measurement.
-        reference_quiet_ms: see `measure`.
+        scale: see `measure`.
         memory: measure peak memory too.
         limits: what a worker may take; None takes the defaults.
         progress: see `measure`.
@@ -133,7 +134,7 @@ def bench(
         device,
         options=options,
         protocol=protocol,
-        reference_quiet_ms=reference_quiet_ms,
+        scale=scale,
         progress=progress,
         journal=journal,
         opener=functools.partial(open_target, limits=limits),

@@ -35,6 +35,10 @@ class MemoryUntold(ProfilerError):
     """The device does not tell how much memory a process held."""
 
 
+class MeasurementInconsistent(ProfilerError):
+    """A latency that was derived contradicts the raw runs that it was derived from."""
+
+
 class MeasurementInterrupted(ProfilerError, KeyboardInterrupt):
     """The user stopped the measurement (Ctrl-C); the rounds in the journal are kept.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,15 +28,21 @@ from profilers.protocol import (
 )
 from profilers.reference import REFERENCE_NAME, reference_hash, reference_job
 from profilers.results import Measurement, ModelMeasurement, ReferenceMeasurement
+from profilers.statistic import Scale
 from profilers.targets import Target, open_target
 
 LOADED_SHARE = 0.5
 """Models stay loaded between rounds while their files, doubled for the runtime's own copy of the
 weights, fill at most this share of the device's memory; else each is loaded for its visit."""
 
+UNRECORDED_REACH = 0.07
+"""How far another stretch's quiet time may lie above that of a single measurement, where none was
+recorded before: what `profilers.quiet.scale_of` gives for a record of one stretch."""
+
 _VISIT_SETTINGS = (
     "visits_per_round",
     "warmup_runs",
+    "reference_warmup_runs",
     "min_visit_ms",
     "reference_copies",
     "seed",
@@ -61,11 +66,12 @@ def measure(
     *,
     options: RuntimeOptions | None = None,
     protocol: Protocol | None = None,
-    reference_quiet_ms: float | None = None,
+    scale: Scale | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     journal: Path | None = None,
     on_round: Callable[[Round], None] | None = None,
     reference_dir: Path | None = None,
+    strict: bool = True,
     opener: Callable[[DeviceProfile, RuntimeOptions], Target] = open_target,
 ) -> Measurement:
     """Measures the latency of models on a device.
@@ -78,29 +84,32 @@ def measure(
         device: where they run, from `device_profiles.find`.
         options: the runtime's settings; None takes the device's defaults.
         protocol: the settings of the measurement; None takes `Protocol()`.
-        reference_quiet_ms: the reference's quiet time recorded earlier on this device (from
-            `load_or_record_quiet`, a table or a manifest), so that latencies share its scale;
-            None determines it in this run.
+        scale: the reference's quiet time recorded earlier on this device (`QuietTime.scale` of
+            `load_or_record_quiet`), so that latencies share its scale; None determines it in this
+            run.
         progress: called after every visit with (units done, units in all, message).
         journal: a file that keeps every finished round; a measurement that was killed goes on
             from it. None keeps nothing.
         on_round: called with every finished round.
         reference_dir: where the reference network's file is kept; None writes it to a temporary
             folder.
+        strict: raise where a latency contradicts the runs that it was derived from; False leaves
+            that to the caller, as for tables, which rest on `pooled_latencies`.
         opener: starts a worker on the device; `profilers.testing` offers one for tests.
 
     Returns:
         The statistics and all raw samples, also when not every model converged.
 
     Raises:
-        InvalidSetting: no jobs, two of one name, or a quiet time that is not positive.
+        InvalidSetting: no jobs, or two of one name.
         DeviceUnreachable: nothing can be run on the device now.
         ModelRejected: a file is missing, damaged, or holds what the runtime cannot run.
         WorkerDied: the worker ended in the middle of its work.
+        MeasurementInconsistent: what was derived contradicts the raw runs.
         MeasurementInterrupted: Ctrl-C; rounds in the journal are kept.
         RecordBusy, RecordDamaged: the journal is in use, or belongs to other conditions.
     """
-    _check(jobs, reference_quiet_ms)
+    _check(jobs)
     options = device_options(device, options)
     protocol = protocol or Protocol()
     begin = time.monotonic()
@@ -141,6 +150,7 @@ def measure(
                 list(keyed.values()),
                 reference_job(reference_dir),
                 protocol,
+                quiet_ms=None if scale is None else scale.quiet_ms,
                 earlier=record.rounds if record is not None else (),
                 keep_loaded=_fits(jobs, context.get("memory_bytes")),
                 on_round=keep,
@@ -152,10 +162,14 @@ def measure(
                 f"measuring was interrupted after {len(finished)} finished rounds."
                 f"{where if journal is not None else ' They are lost: no journal was given.'}"
             ) from error
-    return _summary(keyed, hashes, rounds, context, options, protocol, reference_quiet_ms, begin)
+    found = _summary(keyed, hashes, rounds, context, options, protocol, scale, begin)
+    if strict:
+        for model in found.models:
+            model.check_consistency()
+    return found
 
 
-def _check(jobs: Sequence[ModelJob], reference_quiet_ms: float | None) -> None:
+def _check(jobs: Sequence[ModelJob]) -> None:
     """Refuses what cannot be measured, before anything is started."""
     if not jobs:
         raise InvalidSetting("there is nothing to measure; give at least one model.")
@@ -163,13 +177,6 @@ def _check(jobs: Sequence[ModelJob], reference_quiet_ms: float | None) -> None:
     for name in names:
         if names.count(name) > 1:
             raise InvalidSetting(f"two jobs are named {name!r}; every job needs a name of its own.")
-    if reference_quiet_ms is not None and not (
-        math.isfinite(reference_quiet_ms) and reference_quiet_ms > 0
-    ):
-        raise InvalidSetting(
-            f"reference_quiet_ms = {reference_quiet_ms}; it must be a number of milliseconds above "
-            "0, as load_or_record_quiet returns."
-        )
 
 
 def _by_content(jobs: Sequence[ModelJob], hashes: Mapping[str, str]) -> dict[str, ModelJob]:
@@ -207,7 +214,7 @@ def _summary(
     context: dict[str, Any],
     options: RuntimeOptions,
     protocol: Protocol,
-    reference_quiet_ms: float | None,
+    scale: Scale | None,
     begin: float,
 ) -> Measurement:
     """Derives the result from the rounds."""
@@ -218,14 +225,14 @@ def _summary(
         visit for one in relevant for visit in one.visits if visit.name == REFERENCE_NAME
     )
     observed_ms = quiet_reference_ms(references)
-    quiet_ms = observed_ms if reference_quiet_ms is None else reference_quiet_ms
+    used = scale or Scale(observed_ms, observed_ms * (1 + UNRECORDED_REACH))
     models = tuple(
         ModelMeasurement.of(
             name,
             hashes[name],
             samples[job.name],
-            quiet_ms,
-            converged=is_converged(samples[job.name], protocol),
+            used,
+            converged=is_converged(samples[job.name], protocol, used.quiet_ms),
         )
         for name, job in keyed.items()
     )
@@ -233,9 +240,10 @@ def _summary(
     return Measurement(
         models=models,
         reference=ReferenceMeasurement(
-            quiet_ms=quiet_ms,
-            given=reference_quiet_ms is not None,
+            scale=used,
+            given=scale is not None,
             observed_ms=observed_ms,
+            seconds=_seconds(relevant),
             content_hash=reference_hash(),
             samples=references,
         ),
@@ -250,3 +258,8 @@ def _summary(
         converged=all(model.converged for model in models),
         duration_s=time.monotonic() - begin,
     )
+
+
+def _seconds(rounds: Sequence[Round]) -> float:
+    """How long the rounds took, pauses and starts of worker processes aside."""
+    return sum(one.visits[-1].end_s - one.visits[0].start_s for one in rounds)

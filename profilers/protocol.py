@@ -21,9 +21,9 @@ from profilers.jobs import ModelJob
 from profilers.samples import RoundSample, Step, Visit, pair_with_reference
 from profilers.statistic import (
     BUSY_SLOWDOWN,
-    QUIET_QUANTILE,
     count_rounds,
     parse_quantile,
+    quiet_level,
     relative_latency,
     visits_upper,
 )
@@ -39,6 +39,9 @@ QUANTILE_PATIENCE = 5.0
 """Times `max_seconds` that a measurement may take where a quantile still lacks its bound. The p99
 needs 299 visits, 100 rounds of three: about three times `max_rounds`, which mostly fit into
 `max_seconds`; the rest is room for a busy machine (chosen, 2026)."""
+
+QUIET_PAUSE_S = 1.0
+"""Between two rounds of a measurement that only waits for a quiet machine (chosen, 2026)."""
 
 _MOST_RUNS = 32  # of a short model in one visit
 _NEGLIGIBLE = 0.2  # share of a half-width that a standard error of rounds may have
@@ -67,12 +70,15 @@ class Protocol:
 
     Attributes:
         min_rounds: no model is done before so many rounds.
-        max_rounds: no model gets more, but those that `quantile` needs.
+        max_rounds: no model gets more, but those that `quantile` needs, and those that it takes
+            until the machine is quiet.
         visits_per_round: visits of a model in a round, each between two visits of the reference.
         min_visit_ms: a visit is one run; short models run in a row until a visit takes about so
             long (32 runs at most), and their median counts.
-        warmup_runs: unrecorded runs of a model before its visits, and of the reference before
-            each of its own; they bring the weights back into the caches.
+        warmup_runs: unrecorded runs of a model before its visits; they bring the weights back into
+            the caches.
+        reference_warmup_runs: the same of the reference before each of its visits: so many that it
+            runs alike after a large model and after a small one (docs/measuring.md).
         target_half_width: a model is done when its estimate's relative half-width is below.
         max_seconds: no new round begins after so many seconds (three are always taken); where
             `quantile` still lacks its bound, after `QUANTILE_PATIENCE` times as many.
@@ -94,6 +100,7 @@ class Protocol:
     visits_per_round: int = 3
     min_visit_ms: float = 2.0
     warmup_runs: int = 1
+    reference_warmup_runs: int = 4
     target_half_width: float = 0.01
     max_seconds: float = 120.0
     rounds_per_instance: int = 3
@@ -107,6 +114,7 @@ class Protocol:
             "max_rounds": self.min_rounds,
             "visits_per_round": 1,
             "warmup_runs": 0,
+            "reference_warmup_runs": 0,
             "rounds_per_instance": 1,
             "reference_copies": 1,
             "seed": 0,
@@ -165,24 +173,28 @@ def samples_by_name(
     return samples
 
 
-def is_converged(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
-    """Whether one model's estimate is as narrow as the protocol wants it."""
-    return relative_latency(samples).half_width <= protocol.target_half_width
+def is_converged(
+    samples: Sequence[RoundSample], protocol: Protocol, quiet_ms: float | None = None
+) -> bool:
+    """Whether one model's estimate is as narrow as the protocol wants it, on the quiet machine."""
+    estimate = relative_latency(samples, quiet_ms)
+    return estimate.is_quiet and estimate.half_width <= protocol.target_half_width
 
 
-def is_done(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
+def is_done(
+    samples: Sequence[RoundSample], protocol: Protocol, quiet_ms: float | None = None
+) -> bool:
     """The stopping rule for one model.
 
-    Enough rounds, and the estimate is narrow enough, or what keeps it wide (processes, a busy
-    machine) is nothing that more rounds would narrow.
+    Enough rounds on the quiet machine, and the estimate is narrow enough, or what keeps it wide
+    (processes) is nothing that more rounds would narrow.
     """
     if count_rounds(samples) < protocol.min_rounds:
         return False
-    estimate = relative_latency(samples)
+    estimate = relative_latency(samples, quiet_ms)
     exhausted = estimate.round_error <= _NEGLIGIBLE * estimate.half_width
-    if estimate.half_width > protocol.target_half_width and not exhausted:
-        return False
-    return _quantile_bounded(samples, protocol)
+    narrow = estimate.half_width <= protocol.target_half_width or exhausted
+    return estimate.is_quiet and narrow and _quantile_bounded(samples, protocol)
 
 
 def _quantile_bounded(samples: Sequence[RoundSample], protocol: Protocol) -> bool:
@@ -196,11 +208,13 @@ def run_rounds(
     reference: ModelJob,
     protocol: Protocol,
     *,
+    quiet_ms: float | None = None,
     earlier: Sequence[Round] = (),
     keep_loaded: bool = True,
     on_round: Callable[[Round], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
 ) -> list[Round]:
     """Visits all models in interleaved rounds until each is done or the limits are reached.
 
@@ -209,12 +223,14 @@ def run_rounds(
         jobs: the models, with different names.
         reference: the reference network.
         protocol: the settings.
+        quiet_ms: the reference's recorded quiet time; None takes the one that it shows here.
         earlier: rounds of an interrupted measurement, which count as taken.
         keep_loaded: models stay loaded between rounds; otherwise each is loaded for its visit.
         on_round: called with every finished round.
         progress: called after every visit with (units done, units in all, message); more units
             may be needed than `min_rounds` per model, then the last ones wait.
         clock: seconds, for `max_seconds`.
+        pause: waits for so many seconds, see `QUIET_PAUSE_S`.
 
     Returns:
         `earlier` and the new rounds.
@@ -229,16 +245,18 @@ def run_rounds(
     instance = 1 + max((one.instance for one in rounds), default=-1)
     total = protocol.min_rounds * len(jobs)
 
+    def has_its_rounds(name: str) -> bool:
+        """Whether a model that is not done only waits for the machine to be quiet."""
+        enough = count_rounds(samples[name]) >= protocol.max_rounds
+        return enough and _quantile_bounded(samples[name], protocol)
+
+    def is_finished(name: str) -> bool:
+        if is_done(samples[name], protocol, quiet_ms):
+            return True
+        return has_its_rounds(name) and relative_latency(samples[name], quiet_ms).is_quiet
+
     def unfinished() -> list[ModelJob]:
-        return [
-            job
-            for job in jobs
-            if not is_done(samples[job.name], protocol)
-            and (
-                count_rounds(samples[job.name]) < protocol.max_rounds
-                or not _quantile_bounded(samples[job.name], protocol)
-            )
-        ]
+        return [job for job in jobs if not is_finished(job.name)]
 
     def out_of_time() -> bool:
         if min(map(count_rounds, samples.values()), default=0) < _LEAST_ROUNDS:
@@ -273,6 +291,8 @@ def run_rounds(
                 for job in active:
                     session.load(job, protocol.seed)
             for _ in range(protocol.rounds_per_instance):
+                if all(has_its_rounds(job.name) for job in active):
+                    pause(QUIET_PAUSE_S)
                 index = 1 + max((one.index for one in rounds), default=-1)
                 visits = _one_round(
                     session,
@@ -319,10 +339,10 @@ def _one_round(
     def steps(name: str) -> Iterator[Step]:
         runs = math.ceil(protocol.min_visit_ms / known_ms[name]) if name in known_ms else 1
         yield Step(name, protocol.warmup_runs, 0)
-        yield Step(next(copies).name, protocol.warmup_runs, 1)
+        yield Step(next(copies).name, protocol.reference_warmup_runs, 1)
         for _ in range(protocol.visits_per_round):
             yield Step(name, 0, max(1, min(_MOST_RUNS, runs)))
-            yield Step(next(copies).name, protocol.warmup_runs, 1)
+            yield Step(next(copies).name, protocol.reference_warmup_runs, 1)
 
     order = np.random.default_rng([protocol.seed, index]).permutation(len(jobs))
     visits: list[Visit] = []
@@ -346,17 +366,12 @@ def _reference_copies(reference: ModelJob, protocol: Protocol) -> list[ModelJob]
 
 
 def quiet_reference_ms(visits: Sequence[Visit]) -> float:
-    """The reference's quiet time as one measurement sees it.
-
-    A low quantile (`QUIET_QUANTILE`) of its visits: fast, but not a single lucky one.
+    """The reference's quiet time as some visits show it, in milliseconds: see `quiet_level`.
 
     Args:
         visits: the reference's visits, at least one.
-
-    Returns:
-        Milliseconds.
     """
-    return float(np.quantile([visit.median_ms for visit in visits], QUIET_QUANTILE))
+    return quiet_level([visit.median_ms for visit in visits])
 
 
 def drift_ratio(visits: Sequence[Visit]) -> float:

@@ -1,7 +1,10 @@
-"""The reference's quiet time of a device, recorded once.
+"""The reference's quiet time of a device: recorded, and refined by every later measurement.
 
-Tables, limits and verifications must share one scale. Where the clock moves, a quiet time taken
-anew in each run would move every latency with it; so the first one taken is kept in a file.
+Tables, limits and verifications must share one scale. Where the clock moves and neighbours come
+and go, a time taken anew in each run would move every latency with it, and one that was taken once,
+in a few seconds, may be that of a moment. So the first recording is kept in a file, what every
+later measurement saw of the reference is added to it, and the spread between stretches of half a
+minute says how far another one may lie off: that goes into every bound.
 """
 
 from __future__ import annotations
@@ -12,25 +15,73 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 
 from device_profiles import DeviceProfile
+from device_profiles.reading import FileRefused, read_json
 from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
 from profilers.jobs import RuntimeOptions
 from profilers.measuring import device_options
-from profilers.protocol import BUSY_LIMIT, busy_share, quiet_reference_ms
+from profilers.protocol import Protocol
 from profilers.reference import reference_hash, reference_job
-from profilers.samples import Step
-from profilers.targets import open_target
+from profilers.results import Measurement
+from profilers.samples import Step, Visit
+from profilers.statistic import BUSY_SLOWDOWN, Scale, quiet_level, student95
+from profilers.targets import Target, open_target
 
-_FORMAT = "profilers.quiet/1"
-_LOCK_TIMEOUT_S = 120.0  # a recording takes about three seconds; chosen, 2026
-_PROCESSES, _COPIES, _VISITS = 4, 4, 40  # 640 visits of about 3 ms
+Opener = Callable[[DeviceProfile, RuntimeOptions], Target]
+
+_FORMAT = "profilers.quiet/2"
+_LOCK_TIMEOUT_S = 120.0  # a recording takes half a minute at most; chosen, 2026
+_COPIES = 4
+_ROUNDS = 30  # of all copies in a process: 600 runs of about 1 ms
+
+MIN_RECORD_S = 4.0
+MAX_RECORD_S = 20.0
+"""The first recording ends after so many seconds: the least on a machine that was mostly quiet, the
+most on others (chosen, 2026)."""
+
+MOSTLY_QUIET = 0.5
+"""Share of visits at the quiet level that makes a machine mostly quiet."""
+
+STRETCH_S = 30.0
+"""Stretches of a record that are compared with each other: long enough for a shared machine to be
+quiet in a tenth of it now and then, about as long as somebody measures a model (chosen, 2026)."""
+
+PRIOR_SPREAD = 0.02
+PRIOR_STRETCHES = 3.0
+"""Relative standard deviation between stretches that is assumed before any was seen, and how many
+stretches that assumption counts for (chosen, 2026: a device whose clock is fixed shows 0.5%, shared
+servers 2 to 15%)."""
+
+MOVED = 1.1
+MOVED_STRETCHES = 3
+"""A device whose last stretches all lie so far on one side of those before has changed: what was
+recorded before is dropped."""
+
+_MAX_WINDOWS = 120
+_MAX_VISITS = 200  # kept of a window
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one measurement saw of the reference.
+
+    Attributes:
+        time_utc: when it ended (ISO 8601).
+        seconds: how long it took.
+        visits_ms: the reference's visits in their order, thinned evenly.
+    """
+
+    time_utc: str
+    seconds: float
+    visits_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +89,108 @@ class QuietTime:
     """A recorded quiet time.
 
     Attributes:
-        quiet_ms: the reference's quiet time in milliseconds.
+        scale: the quiet time and how far another stretch may lie above it.
         key: what it holds for: device fingerprint, runtime, version, options, reference.
-        recorded_utc: when it was taken (ISO 8601).
-        busy_share: share of disturbed runs while it was taken, see `Measurement.busy_share`.
-        busy: the machine was busy then: latencies scaled by it may come out some percent too high
-            (all alike). Record it anew on a quiet machine, see `load_or_record_quiet`.
+        windows: what it rests on, in the order of time.
+        busy_share: share of the time in which the reference took over `BUSY_SLOWDOWN` times as
+            long.
+        busy: the machine was busy in more than half of the time: its quiet speed was seen now
+            and then only.
         path: the file it is kept in.
         fresh: it was recorded by this call.
     """
 
-    quiet_ms: float
+    scale: Scale
     key: Mapping[str, Any]
-    recorded_utc: str
+    windows: tuple[Window, ...]
     busy_share: float
     busy: bool
     path: Path
     fresh: bool
 
+    @property
+    def quiet_ms(self) -> float:
+        """The quiet time in milliseconds."""
+        return self.scale.quiet_ms
+
+    @property
+    def recorded_utc(self) -> str:
+        """When the last measurement was added to it (ISO 8601)."""
+        return self.windows[-1].time_utc
+
+
+def scale_of(windows: Sequence[Window]) -> Scale:
+    """The quiet time that some windows show, and what it lies below in 95 of 100 other stretches.
+
+    The upper end is that of a prediction by Student's t on the logarithms of the stretches' levels,
+    whose variance starts from `PRIOR_SPREAD` (a scaled inverse chi-squared prior: Gelman et al.,
+    Bayesian Data Analysis, 3rd ed., section 2.6).
+
+    Args:
+        windows: at least one.
+    """
+    level = _level(windows)
+    stretches = np.log([_level(part) for part in _stretches(windows)])
+    freedom = PRIOR_STRETCHES + len(stretches) - 1
+    squares = float(((stretches - stretches.mean()) ** 2).sum())
+    spread = math.sqrt((PRIOR_STRETCHES * PRIOR_SPREAD**2 + squares) / freedom)
+    reach = student95(freedom) * spread * math.sqrt(1 + 1 / len(stretches))
+    centre = max(math.log(level), float(stretches.mean()))
+    return Scale(level, math.exp(centre + reach))
+
+
+def _level(windows: Sequence[Window]) -> float:
+    """The quiet level of some windows, each counting by its time."""
+    times = np.concatenate([one.visits_ms for one in windows])
+    weights = np.concatenate(
+        [np.full(len(one.visits_ms), one.seconds / len(one.visits_ms)) for one in windows]
+    )
+    return quiet_level(times, weights)
+
+
+def _stretches(windows: Sequence[Window]) -> list[list[Window]]:
+    """Windows cut and joined into stretches of about `STRETCH_S`, in the order of time."""
+    found: list[list[Window]] = [[]]
+    for window in windows:
+        parts = min(len(window.visits_ms), max(1, round(window.seconds / STRETCH_S)))
+        for visits in np.array_split(np.asarray(window.visits_ms), parts):
+            part = Window(window.time_utc, window.seconds / parts, tuple(visits))
+            if found[-1] and sum(one.seconds for one in found[-1]) >= STRETCH_S:
+                found.append([])
+            found[-1].append(part)
+    short = sum(one.seconds for one in found[-1]) < 0.5 * STRETCH_S
+    if short and len(found) > 1:
+        last = found.pop()
+        found[-1] += last
+    return found
+
+
+def without_the_past(windows: Sequence[Window]) -> list[Window]:
+    """Windows from when the device was last seen to change its speed, if it did; see `MOVED`."""
+    stretches = _stretches(windows)
+    if len(stretches) <= MOVED_STRETCHES:
+        return list(windows)
+    recent = [_level(part) for part in stretches[-MOVED_STRETCHES:]]
+    before = _level([one for part in stretches[:-MOVED_STRETCHES] for one in part])
+    if min(recent) > MOVED * before or max(recent) * MOVED < before:
+        return [one for part in stretches[-MOVED_STRETCHES:] for one in part]
+    return list(windows)
+
+
+def window_of(visits: Sequence[Visit], seconds: float, time_utc: str) -> Window:
+    """A window out of the reference's visits in one measurement."""
+    kept = np.linspace(0, len(visits) - 1, min(len(visits), _MAX_VISITS)).round().astype(int)
+    return Window(
+        time_utc, max(seconds, 1e-3), tuple(round(visits[int(i)].median_ms, 5) for i in kept)
+    )
+
 
 def load_quiet(
-    cache_dir: Path, device: DeviceProfile, *, options: RuntimeOptions | None = None
+    cache_dir: Path,
+    device: DeviceProfile,
+    *,
+    options: RuntimeOptions | None = None,
+    opener: Opener = open_target,
 ) -> QuietTime | None:
     """Returns a device's recorded quiet time; None where none was recorded. Measures nothing.
 
@@ -66,12 +198,13 @@ def load_quiet(
         cache_dir: where records are kept.
         device: the device.
         options: the runtime's settings; None takes the device's defaults.
+        opener: starts a worker on the device; see `measure`.
 
     Raises:
         RecordDamaged: the record exists but cannot be read.
         ProfilerError: the device cannot be reached.
     """
-    key, path, _ = _place(cache_dir, device, device_options(device, options))
+    key, path, _ = _place(cache_dir, device, device_options(device, options), opener)
     return _read(path, key, fresh=False) if path.exists() else None
 
 
@@ -81,8 +214,9 @@ def load_or_record_quiet(
     *,
     options: RuntimeOptions | None = None,
     renew: bool = False,
+    opener: Opener = open_target,
 ) -> QuietTime:
-    """Returns a device's recorded quiet time, measuring it (about three seconds) the first time.
+    """Returns a device's recorded quiet time, measuring it (4 to 20 seconds) the first time.
 
     Several processes may call it at once: one measures, the others wait and read.
 
@@ -90,11 +224,11 @@ def load_or_record_quiet(
         cache_dir: where records are kept; made when missing.
         device: the device.
         options: the runtime's settings; None takes the device's defaults.
-        renew: measure it anew even where it was recorded. Latencies on the old scale can then not
-            be compared with new ones.
+        renew: measure it anew even where it was recorded, and drop what was.
+        opener: starts a worker on the device; see `measure`.
 
     Returns:
-        The quiet time to be given to `measure` as `reference_quiet_ms`.
+        The quiet time, whose `scale` is to be given to `measure`.
 
     Raises:
         RecordDamaged: the record exists but cannot be read.
@@ -102,31 +236,74 @@ def load_or_record_quiet(
         ProfilerError: the folder cannot be written, or measuring failed.
     """
     options = device_options(device, options)
-    key, path, time_utc = _place(cache_dir, device, options)
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S):
-            if renew or not path.exists():
-                _write(path, _record(cache_dir, device, options, key, time_utc))
-                return _read(path, key, fresh=True)
-            return _read(path, key, fresh=False)
-    except filelock.Timeout as error:
-        raise RecordBusy(
-            f"the quiet-time record {str(path)!r} has been locked by another process for "
-            f"{_LOCK_TIMEOUT_S:g} s. Wait for it to end, or use another cache folder."
-        ) from error
-    except OSError as error:
-        raise ProfilerError(
-            f"cannot keep the quiet time in {str(cache_dir)!r}: {error.strerror or error}. "
+    key, path, time_utc = _place(cache_dir, device, options, opener)
+    with _locked(cache_dir, path):
+        if renew or not path.exists():
+            _write(path, key, [_record(cache_dir, device, options, time_utc, opener)])
+            return _read(path, key, fresh=True)
+        return _read(path, key, fresh=False)
+
+
+def extend_quiet(quiet: QuietTime, measurement: Measurement) -> QuietTime:
+    """Adds what a measurement saw of the reference to a record.
+
+    Args:
+        quiet: the record that the measurement was scaled by.
+        measurement: taken on the same device under the same settings.
+
+    Returns:
+        The record as it is now; other processes may have added to it too.
+
+    Raises:
+        RecordDamaged: the record cannot be read any more.
+        RecordBusy, ProfilerError: see `load_or_record_quiet`.
+    """
+    visits = measurement.reference.samples
+    window = window_of(
+        visits, measurement.reference.seconds, str(measurement.context.get("time_utc"))
+    )
+    with _locked(quiet.path.parent, quiet.path):
+        now = _read(quiet.path, quiet.key, fresh=False) if quiet.path.exists() else quiet
+        _write(quiet.path, quiet.key, without_the_past([*now.windows, window]))
+        return _read(quiet.path, quiet.key, fresh=False)
+
+
+class _locked:
+    """A record that no other process changes meanwhile; failures in the words of this package."""
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        self._folder, self._path = folder, path
+        self._lock = filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S)
+
+    def __enter__(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            raise RecordBusy(
+                f"the quiet-time record {str(self._path)!r} has been locked by another process "
+                f"for {_LOCK_TIMEOUT_S:g} s. Wait for it to end, or use another cache folder."
+            ) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._lock.release()
+        if isinstance(error, OSError):
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> ProfilerError:
+        return ProfilerError(
+            f"cannot keep the quiet time in {str(self._folder)!r}: {error.strerror or error}. "
             "Use a cache folder that can be written."
-        ) from error
+        )
 
 
 def _place(
-    cache_dir: Path, device: DeviceProfile, options: RuntimeOptions
+    cache_dir: Path, device: DeviceProfile, options: RuntimeOptions, opener: Opener
 ) -> tuple[dict[str, Any], Path, str]:
     """What a record on this device holds for, its file, and the device's time (ISO 8601)."""
-    with open_target(device, options) as target:
+    with opener(device, options) as target:
         context = target.context
     key = {
         "fingerprint": context["fingerprint"],
@@ -134,7 +311,8 @@ def _place(
         "options": options.to_dict(),
         "reference": reference_hash(),
     }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    named = {"format": _FORMAT, **key}
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
     return key, cache_dir / f"quiet-{digest}.json", str(context["time_utc"])
 
 
@@ -142,61 +320,97 @@ def _record(
     cache_dir: Path,
     device: DeviceProfile,
     options: RuntimeOptions,
-    key: Mapping[str, Any],
     time_utc: str,
-) -> dict[str, Any]:
-    """Measures the reference alone: some copies of it in some processes, see `Protocol`."""
+    opener: Opener,
+) -> Window:
+    """Measures the reference: copies of it in process after process, run as in `Protocol`."""
     reference = reference_job(cache_dir)
-    visits = []
-    for _ in range(_PROCESSES):
-        with open_target(device, options) as target:
-            for copy in range(_COPIES):
-                target.load(dataclasses.replace(reference, name=f"{copy}"), seed=0)
-            for _ in range(_VISITS):
-                visits += target.visit([Step(f"{copy}", 1, 1) for copy in range(_COPIES)])
-    return {
+    warmup = Protocol().reference_warmup_runs
+    names = [f"{reference.name}-{copy}" for copy in range(_COPIES)]
+    visits: list[Visit] = []
+    seconds = 0.0
+    while seconds < MAX_RECORD_S:
+        with opener(device, options) as target:
+            for name in names:
+                target.load(dataclasses.replace(reference, name=name), seed=0)
+            new: list[Visit] = []
+            for _ in range(_ROUNDS):
+                new += target.visit([Step(name, warmup, 1) for name in names])
+        seconds += new[-1].end_s - new[0].start_s
+        visits += new
+        times = [visit.median_ms for visit in visits]
+        quiet = np.mean(np.asarray(times) <= BUSY_SLOWDOWN * quiet_level(times))
+        if seconds >= MIN_RECORD_S and quiet >= MOSTLY_QUIET:
+            break
+    return window_of(visits, seconds, time_utc)
+
+
+def _write(path: Path, key: Mapping[str, Any], windows: Sequence[Window]) -> None:
+    """Writes a file that appears complete or not at all."""
+    data = {
         "format": _FORMAT,
         "key": dict(key),
-        "quiet_ms": quiet_reference_ms(visits),
-        "recorded_utc": time_utc,
-        "busy_share": busy_share(visits),
-        "samples": [visit.to_list() for visit in visits],
+        "windows": [
+            {"time_utc": w.time_utc, "seconds": w.seconds, "visits_ms": list(w.visits_ms)}
+            for w in windows[-_MAX_WINDOWS:]
+        ],
     }
-
-
-def _write(path: Path, data: Mapping[str, Any]) -> None:
-    """Writes a file that appears complete or not at all."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file)
+            json.dump(data, file, allow_nan=False)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
+_SCHEMA = {
+    "type": "object",
+    "required": ["format", "key", "windows"],
+    "properties": {
+        "format": {"const": _FORMAT},
+        "key": {"type": "object"},
+        "windows": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": _MAX_WINDOWS,
+            "items": {
+                "type": "object",
+                "required": ["time_utc", "seconds", "visits_ms"],
+                "properties": {
+                    "time_utc": {"type": "string"},
+                    "seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6},
+                    "visits_ms": {
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": _MAX_VISITS,
+                        "items": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6},
+                    },
+                },
+            },
+        },
+    },
+}
+
+
 def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> QuietTime:
     """Reads a record and checks it."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        quiet_ms = float(data["quiet_ms"])
-        if data["format"] != _FORMAT or data["key"] != json.loads(json.dumps(dict(key))):
-            raise ValueError("it belongs to another format or device")
-        if not (math.isfinite(quiet_ms) and quiet_ms > 0):
-            raise ValueError(f"quiet_ms = {quiet_ms}")
-        share = float(data["busy_share"])
-        return QuietTime(
-            quiet_ms=quiet_ms,
-            key=data["key"],
-            recorded_utc=str(data["recorded_utc"]),
-            busy_share=share,
-            busy=share > BUSY_LIMIT,
-            path=path,
-            fresh=fresh,
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        data = read_json(path, 64 << 20, _SCHEMA)
+        if data["key"] != json.loads(json.dumps(dict(key))):
+            raise FileRefused(path, "belongs to another device or other settings")
+    except (FileRefused, OSError) as error:
+        reason = error.reason if isinstance(error, FileRefused) else error.strerror
         raise RecordDamaged(
-            f"the quiet-time record {str(path)!r} is damaged: {error}. Remove it, and what was "
-            f"measured with it must be measured again: rm '{path}'"
+            f"the quiet-time record {str(path)!r} is damaged: it {reason}. Remove it; it is "
+            f"recorded anew by the next measurement: rm '{path}'"
         ) from error
+    windows = tuple(
+        Window(one["time_utc"], float(one["seconds"]), tuple(map(float, one["visits_ms"])))
+        for one in data["windows"]
+    )
+    scale = scale_of(windows)
+    times = np.concatenate([one.visits_ms for one in windows])
+    share = float(np.mean(times > BUSY_SLOWDOWN * scale.quiet_ms))
+    return QuietTime(scale, data["key"], windows, share, share > 1 - MOSTLY_QUIET, path, fresh)

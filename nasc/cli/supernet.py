@@ -16,12 +16,14 @@ from nasc.cli.options import (
     setting_options,
     settings_of,
     space_options,
+    text_column_option,
 )
 
 
 @main.command()
 @space_options
 @click.option("--corpus", multiple=True, help="File, folder or datasets:NAME; repeatable.")
+@text_column_option
 @click.option(
     "--packed",
     is_flag=True,

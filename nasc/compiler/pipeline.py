@@ -296,7 +296,7 @@ class _Compilation:
         network = candidate.network.with_head(s.head)
         emit(network, path)
         job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
-        quiet_ms = bench.quiet_ms
+        quiet = bench.quiet
         progress = bench.reporter.stage(f"Measuring on device {bench.device.name!r}")
         with (
             measuring(bench.cache, bench.device.name, bench.reporter.say),
@@ -307,9 +307,10 @@ class _Compilation:
                 bench.device,
                 options=bench.options,
                 protocol=profilers.Protocol(quantile=self.options.quantile),
-                reference_quiet_ms=quiet_ms,
+                scale=quiet.scale,
                 progress=progress,
             )
+            profilers.extend_quiet(quiet, measurement)
             peak = (
                 told_peak_memory(job, bench.device, bench.options)
                 if self.limits.peak_memory_bytes is None
@@ -317,9 +318,7 @@ class _Compilation:
             )
         predicted = bench.costs_in(network.architecture.precision).predict(network.architecture)
         latency = MeasuredLatency.of(job, measurement)
-        held_ms = latency.held_ms(self.options.quantile)
-        # The bound holds for the value of a repetition; its own bound lies as far above.
-        repetition_ms = held_ms**2 / latency.value_ms(self.options.quantile)
+        repetition_ms = latency.repetition_ms(self.options.quantile)
         repetitions_ms = self.repetitions_ms.get(str(network.architecture), ())
         if math.isfinite(repetition_ms):
             repetitions_ms = (*repetitions_ms, repetition_ms)

@@ -33,10 +33,13 @@ class TableCosts:
         tables: By precision; alike in everything but the precision.
         runtime_base_bytes: Memory of the runtime's process without a model, as measured; None
             where the device does not tell, then peak memory cannot be limited.
+        scale_reach: How far the quiet time of the tables may lie below that of another half
+            minute, relative: see `profilers.Scale.reach`.
     """
 
     tables: Mapping[str, LatencyTable]
     runtime_base_bytes: float | None
+    scale_reach: float = 0.0
     _first: LatencyTable = field(init=False, repr=False)
     _held: Mapping[str, tuple[float, float, float]] = field(
         init=False, repr=False
@@ -58,7 +61,7 @@ class TableCosts:
             precision: (
                 table.interval.half_width,
                 table.interval.floor_ms,
-                table.bound_ratio**2,
+                table.bound_ratio * (1 + math.hypot(table.bound_ratio - 1, self.scale_reach)),
             )
             for precision, table in self.tables.items()
         }
@@ -67,7 +70,10 @@ class TableCosts:
 
     @classmethod
     def of(
-        cls, tables: Iterable[LatencyTable], known: Iterable[LatencyTable] | None = None
+        cls,
+        tables: Iterable[LatencyTable],
+        known: Iterable[LatencyTable] | None = None,
+        scale_reach: float = 0.0,
     ) -> TableCosts:
         """Prices from tables, one for each precision.
 
@@ -75,6 +81,7 @@ class TableCosts:
             tables: At least one.
             known: Those that tell the runtime's base, which is the same in all precisions; None
                 takes `tables`.
+            scale_reach: See the class.
         """
         found: dict[str, LatencyTable] = {}
         for table in tables:
@@ -82,7 +89,7 @@ class TableCosts:
                 raise UsageError(f"two latency tables of {table.key.precision} were given")
             found[table.key.precision] = table
         told = [t.runtime_base_bytes for t in (found.values() if known is None else known)]
-        return cls(found, max((t for t in told if t is not None), default=None))
+        return cls(found, max((t for t in told if t is not None), default=None), scale_reach)
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ class FoundTable:
 def find_table(folders: Iterable[Path], query: LatencyKey, space: SearchSpace) -> FoundTable:
     """The newest table that fits and has a cost of every layer of a space.
 
+    It comes in milliseconds of the quiet time asked for, if it was measured on one near that.
+
     Args:
         folders: Where tables may be; missing folders are passed over.
         query: What the table must hold for, in every point.
@@ -62,8 +64,8 @@ def find_table(folders: Iterable[Path], query: LatencyKey, space: SearchSpace) -
             if path.name.startswith(query.stem()):
                 damaged = error
             continue
-        if not query.differences(table.key) and table.covers(space):
-            fitting.append(FoundTable(table, path))
+        if not _apart(table, query) and table.covers(space):
+            fitting.append(FoundTable(table.rescaled(query.quiet_ms), path))
         else:
             others.append(table)
     if fitting:
@@ -86,11 +88,17 @@ def _files(folders: Iterable[Path], device: str) -> list[Path]:
     ]
 
 
+def _apart(table: LatencyTable, query: LatencyKey) -> set[str]:
+    """Fields in which a table is not what is wanted; a scale near the one asked for is none."""
+    near = {"quiet_ms"} if table.is_near(query.quiet_ms) else set()
+    return set(query.differences(table.key)) - near
+
+
 def _near(tables: Sequence[LatencyTable], query: LatencyKey) -> str:
     """What is there instead, in words: each table by what sets it apart."""
     words = set()
     for table in tables:
-        apart = set(query.differences(table.key))
+        apart = _apart(table, query)
         if "device" in apart:
             continue
         said = [text.format(key=table.key) for name, text in _WORDS.items() if name in apart]

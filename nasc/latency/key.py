@@ -31,7 +31,8 @@ class LatencyKey:
         emitter_version: Of the emitter that built the measured graphs.
         statistic: The statistic of record that the latencies are in.
         reference: Content hash of the reference network, whose quiet time is their scale.
-        quiet_ms: That quiet time as recorded: latencies on two scales cannot be compared.
+        quiet_ms: That quiet time as recorded. It moves a little with every measurement: a table
+            on a scale near the one asked for is brought to it, see `LatencyTable.rescaled`.
     """
 
     device: str

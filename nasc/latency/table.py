@@ -33,6 +33,9 @@ from nasc.space import Architecture, Geometry, SearchSpace, space_from_dict, spa
 
 FORMAT_VERSION = 4
 SUFFIX = ".latency.csv"
+MAX_RESCALING = 1.1
+"""Across more than that between two speeds of a machine, ratios between networks differ by more
+than a table may (docs/measuring.md, 2026-11)."""
 _ENTRY_TYPES = {
     "kind": str,
     "hidden_in": int,
@@ -155,6 +158,41 @@ class LatencyTable:
     def quiet_ms(self) -> float:
         """The reference network's quiet time, the scale of all latencies."""
         return self.key.quiet_ms
+
+    def rescaled(self, quiet_ms: float) -> LatencyTable:
+        """The same table in milliseconds of another quiet time of the reference.
+
+        What was measured are times in units of the reference. They depend on the speed of the
+        machine a little: across more than `MAX_RESCALING` a table is to be measured anew.
+
+        Raises:
+            UsageError: If the two are further apart.
+        """
+        if quiet_ms == self.quiet_ms:
+            return self
+        if not self.is_near(quiet_ms):
+            raise UsageError(
+                f"a latency table on a scale of {self.quiet_ms:.4g} ms cannot be brought to one "
+                f"of {quiet_ms:.4g} ms: measure it again: {self.key.command()} --force"
+            )
+        factor = quiet_ms / self.quiet_ms
+        in_ms = ["latency_ms", "lower_ms", "upper_ms", "predicted_ms"]
+        return dataclasses.replace(
+            self,
+            key=dataclasses.replace(self.key, quiet_ms=quiet_ms),
+            entries=self.entries.assign(
+                cost_ms=self.entries["cost_ms"] * factor,
+                std_error_ms=self.entries["std_error_ms"] * factor,
+            ),
+            streaming=dataclasses.replace(
+                self.streaming, ms_per_param=self.streaming.ms_per_param * factor
+            ),
+            measured=self.measured.assign(**{name: self.measured[name] * factor for name in in_ms}),
+        )
+
+    def is_near(self, quiet_ms: float) -> bool:
+        """Whether the table can be brought to another quiet time of the reference."""
+        return abs(math.log(quiet_ms / self.quiet_ms)) <= math.log(MAX_RESCALING)
 
     @property
     def bound_ratio(self) -> float:

@@ -140,6 +140,12 @@ class MeasuredLatency:
         """The one-sided 95% upper bound that is held to a limit, in milliseconds."""
         return self.model.upper_ms if quantile is None else self.model.observed_upper_ms(quantile)
 
+    def repetition_ms(self, quantile: str | None) -> float:
+        """What `held_ms` of another measurement may come to, in milliseconds."""
+        if quantile is None:
+            return self.model.repetition_ms
+        return self.held_ms(quantile) ** 2 / self.value_ms(quantile)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the figures, then the whole measurement they come from."""
         names = ("latency_ms", "lower_ms", "upper_ms", "p50_ms", "p90_ms", "p99_ms")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.reading import shown
 from nasc.errors import TaskDataError, UsageError
 from nasc.reporting import Say
 from nasc.tasks.tables import columns, read_rows
@@ -181,8 +182,8 @@ def _label(task: Task, text: str, where: str) -> float:
         names |= {str(i): i for i in range(len(task.labels))}
         if text not in names:
             raise TaskDataError(
-                f"{where}: unknown label {text!r}; known: {', '.join(task.labels)}. Files of the "
-                "test sets have no labels"
+                f"{where}: unknown label {shown(text)}; known: {', '.join(task.labels)}. Files of "
+                "the test sets have no labels"
             )
         return names[text]
     try:
@@ -190,5 +191,5 @@ def _label(task: Task, text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise TaskDataError(f"{where}: the label {text!r} is no number")
+        raise TaskDataError(f"{where}: the label {shown(text)} is no number")
     return value

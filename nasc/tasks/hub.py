@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from device_profiles.reading import shown
 from nasc.errors import TaskDataError
-
-PREFIX = "datasets:"
+from nasc.text.hub import PREFIX, bad_id
 
 
 def is_dataset(source: str | Path) -> bool:
@@ -25,14 +25,17 @@ def dataset_rows(source: str | Path, what: str) -> Iterator[dict[str, Any]]:
         what: The data, for messages: ``SST-2 data``.
 
     Raises:
-        TaskDataError: If it names no part, the library is missing, or it cannot be read.
+        TaskDataError: If it is no id or names no part, the library is missing, or it cannot be
+            read.
     """
-    name, config, part = [*str(source).removeprefix(PREFIX).split(":"), "", ""][:3]
+    name, config, part = [*str(source).removeprefix(PREFIX).split(":", 2), "", ""][:3]
     if not name or not part:
         raise TaskDataError(
             f"{what} '{source}' names no part of a data set; write datasets:NAME:CONFIG:PART, for "
             "example datasets:nyu-mll/glue:sst2:train"
         )
+    if (reason := bad_id(name, config, part)) is not None:
+        raise TaskDataError(f"{what} {shown(str(source))} {reason}")
     try:
         import datasets  # optional: installed with an extra
     except ImportError as error:

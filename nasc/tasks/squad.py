@@ -7,11 +7,8 @@ and articles; the best of several right answers counts.
 from __future__ import annotations
 
 import collections
-import gzip
-import json
 import re
 import string
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.reading import FileRefused, parse_json, shown
 from nasc.errors import TaskDataError
 from nasc.tasks.hub import dataset_rows, is_dataset
+from nasc.tasks.tables import check_text
+from nasc.text.streams import read_whole
 
 NAME = "squad"
+
+MAX_BYTES = 128 << 20
+"""What a file may hold, unpacked; SQuAD's training file holds 30 MB."""
 
 MAX_ANSWER_TOKENS = 30
 BEST_STARTS = 20
@@ -77,17 +80,14 @@ def read_squad(path: str | Path) -> list[Question]:
     """
     path = Path(path).expanduser()
     try:
-        if is_dataset(path):
-            found = list(map(_from_dataset, dataset_rows(path, "SQuAD data")))
-        else:
-            raw = path.read_bytes()
-            text = gzip.decompress(raw) if path.suffix == ".gz" else raw
-            found = list(_questions(json.loads(text)["data"]))
+        found = _read(path)
+    except FileRefused as error:
+        raise TaskDataError(f"SQuAD data {error}") from error
     except FileNotFoundError as error:
         raise TaskDataError(f"no SQuAD data at '{path}'. Name another file") from error
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         raise TaskDataError(
-            f"SQuAD data '{path}' cannot be read: {type(error).__name__}: {error}"
+            f"SQuAD data '{path}' cannot be read: {error.strerror or error}"
         ) from error
     if not found:
         raise TaskDataError(f"SQuAD data '{path}' holds no questions")
@@ -98,7 +98,7 @@ def read_squad(path: str | Path) -> list[Question]:
                 "not supported: give files of version 1.1"
             )
         for answer, start in q.answers:
-            if q.context[start : start + len(answer)] != answer:
+            if start < 0 or q.context[start : start + len(answer)] != answer:
                 raise TaskDataError(
                     f"SQuAD data '{path}': the answer of question {q.id!r} is not at character "
                     f"{start} of its passage"
@@ -106,19 +106,76 @@ def read_squad(path: str | Path) -> list[Question]:
     return found
 
 
-def _from_dataset(row: Mapping[str, Any]) -> Question:
-    given = row["answers"]
-    pairs = zip(given["text"], given["answer_start"], strict=True)
-    answers = tuple((str(text), int(start)) for text, start in pairs)
-    return Question(str(row["id"]), row["question"], row["context"], answers)
+def _read(path: Path) -> list[Question]:
+    if is_dataset(path):
+        rows = enumerate(dataset_rows(path, "SQuAD data"), 1)
+        return [_from_dataset(row, path, f"row {number:,}") for number, row in rows]
+    if "\0" in str(path):
+        raise TaskDataError(f"no SQuAD data at {shown(str(path))}: no path holds a NUL character")
+    return list(_questions(parse_json(read_whole(path, MAX_BYTES), path), path))
 
 
-def _questions(data: Sequence[Mapping[str, Any]]) -> Iterator[Question]:
-    for article in data:
-        for paragraph in article["paragraphs"]:
-            for qa in paragraph["qas"]:
-                answers = tuple((str(a["text"]), int(a["answer_start"])) for a in qa["answers"])
-                yield Question(str(qa["id"]), qa["question"], paragraph["context"], answers)
+def _from_dataset(row: Mapping[str, Any], path: Path, where: str) -> Question:
+    given = _value(row, "answers", dict, path, where)
+    texts = _value(given, "text", list, path, f"answers of {where}")
+    starts = _value(given, "answer_start", list, path, f"answers of {where}")
+    if len(texts) != len(starts):
+        raise FileRefused(path, f"has another number of texts than of places of answers in {where}")
+    pairs = [{"text": t, "answer_start": s} for t, s in zip(texts, starts, strict=True)]
+    context = _text(row, "context", path, where)
+    return _question({**row, "answers": pairs}, context, path, where)
+
+
+def _questions(data: Any, path: Path) -> Iterator[Question]:
+    for i, article in enumerate(_value(data, "data", list, path, "the file")):
+        at = f"data.{i}"
+        for j, paragraph in enumerate(_value(article, "paragraphs", list, path, at)):
+            at = f"data.{i}.paragraphs.{j}"
+            context = _text(paragraph, "context", path, at)
+            for k, qa in enumerate(_value(paragraph, "qas", list, path, at)):
+                yield _question(qa, context, path, f"{at}.qas.{k}")
+
+
+def _question(qa: Any, context: str, path: Path, where: str) -> Question:
+    answers = tuple(
+        (
+            _text(answer, "text", path, f"{where}.answers"),
+            int(_value(answer, "answer_start", int, path, f"{where}.answers")),
+        )
+        for answer in _value(qa, "answers", list, path, where)
+    )
+    name = qa.get("id")
+    if not isinstance(name, str | int):
+        raise FileRefused(path, f"has id = {shown(name)} in {where}; it must be text")
+    check_text(str(name), path, f"id in {where}")
+    return Question(str(name), _text(qa, "question", path, where), context, answers)
+
+
+_KINDS = {list: "a list", dict: "an object", str: "text", int: "a whole number"}
+
+
+def _value(data: Any, name: str, kind: type, path: Path, where: str) -> Any:
+    """A value of an object.
+
+    Raises:
+        FileRefused: If there is none, or none of that kind.
+    """
+    if not isinstance(data, dict):
+        raise FileRefused(path, f"is no SQuAD: {where} is {shown(data)}, not an object")
+    if name not in data:
+        raise FileRefused(path, f"is no SQuAD: {where} has no {name!r}")
+    value = data[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise FileRefused(
+            path, f"has {name} = {shown(value)} in {where}; it must be {_KINDS[kind]}"
+        )
+    return value
+
+
+def _text(data: Any, name: str, path: Path, where: str) -> str:
+    value = str(_value(data, name, str, path, where))
+    check_text(value, path, f"{name!r} in {where}")
+    return value
 
 
 def windows(

@@ -6,8 +6,9 @@ same side whatever the seed, and twins that differ in case or punctuation are on
 another text that holds the same sentence, it may be on the other side.
 """
 
+import dataclasses
+import functools
 import hashlib
-import itertools
 import math
 import random
 import re
@@ -15,9 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_profiles.reading import shown
 from nasc.errors import CorpusError
+from nasc.reporting import Say
 from nasc.text.prose import installed_prose
-from nasc.text.sources import describe, read
+from nasc.text.sentences import marks
+from nasc.text.sources import Reading, describe, read_all
 
 HELDOUT_SHARE = 0.05
 HELDOUT_MINIMUM = 512
@@ -36,12 +40,14 @@ class Corpus:
         heldout: Sentences never trained on, in the order of their content hash.
         description: What text this is, in words for the user.
         sha256: Of all sentences that were chosen from, independent of seed and order.
+        text_column: The column that was asked for where there are several; None is the obvious one.
     """
 
     train: tuple[str, ...]
     heldout: tuple[str, ...]
     description: str
     sha256: str
+    text_column: str | None = None
 
     def __post_init__(self) -> None:
         if not self.train or not self.heldout:
@@ -53,21 +59,26 @@ def load_corpus(
     *,
     seed: int,
     max_sentences: int | None = None,
+    text_column: str | None = None,
+    say: Say | None = None,
 ) -> Corpus:
     """Read text and split it into sentences.
 
     Args:
-        source: A text file (.gz too), a folder (all of its *.txt, *.txt.gz and *.md files),
-            `datasets:NAME` or `datasets:NAME:CONFIG` for a data set of the datasets
-            library, or several of these. None takes the prose that is on every machine
-            with Python: the language's help topics and the docstrings of the standard
-            library and of the installed packages.
+        source: A file of prose, Markdown, HTML, JSON lines, JSON, CSV, TSV (each with .gz too)
+            or parquet, a folder of such files, `datasets:NAME` or `datasets:NAME:CONFIG` for a
+            data set of the datasets library, or several of these. None takes the prose that is
+            on every machine with Python: the language's help topics and the docstrings of the
+            standard library and of the installed packages.
         seed: See `corpus_from_sentences`.
         max_sentences: See `corpus_from_sentences`.
+        text_column: The column that holds the text, of sources that have columns; None takes the
+            one that is named text, sentence, content or passage, or the only one of text.
+        say: Told of the column that was taken and of rows that were left out.
 
     Raises:
-        CorpusError: If the source is missing, unreadable, binary, empty or too small, or a
-            data set cannot be read to its end.
+        CorpusError: If the source is missing, unreadable, binary, empty or too small, a
+            data set cannot be read to its end, or the column is missing or not clear.
     """
     if source is None:
         return corpus_from_sentences(
@@ -85,12 +96,13 @@ def load_corpus(
             "no corpus given: the list of sources is empty. Give a file, a folder or "
             "datasets:NAME, or leave the corpus out for the text on this machine"
         )
-    return corpus_from_sentences(
-        itertools.chain.from_iterable(read(s) for s in sources),
+    found = corpus_from_sentences(
+        read_all(sources, Reading(text_column, say)),
         description=", ".join(describe(s) for s in sources),
         seed=seed,
         max_sentences=max_sentences,
     )
+    return dataclasses.replace(found, text_column=text_column)
 
 
 def stream_text(sources: Sequence[str | Path], corpus: Corpus) -> Iterator[str]:
@@ -102,7 +114,7 @@ def stream_text(sources: Sequence[str | Path], corpus: Corpus) -> Iterator[str]:
         CorpusError: See `load_corpus`.
     """
     last = max(map(sentence_key, corpus.heldout))  # held out are those of the smallest keys
-    for sentence in itertools.chain.from_iterable(map(read, sources)):
+    for sentence in read_all(sources, Reading(corpus.text_column)):
         if sentence_key(sentence) > last:
             yield sentence
 
@@ -127,7 +139,8 @@ def corpus_from_sentences(
             smallest content hashes, whatever the seed and the order of the text.
 
     Raises:
-        CorpusError: If fewer than `MINIMUM_SENTENCES` different sentences are left.
+        CorpusError: If fewer than `MINIMUM_SENTENCES` different sentences are left, or one of them
+            holds a lone surrogate.
     """
     if max_sentences is not None and max_sentences < 1:
         raise CorpusError(f"the number of sentences must be at least 1, got {max_sentences}")
@@ -140,7 +153,12 @@ def corpus_from_sentences(
         )
     digest = hashlib.sha256()
     for sentence in ordered:
-        digest.update(sentence.encode())
+        try:
+            digest.update(sentence.encode())
+        except UnicodeEncodeError as error:
+            raise CorpusError(
+                f"{description}: {shown(sentence)} holds a lone surrogate: leave it out"
+            ) from error
         digest.update(b"\n")
     n_heldout = _count_heldout(len(ordered))
     heldout, train = ordered[:n_heldout], ordered[n_heldout:]
@@ -185,5 +203,14 @@ _NOT_WORD = re.compile(r"[\W_]+")
 
 def sentence_key(sentence: str) -> bytes:
     """What makes a sentence the same sentence; evenly distributed, so it also sorts fairly."""
-    plain = _NOT_WORD.sub(" ", sentence.casefold()).strip() or sentence
+    folded = sentence.casefold()
+    if folded.isascii() or not marks().search(folded):
+        plain = _NOT_WORD.sub(" ", folded).strip() or sentence
+    else:  # a vowel sign makes another word
+        plain = _not_word_nor_mark().sub(" ", folded).strip() or sentence
     return hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+
+
+@functools.cache
+def _not_word_nor_mark() -> re.Pattern[str]:
+    return re.compile(rf"(?:(?!{marks().pattern})[\W_])+")

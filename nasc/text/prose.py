@@ -2,12 +2,14 @@
 
 import ast
 import inspect
+import io
 import os
 import re
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from device_profiles.reading import FileRefused, opened
 from nasc.text.sentences import split_sentences
 
 _PACKAGE_BYTES_MAX = 3_000_000
@@ -34,8 +36,8 @@ def installed_prose() -> Iterator[str]:
             size = 0
             for file in _python_files(entry):
                 try:
-                    source = file.read_text(encoding="utf-8")
-                except (OSError, UnicodeDecodeError):
+                    source = _source(file)
+                except (FileRefused, OSError, UnicodeDecodeError):
                     continue  # one unreadable file of somebody's package is no loss
                 size += len(source)
                 if size > min(_PACKAGE_BYTES_MAX, budget):
@@ -43,6 +45,12 @@ def installed_prose() -> Iterator[str]:
                 for docstring in docstrings(source):
                     yield from prose_sentences(docstring)
             budget -= size
+
+
+def _source(file: Path) -> str:
+    """A file's text, no more of it than tells that it is too large."""
+    with opened(file) as raw, io.TextIOWrapper(raw, encoding="utf-8") as text:
+        return text.read(_PACKAGE_BYTES_MAX + 1)
 
 
 def _listed(folder: Path) -> list[Path]:

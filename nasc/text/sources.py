@@ -1,87 +1,236 @@
-"""Text of a user: files, folders, data sets of the datasets library."""
+"""Text of a user: files of several kinds, folders, data sets of the datasets library."""
 
-import gzip
+from __future__ import annotations
+
 import itertools
+import os
 import re
 import statistics
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from device_profiles.reading import FileRefused, shown
 from nasc.errors import CorpusError
+from nasc.reporting import Say
+from nasc.text.hub import PREFIX, bad_id
+from nasc.text.markdown import without_markdown
+from nasc.text.records import (
+    BROKEN,
+    NoText,
+    chosen_column,
+    json_list,
+    json_rows,
+    parquet_columns,
+    parquet_rows,
+    table_head,
+    table_rows,
+    text_of,
+)
 from nasc.text.sentences import split_sentences, usable
+from nasc.text.streams import lines, read_whole
+from nasc.text.webpage import has_tags, visible_text
 
-_SUFFIXES = (".txt", ".txt.gz", ".md")
+FOLDER_KINDS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".html", ".htm")
+"""Files of a folder that are read, plain or with .gz; and .parquet."""
+
+MAX_PAGE = 64 << 20
+"""Bytes of an .html file."""
+
+_HEAD_ROWS = 100
+"""Rows that tell which columns hold text."""
+
+_HEAD_LINES, _HEAD_CHARACTERS = 2000, 4 << 20
+"""Lines that tell whether a text is hard-wrapped."""
+
+_PARAGRAPH = 1 << 20
+"""Characters of joined lines; more of them without an empty line are no paragraph."""
+
+_MOST_TOLD = 3
+"""Files of a folder that are told one by one to be left out."""
+
+_MOST_BAD = 0.01
+"""Share of a table's rows that may have another number of columns than its head line."""
+
+Numbered = Iterator[tuple[int, str]]
+"""Texts, each with the number of its line or row."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """How sources are read, and what is found while they are.
+
+    Attributes:
+        text_column: The column of a table that holds the text; None takes the obvious one.
+        say: Told of the column that was taken and of rows that were left out.
+        by_name: Whether a column is taken for its name only, since the file lies in a folder and
+            may be an index of its other files.
+        tables: Whether a source with columns was among them.
+    """
+
+    text_column: str | None = None
+    say: Say | None = None
+    by_name: bool = field(default=False, init=False)
+    tables: bool = field(default=False, init=False)
+    _told: set[str] = field(default_factory=set, init=False)
+
+    def tell(self, text: str) -> None:
+        """Say a line to whoever listens."""
+        if self.say is not None:
+            self.say(text)
+
+    def column(self, names: Sequence[str], of_text: Sequence[str], path: Path | str) -> str:
+        """The column that holds the text; see `nasc.text.records.chosen_column`."""
+        self.tables = True
+        found = chosen_column(names, of_text, self.text_column, path, by_name=self.by_name)
+        if self.text_column is None and found not in self._told:
+            self._told.add(found)
+            self.tell(f"text of '{plain(Path(path).name)}': column '{plain(found)}'")
+        return found
+
+
+def plain(name: str) -> str:
+    """A name for messages and records: characters that are not in UTF-8 or not shown are '?'."""
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def describe(source: str | Path) -> str:
     """A source in words for the user: its name, without the path."""
     text = str(source)
-    return text if text.startswith("datasets:") else Path(text).name or text
+    return plain(text if text.startswith(PREFIX) else Path(text).name or text)
 
 
-def read(source: str | Path) -> Iterator[str]:
-    """The sentences of a file, a folder or a data set.
+def read_all(sources: Iterable[str | Path], reading: Reading) -> Iterator[str]:
+    """The sentences of files, folders and data sets.
 
     Raises:
-        CorpusError: If it is missing, unreadable, binary or empty.
+        CorpusError: If one is missing, unreadable, binary or empty, holds no column of text, or
+            not one alone; or if a column was asked for and none has any.
     """
-    if str(source).startswith("datasets:"):
-        return _read_dataset(str(source))
+    for source in sources:
+        try:
+            yield from read(source, reading)
+        except FileRefused as error:
+            raise CorpusError(f"corpus file {error}") from error
+        except OSError as error:
+            raise CorpusError(
+                f"corpus file '{error.filename or source}' cannot be read: "
+                f"{error.strerror or error}"
+            ) from error
+    if reading.text_column is not None and not reading.tables:
+        raise CorpusError(
+            f"--text-column {reading.text_column}: the corpus has no columns. It goes with .jsonl, "
+            ".json, .csv, .tsv, .parquet and datasets:NAME; leave it out"
+        )
+
+
+def read(source: str | Path, reading: Reading) -> Iterator[str]:
+    """The sentences of a file, a folder or a data set; see `read_all`."""
+    if str(source).startswith(PREFIX):
+        return _read_dataset(str(source), reading)
+    if "\0" in str(source):
+        raise CorpusError(f"no corpus at {shown(str(source))}: no path holds a NUL character")
     path = Path(source).expanduser()
+    kinds = ", ".join("*" + kind for kind in (*FOLDER_KINDS, ".parquet"))
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.name.endswith(_SUFFIXES) and p.is_file())
+        files = sorted(p for p in path.rglob("*") if _kind(p) is not None and p.is_file())
         if not files:
             raise CorpusError(
-                f"corpus folder '{path}' holds no text: no {', '.join('*' + s for s in _SUFFIXES)} "
-                "in it or below it"
+                f"corpus folder '{path}' holds no text: no {kinds} in it or below it, plain or "
+                "with .gz"
             )
-        return itertools.chain.from_iterable(map(_read_file, files))
+        return _read_folder(files, reading)
     if not path.exists():
         raise CorpusError(
-            f"no corpus at '{path}'. A corpus is a text file, a folder of "
-            f"{', '.join('*' + s for s in _SUFFIXES)}, or datasets:NAME"
+            f"no corpus at '{path}'. A corpus is a text file, a folder of {kinds}, or datasets:NAME"
         )
-    return _read_file(path)
+    return _read_file(path, reading)
 
 
-def _open_text(path: Path) -> TextIO:
-    with path.open("rb") as raw:
-        head = raw.read(8192)
-    if head.startswith(b"\x1f\x8b"):
-        return gzip.open(path, "rt", encoding="utf-8-sig")
-    if path.suffix == ".gz":
-        raise CorpusError(f"corpus file '{path}' is damaged: it is named .gz but is not gzip")
-    if b"\0" in head:
-        raise CorpusError(f"corpus file '{path}' is binary; text (UTF-8) is needed")
-    return path.open(encoding="utf-8-sig")
+def _kind(path: Path) -> str | None:
+    """A file's kind by its name, where a folder's files of that kind are read."""
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return ".parquet"
+    kind = os.path.splitext(name.removesuffix(".gz"))[1]
+    return kind if kind in FOLDER_KINDS else None
 
 
-def _read_file(path: Path) -> Iterator[str]:
-    try:
-        with _open_text(path) as file:
-            head = list(itertools.islice(file, 2000))
-            if any("\0" in line for line in head):
-                raise CorpusError(f"corpus file '{path}' is binary; text (UTF-8) is needed")
-            paragraphs: Iterator[str] = itertools.chain(head, file)
-            if path.suffix == ".md":
-                paragraphs = _without_markdown(paragraphs)
-            if path.suffix == ".md" or _hard_wrapped(head):
-                paragraphs = _unwrap(paragraphs)
-            for paragraph in paragraphs:
-                yield from filter(usable, split_sentences(paragraph))
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"corpus file '{path}' is not UTF-8 text (byte 0x{error.object[error.start]:02x}): "
-            f"binary, or in another encoding. Convert it: iconv -f LATIN1 -t UTF-8 {path.name}"
-        ) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CorpusError(f"corpus file '{path}' is damaged: {error}") from error
-    except OSError as error:
-        raise CorpusError(
-            f"corpus file '{path}' cannot be read: {error.strerror or error}"
-        ) from error
+def _read_folder(files: Sequence[Path], reading: Reading) -> Iterator[str]:
+    """Sentences of a folder's files; what is no text there is left out and told, unless all is."""
+    left: list[NoText] = []
+    reading.by_name = True
+    for path in files:
+        try:
+            yield from _read_file(path, reading)
+        except NoText as error:
+            left.append(error)
+    reading.by_name = False
+    if len(left) == len(files):
+        raise left[0]
+    for refused in left[:_MOST_TOLD]:
+        reading.tell(f"left out: '{plain(refused.path.name)}' {refused.reason}")
+    if len(left) > _MOST_TOLD:
+        reading.tell(f"left out: {len(left) - _MOST_TOLD:,} more such files")
+
+
+def _read_file(path: Path, reading: Reading) -> Iterator[str]:
+    read_kind = _READERS.get(_kind(path) or "", _prose)
+    return _sentences(read_kind(path, reading), path.name, reading)
+
+
+def _sentences(texts: Numbered, name: str, reading: Reading) -> Iterator[str]:
+    """Usable sentences of paragraphs; those with half characters or NUL are left out and told."""
+    left, first = 0, 0
+    for number, text in texts:
+        if BROKEN.search(text):
+            left, first = left + 1, first or number
+        else:
+            yield from filter(usable, split_sentences(text))
+    if left:
+        reading.tell(
+            f"{left:,} rows of '{plain(name)}' were left out: lone surrogates or NUL characters; "
+            f"the first is row {first:,}"
+        )
+
+
+# ------------------------------------------------------------------ prose
+
+
+def _prose(path: Path, reading: Reading) -> Numbered:
+    """Paragraphs of a text file, Markdown among them."""
+    rest = lines(path)
+    head: list[str] = []
+    size = 0
+    for line in itertools.islice(rest, _HEAD_LINES):
+        head.append(line)
+        size += len(line)
+        if size > _HEAD_CHARACTERS:
+            break
+    markdown = path.name.lower().removesuffix(".gz").endswith((".md", ".markdown"))
+    if not markdown:
+        _check_prose(path, head)
+    paragraphs: Iterable[str] = itertools.chain(head, rest)
+    if markdown:
+        paragraphs = without_markdown(paragraphs)
+    if markdown or _hard_wrapped(head):
+        paragraphs = _unwrap(paragraphs)
+    return enumerate(paragraphs, 1)
+
+
+_JSON_LINE = re.compile(r'\s*(\{\s*"|\[\s*[{"\[]|[\[\]{}]+,?\s*$|"[^"]*"\s*:)')
+_MARKUP = re.compile(r"\s*<(?:!doctype|html|\?xml)\b", re.IGNORECASE)
+
+
+def _check_prose(path: Path, head: Sequence[str]) -> None:
+    """Raise if a file that is named as prose begins as something else."""
+    first = next((line for line in head if not line.isspace()), "")
+    if _MARKUP.match(first):
+        raise FileRefused(path, "holds HTML or XML, not prose. Name it .html")
+    given = [line for line in head[:_HEAD_ROWS] if not line.isspace()]
+    if 2 * sum(_JSON_LINE.match(line) is not None for line in given) > len(given):
+        raise FileRefused(path, "holds JSON, not prose. Name it .jsonl or .json")
 
 
 def _hard_wrapped(lines: Sequence[str]) -> bool:
@@ -100,48 +249,166 @@ def _hard_wrapped(lines: Sequence[str]) -> bool:
 def _unwrap(lines: Iterable[str]) -> Iterator[str]:
     """Join the lines between empty lines."""
     paragraph: list[str] = []
+    size = 0
     for line in lines:
-        if line.strip():
+        if line.strip() and size <= _PARAGRAPH:
             paragraph.append(line.strip())
-        elif paragraph:
-            yield " ".join(paragraph)
-            paragraph = []
+            size += len(line)
+        else:
+            if paragraph:
+                yield " ".join(paragraph)
+            paragraph = [line.strip()] if line.strip() else []
+            size = sum(map(len, paragraph))
     if paragraph:
         yield " ".join(paragraph)
 
 
-_MD_SKIP = re.compile(r"^\s*([|=+_*-][|=+_*\s:-]*$|\||<|\[[^]]+\]:|!\[)")
-_MD_LINK = re.compile(r"!?\[([^]]*)\](?:\([^)]*\)|\[[^]]*\])")
-_MD_START = re.compile(r"^\s*(#+|>|[-*+]|\d+[.)])\s+")
+def _page(path: Path, reading: Reading) -> Numbered:
+    return enumerate(visible_text(read_whole(path, MAX_PAGE)), 1)
 
 
-def _without_markdown(lines: Iterable[str]) -> Iterator[str]:
-    """Drop code, tables and HTML; keep the words of headings, lists and links."""
-    fence = ""
-    for line in lines:
-        start = line.lstrip()[:3]
-        if start in ("```", "~~~"):
-            fence = "" if start == fence else fence or start
-            yield ""
-        elif not fence and not line.startswith(("    ", "\t")) and not _MD_SKIP.match(line):
-            text, starts = _MD_START.subn("", line)
-            if starts:
-                yield ""
-            yield re.sub(r"[*`]+|(?<!\w)_+|_+(?!\w)", "", _MD_LINK.sub(r"\1", text))
-            if line.lstrip().startswith("#"):
-                yield ""
-        elif not line.strip():
-            yield ""
+# ------------------------------------------------------------------ rows
 
 
-def _read_dataset(source: str) -> Iterator[str]:
+def _paragraphs(text: str) -> Iterable[str]:
+    """Paragraphs of a row's text, which may be HTML."""
+    if has_tags(text):
+        return visible_text(text)
+    if "\n" not in text and "\r" not in text:
+        return (text,)
+    parts = text.splitlines()
+    return _unwrap(parts) if _hard_wrapped(parts) else parts
+
+
+def _rows_of_text(
+    rows: Iterator[tuple[int, Any]], path: Path, name: str, reading: Reading
+) -> Numbered:
+    """Texts of rows that are objects of named values, or texts themselves."""
+    head = list(itertools.islice(rows, _HEAD_ROWS))
+    column = None
+    if not all(isinstance(value, str) for _, value in head) or reading.text_column is not None:
+        named = [value for _, value in head if isinstance(value, dict)]
+        names = list(dict.fromkeys(name for row in named for name in row))
+        column = reading.column(names, [n for n in names if _holds_text(n, named)], path)
+    empty = 0
+    for number, value in itertools.chain(head, rows):
+        if column is not None:
+            if not isinstance(value, dict):
+                raise FileRefused(path, f"is damaged: line {number:,}: no object of named values")
+            value = value.get(column)
+        text = text_of(value, column, path, number)
+        if text:
+            for paragraph in _paragraphs(text):
+                yield number, paragraph
+        empty += not text
+    _tell_empty(empty, name, reading)
+
+
+def _holds_text(name: str, rows: Sequence[dict[str, Any]]) -> bool:
+    return any(isinstance(value := row.get(name), str) and usable(value) for row in rows)
+
+
+def _tell_empty(count: int, name: str, reading: Reading) -> None:
+    if count:
+        reading.tell(f"{count:,} rows of '{plain(name)}' hold no text")
+
+
+def _json_lines(path: Path, reading: Reading) -> Numbered:
+    return _rows_of_text(json_rows(path), path, path.name, reading)
+
+
+def _json(path: Path, reading: Reading) -> Numbered:
+    return _rows_of_text(json_list(path), path, path.name, reading)
+
+
+def _comma_separated(path: Path, reading: Reading) -> Numbered:
+    head = table_head(path)
+    delimiter = max(",;\t|", key=head.count)  # of equally many the first
+    return _table(table_rows(path, delimiter, quoted=True), path, reading)
+
+
+def _tab_separated(path: Path, reading: Reading) -> Numbered:
+    return _table(table_rows(path, "\t", quoted=False), path, reading)
+
+
+def _table(rows: Iterator[tuple[int, list[str]]], path: Path, reading: Reading) -> Numbered:
+    _, names = next(rows, (0, []))
+    if not names:
+        return
+    bad, total = 0, 0
+
+    def complete() -> Iterator[tuple[int, list[str]]]:
+        nonlocal bad, total
+        for number, row in rows:
+            total += 1
+            if len(row) == len(names):
+                yield number, row
+            else:
+                bad += 1
+                if bad > max(_MOST_BAD * total, 1) and total >= _HEAD_ROWS:
+                    raise _bad_rows(path, number, bad, total, len(names))
+
+    good = complete()
+    head = list(itertools.islice(good, _HEAD_ROWS))
+    if bad > max(_MOST_BAD * total, 1):
+        raise _bad_rows(path, 0, bad, total, len(names))
+    of_text = [name for i, name in enumerate(names) if any(usable(row[i]) for _, row in head)]
+    place = names.index(reading.column(names, of_text, path))
+    for number, row in itertools.chain(head, good):
+        for paragraph in _paragraphs(row[place]):
+            yield number, paragraph
+    if bad:
+        reading.tell(f"{bad:,} rows of '{plain(path.name)}' were left out: not {len(names)} values")
+
+
+def _bad_rows(path: Path, number: int, bad: int, total: int, width: int) -> FileRefused:
+    where = f"; line {number:,} is one" if number else ""
+    return FileRefused(
+        path,
+        f"is damaged: {bad:,} of the first {total:,} rows have not the {width} values of the head "
+        f"line{where}",
+    )
+
+
+def _parquet(path: Path, reading: Reading) -> Numbered:
+    names, of_text = parquet_columns(path)
+    head = list(itertools.islice(parquet_rows(path, of_text), _HEAD_ROWS))
+    column = reading.column(names, [name for name in of_text if _holds_text(name, head)], path)
+    empty = 0
+    for number, row in enumerate(parquet_rows(path, [column]), 1):
+        text = text_of(row[column], column, path, number)
+        if text:
+            for paragraph in _paragraphs(text):
+                yield number, paragraph
+        empty += not text
+    _tell_empty(empty, path.name, reading)
+
+
+_READERS: dict[str, Callable[[Path, Reading], Numbered]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".csv": _comma_separated,
+    ".tsv": _tab_separated,
+    ".parquet": _parquet,
+    ".html": _page,
+    ".htm": _page,
+}
+
+
+# ------------------------------------------------------------------ data sets
+
+
+def _read_dataset(source: str, reading: Reading) -> Iterator[str]:
     """Stream the text column of the `train` part of a data set."""
-    name, _, config = source.removeprefix("datasets:").partition(":")
+    name, _, config = source.removeprefix(PREFIX).partition(":")
     if not name:
         raise CorpusError(
             f"'{source}' names no data set; write datasets:NAME or datasets:NAME:CONFIG, "
             "for example datasets:wikitext:wikitext-103-raw-v1"
         )
+    if (reason := bad_id(name, config)) is not None:
+        raise CorpusError(f"{shown(source)} {reason}")
     try:
         import datasets  # optional: installed with an extra
     except ImportError as error:
@@ -150,9 +417,10 @@ def _read_dataset(source: str) -> Iterator[str]:
             "Install it: pip install 'nasc[datasets]'"
         ) from error
 
-    def stream() -> Iterator[dict[str, Any]]:
+    def stream() -> Iterator[tuple[int, dict[str, Any]]]:
         try:
-            yield from datasets.load_dataset(name, config or None, split="train", streaming=True)
+            rows = datasets.load_dataset(name, config or None, split="train", streaming=True)
+            yield from enumerate(rows, 1)
         except Exception as error:  # whatever the library, the network or the files raise
             reason = " ".join(str(error).split())[:300]
             raise CorpusError(
@@ -164,16 +432,5 @@ def _read_dataset(source: str) -> Iterator[str]:
     first = next(rows, None)
     if first is None:
         raise CorpusError(f"data set '{name}' is empty: its part 'train' holds no row")
-    columns = [key for key, value in first.items() if isinstance(value, str)]
-    if not columns:
-        raise CorpusError(
-            f"data set '{name}' has no column of text; its columns are: {', '.join(first)}"
-        )
-    column = "text" if "text" in columns else columns[0]
-    return (
-        sentence
-        for row in itertools.chain([first], rows)
-        for line in str(row[column]).splitlines()
-        for sentence in split_sentences(line)
-        if usable(sentence)
-    )
+    texts = _rows_of_text(itertools.chain([first], rows), Path(source), source, reading)
+    return _sentences(texts, source, reading)

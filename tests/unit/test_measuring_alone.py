@@ -24,7 +24,7 @@ from nasc.reporting import Silent
 from nasc.solver.problem import Limits
 from nasc.space import MINILM_L6, Architecture, Block
 from profilers.measuring import measure
-from profilers.reference import reference_job
+from profilers.quiet import Window
 from profilers.testing import SyntheticMachine
 
 ARCHITECTURE = Architecture((Block(32, ("ffn",)),))
@@ -47,19 +47,19 @@ def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[b
 
     def opener(*_: object, **__: object) -> Any:
         alone.append(is_held(tmp_path))
-        return machine(tmp_path).open()
+        return machine().open()
 
-    monkeypatch.setitem(measure.__kwdefaults__, "opener", opener)
-    for module in ("memory", "quiet", "benching"):
+    for function in (measure, profilers.load_quiet, profilers.load_or_record_quiet):
+        monkeypatch.setitem(function.__kwdefaults__, "opener", opener)
+    for module in ("memory", "benching"):
         monkeypatch.setattr(f"profilers.{module}.open_target", opener)
     yield alone
     assert not is_held(tmp_path)
 
 
-def machine(folder: Path, reference_ms: float = 4.0) -> SyntheticMachine:
-    """A machine on which model.onnx takes 5 ms; quiet times load the reference by its file."""
-    stem = reference_job(folder).path.stem
-    return SyntheticMachine({"model": 5.0, "reference": 4.0, stem: reference_ms})
+def machine(reference_ms: float = 4.0) -> SyntheticMachine:
+    """A machine on which model.onnx takes 5 ms."""
+    return SyntheticMachine({"model": 5.0, "reference": reference_ms})
 
 
 def is_held(cache_dir: Path) -> bool:
@@ -78,7 +78,7 @@ def compilation(cache: Path, limits: Limits, reporter: Listener | None = None) -
         cache=cache,
         device=device,
         options=runtime_options(device, 1),
-        quiet_ms=4.0,
+        quiet=quiet_time(cache),
         reporter=reporter or Listener(),
         timed=lambda stage: contextlib.nullcontext(),
         costs_in=lambda precision: SimpleNamespace(
@@ -87,6 +87,13 @@ def compilation(cache: Path, limits: Limits, reporter: Listener | None = None) -
         ),
     )
     return _Compilation(bench, limits, Options(), cache / "out")
+
+
+def quiet_time(cache: Path) -> profilers.QuietTime:
+    """A record of the machine that is not on disk yet."""
+    windows = (Window("2026-11-28T00:00:00Z", 60.0, (4.0,) * 9),)
+    path = cache / "quiet" / "quiet.json"
+    return profilers.QuietTime(profilers.Scale(4.0, 4.1), {}, windows, 0.0, False, path, False)
 
 
 def candidate() -> _Candidate:
@@ -108,13 +115,15 @@ def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_
 ) -> None:
     one, path = compilation(tmp_path, Limits(latency_ms=9)), tmp_path / "model.onnx"
     first = one.measure(candidate(), path)
-    held_ms, value_ms = first.measured.model.upper_ms, first.measured.model.latency_ms
-    assert first.repetitions_ms == pytest.approx((held_ms**2 / value_ms,))
+    model = first.measured.model
+    assert first.repetitions_ms == (model.repetition_ms,)
+    assert model.repetition_ms == pytest.approx(model.upper_ms * model.ratio_upper / model.ratio)
     again = one.measure(candidate(), path)
     assert again.repetitions_ms[:1] == first.repetitions_ms
     assert len(again.repetitions_ms) == 2
     with monkeypatch.context() as patch:
-        patch.setattr(type(first.measured), "held_ms", lambda self, quantile: float("inf"))
+        for name in ("held_ms", "repetition_ms"):
+            patch.setattr(type(first.measured), name, lambda self, quantile: float("inf"))
         unbounded = one.measure(candidate(), path)
         assert unbounded.repetitions_ms == again.repetitions_ms
         assert one.verdict(unbounded).over
@@ -139,7 +148,7 @@ def test_a_device_that_tells_no_memory_stops_a_compile_only_where_memory_is_limi
     sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def silent(*_: object) -> Any:
-        target = machine(tmp_path).open()
+        target = machine().open()
         target.base_bytes = None
         return target
 
@@ -176,9 +185,10 @@ def test_a_renewed_quiet_time_replaces_the_recorded_one(
     again = profilers.load_or_record_quiet(tmp_path, host)
     assert (again.fresh, again.quiet_ms) == (False, first.quiet_ms)
 
-    slower = machine(tmp_path, 8.0)
-    monkeypatch.setattr("profilers.quiet.open_target", lambda *_: slower.open())
-    renewed = profilers.load_or_record_quiet(tmp_path, host, renew=True)
+    slower = machine(8.0)
+    renewed = profilers.load_or_record_quiet(
+        tmp_path, host, renew=True, opener=lambda *_: slower.open()
+    )
     assert renewed.fresh
     assert renewed.quiet_ms == pytest.approx(2 * first.quiet_ms, rel=0.05)
     known = profilers.load_quiet(tmp_path, host)

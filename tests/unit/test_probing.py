@@ -48,8 +48,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Names of the jobs of every measurement; a network takes as many ms as its place."""
     calls: list[list[str]] = []
 
-    def measure(jobs: Any, device: Any, *, reference_quiet_ms: float, **about: Any) -> Any:
-        assert reference_quiet_ms == KEY.quiet_ms
+    def measure(jobs: Any, device: Any, *, scale: profilers.Scale, **about: Any) -> Any:
+        assert scale.quiet_ms in (KEY.quiet_ms, 2 * KEY.quiet_ms)
         assert all(job.path.stat().st_size > 0 for job in jobs)
         calls.append([job.name for job in jobs])
 
@@ -57,7 +57,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             def to_dict(self) -> dict[str, Any]:
                 return {"samples": [1, 2, 3]}
 
-        return Found({j.name: SimpleNamespace(latency_ms=i + 1.0) for i, j in enumerate(jobs)})
+        return Found(
+            {j.name: SimpleNamespace(ratio=(i + 1.0) / KEY.quiet_ms) for i, j in enumerate(jobs)}
+        )
 
     monkeypatch.setattr(profilers, "measure", measure)
     return calls
@@ -75,14 +77,17 @@ def test_what_was_measured_is_found_again(tmp_path: Path, measured: list[list[st
     assert measured == [[str(n) for n in NETWORKS]]
     (path,) = (tmp_path / "tables").glob("*.probes.json")
     assert json.loads(path.read_text())["measurement"] == {"samples": [1, 2, 3]}
-    probed(tmp_path, dataclasses.replace(KEY, quiet_ms=3.9, seq_len=17))
+    # Ratios hold on any scale: where the quiet time has moved, nothing is measured again.
+    assert probed(tmp_path, dataclasses.replace(KEY, quiet_ms=7.8)) == [2.0, 4.0]
+    assert len(measured) == 1
+    probed(tmp_path, dataclasses.replace(KEY, seq_len=17))
     assert len(measured) == 2
 
 
 def test_a_damaged_file_is_measured_again(tmp_path: Path, measured: list[list[str]]) -> None:
     probed(tmp_path)
     (path,) = (tmp_path / "tables").glob("*.probes.json")
-    for content in ("", "{}", '{"latency_ms": [1]}', '{"latency_ms": {"a": null}}'):
+    for content in ("", "{}", '{"ratio": [1]}', '{"ratio": {"a": null}}'):
         path.write_text(content)
         assert probed(tmp_path) == [1.0, 2.0]
     assert len(measured) == 5

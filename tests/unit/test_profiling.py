@@ -29,6 +29,7 @@ from nasc.profiling import (
     tables_folder,
 )
 from nasc.space import Geometry, SearchSpace
+from profilers.quiet import Window
 
 SPACE = SearchSpace(
     "tiny",
@@ -82,15 +83,16 @@ class SyntheticBench(Bench):
         if self.on_quiet is not None:
             self.on_quiet()
         if renew or options.threads not in self.recorded:
+            quiet_ms = self.renewed_ms if renew else QUIET_MS
             self.recorded[options.threads] = profilers.QuietTime(
-                quiet_ms=self.renewed_ms if renew else QUIET_MS,
+                scale=profilers.Scale(quiet_ms, 1.02 * quiet_ms),
+                windows=(Window("2026-11-03T10:00:00Z", 5.0, (quiet_ms,)),),
                 key={
                     "fingerprint": "0123",
                     "runtime_version": "1.32.0",
                     "options": options.to_dict(),
                     "reference": "4567",
                 },
-                recorded_utc="2026-11-03T10:00:00Z",
                 busy_share=0.02,
                 busy=self.busy,
                 path=cache_dir / "quiet.json",
@@ -105,7 +107,7 @@ class SyntheticBench(Bench):
         *,
         options: profilers.RuntimeOptions,
         protocol: profilers.Protocol,
-        reference_quiet_ms: float,
+        scale: profilers.Scale,
         progress: Callable[[int, int, str], None] | None,
         journal: Path,
     ) -> profilers.Measurement:
@@ -130,9 +132,10 @@ class SyntheticBench(Bench):
         return profilers.Measurement(
             models=tuple(models),
             reference=profilers.ReferenceMeasurement(
-                quiet_ms=reference_quiet_ms,
+                scale=scale,
                 given=True,
                 observed_ms=QUIET_MS,
+                seconds=1.0,
                 content_hash="reference",
                 samples=(visit,),
             ),
@@ -168,8 +171,17 @@ class SyntheticBench(Bench):
                 )
             )
         return profilers.ModelMeasurement.of(
-            job.name, job.content_hash(), samples, QUIET_MS, converged=True
+            job.name,
+            job.content_hash(),
+            samples,
+            profilers.Scale(QUIET_MS, QUIET_MS),
+            converged=True,
         )
+
+    def extend(
+        self, quiet: profilers.QuietTime, measurement: profilers.Measurement
+    ) -> profilers.QuietTime:
+        return quiet
 
     def base_bytes(
         self,
@@ -291,8 +303,11 @@ def test_forcing_renews_the_scale_and_scales_never_mix(
 
     assert run("fp32", "int8") == [(True, QUIET_MS)] * 2
     assert run("int8", force=True) == [(True, 4.2)]
-    assert run("fp32", "int8") == [(True, 4.2), (False, 4.2)]
-    assert run("fp32", "int8") == [(False, 4.2)] * 2
+    assert run("fp32", "int8") == [(False, 4.2)] * 2  # brought to the scale of now
+    bench.renewed_ms = 5.0
+    assert run("int8", force=True) == [(True, 5.0)]
+    assert run("fp32", "int8") == [(True, 5.0), (False, 5.0)]  # too far to be brought there
+    assert run("fp32", "int8") == [(False, 5.0)] * 2
 
 
 def test_the_quiet_time_is_recorded_while_nobody_else_measures(
@@ -342,10 +357,10 @@ def test_what_is_told_of_a_table(device: DeviceProfile, tmp_path: Path) -> None:
 
     quiet, busy = run(), run(busy=True)
     assert quiet.summary()["machine"] == "quiet enough"
-    assert busy.summary()["machine"].startswith("busy when the quiet time of the reference was")
+    assert busy.summary()["machine"].startswith("busy in most of the time in which the")
     table = dataclasses.replace(busy.table, context={**busy.table.context, "busy": True})
     both = dataclasses.replace(busy, table=table).summary()["machine"]
-    assert "busy while the networks were measured; busy when the quiet" in both
+    assert "busy while the networks were measured; busy in most" in both
     assert "--force" in both
 
     told = json.loads(json.dumps(busy.to_dict(), allow_nan=False))

@@ -18,7 +18,9 @@ from nasc.measuring import measuring
 from nasc.package.build import build_package
 from nasc.package.hashes import SUMS, find_changes, record_file, record_folder, sums_text
 from nasc.package.manifest import MANIFEST, Manifest, PeakMemory, read_manifest
+from nasc.package.readme import readme
 from nasc.package.verify import VerifyReport, verify_package
+from profilers import Protocol
 from profilers.testing import SyntheticMachine
 
 KINDS = [
@@ -245,12 +247,52 @@ def test_a_latency_that_is_over_the_limit_now_fails(packed: Packages) -> None:
     assert "limit 6 ms" in failed(report)["latency"]
 
 
-def test_a_slower_clock_is_not_held_against_the_package(packed: Packages) -> None:
-    """The scale is the reference's quiet time in the manifest, not that of today."""
+def test_a_busy_machine_is_no_judge_of_a_package(
+    packed: Packages, opener: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was seen quiet before and is half as fast now: it says so, and not that all is well."""
+    monkeypatch.setattr("profilers.protocol.QUIET_PAUSE_S", 0.0)
+    folder, brief = packed["fp32", "embed"], Protocol(max_seconds=0.1)
+    assert verify_package(folder, opener=opener, cache=tmp_path).ok
     slow = SyntheticMachine({"model": 10.0, "reference": 8.0})
-    report = verify_package(packed["fp32", "embed"], opener=lambda *_: slow.open())
-    assert report.ok
+    report = verify_package(folder, opener=lambda *_: slow.open(), cache=tmp_path, protocol=brief)
+    check = report.checks[-1]
+    assert (check.name, check.ok) == ("latency", None)
+    assert "the machine was 2.00 times as slow as it is when quiet" in check.detail
+
+
+def test_the_scale_is_the_verifier_s_own(
+    package: Path, opener: Callable[..., Any], tmp_path: Path
+) -> None:
+    """All of its times are a tenth of what they were, the record of the reference too."""
+    times = {"reference_before_ms", "reference_after_ms", "quiet_ms", "observed_ms", "level_ms"}
+    times |= {"latency_ms", "lower_ms", "upper_ms", "p50_ms", "p90_ms", "p99_ms"}
+    times |= {"runs_ms", "own_ms"}
+
+    def shrunk(value: Any, name: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: shrunk(one, key) for key, one in value.items()}
+        if isinstance(value, list):
+            return [shrunk(one, name) for one in value]
+        return 0.1 * value if name in times and isinstance(value, float) else value
+
+    raw = json.loads((package / MANIFEST).read_text())
+    changes = {"measured": shrunk(raw["measured"]), "limits": {"latency_ms": 0.6}}
+    for visit in changes["measured"]["measurement"]["reference"]["samples"]:
+        visit[3:5] = [[0.1 * run for run in runs] for runs in visit[3:5]]
+    seal(package, **changes)
+    (package / "README.md").write_text(readme(read_manifest(package)))
+    seal(package, **changes)
+    report = verify_package(package, opener=opener, cache=tmp_path)
+    assert list(failed(report)) == ["latency"]
+    assert "limit 0.6 ms" in failed(report)["latency"]
     assert report.measured is not None
+    seal(package, **changes | {"limits": {"latency_ms": 6.0}})
+    (package / "README.md").write_text(readme(read_manifest(package)))
+    seal(package, **changes | {"limits": {"latency_ms": 6.0}})
+    found = failed(verify_package(package, opener=opener, cache=tmp_path))
+    assert "5.0" in found["latency"]
+    assert "the manifest states at most 0.5" in found["latency"]
     assert report.measured.latency_ms == pytest.approx(5, rel=0.05)
 
 

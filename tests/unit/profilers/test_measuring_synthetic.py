@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import filelock
@@ -22,6 +23,7 @@ from profilers import (
     RecordDamaged,
     Round,
     RuntimeOptions,
+    Scale,
     bound_met,
     measure,
 )
@@ -72,15 +74,19 @@ def test_a_given_quiet_time_is_the_scale(device: DeviceProfile, jobs: list[Model
             jobs,
             device,
             protocol=PROTOCOL,
-            reference_quiet_ms=quiet_ms,
+            scale=scale,
             opener=synthetic_opener(machine()),
         )
-        for quiet_ms in (None, 8.0)
+        for scale in (None, Scale(8.0, 9.0))
     )
     assert (own.reference.given, given.reference.given) == (False, True)
     assert given["large"].ratio == own["large"].ratio
     assert given["large"].latency_ms == pytest.approx(8.0 * own["large"].ratio)
     assert given.reference.observed_ms == own.reference.quiet_ms
+    reach = given["large"].upper_ms / given["large"].latency_ms - 1
+    assert reach == pytest.approx(
+        math.hypot(given["large"].ratio_upper / given["large"].ratio - 1, 1 / 8)
+    )
 
 
 def test_a_limit_is_met_by_the_upper_bound(device: DeviceProfile, jobs: list[ModelJob]) -> None:
@@ -213,8 +219,9 @@ def test_what_cannot_be_measured_is_refused_first(
         measure([], device, opener=opener)
     with pytest.raises(InvalidSetting, match="two jobs are named 'small'"):
         measure([jobs[0], jobs[0]], device, opener=opener)
-    with pytest.raises(InvalidSetting, match="reference_quiet_ms = 0"):
-        measure(jobs, device, reference_quiet_ms=0.0, opener=opener)
+    for wrong in ((0.0, 1.0), (2.0, 1.0), (float("nan"), 1.0), (1.0, float("inf"))):
+        with pytest.raises(InvalidSetting, match="a quiet time of"):
+            Scale(*wrong)
     missing = ModelJob("gone", tmp_path / "gone.onnx", {})
     with pytest.raises(ModelRejected, match=r"cannot read the model .*gone\.onnx.*No such file"):
         measure([missing], device, opener=opener)

@@ -83,7 +83,7 @@ VISIT = ("reference", "samples", 0)
         (put(*VISIT, 3, 0, value=NAN), "runs_ms = nan"),
         (put(*VISIT, 2, value=0.0), "holds runs of"),
         (put(*VISIT, value=[1]), "a visit has 1 entries"),
-        (put("reference", "quiet_ms", value=-1.0), "reference.quiet_ms = -1.0"),
+        (put("reference", "quiet_ms", value=-1.0), "a quiet time of -1.0 ms"),
         (put("reference", "quiet_ms", value="4"), "reference.quiet_ms = '4'"),
         (put("options", "threads", value=10**9), "threads = 1000000000; it must be at most 1024"),
         (put("options", "threads", value="1"), "options.threads = '1'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from nasc.errors import TaskDataError, UsageError
+from nasc.tasks import tables
 from nasc.tasks.data import read_task, task_files
 from nasc.tasks.glue import TASKS, Examples, find_task, read_examples
 from nasc.tasks.metrics import scores
+from nasc.text import records, streams
 
 PAIR = "sentence1\tsentence2\tlabel\n"
 FILES = {
@@ -209,3 +212,116 @@ def test_a_constant_answer_scores_nothing() -> None:
     assert found == {"accuracy": 0.5, "f1": 0.0}
     with pytest.raises(ValueError, match="outputs of shape"):
         scores(TASKS["cola"], same[:3], Examples(TASKS["cola"], texts, labels))
+
+
+# ------------------------------------------------------------------ files that are none
+
+
+@pytest.mark.timeout(20)
+def test_only_regular_files_of_tasks_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tsv")
+    with pytest.raises(TaskDataError, match=r"SST-2 data '.*pipe\.tsv' is no file but a pipe"):
+        read_examples(TASKS["sst-2"], tmp_path / "pipe.tsv")
+    (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
+    with pytest.raises(TaskDataError, match=r"zero\.jsonl' is no file but a device"):
+        read_examples(TASKS["sst-2"], tmp_path / "zero.jsonl")
+    with pytest.raises(TaskDataError, match=r"no path holds a NUL character"):
+        read_examples(TASKS["sst-2"], "a\0.tsv")
+
+
+def test_task_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, row = b"sentence\tlabel\n", b"a film\t1\n"
+    path = tmp_path / "train.tsv.gz"
+    path.write_bytes(gzip.compress(head + row * 20_000))
+    monkeypatch.setattr(tables, "MAX_ROWS", 10_000)
+    with pytest.raises(TaskDataError, match=r"has more than the 10,000 rows that are read"):
+        read_examples(TASKS["sst-2"], path)
+    path.write_bytes(gzip.compress(head + b"a film\n" * 20_000))
+    with pytest.raises(TaskDataError, match=r"line 2: not 2 columns"):
+        read_examples(TASKS["sst-2"], path)
+    monkeypatch.setattr(tables, "MAX_BYTES", 10_000)
+    with pytest.raises(TaskDataError, match=r"holds more than the 10,000 bytes that are read"):
+        read_examples(TASKS["sst-2"], path)
+    monkeypatch.undo()
+    monkeypatch.setattr(streams, "MAX_LINE", 1 << 20)
+    path.write_bytes(gzip.compress(head + b"a" * (3 << 20), 1))
+    with pytest.raises(TaskDataError, match=r"line 2 holds more than 1,048,576 bytes"):
+        read_examples(TASKS["sst-2"], path)
+
+
+def test_a_sparse_task_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "a film\t1\n" * 10_000)
+    os.truncate(tmp_path / "train.tsv", 10 << 30)
+    with pytest.raises(TaskDataError, match=r"line 10,002 holds more than 33,554,432 bytes"):
+        read_examples(TASKS["sst-2"], tmp_path / "train.tsv")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            r'{"sentence": "bad \ud83d", "label": 1}',
+            r"lone surrogate .* 'sentence' of row 2",
+        ),
+        (r'{"sentence": "bad \u0000", "label": 1}', r"NUL character in column 'sentence' of row 2"),
+        (f'{{"sentence": "a", "label": {5000 * "9"}}}', r"line 2: no JSON: a number of 5,000 dig"),
+        (f'{{"sentence": "a", "label": {100_000 * "["}', r"nested too deeply in line 2"),
+        ('{"sentence": ["a"], "label": 1}', r"line 2: no value of sentence"),
+    ],
+)
+def test_bad_values_are_named_by_file_and_row(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"sentence": "a", "label": 1}\n' + line + "\n")
+    with pytest.raises(TaskDataError, match=rf"SST-2 data '.*train\.jsonl'.*{message}"):
+        read_examples(TASKS["sst-2"], path)
+
+
+def test_half_characters_that_belong_together_are_one(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"sentence": "good \\ud83d\\udc4d", "label": 1}\n')
+    assert read_examples(TASKS["sst-2"], path).texts == (("good 👍",),)
+
+
+def test_numbers_of_any_length_are_shown_short(tmp_path: Path) -> None:
+    path = tmp_path / "dev.tsv"
+    path.write_text("sentence1\tsentence2\tscore\na\tb\t" + 5000 * "9" + "\n")
+    with pytest.raises(TaskDataError, match=r"the label '9{70,80}\.\.\. is no number"):
+        read_examples(TASKS["sts-b"], path)
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "train.csv"])
+def test_fields_of_task_files_may_be_long(name: str, tmp_path: Path) -> None:
+    long, between = "so it goes " * 20_000, "," if name.endswith("csv") else "\t"
+    (tmp_path / name).write_text(f"sentence{between}label\n{long}{between}1\n")
+    assert read_examples(TASKS["sst-2"], tmp_path / name).texts == ((long,),)
+
+
+def test_an_open_quotation_mark_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_ROW", 1 << 16)
+    path = tmp_path / "train.csv"
+    path.write_text('sentence,label\n"a film,1\n' + "a film,1\n" * 20_000)
+    with pytest.raises(TaskDataError, match=r"row that line 7,\d+ belongs to .*may not be closed"):
+        read_examples(TASKS["sst-2"], path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Grüße\t1\n".encode("latin-1"), r"byte 0xfc in line 2\).* iconv -f LATIN1"),
+        ("sentence\tlabel\nGrüße\t1\n".encode("utf-16"), r"UTF-16, not UTF-8\. Convert it: iconv"),
+    ],
+)
+def test_task_files_in_other_encodings_have_a_hint(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    head = b"" if content.startswith(b"\xff") else b"sentence\tlabel\n"
+    (tmp_path / "train.tsv").write_bytes(head + content)
+    with pytest.raises(TaskDataError, match=message):
+        read_examples(TASKS["sst-2"], tmp_path / "train.tsv")
+
+
+def test_task_files_of_any_name_are_read(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tsv")
+    with open(path, "w") as file:
+        file.write("sentence\tlabel\na film\t1\n")
+    assert read_examples(TASKS["sst-2"], path).texts == (("a film",),)

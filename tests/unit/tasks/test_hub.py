@@ -82,6 +82,13 @@ def test_bad_ids_are_one_message(
     for source in ("datasets:", "datasets:glue", "datasets:glue:sst2"):
         with pytest.raises(TaskDataError, match="names no part"):
             read_examples(TASKS["sst-2"], source)
+    for source in ("a b::train", "../x::train", "a/b/c::train", "a:b/c:train", "-a::train", "é::x"):
+        with pytest.raises(TaskDataError, match=r"is no id of a data set|names no configuration"):
+            read_examples(TASKS["sst-2"], f"datasets:{source}")
+    for source in ("a::train:more", "a:b:train[:10%]", "a::tr ain", f"a::{500 * 'x'}"):
+        with pytest.raises(TaskDataError, match=r"names no part of a data set by '"):
+            read_examples(TASKS["sst-2"], f"datasets:{source}")
+    assert not library
     with pytest.raises(TaskDataError, match=r"cannot be read \(FileNotFoundError: nothing there"):
         read_examples(TASKS["sst-2"], "datasets:no/such::train")
     monkeypatch.setitem(sys.modules, "datasets", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,8 @@ def test_bad_files_are_one_clear_message(tmp_path: Path) -> None:
     unanswered = file(question())
     unanswered["data"][0]["paragraphs"][0]["qas"][0]["answers"] = []
     for content, message in (
-        ("{", "cannot be read"),
-        ("[]", "cannot be read"),
+        ("{", "is not valid JSON"),
+        ("[]", r"is no SQuAD: the file is \[\], not an object"),
         ('{"data": []}', "holds no questions"),
         (json.dumps(wrong), "the answer of question '1' is not at character 3"),
         (json.dumps(unanswered), "question '1' has no answer. Version 2"),
@@ -74,8 +75,86 @@ def test_bad_files_are_one_clear_message(tmp_path: Path) -> None:
         with pytest.raises(TaskDataError, match=message):
             read_squad(path)
     (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"{}")[:-5])
-    with pytest.raises(TaskDataError, match="cannot be read"):
+    with pytest.raises(TaskDataError, match="is damaged"):
         read_squad(tmp_path / "cut.json.gz")
+
+
+def changed(keys: tuple[str | int, ...], value: Any) -> str:
+    """A file whose value at a place is another one."""
+    data: Any = file(question())
+    place = data
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    return json.dumps(data)
+
+
+_QA = ("data", 0, "paragraphs", 0, "qas", 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (changed(("data",), None), r"has data = None in the file; it must be a list"),
+        (changed(("data", 0), 5), r"is no SQuAD: data\.0 is 5, not an object"),
+        (
+            changed(("data", 0, "paragraphs"), {}),
+            r"has paragraphs = \{\} in data\.0; it",
+        ),
+        (
+            changed((*_QA[:4], "context"), ["x"]),
+            r"has context = \['x'\] in data\.0\.par",
+        ),
+        (
+            changed((*_QA, "question"), 1),
+            r"has question = 1 in data\.0\.paragraphs\.0\.qas",
+        ),
+        (changed((*_QA, "id"), None), r"has id = None in .*qas\.0; it must be text"),
+        (changed((*_QA, "answers"), {"text": "a"}), r"has answers = .*qas\.0; it must be a list"),
+        (changed((*_QA, "answers", 0), {"text": "a"}), r"qas\.0\.answers has no 'answer_start'"),
+        (
+            changed((*_QA, "answers", 0, "answer_start"), True),
+            r"answer_start = True in .* whole",
+        ),
+        (
+            changed((*_QA, "answers", 0, "answer_start"), "3"),
+            r"answer_start = '3' in .* whole",
+        ),
+        (changed((*_QA, "answers", 0, "answer_start"), -1), r"is not at character -1"),
+        (
+            changed((*_QA, "question"), "Who \ud83d?"),
+            r"lone surrogate .* in 'question' in data\.0",
+        ),
+        (changed((*_QA, "id"), "\0"), r"holds a NUL character in id in data\.0\.p"),
+        (f'{{"data": {5000 * "9"}}}', r"holds a number of 5,000 digits"),
+        (f'{{"data": {100_000 * "["}', r"is nested too deeply"),
+        ('{"data": NaN}', r"holds NaN, which is no number of JSON"),
+        (b'{"data": "Gr\xfc\xdfe"}', r"byte 0xfc in line 1\).* iconv -f LATIN1"),
+    ],
+)
+def test_values_of_other_kinds_are_named_by_their_place(
+    content: str | bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "dev.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(TaskDataError, match=rf"SQuAD data '.*dev\.json'.*{message}"):
+        read_squad(path)
+
+
+@pytest.mark.timeout(20)
+def test_only_bounded_regular_files_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(TaskDataError, match=r"SQuAD data '.*pipe\.json' is no file but a pipe"):
+        read_squad(tmp_path / "pipe.json")
+    monkeypatch.setattr("nasc.tasks.squad.MAX_BYTES", 1 << 20)
+    (tmp_path / "dev.json.gz").write_bytes(gzip.compress(b" " * (2 << 20)))
+    (tmp_path / "dev.json").write_bytes(b"{")
+    os.truncate(tmp_path / "dev.json", 10 << 30)
+    for name in ("dev.json", "dev.json.gz"):
+        with pytest.raises(TaskDataError, match="holds more than the 1,048,576 bytes"):
+            read_squad(tmp_path / name)
 
 
 def test_a_short_passage_is_one_window_with_its_answer(tokenizer: Any) -> None:
