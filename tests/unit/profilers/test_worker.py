@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from endless import write_endless, write_greedy
 
+import device_profiles
 from profilers import (
     InputSpec,
     InvalidSetting,
@@ -21,6 +22,8 @@ from profilers import (
     ModelRejected,
     RuntimeOptions,
     WorkerLimits,
+    bench,
+    measure_peak_memory,
     reference_job,
 )
 from profilers.arrays import decode_array, encode_array
@@ -63,6 +66,16 @@ def test_a_run_without_an_end_is_ended_and_named(tmp_path: Path) -> None:
         target.open("endless", str(path))
         with pytest.raises(ModelRejected, match=message):
             target.run("endless", ONE_TOKEN)
+
+
+def test_bench_and_memory_take_the_limits(tmp_path: Path) -> None:
+    path, limits = write_endless(tmp_path / "endless.onnx"), WorkerLimits(run_s=0.3)
+    message = r"endless\.onnx' did not finish one run within 0\.3 s"
+    device = device_profiles.find("host")
+    with pytest.raises(ModelRejected, match=message):
+        bench([path], device, limits=limits)
+    with pytest.raises(ModelRejected, match=message):
+        measure_peak_memory(ModelJob("m", path, TOKENS), device=device, limits=limits)
 
 
 def test_many_short_runs_are_not_one_long_run(tmp_path: Path) -> None:
