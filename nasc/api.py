@@ -459,6 +459,7 @@ def bench(
     device: str = "host",
     threads: int | None = None,
     seed: int = 0,
+    run_timeout: float | None = None,
     cache: Path | None = None,
     reporter: Reporter | None = None,
 ) -> BenchResult:
@@ -471,6 +472,7 @@ def bench(
         device: Name of a device profile, or the path of one.
         threads: Of the runtime; None takes the device's default.
         seed: Of the order of the models in a round.
+        run_timeout: Seconds that one run of a model may take; None takes the default.
         cache: Cache folder; keeps the quiet time, which makes figures comparable with tables.
         reporter: Told of the progress.
 
@@ -493,6 +495,7 @@ def bench(
             options=options,
             protocol=profilers.Protocol(seed=seed),
             scale=quiet.scale,
+            limits=_limits(run_timeout),
             progress=progress,
         )
         profilers.extend_quiet(quiet, result.measurement)
@@ -628,12 +631,18 @@ def _check_folder(output: Path, force: bool) -> None:
         ) from error
 
 
+def _limits(run_timeout: float | None) -> profilers.WorkerLimits | None:
+    """Limits of a process that runs a model; None stands for the defaults."""
+    return None if run_timeout is None else profilers.WorkerLimits(run_s=run_timeout)
+
+
 def evaluate(
     package: Path,
     task: str,
     data: Path,
     *,
     max_length: int | None = None,
+    run_timeout: float | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
@@ -645,14 +654,17 @@ def evaluate(
         data: The task's file.
         max_length: Tokens that an example is cut to; None takes what the package or the
             fine-tuning used.
+        run_timeout: Seconds that one run of a package's model may take; None takes the default.
         reporter: Told of rows that were skipped.
 
     Raises:
         UsageError, PackageError, TaskDataError, TeacherMissing: On what is unknown or damaged.
+        ProfilerError: If a package's model cannot be run within its limits.
     """
     from tokenizers import Tokenizer
 
-    from nasc.runtime import OnnxEncoder
+    from nasc.package.process import PackageProcess
+    from nasc.package.verify import changed_files
     from nasc.tasks.sts import evaluate_sts, read_sts
 
     reporter = reporter or Silent()
@@ -665,11 +677,17 @@ def evaluate(
             f"no package and no model in '{package}'. Make one: nasc compile --latency-ms 20, or "
             "nasc finetune"
         )
-    manifest = read_manifest(package)
+    manifest, limits = read_manifest(package), _limits(run_timeout)
+    changes = changed_files(package, manifest)
+    if changes:
+        raise PackageError(
+            f"the package '{package}' is not as it was made: {'; '.join(changes)[:500]}. See all "
+            f"that is wrong with it: nasc verify {package}"
+        )
     if manifest.task is not None:
         from nasc.tasks.running import run_evaluate_package
 
-        return run_evaluate_package(package, manifest, task, data, max_length, reporter)
+        return run_evaluate_package(package, manifest, task, data, max_length, reporter, limits)
     if task != "sts-b":
         raise UsageError(
             f"this package gives sentence vectors: it can be scored on sts-b, not on {task!r}. "
@@ -684,8 +702,9 @@ def evaluate(
             f"the tokenizer '{path}' cannot be read: {error}. See what else is changed: "
             f"nasc verify {package}"
         ) from error
-    encoder = OnnxEncoder(
-        package / "model.onnx", tokenizer, max_length=max_length or manifest.max_length
-    )
-    score = evaluate_sts(encoder.encode, pairs)
+    with PackageProcess(limits) as process:
+        encoder = process.encoder(
+            package / "model.onnx", tokenizer, max_length=max_length or manifest.max_length
+        )
+        score = evaluate_sts(encoder.encode, pairs)
     return {"task": task, "spearman": score, "pairs": len(pairs), "package": str(package)}

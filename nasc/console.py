@@ -20,6 +20,7 @@ from rich.table import Column
 from rich.text import Text
 
 from nasc.errors import NascError
+from nasc.printable import printable
 from nasc.reporting import Progress as Callback
 
 REFRESH_S = 0.2
@@ -36,9 +37,6 @@ OTHER = 9
 
 ROOM = 4
 """Lines of a terminal that stages leave free."""
-
-_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-"""Not printable by themselves, and part of words in some scripts."""
 
 
 class _Elapsed(ProgressColumn):
@@ -76,13 +74,13 @@ class ConsoleReporter:
 
     def say(self, text: str) -> None:
         """A line for the user."""
-        clean = "\n".join(_printable(line) for line in text.split("\n"))
+        clean = printable(text, lines=True)
         with self._lock:
             self.console.print(clean, markup=False, soft_wrap=True)
 
     def stage(self, title: str) -> Callback:
         """A new stage begins."""
-        title = _printable(title)
+        title = printable(title)
         if not self.console.is_interactive:
             if title != self._title:
                 self.say(f"{title} ...")
@@ -98,7 +96,7 @@ class ConsoleReporter:
         def update(done: int, total: int, message: str) -> None:
             with self._lock:
                 bars.update(
-                    task, completed=done, total=max(total, 1), message=_printable(message)[:60]
+                    task, completed=done, total=max(total, 1), message=printable(message)[:60]
                 )
 
         return update
@@ -185,11 +183,6 @@ def _is_terminal() -> bool:
         return False
 
 
-def _printable(text: str) -> str:
-    """A text on one line, without characters that steer a terminal."""
-    return "".join(char if char.isprintable() or char in _JOINERS else " " for char in text)
-
-
 @contextmanager
 def reporting() -> Iterator[ConsoleReporter]:
     """A reporter whose lines are left whatever happens; the last bar is full only at success."""
@@ -204,15 +197,13 @@ def reporting() -> Iterator[ConsoleReporter]:
 def print_json(value: Any) -> None:
     """The result, for programs: valid JSON whatever the encoding of stdout.
 
-    Characters beyond ASCII are written as they are where stdout is in UTF-8, else as escapes;
-    numbers that are not finite as null.
+    Characters beyond ASCII are written as they are where stdout is in UTF-8 and a terminal may show
+    them, else as escapes; numbers that are not finite as null.
     """
     text = json.dumps(_finite(value), indent=1, ensure_ascii=not _in_utf8(), allow_nan=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # parts of a file's name that are no text
+    if printable(text, lines=True) != text:
         text = json.dumps(_finite(value), indent=1, allow_nan=False)
-    print_text(text)
+    _write(text)
 
 
 def _in_utf8() -> bool:
@@ -252,12 +243,18 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_text(text: str) -> None:
-    """Lines of the result. The command line has stdout write as escapes what its encoding lacks.
+    """Lines of the result, in which nothing acts on a terminal.
+
+    The command line has stdout write as escapes what its encoding lacks.
 
     Raises:
         NascError: If they cannot be written.
         BrokenPipeError: If nobody reads them any more.
     """
+    _write(printable(text, lines=True))
+
+
+def _write(text: str) -> None:
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,22 @@ PAD_ID = 0
 """Put where a shorter sentence ends. Masked everywhere, so that any row of a vocabulary does."""
 
 
+class EncoderSession(Protocol):
+    """A loaded model with the inputs of an encoder, wherever it runs."""
+
+    def compute(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        """What the model gives for a batch."""
+        ...
+
+    def hidden(self) -> int:
+        """Numbers in a row of the output; 0 where that depends on the input."""
+        ...
+
+    def metadata(self) -> dict[str, str]:
+        """What the model's maker wrote into it."""
+        ...
+
+
 class _Session(OnnxRuntimeSession):
     """The measured session; its outputs are given back instead of dropped."""
 
@@ -41,9 +57,6 @@ class _Session(OnnxRuntimeSession):
         """Numbers in a row of the output; 0 where that depends on the input."""
         size = self._session.get_outputs()[0].shape[-1]
         return size if isinstance(size, int) else 0
-
-    def metadata(self) -> dict[str, str]:
-        return dict(self._session.get_modelmeta().custom_metadata_map)
 
 
 class OnnxEncoder:
@@ -66,6 +79,7 @@ class OnnxEncoder:
         *,
         max_length: int | None = None,
         options: RuntimeOptions | None = None,
+        session: EncoderSession | None = None,
     ) -> None:
         """Load a model.
 
@@ -78,18 +92,17 @@ class OnnxEncoder:
                 stands for. A package states its own.
             options: All settings of the runtime at once; None takes the defaults with
                 `threads`.
+            session: The model where it is loaded already, in another process for example; None
+                loads it here.
 
         Raises:
             ExportError: If the file is missing, damaged, or not written by NASC.
             UsageError: If the model does not take texts so long.
         """
         self.path = Path(path)
-        try:
-            self._session = _Session(self.path, options or RuntimeOptions(threads=threads))
-        except Exception as error:  # onnxruntime's exceptions have no common base
-            raise ExportError(
-                f"onnxruntime cannot load '{self.path}': {_first_line(error)}"
-            ) from error
+        if session is None:
+            session = _loaded(self.path, options or RuntimeOptions(threads=threads))
+        self._session = session
         self.metadata = self._session.metadata()
         self.hidden = self._session.hidden()
         try:
@@ -125,7 +138,24 @@ class OnnxEncoder:
             raise UsageError(
                 f"{seq_len} tokens: the model '{self.path}' takes up to {self.max_positions}"
             )
-        return self._session.compute(input_ids, attention_mask)
+        output = self._session.compute(input_ids, attention_mask)
+        self._check_shape(output.shape, *input_ids.shape)
+        return output
+
+    def _check_shape(self, shape: tuple[int, ...], batch: int, seq_len: int) -> None:
+        wanted: tuple[int | None, ...] = (batch, None)
+        if self.head == "hidden":
+            wanted = (batch, seq_len, None)
+        elif self.head == SPANS:
+            wanted = (batch, 2, seq_len)
+        fits = len(shape) == len(wanted) and all(
+            size in (None, found) for size, found in zip(wanted, shape, strict=True)
+        )
+        if not fits:
+            raise ExportError(
+                f"the model '{self.path}' gives an output of shape {shape} for {batch} texts of "
+                f"{seq_len} tokens: its head {self.head!r} is none of nasc's"
+            )
 
     def tokenize(self, sentences: Sequence[str], max_length: int | None = None) -> list[list[int]]:
         """Token ids of sentences, special tokens included.
@@ -221,6 +251,13 @@ class OnnxEncoder:
                 f"{self.max_positions} tokens"
             )
         return max_length
+
+
+def _loaded(path: Path, options: RuntimeOptions) -> _Session:
+    try:
+        return _Session(path, options)
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise ExportError(f"onnxruntime cannot load '{path}': {_first_line(error)}") from error
 
 
 def copy_tokenizer(tokenizer: Tokenizer | PreTrainedTokenizerBase) -> Tokenizer:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         RuntimeMissing,
         WorkerDied,
     )
-    from profilers.jobs import InputSpec, ModelJob, RuntimeOptions
+    from profilers.jobs import InputSpec, ModelJob, RuntimeOptions, WorkerLimits
     from profilers.measuring import measure
     from profilers.memory import PeakMemory, measure_peak_memory
     from profilers.protocol import Protocol, Round
@@ -57,7 +57,7 @@ _HOMES = {
         "RuntimeMissing",
         "WorkerDied",
     ),
-    "profilers.jobs": ("InputSpec", "ModelJob", "RuntimeOptions"),
+    "profilers.jobs": ("InputSpec", "ModelJob", "RuntimeOptions", "WorkerLimits"),
     "profilers.measuring": ("measure",),
     "profilers.memory": ("PeakMemory", "measure_peak_memory"),
     "profilers.protocol": ("Protocol", "Round"),
@@ -99,6 +99,7 @@ __all__ = [
     "Scale",
     "Visit",
     "WorkerDied",
+    "WorkerLimits",
     "bench",
     "bound_met",
     "extend_quiet",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_bytes
 from profilers.errors import InvalidSetting, MemoryUntold, ModelRejected
-from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions
+from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options, measure
 from profilers.memory import PeakMemory, measure_peak_memory
 from profilers.protocol import Protocol
@@ -123,6 +124,7 @@ def bench(
     protocol: Protocol | None = None,
     scale: Scale | None = None,
     memory: bool = True,
+    limits: WorkerLimits | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     journal: Path | None = None,
 ) -> BenchResult:
@@ -143,6 +145,7 @@ def bench(
         protocol: the settings of the measurement.
         scale: see `measure`.
         memory: measure peak memory too.
+        limits: what a worker may take; None takes the defaults.
         progress: see `measure`.
         journal: see `measure`.
 
@@ -158,7 +161,7 @@ def bench(
         raise InvalidSetting("there is nothing to measure; give at least one ONNX file.")
     sizes = Sizes(dict(dims or {}), {name: tuple(s) for name, s in (shapes or {}).items()})
     options = device_options(device, options)
-    runs = describe_jobs(paths, device, sizes, options)
+    runs = describe_jobs(paths, device, sizes, options, limits)
     measurement = measure(
         [run.job for run in runs],
         device,
@@ -167,6 +170,7 @@ def bench(
         scale=scale,
         progress=progress,
         journal=journal,
+        opener=functools.partial(open_target, limits=limits),
     )
     entries = tuple(
         BenchEntry(
@@ -174,7 +178,7 @@ def bench(
             run=run,
             size_bytes=sum(path.stat().st_size for path in run.job.files()),
             latency=measurement[run.job.name],
-            memory=_peak_memory(run.job, device, options) if memory else None,
+            memory=_peak_memory(run.job, device, options, limits) if memory else None,
         )
         for run in runs
     )
@@ -182,11 +186,14 @@ def bench(
 
 
 def _peak_memory(
-    job: ModelJob, device: DeviceProfile, options: RuntimeOptions
+    job: ModelJob,
+    device: DeviceProfile,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
 ) -> PeakMemory | None:
     """The peak; None where the device does not tell."""
     try:
-        return measure_peak_memory(job, options, device=device)
+        return measure_peak_memory(job, options, device=device, limits=limits)
     except MemoryUntold:
         return None
 
@@ -223,7 +230,11 @@ class Sizes:
 
 
 def describe_jobs(
-    paths: Sequence[Path | str], device: DeviceProfile, sizes: Sizes, options: RuntimeOptions
+    paths: Sequence[Path | str],
+    device: DeviceProfile,
+    sizes: Sizes,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
 ) -> list[BenchJob]:
     """Turns files into jobs by asking the runtime for their inputs.
 
@@ -232,6 +243,7 @@ def describe_jobs(
         device: where they are loaded.
         sizes: of symbolic axes and of inputs.
         options: the runtime's settings.
+        limits: what the worker may take; None takes the defaults.
 
     Returns:
         A job per file; its name is the file's, with its folder where names repeat.
@@ -245,7 +257,7 @@ def describe_jobs(
     stems = [file.name for file in files]
     found: list[tuple[str, Sequence[int | str | None]]] = []
     runs = []
-    with open_target(device, options) as target:
+    with open_target(device, options, limits) as target:
         for file in files:
             if not file.is_file():
                 raise ModelRejected(

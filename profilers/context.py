@@ -79,10 +79,6 @@ def read_context() -> dict[str, Any]:
         load = list(os.getloadavg())
     except OSError:
         load = None
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        memory = None
     return {
         "fingerprint": fingerprint(cpu),
         "cpu": cpu,
@@ -92,9 +88,29 @@ def read_context() -> dict[str, Any]:
         "frequency_khz": int(frequency) if frequency and frequency.isdigit() else None,
         "load_average": load,
         "affinity": _affinity(),
-        "memory_bytes": memory,
+        "memory_bytes": _memory_bytes(),
         "time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _memory_bytes() -> int | None:
+    """The machine's memory."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def available_memory_bytes() -> int | None:
+    """The memory that processes here may fill.
+
+    Returns:
+        Bytes: the machine's, or what its container (a control group of Linux) may have, whichever
+        is less; None where neither is told.
+    """
+    group = _read("/sys/fs/cgroup/memory.max") or ""
+    told = [_memory_bytes(), int(group) if group.isdigit() else None]
+    return min((one for one in told if one), default=None)
 
 
 def peak_memory_bytes() -> int | None:

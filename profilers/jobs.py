@@ -9,11 +9,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from profilers import plain
 from profilers.errors import InvalidSetting, ModelRejected
 
 INTEGER_DTYPES = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
 FLOAT_DTYPES = ("float32", "float16", "float64")
 DTYPES = (*INTEGER_DTYPES, *FLOAT_DTYPES, "bool")
+
+MAX_AXES = 16
+"""Axes of an input in a record; onnxruntime's operators take fewer."""
+
+MAX_AXIS = 1 << 31
+"""Size of an axis in a record; protobuf's own limit for a model is 2 GB."""
+
+MAX_THREADS = 1024
+"""Threads and cores that may be asked for; the largest servers have some hundreds (2026)."""
+
+MAX_CORE = 65_535
+"""The largest core number that may be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +71,19 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InputSpec:
-        """Reads what `to_dict` wrote."""
-        return cls(tuple(data["shape"]), str(data["dtype"]), int(data["low"]), int(data["high"]))
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            KeyError, ValueError: a field is missing or wrong; InvalidSetting is a ValueError.
+        """
+        data = plain.record(data, "an input")
+        shape = plain.items(data["shape"], "shape", MAX_AXES)
+        return cls(
+            tuple(plain.whole(axis, "an axis of shape", 1, MAX_AXIS) for axis in shape),
+            plain.text(data["dtype"], "dtype"),
+            plain.whole(data["low"], "low", -plain.MAX_COUNT),
+            plain.whole(data["high"], "high", -plain.MAX_COUNT),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +163,7 @@ class RuntimeOptions:
         cores: logical cores the worker may run on; None leaves the choice to the operating system.
 
     Raises:
-        InvalidSetting: a thread count below 1 or an impossible list of cores.
+        InvalidSetting: an impossible count of threads or list of cores.
     """
 
     runtime: str = "onnxruntime"
@@ -155,6 +179,10 @@ class RuntimeOptions:
             raise InvalidSetting(
                 f"threads = {self.threads}; it must be 1 or more. Try: --threads 1"
             )
+        if self.threads > MAX_THREADS:
+            raise InvalidSetting(
+                f"threads = {self.threads}; it must be at most {MAX_THREADS}. Try: --threads 1"
+            )
         if self.inter_op_threads != 1:
             raise InvalidSetting(
                 f"inter_op_threads = {self.inter_op_threads}; only 1 is supported, latency is "
@@ -168,9 +196,9 @@ class RuntimeOptions:
         if self.cores is not None:
             cores = tuple(sorted({int(core) for core in self.cores}))
             object.__setattr__(self, "cores", cores)
-            if not cores or cores[0] < 0:
+            if not cores or cores[0] < 0 or cores[-1] > MAX_CORE:
                 raise InvalidSetting(
-                    f"cores = {self.cores}; name at least one core, each 0 or above."
+                    f"cores = {self.cores}; name at least one core, each from 0 to {MAX_CORE}."
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,7 +209,48 @@ class RuntimeOptions:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RuntimeOptions:
-        """Reads what `to_dict` wrote."""
-        fields = dict(data)
-        cores = fields.pop("cores", None)
-        return cls(cores=None if cores is None else tuple(cores), **fields)
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            TypeError, ValueError: a field is unknown or wrong; InvalidSetting is a ValueError.
+        """
+        cores = plain.record(data, "options").get("cores")
+        if cores is not None:
+            entries = plain.items(cores, "options.cores", MAX_THREADS, 1)
+            cores = tuple(plain.whole(core, "a core", 0, MAX_CORE) for core in entries)
+        known = plain.fields(cls, data, "options")
+        unknown = data.keys() - known.keys() - {"cores"}
+        if unknown:
+            raise ValueError(f"options has the unknown field {sorted(unknown)[0]!r}")
+        return cls(cores=cores, **known)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """What the process that runs a model may take before it is ended.
+
+    Attributes:
+        run_s: seconds of one run of a model.
+        load_s: seconds that a model may take to load.
+        memory_bytes: memory that the process may write to (Linux); None takes
+            `profilers.worker.MEMORY_SHARE` of the machine's.
+
+    Raises:
+        InvalidSetting: a limit that is not a positive number.
+    """
+
+    run_s: float = 120.0
+    load_s: float = 600.0
+    memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("run_s", "load_s", "memory_bytes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1e15:
+                raise InvalidSetting(
+                    f"{name} = {value}; it must be a number above 0. Try: --run-timeout 600"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON data."""
+        return asdict(self)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from device_profiles import DeviceProfile
 from profilers.errors import MemoryUntold
-from profilers.jobs import ModelJob, RuntimeOptions
+from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options
 from profilers.samples import Step
 from profilers.targets import open_target
@@ -35,6 +35,7 @@ def measure_peak_memory(
     options: RuntimeOptions | None = None,
     *,
     device: DeviceProfile | None = None,
+    limits: WorkerLimits | None = None,
 ) -> PeakMemory:
     """Measures the peak resident memory (VmHWM on Linux) of loading and running a model.
 
@@ -42,6 +43,7 @@ def measure_peak_memory(
         job: the model.
         options: the runtime's settings; None takes the device's defaults.
         device: where it runs; None is this machine.
+        limits: what its process may take; None takes the defaults.
 
     Returns:
         The peaks in bytes.
@@ -55,7 +57,7 @@ def measure_peak_memory(
         from device_profiles import find
 
         device = find("host")
-    with open_target(device, device_options(device, options)) as target:
+    with open_target(device, device_options(device, options), limits) as target:
         target.load(job, seed=0)
         target.visit([Step(job.name, warmup=1, runs=1)])
         total, base = target.peak_bytes(), target.base_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from device_profiles.reading import shown
+from profilers import plain
 from profilers.errors import InvalidSetting, MeasurementInconsistent, RecordDamaged
 from profilers.jobs import RuntimeOptions
 from profilers.samples import RoundSample, Visit
@@ -27,6 +30,12 @@ FORMAT_VERSION = 3
 FIRST_VERSION = 2
 """The oldest that is read. Version 2 had another statistic of record (paired-ratio-median), whose
 figures are read as they were stated and cannot be derived from its samples any more."""
+
+MAX_VISITS = 200_000
+"""Visits in a record; the longest measurements of many models take some ten thousand."""
+
+MAX_MODELS = 10_000
+"""Models in a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +185,26 @@ class ModelMeasurement:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelMeasurement:
-        """Reads what `to_dict` wrote; of `FIRST_VERSION` too, whose machine counts as quiet."""
-        older = {"level_ms": data["latency_ms"] / data["ratio"], "is_quiet": True}
-        fields = {name: (older | dict(data))[name] for name in cls.__slots__}
-        fields["samples"] = tuple(RoundSample.from_dict(item) for item in data["samples"])
-        return cls(**fields)
+        """Reads what `to_dict` wrote; of `FIRST_VERSION` too, whose machine counts as quiet.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or wrong, or they contradict each
+                other.
+        """
+        data = dict(plain.record(data, "a model"))
+        if "level_ms" not in data:
+            ratio = plain.number(data["ratio"], "a model.ratio", above=0)
+            data["level_ms"] = plain.number(data["latency_ms"], "a model.latency_ms") / ratio
+            data["is_quiet"] = True
+        fields = plain.fields(cls, data, "a model")
+        listed = plain.items(data["samples"], "samples", MAX_VISITS, 1)
+        samples = tuple(RoundSample.from_dict(item) for item in listed)
+        for before, after in itertools.pairwise(samples):
+            if after.round < before.round or after.instance < before.instance:
+                raise ValueError(f"round {after.round} comes after round {before.round}")
+            if after.round == before.round and after.instance != before.instance:
+                raise ValueError(f"round {after.round} ran in two processes")
+        return cls(samples=samples, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,15 +251,20 @@ class ReferenceMeasurement:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ReferenceMeasurement:
-        """Reads what `to_dict` wrote."""
-        return cls(
-            scale=Scale(float(data["quiet_ms"]), float(data.get("upper_ms", data["quiet_ms"]))),
-            given=bool(data["given"]),
-            observed_ms=float(data["observed_ms"]),
-            seconds=float(data.get("seconds", 0.0)),
-            content_hash=str(data["content_hash"]),
-            samples=tuple(Visit.from_list(item) for item in data["samples"]),
+        """Reads what `to_dict` wrote; of `FIRST_VERSION` too, whose quiet time had no upper end.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or wrong.
+        """
+        data = {"upper_ms": data["quiet_ms"], "seconds": 0.0} | dict(
+            plain.record(data, "reference")
         )
+        fields = plain.fields(cls, data, "reference")
+        plain.number(fields["observed_ms"], "reference.observed_ms", above=0)
+        ends = (plain.number(data[name], f"reference.{name}") for name in ("quiet_ms", "upper_ms"))
+        listed = plain.items(data["samples"], "reference.samples", MAX_VISITS, 1)
+        visits = tuple(Visit.from_list(item) for item in listed)
+        return cls(scale=Scale(*ends), samples=visits, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,29 +356,23 @@ class Measurement:
         Raises:
             RecordDamaged: another format or version, or a field is missing or wrong.
         """
-        known = range(FIRST_VERSION, FORMAT_VERSION + 1)
-        if data.get("format") != "profilers.measurement" or data.get("version") not in known:
-            raise RecordDamaged(
-                f"this is no measurement of version {FIRST_VERSION} to {FORMAT_VERSION}: format "
-                f"{data.get('format')!r}, version {data.get('version')!r}. Measure again, "
-                "or read it with the release that wrote it."
-            )
         try:
+            data = plain.record(data, "a measurement")
+            form, version = data["format"], plain.whole(data["version"], "version")
+            if form != "profilers.measurement" or not FIRST_VERSION <= version <= FORMAT_VERSION:
+                raise RecordDamaged(
+                    f"this is no measurement of version {FIRST_VERSION} to {FORMAT_VERSION}: "
+                    f"format {shown(form)}, version {version}. Measure again, or read it with the "
+                    "release that wrote it."
+                )
+            models = plain.items(data["models"], "models", MAX_MODELS, 1)
             return cls(
-                models=tuple(ModelMeasurement.from_dict(item) for item in data["models"]),
+                models=tuple(ModelMeasurement.from_dict(item) for item in models),
                 reference=ReferenceMeasurement.from_dict(data["reference"]),
-                context=dict(data["context"]),
+                context=dict(plain.record(data["context"], "context")),
                 options=RuntimeOptions.from_dict(data["options"]),
-                protocol=dict(data["protocol"]),
-                rounds=int(data["rounds"]),
-                drift_ratio=float(data["drift_ratio"]),
-                drift=bool(data["drift"]),
-                busy_share=float(data["busy_share"]),
-                busy=bool(data["busy"]),
-                converged=bool(data["converged"]),
-                duration_s=float(data["duration_s"]),
-                statistic=str(data["statistic"]),
-                version=int(data["version"]),
+                protocol=dict(plain.record(data["protocol"], "protocol")),
+                **plain.fields(cls, data, "the measurement"),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise RecordDamaged(

@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from profilers import plain
 from profilers.errors import InvalidSetting
+
+MAX_RUNS = 10_000
+"""Runs of a visit in a record; a measurement takes 32 at most."""
+
+MAX_ROUNDS = 10_000
+"""Rounds and processes of a measurement in a record; the longest measurements take some hundreds.
+The bootstrap of the statistic needs memory in proportion."""
+
+_ROUNDING_MS = 2e-6
+"""Times are kept to the nanosecond, each rounded by itself."""
 
 
 class Step(NamedTuple):
@@ -76,16 +87,25 @@ class Visit:
 
     @classmethod
     def from_list(cls, data: list[Any]) -> Visit:
-        """Reads what `to_list` wrote."""
-        name, start_s, end_s, runs_ms, own_ms, preempted = data
-        return cls(
-            str(name),
-            float(start_s),
-            float(end_s),
-            tuple(float(run) for run in runs_ms),
-            tuple(float(run) for run in own_ms),
-            tuple(int(count) for count in preempted),
+        """Reads what `to_list` wrote.
+
+        Raises:
+            ValueError: a value is missing or wrong, or they contradict each other.
+        """
+        name, start_s, end_s, *runs = plain.items(data, "a visit", 6, 6)
+        visit = cls(
+            plain.text(name, "the name of a visit"),
+            plain.number(start_s, "start_s"),
+            plain.number(end_s, "end_s"),
+            *_read_runs(*runs),
         )
+        # Beginning and end are kept to the microsecond.
+        if visit.end_s - visit.start_s < sum(visit.runs_ms) * 1e-3 * (1 - 1e-6) - 2e-6:
+            raise ValueError(
+                f"a visit of {visit.name!r} from {start_s} to {end_s} s holds runs of "
+                f"{sum(visit.runs_ms):g} ms"
+            )
+        return visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +163,46 @@ class RoundSample:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RoundSample:
-        """Reads what `to_dict` wrote."""
-        return cls(
-            round=int(data["round"]),
-            instance=int(data["instance"]),
-            runs_ms=tuple(float(run) for run in data["runs_ms"]),
-            own_ms=tuple(float(run) for run in data["own_ms"]),
-            preempted=tuple(int(count) for count in data["preempted"]),
-            undisturbed=bool(data["undisturbed"]),
-            reference_before_ms=float(data["reference_before_ms"]),
-            reference_after_ms=float(data["reference_after_ms"]),
+        """Reads what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: a value is missing or wrong, or they contradict each
+                other.
+        """
+        data = plain.record(data, "a sample")
+        runs_ms, own_ms, preempted = _read_runs(data["runs_ms"], data["own_ms"], data["preempted"])
+        sample = cls(
+            round=plain.whole(data["round"], "round", 0, MAX_ROUNDS),
+            instance=plain.whole(data["instance"], "instance", 0, MAX_ROUNDS),
+            runs_ms=runs_ms,
+            own_ms=own_ms,
+            preempted=preempted,
+            undisturbed=plain.flag(data["undisturbed"], "undisturbed"),
+            reference_before_ms=plain.number(
+                data["reference_before_ms"], "reference_before_ms", above=0
+            ),
+            reference_after_ms=plain.number(
+                data["reference_after_ms"], "reference_after_ms", above=0
+            ),
         )
+        if sample.undisturbed and min(preempted) > 0:
+            raise ValueError("a sample is called undisturbed, but all its runs were preempted")
+        return sample
+
+
+def _read_runs(
+    runs_ms: Any, own_ms: Any, preempted: Any
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
+    """The three lists of a visit, checked one by one and against each other."""
+    counts = plain.items(preempted, "preempted", MAX_RUNS, 1)
+    walls = plain.items(runs_ms, "runs_ms", len(counts), len(counts))
+    owns = plain.items(own_ms, "own_ms", len(counts), len(counts))
+    wall = tuple(plain.number(run, "runs_ms", above=0) for run in walls)
+    own = tuple(plain.number(run, "own_ms", above=0) for run in owns)
+    for run, part in zip(wall, own, strict=True):
+        if part > run * (1 + 1e-9) + _ROUNDING_MS:
+            raise ValueError(f"own_ms = {part} of a run that took runs_ms = {run}")
+    return wall, own, tuple(plain.whole(count, "preempted") for count in counts)
 
 
 def pair_with_reference(

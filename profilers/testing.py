@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from profilers.errors import ModelRejected
-from profilers.jobs import ModelJob, RuntimeOptions
+from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step, Visit
 
@@ -165,7 +165,9 @@ class SyntheticTarget:
 def synthetic_opener(machine: SyntheticMachine) -> Any:
     """Returns a function for `measure(..., opener=...)` that opens sessions on a machine."""
 
-    def opener(device: object, options: RuntimeOptions) -> SyntheticTarget:
+    def opener(
+        device: object, options: RuntimeOptions, limits: WorkerLimits | None = None
+    ) -> SyntheticTarget:
         return machine.open()
 
     return opener

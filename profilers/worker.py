@@ -3,37 +3,55 @@
 It reads one JSON object per line from stdin and answers each with one JSON line on stdout, so a
 native runner behind adb or ssh can speak the same. Requests, by their "op":
 
-    {"op": "start", "options": {...}}                 -> {"context": {...}, "base_bytes": n}
+    {"op": "start", "options": {...}, "limits": {...}}
+        -> {"context": {...}, "base_bytes": n}
     {"op": "load", "name": s, "path": s, "inputs": {...}, "seed": n}  -> {}
     {"op": "visit", "steps": [[name, warmup, runs], ...]}    run without a pause between steps
         -> {"visits": [{"name": s, "start_s": f, "end_s": f, "wall_ns": [...], "own_ns": [...],
             "preempted": [...]}, ...]}                       one for each step with runs
     {"op": "describe", "path": s}                     -> {"inputs": {name: [dtype, axes]}}
+    {"op": "open", "name": s, "path": s}              load without inputs of its own
+        -> {"inputs": {name: [dtype, axes]}, "outputs": {name: [dtype, axes]},
+            "metadata": {name: text}}
+    {"op": "run", "name": s, "inputs": {name: array}}  run once
+        -> {"outputs": [array, ...]}
     {"op": "memory"}                                  -> {"peak_bytes": n}
     {"op": "unload", "name": s}                       -> {}
     {"op": "quit"}                                    -> {}
 
-Every answer has "ok"; a failed one has "error", "kind" ("model", "runtime", "request") and,
+An array is {"dtype": s, "shape": [n, ...], "data": its bytes in base64}, little-endian.
+
+Every answer has "ok"; a failed one has "error", "kind" ("model", "runtime", "request", "file") and,
 where one of several models is to blame, its "name".
-The process ends when stdin does, so it never outlives its caller by more than one request.
+
+The process ends when stdin does, and dies with the process that started it, whatever it runs then.
+The limits of `profilers.jobs.WorkerLimits` are the system's, so that nothing that a model does
+escapes them: a run or a load that takes too long ends the process by SIGALRM, and memory beyond
+the limit is not given.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
+import select
+import signal
 import sys
+import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from profilers.context import peak_memory_bytes, read_context
+from profilers.arrays import decode_array, encode_array
+from profilers.context import available_memory_bytes, peak_memory_bytes, read_context
 from profilers.errors import RuntimeMissing
-from profilers.jobs import INTEGER_DTYPES, InputSpec, RuntimeOptions
+from profilers.jobs import INTEGER_DTYPES, InputSpec, RuntimeOptions, WorkerLimits
 from profilers.runtimes import Runtime, RuntimeSession, get_runtime
 
 try:
@@ -43,8 +61,17 @@ except ImportError:  # Windows
 else:
     _HAVE_RUSAGE = True
 
+MEMORY_SHARE = 0.8
+"""Share of the machine's memory, or of what its container may have, that a worker may fill where
+nobody says less: it fails before the machine does. Chosen, 2026."""
 
-class _Failure(Exception):
+MAX_OUTPUT_BYTES = 256 << 20
+"""Outputs of a run that are given back; 32 texts of 512 tokens, 1024 numbers each, are 64 MiB."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Failure(Exception):
     """An answer with "ok": false."""
 
     def __init__(self, kind: str, message: str, name: str | None = None) -> None:
@@ -82,23 +109,62 @@ def _involuntary_switches() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if _HAVE_RUSAGE else 0
 
 
-class _Worker:
+def _arm(seconds: float) -> None:
+    """The system ends this process after so many seconds; 0 takes that back.
+
+    A timer of the system and not a thread of Python's: it needs nobody who waits, so that nothing
+    disturbs what is timed, and no interpreter that is free.
+    """
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+@contextlib.contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    _arm(seconds)
+    try:
+        yield
+    finally:
+        _arm(0)
+
+
+def _allow_memory(most: int | None) -> int | None:
+    """Holds this process to so much memory (Linux), and to no core dumps; returns the limit."""
+    if not _HAVE_RUSAGE:
+        return None
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if most is None:
+        total = available_memory_bytes()
+        if total is None:
+            return None
+        most = int(MEMORY_SHARE * total)
+    # RLIMIT_AS would count what is only reserved: threads and arenas reserve gigabytes.
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    return most
+
+
+class Worker:
     """The loaded models and the requests on them."""
 
     def __init__(self) -> None:
         self._options = RuntimeOptions()
+        self._limits = WorkerLimits()
         self._runtime: Runtime | None = None
         self._models: dict[str, tuple[RuntimeSession, dict[str, Any]]] = {}
 
-    def start(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _start(self, request: dict[str, Any]) -> dict[str, Any]:
         self._options = RuntimeOptions.from_dict(request["options"])
+        self._limits = WorkerLimits(**request.get("limits", {}))
         if self._options.cores is not None:
             if not hasattr(os, "sched_setaffinity"):
-                raise _Failure("request", "this system cannot pin a process to cores")
+                raise Failure("request", "this system cannot pin a process to cores")
             try:
                 os.sched_setaffinity(0, self._options.cores)
             except OSError as error:
-                raise _Failure(
+                raise Failure(
                     "request",
                     f"cores {list(self._options.cores)} cannot be used: {error.strerror}; this "
                     f"process may run on {sorted(os.sched_getaffinity(0))}",
@@ -106,7 +172,8 @@ class _Worker:
         try:
             self._runtime = get_runtime(self._options.runtime)
         except RuntimeMissing as error:
-            raise _Failure("runtime", str(error)) from error
+            raise Failure("runtime", str(error)) from error
+        _allow_memory(self._limits.memory_bytes)
         context = read_context()
         context["runtime"] = self._options.runtime
         context["runtime_version"] = self._runtime.version()
@@ -114,24 +181,25 @@ class _Worker:
 
     def _open(self, path: str) -> RuntimeSession:
         if self._runtime is None:
-            raise _Failure("request", "the first request must be 'start'")
+            raise Failure("request", "the first request must be 'start'")
         try:
-            return self._runtime.open_session(Path(path), self._options)
+            with self.loading():
+                return self._runtime.open_session(Path(path), self._options)
         except Exception as error:  # any failure of the runtime concerns this file
-            raise _Failure("model", f"{type(error).__name__}: {error}") from error
+            raise Failure("model", f"{type(error).__name__}: {error}") from error
 
-    def load(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         inputs = {name: InputSpec.from_dict(spec) for name, spec in request["inputs"].items()}
         session = self._open(request["path"])
         wanted = session.describe_inputs()
         if set(wanted) != set(inputs):
-            raise _Failure(
+            raise Failure(
                 "model", f"it has the inputs {sorted(wanted)}, but {sorted(inputs)} were described"
             )
         self._models[request["name"]] = (session, draw_inputs(inputs, int(request["seed"])))
         return {}
 
-    def visit(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _visit(self, request: dict[str, Any]) -> dict[str, Any]:
         done = [self._step(str(n), int(warmup), int(runs)) for n, warmup, runs in request["steps"]]
         return {"visits": [visit for visit in done if visit["wall_ns"]]}
 
@@ -142,11 +210,14 @@ class _Worker:
         wall: list[int] = []
         own: list[int] = []
         preempted: list[int] = []
+        limit_s = self._limits.run_s
         try:
             for _ in range(warmup):
+                _arm(limit_s)
                 session.run(feeds)
             start = clock()
             for _ in range(runs):
+                _arm(limit_s)
                 switches = _involuntary_switches()
                 before, own_before = clock(), own_clock()
                 session.run(feeds)
@@ -155,7 +226,9 @@ class _Worker:
                 own.append(min(after - before, own_after - own_before))
                 preempted.append(_involuntary_switches() - switches)
         except Exception as error:  # any failure of the runtime concerns this model
-            raise _Failure("model", f"{type(error).__name__}: {error}", name) from error
+            raise Failure("model", f"{type(error).__name__}: {error}", name) from error
+        finally:
+            _arm(0)
         return {
             "name": name,
             "start_s": start * 1e-9,
@@ -165,32 +238,64 @@ class _Worker:
             "preempted": preempted,
         }
 
-    def describe(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _describe(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"inputs": self._open(request["path"]).describe_inputs()}
 
-    def memory(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _open_model(self, request: dict[str, Any]) -> dict[str, Any]:
+        session = self._open(request["path"])
+        self._models[request["name"]] = (session, {})
+        return {
+            "inputs": session.describe_inputs(),
+            "outputs": session.describe_outputs(),
+            "metadata": session.metadata(),
+        }
+
+    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
+        session, _ = self._models[request["name"]]
+        feeds = {name: decode_array(data) for name, data in request["inputs"].items()}
+        try:
+            with _within(self._limits.run_s):
+                outputs = session.outputs(feeds)
+            size = sum(getattr(value, "nbytes", 0) for value in outputs)
+            if size > MAX_OUTPUT_BYTES:
+                raise ValueError(f"it gives {size:,} bytes, at most {MAX_OUTPUT_BYTES:,} are taken")
+            return {"outputs": [encode_array(value) for value in outputs]}
+        except Exception as error:  # any failure of the runtime concerns this model
+            raise Failure("model", f"{type(error).__name__}: {error}", request["name"]) from error
+
+    def _memory(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"peak_bytes": peak_memory_bytes()}
 
-    def unload(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _unload(self, request: dict[str, Any]) -> dict[str, Any]:
         self._models.pop(request["name"], None)
         return {}
 
+    def loading(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, a file is opened: held to `WorkerLimits.load_s`."""
+        return _within(self._limits.load_s)
+
+    def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+        """What can be asked for, by its "op"."""
+        return {
+            "start": self._start,
+            "load": self._load,
+            "visit": self._visit,
+            "describe": self._describe,
+            "open": self._open_model,
+            "run": self._run,
+            "memory": self._memory,
+            "unload": self._unload,
+        }
+
     def answer(self, line: str) -> dict[str, Any]:
         """Carries out one request."""
-        operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "start": self.start,
-            "load": self.load,
-            "visit": self.visit,
-            "describe": self.describe,
-            "memory": self.memory,
-            "unload": self.unload,
-        }
+        operations = self.operations()
         try:
             request = json.loads(line)
             if request["op"] not in operations:
-                raise _Failure("request", f"unknown op {request['op']!r}")
+                raise Failure("request", f"unknown op {request['op']!r}")
             return {"ok": True, **operations[request["op"]](request)}
-        except _Failure as failure:
+        except Failure as failure:
             return {
                 "ok": False,
                 "kind": failure.kind,
@@ -199,15 +304,53 @@ class _Worker:
             }
         except (ValueError, KeyError, TypeError) as error:
             kind = type(error).__name__
-            return {"ok": False, "kind": "request", "error": f"{kind}: {error} in {line.strip()}"}
+            shortened = line.strip()[:500]
+            return {"ok": False, "kind": "request", "error": f"{kind}: {error} in {shortened}"}
+        except MemoryError:
+            return {"ok": False, "kind": "model", "error": "it needs more memory than it may have"}
 
 
-def main() -> None:
-    """Serves requests until "quit" or the end of stdin."""
+def die_with_parent(parent: int) -> None:
+    """Ends this process when the one that started it ends, even in the middle of a run.
+
+    On Linux the system does it, when the thread that started this process ends. Elsewhere a thread
+    waits for the end of stdin; it needs a runtime that lets Python's other threads run.
+
+    Args:
+        parent: the process that started this one.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            prctl = ctypes.CDLL(None).prctl
+            if prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) == 0:
+                if os.getppid() != parent:  # it ended before the system was asked
+                    os._exit(1)
+                return
+    threading.Thread(target=leave_with_stdin, daemon=True).start()
+
+
+def leave_with_stdin() -> None:
+    """Waits for the other end of stdin to be closed and ends this process then."""
+    waiter = select.poll()
+    waiter.register(0, 0)  # nothing but its end, which is always told
+    while not waiter.poll():
+        pass
+    os._exit(0)
+
+
+def serve(worker: Worker) -> None:
+    """Answers requests until "quit" or the end of stdin.
+
+    The only argument of the program is the process that started it.
+    """
+    if hasattr(signal, "SIGALRM"):  # an inherited setting would void the limits of time
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    if len(sys.argv) > 1:
+        die_with_parent(int(sys.argv[1]))
     # Answers get a private copy of stdout; whatever a runtime prints goes to stderr instead.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    worker = _Worker()
     for line in sys.stdin:
         if not line.strip():
             continue
@@ -223,4 +366,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker())

@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import io
+import os
+import signal
 import sys
-from typing import Any
+import threading
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import click
 
 from nasc import __version__
+from nasc.printable import printable
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as an error would: its processes and folders are gone.
+
+    Within torchrun they are left alone: it ends all of its processes together.
+    """
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread() or "LOCAL_RANK" in os.environ:
+        names = []
+    untouched = [
+        number
+        for number in (getattr(signal, name) for name in names)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+
+    def leave(number: int, _: object) -> NoReturn:
+        for one in untouched:  # a second signal ends it at once
+            signal.signal(one, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    for number in untouched:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in untouched:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _complain(text: object) -> None:
+    """An error's message on stderr; it may quote what others wrote."""
+    click.echo(printable(f"Error: {text}", lines=True), err=True)
 
 
 class _Group(click.Group):
@@ -33,30 +73,30 @@ class _Group(click.Group):
 
         _escape_what_stdout_lacks()
         try:
-            return super().invoke(ctx)
+            with _ending_in_order():
+                return super().invoke(ctx)
         except MeasurementInterrupted as error:
-            click.echo(f"Interrupted: {error}", err=True)
+            click.echo(printable(f"Interrupted: {error}", lines=True), err=True)
             ctx.exit(130)
         except InfeasibleLimits as error:
-            click.echo(f"Error: {error.certificate}", err=True)
+            _complain(error.certificate)
             ctx.exit(error.exit_code)
         except NascError as error:
-            click.echo(f"Error: {error}", err=True)
+            _complain(error)
             ctx.exit(error.exit_code)
         except DeviceProfileError as error:
-            click.echo(f"Error: {error}", err=True)
+            _complain(error)
             ctx.exit(2)
         except ProfilerError as error:
-            click.echo(f"Error: {error}", err=True)
+            _complain(error)
             ctx.exit(1)
         except BrokenPipeError:
             raise
         except OSError as error:
             where = f": '{error.filename}'" if error.filename else ""
-            click.echo(
-                f"Error: {error.strerror or error}{where}. Free some space or mend the "
-                "permission; what was measured and trained is kept: the same command goes on",
-                err=True,
+            _complain(
+                f"{error.strerror or error}{where}. Free some space or mend the "
+                "permission; what was measured and trained is kept: the same command goes on"
             )
             ctx.exit(1)
         except RuntimeError as error:

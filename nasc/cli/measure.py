@@ -14,6 +14,7 @@ from nasc.cli.options import (
     cache_option,
     device_option,
     json_option,
+    run_timeout_option,
     seed_option,
     space_options,
     threads_option,
@@ -92,6 +93,7 @@ def profile(as_json: bool, **options: Any) -> None:
     metavar="INPUT=SIZES",
     help="The whole shape of an input, as in input_ids=1,128; repeatable.",
 )
+@run_timeout_option
 @seed_option
 @cache_option
 @json_option

@@ -13,6 +13,7 @@ from nasc.cli.options import (
     TaskName,
     cache_option,
     json_option,
+    run_timeout_option,
     seed_option,
     settings_of,
     supernet_options,
@@ -159,8 +160,9 @@ def finetune(
 @click.option("--task", type=TaskName(), required=True, help=f"{', '.join(TASKS)}.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The task's file.")
 @click.option("--max-length", type=click.IntRange(4), help="Tokens of an example.")
+@run_timeout_option
 @json_option
-def evaluate(package: Path, task: str, data: Path, max_length: int | None, as_json: bool) -> None:
+def evaluate(package: Path, task: str, data: Path, as_json: bool, **options: Any) -> None:
     """Score a package or a fine-tuned model on a task with labels.
 
     Of a package the shipped file runs, not a torch model.
@@ -173,7 +175,7 @@ def evaluate(package: Path, task: str, data: Path, max_length: int | None, as_js
     from nasc.console import print_json, print_rows, reporting
 
     with reporting() as reporter:
-        found = api.evaluate(package, task, data, max_length=max_length, reporter=reporter)
+        found = api.evaluate(package, task, data, reporter=reporter, **options)
     if as_json:
         print_json(found)
     else:

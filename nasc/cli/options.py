@@ -120,6 +120,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )
+run_timeout_option = click.option(
+    "--run-timeout",
+    type=click.FloatRange(0, 1e6, min_open=True),
+    metavar="SECONDS",
+    help="A run of the model that takes longer is ended [default: 120].",
+)
 text_column_option = click.option(
     "--text-column",
     metavar="NAME",

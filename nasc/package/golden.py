@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +11,19 @@ from typing import Any, Self
 
 import numpy as np
 
+from device_profiles.reading import read_json, shown
+from nasc.heads import SPANS, head_outputs
 from nasc.runtime import OnnxEncoder, Vectors
 
 VERSION = 1
+"""Of the form and of `TEXTS`: raised when either changes."""
+
+MAX_BYTES = 64 << 20
+"""What golden.json may hold; the twelve texts of a package with 384 numbers each take 85 kB."""
+
+MAX_TEXTS = 1000
+MAX_LENGTH = 1 << 20
+"""Texts, and numbers of each, in golden.json."""
 
 TEXTS: tuple[str, ...] = (
     "A man is playing a guitar.",
@@ -78,7 +89,7 @@ class Golden:
         rows = encoder.outputs(ids, batch_size=1)
         return cls(
             max_length,
-            TOLERANCE[precision] * max(1.0, *(float(np.abs(row).max()) for row in rows)),
+            allowed_difference(precision, rows),
             tuple(
                 GoldenText(text, tuple(tokens), tuple(map(float, row.ravel())))
                 for text, tokens, row in zip(texts, ids, rows, strict=True)
@@ -90,19 +101,66 @@ class Golden:
         """From a file.
 
         Raises:
-            OSError, KeyError, TypeError, ValueError: If it cannot be read.
+            OSError, FileRefused, ValueError: If it cannot be read, or holds what makes no sense.
         """
-        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if raw["version"] != VERSION:
-            raise ValueError(f"version {raw['version']}, {VERSION} is read")
+        raw = read_json(path, MAX_BYTES, _SCHEMA)
         return cls(
-            int(raw["max_length"]),
+            raw["max_length"],
             float(raw["tolerance"]),
             tuple(
-                GoldenText(one["text"], tuple(one["input_ids"]), tuple(one["vector"]))
+                GoldenText(
+                    one["text"],
+                    tuple(_whole(one["input_ids"])),
+                    tuple(_numbers(one["vector"])),
+                )
                 for one in raw["texts"]
             ),
         )
+
+    def problems(self, precision: str, head: str, hidden: int, vocab_size: int) -> list[str]:
+        """What the program would have written otherwise: one phrase each, empty if nothing.
+
+        Nothing here is taken from the file's word: not how many texts there are, not how far a
+        vector may be off.
+
+        Args:
+            precision: Of the package.
+            head: Of the package.
+            hidden: Size of a sentence vector.
+            vocab_size: Rows of the embedding.
+        """
+        found = []
+        held = {one.text for one in self.texts}
+        missing = sum(text not in held for text in TEXTS)
+        if missing:
+            found.append(f"it lacks {missing} of the {len(TEXTS)} texts that every package holds")
+        allowed = allowed_difference(precision, [one.vector for one in self.texts])
+        if not abs(self.tolerance - allowed) <= 1e-6 * allowed:
+            found.append(f"it allows differences of {self.tolerance:g}, {precision} of {allowed:g}")
+        for one in self.texts:
+            tokens, numbers = len(one.input_ids), len(one.vector)
+            wanted = 2 * tokens if head == SPANS else head_outputs(head) or hidden
+            if numbers != wanted:
+                found.append(f"{shown(one.text[:40])} has {numbers} numbers, not {wanted}")
+            if tokens > self.max_length:
+                found.append(f"{shown(one.text[:40])} has {tokens} tokens, over {self.max_length}")
+            if max(one.input_ids) >= vocab_size:
+                found.append(f"{shown(one.text[:40])} has ids beyond the {vocab_size:,} known")
+        if not self._tells_texts_apart():
+            found.append("all texts have the same vector: the model answers nothing")
+        return found
+
+    def _tells_texts_apart(self) -> bool:
+        """Whether any two outputs differ by more than rounding; those of other sizes do."""
+        scale = max(1.0, *(max(map(abs, one.vector)) for one in self.texts))
+        for one, other in itertools.pairwise(self.texts):
+            first, second = np.array(one.vector), np.array(other.vector)
+            if first.shape != second.shape:
+                if max(np.ptp(first), np.ptp(second)) > 1e-6 * scale:
+                    return True
+            elif np.abs(first - second).max() > 1e-6 * scale:
+                return True
+        return False
 
     def to_json(self) -> str:
         """The text of golden.json. Vectors keep the nine digits that tell floats apart."""
@@ -131,9 +189,62 @@ class Golden:
         ]
 
     def difference(self, rows: Sequence[Vectors]) -> float:
-        """Largest absolute difference of a model's outputs for the texts from the golden ones."""
-        found = [
-            np.abs(np.array(one.vector, np.float32) - row.ravel()).max()
-            for one, row in zip(self.texts, rows, strict=True)
-        ]
+        """Largest absolute difference of a model's outputs for the texts from the golden ones.
+
+        Infinite where the model gives another number of values, NaN where one of them is.
+        """
+        found = []
+        for one, row in zip(self.texts, rows, strict=True):
+            wanted = np.array(one.vector, np.float32)
+            if wanted.size != row.size:
+                return float("inf")
+            found.append(np.abs(wanted - row.ravel()).max())
         return float(np.max(found))  # NaN of any text is NaN of all
+
+
+def allowed_difference(precision: str, rows: Sequence[Vectors | Sequence[float]]) -> float:
+    """How far a value of any vector may be off: `TOLERANCE`, of the largest value above 1."""
+    return TOLERANCE[precision] * max(1.0, *(float(np.abs(row).max()) for row in rows))
+
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["version", "max_length", "tolerance", "texts"],
+    "properties": {
+        "version": {"const": VERSION},
+        "max_length": {"type": "integer", "minimum": 1, "maximum": MAX_LENGTH},
+        "tolerance": {"type": "number", "exclusiveMinimum": 0},
+        "texts": {
+            "type": "array",
+            "minItems": 2,
+            "maxItems": MAX_TEXTS,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["text", "input_ids", "vector"],
+                "properties": {
+                    "text": {"type": "string", "maxLength": MAX_LENGTH},
+                    "input_ids": {"type": "array", "minItems": 1, "maxItems": MAX_LENGTH},
+                    "vector": {"type": "array", "minItems": 1, "maxItems": MAX_LENGTH},
+                },
+            },
+        },
+    },
+}
+"""Of golden.json; the long lists of numbers are looked at by `_whole` and `_numbers`."""
+
+
+def _whole(values: list[Any]) -> list[int]:
+    for value in values:
+        if type(value) is not int or not 0 <= value < 1 << 31:
+            raise ValueError(f"input_ids holds {shown(value)}, which is no token id")
+    return values
+
+
+def _numbers(values: list[Any]) -> list[float]:
+    largest = float(np.finfo(np.float32).max)
+    for value in values:
+        if type(value) not in (int, float) or not abs(value) <= largest:
+            raise ValueError(f"vector holds {shown(value)}, which is no number of a model")
+    return list(map(float, values))

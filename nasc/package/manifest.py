@@ -21,9 +21,11 @@ from typing import Any
 import jsonschema
 
 import nasc
+from device_profiles.reading import FileRefused, read_json, shown
 from nasc.errors import NascError, PackageError, UsageError
 from nasc.export.parity import Int8Report, Parity, parity_from_dict
 from nasc.heads import check_head, is_task_head
+from nasc.printable import is_printable, printable
 from nasc.space import Architecture, Block, Geometry
 from profilers import InputSpec, Measurement, ModelJob, ModelMeasurement, ProfilerError
 
@@ -33,6 +35,18 @@ FORMAT = "nasc.package"
 
 SCHEMA_VERSION = 2
 """Raised with every change of the manifest's form."""
+
+MAX_BYTES = 32 << 20
+"""What a manifest may hold; one with the samples of 300 rounds has 1 MB (2026)."""
+
+MAX_VALUES = 1_000_000
+"""Numbers, texts and the like in a manifest: what can be checked one by one within seconds."""
+
+MAX_INPUT_VALUES = 1 << 22
+"""Values that the inputs of a measurement may hold: 8,192 sentences of 512 tokens."""
+
+MAX_WORDS = 10_000
+"""Characters of a text in a manifest."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 
@@ -101,6 +115,12 @@ class MeasuredLatency:
     def __post_init__(self) -> None:
         if self.job not in {model.name for model in self.measurement.models}:
             raise PackageError(f"the measurement holds no model named {self.job!r}")
+        for name, spec in self.inputs.items():
+            if math.prod(spec.shape) > MAX_INPUT_VALUES:
+                raise PackageError(
+                    f"the input {name!r} of shape {list(spec.shape)} holds more than "
+                    f"{MAX_INPUT_VALUES:,} values"
+                )
 
     @classmethod
     def of(cls, job: ModelJob, measurement: Measurement) -> MeasuredLatency:
@@ -169,6 +189,9 @@ class TeacherRecord:
     sha256: str
     source: str
 
+    def __post_init__(self) -> None:
+        _make_printable(self, "name", "source")
+
 
 @dataclass(frozen=True, slots=True)
 class TextRecord:
@@ -181,6 +204,9 @@ class TextRecord:
 
     description: str
     sha256: str
+
+    def __post_init__(self) -> None:
+        _make_printable(self, "description")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +225,9 @@ class TrainingRecord:
     supernet_steps: int | None = None
     supernet_text: str | None = None
     supernet_operations: str | None = None
+
+    def __post_init__(self) -> None:
+        _make_printable(self, "supernet_text", "supernet_operations")
 
     def __str__(self) -> str:
         """In words, for people."""
@@ -237,6 +266,14 @@ class FileRecord:
 
     sha256: str
     size_bytes: int
+
+
+def _make_printable(record: Any, *names: str) -> None:
+    """Turn the named texts of a frozen record into what a terminal and a README may show."""
+    for name in names:
+        value = getattr(record, name)
+        if value is not None:
+            object.__setattr__(record, name, printable(value)[:MAX_WORDS])
 
 
 def installed_versions() -> dict[str, str]:
@@ -371,7 +408,7 @@ class Manifest:
         Raises:
             PackageError: If a value does not fit the schema, or is infinite or no number.
         """
-        raw = self.to_dict()
+        raw = _printable(self.to_dict())
         _refuse_infinite(raw, "")
         text = json.dumps(raw, indent=1, ensure_ascii=False) + "\n"
         check_schema(json.loads(text))
@@ -384,6 +421,7 @@ class Manifest:
         Raises:
             PackageError: If it does not fit the schema or contradicts itself.
         """
+        _check_values(raw)
         check_schema(raw)
         try:
             blocks = tuple(
@@ -422,7 +460,7 @@ class Manifest:
                 versions=raw["versions"],
                 created=raw["created"],
             )
-        except (NascError, ProfilerError, KeyError, TypeError, ValueError) as error:
+        except (NascError, ProfilerError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise PackageError(f"the manifest contradicts itself: {error}") from error
         if raw["architecture"]["text"] != str(architecture):
             raise PackageError(
@@ -441,6 +479,15 @@ def read_manifest(folder: str | Path) -> Manifest:
     Raises:
         PackageError: If there is none, or it is damaged.
     """
+    return Manifest.from_dict(read_plain_manifest(folder))
+
+
+def read_plain_manifest(folder: str | Path) -> Any:
+    """The manifest of a package as plain data, not yet checked for its form.
+
+    Raises:
+        PackageError: If there is none, or it is no JSON of bounded size and finite numbers.
+    """
     path = Path(folder).expanduser().absolute() / MANIFEST
     if not path.exists():
         raise PackageError(
@@ -448,10 +495,12 @@ def read_manifest(folder: str | Path) -> Manifest:
             "--latency-ms 20"
         )
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PackageError(f"the manifest '{path}' cannot be read: {error}") from error
-    return Manifest.from_dict(raw)
+        return read_json(path, MAX_BYTES)
+    except (OSError, FileRefused) as error:
+        raise PackageError(
+            f"the manifest cannot be read: {error}. Get the package anew, or make another: "
+            "nasc compile --latency-ms 20"
+        ) from error
 
 
 @functools.cache
@@ -467,7 +516,7 @@ def check_schema(raw: object) -> None:
         PackageError: Naming the version, or the first field that does not fit.
     """
     version = raw.get("schema_version") if isinstance(raw, Mapping) else None
-    if isinstance(version, int) and version != SCHEMA_VERSION:
+    if type(version) is int and version != SCHEMA_VERSION:
         raise PackageError(
             f"the manifest has schema version {version}, this nasc ({nasc.__version__}) reads "
             f"{SCHEMA_VERSION}. Use the release that wrote it"
@@ -475,8 +524,46 @@ def check_schema(raw: object) -> None:
     error = jsonschema.exceptions.best_match(_validator().iter_errors(raw))
     if error is not None:
         raise PackageError(
-            f"the manifest does not fit its schema: {error.json_path}: {error.message[:300]}"
+            f"the manifest does not fit its schema: {error.json_path[:200]}: {error.message[:300]}"
         )
+
+
+def _printable(value: Any) -> Any:
+    """Plain data whose texts, keys included, can be shown."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(str(key)): _printable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(inner) for inner in value]
+    return value
+
+
+def _check_values(raw: object) -> None:
+    """Raise where plain data holds more than a manifest may, whatever its form.
+
+    Raises:
+        PackageError: On too many values, an endless number, or text that a terminal would obey.
+    """
+    _refuse_infinite(raw, "")
+    level, count = [raw], 0
+    while level:
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                below += value.keys()
+                below += value.values()
+            elif isinstance(value, (list, tuple)):
+                below += value
+            elif isinstance(value, str) and not all(map(is_printable, value)):
+                raise PackageError(
+                    f"the manifest holds control characters: {shown(value)}. A package "
+                    "of nasc compile has none: do not trust this one"
+                )
+        count += len(below)
+        if count > MAX_VALUES:
+            raise PackageError(f"the manifest holds more than {MAX_VALUES:,} values")
+        level = below
 
 
 def _refuse_infinite(value: object, place: str) -> None:

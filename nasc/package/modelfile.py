@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import onnx
+
+from device_profiles.reading import read_bytes
+
+MAX_BYTES = 2 << 30
+"""What model.onnx may hold: protobuf's own limit."""
 
 _SCALES = ("_scale",)
 
@@ -39,13 +45,22 @@ class ModelFile:
     def read(cls, path: Path) -> Self:
         """Read and check a file.
 
+        What somebody else made is read in a process of its own: see `nasc.package.process`.
+
         Raises:
-            OSError: If it cannot be read.
+            OSError, FileRefused: If it cannot be read.
+            ValueError: If it names other files as parts of it: a package's weights are inside.
             Exception: If it is no valid ONNX model; onnx raises several kinds.
         """
-        data = path.read_bytes()
-        onnx.checker.check_model(data, full_check=True)
+        data = read_bytes(path, MAX_BYTES)
         model = onnx.load_from_string(data)
+        for tensor in _tensors(model):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+                where = {entry.key: entry.value for entry in tensor.external_data}.get("location")
+                raise ValueError(
+                    f"the tensor {tensor.name[:100]!r} lies in another file, {str(where)[:100]!r}"
+                )
+        onnx.checker.check_model(data, full_check=True)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         domains = {entry.domain for entry in model.opset_import}
         domains |= {node.domain for node in model.graph.node}
@@ -66,3 +81,16 @@ _STANDARD = ("", "ai.onnx")
 def _is_parameter(name: str) -> bool:
     """Whether the emitter's name is that of a parameter: ``layer.kind.tensor``."""
     return name.count(".") == 2 and not name.endswith(_SCALES)
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor of an ONNX message, however deep."""
+    waiting = [message]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, onnx.TensorProto):
+            yield one
+            continue
+        for field, value in one.ListFields():
+            if field.type == field.TYPE_MESSAGE:
+                waiting += [value] if hasattr(value, "ListFields") else list(value)

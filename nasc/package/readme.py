@@ -5,6 +5,7 @@ from __future__ import annotations
 from nasc.export.parity import Int8Report, Parity
 from nasc.heads import SPANS
 from nasc.package.manifest import Manifest
+from nasc.printable import printable
 
 _SENTENCES = '["A man is playing a guitar.", "Someone plays an instrument."]'
 _PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'
@@ -62,22 +63,34 @@ mask = np.array([text.attention_mask for text in batch], np.int64)
 {last}"""
 
 
+def _plain(text: str) -> str:
+    """Somebody's words as Markdown shows them: no link, no tag, no cell of their own."""
+    return "".join(f"\\{one}" if one in "\\`[]<>|" else one for one in printable(text))
+
+
+def figures_of(text: str) -> list[str]:
+    """The rows of the table of figures in a README, as they are written."""
+    _, _, after = text.partition("\n## Figures\n")
+    return [line for line in after.splitlines() if line.startswith("|")]
+
+
 def readme(manifest: Manifest) -> str:
     """The text of README.md."""
-    figures = "\n".join(f"| {name} | {value} |" for name, value in _figures(manifest))
+    figures = "\n".join(f"| {name} | {_plain(value)} |" for name, value in _figures(manifest))
+    name = _plain(manifest.teacher.name)
     if manifest.architecture.is_teacher:
-        what = f"The full-size network of {manifest.teacher.name} in {manifest.precision}"
+        what = f"The full-size network of {name} in {manifest.precision}"
         used = "Checked on"
         trained = ""
     else:
-        what = f"A smaller network that follows {manifest.teacher.name}"
+        what = f"A smaller network that follows {name}"
         used = "Trained on"
-        trained = f"\n\nTraining: {manifest.training}."
+        trained = f"\n\nTraining: {_plain(str(manifest.training))}."
     task = manifest.task
     does = (
         ""
         if task is None
-        else f"\n\nIt was fine-tuned on the task {task.name} and gives its answers."
+        else f"\n\nIt was fine-tuned on the task {_plain(task.name)} and gives its answers."
     )
     return f"""\
 # A text encoder, compiled by NASC
@@ -97,9 +110,9 @@ In this folder, with onnxruntime, tokenizers and numpy installed:
 |---|---|
 {figures}
 
-Latency is about: {manifest.conditions}.
+Latency is about: {_plain(str(manifest.conditions))}.
 
-{used}: {manifest.text.description}.{trained}
+{used}: {_plain(manifest.text.description)}.{trained}
 
 manifest.json holds the evidence: raw samples, conditions, versions, hashes. Check it all
 again, and on the device it was made for the latency too, with `nasc verify` and the path of

@@ -1,24 +1,29 @@
 """Checking a package again: everything that its manifest says, without a network.
 
-On the device that it was made for, the latency is measured again too, on the scale of the
-first measurement.
+A package is somebody else's word. What is judged here is judged by the program: its own texts,
+tolerances, statistic and rules. A file whose hash fails is opened by nothing, and the others are
+opened and run in another process, with limits of time and memory. On the device that the package
+was made for, the latency is measured again too, on the scale of the first measurement.
+
+docs/packages.md says what that cannot know.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable
+import functools
+import itertools
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from tokenizers import Tokenizer
+from types import TracebackType
+from typing import Any, Self
 
 import device_profiles
 import profilers
 from device_profiles import DeviceProfile, DeviceProfileError
-from nasc import __version__
+from device_profiles.reading import read_text
 from nasc.errors import NascError, PackageError
 from nasc.export.graph import IR_VERSION, OPSET
 from nasc.export.parity import (
@@ -32,27 +37,45 @@ from nasc.files import cache_folder
 from nasc.measuring import measuring, quiet_folder
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
-from nasc.package.hashes import find_changes
-from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_manifest
-from nasc.package.modelfile import ModelFile
-from nasc.package.readme import readme
-from nasc.runtime import OnnxEncoder
+from nasc.package.hashes import SUMS, find_changes
+from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_plain_manifest
+from nasc.package.process import PackageProcess
+from nasc.package.readme import figures_of, readme
 from profilers import (
+    STATISTIC,
     ModelJob,
     ModelMeasurement,
     ProfilerError,
     Protocol,
     RuntimeOptions,
+    WorkerLimits,
     bound_met,
     measure_peak_memory,
     open_target,
     reference_hash,
 )
+from profilers.results import FORMAT_VERSION
 from profilers.targets import Target
 
 Progress = Callable[[int, int, str], None]
 Say = Callable[[str], None]
 Opener = Callable[..., Target]
+Outcome = tuple[bool | None, str]
+
+EMITTED = ((OPSET, IR_VERSION),)
+"""Opset and IR version of the files that releases wrote. All did so far; add, never replace."""
+
+OLDER_STATISTICS = {2: "paired-ratio-median"}
+"""The statistics of record of older formats of a measurement, which their figures follow."""
+
+README_BYTES = 1 << 20
+"""What README.md may hold."""
+
+MAX_SUMS_BYTES = 1 << 20
+"""What SHA256SUMS may hold: a line for each of a thousand files."""
+
+INCOMPLETE_EXIT_CODE = 3
+"""Exit status where nothing failed and something could not be checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +86,23 @@ class Check:
         name: Short.
         ok: Whether it holds; None if it was not checked.
         detail: What was found, or why it was not checked.
+        declined: It was not checked because the caller did not want it.
     """
 
     name: str
     ok: bool | None
     detail: str
+    declined: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The outcome in a word or two."""
+        if self.declined:
+            return "left out"
+        return {True: "ok", False: "FAILED", None: "not checked"}[self.ok]
 
     def __str__(self) -> str:
-        mark = {True: "ok", False: "FAILED", None: "not checked"}[self.ok]
-        return f"{self.name}: {mark}: {self.detail}"
+        return f"{self.name}: {self.mark}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +123,25 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing that was checked failed."""
-        return all(check.ok is not False for check in self.checks)
+        """Whether all that was asked for was checked and holds."""
+        return self.complete and not self.failed
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked for was checked, whatever came out."""
+        return not self.not_checked
+
+    @property
+    def not_checked(self) -> tuple[Check, ...]:
+        """What was asked for and could not be checked."""
+        return tuple(check for check in self.checks if check.ok is None and not check.declined)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all was checked and holds; 1: something failed; 3: something was not checked."""
+        if self.failed:
+            return 1
+        return 0 if self.complete else INCOMPLETE_EXIT_CODE
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -109,6 +157,9 @@ class VerifyReport:
         return {
             "package": str(self.folder),
             "ok": self.ok,
+            "complete": self.complete,
+            "failed": [check.name for check in self.failed],
+            "not_checked": [check.name for check in self.not_checked],
             "checks": [dataclasses.asdict(check) for check in self.checks],
             "measured": measured,
         }
@@ -123,7 +174,8 @@ def verify_package(
     progress: Progress | None = None,
     say: Say | None = None,
     cache: Path | None = None,
-    opener: Opener = open_target,
+    limits: WorkerLimits | None = None,
+    opener: Opener | None = None,
 ) -> VerifyReport:
     """Check a package again.
 
@@ -135,7 +187,9 @@ def verify_package(
         progress: Called with (units done, units in all, message) while measuring.
         say: Told when another process that measures on the device has to be waited for.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
-        opener: Starts a worker on the device; tests give another one.
+        limits: What a process that opens or runs the model may take; None takes the defaults.
+        opener: Starts a worker on the device; None is `profilers.open_target`, tests give
+            another one.
 
     Returns:
         Every check with its outcome. Nothing that is wrong with a package raises.
@@ -145,7 +199,8 @@ def verify_package(
     """
     folder = Path(folder).expanduser().absolute()
     try:
-        manifest = read_manifest(folder)
+        plain = read_plain_manifest(folder)
+        manifest = Manifest.from_dict(plain)
     except PackageError as error:
         if not (folder / MANIFEST).exists():
             raise
@@ -154,30 +209,21 @@ def verify_package(
             Check("everything else", None, "the manifest cannot be read"),
         ]
         return VerifyReport(folder, tuple(checks))
-    checker = _Checker(folder, manifest)
-    checks = [
-        Check("manifest", True, "fits its schema"),
-        _guarded("files", checker.files),
-        _guarded("model", checker.model),
-        _guarded("tokenizer", checker.tokenizer),
-        _guarded("golden vectors", checker.vectors),
-        _guarded("README", checker.readme),
-        _guarded("parity", checker.parity),
-        _guarded("measurement", checker.measurement),
-        _guarded("limits", checker.limits),
-    ]
+    with _Checker(folder, manifest, plain, limits) as checker:
+        checks = checker.all()
     found = None
     if any(check.ok is False for check in checks):
         checks.append(Check("latency", None, "a package that fails is not measured"))
     elif not measure:
-        checks.append(Check("latency", None, "not asked for"))
+        checks.append(Check("latency", None, "as asked for", declined=True))
     else:
+        opener = opener or functools.partial(open_target, limits=limits)
         try:
-            device = device or device_profiles.find(manifest.conditions.device)
+            device = device or _device_of(manifest)
             place = cache_folder(cache)
             with measuring(place, device.name, say, kept=""):
                 more, found = _measure_again(
-                    folder, manifest, device, protocol, progress, place, opener
+                    folder, manifest, device, protocol, progress, place, opener, limits
                 )
         except (NascError, DeviceProfileError) as error:
             more = [Check("latency", None, _reason(error))]
@@ -185,12 +231,24 @@ def verify_package(
     return VerifyReport(folder, tuple(checks), manifest, found)
 
 
+def _device_of(manifest: Manifest) -> DeviceProfile:
+    """The device that a manifest names, of those that are known here: never a file it names.
+
+    Raises:
+        DeviceProfileError: If none has the name.
+    """
+    name = manifest.conditions.device
+    if name.endswith(".toml") or "/" in name or "\\" in name:  # what `find` takes for a path
+        raise DeviceProfileError(f"the device {name!r} is no name: a manifest never names a file")
+    return device_profiles.find(name)
+
+
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def _guarded(name: str, check: Callable[[], tuple[bool | None, str]]) -> Check:
+def _guarded(name: str, check: Callable[[], Outcome]) -> Check:
     """A check, failed where it raises: what reads damaged files may fail in any way."""
     try:
         return Check(name, *check())
@@ -198,29 +256,93 @@ def _guarded(name: str, check: Callable[[], tuple[bool | None, str]]) -> Check:
         return Check(name, False, _reason(error))
 
 
+def changed_files(folder: Path, manifest: Manifest) -> list[str]:
+    """What differs between a folder and its manifest: one phrase each, empty if all is well.
+
+    Kinds and sizes are looked at first: what is no file, or of another size, is not read.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    found = []
+    for name in sorted({*manifest.files, SUMS}):
+        try:
+            status = (folder / name).stat()
+        except FileNotFoundError:
+            continue
+        record = manifest.files.get(name)
+        size = MAX_SUMS_BYTES if record is None else record.size_bytes
+        fits = status.st_size <= size if record is None else status.st_size == size
+        if not stat.S_ISREG(status.st_mode) or not fits:
+            found.append(f"{name} was changed")
+    return found or find_changes(folder, manifest.files)
+
+
 class _Checker:
     """The checks that need no device. Each gives whether it holds, and what was found."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        plain: Mapping[str, Any],
+        limits: WorkerLimits | None,
+    ) -> None:
         self._folder = folder
         self._manifest = manifest
-        self._writer = str(manifest.versions.get("nasc"))
+        self._plain = plain
+        self._process = PackageProcess(limits)
 
-    @property
-    def _ours(self) -> bool:
-        """Whether this release wrote the package: what another wrote follows its own rules."""
-        return self._writer == __version__
+    def __enter__(self) -> Self:
+        return self
 
-    def files(self) -> tuple[bool, str]:
-        changes = find_changes(self._folder, self._manifest.files)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.__exit__(kind, error, trace)
+
+    def all(self) -> list[Check]:
+        """All of them, in their order. Nothing is opened before its hash holds."""
+        files = _guarded("files", self.files)
+        opening: list[tuple[str, Callable[[], Outcome]]] = [
+            ("model", self.model),
+            ("tokenizer", self.tokenizer),
+            ("golden vectors", self.vectors),
+            ("README", self.readme),
+            ("measurement", self.measurement),
+        ]
+        found: dict[str, Check] = {}
+        for name, check in opening:
+            model = found.get("model")
+            if not files.ok:
+                why = "nothing of a package is opened whose files are not as hashed"
+                found[name] = Check(name, None, why)
+            elif name == "golden vectors" and model is not None and model.ok is False:
+                found[name] = Check(name, None, "a model that fails its check is not run")
+            else:
+                found[name] = _guarded(name, check)
+        return [
+            Check("manifest", True, "fits its schema"),
+            files,
+            *found.values(),
+            _guarded("conditions", self.conditions),
+            _guarded("parity", self.parity),
+            _guarded("limits", self.limits),
+        ]
+
+    def files(self) -> Outcome:
+        changes = changed_files(self._folder, self._manifest)
         return not changes, "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
 
-    def model(self) -> tuple[bool, str]:
-        facts = ModelFile.read(self._folder / MODEL)
+    def model(self) -> Outcome:
+        facts = self._process.inspect(self._folder / MODEL)
         problems = contradictions(self._manifest, facts)
         if facts.foreign_domains:
             problems.append(f"operators that are not standard: {', '.join(facts.foreign_domains)}")
-        if self._ours and (facts.opset, facts.ir_version) != (OPSET, IR_VERSION):
+        if (facts.opset, facts.ir_version) not in EMITTED:
             problems.append(
                 f"opset {facts.opset} and IR {facts.ir_version}, expected {OPSET} and {IR_VERSION}"
             )
@@ -229,33 +351,82 @@ class _Checker:
             f"{facts.size_bytes:,} bytes"
         )
 
-    def tokenizer(self) -> tuple[bool, str]:
-        golden = Golden.read(self._folder / GOLDEN)
-        wrong = golden.wrong_ids(self._own_ids(golden))
+    def tokenizer(self) -> Outcome:
+        golden = self._golden
         if golden.max_length != self._manifest.max_length:
             return False, f"golden length {golden.max_length}, not {self._manifest.max_length}"
+        texts = [one.text for one in golden.texts]
+        wrong = golden.wrong_ids(self._process.token_ids(self._folder / TOKENIZER, texts))
         return not wrong, (
             f"other token ids for {', '.join(map(repr, wrong))}"
             if wrong
             else f"golden token ids of {len(golden.texts)} texts"
         )
 
-    def vectors(self) -> tuple[bool, str]:
-        golden = Golden.read(self._folder / GOLDEN)
-        encoder = OnnxEncoder(self._folder / MODEL)
+    def vectors(self) -> Outcome:
+        golden, manifest = self._golden, self._manifest
+        problems = golden.problems(
+            manifest.precision,
+            manifest.head,
+            manifest.geometry.hidden,
+            manifest.geometry.vocab_size,
+        )
+        if problems:
+            return False, f"{GOLDEN}: {'; '.join(problems[:3])}"
+        encoder = self._process.encoder(self._folder / MODEL)
         ids = [list(one.input_ids) for one in golden.texts]
         difference = golden.difference(encoder.outputs(ids, batch_size=1))
         return difference <= golden.tolerance, (
             f"largest difference {difference:.2g}, allowed {golden.tolerance:.2g}"
         )
 
-    def readme(self) -> tuple[bool | None, str]:
-        if not self._ours:
-            return None, f"hashed; written by nasc {self._writer}, this is {__version__}"
-        same = (self._folder / README).read_text(encoding="utf-8") == readme(self._manifest)
-        return same, "says what the manifest says" if same else "differs from the manifest"
+    @functools.cached_property
+    def _golden(self) -> Golden:
+        return Golden.read(self._folder / GOLDEN)
 
-    def parity(self) -> tuple[bool | None, str]:
+    def readme(self) -> Outcome:
+        found = read_text(self._folder / README, README_BYTES)
+        expected = readme(self._manifest)
+        if found == expected:
+            return True, "says what the manifest says"
+        if figures_of(found) == figures_of(expected):
+            return None, "its figures are the manifest's, its words are of no release known here"
+        return False, "differs from the manifest"
+
+    def conditions(self) -> Outcome:
+        """What the latency is said to be about is what was measured."""
+        said, measured = self._manifest.conditions, self._manifest.measured
+        if measured is None:
+            return True, f"{said}; nothing was measured"
+        first, shape = measured.measurement, (said.batch, said.seq_len)
+        problems = [
+            f"{name}: {stated!r} in the conditions, {found!r} in the measurement"
+            for name, stated, found in (
+                ("threads", said.threads, first.options.threads),
+                ("runtime", said.runtime, first.options.runtime),
+                ("statistic", said.statistic, first.statistic),
+                ("device", said.device, first.context.get("device")),
+            )
+            if stated != found
+        ]
+        record = OLDER_STATISTICS.get(first.version, STATISTIC)
+        if first.statistic != record:
+            problems.append(f"statistic {first.statistic!r}, the one of record is {record!r}")
+        if measured.inputs.keys() != {"input_ids", "attention_mask"}:
+            problems.append(f"inputs {', '.join(sorted(measured.inputs))}")
+        for name, spec in measured.inputs.items():
+            least, most = (1, 2) if name == "attention_mask" else (0, self._vocab_size)
+            if spec.shape != shape or spec.dtype != "int64":
+                problems.append(f"{name} was {spec.dtype} of shape {list(spec.shape)}")
+            if not least <= spec.low < spec.high <= most:
+                problems.append(f"{name} was drawn from [{spec.low}, {spec.high})")
+        return not problems, "; ".join(problems) or f"{said}: as measured"
+
+    @property
+    def _vocab_size(self) -> int:
+        return self._manifest.geometry.vocab_size
+
+    def parity(self) -> Outcome:
         parity = self._manifest.parity
         if parity is None:
             return None, "the manifest has no parity report"
@@ -275,39 +446,29 @@ class _Checker:
             f"{max(parity.lengths)}"
         )
 
-    def measurement(self) -> tuple[bool | None, str]:
+    def measurement(self) -> Outcome:
         """The stated latency follows from the raw samples, which are of this file."""
         measured = self._manifest.measured
         if measured is None:
             return None, "the manifest has no measurement"
-        if not self._ours:
-            problems = wrong_measurement(self._manifest, self._folder / MODEL)
-            return not problems, "; ".join(problems) or (
-                f"of this file; its bounds are those of nasc {self._writer}, this is {__version__}"
-            )
         problems = wrong_measurement(self._manifest, self._folder / MODEL)
-        model = measured.model
-        again = ModelMeasurement.of(
-            model.name,
-            model.content_hash,
-            model.samples,
-            measured.measurement.reference.scale,
-            converged=model.converged,
-        )
-        for name in ("latency_ms", "lower_ms", "upper_ms", "p50_ms", "p90_ms", "p99_ms"):
-            stated, derived = getattr(model, name), getattr(again, name)
-            if abs(stated - derived) > 1e-6 * abs(derived):
-                problems.append(f"{name} is {stated:g}, the raw samples give {derived:g}")
-        stated_figures = json.loads((self._folder / MANIFEST).read_text(encoding="utf-8"))
+        problems += _other_references(measured)
         for name, value in measured.to_dict().items():
-            if stated_figures["measured"][name] != value and name.endswith("_ms"):
+            if self._plain["measured"][name] != value and name.endswith("_ms"):
                 problems.append(f"measured.{name} differs from the measurement's own")
+        model, version = measured.model, measured.measurement.version
+        problems += _underivable(measured)
+        if version != FORMAT_VERSION and not problems:
+            return None, (
+                f"of this file; its figures are of measurement format {version}, whose statistic "
+                f"this nasc (format {FORMAT_VERSION}) cannot derive from the raw samples"
+            )
         return not problems, "; ".join(problems) or (
             f"{model.latency_ms:.2f} ms (upper bound {model.upper_ms:.2f}) from "
             f"{len(model.samples)} rounds of raw samples"
         )
 
-    def limits(self) -> tuple[bool | None, str]:
+    def limits(self) -> Outcome:
         """The manifest's own figures meet its limits."""
         manifest = self._manifest
         held: dict[str, float | None] = {
@@ -319,7 +480,7 @@ class _Checker:
             else manifest.measured.held_ms(manifest.conditions.quantile),
         }
         if not manifest.limits:
-            return None, "the manifest has no limits"
+            return True, "none is promised"
         problems, met = [], []
         for name, limit in manifest.limits.items():
             value = held.get(name)
@@ -331,9 +492,44 @@ class _Checker:
                 met.append(f"{name} {value:g} <= {limit:g}")
         return not problems, "; ".join(problems or met)
 
-    def _own_ids(self, golden: Golden) -> list[list[int]]:
-        own = Tokenizer.from_file(str(self._folder / TOKENIZER))
-        return [encoding.ids for encoding in own.encode_batch([t.text for t in golden.texts])]
+
+def _underivable(measured: MeasuredLatency) -> list[str]:
+    """Figures of a measurement that its raw samples do not give.
+
+    Quantiles of the runs are what they are; those of the statistic of record follow from the
+    samples in the present format only.
+    """
+    model, measurement = measured.model, measured.measurement
+    derived = {f"{quantile}_ms": model.observed_ms(quantile) for quantile in ("p50", "p90", "p99")}
+    if measurement.version == FORMAT_VERSION:
+        again = ModelMeasurement.of(
+            model.name,
+            model.content_hash,
+            model.samples,
+            measurement.reference.scale,
+            converged=model.converged,
+        )
+        names = ("latency_ms", "lower_ms", "upper_ms")
+        derived |= {name: getattr(again, name) for name in names}
+    return [
+        f"{name} is {getattr(model, name):g}, the raw samples give {value:g}"
+        for name, value in derived.items()
+        if not abs(getattr(model, name) - value) <= 1e-6 * abs(value)
+    ]
+
+
+def _other_references(measured: MeasuredLatency) -> list[str]:
+    """Whether the samples name times of the reference that its own visits do not have."""
+    visits = measured.measurement.reference.samples
+    pairs = itertools.pairwise(visit.median_ms for visit in visits)
+    known = {(round(before, 9), round(after, 9)) for before, after in pairs}
+    strange = sum(
+        (round(one.reference_before_ms, 9), round(one.reference_after_ms, 9)) not in known
+        for one in measured.model.samples
+    )
+    if not strange:
+        return []
+    return [f"{strange} samples lie between runs of the reference that it did not make"]
 
 
 def _measure_again(
@@ -344,6 +540,7 @@ def _measure_again(
     progress: Progress | None,
     cache: Path,
     opener: Opener,
+    limits: WorkerLimits | None,
 ) -> tuple[list[Check], ModelMeasurement | None]:
     """Latency and memory on the device, or the reason why they were not measured."""
     if manifest.measured is None:
@@ -374,7 +571,7 @@ def _measure_again(
     checks = [_latency_check(manifest, manifest.measured, found, quiet.quiet_ms)]
     limit = manifest.limits.get("peak_memory_bytes")
     if limit is not None:
-        checks.append(_memory_check(job, first.options, device, limit))
+        checks.append(_memory_check(job, first.options, device, limit, limits))
     return checks, found
 
 
@@ -409,7 +606,7 @@ def _latency_check(
         stated = f"the manifest states at most {first.model.upper_ms:.3g} ms"
         return Check("latency", False, f"{text}; {stated}")
     if limit is None:
-        return Check("latency", None, f"{text}; no limit to hold it to")
+        return Check("latency", True, f"{text}; no limit is promised")
     met = bound_met(found, limit, quantile)
     if not met and not found.is_quiet:
         slower = found.level_ms / quiet_ms
@@ -423,10 +620,14 @@ def _latency_check(
 
 
 def _memory_check(
-    job: ModelJob, options: RuntimeOptions, device: DeviceProfile, limit: float
+    job: ModelJob,
+    options: RuntimeOptions,
+    device: DeviceProfile,
+    limit: float,
+    limits: WorkerLimits | None,
 ) -> Check:
     try:
-        peak = measure_peak_memory(job, options, device=device).total_bytes
+        peak = measure_peak_memory(job, options, device=device, limits=limits).total_bytes
     except (ProfilerError, NascError) as error:
         return Check("peak memory", None, _reason(error))
     return Check("peak memory", peak <= limit, f"{peak:,} bytes, limit {limit:,.0f}")

@@ -15,9 +15,9 @@ from nasc.files import content_key, filling, locked
 from nasc.hf.training import check_installed
 from nasc.package.build import MODEL
 from nasc.package.manifest import Manifest
+from nasc.package.process import PackageProcess
 from nasc.processor import use_fastest_threads
 from nasc.reporting import Reporter
-from nasc.runtime import OnnxEncoder
 from nasc.tasks.data import (
     check_length,
     default_length,
@@ -29,6 +29,7 @@ from nasc.tasks.data import (
 from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
 from nasc.tasks.models import OnnxTaskModel, read_record
 from nasc.teacher import default_teacher_folder
+from profilers import WorkerLimits
 
 
 def run_finetune(
@@ -127,6 +128,7 @@ def run_evaluate_package(
     data: Path,
     max_length: int | None,
     reporter: Reporter,
+    limits: WorkerLimits | None = None,
 ) -> dict[str, Any]:
     """See `nasc.api.evaluate`: the shipped file of a package that does a task.
 
@@ -147,6 +149,7 @@ def run_evaluate_package(
             f"the tokenizer of '{folder}' cannot be read: {error}. See what else is changed: "
             f"nasc verify {folder}"
         ) from error
-    model = OnnxTaskModel(tokenizer, OnnxEncoder(folder / MODEL))
-    found = read.scores(model, length)
+    with PackageProcess(limits) as process:
+        model = OnnxTaskModel(tokenizer, process.encoder(folder / MODEL))
+        found = read.scores(model, length)
     return {"task": task, **found, "examples": read.count, "package": str(folder)}

@@ -25,8 +25,17 @@ class RuntimeSession(Protocol):
     def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
         """Returns each input's numpy type name and axes (a number, a symbol, or None)."""
 
+    def describe_outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """Returns each output's numpy type name and axes (a number, a symbol, or None)."""
+
+    def metadata(self) -> dict[str, str]:
+        """Returns what the model's maker wrote into it."""
+
     def run(self, feeds: dict[str, Any]) -> None:
         """Runs the model once; its outputs are computed completely and dropped."""
+
+    def outputs(self, feeds: dict[str, Any]) -> list[Any]:
+        """Runs the model once and returns its outputs, in their order."""
 
 
 class Runtime(Protocol):

@@ -42,15 +42,32 @@ class OnnxRuntimeSession:
 
     def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
         """See `RuntimeSession`."""
-        found = {}
-        for value in self._session.get_inputs():
-            kind = value.type.removeprefix("tensor(").removesuffix(")")
-            found[value.name] = (_NUMPY_NAMES.get(kind, kind), list(value.shape))
-        return found
+        return _described(self._session.get_inputs())
+
+    def describe_outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """See `RuntimeSession`."""
+        return _described(self._session.get_outputs())
+
+    def metadata(self) -> dict[str, str]:
+        """See `RuntimeSession`."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, feeds: dict[str, Any]) -> None:
         """See `RuntimeSession`."""
         self._session.run(None, feeds)
+
+    def outputs(self, feeds: dict[str, Any]) -> list[Any]:
+        """See `RuntimeSession`."""
+        return list(self._session.run(None, feeds))
+
+
+def _described(values: list[Any]) -> dict[str, tuple[str, list[int | str | None]]]:
+    """Numpy type name and axes of inputs or outputs, by name."""
+    found = {}
+    for value in values:
+        kind = value.type.removeprefix("tensor(").removesuffix(")")
+        found[value.name] = (_NUMPY_NAMES.get(kind, kind), list(value.shape))
+    return found
 
 
 def open_session(path: Path, options: RuntimeOptions) -> OnnxRuntimeSession:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from device_profiles import DeviceProfile
 from profilers.errors import DeviceUnreachable
-from profilers.jobs import ModelJob, RuntimeOptions
+from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.samples import Step, Visit
 from profilers.targets.local import LocalTarget
 
@@ -71,12 +71,15 @@ def reachable(profile: DeviceProfile) -> tuple[bool, str]:
     return False, f"transport {profile.transport!r} is not implemented yet"
 
 
-def open_target(profile: DeviceProfile, options: RuntimeOptions) -> Target:
+def open_target(
+    profile: DeviceProfile, options: RuntimeOptions, limits: WorkerLimits | None = None
+) -> Target:
     """Starts a worker on a device.
 
     Args:
         profile: the device.
         options: how its runtime is set up.
+        limits: what the worker may take; None takes the defaults.
 
     Returns:
         A target to be closed after use; also a context manager.
@@ -92,4 +95,4 @@ def open_target(profile: DeviceProfile, options: RuntimeOptions) -> Target:
             f"device {profile.name!r} cannot be reached: {reason}. Devices can be reached by: "
             f"{', '.join(TRANSPORTS)}. Measure on this machine: --device host"
         )
-    return LocalTarget(options)
+    return LocalTarget(options, limits=limits)

@@ -11,18 +11,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from profilers.arrays import decode_array, encode_array
 from profilers.errors import InvalidSetting, ModelRejected, RuntimeMissing, WorkerDied
-from profilers.jobs import ModelJob, RuntimeOptions
+from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
+from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step, Visit
 
 REQUEST_TIMEOUT_S = 600.0
-"""No single request (load a model, visit it) may take longer. Chosen, 2026: a visit takes well
-under a second, loading a file of 1 GB some ten seconds."""
+"""A worker that has not answered a request (load a model, visit it) for so long, and for longer
+than its limits allow, hangs. Chosen, 2026: a visit takes well under a second, loading a file of
+1 GB some ten seconds."""
+
+MAX_ANSWER_BYTES = 512 << 20
+"""An answer's line may be so long: the outputs of a run in base64."""
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,20 +53,32 @@ class LocalTarget:
     """
 
     def __init__(
-        self, options: RuntimeOptions, *, request_timeout_s: float = REQUEST_TIMEOUT_S
+        self,
+        options: RuntimeOptions,
+        *,
+        limits: WorkerLimits | None = None,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        module: str = "profilers.worker",
     ) -> None:
-        """Starts the worker.
+        """Starts the worker. It ends with this process and, on Linux, with this thread.
+
+        Args:
+            options: how its runtime is set up.
+            limits: what it may take; None takes the defaults.
+            request_timeout_s: see `REQUEST_TIMEOUT_S`.
+            module: what is run, `profilers.worker` or a program that can do more.
 
         Raises:
             RuntimeMissing, InvalidSetting, WorkerDied: it could not start with these options.
         """
+        self._limits = limits or WorkerLimits()
         self._timeout_s = request_timeout_s
         self._paths: dict[str, str] = {}
-        self._buffer = b""
+        self._buffer = bytearray()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         # Its own session: Ctrl-C reaches the caller alone, which then ends the worker in order.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "profilers.worker"],
+            [sys.executable, "-m", module, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -68,12 +86,19 @@ class LocalTarget:
             start_new_session=True,
         )
         try:
-            answer = self._ask({"op": "start", "options": options.to_dict()})
+            answer = self._ask(
+                {"op": "start", "options": options.to_dict(), "limits": self._limits.to_dict()}
+            )
         except BaseException:
             self.close()
             raise
         self.context: dict[str, Any] = answer["context"]
         self.base_bytes: int | None = answer["base_bytes"]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker can still be asked."""
+        return self._process.poll() is None
 
     def load(self, job: ModelJob, seed: int) -> None:
         """See `Target`."""
@@ -88,13 +113,17 @@ class LocalTarget:
         self._ask(
             {"op": "load", "name": job.name, "path": path, "inputs": inputs, "seed": seed},
             subject=str(job.path),
+            longest_s=self._limits.load_s,
         )
 
     def visit(self, steps: Sequence[Step]) -> list[Visit]:
         """See `Target`."""
-        names = dict.fromkeys(self._paths.get(step.name, step.name) for step in steps)
+        names = [step.name for step in steps]
+        names = [name for name in names if not name.startswith(REFERENCE_NAME)] or names
         answer = self._ask(
-            {"op": "visit", "steps": [list(step) for step in steps]}, subject=", ".join(names)
+            {"op": "visit", "steps": [list(step) for step in steps]},
+            subject=", ".join(dict.fromkeys(self._paths.get(name, name) for name in names)),
+            longest_s=self._limits.run_s * sum(step.warmup + step.runs for step in steps),
         )
         return [
             Visit(
@@ -114,8 +143,71 @@ class LocalTarget:
 
     def describe(self, path: str) -> dict[str, tuple[str, list[int | str | None]]]:
         """See `Target`."""
-        answer = self._ask({"op": "describe", "path": str(Path(path).resolve())}, subject=str(path))
+        answer = self._ask(
+            {"op": "describe", "path": str(Path(path).resolve())},
+            subject=str(path),
+            longest_s=self._limits.load_s,
+        )
         return {name: (dtype, list(axes)) for name, (dtype, axes) in answer["inputs"].items()}
+
+    def open(self, name: str, path: str) -> dict[str, Any]:
+        """Loads a model to be run on inputs of one's own.
+
+        Args:
+            name: how `run` calls it.
+            path: the file.
+
+        Returns:
+            "inputs" and "outputs" (numpy type name and axes by name), and "metadata".
+
+        Raises:
+            ModelRejected: it cannot be loaded within the limits.
+            WorkerDied: the worker ended.
+        """
+        self._paths[name] = path
+        return self._ask(
+            {"op": "open", "name": name, "path": str(Path(path).resolve())},
+            subject=path,
+            longest_s=self._limits.load_s,
+        )
+
+    def run(self, name: str, inputs: Mapping[str, Any]) -> list[Any]:
+        """Runs a model once.
+
+        Args:
+            name: given to `open`.
+            inputs: an array of numpy for each input.
+
+        Returns:
+            An array of numpy for each output.
+
+        Raises:
+            ModelRejected: it cannot be run within the limits.
+            WorkerDied: the worker ended.
+        """
+        sent = {key: encode_array(value) for key, value in inputs.items()}
+        answer = self._ask(
+            {"op": "run", "name": name, "inputs": sent},
+            subject=self._paths.get(name, name),
+            longest_s=self._limits.run_s,
+        )
+        return [decode_array(value) for value in answer["outputs"]]
+
+    def ask(self, request: dict[str, Any], subject: str) -> dict[str, Any]:
+        """Sends a request that only the program of `module` knows, held to `load_s`.
+
+        Args:
+            request: with its "op".
+            subject: the file that a failure would concern.
+
+        Returns:
+            The answer.
+
+        Raises:
+            ModelRejected: the file is to blame.
+            WorkerDied: the worker ended.
+        """
+        return self._ask(request, subject=subject, longest_s=self._limits.load_s)
 
     def peak_bytes(self) -> int | None:
         """See `Target`."""
@@ -154,20 +246,24 @@ class LocalTarget:
             self._process.kill()  # do not wait for a long run to end
         self.close()
 
-    def _ask(self, request: dict[str, Any], subject: str | None = None) -> dict[str, Any]:
+    def _ask(
+        self, request: dict[str, Any], subject: str | None = None, longest_s: float = 0.0
+    ) -> dict[str, Any]:
         """Sends one request and waits for its answer.
 
         Args:
             request: see `profilers.worker`.
             subject: the model file that a failure would concern.
+            longest_s: what the worker's own limits allow for it.
         """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except (OSError, ValueError):
-            raise self._death(subject) from None
-        answer: dict[str, Any] = json.loads(self._read_line(subject))
+            raise self._death(subject, request["op"]) from None
+        line = self._read_line(subject, request["op"], longest_s)
+        answer: dict[str, Any] = json.loads(line)
         if answer["ok"]:
             return answer
         if answer["kind"] == "model":
@@ -179,33 +275,49 @@ class LocalTarget:
                 "Allowed is any ONNX file that this runtime can load and run. Check it: "
                 f"python -c \"import onnx; onnx.checker.check_model('{subject}')\""
             )
+        if answer["kind"] == "file":
+            raise ModelRejected(f"{subject!r} cannot be used: {str(answer['error'])[:500]}")
         if answer["kind"] == "runtime":
             raise RuntimeMissing(str(answer["error"]))
         raise InvalidSetting(f"the worker refused {request['op']!r}: {answer['error']}")
 
-    def _read_line(self, subject: str | None) -> bytes:
+    def _read_line(self, subject: str | None, op: str, longest_s: float) -> bytes:
         """One line of the worker's answers, with the time limit of a request."""
         assert self._process.stdout is not None
-        deadline = time.monotonic() + self._timeout_s
-        while b"\n" not in self._buffer:
+        patience_s = self._timeout_s if longest_s <= self._timeout_s else longest_s + 60.0
+        deadline = time.monotonic() + patience_s
+        looked = 0
+        while (end := self._buffer.find(b"\n", looked)) < 0:
+            looked = len(self._buffer)
             ready, _, _ = select.select(
                 [self._process.stdout], [], [], max(0.0, deadline - time.monotonic())
             )
             if not ready:
-                self._process.kill()
+                self._kill()
                 raise WorkerDied(
-                    f"the worker did not answer within {self._timeout_s:g} s"
+                    f"the worker did not answer within {patience_s:g} s"
                     f"{f' while it worked on {subject!r}' if subject else ''}; it was ended. "
                     "Try a smaller model or batch."
                 )
-            chunk = os.read(self._process.stdout.fileno(), 1 << 16)
+            chunk = os.read(self._process.stdout.fileno(), 1 << 20)
             if not chunk:
-                raise self._death(subject)
+                raise self._death(subject, op)
             self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
+            if len(self._buffer) > MAX_ANSWER_BYTES:
+                self._kill()
+                raise WorkerDied(
+                    f"the worker's answer about {subject!r} has more than {MAX_ANSWER_BYTES:,} "
+                    "bytes; it was ended. Try a smaller model or batch."
+                )
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return line
 
-    def _death(self, subject: str | None) -> WorkerDied:
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _death(self, subject: str | None, op: str) -> WorkerDied | ModelRejected:
         """Describes how the worker ended."""
         try:
             code = self._process.wait(timeout=2.0)
@@ -213,6 +325,8 @@ class LocalTarget:
             self._process.kill()
             code = self._process.wait()
         how = f"exit status {code}"
+        if code == -signal.SIGALRM:
+            return self._too_slow(subject, op)
         if code < 0:
             with contextlib.suppress(ValueError):
                 how = f"signal {signal.Signals(-code).name}"
@@ -225,4 +339,17 @@ class LocalTarget:
             f"the worker process ended ({how})"
             f"{f' while it worked on {subject!r}' if subject else ''}.{said} "
             "Measure fewer or smaller models at once, or each alone to find the one to blame."
+        )
+
+    def _too_slow(self, subject: str | None, op: str) -> ModelRejected:
+        """Says which limit of time a model ran into."""
+        if op in ("visit", "run"):
+            return ModelRejected(
+                f"the model {subject!r} did not finish one run within {self._limits.run_s:g} s; "
+                "its process was ended. A graph can hold a Loop without an end; what is merely "
+                "large may take longer with --run-timeout SECONDS, or try a smaller batch."
+            )
+        return ModelRejected(
+            f"the file {subject!r} could not be loaded within {self._limits.load_s:g} s; the "
+            "process that tried was ended. Try a smaller model."
         )

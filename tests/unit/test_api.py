@@ -106,6 +106,7 @@ def test_a_package_with_a_damaged_tokenizer_is_a_message(
 ) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: MANIFEST)
+    monkeypatch.setattr("nasc.package.verify.changed_files", lambda *_: [])
     data = tmp_path / "dev.csv"
     data.write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
     if content is not None:
@@ -119,9 +120,19 @@ def test_a_package_is_evaluated_at_its_own_length(
 ) -> None:
     made: list[dict[str, object]] = []
 
-    class Encoder:
-        def __init__(self, path: Path, tokenizer: Tokenizer, **options: object) -> None:
+    class Process:
+        def __init__(self, limits: object) -> None:
+            assert limits is None
+
+        def __enter__(self) -> Process:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def encoder(self, path: Path, tokenizer: Tokenizer, **options: object) -> Process:
             made.append({"path": path} | options)
+            return self
 
         def encode(self, texts: list[str]) -> np.ndarray:
             return np.array([[1.0, float(len(text))] for text in texts])
@@ -130,7 +141,8 @@ def test_a_package_is_evaluated_at_its_own_length(
     Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "dev.csv").write_text("sentence1,sentence2,score\na,bb,5\nc,dddd,2\n")
     monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: MANIFEST)
-    monkeypatch.setattr(nasc.runtime, "OnnxEncoder", Encoder)
+    monkeypatch.setattr("nasc.package.verify.changed_files", lambda *_: [])
+    monkeypatch.setattr("nasc.package.process.PackageProcess", Process)
     found = evaluate(tmp_path, "sts-b", tmp_path / "dev.csv")
     assert (found["pairs"], found["spearman"]) == (2, pytest.approx(1))
     evaluate(tmp_path, "sts-b", tmp_path / "dev.csv", max_length=5)

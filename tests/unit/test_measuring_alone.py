@@ -47,7 +47,7 @@ def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[b
     """A made-up host; for every session opened on it, whether nobody else could measure then."""
     alone: list[bool] = []
 
-    def opener(*_: object) -> Any:
+    def opener(*_: object, **__: object) -> Any:
         alone.append(is_held(tmp_path))
         return machine().open()
 

@@ -63,22 +63,8 @@ def seal(folder: Path, **changes: Any) -> None:
 
 
 def failed(report: VerifyReport) -> dict[str, str]:
-    assert report.ok == (not report.failed)
+    assert not (report.ok and report.failed)
     return {check.name: check.detail for check in report.failed}
-
-
-def test_a_package_of_another_release_is_held_to_its_hashes_not_to_our_texts(
-    package: Path,
-) -> None:
-    versions = json.loads((package / MANIFEST).read_text())["versions"]
-    (package / "README.md").write_text("as another release words it")
-    seal(package, versions=versions | {"nasc": "0.0.1"})
-    report = verify_package(package, measure=False)
-    assert report.ok
-    readme = next(check for check in report.checks if check.name == "README")
-    assert (readme.ok, readme.detail[:31]) == (None, "hashed; written by nasc 0.0.1, ")
-    (package / "README.md").write_text("changed")
-    assert "README.md" in failed(verify_package(package, measure=False))["files"]
 
 
 def test_a_parity_beyond_what_is_allowed_is_found_of_every_head(
@@ -91,6 +77,15 @@ def test_a_parity_beyond_what_is_allowed_is_found_of_every_head(
         assert "parity" in failed(verify_package(folder, measure=False))
 
 
+def unchecked(report: VerifyReport) -> list[str]:
+    """What could not be checked where nothing failed: neither a success nor a failure."""
+    assert (report.ok, report.complete, report.exit_code) == (False, False, 3)
+    told = report.to_dict()
+    assert (told["ok"], told["complete"], told["failed"]) == (False, False, [])
+    assert told["not_checked"] == [check.name for check in report.not_checked]
+    return list(told["not_checked"])
+
+
 @pytest.mark.parametrize("which", KINDS, ids="-".join)
 def test_a_package_as_built_passes(packed: Packages, which: tuple[str, str]) -> None:
     report = verify_package(packed[which], measure=False)
@@ -98,6 +93,8 @@ def test_a_package_as_built_passes(packed: Packages, which: tuple[str, str]) -> 
     outcomes = {check.name: check.ok for check in report.checks}
     assert outcomes.pop("latency") is None
     assert set(outcomes.values()) == {True}
+    assert (report.complete, report.exit_code) == (True, 0)
+    assert str(report.checks[-1]) == "latency: left out: as asked for"
     assert report.manifest == read_manifest(packed[which])
     json.dumps(report.to_dict(), allow_nan=False)
 
@@ -281,6 +278,8 @@ def test_the_scale_is_the_verifier_s_own(
 
     raw = json.loads((package / MANIFEST).read_text())
     changes = {"measured": shrunk(raw["measured"]), "limits": {"latency_ms": 0.6}}
+    for visit in changes["measured"]["measurement"]["reference"]["samples"]:
+        visit[3:5] = [[0.1 * run for run in runs] for runs in visit[3:5]]
     seal(package, **changes)
     (package / "README.md").write_text(readme(read_manifest(package)))
     seal(package, **changes)
@@ -310,7 +309,7 @@ def test_on_another_device_it_says_why_nothing_was_measured(
         return target
 
     report = verify_package(packed["fp32", "embed"], opener=other)
-    assert report.ok
+    assert unchecked(report) == ["latency"]
     assert report.checks[-1].ok is None
     assert message in report.checks[-1].detail
     assert report.measured is None
@@ -318,7 +317,7 @@ def test_on_another_device_it_says_why_nothing_was_measured(
 
 def test_a_device_that_cannot_be_reached_is_a_reason_too(packed: Packages) -> None:
     report = verify_package(packed["fp32", "embed"], device=device_profiles.find("pixel6"))
-    assert report.ok
+    assert unchecked(report) == ["latency"]
     assert "cannot be reached" in report.checks[-1].detail
 
 
@@ -327,7 +326,7 @@ def test_another_reference_network_is_a_reason_too(
 ) -> None:
     monkeypatch.setattr("nasc.package.verify.reference_hash", lambda: "0" * 16)
     report = verify_package(packed["fp32", "embed"])
-    assert report.ok
+    assert unchecked(report) == ["latency"]
     assert "another reference network" in report.checks[-1].detail
 
 
@@ -376,12 +375,10 @@ def test_peak_memory_is_measured_again_where_it_is_limited(
         limits={"peak_memory_bytes": 2000.0},
         peak_memory=PeakMemory(1500, 1600),
     )
-    folder = build_package(
-        tmp_path / "p", model=model, tokenizer=tokenizer, manifest=manifest, golden_texts=["a"]
-    )
+    folder = build_package(tmp_path / "p", model=model, tokenizer=tokenizer, manifest=manifest)
     for total, ok in ((1900, True), (2100, False)):
         peak = profilers.PeakMemory(total, 0)
         monkeypatch.setattr("nasc.package.verify.measure_peak_memory", lambda *_, **__: peak)  # noqa: B023
         report = verify_package(folder, opener=opener)
         assert (report.checks[-1].name, report.checks[-1].ok) == ("peak memory", ok)
-        assert report.checks[-2].ok is None  # no limit of latency
+        assert "no limit is promised" in report.checks[-2].detail

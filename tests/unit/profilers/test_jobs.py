@@ -22,7 +22,7 @@ from profilers import (
 from profilers.benching import BenchJob, Sizes, _axis, _peak_memory, _run, describe_jobs
 from profilers.runtimes import get_runtime
 from profilers.testing import SyntheticMachine, SyntheticTarget, synthetic_opener
-from profilers.worker import _Worker, draw_inputs
+from profilers.worker import Worker, draw_inputs
 
 
 def test_import_stays_light() -> None:
@@ -115,7 +115,7 @@ def test_inputs_are_drawn_by_seed_within_their_range() -> None:
 
 
 def test_the_worker_answers_bad_requests() -> None:
-    worker = _Worker()
+    worker = Worker()
     assert worker.answer("{")["kind"] == "request"
     assert "unknown op 'dance'" in worker.answer('{"op": "dance"}')["error"]
     assert "must be 'start'" in worker.answer('{"op": "describe", "path": "x"}')["error"]

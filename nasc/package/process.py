@@ -1,0 +1,128 @@
+"""Files of a package are opened in another process, which has limits of time and memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tokenizers import Tokenizer
+
+from nasc.errors import ExportError
+from nasc.package.modelfile import ModelFile
+from nasc.runtime import OnnxEncoder
+from profilers import RuntimeOptions, WorkerLimits
+from profilers.targets.local import LocalTarget
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from transformers import PreTrainedTokenizerBase
+
+    from nasc.runtime import Vectors
+
+
+class PackageProcess:
+    """Such a process; a context manager. Started with the first request, and anew if it died."""
+
+    def __init__(self, limits: WorkerLimits | None = None) -> None:
+        """Nothing is started yet.
+
+        Args:
+            limits: Of the process; None takes the defaults.
+        """
+        self._limits = limits
+        self._open: LocalTarget | None = None
+
+    @property
+    def _target(self) -> LocalTarget:
+        if self._open is None or not self._open.alive:
+            self.close()
+            self._open = LocalTarget(
+                RuntimeOptions(), limits=self._limits, module="nasc.package.worker"
+            )
+        return self._open
+
+    def inspect(self, path: Path) -> ModelFile:
+        """What an ONNX file says of itself, checked.
+
+        Raises:
+            ProfilerError: If it is no valid one, or cannot be read within the limits.
+        """
+        answer = self._target.ask({"op": "inspect", "path": str(path.resolve())}, str(path))
+        facts = answer["facts"]
+        return ModelFile(**facts | {"foreign_domains": tuple(facts["foreign_domains"])})
+
+    def token_ids(self, path: Path, texts: list[str]) -> list[list[int]]:
+        """Token ids of texts by a tokenizer.json, cut and padded as that says.
+
+        Raises:
+            ProfilerError: If it cannot be read, or not within the limits.
+        """
+        request = {"op": "tokenize", "path": str(path.resolve()), "texts": texts}
+        ids: list[list[int]] = self._target.ask(request, str(path))["ids"]
+        return ids
+
+    def encoder(
+        self,
+        path: Path,
+        tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
+        *,
+        max_length: int | None = None,
+    ) -> OnnxEncoder:
+        """An encoder whose model runs in the process, for as long as that is open.
+
+        Args:
+            path: The ONNX file.
+            tokenizer: See `OnnxEncoder`.
+            max_length: See `OnnxEncoder`.
+
+        Raises:
+            ProfilerError: If the model cannot be loaded within the limits.
+            ExportError: If it was not written by NASC.
+        """
+        session = _RemoteSession(self._target, path)
+        return OnnxEncoder(path, tokenizer, max_length=max_length, session=session)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._open is not None:
+            self._open.close()
+        self._open = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._open is not None:
+            self._open.__exit__(kind, error, trace)
+        self._open = None
+
+
+class _RemoteSession:
+    """A model that is loaded in the process."""
+
+    def __init__(self, target: LocalTarget, path: Path) -> None:
+        self._target = target
+        self._path = path
+        self._about = target.open(str(path), str(path))
+
+    def compute(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+        outputs: list[Vectors] = self._target.run(str(self._path), feeds)
+        if not outputs:
+            raise ExportError(f"the model '{self._path}' gives nothing")
+        return outputs[0]
+
+    def hidden(self) -> int:
+        axes = [shape for _, shape in self._about["outputs"].values()][:1]
+        size = axes[0][-1] if axes and axes[0] else 0
+        return size if isinstance(size, int) else 0
+
+    def metadata(self) -> dict[str, str]:
+        return dict(self._about["metadata"])

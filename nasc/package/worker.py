@@ -1,0 +1,56 @@
+"""The process in which the files of a package are opened: `python -m nasc.package.worker`.
+
+It is the worker of `profilers`, with its limits of time and memory and its end with the process
+that started it, and knows two requests more:
+
+    {"op": "inspect", "path": s}                      check an ONNX file
+        -> {"facts": the fields of `nasc.package.modelfile.ModelFile`}
+    {"op": "tokenize", "path": s, "texts": [s, ...]}  by a tokenizer.json as it is
+        -> {"ids": [[n, ...], ...]}
+
+Their failures are of the kind "file".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from nasc.package.modelfile import ModelFile
+from profilers.worker import Failure, Worker, serve
+
+
+class PackageWorker(Worker):
+    """Opens the files of a package."""
+
+    def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+        """See `Worker`."""
+        return super().operations() | {"inspect": self._inspect, "tokenize": self._tokenize}
+
+    def _inspect(self, request: dict[str, Any]) -> dict[str, Any]:
+        with self._reading():
+            return {"facts": dataclasses.asdict(ModelFile.read(Path(request["path"])))}
+
+    def _tokenize(self, request: dict[str, Any]) -> dict[str, Any]:
+        with self._reading():
+            tokenizer = Tokenizer.from_file(str(request["path"]))
+            return {"ids": [one.ids for one in tokenizer.encode_batch(request["texts"])]}
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            with self.loading():
+                yield
+        except Exception as error:  # of any kind: both libraries raise what they like
+            lines = str(error).strip().splitlines()
+            reason = lines[0][:300] if lines else type(error).__name__
+            raise Failure("file", reason) from error
+
+
+if __name__ == "__main__":
+    serve(PackageWorker())

@@ -1,0 +1,37 @@
+"""Arrays as messages to and from a worker hold them."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from profilers.jobs import DTYPES
+
+
+def encode_array(value: Any) -> dict[str, Any]:
+    """An array as a message holds it.
+
+    Raises:
+        ValueError: its type is none of `profilers.jobs.DTYPES`.
+    """
+    array = np.ascontiguousarray(value)
+    if array.dtype.name not in DTYPES:
+        raise ValueError(f"type {array.dtype.name!r} cannot be sent")
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    data = base64.b64encode(array.tobytes()).decode("ascii")
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "data": data}
+
+
+def decode_array(data: Any) -> Any:
+    """The array of a message; `encode_array` made it.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no array.
+    """
+    if data["dtype"] not in DTYPES:
+        raise ValueError(f"type {data['dtype']!r} cannot be sent")
+    kind = np.dtype(data["dtype"]).newbyteorder("<")
+    raw = base64.b64decode(data["data"], validate=True)
+    return np.frombuffer(raw, kind).reshape(data["shape"]).astype(kind.newbyteorder("="))

@@ -1,0 +1,540 @@
+"""Forged packages: whatever their own hashes vouch for, the program judges them.
+
+Every package here has right hashes, as a forger would make them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import json
+import math
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import numpy as np
+import onnx
+import pytest
+from endless import write_endless
+from onnx import numpy_helper
+
+from nasc.cli import main
+from nasc.errors import PackageError
+from nasc.package.golden import TEXTS, Golden
+from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
+from nasc.package.manifest import MANIFEST, Manifest, read_manifest
+from nasc.package.process import PackageProcess
+from nasc.package.readme import readme
+from nasc.package.verify import VerifyReport, verify_package
+from profilers import WorkerLimits
+from profilers.results import FORMAT_VERSION
+
+NAN = float("nan")
+Packages = Mapping[tuple[str, str], Path]
+
+
+@pytest.fixture
+def package(packed: Packages, tmp_path: Path) -> Path:
+    """A copy of the fp32 package that may be changed."""
+    return Path(shutil.copytree(packed["fp32", "embed"], tmp_path / "package"))
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[PackageProcess]:
+    """One process for many verifications, whose starts would take most of the time."""
+    with PackageProcess() as shared:
+        yield shared
+
+
+@pytest.fixture
+def shared_process(process: PackageProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verifications use `process` and leave it open."""
+
+    class Borrowed:
+        inspect, token_ids, encoder = process.inspect, process.token_ids, process.encoder
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr("nasc.package.verify.PackageProcess", lambda limits: Borrowed())
+
+
+def load(folder: Path, name: str = MANIFEST) -> Any:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def put(raw: Any, path: tuple[Any, ...], value: Any) -> None:
+    for name in path[:-1]:
+        raw = raw[name]
+    raw[path[-1]] = value
+
+
+def seal(folder: Path, manifest: Any) -> None:
+    """Write a manifest and make all hashes right."""
+    files = record_folder(folder)
+    if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
+        manifest["files"] = {name: dataclasses.asdict(one) for name, one in files.items()}
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    (folder / SUMS).write_text(sums_text(files, record_file(folder / MANIFEST)))
+
+
+def judge(folder: Path, **options: Any) -> dict[str, str]:
+    """What fails, by its check."""
+    report = verify_package(folder, measure=False, **options)
+    assert not report.ok
+    assert report.exit_code == 1
+    return {check.name: check.detail for check in report.failed}
+
+
+MEASURED = ("measured", "measurement")
+MODEL = (*MEASURED, "models", 0)
+SAMPLE = (*MODEL, "samples", 0)
+
+
+@pytest.mark.usefixtures("shared_process")
+@pytest.mark.parametrize(
+    ("path", "value", "check", "message"),
+    [
+        (("limits", "latency_ms"), NAN, "manifest", "holds NaN, which is no number of JSON"),
+        (("limits", "latency_ms"), math.inf, "manifest", "holds Infinity"),
+        (("limits", "smell"), 1.0, "manifest", "'smell' is not one of"),
+        (("quality", "pooled_cosine"), NAN, "manifest", "holds NaN"),
+        ((*SAMPLE, "own_ms", 0), NAN, "manifest", "holds NaN"),
+        ((*SAMPLE, "own_ms", 0), 0.0, "manifest", "own_ms = 0.0; it must be a finite number"),
+        ((*SAMPLE, "own_ms", 0), 500.0, "manifest", "own_ms = 500.0 of a run that took"),
+        ((*SAMPLE, "runs_ms"), [], "manifest", "runs_ms has 0 entries"),
+        ((*SAMPLE, "round"), 10**12, "manifest", "round = 1000000000000"),
+        ((*SAMPLE, "reference_before_ms"), 9.0, "measurement", "reference that it did not make"),
+        ((*MODEL, "samples"), [], "manifest", "samples has 0 entries"),
+        (("conditions", "batch"), 8, "conditions", r"int64 of shape \[1, 16\]"),
+        (("conditions", "seq_len"), 512, "conditions", r"int64 of shape \[1, 16\]"),
+        (("conditions", "seq_len"), 10**7, "manifest", r"seq_len: 10000000 is greater than"),
+        (("conditions", "threads"), 4, "conditions", "threads: 4 in the conditions, 1 in the mea"),
+        (("conditions", "threads"), 10**6, "manifest", r"threads: 1000000 is greater than"),
+        (("conditions", "runtime"), "openvino", "conditions", "runtime: 'openvino' in the cond"),
+        (("conditions", "statistic"), "luck", "conditions", "statistic: 'luck' in the conditions"),
+        (("conditions", "device"), "pixel6", "conditions", "device: 'pixel6' in the conditions"),
+        (("conditions", "device"), "/etc/passwd", "manifest", r"\$\.conditions\.device"),
+        (("conditions", "device"), "x/y", "manifest", r"\$\.conditions\.device"),
+        (("conditions", "device"), "mine.toml", "manifest", r"\$\.conditions\.device"),
+        ((*MEASURED, "options", "threads"), 64, "conditions", "1 in the conditions, 64 in the"),
+        ((*MEASURED, "options", "threads"), 10**9, "manifest", "it must be at most 1024"),
+        ((*MEASURED, "options", "cores"), [10**9], "manifest", "a core = 1000000000"),
+        ((*MEASURED, "options", "runtime"), "../x", "conditions", "runtime: 'onnxruntime' in"),
+        ((*MEASURED, "context", "device"), "other", "conditions", "device: 'host' in the"),
+        ((*MEASURED, "statistic"), "luck", "conditions", "'luck' in the measurement"),
+        ((*MEASURED, "version"), 99, "manifest", "no measurement of version"),
+        (("measured", "inputs", "input_ids", "shape"), [2**20, 2**20], "manifest", "holds more"),
+        (("measured", "inputs", "input_ids", "high"), 2**40, "conditions", "was drawn from"),
+        (("measured", "inputs", "input_ids", "low"), -5, "conditions", "was drawn from"),
+        (("measured", "inputs", "input_ids", "dtype"), "object", "manifest", "dtype"),
+        (("measured", "inputs", "attention_mask", "low"), 0, "conditions", "was drawn from"),
+        (("geometry", "layers"), 10**15, "manifest", r"\$\.geometry\.layers"),
+        (("teacher", "name"), "\x1b[2J\x1b[31mgood", "manifest", r"control .*x1b\[2J"),
+        (("text", "description"), "abc\u202edef", "manifest", "control characters"),
+        (("attempts", 0, "note"), "\x9b31m", "manifest", "control characters"),
+        (("versions", "nasc"), "9.9\n", "manifest", "control characters"),
+        (("seeds", "a\x07"), 1, "manifest", "control characters"),
+        (("versions", "nasc"), "0.0.1", "README", None),
+        (("parity", "share"), 10**9, "parity", None),
+        (("schema_version",), True, "manifest", "schema_version"),
+    ],
+)
+def test_a_forged_manifest_is_judged_by_the_program(
+    package: Path, path: tuple[Any, ...], value: Any, check: str, message: str | None
+) -> None:
+    raw = load(package)
+    put(raw, path, value)
+    if path == ("versions", "nasc") and message is None:
+        (package / "README.md").write_text("as another release words it: 0.1 ms!")
+    seal(package, raw)
+    found = judge(package)
+    assert check in found, found
+    if message is not None:
+        with pytest.raises(AssertionError, match=message):
+            raise AssertionError(found[check])
+
+
+@pytest.mark.usefixtures("shared_process")
+def test_a_foreign_release_switches_no_check_off(package: Path) -> None:
+    raw = load(package)
+    raw["versions"]["nasc"] = "77.0"
+    raw["measured"]["measurement"]["reference"]["quiet_ms"] *= 0.1
+    model = onnx.load(package / "model.onnx")
+    model.opset_import[0].version = 18
+    onnx.save(model, package / "model.onnx")
+    raw["size_bytes"] = (package / "model.onnx").stat().st_size
+    (package / "README.md").write_text("anything")
+    seal(package, raw)
+    found = judge(package)
+    assert {"model", "README", "measurement"} <= found.keys()
+    assert "the raw samples give" in found["measurement"]
+
+
+@pytest.mark.usefixtures("shared_process")
+def test_words_of_another_release_are_not_checked_its_figures_are(package: Path) -> None:
+    text = (package / "README.md").read_text()
+    (package / "README.md").write_text(text.replace("Check it all\nagain", "Verify it"))
+    seal(package, load(package))
+    report = verify_package(package, measure=False)
+    assert [check.name for check in report.not_checked] == ["README"]
+    assert (report.ok, report.exit_code) == (False, 3)
+    (package / "README.md").write_text(text.replace("| parameters | 5", "| parameters | 4"))
+    seal(package, load(package))
+    assert "README" in judge(package)
+
+
+def make_older(raw: dict[str, Any]) -> None:
+    """Turn a manifest into one with a measurement of format 2, of before November 2026."""
+    measurement = raw["measured"]["measurement"]
+    measurement["version"] = 2
+    measurement["statistic"] = raw["conditions"]["statistic"] = "paired-ratio-median"
+    for name in ("level_ms", "is_quiet"):
+        del measurement["models"][0][name]
+    for name in ("upper_ms", "seconds"):
+        del measurement["reference"][name]
+
+
+@pytest.mark.usefixtures("shared_process")
+def test_figures_of_an_older_format_are_not_checked_and_never_ok(package: Path) -> None:
+    raw = load(package)
+    make_older(raw)
+    seal(package, raw)
+    (package / "README.md").write_text(readme(read_manifest(package)))
+    seal(package, raw)
+    report = verify_package(package, measure=False)
+    assert not report.failed, report.failed
+    assert [check.name for check in report.not_checked] == ["measurement"]
+    assert f"of measurement format 2, whose statistic this nasc (format {FORMAT_VERSION})" in str(
+        report.not_checked[0]
+    )
+    assert report.exit_code == 3
+    raw["measured"]["p90_ms"] = raw["measured"]["measurement"]["models"][0]["p90_ms"] = 0.1
+    raw["measured"]["measurement"]["statistic"] = "luck"
+    seal(package, raw)
+    found = judge(package)
+    assert "p90_ms is 0.1, the raw samples give" in found["measurement"]
+    assert "the one of record is 'paired-ratio-median'" in found["conditions"]
+
+
+def without_texts(golden: dict[str, Any]) -> None:
+    del golden["texts"][2:]
+
+
+def constant(golden: dict[str, Any]) -> None:
+    for one in golden["texts"]:
+        one["vector"] = golden["texts"][0]["vector"]
+
+
+@pytest.mark.usefixtures("shared_process")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g.update(tolerance=10.0), r"allows differences of 10, fp32 of 0\.0001"),
+        (lambda g: g.update(tolerance=1e-9), "allows differences of 1e-09"),
+        (lambda g: g.update(tolerance=NAN), "holds NaN"),
+        (lambda g: g.update(texts=[]), "texts"),
+        (lambda g: g.update(texts="many"), "texts"),
+        (without_texts, f"it lacks 10 of the {len(TEXTS)} texts"),
+        (constant, "all texts have the same vector"),
+        (lambda g: put(g, ("texts", 0, "vector"), [0.1]), "has 1 numbers, not 64"),
+        (lambda g: put(g, ("texts", 0, "vector"), []), "vector"),
+        (lambda g: put(g, ("texts", 0, "vector", 0), 1e300), r"1e\+300, which is no number"),
+        (lambda g: put(g, ("texts", 0, "vector", 0), "0.1"), "'0.1', which is no number"),
+        (lambda g: put(g, ("texts", 0, "input_ids", 0), -1), "-1, which is no token id"),
+        (lambda g: put(g, ("texts", 0, "input_ids", 0), 5000), "ids beyond the 100 known"),
+        (lambda g: put(g, ("texts", 0, "input_ids"), [1] * 60), "has 60 tokens, over 48"),
+        (lambda g: g.update(version=0), "version"),
+    ],
+)
+def test_golden_vectors_are_the_programs_to_judge(
+    package: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    golden = load(package, "golden.json")
+    change(golden)
+    (package / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
+    seal(package, load(package))
+    found = judge(package)
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(found["golden vectors"])
+
+
+@pytest.mark.usefixtures("shared_process")
+def test_a_model_that_answers_nothing_fails_with_its_own_golden_vectors(package: Path) -> None:
+    model = onnx.load(package / "model.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name.count(".") == 2:
+            value = numpy_helper.to_array(tensor) * 0
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    onnx.save(model, package / "model.onnx")
+    golden = load(package, "golden.json")
+    for one in golden["texts"]:
+        one["vector"] = [0.0] * len(one["vector"])
+    (package / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
+    seal(package, load(package))
+    assert "all texts have the same vector" in judge(package)["golden vectors"]
+
+
+def test_nothing_is_opened_whose_hash_fails(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*_: object) -> None:
+        raise AssertionError("a file was opened")
+
+    for name in ("inspect", "token_ids", "encoder"):
+        monkeypatch.setattr(PackageProcess, name, opened)
+    monkeypatch.setattr(Golden, "read", opened)
+    monkeypatch.setattr("nasc.package.verify.read_text", opened)
+    data = (package / "tokenizer.json").read_bytes()
+    (package / "tokenizer.json").write_bytes(data.replace(b"cat", b"dog"))
+    report = verify_package(package, measure=False)
+    assert {check.name for check in report.failed} == {"files"}
+    why = "nothing of a package is opened whose files are not as hashed"
+    unopened = {check.name for check in report.checks if check.detail == why}
+    assert unopened == {"model", "tokenizer", "golden vectors", "README", "measurement"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFO")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", [MANIFEST, SUMS, "model.onnx", "golden.json"])
+def test_a_pipe_in_place_of_a_file_does_not_hang(package: Path, name: str) -> None:
+    (package / name).unlink()
+    os.mkfifo(package / name)
+    assert judge(package).keys() & {"files", "manifest"}
+
+
+def test_a_huge_file_of_nothing_is_not_read(package: Path) -> None:
+    with (package / "model.onnx").open("r+b") as file:
+        file.truncate(1 << 40)
+    assert "model.onnx was changed" in judge(package)["files"]
+
+
+def hostile(package: Path, model: Path) -> None:
+    """Put a model in place of the package's, with its metadata."""
+    own = onnx.load(package / "model.onnx")
+    other = onnx.load(model)
+    other.metadata_props.extend(own.metadata_props)
+    del other.graph.initializer[1:]
+    other.graph.initializer.extend(t for t in own.graph.initializer if t.name.count(".") == 2)
+    onnx.save(other, package / "model.onnx")
+    raw = load(package)
+    raw["size_bytes"] = (package / "model.onnx").stat().st_size
+    seal(package, raw)
+
+
+@pytest.mark.timeout(120)
+def test_a_model_without_an_end_is_ended(package: Path, tmp_path: Path) -> None:
+    hostile(package, write_endless(tmp_path / "endless.onnx"))
+    found = judge(package, limits=WorkerLimits(run_s=0.3))
+    assert "model" not in found, found
+    assert "did not finish one run within 0.3 s" in found["golden vectors"]
+    data = tmp_path / "dev.csv"
+    data.write_text("sentence1,sentence2,score\na,bb,5\nc,dddd,2\n")
+    done = run("evaluate", package, "--task", "sts-b", "--data", data, "--run-timeout", 0.3)
+    assert done.exit_code == 1
+    assert "model.onnx' did not finish one run within 0.3 s" in done.stderr
+    assert "--run-timeout SECONDS" in done.stderr
+
+
+def test_a_model_whose_weights_lie_elsewhere_is_not_opened(package: Path) -> None:
+    model = onnx.load(package / "model.onnx")
+    tensor = next(t for t in model.graph.initializer if t.name == "1.mha.o_weight")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", "../../../etc/passwd"), ("offset", "0"), ("length", "64")):
+        tensor.external_data.add(key=key, value=value)
+    (package / "model.onnx").write_bytes(model.SerializeToString())
+    raw = load(package)
+    raw["size_bytes"] = (package / "model.onnx").stat().st_size
+    seal(package, raw)
+    report = verify_package(package, measure=False)
+    outcome = {check.name: check for check in report.checks}
+    assert "lies in another file, '../../../etc/passwd'" in outcome["model"].detail
+    assert outcome["golden vectors"].ok is None
+    assert "is not run" in outcome["golden vectors"].detail
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x08", b"not a model" * 1000, b"\x3a\xff\xff\xff\xff\x0f", bytes(200)]
+)
+@pytest.mark.usefixtures("shared_process")
+def test_a_file_that_is_no_model_is_a_message(package: Path, content: bytes) -> None:
+    (package / "model.onnx").write_bytes(content)
+    raw = load(package)
+    raw["size_bytes"] = max(1, len(content))
+    seal(package, raw)
+    assert "model" in judge(package)
+
+
+def test_a_changed_package_is_not_evaluated(package: Path, tmp_path: Path) -> None:
+    data = bytearray((package / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (package / "model.onnx").write_bytes(data)
+    (tmp_path / "dev.csv").write_text("sentence1,sentence2,score\na,bb,5\nc,dddd,2\n")
+    done = run("evaluate", package, "--task", "sts-b", "--data", tmp_path / "dev.csv")
+    assert done.exit_code == 1
+    assert "is not as it was made: model.onnx was changed. See all" in done.stderr
+
+
+def run(*arguments: Any) -> click.testing.Result:
+    return click.testing.CliRunner().invoke(main, [str(one) for one in arguments])
+
+
+def test_exit_codes_tell_held_failed_and_not_checked(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run("verify", package, "--no-measure", "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["ok"], told["complete"], told["not_checked"]) == (True, True, [])
+
+    monkeypatch.setattr("nasc.package.verify.reference_hash", lambda: "0" * 16)
+    done = run("verify", package)
+    assert done.exit_code == 3
+    assert "not checked  latency: it was measured against another reference" in done.stdout
+    assert "Not checked: latency. Nothing of package" in done.stderr
+    told = json.loads(run("verify", package, "--json").stdout)
+    assert (told["ok"], told["complete"], told["not_checked"]) == (False, False, ["latency"])
+
+    (package / "vocab.txt").write_text("x")
+    done = run("verify", package)
+    assert done.exit_code == 1
+    assert "does not hold what it says" in done.stderr
+
+
+def test_nothing_of_a_package_acts_on_the_terminal(package: Path) -> None:
+    raw = load(package)
+    raw["teacher"]["name"] = "\x1b]0;pwned\x07\u202e"
+    seal(package, raw)
+    done = run("verify", package)
+    assert done.exit_code == 1
+    assert "\\x1b]0;pwned\\x07\\u202e" in done.output
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.output)
+    strange = package / "a\x1b[2Jb"
+    strange.write_text("x")
+    assert "\x1b" not in run("verify", package).output
+
+
+def test_the_readme_holds_no_markup_of_others(
+    make_model: Callable[..., Path], make_manifest: Callable[..., Manifest]
+) -> None:
+    from nasc.package.manifest import TeacherRecord, TextRecord
+
+    made = make_manifest(
+        make_model(),
+        teacher=TeacherRecord("[free](http://evil) <img src=x>\x1b", "0" * 64, "x"),
+        text=TextRecord("a | b ``` \n# Not a title", "1" * 64),
+    )
+    assert made.teacher.name.endswith("\\x1b")
+    text = readme(made)
+    assert r"\[free\](http://evil) \<img src=x\>\\x1b" in text
+    assert r"a \| b \`\`\` \\n# Not a title" in text
+
+
+# Fuzz: every value of a manifest in turn, replaced by what nobody expects
+
+WRONG: tuple[Any, ...] = (
+    None,
+    "",
+    "text",
+    "\x1b[31m",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    True,
+    0,
+    -1,
+    1.5,
+    10**30,
+    1e308,
+    NAN,
+    math.inf,
+)
+
+UNPROMISED = {
+    *("attempts", "created", "parity", "peak_memory", "seeds", "teacher", "text", "training"),
+    "versions",
+}
+"""Words on a package's making, which nothing can be held against: see docs/packages.md."""
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all values; of long lists the first and the last."""
+    yield path
+    if isinstance(value, dict):
+        for key in value:
+            yield from places(value[key], (*path, key))
+    elif isinstance(value, list):
+        for index in sorted({0, len(value) - 1} if value else ()):
+            yield from places(value[index], (*path, index))
+
+
+@pytest.mark.usefixtures("shared_process")
+@pytest.mark.timeout(300)
+def test_no_manifest_is_a_traceback(package: Path) -> None:
+    chance = random.Random(0)
+    whole = load(package)
+    every = [path for path in places(whole) if path]
+    for number in range(200):
+        raw = copy.deepcopy(whole)
+        path = chance.choice(every)
+        if number % 6 == 0:
+            inner = raw
+            for name in path[:-1]:
+                inner = inner[name]
+            del inner[path[-1]]
+        elif number % 6 == 1:
+            put(raw, (*path[:-1], "unknown") if isinstance(path[-1], str) else path, 1)
+        else:
+            put(raw, path, chance.choice(WRONG))
+        seal(package, raw)
+        if number % 7 == 0:  # as a program calls it
+            with contextlib.suppress(PackageError):
+                read_manifest(package)
+        report = verify_package(package, measure=False)
+        assert isinstance(report, VerifyReport)
+        json.dumps(report.to_dict(), allow_nan=False)
+        assert "Traceback" not in str(report.checks)
+        unfelt = path[0] in UNPROMISED or raw == whole or path[:2] == MEASURED
+        assert not report.ok or unfelt, (path, raw)
+
+
+@pytest.mark.usefixtures("shared_process")
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"1", b'"x"', b"{", b"\xff", b"{}"])
+def test_no_text_in_place_of_a_manifest_is_a_traceback(package: Path, content: bytes) -> None:
+    (package / MANIFEST).write_bytes(content)
+    assert judge(package).keys() == {"manifest"}
+    (package / MANIFEST).write_bytes(b"[" * 100_000)
+    assert "nested too deeply" in judge(package)["manifest"]
+    with pytest.raises(PackageError, match="cannot be read"):
+        read_manifest(package)
+
+
+def test_a_manifest_of_too_many_values_is_refused(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasc.package.manifest.MAX_VALUES", 20_000)
+    raw = load(package)
+    raw["attempts"] = [{"x": [0] * 20_000}]
+    seal(package, raw)
+    assert "holds more than 20,000 values" in judge(package)["manifest"]
+    with (package / MANIFEST).open("r+b") as file:
+        file.truncate(1 << 36)
+    assert "at most 33,554,432 are read" in judge(package)["manifest"]
+
+
+def test_the_outputs_of_a_package_are_those_it_runs_with(
+    package: Path, process: PackageProcess
+) -> None:
+    """The process gives the same numbers as a session in this one."""
+    from nasc.runtime import OnnxEncoder
+
+    ids = [[2, 10, 3], [2, 11, 12, 13, 3]]
+    here = OnnxEncoder(package / "model.onnx").outputs(ids)
+    there = process.encoder(package / "model.onnx").outputs(ids)
+    assert np.array_equal(np.stack(here), np.stack(there))

@@ -1,0 +1,190 @@
+"""The worker process: its limits, its end with its parent, and runs on inputs of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from endless import write_endless, write_greedy
+
+import device_profiles
+from profilers import (
+    InputSpec,
+    InvalidSetting,
+    ModelJob,
+    ModelRejected,
+    RuntimeOptions,
+    WorkerLimits,
+    bench,
+    measure_peak_memory,
+    reference_job,
+)
+from profilers.arrays import decode_array, encode_array
+from profilers.reference import REFERENCE_NAME
+from profilers.samples import Step
+from profilers.targets.local import LocalTarget
+
+TOKENS = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
+ONE_TOKEN = {name: np.zeros((1, 1), np.int64) for name in TOKENS}
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, within a minute; nobody may have waited for it yet."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_run_without_an_end_is_ended_and_named(tmp_path: Path) -> None:
+    path = write_endless(tmp_path / "endless.onnx")
+    jobs = [ModelJob("endless", path, TOKENS), reference_job(tmp_path)]
+    message = (
+        r"the model '\S+endless\.onnx' did not finish one run within 0\.3 s; its process was "
+        r"ended\..*--run-timeout SECONDS"
+    )
+    with LocalTarget(RuntimeOptions(), limits=WorkerLimits(run_s=0.3)) as target:
+        for job in jobs:
+            target.load(job, seed=0)
+        steps = [Step(REFERENCE_NAME, 1, 1), Step("endless", 1, 0), Step(REFERENCE_NAME, 0, 1)]
+        with pytest.raises(ModelRejected, match=message):
+            target.visit(steps)
+    with LocalTarget(RuntimeOptions(), limits=WorkerLimits(run_s=0.3)) as target:
+        target.open("endless", str(path))
+        with pytest.raises(ModelRejected, match=message):
+            target.run("endless", ONE_TOKEN)
+
+
+def test_bench_and_memory_take_the_limits(tmp_path: Path) -> None:
+    path, limits = write_endless(tmp_path / "endless.onnx"), WorkerLimits(run_s=0.3)
+    message = r"endless\.onnx' did not finish one run within 0\.3 s"
+    device = device_profiles.find("host")
+    with pytest.raises(ModelRejected, match=message):
+        bench([path], device, limits=limits)
+    with pytest.raises(ModelRejected, match=message):
+        measure_peak_memory(ModelJob("m", path, TOKENS), device=device, limits=limits)
+
+
+def test_many_short_runs_are_not_one_long_run(tmp_path: Path) -> None:
+    with LocalTarget(RuntimeOptions(), limits=WorkerLimits(run_s=0.3)) as target:
+        target.load(reference_job(tmp_path), seed=0)
+        (visit,) = target.visit([Step(REFERENCE_NAME, 0, 400)])
+        assert len(visit.runs_ms) == 400
+        assert visit.end_s - visit.start_s > 0.3
+
+
+def test_memory_beyond_the_limit_is_not_given(tmp_path: Path) -> None:
+    path = write_greedy(tmp_path / "greedy.onnx", 10_000_000_000)
+    with LocalTarget(RuntimeOptions(), limits=WorkerLimits(memory_bytes=2 << 30)) as target:
+        target.open("greedy", str(path))
+        with pytest.raises(ModelRejected, match=r"greedy\.onnx.*[Ff]ailed to allocate memory"):
+            target.run("greedy", ONE_TOKEN)
+        target.load(ModelJob("again", path, TOKENS), seed=0)  # it lives on
+
+
+def test_outputs_that_would_fill_the_caller_are_refused(tmp_path: Path) -> None:
+    path = write_greedy(tmp_path / "greedy.onnx", 70_000_000)
+    with LocalTarget(RuntimeOptions()) as target:
+        about = target.open("greedy", str(path))
+        assert about["outputs"] == {"out": ["float32", ["values"]]}
+        assert about["inputs"]["input_ids"] == ["int64", ["batch", "seq_len"]]
+        with pytest.raises(ModelRejected, match=r"it gives 280,000,000 bytes, at most 268,435,456"):
+            target.run("greedy", ONE_TOKEN)
+        small = write_greedy(tmp_path / "small.onnx", 1_000_000)
+        target.open("small", str(small))
+        (output,) = target.run("small", ONE_TOKEN)
+        assert output.dtype == np.float32
+        assert np.array_equal(output, np.ones(1_000_000, np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32", "float16", "bool", "uint8"])
+def test_arrays_cross_the_pipe_unchanged(dtype: str) -> None:
+    value = np.arange(6).reshape(2, 3).astype(dtype)
+    again = decode_array(encode_array(value))
+    assert again.dtype == value.dtype
+    assert np.array_equal(again, value)
+    with pytest.raises(ValueError, match="type 'complex64' cannot be sent"):
+        encode_array(np.zeros(1, np.complex64))
+
+
+def ticks(pid: int) -> int:
+    """Time of the processor that a process has taken, in ticks of the system's clock."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from profilers import InputSpec, ModelJob, RuntimeOptions
+from profilers.samples import Step
+from profilers.targets.local import LocalTarget
+
+target = LocalTarget(RuntimeOptions())
+tokens = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
+target.load(ModelJob("endless", Path(sys.argv[1]), tokens), seed=0)
+print(target._process.pid, flush=True)
+target.visit([Step("endless", 0, 1)])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_dies_with_its_parent_in_the_middle_of_a_run(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    path = write_endless(tmp_path / "endless.onnx")
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(path)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        try:
+            begun = ticks(worker)
+            while ticks(worker) < begun + 10:  # until it runs
+                time.sleep(0.02)
+            parent.send_signal(how)
+            assert parent.wait(60) == -how
+            assert gone(worker)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+
+
+def test_where_the_system_does_not_tell_the_end_of_stdin_does() -> None:
+    """What ends a worker on systems other than Linux, while Python is busy elsewhere."""
+    code = (
+        "import threading, time; from profilers.worker import leave_with_stdin;"
+        "threading.Thread(target=leave_with_stdin, daemon=True).start();"
+        "print(flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        worker.stdin.write(b"a request that nobody reads\n")
+        worker.stdin.flush()
+        assert worker.poll() is None
+        worker.stdin.close()
+        assert worker.wait(60) == 0
+
+
+@pytest.mark.parametrize("changed", [{"run_s": 0}, {"load_s": float("nan")}, {"memory_bytes": -1}])
+def test_limits_are_checked(changed: dict[str, float]) -> None:
+    with pytest.raises(InvalidSetting, match="must be a number above 0"):
+        WorkerLimits(**changed)  # type: ignore[arg-type]
