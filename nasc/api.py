@@ -14,7 +14,7 @@ from nasc.compiler import CompileResult, Options, compile
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
 from nasc.files import cache_folder, check_writable, replacing
 from nasc.measuring import measuring, quiet_folder, runtime_options
-from nasc.package.manifest import read_manifest
+from nasc.package.manifest import MANIFEST, read_manifest
 from nasc.profiling import Profiled
 from nasc.profiling import profile as measure_tables
 from nasc.reporting import Reporter, Silent
@@ -638,11 +638,11 @@ def evaluate(
     from nasc.tasks.sts import evaluate_sts, read_sts
 
     reporter = reporter or Silent()
-    if (package / "config.json").is_file():
-        from nasc.tasks.running import run_evaluate
+    if not (package / MANIFEST).is_file():
+        if (package / "config.json").is_file():
+            from nasc.tasks.running import run_evaluate
 
-        return run_evaluate(package, task, data, max_length, reporter)
-    if not (package / "manifest.json").is_file():
+            return run_evaluate(package, task, data, max_length, reporter)
         raise PackageError(
             f"no package and no model in '{package}'. Make one: nasc compile --latency-ms 20, or "
             "nasc finetune"

@@ -32,7 +32,7 @@ from nasc.files import cache_folder
 from nasc.measuring import measuring
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
-from nasc.package.hashes import find_changes
+from nasc.package.hashes import find_changes, things_beside
 from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_manifest
 from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
@@ -210,7 +210,9 @@ class _Checker:
 
     def files(self) -> tuple[bool, str]:
         changes = find_changes(self._folder, self._manifest.files)
-        return not changes, "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
+        beside = "".join(f"; not looked at: {name}" for name in things_beside(self._folder))
+        found = "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
+        return not changes, found + beside
 
     def model(self) -> tuple[bool, str]:
         facts = ModelFile.read(self._folder / MODEL)
