@@ -620,6 +620,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
 
+    A package runs in the batch size that its latency is about: the vectors of an int8 model depend
+    on what else is in the batch.
+
     Args:
         package: The folder of a package (``sts-b`` by the similarity of its vectors, or the task
             that it was fine-tuned on) or of a fine-tuned model of transformers (every task).
@@ -667,7 +670,10 @@ def evaluate(
             f"nasc verify {package}"
         ) from error
     encoder = OnnxEncoder(
-        package / "model.onnx", tokenizer, max_length=max_length or manifest.max_length
+        package / "model.onnx",
+        tokenizer,
+        max_length=max_length or manifest.max_length,
+        batch_size=manifest.conditions.batch,
     )
     score = evaluate_sts(encoder.encode, pairs)
     return {"task": task, "spearman": score, "pairs": len(pairs), "package": str(package)}

@@ -237,7 +237,8 @@ class _Compilation:
         bench = self.bench
         full = teacher_network(bench.teacher, bench.whole_space.teacher)
         tokenizer = bench.teacher.tokenizer
-        return TaskShipping(self.options.task, full, tokenizer, bench.cache, bench.reporter)
+        batch = bench.settings.batch
+        return TaskShipping(self.options.task, full, tokenizer, bench.cache, bench.reporter, batch)
 
     # Choosing
 

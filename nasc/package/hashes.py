@@ -42,8 +42,11 @@ def record_file(path: Path) -> FileRecord:
 
 
 def _record(file: BinaryIO) -> FileRecord:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(digest, file.tell())
+    digest, size = hashlib.sha256(), 0
+    while block := file.read(1 << 20):
+        digest.update(block)
+        size += len(block)
+    return FileRecord(digest.hexdigest(), size)
 
 
 def record_folder(folder: Path) -> dict[str, FileRecord]:

@@ -147,6 +147,8 @@ def run_evaluate_package(
             f"the tokenizer of '{folder}' cannot be read: {error}. See what else is changed: "
             f"nasc verify {folder}"
         ) from error
-    model = OnnxTaskModel(tokenizer, OnnxEncoder(folder / MODEL))
+    model = OnnxTaskModel(
+        tokenizer, OnnxEncoder(folder / MODEL, batch_size=manifest.conditions.batch)
+    )
     found = read.scores(model, length)
     return {"task": task, **found, "examples": read.count, "package": str(folder)}

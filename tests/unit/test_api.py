@@ -23,7 +23,7 @@ from nasc.api import evaluate, train
 from nasc.errors import CheckpointError, PackageError, UsageError
 from nasc.workbench import Settings
 
-MANIFEST = SimpleNamespace(max_length=8, task=None)
+MANIFEST = SimpleNamespace(max_length=8, task=None, conditions=SimpleNamespace(batch=3))
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_package_with_a_damaged_tokenizer_is_a_message(
         evaluate(tmp_path, "sts-b", data)
 
 
-def test_a_package_is_evaluated_at_its_own_length(
+def test_a_package_is_evaluated_at_its_own_length_and_batch_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, object]] = []
@@ -134,7 +134,8 @@ def test_a_package_is_evaluated_at_its_own_length(
     found = evaluate(tmp_path, "sts-b", tmp_path / "dev.csv")
     assert (found["pairs"], found["spearman"]) == (2, pytest.approx(1))
     evaluate(tmp_path, "sts-b", tmp_path / "dev.csv", max_length=5)
-    assert made == [{"path": tmp_path / "model.onnx", "max_length": length} for length in (8, 5)]
+    model = {"path": tmp_path / "model.onnx", "batch_size": 3}
+    assert made == [model | {"max_length": length} for length in (8, 5)]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
