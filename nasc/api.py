@@ -12,7 +12,7 @@ import device_profiles
 import profilers
 from nasc.compiler import CompileResult, Options, compile
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
-from nasc.files import cache_folder, check_writable, replacing
+from nasc.files import cache_folder, check_path, check_writable, replacing
 from nasc.measuring import measuring, quiet_folder, runtime_options
 from nasc.package.manifest import MANIFEST, read_manifest
 from nasc.profiling import Profiled
@@ -464,6 +464,8 @@ def bench(
         ProfilerError: If the device cannot be reached or a model cannot be run.
     """
     reporter = reporter or Silent()
+    for model in models:
+        check_path(model, "nasc bench FILE")
     found = device_profiles.find(device)
     options = runtime_options(found, threads or found.default_threads)
     folder = cache_folder(cache)
@@ -641,6 +643,7 @@ def evaluate(
     from nasc.tasks.sts import evaluate_sts, read_sts
 
     reporter = reporter or Silent()
+    check_path(package, "nasc evaluate DIR")
     if not (package / MANIFEST).is_file():
         if (package / "config.json").is_file():
             from nasc.tasks.running import run_evaluate

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nasc.cost import params
 from nasc.errors import NascError, PackageError
-from nasc.files import check_writable
+from nasc.files import check_path, check_writable
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.library_files import write_library_files
@@ -60,8 +60,10 @@ def build_package(
     Raises:
         PackageError: If the folder exists, cannot be written, or the manifest is not about
             this model; nothing is left behind, and what was there stays as it was.
+        UsageError: If its path is not UTF-8.
     """
     out = Path(out_dir).expanduser().absolute()
+    check_path(out, "--output DIR")
     spare = _spare(out)
     try:
         check_target(out, force)

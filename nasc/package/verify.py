@@ -28,7 +28,7 @@ from nasc.export.parity import (
     Parity,
     accept_int8,
 )
-from nasc.files import cache_folder
+from nasc.files import cache_folder, check_path
 from nasc.measuring import measuring
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
@@ -142,8 +142,10 @@ def verify_package(
 
     Raises:
         PackageError: If there is no package at all.
+        UsageError: If its path is not UTF-8.
     """
     folder = Path(folder).expanduser().absolute()
+    check_path(folder, "nasc verify DIR")
     try:
         manifest = read_manifest(folder)
     except PackageError as error:

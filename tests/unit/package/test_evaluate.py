@@ -1,15 +1,19 @@
 """Scoring packages: the shipped file, in the batch size that the package promises."""
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from transformers import BertTokenizer
 
 from nasc.api import evaluate
+from nasc.cli import main
 from nasc.package.build import build_package
 from nasc.runtime import OnnxEncoder
 
@@ -55,3 +59,27 @@ def test_a_package_is_scored_in_the_batch_size_that_it_promises(
     found = evaluate(folder, task, data)
     assert found["package"] == str(folder)
     assert max(sizes) == batch
+
+
+def test_a_path_that_is_not_utf_8_is_refused_at_the_start(
+    tmp_path: Path, packed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime and tokenizers take text; each command says so before any work."""
+    folder = tmp_path / os.fsdecode(b"\xff")
+    shutil.copytree(packed["fp32", "embed"], folder / "p")
+    monkeypatch.chdir(folder)  # a relative path is as little theirs
+    (tmp_path / "dev.csv").write_text(DATA["sts-b"], encoding="utf-8")
+    for command in (
+        ["verify", "p", "--json"],
+        ["evaluate", "p", "--task", "sts-b", "--data", str(tmp_path / "dev.csv"), "--json"],
+        ["bench", "p/model.onnx", "--json"],
+        ["compile", "--latency-ms", "20", "--output", "new", "--cache", str(tmp_path / "cache")],
+        ["compile", "--latency-ms", "20", "--output", str(tmp_path / "new"), "--cache", "cache"],
+    ):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 2, (command, done.output, done.exception)
+        assert done.stdout == ""
+        assert r"\xff" in done.stderr
+        assert "is not UTF-8 (byte 0xff)" in done.stderr
+        done.stderr.encode("utf-8")
+    assert {path.name for path in folder.iterdir()} == {"p"}
