@@ -129,9 +129,10 @@ class Patterns:
     def embedding(self) -> str:
         g, hidden = self.g, self.hidden
         word = g.node("Gather", self.weight(self.random(VOCABULARY, hidden)), "input_ids")
-        seq_len = g.node("Slice", self._size, g.ints(1), g.ints(2))
+        shape = g.node("Shape", word, start=1)
         table = self.weight(self.random(MINILM_L6.max_positions, hidden))
-        position = g.node("Slice", table, g.ints(0), seq_len, g.ints(0))
+        position = g.node("Slice", table, g.ints(0, 0), shape, g.ints(0, 1))
+        position = g.node("Reshape", position, shape)
         return self.normalized(self.flat(g.node("Add", word, position), hidden))
 
     def attention(self, x: str) -> str:
@@ -219,8 +220,8 @@ class Patterns:
         total = g.node("Squeeze", g.node("MatMul", self._row, x), g.ints(1))
         count = g.node("ReduceSum", self._row, g.ints(2), keepdims=0)
         pooled = g.node("Div", total, g.node("Max", count, g.constant(np.float32(1))))
-        length = g.node("ReduceL2", pooled, g.ints(1), keepdims=1)
-        g.node("Div", pooled, length)
+        squares = g.node("ReduceSum", g.node("Mul", pooled, pooled), g.ints(1), keepdims=1)
+        g.node("Div", pooled, g.node("Sqrt", squares))
         g.rename_last("vectors")
         inputs = {name: ["batch", "seq_len"] for name in ("input_ids", "attention_mask")}
         model = g.model(inputs, {"vectors": ["batch", self.hidden]}, {})

@@ -13,9 +13,9 @@ import profilers
 from nasc.compiler import CompileResult, Options, compile
 from nasc.devices import DeviceReport, devices
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
-from nasc.files import cache_folder, check_writable, replacing
+from nasc.files import cache_folder, check_path, check_writable, replacing
 from nasc.measuring import measuring, quiet_folder, runtime_options
-from nasc.package.manifest import read_manifest
+from nasc.package.manifest import MANIFEST, read_manifest
 from nasc.profiling import Profiled
 from nasc.profiling import profile as measure_tables
 from nasc.reporting import Reporter, Silent
@@ -481,6 +481,8 @@ def bench(
         ProfilerError: If the device cannot be reached or a model cannot be run.
     """
     reporter = reporter or Silent()
+    for model in models:
+        check_path(model, "nasc bench FILE")
     found = device_profiles.find(device)
     options = runtime_options(found, threads or found.default_threads)
     folder = cache_folder(cache)
@@ -647,6 +649,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
 
+    A package runs in the batch size that its latency is about: the vectors of an int8 model depend
+    on what else is in the batch.
+
     Args:
         package: The folder of a package (``sts-b`` by the similarity of its vectors, or the task
             that it was fine-tuned on) or of a fine-tuned model of transformers (every task).
@@ -663,22 +668,23 @@ def evaluate(
     """
     from tokenizers import Tokenizer
 
+    from nasc.package.hashes import find_changes
     from nasc.package.process import PackageProcess
-    from nasc.package.verify import changed_files
     from nasc.tasks.sts import evaluate_sts, read_sts
 
     reporter = reporter or Silent()
-    if (package / "config.json").is_file():
-        from nasc.tasks.running import run_evaluate
+    check_path(package, "nasc evaluate DIR")
+    if not (package / MANIFEST).is_file():
+        if (package / "config.json").is_file():
+            from nasc.tasks.running import run_evaluate
 
-        return run_evaluate(package, task, data, max_length, reporter)
-    if not (package / "manifest.json").is_file():
+            return run_evaluate(package, task, data, max_length, reporter)
         raise PackageError(
             f"no package and no model in '{package}'. Make one: nasc compile --latency-ms 20, or "
             "nasc finetune"
         )
     manifest, limits = read_manifest(package), _limits(run_timeout)
-    changes = changed_files(package, manifest)
+    changes = find_changes(package, manifest.files)
     if changes:
         raise PackageError(
             f"the package '{package}' is not as it was made: {'; '.join(changes)[:500]}. See all "
@@ -704,7 +710,10 @@ def evaluate(
         ) from error
     with PackageProcess(limits) as process:
         encoder = process.encoder(
-            package / "model.onnx", tokenizer, max_length=max_length or manifest.max_length
+            package / "model.onnx",
+            tokenizer,
+            max_length=max_length or manifest.max_length,
+            batch_size=manifest.conditions.batch,
         )
         score = evaluate_sts(encoder.encode, pairs)
     return {"task": task, "spearman": score, "pairs": len(pairs), "package": str(package)}

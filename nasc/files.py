@@ -16,7 +16,7 @@ from typing import Any
 import filelock
 import platformdirs
 
-from nasc.errors import CacheBusy, NascError
+from nasc.errors import CacheBusy, NascError, UsageError
 
 CACHE_VARIABLE = "NASC_CACHE"
 """Environment variable that names another cache folder."""
@@ -33,6 +33,7 @@ def cache_folder(given: Path | None = None) -> Path:
     """
     path = given or Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("nasc"))
     path = path.expanduser().absolute()
+    check_path(path, f"--cache DIR, or set {CACHE_VARIABLE}")
     try:
         check_writable(path)
     except OSError as error:
@@ -41,6 +42,29 @@ def cache_folder(given: Path | None = None) -> Path:
             f"Name another one: --cache DIR, or set {CACHE_VARIABLE}"
         ) from error
     return path
+
+
+def check_path(path: Path, option: str) -> None:
+    """Raise unless the whole path of a file or folder is text in UTF-8.
+
+    Linux takes any bytes as a name; onnxruntime, tokenizers and JSON take text.
+
+    Args:
+        path: The path; a relative one counts from the current folder.
+        option: How to name another one, for the message.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    whole = os.fsencode(path.expanduser().absolute())
+    try:
+        whole.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"the path '{whole.decode('utf-8', 'backslashreplace')}' is not UTF-8 (byte "
+            f"0x{whole[error.start]:02x}): onnxruntime and tokenizers cannot open it. Rename the "
+            f"folder, or name another one: {option}"
+        ) from error
 
 
 def check_writable(folder: Path) -> None:

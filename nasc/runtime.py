@@ -69,6 +69,8 @@ class OnnxEncoder:
         hidden: Size of a vector, or scores of a text; 0 of the head ``spans``.
         max_positions: Longest input in tokens.
         max_length: Tokens that a text is cut to unless told otherwise.
+        batch_size: Texts in a run unless told otherwise. It matters to int8, whose values depend on
+            all that is in the batch.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class OnnxEncoder:
         threads: int = 1,
         *,
         max_length: int | None = None,
+        batch_size: int = 32,
         options: RuntimeOptions | None = None,
         session: EncoderSession | None = None,
     ) -> None:
@@ -90,6 +93,7 @@ class OnnxEncoder:
             threads: Threads that share one operator.
             max_length: Tokens to cut a text to, at most the model's longest input, which None
                 stands for. A package states its own.
+            batch_size: Texts in a run. A package states its own.
             options: All settings of the runtime at once; None takes the defaults with
                 `threads`.
             session: The model where it is loaded already, in another process for example; None
@@ -113,6 +117,7 @@ class OnnxEncoder:
                 f"'{self.path}' was not written by nasc: its metadata lack {error}"
             ) from error
         self.max_length = self._length(max_length, self.max_positions)
+        self.batch_size = batch_size
         self._tokenizer = None if tokenizer is None else copy_tokenizer(tokenizer)
 
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
@@ -172,13 +177,17 @@ class OnnxEncoder:
         return token_ids(self._tokenizer, sentences, self._length(max_length, self.max_length))
 
     def encode(
-        self, sentences: Sequence[str], batch_size: int = 32, max_length: int | None = None
+        self,
+        sentences: Sequence[str],
+        batch_size: int | None = None,
+        max_length: int | None = None,
     ) -> Vectors:
         """One vector for each sentence.
 
         Args:
             sentences: Any number of texts.
-            batch_size: Sentences in a run; they are sorted by length, so that little is padding.
+            batch_size: Sentences in a run, which are sorted by length, so that little is padding;
+                None is `self.batch_size`.
             max_length: Tokens to cut a sentence to; None is `self.max_length`.
 
         Returns:
@@ -189,12 +198,15 @@ class OnnxEncoder:
         """
         return self.encode_tokens(self.tokenize(sentences, max_length), batch_size)
 
-    def encode_tokens(self, token_lists: Sequence[TokenList], batch_size: int = 32) -> Vectors:
+    def encode_tokens(
+        self, token_lists: Sequence[TokenList], batch_size: int | None = None
+    ) -> Vectors:
         """One vector for each list of token ids.
 
         Args:
             token_lists: Token ids, special tokens included, no padding.
-            batch_size: Lists in a run; they are sorted by length, so that little is padding.
+            batch_size: Lists in a run, which are sorted by length, so that little is padding; None
+                is `self.batch_size`.
 
         Returns:
             (lists, hidden), in their order: the model's vectors or scores, or with the head
@@ -211,12 +223,15 @@ class OnnxEncoder:
             return np.empty((0, self.hidden), np.float32)
         return np.stack(rows)
 
-    def outputs(self, token_lists: Sequence[TokenList], batch_size: int = 32) -> list[Vectors]:
+    def outputs(
+        self, token_lists: Sequence[TokenList], batch_size: int | None = None
+    ) -> list[Vectors]:
         """What the model gives for each list of token ids, padding left off.
 
         Args:
             token_lists: Token ids, special tokens included, no padding.
-            batch_size: Lists in a run; they are sorted by length, so that little is padding.
+            batch_size: Lists in a run, which are sorted by length, so that little is padding; None
+                is `self.batch_size`.
 
         Returns:
             In their order (hidden,) as `encode_tokens`, or (2, tokens) of the head ``spans``.
@@ -224,6 +239,7 @@ class OnnxEncoder:
         Raises:
             UsageError: If a list is empty or longer than the model's positions.
         """
+        batch_size = self.batch_size if batch_size is None else batch_size
         if batch_size < 1:
             raise UsageError(f"batch size must be >= 1, got {batch_size}")
         found: dict[int, Vectors] = {}

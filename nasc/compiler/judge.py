@@ -97,9 +97,12 @@ class Judge:
         return None if self.labelled is None else self._sts(path, self.labelled)
 
     def _sts(self, path: Path, pairs: Sequence[SentencePair]) -> float:
-        encoder = OnnxEncoder(path, self._bench.teacher.tokenizer)
-        length = self._bench.teacher.max_length
-        return evaluate_sts(lambda texts: encoder.encode(texts, max_length=length), pairs)
+        return evaluate_sts(self._encoder(path).encode, pairs)
+
+    def _encoder(self, path: Path) -> OnnxEncoder:
+        """A file as the package promises it: its length, its batch size."""
+        teacher, batch = self._bench.teacher, self._bench.settings.batch
+        return OnnxEncoder(path, teacher.tokenizer, max_length=teacher.max_length, batch_size=batch)
 
     def quality(self, path: Path) -> dict[str, Any]:
         """Figures of a file: on the task's dev file, or on held-out text that did not choose it."""
@@ -119,11 +122,9 @@ class Judge:
         bench = self._bench
         bench.reporter.stage("Quality on held-out text")(0, 1, "encoding")
         sentences = judging_sentences(bench.corpus, JUDGING_SENTENCES)
-        length = bench.teacher.max_length
-        encoder = OnnxEncoder(path, bench.teacher.tokenizer)
         found = compare(
-            bench.teacher.vectors(sentences, max_length=length),
-            encoder.encode(sentences, max_length=length),
+            bench.teacher.vectors(sentences, max_length=bench.teacher.max_length),
+            self._encoder(path).encode(sentences),
         )
         record: dict[str, Any] = dataclasses.asdict(found)
         if self.labelled is not None:

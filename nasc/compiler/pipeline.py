@@ -27,6 +27,7 @@ from nasc.errors import InfeasibleLimits, LimitsMissed, UsageError
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.export.parity import Int8Report, Parity
+from nasc.files import check_path
 from nasc.heads import is_task_head
 from nasc.measuring import (
     PEAK_ROOM,
@@ -120,6 +121,7 @@ def compile_on(bench: Workbench, limits: Limits, options: Options) -> CompileRes
     """
     task = None if options.task is None else options.task.name
     output = options.output or Path(default_name(bench.device.name, limits, task))
+    check_path(output, "--output DIR")
     check_target(output, options.force)
     return _Compilation(bench, limits, options, output).run()
 
@@ -240,7 +242,8 @@ class _Compilation:
         bench = self.bench
         full = teacher_network(bench.teacher, bench.whole_space.teacher)
         tokenizer = bench.teacher.tokenizer
-        return TaskShipping(self.options.task, full, tokenizer, bench.cache, bench.reporter)
+        batch = bench.settings.batch
+        return TaskShipping(self.options.task, full, tokenizer, bench.cache, bench.reporter, batch)
 
     # Choosing
 

@@ -26,7 +26,7 @@ class GraphBuilder:
 
     def weight(self, name: str, value: np.ndarray[Any, Any]) -> str:
         """A named tensor of the model."""
-        self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self._initializers.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def constant(self, value: np.ndarray[Any, Any] | np.generic) -> str:

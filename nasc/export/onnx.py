@@ -33,13 +33,18 @@ from nasc.export.precision import quantize_matrix, quantize_rows
 from nasc.heads import SPANS, head_outputs
 from nasc.space import SEPCONV_PAIRS, kernel_size
 
-EMITTER_VERSION = 2
+EMITTER_VERSION = 3
 """Raised with every change of the emitted graphs: latency tables are keyed by it."""
 
 INPUTS = ("input_ids", "attention_mask")
 
 OUTPUT_NAMES = {"embed": "sentence_embedding", "hidden": "last_hidden_state", SPANS: "span_logits"}
 """By head; every other gives ``logits``."""
+
+ONE_TOKEN = "last_hidden_state"
+"""Second output of the head ``embed``: the vector as the hidden state of a text's one token.
+Libraries that pool hidden states themselves (optimum, and with it sentence-transformers) know no
+other output; pooling by the first token gives the vector."""
 
 MASKED = -1e4
 """Added to the scores of padding: exp() of it is 0 in fp32 (BERT's own constant)."""
@@ -51,7 +56,9 @@ def build(network: Network) -> onnx.ModelProto:
     Inputs ``input_ids`` and ``attention_mask``, int64 (batch, seq_len), both axes dynamic;
     output ``sentence_embedding`` (batch, hidden), ``last_hidden_state``
     (batch, seq_len, hidden), ``logits`` (batch, outputs) or ``span_logits``
-    (batch, 2, seq_len), float. Token types are 0 (folded into the positions).
+    (batch, 2, seq_len), float; after ``sentence_embedding`` also `ONE_TOKEN`, (batch, 1, hidden).
+    Token types are 0 (folded into the positions). onnxruntime's symbolic shape inference knows the
+    shape of every tensor.
     """
     emitter = _Emitter(network)
     for index, (layer, tensors) in enumerate(zip(network.layers, network.tensors, strict=True)):
@@ -63,9 +70,14 @@ def build(network: Network) -> onnx.ModelProto:
         shape.insert(1, "seq_len")
     elif network.head == SPANS:
         shape.append("seq_len")
+    outputs = {output: shape}
+    if network.head == "embed":
+        emitter.graph.node("Unsqueeze", output, emitter.graph.ints(1))
+        emitter.graph.rename_last(ONE_TOKEN)
+        outputs[ONE_TOKEN] = ["batch", 1, network.geometry.hidden]
     return emitter.graph.model(
         {name: ["batch", "seq_len"] for name in INPUTS},
-        {output: shape},
+        outputs,
         {
             "nasc.architecture": str(network.architecture),
             "nasc.head": network.head,
@@ -185,9 +197,11 @@ class _Emitter:
             word = g.node("Mul", g.node("Cast", rows, to=TensorProto.FLOAT), scale)
         else:
             word = g.node("Gather", self._weight("word", tensors["word"]), "input_ids")
-        seq_len = g.node("Slice", self._size, g.ints(1), g.ints(2))
+        shape = g.node("Shape", word, start=1)
         table = self._weight("position", tensors["position"])
-        position = g.node("Slice", table, g.ints(0), seq_len, g.ints(0))
+        position = g.node("Slice", table, g.ints(0, 0), shape, g.ints(0, 1))
+        # Of the slice, shape inference knows no more than that it may be shorter than the text.
+        position = g.node("Reshape", position, shape)
         x = self._to_tokens(g.node("Add", word, position), layer.hidden_out)
         return self._normalize(x, tensors)
 
@@ -255,7 +269,9 @@ class _Emitter:
         g, pooled = self.graph, self._mean(layer.hidden_in)
         if tensors:
             pooled = self._exact_linear(pooled, "map", tensors["weight"], tensors["bias"])
-        length = g.node("ReduceL2", pooled, g.ints(1), keepdims=1)
+        # Symbolic shape inference does not know ReduceL2 with its axes as an input.
+        squares = g.node("ReduceSum", g.node("Mul", pooled, pooled), g.ints(1), keepdims=1)
+        length = g.node("Sqrt", squares)
         return g.node("Div", pooled, g.node("Max", length, g.constant(np.float32(1e-12))))
 
     def _head_classify(self, layer: Layer, tensors: Tensors) -> str:

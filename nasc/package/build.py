@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from nasc.cost import params
 from nasc.errors import NascError, PackageError
-from nasc.files import check_writable
+from nasc.files import check_path, check_writable
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
+from nasc.package.library_files import write_library_files
 from nasc.package.manifest import MANIFEST, Manifest
 from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
@@ -59,8 +60,10 @@ def build_package(
     Raises:
         PackageError: If the folder exists, cannot be written, or the manifest is not about
             this model; nothing is left behind, and what was there stays as it was.
+        UsageError: If its path is not UTF-8.
     """
     out = Path(out_dir).expanduser().absolute()
+    check_path(out, "--output DIR")
     spare = _spare(out)
     try:
         check_target(out, force)
@@ -130,6 +133,7 @@ def _fill(
     else:
         shutil.copyfile(model, path)
     write_tokenizer(folder, tokenizer, manifest.max_length)
+    write_library_files(folder, manifest, tokenizer.pad_token_id or 0)
     facts = _read_model(path)
     manifest = dataclasses.replace(
         manifest,
@@ -142,8 +146,11 @@ def _fill(
     encoder = OnnxEncoder(path, tokenizer)
     golden = Golden.make(encoder, golden_texts, manifest.max_length, manifest.precision)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
-    (folder / README).write_text(readme(manifest), encoding="utf-8")
-    manifest = dataclasses.replace(manifest, files=record_folder(folder))
+    files = record_folder(folder)
+    text = readme(dataclasses.replace(manifest, files=files))
+    (folder / README).write_text(text, encoding="utf-8")
+    files[README] = record_file(folder / README)
+    manifest = dataclasses.replace(manifest, files=dict(sorted(files.items())))
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     sums = sums_text(manifest.files, record_file(folder / MANIFEST))
     (folder / SUMS).write_text(sums, encoding="utf-8", newline="\n")

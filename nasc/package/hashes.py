@@ -4,17 +4,28 @@ Every file but manifest.json and SHA256SUMS is listed in the manifest; SHA256SUM
 every file but itself, the manifest included, in the format of the program sha256sum. What
 SHA256SUMS has to say follows from the other files byte for byte, so that one changed byte
 of any file of the folder, SHA256SUMS included, shows.
+
+What is hashed is content: a link counts as the file that it leads to, wherever that lies, as
+in the cache of the Hugging Face hub.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
+from device_profiles.reading import FileRefused, opened, read_bytes
+from nasc.errors import PackageError
 from nasc.package.manifest import MANIFEST, FileRecord
+from nasc.printable import printable
 
 SUMS = "SHA256SUMS"
+
+BESIDE = (".git", ".gitattributes", ".gitignore", ".cache/huggingface")
+"""What git and the hub's client lay beside the files of a folder: no part of a package."""
 
 
 def record_file(path: Path) -> FileRecord:
@@ -22,23 +33,44 @@ def record_file(path: Path) -> FileRecord:
 
     Raises:
         OSError: If it cannot be read.
+        PackageError: If it is no regular file.
     """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(digest, path.stat().st_size)
+    try:
+        with opened(path) as file:
+            return _record(file)
+    except FileRefused as error:
+        raise PackageError(f"no file of a package: {error}") from error
+
+
+def _record(file: BinaryIO) -> FileRecord:
+    digest, size = hashlib.sha256(), 0
+    while block := file.read(1 << 20):
+        digest.update(block)
+        size += len(block)
+    return FileRecord(digest.hexdigest(), size)
 
 
 def record_folder(folder: Path) -> dict[str, FileRecord]:
-    """Hash and size of every file that the manifest lists, by name.
+    """Hash and size of every file that the manifest lists, by name; ``/`` stands between folders.
 
     Raises:
         OSError: If one cannot be read.
+        PackageError: If one is no regular file.
     """
     return {
-        path.name: record_file(path)
-        for path in sorted(folder.iterdir())
-        if path.name not in (MANIFEST, SUMS)
+        name: record_file(path)
+        for name, path in _entries(folder, lambda path: path.is_dir() and not path.is_symlink())
+        if name not in (MANIFEST, SUMS)
     }
+
+
+def things_beside(folder: Path) -> list[str]:
+    """Names out of `BESIDE` that lie in a folder.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    return [name for name in BESIDE if os.path.lexists(folder / name)]
 
 
 def sums_text(files: Mapping[str, FileRecord], manifest: FileRecord) -> str:
@@ -55,22 +87,75 @@ def find_changes(folder: Path, files: Mapping[str, FileRecord]) -> list[str]:
         files: From its manifest.
 
     Returns:
-        One phrase for each file that is missing, unlisted or changed; empty if all is well.
+        One phrase for each file that is missing, unlisted, changed or no file, of those in
+        `BESIDE` none; empty if all is well.
 
     Raises:
-        OSError: If a file cannot be read.
+        OSError: If the folder cannot be read.
     """
-    present = {path.name: path for path in folder.iterdir()}
     wanted = {*files, MANIFEST, SUMS}
-    found = [f"{name} is missing" for name in sorted(wanted - present.keys())]
+    inner = {name.rpartition("/")[0] for name in wanted}
+    present = dict(
+        _entries(
+            folder,
+            is_folder=lambda path: path.is_dir() and path.relative_to(folder).as_posix() in inner,
+        )
+    )
+    found = dict.fromkeys(sorted(wanted - present.keys()), "is missing")
     for name in sorted(present):
-        path = present[name]
-        if name not in wanted or not path.is_file() or path.is_symlink():
-            found.append(f"{name} is not listed in the manifest")
-        elif name in files and record_file(path) != files[name]:
-            found.append(f"{name} was changed")
-    if MANIFEST in present and SUMS in present:
-        expected = sums_text(files, record_file(present[MANIFEST]))
-        if present[SUMS].read_bytes() != expected.encode():
-            found.append(f"{MANIFEST} or {SUMS} was changed: they disagree")
-    return found
+        if name not in wanted:
+            found[name] = "is not listed in the manifest"
+        elif reason := _difference(present[name], files.get(name)):
+            found[name] = reason
+    if not found.keys() & {MANIFEST, SUMS}:
+        expected = sums_text(files, record_file(present[MANIFEST])).encode()
+        try:
+            same = read_bytes(present[SUMS], len(expected)) == expected
+        except FileRefused:
+            same = False
+        if not same:
+            found[f"{MANIFEST} or {SUMS}"] = "was changed: they disagree"
+    return [f"{_readable(name)} {reason}" for name, reason in found.items()]
+
+
+def _difference(path: Path, record: FileRecord | None) -> str:
+    """What is wrong with a file, as the end of a sentence; empty if nothing is."""
+    try:
+        with opened(path) as file:
+            if record is None:
+                return ""
+            # Its size first: of a file that claims to be endless, nothing is read
+            size = os.fstat(file.fileno()).st_size
+            same = size == record.size_bytes and _record(file) == record
+    except FileRefused as error:
+        return error.reason
+    except FileNotFoundError:
+        return "is a link that leads nowhere"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return "" if same else "was changed"
+
+
+def _entries(folder: Path, is_folder: Callable[[Path], bool]) -> Iterator[tuple[str, Path]]:
+    """Name and path of what lies in a folder, in order.
+
+    Args:
+        folder: The folder.
+        is_folder: Whether an entry is a folder whose own entries count, not itself.
+    """
+    waiting = [folder]
+    while waiting:
+        for path in sorted(waiting.pop().iterdir()):
+            name = path.relative_to(folder).as_posix()
+            if name in BESIDE:
+                continue
+            holds_known = any(known.startswith(f"{name}/") for known in BESIDE)
+            if is_folder(path) or (holds_known and path.is_dir()):
+                waiting.append(path)
+            else:
+                yield name, path
+
+
+def _readable(name: str) -> str:
+    """A name that somebody else gave to a file, as one line of UTF-8."""
+    return printable(os.fsencode(name).decode("utf-8", "backslashreplace"))

@@ -33,7 +33,7 @@ MANIFEST = "manifest.json"
 
 FORMAT = "nasc.package"
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with every change of the manifest's form."""
 
 MAX_BYTES = 32 << 20
@@ -47,6 +47,8 @@ MAX_INPUT_VALUES = 1 << 22
 
 MAX_WORDS = 10_000
 """Characters of a text in a manifest."""
+READ_VERSIONS = (2, 3)
+"""Forms that are read. 3 allows for files in a folder of the package."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 
@@ -516,10 +518,10 @@ def check_schema(raw: object) -> None:
         PackageError: Naming the version, or the first field that does not fit.
     """
     version = raw.get("schema_version") if isinstance(raw, Mapping) else None
-    if type(version) is int and version != SCHEMA_VERSION:
+    if type(version) is int and version not in READ_VERSIONS:
         raise PackageError(
             f"the manifest has schema version {version}, this nasc ({nasc.__version__}) reads "
-            f"{SCHEMA_VERSION}. Use the release that wrote it"
+            f"{' and '.join(map(str, READ_VERSIONS))}. Use the release that wrote it"
         )
     error = jsonschema.exceptions.best_match(_validator().iter_errors(raw))
     if error is not None:

@@ -69,6 +69,7 @@ class PackageProcess:
         tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
         *,
         max_length: int | None = None,
+        batch_size: int = 1,
     ) -> OnnxEncoder:
         """An encoder whose model runs in the process, for as long as that is open.
 
@@ -76,13 +77,16 @@ class PackageProcess:
             path: The ONNX file.
             tokenizer: See `OnnxEncoder`.
             max_length: See `OnnxEncoder`.
+            batch_size: See `OnnxEncoder`.
 
         Raises:
             ProfilerError: If the model cannot be loaded within the limits.
             ExportError: If it was not written by NASC.
         """
         session = _RemoteSession(self._target, path)
-        return OnnxEncoder(path, tokenizer, max_length=max_length, session=session)
+        return OnnxEncoder(
+            path, tokenizer, max_length=max_length, batch_size=batch_size, session=session
+        )
 
     def close(self) -> None:
         """End the process."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+from nasc.export.onnx import OUTPUT_NAMES
 from nasc.export.parity import Int8Report, Parity
-from nasc.heads import SPANS
+from nasc.heads import HEADS, SPANS
+from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
 from nasc.printable import printable
 
@@ -74,8 +78,73 @@ def figures_of(text: str) -> list[str]:
     return [line for line in after.splitlines() if line.startswith("|")]
 
 
+def sentence_transformers_usage(manifest: Manifest) -> str:
+    """The lines of Python that use an encoder through sentence-transformers."""
+    return f"""\
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(".", backend="onnx")
+vectors = model.encode({_SENTENCES}, batch_size={manifest.conditions.batch})
+print(model.similarity(vectors, vectors))
+"""
+
+
+def fastembed_usage(manifest: Manifest) -> str:
+    """The lines of Python that use an encoder through fastembed."""
+    name = json.dumps(f"nasc/{manifest.teacher.name.rpartition('/')[2]}")
+    embed = manifest.head == "embed"
+    return f"""\
+from fastembed import TextEmbedding
+from fastembed.common.model_description import ModelSource, PoolingType
+
+TextEmbedding.add_custom_model(
+    {name},
+    pooling=PoolingType.{"DISABLED" if embed else "MEAN"},
+    normalization=False,
+    sources=ModelSource(url="this folder"),
+    dim={manifest.geometry.hidden},
+    model_file="model.onnx",
+    output_name={json.dumps(OUTPUT_NAMES[manifest.head])},
+)
+model = TextEmbedding({name}, specific_model_path=".")
+for vector in model.embed({_SENTENCES}, batch_size={manifest.conditions.batch}):
+    print(vector.shape)
+"""
+
+
+def _other_libraries(manifest: Manifest) -> str:
+    """How other libraries use an encoder; nothing where a package lacks what they read."""
+    if manifest.head not in HEADS or CONFIG not in manifest.files:
+        return ""
+    alone = (
+        "\n\nThe vectors of an int8 model feel their neighbours in a batch: other batch sizes give "
+        "slightly different ones."
+        if manifest.precision == "int8"
+        else ""
+    )
+    return f"""
+With sentence-transformers (`pip install 'sentence-transformers[onnx]<6'`: version 6 needs a
+transformers 5, which its ONNX backend optimum-onnx 0.1 cannot be installed with):
+
+```python
+{sentence_transformers_usage(manifest)}```
+
+With fastembed 0.9 or newer:
+
+```python
+{fastembed_usage(manifest)}```
+
+`AutoTokenizer.from_pretrained` of transformers reads the tokenizer.{alone}
+"""
+
+
 def readme(manifest: Manifest) -> str:
-    """The text of README.md."""
+    """The text of README.md.
+
+    Args:
+        manifest: Of the package. Only with config.json among its files is told how other
+            libraries read it: packages of nasc before November 2026 lack it.
+    """
     figures = "\n".join(f"| {name} | {_plain(value)} |" for name, value in _figures(manifest))
     name = _plain(manifest.teacher.name)
     if manifest.architecture.is_teacher:
@@ -103,7 +172,7 @@ In this folder, with onnxruntime, tokenizers and numpy installed:
 
 ```python
 {usage(manifest)}```
-
+{_other_libraries(manifest)}
 ## Figures
 
 | | |

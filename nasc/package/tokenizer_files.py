@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
 from nasc.errors import PackageError
+from nasc.export.onnx import INPUTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +27,15 @@ _OF_ONE_MACHINE = (
 )
 """Fields of a tokenizer's configuration that say where it once lay."""
 
+_OF_A_CLASS = (
+    "do_basic_tokenize",
+    "do_lower_case",
+    "never_split",
+    "strip_accents",
+    "tokenize_chinese_chars",
+)
+"""Fields out of which a class would build what tokenizer.json says already."""
+
 _OF_A_CALL = (
     "max_length",
     "stride",
@@ -38,8 +48,9 @@ _OF_A_CALL = (
 def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
     """Write tokenizer.json, tokenizer_config.json, special_tokens_map.json, vocab.txt.
 
-    The tokenizer of the files cuts a text to `max_length` tokens and does not pad. vocab.txt
-    is written where there is one by nature (WordPiece).
+    The tokenizer of the files cuts a text to `max_length` tokens and does not pad; transformers
+    takes it from tokenizer.json as it is, whatever class it once was, and gives the two inputs of
+    the model. vocab.txt is written where there is one by nature (WordPiece).
 
     Args:
         folder: Where to.
@@ -63,9 +74,17 @@ def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, max_length
 
     path = folder / "tokenizer_config.json"
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    for name in (*_OF_ONE_MACHINE, *_OF_A_CALL):
+    for name in (*_OF_ONE_MACHINE, *_OF_A_CLASS, *_OF_A_CALL):
         config.pop(name, None)
-    config["model_max_length"] = max_length
+    config |= {
+        "model_max_length": max_length,
+        "model_input_names": list(INPUTS),
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    # transformers 4 sets it in the tokenizer, to False where it is not said.
+    prefix = json.loads(own.to_str())["pre_tokenizer"] or {}
+    if "add_prefix_space" in prefix:
+        config["add_prefix_space"] = prefix["add_prefix_space"]
     _write_json(path, config)
     _write_json(
         folder / "special_tokens_map.json",

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +32,11 @@ from nasc.export.parity import (
     Parity,
     accept_int8,
 )
-from nasc.files import cache_folder
+from nasc.files import cache_folder, check_path
 from nasc.measuring import measuring, quiet_folder
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
-from nasc.package.hashes import SUMS, find_changes
+from nasc.package.hashes import find_changes, things_beside
 from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_plain_manifest
 from nasc.package.process import PackageProcess
 from nasc.package.readme import figures_of, readme
@@ -196,8 +195,10 @@ def verify_package(
 
     Raises:
         PackageError: If there is no package at all.
+        UsageError: If its path is not UTF-8.
     """
     folder = Path(folder).expanduser().absolute()
+    check_path(folder, "nasc verify DIR")
     try:
         plain = read_plain_manifest(folder)
         manifest = Manifest.from_dict(plain)
@@ -256,28 +257,6 @@ def _guarded(name: str, check: Callable[[], Outcome]) -> Check:
         return Check(name, False, _reason(error))
 
 
-def changed_files(folder: Path, manifest: Manifest) -> list[str]:
-    """What differs between a folder and its manifest: one phrase each, empty if all is well.
-
-    Kinds and sizes are looked at first: what is no file, or of another size, is not read.
-
-    Raises:
-        OSError: If a file cannot be read.
-    """
-    found = []
-    for name in sorted({*manifest.files, SUMS}):
-        try:
-            status = (folder / name).stat()
-        except FileNotFoundError:
-            continue
-        record = manifest.files.get(name)
-        size = MAX_SUMS_BYTES if record is None else record.size_bytes
-        fits = status.st_size <= size if record is None else status.st_size == size
-        if not stat.S_ISREG(status.st_mode) or not fits:
-            found.append(f"{name} was changed")
-    return found or find_changes(folder, manifest.files)
-
-
 class _Checker:
     """The checks that need no device. Each gives whether it holds, and what was found."""
 
@@ -334,8 +313,10 @@ class _Checker:
         ]
 
     def files(self) -> Outcome:
-        changes = changed_files(self._folder, self._manifest)
-        return not changes, "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
+        changes = find_changes(self._folder, self._manifest.files)
+        beside = "".join(f"; not looked at: {name}" for name in things_beside(self._folder))
+        found = "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
+        return not changes, found + beside
 
     def model(self) -> Outcome:
         facts = self._process.inspect(self._folder / MODEL)

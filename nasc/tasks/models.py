@@ -320,8 +320,8 @@ class OnnxTaskModel(Reader):
 
     encoder: OnnxEncoder
 
-    def run(self, rows: Sequence[Row], batch_size: int = 1) -> list[Outputs]:
-        """See `Reader.run`. One row a batch, as an app asks; int8 feels its neighbours."""
+    def run(self, rows: Sequence[Row], batch_size: int | None = None) -> list[Outputs]:
+        """See `Reader.run`; None is the encoder's batch size."""
         given = self.encoder.outputs([row["input_ids"] for row in rows], batch_size)
         if self.encoder.head == SPANS:
             return [{"start_logits": starts, "end_logits": ends} for starts, ends in given]

@@ -150,6 +150,6 @@ def run_evaluate_package(
             f"nasc verify {folder}"
         ) from error
     with PackageProcess(limits) as process:
-        model = OnnxTaskModel(tokenizer, process.encoder(folder / MODEL))
-        found = read.scores(model, length)
+        encoder = process.encoder(folder / MODEL, batch_size=manifest.conditions.batch)
+        found = read.scores(OnnxTaskModel(tokenizer, encoder), length)
     return {"task": task, **found, "examples": read.count, "package": str(folder)}

@@ -114,6 +114,7 @@ class TaskShipping:
         tokenizer: PreTrainedTokenizerBase,
         cache: Path,
         reporter: Reporter,
+        batch: int = 1,
     ) -> None:
         """Read the task's files.
 
@@ -123,6 +124,7 @@ class TaskShipping:
             tokenizer: The teacher's.
             cache: Keeps fine-tuned networks.
             reporter: Told of the progress.
+            batch: Examples in a run of a file, when it is scored.
 
         Raises:
             UsageError: If a library is missing, or the teacher reads too few tokens.
@@ -146,7 +148,7 @@ class TaskShipping:
         for data in (self._train, self._dev):
             data.check(tokenizer, options.max_length)
         self._full_size, self._tokenizer = full_size, tokenizer
-        self._cache, self._reporter = cache, reporter
+        self._cache, self._reporter, self._batch = cache, reporter, batch
         self._scored: dict[str, dict[str, float]] = {}
 
     @cached_property
@@ -182,7 +184,7 @@ class TaskShipping:
         key = hashlib.sha256(path.read_bytes()).hexdigest()
         if key not in self._scored:
             self._reporter.stage(f"Scores on {self.options.name}")(0, 1, f"{self._dev.count:,}")
-            model = OnnxTaskModel(self._tokenizer, OnnxEncoder(path))
+            model = OnnxTaskModel(self._tokenizer, OnnxEncoder(path, batch_size=self._batch))
             self._scored[key] = dict(self._dev.scores(model, self.options.max_length))
         return dict(self._scored[key])
 

@@ -109,7 +109,7 @@ def test_the_teacher_becomes_a_package_that_verifies(
     assert (vectors * wanted).sum(1).min() > (0.99999 if precision == "fp32" else 0.98)
 
     # Through the lines of its README
-    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
     )

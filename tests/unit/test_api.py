@@ -23,7 +23,7 @@ from nasc.api import evaluate, train
 from nasc.errors import CheckpointError, PackageError, UsageError
 from nasc.workbench import Settings
 
-MANIFEST = SimpleNamespace(max_length=8, task=None)
+MANIFEST = SimpleNamespace(max_length=8, task=None, conditions=SimpleNamespace(batch=3))
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_package_with_a_damaged_tokenizer_is_a_message(
 ) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: MANIFEST)
-    monkeypatch.setattr("nasc.package.verify.changed_files", lambda *_: [])
+    monkeypatch.setattr("nasc.package.hashes.find_changes", lambda *_: [])
     data = tmp_path / "dev.csv"
     data.write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
     if content is not None:
@@ -115,7 +115,7 @@ def test_a_package_with_a_damaged_tokenizer_is_a_message(
         evaluate(tmp_path, "sts-b", data)
 
 
-def test_a_package_is_evaluated_at_its_own_length(
+def test_a_package_is_evaluated_at_its_own_length_and_batch_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, object]] = []
@@ -141,12 +141,13 @@ def test_a_package_is_evaluated_at_its_own_length(
     Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "dev.csv").write_text("sentence1,sentence2,score\na,bb,5\nc,dddd,2\n")
     monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: MANIFEST)
-    monkeypatch.setattr("nasc.package.verify.changed_files", lambda *_: [])
+    monkeypatch.setattr("nasc.package.hashes.find_changes", lambda *_: [])
     monkeypatch.setattr("nasc.package.process.PackageProcess", Process)
     found = evaluate(tmp_path, "sts-b", tmp_path / "dev.csv")
     assert (found["pairs"], found["spearman"]) == (2, pytest.approx(1))
     evaluate(tmp_path, "sts-b", tmp_path / "dev.csv", max_length=5)
-    assert made == [{"path": tmp_path / "model.onnx", "max_length": length} for length in (8, 5)]
+    model = {"path": tmp_path / "model.onnx", "batch_size": 3}
+    assert made == [model | {"max_length": length} for length in (8, 5)]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

@@ -5,16 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnxruntime.quantization import quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
 from nasc.cost import params
 from nasc.errors import ExportError
-from nasc.export.graph import IR_VERSION, OPSET
+from nasc.export.graph import IR_VERSION, OPSET, GraphBuilder
 from nasc.export.network import Network
-from nasc.export.onnx import OUTPUT_NAMES, build, emit
+from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES, build, emit
 from nasc.export.precision import quantize_matrix, quantize_rows
 from nasc.heads import HEADS
 from nasc.runtime import OnnxEncoder, pad
@@ -133,11 +137,75 @@ def test_a_model_is_valid_and_of_standard_operators_only(
     assert [i.name for i in model.graph.input] == ["input_ids", "attention_mask"]
     for value in model.graph.input:
         assert [d.dim_param for d in value.type.tensor_type.shape.dim] == ["batch", "seq_len"]
-    assert [o.name for o in model.graph.output] == [OUTPUT_NAMES.get(head, "logits")]
+    first, *others = [o.name for o in model.graph.output]
+    assert first == OUTPUT_NAMES.get(head, "logits")
+    assert others == ([ONE_TOKEN] if head == "embed" else [])
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert metadata["nasc.architecture"] == str(network.architecture)
     assert metadata["nasc.head"] == head
     assert metadata["nasc.max_positions"] == "64"
+
+
+@pytest.mark.parametrize("head", EVERY_HEAD)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_symbolic_shape_inference_knows_every_shape(
+    make_network: MakeNetwork, precision: str, head: str
+) -> None:
+    model = build(make_network(EVERYTHING, precision, head))
+    found = SymbolicShapeInference.infer_shapes(model).graph
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*found.value_info, *found.output)
+    }
+    assert shapes.keys() >= {name for node in found.node for name in node.output}
+    stated = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in model.graph.output
+    }
+    assert {name: shapes[name] for name in stated} == stated
+
+
+@pytest.mark.parametrize("head", EVERY_HEAD)
+def test_the_runtime_s_preprocessing_and_quantisation_take_a_model(
+    make_network: MakeNetwork, token_lists: list[list[int]], tmp_path: Path, head: str
+) -> None:
+    emit(make_network(EVERYTHING, head=head), tmp_path / "model.onnx")
+    ready, small = tmp_path / "ready.onnx", tmp_path / "small.onnx"
+    quant_pre_process(str(tmp_path / "model.onnx"), str(ready))
+    quantize_dynamic(ready, small)
+    batch = pad(token_lists)
+    names = ("input_ids", "attention_mask")
+    wanted, found, rough = (
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+            None, dict(zip(names, batch, strict=True))
+        )
+        for path in (tmp_path / "model.onnx", ready, small)
+    )
+    for first, second, third in zip(wanted, found, rough, strict=True):
+        np.testing.assert_allclose(first, second, atol=2e-5)
+        assert third.shape == first.shape
+
+
+def test_a_constant_without_axes_stays_one() -> None:
+    graph = GraphBuilder()
+    graph.node("Add", "x", graph.constant(np.float32(1)))
+    graph.rename_last("y")
+    (one,) = graph.model({"x": ["n"]}, {"y": ["n"]}, {}).graph.initializer
+    assert list(one.dims) == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_second_output_is_the_vector_as_a_single_token(
+    make_network: MakeNetwork, token_lists: list[list[int]], tmp_path: Path, precision: str
+) -> None:
+    emit(make_network(EVERYTHING, precision), tmp_path / "model.onnx")
+    ids, mask = pad(token_lists)
+    vectors, states = onnxruntime.InferenceSession(
+        tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
+    ).run(["sentence_embedding", "last_hidden_state"], {"input_ids": ids, "attention_mask": mask})
+    assert states.shape == (len(ids), 1, 64)
+    np.testing.assert_array_equal(states[:, 0], vectors)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
 def test_the_same_network_gives_the_same_bytes(make_network: MakeNetwork) -> None:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
-from tokenizers import Tokenizer
-from transformers import AutoTokenizer, BertTokenizer
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from nasc.errors import PackageError
+from nasc.heads import HEADS
 from nasc.package import build
 from nasc.package.build import build_package, check_target
 from nasc.package.golden import TEXTS, Golden, GoldenText
@@ -49,6 +51,13 @@ FILES = {
     "manifest.json",
     "README.md",
     "SHA256SUMS",
+    "config.json",
+}
+ENCODER_FILES = {
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
 }
 
 
@@ -61,9 +70,10 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 
 def test_a_package_holds_its_files_and_nothing_else(packed: Packages) -> None:
-    for folder in packed.values():
-        assert {path.name for path in folder.iterdir()} == FILES
-        assert folder.stat().st_mode & 0o777 == 0o755
+    for (_, head), folder in packed.items():
+        assert snapshot(folder).keys() == FILES | (ENCODER_FILES if head in HEADS else set())
+        for each in (folder, *filter(Path.is_dir, folder.iterdir())):
+            assert each.stat().st_mode & 0o777 == 0o755
 
 
 def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
@@ -76,7 +86,7 @@ def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(": OK") == len(FILES) - 1
+    assert done.stdout.count(": OK") == len(FILES | ENCODER_FILES) - 1
 
 
 def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
@@ -93,7 +103,8 @@ def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
 def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -> None:
     folder = packed[which]
     text = (folder / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code, *others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(others) == (2 if which[1] in HEADS else 0)  # run in tests/integration
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=folder,
@@ -167,9 +178,55 @@ def test_both_libraries_read_the_tokenizer_and_agree_with_golden(packed: Package
     assert {word: index for index, word in enumerate(words)} == auto.get_vocab()
 
 
+@pytest.mark.parametrize("which", KINDS, ids="-".join)
+def test_transformers_knows_the_folder(packed: Packages, which: tuple[str, str]) -> None:
+    folder = packed[which]
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    assert (config.hidden_size, config.max_position_embeddings, config.pad_token_id) == (64, 64, 0)
+    assert config.nasc_architecture == str(read_manifest(folder).architecture)
+    if which[1] == "classify-2":
+        assert config.id2label == {0: "0", 1: "1"}
+    if which[1] == "classify-1":
+        assert (config.num_labels, config.problem_type) == (1, "regression")
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    batch = tokenizer(["the cat", "x"], padding=True, return_tensors="np")
+    outputs = onnxruntime.InferenceSession(
+        folder / "model.onnx", providers=["CPUExecutionProvider"]
+    ).run(None, dict(batch))  # its inputs and no others
+    assert len(outputs[0]) == 2
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_tokenizer_stays_as_its_file_says_it(
+    tmp_path: Path,
+    tokenizer: BertTokenizer,
+    make_model: MakeModel,
+    make_manifest: MakeManifest,
+    normalized: bool,
+) -> None:
+    """Not as BertTokenizer builds it: with digits apart, and perhaps no lower case."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True)]
+    )
+    if not normalized:
+        backend.normalizer = normalizers.NFC()
+    own = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        **{k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)},
+    )
+    model = make_model()
+    folder = build_package(
+        tmp_path / "p", model=model, tokenizer=own, manifest=make_manifest(model)
+    )
+    texts = ["The Cat 2026", "CAT 007 a1b2"]
+    read = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert read(texts)["input_ids"] == [e.ids for e in backend.encode_batch(texts)]
+
+
 def test_no_file_names_a_place_on_this_machine(packed: Packages, tmp_path: Path) -> None:
     for folder in packed.values():
-        for path in folder.iterdir():
+        for path in filter(Path.is_file, folder.rglob("*")):
             data = path.read_bytes()
             assert str(tmp_path.parents[1]).encode() not in data, path.name
             assert str(folder.parent).encode() not in data, path.name

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,6 +44,9 @@ NAMES = (
     "manifest.json",
     "README.md",
     "SHA256SUMS",
+    "config.json",
+    "modules.json",
+    "1_Pooling/config.json",
 )
 
 
@@ -138,10 +142,74 @@ def test_a_file_that_nobody_listed_is_found(package: Path) -> None:
     assert "folder is not listed" in failed(verify_package(package, measure=False))["files"]
 
 
-def test_a_link_in_place_of_a_file_is_found(package: Path, tmp_path: Path) -> None:
-    (package / "vocab.txt").rename(tmp_path / "vocab.txt")
-    (package / "vocab.txt").symlink_to(tmp_path / "vocab.txt")
-    assert "vocab.txt" in failed(verify_package(package, measure=False))["files"]
+def test_links_are_followed_and_their_content_is_hashed(package: Path, tmp_path: Path) -> None:
+    """As in the cache of the Hugging Face hub: a snapshot of links to blobs."""
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for index, path in enumerate(sorted(filter(Path.is_file, package.rglob("*")))):
+        path.rename(blobs / str(index))
+        path.symlink_to(blobs / str(index))
+    assert verify_package(package, measure=False).ok
+    blob = (package / "vocab.txt").resolve()
+    data = blob.read_bytes()
+    blob.write_bytes(b"#" + data[1:])
+    assert failed(verify_package(package, measure=False))["files"] == "vocab.txt was changed"
+    blob.unlink()
+    assert (
+        "vocab.txt is a link that leads nowhere"
+        in failed(verify_package(package, measure=False))["files"]
+    )
+
+
+def test_what_git_and_the_hub_lay_beside_is_no_part(package: Path) -> None:
+    (package / ".git" / "objects").mkdir(parents=True)
+    (package / ".cache" / "huggingface" / "download").mkdir(parents=True)
+    for name in (".gitattributes", ".gitignore"):
+        (package / name).write_text("*.onnx filter=lfs")
+    report = verify_package(package, measure=False)
+    assert report.ok
+    files = next(check.detail for check in report.checks if check.name == "files")
+    assert files == (
+        "14 as hashed; not looked at: .git; not looked at: .gitattributes; "
+        "not looked at: .gitignore; not looked at: .cache/huggingface"
+    )
+    (package / ".cache" / "virus.py").write_text("x")
+    (package / "1_Pooling" / "virus.py").write_text("x")
+    found = failed(verify_package(package, measure=False))["files"]
+    assert ".cache/virus.py is not listed" in found
+    assert "1_Pooling/virus.py is not listed" in found
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_in_place_of_a_file_is_found_without_waiting(package: Path) -> None:
+    for name in ("vocab.txt", SUMS):
+        (package / name).unlink()
+        os.mkfifo(package / name)
+    found = find_changes(package, read_manifest(package).files)
+    assert found == [f"{name} is no file but a pipe (FIFO)" for name in (SUMS, "vocab.txt")]
+
+
+def test_names_of_files_are_told_as_text(package: Path) -> None:
+    (package / os.fsdecode(b"\xff\x1b[2J")).write_text("x")
+    report = verify_package(package, measure=False)
+    assert "\\xff\\x1b[2J is not listed" in failed(report)["files"]
+    json.dumps(report.to_dict(), ensure_ascii=False).encode("utf-8")
+
+
+def test_a_package_of_before_passes(packed: Packages, tmp_path: Path) -> None:
+    """Of schema version 2: no files for other libraries, and a README that tells of none."""
+    for which, folder in packed.items():
+        old = Path(shutil.copytree(folder, tmp_path / "-".join(which)))
+        for name in ("config.json", "modules.json", "sentence_bert_config.json"):
+            (old / name).unlink(missing_ok=True)
+        (old / "config_sentence_transformers.json").unlink(missing_ok=True)
+        shutil.rmtree(old / "1_Pooling", ignore_errors=True)
+        seal(old, schema_version=2)
+        (old / "README.md").write_text(readme(read_manifest(old)), encoding="utf-8")
+        seal(old)
+        report = verify_package(old, measure=False)
+        assert report.ok, report.failed
+        assert "sentence-transformers" not in (old / "README.md").read_text(encoding="utf-8")
 
 
 def test_files_changed_together_with_their_hashes_are_found_by_what_they_say(

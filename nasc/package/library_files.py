@@ -1,0 +1,117 @@
+"""Files by which other libraries know a package: transformers, optimum, sentence-transformers.
+
+Each of them describes the model file as it is. Nothing of nasc's own reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nasc.heads import HEADS, SPANS
+from nasc.package.manifest import Manifest
+
+CONFIG = "config.json"
+
+_POOLING = "1_Pooling"
+
+
+def write_library_files(folder: Path, manifest: Manifest, pad_id: int) -> None:
+    """Write config.json, and of an encoder also what sentence-transformers reads.
+
+    Args:
+        folder: Where to.
+        manifest: Of the package.
+        pad_id: The tokenizer's token for padding.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    _write(folder / CONFIG, _config(manifest, pad_id))
+    if manifest.head not in HEADS:
+        return
+    kind = "sentence_transformers.models."
+    modules = [("", "Transformer"), (_POOLING, "Pooling")]
+    _write(
+        folder / "modules.json",
+        [
+            {"idx": index, "name": str(index), "path": path, "type": kind + name}
+            for index, (path, name) in enumerate(modules)
+        ],
+    )
+    _write(
+        folder / "sentence_bert_config.json",
+        {"max_seq_length": manifest.max_length, "do_lower_case": False},
+    )
+    _write(
+        folder / "config_sentence_transformers.json",
+        {
+            "model_type": "SentenceTransformer",
+            "similarity_fn_name": "cosine",
+            "prompts": {},
+            "default_prompt_name": None,
+        },
+    )
+    (folder / _POOLING).mkdir()
+    (folder / _POOLING).chmod(0o755)
+    _write(folder / _POOLING / CONFIG, _pooling(manifest))
+
+
+def _config(manifest: Manifest, pad_id: int) -> dict[str, Any]:
+    """What transformers calls a model's configuration, of what goes in and comes out of the file.
+
+    The model type is that of a family which takes the file's two inputs, counts positions from 0
+    and has its vector's size under the name ``hidden_size``. There are no weights beside it, so
+    that transformers cannot take the file for a network of that family.
+    """
+    geometry, task = manifest.geometry, manifest.task
+    config: dict[str, Any] = {
+        "model_type": "bert",
+        "architectures": ["BertModel"],
+        "hidden_size": geometry.hidden,
+        "num_hidden_layers": len(manifest.architecture.blocks),
+        "num_attention_heads": geometry.hidden // geometry.head_size,
+        "intermediate_size": geometry.intermediate,
+        "vocab_size": geometry.vocab_size,
+        "max_position_embeddings": geometry.max_positions,
+        "pad_token_id": pad_id,
+        "nasc_architecture": str(manifest.architecture),
+    }
+    if task is None:
+        return config
+    if manifest.head == SPANS:
+        return config | {"architectures": ["BertForQuestionAnswering"]}
+    config["architectures"] = ["BertForSequenceClassification"]
+    if not task.labels:
+        return config | {"problem_type": "regression", "id2label": {"0": "score"}}
+    return config | {
+        "problem_type": "single_label_classification",
+        "id2label": {str(index): label for index, label in enumerate(task.labels)},
+        "label2id": {label: index for index, label in enumerate(task.labels)},
+    }
+
+
+def _pooling(manifest: Manifest) -> dict[str, Any]:
+    """How sentence-transformers makes the vector out of the output ``last_hidden_state``.
+
+    The head ``embed`` gives the finished vector as the state of one token: see
+    `nasc.export.onnx.ONE_TOKEN`.
+    """
+    first = manifest.head == "embed"
+    return {
+        "word_embedding_dimension": manifest.geometry.hidden,
+        "pooling_mode_cls_token": first,
+        "pooling_mode_mean_tokens": not first,
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+        "pooling_mode_weightedmean_tokens": False,
+        "pooling_mode_lasttoken": False,
+        "include_prompt": True,
+    }
+
+
+def _write(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,292 @@
+"""Other people's libraries load a package and give its vectors.
+
+sentence-transformers with its ONNX backend and fastembed want other releases of transformers and
+the hub's client than nasc does, so that they live in an environment of their own, whose Python
+NASC_LIBRARIES_PYTHON names (.ci/run makes one: constraints-libraries.txt).
+"""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from nasc.export.network import random_network
+from nasc.export.onnx import emit
+from nasc.package.build import build_package
+from nasc.package.manifest import Conditions, Manifest, TeacherRecord, TextRecord
+from nasc.runtime import OnnxEncoder
+from nasc.space import Architecture, Block, Geometry
+
+VARIABLE = "NASC_LIBRARIES_PYTHON"
+PYTHON = os.environ.get(VARIABLE) or sys.executable
+GEOMETRY = Geometry(
+    layers=2, hidden=64, head_size=16, intermediate=256, vocab_size=100, max_positions=64
+)
+BLOCKS = (Block(64, ("mha", "sep3")), Block(32, ("ffn", "mha")))
+TEXTS = [
+    "the cat",
+    "",
+    "A man is playing a guitar, 2026.",
+    "every sentence of this text says the same thing " * 30,
+    "x",
+    "naïve café 今天 🎸",
+]
+WORDPIECE, BYTES = "word pieces", "bytes"
+
+Package = Callable[..., Path]
+
+
+@functools.cache
+def missing(*modules: str) -> str:
+    """Why a library cannot be tested; empty if it can."""
+    code = "; ".join(f"import {module}" for module in modules)
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False)
+    reason = done.stderr.strip().splitlines()[-1:]
+    return f"{PYTHON}: {reason[0]}. Name another Python: {VARIABLE}" if reason else ""
+
+
+def run(code: str, folder: Path, *arguments: str, python: str = PYTHON) -> Any:
+    """Run lines of Python in a folder with the libraries; gives the JSON of their last line."""
+    offline = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
+    done = subprocess.run(
+        [python, "-c", code, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | offline,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def word_pieces() -> PreTrainedTokenizerFast:
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    words += [f"##{letter}" for letter in letters] + [*",.!?-:/", "the", "cat"]
+    own = Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    own.normalizer = normalizers.BertNormalizer()
+    own.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    own.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=own,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def byte_pieces() -> PreTrainedTokenizerFast:
+    """As RoBERTa's: the padding is token 1, and a space before the first word is one of it."""
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    words += sorted(pre_tokenizers.ByteLevel.alphabet())[: 100 - len(words)]
+    own = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, [], unk_token="<unk>"))
+    own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    own.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=own,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        cls_token="<s>",
+        sep_token="</s>",
+        mask_token="<mask>",
+        bos_token="<s>",
+        eos_token="</s>",
+    )
+
+
+TOKENIZERS = {WORDPIECE: word_pieces, BYTES: byte_pieces}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A tiny package."""
+
+    def make(precision: str = "fp32", head: str = "embed", kind: str = WORDPIECE) -> Path:
+        folder = tmp_path_factory.mktemp("package")
+        architecture = Architecture(BLOCKS, precision)
+        emit(random_network(architecture, GEOMETRY, head), folder / "model.onnx")
+        return build_package(
+            folder / "tiny",
+            model=folder / "model.onnx",
+            tokenizer=TOKENIZERS[kind](),
+            manifest=Manifest(
+                architecture=architecture,
+                geometry=GEOMETRY,
+                head=head,
+                max_length=48,
+                limits={},
+                conditions=Conditions("host", "onnxruntime", 2, 16, 1, "made up"),
+                teacher=TeacherRecord("tiny", "0" * 64, "made up"),
+                text=TextRecord("no text", "0" * 64),
+            ),
+        )
+
+    return make
+
+
+def vectors(folder: Path, batch_size: int) -> NDArray[np.float32]:
+    """What nasc itself gives."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    encoder = OnnxEncoder(folder / "model.onnx", tokenizer, max_length=48)
+    return encoder.encode(TEXTS, batch_size)
+
+
+def readme_block(folder: Path, library: str) -> str:
+    """The lines of Python that a package's README gives for a library."""
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (found,) = [block for block in blocks if f"from {library} import" in block]
+    return found
+
+
+def sentence_transformers() -> str:
+    return missing("sentence_transformers", "optimum.onnxruntime")
+
+
+def fastembed() -> str:
+    return missing("fastembed")
+
+
+SENTENCE_TRANSFORMERS = """
+import json, sys
+from sentence_transformers import SentenceTransformer
+
+texts, cases = json.loads(sys.argv[1])
+found = []
+for folder, batch_size in cases:
+    model = SentenceTransformer(folder, backend="onnx", local_files_only=True)
+    vectors = model.encode(texts, batch_size=batch_size).tolist()
+    found.append([model.max_seq_length, vectors])
+print(json.dumps(found))
+"""
+CASES = [
+    ("fp32", "embed", WORDPIECE, 32),
+    ("fp32", "embed", BYTES, 2),
+    ("int8", "embed", WORDPIECE, 1),
+    ("fp32", "hidden", BYTES, 32),
+]
+
+
+@pytest.mark.slow
+def test_sentence_transformers_gives_the_vectors(package: Package, tmp_path: Path) -> None:
+    if reason := sentence_transformers():
+        pytest.skip(reason)
+    cases = [(str(package(*which)), batch_size) for *which, batch_size in CASES]
+    found = run(SENTENCE_TRANSFORMERS, tmp_path, json.dumps([TEXTS, cases]))
+    for (length, rows), (folder, batch_size) in zip(found, cases, strict=True):
+        assert length == 48
+        np.testing.assert_allclose(np.array(rows), vectors(Path(folder), batch_size), atol=1e-5)
+
+
+FASTEMBED = """
+import json, sys
+import numpy as np
+
+{block}
+found = list(model.embed(json.loads(sys.argv[1]), batch_size=int(sys.argv[2])))
+print(json.dumps(np.array(found).tolist()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "head", "kind", "batch_size"), CASES)
+def test_fastembed_gives_the_vectors(
+    package: Package, precision: str, head: str, kind: str, batch_size: int
+) -> None:
+    if reason := fastembed():
+        pytest.skip(reason)
+    folder = package(precision, head, kind)
+    code = FASTEMBED.format(block=readme_block(folder, "fastembed"))
+    found = run(code, folder, json.dumps(TEXTS), str(batch_size))  # the README's own lines
+    np.testing.assert_allclose(np.array(found), vectors(folder, batch_size), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_readme_s_lines_for_sentence_transformers_run(package: Package) -> None:
+    if reason := sentence_transformers():
+        pytest.skip(reason)
+    folder = package("int8")
+    code = readme_block(folder, "sentence_transformers")
+    found = run(f"{code}\nimport json; print(json.dumps(vectors.tolist()))", folder)
+    assert np.array(found).shape == (2, 64)
+
+
+TRANSFORMERS = """
+import json, sys
+from transformers import AutoConfig, AutoTokenizer
+
+texts, folders = json.loads(sys.argv[1])
+found = []
+for folder in folders:
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    ids = tokenizer(texts, truncation=True)["input_ids"]
+    size = AutoConfig.from_pretrained(folder, local_files_only=True).hidden_size
+    found.append([ids, tokenizer.model_max_length, tokenizer.pad_token_id, size])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", sorted({sys.executable, PYTHON}))
+def test_transformers_of_either_major_version_reads_the_tokenizer(
+    package: Package, tmp_path: Path, python: str
+) -> None:
+    folders = [str(package(kind=kind)) for kind in (WORDPIECE, BYTES)]
+    found = run(TRANSFORMERS, tmp_path, json.dumps([TEXTS, folders]), python=python)
+    for one, folder, pad_id in zip(found, folders, (0, 1), strict=True):
+        own = Tokenizer.from_file(f"{folder}/tokenizer.json")
+        wanted = [encoding.ids for encoding in own.encode_batch(TEXTS)]
+        assert one == [wanted, 48, pad_id, 64]
+        assert max(map(len, wanted)) == 48
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_onnxruntime_s_preprocessing_follows_a_package(
+    package: Package, tmp_path: Path, precision: str
+) -> None:
+    """As its manual says it: python -m onnxruntime.quantization.preprocess."""
+    folder = package(precision)
+    ready = tmp_path / "ready.onnx"
+    command = ["-m", "onnxruntime.quantization.preprocess", "--input", folder / "model.onnx"]
+    done = subprocess.run(
+        [sys.executable, *command, "--output", ready],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    found = OnnxEncoder(ready, tokenizer, max_length=48).encode(TEXTS, 1)
+    np.testing.assert_allclose(found, vectors(folder, 1), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_transformers_says_that_there_are_no_weights(package: Package, tmp_path: Path) -> None:
+    """A configuration of a known family must not become a network of random weights."""
+    code = "import sys, transformers; transformers.AutoModel.from_pretrained(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(package())],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 1
+    assert "no file named model.safetensors" in done.stderr
