@@ -10,8 +10,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 import filelock
 
 from device_profiles import DeviceProfile
+from device_profiles.temporary import temporary_folder
 from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
 from profilers.jobs import RuntimeOptions
 from profilers.measuring import device_options
@@ -166,14 +165,9 @@ def _record(
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
     """Writes a file that appears complete or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with temporary_folder(path.parent, path.name) as folder:
+        (folder / path.name).write_text(json.dumps(data), encoding="utf-8")
+        (folder / path.name).replace(path)
 
 
 def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> QuietTime:
