@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,10 @@ import device_profiles
 import profilers
 from nasc.compiler import CompileResult, Options, compile
 from nasc.devices import DeviceReport, devices
-from nasc.errors import CheckpointError, NascError, PackageError, UsageError
-from nasc.files import cache_folder, check_path, check_writable, replacing
+from nasc.errors import CheckpointError, PackageError, UsageError
+from nasc.files import cache_folder, check_path, replacing
 from nasc.measuring import measuring, quiet_folder, runtime_options
+from nasc.outputs import check_file, check_folder, claimed
 from nasc.package.manifest import MANIFEST, read_manifest
 from nasc.profiling import Profiled
 from nasc.profiling import profile as measure_tables
@@ -178,6 +180,7 @@ def train(
         UsageError: If the file is a folder, or exists and `force` is not given; or options do not
             go together.
         CheckpointError: If the file cannot be written; looked at before anything is trained.
+        OutputBusy: If another run is writing it.
         TeacherError, CorpusError, TrainingDiverged: See there.
     """
     from nasc.latency.costs import TableCosts
@@ -197,7 +200,7 @@ def train(
     from nasc.text import load_corpus
     from nasc.workbench import MAX_CORPUS
 
-    _check_output(output, force)
+    check_file(output, force=force, error=CheckpointError)
     if minutes is not None:
         check_budget(minutes)
     if packed and not corpus:
@@ -210,79 +213,89 @@ def train(
             "is left in the bins: leave one of them out"
         )
     process = Parallel.from_environment(parallel)
-    reporter = (reporter if process.is_first else None) or Silent()
-    found_teacher = load_teacher(teacher)
-    found_space = space_for(found_teacher, space)
-    if not all_operations:
-        found_space = first_run_space(found_space)
-    text = load_corpus(
-        list(corpus) or None,
-        seed=seed,
-        max_sentences=MAX_CORPUS,
-        text_column=text_column,
-        say=reporter.say,
-    )
-    reporter.say(f"text: {text.description} ({len(text.train):,} sentences)")
-    plan = None
-    if shrink is not None and shrink.unit == "dominated":
-        plan = shrink_plan(found_space, None, shrink)
-    elif shrink is not None:
-        found_device = device_profiles.find(device)
-        tables = process.in_turn(
-            lambda: measure_tables(
-                space_for(found_teacher, space),
-                found_device,
-                cache_dir=cache_folder(cache),
-                precisions=found_space.precisions[-1:],
-                seq_lens=(seq_len or train_length(found_teacher),),
-                threads=(found_device.default_threads,),
-                seed=seed,
-                progress=reporter.stage(f"Latency tables of device {device!r}"),
-                say=reporter.say,
-            )
-        )
-        plan = shrink_plan(found_space, TableCosts.of(t.table for t in tables), shrink)
-    seconds = None if steps is not None else 60 * (TRAIN_MINUTES if minutes is None else minutes)
-    prepared = prepare(
-        found_teacher,
-        found_space,
-        text,
-        TrainConfig(
-            steps=steps or 0,
-            batch_size=batch_size,
-            accumulate=accumulate,
-            learning_rate=learning_rate,
-            sampling=sampling or ("balanced" if shrink is None else "uniform"),
-            chain=chain,
-            start=start,
-            bf16=has_bf16(process.device) if bf16 is None else bf16,
+    with claimed(output) if process.is_first else contextlib.nullcontext():
+        reporter = (reporter if process.is_first else None) or Silent()
+        found_teacher = load_teacher(teacher)
+        found_space = space_for(found_teacher, space)
+        if not all_operations:
+            found_space = first_run_space(found_space)
+        text = load_corpus(
+            list(corpus) or None,
             seed=seed,
-        ),
-        seconds=seconds,
-        cache_dir=cache_folder(cache),
-        reporter=reporter,
-        shrinking=plan,
-        sources=tuple(corpus) if packed else None,
-        parallel=process,
-    )
-    scores, changed = prepared.scores, None
-    try:
-        if process.is_first and compact:
-            scores = save_compact(output, prepared, text, reporter)
-            changed = largest_change(prepared.scores, scores)
-        elif process.is_first:
-            with replacing(output) as part:
-                shutil.copyfile(prepared.path, part)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write the supernet '{output}': {error.strerror or error}. It is trained and "
-            "in the cache: free the disk or name another file with --output, and run the same "
-            "command"
-        ) from error
-    process.leave()
-    shrunk = prepared.header.get("shrinking")
-    if shrunk is not None and (note := unfinished(shrunk)) is not None:
-        reporter.say(note)
+            max_sentences=MAX_CORPUS,
+            text_column=text_column,
+            say=reporter.say,
+        )
+        reporter.say(f"text: {text.description} ({len(text.train):,} sentences)")
+        plan = None
+        if shrink is not None and shrink.unit == "dominated":
+            plan = shrink_plan(found_space, None, shrink)
+        elif shrink is not None:
+            found_device = device_profiles.find(device)
+            tables = process.in_turn(
+                lambda: measure_tables(
+                    space_for(found_teacher, space),
+                    found_device,
+                    cache_dir=cache_folder(cache),
+                    precisions=found_space.precisions[-1:],
+                    seq_lens=(seq_len or train_length(found_teacher),),
+                    threads=(found_device.default_threads,),
+                    seed=seed,
+                    progress=reporter.stage(f"Latency tables of device {device!r}"),
+                    say=reporter.say,
+                )
+            )
+            plan = shrink_plan(found_space, TableCosts.of(t.table for t in tables), shrink)
+        seconds = (
+            None if steps is not None else 60 * (TRAIN_MINUTES if minutes is None else minutes)
+        )
+        prepared = prepare(
+            found_teacher,
+            found_space,
+            text,
+            TrainConfig(
+                steps=steps or 0,
+                batch_size=batch_size,
+                accumulate=accumulate,
+                learning_rate=learning_rate,
+                sampling=sampling or ("balanced" if shrink is None else "uniform"),
+                chain=chain,
+                start=start,
+                bf16=has_bf16(process.device) if bf16 is None else bf16,
+                seed=seed,
+            ),
+            seconds=seconds,
+            cache_dir=cache_folder(cache),
+            reporter=reporter,
+            shrinking=plan,
+            sources=tuple(corpus) if packed else None,
+            parallel=process,
+        )
+        scores, changed = prepared.scores, None
+        try:
+            if process.is_first:
+                with replacing(output, new=not force) as part:
+                    if compact:
+                        scores = save_compact(part, prepared, text, reporter)
+                        changed = largest_change(prepared.scores, scores)
+                    else:
+                        shutil.copyfile(prepared.path, part)
+        except FileExistsError as error:
+            raise CheckpointError(
+                f"'{output}' came to be while the supernet was trained. The supernet is in the "
+                "cache: name another file with --output, or replace that one with --force, and "
+                "run the same command"
+            ) from error
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write the supernet '{output}': {error.strerror or error}. It is trained "
+                "and in the cache: free the disk or name another file with --output, and run the "
+                "same command"
+            ) from error
+        process.leave()
+        shrunk = prepared.header.get("shrinking")
+        if shrunk is not None and (note := unfinished(shrunk)) is not None:
+            reporter.say(note)
     return {
         "supernet": str(output),
         "bytes": output.stat().st_size if process.is_first else None,
@@ -300,7 +313,11 @@ def train(
 
 
 def report(
-    supernet: Path | None = None, *, csv: Path | None = None, plot: Path | None = None
+    supernet: Path | None = None,
+    *,
+    csv: Path | None = None,
+    plot: Path | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """How a supernet was trained, and what progressive shrinking left of it.
 
@@ -308,6 +325,7 @@ def report(
         supernet: Its file; None is the one that comes with nasc for the default teacher.
         csv: Where what is left goes as a table; None writes none.
         plot: Where the rounds are drawn; None draws none.
+        force: Replace files that lie there.
 
     Returns:
         supernet, teacher, space, steps, text, text_sha256, compact, rounds, history; left: by
@@ -315,25 +333,30 @@ def report(
         nothing from the start. The last two are None if it was not shrunk.
 
     Raises:
-        UsageError: If no file is given and none comes with nasc.
+        UsageError: If no file is given and none comes with nasc, or a file exists and `force` is
+            not given.
         CheckpointError: If the file is missing, damaged or no supernet.
         NascError: If a table or picture is asked for and it was not shrunk, or cannot be written.
     """
-    from nasc.report import plot_shrinking, shrinking_table, write_csv
+    from nasc.report import check_csv, check_plot, plot_shrinking, shrinking_table, write_csv
     from nasc.supernet.checkpoint import read_supernet_header
     from nasc.supernet.shipped import shipped_supernet
     from nasc.supernet.shrink import empty_bins
     from nasc.teacher import DEFAULT_TEACHER_SHA256
 
+    if plot is not None:
+        check_plot(plot, force)
+    if csv is not None:
+        check_csv(csv, force)
     supernet = supernet or shipped_supernet(DEFAULT_TEACHER_SHA256)
     if supernet is None:
         raise UsageError("no supernet comes with nasc for the default teacher: name a file")
     header = read_supernet_header(supernet)
     shrunk: dict[str, Any] = header.get("shrinking") or {}
     if csv is not None:
-        write_csv(shrinking_table(header), csv)
+        write_csv(shrinking_table(header), csv, force)
     if plot is not None:
-        plot_shrinking(header, plot)
+        plot_shrinking(header, plot, force)
     history = shrunk.get("history", [])
     return {
         "supernet": str(supernet),
@@ -358,6 +381,7 @@ def audit(
     steps: int = 150,
     csv: Path | None = None,
     plot: Path | None = None,
+    force: bool = False,
     reporter: Reporter | None = None,
 ) -> Audit:
     """How truly the search's proxy ranks networks: see `nasc.audit`.
@@ -369,48 +393,29 @@ def audit(
         steps: Of each distillation.
         csv: Where the networks go as a table; None writes none.
         plot: Where they are drawn; None draws none.
+        force: Replace files that lie there.
         reporter: Told of the progress.
 
     Raises:
-        UsageError: If there are too few networks to rank, or no picture can be drawn; before
-            anything slow.
+        UsageError: If there are too few networks to rank, no picture can be drawn, or a file
+            exists and `force` is not given; before anything slow.
         NascError: If the table or the picture cannot be written.
     """
     from nasc.audit import audit as run
     from nasc.report import check_csv, check_plot, plot_audit, write_csv
 
     if plot is not None:
-        check_plot(plot)
+        check_plot(plot, force)
     if csv is not None:
-        check_csv(csv)
+        check_csv(csv, force)
     bench = Workbench(settings or Settings(), reporter)
     bench.check_inputs()
     found = run(bench, networks=networks, distilled=distilled, steps=steps)
     if csv is not None:
-        write_csv(found.table, csv)
+        write_csv(found.table, csv, force)
     if plot is not None:
-        plot_audit(found, plot)
+        plot_audit(found, plot, force)
     return found
-
-
-def _check_output(output: Path, force: bool) -> None:
-    """Raise unless a file may and can be written, before work goes into it.
-
-    Raises:
-        UsageError: If it may not.
-        CheckpointError: If it cannot.
-    """
-    if output.is_dir():
-        raise UsageError(f"'{output}' is a folder. Name a file: --output FILE")
-    if output.exists() and not force:
-        raise UsageError(f"'{output}' exists. Replace it: --force; or name another: --output FILE")
-    try:
-        check_writable(output.parent)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write to the folder '{output.parent}': {error.strerror or error}. "
-            "Name another file: --output FILE"
-        ) from error
 
 
 def search(
@@ -532,7 +537,7 @@ def distill(
             None: the supernet's, but scratch where the network is given by name.
         batch_size: Sentences in a step; None takes the default of the objective.
         learning_rate: Peak (of states: see `nasc.distill.DistillConfig`); None takes that, too.
-        force: Replace what lies in the folder.
+        force: Replace what nasc wrote into the folder before; other files stay.
         reporter: Told of the progress.
 
     Returns:
@@ -549,11 +554,12 @@ def distill(
 
     if minutes is not None:
         check_budget(minutes)
-    _check_folder(output, force)
+    check_folder(output, force=force)
     bench = Workbench(settings or Settings(), reporter)
     given = {"batch_size": batch_size, "learning_rate": learning_rate}
     other = {name: value for name, value in given.items() if value is not None}
-    return run_distill(bench, architecture, output, minutes, steps, objective, start, other)
+    with claimed(output):
+        return run_distill(bench, architecture, output, minutes, steps, objective, start, other)
 
 
 def finetune(
@@ -581,7 +587,7 @@ def finetune(
         distill_from: Folder of a model fine-tuned on the same task; None: labels only.
         config: How; None takes the defaults.
         examples: Only so many of the training file, spread over it; None takes all.
-        force: Replace what lies in the folder.
+        force: Replace what nasc wrote into the folder before; other files stay.
         cache: Cache folder; keeps checkpoints until the result is written.
         reporter: Told of the progress.
 
@@ -596,41 +602,20 @@ def finetune(
     """
     from nasc.tasks.running import run_finetune
 
-    _check_folder(output, force)
-    return run_finetune(
-        model,
-        task,
-        train,
-        output,
-        dev=dev,
-        distill_from=distill_from,
-        config=config,
-        examples=examples,
-        cache_dir=cache_folder(cache),
-        reporter=reporter or Silent(),
-    )
-
-
-def _check_folder(output: Path, force: bool) -> None:
-    """Raise unless a folder may and can be written, before work goes into it.
-
-    Raises:
-        UsageError: If something lies there.
-        NascError: If it cannot be written.
-    """
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"'{output}' is a file. Name a folder: --output DIR")
-    if output.is_dir() and any(output.iterdir()) and not force:
-        raise UsageError(
-            f"'{output}' is not empty. Replace: --force; or name another: --output DIR"
+    check_folder(output, force=force)
+    with claimed(output):
+        return run_finetune(
+            model,
+            task,
+            train,
+            output,
+            dev=dev,
+            distill_from=distill_from,
+            config=config,
+            examples=examples,
+            cache_dir=cache_folder(cache),
+            reporter=reporter or Silent(),
         )
-    try:
-        check_writable(output.absolute().parent)
-    except OSError as error:
-        raise NascError(
-            f"cannot write beside '{output}': {error.strerror or error}. Name another folder: "
-            "--output DIR"
-        ) from error
 
 
 def _limits(run_timeout: float | None) -> profilers.WorkerLimits | None:

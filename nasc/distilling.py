@@ -16,10 +16,11 @@ from nasc.contest import vectors
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import NascError, UsageError
 from nasc.export.network import Network
-from nasc.files import content_key, filling, locked
+from nasc.files import content_key, locked
 from nasc.hf import NascForMaskedLM, NascModel
 from nasc.hf.masked import RECIPE, MaskedConfig, Pretraining, masked_teacher, scratch, student_of
 from nasc.hf.training import check_installed, trainer_has_bf16
+from nasc.outputs import filling
 from nasc.processor import use_fastest_threads
 from nasc.quality import compare
 from nasc.space import Architecture, Block

@@ -26,6 +26,7 @@ a command.
     |-- ExportError
     |   `-- ParityError
     |-- PackageError
+    |-- OutputBusy
     `-- CacheBusy
 """
 
@@ -148,6 +149,10 @@ class ParityError(ExportError):
 
 class PackageError(NascError):
     """A package cannot be written, or is not what its manifest says."""
+
+
+class OutputBusy(NascError):
+    """Another run is writing what this one was asked to write."""
 
 
 class CacheBusy(NascError):

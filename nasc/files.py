@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import glob
+import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import filelock
 import platformdirs
 
+from device_profiles.temporary import temporary_folder
 from nasc.errors import CacheBusy, NascError, UsageError
 
 CACHE_VARIABLE = "NASC_CACHE"
@@ -97,66 +97,31 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, new: bool = False) -> Iterator[Path]:
     """A temporary file beside a file: it becomes that file if the block ends well, else it goes.
 
-    A process that is killed inside the block leaves its temporary file; the next one that
-    writes the same file removes it.
+    Args:
+        path: The file.
+        new: Never replace what lies there, nor what comes to lie there while the block runs.
 
     Raises:
+        FileExistsError: If something lies there and it must be new.
         OSError: If the file cannot be replaced.
     """
-    _remove_strays(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with temporary_folder(path.parent, path.name) as folder:
+        temporary = folder / path.name
         yield temporary
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-@contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """An empty folder beside a folder: its files move there if the block ends well, else they go.
-
-    What else lies in the folder stays. A process that is killed inside the block leaves the folder
-    beside it; the next one that fills the same folder removes it.
-
-    Raises:
-        OSError: If the files cannot be moved.
-    """
-    folder = folder.absolute()
-    _remove_strays(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        folder.mkdir(exist_ok=True)
-        for path in temporary.iterdir():
-            path.replace(folder / path.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _remove_strays(path: Path) -> None:
-    """Remove the temporary files or folders of a path whose processes have ended."""
-    for stray in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        owner = stray.name.removeprefix(f".{path.name}.").removesuffix(".part")
-        if owner.isdecimal() and not _is_alive(int(owner)):
-            with suppress(OSError):
-                shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True  # another user's, or no number of a process at all: not ours to judge
-    return True
+        if not new:
+            temporary.replace(path)
+            return
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError as error:  # a file system without hard links
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, "File exists", str(path)) from error
+            temporary.rename(path)
 
 
 @contextmanager

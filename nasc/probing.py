@@ -10,10 +10,10 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import profilers
 from device_profiles import DeviceProfile
+from device_profiles.temporary import temporary_folder
 from nasc.errors import NascError
 from nasc.files import content_key, write_atomically
 from nasc.latency.key import LatencyKey
@@ -77,8 +77,8 @@ def _measured(
     """Measure and write with all raw samples."""
     protocol = profilers.Protocol(max_seconds=SECONDS, target_half_width=HALF_WIDTH)
     try:
-        with TemporaryDirectory(prefix="nasc-") as folder:
-            jobs = emit_jobs(networks, key.geometry, key, Path(folder))
+        with temporary_folder() as folder:
+            jobs = emit_jobs(networks, key.geometry, key, folder)
             measurement = profilers.measure(
                 jobs,
                 device,

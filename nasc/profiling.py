@@ -13,7 +13,6 @@ import datetime
 import gzip
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ import pandas as pd
 
 import profilers
 from device_profiles import DeviceProfile
+from device_profiles.temporary import temporary_folder
 from nasc.errors import NascError, TableMissing, UsageError
 from nasc.export.network import random_network
 from nasc.export.onnx import EMITTER_VERSION, emit
@@ -347,7 +347,8 @@ def _one(
         return found
     begin = datetime.datetime.now(datetime.UTC)
     try:
-        table, measurement = _make(work, folder, begin, report)
+        with temporary_folder(folder, "graphs") as graphs:
+            table, measurement = _make(work, folder, graphs, begin, report)
         path = tables_folder(cache_dir) / table.file_name()
         path.parent.mkdir(parents=True, exist_ok=True)
         raw = json.dumps(measurement.to_dict(), allow_nan=False).encode()
@@ -360,13 +361,11 @@ def _one(
             f"{error.strerror or error}. Free some space or choose another cache folder; "
             f"what was measured is kept: {work.key.command()}"
         ) from error
-    finally:
-        shutil.rmtree(folder / "graphs", ignore_errors=True)
     return Profiled(table, path, fresh=True)
 
 
 def _make(
-    work: _Work, folder: Path, begin: datetime.datetime, report: Progress
+    work: _Work, folder: Path, graphs: Path, begin: datetime.datetime, report: Progress
 ) -> tuple[LatencyTable, profilers.Measurement]:
     """Plan, emit, measure, solve."""
     key, space = work.key, work.basis.space
@@ -380,9 +379,6 @@ def _make(
         head=key.head,
     )
     plan_s = time.monotonic() - started
-    graphs = folder / "graphs"
-    shutil.rmtree(graphs, ignore_errors=True)  # of a process that was killed
-    graphs.mkdir()
     report(0, 1, f"emitting {len(planned.networks)} graphs")
     started = time.monotonic()
     jobs = emit_jobs(planned.architectures, space.geometry, key, graphs)

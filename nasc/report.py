@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasc.errors import NascError, UsageError
-from nasc.files import check_writable
+from nasc.files import replacing
+from nasc.outputs import check_file, full_path
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from nasc.audit import Audit
     from nasc.solver.problem import Solution
     from nasc.workbench import Settings
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, force: bool = False) -> None:
     """Raise unless a picture can be drawn to a path.
 
+    Args:
+        path: The picture; its suffix decides the format.
+        force: Whether a file that lies there may be replaced.
+
     Raises:
-        UsageError: If matplotlib is missing or knows no such format.
-        NascError: If the folder is not there.
+        UsageError: If matplotlib is missing or knows no such format, or the file may not be
+            replaced.
+        NascError: If it cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -33,38 +37,52 @@ def check_plot(path: Path) -> None:
     known = Figure().canvas.get_supported_filetypes()
     if path.suffix.removeprefix(".").lower() not in known:
         raise UsageError(f"cannot draw to '{path}'; formats: {', '.join(sorted(known))}")
-    if not path.absolute().parent.is_dir():
-        raise NascError(f"cannot draw to '{path}': there is no folder '{path.absolute().parent}'")
+    check_file(path, "--plot FILE", force=force)
 
 
-def check_csv(path: Path) -> None:
+def check_csv(path: Path, force: bool = False) -> None:
     """Raise unless a table can be written to a path.
 
+    Args:
+        path: The table.
+        force: Whether a file that lies there may be replaced.
+
     Raises:
-        NascError: If it is a folder, or lies in none that can be written.
+        UsageError: If something lies there that may not be replaced.
+        NascError: If it cannot be written.
     """
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        check_writable(path.parent)
-    except OSError as error:
-        raise _unwritten(path, error) from error
+    check_file(path, "--csv FILE", force=force)
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path, force: bool = False) -> None:
     """Write a table.
+
+    Args:
+        table: What is written.
+        path: The file, which `check_csv` has looked at.
+        force: Replace a file that lies there.
 
     Raises:
         NascError: If the file cannot be written.
     """
+    _write(path, force, lambda part: table.to_csv(part, index=False))
+
+
+def _write(path: Path, force: bool, write: Callable[[Path], object]) -> None:
+    """Write a file that appears whole or not at all.
+
+    Raises:
+        NascError: If it cannot be written.
+    """
     try:
-        table.to_csv(path, index=False)
+        with replacing(full_path(path), new=not force) as part:
+            write(part)
+    except FileExistsError as error:
+        raise NascError(
+            f"'{path}' came to be meanwhile. Replace it: --force; or name another file"
+        ) from error
     except OSError as error:
-        raise _unwritten(path, error) from error
-
-
-def _unwritten(path: Path, error: OSError) -> NascError:
-    return NascError(f"cannot write '{path}': {error.strerror or error}")
+        raise NascError(f"cannot write '{path}': {error.strerror or error}") from error
 
 
 def shrinking_table(header: Mapping[str, Any]) -> pd.DataFrame:
@@ -92,18 +110,19 @@ def shrinking_table(header: Mapping[str, Any]) -> pd.DataFrame:
         raise NascError(f"the record of shrinking cannot be read: {error}") from error
 
 
-def plot_shrinking(header: Mapping[str, Any], path: Path) -> None:
+def plot_shrinking(header: Mapping[str, Any], path: Path, force: bool = False) -> None:
     """Draw how many are left, and their dev losses, over the rounds of shrinking.
 
     Args:
         header: Of a supernet's file.
         path: The picture; its suffix decides the format.
+        force: Replace a file that lies there.
 
     Raises:
         UsageError, NascError: See `check_plot` and `shrinking_table`; or the file cannot be
             written, or there was no round.
     """
-    check_plot(path)
+    check_plot(path, force)
     shrinking_table(header)
     import pandas as pd
     from matplotlib.figure import Figure
@@ -126,20 +145,21 @@ def plot_shrinking(header: Mapping[str, Any], path: Path) -> None:
         axes.set_xlabel("round")
         axes.grid(alpha=0.3)
     left.legend()
-    _save(figure, path)
+    _write(path, force, lambda part: figure.savefig(part, dpi=150))
 
 
-def plot_audit(found: Audit, path: Path) -> None:
+def plot_audit(found: Audit, path: Path, force: bool = False) -> None:
     """Draw the true loss of the networks of an audit over what ranks them.
 
     Args:
         found: The audit.
         path: The picture; its suffix decides the format.
+        force: Replace a file that lies there.
 
     Raises:
         UsageError, NascError: See `check_plot`; or the file cannot be written.
     """
-    check_plot(path)
+    check_plot(path, force)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -155,21 +175,24 @@ def plot_audit(found: Audit, path: Path) -> None:
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("true loss (1 - cosine to the teacher)")
     figure.colorbar(points, ax=panels, label="predicted latency (ms)")
-    _save(figure, path)
+    _write(path, force, lambda part: figure.savefig(part, dpi=150))
 
 
-def plot_front(solutions: Sequence[Solution], path: Path, settings: Settings) -> None:
+def plot_front(
+    solutions: Sequence[Solution], path: Path, settings: Settings, force: bool = False
+) -> None:
     """Draw predicted loss over predicted latency.
 
     Args:
         solutions: The front.
         path: The picture; its suffix decides the format.
         settings: Named in the title.
+        force: Replace a file that lies there.
 
     Raises:
         UsageError, NascError: See `check_plot`; or the file cannot be written.
     """
-    check_plot(path)
+    check_plot(path, force)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -195,11 +218,4 @@ def plot_front(solutions: Sequence[Solution], path: Path, settings: Settings) ->
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise _unwritten(path, error) from error
+    _write(path, force, lambda part: figure.savefig(part, dpi=150))

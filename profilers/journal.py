@@ -115,11 +115,17 @@ class Journal:
             The number of bytes that hold complete lines; None if there is no file.
         """
         try:
-            lines = self._path.read_bytes().split(b"\n")[:-1]  # an unfinished line is dropped
+            *lines, unfinished = self._path.read_bytes().split(b"\n")  # the last one is dropped
         except FileNotFoundError:
             return None
         if not lines:
-            return 0
+            head_line = json.dumps({"format": _FORMAT, "key": self._key}).encode()
+            if head_line.startswith(unfinished):
+                return 0
+            raise RecordDamaged(
+                f"the journal {str(self._path)!r} cannot be continued: it is no journal. Give this "
+                "measurement a file of its own."
+            )
         try:
             head = json.loads(lines[0])
             if head.get("format") != _FORMAT:

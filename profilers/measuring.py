@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
+from device_profiles.temporary import temporary_folder
 from profilers.errors import InvalidSetting, MeasurementInterrupted, ModelRejected
 from profilers.jobs import ModelJob, RuntimeOptions
 from profilers.journal import Journal
@@ -138,7 +138,7 @@ def measure(
         if journal is not None:
             record = stack.enter_context(Journal(journal, key))
         if reference_dir is None:
-            reference_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            reference_dir = stack.enter_context(temporary_folder())
         opened = [first]
 
         def open_session() -> Target:  # the first session is the one that gave the context

@@ -13,8 +13,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy as np
 
 from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_json
+from device_profiles.temporary import temporary_folder
 from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
 from profilers.jobs import RuntimeOptions
 from profilers.measuring import device_options
@@ -355,14 +354,10 @@ def _write(path: Path, key: Mapping[str, Any], windows: Sequence[Window]) -> Non
             for w in windows[-_MAX_WINDOWS:]
         ],
     }
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, allow_nan=False)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    text = json.dumps(data, allow_nan=False)
+    with temporary_folder(path.parent, path.name) as folder:
+        (folder / path.name).write_text(text, encoding="utf-8")
+        (folder / path.name).replace(path)
 
 
 _SCHEMA = {

@@ -13,14 +13,13 @@ Nothing about it may change without a new `REFERENCE_VERSION`: recorded quiet ti
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from device_profiles.temporary import temporary_folder
 from profilers.jobs import InputSpec, ModelJob
 
 REFERENCE_VERSION = 2
@@ -172,12 +171,7 @@ def reference_job(folder: Path) -> ModelJob:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"reference-v{REFERENCE_VERSION}-{reference_hash()}.onnx"
     if not path.exists():
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(reference_bytes())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with temporary_folder(folder, path.name) as temporary:
+            (temporary / path.name).write_bytes(reference_bytes())
+            (temporary / path.name).replace(path)
     return ModelJob(REFERENCE_NAME, path, {"hidden_in": InputSpec((SEQ_LEN, HIDDEN), "float32")})

@@ -49,7 +49,7 @@ from nasc.cli.options import (
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder of the model."
 )
-@click.option("--force", is_flag=True, help="Replace what lies in the folder.")
+@click.option("--force", is_flag=True, help="Replace what nasc wrote into the folder before.")
 @json_option
 def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> None:
     """Cut a subnet out of a supernet and distil it, as a model of transformers.
@@ -98,7 +98,7 @@ def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> N
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder of the model."
 )
-@click.option("--force", is_flag=True, help="Replace what lies in the folder.")
+@click.option("--force", is_flag=True, help="Replace what nasc wrote into the folder before.")
 @seed_option
 @cache_option
 @json_option

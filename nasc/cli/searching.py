@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the front to a file."
 )
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @json_option
 def search(
     as_json: bool,
@@ -36,6 +37,7 @@ def search(
     front: bool,
     strategy: str | None,
     plot: Path | None,
+    force: bool,
     **options: Any,
 ) -> None:
     """Find the best architectures within limits; nothing is built.
@@ -56,7 +58,7 @@ def search(
     if plot is not None:
         from nasc.report import check_plot
 
-        check_plot(plot)
+        check_plot(plot, force)
     limits, settings = limits_of(options), settings_of(options)
     with reporting() as reporter:
         found = api.search(
@@ -70,7 +72,7 @@ def search(
         if plot is not None:
             from nasc.report import plot_front
 
-            plot_front(found, plot, settings)
+            plot_front(found, plot, settings, force)
             reporter.say(f"front drawn to {plot}")
     if as_json:
         print_json([_solution(s) for s in found])

@@ -185,8 +185,11 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rounds to a file."
 )
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
-def report(supernet: Path | None, csv: Path | None, plot: Path | None, as_json: bool) -> None:
+def report(
+    supernet: Path | None, csv: Path | None, plot: Path | None, force: bool, as_json: bool
+) -> None:
     """Show how a supernet was trained, and what progressive shrinking left of it.
 
     Without a file, that of the supernet that comes with nasc for the default teacher.
@@ -197,7 +200,7 @@ def report(supernet: Path | None, csv: Path | None, plot: Path | None, as_json: 
     from nasc import api
     from nasc.console import print_json, print_rows
 
-    found = api.report(supernet, csv=csv, plot=plot)
+    found = api.report(supernet, csv=csv, plot=plot, force=force)
     if as_json:
         print_json(found)
         return
@@ -243,6 +246,7 @@ def report(supernet: Path | None, csv: Path | None, plot: Path | None, as_json: 
 )
 @click.option("--csv", type=click.Path(dir_okay=False, path_type=Path), help="Write the networks.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the losses.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def audit(
     as_json: bool,
@@ -251,6 +255,7 @@ def audit(
     steps: int,
     csv: Path | None,
     plot: Path | None,
+    force: bool,
     **options: Any,
 ) -> None:
     """Check how truly the sum of block losses ranks networks of equal latency.
@@ -275,6 +280,7 @@ def audit(
             steps=steps,
             csv=csv,
             plot=plot,
+            force=force,
             reporter=reporter,
         )
     if as_json:

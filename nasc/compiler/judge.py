@@ -6,11 +6,11 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from device_profiles.temporary import temporary_folder
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.export.parity import Int8Report, Parity, accept_int8, check_int8, check_parity
@@ -67,14 +67,14 @@ class Judge:
         sentences = judging_sentences(bench.corpus, PARITY_SENTENCES)
         length = min(PARITY_LENGTH, bench.teacher.geometry.max_positions)
         tokens = bench.teacher.tokenize(sentences, max_length=length).rows()
-        with bench.timed("parity"), TemporaryDirectory(prefix="nasc-") as folder:
+        with bench.timed("parity"), temporary_folder() as folder:
             wide = network.with_precision("fp32")
             if network.architecture.precision == "fp32":
                 return check_parity(network, path, tokens), None
-            wide_path = Path(folder) / "fp32.onnx"
+            wide_path = folder / "fp32.onnx"
             emit(wide, wide_path)
             check_parity(wide, wide_path, tokens)
-            report = self._int8_body(network, path, tokens, Path(folder))
+            report = self._int8_body(network, path, tokens, folder)
             before, after = self._score(wide_path), self._score(path)
         accepted, reason = accept_int8(report, fp32_score=before, int8_score=after)
         bench.reporter.say(f"int8 {'accepted' if accepted else 'refused'}: {reason}")

@@ -12,10 +12,10 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import profilers
+from device_profiles.temporary import temporary_folder
 from nasc.compiler.holding import Held, Verdict, verdict
 from nasc.compiler.judge import Judge
 from nasc.compiler.options import DISTILL_MINUTES, Options
@@ -23,7 +23,7 @@ from nasc.compiler.precisions import promising_precisions
 from nasc.compiler.result import Attempt, CompileResult
 from nasc.contest import SHARE, entrants, hold
 from nasc.distill import DistillConfig, distill_cached
-from nasc.errors import InfeasibleLimits, LimitsMissed, UsageError
+from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.export.parity import Int8Report, Parity
@@ -36,6 +36,7 @@ from nasc.measuring import (
     repeated_peak_memory,
     told_peak_memory,
 )
+from nasc.outputs import check_place, claimed
 from nasc.package.build import build_package, check_target
 from nasc.package.manifest import (
     Conditions,
@@ -87,6 +88,7 @@ def compile(
         InfeasibleLimits: If no network can meet the limits; carries a certificate.
         LimitsMissed: If networks that should fit were measured and did not, or the quality
             asked for is not reached.
+        OutputBusy: If another run is writing the package.
         UsageError, TeacherError, CorpusError, PackageError, ProfilerError: See there.
     """
     options = options or Options()
@@ -116,14 +118,16 @@ def compile_on(bench: Workbench, limits: Limits, options: Options) -> CompileRes
         options: See `compile`.
 
     Raises:
-        InfeasibleLimits, LimitsMissed, TeacherError, CorpusError, PackageError, ProfilerError: See
-            `compile`.
+        InfeasibleLimits, LimitsMissed, TeacherError, CorpusError, PackageError, OutputBusy,
+            ProfilerError: See `compile`.
     """
     task = None if options.task is None else options.task.name
     output = options.output or Path(default_name(bench.device.name, limits, task))
     check_path(output, "--output DIR")
-    check_target(output, options.force)
-    return _Compilation(bench, limits, options, output).run()
+    check_place(output, "--output DIR", PackageError)
+    with claimed(output):
+        check_target(output, options.force)
+        return _Compilation(bench, limits, options, output).run()
 
 
 def default_name(device: str, limits: Limits, task: str | None) -> str:
@@ -210,8 +214,8 @@ class _Compilation:
         self.judge = Judge(bench, labelled, self.shipping())
         self.precisions = promising_precisions(bench, self.limits, self.allowed)
         bench.check_feasible(self.limits, self.precisions)
-        with TemporaryDirectory(prefix="nasc-") as folder:
-            path = Path(folder) / "model.onnx"
+        with temporary_folder() as folder:
+            path = folder / "model.onnx"
             waiting: _Candidate | None = None
             while True:
                 exported = self.measure(waiting or self.choose(), path)

@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -26,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from device_profiles.temporary import temporary_folder
 from nasc.errors import TeacherMissing, UsageError
 from nasc.export.network import Network
 from nasc.hf.configuration import NascConfig
@@ -211,8 +211,8 @@ class Pretraining:
         """Steps that fit into a time."""
         if seconds <= 0:
             return 0
-        with TemporaryDirectory(prefix="nasc-") as folder:
-            trainer = self._trainer(student, config, Path(folder))
+        with temporary_folder() as folder:
+            trainer = self._trainer(student, config, folder)
             loader, device = trainer.get_train_dataloader(), trainer.args.device.type
             batches = (batch for _ in itertools.count() for batch in loader)
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from device_profiles.temporary import temporary_folder
 from nasc.cost import params
 from nasc.errors import NascError, PackageError
-from nasc.files import check_path, check_writable
+from nasc.files import check_path
+from nasc.outputs import check_place, full_path
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.library_files import write_library_files
 from nasc.package.manifest import MANIFEST, Manifest
 from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
+from nasc.package.replacing import NEXT_STEP, is_package, move_in, restore, why_kept
 from nasc.package.tokenizer_files import write_tokenizer
 from nasc.runtime import OnnxEncoder
 from profilers import ModelJob
@@ -44,7 +46,8 @@ def build_package(
     """Write a package.
 
     Everything is written into a folder beside `out_dir`, checked, and renamed. A package
-    that is replaced stays whole until the new one is complete.
+    that is replaced stays whole until the new one is complete. Only a package as nasc wrote it is
+    ever replaced: see `nasc.package.replacing`.
 
     Args:
         out_dir: The package's folder; its parents are made.
@@ -62,18 +65,14 @@ def build_package(
             this model; nothing is left behind, and what was there stays as it was.
         UsageError: If its path is not UTF-8.
     """
-    out = Path(out_dir).expanduser().absolute()
+    out = full_path(Path(out_dir))
     check_path(out, "--output DIR")
-    spare = _spare(out)
     try:
         check_target(out, force)
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-        try:
+        with temporary_folder(out.parent, out.name) as part:
             part.chmod(0o755)
             _fill(part, model, tokenizer, manifest, golden_texts)
-            _move_in(part, out, spare)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+            move_in(part, out)
     except OSError as error:
         raise _unwritable(out, error) from error
     return out
@@ -98,21 +97,29 @@ def check_target(out: Path, force: bool) -> None:
         PackageError: If something lies there that may not be replaced, or nothing can be
             written beside it.
     """
-    full = out.expanduser().absolute()
+    full = full_path(out)
+    if full.is_mount():
+        raise PackageError(
+            f"'{out}' is where a file system is mounted, which no folder can take the place of. "
+            f"Name a folder in it: --output {full / 'package'}"
+        )
     try:
-        check_writable(full.parent)
-        _restore(full, _spare(full))
+        check_place(out, "--output DIR", PackageError, "the package")
+        restore(full)
+        if not os.path.lexists(full):
+            return
+        if full.is_dir() and not full.is_symlink() and not any(full.iterdir()):
+            return
     except OSError as error:
         raise _unwritable(out, error) from error
-    if not full.exists() and not full.is_symlink():
-        return
-    if full.is_dir() and not any(full.iterdir()):
-        return
-    if not full.is_dir() or full.is_symlink() or not (full / MANIFEST).is_file():
-        raise PackageError(
-            f"'{out}' exists and is no package: it is never replaced. Name another folder: "
-            "--output DIR"
+    reason = why_kept(full)
+    if reason is not None:
+        what = (
+            f"the package '{out}' is not as nasc wrote it"
+            if is_package(full)
+            else f"'{out}' exists and is no package"
         )
+        raise PackageError(f"{what}: it is never replaced ({reason}). {NEXT_STEP}")
     if not force:
         raise PackageError(
             f"the package '{out}' exists. Replace it: --force; or name another folder: --output DIR"
@@ -195,33 +202,3 @@ def wrong_measurement(manifest: Manifest, model: Path) -> list[str]:
     if job.content_hash() != manifest.measured.model.content_hash:
         return ["the measurement is of another file or other inputs"]
     return []
-
-
-def _move_in(part: Path, out: Path, spare: Path) -> None:
-    """Rename the finished folder to its name; what was there comes back if that fails."""
-    if not out.exists():
-        part.rename(out)
-        return
-    out.rename(spare)
-    try:
-        part.rename(out)
-    except BaseException:
-        spare.rename(out)
-        raise
-    with contextlib.suppress(OSError):  # the new package is in place; the old one is in the way
-        shutil.rmtree(spare)
-
-
-def _spare(out: Path) -> Path:
-    """Where the old package lies while a new one takes its place."""
-    return out.with_name(f".{out.name}.replaced")
-
-
-def _restore(out: Path, spare: Path) -> None:
-    """Tidy up after a run that was killed between the two renames of `_move_in`."""
-    if not spare.is_dir():
-        return
-    if out.exists():
-        shutil.rmtree(spare)
-    else:
-        spare.rename(out)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from device_profiles.temporary import temporary_folder
 from nasc.errors import NascError
 from nasc.export.network import Network
 from nasc.export.onnx import emit
@@ -179,8 +179,8 @@ def measure_precision_loss(
 def _vectors_as_shipped(network: Network, rows: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
     """Vectors (rows, hidden) of token ids by the file of a network."""
     try:
-        with tempfile.TemporaryDirectory(prefix="nasc-") as folder:
-            path = Path(folder) / "probe.onnx"
+        with temporary_folder() as folder:
+            path = folder / "probe.onnx"
             emit(network, path)
             return OnnxEncoder(path).encode_tokens(rows)
     except OSError as error:

@@ -11,8 +11,9 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from nasc.errors import NascError, PackageError, UsageError
-from nasc.files import content_key, filling, locked
+from nasc.files import content_key, locked
 from nasc.hf.training import check_installed
+from nasc.outputs import filling
 from nasc.package.build import MODEL
 from nasc.package.manifest import Manifest
 from nasc.package.process import PackageProcess

@@ -86,6 +86,26 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_loaded(
     assert trained == []
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_that_comes_during_the_training_is_replaced_by_force_alone(
+    trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    output, copy = tmp_path / "s.safetensors", shutil.copyfile
+
+    def late(source: Path, target: Path) -> None:
+        copy(source, target)
+        output.write_bytes(b"mine")
+
+    monkeypatch.setattr(shutil, "copyfile", late)
+    if force:
+        train(output=output, cache=tmp_path / "cache", force=True)
+        assert output.read_bytes() == b"weights"
+        return
+    with pytest.raises(CheckpointError, match=r"came to be while .* was trained.*--output"):
+        train(output=output, cache=tmp_path / "cache")
+    assert output.read_bytes() == b"mine"
+
+
 def test_a_full_disk_after_training_is_a_message_and_leaves_nothing(
     trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

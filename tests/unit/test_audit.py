@@ -116,9 +116,9 @@ def test_a_supernet_with_too_few_networks_is_refused() -> None:
 
 def test_a_table_that_cannot_be_written_is_told_before_anything_slow(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path, why in ((tmp_path, "it is a folder"), (tmp_path / "file" / "a.csv", "ile exists")):
+    for path, why in ((tmp_path, "is a folder"), (tmp_path / "file" / "a.csv", "ile exists")):
         result = CliRunner().invoke(main, ["audit", "--csv", str(path)])
         assert result.exit_code != 0
         assert "Traceback" not in result.output
-        with pytest.raises(NascError, match=f"cannot write .*{why}|Not a directory"):
+        with pytest.raises(NascError, match=f"{why}|cannot write .*Not a directory"):
             api.audit(csv=path)

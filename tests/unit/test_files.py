@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import filelock
 import pytest
 
 import nasc.files
+from device_profiles.temporary import temporary_folder
 from nasc.errors import CacheBusy, NascError
 from nasc.files import (
     CACHE_VARIABLE,
     cache_folder,
     content_key,
-    filling,
     locked,
+    replacing,
     write_atomically,
 )
 
@@ -60,24 +65,99 @@ def test_an_interrupted_write_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
+def killed_inside(block: str, path: Path) -> None:
+    """Runs a process that is killed by SIGKILL inside a block about a path."""
     code = (
-        "import os, sys; from pathlib import Path; from nasc.files import replacing\n"
-        "with replacing(Path(sys.argv[1])) as part: part.write_bytes(b'half'); os._exit(9)"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from nasc.files import replacing\n"
+        "from device_profiles.temporary import temporary_folder\n"
+        "path = Path(sys.argv[1])\n"
+        f"with {block} as part:\n"
+        "    (part / 'half' if part.is_dir() else part).write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
     )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path) -> None:
     path = tmp_path / "a[1].json"
-    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
-    (stray,) = tmp_path.iterdir()
-    others = [
-        f".{path.name}.{os.getppid()}.part",  # its process is alive
-        f".b.json.{stray.name.split('.')[-2]}.part",  # of another file
-        f".{path.name}.mine.part",
-        f".{path.name}.{10**30}.part",
-    ]
-    for name in others:
-        (tmp_path / name).write_bytes(b"")
-    write_atomically(path, b"whole")
+    killed_inside("replacing(path)", path)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".a[1].json.")
+    mine = tmp_path / ".a[1].json.999999999.part"  # a user's: nasc made no lock file in it
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("ten years")
+    (tmp_path / ".a[1].json.2024.part").write_bytes(b"mine")
+    (tmp_path / ".b.json.0.part").write_bytes(b"of another file")
+    (tmp_path / ".a[1].json.link.part").symlink_to(left)
+    others = {p.name for p in tmp_path.iterdir()} - {left.name}
+    with replacing(path) as running:  # its process is alive
+        running.write_bytes(b"slow")
+        with replacing(path) as other:
+            other.write_bytes(b"quick")
+    assert path.read_bytes() == b"slow"
     assert {p.name for p in tmp_path.iterdir()} == {path.name, *others}
+    assert (mine / "thesis.txt").read_text() == "ten years"
+
+
+def test_temporary_folders_of_killed_processes_go_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of the process that made them may be another's by now: here it is our own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    killed_inside("temporary_folder()", tmp_path)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / "nasc-notes").mkdir()
+    (tmp_path / "nasc-notes" / "thesis.txt").write_text("ten years")
+    with temporary_folder() as first, temporary_folder() as second:
+        assert not left.exists()
+        assert first.is_dir()
+        assert second.is_dir()
+    assert [p.name for p in tmp_path.iterdir()] == ["nasc-notes"]
+    killed_inside("temporary_folder()", tmp_path)
+    (left,) = (p for p in tmp_path.iterdir() if p.name != "nasc-notes")
+    (left / "thesis.txt").write_text("ten years")  # whatever it does there, it is a user's
+    with temporary_folder():
+        pass
+    assert [p.name for p in left.iterdir()] == ["thesis.txt"]
+
+
+def test_where_there_are_no_locks_nothing_is_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(handle: int, how: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    killed_inside("replacing(path)", tmp_path / "a.json")
+    (left,) = tmp_path.iterdir()
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    write_atomically(tmp_path / "a.json", b"whole")
+    assert {p.name for p in tmp_path.iterdir()} == {"a.json", left.name}
+
+
+def test_a_file_that_must_be_new_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def write(path: Path) -> None:
+        with replacing(path, new=True) as part:
+            part.write_bytes(b"new")
+            (tmp_path / "a").write_bytes(b"mine")  # it comes while the work is done
+
+    for _ in range(2):
+        with pytest.raises(FileExistsError):
+            write(tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == b"mine"
+        (tmp_path / "a").unlink()
+        write(tmp_path / "b")
+        assert (tmp_path / "b").read_bytes() == b"new"
+        (tmp_path / "b").unlink()
+        monkeypatch.setattr(os, "link", no_links)
+        (tmp_path / "a").unlink()
 
 
 def test_writing_over_a_folder_leaves_nothing(tmp_path: Path) -> None:
@@ -162,29 +242,3 @@ def test_a_lock_held_too_long_is_a_message(tmp_path: Path, monkeypatch: pytest.M
     with locked(tmp_path, "a table", said.append) as folder:
         assert folder == tmp_path
     assert len(said) == 1
-
-
-def test_a_folder_is_filled_whole_or_not_at_all(tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    stray = tmp_path / ".out.999999999.part"
-    stray.mkdir()
-
-    def fill_a_full_disk() -> None:
-        with filling(folder) as part:
-            (part / "a").write_text("1", encoding="utf-8")
-            raise OSError("full")
-
-    with pytest.raises(OSError, match="full"):
-        fill_a_full_disk()
-    assert list(tmp_path.iterdir()) == []
-    folder.mkdir()
-    (folder / "a").write_text("0", encoding="utf-8")
-    (folder / "mine").write_text("0", encoding="utf-8")
-    with filling(folder) as part:
-        (part / "a").write_text("1", encoding="utf-8")
-        assert (folder / "a").read_text(encoding="utf-8") == "0"
-    assert {p.name: p.read_text(encoding="utf-8") for p in folder.iterdir()} == {
-        "a": "1",
-        "mine": "0",
-    }
-    assert list(tmp_path.iterdir()) == [folder]

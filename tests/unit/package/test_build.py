@@ -4,7 +4,10 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +27,7 @@ from nasc.package.build import build_package, check_target
 from nasc.package.golden import TEXTS, Golden, GoldenText
 from nasc.package.manifest import Manifest, TrainingRecord, read_manifest
 from nasc.package.readme import readme
+from nasc.package.replacing import move_in, why_kept
 from nasc.package.verify import verify_package
 from nasc.runtime import OnnxEncoder
 from nasc.space import Architecture, Block
@@ -303,7 +307,7 @@ def test_an_empty_folder_is_filled(
 
 
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("step", ["write_tokenizer", "readme", "sums_text", "_move_in"])
+@pytest.mark.parametrize("step", ["write_tokenizer", "readme", "sums_text", "move_in"])
 def test_a_disk_that_fills_loses_nothing(
     tmp_path: Path,
     tokenizer: BertTokenizer,
@@ -340,7 +344,7 @@ def test_a_rename_that_fails_brings_the_old_package_back(
     rename = Path.rename
 
     def fail_for_parts(self: Path, target: Path) -> Path:
-        if self.name.endswith(".part"):
+        if target.name == "p" and self.name == "content":
             raise OSError(30, "Read-only file system")
         return rename(self, target)
 
@@ -399,3 +403,164 @@ def test_bytes_do_as_well_as_a_path(
         golden_texts=["a"],
     )
     assert (out / "model.onnx").read_bytes() == model.read_bytes()
+
+
+def add_a_note(folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+
+
+def add_a_repository(folder: Path) -> None:
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("ref: main")
+
+
+def add_an_empty_folder(folder: Path) -> None:
+    (folder / "src").mkdir()
+
+
+def edit_the_readme(folder: Path) -> None:
+    (folder / "README.md").write_text("mine")
+
+
+def edit_the_manifest(folder: Path) -> None:
+    raw = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(raw | {"mine": 1}))
+
+
+def damage_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[" * 100_000)
+
+
+def take_the_manifest_of_an_app(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"name": "app"}')
+
+
+def link_a_file(folder: Path) -> None:
+    (folder / "golden.json").rename(folder.parent / "elsewhere.json")
+    (folder / "golden.json").symlink_to(folder.parent / "elsewhere.json")
+
+
+def put_a_pipe(folder: Path) -> None:
+    (folder / "vocab.txt").unlink()
+    os.mkfifo(folder / "vocab.txt")
+
+
+CHANGES = [
+    (add_a_note, r"nasc did not write '\S+/p/notes\.txt'"),
+    (add_a_repository, r"nasc did not write the folder '\S+/p/\.git'"),
+    (add_an_empty_folder, r"nasc did not write the folder '\S+/p/src'"),
+    (edit_the_readme, r"'\S+/p/README\.md' was changed since nasc wrote it"),
+    (edit_the_manifest, r"'\S+/p/manifest\.json' or '\S+/p/SHA256SUMS' was changed"),
+    (damage_the_manifest, r"'\S+/p/manifest\.json' is nested too deeply"),
+    (take_the_manifest_of_an_app, r"'\S+/p/manifest\.json' is not of the format nasc\.package"),
+    (link_a_file, r"'\S+/p/golden\.json' is a link"),
+    (put_a_pipe, r"'\S+/p/vocab\.txt' was changed since nasc wrote it"),
+]
+BY_NAME = [change.__name__ for change, _ in CHANGES]
+
+
+@pytest.fixture
+def copied(packed: Packages, tmp_path: Path) -> Path:
+    """A package of the test's own."""
+    return Path(shutil.copytree(packed["fp32", "embed"], tmp_path / "p"))
+
+
+@pytest.mark.parametrize(("change", "reason"), CHANGES, ids=BY_NAME)
+@pytest.mark.parametrize("when", ["before", "meanwhile", "killed"])
+def test_what_a_user_changed_or_added_is_never_replaced(
+    copied: Path, tmp_path: Path, change: Callable[[Path], None], reason: str, when: str
+) -> None:
+    part = tmp_path / "new"
+    part.mkdir()
+    if when == "before":
+        change(copied)
+        before = snapshot(copied)
+        with pytest.raises(PackageError, match=rf"never replaced \({reason}.*--output DIR"):
+            check_target(copied, force=True)
+    elif when == "meanwhile":
+        check_target(copied, force=True)
+        change(copied)
+        before = snapshot(copied)
+        with pytest.raises(PackageError, match=rf"was changed while.*{reason}.*It is as it was"):
+            move_in(part, copied)
+    else:  # between the two renames, by a run that had just looked at it
+        change(copied)
+        before = snapshot(copied)
+        copied.rename(tmp_path / ".p.replaced")
+        copied.mkdir()
+        with pytest.raises(PackageError, match=r"\.p\.replaced' lies where.*Move it away"):
+            check_target(copied, force=True)
+        copied.rmdir()
+        (tmp_path / ".p.replaced").rename(copied)
+    assert snapshot(copied) == before
+    assert part.is_dir()
+
+
+def test_what_comes_while_the_old_package_is_removed_stays(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, unlink = tmp_path / "new", Path.unlink
+    part.mkdir()
+
+    def unlink_late(self: Path, missing_ok: bool = False) -> None:
+        add_a_note(self.parent)
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_late)
+    move_in(part, copied)
+    assert [p.name for p in (tmp_path / ".p.replaced").iterdir()] == ["notes.txt"]
+    monkeypatch.undo()
+    with pytest.raises(PackageError, match=r"\.p\.replaced' lies where .*Move it away"):
+        check_target(copied, force=True)
+    assert (tmp_path / ".p.replaced" / "notes.txt").read_text() == "mine"
+
+
+def test_a_removal_that_was_killed_is_ended_by_the_next_run(copied: Path, tmp_path: Path) -> None:
+    spare = Path(shutil.copytree(copied, tmp_path / ".p.replaced"))
+    for name in ("SHA256SUMS", "model.onnx"):
+        (spare / name).unlink()
+    with pytest.raises(PackageError, match="--force"):
+        check_target(copied, force=False)
+    assert not spare.exists()
+
+
+def test_files_in_folders_of_a_package_are_its_own_where_the_manifest_lists_them(
+    copied: Path, tmp_path: Path
+) -> None:
+    raw = json.loads((copied / "manifest.json").read_text())
+    (copied / "1_Pooling").mkdir()
+    (copied / "vocab.txt").rename(copied / "1_Pooling" / "config.json")
+    raw["files"]["1_Pooling/config.json"] = raw["files"].pop("vocab.txt")
+    (copied / "manifest.json").write_text(json.dumps(raw))
+    (copied / "SHA256SUMS").unlink()
+    assert why_kept(copied) is None
+    part = tmp_path / "new"
+    part.mkdir()
+    move_in(part, copied)
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+def test_a_build_that_was_killed_leaves_nothing_for_the_run_after_the_next(
+    tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    code = (
+        "import os, signal, sys; from nasc.package import build\n"
+        "build._fill = lambda part, *rest: ((part / 'model.onnx').write_bytes(b'half'),"
+        " os.kill(os.getpid(), signal.SIGKILL))\n"
+        "build.build_package(sys.argv[1], model=b'', tokenizer=None, manifest=None)"
+    )
+    out = tmp_path / "p"
+    done = subprocess.run([sys.executable, "-c", code, str(out)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [p.name.rpartition(".")[2] for p in tmp_path.iterdir()] == ["part"]
+    build_one(out, tokenizer, make_model, make_manifest)
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+@pytest.mark.parametrize("name", ["/", "/dev", "..", "x" * 250])
+def test_places_where_no_package_can_lie_are_one_message(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PackageError, match=r"--output \S+"):
+        check_target(Path(name), force=True)

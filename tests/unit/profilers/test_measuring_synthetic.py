@@ -146,6 +146,17 @@ def test_an_interrupted_measurement_goes_on_from_its_journal(
         )
 
 
+@pytest.mark.parametrize("content", ["one line of a thesis", "a thesis\n", '{"format": "other"}'])
+def test_a_file_that_is_no_journal_is_not_touched(
+    content: str, device: DeviceProfile, jobs: list[ModelJob], tmp_path: Path
+) -> None:
+    path = tmp_path / "thesis.txt"
+    path.write_text(content)
+    with pytest.raises(RecordDamaged, match=r"thesis\.txt' cannot be continued"):
+        measure(jobs, device, journal=path, opener=synthetic_opener(machine()))
+    assert path.read_text() == content
+
+
 def test_a_changed_model_is_measured_anew(
     device: DeviceProfile, jobs: list[ModelJob], tmp_path: Path
 ) -> None:

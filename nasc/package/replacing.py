@@ -1,0 +1,214 @@
+"""Replacing a package by a new one: only what is proved to be a package, as nasc wrote it.
+
+A folder is one if its manifest names our format and lists every file that is in the folder with
+the hash that it has. Whatever else lies there, or was changed, is somebody's: the folder stays as
+it is. The proof is given again after the old package was moved aside, where nobody expects it, and
+then only the files that it is about are removed, one by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from device_profiles.reading import FileRefused, read_bytes, read_json
+from nasc.errors import PackageError
+from nasc.outputs import sha256_of
+from nasc.package.hashes import SUMS, record_file, sums_text
+from nasc.package.manifest import FORMAT, MANIFEST, FileRecord
+
+MANIFEST_BYTES = 64 << 20
+
+
+def why_kept(folder: Path) -> str | None:
+    """Why a folder must not be replaced, in words; None of a package as nasc wrote it.
+
+    Files that are missing are no reason: nothing is lost with them.
+
+    Args:
+        folder: What lies where a package is to go.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return "it is no folder"
+    try:
+        files = _listed(folder)
+        for name, path in _entries(folder):
+            reason = _differs(name, path, files)
+            if reason is not None:
+                return reason
+        return _sums_differ(folder, files)
+    except FileRefused as error:
+        return str(error)
+    except OSError as error:
+        return f"'{error.filename or folder}' cannot be read: {error.strerror or error}"
+
+
+def is_package(folder: Path) -> bool:
+    """Whether a folder has a manifest of ours, whatever else is in it."""
+    try:
+        _listed(folder)
+    except (OSError, FileRefused):
+        return False
+    return True
+
+
+def _listed(folder: Path) -> dict[str, FileRecord]:
+    """The files that a manifest of ours lists.
+
+    Raises:
+        FileRefused: If it is none of ours, or there is none.
+        OSError: If it cannot be read.
+    """
+    path = folder / MANIFEST
+    if path.is_symlink():
+        raise FileRefused(path, "is a link")
+    try:
+        raw: Any = read_json(path, MANIFEST_BYTES)
+    except FileNotFoundError:
+        raise FileRefused(path, "is missing") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise FileRefused(path, f"is not of the format {FORMAT}")
+    files = raw.get("files")
+    if not isinstance(files, dict):
+        raise FileRefused(path, "lists no files")
+    try:
+        return {name: FileRecord(r["sha256"], r["size_bytes"]) for name, r in files.items()}
+    except (KeyError, TypeError) as error:
+        raise FileRefused(path, "lists files without their hashes") from error
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Everything below a folder by its relative name, sorted; links are not followed."""
+    for path in sorted(folder.iterdir()):
+        yield path.name, path
+        if path.is_dir() and not path.is_symlink():
+            for name, inner in _entries(path):
+                yield f"{path.name}/{name}", inner
+
+
+def _differs(name: str, path: Path, files: dict[str, FileRecord]) -> str | None:
+    """Why something in a folder is not of the package; None if it is."""
+    if path.is_symlink():
+        return f"'{path}' is a link, which nasc does not make"
+    if path.is_dir():
+        known = any(other.startswith(f"{name}/") for other in files)
+        return None if known else f"nasc did not write the folder '{path}'"
+    if name in (MANIFEST, SUMS):
+        return None
+    if name not in files:
+        return f"nasc did not write '{path}'"
+    has_size = path.stat().st_size == files[name].size_bytes
+    if has_size and sha256_of(path) == files[name].sha256:
+        return None
+    return f"'{path}' was changed since nasc wrote it"
+
+
+def _sums_differ(folder: Path, files: dict[str, FileRecord]) -> str | None:
+    if not (folder / SUMS).exists():
+        return None
+    expected = sums_text(files, record_file(folder / MANIFEST)).encode()
+    if read_bytes(folder / SUMS, MANIFEST_BYTES) != expected:
+        return f"'{folder / MANIFEST}' or '{folder / SUMS}' was changed: they disagree"
+    return None
+
+
+def remove_package(folder: Path) -> None:
+    """Remove the files of a package, the manifest last, and the folder if nothing else is in it.
+
+    Args:
+        folder: Of which `why_kept` has just found nothing.
+
+    Raises:
+        OSError: If a file cannot be removed, or others have come.
+        FileRefused: If the manifest is gone or another.
+    """
+    files = _listed(folder)
+    entries = list(_entries(folder))
+    for name, path in entries:
+        if name in files:
+            path.unlink()
+    for name, path in reversed(entries):
+        if path.is_dir() and any(other.startswith(f"{name}/") for other in files):
+            path.rmdir()
+    (folder / SUMS).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink()
+    folder.rmdir()
+
+
+def move_in(part: Path, out: Path) -> None:
+    """Rename a finished folder to its name; what was there is a package, or comes back.
+
+    Args:
+        part: The new package, on the same file system.
+        out: Its place.
+
+    Raises:
+        PackageError: If what lies there is no package as nasc wrote it; it stays.
+        OSError: If renaming fails; what was there comes back.
+    """
+    if not os.path.lexists(out) or _is_empty(out):
+        part.rename(out)  # over an empty folder too; one that has been filled refuses
+        return
+    spare = spare_of(out)
+    out.rename(spare)
+    try:
+        reason = why_kept(spare)
+        if reason is not None:
+            raise PackageError(
+                f"'{out}' was changed while the new package was made: "
+                f"{reason.replace(str(spare), str(out))}. It is as it was. {NEXT_STEP}; what was "
+                "trained and measured is kept"
+            )
+        part.rename(out)
+    except BaseException:
+        spare.rename(out)
+        raise
+    with contextlib.suppress(OSError, FileRefused):  # the next run removes what is left
+        remove_package(spare)
+
+
+NEXT_STEP = (
+    "Name another folder: --output DIR; or, if nothing in it is needed, remove it and run the same "
+    "command"
+)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+
+
+def spare_of(out: Path) -> Path:
+    """Where the old package lies while a new one takes its place."""
+    return out.with_name(f".{out.name}.replaced")
+
+
+def restore(out: Path) -> None:
+    """Tidy up after a run that was killed between the two renames of `move_in`.
+
+    Raises:
+        PackageError: If what it left is no package as nasc wrote it.
+        OSError: If it cannot be moved or removed.
+    """
+    spare = spare_of(out)
+    if not os.path.lexists(spare):
+        return
+    reason = why_kept(spare)
+    if not os.path.lexists(out) and is_package(spare):
+        spare.rename(out)
+        return
+    if reason is None:
+        try:
+            remove_package(spare)
+            return
+        except FileRefused as error:
+            reason = str(error)
+    if _is_empty(spare):
+        spare.rmdir()
+        return
+    raise PackageError(
+        f"'{spare}' lies where the package that is replaced is moved to, and {reason}. Move it "
+        "away, or name another folder: --output DIR"
+    )
