@@ -28,7 +28,7 @@ from nasc.runtime import OnnxEncoder
 from nasc.space import Architecture, Block
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.teacher import Teacher, load_teacher
-from nasc.teacher.library import MAX_ABS, TEXTS, SentenceTransformersLibrary
+from nasc.teacher.library import MAX_ABS, TEXTS, SentenceTransformersLibrary, comparable
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -65,7 +65,7 @@ def row(folder: Path) -> dict[str, Any]:
         teacher = load_teacher(folder)
     except NascError as error:
         return {"refused": str(error).replace(f"'{folder.parent}/", "'")}
-    library, texts = SentenceTransformersLibrary(folder), list(MORE_TEXTS)
+    library, texts = SentenceTransformersLibrary(folder), comparable(teacher, MORE_TEXTS)
     expected = library.vectors(texts)
     alone = np.concatenate([library.vectors([text]) for text in texts])
     if not teacher.declares_vectors:
