@@ -1,5 +1,6 @@
 """The teacher: a BERT, RoBERTa or DistilBERT encoder in one plain structure."""
 
+from nasc.teacher.config import FAMILIES
 from nasc.teacher.encoder import (
     EmbeddingWeights,
     LayerWeights,
@@ -8,7 +9,8 @@ from nasc.teacher.encoder import (
     sentence_vectors,
 )
 from nasc.teacher.finding import default_teacher_folder, load_teacher
-from nasc.teacher.folder import DEFAULT_TEACHER_SHA256, FAMILIES, quiet_transformers
+from nasc.teacher.folder import DEFAULT_TEACHER_SHA256
+from nasc.teacher.tokenizer import quiet_transformers
 
 __all__ = [
     "DEFAULT_TEACHER_SHA256",

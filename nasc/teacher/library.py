@@ -1,0 +1,284 @@
+"""A teacher against the library of its own folder: the same tokens, the same vectors, or refused.
+
+The library is sentence-transformers; where it is not installed, or cannot load the folder, the
+network and tokenizer of transformers with the mean over tokens take its place, and the result
+says so. Both compute in float32, whatever the weights are stored in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from nasc.errors import TeacherDamaged, UnsupportedFamily
+from nasc.teacher.encoder import Teacher
+from nasc.teacher.files import TeacherFiles, reason
+from nasc.teacher.modules import read_modules
+from nasc.teacher.tokenizer import PROBES, quiet_transformers
+
+SENTENCE_TRANSFORMERS = "sentence-transformers"
+
+MAX_ABS = 1e-4
+"""Largest difference of a component that float32 in another order explains; vectors have
+length 1. Between libraries on one machine it is around 1e-6."""
+
+LONG = " ".join(f"Sentence {i} of a long text, the {i % 7}th kind." for i in range(250))
+"""10,000 characters: longer than what any teacher of the supported families takes."""
+
+TEXTS = (*PROBES, "word " * 40, LONG)
+"""Texts that are compared: short, long, of many scripts, with literal special tokens."""
+
+Vectors = NDArray[np.float32]
+Encode = Callable[[Sequence[str]], Vectors]
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryCheck:
+    """What a comparison with the folder's own library found: agreement, or it would be an error.
+
+    Attributes:
+        library: Name and version of the library.
+        texts: Texts that were compared.
+        max_abs: Largest difference of a component of a vector of length 1.
+        scaled: Whether the library's vectors were scaled to length 1 first, since the folder
+            does not say how vectors are made.
+        note: Why the library is not sentence-transformers; empty where it is.
+    """
+
+    library: str
+    texts: int
+    max_abs: float
+    scaled: bool
+    note: str = ""
+
+    def __str__(self) -> str:
+        """One sentence for the console."""
+        scaled = " once those are scaled to length 1" if self.scaled else ""
+        note = f" ({self.note})" if self.note else ""
+        return (
+            f"the full-size network gives the vectors of {self.library}{scaled}: largest "
+            f"difference {self.max_abs:.1e} on {self.texts} texts{note}"
+        )
+
+
+class Library(Protocol):
+    """A library that has loaded a teacher's folder."""
+
+    @property
+    def name(self) -> str:
+        """Its name and version."""
+        ...
+
+    def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts as the network gets them, cut and without padding."""
+        ...
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """Sentence vectors of one batch."""
+        ...
+
+
+def is_installed() -> bool:
+    """Whether sentence-transformers can be imported; it is not."""
+    return importlib.util.find_spec("sentence_transformers") is not None
+
+
+def library_names() -> tuple[str, ...]:
+    """The libraries that a comparison would use, with their versions; nothing is imported."""
+    names = [f"transformers {transformers.__version__}"]
+    if is_installed():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            version = importlib.metadata.version(SENTENCE_TRANSFORMERS)
+            names.insert(0, f"{SENTENCE_TRANSFORMERS} {version}")
+    return tuple(names)
+
+
+def check_against_library(
+    teacher: Teacher, folder: Path, encode: Encode, texts: Sequence[str] = TEXTS
+) -> LibraryCheck:
+    """Hold vectors against those of the library of a teacher's folder.
+
+    Args:
+        teacher: As it was loaded from the folder.
+        folder: Its folder.
+        encode: Vectors of texts, each of length 1: the network that is to be judged.
+        texts: What to compare.
+
+    Raises:
+        UnsupportedFamily: If tokens or vectors differ, with the figures.
+        TeacherDamaged: If no library can load the folder.
+    """
+    texts = comparable(teacher, texts)
+    library, note = load_library(teacher, folder)
+    theirs, ours = library.token_lists(texts), teacher.tokenize(texts).rows()
+    for text, left, right in zip(texts, theirs, ours, strict=True):
+        if left != right:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
+                min(len(left), len(right)),
+            )
+            raise UnsupportedFamily(
+                f"teacher '{teacher.name}': {library.name} makes {len(left)} tokens of "
+                f"{text[:40]!r}, nasc {len(right)}; token {at} is the first that differs "
+                f"({_row(left, at)} and {_row(right, at)}). Something in its folder is not read as "
+                "it is by its library: please report it, with the folder's small files"
+            )
+    expected = np.concatenate([library.vectors(texts), library.vectors([texts[-1]])])
+    if not teacher.declares_vectors:
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    found = np.concatenate([encode(texts), encode([texts[-1]])])
+    worst = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+    if not worst <= MAX_ABS:
+        at = int(np.abs(found - expected).max(axis=1).argmax()) if np.isfinite(worst) else 0
+        text = [*texts, texts[-1]][at]
+        raise UnsupportedFamily(
+            f"teacher '{teacher.name}': its vectors differ from those of {library.name} by up to "
+            f"{worst:.1e} (on {text[:40]!r}), allowed is {MAX_ABS:g}. Something in its folder is "
+            "not read as it is by its library: please report it, with the folder's small files"
+        )
+    return LibraryCheck(library.name, len(texts), worst, not teacher.declares_vectors, note)
+
+
+def comparable(teacher: Teacher, texts: Sequence[str]) -> list[str]:
+    """Texts without the literal padding token where that changes positions.
+
+    RoBERTa of transformers counts positions by the ids that are not padding, so that those after
+    a literal ``<pad>`` in a text move; nasc counts tokens (docs/teachers.md).
+    """
+    if teacher.geometry.family != "roberta":
+        return list(texts)
+    return [text.replace(str(teacher.tokenizer.pad_token), "") for text in texts]
+
+
+def _row(tokens: Sequence[int], at: int) -> str:
+    return str(tokens[at]) if at < len(tokens) else "none"
+
+
+def load_library(teacher: Teacher, folder: Path) -> tuple[Library, str]:
+    """The library that judges a folder, and why it is not sentence-transformers; else empty.
+
+    Raises:
+        TeacherDamaged: If none can load the folder.
+    """
+    note = f"{SENTENCE_TRANSFORMERS} is not installed"
+    if is_installed():
+        try:
+            return SentenceTransformersLibrary(folder), ""
+        except Exception as error:  # of any of the libraries that it imports or runs
+            note = f"{SENTENCE_TRANSFORMERS} cannot load the folder: {_reason(error)}"
+    try:
+        return TransformersLibrary(teacher, folder), note
+    except Exception as error:
+        raise TeacherDamaged(
+            f"teacher '{teacher.name}': transformers {transformers.__version__} cannot load its "
+            f"folder: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {reason(error)}"
+
+
+class SentenceTransformersLibrary:
+    """sentence-transformers, in float32 on the CPU, running no code of the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        with _quiet():
+            from sentence_transformers import SentenceTransformer  # seconds to import
+
+            self._model: Any = SentenceTransformer(
+                str(folder),
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"dtype": torch.float32},
+            )
+        self.name = f"{SENTENCE_TRANSFORMERS} {importlib.metadata.version(SENTENCE_TRANSFORMERS)}"
+
+    def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
+        """See `Library`."""
+        features = self._model.preprocess(list(texts))
+        return _unpadded(features["input_ids"], features["attention_mask"])
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """See `Library`."""
+        with _quiet():
+            found: Vectors = self._model.encode(
+                list(texts), batch_size=len(texts), show_progress_bar=False
+            )
+        return np.array(found, np.float32)
+
+
+class TransformersLibrary:
+    """The network and the tokenizer of transformers, with the mean over tokens."""
+
+    def __init__(self, teacher: Teacher, folder: Path) -> None:
+        inner = read_modules(TeacherFiles(folder, teacher.name)).transformer.folder
+        with _quiet():
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
+                inner, local_files_only=True, trust_remote_code=False
+            )
+            self._model: Any = transformers.AutoModel.from_pretrained(
+                inner,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+            ).eval()
+        self._max_length = teacher.max_length
+        self._scales = teacher.declares_vectors
+        self.name = f"transformers {transformers.__version__}"
+
+    def _batch(self, texts: Sequence[str]) -> Any:
+        return self._tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self._max_length,
+            return_tensors="pt",
+        )
+
+    def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
+        """See `Library`."""
+        batch = self._batch(texts)
+        return _unpadded(batch["input_ids"], batch["attention_mask"])
+
+    @torch.inference_mode()
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """See `Library`."""
+        batch = self._batch(texts)
+        real = batch["attention_mask"][:, :, None].float()
+        states = self._model(**batch).last_hidden_state
+        mean = (states * real).sum(1) / real.sum(1).clamp(min=1)
+        if self._scales:
+            mean = torch.nn.functional.normalize(mean, dim=-1)
+        found: Vectors = mean.numpy()
+        return found
+
+
+def _unpadded(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> list[list[int]]:
+    return [row[real.bool()].tolist() for row, real in zip(input_ids, attention_mask, strict=True)]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, load reports or advice of the libraries."""
+    logger = logging.getLogger("sentence_transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with quiet_transformers():
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,281 @@
+"""How a folder of sentence-transformers makes vectors: modules.json and what it names.
+
+What is supported is one chain: Transformer, mean Pooling, Normalize. Every other thing that these
+files can say and that changes a vector is refused with its file and key; the keys are those that
+sentence-transformers 6.2 reads (`base/model.py`, `base/modules/transformer.py`,
+`sentence_transformer/modules/pooling.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nasc.errors import UnsupportedFamily
+from nasc.teacher.files import TeacherFiles, is_inner_path, json_text, text_or_null
+
+MODULES = "modules.json"
+POOLING = "config.json"
+MODEL = "config_sentence_transformers.json"
+TRANSFORMER = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)
+"""Names of the Transformer's configuration; the first that holds anything counts."""
+
+CHAIN = ("Transformer", "Pooling", "Normalize")
+
+_MODULES_SCHEMA = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 64,
+    "items": {
+        "type": "object",
+        "required": ["name", "path", "type"],
+        "properties": {
+            "name": {"type": "string"},
+            "path": {"type": "string", "maxLength": 255},
+            "type": {"type": "string"},
+            "kwargs": {"type": ["array", "null"]},
+        },
+    },
+}
+
+_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+"""Keys of Pooling before version 6, one a mode; none of them true is the mean."""
+
+_DIMENSIONS = ("embedding_dimension", "word_embedding_dimension")
+
+_POOLING_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "pooling_mode": {"type": ["string", "array"], "items": {"type": "string"}},
+        "include_prompt": {"type": "boolean"},
+        **{key: {"type": "boolean"} for key in _FLAGS},
+        **{key: {"type": "integer", "minimum": 1} for key in _DIMENSIONS},
+    },
+}
+
+_NORMALIZE_SCHEMA = {
+    "type": "object",
+    "properties": {"module_input_name": text_or_null(), "module_output_name": text_or_null()},
+}
+
+_TRANSFORMER_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "max_seq_length": {"type": ["integer", "null"]},
+        "do_lower_case": {"type": "boolean"},
+    },
+}
+
+_TRANSFORMER_SUPPORTED: Mapping[str, Sequence[Any]] = {
+    "transformer_task": ("feature-extraction",),
+    "modality_config": (
+        {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    ),
+    "module_output_name": ("token_embeddings",),
+    "unpad_inputs": (None, True, False),  # skips padding, where flash attention is asked for
+    "tokenizer_name_or_path": (None,),
+    "query_length": (None,),
+    "document_length": (None,),
+    "query_expansion": (None,),
+    "processing_kwargs": ({},),
+    **{
+        f"{of}_{kind}": ({},)
+        for of, kind in (
+            ("model", "args"),
+            ("tokenizer", "args"),
+            ("config", "args"),
+            ("model", "kwargs"),
+            ("processor", "kwargs"),
+            ("config", "kwargs"),
+        )
+    },
+}
+
+_MODEL_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "__version__": {"type": "object"},
+        "prompts": {"type": "object", "additionalProperties": text_or_null()},
+        "default_prompt_name": text_or_null(),
+        "similarity_fn_name": text_or_null(),
+        "truncate_dim": {"type": ["integer", "null"]},
+        "model_type": {"type": "string"},
+    },
+}
+
+_MODEL_KEYS = (*_MODEL_SCHEMA["properties"], "requirements")
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceModules:
+    """What modules.json and the files that it names say.
+
+    Attributes:
+        transformer: Folder of the network and its tokenizer.
+        declared: Whether there is a modules.json. Without one sentence-transformers takes the
+            mean over tokens and leaves its length as it is.
+        settings_file: The Transformer's configuration, for messages.
+        max_seq_length: Tokens that it gives; None leaves them to the tokenizer and the network.
+        do_lower_case: Whether texts are lower-cased before the tokenizer.
+        pooling: Folder of the Pooling's configuration; None without modules.json.
+    """
+
+    transformer: TeacherFiles
+    declared: bool
+    settings_file: str = TRANSFORMER[0]
+    max_seq_length: int | None = None
+    do_lower_case: bool = False
+    pooling: TeacherFiles | None = None
+
+
+def read_modules(files: TeacherFiles) -> SentenceModules:
+    """The chain of modules of a teacher's folder.
+
+    Raises:
+        TeacherDamaged: If a file is no JSON, lacks what it must have, or a value is of another
+            type.
+        TeacherMissing: If the Pooling's configuration is not where modules.json says.
+        UnsupportedFamily: If vectors are made in another way, or a key is not known.
+    """
+    modules = files.json(MODULES, _MODULES_SCHEMA)
+    if modules is None:
+        return SentenceModules(files, declared=False)
+    _check_chain(files, modules)
+    transformer, pooling, normalize = (files.within(module["path"]) for module in modules)
+    _check_pooling(pooling)
+    output = normalize.json("config.json", _NORMALIZE_SCHEMA) or {}
+    for key in ("module_input_name", "module_output_name"):
+        if output.get(key, "sentence_embedding") not in ("sentence_embedding", None):
+            raise normalize.unsupported("config.json", key, output[key], '"sentence_embedding"')
+    _check_model(files)
+    file, settings = _transformer_settings(transformer)
+    return SentenceModules(
+        transformer,
+        declared=True,
+        settings_file=file,
+        max_seq_length=settings.get("max_seq_length"),
+        do_lower_case=settings.get("do_lower_case", False),
+        pooling=pooling,
+    )
+
+
+def check_dimensions(modules: SentenceModules, files: TeacherFiles, hidden: int) -> None:
+    """Raise where a dimension that the files name is not the network's hidden size.
+
+    Raises:
+        TeacherDamaged: If the Pooling is made for another network.
+        UnsupportedFamily: If vectors are cut to fewer dimensions.
+    """
+    if modules.pooling is None:
+        return
+    pooling = modules.pooling.json(POOLING, _POOLING_SCHEMA)
+    for key in _DIMENSIONS:
+        if pooling.get(key, hidden) != hidden:
+            raise modules.pooling.damaged(
+                POOLING, f"has {key} = {pooling[key]}; the network's hidden size is {hidden}"
+            )
+    kept = (files.json(MODEL, _MODEL_SCHEMA) or {}).get("truncate_dim")
+    if kept not in (None, hidden):
+        raise files.unsupported(
+            MODEL, "truncate_dim", kept, f"all {hidden} dimensions: null, or no such key"
+        )
+
+
+def _check_chain(files: TeacherFiles, modules: Sequence[Mapping[str, Any]]) -> None:
+    kinds = []
+    for place, module in enumerate(modules):
+        package, _, kind = module["type"].rpartition(".")
+        if not package.startswith("sentence_transformers."):
+            raise files.unsupported(
+                MODULES,
+                f"{place}.type",
+                module["type"],
+                "modules of sentence_transformers; code that comes with a model is not run",
+            )
+        if not is_inner_path(module["path"]):
+            raise files.damaged(
+                MODULES,
+                f"has {place}.path = {json_text(module['path'])}, which leaves the folder",
+            )
+        if module.get("kwargs"):
+            raise files.unsupported(MODULES, f"{place}.kwargs", module["kwargs"], "no kwargs")
+        kinds.append(kind)
+    if tuple(kinds) == CHAIN[:2]:
+        raise UnsupportedFamily(
+            f"teacher '{files.name}': {MODULES}: there is no module Normalize, so vectors keep "
+            "their length; nasc's have length 1. If vectors of length 1 will do, add the module: "
+            "SentenceTransformer(...) of sentence-transformers, its append(Normalize()), its "
+            "save(...); and give what was saved"
+        )
+    if tuple(kinds) != CHAIN:
+        raise UnsupportedFamily(
+            f"teacher '{files.name}': {MODULES}: type makes its vectors with "
+            f"{', '.join(kinds)}; supported is {', '.join(CHAIN)}"
+        )
+    if len({module["name"] for module in modules}) < len(modules):
+        raise files.damaged(MODULES, "gives two modules the same name")
+
+
+def _check_pooling(pooling: TeacherFiles) -> None:
+    config = pooling.json(POOLING, _POOLING_SCHEMA)
+    if config is None:
+        raise pooling.missing(f"no {pooling.label(POOLING)}, which modules.json names,")
+    pooling.check_keys(POOLING, config, list(_POOLING_SCHEMA["properties"]))
+    if not any(key in config for key in _DIMENSIONS):
+        raise pooling.damaged(POOLING, f"has no {_DIMENSIONS[0]}")
+    mean = 'mean pooling ("pooling_mode": "mean")'
+    if "pooling_mode" in config:
+        if config["pooling_mode"] not in ("mean", ["mean"]):
+            raise pooling.unsupported(POOLING, "pooling_mode", config["pooling_mode"], mean)
+        return
+    on = [key for key in _FLAGS if config.get(key)]
+    others = [key for key in on if _FLAGS[key] != "mean"]
+    if others:
+        raise pooling.unsupported(POOLING, others[0], True, f"{mean} alone")
+
+
+def _check_model(files: TeacherFiles) -> None:
+    config = files.json(MODEL, _MODEL_SCHEMA)
+    if config is None:
+        return
+    files.check_keys(MODEL, config, _MODEL_KEYS)
+    files.check_values(MODEL, config, {"model_type": ("SentenceTransformer",)})
+    name = config.get("default_prompt_name")
+    if name is None:
+        return
+    prompts = config.get("prompts", {})
+    if name not in prompts:
+        raise files.damaged(MODEL, f"has default_prompt_name = {json_text(name)}, no such prompt")
+    if prompts[name]:
+        raise files.unsupported(
+            MODEL,
+            "default_prompt_name",
+            name,
+            f"texts as they are: null. Prompt {json_text(prompts[name])} would be put before every "
+            "text; with null, put prompts before texts yourself",
+        )
+
+
+def _transformer_settings(files: TeacherFiles) -> tuple[str, dict[str, Any]]:
+    for file in TRANSFORMER:
+        settings = files.json(file, _TRANSFORMER_SCHEMA)
+        if settings:
+            known = (*_TRANSFORMER_SCHEMA["properties"], *_TRANSFORMER_SUPPORTED)
+            files.check_keys(file, settings, known)
+            files.check_values(file, settings, _TRANSFORMER_SUPPORTED)
+            return file, dict(settings)
+    return TRANSFORMER[0], {}

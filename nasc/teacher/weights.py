@@ -1,0 +1,338 @@
+"""The weights of a teacher, from safetensors files whose headers fit its config.json."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from device_profiles import reading
+from nasc.errors import TeacherDamaged, TeacherMissing, UnsupportedFamily
+from nasc.teacher.config import CONFIG, SIZE_KEYS
+from nasc.teacher.encoder import EmbeddingWeights, LayerWeights, TeacherGeometry
+from nasc.teacher.files import TeacherFiles, json_text, reason
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+MAX_BYTES = 16 << 30
+"""Of all weight files together; the largest encoders that are met hold 2.2 GB (XLM-R large)."""
+
+_INDEX_SCHEMA = {
+    "type": "object",
+    "required": ["weight_map"],
+    "properties": {
+        "weight_map": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"type": "string", "pattern": r"^[^/\\]{1,250}\.safetensors$"},
+        }
+    },
+}
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
+_LEGACY = {"gamma": "weight", "beta": "bias"}
+"""Last parts of names in files that were converted from TensorFlow before 2019."""
+
+_BERT_NAMES = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "o": "attention.output.dense",
+    "ln1": "attention.output.LayerNorm",
+    "ff1": "intermediate.dense",
+    "ff2": "output.dense",
+    "ln2": "output.LayerNorm",
+}
+_LAYER_NAMES: dict[str, tuple[str, dict[str, str]]] = {
+    "bert": ("encoder.layer.", _BERT_NAMES),
+    "roberta": ("encoder.layer.", _BERT_NAMES),
+    "distilbert": (
+        "transformer.layer.",
+        {
+            "q": "attention.q_lin",
+            "k": "attention.k_lin",
+            "v": "attention.v_lin",
+            "o": "attention.out_lin",
+            "ln1": "sa_layer_norm",
+            "ff1": "ffn.lin1",
+            "ff2": "ffn.lin2",
+            "ln2": "output_layer_norm",
+        },
+    ),
+}
+
+_EMBEDDINGS = {
+    "word": ("embeddings.word_embeddings.weight", ("vocab_size", "hidden")),
+    "position": ("embeddings.position_embeddings.weight", ("positions", "hidden")),
+    "token_type": ("embeddings.token_type_embeddings.weight", ("types", "hidden")),
+    "ln_weight": ("embeddings.LayerNorm.weight", ("hidden",)),
+    "ln_bias": ("embeddings.LayerNorm.bias", ("hidden",)),
+}
+
+_PRETRAINING = re.compile(
+    r"pooler\.|cls\.|lm_head\.|vocab_(transform|layer_norm|projector)\.|generator_lm_head\."
+    r"|embeddings\.(position_ids|token_type_ids)$"
+)
+"""Tensors that sentence vectors do not depend on: those of pretraining, and buffers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A tensor in a file: where, under which name there, and its shape and type."""
+
+    file: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightFiles:
+    """Weight files whose headers were read and fit the configuration.
+
+    Attributes:
+        files: The folder.
+        names: Names of the files, in order.
+        entries: By the plain name of a tensor where it is; those of the encoder alone.
+        geometry: The sizes that they fit.
+    """
+
+    files: TeacherFiles
+    names: tuple[str, ...]
+    entries: Mapping[str, _Entry]
+    geometry: TeacherGeometry
+
+    def sha256(self) -> str:
+        """Of the one file; of the digests of all of them where there are several.
+
+        Raises:
+            TeacherDamaged: If a file cannot be read.
+        """
+        digests = []
+        for name in self.names:
+            try:
+                with reading.opened(self.files.folder / name) as opened:
+                    digest = hashlib.file_digest(cast(BufferedReader, opened), "sha256")
+                digests.append(digest.hexdigest())
+            except (OSError, reading.FileRefused) as error:
+                raise self.files.damaged(name, f"cannot be read: {error}") from error
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    def load(self) -> tuple[EmbeddingWeights, tuple[LayerWeights, ...]]:
+        """The weights in float32.
+
+        Raises:
+            TeacherDamaged: If they cannot be read, or a value is no number.
+        """
+        tensors = self._tensors()
+        types = tensors.get(_EMBEDDINGS["token_type"][0])
+        rows = {key: tensors[name] for key, (name, _) in _EMBEDDINGS.items() if name in tensors}
+        g = self.geometry
+        rows["token_type"] = torch.zeros(g.hidden) if types is None else types[0].clone()
+        prefix, names = _LAYER_NAMES[g.family]
+        layers = (
+            LayerWeights(
+                **{
+                    f"{short}_{kind[0]}": tensors[f"{prefix}{index}.{long}.{kind}"]
+                    for short, long in names.items()
+                    for kind in ("weight", "bias")
+                }
+            )
+            for index in range(g.layers)
+        )
+        return EmbeddingWeights(**rows), tuple(layers)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {}
+        for file in self.names:
+            try:
+                with safe_open(self.files.folder / file, framework="pt") as opened:
+                    for plain, entry in self.entries.items():
+                        if entry.file == file:
+                            tensors[plain] = opened.get_tensor(entry.name).to(torch.float32)
+            except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+                raise _unreadable(self.files, file, error) from error
+        for plain, tensor in tensors.items():
+            if not bool(tensor.isfinite().all()):
+                entry = self.entries[plain]
+                raise self.files.damaged(
+                    entry.file, f": tensor '{entry.name}' holds values that are no number"
+                )
+        return tensors
+
+
+def find_weights(
+    files: TeacherFiles, geometry: TeacherGeometry, config: Mapping[str, Any]
+) -> WeightFiles:
+    """The weight files of a folder, their headers held against its config.json.
+
+    Nothing is allocated by what config.json says: its sizes must be those of the tensors.
+
+    Raises:
+        TeacherMissing: If there is no safetensors file, or not all of them.
+        TeacherDamaged: If a header cannot be read, or tensors are missing or of other shapes.
+        UnsupportedFamily: If there are tensors that are no part of the encoder.
+    """
+    names = _weight_files(files)
+    found: dict[str, _Entry] = {}
+    for name in names:
+        for entry in _entries(files, name):
+            plain = _plain_name(entry.name, geometry.family)
+            if plain in found:
+                raise files.damaged(
+                    name, f": tensors '{found[plain].name}' and '{entry.name}' have one meaning"
+                )
+            found[plain] = entry
+    expected = _expected(geometry)
+    missing = [plain for plain in expected if plain not in found]
+    if missing:
+        raise TeacherDamaged(
+            f"teacher '{files.name}': {len(missing)} tensors are missing from its weights "
+            f"({', '.join(map(files.label, names[:3]))}), the first is '{missing[0]}'"
+        )
+    for plain, (shape, keys) in expected.items():
+        _check_tensor(files, found[plain], shape, keys, geometry.family)
+    _check_unused(files, found, expected, geometry, config)
+    return WeightFiles(files, names, {plain: found[plain] for plain in expected}, geometry)
+
+
+def _weight_files(files: TeacherFiles) -> tuple[str, ...]:
+    folder = files.folder
+    if (folder / SINGLE).is_file():
+        names: tuple[str, ...] = (SINGLE,)
+    else:
+        index = files.json(INDEX, _INDEX_SCHEMA)
+        if index is None:
+            raise _no_weights(files)
+        names = tuple(sorted(set(index["weight_map"].values())))
+        absent = [name for name in names if not (folder / name).is_file()]
+        if absent:
+            raise TeacherMissing(
+                f"teacher '{files.name}': {files.label(INDEX)} names weight files that are not "
+                f"in '{folder}': {', '.join(map(json_text, absent[:5]))}"
+            )
+    held = sum((folder / name).stat().st_size for name in names)
+    if held > MAX_BYTES:
+        raise files.damaged(names[0], f"and others hold {held:,} bytes, at most {MAX_BYTES:,}")
+    return names
+
+
+def _no_weights(files: TeacherFiles) -> TeacherMissing:
+    pickled = sorted(file.name for file in files.folder.glob("*.bin"))
+    also = f" (there is {', '.join(pickled)}, which can run code when it is read)" * bool(pickled)
+    return TeacherMissing(
+        f"teacher '{files.name}': no {SINGLE} in '{files.folder}'{also}. Only safetensors is "
+        "read; convert with save_pretrained of transformers, version 5"
+    )
+
+
+def _entries(files: TeacherFiles, file: str) -> list[_Entry]:
+    """What the header of a safetensors file lists; the library checks it against the size."""
+    try:
+        with safe_open(files.folder / file, framework="pt") as opened:
+            layout = (opened.metadata() or {}).get("format", "pt")
+            if layout != "pt":
+                raise files.damaged(
+                    file, f"holds weights in the layout of {json_text(layout)}, not of PyTorch"
+                )
+            entries = []
+            for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                part = opened.get_slice(name)
+                entries.append(_Entry(file, name, tuple(part.get_shape()), part.get_dtype()))
+            return entries
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise _unreadable(files, file, error) from error
+
+
+def _unreadable(files: TeacherFiles, file: str, error: Exception) -> TeacherDamaged:
+    return files.damaged(file, f"cannot be read: {reason(error)}")
+
+
+def _plain_name(name: str, family: str) -> str:
+    plain = name.removeprefix(f"{family}.")
+    front, dot, last = plain.rpartition(".")
+    return f"{front}{dot}{_LEGACY.get(last, last)}" if front.endswith("LayerNorm") else plain
+
+
+def _expected(geometry: TeacherGeometry) -> dict[str, tuple[tuple[int, ...], tuple[str, ...]]]:
+    """By plain name the shape of every tensor of the encoder, and the sizes it comes from."""
+    g = geometry
+    sizes = {
+        "vocab_size": g.vocab_size,
+        "positions": g.max_positions + g.position_offset,
+        "types": g.type_vocab_size,
+        "hidden": g.hidden,
+        "intermediate": g.intermediate,
+    }
+    named = {
+        name: keys for name, keys in _EMBEDDINGS.values() if "types" not in keys or sizes["types"]
+    }
+    prefix, names = _LAYER_NAMES[g.family]
+    out_in = {"ff1": ("intermediate", "hidden"), "ff2": ("hidden", "intermediate")}
+    for index in range(g.layers):
+        for short, long in names.items():
+            rows = out_in.get(short, ("hidden", "hidden"))
+            vector = rows[:1]
+            name = f"{prefix}{index}.{long}"
+            named[f"{name}.weight"] = vector if short.startswith("ln") else rows
+            named[f"{name}.bias"] = vector
+    return {name: (tuple(sizes[key] for key in keys), tuple(keys)) for name, keys in named.items()}
+
+
+def _check_tensor(
+    files: TeacherFiles,
+    entry: _Entry,
+    shape: tuple[int, ...],
+    sizes: Sequence[str],
+    family: str,
+) -> None:
+    if entry.shape != shape:
+        keys = SIZE_KEYS[family]
+        said = ", ".join(f"{keys[s]} = {n}" for s, n in zip(sizes, shape, strict=True))
+        raise files.damaged(
+            entry.file,
+            f": tensor '{entry.name}' has shape {entry.shape}; by {CONFIG} ({said}) it must have "
+            f"{shape}",
+        )
+    if entry.dtype not in _FLOATS:
+        raise UnsupportedFamily(
+            f"teacher '{files.name}': {files.label(entry.file)}: tensor '{entry.name}' is of type "
+            f"{entry.dtype}; supported are {', '.join(_FLOATS)}"
+        )
+
+
+def _check_unused(
+    files: TeacherFiles,
+    found: Mapping[str, _Entry],
+    expected: Mapping[str, Any],
+    geometry: TeacherGeometry,
+    config: Mapping[str, Any],
+) -> None:
+    """Raise for tensors that a network made of the expected ones would be without."""
+    prefix, _ = _LAYER_NAMES[geometry.family]
+    further = re.compile(rf"{re.escape(prefix)}(\d+)\.")  # layers that config.json leaves out
+    others = []
+    for plain, entry in found.items():
+        layer = further.match(plain)
+        left_out = layer is not None and int(layer[1][:9]) >= geometry.layers
+        if plain not in expected and not left_out and not _PRETRAINING.match(plain):
+            others.append(entry)
+    if not others:
+        return
+    listed = ", ".join(json_text(entry.name) for entry in others[:3])
+    head = json_text(config.get("architectures"))
+    raise UnsupportedFamily(
+        f"teacher '{files.name}': {files.label(others[0].file)}: {len(others)} tensors are no "
+        f"part of the encoder ({listed}; {CONFIG}: architectures = {head}): a head that comes "
+        "with a teacher is not kept. Save the encoder alone (AutoModel and AutoTokenizer of "
+        "transformers, from_pretrained, then save_pretrained) and give that folder"
+    )

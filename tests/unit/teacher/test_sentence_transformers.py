@@ -1,0 +1,469 @@
+"""What a folder of sentence-transformers says is read as it reads it, or refused by its key."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+import transformers
+from safetensors.torch import load_file, save_file
+
+from nasc.errors import NascError, TeacherDamaged, TeacherError, TeacherMissing, UnsupportedFamily
+from nasc.teacher import Teacher, load_teacher
+from nasc.teacher import library as module
+from nasc.teacher.library import (
+    LONG,
+    TEXTS,
+    SentenceTransformersLibrary,
+    check_against_library,
+    load_library,
+)
+
+from .conftest import CHAIN, as_sentence_transformers, edit_json
+
+SETTINGS = "sentence_bert_config.json"
+MODEL = "config_sentence_transformers.json"
+POOLING = "1_Pooling/config.json"
+Folders = Callable[..., Path]
+
+
+def move_pooling(folder: Path, **config: object) -> None:
+    (folder / "1_Pooling").rename(folder / "pool")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["path"] = "pool"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    edit_json(folder / "pool/config.json", **config)
+
+
+def move_transformer(folder: Path) -> None:
+    inner = folder / "0_Transformer"
+    inner.mkdir()
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in ("modules.json", MODEL):
+            shutil.move(path, inner / path.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def edit_tokenizer(folder: Path, part: str, value: object) -> None:
+    edit_json(folder / "tokenizer.json", **{part: value})
+
+
+def add_tensors(folder: Path, *names: str) -> None:
+    import torch
+
+    weights = folder / "model.safetensors"
+    save_file(load_file(weights) | {n: torch.ones(2, 32) for n in names}, weights, {"format": "pt"})
+
+
+def uncased(folder: Path) -> None:
+    edit_json(folder / "tokenizer_config.json", do_lower_case=False)
+    normalizer = json.loads((folder / "tokenizer.json").read_text())["normalizer"]
+    edit_tokenizer(folder, "normalizer", normalizer | {"lowercase": False})
+
+
+def cased_with_lower_case(folder: Path) -> None:
+    uncased(folder)
+    edit_json(folder / SETTINGS, do_lower_case=True)
+
+
+Change = Callable[[Path], object]
+
+EQUAL: dict[str, tuple[Change, int]] = {
+    "as it is": (lambda f: None, 40),
+    "max_seq_length": (lambda f: edit_json(f / SETTINGS, max_seq_length=16), 16),
+    "max_seq_length null": (lambda f: edit_json(f / SETTINGS, max_seq_length=None), 40),
+    "its other names": (
+        lambda f: edit_json(f / "sentence_xlm-roberta_config.json", max_seq_length=9),
+        9,
+    ),
+    "the first name that holds anything": (
+        lambda f: (
+            (f / SETTINGS).write_text("{}"),
+            edit_json(f / "sentence_roberta_config.json", max_seq_length=9),
+            edit_json(f / "sentence_xlnet_config.json", max_seq_length=11),
+        ),
+        9,
+    ),
+    "model_max_length": (lambda f: edit_json(f / "tokenizer_config.json", model_max_length=12), 12),
+    "max_seq_length before model_max_length": (
+        lambda f: (
+            edit_json(f / "tokenizer_config.json", model_max_length=12),
+            edit_json(f / SETTINGS, max_seq_length=20),
+        ),
+        20,
+    ),
+    "no modules.json: its settings are not read": (
+        lambda f: ((f / "modules.json").unlink(), edit_json(f / SETTINGS, max_seq_length=16)),
+        40,
+    ),
+    "pooling elsewhere": (lambda f: move_pooling(f, pooling_mode="mean"), 40),
+    "0_Transformer": (
+        lambda f: (edit_json(f / SETTINGS, max_seq_length=10), move_transformer(f)),
+        10,
+    ),
+    "a list of one mode": (lambda f: edit_json(f / POOLING, pooling_mode=["mean"]), 40),
+    "prompts that are not asked for": (lambda f: edit_json(f / MODEL, prompts={"q": "the "}), 40),
+    "an empty default prompt": (
+        lambda f: edit_json(f / MODEL, prompts={"q": ""}, default_prompt_name="q"),
+        40,
+    ),
+    "truncate_dim of all dimensions": (lambda f: edit_json(f / MODEL, truncate_dim=32), 40),
+    "lower case twice": (lambda f: edit_json(f / SETTINGS, do_lower_case=True), 40),
+    "a cased tokenizer": (uncased, 40),
+    "no tokenizer.json": (
+        lambda f: (
+            (f / "vocab.txt").write_text(
+                "\n".join(json.loads((f / "tokenizer.json").read_text())["model"]["vocab"])
+            ),
+            (f / "tokenizer.json").unlink(),
+        ),
+        40,
+    ),
+    "heads of pretraining": (
+        lambda f: add_tensors(f, "cls.predictions.bias", "embeddings.position_ids"),
+        40,
+    ),
+    "layers that config.json leaves out": (
+        lambda f: edit_json(f / "config.json", num_hidden_layers=1),
+        40,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EQUAL)
+def test_vectors_are_those_of_sentence_transformers(sentence_folder: Path, case: str) -> None:
+    pytest.importorskip("sentence_transformers")
+    change, length = EQUAL[case]
+    change(sentence_folder)
+    teacher = load_teacher(sentence_folder)
+    assert teacher.max_length == length
+    check = check_against_library(teacher, sentence_folder, teacher.vectors)
+    assert check.library.startswith("sentence-transformers ")
+    assert check.max_abs < 1e-5
+    assert check.scaled == (not (sentence_folder / "modules.json").exists())
+
+
+@pytest.mark.parametrize("family", ["roberta", "distilbert"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_other_families_and_types_too(
+    teacher_folder: Folders, tmp_path: Path, family: str, dtype: str
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    import torch
+
+    folder = Path(shutil.copytree(teacher_folder(family), tmp_path / "own"))
+    as_sentence_transformers(folder)
+    edit_json(folder / SETTINGS, max_seq_length=40)
+    weights = {
+        k: v.to(getattr(torch, dtype)) for k, v in load_file(folder / "model.safetensors").items()
+    }
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    edit_json(folder / "config.json", dtype=dtype)
+    teacher = load_teacher(folder)
+    assert check_against_library(teacher, folder, teacher.vectors).max_abs < 1e-5
+
+
+SPLIT_DIGITS = {
+    "type": "Sequence",
+    "pretokenizers": [
+        {"type": "BertPreTokenizer"},
+        {"type": "Digits", "individual_digits": True},
+    ],
+}
+
+REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
+    "CLS, old": (
+        lambda f: edit_json(f / POOLING, pooling_mode_cls_token=True),
+        UnsupportedFamily,
+        r"1_Pooling/config\.json: pooling_mode_cls_token = true; supported is mean pooling",
+    ),
+    "CLS, new": (
+        lambda f: edit_json(f / POOLING, pooling_mode="cls", pooling_mode_mean_tokens=True),
+        UnsupportedFamily,
+        r"1_Pooling/config\.json: pooling_mode = 'cls'; supported is mean",
+    ),
+    "mean and max": (
+        lambda f: edit_json(f / POOLING, pooling_mode=["mean", "max"]),
+        UnsupportedFamily,
+        r"pooling_mode = \['mean', 'max'\]",
+    ),
+    "CLS elsewhere": (
+        lambda f: move_pooling(f, pooling_mode_cls_token=True),
+        UnsupportedFamily,
+        r"pool/config\.json: pooling_mode_cls_token = true",
+    ),
+    "no pooling file": (
+        lambda f: (f / POOLING).unlink(),
+        TeacherMissing,
+        r"no 1_Pooling/config\.json, which modules\.json names",
+    ),
+    "an unknown key of pooling": (
+        lambda f: edit_json(f / POOLING, pooling_mode_other=True),
+        UnsupportedFamily,
+        "pooling_mode_other = true; supported is only what is known",
+    ),
+    "pooling of another size": (
+        lambda f: edit_json(f / POOLING, word_embedding_dimension=64),
+        TeacherDamaged,
+        r"config\.json has word_embedding_dimension = 64; the network's hidden size is 32",
+    ),
+    "no Normalize": (
+        lambda f: as_sentence_transformers(f, *CHAIN[:2]),
+        UnsupportedFamily,
+        r"modules\.json: there is no module Normalize.*append\(Normalize\(\)\)",
+    ),
+    "Dense": (
+        lambda f: as_sentence_transformers(f, "Transformer", "Pooling", "Dense", "Normalize"),
+        UnsupportedFamily,
+        r"modules\.json: .*Transformer, Pooling, Dense, Normalize; supported",
+    ),
+    "code": (
+        lambda f: (f / "modules.json").write_text(
+            (f / "modules.json").read_text().replace("sentence_transformers.models", "custom")
+        ),
+        UnsupportedFamily,
+        r"modules\.json: 0\.type = 'custom\.Transformer'",
+    ),
+    "a path that leaves the folder": (
+        lambda f: (f / "modules.json").write_text(
+            (f / "modules.json").read_text().replace("1_Pooling", "../1_Pooling")
+        ),
+        TeacherDamaged,
+        r"modules\.json has 1\.path = '\.\./1_Pooling', which leaves",
+    ),
+    "Normalize of something else": (
+        lambda f: edit_json(f / "2_Normalize/config.json", module_input_name="token_embeddings"),
+        UnsupportedFamily,
+        r"2_Normalize/config\.json: module_input_name = 'token_embeddings'",
+    ),
+    "a default prompt": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "the "}, default_prompt_name="q"),
+        UnsupportedFamily,
+        r"config_sentence_transformers\.json: default_prompt_name = 'q'.*'the '",
+    ),
+    "a default prompt that is not there": (
+        lambda f: edit_json(f / MODEL, default_prompt_name="q"),
+        TeacherDamaged,
+        "default_prompt_name = 'q', no such prompt",
+    ),
+    "truncate_dim": (
+        lambda f: edit_json(f / MODEL, truncate_dim=8),
+        UnsupportedFamily,
+        r"config_sentence_transformers\.json: truncate_dim = 8; supported is all 32",
+    ),
+    "another kind of model": (
+        lambda f: edit_json(f / MODEL, model_type="SparseEncoder"),
+        UnsupportedFamily,
+        "model_type = 'SparseEncoder'",
+    ),
+    "lower case before a cased tokenizer": (
+        cased_with_lower_case,
+        UnsupportedFamily,
+        r"sentence_bert_config\.json: do_lower_case = true",
+    ),
+    "arguments of the model": (
+        lambda f: edit_json(f / SETTINGS, model_args={"attn_implementation": "eager"}),
+        UnsupportedFamily,
+        r"sentence_bert_config\.json: model_args = ",
+    ),
+    "an unknown setting": (
+        lambda f: edit_json(f / SETTINGS, pad_to=8),
+        UnsupportedFamily,
+        r"sentence_bert_config\.json: pad_to = 8",
+    ),
+    "text as a length": (
+        lambda f: edit_json(f / SETTINGS, max_seq_length="abc"),
+        TeacherDamaged,
+        r"sentence_bert_config\.json has max_seq_length = 'abc'; it must be a whole number",
+    ),
+    "a length over the positions": (
+        lambda f: edit_json(f / SETTINGS, max_seq_length=5000),
+        UnsupportedFamily,
+        r"sentence_bert_config\.json: max_seq_length = 5000; supported is 3 to the 40",
+    ),
+    "truncation on the left": (
+        lambda f: edit_json(f / "tokenizer_config.json", truncation_side="left"),
+        UnsupportedFamily,
+        r"tokenizer_config\.json: truncation_side = 'left'",
+    ),
+    "truncation on the left, in the other file": (
+        lambda f: edit_tokenizer(
+            f,
+            "truncation",
+            {"max_length": 9, "stride": 0, "strategy": "LongestFirst", "direction": "Left"},
+        ),
+        UnsupportedFamily,
+        r"tokenizer\.json: truncation\.direction = 'Left'",
+    ),
+    "padding on the left": (
+        lambda f: edit_json(f / "tokenizer_config.json", padding_side="left"),
+        UnsupportedFamily,
+        r"tokenizer_config\.json: padding_side = 'left'",
+    ),
+    "special tokens split": (
+        lambda f: edit_json(f / "tokenizer_config.json", split_special_tokens=True),
+        UnsupportedFamily,
+        r"tokenizer_config\.json: split_special_tokens = true",
+    ),
+    "a pre-tokenizer that the class drops": (
+        lambda f: edit_tokenizer(f, "pre_tokenizer", SPLIT_DIGITS),
+        UnsupportedFamily,
+        r"tokenizer\.json: pre_tokenizer = .*Sequence.* is not what BertTokenizer of transformers",
+    ),
+    "a normaliser that the class drops": (
+        lambda f: edit_tokenizer(f, "normalizer", {"type": "NFKC"}),
+        UnsupportedFamily,
+        r"tokenizer\.json: normalizer = \{'type': 'NFKC'\} is not what BertTokenizer",
+    ),
+    "a head": (
+        lambda f: (
+            add_tensors(f, "classifier.weight"),
+            edit_json(f / "config.json", architectures=["BertForSequenceClassification"]),
+        ),
+        UnsupportedFamily,
+        r"model\.safetensors: 1 tensors .*'classifier\.weight'.*ForSequenceClassification.*Save",
+    ),
+    "an adapter within a layer": (
+        lambda f: add_tensors(f, "encoder.layer.0.attention.self.query.lora_A.weight"),
+        UnsupportedFamily,
+        r"model\.safetensors: 1 tensors .*lora_A",
+    ),
+    "an adapter": (
+        lambda f: edit_json(f / "adapter_config.json", peft_type="LORA"),
+        UnsupportedFamily,
+        r"adapter_config\.json: it is an adapter",
+    ),
+    "a processor": (
+        lambda f: edit_json(f / "preprocessor_config.json", size=1),
+        UnsupportedFamily,
+        r"preprocessor_config\.json: the libraries load a processor",
+    ),
+    "a chat template where nothing says text": (
+        lambda f: (
+            (f / "modules.json").unlink(),
+            edit_json(f / "tokenizer_config.json", chat_template="{{ messages }}"),
+        ),
+        UnsupportedFamily,
+        r"tokenizer_config\.json: chat_template",
+    ),
+    "last token where nothing says the mean": (
+        lambda f: (
+            (f / "modules.json").unlink(),
+            edit_json(f / "config.json", architectures=["BertForCausalLM"]),
+        ),
+        UnsupportedFamily,
+        r"config\.json: architectures = \['BertForCausalLM'\]",
+    ),
+    "more positions than rows": (
+        lambda f: edit_json(f / "config.json", max_position_embeddings=80),
+        TeacherDamaged,
+        r"position_embeddings\.weight' has shape \(40, 32\); .*max_position_embeddings = 80",
+    ),
+    "a byte order mark": (
+        lambda f: (f / "config.json").write_bytes(
+            b"\xef\xbb\xbf" + (f / "config.json").read_bytes()
+        ),
+        TeacherDamaged,
+        r"config\.json starts with a byte order mark",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_changes_vectors_is_refused_with_file_and_key(
+    sentence_folder: Path, case: str
+) -> None:
+    change, kind, message = REFUSED[case]
+    change(sentence_folder)
+    with pytest.raises(kind, match=rf"teacher 'own': .*{message}"):
+        load_teacher(sentence_folder)
+
+
+def test_token_types_of_a_text_must_be_zero(sentence_folder: Path) -> None:
+    own = tokenizers.Tokenizer.from_file(str(sentence_folder / "tokenizer.json"))
+    own.post_processor = tokenizers.processors.TemplateProcessing(
+        "[CLS]:0 $A:1 [SEP]:0", None, [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    own.save(str(sentence_folder / "tokenizer.json"))
+    edit_json(
+        sentence_folder / "tokenizer_config.json",
+        tokenizer_class="PreTrainedTokenizerFast",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+    with pytest.raises(UnsupportedFamily, match=r"tokenizer\.json: post_processor = .*token type"):
+        load_teacher(sentence_folder)
+
+
+# ------------------------------------------------------------------ the gate
+
+
+@pytest.fixture(params=["sentence_transformers", "transformers"])
+def checked(
+    request: pytest.FixtureRequest, sentence_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Teacher:
+    """A teacher whose library is one of the two."""
+    if request.param == "transformers":
+        monkeypatch.setattr(module, "is_installed", lambda: False)
+    else:
+        pytest.importorskip("sentence_transformers")
+    return load_teacher(sentence_folder)
+
+
+def test_the_gate_states_library_and_difference(checked: Teacher, sentence_folder: Path) -> None:
+    check = check_against_library(checked, sentence_folder, checked.vectors)
+    assert check.texts == len(TEXTS)
+    assert check.max_abs < 1e-5
+    if "sentence-transformers" in check.library:
+        assert not check.note
+    else:
+        assert check.library == f"transformers {transformers.__version__}"
+        assert "sentence-transformers is not installed" in str(check)
+
+
+def test_the_gate_refuses_other_vectors_with_figures(
+    checked: Teacher, sentence_folder: Path
+) -> None:
+    def off(texts: object) -> np.ndarray:
+        return checked.vectors(list(texts)) + np.float32(3e-4)
+
+    with pytest.raises(UnsupportedFamily, match=r"differ from those of .* by up to 3\.0e-04"):
+        check_against_library(checked, sentence_folder, off)
+
+
+def test_the_gate_refuses_other_tokens_first(checked: Teacher, sentence_folder: Path) -> None:
+    edit_json(sentence_folder / "tokenizer_config.json", do_lower_case=False)
+
+    def never(texts: object) -> np.ndarray:
+        raise AssertionError("tokens are compared before vectors are made")
+
+    with pytest.raises(UnsupportedFamily, match=r"makes \d+ tokens of 'A small dog .*nasc \d+"):
+        check_against_library(checked, sentence_folder, never)
+
+
+def test_a_library_that_cannot_load_the_folder_is_said(
+    sentence_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = load_teacher(sentence_folder)
+
+    def broken(folder: Path) -> None:
+        raise ImportError("no such extra")
+
+    monkeypatch.setattr(module, "SentenceTransformersLibrary", broken)
+    monkeypatch.setattr(module, "is_installed", lambda: True)
+    assert load_library(teacher, sentence_folder)[1].endswith("ImportError: no such extra")
+    (sentence_folder / "config.json").unlink()
+    with pytest.raises(NascError, match="cannot load its folder"):
+        load_library(teacher, sentence_folder)
+
+
+def test_long_text_is_cut_where_the_library_cuts_it(sentence_folder: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    edit_json(sentence_folder / SETTINGS, max_seq_length=7)
+    tokens = load_teacher(sentence_folder).tokenize([LONG]).rows()
+    assert tokens == SentenceTransformersLibrary(sentence_folder).token_lists([LONG])
+    assert len(tokens[0]) == 7
