@@ -23,7 +23,7 @@ from nasc.api import evaluate, train
 from nasc.errors import CheckpointError, PackageError, UsageError
 from nasc.workbench import Settings
 
-MANIFEST = SimpleNamespace(max_length=8, task=None, conditions=SimpleNamespace(batch=3))
+MANIFEST = SimpleNamespace(max_length=8, task=None, files={}, conditions=SimpleNamespace(batch=3))
 
 
 @pytest.fixture

@@ -174,9 +174,9 @@ def test_nothing_that_is_said_steers_the_terminal() -> None:
     reporter.stage("t\x1b[2J\nitle")(1, 2, "m\r\n\x1b[1Aessage")
     reporter.close()
     lines = screen(file.getvalue())
-    assert lines[:2] == ["a [2Jb c d e", "next [red]"]
-    assert lines[2].startswith("t [2J itle")
-    assert "m   [1Aessage" in lines[2]
+    assert lines[:2] == [r"a\x1b[2Jb\rc\x07d\u202ee", "next [red]"]
+    assert lines[2].startswith(r"t\x1b[2J\nitle")
+    assert r"m\r\n\x1b[1Aessage" in lines[2]
 
 
 @pytest.mark.parametrize("environ", [{"TERM": "dumb"}, {"TERM": "unknown"}, None])

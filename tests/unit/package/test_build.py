@@ -503,7 +503,7 @@ def test_what_comes_while_the_old_package_is_removed_stays(
     part.mkdir()
 
     def unlink_late(self: Path, missing_ok: bool = False) -> None:
-        add_a_note(self.parent)
+        add_a_note(tmp_path / ".p.replaced")
         unlink(self, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", unlink_late)
@@ -528,9 +528,9 @@ def test_files_in_folders_of_a_package_are_its_own_where_the_manifest_lists_them
     copied: Path, tmp_path: Path
 ) -> None:
     raw = json.loads((copied / "manifest.json").read_text())
-    (copied / "1_Pooling").mkdir()
-    (copied / "vocab.txt").rename(copied / "1_Pooling" / "config.json")
-    raw["files"]["1_Pooling/config.json"] = raw["files"].pop("vocab.txt")
+    (copied / "2_More").mkdir()
+    (copied / "vocab.txt").rename(copied / "2_More" / "vocab.txt")
+    raw["files"]["2_More/vocab.txt"] = raw["files"].pop("vocab.txt")
     (copied / "manifest.json").write_text(json.dumps(raw))
     (copied / "SHA256SUMS").unlink()
     assert why_kept(copied) is None
