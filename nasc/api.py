@@ -12,7 +12,7 @@ import device_profiles
 import profilers
 from nasc.compiler import CompileResult, Options, compile
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
-from nasc.files import cache_folder, check_writable, replacing
+from nasc.files import cache_folder, check_utf8, check_writable, replacing
 from nasc.measuring import measuring, quiet_folder, runtime_options
 from nasc.package.manifest import read_manifest
 from nasc.profiling import Profiled
@@ -307,7 +307,7 @@ def report(
         NascError: If a table or picture is asked for and it was not shrunk, or cannot be written.
     """
     from nasc.report import plot_shrinking, shrinking_table, write_csv
-    from nasc.supernet.checkpoint import read_supernet_header
+    from nasc.supernet.checkpoint import read_supernet_header, shrinking_of, trained_by
     from nasc.supernet.shipped import shipped_supernet
     from nasc.supernet.shrink import empty_bins
     from nasc.teacher import DEFAULT_TEACHER_SHA256
@@ -316,7 +316,8 @@ def report(
     if supernet is None:
         raise UsageError("no supernet comes with nasc for the default teacher: name a file")
     header = read_supernet_header(supernet)
-    shrunk: dict[str, Any] = header.get("shrinking") or {}
+    steps, description = trained_by(header)
+    shrunk = shrinking_of(header) or {}
     if csv is not None:
         write_csv(shrinking_table(header), csv)
     if plot is not None:
@@ -326,8 +327,8 @@ def report(
         "supernet": str(supernet),
         "teacher": header["teacher"]["name"],
         "space": header["space"]["name"],
-        "steps": header["config"]["steps"],
-        "text": header["text"]["description"],
+        "steps": steps,
+        "text": description,
         "text_sha256": header["text"].get("sha256"),
         "compact": bool(header.get("compact")),
         "rounds": max((row["round"] for row in history), default=0),
@@ -387,6 +388,7 @@ def _check_output(output: Path, force: bool) -> None:
         UsageError: If it may not.
         CheckpointError: If it cannot.
     """
+    check_utf8(output, "the supernet's file: name another one: --output FILE")
     if output.is_dir():
         raise UsageError(f"'{output}' is a folder. Name a file: --output FILE")
     if output.exists() and not force:

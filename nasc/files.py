@@ -16,6 +16,7 @@ from typing import Any
 import filelock
 import platformdirs
 
+from device_profiles.reading import FileRefused, read_json
 from nasc.errors import CacheBusy, NascError
 
 CACHE_VARIABLE = "NASC_CACHE"
@@ -33,6 +34,7 @@ def cache_folder(given: Path | None = None) -> Path:
     """
     path = given or Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("nasc"))
     path = path.expanduser().absolute()
+    check_utf8(path, f"the cache folder: name another one: --cache DIR, or set {CACHE_VARIABLE}")
     try:
         check_writable(path)
     except OSError as error:
@@ -41,6 +43,22 @@ def cache_folder(given: Path | None = None) -> Path:
             f"Name another one: --cache DIR, or set {CACHE_VARIABLE}"
         ) from error
     return path
+
+
+def check_utf8(path: Path, instead: str) -> None:
+    """Raise unless a path can be handed to libraries that take UTF-8 alone, safetensors among them.
+
+    Args:
+        path: Of a file or folder to be written.
+        instead: What it is, and what to do.
+
+    Raises:
+        NascError: If it is not in UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise NascError(f"{str(path)!a} is not in UTF-8 and cannot be {instead}") from None
 
 
 def check_writable(folder: Path) -> None:
@@ -52,6 +70,66 @@ def check_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+RECORD = "files.json"
+"""Beside files of the cache: the sha256 of each, written last."""
+
+_RECORD_SCHEMA = {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def record_files(folder: Path) -> None:
+    """Write down the checksums of a folder's files, for `changed_file`.
+
+    Raises:
+        OSError: If they cannot be read, or the record not written.
+    """
+    found = {p.name: _sha256(p) for p in folder.iterdir() if p.is_file() and p.name != RECORD}
+    write_atomically(folder / RECORD, json.dumps(found, sort_keys=True).encode())
+
+
+def changed_file(folder: Path) -> str | None:
+    """Name of a file that is not as `record_files` found it; None if all are.
+
+    A folder of a release that wrote no record counts as whole, and gets its record now: what
+    changes from here on is found.
+
+    Raises:
+        OSError: If a record cannot be written.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        record_files(folder)
+        return None
+    try:
+        wanted = read_json(path, 1 << 20, _RECORD_SCHEMA)
+    except (OSError, FileRefused):
+        return RECORD
+    for name, sha256 in wanted.items():
+        one = folder / name
+        if one.parent != folder or not one.is_file() or _sha256(one) != sha256:
+            return str(name)
+    return None
+
+
+def drop_changed(folder: Path, say: Callable[[str], None]) -> None:
+    """Remove a folder of the cache if one of its files was changed since it was written.
+
+    Args:
+        folder: Complete; or not there, which is fine.
+        say: Told that it is made anew.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
+    if folder.is_dir() and (name := changed_file(folder)) is not None:
+        say(f"'{folder}' in the cache is damaged ({name} is not as it was written): made anew")
+        shutil.rmtree(folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_key(values: Mapping[str, Any]) -> str:

@@ -233,11 +233,11 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         g = self.geometry
-        for name in ("n_blocks", "slots"):
+        for name, most in (("n_blocks", 1000), ("slots", 64)):
             value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= 1000:
+            if type(value) is not int or not 1 <= value <= most:
                 raise UsageError(
-                    f"search space {self.name!r}: {name} must be a whole number from 1 to 1000, "
+                    f"search space {self.name!r}: {name} must be a whole number from 1 to {most}, "
                     f"got {shown(value)}"
                 )
         for name in ("keep", "skip"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
+from device_profiles.reading import shown
 from nasc.cli.group import main
 from nasc.cli.options import (
     PRECISIONS,
@@ -120,9 +122,9 @@ def bench(models: tuple[Path, ...], as_json: bool, dims: tuple[str, ...], **opti
 
 def _named_size(text: str) -> tuple[str, int]:
     name, _sep, value = text.partition("=")
-    if not (name and value.isdecimal() and int(value) > 0):
+    if not (name and re.fullmatch(r"[0-9]{1,9}", value) and int(value) > 0):
         raise click.BadParameter(
-            f"{text!r}: write NAME=SIZE, a whole number of 1 or more, as in images=3",
+            f"{shown(text)}: write NAME=SIZE, a whole number of 1 or more, as in images=3",
             param_hint="--dim",
         )
     return name, int(value)

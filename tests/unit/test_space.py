@@ -181,8 +181,8 @@ def test_kernel_sizes() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_blocks": 0}, "must be a whole number from 1 to 1000, got 0"),
-        ({"slots": 0}, "must be a whole number from 1 to 1000, got 0"),
+        ({"n_blocks": 0}, "n_blocks must be a whole number from 1 to 1000, got 0"),
+        ({"slots": 0}, "slots must be a whole number from 1 to 64, got 0"),
         ({"n_blocks": 4}, "6 teacher layers do not divide into 4 blocks"),
         ({"hidden_sizes": ()}, "ascending and distinct"),
         ({"hidden_sizes": (256, 128)}, "ascending and distinct"),
@@ -288,8 +288,8 @@ def test_an_unknown_space_names_the_presets() -> None:
         (FILE.replace("slots = 4", 'slots = "4"'), "slots = '4'; it must be a whole number"),
         (FILE.replace("slots = 4", "slots = 1.5"), "slots = 1.5; it must be a whole number"),
         (FILE.replace("slots = 4", "slots = 4.0"), "slots must be a whole number .* got 4.0"),
-        (FILE.replace("slots = 4", "slots = 1_000_000"), "from 1 to 1000, got 1000000"),
-        (FILE.replace("slots = 4", "slots = 500"), "at most 500,000 can be searched"),
+        (FILE.replace("slots = 4", "slots = 1_000_000"), "from 1 to 64, got 1000000"),
+        (FILE.replace("slots = 4", "slots = 50"), "at most 500,000 can be searched"),
         (FILE.replace("keep = false", 'keep = "no"'), "keep = 'no'; it must be true or false"),
         (FILE.replace("[128, 256, 384]", '[128, "x"]'), "hidden_sizes.1 = 'x'"),
         (FILE.replace("[128, 256, 384]", "[true, 384]"), "hidden_sizes.0 = True"),
