@@ -254,7 +254,7 @@ class SearchSpace:
         if not self.hidden_sizes or list(self.hidden_sizes) != sorted(set(self.hidden_sizes)):
             raise UsageError(
                 f"search space {self.name!r}: hidden sizes must be ascending and distinct, "
-                f"got {self.hidden_sizes}"
+                f"got {shown(self.hidden_sizes)}"
             )
         for hidden in self.hidden_sizes:
             if type(hidden) is not int or hidden < 1 or hidden % g.head_size:
@@ -270,7 +270,7 @@ class SearchSpace:
         for values, known in ((self.operations, OPERATIONS), (self.precisions, PRECISIONS)):
             if not values or list(values) != [v for v in known if v in values]:
                 raise UsageError(
-                    f"search space {self.name!r}: {values} must be a choice, in this order, "
+                    f"search space {self.name!r}: {shown(values)} must be a choice, in this order, "
                     f"out of {known}"
                 )
         if self.count_blocks() > MAX_BLOCKS:
@@ -491,7 +491,7 @@ def space_like(geometry: Geometry) -> SearchSpace:
 
 
 _WHOLE = {"type": "integer"}
-_TEXTS = {"type": "array", "items": {"type": "string"}, "maxItems": 100}
+_TEXTS = {"type": "array", "items": {"type": "string", "maxLength": 100}, "maxItems": 100}
 _SPACE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["name", "n_blocks", "slots", "hidden_sizes", "geometry"],
@@ -540,5 +540,5 @@ def _check_names(values: Mapping[str, Any], known: Iterable[str], prefix: str) -
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise UsageError(
-                f"unknown field {prefix + str(name)!r}.{hint} Known: {', '.join(known)}"
+                f"unknown field {shown(prefix + str(name))}.{hint} Known: {', '.join(known)}"
             )

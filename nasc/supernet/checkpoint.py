@@ -34,11 +34,12 @@ MAX_HEADER_BYTES = 100_000_000
 
 _COUNT = {"type": "integer", "minimum": 0}
 _LOSS = {"type": ["number", "null"]}
+_TEXT = {"type": "string", "maxLength": 1000, "pattern": r"^[^\x00-\x1f\x7f]*$"}
 _ROW = {
     "type": "object",
     "required": ["block"],
     "properties": {
-        "block": {"type": "string"},
+        "block": _TEXT,
         "bin": {"type": "integer"},
         "params": _COUNT,
         "latency_ms": _LOSS,
@@ -60,7 +61,7 @@ _SUPERNET_SCHEMA: dict[str, Any] = {
         "teacher": {
             "type": "object",
             "required": ["name", "sha256"],
-            "properties": {"name": {"type": "string"}, "sha256": {"type": "string"}},
+            "properties": {"name": _TEXT, "sha256": _TEXT},
         },
         "space": {"type": "object"},
         "from_end": {"type": "array", "items": {"type": "boolean"}},
@@ -73,7 +74,7 @@ _SUPERNET_SCHEMA: dict[str, Any] = {
         "text": {
             "type": "object",
             "required": ["description"],
-            "properties": {"description": {"type": "string"}, "sha256": {"type": "string"}},
+            "properties": {"description": _TEXT, "sha256": _TEXT},
         },
         "history": {"type": "array"},
         "scores": {"type": "object"},
@@ -346,8 +347,9 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
                 raise ValueError(f"{name} does not hold finite float32 numbers")
         supernet.blocks.load_state_dict(tensors, assign=True)
     except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"supernet {path} does not fit its own search space: {error}. "
+            f"supernet {path} does not fit its own search space: {reason}. "
             "Take another one, or train it again: nasc train"
         ) from error
     return supernet, header
