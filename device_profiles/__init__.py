@@ -18,6 +18,9 @@ import platformdirs
 from device_profiles.reading import FileRefused, read_toml, shown
 
 TRANSPORTS = ("local", "adb", "ssh")
+MAX_CORES = 4096
+"""Threads, cores and core numbers of a device are no more."""
+
 _TOP_LEVEL = ("name", "description", "transport", "detect", "clusters", "defaults", "specs")
 _HERE = Path(__file__).resolve().parent
 
@@ -243,14 +246,14 @@ class _Reader:
 
     def _text(self, table: Mapping[str, Any], key: str, prefix: str = "") -> str:
         value = table.get(key)
-        if not isinstance(value, str) or not value:
-            raise self._wrong(prefix + key, value, "a text that is not empty")
+        if not isinstance(value, str) or not 0 < len(value) <= 1000 or not value.isprintable():
+            raise self._wrong(prefix + key, value, "a text of one line that is not empty")
         return value
 
     def _count(self, table: Mapping[str, Any], key: str, prefix: str) -> int:
         value = table.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self._wrong(prefix + key, value, "a whole number of 1 or more")
+        if type(value) is not int or not 1 <= value <= MAX_CORES:
+            raise self._wrong(prefix + key, value, f"a whole number from 1 to {MAX_CORES}")
         return value
 
     def _ids(self, table: Mapping[str, Any], key: str, prefix: str) -> tuple[int, ...] | None:
@@ -258,8 +261,9 @@ class _Reader:
         if value is None:
             return None
         numbers = value if isinstance(value, list) else []
-        if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
-            raise self._wrong(prefix + key, value, "a list of core numbers, each 0 or above")
+        if not numbers or not all(type(n) is int and 0 <= n < MAX_CORES for n in numbers):
+            allowed = f"a list of core numbers, each 0 or above and below {MAX_CORES}"
+            raise self._wrong(prefix + key, value, allowed)
         if len(set(numbers)) != len(numbers):
             raise self._wrong(prefix + key, value, "a list without repetitions")
         return tuple(numbers)

@@ -339,7 +339,7 @@ def report(
         NascError: If a table or picture is asked for and it was not shrunk, or cannot be written.
     """
     from nasc.report import check_csv, check_plot, plot_shrinking, shrinking_table, write_csv
-    from nasc.supernet.checkpoint import read_supernet_header
+    from nasc.supernet.checkpoint import read_supernet_header, shrinking_of, trained_by
     from nasc.supernet.shipped import shipped_supernet
     from nasc.supernet.shrink import empty_bins
     from nasc.teacher import DEFAULT_TEACHER_SHA256
@@ -352,7 +352,8 @@ def report(
     if supernet is None:
         raise UsageError("no supernet comes with nasc for the default teacher: name a file")
     header = read_supernet_header(supernet)
-    shrunk: dict[str, Any] = header.get("shrinking") or {}
+    steps, description = trained_by(header)
+    shrunk = shrinking_of(header) or {}
     if csv is not None:
         write_csv(shrinking_table(header), csv, force)
     if plot is not None:
@@ -362,8 +363,8 @@ def report(
         "supernet": str(supernet),
         "teacher": header["teacher"]["name"],
         "space": header["space"]["name"],
-        "steps": header["config"]["steps"],
-        "text": header["text"]["description"],
+        "steps": steps,
+        "text": description,
         "text_sha256": header["text"].get("sha256"),
         "compact": bool(header.get("compact")),
         "rounds": max((row["round"] for row in history), default=0),

@@ -16,7 +16,7 @@ from nasc.contest import vectors
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import NascError, UsageError
 from nasc.export.network import Network
-from nasc.files import content_key, locked
+from nasc.files import content_key, drop_changed, locked, record_files
 from nasc.hf import NascForMaskedLM, NascModel
 from nasc.hf.masked import RECIPE, MaskedConfig, Pretraining, masked_teacher, scratch, student_of
 from nasc.hf.training import check_installed, trainer_has_bf16
@@ -181,11 +181,13 @@ def _pretrained(
             if found == 0:
                 return student, 0
             config = dataclasses.replace(config, steps=found)
+        drop_changed(folder / "model", bench.reporter.say)
         if not (folder / "model").is_dir():
             stage = bench.reporter.stage(f"Pre-training by masked words, {config.steps} steps")
             work().run(student, config, folder / "work", stage)
             with quiet_transformers():
                 student.save_pretrained(folder / "part")
+            record_files(folder / "part")
             (folder / "part").rename(folder / "model")
             shutil.rmtree(folder / "work", ignore_errors=True)
         with quiet_transformers():

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import filelock
 import platformdirs
 
+from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
 from nasc.errors import CacheBusy, NascError, UsageError
 
@@ -76,6 +78,66 @@ def check_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+RECORD = "files.json"
+"""Beside files of the cache: the sha256 of each, written last."""
+
+_RECORD_SCHEMA = {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def record_files(folder: Path) -> None:
+    """Write down the checksums of a folder's files, for `changed_file`.
+
+    Raises:
+        OSError: If they cannot be read, or the record not written.
+    """
+    found = {p.name: _sha256(p) for p in folder.iterdir() if p.is_file() and p.name != RECORD}
+    write_atomically(folder / RECORD, json.dumps(found, sort_keys=True).encode())
+
+
+def changed_file(folder: Path) -> str | None:
+    """Name of a file that is not as `record_files` found it; None if all are.
+
+    A folder of a release that wrote no record counts as whole, and gets its record now: what
+    changes from here on is found.
+
+    Raises:
+        OSError: If a record cannot be written.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        record_files(folder)
+        return None
+    try:
+        wanted = read_json(path, 1 << 20, _RECORD_SCHEMA)
+    except (OSError, FileRefused):
+        return RECORD
+    for name, sha256 in wanted.items():
+        one = folder / name
+        if one.parent != folder or not one.is_file() or _sha256(one) != sha256:
+            return str(name)
+    return None
+
+
+def drop_changed(folder: Path, say: Callable[[str], None]) -> None:
+    """Remove a folder of the cache if one of its files was changed since it was written.
+
+    Args:
+        folder: Complete; or not there, which is fine.
+        say: Told that it is made anew.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
+    if folder.is_dir() and (name := changed_file(folder)) is not None:
+        say(f"'{folder}' in the cache is damaged ({name} is not as it was written): made anew")
+        shutil.rmtree(folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_key(values: Mapping[str, Any]) -> str:

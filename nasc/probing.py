@@ -13,6 +13,7 @@ from pathlib import Path
 
 import profilers
 from device_profiles import DeviceProfile
+from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
 from nasc.errors import NascError
 from nasc.files import content_key, write_atomically
@@ -25,6 +26,17 @@ from nasc.space import Architecture
 SECONDS = 20.0
 HALF_WIDTH = 0.02
 """When a measurement ends: after so long, or with all latencies known to so much."""
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["ratio"],
+    "properties": {
+        "ratio": {
+            "type": "object",
+            "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e7},
+        }
+    },
+}
 
 
 def probe(
@@ -103,7 +115,6 @@ def _measured(
 def _read(path: Path) -> dict[str, float] | None:
     """Latencies in units of the reference; None where there are none or the file is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["ratio"]
-        return {str(name): float(value) for name, value in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return dict(read_json(path, schema=_SCHEMA)["ratio"])
+    except (OSError, FileRefused):
         return None

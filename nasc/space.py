@@ -19,19 +19,26 @@ Where the paper is silent or departed from:
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
+import json
 import re
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from device_profiles.reading import FileRefused, conform, read_toml, shown
 from nasc.errors import UsageError
 
 OPERATIONS: tuple[str, ...] = ("mha", "ffn", "sep3", "sep5", "sep7")
 """Operations that compute; the identity is what a block is shorter by."""
 
 PRECISIONS: tuple[str, ...] = ("fp32", "int8")
+
+MAX_BLOCKS = 500_000
+"""Sub-architectures of a block in a space: all of them are listed in memory. The largest space that
+was tried has 97,650 (the paper's)."""
 
 SEPCONV_PAIRS = 2
 """Depthwise/pointwise pairs in one SepConv layer (Table 3 of the paper, FLOPs column)."""
@@ -61,6 +68,16 @@ def operations_of_text(text: str) -> tuple[str, ...]:
     return tuple(_FROM_SYMBOL[name] for name in names)
 
 
+_GEOMETRY_MOST = {
+    "layers": 1_000,
+    "hidden": 100_000,
+    "head_size": 100_000,
+    "intermediate": 1_000_000,
+    "vocab_size": 10_000_000,
+    "max_positions": 10_000_000,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Geometry:
     """The sizes of a teacher that a search space depends on.
@@ -84,8 +101,12 @@ class Geometry:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"teacher geometry: {field.name} must be >= 1, got {value!r}")
+            most = _GEOMETRY_MOST[field.name]
+            if type(value) is not int or not 1 <= value <= most:
+                raise UsageError(
+                    f"teacher geometry: {field.name} must be a whole number from 1 to {most:,}, "
+                    f"got {shown(value)}"
+                )
         if self.hidden % self.head_size:
             raise UsageError(
                 f"teacher geometry: hidden size {self.hidden} is no multiple of "
@@ -96,6 +117,13 @@ class Geometry:
                 f"teacher geometry: intermediate size {self.intermediate} is no multiple of "
                 f"the hidden size {self.hidden}"
             )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.layers} layers, hidden size {self.hidden}, heads of {self.head_size}, "
+            f"inner size {self.intermediate}, {self.vocab_size} words, "
+            f"{self.max_positions} positions"
+        )
 
     @property
     def ffn_ratio(self) -> int:
@@ -205,8 +233,19 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         g = self.geometry
-        if self.n_blocks < 1 or self.slots < 1:
-            raise UsageError(f"search space {self.name!r}: blocks and slots must be >= 1")
+        for name, most in (("n_blocks", 1000), ("slots", 64)):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                raise UsageError(
+                    f"search space {self.name!r}: {name} must be a whole number from 1 to {most}, "
+                    f"got {shown(value)}"
+                )
+        for name in ("keep", "skip"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(
+                    f"search space {self.name!r}: {name} must be true or false, got "
+                    f"{shown(getattr(self, name))}"
+                )
         if g.layers % self.n_blocks:
             raise UsageError(
                 f"search space {self.name!r}: {g.layers} teacher layers do not divide into "
@@ -215,12 +254,12 @@ class SearchSpace:
         if not self.hidden_sizes or list(self.hidden_sizes) != sorted(set(self.hidden_sizes)):
             raise UsageError(
                 f"search space {self.name!r}: hidden sizes must be ascending and distinct, "
-                f"got {self.hidden_sizes}"
+                f"got {shown(self.hidden_sizes)}"
             )
         for hidden in self.hidden_sizes:
-            if hidden < 1 or hidden % g.head_size:
+            if type(hidden) is not int or hidden < 1 or hidden % g.head_size:
                 raise UsageError(
-                    f"search space {self.name!r}: hidden size {hidden} is no multiple of "
+                    f"search space {self.name!r}: hidden size {shown(hidden)} is no multiple of "
                     f"the head size {g.head_size}"
                 )
         if self.hidden_sizes[-1] > g.hidden:
@@ -231,9 +270,16 @@ class SearchSpace:
         for values, known in ((self.operations, OPERATIONS), (self.precisions, PRECISIONS)):
             if not values or list(values) != [v for v in known if v in values]:
                 raise UsageError(
-                    f"search space {self.name!r}: {values} must be a choice, in this order, "
+                    f"search space {self.name!r}: {shown(values)} must be a choice, in this order, "
                     f"out of {known}"
                 )
+        if self.count_blocks() > MAX_BLOCKS:
+            raise UsageError(
+                f"search space {self.name!r}: a block of {self.slots} slots, "
+                f"{len(self.operations)} operations and {len(self.hidden_sizes)} hidden sizes may "
+                f"be one of {self.count_blocks():.3g}; at most {MAX_BLOCKS:,} can be searched. "
+                "Take fewer slots, operations or hidden sizes"
+            )
 
     @property
     def layers_per_block(self) -> int:
@@ -339,7 +385,7 @@ class SearchSpace:
             return self.kept_block
         if text.lower() == "skip":
             return self.skipped_block
-        match = re.fullmatch(r"(\d+)\s*:\s*(.+)", text)
+        match = re.fullmatch(r"([0-9]{1,9})\s*:\s*(.+)", text)
         if match is None:
             raise UsageError(
                 f"cannot read block {text!r}; write 'keep', 'skip' or a hidden size and "
@@ -390,23 +436,8 @@ PRESETS: dict[str, SearchSpace] = {
 def load_space(name_or_path: str) -> SearchSpace:
     """A preset by name, or a space of one's own from a TOML file.
 
-    A file holds the fields of `SearchSpace`, with the geometry as a table::
-
-        name = "mine"
-        n_blocks = 3
-        slots = 4
-        hidden_sizes = [128, 256, 384]
-        operations = ["mha", "ffn"]
-        keep = true
-        skip = true
-        precisions = ["fp32", "int8"]
-        [geometry]
-        layers = 6
-        hidden = 384
-        head_size = 32
-        intermediate = 1536
-        vocab_size = 30522
-        max_positions = 512
+    A file holds the fields of `SearchSpace`, with the geometry as a table: what `space_to_toml`
+    writes.
 
     Raises:
         UsageError: If there is no such preset or file, or the file does not describe a space.
@@ -414,16 +445,21 @@ def load_space(name_or_path: str) -> SearchSpace:
     if name_or_path in PRESETS:
         return PRESETS[name_or_path]
     path = Path(name_or_path)
-    if not path.is_file():
+    if not path.exists():
+        near = difflib.get_close_matches(name_or_path, PRESETS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(
-            f"no search space {name_or_path!r}; presets: {', '.join(PRESETS)}; "
-            "or give the path of a TOML file"
+            f"no search space {name_or_path!r}.{hint} Presets: {', '.join(PRESETS)}; or give the "
+            f"path of a TOML file such as\n\n{space_to_toml(PRESETS['minilm-l6'])}"
         )
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        return space_from_dict({"name": path.stem} | raw)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise UsageError(f"{path} does not describe a search space: {error}") from error
+        return space_from_dict({"name": path.stem} | read_toml(path))
+    except OSError as error:
+        raise UsageError(f"cannot read the search space '{path}': {error.strerror}") from error
+    except FileRefused as error:
+        raise UsageError(f"'{path}' does not describe a search space: it {error.reason}") from error
+    except UsageError as error:
+        raise UsageError(f"'{path}' does not describe a search space: {error}") from error
 
 
 def space_to_dict(space: SearchSpace) -> dict[str, object]:
@@ -431,16 +467,80 @@ def space_to_dict(space: SearchSpace) -> dict[str, object]:
     return dataclasses.asdict(space)
 
 
-def space_from_dict(raw: dict[str, object]) -> SearchSpace:
+def space_to_toml(space: SearchSpace) -> str:
+    """A space as a file that `load_space` reads."""
+    values = dataclasses.asdict(space)
+    geometry = values.pop("geometry")
+    # JSON's text, numbers and lists of them are TOML's too.
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    lines += ["[geometry]", *(f"{name} = {value}" for name, value in geometry.items())]
+    return "\n".join(lines) + "\n"
+
+
+def space_like(geometry: Geometry) -> SearchSpace:
+    """A space to start from for a teacher that has no preset: two of its layers a block."""
+    per_block = 2 if geometry.layers % 2 == 0 else 1
+    heads = geometry.hidden // geometry.head_size
+    return SearchSpace(
+        "mine",
+        geometry,
+        geometry.layers // per_block,
+        2 * per_block,
+        tuple(sorted({max(1, heads * part // 4) * geometry.head_size for part in (1, 2, 3, 4)})),
+    )
+
+
+_WHOLE = {"type": "integer"}
+_TEXTS = {"type": "array", "items": {"type": "string", "maxLength": 100}, "maxItems": 100}
+_SPACE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["name", "n_blocks", "slots", "hidden_sizes", "geometry"],
+    "properties": {
+        "name": {"type": "string", "maxLength": 200},
+        "n_blocks": _WHOLE,
+        "slots": _WHOLE,
+        "hidden_sizes": {"type": "array", "items": _WHOLE, "maxItems": 1000},
+        "operations": _TEXTS,
+        "precisions": _TEXTS,
+        "keep": {"type": "boolean"},
+        "skip": {"type": "boolean"},
+        "geometry": {
+            "type": "object",
+            "required": list(_GEOMETRY_MOST),
+            "properties": dict.fromkeys(_GEOMETRY_MOST, _WHOLE),
+        },
+    },
+}
+
+
+def space_from_dict(raw: Mapping[str, Any]) -> SearchSpace:
     """Space from plain values.
 
     Raises:
-        KeyError, TypeError: On missing or unknown fields.
-        UsageError: On values that make no space.
+        UsageError: On missing or unknown fields, and on values that make no space.
     """
-    values = dict(raw)
+    # Tuples are what a space gives as its own values; the schema knows lists.
+    values: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
+    _check_names(values, _SPACE_SCHEMA["properties"], "")
+    if isinstance(values.get("geometry"), dict):
+        _check_names(values["geometry"], _GEOMETRY_MOST, "geometry.")
+    try:
+        conform(values, _SPACE_SCHEMA, "search space")
+    except FileRefused as error:
+        raise UsageError(f"it {error.reason}") from error
     geometry = values.pop("geometry")
-    if not isinstance(geometry, dict):
-        raise TypeError("geometry must be a table")
-    sequences = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return SearchSpace(geometry=Geometry(**geometry), **sequences)  # type: ignore[arg-type]
+    sequences: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+    }
+    return SearchSpace(geometry=Geometry(**geometry), **sequences)
+
+
+def _check_names(values: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:
+    known = list(known)
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(
+                f"unknown field {shown(prefix + str(name))}.{hint} Known: {', '.join(known)}"
+            )

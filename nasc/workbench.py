@@ -33,7 +33,15 @@ from nasc.solver.enumerate import enumerate_best
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
-from nasc.space import PRESETS, Architecture, Block, SearchSpace, load_space
+from nasc.space import (
+    PRESETS,
+    Architecture,
+    Block,
+    SearchSpace,
+    load_space,
+    space_like,
+    space_to_toml,
+)
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import Prepared, check_budget, first_run_space, load_prepared, prepare
@@ -480,7 +488,7 @@ def space_for(teacher: Teacher, name: str | None) -> SearchSpace:
         space = load_space(name)
         if space.geometry != geometry:
             raise UsageError(
-                f"search space {space.name!r} is for {space.geometry}; "
+                f"search space {space.name!r} is for a teacher of {space.geometry}; "
                 f"teacher {teacher.name!r} has {geometry}"
             )
         return space
@@ -488,6 +496,7 @@ def space_for(teacher: Teacher, name: str | None) -> SearchSpace:
         if space.geometry == geometry:
             return space
     raise UsageError(
-        f"no preset search space for teacher {teacher.name!r} with {geometry}. Write one as a "
-        "TOML file (docs/search-space.md) and give it: --space FILE"
+        f"no preset search space for teacher {teacher.name!r} ({geometry}). Save this one as a "
+        "file, change what you like (operations: mha, ffn, sep3, sep5, sep7), and give it: "
+        f"--space FILE\n\n{space_to_toml(space_like(geometry))}"
     )

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 import filelock
 
-from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
+from device_profiles.reading import FileRefused, parse_json, read_bytes
+from profilers.errors import InvalidSetting, ProfilerError, RecordBusy, RecordDamaged
 from profilers.protocol import Round
 from profilers.samples import Visit
 
 _FORMAT = "profilers.journal/1"
+_MAX_BYTES = 1 << 30
 
 
 class Journal:
@@ -115,9 +117,13 @@ class Journal:
             The number of bytes that hold complete lines; None if there is no file.
         """
         try:
-            *lines, unfinished = self._path.read_bytes().split(b"\n")  # the last one is dropped
+            *lines, unfinished = read_bytes(self._path, _MAX_BYTES).split(
+                b"\n"
+            )  # the last is dropped
         except FileNotFoundError:
             return None
+        except FileRefused as error:
+            raise self._damaged(error.reason) from error
         if not lines:
             head_line = json.dumps({"format": _FORMAT, "key": self._key}).encode()
             if head_line.startswith(unfinished):
@@ -127,7 +133,7 @@ class Journal:
                 "measurement a file of its own."
             )
         try:
-            head = json.loads(lines[0])
+            head = self._parsed(lines, 0)
             if head.get("format") != _FORMAT:
                 raise ValueError(f"format {head.get('format')!r}, not {_FORMAT!r}")
             differing = [
@@ -137,13 +143,28 @@ class Journal:
             ]
             if differing:
                 raise ValueError(f"it was begun under another {', '.join(differing)}")
-            for line in lines[1:]:
-                data = json.loads(line)
+            for number in range(1, len(lines)):
+                data = self._parsed(lines, number)
                 visits = tuple(Visit.from_list(item) for item in data["visits"])
                 self.rounds.append(Round(int(data["index"]), int(data["instance"]), visits))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecordDamaged(
-                f"the journal {str(self._path)!r} cannot be continued: {error}. "
-                f"Remove it to measure anew: rm '{self._path}'"
-            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidSetting) as error:
+            raise self._damaged(str(error)) from error
         return sum(len(line) + 1 for line in lines)
+
+    def _parsed(self, lines: Sequence[bytes], number: int) -> Any:
+        """One line.
+
+        Raises:
+            ValueError: With its number, if it is damaged.
+        """
+        try:
+            return parse_json(lines[number], self._path, {"type": "object"})
+        except (FileRefused, UnicodeDecodeError) as error:
+            reason = getattr(error, "reason", error)
+            raise ValueError(f"its line {number + 1} {reason}") from error
+
+    def _damaged(self, reason: str) -> RecordDamaged:
+        return RecordDamaged(
+            f"the journal {str(self._path)!r} cannot be continued: {reason}. "
+            f"Remove it to measure anew: rm '{self._path}'"
+        )

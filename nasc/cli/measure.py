@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from device_profiles.reading import shown
 from nasc.cli.group import main
 from nasc.cli.options import (
     PRECISIONS,
@@ -155,7 +156,7 @@ def _sizes(text: str, option: str) -> tuple[str, tuple[int, ...]]:
             if option == "--shape"
             else ("NAME=SIZE", "images=3: a whole number of 1 or more")
         )
-        raise click.BadParameter(f"{text!r}: write {form}, as in {example}", param_hint=option)
+        raise click.BadParameter(f"{shown(text)}: write {form}, as in {example}", param_hint=option)
     return name, tuple(int(part) for part in parts)
 
 

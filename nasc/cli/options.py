@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
+
+from device_profiles.reading import shown
 
 if TYPE_CHECKING:
     from nasc.solver.problem import Limits
@@ -36,8 +39,8 @@ class Amount(click.ParamType[float]):
             number = float(match.group(1)) * self._FACTORS[match.group(2)] if match else None
         except ValueError:
             number = None
-        if number is None or number <= 0:
-            self.fail(f"{value!r} is no positive number (examples: 20, 5M, 20MB)", param, ctx)
+        if number is None or not 0 < number < math.inf:
+            self.fail(f"{shown(value)} is no positive number (examples: 20, 5M, 20MB)", param, ctx)
         return number
 
 
@@ -195,7 +198,11 @@ setting_options = _options(
     supernet_options,
 )
 limit_options = _options(
-    click.option("--latency-ms", type=float, help="Limit on latency, in milliseconds."),
+    click.option(
+        "--latency-ms",
+        type=click.FloatRange(0, min_open=True),
+        help="Limit on latency, in milliseconds.",
+    ),
     click.option("--size-bytes", type=Amount(), help="Limit on the model file (20MB)."),
     click.option("--params", type=Amount(), help="Limit on parameters (5M)."),
     click.option("--peak-memory-bytes", type=Amount(), help="Limit on peak memory (150MB)."),

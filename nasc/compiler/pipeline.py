@@ -54,6 +54,7 @@ from nasc.package.manifest import (
 from nasc.reporting import Reporter
 from nasc.solver.problem import Limits
 from nasc.space import operation_symbols
+from nasc.supernet.checkpoint import trained_by
 from nasc.supernet.teacher_layers import teacher_network
 from nasc.tasks.sts import read_sts
 from nasc.workbench import Settings, Workbench
@@ -563,7 +564,6 @@ class _Compilation:
             return TrainingRecord(candidate.steps)
         return TrainingRecord(
             candidate.steps,
-            int(header["config"]["steps"]),
-            str(header["text"]["description"]),
+            *trained_by(header),
             operation_symbols(header["space"]["operations"]),
         )

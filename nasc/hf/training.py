@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import signal
 import threading
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
@@ -22,7 +24,9 @@ from transformers import (
     TrainingArguments,
 )
 
+from device_profiles.reading import FileRefused, read_json
 from nasc.errors import NascError, TrainingDiverged, UsageError
+from nasc.files import RECORD, changed_file, record_files
 from nasc.hf.by_length import ByLength
 from nasc.processor import attention_without_cudnn, has_bf16, training_device
 from nasc.reporting import Progress
@@ -137,6 +141,9 @@ class _Keeping(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **other: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if folder.is_dir():
+            record_files(folder)
         self._saved_at = time.monotonic()
 
     @contextmanager
@@ -189,10 +196,47 @@ def run_trainer(trainer: Trainer, progress: Progress | None) -> None:
 
 
 def _last_checkpoint(work_dir: Path) -> str | None:
-    """The latest checkpoint that is whole: the Trainer writes its state last."""
-    whole = [p.parent for p in work_dir.glob("checkpoint-*/trainer_state.json")]
+    """The latest checkpoint that is whole: the Trainer writes its state last.
+
+    Raises:
+        NascError: If a file of it is damaged, with what to delete.
+    """
+    whole = [
+        p.parent
+        for p in work_dir.glob("checkpoint-*/trainer_state.json")
+        if re.fullmatch(r"checkpoint-[0-9]{1,12}", p.parent.name)
+    ]
     last = max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
-    return None if last is None else str(last)
+    if last is None:
+        return None
+    for path in sorted(last.iterdir()):
+        reason = _damage(path)
+        if reason is not None:
+            raise NascError(
+                f"the checkpoint '{last}' is damaged: {path.name} {reason}. Delete it, and the "
+                f"same command trains from the beginning: rm -r '{last}'"
+            )
+    return str(last)
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a file of a checkpoint, as the end of a sentence; None if nothing is."""
+    try:
+        if path.suffix in (".pt", ".pth"):  # archives, with a checksum of every member
+            with zipfile.ZipFile(path) as archive:
+                member = archive.testzip()
+            return None if member is None else f"does not match its checksum ({member})"
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt"):
+                pass
+        elif path.suffix == ".json":
+            read_json(path)
+    except FileRefused as error:
+        return error.reason
+    except (OSError, zipfile.BadZipFile, SafetensorError) as error:
+        return f"cannot be read ({error})"
+    name = changed_file(path.parent) if path.name == RECORD else None
+    return None if name is None else f"says that {name} was changed since it was written"
 
 
 def check_installed() -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from device_profiles.reading import FileRefused, parse_json, read_bytes, shown
 from nasc.cost import Layer, layers
 from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
 from nasc.files import write_atomically
@@ -54,8 +55,81 @@ _MEASURED_TYPES = {
 ENTRY_COLUMNS = list(_ENTRY_TYPES)
 MEASURED_COLUMNS = list(_MEASURED_TYPES)
 
-_FIRST_LINE = re.compile(r"# nasc latency table, version (\d+), sha256 ([0-9a-f]{64})\n")
+MAX_BYTES = 64 << 20
+"""What a table may hold; those of the presets hold 0.1 MB."""
+
+MAX_MS = 1e7
+"""No latency is above: hours of one run."""
+
+_FIRST_LINE = re.compile(r"# nasc latency table, version ([0-9]{1,9}), sha256 ([0-9a-f]{64})\n")
 _MEASURED_MARK = "# measured networks:\n"
+
+
+_SIZE = {"type": "integer", "minimum": 1, "maximum": 10**9}
+_SHARE = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
+_AMOUNT = {"type": "number", "minimum": 0, "maximum": 1e15}
+_TEXT = {"type": "string", "maxLength": 10_000}
+_GEOMETRY = [field.name for field in dataclasses.fields(Geometry)]
+_KEY = {
+    "device": _TEXT,
+    "precision": _TEXT,
+    "geometry": {
+        "type": "object",
+        "required": _GEOMETRY,
+        "additionalProperties": False,
+        "properties": dict.fromkeys(_GEOMETRY, _SIZE),
+    },
+    "seq_len": _SIZE,
+    "batch": _SIZE,
+    "threads": _SIZE,
+    "runtime": _TEXT,
+    "head": _TEXT,
+    "fingerprint": _TEXT,
+    "runtime_version": _TEXT,
+    "options": _TEXT,
+    "emitter_version": {"type": "integer", "minimum": 0, "maximum": 10**9},
+    "statistic": _TEXT,
+    "reference": _TEXT,
+    "quiet_ms": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_MS},
+}
+_HEAD_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": [
+        *("key", "space", "seed", "streaming", "interval", "held_out", "times", "created"),
+        *("runtime_base_bytes", "context"),
+    ],
+    "properties": {
+        "key": {
+            "type": "object",
+            "required": list(_KEY),
+            "additionalProperties": False,
+            "properties": _KEY,
+        },
+        "space": {"type": "object"},
+        "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+        "streaming": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": dict.fromkeys(("beyond_params", "ms_per_param"), _AMOUNT),
+        },
+        "interval": {
+            "type": "object",
+            "required": ["scale", "dof"],
+            "additionalProperties": False,
+            "properties": {
+                **dict.fromkeys(("scale", "shift", "jitter_ms"), _SHARE),
+                "dof": _SIZE,
+                "confidence": {**_SHARE, "exclusiveMinimum": 0},
+            },
+        },
+        "held_out": {"type": "array", "items": {"type": "number"}, "maxItems": 100_000},
+        "times": {"type": "object", "additionalProperties": _AMOUNT},
+        "created": _TEXT,
+        "runtime_base_bytes": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**15},
+        "context": {"type": "object"},
+    },
+}
+"""What the head of a table holds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +174,7 @@ class LatencyTable:
             index=False, name=None
         ):
             layer = Layer(str(kind), int(hidden_in), int(hidden_out))
-            if not (math.isfinite(cost) and cost >= 0 and math.isfinite(error) and error >= 0):
+            if not (0 <= cost <= MAX_MS and 0 <= error <= MAX_MS):
                 raise UsageError(f"latency table: cost of {layer} is {cost} +- {error} ms")
             if layer in costs:
                 raise UsageError(f"latency table: two costs of {layer}")
@@ -275,11 +349,13 @@ def load_table(path: Path) -> LatencyTable:
         TableDamaged: If it is no latency table, or was altered.
     """
     try:
-        text = path.read_bytes().decode()
+        text = read_bytes(path, MAX_BYTES).decode()
     except FileNotFoundError:
         raise TableMissing(
             f"no latency table {str(path)!r}. Measure one: nasc profile --device host"
         ) from None
+    except FileRefused as error:
+        raise _damaged(path, f"it {error.reason}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(path, str(error)) from error
     match = _FIRST_LINE.match(text)
@@ -294,42 +370,86 @@ def load_table(path: Path) -> LatencyTable:
     if hashlib.sha256(body.encode()).hexdigest() != match.group(2):
         raise _damaged(path, "its content does not match its hash")
     try:
-        return _parse(body)
-    except (ValueError, KeyError, TypeError, IndexError, StopIteration, UsageError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        return _parse(body, path)
+    except FileRefused as error:
+        raise _damaged(path, f"its head {error.reason}") from error
+    except (ValueError, IndexError, StopIteration, UsageError) as error:
+        raise _damaged(path, str(error) or "it ends in its head") from error
 
 
-def _parse(body: str) -> LatencyTable:
+def _parse(body: str, path: Path) -> LatencyTable:
     lines = body.splitlines(keepends=True)
+    if _MEASURED_MARK not in lines:
+        raise ValueError(f"it has no line {_MEASURED_MARK.strip()!r}")
     mark = lines.index(_MEASURED_MARK)
-    end = next(i for i in range(mark + 1, len(lines)) if not lines[i].startswith("# "))
-    head = json.loads("".join(line[2:] for line in lines[:mark]))
+    end = next((i for i in range(mark + 1, len(lines)) if not lines[i].startswith("# ")), None)
+    if end is None:
+        raise ValueError("it ends in the measured networks")
+    head = parse_json("".join(line[2:] for line in lines[:mark]), path, _HEAD_SCHEMA)
     key = dict(head["key"])
     geometry = Geometry(**key.pop("geometry"))
     return LatencyTable(
         key=LatencyKey(geometry=geometry, **key),
         space=space_from_dict(head["space"]),
-        seed=int(head["seed"]),
-        entries=_read_csv(lines[end:], _ENTRY_TYPES),
+        seed=head["seed"],
+        entries=_read_csv(lines[end:], _ENTRY_TYPES, end + 2),
         streaming=Streaming(**head["streaming"]),
         interval=Interval(**head["interval"]),
         held_out=tuple(float(value) for value in head["held_out"]),
-        measured=_read_csv([line[2:] for line in lines[mark + 1 : end]], _MEASURED_TYPES),
+        measured=_read_csv([line[2:] for line in lines[mark + 1 : end]], _MEASURED_TYPES, mark + 3),
         context=head["context"],
         runtime_base_bytes=head["runtime_base_bytes"],
         times={name: float(value) for name, value in head["times"].items()},
-        created=str(head["created"]),
+        created=head["created"],
     )
 
 
-def _read_csv(lines: Sequence[str], columns: Mapping[str, type]) -> pd.DataFrame:
-    """Rows of CSV with known columns; Python's own float() reads back what was written."""
-    header, *rows = csv.reader(lines)
-    if header != list(columns):
-        raise ValueError(f"columns {header}, expected {list(columns)}")
+def _read_csv(lines: Sequence[str], columns: Mapping[str, type], first: int) -> pd.DataFrame:
+    """Rows of CSV with known columns; Python's own float() reads back what was written.
+
+    Args:
+        lines: Of the file, the row of names first.
+        columns: Names and types.
+        first: Number of the first line in the file.
+
+    Raises:
+        ValueError: With the line and column of what is no such value.
+    """
+    try:
+        rows = list(csv.reader(lines))
+    except csv.Error as error:
+        raise ValueError(f"the rows from line {first} on are no CSV: {error}") from error
+    if not rows or rows[0] != list(columns):
+        raise ValueError(
+            f"line {first} names columns {shown(rows[0] if rows else [])}, not {', '.join(columns)}"
+        )
+    for number, row in enumerate(rows[1:], first + 1):
+        if len(row) != len(columns):
+            raise ValueError(f"line {number} holds {len(row)} values, not {len(columns)}")
     return pd.DataFrame(
-        {name: [kind(row[i]) for row in rows] for i, (name, kind) in enumerate(columns.items())}
+        {
+            name: [
+                _cell(row[i], kind, f"line {number}, column {name!r}")
+                for number, row in enumerate(rows[1:], first + 1)
+            ]
+            for i, (name, kind) in enumerate(columns.items())
+        }
     )
+
+
+def _cell(text: str, kind: type, place: str) -> Any:
+    """The value of a cell: text, a whole number from 1 on, or milliseconds."""
+    if kind is str:
+        if text[:1] in ("", "=", "@", "+", "-"):
+            raise ValueError(f"{place} holds {shown(text)}, which is no name")
+        return text
+    pattern = r"[0-9]{1,9}" if kind is int else r"[0-9.]{1,40}(e[+-]?[0-9]{1,3})?"
+    if not re.fullmatch(pattern, text, re.ASCII):
+        raise ValueError(f"{place} holds {shown(text)}, which is no number from 0 on")
+    value = kind(text)
+    if not (1 if kind is int else 0) <= value <= MAX_MS:
+        raise ValueError(f"{place} holds {shown(text)}, which is out of range")
+    return value
 
 
 def _damaged(path: Path, reason: str) -> TableDamaged:

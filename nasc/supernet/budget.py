@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from device_profiles.reading import FileRefused, read_json
 from nasc.errors import CheckpointError
 from nasc.files import write_atomically
 
@@ -14,6 +15,12 @@ PROBE_SHARE = 0.03
 PROBE_STEPS = 4
 """Steps are timed for this share of a budget, and this many at least, to turn it into a number of
 steps; the first is left out. Fewer would be at the mercy of one quick or slow second."""
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["steps"],
+    "properties": {"steps": {"type": "integer", "minimum": 0, "maximum": 10**12}},
+}
 
 
 def mean_step_s(one: Callable[[int], None], seconds: float) -> float:
@@ -38,10 +45,10 @@ def recorded_steps(path: Path, decide: Callable[[], int]) -> int:
         CheckpointError: If the file is damaged, or cannot be written.
     """
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
+        return int(read_json(path, 1 << 20, _SCHEMA)["steps"])
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, FileRefused) as error:
         raise CheckpointError(f"{path} is damaged: {error}. Delete it and run again") from error
     steps = decide()
     try:

@@ -6,6 +6,7 @@ new one and a killed run leaves at most a temporary file, which the next run rem
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
+from device_profiles.reading import FileRefused, conform, opened, parse_json
 from nasc.errors import CheckpointError, UsageError
 from nasc.files import replacing
 from nasc.space import Block, SearchSpace, space_from_dict, space_to_dict
@@ -25,6 +28,72 @@ from nasc.teacher import Teacher
 
 FORMAT = 1
 """Version of the header."""
+
+MAX_HEADER_BYTES = 100_000_000
+"""What safetensors itself reads of a header at most."""
+
+_COUNT = {"type": "integer", "minimum": 0}
+_LOSS = {"type": ["number", "null"]}
+_TEXT = {"type": "string", "maxLength": 1000, "pattern": r"^[^\x00-\x1f\x7f]*$"}
+_ROW = {
+    "type": "object",
+    "required": ["block"],
+    "properties": {
+        "block": _TEXT,
+        "bin": {"type": "integer"},
+        "params": _COUNT,
+        "latency_ms": _LOSS,
+        "dev_loss": _LOSS,
+    },
+}
+_ROUND = {
+    "type": "object",
+    "required": ["position", "bin", "round", "after", "median_loss", "least_loss"],
+    "properties": {
+        **dict.fromkeys(("position", "bin", "round", "before", "sampled", "after"), _COUNT),
+        **dict.fromkeys(("median_loss", "least_loss", "largest_loss"), _LOSS),
+    },
+}
+_SUPERNET_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["teacher", "space", "from_end"],
+    "properties": {
+        "teacher": {
+            "type": "object",
+            "required": ["name", "sha256"],
+            "properties": {"name": _TEXT, "sha256": _TEXT},
+        },
+        "space": {"type": "object"},
+        "from_end": {"type": "array", "items": {"type": "boolean"}},
+        "compact": {"type": "boolean"},
+        "config": {
+            "type": "object",
+            "required": ["steps"],
+            "properties": {"steps": {**_COUNT, "maximum": 10**12}},
+        },
+        "text": {
+            "type": "object",
+            "required": ["description"],
+            "properties": {"description": _TEXT, "sha256": _TEXT},
+        },
+        "history": {"type": "array"},
+        "scores": {"type": "object"},
+        "shrinking": {
+            "type": "object",
+            "required": ["left"],
+            "properties": {
+                "left": {"type": "array", "items": {"type": "array", "items": _ROW}},
+                "history": {"type": "array", "items": _ROUND},
+                "config": {
+                    "type": "object",
+                    "required": ["bins"],
+                    "properties": {"bins": {**_COUNT, "maximum": 127}},
+                },
+            },
+        },
+    },
+}
+"""What a supernet's header holds; `config` and `text` are those of its training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +115,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
         path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
         with replacing(path) as temporary:
-            safetensors.torch.save_file(contiguous, temporary, {"nasc": text})
+            digest = _digest(text, contiguous)
+            safetensors.torch.save_file(contiguous, temporary, {"nasc": text, "sha256": digest})
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"cannot write checkpoint {path}: {error}. The last one saved is untouched; "
@@ -57,15 +127,19 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
 def read(path: Path) -> Checkpoint:
     """Load what `write` saved.
 
+    Files of before had no checksum: they are read as they are.
+
     Raises:
         CheckpointError: If the file is not there, damaged, or of another version.
     """
-    header = read_header(path)
+    text, stored, header = _open_header(path)
     try:
         with safetensors.safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
+    if stored is not None and stored != _digest(text, tensors):
+        raise _damaged(path, "its content does not match its checksum")
     return Checkpoint(tensors, header)
 
 
@@ -75,25 +149,50 @@ def read_header(path: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: If the file is not there, damaged, or of another version.
     """
-    if not path.is_file():
+    return _open_header(path)[2]
+
+
+def _open_header(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
+    """The header as text, the file's checksum where it has one, and the header."""
+    if not path.exists():
         raise CheckpointError(f"no checkpoint {path}. Train one: nasc train --output {path}")
     try:
+        with opened(path) as raw:
+            size = int.from_bytes(raw.read(8), "little")
+            if size > MAX_HEADER_BYTES:
+                raise FileRefused(path, f"says that its header holds {size:,} bytes")
         with safetensors.safe_open(path, "pt") as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {})["nasc"])
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+            about = file.metadata() or {}
+        text, stored = about["nasc"], about.get("sha256")
+        header = parse_json(text, path, {"type": "object"})
+    except KeyError as error:
+        raise _damaged(path, "it has no header of nasc") from error
+    except FileRefused as error:
+        raise _damaged(path, f"it {error.reason}") from error
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
         raise _damaged(path, error) from error
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}. "
             "Train it again with this version: nasc train"
         )
-    return header
+    return text, stored, header
 
 
-def _damaged(path: Path, error: Exception) -> CheckpointError:
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Checksum of a header and of tensors: names, types, shapes and values."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"\n{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, reason: Exception | str) -> CheckpointError:
     return CheckpointError(
-        f"checkpoint {path} is damaged or not one of nasc: {error}. "
-        "Delete it and train again: nasc train"
+        f"checkpoint {path} is damaged or not one of nasc: {reason}. Delete it (rm '{path}') and "
+        "run the command that made it again; a supernet is made by nasc train"
     )
 
 
@@ -143,10 +242,61 @@ def read_supernet_header(path: Path) -> Mapping[str, Any]:
         CheckpointError: If the file is missing, damaged or no supernet.
     """
     header = read_header(path)
-    known = {"teacher", "space", "from_end"} <= header.keys()
-    if not known or not isinstance(header["teacher"], dict) or "sha256" not in header["teacher"]:
+    if not {"teacher", "space", "from_end"} <= header.keys():
         raise CheckpointError(f"checkpoint {path} is no supernet. Train one: nasc train")
+    try:
+        conform(header, _SUPERNET_SCHEMA, path)
+        space = space_from_dict(header["space"])
+    except FileRefused as error:
+        raise _damaged(path, f"its header {error.reason}") from error
+    except UsageError as error:
+        raise _damaged(path, f"its search space: {error}") from error
+    if len(header["from_end"]) != space.n_blocks:
+        raise CheckpointError(
+            f"supernet {path} does not fit its own search space: from_end holds "
+            f"{len(header['from_end'])} values, not {space.n_blocks}. Take another one, or train "
+            "it again: nasc train"
+        )
     return header
+
+
+def shrinking_of(header: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The whole record of a supernet's shrinking; None if it was not shrunk.
+
+    Raises:
+        CheckpointError: If the record lacks something.
+    """
+    if "shrinking" not in header:
+        return None
+    row = {"type": "object", "required": ["bin", "dev_loss"]}
+    whole = {
+        "required": ["left", "history", "config"],
+        "properties": {"left": {"items": {"items": row}}},
+    }
+    try:
+        conform(header["shrinking"], whole, "the record of shrinking")
+    except FileRefused as error:
+        raise CheckpointError(
+            f"the supernet's record of shrinking {error.reason}. Take another one, or train it "
+            "again: nasc train --shrink"
+        ) from error
+    record: Mapping[str, Any] = header["shrinking"]
+    return record
+
+
+def trained_by(header: Mapping[str, Any]) -> tuple[int, str]:
+    """Steps of a supernet's training, and the text that it was trained on, in words.
+
+    Raises:
+        CheckpointError: If its header does not say.
+    """
+    missing = [name for name in ("config", "text") if name not in header]
+    if missing:
+        raise CheckpointError(
+            f"the supernet's header lacks {missing[0]!r}, what it was trained by. Take another "
+            "one, or train it again: nasc train"
+        )
+    return header["config"]["steps"], header["text"]["description"]
 
 
 def left_blocks(
@@ -181,9 +331,9 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
         CheckpointError: If the file is damaged or belongs to another teacher.
     """
     header = read_supernet_header(path)
-    checkpoint = read(path)
-    supernet = Supernet(_space_of(path, header, teacher), teacher)
-    tensors = dict(checkpoint.tensors)
+    tensors = dict(read(path).tensors)
+    with torch.device("meta"):  # nothing is allocated before the file has shown that it fits
+        supernet = Supernet(_space_of(path, header, teacher), teacher)
     try:
         for block, from_end in zip(supernet.blocks, header["from_end"], strict=True):
             block.from_end = bool(from_end)  # type: ignore[assignment]
@@ -192,10 +342,14 @@ def load_supernet(path: Path, teacher: Teacher) -> tuple[Supernet, Mapping[str, 
             if left is not None:
                 supernet.drop_unused(left)
             tensors = expanded(tensors)
-        supernet.blocks.load_state_dict(tensors)
+        for name, value in tensors.items():
+            if value.dtype != torch.float32 or not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{name} does not hold finite float32 numbers")
+        supernet.blocks.load_state_dict(tensors, assign=True)
     except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"supernet {path} does not fit its own search space: {error}. "
+            f"supernet {path} does not fit its own search space: {reason}. "
             "Take another one, or train it again: nasc train"
         ) from error
     return supernet, header
@@ -208,7 +362,4 @@ def _space_of(path: Path, header: Mapping[str, Any], teacher: Teacher) -> Search
             f"({header['teacher']['sha256'][:12]}), not from {teacher.name!r} "
             f"({teacher.sha256[:12]}). Give the same --teacher, or train a new one: nasc train"
         )
-    try:
-        return space_from_dict(dict(header["space"]))
-    except (UsageError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
+    return space_from_dict(header["space"])

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from device_profiles.reading import FileRefused, read_json
 from nasc.errors import CheckpointError, CorpusError
 from nasc.files import content_key, locked, replacing, write_atomically
 from nasc.reporting import Reporter
@@ -35,6 +36,16 @@ CHUNK = 10_000
 ROUNDS = 4
 """Of the Feistel network behind the order: what makes a pseudo-random function a pseudo-random
 permutation (Luby and Rackoff, 1988)."""
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["dtype", "count", "sha256"],
+    "properties": {
+        "dtype": {"enum": ["uint16", "uint32"]},
+        "count": {"type": "integer", "minimum": 0},
+        "sha256": {"type": "string"},
+    },
+}
 
 
 def permuted(places: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
@@ -223,7 +234,7 @@ def _write(
 
 def _read_header(folder: Path) -> dict[str, Any]:
     try:
-        header: dict[str, Any] = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
-        return {name: header[name] for name in ("dtype", "count", "sha256")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found: dict[str, Any] = read_json(folder / "tokens.json", 1 << 20, _SCHEMA)
+        return found
+    except (OSError, FileRefused) as error:
         raise CheckpointError(f"{folder} is damaged: {error}. Delete it and run again") from error

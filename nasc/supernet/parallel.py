@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from device_profiles.reading import shown
 from nasc.errors import UsageError
 from nasc.processor import training_device
 from nasc.tokens import Batch
@@ -63,17 +65,19 @@ class Parallel:
         One process computes on the GPU of its local rank where there is one.
 
         Raises:
-            UsageError: If the kind is unknown.
+            UsageError: If the kind is unknown, or torchrun's variables are no numbers.
         """
         if kind not in KINDS:
             raise UsageError(f"unknown way to share a training {kind!r}; known: {', '.join(KINDS)}")
         device = training_device()
         if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            device = torch.device("cuda", _variable("LOCAL_RANK", 0))
             torch.cuda.set_device(device)
-        world = int(os.environ.get("WORLD_SIZE", "1"))
-        if world == 1:
+        world = _variable("WORLD_SIZE", 1)
+        if world < 2:
             return cls(kind, device=device)
+        for name in ("RANK", "LOCAL_RANK", "MASTER_PORT"):
+            _variable(name, 0)
         if not dist.is_initialized():
             # Gradients of a GPU go by nccl, plain objects and states on disk by gloo.
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -206,6 +210,19 @@ class Parallel:
     def wait(self) -> None:
         """Until all processes are here."""
         self.agree(0)
+
+
+def _variable(name: str, default: int) -> int:
+    """A number that torchrun gives its processes."""
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise UsageError(
+            f"the environment variable {name} is {shown(text)}, not a whole number as torchrun "
+            f"sets it. For one process unset it: unset {name}"
+        )
+    return int(text)
 
 
 ALONE = Parallel()

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from device_profiles.reading import FileRefused
 from nasc.cost import Layer
 from nasc.errors import CheckpointError, UsageError
 from nasc.files import content_key, locked
@@ -260,12 +261,14 @@ def stored_scores(path: Path, header: Mapping[str, Any]) -> Scores:
         CheckpointError: If there are none, they are damaged, or not of this supernet.
     """
     try:
+        if "scores" not in header:
+            raise ValueError("there are none")
         scores = scores_from_dict(header["scores"])
         if scores.space != space_from_dict(dict(header["space"])):
             raise ValueError("they are of another search space")
         if set(scores.precision_loss) != set(scores.space.precisions):
             raise ValueError("they do not say what each precision costs")
-    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+    except (FileRefused, ValueError, UsageError) as error:
         raise CheckpointError(
             f"the scores in supernet {path} are damaged: {error}. --corpus TEXT scores it anew"
         ) from error

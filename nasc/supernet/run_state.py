@@ -218,5 +218,5 @@ def restore_state(
             }
             also.restore(arrays, found.header["also"])
         return int(found.header["step"]), list(found.header["history"])
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}. Delete it and run again") from error

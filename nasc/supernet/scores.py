@@ -11,12 +11,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.reading import FileRefused, conform, read_json
 from nasc.errors import CheckpointError, UsageError
 from nasc.files import write_atomically
 from nasc.solver.problem import ScoredBlocks
 from nasc.space import Block, SearchSpace, space_from_dict, space_to_dict
 
 FORMAT = 1
+
+_LOSS = {"type": "number", "minimum": -1e9, "maximum": 1e9}
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["format", "space", "positions", "sensitivity", "precision_loss", "sentences"],
+    "properties": {
+        "format": {"const": FORMAT},
+        "space": {"type": "object"},
+        "positions": {
+            "type": "array",
+            "items": {"type": "object", "minProperties": 1, "additionalProperties": _LOSS},
+        },
+        "sensitivity": {"type": "array", "items": _LOSS},
+        "precision_loss": {"type": "object", "additionalProperties": _LOSS},
+        "sentences": {"type": "integer", "minimum": 0},
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,11 +98,10 @@ def scores_from_dict(data: Mapping[str, Any]) -> Scores:
     """Scores from plain data.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError, UsageError: If it describes none.
+        FileRefused, ValueError, UsageError: If it describes none.
     """
-    if data["format"] != FORMAT:
-        raise ValueError(f"format {data['format']}, this version reads {FORMAT}")
-    space = space_from_dict(dict(data["space"]))
+    conform(data, _SCHEMA, "the scores")
+    space = space_from_dict(data["space"])
     found = Scores(
         space,
         tuple(tuple(space.parse_block(text) for text in p) for p in data["positions"]),
@@ -105,8 +122,8 @@ def load_scores(path: Path) -> Scores:
         CheckpointError: If the file is missing or damaged.
     """
     try:
-        return scores_from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        return scores_from_dict(read_json(path))
+    except (OSError, FileRefused, ValueError, UsageError) as error:
         raise CheckpointError(
             f"scores {path} are missing or damaged: {error}. Delete the file and run the "
             "command again; the supernet beside it is scored anew"

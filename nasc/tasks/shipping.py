@@ -15,7 +15,7 @@ import torch
 
 from nasc.errors import TaskDataError, UsageError
 from nasc.export.network import Network
-from nasc.files import content_key, locked
+from nasc.files import content_key, drop_changed, locked, record_files
 from nasc.heads import SPANS
 from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
 from nasc.hf.configuration import NascConfig
@@ -215,6 +215,7 @@ class TaskShipping:
     def _tuned(self, network: Network, teacher: TaskModel | None, who: str) -> TaskModel:
         options, folder = self.options, self._folder(network, teacher)
         with locked(folder, "the same fine-tuning", self._reporter.say):
+            drop_changed(folder / "model", self._reporter.say)
             if not (folder / "model").is_dir():
                 stage = f"{who} learns {options.name} from {self._train.count:,} examples"
                 wide = network.with_precision("fp32")
@@ -239,6 +240,7 @@ class TaskShipping:
         part = folder / "part"
         shutil.rmtree(part, ignore_errors=True)
         model.save(part, {"task": options.name, "max_length": options.max_length})
+        record_files(part)
         part.rename(folder / "model")
         shutil.rmtree(folder / "work", ignore_errors=True)
 

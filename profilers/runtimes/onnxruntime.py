@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+
+# Official builds (from 1.29 on) write a device id and a queue of events into the user's cache when
+# they are imported, and send them; the variable is read once, at import. Whoever set it is obeyed.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 

@@ -26,7 +26,9 @@ from nasc.space import (
     kernel_size,
     load_space,
     space_from_dict,
+    space_like,
     space_to_dict,
+    space_to_toml,
 )
 
 MINILM, NASBERT = PRESETS["minilm-l6"], PRESETS["nas-bert"]
@@ -179,8 +181,8 @@ def test_kernel_sizes() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_blocks": 0}, "blocks and slots must be >= 1"),
-        ({"slots": 0}, "blocks and slots must be >= 1"),
+        ({"n_blocks": 0}, "n_blocks must be a whole number from 1 to 1000, got 0"),
+        ({"slots": 0}, "slots must be a whole number from 1 to 64, got 0"),
         ({"n_blocks": 4}, "6 teacher layers do not divide into 4 blocks"),
         ({"hidden_sizes": ()}, "ascending and distinct"),
         ({"hidden_sizes": (256, 128)}, "ascending and distinct"),
@@ -201,8 +203,8 @@ def test_spaces_that_make_no_sense(changes: dict[str, Any], message: str) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layers": 0}, "layers must be >= 1, got 0"),
-        ({"hidden": 384.0}, "hidden must be >= 1, got 384.0"),
+        ({"layers": 0}, "layers must be a whole number from 1 to 1,000, got 0"),
+        ({"hidden": 384.0}, "hidden must be a whole number from 1 to 100,000, got 384.0"),
         ({"head_size": 36}, "hidden size 384 is no multiple of the head size 36"),
         ({"intermediate": 1000}, "intermediate size 1000 is no multiple of the hidden size 384"),
     ],
@@ -255,6 +257,14 @@ def test_a_space_from_a_file(tmp_path: Path) -> None:
     assert load_space(str(path)).name == "other"
 
 
+def test_a_space_as_a_file_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    odd = dataclasses.replace(BERT_BASE, layers=5)
+    for space in (*PRESETS.values(), space_like(BERT_BASE), space_like(odd)):
+        path.write_text(space_to_toml(space), encoding="utf-8")
+        assert load_space(str(path)) == space
+
+
 def test_presets_by_name() -> None:
     assert load_space("minilm-l6").geometry == MINILM_L6
     assert load_space("nas-bert").geometry == BERT_BASE
@@ -262,7 +272,8 @@ def test_presets_by_name() -> None:
 
 def test_an_unknown_space_names_the_presets() -> None:
     with pytest.raises(
-        UsageError, match=r"no search space 'minilm'; presets: minilm-l6, nas-bert; or give"
+        UsageError,
+        match=r"'minilm'\. Did you mean 'minilm-l6'\? Presets: minilm-l6, nas-bert; or give",
     ):
         load_space("minilm")
 
@@ -271,10 +282,20 @@ def test_an_unknown_space_names_the_presets() -> None:
     ("text", "message"),
     [
         ("n_blocks = = 3", "does not describe a search space"),
-        (FILE.replace("[geometry]", "[geo]"), "does not describe a search space: 'geometry'"),
-        (FILE.replace("slots = 4", "slotz = 4"), "does not describe a search space: .*slotz"),
+        (FILE.replace("[geometry]", "[geo]"), "unknown field 'geo'. Known: name"),
+        (FILE.replace("slots = 4", "slotz = 4"), "unknown field 'slotz'. Did you mean 'slots'"),
         (FILE.replace("layers = 6", ""), "does not describe a search space: .*layers"),
-        (FILE.replace("slots = 4", 'slots = "4"'), "does not describe a search space"),
+        (FILE.replace("slots = 4", 'slots = "4"'), "slots = '4'; it must be a whole number"),
+        (FILE.replace("slots = 4", "slots = 1.5"), "slots = 1.5; it must be a whole number"),
+        (FILE.replace("slots = 4", "slots = 4.0"), "slots must be a whole number .* got 4.0"),
+        (FILE.replace("slots = 4", "slots = 1_000_000"), "from 1 to 64, got 1000000"),
+        (FILE.replace("slots = 4", "slots = 50"), "at most 500,000 can be searched"),
+        (FILE.replace("keep = false", 'keep = "no"'), "keep = 'no'; it must be true or false"),
+        (FILE.replace("[128, 256, 384]", '[128, "x"]'), "hidden_sizes.1 = 'x'"),
+        (FILE.replace("[128, 256, 384]", "[true, 384]"), "hidden_sizes.0 = True"),
+        (FILE.replace('["int8"]', "7"), "precisions = 7; it must be a list"),
+        (FILE.replace("layers = 6", "layers = 6\nlayer = 6"), "unknown field 'geometry.layer'"),
+        (FILE.replace("vocab_size = 30522", "vocab_size = 9e300"), "vocab_size"),
         (FILE.replace("[128, 256, 384]", "[128, 250, 384]"), "hidden size 250 is no multiple"),
         (FILE.replace("layers = 6", "layers = 5"), "5 teacher layers do not divide into 3"),
     ],
@@ -289,5 +310,5 @@ def test_a_bad_file_is_a_message(tmp_path: Path, text: str, message: str) -> Non
 def test_a_binary_file_is_a_message(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match=r"mine\.toml does not describe a search space"):
+    with pytest.raises(UsageError, match=r"mine\.toml' does not describe a search space"):
         load_space(str(path))

@@ -1,0 +1,30 @@
+"""What onnxruntime does beside running models."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nasc.runtime import __file__ as runtime_file
+
+ROOT = Path(runtime_file).parents[1]
+
+
+def written_by(module: str, home: Path, **variables: str) -> list[str]:
+    """Files that importing a module leaves in an empty home folder."""
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(home)}
+    # Where tests of continuous integration run, onnxruntime keeps quiet by itself: not so here.
+    subprocess.run([sys.executable, "-c", f"import {module}"], env=kept | variables, check=True)
+    return sorted(path.name for path in home.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("module", ["profilers.runtimes.onnxruntime", "nasc.runtime"])
+def test_importing_the_runtime_leaves_nothing_in_the_user_s_cache(
+    module: str, tmp_path: Path
+) -> None:
+    assert written_by(module, tmp_path) == []
+    assert written_by(module, tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache")) == []
