@@ -40,6 +40,10 @@ QUANTILE_PATIENCE = 5.0
 needs 299 visits, 100 rounds of three: about three times `max_rounds`, which mostly fit into
 `max_seconds`; the rest is room for a busy machine (chosen, 2026)."""
 
+QUIET_PATIENCE_S = 30.0
+"""So long a measurement that has its rounds goes on where the machine was not quiet in enough of
+them (chosen, 2026: on two shared cores a neighbour worked for up to half a minute at a time)."""
+
 QUIET_PAUSE_S = 1.0
 """Between two rounds of a measurement that only waits for a quiet machine (chosen, 2026)."""
 
@@ -71,7 +75,7 @@ class Protocol:
     Attributes:
         min_rounds: no model is done before so many rounds.
         max_rounds: no model gets more, but those that `quantile` needs, and those that it takes
-            until the machine is quiet.
+            until the machine is quiet, for `QUIET_PATIENCE_S` at most.
         visits_per_round: visits of a model in a round, each between two visits of the reference.
         min_visit_ms: a visit is one run; short models run in a row until a visit takes about so
             long (32 runs at most), and their median counts.
@@ -265,6 +269,12 @@ def run_rounds(
         patience = 1.0 if bounded else QUANTILE_PATIENCE
         return clock() - begin >= patience * protocol.max_seconds
 
+    waiting_since: float | None = None
+
+    def out_of_patience() -> bool:
+        """Whether all models that are left have waited long enough for the machine to be quiet."""
+        return waiting_since is not None and clock() - waiting_since >= QUIET_PATIENCE_S
+
     def units(waiting: Sequence[ModelJob]) -> int:
         """Units done by complete rounds; a model that waits keeps one back."""
         left = {job.name for job in waiting}
@@ -282,7 +292,7 @@ def run_rounds(
 
     active = unfinished()
     done = units(active)
-    while active and not out_of_time():
+    while active and not out_of_time() and not out_of_patience():
         session = open_session()
         try:
             for copy in _reference_copies(reference, protocol):
@@ -292,6 +302,9 @@ def run_rounds(
                     session.load(job, protocol.seed)
             for _ in range(protocol.rounds_per_instance):
                 if all(has_its_rounds(job.name) for job in active):
+                    waiting_since = clock() if waiting_since is None else waiting_since
+                    if out_of_patience():
+                        break
                     pause(QUIET_PAUSE_S)
                 index = 1 + max((one.index for one in rounds), default=-1)
                 visits = _one_round(

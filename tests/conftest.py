@@ -5,7 +5,7 @@ Lets all tests import `stopped`.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in ("CACHE", "CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(root / name.lower()))
     return root
+
+
+@pytest.fixture(autouse=True, scope="session")
+def little_patience() -> Iterator[None]:
+    """Nothing waits for a quiet machine: tests look at what is measured, not at how well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("profilers.protocol.QUIET_PATIENCE_S", 1.0)
+        patch.setattr("profilers.quiet.MIN_RECORD_S", 1.0)
+        patch.setattr("profilers.quiet.MAX_RECORD_S", 2.0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -34,9 +34,12 @@ from nasc.space import Architecture, Geometry, SearchSpace, space_from_dict, spa
 
 FORMAT_VERSION = 4
 SUFFIX = ".latency.csv"
-MAX_RESCALING = 1.1
-"""Across more than that between two speeds of a machine, ratios between networks differ by more
-than a table may (docs/measuring.md, 2026-11)."""
+MAX_RESCALING = 2.0
+SPEED_SPREAD = 0.15
+"""Times in units of the reference depend on the speed of the machine: by this standard deviation of
+their logarithm for each unit of that of the speed (on two shared cores whose speeds are 1.4 to 1.5
+apart: 6% in fp32, 4% in int8, docs/measuring.md, 2026-11). Across more than `MAX_RESCALING` a table
+is to be measured anew."""
 _ENTRY_TYPES = {
     "kind": str,
     "hidden_in": int,
@@ -236,8 +239,8 @@ class LatencyTable:
     def rescaled(self, quiet_ms: float) -> LatencyTable:
         """The same table in milliseconds of another quiet time of the reference.
 
-        What was measured are times in units of the reference. They depend on the speed of the
-        machine a little: across more than `MAX_RESCALING` a table is to be measured anew.
+        What was measured are times in units of the reference, which depend on the speed of the
+        machine a little: the interval widens by `SPEED_SPREAD`.
 
         Raises:
             UsageError: If the two are further apart.
@@ -250,6 +253,7 @@ class LatencyTable:
                 f"of {quiet_ms:.4g} ms: measure it again: {self.key.command()} --force"
             )
         factor = quiet_ms / self.quiet_ms
+        shift = math.hypot(self.interval.shift, SPEED_SPREAD * math.log(factor))
         in_ms = ["latency_ms", "lower_ms", "upper_ms", "predicted_ms"]
         return dataclasses.replace(
             self,
@@ -261,6 +265,7 @@ class LatencyTable:
             streaming=dataclasses.replace(
                 self.streaming, ms_per_param=self.streaming.ms_per_param * factor
             ),
+            interval=dataclasses.replace(self.interval, shift=shift),
             measured=self.measured.assign(**{name: self.measured[name] * factor for name in in_ms}),
         )
 

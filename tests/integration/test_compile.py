@@ -342,13 +342,13 @@ def test_a_package_is_evaluated(work: Work, package: dict[str, Any]) -> None:
 def test_a_second_limit_measures_and_trains_nothing_again(
     work: Work, package: dict[str, Any]
 ) -> None:
-    before = work.kept("tables", "quiet", "supernets")
+    before = work.kept("tables", "supernets")
     assert len(before) > 3
     smaller = (package["params"] + min(s["predicted"]["params"] for s in work.results["front"])) / 2
     result = work.compile("second", "--params", smaller)
     assert result.exit_code == 0, result.stderr
     second = json.loads(result.stdout)
-    assert work.kept("tables", "quiet", "supernets") == before
+    assert work.kept("tables", "supernets") == before
     assert second["architecture"] != package["architecture"]
     assert second["params"] <= smaller
     assert "block-wise distillation" not in result.stderr
@@ -359,12 +359,12 @@ def test_the_same_again_gives_the_same_network_from_the_cache(
     work: Work, package: dict[str, Any]
 ) -> None:
     """The chosen network's training too: the shipped file is the same byte for byte."""
-    before = work.kept("tables", "quiet", "supernets", "distilled")
+    before = work.kept("tables", "supernets", "distilled")
     result = work.compile("again", "--params", package["limits"]["params"])
     assert result.exit_code == 0, result.stderr
     again = json.loads(result.stdout)
     assert again["architecture"] == package["architecture"]
-    assert work.kept("tables", "quiet", "supernets", "distilled") == before
+    assert work.kept("tables", "supernets", "distilled") == before
     models = [Path(p["package"]) / "model.onnx" for p in (package, again)]
     assert models[0].read_bytes() == models[1].read_bytes()
 

@@ -304,10 +304,10 @@ def test_forcing_renews_the_scale_and_scales_never_mix(
     assert run("fp32", "int8") == [(True, QUIET_MS)] * 2
     assert run("int8", force=True) == [(True, 4.2)]
     assert run("fp32", "int8") == [(False, 4.2)] * 2  # brought to the scale of now
-    bench.renewed_ms = 5.0
-    assert run("int8", force=True) == [(True, 5.0)]
-    assert run("fp32", "int8") == [(True, 5.0), (False, 5.0)]  # too far to be brought there
-    assert run("fp32", "int8") == [(False, 5.0)] * 2
+    bench.renewed_ms = 10.0
+    assert run("int8", force=True) == [(True, 10.0)]
+    assert run("fp32", "int8") == [(True, 10.0), (False, 10.0)]  # too far to be brought there
+    assert run("fp32", "int8") == [(False, 10.0)] * 2
 
 
 def test_the_quiet_time_is_recorded_while_nobody_else_measures(

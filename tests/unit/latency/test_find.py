@@ -55,7 +55,7 @@ def test_a_miss_names_what_is_there(tmp_path: Path) -> None:
         ({"seq_len": 32, "runtime_version": "1.40.0"}, "onnxruntime 1.32.0"),
         ({"seq_len": 32, "emitter_version": 2}, "graphs of an older release"),
         ({"seq_len": 32, "batch": 8}, "batch 1"),
-        ({"seq_len": 32, "quiet_ms": 3.0}, "scale of 3.9 ms"),
+        ({"seq_len": 32, "quiet_ms": 1.0}, "scale of 3.9 ms"),
         ({"seq_len": 32, "reference": "f"}, "another reference network"),
     ],
 )

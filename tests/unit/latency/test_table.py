@@ -1,6 +1,7 @@
 """A table's file: what is saved comes back, what is damaged is found out."""
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,22 @@ def test_an_absent_or_doubled_entry_is_refused(table: LatencyTable) -> None:
     doubled = pd.concat([table.entries, table.entries.iloc[:1]])
     with pytest.raises(UsageError, match="two costs of embedding 32"):
         dataclasses.replace(table, entries=doubled)
+
+
+def test_a_table_is_brought_to_another_scale_and_is_less_sure_there() -> None:
+    table = make_table(quiet_ms=4.0)
+    other = table.rescaled(5.0)
+    assert other.quiet_ms == 5.0
+    network = random_architecture(table.space, np.random.default_rng(0), table.key.precision)
+    assert other.latency_ms(network) == pytest.approx(1.25 * table.latency_ms(network))
+    assert other.bound_ratio == pytest.approx(table.bound_ratio)
+    assert other.interval.half_width > table.interval.half_width
+    assert table.rescaled(4.0) is table
+    assert load_and_save(other).to_text() == other.to_text()
+    with pytest.raises(UsageError, match=r"scale of 4 ms cannot .* one of 9 ms.*--force"):
+        table.rescaled(9.0)
+
+
+def load_and_save(table: LatencyTable) -> LatencyTable:
+    with tempfile.TemporaryDirectory() as folder:
+        return load_table(table.save(Path(folder)))
