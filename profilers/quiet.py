@@ -9,11 +9,12 @@ minute says how far another one may lie off: that goes into every bound.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -236,7 +237,7 @@ def load_or_record_quiet(
     """
     options = device_options(device, options)
     key, path, time_utc = _place(cache_dir, device, options, opener)
-    with _locked(cache_dir, path):
+    with _held(path):
         if renew or not path.exists():
             _write(path, key, [_record(cache_dir, device, options, time_utc, opener)])
             return _read(path, key, fresh=True)
@@ -261,41 +262,33 @@ def extend_quiet(quiet: QuietTime, measurement: Measurement) -> QuietTime:
     window = window_of(
         visits, measurement.reference.seconds, str(measurement.context.get("time_utc"))
     )
-    with _locked(quiet.path.parent, quiet.path):
+    with _held(quiet.path):
         now = _read(quiet.path, quiet.key, fresh=False) if quiet.path.exists() else quiet
         _write(quiet.path, quiet.key, without_the_past([*now.windows, window]))
         return _read(quiet.path, quiet.key, fresh=False)
 
 
-class _locked:
-    """A record that no other process changes meanwhile; failures in the words of this package."""
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Holds a record, so that no other process changes it meanwhile; makes its folder.
 
-    def __init__(self, folder: Path, path: Path) -> None:
-        self._folder, self._path = folder, path
-        self._lock = filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S)
-
-    def __enter__(self) -> None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except filelock.Timeout as error:
-            raise RecordBusy(
-                f"the quiet-time record {str(self._path)!r} has been locked by another process "
-                f"for {_LOCK_TIMEOUT_S:g} s. Wait for it to end, or use another cache folder."
-            ) from error
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._lock.release()
-        if isinstance(error, OSError):
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> ProfilerError:
-        return ProfilerError(
-            f"cannot keep the quiet time in {str(self._folder)!r}: {error.strerror or error}. "
+    Raises:
+        RecordBusy, ProfilerError: see `load_or_record_quiet`.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S):
+            yield
+    except filelock.Timeout as error:
+        raise RecordBusy(
+            f"the quiet-time record {str(path)!r} has been locked by another process for "
+            f"{_LOCK_TIMEOUT_S:g} s. Wait for it to end, or use another cache folder."
+        ) from error
+    except OSError as error:
+        raise ProfilerError(
+            f"cannot keep the quiet time in {str(path.parent)!r}: {error.strerror or error}. "
             "Use a cache folder that can be written."
-        )
+        ) from error
 
 
 def _place(
