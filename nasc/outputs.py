@@ -18,7 +18,7 @@ from pathlib import Path
 from device_profiles.reading import FileRefused, opened, read_json
 from device_profiles.temporary import acquire, temporary_folder
 from nasc.errors import NascError, OutputBusy, UsageError
-from nasc.files import check_writable, write_atomically
+from nasc.files import check_path, check_writable, write_atomically
 
 FILES = "nasc_files.json"
 """In a folder that was filled: which files are ours, with their hashes."""
@@ -44,8 +44,10 @@ def check_place(
         what: Cannot be written, for the message; None names the folder above.
 
     Raises:
+        UsageError: If it is not UTF-8.
         NascError: Or `error`.
     """
+    check_path(output, option)
     path = full_path(output)
     try:
         check_writable(path.parent)

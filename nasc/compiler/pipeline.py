@@ -28,7 +28,6 @@ from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
 from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.export.parity import Int8Report, Parity
-from nasc.files import check_path
 from nasc.heads import is_task_head
 from nasc.measuring import (
     PEAK_ROOM,
@@ -125,8 +124,7 @@ def compile_on(bench: Workbench, limits: Limits, options: Options) -> CompileRes
     """
     task = None if options.task is None else options.task.name
     output = options.output or Path(default_name(bench.device.name, limits, task))
-    check_path(output, "--output DIR")
-    check_place(output, "--output DIR", PackageError)
+    check_place(output, "--output DIR", PackageError, "the package")
     with claimed(output):
         check_target(output, options.force)
         return _Compilation(bench, limits, options, output).run()

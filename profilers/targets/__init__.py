@@ -10,7 +10,6 @@ from device_profiles import DeviceProfile
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.samples import Step, Visit
-from profilers.targets.local import LocalTarget
 
 TRANSPORTS = ("local",)
 
@@ -95,4 +94,6 @@ def open_target(
             f"device {profile.name!r} cannot be reached: {reason}. Devices can be reached by: "
             f"{', '.join(TRANSPORTS)}. Measure on this machine: --device host"
         )
+    from profilers.targets.local import LocalTarget  # numpy: not needed to say what is reachable
+
     return LocalTarget(options, limits=limits)

@@ -124,15 +124,16 @@ def test_errors_of_the_system_say_their_own_cause(error: OSError, words: str, ne
 
 
 def test_a_cache_that_is_not_utf_8_is_found_first(tmp_path: Path) -> None:
-    with pytest.raises(NascError, match=r"not in UTF-8 .*--cache DIR"):
+    with pytest.raises(NascError, match=r"is not UTF-8 .*--cache DIR"):
         cache_folder(tmp_path / "caf\udce9")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_that_is_not_utf_8_is_found_before_training() -> None:
     found = CliRunner().invoke(main, ["train", "--output", "caf\udce9.safetensors"])
-    assert found.exit_code == 1
-    assert "is not in UTF-8 and cannot be the supernet's file" in found.output
+    assert found.exit_code == 2
+    assert "is not UTF-8 (byte 0xe9)" in found.output
+    assert "--output FILE" in found.output
 
 
 def folder_of(path: Path) -> Path:

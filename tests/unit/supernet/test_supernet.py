@@ -220,7 +220,7 @@ def test_a_space_of_another_teacher_is_refused(
     teacher: Teacher, teacher_folder: Callable[..., Path]
 ) -> None:
     other = load_teacher(teacher_folder(layers=2))
-    with pytest.raises(UsageError, match=r"search space 'toy' is for a teacher with .*layers=4"):
+    with pytest.raises(UsageError, match=r"search space 'toy' is for a teacher with 4 layers"):
         Supernet(toy_space(teacher), other)
 
 
