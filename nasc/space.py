@@ -520,7 +520,7 @@ def space_from_dict(raw: Mapping[str, Any]) -> SearchSpace:
         UsageError: On missing or unknown fields, and on values that make no space.
     """
     # Tuples are what a space gives as its own values; the schema knows lists.
-    values = {k: list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
+    values: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
     _check_names(values, _SPACE_SCHEMA["properties"], "")
     if isinstance(values.get("geometry"), dict):
         _check_names(values["geometry"], _GEOMETRY_MOST, "geometry.")
@@ -529,7 +529,9 @@ def space_from_dict(raw: Mapping[str, Any]) -> SearchSpace:
     except FileRefused as error:
         raise UsageError(f"it {error.reason}") from error
     geometry = values.pop("geometry")
-    sequences = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    sequences: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+    }
     return SearchSpace(geometry=Geometry(**geometry), **sequences)
 
 

@@ -45,9 +45,10 @@ def _strict(kind: click.ParamType[Any]) -> click.ParamType[Any]:
     """The same kind of option, of plain numbers only."""
     if isinstance(kind, Whole | Number):
         return kind
-    if isinstance(kind, click.IntRange | click.FloatRange):
-        made = Whole if isinstance(kind, click.IntRange) else Number
-        return made(kind.min, kind.max, kind.min_open, kind.max_open, kind.clamp)
+    if isinstance(kind, click.IntRange):
+        return Whole(kind.min, kind.max, kind.min_open, kind.max_open, kind.clamp)
+    if isinstance(kind, click.FloatRange):
+        return Number(kind.min, kind.max, kind.min_open, kind.max_open, kind.clamp)
     if kind is click.INT:
         return Whole()
     if kind is click.FLOAT:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
-from nasc.errors import TaskDataError, TeacherMissing, TrainingDiverged, UsageError
+from nasc.errors import NascError, TaskDataError, TeacherMissing, TrainingDiverged, UsageError
 from nasc.hf import NascForSequenceClassification, NascModel, training
 from nasc.hf.by_length import ByLength
 from nasc.space import Architecture, Block
@@ -199,6 +199,36 @@ def test_a_killed_run_has_saved_and_asks_its_teacher_no_more(
     assert len(asked) == before
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(("optimizer.pt", _cut), ("optimizer.pt", _flip), ("trainer_state.json", _cut)),
+        *(("model.safetensors", _cut), ("model.safetensors", _flip)),
+    ],
+)
+def test_a_damaged_checkpoint_says_what_to_delete(
+    name: str, damage: Callable[[Path], None], subnet: Path, tmp_path: Path
+) -> None:
+    train, config = examples(), dataclasses.replace(CONFIG, steps=2)
+    model = TaskModel.for_classes(subnet, train.task)
+    tune(model, train, config, work_dir=tmp_path)
+    (kept,) = tmp_path.glob("checkpoint-*")
+    assert training._last_checkpoint(tmp_path) == str(kept)
+    damage(kept / name)
+    with pytest.raises(NascError, match=rf"is damaged: .*{name}.* rm -r '.*/{kept.name}'"):
+        tune(model, train, config, work_dir=tmp_path)
 
 
 def test_ctrl_c_lets_the_step_end(subnet: Path, tmp_path: Path) -> None:
