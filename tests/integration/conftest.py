@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def rough_tables() -> Iterator[None]:
-    """Latency tables take seconds where the machine is busy, and are as rough as that makes them."""
+    """Latency tables take seconds where the machine is busy, and are rough in return."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nasc.profiling.MEASURE_S", 8.0)
         yield
