@@ -26,7 +26,7 @@ enough: what shares a core slows fp32 networks by less than the reference, int8 
 and 4% on two virtual cores with AMX). Measured, see docs/measuring.md (2026-11)."""
 
 BUSY_SLOWDOWN = 1.1
-"""A round counts as quiet while the reference in it takes at most so much longer than its quiet
+"""A visit counts as quiet if the references around it took at most so much longer than their quiet
 time."""
 
 LEVEL_QUANTILE = 0.1
@@ -35,7 +35,7 @@ shared machine to show it, often enough to be no single lucky moment."""
 
 MIN_QUIET_ROUNDS = 4
 MIN_QUIET_SHARE = 0.15
-"""A machine that is quiet in fewer rounds, or in a smaller share of them, is measured as it is:
+"""A machine that is quiet in fewer rounds, or in a smaller share of visits, is measured as it is:
 what it reaches less often than in a tenth of its time is not its quiet speed."""
 
 MIN_SHIFT_ROUNDS = 2
@@ -164,12 +164,17 @@ def _reference_times(samples: Sequence[RoundSample]) -> list[float]:
 def quiet_rounds(
     samples: Sequence[RoundSample], quiet_ms: float
 ) -> tuple[list[list[RoundSample]], list[list[RoundSample]]]:
-    """One model's rounds on the quiet and on the busy machine, by the reference in them."""
+    """One model's rounds on the quiet and on the busy machine.
+
+    A visit was quiet if the reference was both before and after it. Of a round with such visits
+    only they are kept: where the speed changes within a round, the others belong to neither speed.
+    """
     quiet: list[list[RoundSample]] = []
     busy: list[list[RoundSample]] = []
     for one in _by_round(samples):
-        slow = np.median(_reference_times(one)) > BUSY_SLOWDOWN * quiet_ms
-        (busy if slow else quiet).append(one)
+        limit_ms = BUSY_SLOWDOWN * quiet_ms
+        kept = [s for s in one if max(s.reference_before_ms, s.reference_after_ms) <= limit_ms]
+        (quiet if kept else busy).append(kept or one)
     return quiet, busy
 
 
@@ -177,7 +182,8 @@ def is_quiet_enough(samples: Sequence[RoundSample], quiet_ms: float) -> bool:
     """Whether the machine came near a quiet time often enough while a model was measured."""
     quiet, busy = quiet_rounds(samples, quiet_ms)
     count, total = len(quiet), len(quiet) + len(busy)
-    return count >= min(MIN_QUIET_ROUNDS, total) and count >= MIN_QUIET_SHARE * total
+    visits = sum(map(len, quiet))
+    return count >= min(MIN_QUIET_ROUNDS, total) and visits >= MIN_QUIET_SHARE * len(samples)
 
 
 def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = None) -> Estimate:
@@ -225,7 +231,7 @@ def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = No
     samples = [sample for one in chosen for sample in one]
     # A machine that has become a little slower than its record still counts as quiet, but what
     # ran on it did not run faster than it did.
-    level_ms = max(level_ms, float(np.median(_reference_times(samples))))
+    level_ms = max(level_ms, float(np.median([one.reference_ms for one in samples])))
     ratios = [_round_ratio(one) for one in chosen]
     return _estimate(samples, ratios, level_ms, 0.0 if enough else BUSY_SPREAD, as_asked)
 

@@ -259,7 +259,9 @@ def test_the_front_is_drawn(work: Work) -> None:
         pytest.skip("matplotlib is not installed (extra 'plot')")
     path = work.folder / "front.png"
     found = work.json("search", "--front", "--plot", path, *work.inputs, *TRAINING)
-    assert found == work.results["front"]
+    # The scale is refined by every measurement: the same networks, in nearly the same latencies.
+    fronts = (found, work.results["front"])
+    assert len({tuple(one["architecture"] for one in front) for front in fronts}) == 1
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

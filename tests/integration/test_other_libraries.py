@@ -129,7 +129,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
                 head=head,
                 max_length=48,
                 limits={},
-                conditions=Conditions("host", "onnxruntime", 2, 16, 1, "made up"),
+                conditions=Conditions("host", "onnxruntime", 2, 16, 1, "made-up"),
                 teacher=TeacherRecord("tiny", "0" * 64, "made up"),
                 text=TextRecord("no text", "0" * 64),
             ),
