@@ -178,12 +178,28 @@ def quiet_rounds(
     return quiet, busy
 
 
-def is_quiet_enough(samples: Sequence[RoundSample], quiet_ms: float) -> bool:
-    """Whether the machine came near a quiet time often enough while a model was measured."""
-    quiet, busy = quiet_rounds(samples, quiet_ms)
-    count, total = len(quiet), len(quiet) + len(busy)
-    visits = sum(map(len, quiet))
-    return count >= min(MIN_QUIET_ROUNDS, total) and visits >= MIN_QUIET_SHARE * len(samples)
+def reached_level(samples: Sequence[RoundSample], quiet_ms: float) -> float:
+    """The speed that the machine reached often enough while a model was measured.
+
+    Args:
+        samples: one model's visits, at least one.
+        quiet_ms: the reference's quiet time.
+
+    Returns:
+        The least time of the reference, in ms, `quiet_ms` or more, by which `quiet_rounds` finds
+        `MIN_QUIET_ROUNDS` and `MIN_QUIET_SHARE` of the visits quiet. `quiet_ms` itself where the
+        machine was quiet often enough.
+    """
+    rounds = min(MIN_QUIET_ROUNDS, count_rounds(samples))
+    ordered = sorted(samples, key=lambda one: max(one.reference_before_ms, one.reference_after_ms))
+    seen: set[int] = set()
+    for count, one in enumerate(ordered, 1):
+        seen.add(one.round)
+        if count >= MIN_QUIET_SHARE * len(ordered) and len(seen) >= rounds:
+            break
+    slowest = max(one.reference_before_ms, one.reference_after_ms)
+    # A hair more, so that this visit is quiet by `quiet_rounds` whatever is rounded.
+    return max(quiet_ms, (1.0 + 1e-12) * slowest / BUSY_SLOWDOWN)
 
 
 def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = None) -> Estimate:
@@ -196,8 +212,8 @@ def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = No
       most of what a neighbour on the same core does, as long as it lasts longer than a visit;
     - but not all of it: a neighbour slows networks and the reference by different factors, so that
       ratios of the busy machine say nothing of the quiet one to better than some percent: only
-      rounds at the quiet speed count. Where these are too few, the value is that of the speed which
-      the machine did reach, `Estimate.quiet_ms`, and no other is made up;
+      rounds at the quiet speed count. Where these are too few, the value is that of the quietest
+      speed which enough of them did reach, `Estimate.quiet_ms`, and no other is made up;
     - processor time instead of wall time removes the time in which other processes held the core
       (with several threads only wall time is to be had, and undisturbed visits are preferred);
     - medians remove disturbances, whether the model was hit (ratio too high) or the reference
@@ -221,19 +237,20 @@ def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = No
         raise InvalidSetting("a statistic needs at least one round; this model has none.")
     used = usable_samples(samples)
     seen_ms = quiet_level(_reference_times(used))
-    level_ms = seen_ms if quiet_ms is None else quiet_ms
-    as_asked = is_quiet_enough(used, level_ms)
-    if not as_asked:
-        level_ms = max(level_ms, seen_ms)
-    enough = as_asked or is_quiet_enough(used, level_ms)
-    quiet, busy = quiet_rounds(used, level_ms)
-    chosen = quiet if enough else quiet + busy
+    asked_ms = seen_ms if quiet_ms is None else quiet_ms
+    reached_ms = reached_level(used, asked_ms)
+    is_quiet = reached_ms == asked_ms
+    # Where the machine kept a speed of its own, all rounds at that speed count, not the least
+    # number that is enough.
+    level_ms = asked_ms if is_quiet else max(reached_ms, seen_ms)
+    spread = 0.0 if is_quiet or seen_ms >= reached_ms else BUSY_SPREAD
+    chosen, _ = quiet_rounds(used, level_ms)
     samples = [sample for one in chosen for sample in one]
     # A machine that has become a little slower than its record still counts as quiet, but what
     # ran on it did not run faster than it did.
     level_ms = max(level_ms, float(np.median([one.reference_ms for one in samples])))
     ratios = [_round_ratio(one) for one in chosen]
-    return _estimate(samples, ratios, level_ms, 0.0 if enough else BUSY_SPREAD, as_asked)
+    return _estimate(samples, ratios, level_ms, spread, is_quiet)
 
 
 def pooled_latencies(
@@ -270,7 +287,7 @@ def pooled_latencies(
     found = {}
     for name, one in samples.items():
         used = usable_samples(one)
-        if is_quiet_enough(used, quiet_ms):
+        if reached_level(used, quiet_ms) == quiet_ms:
             found[name] = relative_latency(one, quiet_ms)
             continue
         quiet, busy = parts[name]
