@@ -19,6 +19,10 @@ class ModelRejected(ProfilerError):
     """A model file is missing, damaged, or holds something the runtime cannot run."""
 
 
+class MemoryExceeded(ModelRejected):
+    """A model needs more memory than the process that runs it may have."""
+
+
 class RuntimeMissing(ProfilerError):
     """The runtime asked for is unknown, or not installed where the model should run."""
 

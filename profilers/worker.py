@@ -21,8 +21,8 @@ native runner behind adb or ssh can speak the same. Requests, by their "op":
 
 An array is {"dtype": s, "shape": [n, ...], "data": its bytes in base64}, little-endian.
 
-Every answer has "ok"; a failed one has "error", "kind" ("model", "runtime", "request", "file") and,
-where one of several models is to blame, its "name".
+Every answer has "ok"; a failed one has "error", "kind" ("model", "memory", "runtime", "request",
+"file") and, where one of several models is to blame, its "name".
 
 The process ends when stdin does, and dies with the process that started it, whatever it runs then.
 The limits of `profilers.jobs.WorkerLimits` are the system's, so that nothing that a model does
@@ -68,6 +68,9 @@ nobody says less: it fails before the machine does. Chosen, 2026."""
 MAX_OUTPUT_BYTES = 256 << 20
 """Outputs of a run that are given back; 32 texts of 512 tokens, 1024 numbers each, are 64 MiB."""
 
+_OUT_OF_MEMORY = ("ailed to allocate memory", "bad_alloc", "bad allocation")
+"""How onnxruntime, whose errors are all of a kind, says that memory is not given."""
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -78,6 +81,13 @@ class Failure(Exception):
         super().__init__(message)
         self.kind = kind
         self.name = name
+
+
+def _failure(error: Exception, name: str | None = None) -> Failure:
+    """What a runtime raised, of any kind, as being about its model."""
+    text = f"{type(error).__name__}: {error}"
+    full = isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
+    return Failure("memory" if full else "model", text, name)
 
 
 def draw_inputs(inputs: dict[str, InputSpec], seed: int) -> dict[str, Any]:
@@ -186,7 +196,7 @@ class Worker:
             with self.loading():
                 return self._runtime.open_session(Path(path), self._options)
         except Exception as error:  # any failure of the runtime concerns this file
-            raise Failure("model", f"{type(error).__name__}: {error}") from error
+            raise _failure(error) from error
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         inputs = {name: InputSpec.from_dict(spec) for name, spec in request["inputs"].items()}
@@ -226,7 +236,7 @@ class Worker:
                 own.append(min(after - before, own_after - own_before))
                 preempted.append(_involuntary_switches() - switches)
         except Exception as error:  # any failure of the runtime concerns this model
-            raise Failure("model", f"{type(error).__name__}: {error}", name) from error
+            raise _failure(error, name) from error
         finally:
             _arm(0)
         return {
@@ -261,7 +271,7 @@ class Worker:
                 raise ValueError(f"it gives {size:,} bytes, at most {MAX_OUTPUT_BYTES:,} are taken")
             return {"outputs": [encode_array(value) for value in outputs]}
         except Exception as error:  # any failure of the runtime concerns this model
-            raise Failure("model", f"{type(error).__name__}: {error}", request["name"]) from error
+            raise _failure(error, request["name"]) from error
 
     def _memory(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"peak_bytes": peak_memory_bytes()}
@@ -307,7 +317,7 @@ class Worker:
             shortened = line.strip()[:500]
             return {"ok": False, "kind": "request", "error": f"{kind}: {error} in {shortened}"}
         except MemoryError:
-            return {"ok": False, "kind": "model", "error": "it needs more memory than it may have"}
+            return {"ok": False, "kind": "memory", "error": "it needs more memory than it may have"}
 
 
 def die_with_parent(parent: int) -> None:

@@ -6,10 +6,10 @@ Each of them describes the model file as it is. Nothing of nasc's own reads them
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from device_profiles.reading import read_bytes, read_json
 from nasc.heads import HEADS, SPANS
 from nasc.package.manifest import Manifest
 
@@ -17,46 +17,87 @@ CONFIG = "config.json"
 
 _POOLING = "1_Pooling"
 
+LIBRARY_FILES = frozenset(
+    (
+        CONFIG,
+        "modules.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        f"{_POOLING}/{CONFIG}",
+    )
+)
+"""All that a package may have; see `library_files` for which one has."""
 
-def write_library_files(folder: Path, manifest: Manifest, pad_id: int) -> None:
-    """Write config.json, and of an encoder also what sentence-transformers reads.
+_MAX_BYTES = 1 << 20
+"""What each may hold; config.json with the names of a thousand classes has some 100 kB."""
+
+
+def library_files(manifest: Manifest, pad_id: int) -> dict[str, str]:
+    """The text of config.json, and of an encoder also of what sentence-transformers reads, by name.
 
     Args:
-        folder: Where to.
         manifest: Of the package.
         pad_id: The tokenizer's token for padding.
+    """
+    found: dict[str, Any] = {CONFIG: _config(manifest, pad_id)}
+    if manifest.head in HEADS:
+        kind = "sentence_transformers.models."
+        modules = [("", "Transformer"), (_POOLING, "Pooling")]
+        found |= {
+            "modules.json": [
+                {"idx": index, "name": str(index), "path": path, "type": kind + name}
+                for index, (path, name) in enumerate(modules)
+            ],
+            "sentence_bert_config.json": {
+                "max_seq_length": manifest.max_length,
+                "do_lower_case": False,
+            },
+            "config_sentence_transformers.json": {
+                "model_type": "SentenceTransformer",
+                "similarity_fn_name": "cosine",
+                "prompts": {},
+                "default_prompt_name": None,
+            },
+            f"{_POOLING}/{CONFIG}": _pooling(manifest),
+        }
+    return {
+        name: json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+        for name, value in found.items()
+    }
+
+
+def write_library_files(folder: Path, manifest: Manifest, pad_id: int) -> None:
+    """Write `library_files`.
 
     Raises:
         OSError: If a file cannot be written.
     """
-    _write(folder / CONFIG, _config(manifest, pad_id))
-    if manifest.head not in HEADS:
-        return
-    kind = "sentence_transformers.models."
-    modules = [("", "Transformer"), (_POOLING, "Pooling")]
-    _write(
-        folder / "modules.json",
-        [
-            {"idx": index, "name": str(index), "path": path, "type": kind + name}
-            for index, (path, name) in enumerate(modules)
-        ],
-    )
-    _write(
-        folder / "sentence_bert_config.json",
-        {"max_seq_length": manifest.max_length, "do_lower_case": False},
-    )
-    _write(
-        folder / "config_sentence_transformers.json",
-        {
-            "model_type": "SentenceTransformer",
-            "similarity_fn_name": "cosine",
-            "prompts": {},
-            "default_prompt_name": None,
-        },
-    )
-    (folder / _POOLING).mkdir()
-    (folder / _POOLING).chmod(0o755)
-    _write(folder / _POOLING / CONFIG, _pooling(manifest))
+    for name, text in library_files(manifest, pad_id).items():
+        path = folder / name
+        if path.parent != folder:
+            path.parent.mkdir()
+            path.parent.chmod(0o755)
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def wrong_library_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of `LIBRARY_FILES` that say something else, are missing, or not of this package.
+
+    The token for padding is taken from config.json: `nasc.package.tokenizer_files` holds it.
+
+    Raises:
+        OSError, FileRefused: If a file cannot be read.
+    """
+    pad_id = None
+    if CONFIG in manifest.files:
+        pad_id = read_json(folder / CONFIG, _MAX_BYTES, {"type": "object"}).get("pad_token_id")
+    wanted = library_files(manifest, pad_id if type(pad_id) is int else 0)
+    wrong = [
+        name
+        for name, text in wanted.items()
+        if name not in manifest.files or read_bytes(folder / name, _MAX_BYTES) != text.encode()
+    ]
+    return wrong + sorted((LIBRARY_FILES & manifest.files.keys()) - wanted.keys())
 
 
 def _config(manifest: Manifest, pad_id: int) -> dict[str, Any]:
@@ -110,8 +151,3 @@ def _pooling(manifest: Manifest) -> dict[str, Any]:
         "pooling_mode_lasttoken": False,
         "include_prompt": True,
     }
-
-
-def _write(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8", newline="\n")

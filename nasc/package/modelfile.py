@@ -31,6 +31,8 @@ class ModelFile:
         opset: Of the standard operators.
         ir_version: Of the format.
         foreign_domains: Operator domains that are not standard ONNX.
+        operators: Types of its operators, each once.
+        outputs: Names of what it gives, in order.
     """
 
     architecture: str
@@ -40,6 +42,8 @@ class ModelFile:
     opset: int
     ir_version: int
     foreign_domains: tuple[str, ...]
+    operators: tuple[str, ...]
+    outputs: tuple[str, ...]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -49,7 +53,8 @@ class ModelFile:
 
         Raises:
             OSError, FileRefused: If it cannot be read.
-            ValueError: If it names other files as parts of it: a package's weights are inside.
+            ValueError: If it names other files as parts of it (a package's weights are inside), or
+                holds graphs within its graph, loops for example, or functions of its own.
             Exception: If it is no valid ONNX model; onnx raises several kinds.
         """
         data = read_bytes(path, MAX_BYTES)
@@ -60,6 +65,7 @@ class ModelFile:
                 raise ValueError(
                     f"the tensor {tensor.name[:100]!r} lies in another file, {str(where)[:100]!r}"
                 )
+        _refuse_inner_graphs(model)
         onnx.checker.check_model(data, full_check=True)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         domains = {entry.domain for entry in model.opset_import}
@@ -72,6 +78,8 @@ class ModelFile:
             opset=max((e.version for e in model.opset_import if e.domain in _STANDARD), default=0),
             ir_version=model.ir_version,
             foreign_domains=tuple(sorted(domains - set(_STANDARD))),
+            operators=tuple(sorted({node.op_type for node in model.graph.node})),
+            outputs=tuple(output.name for output in model.graph.output),
         )
 
 
@@ -81,6 +89,22 @@ _STANDARD = ("", "ai.onnx")
 def _is_parameter(name: str) -> bool:
     """Whether the emitter's name is that of a parameter: ``layer.kind.tensor``."""
     return name.count(".") == 2 and not name.endswith(_SCALES)
+
+
+def _refuse_inner_graphs(model: onnx.ModelProto) -> None:
+    """Raise where a model does more than to run one operator after the other.
+
+    Raises:
+        ValueError: Naming the first thing that would.
+    """
+    if model.functions:
+        raise ValueError(f"it holds functions of its own, {model.functions[0].name[:100]!r} first")
+    for node in model.graph.node:
+        if any(one.HasField("g") or one.graphs for one in node.attribute):
+            raise ValueError(
+                f"the operator {node.op_type[:100]!r} holds a graph of its own: no network of nasc "
+                "loops or chooses"
+            )
 
 
 def _tensors(message: Any) -> Iterator[Any]:

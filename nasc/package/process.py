@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from nasc.errors import ExportError
@@ -15,7 +16,6 @@ from profilers import RuntimeOptions, WorkerLimits
 from profilers.targets.local import LocalTarget
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
@@ -50,8 +50,24 @@ class PackageProcess:
             ProfilerError: If it is no valid one, or cannot be read within the limits.
         """
         answer = self._target.ask({"op": "inspect", "path": str(path.resolve())}, str(path))
-        facts = answer["facts"]
-        return ModelFile(**facts | {"foreign_domains": tuple(facts["foreign_domains"])})
+        facts: dict[str, Any] = answer["facts"]
+        lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
+        return ModelFile(**facts | lists)
+
+    def wrong_companions(self, folder: Path, max_length: int, older: bool) -> list[str]:
+        """See `nasc.package.tokenizer_files.wrong_companions`.
+
+        Raises:
+            ProfilerError: If a file cannot be read, or not within the limits.
+        """
+        request = {
+            "op": "companions",
+            "path": str(folder.resolve()),
+            "max_length": max_length,
+            "older": older,
+        }
+        problems: list[str] = self._target.ask(request, str(folder))["problems"]
+        return problems
 
     def token_ids(self, path: Path, texts: list[str]) -> list[list[int]]:
         """Token ids of texts by a tokenizer.json, cut and padded as that says.
@@ -121,7 +137,15 @@ class _RemoteSession:
         outputs: list[Vectors] = self._target.run(str(self._path), feeds)
         if not outputs:
             raise ExportError(f"the model '{self._path}' gives nothing")
-        return outputs[0]
+        first, *others = outputs
+        shape = (*first.shape[:1], 1, *first.shape[1:])
+        for other in others:  # the only one that nasc writes: see `nasc.export.onnx.ONE_TOKEN`
+            if other.shape != shape or not np.array_equal(other.ravel(), first.ravel()):
+                raise ExportError(
+                    f"the second output of the model '{self._path}', which libraries that pool "
+                    "tokens read, is not its first"
+                )
+        return first
 
     def hidden(self) -> int:
         axes = [shape for _, shape in self._about["outputs"].values()][:1]

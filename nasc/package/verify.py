@@ -3,7 +3,8 @@
 A package is somebody else's word. What is judged here is judged by the program: its own texts,
 tolerances, statistic and rules. A file whose hash fails is opened by nothing, and the others are
 opened and run in another process, with limits of time and memory. On the device that the package
-was made for, the latency is measured again too, on the scale of the first measurement.
+was made for, the latency is measured again too, on the scale of the verifier's own record of that
+device.
 
 docs/packages.md says what that cannot know.
 """
@@ -25,6 +26,7 @@ from device_profiles import DeviceProfile, DeviceProfileError
 from device_profiles.reading import read_text
 from nasc.errors import NascError, PackageError
 from nasc.export.graph import IR_VERSION, OPSET
+from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES
 from nasc.export.parity import (
     PADDING_TOLERANCE,
     TORCH_TOLERANCE,
@@ -33,25 +35,40 @@ from nasc.export.parity import (
     accept_int8,
 )
 from nasc.files import cache_folder, check_path
-from nasc.measuring import measuring, quiet_folder
+from nasc.measuring import measuring, quiet_folder, runtime_options
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, things_beside
+from nasc.package.library_files import LIBRARY_FILES, wrong_library_files
 from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_plain_manifest
 from nasc.package.process import PackageProcess
 from nasc.package.readme import figures_of, readme
+from nasc.package.tokenizer_files import COMPANIONS
 from profilers import (
     STATISTIC,
+    Measurement,
+    MeasurementInconsistent,
+    MemoryExceeded,
     ModelJob,
     ModelMeasurement,
     ProfilerError,
     Protocol,
+    QuietTime,
+    RuntimeMissing,
     RuntimeOptions,
+    Scale,
+    WorkerDied,
     WorkerLimits,
-    bound_met,
     measure_peak_memory,
     open_target,
     reference_hash,
+)
+from profilers.protocol import (
+    BUSY_LIMIT,
+    DRIFT_LIMIT,
+    busy_share,
+    drift_ratio,
+    quiet_reference_ms,
 )
 from profilers.results import FORMAT_VERSION
 from profilers.targets import Target
@@ -63,6 +80,29 @@ Outcome = tuple[bool | None, str]
 
 EMITTED = ((OPSET, IR_VERSION),)
 """Opset and IR version of the files that releases wrote. All did so far; add, never replace."""
+
+OPERATORS = frozenset(
+    "Add Cast Concat Conv Div DynamicQuantizeLinear Gather Gelu Gemm LayerNormalization MatMul "
+    "MatMulInteger Max Mul ReduceL2 ReduceSum Relu Reshape Shape Slice Softmax Sqrt Squeeze Sub "
+    "Tanh Transpose Unsqueeze".split()
+)
+"""Operators of the files that releases wrote; add, never replace. ReduceL2 is of emitter version 2
+and before."""
+
+FILES = frozenset((MODEL, TOKENIZER, GOLDEN, README, *COMPANIONS, *LIBRARY_FILES))
+"""Files that releases wrote, beside manifest and hashes; add, never replace."""
+
+OWN_TROUBLES = (WorkerDied, RuntimeMissing, MemoryExceeded, OSError, MemoryError)
+"""Errors that say something of this machine and nothing of a package."""
+
+FOR_LIBRARIES = 3
+"""The form of a manifest from which on packages hold files for other libraries."""
+
+MEASURED = frozenset(("latency", "peak memory"))
+"""Checks that are made on the device."""
+
+RUN_ONCE_CHECKED = ("files", "model", "golden vectors")
+"""Checks that must have passed before a model is measured."""
 
 OLDER_STATISTICS = {2: "paired-ratio-median"}
 """The statistics of record of older formats of a measurement, which their figures follow."""
@@ -206,7 +246,7 @@ def verify_package(
         if not (folder / MANIFEST).exists():
             raise
         checks = [
-            Check("manifest", False, _reason(error)),
+            Check("manifest", _blames(error), _reason(error)),
             Check("everything else", None, "the manifest cannot be read"),
         ]
         return VerifyReport(folder, tuple(checks))
@@ -217,6 +257,8 @@ def verify_package(
         checks.append(Check("latency", None, "a package that fails is not measured"))
     elif not measure:
         checks.append(Check("latency", None, "as asked for", declined=True))
+    elif any(check.name in RUN_ONCE_CHECKED and not check.ok for check in checks):
+        checks.append(Check("latency", None, "only a model that passes its checks is measured"))
     else:
         opener = opener or functools.partial(open_target, limits=limits)
         try:
@@ -230,6 +272,12 @@ def verify_package(
             more = [Check("latency", None, _reason(error))]
         checks += more
     return VerifyReport(folder, tuple(checks), manifest, found)
+
+
+def _outputs(head: str) -> tuple[tuple[str, ...], ...]:
+    """What files of a head may give, by name; `ONE_TOKEN` is of emitter version 3 and later."""
+    first = OUTPUT_NAMES.get(head, "logits")
+    return ((first,), (first, ONE_TOKEN)) if head == "embed" else ((first,),)
 
 
 def _device_of(manifest: Manifest) -> DeviceProfile:
@@ -250,11 +298,20 @@ def _reason(error: BaseException) -> str:
 
 
 def _guarded(name: str, check: Callable[[], Outcome]) -> Check:
-    """A check, failed where it raises: what reads damaged files may fail in any way."""
+    """A check, failed where it raises: what reads damaged files may fail in any way.
+
+    What only says that this machine could not look is "not checked".
+    """
     try:
         return Check(name, *check())
     except Exception as error:
-        return Check(name, False, _reason(error))
+        return Check(name, _blames(error), _reason(error))
+
+
+def _blames(error: BaseException) -> bool | None:
+    """What an error makes of a check: False blames the package, None this machine."""
+    own = any(isinstance(one, OWN_TROUBLES) for one in (error, error.__cause__))
+    return None if own else False
 
 
 class _Checker:
@@ -289,6 +346,7 @@ class _Checker:
         opening: list[tuple[str, Callable[[], Outcome]]] = [
             ("model", self.model),
             ("tokenizer", self.tokenizer),
+            ("files for other libraries", self.libraries),
             ("golden vectors", self.vectors),
             ("README", self.readme),
             ("measurement", self.measurement),
@@ -299,8 +357,8 @@ class _Checker:
             if not files.ok:
                 why = "nothing of a package is opened whose files are not as hashed"
                 found[name] = Check(name, None, why)
-            elif name == "golden vectors" and model is not None and model.ok is False:
-                found[name] = Check(name, None, "a model that fails its check is not run")
+            elif name == "golden vectors" and model is not None and not model.ok:
+                found[name] = Check(name, None, "only a model that passes its check is run")
             else:
                 found[name] = _guarded(name, check)
         return [
@@ -314,6 +372,8 @@ class _Checker:
 
     def files(self) -> Outcome:
         changes = find_changes(self._folder, self._manifest.files)
+        strange = sorted(self._manifest.files.keys() - FILES)
+        changes += [f"{name} is no file that nasc writes" for name in strange]
         beside = "".join(f"; not looked at: {name}" for name in things_beside(self._folder))
         found = "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
         return not changes, found + beside
@@ -327,6 +387,13 @@ class _Checker:
             problems.append(
                 f"opset {facts.opset} and IR {facts.ir_version}, expected {OPSET} and {IR_VERSION}"
             )
+        problems += [
+            f"the operator {name!r} is none of nasc's"
+            for name in facts.operators
+            if name not in OPERATORS
+        ]
+        if facts.outputs not in _outputs(self._manifest.head):
+            problems.append(f"outputs {', '.join(facts.outputs)}")
         return not problems, "; ".join(problems) or (
             f"valid ONNX, {facts.architecture}, {facts.params:,} parameters, "
             f"{facts.size_bytes:,} bytes"
@@ -343,6 +410,20 @@ class _Checker:
             if wrong
             else f"golden token ids of {len(golden.texts)} texts"
         )
+
+    def libraries(self) -> Outcome:
+        """What the README recommends to read is what the program would write."""
+        manifest = self._manifest
+        without = not LIBRARY_FILES & manifest.files.keys()
+        older = without and self._plain["schema_version"] < FOR_LIBRARIES
+        problems = self._process.wrong_companions(self._folder, manifest.max_length, older)
+        if not older:
+            wrong = wrong_library_files(self._folder, manifest)
+            problems += [f"{name} is missing, or not as nasc writes it" for name in wrong]
+        held = (
+            "the tokenizer's; it is of before there were others" if older else "as nasc writes them"
+        )
+        return not problems, "; ".join(problems) or held
 
     def vectors(self) -> Outcome:
         golden, manifest = self._golden, self._manifest
@@ -389,6 +470,12 @@ class _Checker:
                 ("device", said.device, first.context.get("device")),
             )
             if stated != found
+        ]
+        own = RuntimeOptions(said.runtime, said.threads, cores=first.options.cores)
+        problems += [
+            f"measured with {name} {found!r}, nasc measures with {held!r}"
+            for name, found, held in _differences(first.options, own)
+            if name not in ("runtime", "threads")
         ]
         record = OLDER_STATISTICS.get(first.version, STATISTIC)
         if first.statistic != record:
@@ -475,28 +562,58 @@ class _Checker:
 
 
 def _underivable(measured: MeasuredLatency) -> list[str]:
-    """Figures of a measurement that its raw samples do not give.
+    """Figures of a measurement that its raw samples do not give, or that contradict them.
 
-    Quantiles of the runs are what they are; those of the statistic of record follow from the
-    samples in the present format only.
+    Quantiles of the runs are what they are, in every format, and no figure is below what the runs
+    took themselves. All others follow from the samples in the present format only.
     """
     model, measurement = measured.model, measured.measurement
-    derived = {f"{quantile}_ms": model.observed_ms(quantile) for quantile in ("p50", "p90", "p99")}
+    pairs: dict[str, tuple[Any, Any]] = {
+        f"{quantile}_ms": (getattr(model, f"{quantile}_ms"), model.observed_ms(quantile))
+        for quantile in ("p50", "p90", "p99")
+    }
     if measurement.version == FORMAT_VERSION:
-        again = ModelMeasurement.of(
-            model.name,
-            model.content_hash,
-            model.samples,
-            measurement.reference.scale,
-            converged=model.converged,
-        )
-        names = ("latency_ms", "lower_ms", "upper_ms")
-        derived |= {name: getattr(again, name) for name in names}
-    return [
-        f"{name} is {getattr(model, name):g}, the raw samples give {value:g}"
-        for name, value in derived.items()
-        if not abs(getattr(model, name) - value) <= 1e-6 * abs(value)
+        pairs |= _derived(model, measurement)
+    found = [
+        f"{name} is {stated:g}, the raw samples give {value:g}"
+        for name, (stated, value) in pairs.items()
+        if not abs(stated - value) <= 1e-6 * abs(value)
     ]
+    try:
+        model.check_consistency()
+    except MeasurementInconsistent as error:
+        found.append(str(error))
+    return found
+
+
+def _derived(model: ModelMeasurement, measurement: Measurement) -> dict[str, tuple[Any, Any]]:
+    """All figures that follow from a measurement's samples: as stated, and as derived anew."""
+    reference, width = measurement.reference, measurement.protocol.get("target_half_width")
+    again = ModelMeasurement.of(
+        model.name, model.content_hash, model.samples, reference.scale, converged=False
+    )
+    narrow = isinstance(width, int | float) and again.half_width <= width
+    again = dataclasses.replace(again, converged=again.is_quiet and narrow)
+    names = [one.name for one in dataclasses.fields(again)]
+    pairs = {
+        name: (getattr(model, name), getattr(again, name))
+        for name in names
+        if name not in ("name", "content_hash", "samples")
+    }
+    drift, busy = drift_ratio(reference.samples), busy_share(reference.samples)
+    rounds = {one.round for each in measurement.models for one in each.samples}
+    return pairs | {
+        "reference.observed_ms": (reference.observed_ms, quiet_reference_ms(reference.samples)),
+        "drift_ratio": (measurement.drift_ratio, drift),
+        "drift": (measurement.drift, drift > DRIFT_LIMIT),
+        "busy_share": (measurement.busy_share, busy),
+        "busy": (measurement.busy, busy > BUSY_LIMIT),
+        "rounds": (measurement.rounds, len(rounds)),
+        "converged, of all models": (
+            measurement.converged,
+            all(one.converged for one in measurement.models),
+        ),
+    }
 
 
 def _other_references(measured: MeasuredLatency) -> list[str]:
@@ -545,20 +662,45 @@ def _measure_again(
             progress=progress,
             opener=opener,
         )
-        profilers.extend_quiet(quiet, measurement)
-        found = measurement[job.name]
+        quiet = profilers.extend_quiet(quiet, measurement)
+        found = _rescaled(measurement[job.name], quiet.scale)
     except ProfilerError as error:
         return [Check("latency", None, _reason(error))], None
-    checks = [_latency_check(manifest, manifest.measured, found, quiet.quiet_ms)]
+    checks = [_latency_check(manifest, manifest.measured, found, quiet, measurement.busy)]
     limit = manifest.limits.get("peak_memory_bytes")
     if limit is not None:
         checks.append(_memory_check(job, first.options, device, limit, limits))
     return checks, found
 
 
+def _rescaled(model: ModelMeasurement, scale: Scale) -> ModelMeasurement:
+    """A latency by what is known of the device now that it was measured.
+
+    Raises:
+        MeasurementInconsistent: If it contradicts its own runs.
+    """
+    found = ModelMeasurement.of(
+        model.name, model.content_hash, model.samples, scale, converged=model.converged
+    )
+    found.check_consistency()
+    return found
+
+
+def _differences(stated: RuntimeOptions, own: RuntimeOptions) -> list[tuple[str, Any, Any]]:
+    """The settings in which two differ: their name, and both values."""
+    one, other = stated.to_dict(), own.to_dict()
+    return [(name, one[name], other[name]) for name in one if one[name] != other[name]]
+
+
 def _not_comparable(measured: MeasuredLatency, device: DeviceProfile, opener: Opener) -> str:
     """Why a latency measured now would not be on the scale of the first; empty if it would."""
     first = measured.measurement
+    own = runtime_options(device, first.options.threads)
+    for name, stated, held in _differences(first.options, own):
+        return (
+            f"it was measured with {name} {stated!r}, on device {device.name!r} nasc measures with "
+            f"{held!r}"
+        )
     if first.reference.content_hash != reference_hash():
         return "it was measured against another reference network: another release of nasc"
     with opener(device, first.options) as target:
@@ -573,31 +715,56 @@ def _not_comparable(measured: MeasuredLatency, device: DeviceProfile, opener: Op
 
 
 def _latency_check(
-    manifest: Manifest, first: MeasuredLatency, found: ModelMeasurement, quiet_ms: float
+    manifest: Manifest,
+    first: MeasuredLatency,
+    found: ModelMeasurement,
+    quiet: QuietTime,
+    busy: bool,
 ) -> Check:
+    """What the manifest states and promises, against the latency measured now.
+
+    It fails where even the lower bound is over, on a quiet machine: the upper bound of a device
+    that this cache has hardly seen lies some percent above any latency.
+
+    Args:
+        manifest: Of the package.
+        first: The measurement in it.
+        found: The one made now.
+        quiet: What is known of the device's speed.
+        busy: Whether something else used the machine often, which quantiles as observed include.
+    """
     quantile, limit = manifest.conditions.quantile, manifest.limits.get("latency_ms")
-    upper = found.upper_ms if quantile is None else found.observed_upper_ms(quantile)
-    text = (
-        f"{found.latency_ms:.2f} ms now, upper bound {upper:.2f}; "
-        f"{first.model.latency_ms:.2f} ms in the manifest"
-    )
+    lower, upper, is_quiet = found.lower_ms, found.upper_ms, found.is_quiet
+    over: dict[str, bool] = {}  # what is said otherwise, and whether the machine was quiet enough
+    text = f"{found.latency_ms:.2f} ms now"
+    if lower > first.model.upper_ms:
+        over[f"the manifest states at most {first.model.upper_ms:.3g} ms"] = is_quiet
+    if quantile is not None:
+        lower, upper = found.observed_ms(quantile), found.observed_upper_ms(quantile)
+        is_quiet = is_quiet and not busy
+        text += f", {quantile} of all runs {lower:.2f}"
+        if lower > (most := first.held_ms(quantile)):
+            over[f"the manifest states a {quantile} of at most {most:.3g} ms"] = is_quiet
+    text += f", upper bound {upper:.2f}; {first.model.latency_ms:.2f} ms in the manifest"
     if limit is not None:
         text += f"; limit {limit:g} ms"
-    if quantile is None and found.is_quiet and found.lower_ms > first.model.upper_ms:
-        stated = f"the manifest states at most {first.model.upper_ms:.3g} ms"
-        return Check("latency", False, f"{text}; {stated}")
-    if limit is None:
-        return Check("latency", True, f"{text}; no limit is promised")
-    met = bound_met(found, limit, quantile)
-    if not met and not found.is_quiet:
-        slower = found.level_ms / quiet_ms
-        return Check(
-            "latency",
-            None,
-            f"{text}; the machine was {slower:.2f} times as slow as it is when "
-            "quiet: verify again then",
-        )
-    return Check("latency", met, text)
+        if lower > limit:
+            over["it is over the limit"] = is_quiet
+    if not over and (limit is None or upper <= limit):
+        return Check("latency", True, text if limit else f"{text}; no limit is promised")
+    if any(over.values()):
+        return Check("latency", False, "; ".join([text, *over]))
+    if not found.is_quiet:
+        slower = found.level_ms / quiet.quiet_ms
+        why = f"the machine was {slower:.2f} times as slow as it is when quiet: verify again then"
+    elif not is_quiet:
+        why = "something else used the machine: verify again when it is quiet"
+    else:
+        why = "it may be under the limit or over it: verify again"
+        if quantile is None:
+            seconds = sum(window.seconds for window in quiet.windows)
+            why += f"; this cache has seen the device for {seconds:.0f} s, more narrows the bounds"
+    return Check("latency", None, f"{text}; {why}")
 
 
 def _memory_check(

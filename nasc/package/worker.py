@@ -1,12 +1,14 @@
 """The process in which the files of a package are opened: `python -m nasc.package.worker`.
 
 It is the worker of `profilers`, with its limits of time and memory and its end with the process
-that started it, and knows two requests more:
+that started it, and knows three requests more:
 
     {"op": "inspect", "path": s}                      check an ONNX file
         -> {"facts": the fields of `nasc.package.modelfile.ModelFile`}
     {"op": "tokenize", "path": s, "texts": [s, ...]}  by a tokenizer.json as it is
         -> {"ids": [[n, ...], ...]}
+    {"op": "companions", "path": s, "max_length": n, "older": b}  the files beside it, in a folder
+        -> {"problems": [s, ...]}
 
 Their failures are of the kind "file".
 """
@@ -22,6 +24,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from nasc.package.modelfile import ModelFile
+from nasc.package.tokenizer_files import wrong_companions
 from profilers.worker import Failure, Worker, serve
 
 
@@ -30,7 +33,11 @@ class PackageWorker(Worker):
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
         """See `Worker`."""
-        return super().operations() | {"inspect": self._inspect, "tokenize": self._tokenize}
+        return super().operations() | {
+            "inspect": self._inspect,
+            "tokenize": self._tokenize,
+            "companions": self._companions,
+        }
 
     def _inspect(self, request: dict[str, Any]) -> dict[str, Any]:
         with self._reading():
@@ -41,11 +48,18 @@ class PackageWorker(Worker):
             tokenizer = Tokenizer.from_file(str(request["path"]))
             return {"ids": [one.ids for one in tokenizer.encode_batch(request["texts"])]}
 
+    def _companions(self, request: dict[str, Any]) -> dict[str, Any]:
+        with self._reading():
+            folder = Path(request["path"])
+            return {"problems": wrong_companions(folder, request["max_length"], request["older"])}
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         try:
             with self.loading():
                 yield
+        except MemoryError:
+            raise
         except Exception as error:  # of any kind: both libraries raise what they like
             lines = str(error).strip().splitlines()
             reason = lines[0][:300] if lines else type(error).__name__

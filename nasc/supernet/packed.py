@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from device_profiles.reading import FileRefused, read_json
 from nasc.errors import CheckpointError, CorpusError
 from nasc.files import content_key, locked, replacing, write_atomically
+from nasc.outputs import sha256_of
 from nasc.reporting import Reporter
 from nasc.runtime import copy_tokenizer
 from nasc.supernet.batches import CALIBRATION_SENTENCES
@@ -164,7 +165,9 @@ def pack(
     row = length - len(ends[0]) - len(ends[1])
     if parallel.is_first:
         with locked(folder, "these tokens", reporter.say):
-            if not (folder / "tokens.json").exists():
+            if (folder / "tokens.json").exists():
+                _check_tokens(folder)
+            else:
                 _write(folder, sources, corpus, teacher, reporter)
     parallel.wait()
     header = _read_header(folder)
@@ -238,3 +241,20 @@ def _read_header(folder: Path) -> dict[str, Any]:
         return found
     except (OSError, FileRefused) as error:
         raise CheckpointError(f"{folder} is damaged: {error}. Delete it and run again") from error
+
+
+def _check_tokens(folder: Path) -> None:
+    """Raise unless the tokens are those that were written: a second for some gigabytes.
+
+    Raises:
+        CheckpointError: If they are others, or cannot be read.
+    """
+    header = _read_header(folder)
+    try:
+        found = sha256_of(folder / "tokens.bin")
+    except (OSError, FileRefused) as error:
+        raise CheckpointError(f"{folder} is damaged: {error}. Delete it and run again") from error
+    if found != header["sha256"]:
+        raise CheckpointError(
+            f"{folder} is damaged: tokens.bin is not as it was written. Delete it and run again"
+        )

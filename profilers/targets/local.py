@@ -17,7 +17,13 @@ from types import TracebackType
 from typing import Any
 
 from profilers.arrays import decode_array, encode_array
-from profilers.errors import InvalidSetting, ModelRejected, RuntimeMissing, WorkerDied
+from profilers.errors import (
+    InvalidSetting,
+    MemoryExceeded,
+    ModelRejected,
+    RuntimeMissing,
+    WorkerDied,
+)
 from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step, Visit
@@ -266,11 +272,12 @@ class LocalTarget:
         answer: dict[str, Any] = json.loads(line)
         if answer["ok"]:
             return answer
-        if answer["kind"] == "model":
+        if answer["kind"] in ("model", "memory"):
             blamed = answer.get("name")
             subject = self._paths.get(blamed, blamed) if blamed else subject
             detail = str(answer["error"]).strip()[:500]
-            raise ModelRejected(
+            kind = MemoryExceeded if answer["kind"] == "memory" else ModelRejected
+            raise kind(
                 f"the runtime rejected the model {subject!r}: {detail}\n"
                 "Allowed is any ONNX file that this runtime can load and run. Check it: "
                 f"python -c \"import onnx; onnx.checker.check_model('{subject}')\""

@@ -450,3 +450,73 @@ def test_peak_memory_is_measured_again_where_it_is_limited(
         report = verify_package(folder, opener=opener)
         assert (report.checks[-1].name, report.checks[-1].ok) == ("peak memory", ok)
         assert "no limit is promised" in report.checks[-2].detail
+
+
+def restate(folder: Path, factor: float, reach: float, **changes: Any) -> None:
+    """Change a package's runs, and derive everything anew, as a forger would, or a quieter cache.
+
+    Args:
+        folder: The package.
+        factor: Of all runs of the model; the reference's stay.
+        reach: How far the reference's quiet time may lie off.
+        changes: Of the manifest.
+    """
+    first = read_manifest(folder).measured
+    assert first is not None
+    model, reference = first.model, first.measurement.reference
+    scale = profilers.Scale(reference.quiet_ms, reference.quiet_ms * (1 + reach))
+    samples = [
+        dataclasses.replace(
+            one,
+            runs_ms=tuple(factor * run for run in one.runs_ms),
+            own_ms=tuple(factor * run for run in one.own_ms),
+        )
+        for one in model.samples
+    ]
+    model = profilers.ModelMeasurement.of(
+        model.name, model.content_hash, samples, scale, converged=model.converged
+    )
+    reference = dataclasses.replace(reference, scale=scale, given=True)
+    measurement = dataclasses.replace(first.measurement, models=(model,), reference=reference)
+    measured = dataclasses.replace(first, measurement=measurement).to_dict()
+    seal(folder, measured=measured, **changes)
+    (folder / "README.md").write_text(readme(read_manifest(folder)))
+    seal(folder)
+
+
+def test_a_latency_stated_too_low_is_found_whatever_else_is_stated(
+    package: Path, opener: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No limit, another quantile or a busy machine switches the comparison off."""
+    conditions = json.loads((package / MANIFEST).read_text())["conditions"]
+    restate(package, 0.1, 0.07, limits={}, conditions=conditions | {"quantile": "p90"})
+    found = failed(verify_package(package, opener=opener, cache=tmp_path))
+    assert list(found) == ["latency"]
+    assert "the manifest states at most 0.5" in found["latency"]
+    assert "the manifest states a p90 of at most 0.5" in found["latency"]
+
+    monkeypatch.setattr("profilers.protocol.QUIET_PAUSE_S", 0.0)
+    seal(package, conditions=conditions)
+    (package / "README.md").write_text(readme(read_manifest(package)))
+    seal(package)
+    assert list(failed(verify_package(package, opener=opener, cache=tmp_path))) == ["latency"]
+    slow, brief = SyntheticMachine({"model": 10.0, "reference": 8.0}), Protocol(max_seconds=0.1)
+    report = verify_package(package, opener=lambda *_: slow.open(), cache=tmp_path, protocol=brief)
+    assert unchecked(report) == ["latency"]
+    assert "as slow as it is when quiet" in report.checks[-1].detail
+
+
+def test_a_good_package_does_not_fail_by_a_cache_that_hardly_knows_the_device(
+    package: Path, opener: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compile accepted 5.0 ms under a limit of 5.2 by a record of some half minutes."""
+    restate(package, 1.0, 0.01, limits={"latency_ms": 5.2})
+    report = verify_package(package, opener=opener, cache=tmp_path / "new")
+    assert unchecked(report) == ["latency"]
+    assert "it may be under the limit or over it: verify again" in report.checks[-1].detail
+    assert "this cache has seen the device for" in report.checks[-1].detail
+    monkeypatch.setattr("profilers.quiet.PRIOR_SPREAD", 0.001)
+    assert verify_package(package, opener=opener, cache=tmp_path / "new").ok
+    over = SyntheticMachine({"model": 5.5, "reference": 4.0})
+    found = failed(verify_package(package, opener=lambda *_: over.open(), cache=tmp_path / "new"))
+    assert "it is over the limit" in found["latency"]

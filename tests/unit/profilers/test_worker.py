@@ -18,6 +18,7 @@ import device_profiles
 from profilers import (
     InputSpec,
     InvalidSetting,
+    MemoryExceeded,
     ModelJob,
     ModelRejected,
     RuntimeOptions,
@@ -90,7 +91,7 @@ def test_memory_beyond_the_limit_is_not_given(tmp_path: Path) -> None:
     path = write_greedy(tmp_path / "greedy.onnx", 10_000_000_000)
     with LocalTarget(RuntimeOptions(), limits=WorkerLimits(memory_bytes=2 << 30)) as target:
         target.open("greedy", str(path))
-        with pytest.raises(ModelRejected, match=r"greedy\.onnx.*[Ff]ailed to allocate memory"):
+        with pytest.raises(MemoryExceeded, match=r"greedy\.onnx.*[Ff]ailed to allocate memory"):
             target.run("greedy", ONE_TOKEN)
         target.load(ModelJob("again", path, TOKENS), seed=0)  # it lives on
 
