@@ -33,7 +33,7 @@ from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 from nasc.package.process import PackageProcess
 from nasc.package.readme import readme
 from nasc.package.verify import OPERATORS, VerifyReport, verify_package
-from profilers import ModelJob, RuntimeMissing, WorkerDied, WorkerLimits
+from profilers import MemoryExceeded, ModelJob, RuntimeMissing, WorkerDied, WorkerLimits
 from profilers.results import FORMAT_VERSION
 
 NAN = float("nan")
@@ -778,6 +778,7 @@ def test_other_cores_are_another_measurement(
     [
         WorkerDied("the worker did not start"),
         RuntimeMissing("no onnxruntime here"),
+        MemoryExceeded("it needs more memory than it may have"),
         PermissionError(13, "Permission denied"),
         MemoryError(),
     ],

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -16,6 +17,7 @@ import device_profiles
 import profilers
 from nasc.errors import CacheBusy, PackageError
 from nasc.measuring import measuring
+from nasc.package import verify
 from nasc.package.build import build_package
 from nasc.package.hashes import SUMS, find_changes, record_file, record_folder, sums_text
 from nasc.package.manifest import MANIFEST, Manifest, PeakMemory, read_manifest
@@ -520,3 +522,32 @@ def test_a_good_package_does_not_fail_by_a_cache_that_hardly_knows_the_device(
     over = SyntheticMachine({"model": 5.5, "reference": 4.0})
     found = failed(verify_package(package, opener=lambda *_: over.open(), cache=tmp_path / "new"))
     assert "it is over the limit" in found["latency"]
+
+
+@pytest.mark.parametrize(
+    ("share", "busy", "ok", "message"),
+    [
+        (1.5, False, True, "p50 of all runs"),
+        (0.5, False, None, "it may be under the limit or over it: verify again"),
+        (-0.5, False, False, "it is over the limit"),
+        (-0.5, True, None, "something else used the machine: verify again"),
+    ],
+)
+def test_a_quantile_is_judged_by_what_was_observed(
+    packed: Packages, share: float, busy: bool, ok: bool | None, message: str
+) -> None:
+    """The limit lies so far between the quantile as observed (0) and its upper bound (1)."""
+    manifest = read_manifest(packed["fp32", "embed"])
+    assert manifest.measured is not None
+    model = manifest.measured.model
+    observed, upper = model.observed_ms("p50"), model.observed_upper_ms("p50")
+    assert observed < upper
+    manifest = dataclasses.replace(
+        manifest,
+        conditions=dataclasses.replace(manifest.conditions, quantile="p50"),
+        limits={"latency_ms": observed + share * (upper - observed)},
+    )
+    quiet: Any = SimpleNamespace(quiet_ms=4.0, windows=())
+    check = verify._latency_check(manifest, manifest.measured, model, quiet, busy)
+    assert check.ok is ok
+    assert message in check.detail
