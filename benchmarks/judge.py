@@ -32,6 +32,7 @@ import numpy as np
 import onnxruntime
 
 WINDOW_S = 1.0
+"""Of each process that runs one package alone, where nobody says otherwise."""
 VISIT_S = 0.02
 QUANTILES = (("p10", 0.1), ("p50", 0.5))
 
@@ -85,19 +86,20 @@ def child(packages: list[Path], seconds: float) -> list[list[list[float]]]:
     return times
 
 
-def alone(packages: list[Path], seconds: float) -> list[list[float]]:
-    """Wall times of each in processes of its own, `WINDOW_S` long, spread over the whole time."""
+def alone(packages: list[Path], seconds: float, window_s: float) -> list[list[float]]:
+    """Wall times of each in processes of its own, so long each, spread over the whole time."""
     times: list[list[float]] = [[] for _ in packages]
-    windows = math.ceil(seconds / WINDOW_S)
+    windows = math.ceil(seconds / window_s)
     for number in range(windows):
         print(f"alone {number + 1}/{windows}", file=sys.stderr)
         for own, package in zip(times, packages, strict=True):
-            own += child([package], WINDOW_S)[1][0]
+            own += child([package], window_s)[1][0]
     return times
 
 
-def judge(packages: list[Path], seconds: float) -> dict[str, Any]:
-    found = {"alone": alone(packages, seconds)}
+def judge(packages: list[Path], seconds: float, window_s: float = WINDOW_S) -> dict[str, Any]:
+    """All figures of all packages, see above."""
+    found = {"alone": alone(packages, seconds, window_s)}
     print("interleaved", file=sys.stderr)
     found["first"], found["interleaved"] = child(packages, seconds)
     rows = []
@@ -160,12 +162,16 @@ def main() -> None:
     )
     parser.add_argument("packages", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float, default=60.0, help="for each package and way")
+    parser.add_argument(
+        "--window-seconds", type=float, default=WINDOW_S, help="of each process that runs one alone"
+    )
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(run(arguments.packages, arguments.seconds)))
         return
-    print(json.dumps(judge(arguments.packages, arguments.seconds), indent=1))
+    found = judge(arguments.packages, arguments.seconds, arguments.window_seconds)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
