@@ -33,7 +33,7 @@ MAX_COLUMNS = 10_000
 MAX_LIST = 128 << 20
 """Bytes of a JSON file that is one list, which is read as a whole."""
 
-_BATCH_ROWS, _BATCH_BYTES = 1024, 512 << 20
+_BATCH_ROWS, _BATCH_BYTES = 1024, 256 << 20
 """Rows of parquet that are unpacked together, and what they may hold then."""
 
 BROKEN = re.compile("[\0\ud800-\udfff]")

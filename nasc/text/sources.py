@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from device_profiles.reading import FileRefused, shown
 from nasc.errors import CorpusError
@@ -39,8 +39,8 @@ FOLDER_KINDS = (*PROSE_KINDS, ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".ht
 MAX_PAGE = 64 << 20
 """Bytes of an .html file."""
 
-_HEAD_ROWS = 100
-"""Rows that tell which columns hold text."""
+_HEAD_ROWS, _HEAD_VALUE = 100, 10_000
+"""Rows, and characters of a value, that tell which columns hold text."""
 
 _HEAD_LINES, _HEAD_CHARACTERS = 2000, 4 << 20
 """Lines that tell whether a text is hard-wrapped, and characters of a head that are held."""
@@ -53,6 +53,8 @@ _MOST_TOLD = 3
 
 _MOST_BAD = 0.01
 """Share of a table's rows that may have another number of columns than its head line."""
+
+K = TypeVar("K")
 
 Numbered = Iterator[tuple[int, str]]
 """Texts, each with the number of its line or row."""
@@ -334,8 +336,7 @@ def _text_column(rows: Iterable[tuple[int, Any]], path: Path, reading: Reading) 
     for _, row in rows:
         named |= not isinstance(row, str)
         if isinstance(row, dict):
-            for name, value in row.items():
-                with_text[name] = with_text.get(name, False) or _holds_text(value)
+            _note_text(with_text, row.items())
     if not named:
         return None
     return reading.column(list(with_text), [n for n, holds in with_text.items() if holds], path)
@@ -360,8 +361,12 @@ def _texts(
         reading.tell(f"{empty:,} rows of '{plain(name)}' hold no text")
 
 
-def _holds_text(value: Any) -> bool:
-    return isinstance(value, str) and usable(value)
+def _note_text(found: dict[K, bool], values: Iterable[tuple[K, Any]]) -> None:
+    """Note of the columns of a row whether they hold text; the beginning of a value tells."""
+    for name, value in values:
+        found[name] = found.get(name, False) or (
+            isinstance(value, str) and usable(value[:_HEAD_VALUE])
+        )
 
 
 def _json_lines(path: Path, reading: Reading) -> Numbered:
@@ -388,17 +393,16 @@ def _table(read_rows: Rows, path: Path, reading: Reading) -> Numbered:
     _, names = next(head, (0, []))
     if not names:
         return
-    with_text = {i for _, row in itertools.islice(head, _HEAD_ROWS) for i in _places_of_text(row)}
+    with_text: dict[int, bool] = {}
+    for _, row in itertools.islice(head, _HEAD_ROWS):
+        _note_text(with_text, enumerate(row))
     del head  # and the row that it is at
-    place = names.index(reading.column(names, [names[i] for i in sorted(with_text)], path))
+    of_text = [names[i] for i, holds in with_text.items() if holds]
+    place = names.index(reading.column(names, of_text, path))
     rows = _complete(read_rows(), path, reading)
     for number, row in itertools.islice(rows, 1, None):
         for paragraph in _paragraphs(row[place]):
             yield number, paragraph
-
-
-def _places_of_text(row: Sequence[str]) -> Iterator[int]:
-    return (i for i, value in enumerate(row) if usable(value))
 
 
 def _complete(
@@ -434,13 +438,10 @@ def _bad_rows(path: Path, where: str, bad: int, total: int, width: int) -> FileR
 
 def _parquet(path: Path, reading: Reading) -> Numbered:
     names, of_text = parquet_columns(path)
-    with_text = {
-        name
-        for row in itertools.islice(parquet_rows(path, of_text), _HEAD_ROWS)
-        for name, value in row.items()
-        if _holds_text(value)
-    }
-    column = reading.column(names, [name for name in of_text if name in with_text], path)
+    with_text: dict[str, bool] = {}
+    for row in itertools.islice(parquet_rows(path, of_text), _HEAD_ROWS):
+        _note_text(with_text, row.items())
+    column = reading.column(names, [name for name in of_text if with_text.get(name)], path)
     yield from _texts(enumerate(parquet_rows(path, [column]), 1), column, path, path.name, reading)
 
 

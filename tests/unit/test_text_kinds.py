@@ -322,7 +322,7 @@ def test_large_texts_of_parquet_are_unpacked_few_at_a_time(
     """Of a dictionary of one text of 50 MB, 1,024 rows take 50 GB."""
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1")
-    for unpacked, rows in ((10_000, 1024), (50 << 20, 10), (100 << 30, 1)):
+    for unpacked, rows in ((10_000, 1024), (50 << 20, 5), (100 << 30, 1)):
         monkeypatch.setattr(parquet_library, "unpacked", unpacked)
         monkeypatch.setattr(parquet_library, "packed", unpacked)
         parquet_library.asked.clear()
