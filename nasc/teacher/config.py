@@ -76,6 +76,7 @@ _SCHEMA = {
         "hidden_act": {"type": "string"},
         "activation": {"type": "string"},
         "position_embedding_type": text_or_null(),
+        "output_hidden_states": {"type": ["boolean", "null"]},
         "is_decoder": {"type": "boolean"},
         "is_encoder_decoder": {"type": "boolean"},
         "add_cross_attention": {"type": "boolean"},
@@ -100,6 +101,7 @@ _SUPPORTED: Mapping[str, Sequence[Any]] = {
     "quantization_config": (None,),
     "auto_map": ({}, None),  # another network, as code: ALiBi, rotary positions
     "transformers_weights": (None,),  # another file than model.safetensors
+    "chunk_size_feed_forward": (0,),  # texts of other lengths than its multiples fail
     "processor_class": (None,),
 }
 """Keys of config.json that change the network or what is read, with the values that do not."""

@@ -401,6 +401,11 @@ REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
         TeacherDamaged,
         r"config\.json has hidden_dropout_prob = 2; it must be at most 1",
     ),
+    "layers in chunks": (
+        lambda f: edit_json(f / "config.json", chunk_size_feed_forward=7),
+        UnsupportedFamily,
+        r"config\.json: chunk_size_feed_forward = 7; supported is 0",
+    ),
     "labels without end": (
         lambda f: edit_json(f / "config.json", num_labels=10**9),
         TeacherDamaged,
