@@ -24,6 +24,7 @@ from nasc.reporting import Reporter, Silent
 from nasc.solver.frontier import front as solve_front
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Solution
+from nasc.teacher_check import check_teacher
 from nasc.workbench import PAPERS_T, TRAIN_MINUTES, Settings, Workbench, space_for
 
 if TYPE_CHECKING:
@@ -219,6 +220,7 @@ def train(
         found_space = space_for(found_teacher, space)
         if not all_operations:
             found_space = first_run_space(found_space)
+        process.in_turn(lambda: check_teacher(found_teacher, cache_folder(cache), reporter))
         text = load_corpus(
             list(corpus) or None,
             seed=seed,

@@ -21,7 +21,6 @@ from nasc.compiler.judge import Judge
 from nasc.compiler.options import DISTILL_MINUTES, Options
 from nasc.compiler.precisions import promising_precisions
 from nasc.compiler.result import Attempt, CompileResult
-from nasc.compiler.teacher_check import check_teacher
 from nasc.contest import SHARE, entrants, hold
 from nasc.distill import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
@@ -216,7 +215,6 @@ class _Compilation:
         if self.options.sts_data is not None:
             labelled = read_sts(self.options.sts_data, bench.reporter.say)
         bench.check_inputs()
-        check_teacher(bench)
         self.judge = Judge(bench, labelled, self.shipping())
         self.precisions = promising_precisions(bench, self.limits, self.allowed)
         bench.check_feasible(self.limits, self.precisions)

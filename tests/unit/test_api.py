@@ -51,6 +51,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(nasc.teacher, "load_teacher", made_up("teacher", None))
     monkeypatch.setattr(nasc.api, "space_for", made_up("space", None))
+    monkeypatch.setattr(nasc.api, "check_teacher", made_up("check", None))
     monkeypatch.setattr(nasc.text, "load_corpus", made_up("corpus", corpus))
     monkeypatch.setattr(nasc.supernet.prepare, "prepare", made_up("prepare", prepared))
     return calls

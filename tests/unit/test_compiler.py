@@ -202,7 +202,6 @@ def run_with(
     """A compilation whose measurements are given; its result, and what was measured."""
     one, asked = compilation(), []
     monkeypatch.setattr(Bench, "check_inputs", lambda self: None, raising=False)
-    monkeypatch.setattr("nasc.compiler.pipeline.check_teacher", lambda bench: None)
     monkeypatch.setattr("nasc.compiler.pipeline.emit", lambda network, path: None)
 
     def measure(candidate: object, path: Path) -> object:
