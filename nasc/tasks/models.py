@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -27,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from device_profiles.reading import FileRefused, read_json
 from nasc.errors import ExportError, TeacherMissing
 from nasc.export.network import Network
 from nasc.heads import SPANS
@@ -35,18 +35,28 @@ from nasc.runtime import OnnxEncoder
 from nasc.tasks.glue import Examples, Task
 from nasc.tasks.squad import Window
 from nasc.teacher import quiet_transformers
+from nasc.teacher.reading_library import read_by_transformers
 
 RECORD = "nasc_finetune.json"
 """Beside a fine-tuned model: its task, settings and scores."""
 
+_RECORD_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "task": {"type": "string"},
+        "max_length": {"type": "integer", "minimum": 1, "maximum": 1 << 20},
+    },
+}
+
 
 def read_record(folder: str | Path) -> Mapping[str, Any]:
-    """What stands beside a fine-tuned model; empty where nothing does, as with a hub's."""
+    """What stands beside a fine-tuned model; empty where nothing does, as with a hub's,
+    or where it is no such record."""
     try:
-        found = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: dict[str, Any] = read_json(Path(folder) / RECORD, schema=_RECORD_SCHEMA)
+    except (OSError, FileRefused):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 LABELS = ("labels", "start_positions", "end_positions")
@@ -199,26 +209,23 @@ class TaskModel(Reader):
 
     @classmethod
     def _load(cls, auto: Any, folder: str | Path, seed: int, **head: Any) -> TaskModel:
-        try:
-            with quiet_transformers(), torch.random.fork_rng():
-                torch.manual_seed(seed)
-                config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-                model, info = auto.from_pretrained(
-                    str(folder),
-                    use_safetensors=True,
-                    trust_remote_code=False,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                    dtype=torch.float32,
-                    **head,
-                )
-                tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise TeacherMissing(
-                f"no model that can be fine-tuned at '{folder}': {reason}. Give a folder of "
-                "transformers, for example one of nasc distill"
-            ) from error
+        hint = "Give a folder of transformers, for example one of nasc distill"
+        with (
+            read_by_transformers(folder, "no model that can be fine-tuned", hint),
+            torch.random.fork_rng(),
+        ):
+            torch.manual_seed(seed)
+            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            model, info = auto.from_pretrained(
+                str(folder),
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **head,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
             raise TeacherMissing(
                 f"no vocabulary in '{folder}': copy the tokenizer's files there from the model "

@@ -422,6 +422,18 @@ def test_devices_say_what_each_can_do(
     assert "onnxruntime not installed: fp32, int8" in nasc("devices").stdout
 
 
+def test_a_wrong_device_file_hides_no_other(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text('name = "mine\\u001b[31m"\n', encoding="utf-8")
+    monkeypatch.setattr("device_profiles.user_folder", lambda: tmp_path)
+    result = nasc("devices", "--json")
+    assert result.exit_code == 0
+    assert {row["name"] for row in json.loads(result.stdout)} == {"host", "pixel6"}
+    assert "left out: the device file" in result.stderr
+    assert "mine.toml' lacks 'transport'" in result.stderr
+
+
 def test_devices_load_no_runtime() -> None:
     code = (
         "import sys\nfrom nasc.cli import main\n"
