@@ -22,6 +22,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -50,8 +51,7 @@ _RECORD_SCHEMA = {
 
 
 def read_record(folder: str | Path) -> Mapping[str, Any]:
-    """What stands beside a fine-tuned model; empty where nothing does, as with a hub's,
-    or where it is no such record."""
+    """What stands beside a fine-tuned model; empty where it is no such record, or none does."""
     try:
         found: dict[str, Any] = read_json(Path(folder) / RECORD, schema=_RECORD_SCHEMA)
     except (OSError, FileRefused):
@@ -80,6 +80,11 @@ Row = dict[str, Any]
 
 Outputs = dict[str, NDArray[np.float32]]
 """What a model gives for one row: ``logits``, or ``start_logits`` and ``end_logits``."""
+
+
+def _counts_from_padding(config: PreTrainedConfig) -> bool:
+    """Whether a model's positions begin behind its padding token's number: RoBERTa and its kin."""
+    return "roberta" in config.model_type
 
 
 def _named(labels: Sequence[str]) -> tuple[str, ...]:
@@ -231,6 +236,11 @@ class TaskModel(Reader):
                 f"no vocabulary in '{folder}': copy the tokenizer's files there from the model "
                 "that it was trained from"
             )
+        if _counts_from_padding(config) and config.pad_token_id is None:
+            raise TeacherMissing(
+                f"no model that can be fine-tuned at '{folder}': config.json has pad_token_id = "
+                "null, the token behind which its positions begin"
+            )
         new = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         body = f"{model.base_model_prefix}."
         # A pooler belongs to a head: models that were trained without one do not have it.
@@ -254,8 +264,8 @@ class TaskModel(Reader):
         config = self.model.config
         most = getattr(config, "max_position_embeddings", None)
         # RoBERTa's positions begin behind that of padding.
-        offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-        return None if most is None else int(most) - offset
+        offset = config.pad_token_id + 1 if _counts_from_padding(config) else 0
+        return most - offset if isinstance(most, int) else None
 
     @property
     def fingerprint(self) -> str:

@@ -9,8 +9,16 @@ from nasc.errors import NascError, TeacherMissing
 from nasc.teacher.files import TeacherFiles, reason
 from nasc.teacher.tokenizer import quiet_transformers
 
+_CONFIG = {
+    "type": "object",
+    "properties": {
+        "max_position_embeddings": {"type": ["integer", "null"]},
+        "pad_token_id": {"type": ["integer", "null"]},
+    },
+}
+"""What nasc itself reads of a configuration; the rest is between transformers and the file."""
+
 _OBJECTS = (
-    "config.json",
     "generation_config.json",
     "model.safetensors.index.json",
     "tokenizer.json",
@@ -19,7 +27,7 @@ _OBJECTS = (
     "added_tokens.json",
     "vocab.json",
 )
-"""Files of a model's folder that transformers takes for JSON objects."""
+"""Other files of a model's folder that transformers takes for JSON objects."""
 
 
 @contextlib.contextmanager
@@ -39,6 +47,7 @@ def read_by_transformers(folder: str | Path, what: str, hint: str = "") -> Itera
     if os.path.isdir(folder):
         files = TeacherFiles(Path(folder), Path(folder).name)
         files.check_entries()
+        files.json("config.json", _CONFIG)
         for file in _OBJECTS:
             files.json(file, {"type": "object"})
     try:
