@@ -246,7 +246,7 @@ class _Reader:
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise DeviceProfileError(
                     f"the device file {str(self._path)!r} has the unknown field "
-                    f"{prefix + key!r}.{hint} Allowed: {', '.join(allowed)}."
+                    f"{shown(prefix + key)}.{hint} Allowed: {', '.join(allowed)}."
                 )
 
     def _tables(self, data: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:

@@ -24,6 +24,9 @@ MAX_BYTES = 256 << 20
 MAX_DEPTH = 64
 """Lists and objects within each other; files that are met have 12 (manifest.json, 2026)."""
 
+MAX_DOTS = 500
+"""Dots in a line of TOML; Python's reader takes time with the square of the parts of a key."""
+
 MAX_DIGITS = 40
 """Digits of a whole number; 64 bits have 20."""
 
@@ -132,7 +135,7 @@ def read_json(
 
 
 def read_toml(
-    path: Path | str, max_bytes: int = 1 << 20, schema: Mapping[str, Any] | None = None
+    path: Path | str, max_bytes: int = 1 << 16, schema: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What a TOML file holds, as bounded as `parse_json`'s.
 
@@ -141,6 +144,8 @@ def read_toml(
         OSError: If it cannot be read.
     """
     text = read_text(path, max_bytes)
+    if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
+        raise FileRefused(path, f"has a line with more than {MAX_DOTS} dots")
     data: dict[str, Any] = _parsed(path, "TOML", lambda: tomllib.loads(text))
     _bounded(path, data)
     if schema is not None:
