@@ -30,6 +30,9 @@ MAX_ITEMS = 4_000_000
 """Lists, objects and commas of a JSON text: each may take 240 bytes of memory, for five of text.
 Tokenizers of 260,000 pieces and 580,000 pairs of them have 2 million (Gemma, 2026)."""
 
+MAX_DOTS = 500
+"""Dots in a line of TOML; Python's reader takes time with the square of the parts of a key."""
+
 MAX_DIGITS = 40
 """Digits of a whole number; 64 bits have 20."""
 
@@ -142,7 +145,7 @@ def read_json(
 
 
 def read_toml(
-    path: Path | str, max_bytes: int = 1 << 20, schema: Mapping[str, Any] | None = None
+    path: Path | str, max_bytes: int = 1 << 16, schema: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What a TOML file holds, as bounded as `parse_json`'s.
 
@@ -151,6 +154,8 @@ def read_toml(
         OSError: If it cannot be read.
     """
     text = read_text(path, max_bytes)
+    if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
+        raise FileRefused(path, f"has a line with more than {MAX_DOTS} dots")
     data: dict[str, Any] = _parsed(path, "TOML", lambda: tomllib.loads(text))
     _bounded(path, data)
     if schema is not None:

@@ -572,6 +572,7 @@ class _Compilation:
             tokenizer=bench.teacher.tokenizer,
             manifest=manifest,
             force=options.force,
+            say=bench.reporter.say,
         )
         return CompileResult(
             read_manifest(folder), tuple(self.attempts), folder, dict(bench.seconds), network

@@ -114,7 +114,8 @@ def test_usual_numbers_are_taken() -> None:
         (OSError(errno.ENOSPC, "No space left on device"), "--cache DIR", "permission"),
         (OSError(errno.EACCES, "Permission denied", "x"), "Mend the permission", "Free some"),
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n", "permission"),
-        (OSError(errno.ENOENT, "No such file or directory", "y"), "directory: 'y'", "Free some"),
+        (OSError(errno.ENOENT, "No such file or directory", "y"), "directory: 'y'", "is kept"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "y" * 300), "Name another", "is kept"),
         (OSError(errno.ECONNREFUSED, "Connection refused"), "Connection refused", "permission"),
     ],
 )
