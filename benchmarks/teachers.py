@@ -113,10 +113,12 @@ def markdown(record: dict[str, Any]) -> str:
         "sentence-transformers by default does not; the comparison is in float32.",
         "- One text differs and cannot be refused in advance: the literal padding token within a "
         "text (`<pad>`) given to a RoBERTa, whose positions are counted without it.",
+        "- A RoBERTa whose tokenizer_config.json has no model_max_length, or one above its "
+        "positions, is refused: sentence-transformers cuts its texts 2 tokens too late, and fails.",
         "",
-        "`nasc compile` makes the same comparison for the teacher that it is given, with the "
-        "library where it is installed (`pip install sentence-transformers`), else with "
-        "transformers.",
+        "`nasc compile`, `train`, `distill`, `search` and `audit` make the same comparison for the "
+        "teacher that they are given, once for the same files, with the library where it is "
+        "installed (`pip install sentence-transformers`), else with transformers.",
     ]
     for group, rows in record["groups"].items():
         lines += [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,21 +95,32 @@ def user_folder() -> Path:
     return Path(platformdirs.user_config_dir("nasc")) / "devices"
 
 
-def available(user_dir: Path | None = None) -> tuple[DeviceProfile, ...]:
+def available(
+    user_dir: Path | None = None,
+    on_wrong: Callable[[DeviceProfileError], None] | None = None,
+) -> tuple[DeviceProfile, ...]:
     """All devices that can be named.
 
     Args:
         user_dir: the user's device files; None takes `user_folder()`. A file there hides a
             shipped one of the same name.
+        on_wrong: told of each file that is wrong, which is left out then.
 
     Returns:
         The profiles, ordered by name.
 
     Raises:
-        DeviceProfileError: a file is wrong.
+        DeviceProfileError: a file is wrong and nobody is told.
     """
-    files = _files(user_dir)
-    return tuple(load(files[name]) for name in sorted(files))
+    found = []
+    for _, path in sorted(_files(user_dir).items()):
+        try:
+            found.append(load(path))
+        except DeviceProfileError as error:
+            if on_wrong is None:
+                raise
+            on_wrong(error)
+    return tuple(found)
 
 
 def names(user_dir: Path | None = None) -> list[str]:
@@ -235,7 +246,7 @@ class _Reader:
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise DeviceProfileError(
                     f"the device file {str(self._path)!r} has the unknown field "
-                    f"{prefix + key!r}.{hint} Allowed: {', '.join(allowed)}."
+                    f"{shown(prefix + key)}.{hint} Allowed: {', '.join(allowed)}."
                 )
 
     def _tables(self, data: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:

@@ -8,21 +8,30 @@ their own kind. It lies in the lowest of the three packages, so that all of them
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-MAX_BYTES = 256 << 20
+MAX_BYTES = 128 << 20
 """What a JSON or TOML file may hold where nobody says less. The largest that are met, tokenizers of
-250,000 pieces, hold 17 MB (XLM-R's tokenizer.json, 2026)."""
+250,000 pieces, hold 17 to 33 MB (tokenizer.json of XLM-R and of Gemma, 2026)."""
 
 MAX_DEPTH = 64
 """Lists and objects within each other; files that are met have 12 (manifest.json, 2026)."""
+
+MAX_ITEMS = 4_000_000
+"""Lists, objects and commas of a JSON text: each may take 240 bytes of memory, for five of text.
+Tokenizers of 260,000 pieces and 580,000 pairs of them have 2 million (Gemma, 2026)."""
+
+MAX_DOTS = 500
+"""Dots in a line of TOML; Python's reader takes time with the square of the parts of a key."""
 
 MAX_DIGITS = 40
 """Digits of a whole number; 64 bits have 20."""
@@ -60,6 +69,10 @@ class FileRefused(Exception):
         self.reason = reason
 
 
+class FileTooLarge(FileRefused):
+    """A file that holds more than its reader keeps."""
+
+
 @contextlib.contextmanager
 def opened(path: Path | str, max_bytes: int | None = None) -> Iterator[BinaryIO]:
     """A regular file, open for reading bytes. Links are followed.
@@ -80,7 +93,7 @@ def opened(path: Path | str, max_bytes: int | None = None) -> Iterator[BinaryIO]
         found = os.fstat(file.fileno())
         _check_kind(path, found.st_mode)
         if max_bytes is not None and found.st_size > max_bytes:
-            raise FileRefused(
+            raise FileTooLarge(
                 path, f"holds {found.st_size:,} bytes, at most {max_bytes:,} are read"
             )
         yield file
@@ -102,7 +115,7 @@ def read_bytes(path: Path | str, max_bytes: int = MAX_BYTES) -> bytes:
     with opened(path, max_bytes) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:  # files of /proc, and those that grow, do not tell their size
-        raise FileRefused(path, f"holds more than the {max_bytes:,} bytes that are read")
+        raise FileTooLarge(path, f"holds more than the {max_bytes:,} bytes that are read")
     return content
 
 
@@ -132,7 +145,7 @@ def read_json(
 
 
 def read_toml(
-    path: Path | str, max_bytes: int = 1 << 20, schema: Mapping[str, Any] | None = None
+    path: Path | str, max_bytes: int = 1 << 16, schema: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What a TOML file holds, as bounded as `parse_json`'s.
 
@@ -141,6 +154,8 @@ def read_toml(
         OSError: If it cannot be read.
     """
     text = read_text(path, max_bytes)
+    if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
+        raise FileRefused(path, f"has a line with more than {MAX_DOTS} dots")
     data: dict[str, Any] = _parsed(path, "TOML", lambda: tomllib.loads(text))
     _bounded(path, data)
     if schema is not None:
@@ -160,8 +175,10 @@ def parse_json(text: str | bytes, path: Path | str, schema: Mapping[str, Any] | 
         Plain data whose numbers are finite, of at most `MAX_DIGITS` digits and `MAX_DEPTH` levels.
 
     Raises:
+        FileTooLarge: If it has more than `MAX_ITEMS` lists, objects and commas.
         FileRefused: If it is no such JSON, or does not fit.
     """
+    check_items(text, path)
     data = _parsed(
         path,
         "JSON",
@@ -176,6 +193,26 @@ def parse_json(text: str | bytes, path: Path | str, schema: Mapping[str, Any] | 
     if schema is not None:
         conform(data, schema, path)
     return data
+
+
+_ITEM = re.compile(r'(?:[^"\[{,]++|"[^"\\]*+(?:\\.?[^"\\]*+)*+"?)*+([\[{,]|\Z)', re.DOTALL)
+"""A list, an object or a comma, with all that is before it, strings among it as wholes."""
+
+
+def check_items(text: str | bytes, path: Path | str) -> None:
+    """Raise if a JSON text, once parsed, would take too much memory.
+
+    Raises:
+        FileTooLarge: If it has more than `MAX_ITEMS` lists, objects and commas.
+    """
+    if len(text) <= MAX_ITEMS:
+        return
+    plain = text if isinstance(text, str) else text.decode("latin-1")
+    if sum(map(plain.count, "[{,")) <= MAX_ITEMS:
+        return
+    found = itertools.islice(_ITEM.finditer(plain), MAX_ITEMS + 1)  # without those in strings
+    if sum(bool(item[1]) for item in found) > MAX_ITEMS:
+        raise FileTooLarge(path, f"holds more than {MAX_ITEMS:,} lists, objects and commas")
 
 
 def conform(data: Any, schema: Mapping[str, Any], path: Path | str) -> None:

@@ -13,10 +13,10 @@ import device_profiles
 import profilers
 from nasc.compiler import CompileResult, Options, compile
 from nasc.devices import DeviceReport, devices
-from nasc.errors import CheckpointError, PackageError, UsageError
+from nasc.errors import CheckpointError, NascError, PackageError, UsageError
 from nasc.files import cache_folder, check_path, replacing
 from nasc.measuring import measuring, quiet_folder, runtime_options
-from nasc.outputs import check_file, check_folder, claimed
+from nasc.outputs import check_file, check_folder, claimed, full_path
 from nasc.package.manifest import MANIFEST, read_manifest
 from nasc.profiling import Profiled
 from nasc.profiling import profile as measure_tables
@@ -24,6 +24,7 @@ from nasc.reporting import Reporter, Silent
 from nasc.solver.frontier import front as solve_front
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Solution
+from nasc.teacher_check import check_teacher
 from nasc.workbench import PAPERS_T, TRAIN_MINUTES, Settings, Workbench, space_for
 
 if TYPE_CHECKING:
@@ -214,11 +215,13 @@ def train(
         )
     process = Parallel.from_environment(parallel)
     with claimed(output) if process.is_first else contextlib.nullcontext():
+        check_file(output, force=force, error=CheckpointError)  # a run may have ended just now
         reporter = (reporter if process.is_first else None) or Silent()
         found_teacher = load_teacher(teacher)
         found_space = space_for(found_teacher, space)
         if not all_operations:
             found_space = first_run_space(found_space)
+        process.in_turn(lambda: check_teacher(found_teacher, cache_folder(cache), reporter))
         text = load_corpus(
             list(corpus) or None,
             seed=seed,
@@ -274,7 +277,7 @@ def train(
         scores, changed = prepared.scores, None
         try:
             if process.is_first:
-                with replacing(output, new=not force) as part:
+                with replacing(full_path(output), new=not force) as part:
                     if compact:
                         scores = save_compact(part, prepared, text, reporter)
                         changed = largest_change(prepared.scores, scores)
@@ -298,7 +301,7 @@ def train(
             reporter.say(note)
     return {
         "supernet": str(output),
-        "bytes": output.stat().st_size if process.is_first else None,
+        "bytes": full_path(output).stat().st_size if process.is_first else None,
         "steps": prepared.header["config"]["steps"],
         "text": text.description,
         "best_dev_loss": [
@@ -560,6 +563,7 @@ def distill(
     given = {"batch_size": batch_size, "learning_rate": learning_rate}
     other = {name: value for name, value in given.items() if value is not None}
     with claimed(output):
+        check_folder(output, force=force)  # a run may have ended just now
         return run_distill(bench, architecture, output, minutes, steps, objective, start, other)
 
 
@@ -605,6 +609,7 @@ def finetune(
 
     check_folder(output, force=force)
     with claimed(output):
+        check_folder(output, force=force)  # a run may have ended just now
         return run_finetune(
             model,
             task,
@@ -657,6 +662,7 @@ def evaluate(
     from nasc.package.hashes import find_changes
     from nasc.package.process import PackageProcess
     from nasc.tasks.sts import evaluate_sts, read_sts
+    from nasc.teacher.reading_library import read_by_transformers
 
     reporter = reporter or Silent()
     check_path(package, "nasc evaluate DIR")
@@ -686,12 +692,12 @@ def evaluate(
             f"Compile one for that: nasc compile --task {task} --finetune-data DIR"
         )
     pairs = read_sts(data, reporter.say)
-    path = package / "tokenizer.json"
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust library raises bare Exception
+        with read_by_transformers(package, "no tokenizer"):
+            tokenizer = Tokenizer.from_file(str(package / "tokenizer.json"))
+    except NascError as error:
         raise PackageError(
-            f"the tokenizer '{path}' cannot be read: {error}. See what else is changed: "
+            f"the tokenizer of '{package}' cannot be read: {error}. See what else is changed: "
             f"nasc verify {package}"
         ) from error
     with PackageProcess(limits) as process:

@@ -209,7 +209,7 @@ def print_json(value: Any) -> None:
 def _in_utf8() -> bool:
     try:
         return codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
-    except LookupError:
+    except (AttributeError, LookupError):  # no stdout, or an encoding of its own
         return False
 
 
@@ -256,6 +256,8 @@ def print_text(text: str) -> None:
 
 def _write(text: str) -> None:
     try:
+        if sys.stdout is None:  # closed, as by >&-
+            raise OSError("it is closed")
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
@@ -270,7 +272,7 @@ def _write(text: str) -> None:
 
 def _discard_stdout() -> None:
     """Send what waits to be written nowhere: Python would try once more when it ends."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # none, or closed
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

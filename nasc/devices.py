@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,13 +102,18 @@ def _runtime_text(runtime: RuntimeReport) -> str:
     return f"{name}: {', '.join(runtime.precisions) or 'nasc makes no networks for it'}"
 
 
-def devices() -> list[DeviceReport]:
+def devices(
+    on_wrong: Callable[[device_profiles.DeviceProfileError], None] | None = None,
+) -> list[DeviceReport]:
     """Every known device, ordered by name.
 
+    Args:
+        on_wrong: Told of each device file that is wrong, which is left out then.
+
     Raises:
-        device_profiles.DeviceProfileError: If a device file is wrong.
+        device_profiles.DeviceProfileError: If a device file is wrong and nobody is told.
     """
-    return [report(device) for device in device_profiles.available()]
+    return [report(device) for device in device_profiles.available(on_wrong=on_wrong)]
 
 
 def report(device: DeviceProfile) -> DeviceReport:

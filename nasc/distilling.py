@@ -127,8 +127,7 @@ def _parsed(bench: Workbench, text: str, start: str | None) -> tuple[Architectur
                 f"network {name!r} is no cut of a supernet: leave --supernet out and take "
                 "--start scratch"
             )
-        if bench.settings.corpus:
-            _ = bench.corpus
+        bench.check_inputs(searched=False)
         return found, "scratch"
     start = start or STARTS[0]
     bench.check_inputs()

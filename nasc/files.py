@@ -16,7 +16,7 @@ from typing import Any
 import filelock
 import platformdirs
 
-from device_profiles.reading import FileRefused, read_json
+from device_profiles.reading import FileRefused, opened, read_json
 from device_profiles.temporary import temporary_folder
 from nasc.errors import CacheBusy, NascError, UsageError
 
@@ -34,7 +34,7 @@ def cache_folder(given: Path | None = None) -> Path:
         NascError: If it cannot be made or written to.
     """
     path = given or Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("nasc"))
-    path = path.expanduser().absolute()
+    path = Path(os.path.expanduser(path)).absolute()
     check_path(path, f"--cache DIR, or set {CACHE_VARIABLE}")
     try:
         check_writable(path)
@@ -58,7 +58,7 @@ def check_path(path: Path, option: str) -> None:
     Raises:
         UsageError: If it is not.
     """
-    whole = os.fsencode(path.expanduser().absolute())
+    whole = os.fsencode(Path(os.path.expanduser(path)).absolute())
     try:
         whole.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -92,7 +92,7 @@ def record_files(folder: Path) -> None:
     Raises:
         OSError: If they cannot be read, or the record not written.
     """
-    found = {p.name: _sha256(p) for p in folder.iterdir() if p.is_file() and p.name != RECORD}
+    found = {p.name: sha256_of(p) for p in folder.iterdir() if p.is_file() and p.name != RECORD}
     write_atomically(folder / RECORD, json.dumps(found, sort_keys=True).encode())
 
 
@@ -115,7 +115,7 @@ def changed_file(folder: Path) -> str | None:
         return RECORD
     for name, sha256 in wanted.items():
         one = folder / name
-        if one.parent != folder or not one.is_file() or _sha256(one) != sha256:
+        if one.parent != folder or not one.is_file() or sha256_of(one) != sha256:
             return str(name)
     return None
 
@@ -135,9 +135,18 @@ def drop_changed(folder: Path, say: Callable[[str], None]) -> None:
         shutil.rmtree(folder)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path) -> str:
+    """Of a regular file's bytes, as hexadecimal digits.
+
+    Raises:
+        FileRefused: If it is no regular file.
+        OSError: If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with opened(path) as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def content_key(values: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ are replaced that a record of ours lists, as they were written.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import stat
@@ -15,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from device_profiles.reading import FileRefused, opened, read_json
+from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import acquire, temporary_folder
 from nasc.errors import NascError, OutputBusy, UsageError
-from nasc.files import check_path, check_writable, write_atomically
+from nasc.files import check_path, check_writable, sha256_of, write_atomically
 
 FILES = "nasc_files.json"
 """In a folder that was filled: which files are ours, with their hashes."""
@@ -28,7 +27,7 @@ _FORMAT = "nasc.files"
 
 def full_path(output: Path) -> Path:
     """An output's absolute path; ``~`` is the home folder, and ``..`` is followed."""
-    path = output.expanduser().absolute()
+    path = Path(os.path.expanduser(output)).absolute()
     return path.resolve() if ".." in path.parts else path
 
 
@@ -44,12 +43,13 @@ def check_place(
         what: Cannot be written, for the message; None names the folder above.
 
     Raises:
-        UsageError: If it is not UTF-8.
+        UsageError: If it is not UTF-8, or below /dev or /proc.
         NascError: Or `error`.
     """
     check_path(output, option)
     path = full_path(output)
     try:
+        _check_outside_the_system(output, option)
         check_writable(path.parent)
         if path.name:  # a name may be too long, or hold what the file system does not take
             with temporary_folder(path.parent, path.name):
@@ -60,6 +60,22 @@ def check_place(
             f"cannot write {what or 'to the folder'} '{path.parent if what is None else output}': "
             f"{reason}. Name another: {option}"
         ) from why
+
+
+_SYSTEM = tuple(Path(name) for name in ("/dev", "/proc", "/sys"))
+_SHARED_MEMORY = Path("/dev/shm")
+"""A folder for files like any other."""
+
+
+def _check_outside_the_system(output: Path, option: str) -> None:
+    """Raise where something would be put beside devices, or into what /dev/fd leads to."""
+    folder = Path(os.path.realpath(full_path(output).parent))
+    if folder.is_relative_to(_SHARED_MEMORY) or not any(map(folder.is_relative_to, _SYSTEM)):
+        return
+    raise UsageError(
+        f"'{output}' lies among the devices and processes of the system, where no file is put. "
+        f"Name another: {option}; a result for a pipe: --json"
+    )
 
 
 def check_file(
@@ -87,6 +103,11 @@ def check_file(
             raise UsageError(f"'{output}' is a folder. Name a file: {option}")
         if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
             raise UsageError(f"'{output}' is no file but a device or a pipe. Name a file: {option}")
+        if not force and stat.S_ISLNK(kind):
+            raise UsageError(
+                f"'{output}' is a link. Replace the link, not what it leads to: --force; or name "
+                f"another: {option}"
+            )
         if not force:
             raise UsageError(f"'{output}' exists. Replace it: --force; or name another: {option}")
     check_place(output, option, error)
@@ -108,7 +129,7 @@ def check_folder(output: Path, *, force: bool = False) -> None:
     if kind is None:
         check_place(output, option)
         return
-    if not output.expanduser().is_dir():
+    if not full_path(output).is_dir():
         raise UsageError(f"'{output}' is a file. Name a folder: {option}")
     folder = full_path(output)
     try:
@@ -140,8 +161,9 @@ def _kind(output: Path, option: str, error: type[NascError]) -> int | None:
 
     A link to a device counts as the device, so that nothing is put in its place.
     """
-    path = output.expanduser()
+    path = Path(os.path.expanduser(output))
     try:
+        _check_outside_the_system(output, option)
         with contextlib.suppress(FileNotFoundError):
             target = path.stat().st_mode
             if not stat.S_ISREG(target):
@@ -220,20 +242,6 @@ def _changed(folder: Path, files: Mapping[str, set[str]]) -> str | None:
         if os.path.lexists(path) and (path.is_symlink() or _sha256(path) not in files[name]):
             return name
     return None
-
-
-def sha256_of(path: Path) -> str:
-    """Of a regular file's bytes, as hexadecimal digits.
-
-    Raises:
-        FileRefused: If it is no regular file.
-        OSError: If it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with opened(path) as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str | None:

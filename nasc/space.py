@@ -22,6 +22,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -445,7 +446,7 @@ def load_space(name_or_path: str) -> SearchSpace:
     if name_or_path in PRESETS:
         return PRESETS[name_or_path]
     path = Path(name_or_path)
-    if not path.exists():
+    if not os.path.exists(path):
         near = difflib.get_close_matches(name_or_path, PRESETS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(

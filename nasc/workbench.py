@@ -50,6 +50,7 @@ from nasc.supernet.scoring import scored_sentences, scorer_for
 from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.train import TrainConfig, train_length
 from nasc.teacher import Teacher, load_teacher
+from nasc.teacher_check import check_teacher
 from nasc.text import Corpus, load_corpus
 
 TRAIN_MINUTES = 3.0
@@ -278,14 +279,22 @@ class Workbench:
             )
         return self._costs[precisions]
 
-    def check_inputs(self) -> None:
+    def check_inputs(self, *, searched: bool = True) -> None:
         """Raise for what is missing, damaged or does not belong together before the slow part.
+
+        Args:
+            searched: Whether there is a search space; a network of the literature needs none.
 
         Raises:
             UsageError, CheckpointError: See `whole_space`.
+            TeacherError: If its own library makes other vectors: see `check_teacher`.
             CorpusError: From the text that was named.
         """
-        _ = self.space
+        teacher = self.teacher
+        if searched:
+            _ = self.space
+        with self.timed("teacher"):
+            check_teacher(teacher, self.cache, self.reporter)
         if self.settings.corpus:
             _ = self.corpus
 

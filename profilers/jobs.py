@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from device_profiles.reading import FileRefused, opened
 from profilers import plain
 from profilers.errors import InvalidSetting, ModelRejected
 
@@ -135,9 +136,15 @@ class ModelJob:
         digest = hashlib.sha256()
         try:
             for path in self.files():
-                with path.open("rb") as file:
+                with opened(path) as file:
                     while chunk := file.read(1 << 20):
                         digest.update(chunk)
+        except FileRefused as error:
+            raise ModelRejected(
+                f"cannot read the model {str(self.path)!r}: {str(error.path)!r} {error.reason}. "
+                "What lies beside a model under its name with an ending in data holds its weights: "
+                "move it away if it does not."
+            ) from error
         except OSError as error:
             raise ModelRejected(
                 f"cannot read the model {str(self.path)!r}: {error.strerror or error}. "

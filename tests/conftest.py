@@ -71,6 +71,8 @@ def _save_teacher(
     import transformers
 
     tokenizer = _tiny_tokenizer(family)
+    if family == "roberta":  # else transformers says the rows, which are 2 more
+        tokenizer.model_max_length = positions
     names: dict[str, Any] = {
         "num_hidden_layers": layers,
         "hidden_size": hidden,

@@ -101,6 +101,9 @@ def _strict(kind: click.ParamType[Any]) -> click.ParamType[Any]:
 
 _PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_ARGUMENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+"""What is wrong with a path that somebody named: the same command would fail again."""
+
 _KEPT = "What was measured and trained is kept: the same command goes on"
 
 
@@ -121,6 +124,8 @@ def describe_os_error(error: OSError) -> str:
         return f"{reason}. Allow more open files: ulimit -n 4096. {_KEPT}"
     if error.errno == errno.ENOMEM:
         return f"{reason}. Free some memory. {_KEPT}"
+    if error.errno in _ARGUMENT:
+        return f"{reason}. Name another file or folder"
     return f"{reason}. {_KEPT}"
 
 

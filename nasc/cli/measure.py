@@ -173,8 +173,12 @@ def devices(as_json: bool) -> None:
     import device_profiles
     from nasc.console import print_json, print_text
     from nasc.devices import devices as known
+    from nasc.printable import printable
 
-    found = known()
+    wrong: list[device_profiles.DeviceProfileError] = []
+    found = known(wrong.append)
+    for error in wrong:
+        click.echo(f"left out: {printable(str(error))}", err=True)
     if as_json:
         print_json([device.to_dict() for device in found])
         return

@@ -23,6 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 PRECISIONS = ("fp32", "int8")
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
 
+_AMOUNT = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmg]?)b?", re.ASCII | re.IGNORECASE)
+
 
 class Amount(click.ParamType[float]):
     """A positive number, perhaps with a decimal suffix: 5M, 20MB, 1.5e7."""
@@ -34,9 +36,9 @@ class Amount(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Number of a text such as 20MB; MB is 10^6."""
-        match = re.fullmatch(r"([0-9.]+(?:e[+-]?\d+)?)\s*([kmg]?)b?", str(value).strip().lower())
+        match = _AMOUNT.fullmatch(str(value).strip())
         try:
-            number = float(match.group(1)) * self._FACTORS[match.group(2)] if match else None
+            number = float(match[1]) * self._FACTORS[match[2].lower()] if match else None
         except ValueError:
             number = None
         if number is None or not 0 < number < math.inf:

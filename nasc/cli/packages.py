@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nasc.cli.group import main
+from device_profiles.reading import shown
+from nasc.cli.group import Number, main
 from nasc.cli.options import (
     TaskName,
     cache_option,
@@ -137,10 +138,10 @@ def _task(options: dict[str, Any]) -> TaskOptions | None:
 def _named_value(text: str) -> tuple[str, float]:
     name, _sep, value = text.partition("=")
     try:
-        return name, float(value)
-    except ValueError:
+        return name, float(Number().convert(value, None, None))
+    except click.BadParameter:
         raise click.BadParameter(
-            f"{text!r}: write NAME=VALUE, as in pooled_cosine=0.9", param_hint="--min-quality"
+            f"{shown(text)}: write NAME=VALUE, as in pooled_cosine=0.9", param_hint="--min-quality"
         ) from None
 
 

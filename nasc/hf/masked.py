@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -26,7 +25,7 @@ from transformers import (
 )
 
 from device_profiles.temporary import temporary_folder
-from nasc.errors import TeacherMissing, UsageError
+from nasc.errors import UsageError
 from nasc.export.network import Network
 from nasc.hf.configuration import NascConfig
 from nasc.hf.modeling import NascForMaskedLM, NascModel
@@ -35,7 +34,7 @@ from nasc.processor import attention_without_cudnn
 from nasc.reporting import Progress
 from nasc.space import Architecture
 from nasc.supernet.budget import mean_step_s
-from nasc.teacher import quiet_transformers
+from nasc.teacher.reading_library import read_by_transformers
 
 RECIPE = 1
 """Raised when the same configuration would give another network."""
@@ -107,16 +106,12 @@ def masked_teacher(full_size: Network, folder: str | Path) -> NascForMaskedLM | 
         folder: Folder or hub id that it was loaded from.
 
     Raises:
-        TeacherMissing: If the files cannot be read.
+        TeacherMissing, TeacherDamaged: If the files cannot be read.
     """
-    try:
-        with quiet_transformers():
-            model, info = AutoModelForMaskedLM.from_pretrained(
-                str(folder), use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise TeacherMissing(f"no teacher that can be read at '{folder}': {reason}") from error
+    with read_by_transformers(folder, "no teacher that can be read"):
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            str(folder), use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
     names = HEADS.get(model.config.model_type)
     if names is None or any(key.startswith(names) for key in info["missing_keys"]):
         return None

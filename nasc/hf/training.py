@@ -199,24 +199,28 @@ def _last_checkpoint(work_dir: Path) -> str | None:
     """The latest checkpoint that is whole: the Trainer writes its state last.
 
     Raises:
-        NascError: If a file of it is damaged, with what to delete.
+        NascError: If each has a file that is damaged, with what to delete.
     """
     whole = [
         p.parent
         for p in work_dir.glob("checkpoint-*/trainer_state.json")
         if re.fullmatch(r"checkpoint-[0-9]{1,12}", p.parent.name)
     ]
-    last = max(whole, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
-    if last is None:
+    whole.sort(key=lambda folder: int(folder.name.rpartition("-")[2]), reverse=True)
+    damage = []
+    for folder in whole:
+        reasons = (f"{p.name} {r}" for p in sorted(folder.iterdir()) if (r := _damage(p)))
+        reason = next(reasons, None)
+        if reason is None:
+            return str(folder)
+        damage.append(reason)
+    if not whole:
         return None
-    for path in sorted(last.iterdir()):
-        reason = _damage(path)
-        if reason is not None:
-            raise NascError(
-                f"the checkpoint '{last}' is damaged: {path.name} {reason}. Delete it, and the "
-                f"same command trains from the beginning: rm -r '{last}'"
-            )
-    return str(last)
+    delete = " ".join(f"'{folder}'" for folder in whole)
+    raise NascError(
+        f"the checkpoint '{whole[0]}' is damaged: {damage[0]}. Delete it, and the same command "
+        f"trains from the beginning: rm -r {delete}"
+    )
 
 
 def _damage(path: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
 from nasc.package.replacing import NEXT_STEP, is_package, move_in, restore, why_kept
 from nasc.package.tokenizer_files import write_tokenizer
+from nasc.reporting import Say
 from nasc.runtime import OnnxEncoder
 from profilers import ModelJob
 
@@ -42,6 +44,7 @@ def build_package(
     manifest: Manifest,
     golden_texts: Sequence[str] = TEXTS,
     force: bool = False,
+    say: Say | None = None,
 ) -> Path:
     """Write a package.
 
@@ -56,6 +59,7 @@ def build_package(
         manifest: What is known of the model. `size_bytes`, `params` and `files` are set here.
         golden_texts: Texts for golden.json.
         force: Replace the package that is there.
+        say: See `nasc.package.replacing.move_in`.
 
     Returns:
         The folder, as an absolute path.
@@ -70,9 +74,10 @@ def build_package(
     try:
         check_target(out, force)
         with temporary_folder(out.parent, out.name) as part:
-            part.chmod(0o755)
+            if out.is_dir():  # somebody may have made it private
+                part.chmod(0o700 | stat.S_IMODE(out.stat().st_mode))
             _fill(part, model, tokenizer, manifest, golden_texts)
-            move_in(part, out)
+            move_in(part, out, say)
     except OSError as error:
         raise _unwritable(out, error) from error
     return out
@@ -106,6 +111,7 @@ def check_target(out: Path, force: bool) -> None:
     try:
         check_place(out, "--output DIR", PackageError, "the package")
         restore(full)
+        _check_is_elsewhere(out, full)
         if not os.path.lexists(full):
             return
         if full.is_dir() and not full.is_symlink() and not any(full.iterdir()):
@@ -123,6 +129,28 @@ def check_target(out: Path, force: bool) -> None:
     if not force:
         raise PackageError(
             f"the package '{out}' exists. Replace it: --force; or name another folder: --output DIR"
+        )
+
+
+def _check_is_elsewhere(out: Path, full: Path) -> None:
+    """Raise where a package would take the place of a link, or of the folder somebody is in.
+
+    Raises:
+        PackageError: With another folder.
+    """
+    if full.is_symlink():
+        raise PackageError(
+            f"'{out}' is a link, which no package takes the place of. Name what it leads to: "
+            f"--output {full.resolve()}"
+        )
+    try:
+        current = Path.cwd()
+    except FileNotFoundError:  # removed meanwhile
+        return
+    if current.is_relative_to(full.resolve()):
+        raise PackageError(
+            f"'{out}' is the folder you are in, or holds it: a package that takes its place would "
+            f"leave you in none. Name a folder in it: --output {full / 'package'}"
         )
 
 

@@ -8,7 +8,6 @@ then only the files that it is about are removed, one by one.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any
 
 from device_profiles.reading import FileRefused, read_bytes, read_json
 from nasc.errors import PackageError
-from nasc.outputs import sha256_of
+from nasc.files import sha256_of
 from nasc.package.hashes import SUMS, record_file, sums_text
 from nasc.package.manifest import FORMAT, MANIFEST, FileRecord
+from nasc.reporting import Say
 
 MANIFEST_BYTES = 64 << 20
 
@@ -55,6 +55,15 @@ def is_package(folder: Path) -> bool:
     return True
 
 
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder is a package that `remove_package` has not begun to remove."""
+    try:
+        files = _listed(folder)
+    except (OSError, FileRefused):
+        return False
+    return (folder / SUMS).exists() or all((folder / name).exists() for name in files)
+
+
 def _listed(folder: Path) -> dict[str, FileRecord]:
     """The files that a manifest of ours lists.
 
@@ -81,12 +90,16 @@ def _listed(folder: Path) -> dict[str, FileRecord]:
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Everything below a folder by its relative name, sorted; links are not followed."""
-    for path in sorted(folder.iterdir()):
-        yield path.name, path
-        if path.is_dir() and not path.is_symlink():
-            for name, inner in _entries(path):
-                yield f"{path.name}/{name}", inner
+    """Everything below a folder by its relative name, a folder before what is in it.
+
+    Links are not followed.
+    """
+    waiting = [folder]
+    while waiting:
+        for path in sorted(waiting.pop().iterdir()):
+            yield path.relative_to(folder).as_posix(), path
+            if path.is_dir() and not path.is_symlink():
+                waiting.append(path)
 
 
 def _differs(name: str, path: Path, files: dict[str, FileRecord]) -> str | None:
@@ -116,7 +129,7 @@ def _sums_differ(folder: Path, files: dict[str, FileRecord]) -> str | None:
 
 
 def remove_package(folder: Path) -> None:
-    """Remove the files of a package, the manifest last, and the folder if nothing else is in it.
+    """Remove the files of a package, SHA256SUMS first, and the folder if nothing else is in it.
 
     Args:
         folder: Of which `why_kept` has just found nothing.
@@ -127,23 +140,24 @@ def remove_package(folder: Path) -> None:
     """
     files = _listed(folder)
     entries = list(_entries(folder))
+    (folder / SUMS).unlink(missing_ok=True)  # by which `_is_whole` tells that it has begun
     for name, path in entries:
         if name in files:
             path.unlink()
     for name, path in reversed(entries):
         if path.is_dir() and any(other.startswith(f"{name}/") for other in files):
             path.rmdir()
-    (folder / SUMS).unlink(missing_ok=True)
     (folder / MANIFEST).unlink()
     folder.rmdir()
 
 
-def move_in(part: Path, out: Path) -> None:
+def move_in(part: Path, out: Path, say: Say | None = None) -> None:
     """Rename a finished folder to its name; what was there is a package, or comes back.
 
     Args:
         part: The new package, on the same file system.
         out: Its place.
+        say: Told of what is left of the old package: a file that came into it meanwhile.
 
     Raises:
         PackageError: If what lies there is no package as nasc wrote it; it stays.
@@ -166,8 +180,14 @@ def move_in(part: Path, out: Path) -> None:
     except BaseException:
         spare.rename(out)
         raise
-    with contextlib.suppress(OSError, FileRefused):  # the next run removes what is left
+    try:
         remove_package(spare)
+    except (OSError, FileRefused) as error:
+        if say is not None:
+            say(
+                f"not all of the package that was replaced could be removed ({error}): what is "
+                f"left lies in '{spare}'. Move your own files out of it, and remove it"
+            )
 
 
 NEXT_STEP = (
@@ -196,7 +216,7 @@ def restore(out: Path) -> None:
     if not os.path.lexists(spare):
         return
     reason = why_kept(spare)
-    if not os.path.lexists(out) and is_package(spare):
+    if not os.path.lexists(out) and _is_whole(spare):
         spare.rename(out)
         return
     if reason is None:

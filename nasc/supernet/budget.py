@@ -16,10 +16,13 @@ PROBE_STEPS = 4
 """Steps are timed for this share of a budget, and this many at least, to turn it into a number of
 steps; the first is left out. Fewer would be at the mercy of one quick or slow second."""
 
+MAX_STEPS = 10**12
+"""More than any run does, and what the header of a supernet may say."""
+
 _SCHEMA = {
     "type": "object",
     "required": ["steps"],
-    "properties": {"steps": {"type": "integer", "minimum": 0, "maximum": 10**12}},
+    "properties": {"steps": {"type": "integer", "minimum": 0, "maximum": MAX_STEPS}},
 }
 
 
@@ -41,6 +44,8 @@ def mean_step_s(one: Callable[[int], None], seconds: float) -> float:
 def recorded_steps(path: Path, decide: Callable[[], int]) -> int:
     """A number of steps, decided the first time and read from a file after that.
 
+    A decision above `MAX_STEPS` counts as that.
+
     Raises:
         CheckpointError: If the file is damaged, or cannot be written.
     """
@@ -50,7 +55,7 @@ def recorded_steps(path: Path, decide: Callable[[], int]) -> int:
         pass
     except (OSError, FileRefused) as error:
         raise CheckpointError(f"{path} is damaged: {error}. Delete it and run again") from error
-    steps = decide()
+    steps = min(decide(), MAX_STEPS)
     try:
         write_atomically(path, json.dumps({"steps": steps}).encode())
     except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,9 @@ def read(path: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except safetensors.SafetensorError as error:
         raise _damaged(path, error) from error
     if stored is not None and stored != _digest(text, tensors):
         raise _damaged(path, "its content does not match its checksum")
@@ -154,8 +157,6 @@ def read_header(path: Path) -> Mapping[str, Any]:
 
 def _open_header(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
     """The header as text, the file's checksum where it has one, and the header."""
-    if not path.exists():
-        raise CheckpointError(f"no checkpoint {path}. Train one: nasc train --output {path}")
     try:
         with opened(path) as raw:
             size = int.from_bytes(raw.read(8), "little")
@@ -165,11 +166,17 @@ def _open_header(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
             about = file.metadata() or {}
         text, stored = about["nasc"], about.get("sha256")
         header = parse_json(text, path, {"type": "object"})
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"no checkpoint {path}. Train one: nasc train --output {path}"
+        ) from error
     except KeyError as error:
         raise _damaged(path, "it has no header of nasc") from error
     except FileRefused as error:
         raise _damaged(path, f"it {error.reason}") from error
-    except (safetensors.SafetensorError, ValueError, OSError) as error:
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (safetensors.SafetensorError, ValueError) as error:
         raise _damaged(path, error) from error
     if header.get("format") != FORMAT:
         raise CheckpointError(
@@ -189,11 +196,33 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _damaged(path: Path, reason: Exception | str) -> CheckpointError:
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
-        f"checkpoint {path} is damaged or not one of nasc: {reason}. Delete it (rm '{path}') and "
-        "run the command that made it again; a supernet is made by nasc train"
+        f"cannot read checkpoint {path}: {error.strerror or error}. Name another one, or mend that"
     )
+
+
+def _damaged(path: Path, reason: Exception | str) -> CheckpointError:
+    what = f"checkpoint {path} is damaged or not one of nasc: {reason}. "
+    if _is_ours(path):
+        return CheckpointError(
+            f"{what}Delete it (rm '{path}') and run the command that made it again; a supernet is "
+            "made by nasc train"
+        )
+    return CheckpointError(
+        f"{what}Name a supernet that nasc train --output FILE has made. If it is no file of yours "
+        "but lies in the cache of nasc, delete it and run the same command again"
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file begins as `write` makes it, whatever became of the rest."""
+    try:
+        with opened(path) as raw:
+            begin = raw.read(1000)[8:]
+    except (OSError, FileRefused):
+        return False
+    return re.match(rb'\{"__metadata__":\{("sha256":"[0-9a-f]*",)?"nasc":', begin) is not None
 
 
 def save_supernet(

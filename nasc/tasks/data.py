@@ -151,8 +151,16 @@ def read_task(
         outputs = np.stack([row["logits"] for row in given])
         return scores(examples.task, outputs, examples)
 
+    def check(tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        special = tokenizer.num_special_tokens_to_add(pair=task_paired(name))
+        if max_length <= special:
+            raise TaskDataError(
+                f"{max_length} tokens leave no room for an example of {name}: the tokenizer adds "
+                f"{special} of its own. Take more (--max-length; nasc compile: --finetune-length)"
+            )
+
     key = content_key({"texts": examples.texts, "labels": examples.labels.tolist()})
-    return TaskData(len(examples), key, lambda tokenizer, max_length: None, rows, judge)
+    return TaskData(len(examples), key, check, rows, judge)
 
 
 def _without(examples: Examples, held_out: Examples, say: Say | None) -> Examples:

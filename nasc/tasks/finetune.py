@@ -32,6 +32,9 @@ from nasc.tasks.models import Outputs, Row, TaskModel
 RECIPE = 3
 """Raised when the same configuration would give another network."""
 
+MAX_EPOCHS = 1_000_000
+"""More than anybody trains; their steps are still a number."""
+
 TOLD = "told"
 """Of a row: what the teacher gives for it, as `nasc.tasks.models.Outputs`."""
 
@@ -71,6 +74,10 @@ class FinetuneConfig:
         for name in ("epochs", "batch_size", "learning_rate"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UsageError(f"fine-tuning: {name} must be positive, got {getattr(self, name)}")
+        if self.epochs > MAX_EPOCHS:
+            raise UsageError(
+                f"fine-tuning: epochs must be at most {MAX_EPOCHS:,}, got {self.epochs:g}"
+            )
         for name in ("steps", "max_length"):
             value = getattr(self, name)
             if value is not None and value < 1:

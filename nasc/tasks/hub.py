@@ -8,7 +8,7 @@ from typing import Any
 
 from device_profiles.reading import shown
 from nasc.errors import TaskDataError
-from nasc.text.hub import PREFIX, bad_id
+from nasc.text.hub import PREFIX, bad_id, expanded
 
 
 def is_dataset(source: str | Path) -> bool:
@@ -34,6 +34,7 @@ def dataset_rows(source: str | Path, what: str) -> Iterator[dict[str, Any]]:
             f"{what} '{source}' names no part of a data set; write datasets:NAME:CONFIG:PART, for "
             "example datasets:nyu-mll/glue:sst2:train"
         )
+    name = expanded(name)
     if (reason := bad_id(name, config, part)) is not None:
         raise TaskDataError(f"{what} {shown(str(source))} {reason}")
     try:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -23,10 +22,12 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from device_profiles.reading import FileRefused, read_json
 from nasc.errors import ExportError, TeacherMissing
 from nasc.export.network import Network
 from nasc.heads import SPANS
@@ -35,18 +36,27 @@ from nasc.runtime import OnnxEncoder
 from nasc.tasks.glue import Examples, Task
 from nasc.tasks.squad import Window
 from nasc.teacher import quiet_transformers
+from nasc.teacher.reading_library import read_by_transformers
 
 RECORD = "nasc_finetune.json"
 """Beside a fine-tuned model: its task, settings and scores."""
 
+_RECORD_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "task": {"type": "string"},
+        "max_length": {"type": "integer", "minimum": 1, "maximum": 1 << 20},
+    },
+}
+
 
 def read_record(folder: str | Path) -> Mapping[str, Any]:
-    """What stands beside a fine-tuned model; empty where nothing does, as with a hub's."""
+    """What stands beside a fine-tuned model; empty where it is no such record, or none does."""
     try:
-        found = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: dict[str, Any] = read_json(Path(folder) / RECORD, schema=_RECORD_SCHEMA)
+    except (OSError, FileRefused):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 LABELS = ("labels", "start_positions", "end_positions")
@@ -70,6 +80,11 @@ Row = dict[str, Any]
 
 Outputs = dict[str, NDArray[np.float32]]
 """What a model gives for one row: ``logits``, or ``start_logits`` and ``end_logits``."""
+
+
+def _counts_from_padding(config: PreTrainedConfig) -> bool:
+    """Whether a model's positions begin behind its padding token's number: RoBERTa and its kin."""
+    return "roberta" in config.model_type
 
 
 def _named(labels: Sequence[str]) -> tuple[str, ...]:
@@ -199,30 +214,32 @@ class TaskModel(Reader):
 
     @classmethod
     def _load(cls, auto: Any, folder: str | Path, seed: int, **head: Any) -> TaskModel:
-        try:
-            with quiet_transformers(), torch.random.fork_rng():
-                torch.manual_seed(seed)
-                config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-                model, info = auto.from_pretrained(
-                    str(folder),
-                    use_safetensors=True,
-                    trust_remote_code=False,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                    dtype=torch.float32,
-                    **head,
-                )
-                tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise TeacherMissing(
-                f"no model that can be fine-tuned at '{folder}': {reason}. Give a folder of "
-                "transformers, for example one of nasc distill"
-            ) from error
+        hint = "Give a folder of transformers, for example one of nasc distill"
+        with (
+            read_by_transformers(folder, "no model that can be fine-tuned", hint),
+            torch.random.fork_rng(),
+        ):
+            torch.manual_seed(seed)
+            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            model, info = auto.from_pretrained(
+                str(folder),
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **head,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
             raise TeacherMissing(
                 f"no vocabulary in '{folder}': copy the tokenizer's files there from the model "
                 "that it was trained from"
+            )
+        if _counts_from_padding(config) and config.pad_token_id is None:
+            raise TeacherMissing(
+                f"no model that can be fine-tuned at '{folder}': config.json has pad_token_id = "
+                "null, the token behind which its positions begin"
             )
         new = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         body = f"{model.base_model_prefix}."
@@ -247,8 +264,8 @@ class TaskModel(Reader):
         config = self.model.config
         most = getattr(config, "max_position_embeddings", None)
         # RoBERTa's positions begin behind that of padding.
-        offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-        return None if most is None else int(most) - offset
+        offset = config.pad_token_id + 1 if _counts_from_padding(config) else 0
+        return most - offset if isinstance(most, int) else None
 
     @property
     def fingerprint(self) -> str:

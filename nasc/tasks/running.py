@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from nasc.errors import NascError, PackageError, UsageError
 from nasc.files import content_key, locked
 from nasc.hf.training import check_installed
-from nasc.outputs import filling
+from nasc.outputs import filling, full_path
 from nasc.package.build import MODEL
 from nasc.package.manifest import Manifest
 from nasc.package.process import PackageProcess
@@ -30,6 +30,7 @@ from nasc.tasks.data import (
 from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
 from nasc.tasks.models import OnnxTaskModel, read_record
 from nasc.teacher import default_teacher_folder
+from nasc.teacher.reading_library import read_by_transformers
 from profilers import WorkerLimits
 
 
@@ -71,7 +72,7 @@ def run_finetune(
         "data": given.key,
         "teacher": None if teacher is None else teacher.fingerprint,
         "config": dataclasses.asdict(config),
-        "output": str(output.absolute()),
+        "output": str(full_path(output)),
     }
     use_fastest_threads()
     work_dir = cache_dir / "finetuning" / content_key(about)
@@ -117,6 +118,7 @@ def run_evaluate(
     used = read_record(folder).get("max_length")
     length = max_length or (used if isinstance(used, int) else default_length(task))
     check_length(length, model.max_length, f"'{folder}'")
+    read.check(model.tokenizer, length)
     use_fastest_threads()
     found = read.scores(model, length)
     return {"task": task, **found, "examples": read.count, "model": str(folder)}
@@ -144,12 +146,14 @@ def run_evaluate_package(
     check_length(length, manifest.geometry.max_positions, f"'{folder}'")
     read = read_task(task, data, say=reporter.say)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except Exception as error:  # the Rust library raises bare Exception
+        with read_by_transformers(folder, "no tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except NascError as error:
         raise PackageError(
             f"the tokenizer of '{folder}' cannot be read: {error}. See what else is changed: "
             f"nasc verify {folder}"
         ) from error
+    read.check(tokenizer, length)
     with PackageProcess(limits) as process:
         encoder = process.encoder(folder / MODEL, batch_size=manifest.conditions.batch)
         found = read.scores(OnnxTaskModel(tokenizer, encoder), length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,9 @@ with its parse trees, holds 428 MB."""
 
 MAX_ROWS = 1_000_000
 """Rows of a file; MNLI, the largest task of GLUE, has 392,702."""
+
+MAX_MEMORY = 1 << 30
+"""Bytes of memory that rows may take; those of MNLI as JSON lines take 0.7 GB."""
 
 Row = tuple[int, dict[str, str]]
 """A line's number and its values by column."""
@@ -114,8 +118,16 @@ def _named(rows: Iterable[tuple[int, object]], path: Path) -> Iterator[Row]:
 
 
 def _bounded(rows: Iterator[Row], path: Path) -> Iterator[Row]:
-    """Rows of sound text, not too many of them."""
+    """Rows of sound text, not too many and not too large."""
+    held = 0
     for number, row in itertools.islice(rows, MAX_ROWS):
+        held += sys.getsizeof(row) + sum(map(sys.getsizeof, row.values()))
+        if held > MAX_MEMORY:
+            raise FileRefused(
+                path,
+                f"takes more than {MAX_MEMORY:,} bytes of memory up to row {number:,}. Leave out "
+                "columns that the task does not need, or rows",
+            )
         if not is_sound("".join(row.values())):
             for column, value in row.items():
                 check_text(value, path, f"column {column!r} of row {number:,}")

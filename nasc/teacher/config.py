@@ -51,6 +51,9 @@ def _count(most: int) -> dict[str, Any]:
 # machine before a weight is looked at.
 _WIDTH, _DEPTH, _ROWS = _count(1 << 16), _count(1 << 10), _count(1 << 24)
 
+_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+"""Keys that change nothing outside training; torch looks at their values all the same."""
+
 _SCHEMA = {
     "type": "object",
     "required": ["model_type"],
@@ -68,10 +71,12 @@ _SCHEMA = {
         "max_position_embeddings": _count(1 << 20),
         "type_vocab_size": _count(1 << 16),
         "layer_norm_eps": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        **{key: {"type": "number", "minimum": 0, "maximum": 1} for key in _DROPOUTS},
         "pad_token_id": {"type": ["integer", "null"], "minimum": 0, "maximum": 1 << 24},
         "hidden_act": {"type": "string"},
         "activation": {"type": "string"},
         "position_embedding_type": text_or_null(),
+        "output_hidden_states": {"type": ["boolean", "null"]},
         "is_decoder": {"type": "boolean"},
         "is_encoder_decoder": {"type": "boolean"},
         "add_cross_attention": {"type": "boolean"},
@@ -81,6 +86,8 @@ _SCHEMA = {
         "transformers_weights": text_or_null(),
         "processor_class": text_or_null(),
         "tokenizer_class": text_or_null(),
+        # transformers makes a name for each
+        "num_labels": {"type": ["integer", "null"], "minimum": 0, "maximum": 1 << 16},
         "architectures": {"type": ["array", "null"], "items": {"type": "string"}},
     },
 }
@@ -94,6 +101,7 @@ _SUPPORTED: Mapping[str, Sequence[Any]] = {
     "quantization_config": (None,),
     "auto_map": ({}, None),  # another network, as code: ALiBi, rotary positions
     "transformers_weights": (None,),  # another file than model.safetensors
+    "chunk_size_feed_forward": (0,),  # texts of other lengths than its multiples fail
     "processor_class": (None,),
 }
 """Keys of config.json that change the network or what is read, with the values that do not."""

@@ -13,6 +13,7 @@ from typing import Any
 from device_profiles import reading
 from device_profiles.reading import FileRefused
 from nasc.errors import TeacherDamaged, TeacherError, TeacherMissing, UnsupportedFamily
+from nasc.printable import printable
 
 MAX_ENTRIES = 10_000
 """Files in one folder of a teacher; hub repositories that are met have under 100 (2026)."""
@@ -193,14 +194,9 @@ def is_inner_path(path: str) -> bool:
     return not windows.anchor and ".." not in windows.parts and "\0" not in path
 
 
-def printable(text: str) -> str:
-    """A text on one line, without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-
-
 def reason(error: BaseException) -> str:
-    """What a library's error says, short."""
-    return printable(str(error))[:300]
+    """What a library's error says, on one line, short."""
+    return printable(" ".join(str(error).split()))[:300]
 
 
 def json_text(value: object) -> str:

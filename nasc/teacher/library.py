@@ -98,10 +98,15 @@ def library_names() -> tuple[str, ...]:
     """The libraries that a comparison would use, with their versions; nothing is imported."""
     names = [f"transformers {transformers.__version__}"]
     if is_installed():
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            version = importlib.metadata.version(SENTENCE_TRANSFORMERS)
-            names.insert(0, f"{SENTENCE_TRANSFORMERS} {version}")
+        names.insert(0, _version())
     return tuple(names)
+
+
+def _version() -> str:
+    """Of sentence-transformers, with its name, which alone is left of a broken installation."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return f"{SENTENCE_TRANSFORMERS} {importlib.metadata.version(SENTENCE_TRANSFORMERS)}"
+    return SENTENCE_TRANSFORMERS
 
 
 def check_against_library(
@@ -116,12 +121,15 @@ def check_against_library(
         texts: What to compare.
 
     Raises:
-        UnsupportedFamily: If tokens or vectors differ, with the figures.
+        UnsupportedFamily: If tokens or vectors differ, with the figures, or the library that has
+            loaded the folder fails to make them.
         TeacherDamaged: If no library can load the folder.
     """
     texts = comparable(teacher, texts)
     library, note = load_library(teacher, folder)
-    theirs, ours = library.token_lists(texts), teacher.tokenize(texts).rows()
+    with _failing(teacher, library, "tokens"):
+        theirs = library.token_lists(texts)
+    ours = teacher.tokenize(texts).rows()
     for text, left, right in zip(texts, theirs, ours, strict=True):
         if left != right:
             at = next(
@@ -134,7 +142,8 @@ def check_against_library(
                 f"({_row(left, at)} and {_row(right, at)}). Something in its folder is not read as "
                 "it is by its library: please report it, with the folder's small files"
             )
-    expected = np.concatenate([library.vectors(texts), library.vectors([texts[-1]])])
+    with _failing(teacher, library, "vectors"):
+        expected = np.concatenate([library.vectors(texts), library.vectors([texts[-1]])])
     if not teacher.declares_vectors:
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     found = np.concatenate([encode(texts), encode([texts[-1]])])
@@ -148,6 +157,19 @@ def check_against_library(
             "not read as it is by its library: please report it, with the folder's small files"
         )
     return LibraryCheck(library.name, len(texts), worst, not teacher.declares_vectors, note)
+
+
+@contextlib.contextmanager
+def _failing(teacher: Teacher, library: Library, what: str) -> Iterator[None]:
+    """A block in which a library makes something; that it cannot is an error of nasc."""
+    try:
+        yield
+    except Exception as error:  # of any of the libraries that it runs
+        raise UnsupportedFamily(
+            f"teacher '{teacher.name}': {library.name} loads its folder and fails to make {what}: "
+            f"{_reason(error)}. Where it fails for other teachers too, look at its installation: "
+            "pip check"
+        ) from error
 
 
 def comparable(teacher: Teacher, texts: Sequence[str]) -> list[str]:
@@ -176,7 +198,7 @@ def load_library(teacher: Teacher, folder: Path) -> tuple[Library, str]:
         try:
             return SentenceTransformersLibrary(folder), ""
         except Exception as error:  # of any of the libraries that it imports or runs
-            note = f"{SENTENCE_TRANSFORMERS} cannot load the folder: {_reason(error)}"
+            note = f"{_version()} cannot be used for the folder: {_reason(error)}"
     try:
         return TransformersLibrary(teacher, folder), note
     except Exception as error:
@@ -204,11 +226,12 @@ class SentenceTransformersLibrary:
                 local_files_only=True,
                 model_kwargs={"dtype": torch.float32},
             )
-        self.name = f"{SENTENCE_TRANSFORMERS} {importlib.metadata.version(SENTENCE_TRANSFORMERS)}"
+        self._preprocess = self._model.preprocess  # older releases have none
+        self.name = _version()
 
     def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
         """See `Library`."""
-        features = self._model.preprocess(list(texts))
+        features = self._preprocess(list(texts))
         return _unpadded(features["input_ids"], features["attention_mask"])
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
@@ -259,7 +282,7 @@ class TransformersLibrary:
         """See `Library`."""
         batch = self._batch(texts)
         real = batch["attention_mask"][:, :, None].float()
-        states = self._model(**batch).last_hidden_state
+        states = self._model(**batch, return_dict=True).last_hidden_state
         mean = (states * real).sum(1) / real.sum(1).clamp(min=1)
         if self._scales:
             mean = torch.nn.functional.normalize(mean, dim=-1)

@@ -37,7 +37,7 @@ _MODULES_SCHEMA = {
         "type": "object",
         "required": ["name", "path", "type"],
         "properties": {
-            "name": {"type": "string"},
+            "name": {"type": "string", "pattern": "^[^.]+$"},
             "path": {"type": "string", "maxLength": 255},
             "type": {"type": "string"},
             "kwargs": {"type": ["array", "null"]},
@@ -132,6 +132,7 @@ class SentenceModules:
         max_seq_length: Tokens that it gives; None leaves them to the tokenizer and the network.
         do_lower_case: Whether texts are lower-cased before the tokenizer.
         pooling: Folder of the Pooling's configuration; None without modules.json.
+        folders: The teacher's folder and those that modules.json names.
     """
 
     transformer: TeacherFiles
@@ -140,6 +141,7 @@ class SentenceModules:
     max_seq_length: int | None = None
     do_lower_case: bool = False
     pooling: TeacherFiles | None = None
+    folders: tuple[TeacherFiles, ...] = ()
 
 
 def read_modules(files: TeacherFiles) -> SentenceModules:
@@ -153,7 +155,7 @@ def read_modules(files: TeacherFiles) -> SentenceModules:
     """
     modules = files.json(MODULES, _MODULES_SCHEMA)
     if modules is None:
-        return SentenceModules(files, declared=False)
+        return SentenceModules(files, declared=False, folders=(files,))
     _check_chain(files, modules)
     transformer, pooling, normalize = (files.within(module["path"]) for module in modules)
     _check_pooling(pooling)
@@ -170,6 +172,7 @@ def read_modules(files: TeacherFiles) -> SentenceModules:
         max_seq_length=settings.get("max_seq_length"),
         do_lower_case=settings.get("do_lower_case", False),
         pooling=pooling,
+        folders=tuple(dict.fromkeys((files, transformer, pooling, normalize))),
     )
 
 

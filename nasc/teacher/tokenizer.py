@@ -24,6 +24,8 @@ from nasc.teacher.modules import SentenceModules
 FILE = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
 
+_ASCII = [chr(code) for code in range(33, 127)]
+
 PROBES = (
     "A small dog ran!",
     "Résumé, naïve COOPÉRATION: ÅNGSTRÖM, Ǆ, ﬁnance, İstanbul, Straße.",
@@ -33,10 +35,11 @@ PROBES = (
     "tabs\tand\nlines\r\nand  many   spaces\u00a0here\u200b \ufeff\u0007",
     "[CLS] a [SEP] b [MASK] c [PAD] d [UNK] <s> e </s> f <mask> g <pad> h <unk>",
     "☃ 👩‍👩‍👧 \U0001d54f ½ … — „quoted“ «so» Antidisestablishmentarianism " + "x" * 120,
+    " ".join(_ASCII) + " a" + "a".join(_ASCII),
     "",
 )
 """Texts on which two tokenizers must agree: cases, accents, digits, scripts, literal special
-tokens, spaces and signs."""
+tokens, spaces and signs, all of ASCII's alone and within a word."""
 
 _READ = (
     FILE,
@@ -97,6 +100,13 @@ _FILE_SCHEMA = {
     },
 }
 
+_PARTS = ("normalizer", "pre_tokenizer", "post_processor", "added_tokens", "model")
+"""Of a tokenizer, all that its tokens depend on."""
+
+_LONGEST = 1_000
+"""Characters of a text out of a tokenizer's settings that is tried; tables of characters, which are
+no texts, have more."""
+
 _Result = TypeVar("_Result")
 
 
@@ -153,10 +163,18 @@ def max_length(
     given = modules.max_seq_length
     file, key = modules.settings_file, "max_seq_length"
     if given is None:
-        # RoBERTa's max_position_embeddings counts rows, 2 more than positions: the library would
-        # cut there, and fail on texts that are longer than the positions.
-        given = min(tokenizer.model_max_length, positions)
         file, key = SETTINGS, "model_max_length"
+        # RoBERTa's max_position_embeddings counts rows, 2 more than positions.
+        given = min(tokenizer.model_max_length, positions + geometry.position_offset)
+        if given > positions:
+            raise files.unsupported(
+                file,
+                key,
+                tokenizer.model_max_length,
+                f"at most {positions}, the positions of the network: sentence-transformers cuts "
+                f"texts to {given} tokens by this, and fails on those longer than {positions}. "
+                f'Write "model_max_length": {positions} there',
+            )
     if not isinstance(given, int):
         raise files.damaged(file, f"has {key} = {json_text(given)}; it must be a whole number")
     if not 3 <= given <= positions:
@@ -222,6 +240,9 @@ def _checked_content(files: TeacherFiles, geometry: TeacherGeometry, declared: b
     content = files.json(FILE, _FILE_SCHEMA)
     if content is None:
         return None
+    if content["model"].get("dropout"):
+        dropout = content["model"]["dropout"]
+        raise files.unsupported(FILE, "model.dropout", dropout, "null, or no such key")
     _check_count(files, FILE, content["model"].get("vocab", {}), geometry)
     for token in content.get("added_tokens") or []:
         _check_rows(files, FILE, token["id"], geometry)
@@ -298,28 +319,54 @@ def _checked(
 def _check_says_the_same(
     files: TeacherFiles, tokenizer: PreTrainedTokenizerBase, content: str
 ) -> None:
-    """Raise where tokenizer.json by itself gives other tokens than transformers' class."""
+    """Raise where tokenizer.json by itself gives other tokens than transformers' class.
+
+    Parts of the same meaning may be spelled in two ways, so that texts decide where any differ.
+    """
     own: Tokenizer = Tokenizer.from_str(content)
     own.no_truncation()
     own.no_padding()
     ours = tokenizer.backend_tokenizer
-    for text in PROBES:
-        left, right = own.encode(text), ours.encode(text)
-        if left.ids == right.ids:
-            continue
-        parts = ("normalizer", "pre_tokenizer", "post_processor", "added_tokens", "model")
-        part = next((p for p in parts if _part(own, p) != _part(ours, p)), "model")
-        key, mine, theirs = _difference(part, _part(own, part), _part(ours, part))
+    mine, theirs = _parts(own), _parts(ours)
+    differing = [part for part in mine if mine[part] != theirs[part]]
+    if not differing:
+        return
+    words = {**_words(mine), **_words(theirs)}
+    probes = [*PROBES, *(f"a {word} a{word}a" for word in words)]
+    encoded = zip(own.encode_batch(probes), ours.encode_batch(probes), strict=True)
+    if any(left.ids != right.ids for left, right in encoded):
+        part = differing[0]
+        key, left, right = _difference(part, mine[part], theirs[part])
         raise UnsupportedFamily(
-            f"teacher '{files.name}': {files.label(FILE)}: {key} = {json_text(mine)} is not what "
+            f"teacher '{files.name}': {files.label(FILE)}: {key} = {json_text(left)} is not what "
             f"{type(tokenizer).__name__} of transformers {transformers.__version__} makes of the "
-            f"folder ({json_text(theirs)}), so that readers of the file and of "
+            f"folder ({json_text(right)}), so that readers of the file and of "
             f"{files.label(SETTINGS)} get other tokens; supported are files that agree"
         )
 
 
+def _parts(tokenizer: Tokenizer) -> dict[str, Any]:
+    whole = json.loads(tokenizer.to_str())
+    return {part: whole.get(part) for part in _PARTS}
+
+
 def _part(tokenizer: Tokenizer, key: str) -> Any:
-    return json.loads(tokenizer.to_str()).get(key)
+    return _parts(tokenizer)[key]
+
+
+def _words(data: Any) -> dict[str, None]:
+    """All texts in settings of a tokenizer but its vocabulary: what it replaces, splits, adds.
+
+    A whole number, which may be the length of a word, counts as a word of that length.
+    """
+    if isinstance(data, dict):
+        inner = [value for key, value in data.items() if key not in ("vocab", "merges")]
+    elif isinstance(data, list):
+        inner = data
+    else:
+        word = "x" * min(data, _LONGEST) if isinstance(data, int) else data
+        return {word: None} if isinstance(word, str) and len(word) <= _LONGEST else {}
+    return {word: None for value in inner for word in _words(value)}
 
 
 def _difference(key: str, left: Any, right: Any) -> tuple[str, Any, Any]:

@@ -25,13 +25,14 @@ MAX_BYTES = 16 << 30
 
 _INDEX_SCHEMA = {
     "type": "object",
-    "required": ["weight_map"],
+    "required": ["metadata", "weight_map"],
     "properties": {
+        "metadata": {"type": "object"},
         "weight_map": {
             "type": "object",
             "minProperties": 1,
             "additionalProperties": {"type": "string", "pattern": r"^[^/\\]{1,250}\.safetensors$"},
-        }
+        },
     },
 }
 

@@ -10,19 +10,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from device_profiles.reading import MAX_DIGITS, FileRefused, opened, parse_json, shown
-from nasc.text.streams import FileTooLarge, lines, read_whole
+from device_profiles.reading import (
+    MAX_DIGITS,
+    FileRefused,
+    FileTooLarge,
+    check_items,
+    opened,
+    parse_json,
+    shown,
+)
+from nasc.text.streams import MAX_RATIO, RATIO_FROM, lines, read_whole
 
 MAX_FIELD = 16 << 20
 """Characters of a field in quotation marks, where the csv module takes 131,072."""
 
 MAX_ROW = 32 << 20
-"""Characters of a row, which may go over many lines."""
+"""Characters of a row, which may go over many lines, and of its text."""
+
+MAX_COLUMNS = 10_000
+"""Values of a row."""
 
 MAX_LIST = 128 << 20
 """Bytes of a JSON file that is one list, which is read as a whole."""
 
-_BATCH = 1024
+_BATCH_ROWS, _BATCH_BYTES = 1024, 256 << 20
+"""Rows of parquet that are unpacked together, and what they may hold then."""
 
 BROKEN = re.compile("[\0\ud800-\udfff]")
 """What is no character of a text: NUL, and surrogates, which are halves of characters (JSON can
@@ -34,17 +46,30 @@ def json_rows(path: Path, max_bytes: int | None = None) -> Iterator[tuple[int, A
 
     Raises:
         FileRefused: See `nasc.text.streams.lines`; or if a line is no JSON, is nested too deeply,
-            or holds a number of more than `MAX_DIGITS` digits.
+            has too many values, or holds a number of more than `MAX_DIGITS` digits.
         OSError: If it cannot be read.
     """
     for number, line in enumerate(lines(path, max_bytes=max_bytes), 1):
         if not line.isspace():
             try:
-                yield number, _DECODER.decode(line)
+                check_items(line, path)
+                value = _DECODER.decode(line)
+            except FileTooLarge as error:
+                raise FileTooLarge(path, f"{error.reason} in line {number:,}") from None
             except RecursionError:
                 raise FileRefused(path, f"is nested too deeply in line {number:,}") from None
             except ValueError as error:
                 raise FileRefused(path, f"is damaged: line {number}: no JSON: {error}") from error
+            if isinstance(value, dict):
+                _check_width(path, number, len(value))
+            yield number, value
+
+
+def _check_width(path: Path, number: int, count: int) -> None:
+    if count > MAX_COLUMNS:
+        raise FileRefused(
+            path, f"has {count:,} values in line {number:,}: at most {MAX_COLUMNS:,} are read"
+        )
 
 
 def _whole(digits: str) -> int:
@@ -105,7 +130,7 @@ def table_rows(
         max_bytes: What the file may hold, unpacked; None is for readers that keep little of it.
 
     Raises:
-        FileRefused: See `nasc.text.streams.lines`; or with the row that is too long.
+        FileRefused: See `nasc.text.streams.lines`; or with the row that is too long or too wide.
         OSError: If it cannot be read.
     """
     if csv.field_size_limit() < MAX_FIELD:
@@ -118,6 +143,7 @@ def table_rows(
         for row in rows:
             source.of_row = 0
             if row:
+                _check_width(path, rows.line_num, len(row))
                 yield rows.line_num, row
     except csv.Error as error:
         raise FileRefused(
@@ -175,16 +201,34 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
         FileRefused, OSError: See `parquet_columns`.
     """
     with opened(path) as file:
-        batches = _parquet(path, file).iter_batches(batch_size=_BATCH, columns=list(columns))
-        while True:
-            try:
-                batch = next(batches, None)
-                rows = [] if batch is None else batch.to_pylist()
-            except (ValueError, OSError, RuntimeError) as error:  # bases of pyarrow's own errors
-                raise _damaged(path, error) from error
-            if batch is None:
-                return
-            yield from rows
+        source = _parquet(path, file)
+        size = _batch_rows(path, source.metadata, columns)
+        try:
+            for batch in source.iter_batches(batch_size=size, columns=list(columns)):
+                for at in range(batch.num_rows):  # one by one: texts that repeat are held once
+                    yield from batch.slice(at, 1).to_pylist()
+        except (ValueError, OSError, RuntimeError) as error:  # bases of pyarrow's own errors
+            raise _damaged(path, error) from error
+
+
+def _batch_rows(path: Path, metadata: Any, columns: Sequence[str]) -> int:
+    """Rows that hold `_BATCH_BYTES` at most, even if each is the largest text of its row group.
+
+    Raises:
+        FileRefused: If a row group unpacks to more than `MAX_RATIO` times its size.
+    """
+    largest = 1
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        all_chunks = map(group.column, range(group.num_columns))
+        chunks = [chunk for chunk in all_chunks if chunk.path_in_schema in columns]
+        packed = sum(chunk.total_compressed_size for chunk in chunks)
+        held = sum(chunk.total_uncompressed_size for chunk in chunks)
+        if held > max(RATIO_FROM, MAX_RATIO * packed):
+            raise FileRefused(
+                path, f"unpacks to more than {MAX_RATIO} times its size: no text does"
+            )
+        largest = max(largest, held)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // largest))
 
 
 def _parquet(path: Path, file: Any) -> Any:
@@ -210,8 +254,11 @@ def text_of(value: Any, column: str | None, path: Path, number: int) -> str | No
     """A row's text; None where it has none.
 
     Raises:
-        FileRefused: If the value is something else, with file and row.
+        FileRefused: If the value is something else, or longer than `MAX_ROW`, with file and row.
     """
+    if isinstance(value, str) and len(value) > MAX_ROW:
+        size = f"{len(value):,} characters in row {number:,}"
+        raise FileRefused(path, f"has a text of {size}, at most {MAX_ROW:,} are read: break it up")
     if value is None or isinstance(value, str):
         return value
     where = "holds" if column is None else f"has {column} ="

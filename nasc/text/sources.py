@@ -9,12 +9,12 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from device_profiles.reading import FileRefused, shown
 from nasc.errors import CorpusError
 from nasc.reporting import Say
-from nasc.text.hub import PREFIX, bad_id
+from nasc.text.hub import PREFIX, bad_id, expanded
 from nasc.text.markdown import without_markdown
 from nasc.text.records import (
     BROKEN,
@@ -32,17 +32,18 @@ from nasc.text.sentences import split_sentences, usable
 from nasc.text.streams import lines, read_whole
 from nasc.text.webpage import has_tags, visible_text
 
-FOLDER_KINDS = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".html", ".htm")
+PROSE_KINDS = (".txt", ".md")
+FOLDER_KINDS = (*PROSE_KINDS, ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".html", ".htm")
 """Files of a folder that are read, plain or with .gz; and .parquet."""
 
 MAX_PAGE = 64 << 20
 """Bytes of an .html file."""
 
-_HEAD_ROWS = 100
-"""Rows that tell which columns hold text."""
+_HEAD_ROWS, _HEAD_VALUE = 100, 10_000
+"""Rows, and characters of a value, that tell which columns hold text."""
 
 _HEAD_LINES, _HEAD_CHARACTERS = 2000, 4 << 20
-"""Lines that tell whether a text is hard-wrapped."""
+"""Lines that tell whether a text is hard-wrapped, and characters of a head that are held."""
 
 _PARAGRAPH = 1 << 20
 """Characters of joined lines; more of them without an empty line are no paragraph."""
@@ -53,8 +54,13 @@ _MOST_TOLD = 3
 _MOST_BAD = 0.01
 """Share of a table's rows that may have another number of columns than its head line."""
 
+K = TypeVar("K")
+
 Numbered = Iterator[tuple[int, str]]
 """Texts, each with the number of its line or row."""
+
+Rows = Callable[[], Iterator[tuple[int, Any]]]
+"""Reads a file's rows from the beginning, each with its number."""
 
 
 @dataclass(slots=True)
@@ -134,11 +140,11 @@ def read(source: str | Path, reading: Reading) -> Iterator[str]:
     path = Path(source).expanduser()
     kinds = ", ".join("*" + kind for kind in (*FOLDER_KINDS, ".parquet"))
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if _kind(p) is not None and p.is_file())
+        files = _files_below(path)
         if not files:
             raise CorpusError(
                 f"corpus folder '{path}' holds no text: no {kinds} in it or below it, plain or "
-                "with .gz"
+                "with .gz, beside what is hidden or in node_modules"
             )
         return _read_folder(files, reading)
     if not path.exists():
@@ -157,30 +163,57 @@ def _kind(path: Path) -> str | None:
     return kind if kind in FOLDER_KINDS else None
 
 
+def _files_below(folder: Path) -> list[Path]:
+    """Files of the kinds that are read, in order; not what is hidden or installed by npm."""
+    found: list[Path] = []
+    for at, folders, names in os.walk(folder):
+        folders[:] = [n for n in folders if not n.startswith(".") and n != "node_modules"]
+        files = [Path(at, name) for name in names if not name.startswith(".")]
+        found += [path for path in files if _kind(path) is not None and path.is_file()]
+    return sorted(found)
+
+
 def _read_folder(files: Sequence[Path], reading: Reading) -> Iterator[str]:
-    """Sentences of a folder's files; what is no text there is left out and told, unless all is."""
-    left: list[NoText] = []
+    """Sentences of a folder's files; what is no text there is left out and told, unless all is.
+
+    So is, beside prose, what cannot be read of other kinds.
+    """
+    left: list[str] = []
+    first: FileRefused | OSError | None = None
+    beside_prose = any(_kind(path) in PROSE_KINDS for path in files)
     reading.by_name = True
     for path in files:
+        begun = False
         try:
-            yield from _read_file(path, reading)
-        except NoText as error:
-            left.append(error)
+            for sentence in _read_file(path, reading):
+                begun = True
+                yield sentence
+        except (FileRefused, OSError) as error:
+            side = beside_prose and _kind(path) not in PROSE_KINDS
+            if not side and not isinstance(error, NoText):
+                raise
+            first = first or error
+            if isinstance(error, FileRefused):
+                reason = error.reason
+            else:
+                reason = f"cannot be read: {error.strerror or error}"
+            left.append(f"{'the rest of ' * begun}'{plain(path.name)}' {reason}")
     reading.by_name = False
-    if len(left) == len(files):
-        raise left[0]
-    for refused in left[:_MOST_TOLD]:
-        reading.tell(f"left out: '{plain(refused.path.name)}' {refused.reason}")
+    if first is not None and len(left) == len(files):
+        raise first
+    for what in left[:_MOST_TOLD]:
+        reading.tell(f"left out: {what}")
     if len(left) > _MOST_TOLD:
         reading.tell(f"left out: {len(left) - _MOST_TOLD:,} more such files")
 
 
 def _read_file(path: Path, reading: Reading) -> Iterator[str]:
-    read_kind = _READERS.get(_kind(path) or "", _prose)
-    return _sentences(read_kind(path, reading), path.name, reading)
+    kind = _kind(path) or ""
+    texts = _READERS.get(kind, _prose)(path, reading)
+    return _sentences(texts, path.name, _UNITS.get(kind, "line"), reading)
 
 
-def _sentences(texts: Numbered, name: str, reading: Reading) -> Iterator[str]:
+def _sentences(texts: Numbered, name: str, unit: str, reading: Reading) -> Iterator[str]:
     """Usable sentences of paragraphs; those with half characters or NUL are left out and told."""
     left, first = 0, 0
     for number, text in texts:
@@ -190,8 +223,8 @@ def _sentences(texts: Numbered, name: str, reading: Reading) -> Iterator[str]:
             yield from filter(usable, split_sentences(text))
     if left:
         reading.tell(
-            f"{left:,} rows of '{plain(name)}' were left out: lone surrogates or NUL characters; "
-            f"the first is row {first:,}"
+            f"{left:,} paragraphs of '{plain(name)}' were left out: lone surrogates or NUL "
+            f"characters; the first ends in {unit} {first:,}"
         )
 
 
@@ -211,12 +244,22 @@ def _prose(path: Path, reading: Reading) -> Numbered:
     markdown = path.name.lower().removesuffix(".gz").endswith((".md", ".markdown"))
     if not markdown:
         _check_prose(path, head)
-    paragraphs: Iterable[str] = itertools.chain(head, rest)
+    number = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal number
+        for at, line in enumerate(itertools.chain(head, rest), 1):
+            if not line.isspace():
+                number = at
+            yield line
+
+    paragraphs: Iterable[str] = counted()
     if markdown:
         paragraphs = without_markdown(paragraphs)
     if markdown or _hard_wrapped(head):
         paragraphs = _unwrap(paragraphs)
-    return enumerate(paragraphs, 1)
+    for paragraph in paragraphs:
+        yield number, paragraph
 
 
 _JSON_LINE = re.compile(r'\s*(\{\s*"|\[\s*[{"\[]|[\[\]{}]+,?\s*$|"[^"]*"\s*:)')
@@ -280,18 +323,31 @@ def _paragraphs(text: str) -> Iterable[str]:
     return _unwrap(parts) if _hard_wrapped(parts) else parts
 
 
-def _rows_of_text(
-    rows: Iterator[tuple[int, Any]], path: Path, name: str, reading: Reading
+def _rows_of_text(read_rows: Rows, path: Path, reading: Reading) -> Numbered:
+    """Texts of a file's rows; it is read twice, so that no row is held."""
+    column = _text_column(itertools.islice(read_rows(), _HEAD_ROWS), path, reading)
+    yield from _texts(read_rows(), column, path, path.name, reading)
+
+
+def _text_column(rows: Iterable[tuple[int, Any]], path: Path, reading: Reading) -> str | None:
+    """The column of rows that are objects of named values; None if all are texts themselves."""
+    with_text: dict[str, bool] = {}
+    named = reading.text_column is not None
+    for _, row in rows:
+        named |= not isinstance(row, str)
+        if isinstance(row, dict):
+            _note_text(with_text, row.items())
+    if not named:
+        return None
+    return reading.column(list(with_text), [n for n, holds in with_text.items() if holds], path)
+
+
+def _texts(
+    rows: Iterable[tuple[int, Any]], column: str | None, path: Path, name: str, reading: Reading
 ) -> Numbered:
     """Texts of rows that are objects of named values, or texts themselves."""
-    head = list(itertools.islice(rows, _HEAD_ROWS))
-    column = None
-    if not all(isinstance(value, str) for _, value in head) or reading.text_column is not None:
-        named = [value for _, value in head if isinstance(value, dict)]
-        names = list(dict.fromkeys(name for row in named for name in row))
-        column = reading.column(names, [n for n in names if _holds_text(n, named)], path)
     empty = 0
-    for number, value in itertools.chain(head, rows):
+    for number, value in rows:
         if column is not None:
             if not isinstance(value, dict):
                 raise FileRefused(path, f"is damaged: line {number:,}: no object of named values")
@@ -301,68 +357,78 @@ def _rows_of_text(
             for paragraph in _paragraphs(text):
                 yield number, paragraph
         empty += not text
-    _tell_empty(empty, name, reading)
+    if empty:
+        reading.tell(f"{empty:,} rows of '{plain(name)}' hold no text")
 
 
-def _holds_text(name: str, rows: Sequence[dict[str, Any]]) -> bool:
-    return any(isinstance(value := row.get(name), str) and usable(value) for row in rows)
-
-
-def _tell_empty(count: int, name: str, reading: Reading) -> None:
-    if count:
-        reading.tell(f"{count:,} rows of '{plain(name)}' hold no text")
+def _note_text(found: dict[K, bool], values: Iterable[tuple[K, Any]]) -> None:
+    """Note of the columns of a row whether they hold text; the beginning of a value tells."""
+    for name, value in values:
+        found[name] = found.get(name, False) or (
+            isinstance(value, str) and usable(value[:_HEAD_VALUE])
+        )
 
 
 def _json_lines(path: Path, reading: Reading) -> Numbered:
-    return _rows_of_text(json_rows(path), path, path.name, reading)
+    return _rows_of_text(lambda: json_rows(path), path, reading)
 
 
 def _json(path: Path, reading: Reading) -> Numbered:
-    return _rows_of_text(json_list(path), path, path.name, reading)
+    return _rows_of_text(lambda: json_list(path), path, reading)
 
 
 def _comma_separated(path: Path, reading: Reading) -> Numbered:
     head = table_head(path)
     delimiter = max(",;\t|", key=head.count)  # of equally many the first
-    return _table(table_rows(path, delimiter, quoted=True), path, reading)
+    return _table(lambda: table_rows(path, delimiter, quoted=True), path, reading)
 
 
 def _tab_separated(path: Path, reading: Reading) -> Numbered:
-    return _table(table_rows(path, "\t", quoted=False), path, reading)
+    return _table(lambda: table_rows(path, "\t", quoted=False), path, reading)
 
 
-def _table(rows: Iterator[tuple[int, list[str]]], path: Path, reading: Reading) -> Numbered:
-    _, names = next(rows, (0, []))
+def _table(read_rows: Rows, path: Path, reading: Reading) -> Numbered:
+    """Texts of a table's rows; it is read twice, so that no row is held."""
+    head = _complete(read_rows(), path)
+    _, names = next(head, (0, []))
     if not names:
         return
-    bad, total = 0, 0
-
-    def complete() -> Iterator[tuple[int, list[str]]]:
-        nonlocal bad, total
-        for number, row in rows:
-            total += 1
-            if len(row) == len(names):
-                yield number, row
-            else:
-                bad += 1
-                if bad > max(_MOST_BAD * total, 1) and total >= _HEAD_ROWS:
-                    raise _bad_rows(path, number, bad, total, len(names))
-
-    good = complete()
-    head = list(itertools.islice(good, _HEAD_ROWS))
-    if bad > max(_MOST_BAD * total, 1):
-        raise _bad_rows(path, 0, bad, total, len(names))
-    of_text = [name for i, name in enumerate(names) if any(usable(row[i]) for _, row in head)]
+    with_text: dict[int, bool] = {}
+    for _, row in itertools.islice(head, _HEAD_ROWS):
+        _note_text(with_text, enumerate(row))
+    del head  # and the row that it is at
+    of_text = [names[i] for i, holds in with_text.items() if holds]
     place = names.index(reading.column(names, of_text, path))
-    for number, row in itertools.chain(head, good):
+    rows = _complete(read_rows(), path, reading)
+    for number, row in itertools.islice(rows, 1, None):
         for paragraph in _paragraphs(row[place]):
             yield number, paragraph
-    if bad:
-        reading.tell(f"{bad:,} rows of '{plain(path.name)}' were left out: not {len(names)} values")
 
 
-def _bad_rows(path: Path, number: int, bad: int, total: int, width: int) -> FileRefused:
-    where = f"; line {number:,} is one" if number else ""
+def _complete(
+    rows: Iterator[tuple[int, list[str]]], path: Path, reading: Reading | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """The head line, and rows of as many values; a few others are left out and told.
+
+    Raises:
+        FileRefused: If there are more than a few of them.
+    """
+    width, bad, total = 0, 0, 0
+    for total, (number, row) in enumerate(rows):
+        width = width or len(row)
+        if len(row) == width:
+            yield number, row
+            continue
+        bad += 1
+        if total >= _HEAD_ROWS and bad > max(_MOST_BAD * total, 1):
+            raise _bad_rows(path, f"; line {number:,} is one", bad, total, width)
+    if bad > max(_MOST_BAD * total, 1):
+        raise _bad_rows(path, "", bad, total, width)
+    if bad and reading is not None:
+        reading.tell(f"{bad:,} rows of '{plain(path.name)}' were left out: not {width} values")
+
+
+def _bad_rows(path: Path, where: str, bad: int, total: int, width: int) -> FileRefused:
     return FileRefused(
         path,
         f"is damaged: {bad:,} of the first {total:,} rows have not the {width} values of the head "
@@ -372,16 +438,11 @@ def _bad_rows(path: Path, number: int, bad: int, total: int, width: int) -> File
 
 def _parquet(path: Path, reading: Reading) -> Numbered:
     names, of_text = parquet_columns(path)
-    head = list(itertools.islice(parquet_rows(path, of_text), _HEAD_ROWS))
-    column = reading.column(names, [name for name in of_text if _holds_text(name, head)], path)
-    empty = 0
-    for number, row in enumerate(parquet_rows(path, [column]), 1):
-        text = text_of(row[column], column, path, number)
-        if text:
-            for paragraph in _paragraphs(text):
-                yield number, paragraph
-        empty += not text
-    _tell_empty(empty, path.name, reading)
+    with_text: dict[str, bool] = {}
+    for row in itertools.islice(parquet_rows(path, of_text), _HEAD_ROWS):
+        _note_text(with_text, row.items())
+    column = reading.column(names, [name for name in of_text if with_text.get(name)], path)
+    yield from _texts(enumerate(parquet_rows(path, [column]), 1), column, path, path.name, reading)
 
 
 _READERS: dict[str, Callable[[Path, Reading], Numbered]] = {
@@ -395,6 +456,9 @@ _READERS: dict[str, Callable[[Path, Reading], Numbered]] = {
     ".htm": _page,
 }
 
+_UNITS = {".json": "row", ".parquet": "row", ".html": "paragraph", ".htm": "paragraph"}
+"""What is counted of files of these kinds; of all others lines are."""
+
 
 # ------------------------------------------------------------------ data sets
 
@@ -407,6 +471,7 @@ def _read_dataset(source: str, reading: Reading) -> Iterator[str]:
             f"'{source}' names no data set; write datasets:NAME or datasets:NAME:CONFIG, "
             "for example datasets:wikitext:wikitext-103-raw-v1"
         )
+    name = expanded(name)
     if (reason := bad_id(name, config)) is not None:
         raise CorpusError(f"{shown(source)} {reason}")
     try:
@@ -429,8 +494,21 @@ def _read_dataset(source: str, reading: Reading) -> Iterator[str]:
             ) from error
 
     rows = stream()
-    first = next(rows, None)
-    if first is None:
+    head = _head_of(rows)
+    if not head:
         raise CorpusError(f"data set '{name}' is empty: its part 'train' holds no row")
-    texts = _rows_of_text(itertools.chain([first], rows), Path(source), source, reading)
-    return _sentences(texts, source, reading)
+    column = _text_column(head, Path(source), reading)
+    texts = _texts(itertools.chain(head, rows), column, Path(source), source, reading)
+    return _sentences(texts, source, "row", reading)
+
+
+def _head_of(rows: Iterator[tuple[int, dict[str, Any]]]) -> list[tuple[int, dict[str, Any]]]:
+    """The first rows, which are held since they are read once; few of them if they are large."""
+    head: list[tuple[int, dict[str, Any]]] = []
+    size = 0
+    for number, row in itertools.islice(rows, _HEAD_ROWS):
+        head.append((number, row))
+        size += sum(len(value) for value in row.values() if isinstance(value, str))
+        if size > _HEAD_CHARACTERS:
+            break
+    return head

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from device_profiles.reading import FileRefused, opened
+from device_profiles.reading import FileRefused, FileTooLarge, opened
 
 MAX_LINE = 32 << 20
 """Bytes between two line ends; articles of Wikipedia's dumps, one a line, have up to 3 MB."""
@@ -35,10 +35,6 @@ _OTHER_KINDS = {
     b"%PDF-": "a PDF, not text: pdftotext makes text of it",
     b"PAR1": "a parquet file: name it .parquet",
 }
-
-
-class FileTooLarge(FileRefused):
-    """A file that holds more than its reader keeps."""
 
 
 def lines(path: Path, *, max_bytes: int | None = None, newline: str | None = None) -> Iterator[str]:

@@ -28,11 +28,14 @@ _INLINE = frozenset(
 )
 """Elements that a sentence goes on in; every other begins and ends a paragraph."""
 
-# Unclosed quotes and comments end with the page: each kind fails once at most, so that it is read
-# in linear time.
+# Unclosed quotes end at their tag: each kind fails once at most, so that a page is read in linear
+# time. From the first tag on that has no end, a tag reaches no further than to the next.
 _TOKEN = re.compile(
     r"<(?P<end>/?)(?P<name>[A-Za-z][^\s/>]*+)(?:[^=>]++|=\s*+(?:\"[^\"]*+\"|'[^']*+')?+)*+>"
-    r"|<!--(?P<comment>)|<[!?/][^>]*+(?:>|\Z)|</?[A-Za-z](?P<broken>)"
+    r"|<!--(?P<comment>)|<[!?/][^>]*+>|<[!?/A-Za-z](?P<endless>)"
+)
+_SHORT_TOKEN = re.compile(
+    r"<(?P<end>/?)(?P<name>[A-Za-z][^\s/<>]*+)[^<>]*+>|<!--(?P<comment>)|<[!?/][^<>]*+>"
 )
 _KNOWN_TAG = re.compile(
     r"</?(?:p|br|div|span|a|b|i|u|em|strong|ul|ol|li|h[1-6]|table|t[rdh]|img|font|blockquote|code|"
@@ -61,47 +64,56 @@ def visible_text(page: str) -> Iterator[str]:
 
 
 def _pieces(page: str) -> Iterator[str | None]:
-    """Text, line breaks, and None between two paragraphs."""
-    at = 0
-    unseen, depth = "", 0  # the outermost element that is left out, and how many of its name
-    begin, unclosed = 0, set[str]()  # where it begins; names whose end was looked for in vain
+    """Text, line breaks, and None between two paragraphs.
+
+    What has no end (a tag, a comment, an element) is text, or left out alone: the rest is read.
+    """
+    at, endless_from = 0, len(page)
+    unseen, depth, begin = "", 0, 0  # the outermost element left out, how often open, its content
+    unclosed: dict[str, int] = {}  # names whose end is not found, and from where on
     while True:
-        match = _TOKEN.search(page, at)
+        match = (_TOKEN if at < endless_from else _SHORT_TOKEN).search(page, at)
         if match is None and unseen:  # once a name at most, so that it stays linear
-            unclosed.add(unseen)
+            unclosed[unseen] = begin
             at, unseen = begin, ""
             continue
         if not unseen:
             until = len(page) if match is None else match.start()
             if until > at:
                 yield _BLANK.sub(" ", _unescaped(page[at:until]))
-        if match is None or match["broken"] is not None:
+        if match is None:
             return
+        if match.lastgroup == "endless":
+            at = endless_from = match.start()
+            continue
         at = match.end()
         if match["comment"] is not None:
-            at = page.find("-->", at - 2) + 3
-            if at < 3:
-                return
+            if at < unclosed.get("!--", len(page)):
+                if (end := page.find("-->", at - 2)) < 0:
+                    unclosed["!--"] = at
+                else:
+                    at = end + 3
             continue
         if match["name"] is None:
             continue
         name, opens = match["name"].lower(), not match["end"]
+        can_end = at < unclosed.get(name, len(page))
         if unseen:
             depth += (name == unseen) * (1 if opens else -1)
             if not depth:
                 unseen = ""
-        elif name in _UNSEEN and opens and name not in unclosed:
+        elif name in _UNSEEN and opens and can_end:
             unseen, depth, begin = name, 1, at
             yield None
         elif name == "br":
             yield "\n"
         elif name not in _INLINE:
             yield None
-        if name in _RAW and opens:
-            end = _end_of(name).search(page, at)
-            if end is None:
-                return
-            at = end.start()
+        if name in _RAW and opens and can_end:
+            if (end_tag := _end_of(name).search(page, at)) is None:
+                unclosed[name] = at
+            else:
+                at = end_tag.start()
 
 
 @functools.cache

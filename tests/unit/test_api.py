@@ -51,6 +51,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(nasc.teacher, "load_teacher", made_up("teacher", None))
     monkeypatch.setattr(nasc.api, "space_for", made_up("space", None))
+    monkeypatch.setattr(nasc.api, "check_teacher", made_up("check", None))
     monkeypatch.setattr(nasc.text, "load_corpus", made_up("corpus", corpus))
     monkeypatch.setattr(nasc.supernet.prepare, "prepare", made_up("prepare", prepared))
     return calls
@@ -64,6 +65,15 @@ def test_a_supernet_is_copied_out_of_the_cache(trained: list[str], tmp_path: Pat
     with pytest.raises(UsageError, match=r"exists\. Replace it: --force"):
         train(output=output, cache=tmp_path / "cache")
     train(output=output, cache=tmp_path / "cache", force=True)
+
+
+def test_a_supernet_goes_into_a_home_folder(
+    trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = train(output=Path("~/s.safetensors"), cache=tmp_path / "cache")
+    assert found["bytes"] == len(b"weights")
+    assert (tmp_path / "s.safetensors").read_bytes() == b"weights"
 
 
 def test_an_output_that_cannot_be_is_refused_before_anything_is_loaded(
@@ -131,7 +141,7 @@ def test_a_package_with_a_damaged_tokenizer_is_a_message(
     data.write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
     if content is not None:
         (tmp_path / "tokenizer.json").write_bytes(content)
-    with pytest.raises(PackageError, match=r"tokenizer\.json' cannot be read: .*nasc verify"):
+    with pytest.raises(PackageError, match=r"the tokenizer of .* cannot be read: .*nasc verify"):
         evaluate(tmp_path, "sts-b", data)
 
 

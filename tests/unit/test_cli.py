@@ -245,7 +245,13 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ("compile --latency-ms 5 --min-quality 0.9", "write NAME=VALUE, as in pooled_cosine=0.9"),
         ("compile --latency-ms 5 --min-quality cos=0.9", "unknown quality 'cos'; known: pooled"),
         ("compile --latency-ms 5 --min-quality pooled_cosine=90", "must be in [-1, 1]"),
-        ("compile --latency-ms 5 --min-quality pooled_cosine=nan", "must be in [-1, 1]"),
+        *(
+            (
+                f"compile --latency-ms 5 --min-quality pooled_cosine={text}",
+                "write NAME=VALUE, as in",
+            )
+            for text in ("nan", "0.9_5", "\u0660.\u0669", "", "9" * 50)
+        ),
         ("compile --latency-ms 5 --seq-len 0", "0 is not in the range x>=1"),
         ("compile --latency-ms 5 --seed -1", "-1 is not in the range 0<=x<=4294967295"),
         ("evaluate package --task sst --data x.tsv", "'sst' is not one of 'cola'"),
@@ -288,6 +294,24 @@ def test_an_unknown_space_names_the_presets(
 
 def test_a_missing_teacher(nasc: Callable[..., Result], tmp_path: Path) -> None:
     refused(nasc("train", "--teacher", tmp_path / "nothing", "--steps", "1"), 1, "nothing")
+
+
+def test_a_name_that_is_too_long_is_one_message(
+    nasc: Callable[..., Result], teacher_folder: Callable[..., Path]
+) -> None:
+    name = "x" * 300
+    teacher = ("--teacher", teacher_folder())
+    for arguments, code, words in (
+        (("report", name), 1, "File name too long"),
+        (("search", *teacher, "--supernet", name), 1, "File name too long"),
+        (("search", *teacher, "--space", name), 2, "no search space"),
+        (("bench", name), 1, "File name too long"),
+        (("verify", name), 1, "File name too long"),
+        (("profile", "--device", f"{name}.toml"), 2, "File name too long"),
+    ):
+        result = nasc(*arguments)
+        refused(result, code, words)
+        assert "is kept" not in result.stderr
 
 
 def test_a_missing_corpus(
@@ -348,7 +372,7 @@ def test_a_full_disk_is_one_message(
 ) -> None:
     import device_profiles
 
-    def full() -> None:
+    def full(**_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/somewhere")
 
     monkeypatch.setattr(device_profiles, "available", full)
@@ -362,7 +386,7 @@ def test_a_gpu_without_memory_is_one_message(
 
     import device_profiles
 
-    def full() -> None:
+    def full(**_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(device_profiles, "available", full)
@@ -374,7 +398,7 @@ def test_a_bug_keeps_its_traceback(
 ) -> None:
     import device_profiles
 
-    def bug() -> None:
+    def bug(**_: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(device_profiles, "available", bug)
@@ -420,6 +444,18 @@ def test_devices_say_what_each_can_do(
     assert "4 x Cortex-A55" in nasc("devices").stdout
     monkeypatch.setattr("profilers.runtimes.importlib.util.find_spec", lambda name: None)
     assert "onnxruntime not installed: fp32, int8" in nasc("devices").stdout
+
+
+def test_a_wrong_device_file_hides_no_other(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text('name = "mine\\u001b[31m"\n', encoding="utf-8")
+    monkeypatch.setattr("device_profiles.user_folder", lambda: tmp_path)
+    result = nasc("devices", "--json")
+    assert result.exit_code == 0
+    assert {row["name"] for row in json.loads(result.stdout)} == {"host", "pixel6"}
+    assert "left out: the device file" in result.stderr
+    assert "mine.toml' lacks 'transport'" in result.stderr
 
 
 def test_devices_load_no_runtime() -> None:

@@ -267,3 +267,17 @@ def test_columns_stand_under_their_names(capsys: pytest.CaptureFixture[str]) -> 
         "1234.5   1  a",
         "   2.0  10  long name",
     ]
+
+
+@pytest.mark.parametrize("arguments", ["", "'--json'"])
+def test_a_result_without_a_standard_output_is_one_message(arguments: str) -> None:
+    command = "[sys.executable, '-c', sys.argv[1]]"
+    code = f"import os, sys; os.close(1); os.execv(sys.executable, {command})"
+    done = subprocess.run(
+        [sys.executable, "-c", code, DEVICE.replace("*sys.argv[1:]", arguments)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "cannot write the result to the standard output: it is closed. Send" in done.stderr
+    assert "Traceback" not in done.stderr

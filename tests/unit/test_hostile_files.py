@@ -78,6 +78,7 @@ def test_no_twisted_device_is_a_traceback(tmp_path: Path) -> None:
     [
         *(["search", "--latency-ms", text] for text in ("nan", "inf", "-1", "0", "1e400", "1_0")),
         *(["search", "--size-bytes", text] for text in ("nan", "1e400", "-5MB", "20XB", "٢MB")),
+        *(["search", "--params", text] for text in ("1e\u0667", "5\u212a", "5\u3000M", "\uff15M")),
         *(["search", "--seq-len", text] for text in ("\u0661\u0662", "1_000", "9" * 5000, "1.5")),
         *(["search", "--seed", text] for text in ("-1", "9" * 5000, "\u0661", "4294967296")),
         *(["train", "--minutes", text] for text in ("nan", "inf", "1_0", "\u0661")),
@@ -113,7 +114,8 @@ def test_usual_numbers_are_taken() -> None:
         (OSError(errno.ENOSPC, "No space left on device"), "--cache DIR", "permission"),
         (OSError(errno.EACCES, "Permission denied", "x"), "Mend the permission", "Free some"),
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n", "permission"),
-        (OSError(errno.ENOENT, "No such file or directory", "y"), "directory: 'y'", "Free some"),
+        (OSError(errno.ENOENT, "No such file or directory", "y"), "directory: 'y'", "is kept"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "y" * 300), "Name another", "is kept"),
         (OSError(errno.ECONNREFUSED, "Connection refused"), "Connection refused", "permission"),
     ],
 )

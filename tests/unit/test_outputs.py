@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,7 +118,7 @@ def test_what_cannot_be_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "null").symlink_to("/dev/null")
     for name, why in (
         ("taken", r"exists\. Replace it: --force"),
-        ("link", r"exists\. Replace it: --force"),
+        ("link", r"is a link\. Replace the link, not what it leads to: --force"),
         ("pipe", "is no file but a device or a pipe"),
         ("null", "is no file but a device or a pipe"),
         (".", "is a folder"),
@@ -209,3 +211,56 @@ def test_a_report_never_takes_a_user_s_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         api.report(tmp_path / "nothing", csv=path, force=True)
     assert path.read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev/new.csv"])
+def test_nothing_is_put_among_devices_and_processes(name: str, force: bool) -> None:
+    """Where stdout is a file, /dev/stdout leads to one; the link itself would be replaced."""
+    before = os.lstat("/dev/stdout")
+    with pytest.raises(UsageError, match=r"lies among the devices and processes .*--csv FILE"):
+        check_file(Path(name), "--csv FILE", force=force)
+    assert os.path.samestat(before, os.lstat("/dev/stdout"))
+
+
+def test_shared_memory_is_a_place_for_files() -> None:
+    check_file(Path("/dev/shm") / f"nasc-{os.getpid()}.csv")
+
+
+def test_a_home_folder_is_one_from_the_check_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    check_folder(Path("~/out"))
+    fill(Path("~/out"), a="1")
+    check_folder(Path("~/out"), force=True)
+    assert content(tmp_path / "out") == {"a": "1"}
+    monkeypatch.chdir(tmp_path)
+    check_file(Path("~nobody-of-this-name/x"))  # a folder's name like any other
+    assert (tmp_path / "~nobody-of-this-name").is_dir()
+
+
+@pytest.mark.parametrize("command", ["train", "distill", "finetune"])
+def test_what_another_run_has_just_written_is_not_replaced(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one ends between the look at the output and the claim of it."""
+    output = tmp_path / "out"
+
+    @contextlib.contextmanager
+    def late(path: Path) -> Iterator[None]:
+        if command == "train":
+            path.write_text("theirs", encoding="utf-8")
+        else:
+            fill(path, a="theirs")
+        with claimed(path):
+            yield
+
+    monkeypatch.setattr(api, "claimed", late)
+    runs: dict[str, Callable[[], object]] = {
+        "train": lambda: api.train(output=output, steps=1),
+        "distill": lambda: api.distill("keep", output),
+        "finetune": lambda: api.finetune(None, "rte", tmp_path / "x.tsv", output),
+    }
+    with pytest.raises(UsageError, match=r"(exists|is not empty)\. Replace.*: --force"):
+        runs[command]()

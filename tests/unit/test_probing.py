@@ -18,6 +18,7 @@ from nasc.latency.key import LatencyKey
 from nasc.measuring import measuring, runtime_options
 from nasc.probing import probe
 from nasc.space import Geometry, SearchSpace
+from profilers.samples import RoundSample
 
 SPACE = SearchSpace(
     "tiny",
@@ -57,8 +58,12 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             def to_dict(self) -> dict[str, Any]:
                 return {"samples": [1, 2, 3]}
 
+        def samples(ms: float) -> list[RoundSample]:
+            around = (KEY.quiet_ms, KEY.quiet_ms)
+            return [RoundSample(r, 0, (ms,), (ms,), (0,), True, *around) for r in range(5)]
+
         return Found(
-            {j.name: SimpleNamespace(ratio=(i + 1.0) / KEY.quiet_ms) for i, j in enumerate(jobs)}
+            {j.name: SimpleNamespace(samples=samples(i + 1.0)) for i, j in enumerate(jobs)}
         )
 
     monkeypatch.setattr(profilers, "measure", measure)

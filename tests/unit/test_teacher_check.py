@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import json
 import shutil
@@ -9,14 +8,22 @@ from typing import Any
 
 import pytest
 
-from nasc.compiler import teacher_check
-from nasc.compiler.teacher_check import check_teacher
+from device_profiles.temporary import LOCK
+from nasc import api, teacher_check
+from nasc.compiler import Options
 from nasc.errors import UnsupportedFamily
-from nasc.space import Architecture, Block
-from nasc.teacher import Teacher, load_teacher
+from nasc.reporting import Silent
+from nasc.solver.problem import Limits
+from nasc.space import space_like, space_to_toml
+from nasc.teacher import load_teacher
+from nasc.teacher.library import LibraryCheck
+from nasc.teacher_check import check_teacher
+from nasc.workbench import Settings
+
+FOUND = LibraryCheck("transformers 5", 1, 1e-7, scaled=True)
 
 
-class Said:
+class Said(Silent):
     """A reporter that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -24,9 +31,6 @@ class Said:
 
     def say(self, text: str) -> None:
         self.lines.append(text)
-
-    def stage(self, title: str) -> Callable[..., None]:
-        return lambda done, total, message="": None
 
 
 @pytest.fixture
@@ -40,51 +44,63 @@ def transformers_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nasc.teacher.library.is_installed", lambda: False)
 
 
-def bench_of(teacher: Teacher, cache: Path) -> Any:
-    g = teacher.geometry
-    kept = (Block(g.hidden, ("mha", "ffn"), kept=True),) * g.layers
-    return SimpleNamespace(
-        teacher=teacher,
-        cache=cache,
-        whole_space=SimpleNamespace(teacher=Architecture(kept)),
-        reporter=Said(),
-        timed=lambda stage: contextlib.nullcontext(),
-    )
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the teachers that were compared; the comparison itself is made up."""
+    names: list[str] = []
+
+    def compare(teacher: Any, *rest: object) -> LibraryCheck:
+        names.append(teacher.name)
+        return FOUND
+
+    monkeypatch.setattr(teacher_check, "check_against_library", compare)
+    return names
 
 
-def test_the_full_size_graph_is_compared_once_for_the_same_files(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = bench_of(load_teacher(folder), tmp_path)
-    found = check_teacher(bench)
+def test_the_full_size_graph_gives_the_vectors_of_the_library(folder: Path, tmp_path: Path) -> None:
+    reporter = Said()
+    found = check_teacher(load_teacher(folder), tmp_path, reporter)
     assert found is not None
     assert found.max_abs < 1e-5
     assert found.scaled
-    (line,) = bench.reporter.lines
+    (line,) = reporter.lines
     assert "the full-size network gives the vectors of transformers" in line
     assert "once those are scaled to length 1" in line
+    (record,) = (tmp_path / "teacher-checks").iterdir()
+    assert json.loads(record.read_text()) == dataclasses.asdict(found)
 
-    compared: list[object] = []
 
-    def compare(teacher: object, *rest: object) -> object:
-        compared.append(teacher)
-        return dataclasses.replace(found, texts=1)
-
-    monkeypatch.setattr(teacher_check, "check_against_library", compare)
-    assert check_teacher(bench) == found
-    assert not compared
-    (folder / "modules.json.bak.json").write_text("{}")  # a setting that nobody has seen yet
-    assert check_teacher(bench) != found
+@pytest.mark.parametrize("file", ["modules.json.bak.json", "deep/er/pooling/config.json"])
+def test_it_is_compared_once_for_the_same_files(
+    folder: Path, tmp_path: Path, compared: list[str], file: str
+) -> None:
+    kinds = {"": "Transformer", "deep/er/pooling": "Pooling", "2_Normalize": "Normalize"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(kinds.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    pooling = folder / "deep/er/pooling/config.json"
+    pooling.parent.mkdir(parents=True)
+    pooling.write_text(json.dumps({"embedding_dimension": 32}))
+    teacher = load_teacher(folder)
+    for _ in range(2):
+        assert check_teacher(teacher, tmp_path, Said()) == FOUND
     assert len(compared) == 1
+    (folder / file).write_text(json.dumps({"embedding_dimension": 32, "pooling_mode": "mean"}))
+    for _ in range(2):
+        assert check_teacher(teacher, tmp_path, Said()) == FOUND
+    assert len(compared) == 2
 
 
-def test_a_damaged_record_is_made_anew(folder: Path, tmp_path: Path) -> None:
-    bench = bench_of(load_teacher(folder), tmp_path)
-    found = check_teacher(bench)
+def test_a_damaged_record_is_made_anew(folder: Path, tmp_path: Path, compared: list[str]) -> None:
+    teacher = load_teacher(folder)
+    check_teacher(teacher, tmp_path, Said())
     (record,) = (tmp_path / "teacher-checks").iterdir()
     record.write_text("[")
-    assert check_teacher(bench) == found
-    assert json.loads(record.read_text()) == dataclasses.asdict(found)  # type: ignore[call-overload]
+    assert check_teacher(teacher, tmp_path, Said()) == FOUND
+    assert json.loads(record.read_text()) == dataclasses.asdict(FOUND)
+    assert len(compared) == 2
 
 
 def test_another_graph_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -92,10 +108,64 @@ def test_another_graph_is_refused(folder: Path, tmp_path: Path) -> None:
     layer = dataclasses.replace(teacher.layers[0], ff2_w=teacher.layers[0].ff2_w.flip(0))
     other = dataclasses.replace(teacher, layers=(layer, *teacher.layers[1:]))
     with pytest.raises(UnsupportedFamily, match=r"teacher 'own': its vectors differ .* by up to"):
-        check_teacher(bench_of(other, tmp_path))
+        check_teacher(other, tmp_path, Said())
     assert not (tmp_path / "teacher-checks").exists()
 
 
 def test_a_teacher_without_a_folder_has_no_library(folder: Path, tmp_path: Path) -> None:
     teacher = dataclasses.replace(load_teacher(folder), folder=None)
-    assert check_teacher(bench_of(teacher, tmp_path)) is None
+    assert check_teacher(teacher, tmp_path, Said()) is None
+
+
+def test_the_graph_lies_where_what_a_killed_process_left_is_removed(
+    folder: Path, tmp_path: Path, compared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emitted: list[Path] = []
+
+    def emit(network: object, path: Path) -> None:
+        assert (path.parent.parent / LOCK).is_file()
+        emitted.append(path)
+
+    monkeypatch.setattr(teacher_check, "emit", emit)
+    monkeypatch.setattr(
+        teacher_check, "OnnxEncoder", lambda *about, **more: SimpleNamespace(encode=0)
+    )
+    check_teacher(load_teacher(folder), tmp_path, Said())
+    assert emitted
+    assert not emitted[0].parent.parent.exists()
+
+
+COMMANDS: dict[str, Callable[[Settings, Path], object]] = {
+    "compile": lambda s, out: api.compile(Limits(params=9**9), s, Options(output=out)),
+    "search": lambda s, out: api.search(None, s),
+    "audit": lambda s, out: api.audit(settings=s),
+    "distill": lambda s, out: api.distill("32: M", out, s),
+    "distill by name": lambda s, out: api.distill("nas-bert-5m", out, s),
+    "train": lambda s, out: api.train(
+        output=out, teacher=s.teacher, space=s.space, corpus=s.corpus, minutes=60, cache=s.cache
+    ),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_teacher_is_refused_before_text_is_read_or_anything_is_trained(
+    teacher_folder: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    def differ(*about: object) -> None:
+        raise UnsupportedFamily("its vectors differ")
+
+    monkeypatch.setattr(teacher_check, "check_against_library", differ)
+    folder = teacher_folder(hidden=64, heads=1, intermediate=256)
+    space = tmp_path / "space.toml"
+    space.write_text(space_to_toml(space_like(load_teacher(folder).geometry.for_space())))
+    settings = Settings(
+        teacher=str(folder),
+        space=str(space),
+        corpus=(str(tmp_path / "no such text"),),
+        cache=tmp_path / "cache",
+    )
+    with pytest.raises(UnsupportedFamily, match="its vectors differ"):
+        COMMANDS[command](settings, tmp_path / "out")

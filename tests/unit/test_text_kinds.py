@@ -9,20 +9,24 @@ import json
 import os
 import random
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
 
+from device_profiles import reading
 from nasc.cli import main
 from nasc.errors import CorpusError, UsageError
+from nasc.tasks.hub import dataset_rows
 from nasc.text import corpus_from_sentences, load_corpus, records, stream_text, streams
 from nasc.text.corpus import sentence_key
 from nasc.text.markdown import without_markdown
 from nasc.text.sentences import split_sentences, usable
+from nasc.text.sources import Reading, _paragraphs, _unwrap, read_all
 from nasc.text.webpage import visible_text
 from nasc.workbench import Settings
 
@@ -109,6 +113,56 @@ def test_an_index_beside_text_is_no_text(tmp_path: Path) -> None:
         load_corpus(tmp_path, seed=0)
 
 
+SIDE_FILES = {
+    "numbers.csv": b"text\n" + b"1,2,3\n" * 20,
+    "page.html": "<p>Grüße aus Köln.</p>".encode("latin-1"),
+    "settings.json": b"[ // a comment\n]",
+    "table.parquet": b"PAR1",
+}
+
+
+@pytest.mark.parametrize("name", SIDE_FILES)
+def test_what_cannot_be_read_beside_prose_is_left_out(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(SENTENCES))
+    (tmp_path / name).write_bytes(SIDE_FILES[name])
+    said: list[str] = []
+    assert everything(tmp_path, say=said.append) == set(SENTENCES)
+    [line] = said
+    assert line.startswith(f"left out: '{name}' ")
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(CorpusError, match=name):
+        load_corpus(tmp_path, seed=0)
+
+
+def test_what_is_damaged_in_the_middle_is_read_up_to_there(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(SENTENCES[:30]))
+    rows = [json.dumps({"text": s}) for s in SENTENCES[30:]] * 10
+    (tmp_path / "b.jsonl").write_text("\n".join([*rows, "{"]))
+    said: list[str] = []
+    assert everything(tmp_path, say=said.append) == set(SENTENCES)
+    assert said[-1].startswith("left out: the rest of 'b.jsonl' is damaged: line 421: no JSON")
+
+
+def test_prose_of_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(SENTENCES))
+    (tmp_path / "b.txt").write_bytes("Grüße aus Köln.".encode("latin-1"))
+    with pytest.raises(CorpusError, match=r"b\.txt' is not UTF-8 text"):
+        load_corpus(tmp_path, seed=0)
+
+
+def test_hidden_and_installed_files_are_no_text_of_a_folder(tmp_path: Path) -> None:
+    root = tmp_path / ".texts"  # that one is asked for
+    for folder in (".git/notes", "node_modules/left-pad", "more/deep"):
+        (root / folder).mkdir(parents=True)
+    (root / "more" / "deep" / "a.txt").write_text("\n".join(SENTENCES))
+    for name in (".git/notes/b.txt", "node_modules/left-pad/README.md", "more/._a.txt"):
+        (root / name).write_text("It is no text of the folder, is it?")
+    assert everything(root) == set(SENTENCES)
+    (root / "more" / "deep" / "a.txt").unlink()
+    with pytest.raises(CorpusError, match=r"holds no text: .* beside what is hidden"):
+        load_corpus(root, seed=0)
+
+
 def test_the_column_is_the_obvious_one_or_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     rows = [
@@ -189,12 +243,25 @@ def test_what_is_named_as_prose_is_looked_at(name: str, kind: str, tmp_path: Pat
 
 
 class _Batch(list[dict[str, Any]]):
+    """Rows whose texts are made when they are asked for."""
+
+    @property
+    def num_rows(self) -> int:
+        return len(self)
+
+    def slice(self, at: int, length: int) -> _Batch:
+        return _Batch(self[at : at + length])
+
     def to_pylist(self) -> list[dict[str, Any]]:
+        assert len(self) == 1, "a text that repeats would be held for each row"
         return list(self)
 
 
 class _ParquetFile:
     """Stands for pyarrow's."""
+
+    asked: ClassVar[list[int]] = []
+    unpacked, packed = 10_000, 1000
 
     def __init__(self, file: Any) -> None:
         if file.read(4) != b"PAR1":
@@ -202,28 +269,67 @@ class _ParquetFile:
         self.schema_arrow = SimpleNamespace(
             names=["id", "text", "url"], types=["int64", "string", "large_string"]
         )
+        chunks = [
+            SimpleNamespace(
+                path_in_schema=name,
+                total_uncompressed_size=self.unpacked,
+                total_compressed_size=self.packed,
+            )
+            for name in self.schema_arrow.names
+        ]
+        group = SimpleNamespace(num_columns=3, column=chunks.__getitem__)
+        self.metadata = SimpleNamespace(num_row_groups=1, row_group=[group].__getitem__)
 
     def iter_batches(self, batch_size: int, columns: list[str]) -> Iterator[_Batch]:
+        self.asked.append(batch_size)
         rows = [{"id": i, "text": s, "url": "x"} for i, s in enumerate(SENTENCES)]
         for at in range(0, len(rows), 10):
             yield _Batch({name: row[name] for name in columns} for row in rows[at : at + 10])
 
 
-def test_parquet_is_read_by_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.parquet"
-    path.write_bytes(b"PAR1")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(CorpusError, match=r"needs the pyarrow library.*pip install 'nasc\[datas"):
-        load_corpus(path, seed=0)
+@pytest.fixture
+def parquet_library(monkeypatch: pytest.MonkeyPatch) -> type[_ParquetFile]:
     library, module = ModuleType("pyarrow"), ModuleType("pyarrow.parquet")
     library.parquet, module.ParquetFile = module, _ParquetFile  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pyarrow", library)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", module)
+    monkeypatch.setattr(_ParquetFile, "asked", [])
+    return _ParquetFile
+
+
+def test_parquet_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(CorpusError, match=r"needs the pyarrow library.*pip install 'nasc\[datas"):
+        load_corpus(tmp_path / "a.parquet", seed=0)
+
+
+@pytest.mark.usefixtures("parquet_library")
+def test_parquet_is_read_by_its_library(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1")
     assert everything(path) == everything(tmp_path) == set(SENTENCES)
     with pytest.raises(CorpusError, match=r"has id = 0 in row 1: no text"):
         load_corpus(path, seed=0, text_column="id")
     path.write_bytes(b"text")
     with pytest.raises(CorpusError, match="is damaged or no parquet file: Parquet magic bytes"):
+        load_corpus(path, seed=0)
+
+
+def test_large_texts_of_parquet_are_unpacked_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet_library: type[_ParquetFile]
+) -> None:
+    """Of a dictionary of one text of 50 MB, 1,024 rows take 50 GB."""
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1")
+    for unpacked, rows in ((10_000, 1024), (50 << 20, 5), (100 << 30, 1)):
+        monkeypatch.setattr(parquet_library, "unpacked", unpacked)
+        monkeypatch.setattr(parquet_library, "packed", unpacked)
+        parquet_library.asked.clear()
+        assert everything(path) == set(SENTENCES)
+        assert parquet_library.asked[1] == rows
+    monkeypatch.setattr(parquet_library, "packed", 1 << 20)
+    with pytest.raises(CorpusError, match="unpacks to more than 200 times its size"):
         load_corpus(path, seed=0)
 
 
@@ -336,16 +442,36 @@ UNITS = [
 ]
 
 
+def _paragraphs_of_all_kinds(text: str) -> Iterator[str]:
+    yield text
+    yield from without_markdown([text])
+    yield from visible_text(text)
+    yield from _paragraphs(text)
+    yield from _paragraphs(f"<p>{text}")
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("unit", UNITS)
 def test_text_of_one_thing_takes_linear_time(unit: str) -> None:
     """What takes the square of its length takes minutes."""
     text = "A. " + unit * (200_000 // len(unit)) + "a"
-    for paragraph in without_markdown([text]):
+    for paragraph in _paragraphs_of_all_kinds(text):
         split_sentences(paragraph)
-    split_sentences(text)
-    for paragraph in visible_text(text):
-        split_sentences(paragraph)
+
+
+ENDS = [">", "'>", '">', "</nav>", "</script>", "-->", ")", "]", "\n", "=a"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("seed", range(20))
+def test_text_of_mixed_things_takes_linear_time(seed: int) -> None:
+    """A few things again and again, and a run of each before the next."""
+    rng = random.Random(seed)
+    units = rng.sample([*UNITS, *ENDS], 4)
+    mixed, runs = "".join(units), "".join(unit * 5000 for unit in units)
+    for text in ("<p>A. " + mixed * (60_000 // len(mixed)), runs, mixed * 2000 + runs):
+        for paragraph in _paragraphs_of_all_kinds(text):
+            split_sentences(paragraph)
 
 
 @pytest.mark.parametrize(
@@ -356,11 +482,21 @@ def test_text_of_one_thing_takes_linear_time(unit: str) -> None:
         ("One<nav>two<p>three<footer>four", ["One", "two", "three", "four"]),
         ("<nav><nav>out</nav>out</nav>in", ["in"]),
         ("<a title='a > b' href=\"<p>\">One</a> <!-- > -- > -->two", ["One two"]),
-        ("<SCRIPT>if (a </ b) '<p>'</ScRiPt >One<style>p", ["One"]),
+        ("<SCRIPT>if (a </ b) '<p>'</ScRiPt >One<style>p", ["One", "p"]),
         ("1 < 2 and 3 > 2 &lt;b&gt; <3", ["1 < 2 and 3 > 2 <b> <3"]),
         ("<a title=don't>One</a> two don't", ["One two don't"]),
-        ("One <b", ["One"]),
-        ("One <!-- no end", ["One"]),
+        ("One <b", ["One <b"]),
+        ("One <!-- no end", ["One no end"]),
+        (
+            "Wrap it in a <div> and add a <script> tag. Then <b>go</b> on.",
+            ["Wrap it in a", "and add a", "tag. Then go on."],
+        ),
+        ("<p>One<br/>if a <b then two", ["One if a <b then two"]),
+        ("<a title='>'>One</a> <i x=\"> two <b>three</b> \"", ['One two three "']),
+        ("<nav><!-- a --><script>b</script>One<!-- <script>two", ["One", "two"]),
+        ("One </3 two", ["One </3 two"]),
+        ("One <!two <b>three</b>", ["One three"]),
+        ("<textarea>One<title>two</title>three", ["One", "three"]),
         ("<!--><p>One</p><!--->two", ["One", "two"]),
         ("<td>1</td><td>2</td>", ["1", "2"]),
         ("<pre>x = 1</pre><code>x</code> is one", ["x is one"]),
@@ -403,6 +539,75 @@ def test_a_line_without_end_is_refused_by_its_place(
             load_corpus(tmp_path / "a.csv", seed=0)
 
 
+def test_rows_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty rows of 0.7 MB in memory, and forty of 0.3 MB."""
+    row = json.dumps({"text": SENTENCES[0], "more": [{}] * 10_000})
+    (tmp_path / "a.jsonl").write_text("\n".join([row] * 20))
+    line = SENTENCES[0] + "\t" + "é" * 350_000 + "\n"
+    (tmp_path / "a.tsv").write_text("text\tmore\n" + line * 40)
+    monkeypatch.setattr(streams, "_BLOCK", 1 << 16)
+    for name in ("a.jsonl", "a.tsv"):
+        tracemalloc.start()
+        for _ in read_all([tmp_path / name], Reading("text")):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8e6, name
+
+
+def test_rows_of_a_data_set_are_held_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = 0
+
+    def rows() -> Iterator[dict[str, str]]:
+        nonlocal taken
+        for taken in range(1, 201):
+            yield {"text": f"It is said that {taken} of them " + "a" * (1 << 20)}
+
+    library = SimpleNamespace(load_dataset=lambda *about, **options: rows())
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    found = read_all(["datasets:some/set"], Reading())
+    assert next(found).startswith("It is said that 1 of them")
+    assert taken == 4
+
+
+WIDE = {
+    "a.csv": ",".join(["text"] + ["a"] * 20) + "\n",
+    "a.tsv": "\t".join(["text"] + ["a"] * 20) + "\n",
+    "a.jsonl": json.dumps({f"text {i}": "a" for i in range(21)}),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_tables_are_not_endlessly_wide(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MAX_COLUMNS", 20)
+    (tmp_path / name).write_text(WIDE[name])
+    with pytest.raises(CorpusError, match="has 21 values in line 1: at most 20 are read"):
+        load_corpus(tmp_path / name, seed=0)
+
+
+def test_lines_of_json_are_bounded_in_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_ITEMS", 100)
+    row = json.dumps({"text": "Of a list: a, b and c" + 99 * ", and so on", "more": [{}] * 60})
+    for name, hint in (("a.jsonl", "in line 1"), ("a.json", r"\(\.jsonl\) it may be of any size")):
+        (tmp_path / name).write_text(f"[{row}]" if name == "a.json" else row)
+        with pytest.raises(CorpusError, match=f"more than 100 lists, objects and commas.* {hint}"):
+            load_corpus(tmp_path / name, seed=0)
+    monkeypatch.setattr(reading, "MAX_ITEMS", 200)
+    (tmp_path / "a.jsonl").write_text("\n".join([row, *map(json.dumps, ROWS)]))
+    assert everything(tmp_path / "a.jsonl") > set(SENTENCES)
+
+
+def test_a_text_of_a_row_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_ROW", 500)
+    (tmp_path / "a.json").write_text(json.dumps([*ROWS, {"text": "word " * 200}]))
+    with pytest.raises(CorpusError, match="has a text of 1,000 characters in row 73, at most 500"):
+        load_corpus(tmp_path / "a.json", seed=0)
+
+
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "RATIO_FROM", 1 << 18)
     path = tmp_path / "a.txt.gz"
@@ -438,8 +643,6 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 
 def test_long_paragraphs_are_not_joined_without_end() -> None:
     line = "x" * 1000
-    from nasc.text.sources import _unwrap
-
     assert max(map(len, _unwrap([line] * 5000))) < 1_100_000
     assert "".join(_unwrap([line] * 5000)).count("x") == 5_000_000
 
@@ -456,7 +659,8 @@ def test_half_characters_are_left_out_and_told(tmp_path: Path) -> None:
     said: list[str] = []
     assert everything(path, say=said.append) == {*SENTENCES, "A whole 👍 character it is."}
     assert said[1:] == [
-        "2 rows of 'a.jsonl' were left out: lone surrogates or NUL characters; the first is row 2"
+        "2 paragraphs of 'a.jsonl' were left out: lone surrogates or NUL characters; "
+        "the first ends in line 2"
     ]
     with pytest.raises(CorpusError, match=r"test: 'half \\ud83d' holds a lone surrogate"):
         corpus_from_sentences([*SENTENCES, "half \ud83d"], description="test", seed=0)
@@ -468,8 +672,33 @@ def test_nul_characters_are_left_out_and_told(tmp_path: Path) -> None:
     said: list[str] = []
     assert everything(path, say=said.append) == set(SENTENCES)
     assert said == [
-        "1 rows of 'a.txt' were left out: lone surrogates or NUL characters; the first is row 2,881"
+        "1 paragraphs of 'a.txt' were left out: lone surrogates or NUL characters; "
+        "the first ends in line 2,881"
     ]
+
+
+def test_places_are_those_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of prose, also of a wrapped paragraph; a row; a paragraph of a page."""
+    line = "It goes on for a line of some seventy characters, and then to the next"
+    monkeypatch.setattr(streams, "_HEAD", 16)  # where NUL refuses the whole file
+    wrapped = "\n".join([line, line, line, ""] * 8)
+    page = "".join(f"<p>{s}" for s in SENTENCES)
+    for name, content, place in (
+        ("wrapped.txt", f"{wrapped}\n{line}\n\0{line}\n\n{wrapped}", "line 34"),
+        ("a.md", "# Title\n\n" + "\n\n".join([*SENTENCES, "A \0 b"]), "line 147"),
+        (
+            "a.csv",
+            'text\n"One\ntwo"\n"A \0 b"\n' + "\n".join(f'"{s}"' for s in SENTENCES),
+            "line 4",
+        ),
+        ("a.json", json.dumps([*ROWS, {"text": "A \ud83d b"}]), "row 73"),
+        ("a.html", f"<html>{page}<p>A \0 b", "paragraph 73"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content.encode("utf-8", "surrogatepass"))
+        said: list[str] = []
+        assert list(read_all([path], Reading(say=said.append)))
+        assert said[-1].endswith(f"the first ends in {place}")
 
 
 @pytest.mark.parametrize(
@@ -555,6 +784,25 @@ def test_ids_that_are_none_are_refused(source: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     with pytest.raises(CorpusError, match=r"is no id of a data set|names no configuration"):
         load_corpus(f"datasets:{source}", seed=0)
+
+
+def test_a_data_set_in_the_home_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def load_dataset(name: str, *about: object, **options: object) -> Iterator[dict[str, str]]:
+        asked.append(name)
+        return iter([{"text": s} for s in SENTENCES])
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    assert everything("datasets:~/data") == set(SENTENCES)
+    assert [*dataset_rows("datasets:~/data::train", "data")] == [{"text": s} for s in SENTENCES]
+    assert asked == [str(tmp_path / "data")] * 2
+    with pytest.raises(CorpusError, match="'datasets:~/other' is no id of a data set"):
+        load_corpus("datasets:~/other", seed=0)
 
 
 def test_columns_of_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:

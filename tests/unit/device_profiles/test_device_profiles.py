@@ -68,6 +68,7 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         ('name = "board"', 'name = "bored"', "name = 'bored'; it must be the file's own name"),
         ("threads = 2", "threads = 0", "defaults.threads = 0; it must be a whole number"),
         ("threads = 2", "thread = 2", "unknown field 'defaults.thread'. Did you mean 'threads'"),
+        ("threads = 2", f"{'t' * 60_000} = 2", r"unknown field 'defaults\.t+\.\.\.\. Allowed"),
         ("count = 4", "count = true", "clusters.count = True"),
         ("count = 4", "count = 4\nids = [0, 1]", "4 different numbers"),
         ("cores = [0, 1]", "cores = [0, 0]", "without repetitions"),

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from device_profiles.reading import FileRefused, opened, read_bytes, read_json, read_text, read_toml
+from device_profiles import reading
+from device_profiles.reading import (
+    FileRefused,
+    FileTooLarge,
+    opened,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_text,
+    read_toml,
+)
 
 
 def written(folder: Path, text: str | bytes, name: str = "file.json") -> Path:
@@ -101,9 +113,13 @@ def test_json_that_is_refused(tmp_path: Path, text: str | bytes, reason: str) ->
         ("a = " + "1" * 5000, "is not valid TOML|digits"),
         ("a = 0x" + "f" * 60, "more than 40 digits"),
         ("a = " + "[" * 100 + "]" * 100, "nested"),
-        ("a = " + "[" * 100_000 + "]" * 100_000, "nested"),
+        ("a = " + "[" * 30_000 + "]" * 30_000, "nested"),
+        ("a." * 30_000 + "a = 1", "has a line with more than 500 dots"),
+        ("\u0022\u2028\u0022." * 1000 + "a = 1", "has a line with more than 500 dots"),
+        ("a = 1\n#" + "." * 70_000, "holds 70,007 bytes, at most 65,536 are read"),
     ],
 )
+@pytest.mark.timeout(20)
 def test_toml_that_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(FileRefused, match=reason):
         read_toml(written(tmp_path, text))
@@ -152,3 +168,45 @@ def test_a_long_value_is_shown_short(tmp_path: Path) -> None:
     with pytest.raises(FileRefused) as caught:
         read_json(written(tmp_path, '{"size": "%s"}' % ("x" * 9999)), schema=SCHEMA)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": [{}, {}, {}, {}]}',
+        '[[0], [0], "a \\" b", [0], [0]]',
+        b"[1, 2, 3, 4, 5, 6, 7, 8, 9]",
+        '["a"' + ',"a"' * 9,
+    ],
+)
+def test_json_of_many_items_is_refused_unparsed(
+    text: str | bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_ITEMS", 8)
+    monkeypatch.setattr("json.loads", lambda *_, **__: pytest.fail("it is parsed"))
+    with pytest.raises(
+        FileTooLarge, match=r"'x\.json' holds more than 8 lists, objects and commas"
+    ):
+        parse_json(text, "x.json")
+
+
+def test_what_is_in_strings_is_no_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_ITEMS", 3)
+    data = {"a": 20 * ",[{\\", "b": [20 * '",']}
+    assert parse_json(json.dumps(data), "x.json") == data
+    assert parse_json(json.dumps(data).encode(), "x.json") == data
+    with pytest.raises(FileRefused, match="is not valid JSON"):
+        parse_json('["' + 20 * ",", "x.json")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("unit", ['"\\', '\\"', '"', "\\", 'a"\\\\', ",", '",\\"['])
+def test_items_are_counted_in_linear_time(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_ITEMS", 1000)
+    with contextlib.suppress(FileRefused):
+        reading.check_items("," * 990 + unit * 200_000 + "\\", "x.json")
+
+
+def test_a_vocabulary_of_a_quarter_million_pieces_is_read() -> None:
+    pieces = ",".join(f'["p{i}",-{i}.5]' for i in range(250_000))
+    assert len(parse_json(f"[{pieces}]", "tokenizer.json")) == 250_000

@@ -27,7 +27,7 @@ from nasc.package.build import build_package, check_target
 from nasc.package.golden import TEXTS, Golden, GoldenText
 from nasc.package.manifest import Manifest, TrainingRecord, read_manifest
 from nasc.package.readme import readme
-from nasc.package.replacing import move_in, why_kept
+from nasc.package.replacing import move_in, remove_package, why_kept
 from nasc.package.verify import verify_package
 from nasc.runtime import OnnxEncoder
 from nasc.space import Architecture, Block
@@ -507,8 +507,11 @@ def test_what_comes_while_the_old_package_is_removed_stays(
         unlink(self, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", unlink_late)
-    move_in(part, copied)
+    said: list[str] = []
+    move_in(part, copied, said.append)
     assert [p.name for p in (tmp_path / ".p.replaced").iterdir()] == ["notes.txt"]
+    assert len(said) == 1
+    assert re.search(r"lies in '\S+/\.p\.replaced'\. Move your own files out", said[0])
     monkeypatch.undo()
     with pytest.raises(PackageError, match=r"\.p\.replaced' lies where .*Move it away"):
         check_target(copied, force=True)
@@ -522,6 +525,39 @@ def test_a_removal_that_was_killed_is_ended_by_the_next_run(copied: Path, tmp_pa
     with pytest.raises(PackageError, match="--force"):
         check_target(copied, force=False)
     assert not spare.exists()
+
+
+def test_half_a_package_is_not_brought_back(copied: Path, tmp_path: Path) -> None:
+    """A run was killed while it removed it, and the new one was taken away."""
+    spare = copied.rename(tmp_path / ".p.replaced")
+    for name in ("SHA256SUMS", "model.onnx"):
+        (spare / name).unlink()
+    check_target(copied, force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_lacked_a_file_before_is_brought_back(copied: Path, tmp_path: Path) -> None:
+    (copied / "vocab.txt").unlink()
+    copied.rename(tmp_path / ".p.replaced")
+    with pytest.raises(PackageError, match="--force"):
+        check_target(copied, force=False)
+    assert (copied / "model.onnx").exists()
+
+
+def test_folders_within_folders_are_no_recursion(copied: Path, tmp_path: Path) -> None:
+    deep = copied
+    for _ in range(1000):
+        deep = deep / "d"
+        deep.mkdir()
+    (copied / "vocab.txt").rename(deep / "vocab.txt")
+    raw = json.loads((copied / "manifest.json").read_text())
+    name = (deep / "vocab.txt").relative_to(copied).as_posix()
+    raw["files"][name] = raw["files"].pop("vocab.txt")
+    (copied / "manifest.json").write_text(json.dumps(raw))
+    (copied / "SHA256SUMS").unlink()
+    assert why_kept(copied) is None
+    remove_package(copied)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_in_folders_of_a_package_are_its_own_where_the_manifest_lists_them(
@@ -564,3 +600,37 @@ def test_places_where_no_package_can_lie_are_one_message(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PackageError, match=r"--output \S+"):
         check_target(Path(name), force=True)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_folder_somebody_is_in_is_not_taken_away_from_under_them(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    (copied.parent / "empty").mkdir()
+    for folder in (copied.parent / "empty", copied, copied / "1_Pooling"):
+        monkeypatch.chdir(folder)
+        output = folder if folder.name != "1_Pooling" else copied
+        for path in (output, Path("." if output == folder else "..")):
+            with pytest.raises(PackageError, match=rf"folder you are in.*--output {output}/\w+"):
+                check_target(path, force)
+    check_target(Path("new"), force)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_link_is_named_as_such(copied: Path, tmp_path: Path, force: bool) -> None:
+    (tmp_path / "link").symlink_to(copied)
+    with pytest.raises(PackageError, match=rf"link' is a link, .*--output {copied}$"):
+        check_target(tmp_path / "link", force)
+
+
+def test_a_package_is_as_private_as_its_folder_was_or_as_new_folders_are(
+    tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
+) -> None:
+    (tmp_path / "private").mkdir(mode=0o700)
+    before = os.umask(0o027)
+    try:
+        for name, mode in (("private", 0o700), ("new", 0o750)):
+            out = build_one(tmp_path / name, tokenizer, make_model, make_manifest)
+            assert out.stat().st_mode & 0o777 == mode
+    finally:
+        os.umask(before)

@@ -14,6 +14,7 @@ from transformers import BertTokenizer
 
 from nasc.api import evaluate
 from nasc.cli import main
+from nasc.errors import PackageError
 from nasc.package.build import build_package
 from nasc.runtime import OnnxEncoder
 
@@ -83,3 +84,16 @@ def test_a_path_that_is_not_utf_8_is_refused_at_the_start(
         assert "is not UTF-8 (byte 0xff)" in done.stderr
         done.stderr.encode("utf-8")
     assert {path.name for path in folder.iterdir()} == {"p"}
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "null", '{"tokenizer_class": 3}'])
+def test_a_tokenizer_that_a_package_cannot_have_is_one_message(
+    packed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """Its files are as its manifest lists them, which anybody can write."""
+    monkeypatch.setattr("nasc.package.hashes.find_changes", lambda *_: [])
+    folder = Path(shutil.copytree(packed["int8", "classify-2"], tmp_path / "p"))
+    (folder / "tokenizer_config.json").write_text(content, encoding="utf-8")
+    (tmp_path / "dev.csv").write_text(DATA["sst-2"], encoding="utf-8")
+    with pytest.raises(PackageError, match=r"the tokenizer of .* cannot be read: .*nasc verify"):
+        evaluate(folder, "sst-2", tmp_path / "dev.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from profilers import (
     InputSpec,
     InvalidSetting,
     ModelJob,
+    ModelRejected,
     RuntimeOptions,
     reference_hash,
     reference_job,
@@ -272,3 +274,18 @@ def test_bench_finds_shapes_and_values() -> None:
         assert "--dim" not in str(caught.value)
     with pytest.raises(InvalidSetting, match="type 'string', which cannot be drawn"):
         _run("m", file, {"x": ("string", [1])}, sizes)
+
+
+@pytest.mark.timeout(20)
+def test_what_lies_beside_a_model_is_no_pipe_or_device(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"graph")
+    beside = tmp_path / "model.onnx.data"
+    for make, kind in (
+        (lambda: os.mkfifo(beside), r"a pipe \(FIFO\)"),
+        (lambda: beside.symlink_to("/dev/zero"), "a device"),
+    ):
+        make()
+        with pytest.raises(ModelRejected, match=rf"{beside}' is no file but {kind}\. .*weights"):
+            ModelJob("a", path, {"x": InputSpec((1, 4))}).content_hash()
+        beside.unlink()

@@ -52,6 +52,7 @@ def main() -> None:
     )
     patched = api
     patched.measure_tables = lambda *about, **options: []  # no device is measured
+    patched.check_teacher = lambda *about: None  # nor is a library imported, which takes seconds
     patched = TableCosts
     patched.of = lambda tables: None
     for folder in map(Path, asked["folders"]):

@@ -13,7 +13,7 @@ from supernet_toy import random_supernet, state
 
 from nasc.errors import CheckpointError
 from nasc.supernet import checkpoint
-from nasc.supernet.checkpoint import load_supernet, save_supernet
+from nasc.supernet.checkpoint import load_supernet, read_supernet_header, save_supernet
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher, load_teacher
 
@@ -65,13 +65,29 @@ def test_a_damaged_file_is_a_message(
     path = tmp_path / "s.safetensors"
     save_supernet(path, supernet, {})
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(CheckpointError, match=r"s\.safetensors is damaged or not one of nasc"):
+    with pytest.raises(
+        CheckpointError, match=r"s\.safetensors is damaged or not one of nasc"
+    ) as found:
         load_supernet(path, teacher)
+    assert ("(rm " in str(found.value)) == (b'"nasc":' in path.read_bytes()[:200])
 
 
 def test_a_missing_file_is_a_message(teacher: Teacher, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no checkpoint .*s\.safetensors\. Train one: nasc"):
         load_supernet(tmp_path / "s.safetensors", teacher)
+
+
+def test_a_file_of_the_user_s_is_not_to_be_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "thesis.pdf"
+    path.write_bytes(b"%PDF-1.5 ten years of work")
+    with pytest.raises(CheckpointError, match=r"Name a supernet that nasc train") as found:
+        read_supernet_header(path)
+    assert f"rm '{path}'" not in str(found.value)
+
+
+def test_a_name_that_is_too_long_is_a_message(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"cannot read checkpoint \S+: File name too long"):
+        read_supernet_header(tmp_path / ("x" * 300))
 
 
 def test_safetensors_of_others_are_a_message(teacher: Teacher, tmp_path: Path) -> None:

@@ -436,6 +436,9 @@ def test_a_budget_becomes_steps_once(tmp_path: Path) -> None:
     path = tmp_path / "steps.json"
     assert recorded_steps(path, lambda: 42) == 42
     assert recorded_steps(path, lambda: pytest.fail("decided twice")) == 42
+    path.unlink()
+    assert recorded_steps(path, lambda: 10**15) == 10**12  # as many as its reader takes
+    assert recorded_steps(path, lambda: pytest.fail("decided twice")) == 10**12
     path.write_text("{")
     with pytest.raises(CheckpointError, match=r"steps\.json is damaged: .*Delete it and run again"):
         recorded_steps(path, lambda: 1)

@@ -231,6 +231,17 @@ def test_a_damaged_checkpoint_says_what_to_delete(
         tune(model, train, config, work_dir=tmp_path)
 
 
+def test_an_older_checkpoint_stands_in_for_a_damaged_one(tmp_path: Path) -> None:
+    for step in (9, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text("{}" if step == 9 else "{", encoding="utf-8")
+    assert training._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text("{", encoding="utf-8")
+    with pytest.raises(NascError, match=r"-10' is damaged: .*rm -r '.*-10' '.*-9'$"):
+        training._last_checkpoint(tmp_path)
+
+
 def test_ctrl_c_lets_the_step_end(subnet: Path, tmp_path: Path) -> None:
     train, config = examples(), dataclasses.replace(CONFIG, steps=8)
     model = TaskModel.for_classes(subnet, train.task)
@@ -340,3 +351,8 @@ def test_bad_input_is_one_message(
 def test_values_that_make_no_sense(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         FinetuneConfig(**values)
+
+
+def test_epochs_beyond_all_numbers_of_steps_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"epochs must be at most 1,000,000, got 1e\+308"):
+        FinetuneConfig(epochs=1e308)

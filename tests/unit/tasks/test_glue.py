@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from pathlib import Path
 
@@ -247,6 +248,24 @@ def test_task_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path.write_bytes(gzip.compress(head + b"a" * (3 << 20), 1))
     with pytest.raises(TaskDataError, match=r"line 2 holds more than 1,048,576 bytes"):
         read_examples(TASKS["sst-2"], path)
+
+
+def test_rows_of_a_task_are_bounded_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["sentence", "label", *(f"c{i}" for i in range(500))]
+    values = ["a film", "1", *([""] * 500)]
+    row = json.dumps(dict(zip(names, values, strict=True)))
+    for name, text in (
+        ("train.tsv", "\t".join(names) + "\n" + ("\t".join(values) + "\n") * 100),
+        ("train.jsonl", (row + "\n") * 100),
+    ):
+        (tmp_path / name).write_text(text)
+        with monkeypatch.context() as patch:
+            patch.setattr(tables, "MAX_MEMORY", 1_000_000)
+            with pytest.raises(TaskDataError, match=r"more than 1,000,000 bytes of memory up to "):
+                read_examples(TASKS["sst-2"], tmp_path / name)
+        assert len(read_examples(TASKS["sst-2"], tmp_path / name).texts) == 100
 
 
 def test_a_sparse_task_file_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from nasc.errors import TeacherDamaged, TeacherError, UsageError
 from nasc.teacher import load_teacher
+from nasc.teacher.library import check_against_library
 
 from .conftest import as_sentence_transformers, edit_json
 
@@ -105,12 +106,12 @@ def replaced(data: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def refusal(folder: Path) -> str:
-    """Why a folder is refused; empty where it is accepted and gives vectors."""
+    """Why a folder is refused; empty where it is accepted and gives the vectors of its library."""
     try:
         teacher = load_teacher(folder)
     except (TeacherError, UsageError) as error:
         return str(error)
-    assert torch.from_numpy(teacher.vectors(["the cat sat"])).isfinite().all()
+    check_against_library(teacher, folder, teacher.vectors, ["the cat sat", "A dog & 2 " * 30])
     return ""
 
 
@@ -240,7 +241,7 @@ def test_types_and_layouts_of_weights_are_named(own_folder: Path) -> None:
 @pytest.mark.parametrize("map_", [["a"], {"a": 1}, {"a": "../x.safetensors"}, {}, "x"])
 def test_an_index_that_is_no_map_of_names_is_refused(own_folder: Path, map_: object) -> None:
     (own_folder / "model.safetensors").rename(own_folder / "model-1.safetensors")
-    edit_json(own_folder / "model.safetensors.index.json", weight_map=map_)
+    edit_json(own_folder / "model.safetensors.index.json", metadata={}, weight_map=map_)
     with pytest.raises(TeacherDamaged, match=r"model\.safetensors\.index\.json .*weight_map"):
         load_teacher(own_folder)
 
@@ -267,3 +268,13 @@ def test_a_folder_of_very_many_files_is_refused(
             (own_folder / f"{index}.png").touch()
     with pytest.raises(TeacherDamaged, match="holds more than 5 files"):
         load_teacher(own_folder)
+
+
+def test_an_index_without_metadata_is_refused_as_transformers_does(own_folder: Path) -> None:
+    whole_folder(own_folder)
+    index = own_folder / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    for metadata in ({}, {"metadata": 1}):
+        index.write_text(json.dumps({"weight_map": content["weight_map"]} | metadata))
+        with pytest.raises(TeacherDamaged, match=r"model\.safetensors\.index\.json.* '?metadata"):
+            load_teacher(own_folder)

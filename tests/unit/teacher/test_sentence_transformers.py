@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,6 +52,17 @@ def move_transformer(folder: Path) -> None:
 
 def edit_tokenizer(folder: Path, part: str, value: object) -> None:
     edit_json(folder / "tokenizer.json", **{part: value})
+
+
+def replace_first(folder: Path, sign: str) -> None:
+    normalizer = json.loads((folder / "tokenizer.json").read_text())["normalizer"]
+    replace = {"type": "Replace", "pattern": {"String": sign}, "content": " and "}
+    edit_tokenizer(folder, "normalizer", {"type": "Sequence", "normalizers": [replace, normalizer]})
+
+
+def edit_model(folder: Path, **changes: object) -> None:
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    edit_tokenizer(folder, "model", model | changes)
 
 
 def add_tensors(folder: Path, *names: str) -> None:
@@ -320,6 +332,26 @@ REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
         UnsupportedFamily,
         r"tokenizer\.json: normalizer = \{'type': 'NFKC'\} is not what BertTokenizer",
     ),
+    "a sign that the class does not replace": (
+        lambda f: replace_first(f, "&"),
+        UnsupportedFamily,
+        r"tokenizer\.json: normalizer = .*Sequence.* is not what BertTokenizer",
+    ),
+    "a sign out of no text that is tried otherwise": (
+        lambda f: replace_first(f, "№"),
+        UnsupportedFamily,
+        r"tokenizer\.json: normalizer = .*Sequence.* is not what BertTokenizer",
+    ),
+    "longest words of another length": (
+        lambda f: edit_model(f, max_input_chars_per_word=90),
+        UnsupportedFamily,
+        r"tokenizer\.json: model\.max_input_chars_per_word = 90 is not what BertTokenizer",
+    ),
+    "tokens by chance": (
+        lambda f: edit_model(f, dropout=0.1),
+        UnsupportedFamily,
+        r"tokenizer\.json: model\.dropout = 0\.1; supported is null",
+    ),
     "a head": (
         lambda f: (
             add_tensors(f, "classifier.weight"),
@@ -363,6 +395,28 @@ REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
         lambda f: edit_json(f / "config.json", max_position_embeddings=80),
         TeacherDamaged,
         r"position_embeddings\.weight' has shape \(40, 32\); .*max_position_embeddings = 80",
+    ),
+    "a dropout that torch refuses": (
+        lambda f: edit_json(f / "config.json", hidden_dropout_prob=2),
+        TeacherDamaged,
+        r"config\.json has hidden_dropout_prob = 2; it must be at most 1",
+    ),
+    "layers in chunks": (
+        lambda f: edit_json(f / "config.json", chunk_size_feed_forward=7),
+        UnsupportedFamily,
+        r"config\.json: chunk_size_feed_forward = 7; supported is 0",
+    ),
+    "labels without end": (
+        lambda f: edit_json(f / "config.json", num_labels=10**9),
+        TeacherDamaged,
+        r"config\.json has num_labels = 1000000000; it must be at most 65536",
+    ),
+    "a module without a name": (
+        lambda f: (f / "modules.json").write_text(
+            (f / "modules.json").read_text().replace('"name": "1"', '"name": ""')
+        ),
+        TeacherDamaged,
+        r"modules\.json has 1\.name = ''",
     ),
     "a byte order mark": (
         lambda f: (f / "config.json").write_bytes(
@@ -459,6 +513,65 @@ def test_a_library_that_cannot_load_the_folder_is_said(
     (sentence_folder / "config.json").unlink()
     with pytest.raises(NascError, match="cannot load its folder"):
         load_library(teacher, sentence_folder)
+
+
+@pytest.mark.parametrize("what", ["tokens", "vectors"])
+def test_a_library_that_fails_after_it_was_loaded_is_one_message(
+    checked: Teacher, sentence_folder: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    library, _ = load_library(checked, sentence_folder)
+
+    def fail(self: object, texts: object) -> None:
+        raise AttributeError("no such\nfunction")
+
+    monkeypatch.setattr(type(library), {"tokens": "token_lists"}.get(what, what), fail)
+    with pytest.raises(
+        UnsupportedFamily,
+        match=rf"'own': {library.name} loads .* to make {what}: AttributeError: no such function\.",
+    ):
+        check_against_library(checked, sentence_folder, checked.vectors)
+
+
+def test_a_release_without_a_function_gives_way_to_transformers(
+    sentence_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = pytest.importorskip("sentence_transformers")
+    monkeypatch.setattr(package, "SentenceTransformer", lambda *about, **more: SimpleNamespace())
+    teacher = load_teacher(sentence_folder)
+    check = check_against_library(teacher, sentence_folder, teacher.vectors)
+    assert check.library == f"transformers {transformers.__version__}"
+    assert check.note == (
+        f"sentence-transformers {package.__version__} cannot be used for the folder: "
+        "AttributeError: 'types.SimpleNamespace' object has no attribute 'preprocess'"
+    )
+
+
+def test_a_configuration_that_asks_for_tuples_changes_nothing(
+    checked: Teacher, sentence_folder: Path
+) -> None:
+    edit_json(sentence_folder / "config.json", return_dict=False)
+    assert check_against_library(checked, sentence_folder, checked.vectors).max_abs < 1e-5
+
+
+@pytest.mark.parametrize("given", [None, 10**30, 42, 41])
+def test_a_roberta_says_its_length_or_is_told_to(
+    teacher_folder: Folders, tmp_path: Path, given: int | None
+) -> None:
+    """Else sentence-transformers cuts at the rows of the positions, 2 too many, and fails."""
+    pytest.importorskip("sentence_transformers")
+    folder = Path(shutil.copytree(teacher_folder("roberta"), tmp_path / "own"))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    assert settings.pop("model_max_length") == 40
+    more = {} if given is None else {"model_max_length": given}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | more))
+    with pytest.raises(
+        UnsupportedFamily,
+        match=r"tokenizer_config\.json: model_max_length = \d+; supported is at most 40, .* to "
+        rf"{given if given in (41, 42) else 42} tokens .*Write \"model_max_length\": 40 there",
+    ):
+        load_teacher(folder)
+    with pytest.raises((IndexError, RuntimeError), match="out of"):
+        SentenceTransformersLibrary(folder).vectors([LONG])
 
 
 def test_long_text_is_cut_where_the_library_cuts_it(sentence_folder: Path) -> None:

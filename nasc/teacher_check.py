@@ -1,4 +1,4 @@
-"""The gate before a compilation: the full-size network against the teacher's own library."""
+"""The gate before anything is made of a teacher: the full-size network against its own library."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from device_profiles import reading
+from device_profiles.temporary import temporary_folder
 from nasc import __version__
 from nasc.export.onnx import emit
 from nasc.files import content_key, write_atomically
+from nasc.reporting import Reporter
 from nasc.runtime import OnnxEncoder
+from nasc.space import Architecture, Block
 from nasc.supernet.teacher_layers import teacher_network
+from nasc.teacher import Teacher
+from nasc.teacher.files import TeacherFiles
 from nasc.teacher.library import LibraryCheck, check_against_library, library_names
-from nasc.workbench import Workbench
+from nasc.teacher.modules import read_modules
 
 _SCHEMA = {
     "type": "object",
@@ -32,13 +36,15 @@ _SCHEMA = {
 }
 
 
-def check_teacher(bench: Workbench) -> LibraryCheck | None:
+def check_teacher(teacher: Teacher, cache: Path, reporter: Reporter) -> LibraryCheck | None:
     """Hold the full-size fp32 graph against the library of the teacher's folder, once for each.
 
     Takes seconds; what was found for the same files and libraries is not done again.
 
     Args:
-        bench: Whose teacher; its reporter is told.
+        teacher: As it was loaded.
+        cache: The cache folder.
+        reporter: Told what was found.
 
     Returns:
         What was found; None of a teacher without a folder.
@@ -47,39 +53,45 @@ def check_teacher(bench: Workbench) -> LibraryCheck | None:
         TeacherError: If they differ, or no library can load the folder.
         OSError: If the cache cannot be written.
     """
-    teacher = bench.teacher
     if teacher.folder is None:
         return None
     key = content_key(
         {
             "teacher": teacher.fingerprint,
-            "settings": _settings_sha256(teacher.folder),
+            "settings": _settings_sha256(TeacherFiles(teacher.folder, teacher.name)),
             "libraries": library_names(),
             "nasc": __version__,
         }
     )
-    record = bench.cache / "teacher-checks" / f"{key}.json"
+    record = cache / "teacher-checks" / f"{key}.json"
     found = _recorded(record)
     if found is None:
-        bench.reporter.stage("Teacher")(0, 1, "compared with its own library")
-        with TemporaryDirectory(prefix="nasc-") as folder, bench.timed("teacher"):
-            path = Path(folder) / "teacher.onnx"
-            emit(teacher_network(teacher, bench.whole_space.teacher), path)
-            encoder = OnnxEncoder(path, teacher.tokenizer, max_length=teacher.max_length)
-            found = check_against_library(teacher, teacher.folder, encoder.encode)
+        reporter.stage("Teacher")(0, 1, "compared with its own library")
+        found = _compared(teacher, teacher.folder)
         record.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(record, json.dumps(dataclasses.asdict(found)).encode())
-    bench.reporter.say(f"teacher {teacher.name!r}: {found}")
+    reporter.say(f"teacher {teacher.name!r}: {found}")
     return found
 
 
-def _settings_sha256(folder: Path) -> str:
-    """Of all JSON files, which say how vectors are made, two folders deep."""
+def _compared(teacher: Teacher, folder: Path) -> LibraryCheck:
+    g = teacher.geometry
+    whole = Architecture((Block(g.hidden, ("mha", "ffn"), kept=True),) * g.layers)
+    with temporary_folder() as temporary:
+        path = temporary / "teacher.onnx"
+        emit(teacher_network(teacher, whole), path)
+        encoder = OnnxEncoder(path, teacher.tokenizer, max_length=teacher.max_length)
+        return check_against_library(teacher, folder, encoder.encode)
+
+
+def _settings_sha256(files: TeacherFiles) -> str:
+    """Of the JSON files, which say how vectors are made, of all folders that modules.json names."""
     digest = hashlib.sha256()
-    for path in sorted((*folder.glob("*.json"), *folder.glob("*/*.json"))):
-        digest.update(f"{path.relative_to(folder)}\0".encode("utf-8", "surrogateescape"))
-        with suppress(OSError, reading.FileRefused):
-            digest.update(hashlib.sha256(reading.read_bytes(path)).digest())
+    for folder in read_modules(files).folders:
+        for path in sorted(folder.folder.glob("*.json")):
+            digest.update(f"{path.relative_to(files.root)}\0".encode("utf-8", "surrogateescape"))
+            with suppress(OSError, reading.FileRefused):
+                digest.update(hashlib.sha256(reading.read_bytes(path)).digest())
     return digest.hexdigest()
 
 
