@@ -6,7 +6,6 @@ import dataclasses
 import os
 import shutil
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +41,6 @@ def build_package(
     model: str | Path | bytes,
     tokenizer: PreTrainedTokenizerBase,
     manifest: Manifest,
-    golden_texts: Sequence[str] = TEXTS,
     force: bool = False,
     say: Say | None = None,
 ) -> Path:
@@ -57,7 +55,6 @@ def build_package(
         model: The ONNX file that `nasc.export.onnx` wrote: its path or its bytes.
         tokenizer: The teacher's, a fast tokenizer of transformers.
         manifest: What is known of the model. `size_bytes`, `params` and `files` are set here.
-        golden_texts: Texts for golden.json.
         force: Replace the package that is there.
         say: See `nasc.package.replacing.move_in`.
 
@@ -76,7 +73,7 @@ def build_package(
         with temporary_folder(out.parent, out.name) as part:
             if out.is_dir():  # somebody may have made it private
                 part.chmod(0o700 | stat.S_IMODE(out.stat().st_mode))
-            _fill(part, model, tokenizer, manifest, golden_texts)
+            _fill(part, model, tokenizer, manifest)
             move_in(part, out, say)
     except OSError as error:
         raise _unwritable(out, error) from error
@@ -159,7 +156,6 @@ def _fill(
     model: str | Path | bytes,
     tokenizer: PreTrainedTokenizerBase,
     manifest: Manifest,
-    golden_texts: Sequence[str],
 ) -> None:
     """All files of the package, the hashes last."""
     path = folder / MODEL
@@ -179,7 +175,7 @@ def _fill(
     if problems:
         raise PackageError(f"the manifest is not about this model: {'; '.join(problems)}")
     encoder = OnnxEncoder(path, tokenizer)
-    golden = Golden.make(encoder, golden_texts, manifest.max_length, manifest.precision)
+    golden = Golden.make(encoder, TEXTS, manifest.max_length, manifest.precision)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
     files = record_folder(folder)
     text = readme(dataclasses.replace(manifest, files=files))

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from device_profiles.reading import FileRefused, read_json
 from nasc.errors import CheckpointError, CorpusError
-from nasc.files import content_key, locked, replacing, write_atomically
-from nasc.outputs import sha256_of
+from nasc.files import content_key, locked, replacing, sha256_of, write_atomically
 from nasc.reporting import Reporter
 from nasc.runtime import copy_tokenizer
 from nasc.supernet.batches import CALIBRATION_SENTENCES

@@ -45,7 +45,6 @@ def test_a_package_is_scored_in_the_batch_size_that_it_promises(
         manifest=dataclasses.replace(
             manifest, conditions=dataclasses.replace(manifest.conditions, batch=batch)
         ),
-        golden_texts=["a"],
     )
     sizes: list[int] = []
     run = OnnxEncoder.run
