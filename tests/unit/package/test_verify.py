@@ -551,3 +551,17 @@ def test_a_quantile_is_judged_by_what_was_observed(
     check = verify._latency_check(manifest, manifest.measured, model, quiet, busy)
     assert check.ok is ok
     assert message in check.detail
+
+
+def test_a_cache_that_has_only_seen_a_busy_machine_is_no_judge(
+    packed: Packages, tmp_path: Path
+) -> None:
+    """As the quiet time of a new cache, recorded in five seconds beside others' work."""
+    folder = packed["fp32", "embed"]
+    busy = SyntheticMachine({"model": 7.5, "reference": 6.0})
+    report = verify_package(folder, opener=lambda *_: busy.open(), cache=tmp_path / "a")
+    assert unchecked(report) == ["latency"]
+    assert "it was never quieter than 1.50 times what the package found" in report.checks[-1].detail
+    slow = SyntheticMachine({"model": 9.0, "reference": 6.0})  # by any scale
+    report = verify_package(folder, opener=lambda *_: slow.open(), cache=tmp_path / "b")
+    assert list(failed(report)) == ["latency"]
