@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ class CompileResult:
         held = {"latency_ms": "ms", "size_bytes": "bytes", "peak_memory_bytes": "bytes"}
         limits = ", ".join(f"{n} {v:g} {held.get(n, '')}".strip() for n, v in m.limits.items())
         rows = [
-            ("package", str(self.package)),
+            ("package", _from_here(self.package)),
             ("architecture", str(m.architecture)),
             ("limits", f"{limits}: met"),
             ("conditions", str(m.conditions)),
@@ -153,3 +154,10 @@ class CompileResult:
             ),
         ]
         return rows
+
+
+def _from_here(path: Path) -> str:
+    """A path as short as it may be typed in the current folder."""
+    with contextlib.suppress(ValueError, OSError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

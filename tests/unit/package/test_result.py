@@ -72,3 +72,14 @@ def test_no_warning_where_there_is_nothing_to_hold() -> None:
     assert observed.meaning(SimpleNamespace(upper_ms=0.02, p50_ms=0.0251)) == (
         "the quiet machine's; half of the runs just now took more than 0.0251 ms"
     )
+
+
+def test_a_package_below_the_current_folder_is_named_from_there(
+    result_of: Callable[..., CompileResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for package, shown in ((here / "out", "out"), (tmp_path / "out", str(tmp_path / "out"))):
+        found = dataclasses.replace(result_of(5.0), package=package)
+        assert dict(found.rows())["package"] == shown
