@@ -111,13 +111,14 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
     Raises:
         CheckpointError: If the folder cannot be written or the disk is full.
     """
-    text = json.dumps({"format": FORMAT} | dict(header), sort_keys=True)
+    text = _plain({"format": FORMAT} | dict(header))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
         with replacing(path) as temporary:
-            digest = _digest(text, contiguous)
-            safetensors.torch.save_file(contiguous, temporary, {"nasc": text, "sha256": digest})
+            whole = json.loads(text) | {"sha256": _digest(text, contiguous)}
+            # One entry: safetensors writes several in an order that differs from run to run.
+            safetensors.torch.save_file(contiguous, temporary, {"nasc": _plain(whole)})
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"cannot write checkpoint {path}: {error}. The last one saved is untouched; "
@@ -156,7 +157,7 @@ def read_header(path: Path) -> Mapping[str, Any]:
 
 
 def _open_header(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
-    """The header as text, the file's checksum where it has one, and the header."""
+    """What the checksum covers of the header, the checksum where there is one, and the header."""
     try:
         with opened(path) as raw:
             size = int.from_bytes(raw.read(8), "little")
@@ -164,8 +165,7 @@ def _open_header(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
                 raise FileRefused(path, f"says that its header holds {size:,} bytes")
         with safetensors.safe_open(path, "pt") as file:
             about = file.metadata() or {}
-        text, stored = about["nasc"], about.get("sha256")
-        header = parse_json(text, path, {"type": "object"})
+        header = parse_json(about["nasc"], path, {"type": "object"})
     except FileNotFoundError as error:
         raise CheckpointError(
             f"no checkpoint {path}. Train one: nasc train --output {path}"
@@ -183,7 +183,15 @@ def _open_header(path: Path) -> tuple[str, str | None, Mapping[str, Any]]:
             f"checkpoint {path} has format {header.get('format')}, this version reads {FORMAT}. "
             "Train it again with this version: nasc train"
         )
-    return text, stored, header
+    if "sha256" in about:  # for two days in November 2026 it stood beside the header
+        return about["nasc"], about["sha256"], header
+    stored = header.pop("sha256", None)
+    return _plain(header), stored, header
+
+
+def _plain(header: Mapping[str, Any]) -> str:
+    """A header as JSON, the same whatever it went through before."""
+    return json.dumps(json.loads(json.dumps(header)), sort_keys=True)
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:

@@ -143,3 +143,22 @@ def test_a_folder_that_cannot_be_made_is_a_message(supernet: Supernet, tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot write checkpoint"):
         save_supernet(tmp_path / "file" / "s.safetensors", supernet, {})
+
+
+def test_the_same_supernet_is_the_same_file(supernet: Supernet, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.safetensors" for i in range(8)]
+    for path in paths:
+        save_supernet(path, supernet, {"history": [0.1]})
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
+def test_a_checksum_beside_the_header_is_read(tmp_path: Path) -> None:
+    """As files were written for two days in November 2026."""
+    path, text = tmp_path / "s.safetensors", json.dumps({"format": checkpoint.FORMAT})
+    tensors = {"a": torch.ones(2)}
+    beside = {"nasc": text, "sha256": checkpoint._digest(text, tensors)}
+    safetensors.torch.save_file(tensors, path, beside)
+    assert checkpoint.read(path).header == {"format": checkpoint.FORMAT}
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path, beside)
+    with pytest.raises(CheckpointError, match="does not match its checksum"):
+        checkpoint.read(path)
