@@ -16,7 +16,7 @@ import torch
 from device_profiles.reading import FileRefused
 from nasc.cost import Layer
 from nasc.errors import CheckpointError, UsageError
-from nasc.files import content_key, locked
+from nasc.files import content_key, locked, sha256_of
 from nasc.latency.costs import TableCosts
 from nasc.processor import attention_without_cudnn, use_fastest_threads
 from nasc.reporting import Reporter
@@ -245,7 +245,7 @@ def load_prepared(
     about = {
         "recipe": RECIPE,
         "teacher": teacher.fingerprint,
-        "supernet": _sha256(path),
+        "supernet": sha256_of(path),
         "text": corpus.sha256,
     }
     folder = cache_dir / "scores" / content_key(about)
@@ -312,11 +312,6 @@ def largest_change(before: Scores, after: Scores) -> float:
             if loss > 0
         ]
     return float(max(changes, default=0.0))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _train(
