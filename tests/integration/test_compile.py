@@ -319,8 +319,12 @@ def run(*arguments: object) -> Result:
 def test_a_package_is_verified_and_a_changed_byte_found(package: dict[str, Any]) -> None:
     folder = Path(package["package"])
     result = run("verify", folder, "--json")
-    assert result.exit_code == 0, result.stdout
-    json.loads(result.stdout)
+    report = json.loads(result.stdout)
+    assert report["failed"] == [], result.stdout
+    # A machine slower now than when the package was measured leaves the latency open: exit code 3.
+    # What is said then, and when, is tested without a clock in tests/unit/package/test_verify.py.
+    assert report["not_checked"] in ([], ["latency"]), result.stdout
+    assert result.exit_code == (3 if report["not_checked"] else 0), result.stdout
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         whole = path.read_bytes()
         middle = len(whole) // 2
