@@ -252,7 +252,10 @@ def _complaint(error: Any) -> str:
     if error.validator in ("enum", "const"):
         allowed = error.validator_value if error.validator == "enum" else [error.validator_value]
         return f"{where}; allowed: {', '.join(map(shown, allowed))}"
-    if error.validator in ("required", "additionalProperties", "dependentRequired"):
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        return f"{f'at {place} ' if place else ''}lacks {', '.join(map(shown, missing))}"
+    if error.validator in ("additionalProperties", "dependentRequired"):
         return f"{f'at {place}' if place else ''}: {error.message[:300]}".lstrip(": ")
     limits = {
         "minimum": "at least",

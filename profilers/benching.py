@@ -261,7 +261,7 @@ def describe_jobs(
         for file in files:
             if not file.is_file():
                 raise ModelRejected(
-                    f"there is no file {str(file)!r}. Give the path of an ONNX file that exists "
+                    f"there is no {'regular ' if file.exists() else ''}file {str(file)!r}. Give the path of an ONNX file that exists "
                     "and is readable."
                 )
             described = target.describe(str(file))

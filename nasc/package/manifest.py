@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.resources
 import json
 import math
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -492,7 +493,7 @@ def read_plain_manifest(folder: str | Path) -> Any:
     Raises:
         PackageError: If there is none, or it is no JSON of bounded size and finite numbers.
     """
-    path = Path(folder).expanduser().absolute() / MANIFEST
+    path = Path(os.path.expanduser(folder)).absolute() / MANIFEST
     if not path.exists():
         raise PackageError(
             f"no package in '{path.parent}': there is no {MANIFEST}. Make one: nasc compile "

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,7 +244,7 @@ def verify_package(
         PackageError: If there is no package at all.
         UsageError: If its path is not UTF-8.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = Path(os.path.expanduser(folder)).absolute()
     check_path(folder, "nasc verify DIR")
     try:
         plain = read_plain_manifest(folder)

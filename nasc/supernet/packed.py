@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,10 +153,10 @@ def pack(
     """
     about = {
         "sources": [
-            s if s.startswith("datasets:") else str(Path(s).expanduser().absolute())
+            s if s.startswith("datasets:") else str(Path(os.path.expanduser(s)).absolute())
             for s in sources
         ],
-        "files": [_stamp(Path(s).expanduser()) for s in sources],
+        "files": [_stamp(Path(os.path.expanduser(s))) for s in sources],
         "heldout": corpus.sha256,
         "tokenizer": teacher.fingerprint,
     }

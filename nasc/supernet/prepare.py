@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -40,6 +39,9 @@ from nasc.text import Corpus
 RECIPE = 3
 """Raised when the same configuration would give another supernet or other scores."""
 
+
+MAX_MINUTES = 366 * 24 * 60
+"""Of a training."""
 
 HISTORY_STEPS = 100
 """A compact supernet keeps the losses of every so many steps: a thousand weigh 0.1 MB."""
@@ -382,7 +384,9 @@ def check_budget(minutes: float) -> None:
     """Raise unless a budget in minutes makes sense.
 
     Raises:
-        UsageError: If it is negative or not finite.
+        UsageError: If it is negative, not finite or over `MAX_MINUTES`.
     """
-    if not math.isfinite(minutes) or minutes < 0:
-        raise UsageError(f"a budget in minutes must be 0 or more, got {minutes}")
+    if not 0 <= minutes <= MAX_MINUTES:
+        raise UsageError(
+            f"a budget in minutes must be from 0 to {MAX_MINUTES:,} (a year), got {minutes:g}"
+        )

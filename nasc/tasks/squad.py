@@ -7,6 +7,7 @@ and articles; the best of several right answers counts.
 from __future__ import annotations
 
 import collections
+import os
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +79,7 @@ def read_squad(path: str | Path) -> list[Question]:
     Raises:
         TaskDataError: If it is missing, damaged, of version 2, or an answer is not where it says.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     try:
         found = _read(path)
     except FileRefused as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def _read(path: Path, what: str, head: Sequence[str]) -> tuple[list[Row], int]:
         return list(_bounded(_named(enumerate(dataset_rows(path, what), 1), path), path)), 0
     if "\0" in str(path):
         raise TaskDataError(f"no {what} at {shown(str(path))}: no path holds a NUL character")
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))
     suffix = Path(path.name.removesuffix(".gz")).suffix
     if suffix not in SUFFIXES:
         raise TaskDataError(

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import re
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def load_teacher(source: str | Path | None = None) -> Teacher:
             promised_sha256=DEFAULT_TEACHER_SHA256,
         )
         return teacher
-    folder = Path(source).expanduser()
+    folder = Path(os.path.expanduser(source))
     if folder.is_dir():
         return load_folder(folder, name=folder.resolve().name, source=str(source))
     if folder.exists():

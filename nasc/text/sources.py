@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from device_profiles.reading import FileRefused, shown
 from nasc.errors import CorpusError
+from nasc.printable import printable
 from nasc.reporting import Say
 from nasc.text.hub import PREFIX, bad_id, expanded
 from nasc.text.markdown import without_markdown
@@ -92,19 +93,14 @@ class Reading:
         found = chosen_column(names, of_text, self.text_column, path, by_name=self.by_name)
         if self.text_column is None and found not in self._told:
             self._told.add(found)
-            self.tell(f"text of '{plain(Path(path).name)}': column '{plain(found)}'")
+            self.tell(f"text of '{printable(Path(path).name)}': column '{printable(found)}'")
         return found
-
-
-def plain(name: str) -> str:
-    """A name for messages and records: characters that are not in UTF-8 or not shown are '?'."""
-    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def describe(source: str | Path) -> str:
     """A source in words for the user: its name, without the path."""
     text = str(source)
-    return plain(text if text.startswith(PREFIX) else Path(text).name or text)
+    return printable(text if text.startswith(PREFIX) else Path(text).name or text)
 
 
 def read_all(sources: Iterable[str | Path], reading: Reading) -> Iterator[str]:
@@ -137,7 +133,7 @@ def read(source: str | Path, reading: Reading) -> Iterator[str]:
         return _read_dataset(str(source), reading)
     if "\0" in str(source):
         raise CorpusError(f"no corpus at {shown(str(source))}: no path holds a NUL character")
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     kinds = ", ".join("*" + kind for kind in (*FOLDER_KINDS, ".parquet"))
     if path.is_dir():
         files = _files_below(path)
@@ -197,7 +193,7 @@ def _read_folder(files: Sequence[Path], reading: Reading) -> Iterator[str]:
                 reason = error.reason
             else:
                 reason = f"cannot be read: {error.strerror or error}"
-            left.append(f"{'the rest of ' * begun}'{plain(path.name)}' {reason}")
+            left.append(f"{'the rest of ' * begun}'{printable(path.name)}' {reason}")
     reading.by_name = False
     if first is not None and len(left) == len(files):
         raise first
@@ -223,7 +219,7 @@ def _sentences(texts: Numbered, name: str, unit: str, reading: Reading) -> Itera
             yield from filter(usable, split_sentences(text))
     if left:
         reading.tell(
-            f"{left:,} paragraphs of '{plain(name)}' were left out: lone surrogates or NUL "
+            f"{left:,} paragraphs of '{printable(name)}' were left out: lone surrogates or NUL "
             f"characters; the first ends in {unit} {first:,}"
         )
 
@@ -358,7 +354,7 @@ def _texts(
                 yield number, paragraph
         empty += not text
     if empty:
-        reading.tell(f"{empty:,} rows of '{plain(name)}' hold no text")
+        reading.tell(f"{empty:,} rows of '{printable(name)}' hold no text")
 
 
 def _note_text(found: dict[K, bool], values: Iterable[tuple[K, Any]]) -> None:
@@ -425,7 +421,7 @@ def _complete(
     if bad > max(_MOST_BAD * total, 1):
         raise _bad_rows(path, "", bad, total, width)
     if bad and reading is not None:
-        reading.tell(f"{bad:,} rows of '{plain(path.name)}' were left out: not {width} values")
+        reading.tell(f"{bad:,} rows of '{printable(path.name)}' were left out: not {width} values")
 
 
 def _bad_rows(path: Path, where: str, bad: int, total: int, width: int) -> FileRefused:

@@ -113,7 +113,8 @@ class LocalTarget:
         path = str(job.path.resolve())
         if not job.path.is_file():
             raise ModelRejected(
-                f"model {job.name!r}: there is no file {str(job.path)!r}. "
+                f"model {job.name!r}: there is no {'regular ' if job.path.exists() else ''}file "
+                f"{str(job.path)!r}. "
                 "Give the path of an ONNX file that exists and is readable."
             )
         self._ask(

@@ -15,6 +15,9 @@ from click.testing import CliRunner, Result
 
 from nasc import __version__
 from nasc.cli import main
+from nasc.errors import TaskDataError
+from nasc.tasks.squad import read_squad
+from nasc.tasks.tables import read_rows
 
 COMMANDS = sorted(main.commands)
 
@@ -237,7 +240,8 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ("search --front --plot front.xyz", "cannot draw to 'front.xyz'; formats: "),
         ("compile --latency-ms 5 --supernet s.safetensors --train-minutes 3", "give one of them"),
         ("compile --latency-ms 5 --supernet s.safetensors --train-steps 3", "give one of them"),
-        ("compile --latency-ms 5 --train-minutes -1", "minutes must be 0 or more, got -1"),
+        ("compile --latency-ms 5 --train-minutes -1", "must be from 0 to 527,040 (a year), got -1"),
+        ("compile --latency-ms 5 --train-minutes 1e308", "(a year), got 1e+308"),
         ("compile --latency-ms 5 --distill-minutes nan", "'nan' is not a number"),
         ("train --minutes inf", "'inf' is not a number"),
         ("compile --latency-ms 5 --quantile p42", "'p42' is not one of 'p50', 'p90', 'p99'"),
@@ -312,6 +316,28 @@ def test_a_name_that_is_too_long_is_one_message(
         result = nasc(*arguments)
         refused(result, code, words)
         assert "is kept" not in result.stderr
+
+
+def test_the_home_of_nobody_is_a_name_like_others(
+    nasc: Callable[..., Result], tmp_path: Path, teacher_folder: Callable[..., Path]
+) -> None:
+    name = "~nobody-of-this-name/x"
+    space = toy_space_file(tmp_path, teacher_folder)
+    start = ("train", "--teacher", teacher_folder(), "--space", space, "--steps", "1")
+    for arguments in (
+        (*start, "--corpus", name),
+        ("train", "--steps", "1", "--teacher", name),
+        ("verify", name),
+        ("evaluate", name, "--task", "sts-b", "--data", "dev.tsv"),
+        ("compile", "--latency-ms", "5", "--task", "sts-b", "--data", name),
+    ):
+        result = nasc(*arguments)
+        assert isinstance(result.exception, SystemExit), arguments
+        assert name in result.stderr
+    with pytest.raises(TaskDataError, match=name):
+        read_rows(Path(f"{name}.tsv"), "data")
+    with pytest.raises(TaskDataError, match=name):
+        read_squad(f"{name}.json")
 
 
 def test_a_missing_corpus(

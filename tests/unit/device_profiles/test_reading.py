@@ -148,7 +148,7 @@ SCHEMA = {
         ('{"size": 1, "name": 2}', "has name = 2; it must be text or null"),
         ('{"size": 1, "kind": "c"}', "has kind = 'c'; allowed: 'a', 'b'"),
         ('{"size": 1, "rows": [1, "x"]}', r"has rows.1 = 'x'; it must be a number"),
-        ("{}", "'size' is a required property"),
+        ("{}", "lacks 'size'"),
         ('{"size": 1, "more": 2}', "'more' was unexpected"),
         ("[]", "it must be an object"),
     ],
