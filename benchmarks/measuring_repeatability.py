@@ -26,7 +26,7 @@ import profilers
 from device_profiles import find
 from nasc.export.network import random_network
 from nasc.export.onnx import emit
-from nasc.measuring import latency_job
+from nasc.latency.session import latency_job
 from nasc.profiling import VOCAB_ROWS
 from nasc.space import PRESETS
 from profilers.statistic import quiet_level, quiet_rounds, relative_latency

@@ -22,7 +22,7 @@ from device_profiles import find
 from nasc.cost import macs
 from nasc.export.network import random_network
 from nasc.export.onnx import emit
-from nasc.measuring import latency_job
+from nasc.latency.session import latency_job
 from nasc.profiling import VOCAB_ROWS
 from nasc.zoo import ZOO, ZooModel
 

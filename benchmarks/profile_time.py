@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from device_profiles import find
+from nasc.latency.session import MeasurementSession
 from nasc.profiling import profile
 from nasc.space import PRECISIONS, load_space
 
@@ -37,8 +38,7 @@ def main() -> None:
         started = time.monotonic()
         [found] = profile(
             load_space(arguments.space),
-            find(arguments.device),
-            cache_dir=Path(folder),
+            MeasurementSession.on(find(arguments.device), Path(folder)),
             precisions=[arguments.precision],
             seq_lens=[arguments.seq_len],
             seed=arguments.seed,

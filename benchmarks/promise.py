@@ -149,7 +149,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "benchmark": "promise",
         "device": arguments.device,
         "conditions": f"batch {settings.batch}, length {settings.seq_len}, "
-        f"{bench.threads} thread(s)",
+        f"{bench.session.options.threads} thread(s)",
         "least_reachable_ms": least,
         "full_size_fp32_ms": most,
         "limits": kept,

@@ -35,7 +35,7 @@ from nasc.compiler.judge import JUDGING_SENTENCES
 from nasc.distill import DistillConfig, distill_cached, steps_for
 from nasc.export.network import Network
 from nasc.export.onnx import emit
-from nasc.measuring import latency_job
+from nasc.latency.session import latency_job
 from nasc.processor import use_fastest_threads
 from nasc.pruning import pruned_network
 from nasc.quality import compare, cosines, pooled_cosine, rank_correlation
@@ -66,7 +66,7 @@ def measure(bench: Workbench, files: dict[str, Path]) -> dict[str, profilers.Mod
     """Latencies of files in one interleaved measurement, on the tables' scale."""
     s, vocabulary = bench.settings, bench.teacher.geometry.vocab_size
     jobs = [latency_job(name, path, s.seq_len, s.batch, vocabulary) for name, path in files.items()]
-    found = profilers.measure(jobs, bench.device, options=bench.options, scale=bench.quiet.scale)
+    found = bench.session.measure(jobs, bench.quiet.scale)
     return {name: found[name] for name in files}
 
 

@@ -32,7 +32,7 @@ from device_profiles import find
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.predict import fit
 from nasc.latency.table import load_table
-from nasc.measuring import runtime_options
+from nasc.latency.session import MeasurementSession, runtime_options
 from nasc.profiling import (
     Profiled,
     emit_jobs,
@@ -127,7 +127,8 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, cache: Path) -> None:
-    space, device = load_space(arguments.space), find(arguments.device)
+    space = load_space(arguments.space)
+    session = MeasurementSession.on(find(arguments.device), cache)
     results: dict[str, Any] = {}
     pooled: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
     additive: list[NDArray[Any]] = []
@@ -136,8 +137,7 @@ def run(arguments: argparse.Namespace, cache: Path) -> None:
             print(f"{precision}, length {seq_len}: table", file=sys.stderr)
             [found] = profile(
                 space,
-                device,
-                cache_dir=cache,
+                session,
                 precisions=[precision],
                 seq_lens=[seq_len],
                 seed=arguments.seed,

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from nasc.compiler import CompileResult, Options, compile
 from nasc.devices import DeviceReport, devices
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
 from nasc.files import cache_folder, check_path, replacing
-from nasc.measuring import measuring, quiet_folder, runtime_options
+from nasc.latency.session import MeasurementSession
 from nasc.outputs import check_file, check_folder, claimed, full_path
 from nasc.package.manifest import MANIFEST, read_manifest
 from nasc.profiling import Profiled
@@ -101,17 +102,15 @@ def profile(
     reporter = reporter or Silent()
     return measure_tables(
         found_space,
-        found_device,
-        cache_dir=cache_folder(cache),
+        MeasurementSession.on(found_device, cache_folder(cache), say=reporter.say),
         precisions=tuple(precisions) or found_space.precisions,
         seq_lens=tuple(seq_lens) or (128,),
         batches=tuple(batches) or (1,),
-        threads=tuple(threads) or (found_device.default_threads,),
+        threads=tuple(threads),
         head=head,
         seed=seed,
         force=force,
         progress=reporter.stage(f"Latency tables of device {found_device.name!r}"),
-        say=reporter.say,
     )
 
 
@@ -471,6 +470,7 @@ def bench(
     run_timeout: float | None = None,
     cache: Path | None = None,
     reporter: Reporter | None = None,
+    opener: profilers.Opener | None = None,
 ) -> BenchResult:
     """Latency and peak memory of anybody's ONNX files.
 
@@ -484,6 +484,7 @@ def bench(
         run_timeout: Seconds that one run of a model may take; None takes the default.
         cache: Cache folder; keeps the quiet time, which makes figures comparable with tables.
         reporter: Told of the progress.
+        opener: Starts a worker on the device; None is `profilers.open_target`.
 
     Raises:
         CacheBusy: If another process measured on this device for an hour.
@@ -493,23 +494,28 @@ def bench(
     for model in models:
         check_path(model, "nasc bench FILE")
     found = device_profiles.find(device)
-    options = runtime_options(found, threads or found.default_threads)
-    folder = cache_folder(cache)
+    session = MeasurementSession.on(
+        found,
+        cache_folder(cache),
+        threads,
+        opener=opener or partial(profilers.open_target, limits=_limits(run_timeout)),
+        say=reporter.say,
+    )
     progress = reporter.stage(f"Measuring on device {found.name!r}")
-    with measuring(folder, found.name, reporter.say, kept=""):
-        quiet = profilers.load_or_record_quiet(quiet_folder(folder), found, options=options)
+    with session.alone(kept=""):
+        quiet = session.quiet()
         result = profilers.bench(
             models,
             found,
             dims=sizes,
             shapes=shapes,
-            options=options,
+            options=session.options,
             protocol=profilers.Protocol(seed=seed),
             scale=quiet.scale,
-            limits=_limits(run_timeout),
             progress=progress,
+            opener=session.opener,
         )
-        profilers.extend_quiet(quiet, result.measurement)
+        session.extend(quiet, result.measurement)
         return result
 
 

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import profilers
-from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
 from nasc.errors import NascError
 from nasc.files import content_key, write_atomically
 from nasc.latency.key import LatencyKey
-from nasc.measuring import measuring
+from nasc.latency.session import MeasurementSession
 from nasc.profiling import emit_jobs, tables_folder
-from nasc.reporting import Progress, Say
+from nasc.reporting import Progress
 from nasc.space import Architecture
 
 SECONDS = 20.0
@@ -42,23 +41,16 @@ _SCHEMA = {
 def probe(
     networks: Sequence[Architecture],
     key: LatencyKey,
-    device: DeviceProfile,
-    options: profilers.RuntimeOptions,
-    *,
-    cache_dir: Path,
+    session: MeasurementSession,
     progress: Progress | None = None,
-    say: Say | None = None,
 ) -> dict[Architecture, float]:
     """Latencies of networks in ms, measured now or found in the cache.
 
     Args:
         networks: Of the key's geometry and precision; their weights are random.
-        key: What the latencies are to hold for.
-        device: Where they run.
-        options: Of the runtime: those of the key.
-        cache_dir: Keeps what was measured.
+        key: What the latencies are to hold for: those of the session.
+        session: Where they run; its cache keeps what was measured.
         progress: Told of the measurement.
-        say: Told when another process has to be waited for.
 
     Raises:
         CacheBusy: If another process measured on this device for an hour.
@@ -68,21 +60,20 @@ def probe(
     setting = dataclasses.asdict(key)
     del setting["quiet_ms"]  # ratios are on no scale
     about = {"key": setting, "networks": [str(n) for n in networks]}
-    path = tables_folder(cache_dir) / f"{key.stem()}{content_key(about)}.probes.json"
+    path = tables_folder(session.cache_dir) / f"{key.stem()}{content_key(about)}.probes.json"
     found = _read(path)
     if found is None:
-        with measuring(cache_dir, device.name, say):
+        with session.alone():
             found = _read(path)  # by another process, while this one waited
             if found is None:
-                found = _measured(networks, key, device, options, path, progress)
+                found = _measured(networks, key, session, path, progress)
     return {network: found[str(network)] * key.quiet_ms for network in networks}
 
 
 def _measured(
     networks: Sequence[Architecture],
     key: LatencyKey,
-    device: DeviceProfile,
-    options: profilers.RuntimeOptions,
+    session: MeasurementSession,
     path: Path,
     progress: Progress | None,
 ) -> dict[str, float]:
@@ -91,12 +82,10 @@ def _measured(
     try:
         with temporary_folder() as folder:
             jobs = emit_jobs(networks, key.geometry, key, folder)
-            measurement = profilers.measure(
+            measurement = session.measure(
                 jobs,
-                device,
-                options=options,
+                profilers.Scale(key.quiet_ms, key.quiet_ms),
                 protocol=protocol,
-                scale=profilers.Scale(key.quiet_ms, key.quiet_ms),
                 progress=progress,
                 strict=False,
             )
@@ -109,7 +98,7 @@ def _measured(
         write_atomically(path, json.dumps(content, allow_nan=False).encode())
     except OSError as error:
         raise NascError(
-            f"cannot write what was measured on device {device.name!r}: {error.strerror or error}. "
+            f"cannot write what was measured on device {session.device.name!r}: {error.strerror or error}. "
             "Free some space or choose another cache folder: --cache DIR"
         ) from error
     return found

@@ -2,7 +2,7 @@
 
 A table that is in the cache is not measured again. What was measured of one that is not
 finished (Ctrl-C, kill -9) is kept in a journal and goes into it the next time. One process
-at a time measures on a device from one cache (`measuring`): the others wait, then find the
+at a time measures on a device from one cache (`MeasurementSession.alone`): the others wait, then find the
 table.
 """
 
@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 
 import profilers
-from device_profiles import DeviceProfile
 from device_profiles.temporary import temporary_folder
 from nasc.errors import NascError, TableMissing, UsageError
 from nasc.export.network import random_network
@@ -35,15 +34,9 @@ from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
 from nasc.latency.plan import Plan, plan
 from nasc.latency.predict import Fit, Observation, fit
+from nasc.latency.session import MeasurementSession, latency_job
 from nasc.latency.table import MEASURED_COLUMNS, SUFFIX, LatencyTable, entries_of
-from nasc.measuring import (
-    Bench,
-    latency_job,
-    measuring,
-    quiet_folder,
-    runtime_options,
-)
-from nasc.reporting import Progress, Say
+from nasc.reporting import Progress
 from nasc.space import PRECISIONS, Architecture, Geometry, SearchSpace
 
 VOCAB_ROWS = 256
@@ -156,8 +149,7 @@ def samples_path(table_path: Path) -> Path:
 
 def make_key(
     quiet: profilers.QuietTime,
-    device: DeviceProfile,
-    options: profilers.RuntimeOptions,
+    session: MeasurementSession,
     geometry: Geometry,
     *,
     precision: str,
@@ -166,10 +158,10 @@ def make_key(
     head: str = "embed",
 ) -> LatencyKey:
     """The key of a table measured now on a device whose quiet time is known."""
-    settings = options.to_dict()
+    settings = session.options.to_dict()
     threads, runtime = int(settings.pop("threads")), str(settings.pop("runtime"))
     return LatencyKey(
-        device=device.name,
+        device=session.device.name,
         precision=precision,
         geometry=geometry,
         seq_len=seq_len,
@@ -189,38 +181,32 @@ def make_key(
 
 def profile(
     space: SearchSpace,
-    device: DeviceProfile,
+    session: MeasurementSession,
     *,
-    cache_dir: Path,
     precisions: Sequence[str] = PRECISIONS,
     seq_lens: Sequence[int] = (128,),
     batches: Sequence[int] = (1,),
-    threads: Sequence[int] = (1,),
+    threads: Sequence[int] = (),
     head: str = "embed",
     seed: int = 0,
     force: bool = False,
     protocol: profilers.Protocol | None = None,
     progress: Progress | None = None,
-    say: Say | None = None,
-    bench: Bench | None = None,
 ) -> list[Profiled]:
     """Measure a latency table for every combination of settings, or find it in the cache.
 
     Args:
         space: Whose layers are priced.
-        device: Where they run.
-        cache_dir: Keeps tables, quiet times, journals; made when missing.
+        session: Where they run; its cache keeps tables, quiet times and journals.
         precisions: Out of `PRECISIONS`.
         seq_lens: Tokens in a sentence.
         batches: Sentences in a run.
-        threads: Threads of the runtime.
+        threads: Threads of the runtime; empty takes those of the session.
         head: ``embed`` or ``hidden``.
         seed: Of the plans and of the order of measuring.
         force: Measure anew what is in the cache, too, the quiet time included.
         protocol: Of the measurement; None chooses by the size of the space.
         progress: Called with (units done, units in all, message) for each table in turn.
-        say: Told when another process that measures on this device has to be waited for.
-        bench: The measuring tool; None takes `Bench`.
 
     Returns:
         One for each combination: precisions vary fastest, then lengths, batches, threads.
@@ -231,10 +217,9 @@ def profile(
         NascError: If the cache cannot be written.
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
+    threads = threads or (session.options.threads,)
     wanted = _combinations(space, precisions, seq_lens, batches, threads, head)
-    options = {count: runtime_options(device, count) for _, _, count in wanted}
-    tool = bench or Bench()
-    folder = quiet_folder(cache_dir)
+    sessions = {count: session.with_threads(count) for _, _, count in wanted}
 
     def works(quiets: Mapping[int, profilers.QuietTime]) -> list[_Work]:
         return [
@@ -242,8 +227,7 @@ def profile(
                 basis,
                 make_key(
                     quiets[count],
-                    device,
-                    options[count],
+                    sessions[count],
                     space.geometry,
                     precision=precision,
                     seq_len=basis.seq_len,
@@ -251,30 +235,26 @@ def profile(
                     head=head,
                 ),
                 seed,
-                device,
-                options[count],
+                sessions[count],
                 protocol,
                 quiets[count],
-                tool,
             )
             for basis, precision, count in wanted
         ]
 
     if not force:  # what is there is found without waiting for anybody
-        known = {count: tool.known_quiet(folder, device, options[count]) for count in options}
+        known = {count: one.known_quiet() for count, one in sessions.items()}
         recorded = {count: quiet for count, quiet in known.items() if quiet is not None}
         if len(recorded) == len(known):
-            found = [_cached(work, cache_dir, progress) for work in works(recorded)]
+            found = [_cached(work, progress) for work in works(recorded)]
             there = [one for one in found if one is not None]
             if len(there) == len(found):
                 return there
-    with measuring(cache_dir, device.name, say) as work_folder:
+    with session.alone() as work_folder:
         if progress is not None:
-            progress(0, 1, f"device {device.name!r}: quiet time of the reference network")
-        quiets = {
-            count: tool.quiet(folder, device, options[count], renew=force) for count in options
-        }
-        return [_one(work, cache_dir, work_folder, force, progress) for work in works(quiets)]
+            progress(0, 1, f"device {session.device.name!r}: quiet time of the reference network")
+        quiets = {count: one.quiet(renew=force) for count, one in sessions.items()}
+        return [_one(work, work_folder, force, progress) for work in works(quiets)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,11 +264,14 @@ class _Work:
     basis: Basis
     key: LatencyKey
     seed: int
-    device: DeviceProfile
-    options: profilers.RuntimeOptions
+    session: MeasurementSession
     protocol: profilers.Protocol | None
     quiet: profilers.QuietTime
-    bench: Bench
+
+    @property
+    def tables(self) -> Path:
+        """Where the table is kept."""
+        return tables_folder(self.session.cache_dir)
 
 
 def _combinations(
@@ -321,10 +304,10 @@ def _combinations(
     ]
 
 
-def _cached(work: _Work, cache_dir: Path, progress: Progress | None) -> Profiled | None:
+def _cached(work: _Work, progress: Progress | None) -> Profiled | None:
     """One table from the cache, if it is there."""
     try:
-        found = find_table([tables_folder(cache_dir)], work.key, work.basis.space)
+        found = find_table([work.tables], work.key, work.basis.space)
     except TableMissing:
         return None
     if progress is not None:
@@ -332,24 +315,22 @@ def _cached(work: _Work, cache_dir: Path, progress: Progress | None) -> Profiled
     return Profiled(found.table, found.path, fresh=False)
 
 
-def _one(
-    work: _Work, cache_dir: Path, folder: Path, force: bool, progress: Progress | None
-) -> Profiled:
-    """One table, from the cache or measured, in the work folder of `measuring`."""
+def _one(work: _Work, folder: Path, force: bool, progress: Progress | None) -> Profiled:
+    """One table, from the cache or measured, in the work folder of the session."""
     words = work.key.describe()
 
     def report(done: int, total: int, message: str) -> None:
         if progress is not None:
             progress(done, total, f"{words}: {message}")
 
-    found = None if force else _cached(work, cache_dir, progress)
+    found = None if force else _cached(work, progress)
     if found is not None:
         return found
     begin = datetime.datetime.now(datetime.UTC)
     try:
         with temporary_folder(folder, "graphs") as graphs:
             table, measurement = _make(work, folder, graphs, begin, report)
-        path = tables_folder(cache_dir) / table.file_name()
+        path = work.tables / table.file_name()
         path.parent.mkdir(parents=True, exist_ok=True)
         raw = json.dumps(measurement.to_dict(), allow_nan=False).encode()
         write_atomically(samples_path(path), gzip.compress(raw, mtime=0))
@@ -357,7 +338,7 @@ def _one(
         _journal(work, folder).unlink(missing_ok=True)
     except OSError as error:
         raise NascError(
-            f"cannot write the latency table for {words} in {str(cache_dir)!r}: "
+            f"cannot write the latency table for {words} in {str(work.session.cache_dir)!r}: "
             f"{error.strerror or error}. Free some space or choose another cache folder; "
             f"what was measured is kept: {work.key.command()}"
         ) from error
@@ -384,18 +365,17 @@ def _make(
     jobs = emit_jobs(planned.architectures, space.geometry, key, graphs)
     emit_s = time.monotonic() - started
     started = time.monotonic()
-    measurement = work.bench.measure(
+    measurement = work.session.measure(
         jobs,
-        work.device,
-        options=work.options,
+        work.quiet.scale,
         protocol=_protocol(planned) if work.protocol is None else work.protocol,
-        scale=work.quiet.scale,
         progress=report,
         journal=_journal(work, folder),
+        strict=False,  # a table looks at all networks together
     )
-    quiet = work.bench.extend(work.quiet, measurement)
+    quiet = work.session.extend(work.quiet, measurement)
     key = dataclasses.replace(key, quiet_ms=quiet.quiet_ms)
-    base_bytes = work.bench.base_bytes(jobs[-1], work.device, work.options)
+    peak = work.session.told_peak_memory(jobs[-1])
     measure_s = time.monotonic() - started
     started = time.monotonic()
     found = estimates(measurement, quiet.quiet_ms)
@@ -410,7 +390,7 @@ def _make(
         held_out=tuple(float(value) for value in solved.held_out),
         measured=_measured(planned, found, solved),
         context=_context(measurement, quiet),
-        runtime_base_bytes=base_bytes,
+        runtime_base_bytes=None if peak is None else peak.base_bytes,
         times={
             "plan_s": plan_s,
             "emit_s": emit_s,

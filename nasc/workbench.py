@@ -24,7 +24,7 @@ from nasc.files import cache_folder
 from nasc.heads import check_head, is_task_head
 from nasc.latency.costs import TableCosts
 from nasc.latency.table import LatencyTable
-from nasc.measuring import quiet_folder, runtime_options
+from nasc.latency.session import MeasurementSession
 from nasc.processor import has_bf16, training_device
 from nasc.profiling import profile
 from nasc.pruning import PrunedLoss
@@ -154,8 +154,19 @@ class Workbench:
         seconds: Spent by stage so far.
     """
 
-    def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reporter: Reporter | None = None,
+        *,
+        opener: profilers.Opener = profilers.open_target,
+    ) -> None:
         """Find the device and the cache; nothing heavy happens yet.
+
+        Args:
+            settings: The conditions.
+            reporter: Told of the progress; None tells nobody.
+            opener: Starts a worker on the device, see `MeasurementSession`.
 
         Raises:
             DeviceProfileError: If there is no such device.
@@ -169,8 +180,13 @@ class Workbench:
         self._costs: dict[tuple[str, ...], TableCosts] = {}
         self.cache = cache_folder(settings.cache)
         self.device = device_profiles.find(settings.device)
-        self.threads = settings.threads or self.device.default_threads
-        self.options = runtime_options(self.device, self.threads)
+        self.session = MeasurementSession.on(
+            self.device,
+            self.cache,
+            settings.threads,
+            opener=opener,
+            say=self.reporter.say,
+        )
 
     def say_once(self, text: str) -> None:
         """Tell the reporter what it was not told before."""
@@ -256,16 +272,13 @@ class Workbench:
             with self.timed("profile"):
                 found = profile(
                     self.space,
-                    self.device,
-                    cache_dir=self.cache,
+                    self.session,
                     precisions=missing,
                     seq_lens=(self.settings.seq_len,),
                     batches=(self.settings.batch,),
-                    threads=(self.threads,),
                     head=self.settings.head,
                     seed=self.settings.seed,
                     progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
-                    say=self.reporter.say,
                 )
             quiet_ms = self.quiet.quiet_ms
             tables = [one.table.rescaled(quiet_ms) for one in found]
@@ -301,8 +314,7 @@ class Workbench:
     @cached_property
     def quiet(self) -> profilers.QuietTime:
         """The reference's quiet time when it was first asked for: the scale of this whole run."""
-        folder = quiet_folder(self.cache)
-        return profilers.load_or_record_quiet(folder, self.device, options=self.options)
+        return self.session.quiet()
 
     @cached_property
     def corpus(self) -> Corpus:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from profilers.samples import RoundSample, Visit
     from profilers.statistic import STATISTIC, Estimate, Scale, pooled_latencies
-    from profilers.targets import open_target, reachable
+    from profilers.targets import Opener, open_target, reachable
 
 _HOMES = {
     "profilers.benching": ("BenchEntry", "BenchResult", "bench"),
@@ -68,7 +68,7 @@ _HOMES = {
     "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
     "profilers.samples": ("RoundSample", "Visit"),
     "profilers.statistic": ("STATISTIC", "Estimate", "Scale", "pooled_latencies"),
-    "profilers.targets": ("open_target", "reachable"),
+    "profilers.targets": ("Opener", "open_target", "reachable"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -88,6 +88,7 @@ __all__ = [
     "ModelJob",
     "ModelMeasurement",
     "ModelRejected",
+    "Opener",
     "PeakMemory",
     "ProfilerError",
     "Protocol",

@@ -17,7 +17,7 @@ from profilers.memory import PeakMemory, measure_peak_memory
 from profilers.protocol import Protocol
 from profilers.results import Measurement, ModelMeasurement
 from profilers.statistic import Scale
-from profilers.targets import open_target
+from profilers.targets import Opener, open_target
 
 DEFAULT_DIMS = {"batch": 1, "seq_len": 128}
 """Sizes of symbolic axes when nobody says otherwise: one sentence of 128 tokens."""
@@ -127,6 +127,7 @@ def bench(
     limits: WorkerLimits | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     journal: Path | None = None,
+    opener: Opener | None = None,
 ) -> BenchResult:
     """Measures ONNX files whose inputs are found by loading them.
 
@@ -148,6 +149,7 @@ def bench(
         limits: what a worker may take; None takes the defaults.
         progress: see `measure`.
         journal: see `measure`.
+        opener: starts a worker on the device, see `measure`; None is `open_target`.
 
     Returns:
         The figures.
@@ -161,7 +163,8 @@ def bench(
         raise InvalidSetting("there is nothing to measure; give at least one ONNX file.")
     sizes = Sizes(dict(dims or {}), {name: tuple(s) for name, s in (shapes or {}).items()})
     options = device_options(device, options)
-    runs = describe_jobs(paths, device, sizes, options, limits)
+    opener = opener or functools.partial(open_target, limits=limits)
+    runs = describe_jobs(paths, device, sizes, options, opener)
     measurement = measure(
         [run.job for run in runs],
         device,
@@ -170,7 +173,7 @@ def bench(
         scale=scale,
         progress=progress,
         journal=journal,
-        opener=functools.partial(open_target, limits=limits),
+        opener=opener,
     )
     entries = tuple(
         BenchEntry(
@@ -178,7 +181,7 @@ def bench(
             run=run,
             size_bytes=sum(path.stat().st_size for path in run.job.files()),
             latency=measurement[run.job.name],
-            memory=_peak_memory(run.job, device, options, limits) if memory else None,
+            memory=_peak_memory(run.job, device, options, opener) if memory else None,
         )
         for run in runs
     )
@@ -189,11 +192,11 @@ def _peak_memory(
     job: ModelJob,
     device: DeviceProfile,
     options: RuntimeOptions,
-    limits: WorkerLimits | None = None,
+    opener: Opener,
 ) -> PeakMemory | None:
     """The peak; None where the device does not tell."""
     try:
-        return measure_peak_memory(job, options, device=device, limits=limits)
+        return measure_peak_memory(job, options, device=device, opener=opener)
     except MemoryUntold:
         return None
 
@@ -234,7 +237,7 @@ def describe_jobs(
     device: DeviceProfile,
     sizes: Sizes,
     options: RuntimeOptions,
-    limits: WorkerLimits | None = None,
+    opener: Opener | None = None,
 ) -> list[BenchJob]:
     """Turns files into jobs by asking the runtime for their inputs.
 
@@ -243,7 +246,7 @@ def describe_jobs(
         device: where they are loaded.
         sizes: of symbolic axes and of inputs.
         options: the runtime's settings.
-        limits: what the worker may take; None takes the defaults.
+        opener: starts a worker on the device; None is `open_target`.
 
     Returns:
         A job per file; its name is the file's, with its folder where names repeat.
@@ -257,7 +260,7 @@ def describe_jobs(
     stems = [file.name for file in files]
     found: list[tuple[str, Sequence[int | str | None]]] = []
     runs = []
-    with open_target(device, options, limits) as target:
+    with (opener or open_target)(device, options) as target:
         for file in files:
             if not file.is_file():
                 raise ModelRejected(

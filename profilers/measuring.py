@@ -29,7 +29,7 @@ from profilers.protocol import (
 from profilers.reference import REFERENCE_NAME, reference_hash, reference_job
 from profilers.results import Measurement, ModelMeasurement, ReferenceMeasurement
 from profilers.statistic import Scale
-from profilers.targets import Target, open_target
+from profilers.targets import Opener, Target, open_target
 
 LOADED_SHARE = 0.5
 """Models stay loaded between rounds while their files, doubled for the runtime's own copy of the
@@ -72,7 +72,7 @@ def measure(
     on_round: Callable[[Round], None] | None = None,
     reference_dir: Path | None = None,
     strict: bool = True,
-    opener: Callable[[DeviceProfile, RuntimeOptions], Target] = open_target,
+    opener: Opener = open_target,
 ) -> Measurement:
     """Measures the latency of models on a device.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from device_profiles import DeviceProfile
@@ -9,7 +10,7 @@ from profilers.errors import MemoryUntold
 from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options
 from profilers.samples import Step
-from profilers.targets import open_target
+from profilers.targets import Opener, open_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ def measure_peak_memory(
     *,
     device: DeviceProfile | None = None,
     limits: WorkerLimits | None = None,
+    opener: Opener | None = None,
 ) -> PeakMemory:
     """Measures the peak resident memory (VmHWM on Linux) of loading and running a model.
 
@@ -44,6 +46,7 @@ def measure_peak_memory(
         options: the runtime's settings; None takes the device's defaults.
         device: where it runs; None is this machine.
         limits: what its process may take; None takes the defaults.
+        opener: starts a worker on the device, see `measure`; None is `open_target`.
 
     Returns:
         The peaks in bytes.
@@ -57,7 +60,8 @@ def measure_peak_memory(
         from device_profiles import find
 
         device = find("host")
-    with open_target(device, device_options(device, options), limits) as target:
+    opener = opener or functools.partial(open_target, limits=limits)
+    with opener(device, device_options(device, options)) as target:
         target.load(job, seed=0)
         target.visit([Step(job.name, warmup=1, runs=1)])
         total, base = target.peak_bytes(), target.base_bytes

@@ -33,9 +33,8 @@ from profilers.reference import reference_hash, reference_job
 from profilers.results import Measurement
 from profilers.samples import Step, Visit
 from profilers.statistic import BUSY_SLOWDOWN, Scale, quiet_level, student95
-from profilers.targets import Target, open_target
+from profilers.targets import Opener, open_target
 
-Opener = Callable[[DeviceProfile, RuntimeOptions], Target]
 
 _FORMAT = "profilers.quiet/2"
 _LOCK_TIMEOUT_S = 120.0  # a recording takes half a minute at most; chosen, 2026

@@ -28,13 +28,7 @@ from nasc.export.network import Network
 from nasc.export.onnx import emit
 from nasc.export.parity import Int8Report, Parity
 from nasc.heads import is_task_head
-from nasc.measuring import (
-    PEAK_ROOM,
-    latency_job,
-    measuring,
-    repeated_peak_memory,
-    told_peak_memory,
-)
+from nasc.latency.session import PEAK_PROCESSES, PEAK_ROOM, latency_job
 from nasc.outputs import check_place, claimed
 from nasc.package.build import build_package, check_target
 from nasc.package.manifest import (
@@ -307,29 +301,27 @@ class _Compilation:
             CacheBusy: If another process measures for an hour.
             profilers.MemoryUntold: If memory is limited and the device does not tell it.
         """
-        bench, s = self.bench, self.bench.settings
+        bench, s, session = self.bench, self.bench.settings, self.bench.session
         network = candidate.network.with_head(s.head)
         emit(network, path)
         job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
         quiet = bench.quiet
         progress = bench.reporter.stage(f"Measuring on device {bench.device.name!r}")
         with (
-            measuring(bench.cache, bench.device.name, bench.reporter.say, kept=KEPT),
+            session.alone(kept=KEPT),
             bench.timed("measure"),
         ):
-            measurement = profilers.measure(
+            measurement = session.measure(
                 [job],
-                bench.device,
-                options=bench.options,
+                quiet.scale,
                 protocol=profilers.Protocol(quantile=self.options.quantile),
-                scale=quiet.scale,
                 progress=progress,
             )
-            profilers.extend_quiet(quiet, measurement)
+            session.extend(quiet, measurement)
             peak = (
-                told_peak_memory(job, bench.device, bench.options)
+                session.told_peak_memory(job)
                 if self.limits.peak_memory_bytes is None
-                else repeated_peak_memory(job, bench.device, bench.options)
+                else session.peak_memory(job, PEAK_PROCESSES)
             )
         predicted = bench.costs_in(network.architecture.precision).predict(network.architecture)
         latency = MeasuredLatency.of(job, measurement)
@@ -546,10 +538,10 @@ class _Compilation:
             limits=self.limits.given(),
             conditions=Conditions(
                 bench.device.name,
-                bench.options.runtime,
+                bench.session.options.runtime,
                 s.batch,
                 s.seq_len,
-                bench.threads,
+                bench.session.options.threads,
                 profilers.STATISTIC,
                 options.quantile,
             ),

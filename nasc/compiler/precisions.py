@@ -169,11 +169,8 @@ class _Rival:
             took_ms = probe(
                 list(dict.fromkeys([*networks, *([] if whole is None else [whole])])),
                 dataclasses.replace(self.table.key, precision=precision),
-                bench.device,
-                bench.options,
-                cache_dir=bench.cache,
-                progress=bench.reporter.stage(f"How fast {precision} can be"),
-                say=bench.reporter.say,
+                bench.session,
+                bench.reporter.stage(f"How fast {precision} can be"),
             )
         held_ms = {n: self.table.latency_ms(n.with_precision(FIRST)) for n in took_ms}
 

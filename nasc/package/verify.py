@@ -36,7 +36,7 @@ from nasc.export.parity import (
     accept_int8,
 )
 from nasc.files import cache_folder, check_path
-from nasc.measuring import measuring, quiet_folder, runtime_options
+from nasc.latency.session import MeasurementSession
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, things_beside
@@ -45,6 +45,7 @@ from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_plai
 from nasc.package.process import PackageProcess
 from nasc.package.readme import figures_of, readme
 from nasc.package.tokenizer_files import COMPANIONS
+from nasc.reporting import Progress, Say
 from profilers import (
     STATISTIC,
     Measurement,
@@ -52,6 +53,7 @@ from profilers import (
     MemoryExceeded,
     ModelJob,
     ModelMeasurement,
+    Opener,
     ProfilerError,
     Protocol,
     QuietTime,
@@ -60,7 +62,6 @@ from profilers import (
     Scale,
     WorkerDied,
     WorkerLimits,
-    measure_peak_memory,
     open_target,
     reference_hash,
 )
@@ -73,11 +74,7 @@ from profilers.protocol import (
 )
 from profilers.results import FORMAT_VERSION
 from profilers.statistic import BUSY_SLOWDOWN
-from profilers.targets import Target
 
-Progress = Callable[[int, int, str], None]
-Say = Callable[[str], None]
-Opener = Callable[..., Target]
 Outcome = tuple[bool | None, str]
 
 EMITTED = ((OPSET, IR_VERSION),)
@@ -234,8 +231,7 @@ def verify_package(
         say: Told when another process that measures on the device has to be waited for.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
         limits: What a process that opens or runs the model may take; None takes the defaults.
-        opener: Starts a worker on the device; None is `profilers.open_target`, tests give
-            another one.
+        opener: Starts a worker on the device; None is `profilers.open_target`.
 
     Returns:
         Every check with its outcome. Nothing that is wrong with a package raises.
@@ -267,14 +263,14 @@ def verify_package(
     elif any(check.name in RUN_ONCE_CHECKED and not check.ok for check in checks):
         checks.append(Check("latency", None, "only a model that passes its checks is measured"))
     else:
-        opener = opener or functools.partial(open_target, limits=limits)
+        worker = functools.partial(open_target, limits=limits)
         try:
             device = device or _device_of(manifest)
-            place = cache_folder(cache)
-            with measuring(place, device.name, say, kept=""):
-                more, found = _measure_again(
-                    folder, manifest, device, protocol, progress, place, opener, limits
-                )
+            session = MeasurementSession.on(
+                device, cache_folder(cache), opener=opener or worker, say=say
+            )
+            with session.alone(kept=""):
+                more, found = _measure_again(folder, manifest, session, protocol, progress)
         except (NascError, DeviceProfileError) as error:
             more = [Check("latency", None, _reason(error))]
         checks += more
@@ -640,43 +636,36 @@ def _other_references(measured: MeasuredLatency) -> list[str]:
 def _measure_again(
     folder: Path,
     manifest: Manifest,
-    device: DeviceProfile,
+    session: MeasurementSession,
     protocol: Protocol | None,
     progress: Progress | None,
-    cache: Path,
-    opener: Opener,
-    limits: WorkerLimits | None,
 ) -> tuple[list[Check], ModelMeasurement | None]:
     """Latency and memory on the device, or the reason why they were not measured."""
     if manifest.measured is None:
         return [Check("latency", None, "the manifest has no measurement to compare with")], None
     try:
-        why = _not_comparable(manifest.measured, device, opener)
+        first = manifest.measured.measurement
+        session = session.with_threads(first.options.threads)
+        why = _not_comparable(manifest.measured, session)
         if why:
             return [Check("latency", None, why)], None
         job = ModelJob(manifest.measured.job, folder / MODEL, manifest.measured.inputs)
-        first = manifest.measured.measurement
         # The scale is the verifier's own: a package's would let it state any latency.
-        quiet = profilers.load_or_record_quiet(
-            quiet_folder(cache), device, options=first.options, opener=opener
-        )
-        measurement = profilers.measure(
+        quiet = session.quiet()
+        measurement = session.measure(
             [job],
-            device,
-            options=first.options,
+            quiet.scale,
             protocol=protocol or Protocol(quantile=manifest.conditions.quantile),
-            scale=quiet.scale,
             progress=progress,
-            opener=opener,
         )
-        quiet = profilers.extend_quiet(quiet, measurement)
+        quiet = session.extend(quiet, measurement)
         found = _rescaled(measurement[job.name], quiet.scale)
     except ProfilerError as error:
         return [Check("latency", None, _reason(error))], None
     checks = [_latency_check(manifest, manifest.measured, found, quiet, measurement.busy)]
     limit = manifest.limits.get("peak_memory_bytes")
     if limit is not None:
-        checks.append(_memory_check(job, first.options, device, limit, limits))
+        checks.append(_memory_check(job, session, limit))
     return checks, found
 
 
@@ -699,18 +688,17 @@ def _differences(stated: RuntimeOptions, own: RuntimeOptions) -> list[tuple[str,
     return [(name, one[name], other[name]) for name in one if one[name] != other[name]]
 
 
-def _not_comparable(measured: MeasuredLatency, device: DeviceProfile, opener: Opener) -> str:
+def _not_comparable(measured: MeasuredLatency, session: MeasurementSession) -> str:
     """Why a latency measured now would not be on the scale of the first; empty if it would."""
     first = measured.measurement
-    own = runtime_options(device, first.options.threads)
-    for name, stated, held in _differences(first.options, own):
+    for name, stated, held in _differences(first.options, session.options):
         return (
-            f"it was measured with {name} {stated!r}, on device {device.name!r} nasc measures with "
-            f"{held!r}"
+            f"it was measured with {name} {stated!r}, on device {session.device.name!r} nasc "
+            f"measures with {held!r}"
         )
     if first.reference.content_hash != reference_hash():
         return "it was measured against another reference network: another release of nasc"
-    with opener(device, first.options) as target:
+    with session.opener(session.device, session.options) as target:
         now = target.context
     for field, what in (("fingerprint", "processor"), ("runtime_version", "runtime")):
         if now.get(field) != first.context.get(field):
@@ -789,14 +777,10 @@ def _latency_check(
 
 
 def _memory_check(
-    job: ModelJob,
-    options: RuntimeOptions,
-    device: DeviceProfile,
-    limit: float,
-    limits: WorkerLimits | None,
+    job: ModelJob, session: MeasurementSession, limit: float
 ) -> Check:
     try:
-        peak = measure_peak_memory(job, options, device=device, limits=limits).total_bytes
+        peak = session.peak_memory(job).total_bytes
     except (ProfilerError, NascError) as error:
         return Check("peak memory", None, _reason(error))
     return Check("peak memory", peak <= limit, f"{peak:,} bytes, limit {limit:,.0f}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -68,6 +68,10 @@ def reachable(profile: DeviceProfile) -> tuple[bool, str]:
     if profile.transport in TRANSPORTS:
         return True, "this machine"
     return False, f"transport {profile.transport!r} is not implemented yet"
+
+
+Opener = Callable[[DeviceProfile, RuntimeOptions], Target]
+"""Starts a worker on a device, with the runtime's settings; `profilers.testing` makes one up."""
 
 
 def open_target(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,11 +23,10 @@ from nasc.compiler.pipeline import _Candidate, _Compilation
 from nasc.errors import CacheBusy
 from nasc.export.network import random_network
 from nasc.latency.predict import Prediction
-from nasc.measuring import measuring, runtime_options
+from nasc.latency.session import MeasurementSession
 from nasc.reporting import Silent
 from nasc.solver.problem import Limits
 from nasc.space import MINILM_L6, Architecture, Block
-from profilers.measuring import measure
 from profilers.quiet import Window
 from profilers.testing import SyntheticMachine
 
@@ -42,21 +43,28 @@ class Listener(Silent):
         self.said.append(text)
 
 
-@pytest.fixture
-def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
-    """A made-up host; for every session opened on it, whether nobody else could measure then."""
-    alone: list[bool] = []
+class Host:
+    """A made-up host; of every session opened on it, whether nobody else could measure then."""
 
-    def opener(*_: object, **__: object) -> Any:
-        alone.append(is_held(tmp_path))
+    def __init__(self, cache_dir: Path) -> None:
+        self.cache_dir = cache_dir
+        self.alone: list[bool] = []
+
+    def __call__(self, *_: object) -> Any:
+        self.alone.append(is_held(self.cache_dir))
         return machine().open()
 
-    for function in (measure, profilers.load_quiet, profilers.load_or_record_quiet):
-        monkeypatch.setitem(function.__kwdefaults__, "opener", opener)
-    for module in ("memory", "benching"):
-        monkeypatch.setattr(f"profilers.{module}.open_target", opener)
-    yield alone
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    found = Host(tmp_path)
+    yield found
     assert not is_held(tmp_path)
+
+
+def held(cache_dir: Path) -> Any:
+    """Somebody else who measures on the host."""
+    return MeasurementSession.on(device_profiles.find("host"), cache_dir).alone()
 
 
 def machine(reference_ms: float = 4.0) -> SyntheticMachine:
@@ -72,16 +80,18 @@ def is_held(cache_dir: Path) -> bool:
         return True
 
 
-def compilation(cache: Path, limits: Limits, reporter: Listener | None = None) -> Any:
-    device = device_profiles.find("host")
+def compilation(
+    opener: Any, cache: Path, limits: Limits, reporter: Listener | None = None
+) -> Any:
+    device, reporter = device_profiles.find("host"), reporter or Listener()
     bench: Any = SimpleNamespace(
         settings=SimpleNamespace(seq_len=16, batch=1, head="embed"),
         space=SimpleNamespace(precisions=("fp32",)),
         cache=cache,
         device=device,
-        options=runtime_options(device, 1),
+        session=MeasurementSession.on(device, cache, opener=opener, say=reporter.say),
         quiet=quiet_time(cache),
-        reporter=reporter or Listener(),
+        reporter=reporter,
         timed=lambda stage: contextlib.nullcontext(),
         costs_in=lambda precision: SimpleNamespace(
             predict=lambda architecture: Prediction(5.0, 4.9, 5.1),
@@ -102,20 +112,20 @@ def candidate() -> _Candidate:
     return _Candidate(random_network(ARCHITECTURE, MINILM_L6, vocab_rows=8), None)
 
 
-def test_compile_measures_alone(sessions: list[bool], tmp_path: Path) -> None:
-    found = compilation(tmp_path, Limits(latency_ms=9)).measure(
+def test_compile_measures_alone(host: Host, tmp_path: Path) -> None:
+    found = compilation(host, tmp_path, Limits(latency_ms=9)).measure(
         candidate(), tmp_path / "model.onnx"
     )
     assert found.measured.model.latency_ms == pytest.approx(5.0, rel=0.05)
     assert found.peak_bytes == 2_000_000
-    assert len(sessions) > 2
-    assert all(sessions)
+    assert len(host.alone) > 2
+    assert all(host.alone)
 
 
 def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_bound(
-    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, path = compilation(tmp_path, Limits(latency_ms=9)), tmp_path / "model.onnx"
+    one, path = compilation(host, tmp_path, Limits(latency_ms=9)), tmp_path / "model.onnx"
     first = one.measure(candidate(), path)
     model = first.measured.model
     assert first.repetitions_ms == (model.repetition_ms,)
@@ -133,52 +143,51 @@ def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_
 
 
 def test_compile_waits_and_says_so(
-    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
     listener = Listener()
-    one = compilation(tmp_path, Limits(latency_ms=9), listener)
-    with measuring(tmp_path, "host"), pytest.raises(CacheBusy, match="on device 'host'"):
+    one = compilation(host, tmp_path, Limits(latency_ms=9), listener)
+    with held(tmp_path), pytest.raises(CacheBusy, match="on device 'host'"):
         one.measure(candidate(), tmp_path / "model.onnx")
     assert listener.said == [
         "waiting for another nasc that is making measurements on device 'host'"
     ]
-    assert not sessions
+    assert not host.alone
 
 
 def test_a_device_that_tells_no_memory_stops_a_compile_only_where_memory_is_limited(
-    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     def silent(*_: object) -> Any:
         target = machine().open()
         target.base_bytes = None
         return target
 
-    monkeypatch.setattr("profilers.memory.open_target", silent)
     path = tmp_path / "model.onnx"
-    found = compilation(tmp_path, Limits(latency_ms=9)).measure(candidate(), path)
+    found = compilation(silent, tmp_path, Limits(latency_ms=9)).measure(candidate(), path)
     assert found.peak_bytes is None
     with pytest.raises(profilers.MemoryUntold, match="'host' does not tell"):
-        compilation(tmp_path, Limits(peak_memory_bytes=1e9)).measure(candidate(), path)
+        compilation(silent, tmp_path, Limits(peak_memory_bytes=1e9)).measure(candidate(), path)
 
 
 def test_bench_measures_alone(
-    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
-    found = api.bench([path], {"batch": 1, "seq_len": 8}, cache=tmp_path)
+    found = api.bench([path], {"batch": 1, "seq_len": 8}, cache=tmp_path, opener=host)
     assert found.entries[0].latency.latency_ms == pytest.approx(5.0, rel=0.05)
-    assert all(sessions)
+    assert all(host.alone)
     monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
     listener = Listener()
-    with measuring(tmp_path, "host"), pytest.raises(CacheBusy, match="on device 'host'"):
-        api.bench([path], cache=tmp_path, reporter=listener)
+    with held(tmp_path), pytest.raises(CacheBusy, match="on device 'host'"):
+        api.bench([path], cache=tmp_path, reporter=listener, opener=host)
     assert len(listener.said) == 1
 
 
 @pytest.fixture
-def interrupted(sessions: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is measured is stopped by Ctrl-C in its second round."""
     real = profilers.measure
 
@@ -194,9 +203,9 @@ def interrupted(sessions: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_in_a_measurement_says_what_is_kept(
-    interrupted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    interrupted: None, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = compilation(tmp_path, Limits(latency_ms=9))
+    one = compilation(host, tmp_path, Limits(latency_ms=9))
     with pytest.raises(
         profilers.MeasurementInterrupted,
         match=r"'host' is not kept, the same command takes it anew\. Latency tables, the supernet",
@@ -204,6 +213,7 @@ def test_ctrl_c_in_a_measurement_says_what_is_kept(
         one.measure(candidate(), tmp_path / "model.onnx")
     path = tmp_path / "model.onnx"
     monkeypatch.setenv("NASC_CACHE", str(tmp_path))
+    monkeypatch.setattr(api, "bench", partial(api.bench, opener=host))
     result = CliRunner().invoke(main, ["bench", str(path)])
     assert result.exit_code == 130
     assert result.stdout == ""
@@ -219,22 +229,18 @@ def test_ctrl_c_is_no_failure_that_a_command_goes_on_after() -> None:
     assert issubclass(profilers.MeasurementInterrupted, KeyboardInterrupt)
 
 
-def test_a_renewed_quiet_time_replaces_the_recorded_one(
-    sessions: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host = device_profiles.find("host")
-    assert profilers.load_quiet(tmp_path, host) is None
-    first = profilers.load_or_record_quiet(tmp_path, host)
+def test_a_renewed_quiet_time_replaces_the_recorded_one(host: Host, tmp_path: Path) -> None:
+    session = MeasurementSession.on(device_profiles.find("host"), tmp_path, opener=host)
+    assert session.known_quiet() is None
+    first = session.quiet()
     assert first.fresh
-    again = profilers.load_or_record_quiet(tmp_path, host)
+    again = session.quiet()
     assert (again.fresh, again.quiet_ms) == (False, first.quiet_ms)
 
     slower = machine(8.0)
-    renewed = profilers.load_or_record_quiet(
-        tmp_path, host, renew=True, opener=lambda *_: slower.open()
-    )
+    renewed = dataclasses.replace(session, opener=lambda *_: slower.open()).quiet(renew=True)
     assert renewed.fresh
     assert renewed.quiet_ms == pytest.approx(2 * first.quiet_ms, rel=0.05)
-    known = profilers.load_quiet(tmp_path, host)
+    known = session.known_quiet()
     assert known is not None
     assert known.quiet_ms == renewed.quiet_ms

@@ -15,7 +15,7 @@ from device_profiles import find
 from nasc import probing
 from nasc.errors import NascError
 from nasc.latency.key import LatencyKey
-from nasc.measuring import measuring, runtime_options
+from nasc.latency.session import MeasurementSession
 from nasc.probing import probe
 from nasc.space import Geometry, SearchSpace
 from profilers.samples import RoundSample
@@ -71,8 +71,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def probed(cache: Path, key: LatencyKey = KEY, **options: Any) -> list[float]:
-    device = find("host")
-    found = probe(NETWORKS, key, device, runtime_options(device, 1), cache_dir=cache, **options)
+    found = probe(NETWORKS, key, MeasurementSession.on(find("host"), cache), **options)
     assert list(found) == NETWORKS
     return list(found.values())
 
@@ -101,12 +100,14 @@ def test_a_damaged_file_is_measured_again(tmp_path: Path, measured: list[list[st
 def test_who_waited_finds_what_the_other_measured(
     tmp_path: Path, measured: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def other_first(*about: Any) -> Any:
-        monkeypatch.setattr(probing, "measuring", measuring)
-        probed(tmp_path)
-        return measuring(*about)
+    alone = MeasurementSession.alone
 
-    monkeypatch.setattr(probing, "measuring", other_first)
+    def other_first(*about: Any) -> Any:
+        monkeypatch.setattr(MeasurementSession, "alone", alone)
+        probed(tmp_path)
+        return alone(*about)
+
+    monkeypatch.setattr(MeasurementSession, "alone", other_first)
     assert probed(tmp_path) == [1.0, 2.0]
     assert len(measured) == 1
 

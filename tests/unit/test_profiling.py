@@ -8,7 +8,9 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -20,14 +22,14 @@ from nasc.errors import CacheBusy, NascError, TableDamaged, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
 from nasc.latency.plan import random_architecture
+from nasc.latency.session import MeasurementSession, quiet_folder
 from nasc.latency.table import load_table
-from nasc.measuring import Bench, measuring, quiet_folder
 from nasc.profiling import (
     Profiled,
-    profile,
     samples_path,
     tables_folder,
 )
+from nasc.profiling import profile as profile_on
 from nasc.space import Geometry, SearchSpace
 from profilers.quiet import Window
 
@@ -40,11 +42,14 @@ SPACE = SearchSpace(
     operations=("mha", "ffn"),
 )
 QUIET_MS = 4.0
-profile_module = sys.modules[profile.__module__]
+profile_module = sys.modules[profile_on.__module__]
 
 
-class SyntheticBench(Bench):
-    """Runs nothing: a network takes the sum of known costs, its file has to be there."""
+class SyntheticBench:
+    """Runs nothing: a network takes the sum of known costs, its file has to be there.
+
+    What is told and counted of all sessions on it.
+    """
 
     def __init__(
         self,
@@ -66,19 +71,7 @@ class SyntheticBench(Bench):
         self.protocols: list[profilers.Protocol] = []
         self.quiet_calls = 0
 
-    def known_quiet(
-        self, cache_dir: Path, device: DeviceProfile, options: profilers.RuntimeOptions
-    ) -> profilers.QuietTime | None:
-        return self.recorded.get(options.threads)
-
-    def quiet(
-        self,
-        cache_dir: Path,
-        device: DeviceProfile,
-        options: profilers.RuntimeOptions,
-        *,
-        renew: bool,
-    ) -> profilers.QuietTime:
+    def quiet(self, options: profilers.RuntimeOptions, renew: bool) -> profilers.QuietTime:
         self.quiet_calls += 1
         if self.on_quiet is not None:
             self.on_quiet()
@@ -95,7 +88,7 @@ class SyntheticBench(Bench):
                 },
                 busy_share=0.02,
                 busy=self.busy,
-                path=cache_dir / "quiet.json",
+                path=Path("quiet.json"),
                 fresh=True,
             )
         return self.recorded[options.threads]
@@ -103,12 +96,9 @@ class SyntheticBench(Bench):
     def measure(
         self,
         jobs: Sequence[profilers.ModelJob],
-        device: DeviceProfile,
-        *,
         options: profilers.RuntimeOptions,
         protocol: profilers.Protocol,
         scale: profilers.Scale,
-        progress: Callable[[int, int, str], None] | None,
         journal: Path,
     ) -> profilers.Measurement:
         self.journals.append(journal)
@@ -178,18 +168,57 @@ class SyntheticBench(Bench):
             converged=True,
         )
 
+
+@dataclass(frozen=True, slots=True)
+class SyntheticSession(MeasurementSession):
+    """A session on a synthetic device."""
+
+    bench: SyntheticBench = field(default_factory=SyntheticBench)
+
+    def known_quiet(self) -> profilers.QuietTime | None:
+        return self.bench.recorded.get(self.options.threads)
+
+    def quiet(self, *, renew: bool = False) -> profilers.QuietTime:
+        return self.bench.quiet(self.options, renew)
+
+    def measure(
+        self,
+        jobs: Sequence[profilers.ModelJob],
+        scale: profilers.Scale,
+        *,
+        protocol: profilers.Protocol | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+        journal: Path | None = None,
+        strict: bool = True,
+    ) -> profilers.Measurement:
+        assert protocol is not None
+        assert journal is not None
+        assert not strict
+        return self.bench.measure(jobs, self.options, protocol, scale, journal)
+
     def extend(
         self, quiet: profilers.QuietTime, measurement: profilers.Measurement
     ) -> profilers.QuietTime:
         return quiet
 
-    def base_bytes(
-        self,
-        job: profilers.ModelJob,
-        device: DeviceProfile,
-        options: profilers.RuntimeOptions,
-    ) -> int | None:
-        return 50_000_000
+    def peak_memory(self, job: profilers.ModelJob, processes: int = 1) -> profilers.PeakMemory:
+        return profilers.PeakMemory(total_bytes=60_000_000, base_bytes=50_000_000)
+
+
+def profile(
+    space: SearchSpace,
+    device: DeviceProfile,
+    *,
+    cache_dir: Path,
+    bench: SyntheticBench,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> list[Profiled]:
+    """Profile on a synthetic device."""
+    session = SyntheticSession(
+        device, profilers.RuntimeOptions(), cache_dir, say=say, bench=bench
+    )
+    return profile_on(space, session, **options)
 
 
 def true_ms(name: str, seq_len: int) -> float:
@@ -333,7 +362,7 @@ def test_what_is_in_the_cache_is_found_while_another_process_measures(
         return found.fresh
 
     assert run()
-    with measuring(tmp_path, "host"):
+    with MeasurementSession.on(device, tmp_path).alone():
         assert not run()
 
 

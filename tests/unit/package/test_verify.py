@@ -16,7 +16,7 @@ from onnx import numpy_helper
 import device_profiles
 import profilers
 from nasc.errors import CacheBusy, PackageError
-from nasc.measuring import measuring
+from nasc.latency.session import MeasurementSession
 from nasc.package import verify
 from nasc.package.build import build_package
 from nasc.package.hashes import SUMS, find_changes, record_file, record_folder, sums_text
@@ -410,14 +410,14 @@ def test_it_measures_alone_and_says_when_it_waits(
     tried, said = [], []
 
     def checking(*arguments: object) -> Any:
-        with pytest.raises(CacheBusy), measuring(tmp_path, "host"):
+        with pytest.raises(CacheBusy), MeasurementSession.on(find("host"), tmp_path).alone():
             tried.append(True)
         return opener(*arguments)
 
     folder = packed["fp32", "embed"]
     assert verify_package(folder, opener=checking, cache=tmp_path).measured is not None
     assert not tried
-    with measuring(tmp_path, "host"):
+    with MeasurementSession.on(find("host"), tmp_path).alone():
         report = verify_package(folder, opener=opener, cache=tmp_path, say=said.append)
     assert report.measured is None
     assert (report.checks[-1].name, report.checks[-1].ok) == ("latency", None)
@@ -437,7 +437,6 @@ def test_peak_memory_is_measured_again_where_it_is_limited(
     make_model: Callable[..., Path],
     make_manifest: Callable[..., Manifest],
     opener: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = make_model()
     manifest = make_manifest(
@@ -447,9 +446,13 @@ def test_peak_memory_is_measured_again_where_it_is_limited(
     )
     folder = build_package(tmp_path / "p", model=model, tokenizer=tokenizer, manifest=manifest)
     for total, ok in ((1900, True), (2100, False)):
-        peak = profilers.PeakMemory(total, 0)
-        monkeypatch.setattr("nasc.package.verify.measure_peak_memory", lambda *_, **__: peak)  # noqa: B023
-        report = verify_package(folder, opener=opener)
+
+        def holding(*about: object, most: int = total) -> Any:
+            target = opener(*about)
+            target.peak_bytes = lambda: most
+            return target
+
+        report = verify_package(folder, opener=holding)
         assert (report.checks[-1].name, report.checks[-1].ok) == ("peak memory", ok)
         assert "no limit is promised" in report.checks[-2].detail
 

@@ -226,9 +226,7 @@ def test_an_input_of_unknown_rank_is_asked_for_and_a_scalar_is_none(
         described(other, {})
 
 
-def test_a_device_that_tells_no_memory_is_still_benched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_tells_no_memory_is_still_benched(tmp_path: Path) -> None:
     from device_profiles import find
 
     def silent(*_: object) -> SyntheticTarget:
@@ -236,11 +234,10 @@ def test_a_device_that_tells_no_memory_is_still_benched(
         target.base_bytes = None
         return target
 
-    monkeypatch.setattr("profilers.memory.open_target", silent)
     job = ModelJob("m", tmp_path / "m.onnx", {})
     with pytest.raises(profilers.MemoryUntold, match=r"'host' does not tell.*Leave the memory"):
-        profilers.measure_peak_memory(job, device=find("host"))
-    assert _peak_memory(job, find("host"), RuntimeOptions()) is None
+        profilers.measure_peak_memory(job, device=find("host"), opener=silent)
+    assert _peak_memory(job, find("host"), RuntimeOptions(), silent) is None
 
 
 def test_bench_finds_shapes_and_values() -> None:

@@ -1,0 +1,208 @@
+"""Where latencies are measured: what travels together, alone on the device, on one scale."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import profilers
+from device_profiles import DeviceProfile
+from nasc.files import locked
+from nasc.latency.key import device_prefix
+from nasc.reporting import Progress, Say
+
+PEAK_PROCESSES = 3
+"""Processes that peak memory is measured in where it is limited."""
+
+PEAK_ROOM = 1.03
+"""What another process may hold over the most that those held: eight processes with one network of
+16 million parameters in int8 held 91.3 to 93.6 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementSession:
+    """A device, how its runtime is set up, and the cache that knows its speed.
+
+    Tables, probes, `compile`, `verify` and `bench` measure through one; a device that is made up
+    is given to all of them by `opener` (`profilers.testing`).
+
+    Attributes:
+        device: Where models run.
+        options: Settings of the runtime there.
+        cache_dir: Keeps the reference's record. Processes that share it measure one at a time.
+        opener: Starts a worker on the device.
+        say: Told when another process has to be waited for.
+    """
+
+    device: DeviceProfile
+    options: profilers.RuntimeOptions
+    cache_dir: Path
+    opener: profilers.Opener = profilers.open_target
+    say: Say | None = None
+
+    @classmethod
+    def on(
+        cls,
+        device: DeviceProfile,
+        cache_dir: Path,
+        threads: int | None = None,
+        *,
+        opener: profilers.Opener = profilers.open_target,
+        say: Say | None = None,
+    ) -> MeasurementSession:
+        """With the runtime's settings that tables, limits and `verify` share on a device.
+
+        Args:
+            device: The device.
+            cache_dir: The cache.
+            threads: Of the runtime; None takes the device's default.
+            opener: See the class.
+            say: See the class.
+        """
+        return cls(device, runtime_options(device, threads), cache_dir, opener, say)
+
+    def with_threads(self, threads: int) -> MeasurementSession:
+        """The same with so many threads of the runtime."""
+        return dataclasses.replace(self, options=runtime_options(self.device, threads))
+
+    @contextmanager
+    def alone(self, kept: str | None = None) -> Iterator[Path]:
+        """A work folder, for one process at a time: whatever measures on the device holds it.
+
+        Args:
+            kept: Of a measurement without a journal: what of the command is kept where it is
+                interrupted in it, as a sentence; None leaves to the measurement what is said.
+
+        Raises:
+            CacheBusy, NascError: On entering, see `nasc.files.locked`.
+            profilers.MeasurementInterrupted: On Ctrl-C where `kept` is given; says what it says.
+        """
+        name = self.device.name
+        folder = self.cache_dir / "profiling" / device_prefix(name).rstrip("-")
+        with locked(folder, f"measurements on device {name!r}", self.say) as held:
+            try:
+                yield held
+            except KeyboardInterrupt as error:
+                if kept is None:
+                    raise
+                raise profilers.MeasurementInterrupted(
+                    f"the measurement on device {name!r} is not kept, the same command takes it "
+                    f"anew. {kept}".rstrip()
+                ) from error
+
+    def known_quiet(self) -> profilers.QuietTime | None:
+        """The reference's recorded quiet time; None without a record.
+
+        Raises:
+            profilers.ProfilerError: If the record is damaged or the device cannot be reached.
+        """
+        return profilers.load_quiet(
+            self._records, self.device, options=self.options, opener=self.opener
+        )
+
+    def quiet(self, *, renew: bool = False) -> profilers.QuietTime:
+        """The reference's quiet time; recorded now where there is none, or to renew it.
+
+        Raises:
+            profilers.ProfilerError: See `profilers.load_or_record_quiet`.
+        """
+        return profilers.load_or_record_quiet(
+            self._records, self.device, options=self.options, renew=renew, opener=self.opener
+        )
+
+    def measure(
+        self,
+        jobs: Sequence[profilers.ModelJob],
+        scale: profilers.Scale,
+        *,
+        protocol: profilers.Protocol | None = None,
+        progress: Progress | None = None,
+        journal: Path | None = None,
+        strict: bool = True,
+    ) -> profilers.Measurement:
+        """Latencies of models; see `profilers.measure`.
+
+        Raises:
+            profilers.ProfilerError: See there.
+        """
+        return profilers.measure(
+            jobs,
+            self.device,
+            options=self.options,
+            protocol=protocol,
+            scale=scale,
+            progress=progress,
+            journal=journal,
+            strict=strict,
+            opener=self.opener,
+        )
+
+    def extend(
+        self, quiet: profilers.QuietTime, measurement: profilers.Measurement
+    ) -> profilers.QuietTime:
+        """The record with what a measurement saw of the reference.
+
+        Raises:
+            profilers.ProfilerError: See `profilers.extend_quiet`.
+        """
+        return profilers.extend_quiet(quiet, measurement)
+
+    def peak_memory(self, job: profilers.ModelJob, processes: int = 1) -> profilers.PeakMemory:
+        """Peak memory of loading and running a model: the largest of so many processes.
+
+        Raises:
+            profilers.MemoryUntold: If the device does not tell it.
+            profilers.ProfilerError: If the device cannot be reached or the model cannot be run.
+        """
+        found = [
+            profilers.measure_peak_memory(
+                job, self.options, device=self.device, opener=self.opener
+            )
+            for _ in range(processes)
+        ]
+        return max(found, key=lambda peak: peak.total_bytes)
+
+    def told_peak_memory(self, job: profilers.ModelJob) -> profilers.PeakMemory | None:
+        """Peak memory in one process; None where the device does not tell.
+
+        Raises:
+            profilers.ProfilerError: If the device cannot be reached or the model cannot be run.
+        """
+        try:
+            return self.peak_memory(job)
+        except profilers.MemoryUntold:
+            return None
+
+    @property
+    def _records(self) -> Path:
+        return quiet_folder(self.cache_dir)
+
+
+def quiet_folder(cache_dir: Path) -> Path:
+    """Where quiet times of devices are kept in a cache, for tables, limits and `verify` alike."""
+    return cache_dir / "quiet"
+
+
+def runtime_options(device: DeviceProfile, threads: int | None = None) -> profilers.RuntimeOptions:
+    """The runtime's settings on a device; threads of None are the device's default."""
+    return profilers.RuntimeOptions(
+        runtime=device.default_runtime,
+        threads=threads or device.default_threads,
+        cores=device.default_cores,
+    )
+
+
+def latency_job(name: str, path: Path, seq_len: int, batch: int, rows: int) -> profilers.ModelJob:
+    """An emitted model with its inputs: random tokens out of `rows`, none of them padding."""
+    shape = (batch, seq_len)
+    return profilers.ModelJob(
+        name,
+        path,
+        {
+            "input_ids": profilers.InputSpec(shape, "int64", 0, rows),
+            "attention_mask": profilers.InputSpec(shape, "int64", 1, 2),
+        },
+    )
