@@ -31,8 +31,8 @@ import profilers
 from device_profiles import find
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.predict import fit
-from nasc.latency.table import load_table
 from nasc.latency.session import MeasurementSession, runtime_options
+from nasc.latency.table import load_table
 from nasc.profiling import (
     Profiled,
     emit_jobs,

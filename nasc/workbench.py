@@ -23,8 +23,8 @@ from nasc.errors import InfeasibleLimits, UsageError
 from nasc.files import cache_folder
 from nasc.heads import check_head, is_task_head
 from nasc.latency.costs import TableCosts
-from nasc.latency.table import LatencyTable
 from nasc.latency.session import MeasurementSession
+from nasc.latency.table import LatencyTable
 from nasc.processor import has_bf16, training_device
 from nasc.profiling import profile
 from nasc.pruning import PrunedLoss

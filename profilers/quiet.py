@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from profilers.results import Measurement
 from profilers.samples import Step, Visit
 from profilers.statistic import BUSY_SLOWDOWN, Scale, quiet_level, student95
 from profilers.targets import Opener, open_target
-
 
 _FORMAT = "profilers.quiet/2"
 _LOCK_TIMEOUT_S = 120.0  # a recording takes half a minute at most; chosen, 2026

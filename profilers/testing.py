@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -34,6 +35,7 @@ class SyntheticMachine:
         busy_s: see `quiet_s`; 0 is a machine of its own.
         slowed: by how much the neighbour slows each model, by the names of `truth_ms`.
         now_s: the machine's clock.
+        latency_ms: the true latency of a model's file that `truth_ms` does not name.
     """
 
     truth_ms: Mapping[str, float]
@@ -49,6 +51,7 @@ class SyntheticMachine:
     busy_s: float = 0.0
     slowed: Mapping[str, float] = field(default_factory=dict)
     now_s: float = 0.0
+    latency_ms: Callable[[Path], float] | None = None
     random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,12 +108,16 @@ class SyntheticTarget:
 
     def load(self, job: ModelJob, seed: int) -> None:
         """See `Target`."""
+        machine = self._machine
         key = REFERENCE_NAME if job.name.startswith(REFERENCE_NAME) else job.path.stem
-        if key not in self._machine.truth_ms:
+        truth_ms = machine.truth_ms.get(key)
+        if truth_ms is None and machine.latency_ms is not None:
+            truth_ms = machine.latency_ms(job.path)
+        if truth_ms is None:
             raise ModelRejected(f"the runtime rejected the model {str(job.path)!r}: unknown here.")
         self._key[job.name] = key
-        layout = float(self._machine.random.normal(0.0, self._machine.process_spread))
-        self._speed_ms[job.name] = self._machine.truth_ms[key] * (1.0 + layout)
+        layout = float(machine.random.normal(0.0, machine.process_spread))
+        self._speed_ms[job.name] = truth_ms * (1.0 + layout)
 
     def visit(self, steps: Sequence[Step]) -> list[Visit]:
         """See `Target`."""

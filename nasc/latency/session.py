@@ -158,9 +158,7 @@ class MeasurementSession:
             profilers.ProfilerError: If the device cannot be reached or the model cannot be run.
         """
         found = [
-            profilers.measure_peak_memory(
-                job, self.options, device=self.device, opener=self.opener
-            )
+            profilers.measure_peak_memory(job, self.options, device=self.device, opener=self.opener)
             for _ in range(processes)
         ]
         return max(found, key=lambda peak: peak.total_bytes)

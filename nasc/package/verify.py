@@ -22,7 +22,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import device_profiles
-import profilers
 from device_profiles import DeviceProfile, DeviceProfileError
 from device_profiles.reading import read_text
 from nasc.errors import NascError, PackageError
@@ -776,9 +775,7 @@ def _latency_check(
     return Check("latency", None, f"{text}; {why}")
 
 
-def _memory_check(
-    job: ModelJob, session: MeasurementSession, limit: float
-) -> Check:
+def _memory_check(job: ModelJob, session: MeasurementSession, limit: float) -> Check:
     try:
         peak = session.peak_memory(job).total_bytes
     except (ProfilerError, NascError) as error:

@@ -80,9 +80,7 @@ def is_held(cache_dir: Path) -> bool:
         return True
 
 
-def compilation(
-    opener: Any, cache: Path, limits: Limits, reporter: Listener | None = None
-) -> Any:
+def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | None = None) -> Any:
     device, reporter = device_profiles.find("host"), reporter or Listener()
     bench: Any = SimpleNamespace(
         settings=SimpleNamespace(seq_len=16, batch=1, head="embed"),
@@ -171,9 +169,7 @@ def test_a_device_that_tells_no_memory_stops_a_compile_only_where_memory_is_limi
         compilation(silent, tmp_path, Limits(peak_memory_bytes=1e9)).measure(candidate(), path)
 
 
-def test_bench_measures_alone(
-    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bench_measures_alone(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"model")
     found = api.bench([path], {"batch": 1, "seq_len": 8}, cache=tmp_path, opener=host)

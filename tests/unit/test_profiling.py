@@ -215,9 +215,7 @@ def profile(
     **options: Any,
 ) -> list[Profiled]:
     """Profile on a synthetic device."""
-    session = SyntheticSession(
-        device, profilers.RuntimeOptions(), cache_dir, say=say, bench=bench
-    )
+    session = SyntheticSession(device, profilers.RuntimeOptions(), cache_dir, say=say, bench=bench)
     return profile_on(space, session, **options)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from profilers.arrays import decode_array, encode_array
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step
 from profilers.targets.local import LocalTarget
+from profilers.worker import Worker
 
 TOKENS = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
 ONE_TOKEN = {name: np.zeros((1, 1), np.int64) for name in TOKENS}
@@ -189,3 +191,19 @@ def test_where_the_system_does_not_tell_the_end_of_stdin_does() -> None:
 def test_limits_are_checked(changed: dict[str, float]) -> None:
     with pytest.raises(InvalidSetting, match="must be a number above 0"):
         WorkerLimits(**changed)  # type: ignore[arg-type]
+
+
+def test_waiting_is_no_time_of_the_run_s_own() -> None:
+    """What a run waits for others is wall time; only with several threads it is all there is."""
+
+    class Waiting:
+        def run(self, feeds: object) -> None:
+            time.sleep(0.02)
+
+    worker = Worker()
+    worker._models["m"] = (cast(Any, Waiting()), {})
+    found = worker._step("m", warmup=0, runs=3)
+    assert min(found["wall_ns"]) >= 20e6
+    assert max(found["own_ns"]) < 10e6
+    worker._options = RuntimeOptions(threads=2)
+    assert min(worker._step("m", warmup=0, runs=3)["own_ns"]) >= 20e6

@@ -1,0 +1,384 @@
+"""`compile` from a teacher to a package on a device that is made up: no clock, nothing timed.
+
+What a network takes there is a sum over its layers, so that the tables "measured" there predict
+it; a test then lets the whole networks that `compile` measures take something else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from nasc import contest
+from nasc.compiler import judge as judge_module
+from nasc.compiler import pipeline
+from nasc.compiler.options import Options
+from nasc.compiler.pipeline import BUSY_REPEATS, _Compilation, compile_on
+from nasc.compiler.result import CompileResult
+from nasc.cost import layers
+from nasc.errors import LimitsMissed
+from nasc.latency.basis import nominal_ms
+from nasc.runtime import OnnxEncoder
+from nasc.solver.problem import Limits
+from nasc.space import Architecture, SearchSpace, load_space
+from nasc.supernet.scoring import judging_sentences, scored_sentences
+from nasc.teacher import Teacher, load_teacher
+from nasc.workbench import Settings, Workbench
+from profilers import ModelJob, RuntimeOptions
+from profilers.reference import REFERENCE_NAME
+from profilers.testing import SyntheticMachine
+from profilers.worker import draw_inputs
+
+SEQ_LEN = 16
+THREADS = 2
+SLOW = 100.0
+"""So many times its nominal time everything takes: toys take milliseconds."""
+
+WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
+
+
+@dataclass
+class Device:
+    """A machine on which every emitted network takes what its layers take.
+
+    Attributes:
+        space: Whose networks it runs.
+        whole: How many times that a network takes which `compile` measures.
+        is_busy: Whether a neighbour slows whole networks by 1.6 and the reference by 1.3.
+        jobs: Loaded so far, the reference left out.
+        options: Of the sessions opened so far.
+    """
+
+    space: SearchSpace
+    whole: Callable[[Architecture], float] = lambda architecture: 1.0
+    is_busy: bool = False
+    jobs: list[ModelJob] = field(default_factory=list)
+    options: list[RuntimeOptions] = field(default_factory=list)
+
+    def layers_ms(self, architecture: Architecture) -> float:
+        geometry = self.space.geometry
+        found = layers(architecture, geometry, "embed")
+        factor = SLOW * (1.0 if architecture.precision == "fp32" else 0.5)
+        return factor * sum(nominal_ms(layer, geometry, SEQ_LEN) for layer in found)
+
+    def file_ms(self, path: Path) -> float:
+        model = onnx.load(path, load_external_data=False)
+        text = {p.key: p.value for p in model.metadata_props}["nasc.architecture"]
+        # Plans for tables hold networks of any number of blocks, and of other hidden sizes.
+        blocks = text.count("|") + 1
+        longer = dataclasses.replace(
+            self.space,
+            geometry=dataclasses.replace(self.space.geometry, layers=blocks),
+            hidden_sizes=(8, 16, 32),
+            n_blocks=blocks,
+            slots=8,
+        )
+        architecture = longer.parse(text)
+        return self.layers_ms(architecture) * (
+            self.whole(architecture) if path.stem == "model" else 1.0
+        )
+
+    def __call__(self, device: object, options: RuntimeOptions) -> Any:
+        self.options.append(options)
+        machine = SyntheticMachine(
+            {REFERENCE_NAME: 4.0},
+            seed=len(self.options),
+            quiet_s=0.0 if self.is_busy else 1.0,
+            busy_s=1.0 if self.is_busy else 0.0,
+            slowed={"model": 1.6, REFERENCE_NAME: 1.3},
+            latency_ms=self.file_ms,
+        )
+        session = machine.open()
+        load = session.load
+
+        def remember(job: ModelJob, seed: int) -> None:
+            if not job.name.startswith(REFERENCE_NAME):
+                self.jobs.append(job)
+            load(job, seed)
+
+        session.load = remember  # type: ignore[method-assign]
+        return session
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Inputs of a compilation, and a cache with the tables of the device."""
+
+    folder: Path
+    settings: Settings
+    space: SearchSpace
+    teacher: Teacher
+
+    def device(self, **about: Any) -> Device:
+        return Device(self.space, **about)
+
+    def compile(self, device: Device, name: str, limit_ms: float, **options: Any) -> CompileResult:
+        bench = Workbench(self.settings, opener=device)
+        chosen = {"distill_steps": 0, "output": self.folder / name} | options
+        return compile_on(bench, Limits(latency_ms=limit_ms), Options(**chosen))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., Path]) -> Toy:
+    folder, source = tmp_path_factory.mktemp("toy"), teacher_folder()
+    teacher = load_teacher(source)
+    g = teacher.geometry
+    (folder / "toy.toml").write_text(
+        "n_blocks = 2\nslots = 2\nhidden_sizes = [16, 32]\n"
+        'operations = ["mha", "ffn"]\n'
+        f"[geometry]\nlayers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
+        f"intermediate = {g.intermediate}\nvocab_size = {g.vocab_size}\n"
+        f"max_positions = {g.max_positions}\n",
+        encoding="utf-8",
+    )
+    rng = random.Random(0)
+    text = [" ".join(rng.choices(WORDS, k=rng.randint(4, 14))) + "." for _ in range(400)]
+    (folder / "text.txt").write_text("\n\n".join(text), encoding="utf-8")
+    settings = Settings(
+        teacher=str(source),
+        space=str(folder / "toy.toml"),
+        corpus=(str(folder / "text.txt"),),
+        seq_len=SEQ_LEN,
+        threads=THREADS,
+        train_steps=3,
+        cache=folder / "cache",
+    )
+    return Toy(folder, settings, load_space(str(folder / "toy.toml")), teacher)
+
+
+@pytest.fixture(scope="module")
+def limit_ms(toy: Toy) -> float:
+    """Half of what the teacher takes in int8: something has to be searched."""
+    return 0.5 * toy.device().layers_ms(toy.space.teacher.with_precision("int8"))
+
+
+@pytest.fixture(scope="module")
+def first(toy: Toy, limit_ms: float) -> tuple[CompileResult, Device]:
+    """A package on the device as the tables say, and what was run there for it."""
+    device = toy.device()
+    return toy.compile(device, "first", limit_ms), device
+
+
+def test_the_stated_latency_is_the_device_s(
+    first: tuple[CompileResult, Device], limit_ms: float
+) -> None:
+    result, device = first
+    true_ms = device.layers_ms(result.manifest.architecture)
+    measured = result.manifest.measured
+    assert measured is not None
+    assert measured.model.latency_ms == pytest.approx(true_ms, rel=0.03)
+    assert true_ms <= measured.model.upper_ms <= limit_ms
+    assert result.manifest.predicted is not None
+    assert result.manifest.predicted.latency_ms == pytest.approx(true_ms, rel=0.03)
+    assert [a.met for a in result.attempts] == [True]
+
+
+def test_everything_is_measured_with_the_options_asked_for(
+    first: tuple[CompileResult, Device],
+) -> None:
+    """Tables, probes of other precisions, the reference and the chosen network."""
+    _, device = first
+    assert len(device.options) > 10
+    assert {options.threads for options in device.options} == {THREADS}
+
+
+def test_no_measured_token_is_padding(first: tuple[CompileResult, Device]) -> None:
+    """A run that skips padding would be faster than the text that the limit is for."""
+    _, device = first
+    assert {job.path.stem == "model" for job in device.jobs} == {True, False}
+    for job in device.jobs:
+        masks = draw_inputs({"attention_mask": job.inputs["attention_mask"]}, seed=3)
+        assert masks["attention_mask"].shape == (1, SEQ_LEN)
+        assert np.all(masks["attention_mask"] == 1)
+
+
+def test_what_is_searched_weighs_blocks_by_the_measured_sensitivities(toy: Toy) -> None:
+    bench = Workbench(toy.settings, opener=toy.device())
+    scores = bench.prepared.scores
+    assert len(set(scores.sensitivity)) == 2
+    problem = bench.problem(Limits(latency_ms=1e3))
+    for position, loss, slope in zip(
+        problem.positions, scores.losses, scores.sensitivity, strict=True
+    ):
+        np.testing.assert_allclose(position.loss, slope * loss)
+
+
+def test_a_limit_that_is_missed_is_tightened_until_a_network_keeps_it(
+    toy: Toy, limit_ms: float
+) -> None:
+    """Whole networks take 1.3 times what the tables say."""
+    device = toy.device(whole=lambda architecture: 1.3)
+    result = toy.compile(device, "tightened", limit_ms)
+    attempts = result.attempts
+    assert attempts[0].met is False
+    assert "is over" in attempts[0].note
+    assert attempts[-1].met
+    true_ms = 1.3 * device.layers_ms(result.manifest.architecture)
+    assert true_ms <= limit_ms
+    measured = result.manifest.measured
+    assert measured is not None
+    assert measured.model.latency_ms == pytest.approx(true_ms, rel=0.03)
+    names = [a.architecture for a in attempts]
+    assert names[0] not in names[1:]
+
+
+def test_a_limit_that_no_network_keeps_ends_in_a_message_and_no_package(
+    toy: Toy, limit_ms: float
+) -> None:
+    device = toy.device(whole=lambda architecture: 100.0)
+    with pytest.raises(LimitsMissed, match="measurements of networks, none met the limits"):
+        toy.compile(device, "missed", limit_ms)
+    assert not (toy.folder / "missed").exists()
+
+
+def test_where_nothing_smaller_is_left_an_earlier_network_under_its_limit_ships(
+    toy: Toy, limit_ms: float, first: tuple[CompileResult, Device]
+) -> None:
+    """It leaves no room for its repetition; all others are over the limit."""
+    chosen = first[0].manifest.architecture
+    plain = toy.device()
+
+    def whole(architecture: Architecture) -> float:
+        wanted_ms = 0.99 * limit_ms if architecture == chosen else 1.2 * limit_ms
+        return wanted_ms / plain.layers_ms(architecture)
+
+    result = toy.compile(toy.device(whole=whole), "fallback", limit_ms)
+    assert result.manifest.architecture == chosen
+    assert {a.architecture for a in result.attempts} != {str(chosen)}
+    assert "leaves less than" in result.attempts[0].note
+    assert not any(a.met for a in result.attempts if a.architecture != str(chosen))
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Callable[[Device, int], list[str]]:
+    """Lets the first measurements of whole networks meet a busy machine; names what is measured."""
+
+    def make(device: Device, count: int) -> list[str]:
+        measured: list[str] = []
+        real = _Compilation.measure
+
+        def measure(self: Any, candidate: Any, path: Path) -> Any:
+            device.is_busy = len(measured) < count
+            measured.append(str(candidate.network.architecture))
+            try:
+                return real(self, candidate, path)
+            finally:
+                device.is_busy = False
+
+        monkeypatch.setattr(_Compilation, "measure", measure)
+        return measured
+
+    return make
+
+
+def test_what_a_busy_machine_puts_over_the_limit_is_measured_again(
+    toy: Toy,
+    limit_ms: float,
+    first: tuple[CompileResult, Device],
+    busy: Callable[[Device, int], list[str]],
+) -> None:
+    device = toy.device()
+    measured = busy(device, 1)
+    result = toy.compile(device, "repeated", limit_ms)
+    assert result.manifest.architecture == first[0].manifest.architecture
+    assert measured == [str(result.manifest.architecture)] * 2
+    assert result.attempts[0].note.endswith("measured once more")
+    assert result.attempts[-1].met
+
+
+def test_a_machine_that_stays_busy_gets_another_network(
+    toy: Toy,
+    limit_ms: float,
+    first: tuple[CompileResult, Device],
+    busy: Callable[[Device, int], list[str]],
+) -> None:
+    device = toy.device()
+    measured = busy(device, 1 + BUSY_REPEATS)
+    result = toy.compile(device, "given-up", limit_ms)
+    assert result.manifest.architecture != first[0].manifest.architecture
+    grouped = [(name, len(list(group))) for name, group in itertools.groupby(measured)]
+    assert grouped[0] == (str(first[0].manifest.architecture), 1 + BUSY_REPEATS)
+
+
+def test_int8_that_is_refused_is_not_chosen_again(
+    toy: Toy,
+    limit_ms: float,
+    first: tuple[CompileResult, Device],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert first[0].manifest.architecture.precision == "int8"
+    refused = []
+
+    def refuse(report: Any, **scores: Any) -> tuple[bool, str]:
+        refused.append(report)
+        return False, "vectors are off"
+
+    monkeypatch.setattr(judge_module, "accept_int8", refuse)
+    device = toy.device()
+    result = toy.compile(device, "refused", limit_ms)
+    assert result.manifest.architecture.precision == "fp32"
+    assert len(refused) == 1
+    [int8] = [a for a in result.attempts if a.architecture.endswith("int8")]
+    assert (int8.met, int8.note) == (False, "int8 refused: vectors are off")
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Steps of every training of a network, in order."""
+    steps: list[int] = []
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def train(network: Any, teacher: Any, corpus: Any, config: Any, **about: Any) -> Any:
+            steps.append(config.steps)
+            return real(network, teacher, corpus, config, **about)
+
+        return train
+
+    for module in (contest, pipeline):
+        monkeypatch.setattr(module, "distill_cached", counted(module.distill_cached))
+    yield steps
+
+
+def test_the_contest_s_training_counts_for_the_budget(
+    toy: Toy, limit_ms: float, trained: list[int]
+) -> None:
+    result = toy.compile(toy.device(), "trained", limit_ms, distill_steps=20)
+    *contestants, last = trained
+    assert len(contestants) > 1
+    assert set(contestants) == {2}
+    assert last == 18
+    assert result.manifest.training.distill_steps == 20
+
+
+def test_quality_is_judged_on_text_that_chose_nothing(
+    toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Candidates are scored, and contests held, on one half of the held-out text."""
+    judged: list[str] = []
+    chosen: list[str] = []
+    encode, vectors = OnnxEncoder.encode, contest.vectors
+
+    def encoding(self: OnnxEncoder, texts: Any, *about: Any, **options: Any) -> Any:
+        judged.extend(texts)
+        return encode(self, texts, *about, **options)
+
+    def choosing(teacher: Any, network: Any, texts: Any) -> Any:
+        chosen.extend(texts)
+        return vectors(teacher, network, texts)
+
+    monkeypatch.setattr(judge_module.OnnxEncoder, "encode", encoding)
+    monkeypatch.setattr(contest, "vectors", choosing)
+    toy.compile(toy.device(), "judged", limit_ms, distill_steps=20)
+    corpus = Workbench(toy.settings, opener=toy.device()).corpus
+    assert set(chosen) == set(scored_sentences(corpus))
+    assert set(judging_sentences(corpus, 10)) <= set(judged)
+    assert not set(judged) & set(chosen)
