@@ -98,8 +98,8 @@ def _measured(
         write_atomically(path, json.dumps(content, allow_nan=False).encode())
     except OSError as error:
         raise NascError(
-            f"cannot write what was measured on device {session.device.name!r}: {error.strerror or error}. "
-            "Free some space or choose another cache folder: --cache DIR"
+            f"cannot write what was measured on device {session.device.name!r}: "
+            f"{error.strerror or error}. Free some space or choose another cache folder: --cache DIR"
         ) from error
     return found
 

@@ -2,8 +2,8 @@
 
 A table that is in the cache is not measured again. What was measured of one that is not
 finished (Ctrl-C, kill -9) is kept in a journal and goes into it the next time. One process
-at a time measures on a device from one cache (`MeasurementSession.alone`): the others wait, then find the
-table.
+at a time measures on a device from one cache (`MeasurementSession.alone`): the others wait, then
+find the table.
 """
 
 from __future__ import annotations

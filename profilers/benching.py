@@ -263,8 +263,9 @@ def describe_jobs(
     with (opener or open_target)(device, options) as target:
         for file in files:
             if not file.is_file():
+                kind = "regular file" if file.exists() else "file"
                 raise ModelRejected(
-                    f"there is no {'regular ' if file.exists() else ''}file {str(file)!r}. Give the path of an ONNX file that exists "
+                    f"there is no {kind} {str(file)!r}. Give the path of an ONNX file that exists "
                     "and is readable."
                 )
             described = target.describe(str(file))

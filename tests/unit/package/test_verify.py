@@ -410,14 +410,17 @@ def test_it_measures_alone_and_says_when_it_waits(
     tried, said = [], []
 
     def checking(*arguments: object) -> Any:
-        with pytest.raises(CacheBusy), MeasurementSession.on(find("host"), tmp_path).alone():
+        with (
+            pytest.raises(CacheBusy),
+            MeasurementSession.on(device_profiles.find("host"), tmp_path).alone(),
+        ):
             tried.append(True)
         return opener(*arguments)
 
     folder = packed["fp32", "embed"]
     assert verify_package(folder, opener=checking, cache=tmp_path).measured is not None
     assert not tried
-    with MeasurementSession.on(find("host"), tmp_path).alone():
+    with MeasurementSession.on(device_profiles.find("host"), tmp_path).alone():
         report = verify_package(folder, opener=opener, cache=tmp_path, say=said.append)
     assert report.measured is None
     assert (report.checks[-1].name, report.checks[-1].ok) == ("latency", None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -332,7 +332,7 @@ def test_int8_that_is_refused_is_not_chosen_again(
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Steps of every training of a network, in order."""
     steps: list[int] = []
 
@@ -345,7 +345,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     for module in (contest, pipeline):
         monkeypatch.setattr(module, "distill_cached", counted(module.distill_cached))
-    yield steps
+    return steps
 
 
 def test_the_contest_s_training_counts_for_the_budget(
