@@ -99,7 +99,8 @@ def _measured(
     except OSError as error:
         raise NascError(
             f"cannot write what was measured on device {session.device.name!r}: "
-            f"{error.strerror or error}. Free some space or choose another cache folder: --cache DIR"
+            f"{error.strerror or error}. "
+            "Free some space or choose another cache folder: --cache DIR"
         ) from error
     return found
 
