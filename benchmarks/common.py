@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from nasc.reporting import Progress
+from nasc.utils.progress import Progress
 
 
 class Lines:

@@ -1,9 +1,9 @@
 """What settings of the final distillation, starts and kinds of network give for the same time.
 
 Each line of the result is one network trained with one change against the defaults of
-`nasc.distill.DistillConfig`, from one of four starts: ``scratch`` (random weights beside the
-teacher's embedding, as the paper), ``initialised`` (as a supernet begins, from the teacher's
-weights), ``supernet`` (out of one trained for `--supernet-steps`), ``shipped`` (out of the one that
+`nasc.distillation.train.DistillConfig`, from one of four starts: ``scratch`` (random weights
+beside the teacher's embedding, as the paper), ``initialised`` (as a supernet begins, from the
+teacher's weights), ``supernet`` (out of one trained for `--supernet-steps`), ``shipped`` (out of the one that
 comes with nasc). The defaults are trained from all starts asked for and on all networks, changes
 on the first network from the last start, with as many steps as take about the same time: ``cpu_s``
 says what they took.
@@ -32,26 +32,26 @@ from unittest import mock
 from torch import Tensor
 from torch.nn import functional
 
-from nasc.contest import vectors
-from nasc.distill import DistillConfig, distill, distill_loss
+from nasc.architecture.space import PRESETS
+from nasc.context.context import MAX_CORPUS
+from nasc.data import load_corpus
+from nasc.data.tokens import Tokens
+from nasc.distillation.masked_lm import scratch
+from nasc.distillation.train import DistillConfig, distill, distill_loss
+from nasc.evaluation.agreement import compare
 from nasc.export.onnx import MASKED
-from nasc.hf.masked import scratch
-from nasc.processor import has_bf16
-from nasc.quality import compare
-from nasc.space import PRESETS
+from nasc.networks.from_teacher import teacher_network
+from nasc.selection.successive_halving import vectors
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import left_blocks, load_supernet, read_supernet_header
 from nasc.supernet.initialize import initialize
 from nasc.supernet.prepare import first_run_space
 from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.supernet import Supernet
-from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import TRAIN_LENGTH, TrainConfig, train
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import Teacher, load_teacher
-from nasc.text import load_corpus
-from nasc.tokens import Tokens
-from nasc.workbench import MAX_CORPUS
+from nasc.utils.torch_device import has_bf16
 
 NETWORKS = (
     "192: M F M F | 192: M F M F | 192: M F M F",
@@ -181,7 +181,7 @@ def main() -> None:
                 begin = time.process_time()
                 batches = TrainBatches(tokens[change == CROPS], config.batch_size, config.seed)
                 loss = with_relations if change == RELATIONS else distill_loss
-                with mock.patch("nasc.distill.distill_loss", loss):
+                with mock.patch("nasc.distillation.train.distill_loss", loss):
                     network, _ = distill(network, teacher, batches, config)
                 row["cpu_s"] = round(time.process_time() - begin, 1)
             row[when] = dataclasses.asdict(compare(wanted, vectors(teacher, network, judged)))

@@ -25,11 +25,11 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from nasc.architecture.space import MINILM_L6, SEPCONV_PAIRS, Architecture, Block, Geometry
 from nasc.export.graph import GraphBuilder
-from nasc.export.network import random_network
 from nasc.export.onnx import MASKED, emit
-from nasc.export.precision import quantize_matrix
-from nasc.space import MINILM_L6, SEPCONV_PAIRS, Architecture, Block, Geometry
+from nasc.export.quantization import quantize_matrix
+from nasc.networks.network import random_network
 from profilers import RuntimeOptions
 from profilers.runtimes.onnxruntime import OnnxRuntimeSession
 

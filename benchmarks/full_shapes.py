@@ -38,12 +38,14 @@ import torch
 from common import Lines
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-from nasc.cost import layer_macs, layers
-from nasc.distill import DistillConfig, distill
-from nasc.export.network import random_network
-from nasc.hf.masked import MaskedConfig, Pretraining, masked_teacher, student_of
-from nasc.processor import use_fastest_threads
-from nasc.space import PRESETS, Architecture
+from nasc.architecture.layers import layer_macs, layers
+from nasc.architecture.space import PRESETS, Architecture
+from nasc.architecture.zoo import ZOO
+from nasc.data import load_corpus
+from nasc.distillation.masked_lm import MaskedConfig, Pretraining, masked_teacher, student_of
+from nasc.distillation.train import DistillConfig, distill
+from nasc.networks.from_teacher import teacher_network
+from nasc.networks.network import random_network
 from nasc.supernet.batches import Batches, TrainBatches
 from nasc.supernet.candidates import candidates_of
 from nasc.supernet.packed import pack
@@ -52,14 +54,12 @@ from nasc.supernet.sampling import sample_block
 from nasc.supernet.score import Scorer
 from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking
 from nasc.supernet.supernet import Supernet
-from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import TrainConfig, train
 from nasc.tasks.finetune import FinetuneConfig, finetune
 from nasc.tasks.models import TaskModel
 from nasc.tasks.shipping import TaskOptions, task_model
 from nasc.teacher import Teacher, default_teacher_folder, load_teacher
-from nasc.text import load_corpus
-from nasc.zoo import ZOO
+from nasc.utils.torch_device import use_fastest_threads
 
 PARALLEL = ("data", "block")
 SUBNET = ("mlm", "states", "finetune", "spans")

@@ -24,11 +24,11 @@ import numpy as np
 
 import profilers
 from device_profiles import find
-from nasc.export.network import random_network
+from nasc.architecture.space import PRESETS
 from nasc.export.onnx import emit
+from nasc.latency.profile import VOCAB_ROWS
 from nasc.latency.session import latency_job
-from nasc.profiling import VOCAB_ROWS
-from nasc.space import PRESETS
+from nasc.networks.network import random_network
 from profilers.statistic import quiet_level, quiet_rounds, relative_latency
 
 SEQ_LEN = 128

@@ -25,17 +25,17 @@ from typing import Any
 
 import numpy as np
 
-from nasc.export.network import Network
+from nasc.architecture.heads import HEADS
+from nasc.architecture.space import Architecture, Block, SearchSpace, kernel_size
+from nasc.context.context import space_for
+from nasc.data import load_corpus
+from nasc.evaluation.encoder import OnnxEncoder, pad
+from nasc.evaluation.parity import LENGTHS, PADDING_TOLERANCE, texts_of_lengths
 from nasc.export.onnx import emit
-from nasc.export.parity import LENGTHS, PADDING_TOLERANCE, texts_of_lengths
-from nasc.heads import HEADS
-from nasc.runtime import OnnxEncoder, pad
-from nasc.space import Architecture, Block, SearchSpace, kernel_size
+from nasc.networks.network import Network
 from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import load_teacher
-from nasc.text import load_corpus
-from nasc.workbench import space_for
 
 CALIBRATION_SENTENCES = 128
 TEXT_SENTENCES = 200

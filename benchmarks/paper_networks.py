@@ -19,12 +19,12 @@ from typing import Any
 
 import profilers
 from device_profiles import find
-from nasc.cost import macs
-from nasc.export.network import random_network
+from nasc.architecture.layers import macs
+from nasc.architecture.zoo import ZOO, ZooModel
 from nasc.export.onnx import emit
+from nasc.latency.profile import VOCAB_ROWS
 from nasc.latency.session import latency_job
-from nasc.profiling import VOCAB_ROWS
-from nasc.zoo import ZOO, ZooModel
+from nasc.networks.network import random_network
 
 BASE = "bert-base"
 

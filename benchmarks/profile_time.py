@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from device_profiles import find
+from nasc.architecture.space import PRECISIONS, load_space
+from nasc.latency.profile import profile
 from nasc.latency.session import MeasurementSession
-from nasc.profiling import profile
-from nasc.space import PRECISIONS, load_space
 
 TARGET_S = 120.0
 TARGET_EMIT_S = 5.0

@@ -27,11 +27,12 @@ import numpy as np
 from common import Lines
 from judge import judge
 
-from nasc.compiler import Options, compile
+from nasc.context.context import Settings, Workbench
 from nasc.errors import InfeasibleLimits, NascError
 from nasc.package.verify import verify_package
+from nasc.pipelines.compile import compile
+from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
-from nasc.workbench import Settings, Workbench
 
 ROOM = 1.05
 """The least and the largest limit over what is predicted to be reachable there."""

@@ -4,9 +4,9 @@ The full-size network in int8 is measured; a share of its latency is the limit. 
 that `nasc.compile` makes under that limit. The rival: the teacher with layers dropped, as many
 kept as the limit allows (upper bound of the measured latency), and of all choices of that many
 the one with the least true loss on held-out text. Both are trained by the same code on the same
-text for the same number of steps (ours pays the contest of `nasc.contest` from them; the training
-of the supernet comes before and is stated apart), exported by the same emitter in int8, and judged
-as shipped: Spearman's correlation on STS-B dev, and agreement of similarities with the teacher's
+text for the same number of steps (ours pays the contest of `nasc.selection.successive_halving`
+from them; the training of the supernet comes before and is stated apart), exported by the same
+emitter in int8, and judged as shipped: Spearman's correlation on STS-B dev, and agreement of similarities with the teacher's
 on held-out sentences that had no part in choosing either. The rival with one layer more, over the
 limit, is printed for information: look at its latency, it may be over by no more than noise. All
 latencies are measured again together at the end, in turn.
@@ -30,23 +30,24 @@ from common import Lines
 from numpy.typing import NDArray
 
 import profilers
-from nasc.compiler import Options, compile
-from nasc.compiler.judge import JUDGING_SENTENCES
-from nasc.distill import DistillConfig, distill_cached, steps_for
-from nasc.export.network import Network
+from nasc.context.context import TRAIN_MINUTES, Settings, Workbench
+from nasc.distillation.train import DistillConfig, distill_cached, steps_for
+from nasc.evaluation.agreement import compare, cosines, pooled_cosine, rank_correlation
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.export.onnx import emit
 from nasc.latency.session import latency_job
-from nasc.processor import use_fastest_threads
-from nasc.pruning import pruned_network
-from nasc.quality import compare, cosines, pooled_cosine, rank_correlation
-from nasc.runtime import OnnxEncoder
+from nasc.networks.network import Network
+from nasc.networks.torch_network import TorchNetwork
+from nasc.pipelines.artifact_quality import JUDGING_SENTENCES
+from nasc.pipelines.compile import compile
+from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
-from nasc.supernet.modules import TorchNetwork
 from nasc.supernet.scoring import judging_sentences, scored_sentences
+from nasc.supernet.teacher_pruning import pruned_network
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
-from nasc.workbench import TRAIN_MINUTES, Settings, Workbench
+from nasc.utils.torch_device import use_fastest_threads
 
 PRECISION = "int8"
 GATED = (0.5, 0.25)

@@ -44,22 +44,23 @@ import numpy as np
 from common import Lines
 from quality import PRECISION, Judge, measure, pruned, rivals_at, steps_in, true_losses
 
-from nasc.compiler import Options, compile
-from nasc.compiler.judge import JUDGING_SENTENCES
-from nasc.contest import best_of, restricted
-from nasc.distill import DistillConfig, distill_cached
+from nasc.architecture.space import Architecture, Block, SearchSpace
+from nasc.context.context import Settings, Workbench
+from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits
-from nasc.export.network import Network
 from nasc.export.onnx import emit
-from nasc.files import content_key, write_atomically
 from nasc.hf import NascModel
+from nasc.networks.from_teacher import teacher_network
+from nasc.networks.network import Network
+from nasc.pipelines.artifact_quality import JUDGING_SENTENCES
+from nasc.pipelines.compile import compile
+from nasc.pipelines.options import Options
+from nasc.selection.successive_halving import best_of, restricted
 from nasc.solver.problem import Limits
-from nasc.space import Architecture, Block, SearchSpace
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import read_supernet_header
 from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
-from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks import squad
 from nasc.tasks.data import task_files
@@ -69,7 +70,7 @@ from nasc.tasks.metrics import scores
 from nasc.tasks.shipping import TaskOptions, TaskShipping
 from nasc.tasks.sts import read_sts
 from nasc.teacher import quiet_transformers
-from nasc.workbench import Settings, Workbench
+from nasc.utils.files import content_key, write_atomically
 from profilers.context import read_context
 
 FRACTIONS = (0.5, 0.25, 0.125)

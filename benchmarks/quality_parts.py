@@ -23,13 +23,14 @@ import numpy as np
 from common import Lines
 from quality_grid import Grid, parser
 
-from nasc.compiler import Options, compile_on
-from nasc.export.network import Network
+from nasc.context.context import Workbench
+from nasc.networks.network import Network
+from nasc.pipelines.compile import compile_on
+from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
 from nasc.supernet.prepare import Prepared, prepare, shrink_plan
 from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import TrainConfig
-from nasc.workbench import Workbench
 
 FRACTION = 0.25
 SHORT_BATCH = 32

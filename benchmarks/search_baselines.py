@@ -23,12 +23,12 @@ import time
 import numpy as np
 from search_synthetic import limits_between, synthetic
 
+from nasc.architecture.space import PRECISIONS, PRESETS
 from nasc.errors import InfeasibleLimits
 from nasc.solver import Limits, Problem, ScoredBlocks, enumerate_best, solve
 from nasc.solver.chain import Chain
 from nasc.solver.enumerate import rows_of
 from nasc.solver.prices import LOSS, price
-from nasc.space import PRECISIONS, PRESETS
 from nasc.supernet.candidates import assign_bins
 
 BINS, LEFT, TOP = 10, 10, 100

@@ -16,10 +16,10 @@ import sys
 import numpy as np
 from search_synthetic import limits_between, synthetic
 
-from nasc.cost import layers
+from nasc.architecture.layers import layers
+from nasc.architecture.space import PRESETS, Architecture
 from nasc.errors import InfeasibleLimits
 from nasc.solver import Limits, Problem, front, solve
-from nasc.space import PRESETS, Architecture
 
 METRICS = ("latency_ms", "size_bytes", "params", "peak_memory_bytes")
 PARTS = {"minilm-l6": 24, "nas-bert": 9}

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasc.cost import Layer, block_layers, layer_macs, layer_params
+from nasc.architecture.layers import Layer, block_layers, layer_macs, layer_params
+from nasc.architecture.space import Block, Geometry, SearchSpace
 from nasc.solver import Limits, Problem, ScoredBlocks
 from nasc.solver.chain import rest
 from nasc.solver.prices import LOSS, price
-from nasc.space import Block, Geometry, SearchSpace
 
 SEQ_LEN = 128
 _BYTES = {"fp32": 4.0, "int8": 1.0}

@@ -21,9 +21,9 @@ from collections.abc import Callable
 import numpy as np
 from search_synthetic import limits_between, synthetic
 
+from nasc.architecture.space import PRECISIONS, PRESETS
 from nasc.errors import InfeasibleLimits
 from nasc.solver import Limits, Problem, front, solve
-from nasc.space import PRECISIONS, PRESETS
 
 QUERIES: dict[str, dict[str, float]] = {
     "latency loose": {"latency_ms": 0.5},

@@ -37,10 +37,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nasc.export.network import Network, random_network
+from nasc.architecture.space import PRECISIONS, load_space
 from nasc.export.onnx import emit
-from nasc.space import PRECISIONS, load_space
-from nasc.supernet.modules import TorchNetwork
+from nasc.networks.network import Network, random_network
+from nasc.networks.torch_network import TorchNetwork
 from profilers import RuntimeOptions
 
 NETWORKS = {

@@ -16,8 +16,8 @@ import time
 
 import numpy as np
 
-from nasc.cost import Layer, layer_macs
-from nasc.space import PRESETS
+from nasc.architecture.layers import Layer, layer_macs
+from nasc.architecture.space import PRESETS
 from nasc.supernet.candidates import candidates_of
 from nasc.supernet.shrink import ShrinkConfig, Shrinking, shrink
 

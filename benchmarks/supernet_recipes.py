@@ -6,9 +6,9 @@ shrinking that removes ``architectures`` (the paper), ``operations`` (its ablati
 or from ``scratch`` (the paper); and the recipe of the supernet that comes with nasc (``shipped``),
 which is chained, high and dominated, and had --batch-size 256 --learning-rate 1e-3. Against that
 recipe ``chained-all`` chains all steps, and three changes are tried that nasc does not hold: a
-learning rate of each candidate in inverse proportion to its ``width``, as in `nasc.distill`; errors
-of ``normalised`` hidden states; and the ``sandwich`` of a random, a large and a small path in every
-step (Yu and Huang, ICCV 2019), with as many fewer steps as it costs more where the teacher is asked
+learning rate of each candidate in inverse proportion to its ``width``, as in
+`nasc.distillation.train`; errors of ``normalised`` hidden states; and the ``sandwich`` of a random,
+a large and a small path in every step (Yu and Huang, ICCV 2019), with as many fewer steps as it costs more where the teacher is asked
 once. What decides is what the exact search then finds in each at equal latency: the least true loss
 of the k best, and the agreement with the teacher after the same distillation. Latencies are
 predicted, by one table; ``--networks`` judges fixed networks instead and needs none. It trains on
@@ -38,14 +38,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from nasc.contest import vectors
-from nasc.distill import MOST_SCALE, DistillConfig, batches_of, distill
-from nasc.export.network import Network
-from nasc.processor import has_bf16, training_device
-from nasc.quality import compare
+from nasc.architecture.space import Architecture, Block
+from nasc.context.context import Settings, Workbench
+from nasc.data.tokens import Batch
+from nasc.distillation.train import MOST_SCALE, DistillConfig, batches_of, distill
+from nasc.evaluation.agreement import compare
+from nasc.networks.network import Network
+from nasc.selection.successive_halving import vectors
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
-from nasc.space import Architecture, Block
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import first_run_space, prepare, shrink_plan
@@ -56,8 +57,7 @@ from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import Objective, TrainConfig
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
 from nasc.teacher import Teacher
-from nasc.tokens import Batch
-from nasc.workbench import Settings, Workbench
+from nasc.utils.torch_device import has_bf16, training_device
 
 PRECISION = "int8"
 HIGH = 5e-4

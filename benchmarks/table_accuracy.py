@@ -29,11 +29,10 @@ from numpy.typing import NDArray
 
 import profilers
 from device_profiles import find
+from nasc.architecture.space import PRECISIONS, Architecture, SearchSpace, load_space
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.predict import fit
-from nasc.latency.session import MeasurementSession, runtime_options
-from nasc.latency.table import load_table
-from nasc.profiling import (
+from nasc.latency.profile import (
     Profiled,
     emit_jobs,
     estimates,
@@ -41,7 +40,8 @@ from nasc.profiling import (
     profile,
     samples_path,
 )
-from nasc.space import PRECISIONS, Architecture, SearchSpace, load_space
+from nasc.latency.session import MeasurementSession, runtime_options
+from nasc.latency.table import load_table
 
 HELD_OUT_SEED = 20261103
 MEASURE_S = 60.0

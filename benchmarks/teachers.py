@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from nasc.architecture.space import Architecture, Block
 from nasc.errors import NascError
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.export.onnx import emit
+from nasc.networks.from_teacher import teacher_network
 from nasc.package.tokenizer_files import write_tokenizer
-from nasc.runtime import OnnxEncoder
-from nasc.space import Architecture, Block
-from nasc.supernet.teacher_layers import teacher_network
 from nasc.teacher import Teacher, load_teacher
 from nasc.teacher.library import MAX_ABS, TEXTS, SentenceTransformersLibrary, comparable
 

@@ -18,18 +18,18 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from nasc.cost import macs
-from nasc.distill import DistillConfig, step_loss, teacher_states, trainable
-from nasc.processor import has_bf16, use_fastest_threads
-from nasc.space import PRESETS, Architecture
+from nasc.architecture.layers import macs
+from nasc.architecture.space import PRESETS, Architecture
+from nasc.data import load_corpus
+from nasc.data.tokens import Batch
+from nasc.distillation.train import DistillConfig, step_loss, teacher_states, trainable
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.initialize import initialize
 from nasc.supernet.prepare import first_run_space
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TRAIN_LENGTH, Objective, TrainConfig, whole_space
 from nasc.teacher import load_teacher
-from nasc.text import load_corpus
-from nasc.tokens import Batch
+from nasc.utils.torch_device import has_bf16, use_fastest_threads
 
 NETWORKS = ("384: M F | skip | 384: F M F", "192: M F | 256: F | 256: M F")
 SIDE = 2048

@@ -12,24 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import device_profiles
 import profilers
-from nasc.compiler import CompileResult, Options, compile
-from nasc.devices import DeviceReport, devices
+from nasc.context.context import PAPERS_T, TRAIN_MINUTES, Settings, Workbench, space_for
+from nasc.context.teacher_check import check_teacher
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
-from nasc.files import cache_folder, check_path, replacing
+from nasc.latency.profile import Profiled
+from nasc.latency.profile import profile as measure_tables
 from nasc.latency.session import MeasurementSession
-from nasc.outputs import check_file, check_folder, claimed, full_path
 from nasc.package.manifest import MANIFEST, read_manifest
-from nasc.profiling import Profiled
-from nasc.profiling import profile as measure_tables
-from nasc.reporting import Reporter, Silent
+from nasc.pipelines.compile import compile
+from nasc.pipelines.devices import DeviceReport, devices
+from nasc.pipelines.options import Options
+from nasc.pipelines.result import CompileResult
 from nasc.solver.frontier import front as solve_front
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Solution
-from nasc.teacher_check import check_teacher
-from nasc.workbench import PAPERS_T, TRAIN_MINUTES, Settings, Workbench, space_for
+from nasc.utils.files import cache_folder, check_path, replacing
+from nasc.utils.outputs import check_file, check_folder, claimed, full_path
+from nasc.utils.progress import Reporter, Silent
 
 if TYPE_CHECKING:
-    from nasc.audit import Audit
+    from nasc.selection.audit import Audit
     from nasc.supernet.shrink import ShrinkConfig
     from nasc.tasks.finetune import FinetuneConfig
     from profilers import BenchResult
@@ -88,9 +90,9 @@ def profile(
         reporter: Told of the progress.
 
     Raises:
-        UsageError, CacheBusy, ProfilerError: See `nasc.profiling.profile`.
+        UsageError, CacheBusy, ProfilerError: See `nasc.latency.profile.profile`.
     """
-    from nasc.space import load_space
+    from nasc.architecture.space import load_space
     from nasc.teacher import load_teacher
 
     found_device = device_profiles.find(device)
@@ -183,8 +185,9 @@ def train(
         OutputBusy: If another run is writing it.
         TeacherError, CorpusError, TrainingDiverged: See there.
     """
+    from nasc.context.context import MAX_CORPUS
+    from nasc.data import load_corpus
     from nasc.latency.costs import TableCosts
-    from nasc.processor import has_bf16
     from nasc.supernet.parallel import Parallel
     from nasc.supernet.prepare import (
         check_budget,
@@ -197,8 +200,7 @@ def train(
     from nasc.supernet.shrink import unfinished
     from nasc.supernet.train import TrainConfig, train_length
     from nasc.teacher import load_teacher
-    from nasc.text import load_corpus
-    from nasc.workbench import MAX_CORPUS
+    from nasc.utils.torch_device import has_bf16
 
     check_file(output, force=force, error=CheckpointError)
     if minutes is not None:
@@ -340,7 +342,13 @@ def report(
         CheckpointError: If the file is missing, damaged or no supernet.
         NascError: If a table or picture is asked for and it was not shrunk, or cannot be written.
     """
-    from nasc.report import check_csv, check_plot, plot_shrinking, shrinking_table, write_csv
+    from nasc.pipelines.plots import (
+        check_csv,
+        check_plot,
+        plot_shrinking,
+        shrinking_table,
+        write_csv,
+    )
     from nasc.supernet.checkpoint import read_supernet_header, shrinking_of, trained_by
     from nasc.supernet.shipped import shipped_supernet
     from nasc.supernet.shrink import empty_bins
@@ -387,7 +395,7 @@ def audit(
     force: bool = False,
     reporter: Reporter | None = None,
 ) -> Audit:
-    """How truly the search's proxy ranks networks: see `nasc.audit`.
+    """How truly the search's proxy ranks networks: see `nasc.selection.audit`.
 
     Args:
         settings: Conditions; None takes the defaults.
@@ -404,8 +412,8 @@ def audit(
             exists and `force` is not given; before anything slow.
         NascError: If the table or the picture cannot be written.
     """
-    from nasc.audit import audit as run
-    from nasc.report import check_csv, check_plot, plot_audit, write_csv
+    from nasc.pipelines.plots import check_csv, check_plot, plot_audit, write_csv
+    from nasc.selection.audit import audit as run
 
     if plot is not None:
         check_plot(plot, force)
@@ -536,7 +544,8 @@ def distill(
     """Cut a subnet out, distil it from the teacher, and write it as a model of transformers.
 
     Args:
-        architecture: Its text form, or the name of a network of the literature: see `nasc.zoo`.
+        architecture: Its text form, or the name of a network of the literature: see
+            `nasc.architecture.zoo`.
         output: The folder.
         settings: Teacher, supernet, text; None takes the defaults.
         minutes: Budget; None with no `steps` takes that of `compile`.
@@ -546,7 +555,8 @@ def distill(
         start: ``supernet``: its weights; ``scratch``: random ones beside the teacher's embedding.
             None: the supernet's, but scratch where the network is given by name.
         batch_size: Sentences in a step; None takes the default of the objective.
-        learning_rate: Peak (of states: see `nasc.distill.DistillConfig`); None takes that, too.
+        learning_rate: Peak (of states: see `nasc.distillation.train.DistillConfig`); None takes
+            that, too.
         force: Replace what nasc wrote into the folder before; other files stay.
         reporter: Told of the progress.
 
@@ -559,7 +569,7 @@ def distill(
         NascError: If the folder cannot be written; the trained network is in the cache.
         TeacherError, CorpusError, CheckpointError, TrainingDiverged: See there.
     """
-    from nasc.distilling import run_distill
+    from nasc.pipelines.distill import run_distill
     from nasc.supernet.prepare import check_budget
 
     if minutes is not None:
@@ -611,7 +621,7 @@ def finetune(
         TeacherMissing: If a model cannot be read.
         TrainingDiverged: If the loss is not finite.
     """
-    from nasc.tasks.running import run_finetune
+    from nasc.pipelines.finetune import run_finetune
 
     check_folder(output, force=force)
     with claimed(output):
@@ -674,7 +684,7 @@ def evaluate(
     check_path(package, "nasc evaluate DIR")
     if not (package / MANIFEST).is_file():
         if (package / "config.json").is_file():
-            from nasc.tasks.running import run_evaluate
+            from nasc.pipelines.finetune import run_evaluate
 
             return run_evaluate(package, task, data, max_length, reporter)
         raise PackageError(
@@ -689,7 +699,7 @@ def evaluate(
             f"that is wrong with it: nasc verify {package}"
         )
     if manifest.task is not None:
-        from nasc.tasks.running import run_evaluate_package
+        from nasc.pipelines.finetune import run_evaluate_package
 
         return run_evaluate_package(package, manifest, task, data, max_length, reporter, limits)
     if task != "sts-b":

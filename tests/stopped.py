@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nasc.reporting import Progress
+from nasc.utils.progress import Progress
 
 
 class Stopped(Exception):

@@ -20,7 +20,7 @@ import click
 
 from device_profiles.reading import shown
 from nasc import __version__
-from nasc.printable import printable
+from nasc.utils.printable import printable
 
 
 @contextlib.contextmanager

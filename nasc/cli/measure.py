@@ -69,7 +69,7 @@ def profile(as_json: bool, **options: Any) -> None:
     Example: nasc profile --device host --precision int8 --seq-len 32 --seq-len 128
     """
     from nasc import api
-    from nasc.console import print_json, print_rows, reporting
+    from nasc.cli.console import print_json, print_rows, reporting
 
     with reporting() as reporter:
         found = api.profile(reporter=reporter, **options)
@@ -115,7 +115,7 @@ def bench(
     Example: nasc bench model.onnx other.onnx --device host --threads 1
     """
     from nasc import api
-    from nasc.console import print_json, print_table, reporting
+    from nasc.cli.console import print_json, print_table, reporting
     from nasc.latency.observed import meaning
 
     given = {"batch": batch, "seq_len": seq_len}
@@ -171,9 +171,9 @@ def devices(as_json: bool) -> None:
     Example: nasc devices
     """
     import device_profiles
-    from nasc.console import print_json, print_text
-    from nasc.devices import devices as known
-    from nasc.printable import printable
+    from nasc.cli.console import print_json, print_text
+    from nasc.pipelines.devices import devices as known
+    from nasc.utils.printable import printable
 
     wrong: list[device_profiles.DeviceProfileError] = []
     found = known(wrong.append)

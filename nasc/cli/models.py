@@ -63,7 +63,7 @@ def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> N
              nasc distill nas-bert-10m --teacher bert-h128 --steps 100000 --output subnet
     """
     from nasc import api
-    from nasc.console import print_json, print_rows, reporting
+    from nasc.cli.console import print_json, print_rows, reporting
 
     if options["minutes"] is not None and options["steps"] is not None:
         raise click.UsageError("give --minutes or --steps, not both")
@@ -125,7 +125,7 @@ def finetune(
                  --distill-from teacher-sst2 --output subnet-sst2
     """
     from nasc import api
-    from nasc.console import print_json, print_rows, reporting
+    from nasc.cli.console import print_json, print_rows, reporting
     from nasc.tasks.finetune import FinetuneConfig
 
     if options["epochs"] is not None and options["steps"] is not None:
@@ -172,7 +172,7 @@ def evaluate(package: Path, task: str, data: Path, as_json: bool, **options: Any
              nasc evaluate subnet-sst2 --task sst-2 --data SST-2/dev.tsv
     """
     from nasc import api
-    from nasc.console import print_json, print_rows, reporting
+    from nasc.cli.console import print_json, print_rows, reporting
 
     with reporting() as reporter:
         found = api.evaluate(package, task, data, reporter=reporter, **options)

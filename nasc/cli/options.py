@@ -15,8 +15,8 @@ from click.shell_completion import CompletionItem
 from device_profiles.reading import shown
 
 if TYPE_CHECKING:
+    from nasc.context.context import Settings
     from nasc.solver.problem import Limits
-    from nasc.workbench import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,7 +87,7 @@ def _complete_space(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Presets, or files."""
-    from nasc.space import PRESETS
+    from nasc.architecture.space import PRESETS
 
     names = [name for name in PRESETS if name.startswith(incomplete)]
     return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
@@ -213,7 +213,7 @@ limit_options = _options(
 
 def settings_of(options: dict[str, Any]) -> Settings:
     """The conditions, taken out of all options."""
-    from nasc.workbench import Settings
+    from nasc.context.context import Settings
 
     names = [f.name for f in dataclasses.fields(Settings)]
     values = {name: options.pop(name) for name in names if name in options}

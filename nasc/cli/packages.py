@@ -98,9 +98,9 @@ def compile(as_json: bool, **options: Any) -> None:
              nasc compile --latency-ms 5 --size-bytes 20MB --corpus texts/
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
     """
-    from nasc.compiler import Options
-    from nasc.compiler import compile as run
-    from nasc.console import print_json, print_rows, reporting
+    from nasc.cli.console import print_json, print_rows, reporting
+    from nasc.pipelines.compile import compile as run
+    from nasc.pipelines.options import Options
 
     options["min_quality"] = dict(_named_value(text) for text in options["min_quality"])
     options["task"] = _task(options)
@@ -170,9 +170,9 @@ def verify(
     Example: nasc verify nasc-host-20ms
     """
     import device_profiles
-    from nasc.console import print_json, print_text, reporting
+    from nasc.cli.console import print_json, print_text, reporting
     from nasc.package.verify import MEASURED, verify_package
-    from nasc.printable import printable
+    from nasc.utils.printable import printable
     from profilers import WorkerLimits
 
     with reporting() as reporter:

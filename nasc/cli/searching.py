@@ -11,8 +11,8 @@ from nasc.cli.group import main
 from nasc.cli.options import json_option, limit_options, limits_of, setting_options, settings_of
 
 if TYPE_CHECKING:
+    from nasc.context.context import Settings
     from nasc.solver.problem import Solution
-    from nasc.workbench import Settings
 
 
 @main.command()
@@ -47,7 +47,7 @@ def search(
              nasc search --front --plot front.png
     """
     from nasc import api
-    from nasc.console import print_json, print_table, reporting
+    from nasc.cli.console import print_json, print_table, reporting
 
     if plot is not None and not front:
         raise click.UsageError("--plot draws the front: give --front too")
@@ -56,7 +56,7 @@ def search(
     if front and strategy is not None:
         raise click.UsageError("--strategy finds some networks, --front the whole front: give one")
     if plot is not None:
-        from nasc.report import check_plot
+        from nasc.pipelines.plots import check_plot
 
         check_plot(plot, force)
     limits, settings = limits_of(options), settings_of(options)
@@ -70,7 +70,7 @@ def search(
             reporter=reporter,
         )
         if plot is not None:
-            from nasc.report import plot_front
+            from nasc.pipelines.plots import plot_front
 
             plot_front(found, plot, settings, force)
             reporter.say(f"front drawn to {plot}")

@@ -153,7 +153,7 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
              torchrun --nproc-per-node 3 --no-python nasc train --steps 20000 --parallel block
     """
     from nasc import api
-    from nasc.console import print_json, print_rows, reporting
+    from nasc.cli.console import print_json, print_rows, reporting
     from nasc.supernet.shrink import ShrinkConfig
 
     if options["minutes"] is not None and options["steps"] is not None:
@@ -198,7 +198,7 @@ def report(
     Example: nasc report supernet.safetensors --plot rounds.png
     """
     from nasc import api
-    from nasc.console import print_json, print_rows
+    from nasc.cli.console import print_json, print_rows
 
     found = api.report(supernet, csv=csv, plot=plot, force=force)
     if as_json:
@@ -269,7 +269,7 @@ def audit(
              nasc audit --distill 24 --json
     """
     from nasc import api
-    from nasc.console import print_json, print_rows, reporting
+    from nasc.cli.console import print_json, print_rows, reporting
 
     settings = settings_of(options)
     with reporting() as reporter:

@@ -26,12 +26,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from nasc.cost import Layer
+from nasc.architecture.heads import SPANS, head_outputs
+from nasc.architecture.layers import Layer
+from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
 from nasc.export.graph import GraphBuilder
-from nasc.export.network import Array, Network, Tensors
-from nasc.export.precision import quantize_matrix, quantize_rows
-from nasc.heads import SPANS, head_outputs
-from nasc.space import SEPCONV_PAIRS, kernel_size
+from nasc.export.quantization import quantize_matrix, quantize_rows
+from nasc.networks.network import Array, Network, Tensors
 
 EMITTER_VERSION = 3
 """Raised with every change of the emitted graphs: latency tables are keyed by it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from nasc.space import Architecture, Block, Geometry
+from nasc.architecture.space import Architecture, Block, Geometry
 
 POOLINGS = ("mean", "cls")
 """What a sentence is classified by: the mean of its tokens' states, or the first one's state."""
@@ -16,7 +16,7 @@ class NascConfig(PreTrainedConfig):
     """Sizes and layers of a subnet.
 
     Attributes:
-        blocks: hidden, operations and kept of every block, see `nasc.space.Block`.
+        blocks: hidden, operations and kept of every block, see `nasc.architecture.space.Block`.
         num_teacher_layers: Transformer layers of the teacher.
         hidden_size: Of the embedding and of the output: the teacher's.
         head_size: Of an attention head.

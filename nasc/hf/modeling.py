@@ -1,7 +1,7 @@
 """Subnets as models of transformers: the body, and heads for masked words, classes and spans.
 
-The arithmetic is that of `nasc.supernet.modules`, which the emitter repeats in ONNX. A subnet has
-no token types: those of the teacher's first segment are folded into the positions.
+The arithmetic is that of `nasc.networks.torch_network`, which the emitter repeats in ONNX. A subnet
+has no token types: those of the teacher's first segment are folded into the positions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
 )
 
-from nasc.cost import layers
+from nasc.architecture.heads import SPANS, classify
+from nasc.architecture.layers import layers
 from nasc.errors import ExportError
-from nasc.export.network import Array, Network, tensor_shapes
-from nasc.heads import SPANS, classify
 from nasc.hf.configuration import NascConfig
-from nasc.supernet.modules import Mask, apply_layer, mean_pool
+from nasc.networks.network import Array, Network, tensor_shapes
+from nasc.networks.torch_network import Mask, apply_layer, mean_pool
 
 
 class NascPreTrainedModel(PreTrainedModel):

@@ -26,11 +26,11 @@ from transformers import (
 
 from device_profiles.reading import FileRefused, read_json
 from nasc.errors import NascError, TrainingDiverged, UsageError
-from nasc.files import RECORD, changed_file, record_files
 from nasc.hf.by_length import ByLength
-from nasc.processor import attention_without_cudnn, has_bf16, training_device
-from nasc.reporting import Progress
 from nasc.teacher import quiet_transformers
+from nasc.utils.files import RECORD, changed_file, record_files
+from nasc.utils.progress import Progress
+from nasc.utils.torch_device import attention_without_cudnn, has_bf16, training_device
 
 LOWER = "Try a lower --learning-rate (nasc compile: --finetune-learning-rate)"
 

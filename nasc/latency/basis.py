@@ -1,8 +1,8 @@
 """The unknowns of a latency table: which layers have a cost of their own.
 
-The latency of a network is taken to be the sum of the costs of its layers (nasc.cost.layers).
-Measured are only whole networks, so a cost is an unknown of a linear system, one column
-each. Not every split of a network's latency over its layers can be told from totals:
+The latency of a network is taken to be the sum of the costs of its layers
+(`nasc.architecture.layers.layers`). Measured are only whole networks, so a cost is an unknown of a
+linear system, one column each. Not every split of a network's latency over its layers can be told from totals:
 
 * Every network has one embedding and one head. What all heads share, and the fixed
   overhead of a run, stand in the embedding's entry; the head at the teacher's hidden size,
@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nasc.cost import Layer, border, layer_macs, layers
+from nasc.architecture.heads import check_head
+from nasc.architecture.layers import Layer, border, layer_macs, layers
+from nasc.architecture.space import Architecture, Geometry, SearchSpace
 from nasc.errors import LookupMiss, UsageError
-from nasc.heads import check_head
-from nasc.space import Architecture, Geometry, SearchSpace
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]

@@ -7,14 +7,14 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from nasc.cost import Layer, layer_params
+from nasc.architecture.layers import Layer, layer_params
+from nasc.architecture.space import PRECISIONS, Architecture
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency import memory
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Prediction
 from nasc.latency.streaming import streamed_params
 from nasc.latency.table import LatencyTable
-from nasc.space import PRECISIONS, Architecture
 
 LATENCY = "latency_ms"
 STREAMING = "streaming_latency_ms"

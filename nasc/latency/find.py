@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nasc.architecture.space import SearchSpace
 from nasc.errors import TableDamaged, TableMissing
 from nasc.latency.key import LatencyKey, device_prefix
 from nasc.latency.table import SUFFIX, LatencyTable, load_table
-from nasc.space import SearchSpace
 
 _WORDS = {
     "precision": "{key.precision}",

@@ -7,9 +7,9 @@ import math
 import re
 from dataclasses import dataclass
 
+from nasc.architecture.heads import check_head
+from nasc.architecture.space import MINILM_L6, PRECISIONS, Geometry
 from nasc.errors import UsageError
-from nasc.heads import check_head
-from nasc.space import MINILM_L6, PRECISIONS, Geometry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

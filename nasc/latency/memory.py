@@ -8,10 +8,10 @@ at the same time in the hungriest layer. It is checked on the finished artifact.
 
 from __future__ import annotations
 
-from nasc.cost import Layer, layer_params, layers, linear_shapes
+from nasc.architecture.heads import head_outputs, pooled
+from nasc.architecture.layers import Layer, layer_params, layers, linear_shapes
+from nasc.architecture.space import PRECISIONS, Architecture, Geometry, kernel_size
 from nasc.errors import UsageError
-from nasc.heads import head_outputs, pooled
-from nasc.space import PRECISIONS, Architecture, Geometry, kernel_size
 
 FLOAT_BYTES = 4
 

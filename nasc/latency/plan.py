@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.errors import UsageError
 from nasc.latency.basis import Basis, Matrix, Vector, check_identified
-from nasc.space import Architecture, Block, SearchSpace
 
 ROLES = ("teacher", "designed", "random")
 

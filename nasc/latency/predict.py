@@ -21,10 +21,10 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import t as student_t
 
+from nasc.architecture.space import Architecture
 from nasc.errors import UsageError
 from nasc.latency.basis import Basis, Matrix, Vector
 from nasc.latency.streaming import Streaming, network_streamed_params
-from nasc.space import Architecture
 
 HUBER_K = 1.5
 """Residuals over this many standard deviations lose weight (95% efficient at about 1.35)."""

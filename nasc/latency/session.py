@@ -10,9 +10,9 @@ from pathlib import Path
 
 import profilers
 from device_profiles import DeviceProfile
-from nasc.files import locked
 from nasc.latency.key import device_prefix
-from nasc.reporting import Progress, Say
+from nasc.utils.files import locked
+from nasc.utils.progress import Progress, Say
 
 PEAK_PROCESSES = 3
 """Processes that peak memory is measured in where it is limited."""
@@ -77,7 +77,7 @@ class MeasurementSession:
                 interrupted in it, as a sentence; None leaves to the measurement what is said.
 
         Raises:
-            CacheBusy, NascError: On entering, see `nasc.files.locked`.
+            CacheBusy, NascError: On entering, see `nasc.utils.files.locked`.
             profilers.MeasurementInterrupted: On Ctrl-C where `kept` is given; says what it says.
         """
         name = self.device.name

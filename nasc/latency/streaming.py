@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nasc.cost import Layer, layer_params, layers
+from nasc.architecture.layers import Layer, layer_params, layers
+from nasc.architecture.space import Architecture, Geometry
 from nasc.errors import UsageError
-from nasc.space import Architecture, Geometry
 
 
 @dataclass(frozen=True, slots=True)

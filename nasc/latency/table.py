@@ -23,14 +23,20 @@ from typing import Any
 import pandas as pd
 
 from device_profiles.reading import FileRefused, parse_json, read_bytes, shown
-from nasc.cost import Layer, layers
+from nasc.architecture.layers import Layer, layers
+from nasc.architecture.space import (
+    Architecture,
+    Geometry,
+    SearchSpace,
+    space_from_dict,
+    space_to_dict,
+)
 from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
-from nasc.files import write_atomically
 from nasc.latency.basis import Basis, space_layers
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Fit, Interval, Prediction
 from nasc.latency.streaming import Streaming, network_streamed_params
-from nasc.space import Architecture, Geometry, SearchSpace, space_from_dict, space_to_dict
+from nasc.utils.files import write_atomically
 
 FORMAT_VERSION = 4
 SUFFIX = ".latency.csv"

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_profiles.temporary import temporary_folder
-from nasc.cost import params
+from nasc.architecture.layers import params
 from nasc.errors import NascError, PackageError
-from nasc.files import check_path
-from nasc.outputs import check_place, full_path
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.library_files import write_library_files
@@ -22,8 +21,9 @@ from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
 from nasc.package.replacing import NEXT_STEP, is_package, move_in, restore, why_kept
 from nasc.package.tokenizer_files import write_tokenizer
-from nasc.reporting import Say
-from nasc.runtime import OnnxEncoder
+from nasc.utils.files import check_path
+from nasc.utils.outputs import check_place, full_path
+from nasc.utils.progress import Say
 from profilers import ModelJob
 
 if TYPE_CHECKING:

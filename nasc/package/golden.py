@@ -12,8 +12,8 @@ from typing import Any, Self
 import numpy as np
 
 from device_profiles.reading import conform, read_json, shown
-from nasc.heads import SPANS, head_outputs
-from nasc.runtime import OnnxEncoder, Vectors
+from nasc.architecture.heads import SPANS, head_outputs
+from nasc.evaluation.encoder import OnnxEncoder, Vectors
 
 VERSION = 1
 """Of the form and of `TEXTS`: raised when either changes."""

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from device_profiles.reading import FileRefused, opened, read_bytes
 from nasc.errors import PackageError
 from nasc.package.manifest import MANIFEST, FileRecord
-from nasc.printable import printable
+from nasc.utils.printable import printable
 
 SUMS = "SHA256SUMS"
 

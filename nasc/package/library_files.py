@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.reading import read_bytes, read_json
-from nasc.heads import HEADS, SPANS
+from nasc.architecture.heads import HEADS, SPANS
 from nasc.package.manifest import Manifest
 
 CONFIG = "config.json"

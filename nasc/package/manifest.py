@@ -23,11 +23,11 @@ import jsonschema
 
 import nasc
 from device_profiles.reading import FileRefused, read_json, shown
+from nasc.architecture.heads import check_head, is_task_head
+from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import NascError, PackageError, UsageError
-from nasc.export.parity import Int8Report, Parity, parity_from_dict
-from nasc.heads import check_head, is_task_head
-from nasc.printable import is_printable, printable
-from nasc.space import Architecture, Block, Geometry
+from nasc.evaluation.parity import Int8Report, Parity, parity_from_dict
+from nasc.utils.printable import is_printable, printable
 from profilers import InputSpec, Measurement, ModelJob, ModelMeasurement, ProfilerError
 
 MANIFEST = "manifest.json"
@@ -301,7 +301,7 @@ class Manifest:
     Attributes:
         architecture: Blocks and precision.
         geometry: Of the teacher.
-        head: See `nasc.heads`.
+        head: See `nasc.architecture.heads`.
         max_length: Tokens that the package's tokenizer cuts a text to.
         limits: Upper limits asked for by name (``latency_ms``, ``size_bytes``, ``params``,
             ``peak_memory_bytes``).

@@ -10,8 +10,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from nasc.errors import ExportError
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.package.modelfile import ModelFile
-from nasc.runtime import OnnxEncoder
 from profilers import RuntimeOptions, WorkerLimits
 from profilers.targets.local import LocalTarget
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
-    from nasc.runtime import Vectors
+    from nasc.evaluation.encoder import Vectors
 
 
 class PackageProcess:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+from nasc.architecture.heads import HEADS, SPANS
+from nasc.evaluation.parity import Int8Report, Parity
 from nasc.export.onnx import OUTPUT_NAMES
-from nasc.export.parity import Int8Report, Parity
-from nasc.heads import HEADS, SPANS
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
-from nasc.printable import printable
+from nasc.utils.printable import printable
 
 _SENTENCES = '["A man is playing a guitar.", "Someone plays an instrument."]'
 _PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'

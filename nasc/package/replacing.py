@@ -15,10 +15,10 @@ from typing import Any
 
 from device_profiles.reading import FileRefused, read_bytes, read_json
 from nasc.errors import PackageError
-from nasc.files import sha256_of
 from nasc.package.hashes import SUMS, record_file, sums_text
 from nasc.package.manifest import FORMAT, MANIFEST, FileRecord
-from nasc.reporting import Say
+from nasc.utils.files import sha256_of
+from nasc.utils.progress import Say
 
 MANIFEST_BYTES = 64 << 20
 

@@ -25,16 +25,15 @@ import device_profiles
 from device_profiles import DeviceProfile, DeviceProfileError
 from device_profiles.reading import read_text
 from nasc.errors import NascError, PackageError
-from nasc.export.graph import IR_VERSION, OPSET
-from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES
-from nasc.export.parity import (
+from nasc.evaluation.parity import (
     PADDING_TOLERANCE,
     TORCH_TOLERANCE,
     Int8Report,
     Parity,
     accept_int8,
 )
-from nasc.files import cache_folder, check_path
+from nasc.export.graph import IR_VERSION, OPSET
+from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES
 from nasc.latency.session import MeasurementSession
 from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.golden import Golden
@@ -44,7 +43,8 @@ from nasc.package.manifest import MANIFEST, Manifest, MeasuredLatency, read_plai
 from nasc.package.process import PackageProcess
 from nasc.package.readme import figures_of, readme
 from nasc.package.tokenizer_files import COMPANIONS
-from nasc.reporting import Progress, Say
+from nasc.utils.files import cache_folder, check_path
+from nasc.utils.progress import Progress, Say
 from profilers import (
     STATISTIC,
     Measurement,

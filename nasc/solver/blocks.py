@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nasc.architecture.space import OPERATIONS, Block
 from nasc.errors import UsageError
-from nasc.space import OPERATIONS, Block
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

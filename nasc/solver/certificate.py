@@ -5,11 +5,11 @@ from __future__ import annotations
 import decimal
 from dataclasses import dataclass
 
+from nasc.architecture.space import Architecture
 from nasc.errors import InfeasibleLimits
 from nasc.solver.minimum import least
 from nasc.solver.prices import Prices
 from nasc.solver.problem import LATENCY, LIMITABLE, PEAK_MEMORY, WEIGHTS, Problem, Solution, option
-from nasc.space import Architecture
 
 _UNITS = {LATENCY: "ms", "size_bytes": "bytes", "params": "parameters", PEAK_MEMORY: "bytes"}
 _DIGITS = 3

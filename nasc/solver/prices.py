@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasc.cost import Layer, border, layers
+from nasc.architecture.layers import Layer, border, layers
+from nasc.architecture.space import OPERATIONS, Architecture
 from nasc.errors import UsageError
 from nasc.solver.blocks import BlockCodes, Floats, Ints
 from nasc.solver.chain import Chain, Options, rest
@@ -31,7 +32,6 @@ from nasc.solver.problem import (
     Solution,
     columns_of,
 )
-from nasc.space import OPERATIONS, Architecture
 
 LOSS = "loss"
 """Name of the predicted loss where an objective is asked for."""

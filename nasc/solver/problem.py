@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
-from nasc.cost import Layer
+from nasc.architecture.heads import check_head
+from nasc.architecture.layers import Layer
+from nasc.architecture.space import PRECISIONS, Architecture, Block, Geometry
 from nasc.errors import UsageError
-from nasc.heads import check_head
 from nasc.solver.blocks import BlockCodes, Floats, block_codes
-from nasc.space import PRECISIONS, Architecture, Block, Geometry
 
 LATENCY = "latency_ms"
 STREAMING = "streaming_latency_ms"
@@ -60,7 +60,7 @@ class ScoredBlocks:
 
 
 class CostModel(Protocol):
-    """Prices of layers. Everything additive is a sum over `nasc.cost.layers`.
+    """Prices of layers. Everything additive is a sum over `nasc.architecture.layers.layers`.
 
     A latency may be the larger of two sums: then ``streaming_latency_ms`` stands among the metrics
     beside ``latency_ms``.
@@ -141,7 +141,7 @@ class Problem:
 
     Attributes:
         geometry: Of the teacher.
-        head: See `nasc.heads`.
+        head: See `nasc.architecture.heads`.
         positions: Candidates of every block position, from input to output.
         precisions: Which may be chosen, and what each adds to the predicted loss.
         costs: Prices of layers.

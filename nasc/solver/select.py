@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from nasc.architecture.space import Architecture
 from nasc.errors import UsageError
 from nasc.solver.problem import Solution
-from nasc.space import Architecture
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import torch
 
+from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UsageError
-from nasc.tokens import Batch, Tokens
 
 CALIBRATION_SENTENCES = 256
 """Sentences that candidates are initialised on."""

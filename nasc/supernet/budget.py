@@ -9,7 +9,7 @@ from pathlib import Path
 
 from device_profiles.reading import FileRefused, read_json
 from nasc.errors import CheckpointError
-from nasc.files import write_atomically
+from nasc.utils.files import write_atomically
 
 PROBE_SHARE = 0.03
 PROBE_STEPS = 4

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nasc.cost import Layer, layer_params
+from nasc.architecture.layers import Layer, layer_params
+from nasc.architecture.space import Block, SearchSpace
 from nasc.errors import UsageError
 from nasc.solver.blocks import block_codes
 from nasc.solver.prices import kind_layers
-from nasc.space import Block, SearchSpace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from device_profiles.reading import FileRefused, conform, opened, parse_json
+from nasc.architecture.space import Block, SearchSpace, space_from_dict, space_to_dict
 from nasc.errors import CheckpointError, UsageError
-from nasc.files import replacing
-from nasc.space import Block, SearchSpace, space_from_dict, space_to_dict
 from nasc.supernet.compact import compressed, expanded
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
+from nasc.utils.files import replacing
 
 FORMAT = 1
 """Version of the header."""

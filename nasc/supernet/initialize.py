@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasc.cost import Layer
-from nasc.space import SEPCONV_PAIRS, Block, SearchSpace, kernel_size
-from nasc.supernet.modules import Mask, apply_layer, attention_context
+from nasc.architecture.layers import Layer
+from nasc.architecture.space import SEPCONV_PAIRS, Block, SearchSpace, kernel_size
+from nasc.networks.from_teacher import attention, feed_forward
+from nasc.networks.torch_network import Mask, apply_layer, attention_context
 from nasc.supernet.supernet import Supernet, SupernetBlock, operation_key
-from nasc.supernet.teacher_layers import attention, feed_forward
 
 STARTS = {"teacher": "the teacher's weights", "scratch": "random weights"}
 """What candidates begin with, in words; random ones as in the paper."""

@@ -21,15 +21,15 @@ import torch
 from numpy.typing import NDArray
 
 from device_profiles.reading import FileRefused, read_json
+from nasc.data import Corpus, stream_text
+from nasc.data.tokens import Batch
 from nasc.errors import CheckpointError, CorpusError
-from nasc.files import content_key, locked, replacing, sha256_of, write_atomically
-from nasc.reporting import Reporter
-from nasc.runtime import copy_tokenizer
+from nasc.evaluation.encoder import copy_tokenizer
 from nasc.supernet.batches import CALIBRATION_SENTENCES
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.teacher import Teacher
-from nasc.text import Corpus, stream_text
-from nasc.tokens import Batch
+from nasc.utils.files import content_key, locked, replacing, sha256_of, write_atomically
+from nasc.utils.progress import Reporter
 
 CHUNK = 10_000
 """Sentences that are tokenised at a time."""
@@ -134,7 +134,7 @@ def pack(
     Of several processes the first one does it; the others wait for it, not for the lock.
 
     Args:
-        sources: As `nasc.text.load_corpus` takes them.
+        sources: As `nasc.data.load_corpus` takes them.
         corpus: Made of the same sources: what it holds out is left out.
         teacher: Its tokenizer.
         length: Tokens of a row, special tokens included.

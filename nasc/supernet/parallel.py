@@ -21,9 +21,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from device_profiles.reading import shown
+from nasc.data.tokens import Batch
 from nasc.errors import UsageError
-from nasc.processor import training_device
-from nasc.tokens import Batch
+from nasc.utils.torch_device import training_device
 
 if dist.is_available():
     # Whoever imports this when processes have met already (transformers does) gets their group as

@@ -13,14 +13,12 @@ from typing import Any
 import torch
 
 from device_profiles.reading import FileRefused
-from nasc.cost import Layer
+from nasc.architecture.layers import Layer
+from nasc.architecture.space import SearchSpace, space_from_dict
+from nasc.data import Corpus
 from nasc.errors import CheckpointError, UsageError
-from nasc.files import content_key, locked, sha256_of
 from nasc.latency.costs import TableCosts
-from nasc.processor import attention_without_cudnn, use_fastest_threads
-from nasc.reporting import Reporter
 from nasc.solver.blocks import Floats, Ints
-from nasc.space import SearchSpace, space_from_dict
 from nasc.supernet.batches import Batches, TrainBatches
 from nasc.supernet.budget import recorded_steps
 from nasc.supernet.candidates import Candidates, candidates_of
@@ -34,7 +32,9 @@ from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, spread
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TrainConfig, steps_for, train, train_length
 from nasc.teacher import Teacher
-from nasc.text import Corpus
+from nasc.utils.files import content_key, locked, sha256_of
+from nasc.utils.progress import Reporter
+from nasc.utils.torch_device import attention_without_cudnn, use_fastest_threads
 
 RECIPE = 3
 """Raised when the same configuration would give another supernet or other scores."""

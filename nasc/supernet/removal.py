@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
+from nasc.architecture.space import Block
 from nasc.solver.skyband import skyband
-from nasc.space import Block
 from nasc.supernet.candidates import Candidates, Floats, Ints
 
 OPERATION_SHARE = 0.1

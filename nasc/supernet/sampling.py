@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nasc.space import Block, SearchSpace
+from nasc.architecture.space import Block, SearchSpace
 
 SAMPLINGS = ("balanced", "uniform")
 """uniform: every sub-architecture alike (the paper). balanced: every hidden size alike,

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from nasc.reporting import Progress
-from nasc.space import Block
-from nasc.supernet.modules import Mask, mean_pool
+from nasc.architecture.space import Block
+from nasc.data.tokens import Batch
+from nasc.networks.torch_network import Mask, mean_pool
 from nasc.supernet.supernet import Supernet
-from nasc.tokens import Batch
+from nasc.utils.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

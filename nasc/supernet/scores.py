@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.reading import FileRefused, conform, read_json
+from nasc.architecture.space import Block, SearchSpace, space_from_dict, space_to_dict
 from nasc.errors import CheckpointError, UsageError
-from nasc.files import write_atomically
 from nasc.solver.problem import ScoredBlocks
-from nasc.space import Block, SearchSpace, space_from_dict, space_to_dict
+from nasc.utils.files import write_atomically
 
 FORMAT = 1
 

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 
 from device_profiles.temporary import temporary_folder
+from nasc.architecture.space import Architecture, Block, SearchSpace
+from nasc.data import Corpus
 from nasc.errors import NascError
-from nasc.export.network import Network
+from nasc.evaluation.agreement import pooled_cosine
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.export.onnx import emit
-from nasc.quality import pooled_cosine
-from nasc.reporting import Reporter
-from nasc.runtime import OnnxEncoder
-from nasc.space import Architecture, Block, SearchSpace
+from nasc.networks.from_teacher import teacher_network
+from nasc.networks.network import Network
 from nasc.supernet.checkpoint import left_blocks
 from nasc.supernet.score import Scorer
 from nasc.supernet.scores import Scores, load_scores
 from nasc.supernet.supernet import Supernet
-from nasc.supernet.teacher_layers import teacher_network
 from nasc.supernet.train import train_length
-from nasc.text import Corpus
+from nasc.utils.progress import Reporter
 
 SCORE_SENTENCES = 256
 """Held-out sentences that candidates are scored on; those after them judge the package."""

@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nasc.architecture.space import Block
 from nasc.errors import TrainingDiverged, UsageError
-from nasc.space import Block
 from nasc.supernet.candidates import NO_BIN, Candidates, Floats, Ints, Mask
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.removal import dominated, worst_architectures, worst_operations

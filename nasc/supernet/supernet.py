@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from nasc.cost import Layer
+from nasc.architecture.layers import Layer
+from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.errors import UsageError
-from nasc.export.network import Network, tensor_shapes
-from nasc.space import Architecture, Block, SearchSpace
-from nasc.supernet.modules import Mask, apply_layer, embed
-from nasc.supernet.teacher_layers import attention, embedding, feed_forward
+from nasc.networks.from_teacher import attention, embedding, feed_forward
+from nasc.networks.network import Network, tensor_shapes
+from nasc.networks.torch_network import Mask, apply_layer, embed
 from nasc.teacher import Teacher
 
 

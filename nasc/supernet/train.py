@@ -23,26 +23,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasc.data.tokens import Batch
 from nasc.errors import TrainingDiverged, UsageError
-from nasc.reporting import Progress
+from nasc.networks.torch_network import Mask, mean_pool
 from nasc.supernet.batches import Batches
 from nasc.supernet.budget import mean_step_s
 from nasc.supernet.initialize import STARTS
-from nasc.supernet.modules import Mask, mean_pool
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.run_state import RunState
 from nasc.supernet.sampling import SAMPLINGS, Sample, sample_block
 from nasc.supernet.shrink import Shrinker
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
-from nasc.tokens import Batch
+from nasc.utils.progress import Progress
 
 TRAIN_LENGTH = 128
 """Tokens that a training sentence is cut to."""
 
 VECTOR_WEIGHT = 5.0
 """Of the distance of sentence vectors beside the block losses of a chained step: that of
-`nasc.distill.DistillConfig.pooled_weight`, which says it of whole networks."""
+`nasc.distillation.train.DistillConfig.pooled_weight`, which says it of whole networks."""
 
 
 @dataclass(frozen=True, slots=True)

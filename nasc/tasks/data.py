@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from nasc.architecture.heads import SPANS, classify
 from nasc.errors import TaskDataError, UsageError
-from nasc.files import content_key
-from nasc.heads import SPANS, classify
-from nasc.reporting import Say
 from nasc.tasks import squad
 from nasc.tasks.glue import Examples, find_task, read_examples
 from nasc.tasks.metrics import scores
 from nasc.tasks.models import Reader, Row, TaskModel, read_record
+from nasc.utils.files import content_key
+from nasc.utils.progress import Say
 
 SQUAD_LENGTH = 384
 """Tokens of a window over a passage, question included (Google's run_squad.py)."""
@@ -68,7 +68,7 @@ def task_name(name: str) -> str:
 
 
 def task_head(name: str) -> str:
-    """The head that a task needs: see `nasc.heads`."""
+    """The head that a task needs: see `nasc.architecture.heads`."""
     return SPANS if name == squad.NAME else classify(find_task(name).outputs)
 
 

@@ -24,10 +24,10 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 from nasc.errors import TaskDataError, UsageError
 from nasc.export.onnx import MASKED
 from nasc.hf.training import BatchTrainer, arguments, run_trainer, trainer_has_bf16
-from nasc.processor import attention_without_cudnn
-from nasc.reporting import Progress
 from nasc.supernet import checkpoint
 from nasc.tasks.models import Outputs, Row, TaskModel
+from nasc.utils.progress import Progress
+from nasc.utils.torch_device import attention_without_cudnn
 
 RECIPE = 3
 """Raised when the same configuration would give another network."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from device_profiles.reading import shown
 from nasc.errors import TaskDataError, UsageError
-from nasc.reporting import Say
 from nasc.tasks.tables import columns, read_rows
+from nasc.utils.progress import Say
 
 _ENTAILMENT = ("entailment", "not_entailment")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.reading import shown
+from nasc.data.hub import PREFIX, bad_id, expanded
 from nasc.errors import TaskDataError
-from nasc.text.hub import PREFIX, bad_id, expanded
 
 
 def is_dataset(source: str | Path) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from nasc.quality import rank_correlation
+from nasc.evaluation.agreement import rank_correlation
 from nasc.tasks.glue import Examples, Task
 
 _CLASS_METRICS = {"accuracy": accuracy_score, "f1": f1_score, "matthews": matthews_corrcoef}

@@ -28,11 +28,11 @@ from transformers import (
 )
 
 from device_profiles.reading import FileRefused, read_json
+from nasc.architecture.heads import SPANS
 from nasc.errors import ExportError, TeacherMissing
-from nasc.export.network import Network
-from nasc.heads import SPANS
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
-from nasc.runtime import OnnxEncoder
+from nasc.networks.network import Network
 from nasc.tasks.glue import Examples, Task
 from nasc.tasks.squad import Window
 from nasc.teacher import quiet_transformers

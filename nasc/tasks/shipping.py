@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nasc.architecture.heads import SPANS
 from nasc.errors import TaskDataError, UsageError
-from nasc.export.network import Network
-from nasc.files import content_key, drop_changed, locked, record_files
-from nasc.heads import SPANS
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
 from nasc.hf.configuration import NascConfig
 from nasc.hf.training import check_installed
-from nasc.processor import use_fastest_threads
-from nasc.reporting import Progress, Reporter
-from nasc.runtime import OnnxEncoder
+from nasc.networks.network import Network
 from nasc.tasks.data import (
     TaskData,
     check_length,
@@ -39,6 +36,9 @@ from nasc.tasks.data import (
 from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
 from nasc.tasks.hub import is_dataset
 from nasc.tasks.models import OnnxTaskModel, TaskModel, label_fields
+from nasc.utils.files import content_key, drop_changed, locked, record_files
+from nasc.utils.progress import Progress, Reporter
+from nasc.utils.torch_device import use_fastest_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,7 +76,7 @@ class TaskOptions:
 
     @property
     def head(self) -> str:
-        """Of `nasc.heads`."""
+        """Of `nasc.architecture.heads`."""
         return task_head(self.name)
 
     @property

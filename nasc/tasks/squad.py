@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.reading import FileRefused, parse_json, shown
+from nasc.data.streams import read_whole
 from nasc.errors import TaskDataError
 from nasc.tasks.hub import dataset_rows, is_dataset
 from nasc.tasks.tables import check_text
-from nasc.text.streams import read_whole
 
 NAME = "squad"
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasc.errors import TaskDataError
-from nasc.quality import cosines, rank_correlation
-from nasc.reporting import Say
+from nasc.evaluation.agreement import cosines, rank_correlation
 from nasc.tasks.glue import TASKS, read_examples
+from nasc.utils.progress import Say
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def evaluate_sts(
 
     Args:
         encode: Gives the vectors (sentences, hidden) of sentences, in their order, each cut to
-            the length that its model ships with (`nasc.runtime.OnnxEncoder.encode` of one
-            made with a ``max_length``). Called once, with every different sentence once.
+            the length that its model ships with (`nasc.evaluation.encoder.OnnxEncoder.encode` of
+            one made with a ``max_length``). Called once, with every different sentence once.
         pairs: At least two, from `read_sts`.
 
     Raises:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from device_profiles.reading import FileRefused, shown
+from nasc.data.records import BROKEN, json_rows, table_rows
 from nasc.errors import TaskDataError
 from nasc.tasks.hub import dataset_rows, is_dataset
-from nasc.text.records import BROKEN, json_rows, table_rows
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".txt")
 

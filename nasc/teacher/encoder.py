@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
+from nasc.architecture.space import Geometry
+from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
-from nasc.space import Geometry
-from nasc.tokens import Batch, Tokens
 
 
 @dataclass(frozen=True, slots=True)

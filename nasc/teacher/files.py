@@ -13,7 +13,7 @@ from typing import Any
 from device_profiles import reading
 from device_profiles.reading import FileRefused
 from nasc.errors import TeacherDamaged, TeacherError, TeacherMissing, UnsupportedFamily
-from nasc.printable import printable
+from nasc.utils.printable import printable
 
 MAX_ENTRIES = 10_000
 """Files in one folder of a teacher; hub repositories that are met have under 100 (2026)."""

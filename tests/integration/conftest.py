@@ -9,5 +9,5 @@ import pytest
 def rough_tables() -> Iterator[None]:
     """Latency tables take seconds where the machine is busy, and are rough in return."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nasc.profiling.MEASURE_S", 8.0)
+        patch.setattr("nasc.latency.profile.MEASURE_S", 8.0)
         yield

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nasc.cli import main
-from nasc.runtime import OnnxEncoder
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.teacher import load_teacher
 
 pytestmark = pytest.mark.slow
@@ -211,7 +211,7 @@ def test_a_compact_supernet_is_searched_without_text(
     def no_text(*arguments: object, **options: object) -> None:
         raise AssertionError("text was read")
 
-    monkeypatch.setattr("nasc.workbench.load_corpus", no_text)
+    monkeypatch.setattr("nasc.context.context.load_corpus", no_text)
     found = work.json(
         *("search", "--teacher", work.teacher, "--supernet", path, *CONDITIONS, "--best", 3)
     )

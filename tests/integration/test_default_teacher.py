@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from nasc.contest import vectors
+from nasc.architecture.space import Architecture
 from nasc.errors import TeacherMissing
-from nasc.quality import compare
-from nasc.reporting import Silent
-from nasc.space import Architecture
+from nasc.evaluation.agreement import compare
+from nasc.selection.successive_halving import vectors
 from nasc.supernet.checkpoint import left_blocks
 from nasc.supernet.prepare import load_prepared
 from nasc.supernet.shipped import FOLDER, shipped_supernet
 from nasc.teacher import DEFAULT_TEACHER_SHA256, Teacher, default_teacher_folder, load_teacher
+from nasc.utils.progress import Silent
 
 
 @pytest.fixture(scope="module")

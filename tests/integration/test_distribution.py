@@ -110,7 +110,7 @@ def test_what_is_installed_works_away_from_the_checkout(built: Built) -> None:
     assert Path(report["supernet"]).is_relative_to(built.site)
     assert report["compact"]
     code = (
-        "from nasc.package import manifest; from nasc.space import load_space; "
+        "from nasc.package import manifest; from nasc.architecture.space import load_space; "
         "load_space('minilm-l6'); print(manifest.__file__)"
     )
     assert run(sys.executable, "-c", code, cwd=cwd).strip().startswith(str(built.site))

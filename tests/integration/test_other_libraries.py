@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from nasc.export.network import random_network
+from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.export.onnx import emit
+from nasc.networks.network import random_network
 from nasc.package.build import build_package
 from nasc.package.manifest import Conditions, Manifest, TeacherRecord, TextRecord
-from nasc.runtime import OnnxEncoder
-from nasc.space import Architecture, Block, Geometry
 
 VARIABLE = "NASC_LIBRARIES_PYTHON"
 PYTHON = os.environ.get(VARIABLE) or sys.executable

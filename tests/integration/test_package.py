@@ -12,9 +12,12 @@ from transformers import AutoTokenizer
 
 import device_profiles
 import profilers
+from nasc.architecture.space import PRESETS
 from nasc.errors import TeacherMissing
+from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.parity import accept_int8, check_int8, check_parity
 from nasc.export.onnx import emit
-from nasc.export.parity import accept_int8, check_int8, check_parity
+from nasc.networks.from_teacher import teacher_network
 from nasc.package.build import build_package
 from nasc.package.manifest import (
     Conditions,
@@ -24,9 +27,6 @@ from nasc.package.manifest import (
     TextRecord,
 )
 from nasc.package.verify import verify_package
-from nasc.runtime import OnnxEncoder
-from nasc.space import PRESETS
-from nasc.supernet.teacher_layers import teacher_network
 from nasc.teacher import Teacher, load_teacher
 
 pytestmark = pytest.mark.slow

@@ -14,14 +14,14 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 import nasc.api
-import nasc.files
-import nasc.runtime
+import nasc.data
+import nasc.evaluation.encoder
 import nasc.supernet.prepare
 import nasc.teacher
-import nasc.text
+import nasc.utils.files
 from nasc.api import evaluate, train
+from nasc.context.context import Settings
 from nasc.errors import CheckpointError, PackageError, UsageError
-from nasc.workbench import Settings
 
 MANIFEST = SimpleNamespace(max_length=8, task=None, files={}, conditions=SimpleNamespace(batch=3))
 
@@ -52,7 +52,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(nasc.teacher, "load_teacher", made_up("teacher", None))
     monkeypatch.setattr(nasc.api, "space_for", made_up("space", None))
     monkeypatch.setattr(nasc.api, "check_teacher", made_up("check", None))
-    monkeypatch.setattr(nasc.text, "load_corpus", made_up("corpus", corpus))
+    monkeypatch.setattr(nasc.data, "load_corpus", made_up("corpus", corpus))
     monkeypatch.setattr(nasc.supernet.prepare, "prepare", made_up("prepare", prepared))
     return calls
 
@@ -90,7 +90,7 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_loaded(
     def refuse(*, dir: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(nasc.files.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(nasc.utils.files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(CheckpointError, match=r"cannot write to the folder .*: Permission denied"):
         train(output=tmp_path / "s.safetensors")
     assert trained == []

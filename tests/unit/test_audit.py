@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from nasc import api
-from nasc.audit import BIN_NETWORKS, Audit, alike, audit, rankings_of, some_bins
+from nasc.architecture.space import MINILM_L6, Block
 from nasc.cli import main
 from nasc.errors import NascError, UsageError
 from nasc.latency.predict import Prediction
+from nasc.selection.audit import BIN_NETWORKS, Audit, alike, audit, rankings_of, some_bins
 from nasc.solver.problem import Problem, ScoredBlocks
-from nasc.space import MINILM_L6, Block
 
 
 def test_networks_of_a_bin_are_of_one_latency() -> None:

@@ -97,8 +97,8 @@ def test_an_unknown_option_suggests_one(nasc: Callable[..., Result]) -> None:
 
 
 def test_the_defaults_named_are_those_of_the_code(nasc: Callable[..., Result]) -> None:
-    from nasc.compiler.options import DISTILL_MINUTES
-    from nasc.workbench import TRAIN_MINUTES
+    from nasc.context.context import TRAIN_MINUTES
+    from nasc.pipelines.options import DISTILL_MINUTES
 
     compiling = " ".join(nasc("compile", "--help").stdout.split())
     assert f"[default where none is at hand: {TRAIN_MINUTES:g}]" in compiling
@@ -115,7 +115,7 @@ def test_the_tasks_named_are_those_of_the_code() -> None:
 
 
 def test_the_networks_named_are_those_of_the_code(nasc: Callable[..., Result]) -> None:
-    from nasc.zoo import ZOO
+    from nasc.architecture.zoo import ZOO
 
     shown = "".join(nasc("distill", "--help").stdout.split())  # lines may end after a hyphen
     assert f"scratch:{','.join(ZOO)}." in shown

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from nasc.compiler import Options
-from nasc.compiler.pipeline import (
+from nasc.architecture.space import PRESETS
+from nasc.errors import InfeasibleLimits, LimitsMissed
+from nasc.package.manifest import PredictedLatency
+from nasc.pipelines.compile import (
     BUSY_REPEATS,
     MAX_ATTEMPTS,
     _Candidate,
@@ -19,12 +21,10 @@ from nasc.compiler.pipeline import (
     _Exported,
     default_name,
 )
-from nasc.compiler.result import CompileResult
-from nasc.errors import InfeasibleLimits, LimitsMissed
-from nasc.package.manifest import PredictedLatency
-from nasc.reporting import Silent
+from nasc.pipelines.options import Options
+from nasc.pipelines.result import CompileResult
 from nasc.solver.problem import Limits
-from nasc.space import PRESETS
+from nasc.utils.progress import Silent
 
 LIMIT_MS = 10.0
 
@@ -58,7 +58,7 @@ class Bench:
 def promising(monkeypatch: pytest.MonkeyPatch) -> None:
     """All precisions allowed are."""
     monkeypatch.setattr(
-        "nasc.compiler.pipeline.promising_precisions", lambda bench, limits, allowed: list(allowed)
+        "nasc.pipelines.compile.promising_precisions", lambda bench, limits, allowed: list(allowed)
     )
 
 
@@ -164,7 +164,7 @@ def test_precisions_are_weighed_again_under_tightened_limits(
         asked.append(limits.latency_ms)
         return allowed
 
-    monkeypatch.setattr("nasc.compiler.pipeline.promising_precisions", promising)
+    monkeypatch.setattr("nasc.pipelines.compile.promising_precisions", promising)
     one = compilation(fp32_ms=1.0, int8_ms=9.4)
     one.precisions = ["int8"]
     assert one.accept(measured(tmp_path, 9.9, 10.2, 9.0)) is None  # no longer with int8
@@ -202,7 +202,7 @@ def run_with(
     """A compilation whose measurements are given; its result, and what was measured."""
     one, asked = compilation(), []
     monkeypatch.setattr(Bench, "check_inputs", lambda self: None, raising=False)
-    monkeypatch.setattr("nasc.compiler.pipeline.emit", lambda network, path: None)
+    monkeypatch.setattr("nasc.pipelines.compile.emit", lambda network, path: None)
 
     def measure(candidate: object, path: Path) -> object:
         asked.append(candidate)

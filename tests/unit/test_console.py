@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nasc.console import ConsoleReporter, print_json, print_table
+from nasc.cli.console import ConsoleReporter, print_json, print_table
 
 LOSS = "True loss of the best candidates"
 MEASURING = "Measuring on device 'host'"
@@ -128,7 +128,7 @@ def test_a_stage_that_comes_again_begins_anew_and_adds_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("nasc.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("nasc.cli.console.time.monotonic", lambda: now[0])
     reporter, file = terminal()
     for _ in range(3):
         reporter.stage(LOSS)(2, 2, "")

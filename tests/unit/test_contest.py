@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasc import contest
-from nasc.contest import Entrant, hold, kinds, searches
-from nasc.distill import DistillConfig
+from nasc.architecture.space import MINILM_L6, PRESETS, Architecture, Block
+from nasc.distillation.train import DistillConfig
 from nasc.errors import TrainingDiverged
-from nasc.export.network import random_network
-from nasc.quality import Quality
-from nasc.reporting import Silent
+from nasc.evaluation.agreement import Quality
+from nasc.networks.network import random_network
+from nasc.selection import successive_halving as contest
+from nasc.selection.successive_halving import Entrant, hold, kinds, searches
 from nasc.solver.problem import Limits, Problem, ScoredBlocks
-from nasc.space import MINILM_L6, PRESETS, Architecture, Block
 from nasc.supernet.scores import Scores
+from nasc.utils.progress import Silent
 
 MINILM_KEPT = PRESETS["minilm-l6"].kept_block
 LONG, SHORT = Block(128, ("mha", "ffn")), Block(128, ("ffn",))

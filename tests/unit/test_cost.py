@@ -1,13 +1,22 @@
-"""`nasc.cost`: layers, parameters and multiply-accumulates against sums made by hand."""
+"""Layers, parameters and multiply-accumulates against sums made by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from nasc.cost import Layer, border, layer_macs, layer_params, layers, linear_shapes, macs, params
-from nasc.export.network import random_network, tensor_shapes
-from nasc.space import BERT_BASE, MINILM_L6, OPERATIONS, PRESETS, Architecture, Block
+from nasc.architecture.layers import (
+    Layer,
+    border,
+    layer_macs,
+    layer_params,
+    layers,
+    linear_shapes,
+    macs,
+    params,
+)
+from nasc.architecture.space import BERT_BASE, MINILM_L6, OPERATIONS, PRESETS, Architecture, Block
+from nasc.networks.network import random_network, tensor_shapes
 
 MINILM = PRESETS["minilm-l6"]
 MIXED = MINILM.parse("128: M F | keep | 192: S3")

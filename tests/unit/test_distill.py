@@ -12,18 +12,18 @@ import pytest
 import torch
 from stopped import Stopped, stop_after
 
-from nasc.distill import DistillConfig, distill, distill_cached, distill_loss
+from nasc.architecture.space import Architecture, Block, SearchSpace
+from nasc.data import Corpus, corpus_from_sentences
+from nasc.data.tokens import Tokens
+from nasc.distillation.train import DistillConfig, distill, distill_cached, distill_loss
 from nasc.errors import CheckpointError, TrainingDiverged, UsageError
-from nasc.export.network import Network
-from nasc.reporting import Progress
-from nasc.space import Architecture, Block, SearchSpace
+from nasc.networks.from_teacher import teacher_network
+from nasc.networks.network import Network
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
-from nasc.supernet.teacher_layers import teacher_network
 from nasc.teacher import Teacher, load_teacher
-from nasc.text import Corpus, corpus_from_sentences
-from nasc.tokens import Tokens
+from nasc.utils.progress import Progress
 
 CONFIG = DistillConfig(steps=8, batch_size=8, learning_rate=3e-3)
 
@@ -213,7 +213,7 @@ def test_a_run_goes_on_exactly_among_batches_seen_before(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nasc.teacher_batches.LEAST_BATCHES", 2)
+    monkeypatch.setattr("nasc.distillation.teacher_cache.LEAST_BATCHES", 2)
     whole, losses = run(start, teacher, tokens)
     options: dict[str, Any] = {"state_path": tmp_path / "state.safetensors", "save_every_s": 0}
     with pytest.raises(KeyboardInterrupt):
@@ -331,7 +331,7 @@ def test_a_result_that_cannot_be_written_is_not_trained_for_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import nasc.distill as module
+    import nasc.distillation.train as module
 
     def full(network: Network) -> None:
         raise CheckpointError("No space left on device")
@@ -375,7 +375,7 @@ def test_a_budget_is_recorded_and_kept_after_a_kill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second run has another machine's speed, and still makes the same number of steps."""
-    import nasc.distill as module
+    import nasc.distillation.train as module
 
     monkeypatch.setattr(module, "steps_for", lambda *about: 5)
     with pytest.raises(Stopped):

@@ -1,4 +1,4 @@
-"""`nasc.files`: whole files or none, content keys, the cache folder, locks."""
+"""`nasc.utils.files`: whole files or none, content keys, the cache folder, locks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 import filelock
 import pytest
 
-import nasc.files
+import nasc.utils.files
 from device_profiles.temporary import temporary_folder
 from nasc.errors import CacheBusy, NascError
-from nasc.files import (
+from nasc.utils.files import (
     CACHE_VARIABLE,
     cache_folder,
     content_key,
@@ -69,7 +69,7 @@ def killed_inside(block: str, path: Path) -> None:
     """Runs a process that is killed by SIGKILL inside a block about a path."""
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from nasc.files import replacing\n"
+        "from nasc.utils.files import replacing\n"
         "from device_profiles.temporary import temporary_folder\n"
         "path = Path(sys.argv[1])\n"
         f"with {block} as part:\n"
@@ -205,7 +205,7 @@ def test_an_unwritable_cache_is_a_message(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*, dir: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(nasc.files.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(nasc.utils.files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(NascError, match=r"cannot write to the cache folder .*: Permission denied"):
         cache_folder(tmp_path)
 
@@ -230,7 +230,7 @@ def test_a_lock_in_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> 
 
 
 def test_a_lock_held_too_long_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nasc.files, "LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(nasc.utils.files, "LOCK_TIMEOUT_S", 0.0)
     said: list[str] = []
     with (
         filelock.FileLock(tmp_path / "lock", is_singleton=False),

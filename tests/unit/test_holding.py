@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from nasc.compiler.holding import Held, verdict
+from nasc.pipelines.limit_check import Held, verdict
 from nasc.solver.problem import Limits
 
 LIMITS = Limits(latency_ms=10.0, size_bytes=1000)

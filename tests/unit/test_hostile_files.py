@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from mutated import mutations
 
 import device_profiles
+from nasc.architecture.space import MAX_BLOCKS, MINILM_L6, PRESETS, load_space, space_to_dict
 from nasc.cli import main
 from nasc.cli.group import describe_os_error
 from nasc.errors import NascError, UsageError
-from nasc.files import cache_folder, changed_file, drop_changed, record_files
-from nasc.space import MAX_BLOCKS, MINILM_L6, PRESETS, load_space, space_to_dict
+from nasc.utils.files import cache_folder, changed_file, drop_changed, record_files
 
 DEVICE: dict[str, Any] = {
     "name": "board",

@@ -23,17 +23,18 @@ def test_the_check_sees_a_heavy_import() -> None:
     assert loaded_by("import scipy") >= {"scipy"}
 
 
-@pytest.mark.parametrize("module", ["nasc", "nasc.errors", "nasc.text", "nasc.cli"])
+@pytest.mark.parametrize("module", ["nasc", "nasc.errors", "nasc.data", "nasc.cli"])
 def test_start_up_loads_nothing_heavy(module: str) -> None:
     assert loaded_by(f"import {module}") <= {"profilers"}
 
 
 @pytest.mark.parametrize(
-    "module", ["nasc.space", "nasc.solver", "nasc.latency.table", "nasc.latency.predict"]
+    "module",
+    ["nasc.architecture.space", "nasc.solver", "nasc.latency.table", "nasc.latency.predict"],
 )
 def test_pure_modules_load_no_runtime_and_no_profiler(module: str) -> None:
     assert not loaded_by(f"import {module}") & {"torch", "onnxruntime", "transformers", "profilers"}
 
 
 def test_quality_needs_no_torch() -> None:
-    assert "torch" not in loaded_by("import nasc.quality")
+    assert "torch" not in loaded_by("import nasc.evaluation.agreement")

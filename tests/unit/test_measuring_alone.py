@@ -17,16 +17,16 @@ from click.testing import CliRunner
 import device_profiles
 import profilers
 from nasc import api
+from nasc.architecture.space import MINILM_L6, Architecture, Block
 from nasc.cli import main
-from nasc.compiler import Options
-from nasc.compiler.pipeline import _Candidate, _Compilation
 from nasc.errors import CacheBusy
-from nasc.export.network import random_network
 from nasc.latency.predict import Prediction
 from nasc.latency.session import MeasurementSession
-from nasc.reporting import Silent
+from nasc.networks.network import random_network
+from nasc.pipelines.compile import _Candidate, _Compilation
+from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
-from nasc.space import MINILM_L6, Architecture, Block
+from nasc.utils.progress import Silent
 from profilers.quiet import Window
 from profilers.testing import SyntheticMachine
 
@@ -143,7 +143,7 @@ def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_
 def test_compile_waits_and_says_so(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("nasc.utils.files.LOCK_TIMEOUT_S", 0.0)
     listener = Listener()
     one = compilation(host, tmp_path, Limits(latency_ms=9), listener)
     with held(tmp_path), pytest.raises(CacheBusy, match="on device 'host'"):
@@ -175,7 +175,7 @@ def test_bench_measures_alone(host: Host, tmp_path: Path, monkeypatch: pytest.Mo
     found = api.bench([path], {"batch": 1, "seq_len": 8}, cache=tmp_path, opener=host)
     assert found.entries[0].latency.latency_ms == pytest.approx(5.0, rel=0.05)
     assert all(host.alone)
-    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("nasc.utils.files.LOCK_TIMEOUT_S", 0.0)
     listener = Listener()
     with held(tmp_path), pytest.raises(CacheBusy, match="on device 'host'"):
         api.bench([path], cache=tmp_path, reporter=listener, opener=host)

@@ -1,4 +1,4 @@
-"""`nasc.outputs`: what a command may write, found before the work, and no file of a user's lost."""
+"""What a command may write, found before the work, and no file of a user's lost."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import nasc.files
-import nasc.outputs
+import nasc.utils.files
+import nasc.utils.outputs
 from nasc import api
 from nasc.cli import main
 from nasc.errors import CheckpointError, NascError, OutputBusy, UsageError
-from nasc.outputs import FILES, check_file, check_folder, claimed, filling
+from nasc.utils.outputs import FILES, check_file, check_folder, claimed, filling
 
 
 def fill(folder: Path, **files: str) -> None:
@@ -91,7 +91,7 @@ def test_a_record_that_names_files_elsewhere_touches_none(tmp_path: Path) -> Non
 
 def test_a_folder_whose_filling_was_killed_is_filled_by_the_next_run(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; import nasc.outputs as o\n"
+        "import os, signal, sys; from pathlib import Path; import nasc.utils.outputs as o\n"
         "real = Path.replace\n"
         "def replace(self, target):\n"
         "    real(self, target)\n"
@@ -137,7 +137,7 @@ def test_what_cannot_be_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*, dir: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(nasc.files.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(nasc.utils.files.tempfile, "TemporaryFile", refuse)
     for check in (check_file, check_folder):
         with pytest.raises(NascError, match="Permission denied"):
             check(tmp_path / "new")
@@ -178,7 +178,7 @@ def test_two_runs_into_one_output_the_second_hears_it_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
-        "import sys; from pathlib import Path; from nasc.outputs import claimed\n"
+        "import sys; from pathlib import Path; from nasc.utils.outputs import claimed\n"
         "with claimed(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     output = tmp_path / "out"

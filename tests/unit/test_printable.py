@@ -2,7 +2,7 @@
 
 import pytest
 
-from nasc.printable import printable
+from nasc.utils.printable import printable
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import pytest
 
 import profilers
 from device_profiles import find
-from nasc import probing
+from nasc.architecture.space import Geometry, SearchSpace
 from nasc.errors import NascError
+from nasc.latency import spot_check as probing
 from nasc.latency.key import LatencyKey
 from nasc.latency.session import MeasurementSession
-from nasc.probing import probe
-from nasc.space import Geometry, SearchSpace
+from nasc.latency.spot_check import probe
 from profilers.samples import RoundSample
 
 SPACE = SearchSpace(

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from nasc import processor
-from nasc.processor import attention_without_cudnn, has_bf16, training_device
+from nasc.utils import torch_device as processor
+from nasc.utils.torch_device import attention_without_cudnn, has_bf16, training_device
 
 
 @pytest.mark.parametrize(

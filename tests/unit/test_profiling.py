@@ -1,4 +1,4 @@
-"""`nasc.profiling` on a synthetic device: plan, real graphs, known costs, cache."""
+"""`nasc.latency.profile` on a synthetic device: plan, real graphs, known costs, cache."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ import pytest
 
 import profilers
 from device_profiles import DeviceProfile, find
+from nasc.architecture.space import Geometry, SearchSpace
 from nasc.errors import CacheBusy, NascError, TableDamaged, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
 from nasc.latency.plan import random_architecture
-from nasc.latency.session import MeasurementSession, quiet_folder
-from nasc.latency.table import load_table
-from nasc.profiling import (
+from nasc.latency.profile import (
     Profiled,
     samples_path,
     tables_folder,
 )
-from nasc.profiling import profile as profile_on
-from nasc.space import Geometry, SearchSpace
+from nasc.latency.profile import profile as profile_on
+from nasc.latency.session import MeasurementSession, quiet_folder
+from nasc.latency.table import load_table
 from profilers.quiet import Window
 
 SPACE = SearchSpace(
@@ -350,7 +350,7 @@ def test_the_quiet_time_is_recorded_while_nobody_else_measures(
 def test_what_is_in_the_cache_is_found_while_another_process_measures(
     device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("nasc.utils.files.LOCK_TIMEOUT_S", 0.0)
     bench = SyntheticBench()
 
     def run() -> bool:
@@ -494,7 +494,7 @@ def test_two_runs_at_once_measure_once(device: DeviceProfile, tmp_path: Path) ->
 def test_a_cache_that_stays_locked_says_so(
     device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("nasc.utils.files.LOCK_TIMEOUT_S", 0.05)
     inside, go_on = threading.Event(), threading.Event()
 
     def wait() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from nasc import quality
+from nasc.evaluation import agreement as quality
 
 
 @pytest.fixture

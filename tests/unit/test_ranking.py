@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from nasc.ranking import rank
+from nasc.evaluation.ranking import rank
 
 RNG = np.random.default_rng(0)
 LOSS = RNG.normal(size=60)

@@ -9,11 +9,11 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
+from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import ExportError, UsageError
-from nasc.export.network import random_network
+from nasc.evaluation.encoder import OnnxEncoder, by_length, pad, token_ids
 from nasc.export.onnx import build, emit
-from nasc.runtime import OnnxEncoder, by_length, pad, token_ids
-from nasc.space import Architecture, Block, Geometry
+from nasc.networks.network import random_network
 from profilers import RuntimeOptions
 from profilers.runtimes.onnxruntime import OnnxRuntimeSession
 

@@ -1,4 +1,4 @@
-"""`nasc.space`: counts, canonical form, text form, files, and what is refused."""
+"""`nasc.architecture.space`: counts, canonical form, text form, files, and what is refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasc.errors import UsageError
-from nasc.space import (
+from nasc.architecture.space import (
     BERT_BASE,
     MINILM_L6,
     OPERATIONS,
@@ -30,6 +29,7 @@ from nasc.space import (
     space_to_dict,
     space_to_toml,
 )
+from nasc.errors import UsageError
 
 MINILM, NASBERT = PRESETS["minilm-l6"], PRESETS["nas-bert"]
 SMALL = SearchSpace(

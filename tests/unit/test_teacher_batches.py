@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 import torch
 
-from nasc import teacher_batches as module
-from nasc.distill import most_within
+from nasc.data.tokens import Batch, Tokens
+from nasc.distillation import teacher_cache as module
+from nasc.distillation.teacher_cache import Schedule, TeacherBatches, window_of
+from nasc.distillation.train import most_within
 from nasc.supernet.batches import TrainBatches
-from nasc.teacher_batches import Schedule, TeacherBatches, window_of
-from nasc.tokens import Batch, Tokens
 
 SENTENCES, LENGTH, SIZE = 24, 5, 4
 

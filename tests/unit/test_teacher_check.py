@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from device_profiles.temporary import LOCK
-from nasc import api, teacher_check
-from nasc.compiler import Options
+from nasc import api
+from nasc.architecture.space import space_like, space_to_toml
+from nasc.context import teacher_check
+from nasc.context.context import Settings
+from nasc.context.teacher_check import check_teacher
 from nasc.errors import UnsupportedFamily
-from nasc.reporting import Silent
+from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
-from nasc.space import space_like, space_to_toml
 from nasc.teacher import load_teacher
 from nasc.teacher.library import LibraryCheck
-from nasc.teacher_check import check_teacher
-from nasc.workbench import Settings
+from nasc.utils.progress import Silent
 
 FOUND = LibraryCheck("transformers 5", 1, 1e-7, scaled=True)
 

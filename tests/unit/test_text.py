@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from nasc.data import Corpus, corpus_from_sentences, load_corpus
+from nasc.data.corpus import sentence_key
+from nasc.data.prose import docstrings, installed_prose, prose_sentences
+from nasc.data.sentences import split_sentences
 from nasc.errors import CorpusError
-from nasc.text import Corpus, corpus_from_sentences, load_corpus
-from nasc.text.corpus import sentence_key
-from nasc.text.prose import docstrings, installed_prose, prose_sentences
-from nasc.text.sentences import split_sentences
 
 
 def sentences(n: int) -> list[str]:

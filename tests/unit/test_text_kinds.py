@@ -20,15 +20,15 @@ from click.testing import CliRunner
 
 from device_profiles import reading
 from nasc.cli import main
+from nasc.context.context import Settings
+from nasc.data import corpus_from_sentences, load_corpus, records, stream_text, streams
+from nasc.data.corpus import sentence_key
+from nasc.data.markdown import without_markdown
+from nasc.data.sentences import split_sentences, usable
+from nasc.data.sources import Reading, _paragraphs, _unwrap, read_all
+from nasc.data.webpage import visible_text
 from nasc.errors import CorpusError, UsageError
 from nasc.tasks.hub import dataset_rows
-from nasc.text import corpus_from_sentences, load_corpus, records, stream_text, streams
-from nasc.text.corpus import sentence_key
-from nasc.text.markdown import without_markdown
-from nasc.text.sentences import split_sentences, usable
-from nasc.text.sources import Reading, _paragraphs, _unwrap, read_all
-from nasc.text.webpage import visible_text
-from nasc.workbench import Settings
 
 WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
 SENTENCES = [f"The {a} of them, it is said, saw the {b}." for a in WORDS[:6] for b in WORDS]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nasc.tokens import Tokens
+from nasc.data.tokens import Tokens
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from transformers import AutoModel
 
 import nasc.hf  # noqa: F401  registers the model
 from nasc import api
+from nasc.architecture.zoo import ZOO, zoo_architecture, zoo_model
+from nasc.context.context import Settings
 from nasc.errors import UsageError
-from nasc.workbench import Settings
-from nasc.zoo import ZOO, zoo_architecture, zoo_model
 
 FOUND = [name for name in ZOO if name.startswith("nas-bert")]
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from nasc.cost import layers
-from nasc.export.network import Network, tensor_shapes
-from nasc.space import Architecture, Block, Geometry
+from nasc.architecture.layers import layers
+from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.networks.network import Network, tensor_shapes
 
 GEOMETRY = Geometry(
     layers=2, hidden=64, head_size=16, intermediate=256, vocab_size=100, max_positions=64

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from nasc.architecture.space import Geometry, SearchSpace
+from nasc.evaluation.encoder import OnnxEncoder, pad
 from nasc.export.onnx import emit
-from nasc.runtime import OnnxEncoder, pad
-from nasc.space import Geometry, SearchSpace
-from nasc.supernet.modules import Mask, mean_pool
+from nasc.networks.torch_network import Mask, mean_pool
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import EmbeddingWeights, LayerWeights, Teacher, TeacherGeometry
 

@@ -14,16 +14,16 @@ from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
-from nasc.cost import params
+from nasc.architecture.heads import HEADS
+from nasc.architecture.layers import params
+from nasc.architecture.space import OPERATIONS
 from nasc.errors import ExportError
+from nasc.evaluation.encoder import OnnxEncoder, pad
 from nasc.export.graph import IR_VERSION, OPSET, GraphBuilder
-from nasc.export.network import Network
 from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES, build, emit
-from nasc.export.precision import quantize_matrix, quantize_rows
-from nasc.heads import HEADS
-from nasc.runtime import OnnxEncoder, pad
-from nasc.space import OPERATIONS
-from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
+from nasc.export.quantization import quantize_matrix, quantize_rows
+from nasc.networks.network import Network
+from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
 
 MakeNetwork = Callable[..., Network]
 

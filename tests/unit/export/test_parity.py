@@ -10,10 +10,7 @@ import numpy as np
 import pytest
 
 from nasc.errors import ExportError, ParityError, UsageError
-from nasc.export.graph import GraphBuilder
-from nasc.export.network import Network
-from nasc.export.onnx import emit
-from nasc.export.parity import (
+from nasc.evaluation.parity import (
     INT8_MEAN_COSINE,
     INT8_NEIGHBOUR_COSINE,
     LENGTHS,
@@ -25,6 +22,9 @@ from nasc.export.parity import (
     parity_from_dict,
     texts_of_lengths,
 )
+from nasc.export.graph import GraphBuilder
+from nasc.export.onnx import emit
+from nasc.networks.network import Network
 
 MakeNetwork = Callable[..., Network]
 Tokens = list[list[int]]

@@ -17,15 +17,21 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
-import nasc.distilling
+import nasc.pipelines.distill
 from nasc import api
+from nasc.architecture.space import Architecture, Block
+from nasc.context.context import Settings
+from nasc.distillation.masked_lm import (
+    MaskedConfig,
+    Pretraining,
+    masked_teacher,
+    scratch,
+    student_of,
+)
 from nasc.errors import TrainingDiverged, UsageError
-from nasc.export.network import Network
-from nasc.hf.masked import MaskedConfig, Pretraining, masked_teacher, scratch, student_of
-from nasc.space import Architecture, Block
-from nasc.supernet.teacher_layers import teacher_network
+from nasc.networks.from_teacher import teacher_network
+from nasc.networks.network import Network
 from nasc.teacher import load_teacher
-from nasc.workbench import Settings
 
 WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
 
@@ -216,7 +222,7 @@ def test_the_configuration_and_the_recipe_are_in_the_key(
     assert [distill(), distill()] == [1, 1]
     assert distill(batch_size=4, learning_rate=0.01) == 2
     assert (asked[1].batch_size, asked[1].learning_rate) == (4, 0.01)
-    monkeypatch.setattr(nasc.distilling, "RECIPE", nasc.distilling.RECIPE + 1)
+    monkeypatch.setattr(nasc.pipelines.distill, "RECIPE", nasc.pipelines.distill.RECIPE + 1)
     assert [distill(), distill()] == [3, 3]
     with pytest.raises(UsageError, match="learning_rate must be in"):
         distill(learning_rate=2.0)

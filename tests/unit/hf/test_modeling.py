@@ -17,8 +17,8 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
+from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import ExportError
-from nasc.export.network import Network, random_network
 from nasc.hf import (
     NascConfig,
     NascForMaskedLM,
@@ -26,8 +26,8 @@ from nasc.hf import (
     NascForSequenceClassification,
     NascModel,
 )
-from nasc.space import Architecture, Block, Geometry
-from nasc.supernet.modules import TorchNetwork
+from nasc.networks.network import Network, random_network
+from nasc.networks.torch_network import TorchNetwork
 
 GEOMETRY = Geometry(2, 32, 8, 64, 100, 40)
 ARCHITECTURES = [

@@ -12,11 +12,11 @@ import torch
 from transformers import AutoTokenizer, pipeline
 from transformers.pipelines import SUPPORTED_TASKS
 
-from nasc.export.network import Network, random_network
+from nasc.architecture.space import Architecture, Block
+from nasc.evaluation.agreement import cosines
 from nasc.hf import NascConfig, NascForQuestionAnswering, NascForSequenceClassification, NascModel
-from nasc.quality import cosines
-from nasc.space import Architecture, Block
-from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
+from nasc.networks.network import Network, random_network
+from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
 from nasc.tasks.glue import TASKS
 from nasc.tasks.models import label_fields
 from nasc.teacher import load_teacher

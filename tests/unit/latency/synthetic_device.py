@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nasc.architecture.space import Architecture, Geometry, SearchSpace
 from nasc.latency.basis import Basis
 from nasc.latency.key import LatencyKey
 from nasc.latency.plan import Plan, plan
 from nasc.latency.predict import MEASUREMENT_SHIFT, Fit, Observation, fit
 from nasc.latency.streaming import Streaming, network_streamed_params
 from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, entries_of
-from nasc.space import Architecture, Geometry, SearchSpace
 
 TINY = SearchSpace(
     "tiny",

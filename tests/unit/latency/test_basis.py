@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from synthetic_device import TINY
 
-from nasc.cost import Layer, layers
+from nasc.architecture.layers import Layer, layers
+from nasc.architecture.space import PRESETS, Architecture, Block, SearchSpace
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency.basis import Basis, check_identified, space_layers
 from nasc.latency.plan import random_architecture
-from nasc.space import PRESETS, Architecture, Block, SearchSpace
 
 
 def test_minilm_has_one_unknown_for_each_operation_border_and_the_embedding() -> None:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from synthetic_device import TINY, make_table
 
-from nasc.cost import Layer, layers, params
+from nasc.architecture.layers import Layer, layers, params
+from nasc.architecture.space import PRECISIONS
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency.costs import TableCosts
 from nasc.latency.plan import random_architecture
 from nasc.latency.streaming import Streaming
 from nasc.solver.problem import CostModel
-from nasc.space import PRECISIONS
 
 
 @pytest.fixture(scope="module")

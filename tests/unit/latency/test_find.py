@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from synthetic_device import TINY, make_key, make_table
 
+from nasc.architecture.space import MINILM_L6
 from nasc.errors import TableDamaged, TableMissing, UsageError
 from nasc.latency.find import find_table
-from nasc.space import MINILM_L6
 
 QUERY = make_key(device="pixel6")
 COMMAND = "nasc profile --device pixel6 --precision int8 --teacher NAME"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from synthetic_device import TINY
 
-from nasc.cost import Layer, layers
+from nasc.architecture.layers import Layer, layers
+from nasc.architecture.space import MINILM_L6, PRECISIONS, PRESETS, Architecture, Block
 from nasc.errors import UsageError
-from nasc.export.network import random_network, tensor_shapes
 from nasc.export.onnx import build, emit
 from nasc.latency.memory import (
     FILE_BASE_BYTES,
@@ -18,7 +18,7 @@ from nasc.latency.memory import (
     tensor_bytes,
 )
 from nasc.latency.plan import random_architecture
-from nasc.space import MINILM_L6, PRECISIONS, PRESETS, Architecture, Block
+from nasc.networks.network import random_network, tensor_shapes
 
 HEADS = ["embed", "hidden", "spans", "classify-3"]
 

@@ -6,10 +6,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from synthetic_device import TINY
 
+from nasc.architecture.space import OPERATIONS, PRESETS, SearchSpace
 from nasc.errors import UsageError
 from nasc.latency.basis import scaled_design
 from nasc.latency.plan import MIN_NETWORKS, plan, random_architecture, random_architectures
-from nasc.space import OPERATIONS, PRESETS, SearchSpace
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from synthetic_device import TINY, make_table
 
-from nasc.compiler import precisions as module
-from nasc.compiler.precisions import NEAR, REST, promising_precisions, slowed
-from nasc.contest import searches
+from nasc.architecture.space import Architecture, SearchSpace
+from nasc.context.context import Settings, Workbench
 from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
+from nasc.latency.profile import tables_folder
 from nasc.latency.table import LatencyTable
-from nasc.profiling import tables_folder
+from nasc.selection import precisions as module
+from nasc.selection.precisions import NEAR, REST, promising_precisions, slowed
+from nasc.selection.successive_halving import searches
 from nasc.solver.problem import Limits
-from nasc.space import Architecture, SearchSpace
 from nasc.supernet.scores import Scores
-from nasc.workbench import Settings, Workbench
 
 SPACE = dataclasses.replace(TINY, keep=True, skip=True)
 BARE = dataclasses.replace(TINY, keep=False, skip=False)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from synthetic_device import TINY, SyntheticDevice, fitted
 
+from nasc.architecture.space import PRESETS, Architecture, Block
 from nasc.errors import UsageError
 from nasc.latency import predict
 from nasc.latency.plan import plan, random_architecture
 from nasc.latency.predict import Interval, Observation, fit
 from nasc.latency.streaming import Streaming, network_streamed_params
-from nasc.space import PRESETS, Architecture, Block
 
 MINILM = PRESETS["minilm-l6"]
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from synthetic_device import TINY, make_table
 
-from nasc.cost import Layer
+from nasc.architecture.layers import Layer
+from nasc.architecture.space import PRESETS, Architecture, Block
 from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
 from nasc.latency.plan import random_architecture
 from nasc.latency.streaming import Streaming
 from nasc.latency.table import LatencyTable, load_table
-from nasc.space import PRESETS, Architecture, Block
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from transformers import BertTokenizer
 
 import device_profiles
 import profilers
-from nasc.export.network import random_network
+from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.evaluation.parity import Int8Report, Parity
 from nasc.export.onnx import build
-from nasc.export.parity import Int8Report, Parity
+from nasc.networks.network import random_network
 from nasc.package.build import build_package
 from nasc.package.manifest import (
     Conditions,
@@ -23,7 +24,6 @@ from nasc.package.manifest import (
     TeacherRecord,
     TextRecord,
 )
-from nasc.space import Architecture, Block, Geometry
 from profilers.testing import SyntheticMachine
 
 GEOMETRY = Geometry(

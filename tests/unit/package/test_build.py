@@ -20,8 +20,10 @@ import pytest
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
+from nasc.architecture.heads import HEADS
+from nasc.architecture.space import Architecture, Block
 from nasc.errors import PackageError
-from nasc.heads import HEADS
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.package import build
 from nasc.package.build import build_package, check_target
 from nasc.package.golden import TEXTS, Golden, GoldenText
@@ -29,8 +31,6 @@ from nasc.package.manifest import Manifest, TrainingRecord, read_manifest
 from nasc.package.readme import readme
 from nasc.package.replacing import move_in, remove_package, why_kept
 from nasc.package.verify import verify_package
-from nasc.runtime import OnnxEncoder
-from nasc.space import Architecture, Block
 
 KINDS = [
     ("fp32", "embed"),

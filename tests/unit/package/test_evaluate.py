@@ -15,8 +15,8 @@ from transformers import BertTokenizer
 from nasc.api import evaluate
 from nasc.cli import main
 from nasc.errors import PackageError
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.package.build import build_package
-from nasc.runtime import OnnxEncoder
 
 DATA = {
     "sts-b": "sentence1,sentence2,score\nthe cat,a cat sat here,4\ncat,the,1\nsat,x y z,0\n",

@@ -541,7 +541,7 @@ def test_the_outputs_of_a_package_are_those_it_runs_with(
     package: Path, process: PackageProcess
 ) -> None:
     """The process gives the same numbers as a session in this one."""
-    from nasc.runtime import OnnxEncoder
+    from nasc.evaluation.encoder import OnnxEncoder
 
     ids = [[2, 10, 3], [2, 11, 12, 13, 3]]
     here = OnnxEncoder(package / "model.onnx").outputs(ids)

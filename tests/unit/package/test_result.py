@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from nasc.compiler.result import CompileResult
 from nasc.latency import observed
 from nasc.package.manifest import Manifest
+from nasc.pipelines.result import CompileResult
 
 
 @pytest.fixture

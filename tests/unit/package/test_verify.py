@@ -406,7 +406,7 @@ def test_it_measures_alone_and_says_when_it_waits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nasc.files.LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("nasc.utils.files.LOCK_TIMEOUT_S", 0.0)
     tried, said = [], []
 
     def checking(*arguments: object) -> Any:

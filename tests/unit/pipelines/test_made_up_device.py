@@ -18,21 +18,21 @@ import numpy as np
 import onnx
 import pytest
 
-from nasc import contest
-from nasc.compiler import judge as judge_module
-from nasc.compiler import pipeline
-from nasc.compiler.options import Options
-from nasc.compiler.pipeline import BUSY_REPEATS, _Compilation, compile_on
-from nasc.compiler.result import CompileResult
-from nasc.cost import layers
+from nasc.architecture.layers import layers
+from nasc.architecture.space import Architecture, SearchSpace, load_space
+from nasc.context.context import Settings, Workbench
 from nasc.errors import LimitsMissed
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.latency.basis import nominal_ms
-from nasc.runtime import OnnxEncoder
+from nasc.pipelines import artifact_quality as judge_module
+from nasc.pipelines import compile as pipeline
+from nasc.pipelines.compile import BUSY_REPEATS, _Compilation, compile_on
+from nasc.pipelines.options import Options
+from nasc.pipelines.result import CompileResult
+from nasc.selection import successive_halving as contest
 from nasc.solver.problem import Limits
-from nasc.space import Architecture, SearchSpace, load_space
 from nasc.supernet.scoring import judging_sentences, scored_sentences
 from nasc.teacher import Teacher, load_teacher
-from nasc.workbench import Settings, Workbench
 from profilers import ModelJob, RuntimeOptions
 from profilers.reference import REFERENCE_NAME
 from profilers.testing import SyntheticMachine

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nasc.runtime import __file__ as runtime_file
+from nasc.evaluation.encoder import __file__ as runtime_file
 
 ROOT = Path(runtime_file).parents[1]
 
@@ -22,7 +22,7 @@ def written_by(module: str, home: Path, **variables: str) -> list[str]:
     return sorted(path.name for path in home.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("module", ["profilers.runtimes.onnxruntime", "nasc.runtime"])
+@pytest.mark.parametrize("module", ["profilers.runtimes.onnxruntime", "nasc.evaluation.encoder"])
 def test_importing_the_runtime_leaves_nothing_in_the_user_s_cache(
     module: str, tmp_path: Path
 ) -> None:

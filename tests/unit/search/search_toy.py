@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasc.cost import Layer, layers
+from nasc.architecture.layers import Layer, layers
+from nasc.architecture.space import OPERATIONS, Architecture, Block, Geometry
 from nasc.solver import Limits, Problem, ScoredBlocks
-from nasc.space import OPERATIONS, Architecture, Block, Geometry
 
 GEOMETRY = Geometry(
     layers=6, hidden=8, head_size=2, intermediate=16, vocab_size=10, max_positions=4

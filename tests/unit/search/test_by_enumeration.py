@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from search_toy import ToyCosts, every_network, random_limits, random_problem, within
 
+from nasc.architecture.space import Architecture, Block
+from nasc.context.context import Settings, Workbench
 from nasc.errors import InfeasibleLimits
 from nasc.solver import Limits
-from nasc.space import Architecture, Block
 from nasc.supernet.scores import Scores
-from nasc.workbench import Settings, Workbench
 
 PRECISIONS = {"fp32": 0.0, "int8": 0.25}
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from search_toy import GEOMETRY, KEPT, ToyCosts, random_problem
 
-from nasc.cost import Layer
+from nasc.architecture.layers import Layer
+from nasc.architecture.space import OPERATIONS, PRESETS, Block
 from nasc.errors import LookupMiss, UsageError
 from nasc.solver import Limits, Problem, ScoredBlocks, front, solve
 from nasc.solver.blocks import block_codes
-from nasc.space import OPERATIONS, PRESETS, Block
 
 
 @pytest.mark.parametrize("value", [0, -1.5, math.nan, math.inf, -math.inf])

@@ -3,9 +3,9 @@
 import pytest
 from search_toy import random_problem
 
+from nasc.architecture.space import Architecture
 from nasc.errors import UsageError
 from nasc.solver import select, solve
-from nasc.space import Architecture
 
 
 def test_the_true_loss_decides() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
+from nasc.data.tokens import Tokens
 from nasc.teacher import Teacher, load_teacher
-from nasc.tokens import Tokens
 
 
 @pytest.fixture(scope="session")

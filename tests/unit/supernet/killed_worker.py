@@ -15,11 +15,11 @@ from typing import Any
 
 from nasc import api
 from nasc.latency.costs import TableCosts
-from nasc.reporting import Progress
 from nasc.supernet import prepare
 from nasc.supernet.candidates import candidates_of
 from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import train
+from nasc.utils.progress import Progress
 
 
 class Listener:

@@ -19,7 +19,7 @@ import torch
 from stopped import Stopped, stop_after
 from supernet_toy import beginning, sentences, state, toy_space
 
-from nasc.reporting import Silent
+from nasc.data import load_corpus
 from nasc.supernet import parallel as module
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.candidates import candidates_of
@@ -29,7 +29,7 @@ from nasc.supernet.score import Scorer
 from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking
 from nasc.supernet.train import TrainConfig, train
 from nasc.teacher import Teacher, load_teacher
-from nasc.text import load_corpus
+from nasc.utils.progress import Silent
 
 module.TIMEOUT = datetime.timedelta(seconds=60)  # who waits for what never comes, fails
 

@@ -6,11 +6,11 @@ import random
 
 import torch
 
-from nasc.space import SearchSpace
+from nasc.architecture.space import SearchSpace
+from nasc.data.tokens import Tokens
 from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
-from nasc.tokens import Tokens
 
 WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
 

@@ -10,10 +10,11 @@ import torch
 from supernet_toy import random_supernet, sentences, state, toy_space
 
 from nasc import api
-from nasc.distilling import _parsed
+from nasc.architecture.space import Architecture, Block
+from nasc.context.context import Settings, Workbench
+from nasc.data import Corpus, corpus_from_sentences
 from nasc.errors import CheckpointError, UsageError
-from nasc.reporting import Silent
-from nasc.space import Architecture, Block
+from nasc.pipelines.distill import _parsed
 from nasc.supernet import checkpoint, shipped
 from nasc.supernet.checkpoint import load_supernet, save_supernet
 from nasc.supernet.compact import compressed, expanded
@@ -22,8 +23,7 @@ from nasc.supernet.scoring import score_supernet
 from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
-from nasc.text import Corpus, corpus_from_sentences
-from nasc.workbench import Settings, Workbench
+from nasc.utils.progress import Silent
 
 WIDE, NARROW = Block(32, ("mha", "ffn")), Block(16, ("ffn",))
 LEFT = {
@@ -142,7 +142,7 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
     supernet: Supernet, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "shipped")
-    monkeypatch.setattr("nasc.workbench.load_teacher", lambda name: teacher)
+    monkeypatch.setattr("nasc.context.context.load_teacher", lambda name: teacher)
     assert shipped_supernet(teacher.sha256) is None
     path = tmp_path / "shipped" / "toy.safetensors"
     save_supernet(path, supernet, {"shrinking": LEFT}, compact=True)
@@ -157,7 +157,7 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
         assert bench(**other).supernet_path is None
     # A network from random weights is of the whole space, whatever a supernet holds.
     whole = toy_space(teacher, hidden_sizes=(8, 16), operations=("ffn", "sep3"))
-    monkeypatch.setattr("nasc.workbench.PRESETS", {"toy": whole})
+    monkeypatch.setattr("nasc.context.context.PRESETS", {"toy": whole})
     assert str(_parsed(bench(), "8: S3 | 16: F", "scratch")[0]) == "8: S3 | 16: F @ fp32"
     own = tmp_path / "own.safetensors"
     assert bench(supernet=own).supernet_path == own

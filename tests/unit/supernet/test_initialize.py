@@ -7,13 +7,13 @@ import pytest
 import torch
 from supernet_toy import initialized_supernet, random_supernet, state, toy_space
 
-from nasc.space import Block
+from nasc.architecture.space import Block
+from nasc.data.tokens import Tokens
+from nasc.networks.torch_network import Mask
 from nasc.supernet.initialize import randomize
-from nasc.supernet.modules import Mask
 from nasc.supernet.score import Scorer
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
-from nasc.tokens import Tokens
 
 WHOLE = ("mha", "ffn", "mha", "ffn")
 

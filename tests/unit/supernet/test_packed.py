@@ -14,17 +14,17 @@ import pytest
 import torch
 from supernet_toy import sentences, toy_space
 
-import nasc.files
 import nasc.supernet.packed
+import nasc.utils.files
+from nasc.data import Corpus, load_corpus
 from nasc.errors import CacheBusy, CheckpointError, CorpusError
-from nasc.files import locked
-from nasc.reporting import Silent
 from nasc.supernet.packed import PackedBatches, pack, permuted
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import prepare
 from nasc.supernet.train import TrainConfig
 from nasc.teacher import Teacher
-from nasc.text import Corpus, load_corpus
+from nasc.utils.files import locked
+from nasc.utils.progress import Silent
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 1000, 4097])
@@ -116,7 +116,7 @@ def test_of_several_processes_one_packs_and_the_others_wait_without_its_lock(
     assert waited == [1, 0]
     assert second.tokens.tolist() == packed(source, teacher, tmp_path).tokens.tolist()
     monkeypatch.setattr(Parallel, "wait", lambda self: None)
-    monkeypatch.setattr(nasc.files, "LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(nasc.utils.files, "LOCK_TIMEOUT_S", 0.0)
     (folder,) = tmp_path.glob("tokens/*")
     with locked(folder, "these tokens"):
         packed(source, teacher, tmp_path, parallel=Parallel(rank=1, world=2))

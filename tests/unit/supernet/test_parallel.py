@@ -17,13 +17,13 @@ import torch
 from stopped import Stopped, stop_after
 from supernet_toy import beginning, sentences, state
 
+from nasc.data.tokens import Tokens
 from nasc.errors import UsageError
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.train import Objective, TrainConfig, train, whole_space
 from nasc.teacher import Teacher
-from nasc.tokens import Tokens
 
 CONFIG = TrainConfig(steps=8, batch_size=8, learning_rate=3e-3)
 SHRINK = {"bins": 2, "keep": 3, "sample": 8, "warm_epochs": 1, "epoch_steps": 2}

@@ -12,10 +12,10 @@ import torch
 from stopped import Stopped
 from supernet_toy import random_supernet, sentences, toy_space
 
+from nasc.architecture.space import SearchSpace
+from nasc.data import MINIMUM_SENTENCES, Corpus, corpus_from_sentences
 from nasc.errors import CheckpointError, NascError
-from nasc.quality import compare
-from nasc.reporting import Progress, Silent
-from nasc.space import SearchSpace
+from nasc.evaluation.agreement import compare
 from nasc.supernet import prepare as module
 from nasc.supernet import scoring
 from nasc.supernet.candidates import candidates_of
@@ -30,7 +30,7 @@ from nasc.supernet.scoring import (
 from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import TrainConfig
 from nasc.teacher import Teacher
-from nasc.text import MINIMUM_SENTENCES, Corpus, corpus_from_sentences
+from nasc.utils.progress import Progress, Silent
 
 
 class Listener(Silent):

@@ -11,12 +11,12 @@ import pytest
 import torch
 from supernet_toy import sentences, toy_space
 
+from nasc.architecture.space import PRESETS, Architecture, SearchSpace
 from nasc.errors import InfeasibleLimits
-from nasc.pruning import PrunedLoss, architecture_of, prune, pruned_network
-from nasc.quality import pooled_cosine
+from nasc.evaluation.agreement import pooled_cosine
+from nasc.networks.torch_network import TorchNetwork
 from nasc.solver.problem import Solution
-from nasc.space import PRESETS, Architecture, SearchSpace
-from nasc.supernet.modules import TorchNetwork
+from nasc.supernet.teacher_pruning import PrunedLoss, architecture_of, prune, pruned_network
 from nasc.teacher import Teacher, load_teacher
 
 COUNT = 4  # two layers

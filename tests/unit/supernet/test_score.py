@@ -12,16 +12,16 @@ import torch
 from supernet_toy import initialized_supernet, random_supernet
 from torch.nn import functional
 
+from nasc.architecture.space import Block
+from nasc.data.tokens import Tokens
 from nasc.errors import CheckpointError
-from nasc.space import Block
-from nasc.supernet.modules import Mask, TorchNetwork
+from nasc.networks.torch_network import Mask, TorchNetwork
 from nasc.supernet.prepare import first_run_space
 from nasc.supernet.score import Scorer
 from nasc.supernet.scores import Scores, load_scores
 from nasc.supernet.scoring import MAX_SCORED, sample_blocks
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
-from nasc.tokens import Tokens
 
 
 def direct_loss(supernet: Supernet, tokens: Tokens, position: int, block: Block) -> float:

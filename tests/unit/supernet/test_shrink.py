@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from nasc.cost import block_layers, layer_params
+from nasc.architecture.layers import block_layers, layer_params
+from nasc.architecture.space import BERT_BASE, SearchSpace
 from nasc.errors import TrainingDiverged, UsageError
-from nasc.space import BERT_BASE, SearchSpace
 from nasc.supernet import removal
 from nasc.supernet.candidates import NO_BIN, Candidates, assign_bins
 from nasc.supernet.removal import operations_of

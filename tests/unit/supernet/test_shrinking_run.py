@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from stopped import Stopped, stop_after
 from supernet_toy import beginning, state
 
+from nasc.architecture.layers import Layer
 from nasc.cli import main
-from nasc.cost import Layer
+from nasc.data.tokens import Tokens
 from nasc.errors import CheckpointError, LookupMiss
-from nasc.reporting import Progress
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.candidates import candidates_of
 from nasc.supernet.checkpoint import save_supernet
@@ -35,7 +35,7 @@ from nasc.supernet.shrink import (
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TrainConfig, train
 from nasc.teacher import Teacher
-from nasc.tokens import Tokens
+from nasc.utils.progress import Progress
 
 CONFIG = TrainConfig(steps=12, batch_size=8, learning_rate=3e-3)
 SHRINK = ShrinkConfig(epoch_steps=2, warm_epochs=1, bins=3, sample=8, keep=2)

@@ -12,15 +12,15 @@ import torch
 from supernet_toy import random_supernet, sentences, toy_space
 from torch.nn import functional
 
-from nasc.cost import params
+from nasc.architecture.layers import params
+from nasc.architecture.space import OPERATIONS, Architecture, Block, SearchSpace
+from nasc.data.tokens import Tokens
 from nasc.errors import ExportError, UsageError
-from nasc.space import OPERATIONS, Architecture, Block, SearchSpace
-from nasc.supernet.modules import Mask, TorchNetwork, mean_pool
+from nasc.networks.from_teacher import teacher_network
+from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
 from nasc.supernet.sampling import sample_block
 from nasc.supernet.supernet import Supernet, merge
-from nasc.supernet.teacher_layers import teacher_network
 from nasc.teacher import Teacher, load_teacher
-from nasc.tokens import Tokens
 
 
 def random_blocks(space: SearchSpace, rng: np.random.Generator) -> tuple[Block, ...]:

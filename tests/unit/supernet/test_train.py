@@ -15,12 +15,13 @@ import torch
 from stopped import Stopped, stop_after
 from supernet_toy import beginning, random_supernet, state
 
+from nasc.architecture.space import Block
+from nasc.data.tokens import Batch, Tokens
 from nasc.errors import CheckpointError, TrainingDiverged, UsageError
-from nasc.space import Block
+from nasc.networks.torch_network import Mask, mean_pool
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.budget import recorded_steps
-from nasc.supernet.modules import Mask, mean_pool
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.sampling import sample_block
 from nasc.supernet.score import Scorer
@@ -34,7 +35,6 @@ from nasc.supernet.train import (
     whole_space,
 )
 from nasc.teacher import Teacher
-from nasc.tokens import Batch, Tokens
 
 CONFIG = TrainConfig(steps=8, batch_size=8, learning_rate=3e-3)
 

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
+from nasc.architecture.space import Architecture, Block
 from nasc.errors import NascError, TaskDataError, TeacherMissing, TrainingDiverged, UsageError
 from nasc.hf import NascForSequenceClassification, NascModel, training
 from nasc.hf.by_length import ByLength
-from nasc.space import Architecture, Block
-from nasc.supernet.teacher_layers import teacher_network
+from nasc.networks.from_teacher import teacher_network
 from nasc.tasks.finetune import FinetuneConfig, distillation_loss, finetune
 from nasc.tasks.glue import TASKS, Examples
 from nasc.tasks.metrics import scores

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
+from nasc.data import records, streams
 from nasc.errors import TaskDataError, UsageError
 from nasc.tasks import tables
 from nasc.tasks.data import read_task, task_files
 from nasc.tasks.glue import TASKS, Examples, find_task, read_examples
 from nasc.tasks.metrics import scores
-from nasc.text import records, streams
 
 PAIR = "sentence1\tsentence2\tlabel\n"
 FILES = {

@@ -20,10 +20,10 @@ pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 from nasc import api
 from nasc.cli import main
 from nasc.errors import TeacherMissing, UsageError
-from nasc.reporting import Progress
 from nasc.tasks.finetune import FinetuneConfig
 from nasc.tasks.glue import TASKS
 from nasc.tasks.models import TaskModel
+from nasc.utils.progress import Progress
 
 CONFIG = FinetuneConfig(steps=2, batch_size=8, max_length=24)
 TUNING = "--steps 30 --batch-size 16 --learning-rate 3e-3 --max-length 24".split()

@@ -12,17 +12,17 @@ import pytest
 
 pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
+from nasc.architecture.space import Architecture, Block
 from nasc.errors import TaskDataError, UsageError
-from nasc.export.network import Network
+from nasc.evaluation.parity import check_parity
 from nasc.export.onnx import emit
-from nasc.export.parity import check_parity
-from nasc.reporting import Silent
-from nasc.space import Architecture, Block
-from nasc.supernet.teacher_layers import teacher_network
+from nasc.networks.from_teacher import teacher_network
+from nasc.networks.network import Network
 from nasc.tasks import finetune
 from nasc.tasks.finetune import FinetuneConfig
 from nasc.tasks.shipping import TaskOptions, TaskShipping
 from nasc.teacher import Teacher, load_teacher
+from nasc.utils.progress import Silent
 
 CONFIG = FinetuneConfig(steps=30, batch_size=16, learning_rate=3e-3, max_length=24)
 

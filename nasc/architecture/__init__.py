@@ -1,0 +1,1 @@
+"""Architectures as data: search spaces, layers, heads, networks of the literature. No torch."""

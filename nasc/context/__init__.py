@@ -1,0 +1,1 @@
+"""What searches and compilations on one device and teacher share."""

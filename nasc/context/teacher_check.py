@@ -1,0 +1,101 @@
+"""The gate before anything is made of a teacher: the full-size network against its own library."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from device_profiles import reading
+from device_profiles.temporary import temporary_folder
+from nasc import __version__
+from nasc.architecture.space import Architecture, Block
+from nasc.evaluation.encoder import OnnxEncoder
+from nasc.export.onnx import emit
+from nasc.networks.from_teacher import teacher_network
+from nasc.teacher import Teacher
+from nasc.teacher.files import TeacherFiles
+from nasc.teacher.library import LibraryCheck, check_against_library, library_names
+from nasc.teacher.modules import read_modules
+from nasc.utils.files import content_key, write_atomically
+from nasc.utils.progress import Reporter
+
+_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["library", "texts", "max_abs", "scaled", "note"],
+    "properties": {
+        "library": {"type": "string"},
+        "texts": {"type": "integer"},
+        "max_abs": {"type": "number"},
+        "scaled": {"type": "boolean"},
+        "note": {"type": "string"},
+    },
+}
+
+
+def check_teacher(teacher: Teacher, cache: Path, reporter: Reporter) -> LibraryCheck | None:
+    """Hold the full-size fp32 graph against the library of the teacher's folder, once for each.
+
+    Takes seconds; what was found for the same files and libraries is not done again.
+
+    Args:
+        teacher: As it was loaded.
+        cache: The cache folder.
+        reporter: Told what was found.
+
+    Returns:
+        What was found; None of a teacher without a folder.
+
+    Raises:
+        TeacherError: If they differ, or no library can load the folder.
+        OSError: If the cache cannot be written.
+    """
+    if teacher.folder is None:
+        return None
+    key = content_key(
+        {
+            "teacher": teacher.fingerprint,
+            "settings": _settings_sha256(TeacherFiles(teacher.folder, teacher.name)),
+            "libraries": library_names(),
+            "nasc": __version__,
+        }
+    )
+    record = cache / "teacher-checks" / f"{key}.json"
+    found = _recorded(record)
+    if found is None:
+        reporter.stage("Teacher")(0, 1, "compared with its own library")
+        found = _compared(teacher, teacher.folder)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(record, json.dumps(dataclasses.asdict(found)).encode())
+    reporter.say(f"teacher {teacher.name!r}: {found}")
+    return found
+
+
+def _compared(teacher: Teacher, folder: Path) -> LibraryCheck:
+    g = teacher.geometry
+    whole = Architecture((Block(g.hidden, ("mha", "ffn"), kept=True),) * g.layers)
+    with temporary_folder() as temporary:
+        path = temporary / "teacher.onnx"
+        emit(teacher_network(teacher, whole), path)
+        encoder = OnnxEncoder(path, teacher.tokenizer, max_length=teacher.max_length)
+        return check_against_library(teacher, folder, encoder.encode)
+
+
+def _settings_sha256(files: TeacherFiles) -> str:
+    """Of the JSON files, which say how vectors are made, of all folders that modules.json names."""
+    digest = hashlib.sha256()
+    for folder in read_modules(files).folders:
+        for path in sorted(folder.folder.glob("*.json")):
+            digest.update(f"{path.relative_to(files.root)}\0".encode("utf-8", "surrogateescape"))
+            with suppress(OSError, reading.FileRefused):
+                digest.update(hashlib.sha256(reading.read_bytes(path)).digest())
+    return digest.hexdigest()
+
+
+def _recorded(path: Path) -> LibraryCheck | None:
+    with suppress(OSError, reading.FileRefused):
+        return LibraryCheck(**reading.read_json(path, 1 << 16, _SCHEMA))
+    return None

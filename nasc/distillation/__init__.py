@@ -1,0 +1,1 @@
+"""Training of chosen networks against the teacher."""

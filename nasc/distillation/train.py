@@ -1,0 +1,392 @@
+"""Training of the one network that was chosen, against the teacher.
+
+What users get from a sentence encoder are its vectors and the similarities between them,
+so the loss has three parts: the teacher's last hidden states (squared error over their
+variance), its sentence vectors (one minus the cosine), and the similarities within a
+batch. The embedding tables stay the teacher's.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nasc.data import Corpus
+from nasc.data.tokens import Batch
+from nasc.distillation.teacher_cache import Schedule, TeacherBatches, window_of
+from nasc.errors import TrainingDiverged, UsageError
+from nasc.networks.network import Network
+from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
+from nasc.supernet import checkpoint
+from nasc.supernet.batches import TrainBatches
+from nasc.supernet.budget import mean_step_s, recorded_steps
+from nasc.supernet.run_state import RunState
+from nasc.supernet.train import (
+    relative_error,
+    train_length,
+)
+from nasc.teacher import Teacher
+from nasc.utils.files import content_key, locked
+from nasc.utils.progress import Progress, Reporter
+from nasc.utils.torch_device import (
+    attention_without_cudnn,
+    has_bf16,
+    training_device,
+    use_fastest_threads,
+)
+
+RECIPE = 2
+"""Raised when the same configuration would give another network."""
+
+PROBE_SENTENCES = 2048
+"""The first of a text, on which a step is timed."""
+
+MOST_SCALE = 2.0
+"""Of the learning rate, however narrow a layer is: more was not tried."""
+
+SLACK = 1.15
+"""A step of a training takes longer than one that changes no weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistillConfig:
+    """How the chosen network is trained.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Sentences in a step.
+        learning_rate: Peak, of layers at half of the teacher's hidden size: see `rate_scales`;
+            linear warm-up over the first tenth, then a cosine to 0.
+        weight_decay: Of AdamW.
+        clip: Largest norm of the gradient.
+        hidden_weight: Of the error of hidden states.
+        pooled_weight: Of the sentence vectors' distance.
+        similarity_weight: Of the error of similarities within the batch.
+        passes: How often a batch is seen: see `nasc.distillation.teacher_cache`.
+        bf16: Products of both networks in bfloat16; the default does so where the device has
+            them in hardware.
+        seed: Of the order of the text.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    hidden_weight: float = 1.0
+    pooled_weight: float = 5.0
+    similarity_weight: float = 5.0
+    passes: int = 2
+    bf16: bool = field(default_factory=lambda: has_bf16(training_device()))
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.batch_size < 1 or self.passes < 1:
+            raise UsageError(
+                "distillation needs steps >= 0, a batch size >= 1 and passes >= 1, got "
+                f"{self.steps}, {self.batch_size} and {self.passes}"
+            )
+        if not 0 < self.learning_rate < 1:
+            raise UsageError(
+                f"distillation: learning_rate must be in (0, 1), got {self.learning_rate}"
+            )
+
+
+def distill_loss(
+    config: DistillConfig, states: Tensor, target: Tensor, attention_mask: Tensor
+) -> Tensor:
+    """Loss of one batch.
+
+    Args:
+        config: The weights of the parts.
+        states: The student's last hidden states, (batch, seq_len, hidden).
+        target: The teacher's, the same shape.
+        attention_mask: (batch, seq_len).
+    """
+    mask = Mask.of(attention_mask)
+    ours = functional.normalize(mean_pool(states, mask), dim=-1)
+    theirs = functional.normalize(mean_pool(target, mask), dim=-1)
+    loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
+    loss = loss + config.pooled_weight * (1 - (ours * theirs).sum(-1)).mean()
+    error = ours @ ours.T - theirs @ theirs.T
+    return loss + config.similarity_weight * error.square().mean()
+
+
+@torch.no_grad()
+def teacher_states(teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
+    """The teacher's last hidden states of a batch: (batch, seq_len, hidden)."""
+    with torch.autocast(teacher.device.type, torch.bfloat16, enabled=config.bf16):
+        here = batch.to(teacher.device)
+        return teacher.hidden_states(here.input_ids, here.attention_mask)[-1]
+
+
+def teacher_batches_of(
+    teacher: Teacher, batches: TrainBatches, config: DistillConfig
+) -> TeacherBatches:
+    """The batches of a training with the teacher's states."""
+    window = window_of(batches, teacher.geometry.hidden)
+    schedule = Schedule(config.steps, config.passes, window, batches.per_epoch, config.seed)
+    return TeacherBatches(batches, schedule, partial(teacher_states, teacher, config))
+
+
+def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: Tensor) -> Tensor:
+    """`distill_loss` of a model on a batch, given the teacher's states, where those are."""
+    batch = batch.to(target.device)
+    mask = Mask.of(batch.attention_mask)
+    with torch.autocast(target.device.type, torch.bfloat16, enabled=config.bf16):
+        states = model.map_out(model.hidden_state(batch.input_ids, mask))
+    return distill_loss(config, states.float(), target, batch.attention_mask)
+
+
+def rate_scales(model: TorchNetwork) -> list[float]:
+    """What the learning rate of each layer is multiplied with: in inverse proportion to its width.
+
+    That is the rule for hidden weights under Adam of Yang et al. (Tensor Programs V, NeurIPS 2021,
+    Table 3), here for all weights of a layer. Measured: one rate for all that narrow layers need
+    sets layers back that are the teacher's own (benchmarks/distill_recipes.py).
+    """
+    half = model.geometry.hidden / 2
+    widths = [max(layer.hidden_in, layer.hidden_out) for layer in model.layers]
+    return [min(MOST_SCALE, half / width) for width in widths]
+
+
+@attention_without_cudnn()
+def distill(
+    network: Network,
+    teacher: Teacher,
+    batches: TrainBatches,
+    config: DistillConfig,
+    *,
+    state_path: Path | None = None,
+    save_every_s: float = 30.0,
+    progress: Progress | None = None,
+) -> tuple[Network, list[float]]:
+    """Train a copy of a network on `training_device`; goes on if that run was interrupted.
+
+    The state of a finished run stays as well, for whoever called to remove once the result is
+    on disk.
+
+    Args:
+        network: Where to start.
+        teacher: What to agree with.
+        batches: The text.
+        config: How.
+        state_path: Where the state is saved as the run goes.
+        save_every_s: Seconds between saves.
+        progress: Called with (steps done, steps in all, message).
+
+    Returns:
+        The trained network, and the loss of every step.
+
+    Raises:
+        TrainingDiverged: If a loss or gradient is not finite; the state saved last stays.
+        CheckpointError: If the saved state belongs to another run, or cannot be written.
+    """
+    device = training_device()
+    model = trainable(network).to(device)
+    taught = teacher_batches_of(teacher.to(device), batches, config)
+    groups = [
+        {"params": [p for p in own.parameters() if p.requires_grad], "scale": scale}
+        for own, scale in zip(model.tensors, rate_scales(model), strict=True)
+    ]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, foreach=True)
+    identity = {"config": dataclasses.asdict(config), "architecture": str(network.architecture)}
+    with RunState(state_path, identity, model, optimizer, save_every_s).kept() as state:
+        for step in range(state.step, config.steps):
+            peak = config.learning_rate * _share(step, config.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = peak * group["scale"]
+            loss = step_loss(model, config, *taught.at(step))
+            value = float(loss.detach())
+            _check_finite("loss", value, step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            _check_finite("gradient", float(norm), step)
+            with state.update(value):
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if progress is not None:
+                progress(step + 1, config.steps, f"loss {np.mean(state.history[-30:]):.3f}")
+            state.save_if_due()
+    return model.export(), state.history
+
+
+def _check_finite(what: str, value: float, step: int) -> None:
+    if not np.isfinite(value):
+        raise TrainingDiverged(
+            f"the distillation {what} is not finite at step {step}. Start from a supernet "
+            "trained longer (nasc train), or leave it out: --distill-steps 0"
+        )
+
+
+def distill_cached(
+    network: Network,
+    teacher: Teacher,
+    corpus: Corpus,
+    config: DistillConfig,
+    *,
+    seconds: float | None,
+    cache_dir: Path,
+    reporter: Reporter,
+) -> tuple[Network, int]:
+    """Distil a network, go on with an interrupted run, or find it done in the cache.
+
+    Args:
+        network: Where to start; its precision does not matter to the training.
+        teacher: What to agree with.
+        corpus: To train on.
+        config: How; its `steps` count where `seconds` is None.
+        seconds: A budget. It becomes a number of steps when the run first starts, which is
+            recorded and kept when the run is resumed.
+        cache_dir: Keeps trained networks.
+        reporter: Told of the progress.
+
+    Returns:
+        The trained network in the precision given, and its steps.
+    """
+    use_fastest_threads()
+    wide = network.with_precision("fp32")
+    about = {
+        "recipe": RECIPE,
+        "start": wide.sha256(),
+        "teacher": teacher.fingerprint,
+        "text": corpus.sha256,
+        "sentences": len(corpus.train),
+        "config": dataclasses.asdict(config) | ({} if seconds is None else {"steps": None}),
+        "seconds": seconds,
+    }
+    folder = cache_dir / "distilled" / content_key(about)
+    path, state_path = folder / "network.safetensors", folder / "state.safetensors"
+    with locked(folder, "this network", reporter.say):
+        if not path.exists():
+            progress = reporter.stage("Distillation of the chosen network")
+            progress(0, 1, "tokenising")
+            if seconds is not None:
+                some = batches_of(teacher, corpus, config, PROBE_SENTENCES)
+                config = dataclasses.replace(
+                    config,
+                    steps=recorded_steps(
+                        folder / "steps.json",
+                        lambda: steps_for(wide, teacher, some, config, seconds, len(corpus.train)),
+                    ),
+                )
+            batches = batches_of(teacher, corpus, config, config.steps * config.batch_size)
+            trained, losses = distill(
+                wide,
+                teacher,
+                batches,
+                config,
+                state_path=state_path,
+                progress=progress,
+            )
+            header = {"config": dataclasses.asdict(config), "loss": losses}
+            checkpoint.write(path, _flat(trained), header)
+        state_path.unlink(missing_ok=True)
+        found = checkpoint.read(path)
+    tensors = tuple(
+        {name: found.tensors[f"{i}/{name}"].numpy() for name in own}
+        for i, own in enumerate(network.tensors)
+    )
+    steps = int(found.header["config"]["steps"])
+    return dataclasses.replace(network, tensors=tensors), steps
+
+
+def batches_of(
+    teacher: Teacher, corpus: Corpus, config: DistillConfig, sentences: int
+) -> TrainBatches:
+    """Batches of the first sentences of a text, one at least."""
+    some = corpus.train[: max(1, sentences)]
+    tokens = teacher.tokenize(some, max_length=train_length(teacher))
+    return TrainBatches(tokens, config.batch_size, config.seed)
+
+
+def _flat(network: Network) -> dict[str, Tensor]:
+    return {
+        f"{i}/{name}": torch.from_numpy(value)
+        for i, own in enumerate(network.tensors)
+        for name, value in own.items()
+    }
+
+
+def trainable(network: Network) -> TorchNetwork:
+    """A network in torch as it is trained: its embedding tables stay as they are."""
+    model = TorchNetwork(network)
+    for name in ("word", "position"):
+        model.tensors[0][name].requires_grad_(False)  # type: ignore[index]
+    return model
+
+
+def _share(step: int, steps: int) -> float:
+    """Share of the peak learning rate: linear rise over a tenth, then a cosine to 0."""
+    rise = max(1, steps // 10)
+    if step < rise:
+        return (step + 1) / rise
+    return float(0.5 * (1 + np.cos(np.pi * (step - rise) / max(1, steps - rise))))
+
+
+@attention_without_cudnn()
+def steps_for(
+    network: Network,
+    teacher: Teacher,
+    batches: TrainBatches,
+    config: DistillConfig,
+    seconds: float,
+    sentences: int,
+) -> int:
+    """How many steps of distilling a network fit into a time.
+
+    Args:
+        network: Where to start.
+        teacher: What to agree with.
+        batches: Of some of the text: what a step is timed on.
+        config: How; its `steps` do not count.
+        seconds: The time.
+        sentences: Of the whole text.
+    """
+    if seconds <= 0:
+        return 0
+    device = training_device()
+    model, teacher = trainable(network).to(device), teacher.to(device)
+    told_s: list[float] = []
+
+    def one(step: int) -> None:
+        batch, begin = batches.at(step), time.perf_counter()
+        target = teacher_states(teacher, config, batch).float()
+        float(target[0, 0, 0])  # waits for a GPU
+        told_s.append(time.perf_counter() - begin)
+        loss = step_loss(model, config, batch, target)
+        loss.backward()  # type: ignore[no-untyped-call]
+        float(loss.detach())
+        model.zero_grad(set_to_none=True)
+
+    step_s = mean_step_s(one, seconds)
+    teacher_s = float(np.mean(told_s[1:]))
+    window, available = (
+        window_of(batches, teacher.geometry.hidden),
+        -(-sentences // config.batch_size),
+    )
+
+    def took_s(steps: int) -> float:
+        schedule = Schedule(steps, config.passes, window, available, config.seed)
+        return steps * (step_s - teacher_s) + schedule.teacher_calls * teacher_s
+
+    return most_within(seconds / SLACK, took_s)
+
+
+def most_within(seconds: float, took_s: Callable[[int], float]) -> int:
+    """The largest number whose time is no longer, one at least; the time grows with the number."""
+    most = 1
+    while took_s(most) <= seconds:
+        most *= 2
+    return max(1, bisect.bisect_right(range(most), seconds, key=took_s) - 1)

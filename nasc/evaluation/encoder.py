@@ -1,0 +1,334 @@
+"""Running an emitted ONNX file from Python, as it runs when its latency is measured.
+
+The session is the one that `profilers` measures, options and all: what is evaluated,
+checked and timed is the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from nasc.architecture.heads import SPANS
+from nasc.errors import ExportError, UsageError
+from profilers import RuntimeOptions
+from profilers.runtimes.onnxruntime import OnnxRuntimeSession
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Vectors = NDArray[np.float32]
+TokenList = Sequence[int]
+
+PAD_ID = 0
+"""Put where a shorter sentence ends. Masked everywhere, so that any row of a vocabulary does."""
+
+
+class EncoderSession(Protocol):
+    """A loaded model with the inputs of an encoder, wherever it runs."""
+
+    def compute(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        """What the model gives for a batch."""
+        ...
+
+    def hidden(self) -> int:
+        """Numbers in a row of the output; 0 where that depends on the input."""
+        ...
+
+    def metadata(self) -> dict[str, str]:
+        """What the model's maker wrote into it."""
+        ...
+
+
+class _Session(OnnxRuntimeSession):
+    """The measured session; its outputs are given back instead of dropped."""
+
+    def compute(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+        output: Vectors = self._session.run(None, feeds)[0]
+        return output
+
+    def hidden(self) -> int:
+        """Numbers in a row of the output; 0 where that depends on the input."""
+        size = self._session.get_outputs()[0].shape[-1]
+        return size if isinstance(size, int) else 0
+
+
+class OnnxEncoder:
+    """A sentence encoder in an ONNX file written by `nasc.export.onnx`.
+
+    Attributes:
+        path: The file.
+        metadata: The model's own, ``nasc.architecture`` for example.
+        head: See `nasc.architecture.heads`.
+        hidden: Size of a vector, or scores of a text; 0 of the head ``spans``.
+        max_positions: Longest input in tokens.
+        max_length: Tokens that a text is cut to unless told otherwise.
+        batch_size: Texts in a run unless told otherwise. It matters to int8, whose values depend on
+            all that is in the batch.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
+        threads: int = 1,
+        *,
+        max_length: int | None = None,
+        batch_size: int = 32,
+        options: RuntimeOptions | None = None,
+        session: EncoderSession | None = None,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            path: The ONNX file.
+            tokenizer: For `encode`; a fast tokenizer of transformers or one of tokenizers.
+                It is copied, never changed.
+            threads: Threads that share one operator.
+            max_length: Tokens to cut a text to, at most the model's longest input, which None
+                stands for. A package states its own.
+            batch_size: Texts in a run. A package states its own.
+            options: All settings of the runtime at once; None takes the defaults with
+                `threads`.
+            session: The model where it is loaded already, in another process for example; None
+                loads it here.
+
+        Raises:
+            ExportError: If the file is missing, damaged, or not written by NASC.
+            UsageError: If the model does not take texts so long.
+        """
+        self.path = Path(path)
+        if session is None:
+            session = _loaded(self.path, options or RuntimeOptions(threads=threads))
+        self._session = session
+        self.metadata = self._session.metadata()
+        self.hidden = self._session.hidden()
+        try:
+            self.head = self.metadata["nasc.head"]
+            self.max_positions = int(self.metadata["nasc.max_positions"])
+        except (KeyError, ValueError) as error:
+            raise ExportError(
+                f"'{self.path}' was not written by nasc: its metadata lack {error}"
+            ) from error
+        self.max_length = self._length(max_length, self.max_positions)
+        self.batch_size = batch_size
+        self._tokenizer = None if tokenizer is None else copy_tokenizer(tokenizer)
+
+    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        """One run of the model on a right-padded batch.
+
+        Args:
+            input_ids: (batch, seq_len), int64.
+            attention_mask: (batch, seq_len), int64; 1 for real tokens and 0 for padding.
+
+        Returns:
+            What the model's head gives: see `nasc.architecture.heads`.
+
+        Raises:
+            UsageError: If the batch is empty or longer than the model's positions.
+        """
+        seq_len = input_ids.shape[-1]
+        if input_ids.ndim != 2 or input_ids.shape != attention_mask.shape or input_ids.size == 0:
+            raise UsageError(
+                "input_ids and attention_mask must both be (batch, seq_len) and hold a token, got "
+                f"shapes {input_ids.shape} and {attention_mask.shape}"
+            )
+        if seq_len > self.max_positions:
+            raise UsageError(
+                f"{seq_len} tokens: the model '{self.path}' takes up to {self.max_positions}"
+            )
+        output = self._session.compute(input_ids, attention_mask)
+        self._check_shape(output.shape, *input_ids.shape)
+        return output
+
+    def _check_shape(self, shape: tuple[int, ...], batch: int, seq_len: int) -> None:
+        wanted: tuple[int | None, ...] = (batch, None)
+        if self.head == "hidden":
+            wanted = (batch, seq_len, None)
+        elif self.head == SPANS:
+            wanted = (batch, 2, seq_len)
+        fits = len(shape) == len(wanted) and all(
+            size in (None, found) for size, found in zip(wanted, shape, strict=True)
+        )
+        if not fits:
+            raise ExportError(
+                f"the model '{self.path}' gives an output of shape {shape} for {batch} texts of "
+                f"{seq_len} tokens: its head {self.head!r} is none of nasc's"
+            )
+
+    def tokenize(self, sentences: Sequence[str], max_length: int | None = None) -> list[list[int]]:
+        """Token ids of sentences, special tokens included.
+
+        Args:
+            sentences: What to tokenise.
+            max_length: Tokens to cut a sentence to; None is `self.max_length`.
+
+        Raises:
+            UsageError: If the encoder has no tokenizer, or the length is not possible.
+        """
+        if self._tokenizer is None:
+            raise UsageError(f"the encoder of '{self.path}' was made without a tokenizer")
+        return token_ids(self._tokenizer, sentences, self._length(max_length, self.max_length))
+
+    def encode(
+        self,
+        sentences: Sequence[str],
+        batch_size: int | None = None,
+        max_length: int | None = None,
+    ) -> Vectors:
+        """One vector for each sentence.
+
+        Args:
+            sentences: Any number of texts.
+            batch_size: Sentences in a run, which are sorted by length, so that little is padding;
+                None is `self.batch_size`.
+            max_length: Tokens to cut a sentence to; None is `self.max_length`.
+
+        Returns:
+            (sentences, hidden), in the order of the sentences; see `encode_tokens`.
+
+        Raises:
+            UsageError: If the encoder has no tokenizer, or a number is not possible.
+        """
+        return self.encode_tokens(self.tokenize(sentences, max_length), batch_size)
+
+    def encode_tokens(
+        self, token_lists: Sequence[TokenList], batch_size: int | None = None
+    ) -> Vectors:
+        """One vector for each list of token ids.
+
+        Args:
+            token_lists: Token ids, special tokens included, no padding.
+            batch_size: Lists in a run, which are sorted by length, so that little is padding; None
+                is `self.batch_size`.
+
+        Returns:
+            (lists, hidden), in their order: the model's vectors or scores, or with the head
+            ``hidden`` the mean over real tokens of its hidden states.
+
+        Raises:
+            UsageError: If a list is empty or longer than the model's positions, or the head is
+                ``spans``.
+        """
+        if self.head == SPANS:
+            raise UsageError(f"the model '{self.path}' scores tokens: it has no vector of a text")
+        rows = self.outputs(token_lists, batch_size)
+        if not rows:
+            return np.empty((0, self.hidden), np.float32)
+        return np.stack(rows)
+
+    def outputs(
+        self, token_lists: Sequence[TokenList], batch_size: int | None = None
+    ) -> list[Vectors]:
+        """What the model gives for each list of token ids, padding left off.
+
+        Args:
+            token_lists: Token ids, special tokens included, no padding.
+            batch_size: Lists in a run, which are sorted by length, so that little is padding; None
+                is `self.batch_size`.
+
+        Returns:
+            In their order (hidden,) as `encode_tokens`, or (2, tokens) of the head ``spans``.
+
+        Raises:
+            UsageError: If a list is empty or longer than the model's positions.
+        """
+        batch_size = self.batch_size if batch_size is None else batch_size
+        if batch_size < 1:
+            raise UsageError(f"batch size must be >= 1, got {batch_size}")
+        found: dict[int, Vectors] = {}
+        for indices in by_length(token_lists, batch_size):
+            rows = self.pooled(*pad([token_lists[i] for i in indices]))
+            for i, row in zip(indices, rows, strict=True):
+                found[i] = row[..., : len(token_lists[i])] if self.head == SPANS else row
+        return [found[i] for i in range(len(token_lists))]
+
+    def pooled(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        """As `run`, but hidden states are averaged over the real tokens: (batch, hidden)."""
+        output = self.run(input_ids, attention_mask)
+        if self.head != "hidden":
+            return output
+        real = attention_mask[:, :, None].astype(np.float32)
+        mean: Vectors = (output * real).sum(1) / np.maximum(real.sum(1), 1)
+        return mean
+
+    def _length(self, max_length: int | None, otherwise: int) -> int:
+        if max_length is None:
+            return otherwise
+        if not 1 <= max_length <= self.max_positions:
+            raise UsageError(
+                f"length {max_length}: the model '{self.path}' takes 1 to "
+                f"{self.max_positions} tokens"
+            )
+        return max_length
+
+
+def _loaded(path: Path, options: RuntimeOptions) -> _Session:
+    try:
+        return _Session(path, options)
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise ExportError(f"onnxruntime cannot load '{path}': {_first_line(error)}") from error
+
+
+def copy_tokenizer(tokenizer: Tokenizer | PreTrainedTokenizerBase) -> Tokenizer:
+    """A tokenizer of one's own that neither pads nor cuts."""
+    backend = tokenizer if isinstance(tokenizer, Tokenizer) else tokenizer.backend_tokenizer
+    own: Tokenizer = Tokenizer.from_str(backend.to_str())
+    own.no_padding()
+    own.no_truncation()
+    return own
+
+
+def token_ids(tokenizer: Tokenizer, sentences: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids of sentences, special tokens included, each cut to `max_length` tokens.
+
+    Args:
+        tokenizer: Without padding; its truncation is set.
+        sentences: What to tokenise.
+        max_length: Tokens of the longest list.
+
+    Raises:
+        UsageError: If the special tokens alone are longer.
+    """
+    special = tokenizer.num_special_tokens_to_add(False)
+    if max_length <= special:
+        raise UsageError(
+            f"length {max_length}: the tokenizer adds {special} special tokens to every sentence; "
+            f"{special + 1} is the shortest"
+        )
+    tokenizer.enable_truncation(max_length)
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(sentences))]
+
+
+def pad(
+    token_lists: Sequence[TokenList], length: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids and attention mask of one right-padded batch, each (batch, seq_len).
+
+    Args:
+        token_lists: The batch.
+        length: Tokens to pad to, where that is more than the longest list.
+    """
+    lengths = np.array([len(tokens) for tokens in token_lists])
+    mask = np.arange(max(length, int(lengths.max()))) < lengths[:, None]
+    ids = np.full(mask.shape, PAD_ID, np.int64)
+    ids[mask] = np.concatenate([np.asarray(tokens, np.int64) for tokens in token_lists])
+    return ids, mask.astype(np.int64)
+
+
+def by_length(token_lists: Sequence[TokenList], batch_size: int) -> Iterator[list[int]]:
+    """Indices of lists in batches of similar length, the shortest first."""
+    order = sorted(range(len(token_lists)), key=lambda index: len(token_lists[index]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,478 @@
+"""Measuring a latency table: plan, emit, measure, solve, save.
+
+A table that is in the cache is not measured again. What was measured of one that is not
+finished (Ctrl-C, kill -9) is kept in a journal and goes into it the next time. One process
+at a time measures on a device from one cache (`MeasurementSession.alone`): the others wait, then
+find the table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import gzip
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import profilers
+from device_profiles.temporary import temporary_folder
+from nasc.architecture.space import PRECISIONS, Architecture, Geometry, SearchSpace
+from nasc.errors import NascError, TableMissing, UsageError
+from nasc.export.onnx import EMITTER_VERSION, emit
+from nasc.latency.basis import Basis
+from nasc.latency.find import find_table
+from nasc.latency.key import LatencyKey
+from nasc.latency.plan import Plan, plan
+from nasc.latency.predict import Fit, Observation, fit
+from nasc.latency.session import MeasurementSession, latency_job
+from nasc.latency.table import MEASURED_COLUMNS, SUFFIX, LatencyTable, entries_of
+from nasc.networks.network import random_network
+from nasc.utils.files import write_atomically
+from nasc.utils.progress import Progress
+
+VOCAB_ROWS = 256
+"""Rows of the word embedding in measured graphs: a run reads as many rows as it has tokens."""
+
+MEASURE_S = 75.0
+NOMINAL_ROUND_MS = 700.0
+MOST_MEASURE_S = 900.0
+"""Time for measuring a table whose networks nominally take `NOMINAL_ROUND_MS` together (the
+preset minilm-l6 at length 128); larger ones get more, in proportion, up to the last."""
+
+EMIT_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """A table that `profile` was asked for.
+
+    Attributes:
+        table: The table; its `times` and `held_out` tell how it came about.
+        path: Its file. The raw samples lie beside it, see `samples_path`.
+        fresh: Measured by this call, not found in the cache.
+    """
+
+    table: LatencyTable
+    path: Path
+    fresh: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it: times in s and ms, errors as shares."""
+        t = self.table
+        errors = np.abs(t.held_out)
+        return {
+            "table": t.key.describe(),
+            "path": str(self.path),
+            "statistic": t.key.statistic,
+            "fresh": self.fresh,
+            "created": t.created,
+            "quiet_ms": t.quiet_ms,
+            "networks": len(t.measured),
+            "held_out_networks": len(errors),
+            "mean_error": float(np.mean(errors)),
+            "largest_error": float(np.max(errors)),
+            "bias": float(np.mean(t.held_out)),
+            "interval_half_width": t.interval.half_width,
+            "interval_confidence": t.interval.confidence,
+            "seconds": {name.removesuffix("_s"): value for name, value in t.times.items()},
+            "busy": bool(t.context.get("busy")),
+            "quiet_time_busy": bool(t.context.get("reference", {}).get("busy")),
+        }
+
+    def summary(self) -> dict[str, str]:
+        """What matters of it at a glance, for people; errors of held-out networks included."""
+        d = self.to_dict()
+        return {
+            "table": d["table"],
+            "statistic": d["statistic"],
+            "measured": "now" if self.fresh else f"earlier ({d['created']})",
+            "networks": str(d["networks"]),
+            "held-out networks": str(d["held_out_networks"]),
+            "mean error": f"{d['mean_error']:.2%}",
+            "largest error": f"{d['largest_error']:.2%}",
+            "bias": f"{d['bias']:+.2%}",
+            f"{d['interval_confidence']:.0%} interval": f"+-{d['interval_half_width']:.2%}",
+            "seconds": ", ".join(f"{name} {value:.1f}" for name, value in d["seconds"].items()),
+            "machine": _machine(d["busy"], d["quiet_time_busy"]),
+            "file": d["path"],
+        }
+
+
+def _machine(busy: bool, quiet_time_busy: bool) -> str:
+    """Whether the machine was quiet while it was measured, in words."""
+    found = []
+    if busy:
+        found.append("busy while the networks were measured")
+    if quiet_time_busy:
+        found.append("busy in most of the time in which the reference was recorded")
+    if not found:
+        return "quiet enough"
+    return f"{'; '.join(found)}: measure again when it is quiet, --force"
+
+
+def tables_folder(cache_dir: Path) -> Path:
+    """Where tables are kept in a cache."""
+    return cache_dir / "tables"
+
+
+def estimates(measurement: profilers.Measurement, quiet_ms: float) -> dict[str, profilers.Estimate]:
+    """The networks of a table at one quiet speed, by name: see `profilers.pooled_latencies`."""
+    return profilers.pooled_latencies({m.name: m.samples for m in measurement.models}, quiet_ms)
+
+
+def observed(planned: Plan, found: Mapping[str, profilers.Estimate]) -> list[Observation]:
+    """The networks of a plan as they were measured."""
+    return [
+        Observation(
+            network.architecture,
+            found[network.name].latency_ms,
+            found[network.name].deviation,
+            network.role == "random",
+        )
+        for network in planned.networks
+    ]
+
+
+def samples_path(table_path: Path) -> Path:
+    """Where the raw samples of a table lie: gzipped JSON of `profilers.Measurement`."""
+    return table_path.with_name(table_path.name.removesuffix(SUFFIX) + ".samples.json.gz")
+
+
+def make_key(
+    quiet: profilers.QuietTime,
+    session: MeasurementSession,
+    geometry: Geometry,
+    *,
+    precision: str,
+    seq_len: int = 128,
+    batch: int = 1,
+    head: str = "embed",
+) -> LatencyKey:
+    """The key of a table measured now on a device whose quiet time is known."""
+    settings = session.options.to_dict()
+    threads, runtime = int(settings.pop("threads")), str(settings.pop("runtime"))
+    return LatencyKey(
+        device=session.device.name,
+        precision=precision,
+        geometry=geometry,
+        seq_len=seq_len,
+        batch=batch,
+        threads=threads,
+        runtime=runtime,
+        head=head,
+        fingerprint=str(quiet.key["fingerprint"]),
+        runtime_version=str(quiet.key["runtime_version"]),
+        options=json.dumps(settings, sort_keys=True),
+        emitter_version=EMITTER_VERSION,
+        statistic=profilers.STATISTIC,
+        reference=str(quiet.key["reference"]),
+        quiet_ms=quiet.quiet_ms,
+    )
+
+
+def profile(
+    space: SearchSpace,
+    session: MeasurementSession,
+    *,
+    precisions: Sequence[str] = PRECISIONS,
+    seq_lens: Sequence[int] = (128,),
+    batches: Sequence[int] = (1,),
+    threads: Sequence[int] = (),
+    head: str = "embed",
+    seed: int = 0,
+    force: bool = False,
+    protocol: profilers.Protocol | None = None,
+    progress: Progress | None = None,
+) -> list[Profiled]:
+    """Measure a latency table for every combination of settings, or find it in the cache.
+
+    Args:
+        space: Whose layers are priced.
+        session: Where they run; its cache keeps tables, quiet times and journals.
+        precisions: Out of `PRECISIONS`.
+        seq_lens: Tokens in a sentence.
+        batches: Sentences in a run.
+        threads: Threads of the runtime; empty takes those of the session.
+        head: ``embed`` or ``hidden``.
+        seed: Of the plans and of the order of measuring.
+        force: Measure anew what is in the cache, too, the quiet time included.
+        protocol: Of the measurement; None chooses by the size of the space.
+        progress: Called with (units done, units in all, message) for each table in turn.
+
+    Returns:
+        One for each combination: precisions vary fastest, then lengths, batches, threads.
+
+    Raises:
+        UsageError: If a list is empty or holds an impossible value.
+        CacheBusy: If another process measured on this device for an hour.
+        NascError: If the cache cannot be written.
+        profilers.ProfilerError: If the device cannot be reached or measured.
+    """
+    threads = threads or (session.options.threads,)
+    wanted = _combinations(space, precisions, seq_lens, batches, threads, head)
+    sessions = {count: session.with_threads(count) for _, _, count in wanted}
+
+    def works(quiets: Mapping[int, profilers.QuietTime]) -> list[_Work]:
+        return [
+            _Work(
+                basis,
+                make_key(
+                    quiets[count],
+                    sessions[count],
+                    space.geometry,
+                    precision=precision,
+                    seq_len=basis.seq_len,
+                    batch=basis.batch,
+                    head=head,
+                ),
+                seed,
+                sessions[count],
+                protocol,
+                quiets[count],
+            )
+            for basis, precision, count in wanted
+        ]
+
+    if not force:  # what is there is found without waiting for anybody
+        known = {count: one.known_quiet() for count, one in sessions.items()}
+        recorded = {count: quiet for count, quiet in known.items() if quiet is not None}
+        if len(recorded) == len(known):
+            found = [_cached(work, progress) for work in works(recorded)]
+            there = [one for one in found if one is not None]
+            if len(there) == len(found):
+                return there
+    with session.alone() as work_folder:
+        if progress is not None:
+            progress(0, 1, f"device {session.device.name!r}: quiet time of the reference network")
+        quiets = {count: one.quiet(renew=force) for count, one in sessions.items()}
+        return [_one(work, work_folder, force, progress) for work in works(quiets)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One table to be made, with all that it takes."""
+
+    basis: Basis
+    key: LatencyKey
+    seed: int
+    session: MeasurementSession
+    protocol: profilers.Protocol | None
+    quiet: profilers.QuietTime
+
+    @property
+    def tables(self) -> Path:
+        """Where the table is kept."""
+        return tables_folder(self.session.cache_dir)
+
+
+def _combinations(
+    space: SearchSpace,
+    precisions: Sequence[str],
+    seq_lens: Sequence[int],
+    batches: Sequence[int],
+    threads: Sequence[int],
+    head: str,
+) -> list[tuple[Basis, str, int]]:
+    """All settings asked for, checked before anything is measured."""
+    named = {"precision": precisions, "seq-len": seq_lens, "batch": batches, "threads": threads}
+    for name, values in named.items():
+        if not values:
+            raise UsageError(f"--{name}: at least one value is needed")
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise UsageError(
+                f"--precision: unknown precision {precision!r}; known: {', '.join(PRECISIONS)}"
+            )
+    for count in threads:
+        if count < 1:
+            raise UsageError(f"--threads: must be 1 or more, got {count}")
+    return [
+        (Basis(space, seq_len, batch, head), precision, count)
+        for count in dict.fromkeys(threads)
+        for batch in dict.fromkeys(batches)
+        for seq_len in dict.fromkeys(seq_lens)
+        for precision in dict.fromkeys(precisions)
+    ]
+
+
+def _cached(work: _Work, progress: Progress | None) -> Profiled | None:
+    """One table from the cache, if it is there."""
+    try:
+        found = find_table([work.tables], work.key, work.basis.space)
+    except TableMissing:
+        return None
+    if progress is not None:
+        progress(1, 1, f"{work.key.describe()}: found in the cache")
+    return Profiled(found.table, found.path, fresh=False)
+
+
+def _one(work: _Work, folder: Path, force: bool, progress: Progress | None) -> Profiled:
+    """One table, from the cache or measured, in the work folder of the session."""
+    words = work.key.describe()
+
+    def report(done: int, total: int, message: str) -> None:
+        if progress is not None:
+            progress(done, total, f"{words}: {message}")
+
+    found = None if force else _cached(work, progress)
+    if found is not None:
+        return found
+    begin = datetime.datetime.now(datetime.UTC)
+    try:
+        with temporary_folder(folder, "graphs") as graphs:
+            table, measurement = _make(work, folder, graphs, begin, report)
+        path = work.tables / table.file_name()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        raw = json.dumps(measurement.to_dict(), allow_nan=False).encode()
+        write_atomically(samples_path(path), gzip.compress(raw, mtime=0))
+        table.save(path.parent)
+        _journal(work, folder).unlink(missing_ok=True)
+    except OSError as error:
+        raise NascError(
+            f"cannot write the latency table for {words} in {str(work.session.cache_dir)!r}: "
+            f"{error.strerror or error}. Free some space or choose another cache folder; "
+            f"what was measured is kept: {work.key.command()}"
+        ) from error
+    return Profiled(table, path, fresh=True)
+
+
+def _make(
+    work: _Work, folder: Path, graphs: Path, begin: datetime.datetime, report: Progress
+) -> tuple[LatencyTable, profilers.Measurement]:
+    """Plan, emit, measure, solve."""
+    key, space = work.key, work.basis.space
+    started = time.monotonic()
+    planned = plan(
+        space,
+        work.seed,
+        precision=key.precision,
+        seq_len=key.seq_len,
+        batch=key.batch,
+        head=key.head,
+    )
+    plan_s = time.monotonic() - started
+    report(0, 1, f"emitting {len(planned.networks)} graphs")
+    started = time.monotonic()
+    jobs = emit_jobs(planned.architectures, space.geometry, key, graphs)
+    emit_s = time.monotonic() - started
+    started = time.monotonic()
+    measurement = work.session.measure(
+        jobs,
+        work.quiet.scale,
+        protocol=_protocol(planned) if work.protocol is None else work.protocol,
+        progress=report,
+        journal=_journal(work, folder),
+        strict=False,  # a table looks at all networks together
+    )
+    quiet = work.session.extend(work.quiet, measurement)
+    key = dataclasses.replace(key, quiet_ms=quiet.quiet_ms)
+    peak = work.session.told_peak_memory(jobs[-1])
+    measure_s = time.monotonic() - started
+    started = time.monotonic()
+    found = estimates(measurement, quiet.quiet_ms)
+    solved = fit(planned.basis, observed(planned, found))
+    table = LatencyTable(
+        key=key,
+        space=space,
+        seed=work.seed,
+        entries=entries_of(planned.basis, solved),
+        streaming=solved.streaming,
+        interval=solved.interval,
+        held_out=tuple(float(value) for value in solved.held_out),
+        measured=_measured(planned, found, solved),
+        context=_context(measurement, quiet),
+        runtime_base_bytes=None if peak is None else peak.base_bytes,
+        times={
+            "plan_s": plan_s,
+            "emit_s": emit_s,
+            "measure_s": measure_s,
+            "fit_s": time.monotonic() - started,
+        },
+        created=begin.isoformat(timespec="microseconds"),
+    )
+    return table, measurement
+
+
+def emit_jobs(
+    architectures: Sequence[Architecture], geometry: Geometry, key: LatencyKey, folder: Path
+) -> list[profilers.ModelJob]:
+    """Emit networks with random weights into a folder; jobs are named by the networks' text.
+
+    Raises:
+        OSError: If a graph cannot be written.
+    """
+
+    def emit_one(index: int) -> profilers.ModelJob:
+        path = folder / f"{index:04d}.onnx"
+        architecture = architectures[index]
+        emit(random_network(architecture, geometry, key.head, vocab_rows=VOCAB_ROWS), path)
+        rows = min(VOCAB_ROWS, geometry.vocab_size)
+        return latency_job(str(architecture), path, key.seq_len, key.batch, rows)
+
+    with ThreadPoolExecutor(EMIT_THREADS) as pool:  # writing one while building the next
+        return list(pool.map(emit_one, range(len(architectures))))
+
+
+def _protocol(planned: Plan) -> profilers.Protocol:
+    """Time in proportion to what the networks take, the seed of the plan."""
+    nominal_ms = float((planned.matrix() @ planned.basis.nominal()).sum())
+    seconds = min(MOST_MEASURE_S, MEASURE_S * max(1.0, nominal_ms / NOMINAL_ROUND_MS))
+    return profilers.Protocol(max_seconds=seconds, seed=planned.seed)
+
+
+def _journal(work: _Work, folder: Path) -> Path:
+    """The journal of one table's measurement: another one for everything that may differ.
+
+    Raw runs are on no scale: a renewed quiet time goes on from the same journal.
+    """
+    key = dataclasses.asdict(work.key)
+    del key["quiet_ms"]
+    named = {
+        "key": key,
+        "seed": work.seed,
+        "protocol": None if work.protocol is None else work.protocol.to_dict(),
+    }
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+    return folder / f"{work.key.stem()}{digest[:12]}.journal"
+
+
+def _measured(planned: Plan, found: Mapping[str, profilers.Estimate], solved: Fit) -> pd.DataFrame:
+    rows = []
+    for network, residual in zip(planned.networks, solved.residuals, strict=True):
+        one = found[network.name]
+        predicted_ms = one.latency_ms / (1 + residual)
+        latency = (one.latency_ms, one.lower * one.quiet_ms, one.upper * one.quiet_ms)
+        rows.append((network.role, *latency, float(predicted_ms), network.name))
+    return pd.DataFrame(rows, columns=MEASURED_COLUMNS)
+
+
+def _context(measurement: profilers.Measurement, quiet: profilers.QuietTime) -> dict[str, object]:
+    """What a reader of the table should know of its measurement; the samples hold it all."""
+    return {
+        **measurement.context,
+        "options": measurement.options.to_dict(),
+        "protocol": dict(measurement.protocol),
+        "rounds": measurement.rounds,
+        "drift_ratio": measurement.drift_ratio,
+        "drift": measurement.drift,
+        "busy_share": measurement.busy_share,
+        "busy": measurement.busy,
+        "converged": measurement.converged,
+        "reference": {
+            "quiet_ms": quiet.quiet_ms,
+            "upper_ms": quiet.scale.upper_ms,
+            "recorded_utc": quiet.recorded_utc,
+            "busy": quiet.busy,
+            "observed_ms": measurement.reference.observed_ms,
+            "content_hash": measurement.reference.content_hash,
+        },
+    }

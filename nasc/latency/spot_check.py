@@ -1,0 +1,113 @@
+"""A few whole networks measured roughly, where a latency table would be too much.
+
+What was measured is kept beside the tables. As tables are, it is found by everything that a latency
+depends on, and one process at a time measures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import profilers
+from device_profiles.reading import FileRefused, read_json
+from device_profiles.temporary import temporary_folder
+from nasc.architecture.space import Architecture
+from nasc.errors import NascError
+from nasc.latency.key import LatencyKey
+from nasc.latency.profile import emit_jobs, tables_folder
+from nasc.latency.session import MeasurementSession
+from nasc.utils.files import content_key, write_atomically
+from nasc.utils.progress import Progress
+
+SECONDS = 20.0
+HALF_WIDTH = 0.02
+"""When a measurement ends: after so long, or with all latencies known to so much."""
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["ratio"],
+    "properties": {
+        "ratio": {
+            "type": "object",
+            "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e7},
+        }
+    },
+}
+
+
+def probe(
+    networks: Sequence[Architecture],
+    key: LatencyKey,
+    session: MeasurementSession,
+    progress: Progress | None = None,
+) -> dict[Architecture, float]:
+    """Latencies of networks in ms, measured now or found in the cache.
+
+    Args:
+        networks: Of the key's geometry and precision; their weights are random.
+        key: What the latencies are to hold for: those of the session.
+        session: Where they run; its cache keeps what was measured.
+        progress: Told of the measurement.
+
+    Raises:
+        CacheBusy: If another process measured on this device for an hour.
+        NascError: If the graphs or what was measured cannot be written.
+        profilers.ProfilerError: If the device cannot be reached or measured.
+    """
+    setting = dataclasses.asdict(key)
+    del setting["quiet_ms"]  # ratios are on no scale
+    about = {"key": setting, "networks": [str(n) for n in networks]}
+    path = tables_folder(session.cache_dir) / f"{key.stem()}{content_key(about)}.probes.json"
+    found = _read(path)
+    if found is None:
+        with session.alone():
+            found = _read(path)  # by another process, while this one waited
+            if found is None:
+                found = _measured(networks, key, session, path, progress)
+    return {network: found[str(network)] * key.quiet_ms for network in networks}
+
+
+def _measured(
+    networks: Sequence[Architecture],
+    key: LatencyKey,
+    session: MeasurementSession,
+    path: Path,
+    progress: Progress | None,
+) -> dict[str, float]:
+    """Measure and write with all raw samples."""
+    protocol = profilers.Protocol(max_seconds=SECONDS, target_half_width=HALF_WIDTH)
+    try:
+        with temporary_folder() as folder:
+            jobs = emit_jobs(networks, key.geometry, key, folder)
+            measurement = session.measure(
+                jobs,
+                profilers.Scale(key.quiet_ms, key.quiet_ms),
+                protocol=protocol,
+                progress=progress,
+                strict=False,
+            )
+        # Of one speed: on a busy machine each network has met another.
+        samples = {job.name: measurement[job.name].samples for job in jobs}
+        pooled = profilers.pooled_latencies(samples, key.quiet_ms)
+        found = {name: one.latency_ms / key.quiet_ms for name, one in pooled.items()}
+        content = {"ratio": found, "measurement": measurement.to_dict()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(content, allow_nan=False).encode())
+    except OSError as error:
+        raise NascError(
+            f"cannot write what was measured on device {session.device.name!r}: "
+            f"{error.strerror or error}. "
+            "Free some space or choose another cache folder: --cache DIR"
+        ) from error
+    return found
+
+
+def _read(path: Path) -> dict[str, float] | None:
+    """Latencies in units of the reference; None where there are none or the file is damaged."""
+    try:
+        return dict(read_json(path, schema=_SCHEMA)["ratio"])
+    except (OSError, FileRefused):
+        return None

@@ -1,0 +1,1 @@
+"""A network with its weights: as arrays, in torch, from a teacher."""

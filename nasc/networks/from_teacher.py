@@ -1,0 +1,70 @@
+"""A teacher's weights as tensors of layers, named as `nasc.networks.network.tensor_shapes`."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from nasc.architecture.space import Architecture
+from nasc.networks.network import Network
+from nasc.teacher import LayerWeights, Teacher
+
+
+def embedding(teacher: Teacher) -> dict[str, Tensor]:
+    """The embedding, with token type 0 folded into the positions.
+
+    The first row of ``position`` belongs to the first token, whatever the family.
+    """
+    g, e = teacher.geometry, teacher.embeddings
+    rows = e.position[g.position_offset : g.position_offset + g.max_positions]
+    return {
+        "word": e.word,
+        "position": rows + e.token_type,
+        "ln_weight": e.ln_weight,
+        "ln_bias": e.ln_bias,
+    }
+
+
+def attention(w: LayerWeights) -> dict[str, Tensor]:
+    """The attention half of a transformer layer, its normalisation included."""
+    return {
+        "q_weight": w.q_w,
+        "q_bias": w.q_b,
+        "k_weight": w.k_w,
+        "k_bias": w.k_b,
+        "v_weight": w.v_w,
+        "v_bias": w.v_b,
+        "o_weight": w.o_w,
+        "o_bias": w.o_b,
+        "ln_weight": w.ln1_w,
+        "ln_bias": w.ln1_b,
+    }
+
+
+def feed_forward(w: LayerWeights) -> dict[str, Tensor]:
+    """The feed-forward half of a transformer layer, its normalisation included."""
+    return {
+        "in_weight": w.ff1_w,
+        "in_bias": w.ff1_b,
+        "out_weight": w.ff2_w,
+        "out_bias": w.ff2_b,
+        "ln_weight": w.ln2_w,
+        "ln_bias": w.ln2_b,
+    }
+
+
+def teacher_network(teacher: Teacher, architecture: Architecture, head: str = "embed") -> Network:
+    """The full-size network as it is exported, wherever the teacher's weights are.
+
+    Args:
+        teacher: Whose weights.
+        architecture: Kept blocks only; gives the precision.
+        head: ``embed`` or ``hidden``.
+    """
+    tensors: list[dict[str, Tensor]] = [embedding(teacher)]
+    for layer in teacher.layers:
+        tensors += [attention(layer), feed_forward(layer)]
+    tensors.append({})
+    arrays = tuple({n: v.cpu().numpy().astype(np.float32) for n, v in t.items()} for t in tensors)
+    g = teacher.geometry
+    return Network(architecture, g.for_space(), head, arrays, g.layer_norm_eps)

@@ -1,0 +1,202 @@
+"""A finished network as plain data: its layers and the tensors of each.
+
+The form in which a subnet leaves the supernet and enters the emitter. Numpy only, so that
+a graph can be built and measured without torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasc.architecture.heads import SPANS, head_outputs
+from nasc.architecture.layers import Layer, layers
+from nasc.architecture.space import SEPCONV_PAIRS, Architecture, Geometry, kernel_size
+from nasc.errors import ExportError
+
+Array = NDArray[np.float32]
+Tensors = Mapping[str, Array]
+
+
+def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a layer's tensors; matrices are (outputs, inputs) as in torch.
+
+    ``position`` holds the token-type row 0 too. A depthwise weight is (hidden, kernel).
+    A layer without tensors (a head at the teacher's hidden size) gives an empty dict.
+    """
+    h, out = layer.hidden_in, layer.hidden_out
+    norm: dict[str, tuple[int, ...]] = {"ln_weight": (h,), "ln_bias": (h,)}
+    if layer.kind == "embedding":
+        return {
+            "word": (geometry.vocab_size, h),
+            "position": (geometry.max_positions, h),
+        } | norm
+    if layer.kind == "border":
+        return {"weight": (out, h), "bias": (out,)}
+    if layer.head:
+        outputs = head_outputs(layer.head)
+        if layer.head == SPANS:
+            return {"weight": (outputs, h), "bias": (outputs,)}
+        if outputs:
+            return {
+                "pool_weight": (out, h),
+                "pool_bias": (out,),
+                "weight": (outputs, out),
+                "bias": (outputs,),
+            }
+        return {"weight": (out, h), "bias": (out,)} if h != out else {}
+    if layer.kind == "mha":
+        found: dict[str, tuple[int, ...]] = {}
+        for name in "qkvo":
+            found |= {f"{name}_weight": (h, h), f"{name}_bias": (h,)}
+        return found | norm
+    if layer.kind == "ffn":
+        inner = geometry.ffn_ratio * h
+        return {
+            "in_weight": (inner, h),
+            "in_bias": (inner,),
+            "out_weight": (h, inner),
+            "out_bias": (h,),
+        } | norm
+    kernel = kernel_size(layer.kind)
+    found = {}
+    for pair in range(1, SEPCONV_PAIRS + 1):
+        found |= {
+            f"dw{pair}_weight": (h, kernel),
+            f"dw{pair}_bias": (h,),
+            f"pw{pair}_weight": (h, h),
+            f"pw{pair}_bias": (h,),
+        }
+    return found | norm
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """An architecture with its weights.
+
+    Attributes:
+        architecture: Blocks and precision.
+        geometry: Of the teacher; `vocab_size` is that of the embedding held here.
+        head: See `nasc.architecture.heads`.
+        tensors: One mapping for each of `layers`, names and shapes as `tensor_shapes`.
+        layer_norm_eps: Of every layer normalisation.
+    """
+
+    architecture: Architecture
+    geometry: Geometry
+    head: str
+    tensors: tuple[Tensors, ...]
+    layer_norm_eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        found = self.layers
+        if len(found) != len(self.tensors):
+            raise ExportError(f"{len(found)} layers but tensors for {len(self.tensors)}")
+        for layer, tensors in zip(found, self.tensors, strict=True):
+            shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+            wanted = tensor_shapes(layer, self.geometry)
+            if shapes != wanted:
+                raise ExportError(f"{layer}: tensors {shapes}, expected {wanted}")
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Layers from input to output."""
+        return layers(self.architecture, self.geometry, self.head)
+
+    def with_precision(self, precision: str) -> Network:
+        """The same network in another precision; its weights stay fp32 until it is emitted."""
+        return dataclasses.replace(self, architecture=self.architecture.with_precision(precision))
+
+    def sha256(self) -> str:
+        """Of architecture and weights."""
+        digest = hashlib.sha256(str(self.architecture).encode())
+        for own in self.tensors:
+            for name in sorted(own):
+                digest.update(np.ascontiguousarray(own[name]).tobytes())
+        return digest.hexdigest()
+
+    def with_head(self, head: str, tensors: Tensors | None = None) -> Network:
+        """The same body with another head.
+
+        Args:
+            head: Its name.
+            tensors: Its tensors; None keeps those at hand, or where their shapes do not fit
+                takes zeros: for measuring, as latency does not depend on values.
+
+        Raises:
+            ExportError: If shapes do not fit.
+        """
+        hidden = self.layers[-1].hidden_in
+        shapes = tensor_shapes(Layer(f"head_{head}", hidden, self.geometry.hidden), self.geometry)
+        if tensors is None:
+            tensors = self.tensors[-1]
+            if {name: value.shape for name, value in tensors.items()} != shapes:
+                tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        return dataclasses.replace(self, head=head, tensors=(*self.tensors[:-1], tensors))
+
+    def body(self) -> Network:
+        """The body alone: the pooled last hidden state, filled up with zeros to the teacher's size.
+
+        Cosines are those of the hidden state itself.
+        """
+        hidden, size = self.layers[-1].hidden_in, self.geometry.hidden
+        if hidden == size:
+            return self.with_head("embed", {})
+        whole = {
+            "weight": np.eye(size, hidden, dtype=np.float32),
+            "bias": np.zeros(size, np.float32),
+        }
+        return self.with_head("embed", whole)
+
+    @property
+    def params(self) -> int:
+        """Parameters, counted from the tensors themselves."""
+        return sum(int(value.size) for tensors in self.tensors for value in tensors.values())
+
+
+def random_network(
+    architecture: Architecture,
+    geometry: Geometry,
+    head: str = "embed",
+    seed: int = 0,
+    vocab_rows: int = 1024,
+) -> Network:
+    """A network with random weights, for measuring: latency does not depend on the values.
+
+    Args:
+        architecture: What to build.
+        geometry: Of the teacher.
+        head: See `nasc.architecture.heads`.
+        seed: Of the weights.
+        vocab_rows: Rows of the word embedding. A forward pass reads as many rows as it has
+            tokens, so that a short table costs the same and is written faster.
+    """
+    small = Geometry(
+        geometry.layers,
+        geometry.hidden,
+        geometry.head_size,
+        geometry.intermediate,
+        min(vocab_rows, geometry.vocab_size),
+        geometry.max_positions,
+    )
+    rng = np.random.default_rng(seed)
+    pool = rng.standard_normal(1 << 20, dtype=np.float32) * np.float32(0.02)
+    tensors: list[dict[str, Array]] = []
+    for layer in layers(architecture, small, head):
+        found = {}
+        for name, shape in tensor_shapes(layer, small).items():
+            size = int(np.prod(shape))
+            if name == "ln_weight":
+                found[name] = np.ones(shape, np.float32)
+            elif size <= pool.size:
+                start = int(rng.integers(0, pool.size - size + 1))
+                found[name] = pool[start : start + size].reshape(shape)
+            else:
+                found[name] = np.resize(pool, shape)
+        tensors.append(found)
+    return Network(architecture, small, head, tuple(tensors))

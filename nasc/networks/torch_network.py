@@ -1,0 +1,165 @@
+"""The layers of a network in torch, as functions of their tensors.
+
+Tensor names and shapes are those of `nasc.networks.network.tensor_shapes`; the emitter
+builds the same arithmetic in ONNX. Written once for the supernet, for the network cut
+from it, and for the teacher's own layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nasc.architecture.heads import SPANS
+from nasc.architecture.layers import Layer
+from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
+from nasc.export.onnx import MASKED
+from nasc.networks.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which tokens are real, in the two forms that layers need.
+
+    Attributes:
+        scores: (batch, 1, 1, seq_len), added to attention scores.
+        tokens: (batch, seq_len, 1), 1 for real tokens and 0 for padding.
+    """
+
+    scores: Tensor
+    tokens: Tensor
+
+    @classmethod
+    def of(cls, attention_mask: Tensor, dtype: torch.dtype = torch.float32) -> Mask:
+        """From an attention mask (batch, seq_len) of ones and zeros."""
+        real = attention_mask.to(dtype)
+        return cls((1 - real)[:, None, None, :] * MASKED, real[:, :, None])
+
+
+def apply_layer(
+    layer: Layer, t: Mapping[str, Tensor], x: Tensor, mask: Mask, geometry: Geometry, eps: float
+) -> Tensor:
+    """Output of a border or an operation.
+
+    Args:
+        layer: What to compute.
+        t: Its tensors.
+        x: (batch, seq_len, hidden_in).
+        mask: Of the batch.
+        geometry: Of the teacher.
+        eps: Of layer normalisation.
+
+    Returns:
+        (batch, seq_len, hidden_out). Values at padding are arbitrary but never reach a
+        real token.
+    """
+    if layer.kind == "border":
+        return functional.linear(x, t["weight"], t["bias"])
+    if layer.kind == "mha":
+        update = attention_context(t, x, mask, geometry.head_size)
+        update = functional.linear(update, t["o_weight"], t["o_bias"])
+    elif layer.kind == "ffn":
+        update = functional.gelu(functional.linear(x, t["in_weight"], t["in_bias"]))
+        update = functional.linear(update, t["out_weight"], t["out_bias"])
+    else:
+        update = x
+        kernel = kernel_size(layer.kind)
+        for pair in range(1, SEPCONV_PAIRS + 1):
+            update = (functional.relu(update) * mask.tokens).transpose(1, 2)
+            update = functional.conv1d(
+                update,
+                t[f"dw{pair}_weight"][:, None, :],
+                t[f"dw{pair}_bias"],
+                padding=kernel // 2,
+                groups=x.shape[-1],
+            ).transpose(1, 2)
+            update = functional.linear(update, t[f"pw{pair}_weight"], t[f"pw{pair}_bias"])
+    return functional.layer_norm(x + update, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
+
+
+def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size: int) -> Tensor:
+    """Attention before its output product: (batch, seq_len, hidden)."""
+    batch, seq_len, hidden = x.shape
+
+    def heads(name: str) -> Tensor:
+        flat = functional.linear(x, t[f"{name}_weight"], t[f"{name}_bias"])
+        return flat.view(batch, seq_len, -1, head_size).transpose(1, 2)
+
+    mixed = functional.scaled_dot_product_attention(
+        heads("q"), heads("k"), heads("v"), attn_mask=mask.scores.to(x.dtype)
+    )
+    return mixed.transpose(1, 2).reshape(batch, seq_len, hidden)
+
+
+def embed(t: Mapping[str, Tensor], input_ids: Tensor, eps: float) -> Tensor:
+    """Embedding output (batch, seq_len, hidden) of right-padded token ids."""
+    x = functional.embedding(input_ids, t["word"]) + t["position"][: input_ids.shape[1]]
+    return functional.layer_norm(x, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
+
+
+def mean_pool(x: Tensor, mask: Mask) -> Tensor:
+    """Mean over real tokens: (batch, hidden)."""
+    return (x * mask.tokens).sum(1) / mask.tokens.sum(1).clamp(min=1)
+
+
+class TorchNetwork(nn.Module):
+    """A finished network in torch: for distillation, and to check exports against."""
+
+    def __init__(self, network: Network) -> None:
+        """Copy a network's tensors into trainable parameters."""
+        super().__init__()
+        self.architecture = network.architecture
+        self.geometry = network.geometry
+        self.head = network.head
+        self.eps = network.layer_norm_eps
+        self.layers = network.layers
+        self.tensors = nn.ModuleList(
+            nn.ParameterDict({n: nn.Parameter(torch.tensor(v)) for n, v in tensors.items()})
+            for tensors in network.tensors
+        )
+
+    def layer_tensors(self) -> list[dict[str, Tensor]]:
+        """The tensors of each layer, by name."""
+        return [dict(own.named_parameters()) for own in self.tensors]
+
+    def hidden_state(self, input_ids: Tensor, mask: Mask) -> Tensor:
+        """Last hidden state (batch, seq_len, last block's hidden size), before the head."""
+        x = embed(self.tensors[0], input_ids, self.eps)  # type: ignore[arg-type]
+        for layer, tensors in zip(self.layers[1:-1], list(self.tensors)[1:-1], strict=True):
+            x = apply_layer(layer, tensors, x, mask, self.geometry, self.eps)  # type: ignore[arg-type]
+        return x
+
+    def map_out(self, x: Tensor) -> Tensor:
+        """The head's map to its outputs; nothing where it needs none."""
+        head = self.tensors[-1]
+        if not len(head):  # type: ignore[arg-type]
+            return x
+        return functional.linear(x, head["weight"], head["bias"])  # type: ignore[index]
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """What the network's head gives: see `nasc.architecture.heads`."""
+        mask = Mask.of(attention_mask)
+        x = self.hidden_state(input_ids, mask)
+        if self.head == "hidden":
+            return self.map_out(x)
+        if self.head == SPANS:
+            return self.map_out(x).transpose(1, 2)
+        x = mean_pool(x, mask)
+        if self.head == "embed":
+            return functional.normalize(self.map_out(x), dim=-1)
+        head = dict(self.tensors[-1].named_parameters())
+        x = functional.linear(x, head["pool_weight"], head["pool_bias"])
+        return self.map_out(torch.tanh(x))
+
+    def export(self) -> Network:
+        """The network with its present weights."""
+        arrays = tuple(
+            {name: value.detach().cpu().numpy().astype(np.float32) for name, value in own.items()}
+            for own in self.layer_tensors()
+        )
+        return Network(self.architecture, self.geometry, self.head, arrays, self.eps)

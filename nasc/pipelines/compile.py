@@ -1,0 +1,582 @@
+"""The pipeline behind `nasc compile`: from limits to a package that was measured.
+
+Precisions that may win -> exact search -> true loss of the best -> contest of those that differ in
+kind -> measured on the device -> distilled to the end -> exported -> parity -> measured again ->
+package. A network that misses a limit tightens it by as much as the prediction was off, and the
+search runs again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import profilers
+from device_profiles.temporary import temporary_folder
+from nasc.architecture.heads import is_task_head
+from nasc.architecture.space import operation_symbols
+from nasc.context.context import Settings, Workbench
+from nasc.distillation.train import DistillConfig, distill_cached
+from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
+from nasc.evaluation.parity import Int8Report, Parity
+from nasc.export.onnx import emit
+from nasc.latency.session import PEAK_PROCESSES, PEAK_ROOM, latency_job
+from nasc.networks.from_teacher import teacher_network
+from nasc.networks.network import Network
+from nasc.package.build import build_package, check_target
+from nasc.package.manifest import (
+    Conditions,
+    Manifest,
+    MeasuredLatency,
+    PeakMemory,
+    PredictedLatency,
+    TaskRecord,
+    TeacherRecord,
+    TextRecord,
+    TrainingRecord,
+    read_manifest,
+)
+from nasc.pipelines.artifact_quality import Judge
+from nasc.pipelines.limit_check import Held, Verdict, verdict
+from nasc.pipelines.options import DISTILL_MINUTES, Options
+from nasc.pipelines.result import Attempt, CompileResult
+from nasc.selection.precisions import promising_precisions
+from nasc.selection.successive_halving import SHARE, entrants, hold
+from nasc.solver.problem import Limits
+from nasc.supernet.checkpoint import trained_by
+from nasc.tasks.sts import read_sts
+from nasc.utils.outputs import check_place, claimed
+from nasc.utils.progress import Reporter
+
+if TYPE_CHECKING:
+    from nasc.tasks.shipping import TaskShipping
+
+MAX_ATTEMPTS = 12
+"""Measurements of networks on the device before giving up; a network may take several."""
+
+BUSY_REPEATS = 3
+"""So often a network that is not within its limits is measured again on a machine that was not
+quiet: each takes about a minute, another contest longer, and what it chooses then would be smaller
+than it need be (docs/benchmarks.md, Promise)."""
+
+KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
+"""What a compilation that is interrupted in a measurement need not do again."""
+
+
+def compile(
+    limits: Limits,
+    settings: Settings | None = None,
+    options: Options | None = None,
+    reporter: Reporter | None = None,
+) -> CompileResult:
+    """The best subnet within limits, as a package that was measured on the device.
+
+    Args:
+        limits: What must hold; at least one.
+        settings: Conditions; None takes the defaults: the host, the default teacher.
+        options: Training, checks and output; None takes the defaults.
+        reporter: Told of the progress.
+
+    Returns:
+        The package, with everything that was found on the way.
+
+    Raises:
+        InfeasibleLimits: If no network can meet the limits; carries a certificate.
+        LimitsMissed: If networks that should fit were measured and did not, or the quality
+            asked for is not reached.
+        OutputBusy: If another run is writing the package.
+        UsageError, TeacherError, CorpusError, PackageError, ProfilerError: See there.
+    """
+    options = options or Options()
+    if not limits.given():
+        raise UsageError(
+            "no limit given; give at least one of --latency-ms, --size-bytes, --params, "
+            "--peak-memory-bytes"
+        )
+    if options.quantile is not None and limits.latency_ms is None:
+        raise UsageError("--quantile says what --latency-ms is held to: give --latency-ms too")
+    settings = settings or Settings()
+    if options.task is not None:
+        if settings.head not in ("embed", options.task.head):
+            raise UsageError(f"--task {options.task.name} decides the head: leave --head out")
+        settings = dataclasses.replace(settings, head=options.task.head)
+    elif is_task_head(settings.head):
+        raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
+    return compile_on(Workbench(settings, reporter), limits, options)
+
+
+def compile_on(bench: Workbench, limits: Limits, options: Options) -> CompileResult:
+    """`compile` with a workbench at hand.
+
+    Args:
+        bench: Its settings go with the options: that is not looked at here.
+        limits: At least one.
+        options: See `compile`.
+
+    Raises:
+        InfeasibleLimits, LimitsMissed, TeacherError, CorpusError, PackageError, OutputBusy,
+            ProfilerError: See `compile`.
+    """
+    task = None if options.task is None else options.task.name
+    output = options.output or Path(default_name(bench.device.name, limits, task))
+    check_place(output, "--output DIR", PackageError, "the package")
+    with claimed(output):
+        check_target(output, options.force)
+        return _Compilation(bench, limits, options, output).run()
+
+
+def default_name(device: str, limits: Limits, task: str | None) -> str:
+    """Folder name of a package: the device, the limits, and the task where it does one."""
+    units = {"latency_ms": "ms", "size_bytes": "B", "params": "params", "peak_memory_bytes": "Bmem"}
+    parts = [f"{value:.12g}{units[name]}" for name, value in limits.given().items()]
+    return "-".join(["nasc", Path(device).stem, *parts, *([] if task is None else [task])])
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A network to be measured, and what is left to be done to it.
+
+    Attributes:
+        network: With its weights.
+        train_share: Part of the training budget that is left for it; None: it is trained.
+        steps: Of distillation that it has had.
+    """
+
+    network: Network
+    train_share: float | None
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Exported:
+    """A file with what was measured on it.
+
+    Attributes:
+        candidate: What is in it.
+        path: The file.
+        predicted: Latency from the tables.
+        measured: Latency on the device.
+        peak_bytes: Peak memory on the device; None if it was not told.
+        params: Weights.
+        repetitions_ms: The bound that a repetition may come to, by each measurement of this
+            architecture so far that found one, in order. Weights do not change a latency.
+    """
+
+    candidate: _Candidate
+    path: Path
+    predicted: PredictedLatency
+    measured: MeasuredLatency
+    peak_bytes: int | None
+    params: int
+    repetitions_ms: tuple[float, ...]
+
+    @property
+    def network(self) -> Network:
+        """The network in the file."""
+        return self.candidate.network
+
+    @property
+    def repetition_ms(self) -> float:
+        """The bound that a repetition may come to: geometric mean of the measurements."""
+        if not self.repetitions_ms:
+            return math.inf
+        return math.prod(self.repetitions_ms) ** (1 / len(self.repetitions_ms))
+
+
+class _Compilation:
+    """One run of the pipeline."""
+
+    judge: Judge  # from when the labelled data is read
+
+    def __init__(self, bench: Workbench, limits: Limits, options: Options, output: Path) -> None:
+        self.bench = bench
+        self.limits = limits
+        self.options = options
+        self.output = output
+        self.tightened = limits
+        self.allowed = list(bench.space.precisions)
+        self.precisions = self.allowed
+        self.attempts: list[Attempt] = []
+        self.fallback: _Exported | None = None
+        self.seen: dict[str, list[tuple[bool, float]]] = {}  # bounds, by architecture
+
+    def run(self) -> CompileResult:
+        bench = self.bench
+        labelled = None
+        if self.options.sts_data is not None:
+            labelled = read_sts(self.options.sts_data, bench.reporter.say)
+        bench.check_inputs()
+        self.judge = Judge(bench, labelled, self.shipping())
+        self.precisions = promising_precisions(bench, self.limits, self.allowed)
+        bench.check_feasible(self.limits, self.precisions)
+        with temporary_folder() as folder:
+            path = folder / "model.onnx"
+            waiting: _Candidate | None = None
+            while True:
+                exported = self.measure(waiting or self.choose(), path)
+                trained, repeats = waiting is not None, 0
+                while self.is_unsure(exported, trained, repeats):
+                    # Seconds of measuring may save the minutes of its training, or of a contest.
+                    found = self.verdict(exported)
+                    self.record(exported, not found.over, f"{found.note}; measured once more")
+                    exported = self.measure(exported.candidate, path)
+                    repeats += 1
+                accepted, waiting = self.accept(exported), None
+                if accepted is None:
+                    continue
+                candidate = self.finish(accepted.candidate)
+                emit(candidate.network, path)
+                parity = self.check(candidate.network, path)
+                if parity is None:
+                    continue
+                if candidate is accepted.candidate:
+                    return self.package(accepted, parity)
+                waiting = candidate
+
+    def shipping(self) -> TaskShipping | None:
+        """The task that the package is to do, its files read; None of sentence vectors."""
+        if self.options.task is None:
+            return None
+        from nasc.tasks.shipping import TaskShipping  # transformers' Trainer: seconds to import
+
+        bench = self.bench
+        full = teacher_network(bench.teacher, bench.whole_space.teacher)
+        tokenizer = bench.teacher.tokenizer
+        batch = bench.settings.batch
+        return TaskShipping(self.options.task, full, tokenizer, bench.cache, bench.reporter, batch)
+
+    # Choosing
+
+    def choose(self) -> _Candidate:
+        """The next network to try.
+
+        Raises:
+            LimitsMissed: If networks were measured, and no other is left to try.
+        """
+        bench = self.bench
+        if bench.settings.supernet is None:
+            whole = bench.whole_teacher(self.tightened, self.precisions)
+            if whole is not None:
+                bench.reporter.say(
+                    f"the full-size network fits in {whole.precision}: nothing to search or train"
+                )
+                head = bench.settings.trained_head
+                return _Candidate(teacher_network(bench.teacher, whole, head), None)
+        try:
+            found = self.search()
+        except InfeasibleLimits as error:
+            if not self.attempts:
+                raise
+            if self.fallback is not None:
+                return self.fallback.candidate
+            raise LimitsMissed(f"{self.tried()} No other network is predicted to fit") from error
+        bench.reporter.say(f"chosen: {found.network.architecture}")
+        return found
+
+    def search(self) -> _Candidate:
+        """The best network by a contest where time allows, else by its loss before training."""
+        bench = self.bench
+        config, seconds = self.budget()
+        entered = entrants(bench, self.tightened, self.precisions)
+        if seconds == 0 or (seconds is None and config.steps * SHARE < 1):
+            network = min(entered, key=lambda e: e.ranked.true_loss).network
+            candidate = _Candidate(network, 1.0)
+        else:
+            with bench.timed("contest"):
+                best = hold(bench, entered, config, seconds)[0]
+            candidate = _Candidate(best.network, 1 - SHARE, best.steps)
+        if candidate.network.architecture.is_teacher:
+            return dataclasses.replace(candidate, train_share=None)
+        return candidate
+
+    # Measuring and deciding
+
+    def measure(self, candidate: _Candidate, path: Path) -> _Exported:
+        """Emit a network and measure it on the device, when no other process measures there.
+
+        Raises:
+            CacheBusy: If another process measures for an hour.
+            profilers.MemoryUntold: If memory is limited and the device does not tell it.
+        """
+        bench, s, session = self.bench, self.bench.settings, self.bench.session
+        network = candidate.network.with_head(s.head)
+        emit(network, path)
+        job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
+        quiet = bench.quiet
+        progress = bench.reporter.stage(f"Measuring on device {bench.device.name!r}")
+        with (
+            session.alone(kept=KEPT),
+            bench.timed("measure"),
+        ):
+            measurement = session.measure(
+                [job],
+                quiet.scale,
+                protocol=profilers.Protocol(quantile=self.options.quantile),
+                progress=progress,
+            )
+            session.extend(quiet, measurement)
+            peak = (
+                session.told_peak_memory(job)
+                if self.limits.peak_memory_bytes is None
+                else session.peak_memory(job, PEAK_PROCESSES)
+            )
+        predicted = bench.costs_in(network.architecture.precision).predict(network.architecture)
+        latency = MeasuredLatency.of(job, measurement)
+        repetition_ms = latency.repetition_ms(self.options.quantile)
+        seen = self.seen.setdefault(str(network.architecture), [])
+        if math.isfinite(repetition_ms):
+            seen.append((latency.model.is_quiet, repetition_ms))
+        # What the busy machine gave counts only for as long as there is nothing else.
+        on_quiet = tuple(ms for is_quiet, ms in seen if is_quiet)
+        repetitions_ms = on_quiet or tuple(ms for _, ms in seen)
+        return _Exported(
+            candidate,
+            path,
+            PredictedLatency(predicted.latency_ms, predicted.low_ms, predicted.high_ms),
+            latency,
+            None if peak is None else peak.total_bytes,
+            network.params,
+            repetitions_ms,
+        )
+
+    def record(self, exported: _Exported, met: bool, note: str = "") -> None:
+        """Keep what was measured for the result."""
+        held_ms = exported.measured.held_ms(self.options.quantile)
+        self.attempts.append(
+            Attempt(
+                str(exported.network.architecture),
+                exported.predicted,
+                exported.measured.model.latency_ms,
+                held_ms if math.isfinite(held_ms) else None,
+                met,
+                note,
+            )
+        )
+
+    def verdict(self, exported: _Exported) -> Verdict:
+        """The limits against a file; what is measured must leave room for a repetition."""
+        held_ms = exported.measured.held_ms(self.options.quantile)
+        precision = exported.network.architecture.precision
+        expected_ms = self.bench.costs_in(precision).upper(
+            "latency_ms", exported.predicted.latency_ms, precision
+        )
+        peak = exported.peak_bytes
+        held = {
+            "latency_ms": Held(held_ms, expected_ms, exported.repetition_ms),
+            "size_bytes": Held(float(exported.path.stat().st_size)),
+            "params": Held(float(exported.params)),
+            "peak_memory_bytes": Held(
+                None if peak is None else float(peak),
+                repetition=None if peak is None else PEAK_ROOM * peak,
+            ),
+        }
+        return verdict(self.limits, self.tightened, held)
+
+    def is_unsure(self, exported: _Exported, trained: bool, repeats: int) -> bool:
+        """Whether what does not hold, or leaves no room, is worth measuring once more.
+
+        Args:
+            exported: As measured.
+            trained: Whether the network has been trained for it.
+            repeats: Measurements of it one after the other so far, the first one not counted.
+        """
+        found = self.verdict(exported)
+        if not found.tighter:
+            return False
+        if self.options.quantile is None and not exported.measured.model.is_quiet:
+            return repeats < BUSY_REPEATS
+        near = not found.over and len(exported.repetitions_ms) == 1
+        return repeats == 0 and (trained or near)
+
+    def accept(self, exported: _Exported) -> _Exported | None:
+        """What to go on with, if all limits hold as measured; else tighten those that do not.
+
+        A latency must leave room for its own repetition, by all measurements of its
+        architecture, unless no smaller network is left: then one that is under its limit
+        without that room is accepted, be it an earlier one.
+
+        Raises:
+            LimitsMissed: After `MAX_ATTEMPTS` measurements, or where no smaller one is left.
+        """
+        if not math.isfinite(exported.measured.held_ms(self.options.quantile)):
+            raise LimitsMissed(
+                f"{self.options.quantile} of {exported.network.architecture} has no upper bound "
+                "after the time that a measurement may take: it runs too long for so many runs. "
+                "Take a lower quantile, or none: the statistic of record needs fewer"
+            )
+        found, say = self.verdict(exported), self.bench.reporter.say
+        self.record(exported, not found.over, found.note)
+        if not found.tighter:
+            return exported
+        say(f"{exported.network.architecture}: {found.note}")
+        if not found.over:
+            self.fallback = exported
+        tightened = dataclasses.replace(self.tightened, **found.tighter)
+        if len(self.attempts) < MAX_ATTEMPTS and (precisions := self.reachable(tightened)):
+            under = ", ".join(f"{name} {value:.4g}" for name, value in found.tighter.items())
+            say(f"searching under {under}")
+            self.tightened, self.precisions = tightened, precisions
+            return None
+        last, self.fallback = self.fallback, None
+        if last is None:
+            raise LimitsMissed(
+                f"{self.tried()} Something may disturb the device: try again when it is quiet, "
+                "or raise the limit"
+            )
+        return last
+
+    def tried(self) -> str:
+        """The networks measured so far, for a message."""
+        each = "; ".join(f"{a.architecture}: {a.note}" for a in self.attempts)
+        return f"{len(self.attempts)} measurements of networks, none met the limits ({each})."
+
+    def reachable(self, limits: Limits) -> list[str]:
+        """Precisions to search under some limits; none if no network in any is predicted to fit."""
+        found = promising_precisions(self.bench, limits, self.allowed)
+        try:
+            self.bench.check_feasible(limits, found)
+        except InfeasibleLimits:
+            return []
+        return found
+
+    # Training and checking
+
+    def budget(self) -> tuple[DistillConfig, float | None]:
+        """The training of the chosen network, contest included: by steps or by seconds."""
+        steps, minutes = self.options.distill_steps, self.options.distill_minutes
+        config = DistillConfig(steps=steps or 0, seed=self.bench.settings.seed)
+        if steps is not None:
+            return config, None
+        return config, 60 * (DISTILL_MINUTES if minutes is None else minutes)
+
+    def finish(self, candidate: _Candidate) -> _Candidate:
+        """Train and fine-tune what is not yet; the same candidate if nothing is left to do."""
+        if candidate.train_share is not None:
+            candidate = self.train(candidate)
+        task = self.judge.task
+        if task is not None and candidate.network.head != task.options.head:
+            with self.bench.timed("fine-tune"):
+                tuned = task.finetune(candidate.network)
+                candidate = dataclasses.replace(candidate, network=tuned)
+        return candidate
+
+    def train(self, candidate: _Candidate) -> _Candidate:
+        """Train a network with what is left of the budget."""
+        bench, share = self.bench, candidate.train_share or 0.0
+        config, seconds = self.budget()
+        with bench.timed("distill"):
+            trained, steps = distill_cached(
+                candidate.network,
+                bench.teacher,
+                bench.corpus,
+                dataclasses.replace(config, steps=round(share * config.steps)),
+                seconds=None if seconds is None else share * seconds,
+                cache_dir=bench.cache,
+                reporter=bench.reporter,
+            )
+        return _Candidate(trained, None, candidate.steps + steps)
+
+    def check(self, network: Network, path: Path) -> Parity | Int8Report | None:
+        """Parity of the file; None if int8 was refused and fp32 must be searched instead.
+
+        Raises:
+            LimitsMissed: If no other precision is allowed.
+        """
+        report, refusal = self.judge.parity(network, path)
+        if refusal is None:
+            return report
+        self.allowed.remove(network.architecture.precision)
+        self.precisions = list(self.allowed)
+        # What was learnt and kept is of that precision.
+        self.tightened, self.fallback = self.limits, None
+        refused = str(network.architecture)
+        self.attempts = [
+            dataclasses.replace(a, met=False, note=f"int8 refused: {refusal}")
+            if a.architecture == refused
+            else a
+            for a in self.attempts
+        ]
+        if not self.allowed:
+            raise LimitsMissed(
+                f"int8 was refused ({refusal}) and no other precision is allowed. "
+                "Allow fp32: --precision fp32 --precision int8"
+            )
+        return None
+
+    # Packaging
+
+    def quality(self, path: Path) -> dict[str, Any]:
+        """Figures of the file as shipped.
+
+        Raises:
+            LimitsMissed: If a quality asked for is not reached.
+        """
+        record = self.judge.quality(path)
+        for name, least in self.options.min_quality.items():
+            if record[name] < least:
+                raise LimitsMissed(
+                    f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train "
+                    "longer (--distill-minutes; the supernet: nasc train, then --supernet FILE), "
+                    "give more or closer text (--corpus), or loosen a limit"
+                )
+        return record
+
+    def package(self, exported: _Exported, parity: Parity | Int8Report) -> CompileResult:
+        bench, options, s = self.bench, self.options, self.bench.settings
+        record, task = self.quality(exported.path), options.task
+        network, architecture = exported.network, exported.network.architecture
+        peak = bench.costs_in(architecture.precision).peak_memory_bytes(architecture)
+        manifest = Manifest(
+            architecture=architecture,
+            geometry=network.geometry,
+            head=s.head,
+            task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
+            max_length=bench.teacher.max_length if task is None else task.max_length,
+            limits=self.limits.given(),
+            conditions=Conditions(
+                bench.device.name,
+                bench.session.options.runtime,
+                s.batch,
+                s.seq_len,
+                bench.session.options.threads,
+                profilers.STATISTIC,
+                options.quantile,
+            ),
+            teacher=TeacherRecord(bench.teacher.name, bench.teacher.sha256, bench.teacher.source),
+            text=TextRecord(bench.corpus.description, bench.corpus.sha256),
+            training=self.training(exported.candidate),
+            predicted=exported.predicted,
+            measured=exported.measured,
+            tokenisation_ms=self.judge.tokenisation_ms(),
+            peak_memory=PeakMemory(peak, exported.peak_bytes),
+            quality=record,
+            parity=parity,
+            attempts=[dataclasses.asdict(attempt) for attempt in self.attempts],
+            seeds={"seed": s.seed},
+        )
+        bench.reporter.stage("Package")(0, 1, str(self.output))
+        folder = build_package(
+            self.output,
+            model=exported.path,
+            tokenizer=bench.teacher.tokenizer,
+            manifest=manifest,
+            force=options.force,
+            say=bench.reporter.say,
+        )
+        return CompileResult(
+            read_manifest(folder), tuple(self.attempts), folder, dict(bench.seconds), network
+        )
+
+    def training(self, candidate: _Candidate) -> TrainingRecord:
+        """What was trained for it."""
+        header = self.bench.supernet_header
+        if header is None:
+            return TrainingRecord(candidate.steps)
+        return TrainingRecord(
+            candidate.steps,
+            *trained_by(header),
+            operation_symbols(header["space"]["operations"]),
+        )

@@ -1,0 +1,163 @@
+"""What each known device can do, without running anything on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import device_profiles
+from device_profiles import DeviceProfile
+from nasc.architecture.space import PRECISIONS
+from profilers import reachable
+from profilers.context import read_context
+from profilers.runtimes import NAMES, installed
+
+RUNTIME_PRECISIONS = {"onnxruntime": PRECISIONS}
+"""Precisions that networks are lowered to, by the runtime that runs them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeReport:
+    """A runtime on a device.
+
+    Attributes:
+        name: As device profiles name it.
+        default: It is used where nobody says otherwise.
+        installed: Whether it can be imported there; None where nasc cannot look.
+        version: Of what is installed, where it is told.
+        precisions: Of networks that nasc can make for it.
+    """
+
+    name: str
+    default: bool
+    installed: bool | None
+    version: str | None
+    precisions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadsReport:
+    """Threads that a runtime may use on a device.
+
+    Attributes:
+        default: Where nobody says otherwise.
+        maximum: Cores that there are for it; None where nobody tells.
+    """
+
+    default: int
+    maximum: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """A device and what it can do.
+
+    Attributes:
+        name: As ``--device`` takes it.
+        description: A line for people.
+        path: The file that describes it.
+        transport: How it is reached.
+        reachable: Whether models can be run on it now.
+        reason: Why, or why not, in a few words.
+        runtimes: The default one first.
+        precisions: Those that any of its runtimes runs.
+        threads: Of a runtime.
+        clusters: Its cores by kind: ``core``, ``count`` and, where they are certain, ``ids``.
+    """
+
+    name: str
+    description: str
+    path: str
+    transport: str
+    reachable: bool
+    reason: str
+    runtimes: tuple[RuntimeReport, ...]
+    precisions: tuple[str, ...]
+    threads: ThreadsReport
+    clusters: tuple[device_profiles.Cluster, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it."""
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[str]:
+        """The device for people: what it is, whether it is there, what it can do."""
+        state = "reachable" if self.reachable else f"not reachable: {self.reason}"
+        cores = ", ".join(f"{c.count} x {c.core}" for c in self.clusters) or "not told"
+        most = "" if self.threads.maximum is None else f", at most {self.threads.maximum}"
+        return [
+            f"{self.name:10} {self.transport:7} {self.description}",
+            f"{'':18} {state}",
+            *(f"{'':18} {_runtime_text(runtime)}" for runtime in self.runtimes),
+            f"{'':18} threads: {self.threads.default}{most}; cores: {cores}",
+        ]
+
+
+def _runtime_text(runtime: RuntimeReport) -> str:
+    states = {True: runtime.version or "installed", False: "not installed", None: ""}
+    name = f"{runtime.name} {states[runtime.installed]}".strip()
+    return f"{name}: {', '.join(runtime.precisions) or 'nasc makes no networks for it'}"
+
+
+def devices(
+    on_wrong: Callable[[device_profiles.DeviceProfileError], None] | None = None,
+) -> list[DeviceReport]:
+    """Every known device, ordered by name.
+
+    Args:
+        on_wrong: Told of each device file that is wrong, which is left out then.
+
+    Raises:
+        device_profiles.DeviceProfileError: If a device file is wrong and nobody is told.
+    """
+    return [report(device) for device in device_profiles.available(on_wrong=on_wrong)]
+
+
+def report(device: DeviceProfile) -> DeviceReport:
+    """What a device can do, by its profile, and by a look at it where it is this machine."""
+    there, reason = reachable(device)
+    here = device.transport == "local"
+    names = dict.fromkeys([device.default_runtime, *(NAMES if here else ())])
+    runtimes = tuple(_runtime(name, device, here) for name in names)
+    clusters = device.clusters
+    if here and device.detect and not clusters:
+        clusters = (_detected(),)
+    return DeviceReport(
+        device.name,
+        device.description,
+        str(device.path),
+        device.transport,
+        there,
+        reason,
+        runtimes,
+        tuple(p for p in PRECISIONS if any(p in runtime.precisions for runtime in runtimes)),
+        ThreadsReport(device.default_threads, _most_threads(device, here, clusters)),
+        clusters,
+    )
+
+
+def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
+    found, version = installed(name) if here else (None, None)
+    precisions = RUNTIME_PRECISIONS.get(name, ())
+    return RuntimeReport(name, name == device.default_runtime, found, version, precisions)
+
+
+def _detected() -> device_profiles.Cluster:
+    """This machine's cores, taken for alike: no file tells them apart."""
+    cpu = read_context()["cpu"]
+    return device_profiles.Cluster(
+        str(cpu["model"] or cpu["arch"] or "unknown"), int(cpu["logical_cores"] or 1)
+    )
+
+
+def _most_threads(
+    device: DeviceProfile, here: bool, clusters: tuple[device_profiles.Cluster, ...]
+) -> int | None:
+    if device.default_cores is not None:
+        return len(device.default_cores)
+    if here and hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return sum(cluster.count for cluster in clusters) or None

@@ -1,0 +1,163 @@
+"""What `nasc compile` gives: the package, and what was found on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasc.latency import observed
+from nasc.networks.network import Network
+from nasc.package.manifest import Manifest, PredictedLatency
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A measurement of a network on the device.
+
+    Attributes:
+        architecture: Text form.
+        predicted: Latency from the tables.
+        latency_ms: Measured, the statistic of record.
+        held_ms: What was held to the limit: its upper bound, or that of the quantile; None if
+            the time that a measurement may take did not find one.
+        met: Whether all limits were met.
+        note: What was missed and what followed, or nothing.
+    """
+
+    architecture: str
+    predicted: PredictedLatency
+    latency_ms: float
+    held_ms: float | None
+    met: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompileResult:
+    """A package and what is known of it.
+
+    Attributes:
+        manifest: Everything that the package says of itself.
+        attempts: Measurements of networks, in order.
+        package: The folder.
+        seconds: Spent by stage.
+        network: What is in the package, with its weights.
+    """
+
+    manifest: Manifest
+    attempts: tuple[Attempt, ...]
+    package: Path
+    seconds: Mapping[str, float]
+    network: Network
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it."""
+        m = self.manifest
+        measured = None if m.measured is None else m.measured.model
+        return {
+            "architecture": str(m.architecture),
+            "precision": m.architecture.precision,
+            "limits": dict(m.limits),
+            "conditions": dataclasses.asdict(m.conditions),
+            "predicted": None if m.predicted is None else dataclasses.asdict(m.predicted),
+            "measured": None
+            if measured is None
+            else {
+                "latency_ms": measured.latency_ms,
+                "upper_ms": measured.upper_ms,
+                "p50_ms": measured.p50_ms,
+                "p90_ms": measured.p90_ms,
+                "p99_ms": measured.p99_ms,
+                "samples": [list(runs) for runs in measured.samples_ms],
+            },
+            "warnings": self.warnings(),
+            "tokenisation_ms": m.tokenisation_ms,
+            "size_bytes": m.size_bytes,
+            "params": m.params,
+            "peak_memory_bytes": m.peak_memory.measured_bytes,
+            "quality": dict(m.quality),
+            "attempts": [dataclasses.asdict(attempt) for attempt in self.attempts],
+            "package": str(self.package),
+            "text": m.text.description,
+            "training": dataclasses.asdict(m.training),
+            "seconds": dict(self.seconds),
+        }
+
+    def tight(self) -> list[str]:
+        """What of the package may be found over its limit another time."""
+        own = str(self.manifest.architecture)
+        last = [a.note for a in self.attempts if a.architecture == own and a.met][-1:]
+        return [f"{note}: nasc verify may find it over" for note in last if note]
+
+    def warnings(self) -> list[str]:
+        """What a reader of the figures should know."""
+        m = self.manifest
+        if m.measured is None:
+            return []
+        return [
+            *observed.warnings(m.measured.model, m.limits, m.conditions.quantile),
+            *self.tight(),
+            *m.measured.measurement.warnings(),
+        ]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The result for people: names and values."""
+        m, d = self.manifest, self.to_dict()
+        held = {"latency_ms": "ms", "size_bytes": "bytes", "peak_memory_bytes": "bytes"}
+        limits = ", ".join(f"{n} {v:g} {held.get(n, '')}".strip() for n, v in m.limits.items())
+        rows = [
+            ("package", _from_here(self.package)),
+            ("architecture", str(m.architecture)),
+            ("limits", f"{limits}: met"),
+            ("conditions", str(m.conditions)),
+        ]
+        if m.measured is not None and m.predicted is not None:
+            model, p = m.measured.model, m.predicted
+            rows += [
+                (
+                    "measured",
+                    f"{model.latency_ms:.2f} ms, at most {model.upper_ms:.2f} (95%); "
+                    f"predicted {p.latency_ms:.2f} ({p.low_ms:.2f} to {p.high_ms:.2f})",
+                ),
+                *([] if (means := observed.meaning(model)) is None else [("", means)]),
+                (
+                    "observed",
+                    f"p50 {model.p50_ms:.2f}, p90 {model.p90_ms:.2f}, p99 {model.p99_ms:.2f} ms",
+                ),
+            ]
+            quantile = m.conditions.quantile
+            if quantile is not None:
+                held_ms = m.measured.held_ms(quantile)
+                rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
+            rows += [("note", text) for text in self.warnings()]
+        peak = d["peak_memory_bytes"]
+        rows += [
+            ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),
+            ("model file", f"{m.size_bytes / 1e6:.1f} MB, {m.params / 1e6:.1f}M parameters"),
+            ("peak memory", "not measured" if peak is None else f"{peak / 1e6:.0f} MB"),
+            (
+                "quality",
+                ", ".join(
+                    f"{name} {value:.4f}" if isinstance(value, float) else f"{value} {name}"
+                    for name, value in m.quality.items()
+                ),
+            ),
+            *([] if m.architecture.is_teacher else [("training", str(m.training))]),
+            ("text", m.text.description),
+            (
+                "time",
+                ", ".join(f"{stage} {s:.0f} s" for stage, s in self.seconds.items() if s >= 0.5),
+            ),
+        ]
+        return rows
+
+
+def _from_here(path: Path) -> str:
+    """A path as short as it may be typed in the current folder."""
+    with contextlib.suppress(ValueError, OSError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

@@ -1,0 +1,248 @@
+"""Which network to train to the end: a short training of a few that differ in kind.
+
+The loss of an untrained network says little about what training makes of it: narrow and
+deep networks start closer to the teacher, wide and shallow ones learn faster, and an error of the
+last block shows most before training, not after it. So the best of each kind of depth and
+the best without blocks of the teacher, by the predicted loss and as if all positions were equally
+sensitive, and the best pruned teacher, are trained for a part of the budget, as in successive
+halving (Jamieson and Talwalkar, AISTATS 2016), and the one that agrees best goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nasc.architecture.space import Architecture, Block
+from nasc.context.context import Workbench
+from nasc.distillation.train import DistillConfig, distill_cached
+from nasc.errors import InfeasibleLimits, TrainingDiverged
+from nasc.evaluation.agreement import Quality, compare, pooled_cosine
+from nasc.networks.network import Network
+from nasc.networks.torch_network import TorchNetwork
+from nasc.solver.frontier import solve
+from nasc.solver.problem import Limits, Problem, ScoredBlocks
+from nasc.solver.select import Ranked
+from nasc.supernet.scoring import scored_sentences
+from nasc.supernet.teacher_pruning import prune, pruned_network
+from nasc.teacher import Teacher
+from nasc.utils.progress import Silent
+
+SHARE = 0.1
+"""Part of the training budget that each contestant gets. What the winner got counts for it, what
+the others got comes on top."""
+
+KIND_CANDIDATES = 32
+"""Networks of each kind whose true loss is taken roughly."""
+
+KIND_FINALISTS = 4
+"""Of those the ones whose true loss is taken; the best becomes a contestant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A network to be trained.
+
+    Attributes:
+        ranked: With its costs and its loss before training.
+        network: With its weights.
+    """
+
+    ranked: Ranked
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A network that was trained for a part of the budget.
+
+    Attributes:
+        network: With its weights after the short training.
+        steps: Of that training.
+        quality: Agreement with the teacher on the sentences that choose networks, in fp32.
+        precision_loss: What the network's precision is expected to take off the cosine.
+    """
+
+    network: Network
+    steps: int
+    quality: Quality
+    precision_loss: float
+
+    @property
+    def score(self) -> float:
+        """What decides: the mean of both figures that a package reports, as it would ship."""
+        return self.quality.mean - self.precision_loss
+
+
+def restricted(problem: Problem, fits: Callable[[Block], bool]) -> Problem | None:
+    """The search restricted to some blocks; None where a position would be left without one."""
+    positions = []
+    for scored in problem.positions:
+        chosen = [i for i, block in enumerate(scored.blocks) if fits(block)]
+        if not chosen:
+            return None
+        blocks = tuple(scored.blocks[i] for i in chosen)
+        positions.append(ScoredBlocks(blocks, scored.loss[chosen]))
+    return dataclasses.replace(problem, positions=tuple(positions))
+
+
+def kinds(problem: Problem, slots: int) -> list[Problem]:
+    """The search restricted to some blocks: of at most n operations, n from `slots` to 1; unkept.
+
+    Kept and skipped blocks are in all but the last: a kept block adds no loss to the sum, but
+    passes that of the blocks before it on, where a trained one makes up for some of it. Where
+    shrinking left a position without such a block there is no such search.
+    """
+    found = [
+        restricted(problem, lambda b, n=most: b.kept or len(b.operations) <= n)  # type: ignore[misc]
+        for most in range(slots, 0, -1)
+    ]
+    if any(block.kept for scored in problem.positions for block in scored.blocks):
+        found.append(restricted(problem, lambda block: not block.kept))
+    return [one for one in found if one is not None]
+
+
+def searches(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Problem]:
+    """The searches whose best networks compete: every kind, and each as if all were as sensitive.
+
+    Sensitivities are those of the network before its own training, and rank truer then; after it
+    the plain sum ranks as truly (docs/quality.md).
+    """
+    own = bench.problem(limits, precisions)
+    even = dataclasses.replace(own, positions=bench.prepared.scores.even_positions())
+    return [kind for problem in (own, even) for kind in kinds(problem, bench.space.slots)]
+
+
+def best_of(bench: Workbench, kind: Problem) -> Ranked:
+    """The network of a kind with the least true loss among those with the least predicted.
+
+    Raises:
+        InfeasibleLimits: If none meets the limits.
+    """
+    with bench.timed("search"):
+        solutions = solve(kind, KIND_CANDIDATES)
+    return bench.by_true_loss(bench.shortlist(solutions, KIND_FINALISTS))[0]
+
+
+def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Entrant]:
+    """The best network of each search by true loss, without repetition, and a pruned teacher.
+
+    Raises:
+        InfeasibleLimits: If no network of any kind meets the limits.
+    """
+    found: list[Ranked] = []
+    for kind in searches(bench, limits, precisions):
+        try:
+            best = best_of(bench, kind)
+        except InfeasibleLimits:
+            if not found:
+                raise
+            continue
+        if all(best.solution.architecture != r.solution.architecture for r in found):
+            found.append(best)
+    cut = bench.prepared.supernet.extract
+    entered = [Entrant(r, cut(r.solution.architecture, bench.settings.trained_head)) for r in found]
+    pruned = pruned_teacher(bench, limits, precisions)
+    return entered if pruned is None else [*entered, pruned]
+
+
+def pruned_teacher(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> Entrant | None:
+    """The best pruned teacher within limits, if the space holds one.
+
+    It is pruned in the precision in which the whole teacher is fastest.
+    """
+    space, head = bench.space, bench.settings.trained_head
+    if not space.keep or not space.skip:
+        return None
+
+    def latency_ms(architecture: Architecture) -> float:
+        return bench.costs_in(architecture.precision).predict(architecture).latency_ms
+
+    precision = min(precisions, key=lambda p: latency_ms(space.teacher.with_precision(p)))
+    sentences = scored_sentences(bench.corpus)
+    with bench.timed("pruning"):
+        best = prune(
+            space,
+            precision,
+            bench.pruned_loss,
+            latency_ms,
+            lambda architecture: bench.priced(architecture, limits),
+            bench.reporter.stage("Pruning the teacher"),
+        )
+        if best is None:
+            return None
+        network = pruned_network(bench.teacher, space, best.kept, precision, head)
+        wanted = bench.teacher.vectors(sentences)
+        loss = 1 - pooled_cosine(wanted, vectors(bench.teacher, network, sentences))
+    loss += bench.prepared.scores.precision_loss[precision]
+    return Entrant(Ranked(best.solution, loss, 0), network)
+
+
+def hold(
+    bench: Workbench, entered: Sequence[Entrant], config: DistillConfig, seconds: float | None
+) -> list[Contestant]:
+    """Train each for a part of the budget; the best comes first.
+
+    The untouched teacher enters as it is: it has nothing to learn from itself.
+
+    Args:
+        bench: Teacher, text, supernet and cache.
+        entered: At least one.
+        config: Of the whole training.
+        seconds: Of the whole training; None counts the steps of `config`.
+
+    Raises:
+        TrainingDiverged: If no network could be trained.
+    """
+    sentences = scored_sentences(bench.corpus)
+    wanted = bench.teacher.vectors(sentences)
+    progress = bench.reporter.stage(f"Contest of {len(entered)} networks")
+    held, diverged = [], None
+    for place, one in enumerate(entered):
+        architecture, network = one.network.architecture, one.network
+        progress(place, len(entered), str(architecture))
+        steps = 0
+        if not architecture.is_teacher:
+            try:
+                network, steps = distill_cached(
+                    network,
+                    bench.teacher,
+                    bench.corpus,
+                    dataclasses.replace(config, steps=round(SHARE * config.steps)),
+                    seconds=None if seconds is None else SHARE * seconds,
+                    cache_dir=bench.cache,
+                    reporter=Silent(),
+                )
+            except TrainingDiverged as error:
+                diverged = error
+                bench.reporter.say(f"  {architecture}: out of the contest: {error}")
+                continue
+        found = compare(wanted, vectors(bench.teacher, network, sentences))
+        lost = bench.prepared.scores.precision_loss[architecture.precision]
+        held.append(Contestant(network, steps, found, lost))
+        bench.reporter.say(
+            f"  {architecture}: pooled cosine {found.pooled_cosine:.4f}, "
+            f"similarity {found.similarity_spearman:.4f}"
+        )
+    progress(len(entered), len(entered), "")
+    if diverged is not None and not held:
+        raise diverged
+    return sorted(held, key=lambda c: -c.score)
+
+
+@torch.no_grad()
+def vectors(
+    teacher: Teacher, network: Network, sentences: Sequence[str]
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Pooled vectors (sentences, hidden) of a network in torch."""
+    model = TorchNetwork(dataclasses.replace(network, head="embed"))
+    tokens = teacher.tokenize(sentences)
+    found = np.empty((len(sentences), network.geometry.hidden), np.float32)
+    for indices in tokens.buckets(64):
+        batch = tokens.batch(indices)
+        found[indices.numpy()] = model(batch.input_ids, batch.attention_mask).numpy()
+    return found

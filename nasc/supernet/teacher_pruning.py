@@ -1,0 +1,195 @@
+"""The teacher with some of its operations left out, its weights as they are.
+
+Such networks are part of a search space whose blocks may be kept, but the supernet's loss
+underrates them: they start far from the teacher and learn fast, for nothing else in them has to
+be learnt. Which operations to leave out is found by backward elimination with a beam.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nasc.architecture.layers import Layer
+from nasc.architecture.space import Architecture, Block, SearchSpace
+from nasc.data.tokens import Batch
+from nasc.errors import InfeasibleLimits
+from nasc.networks.from_teacher import attention, embedding, feed_forward, teacher_network
+from nasc.networks.network import Network
+from nasc.networks.torch_network import Mask, apply_layer, embed, mean_pool
+from nasc.solver.problem import Solution
+from nasc.teacher import Teacher
+
+BEAM = 3
+"""Partly pruned teachers that are followed at a time."""
+
+Kept = tuple[bool, ...]
+"""Of every operation of the teacher, attention and feed-forward in turn, whether it stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """A pruned teacher within the limits.
+
+    Attributes:
+        solution: Its architecture with what it costs.
+        kept: Its operations.
+        loss: One minus the mean cosine of its sentence vectors to the teacher's.
+    """
+
+    solution: Solution
+    kept: Kept
+    loss: float
+
+
+def architecture_of(space: SearchSpace, kept: Kept, precision: str) -> Architecture:
+    """A pruned teacher as an architecture of the space.
+
+    Raises:
+        UsageError: If the space does not hold it.
+    """
+    per_block = 2 * space.layers_per_block
+    names = ("mha", "ffn") * space.layers_per_block
+    blocks = []
+    for begin in range(0, len(kept), per_block):
+        own = kept[begin : begin + per_block]
+        operations = tuple(itertools.compress(names, own))
+        if all(own):
+            blocks.append(space.kept_block)
+        elif operations:
+            blocks.append(Block(space.geometry.hidden, operations))
+        else:
+            blocks.append(space.skipped_block)
+    architecture = Architecture(tuple(blocks), precision)
+    space.check(architecture)
+    return architecture
+
+
+def pruned_network(
+    teacher: Teacher, space: SearchSpace, kept: Kept, precision: str, head: str
+) -> Network:
+    """A pruned teacher with its weights."""
+    whole = teacher_network(teacher, space.teacher, head)
+    body = itertools.compress(whole.tensors[1:-1], kept)
+    return Network(
+        architecture_of(space, kept, precision),
+        whole.geometry,
+        head,
+        (whole.tensors[0], *body, whole.tensors[-1]),
+        whole.layer_norm_eps,
+    )
+
+
+class PrunedLoss:
+    """Losses of pruned teachers on some batches; what two share of their beginning runs once."""
+
+    def __init__(self, teacher: Teacher, space: SearchSpace, batches: Sequence[Batch]) -> None:
+        """Run the teacher once."""
+        self._space, self._eps = space, teacher.geometry.layer_norm_eps
+        hidden = space.geometry.hidden
+        self._operations = [
+            (Layer(kind, hidden, hidden), tensors)
+            for layer in teacher.layers
+            for kind, tensors in (("mha", attention(layer)), ("ffn", feed_forward(layer)))
+        ]
+        self._masks = [Mask.of(batch.attention_mask) for batch in batches]
+        tables = embedding(teacher)
+        with torch.no_grad():
+            start = [embed(tables, batch.input_ids, self._eps) for batch in batches]
+        self._states: dict[Kept, list[Tensor]] = {(): start}
+        self._known: dict[Kept, float] = {}
+        self._wanted = self._vectors((True,) * len(self._operations))
+
+    @torch.no_grad()
+    def _vectors(self, kept: Kept) -> list[Tensor]:
+        done = next(n for n in range(len(kept), -1, -1) if kept[:n] in self._states)
+        states = self._states[kept[:done]]
+        path = {kept[:done]: states}
+        for n in range(done, len(kept)):
+            if kept[n]:
+                layer, tensors = self._operations[n]
+                states = [
+                    apply_layer(layer, tensors, x, mask, self._space.geometry, self._eps)
+                    for x, mask in zip(states, self._masks, strict=True)
+                ]
+            path[kept[: n + 1]] = states
+        # Only the latest path is remembered: neighbours in order share the most of it.
+        self._states = {(): self._states[()]} | path
+        return [
+            functional.normalize(mean_pool(x, mask), dim=-1)
+            for x, mask in zip(states, self._masks, strict=True)
+        ]
+
+    def __call__(self, kept: Kept) -> float:
+        """One minus the mean cosine to the whole teacher's vectors."""
+        if kept not in self._known:
+            pairs = zip(self._vectors(kept), self._wanted, strict=True)
+            cosines = torch.cat([(ours * theirs).sum(-1) for ours, theirs in pairs])
+            self._known[kept] = 1 - float(cosines.mean())
+        return self._known[kept]
+
+
+def _with_less(space: SearchSpace, kept: Kept) -> Iterator[Kept]:
+    """All that leave out one operation more, or one block where the space holds no less."""
+    block = 2 * space.layers_per_block
+    holds = space.geometry.hidden in space.hidden_sizes and {"mha", "ffn"} <= set(space.operations)
+    size = 1 if holds and space.slots >= block - 1 else block
+    for begin in range(0, len(kept), size):
+        if any(kept[begin : begin + size]):
+            yield (*kept[:begin], *(False,) * size, *kept[begin + size :])
+
+
+def prune(
+    space: SearchSpace,
+    precision: str,
+    loss: Callable[[Kept], float],
+    latency_ms: Callable[[Architecture], float],
+    solution: Callable[[Architecture], Solution],
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Pruned | None:
+    """The pruned teacher within limits that comes closest to the whole one before training.
+
+    Operations are left out one at a time; of those that are still over a limit, the few with the
+    least loss for each millisecond saved are followed.
+
+    Args:
+        space: Whose teacher.
+        precision: Of the network.
+        loss: Of a pruned teacher.
+        latency_ms: Predicted.
+        solution: Its costs; InfeasibleLimits if it is over a limit.
+        progress: Called with (operations left out, in all, message).
+
+    Returns:
+        None if the space does not hold pruned teachers, or none is within the limits.
+    """
+    if not space.keep or not space.skip:
+        return None
+    count = 2 * space.geometry.layers
+    beam: list[Kept] = [(True,) * count]
+    whole_ms = latency_ms(architecture_of(space, beam[0], precision))
+    best: Pruned | None = None
+    for left_out in range(1, count + 1):
+        if progress is not None:
+            progress(left_out, count, f"{len(beam)} followed")
+        over: list[tuple[float, Kept]] = []
+        for kept in sorted({k for b in beam for k in _with_less(space, b)}, reverse=True):
+            architecture = architecture_of(space, kept, precision)
+            try:
+                found = solution(architecture)
+            except InfeasibleLimits:
+                saved = max(whole_ms - latency_ms(architecture), 1e-9)
+                over.append((loss(kept) / saved, kept))
+                continue
+            value = loss(kept)
+            if best is None or value < best.loss:
+                best = Pruned(found, kept, value)
+        beam = [kept for _, kept in sorted(over)[:BEAM]]
+        if not beam:
+            break
+    return best

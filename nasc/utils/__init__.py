@@ -1,0 +1,1 @@
+"""Files, outputs, progress and torch's device."""
