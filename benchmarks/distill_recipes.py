@@ -1,11 +1,11 @@
 """What settings of the final distillation, starts and kinds of network give for the same time.
 
 Each line of the result is one network trained with one change against the defaults of
-`nasc.distillation.train.DistillConfig`, from one of four starts: ``scratch`` (random weights
-beside the teacher's embedding, as the paper), ``initialised`` (as a supernet begins, from the
-teacher's weights), ``supernet`` (out of one trained for `--supernet-steps`), ``shipped`` (out of the one that
-comes with nasc). The defaults are trained from all starts asked for and on all networks, changes
-on the first network from the last start, with as many steps as take about the same time: ``cpu_s``
+`nasc.distillation.train.DistillConfig`, from one of four starts: ``scratch`` (random weights beside
+the teacher's embedding, as the paper), ``initialised`` (as a supernet begins, from the teacher's
+weights), ``supernet`` (out of one trained for `--supernet-steps`), ``shipped`` (out of the one that
+comes with nasc). The defaults are trained from all starts asked for and on all networks, changes on
+the first network from the last start, with as many steps as take about the same time: ``cpu_s``
 says what they took.
 
 ``crops`` cuts half of the sentences to 3 to 12 words. ``relations`` adds how much each token of a

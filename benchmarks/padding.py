@@ -27,13 +27,14 @@ import numpy as np
 
 from nasc.architecture.heads import HEADS
 from nasc.architecture.space import Architecture, Block, SearchSpace, kernel_size
-from nasc.context.context import space_for
 from nasc.data import load_corpus
-from nasc.evaluation.encoder import OnnxEncoder, pad
+from nasc.data.batching import pad
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.evaluation.parity import LENGTHS, PADDING_TOLERANCE, texts_of_lengths
 from nasc.export.onnx import emit
 from nasc.networks.network import Network
 from nasc.supernet.initialize import initialize
+from nasc.supernet.space_for import space_for
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import load_teacher
 

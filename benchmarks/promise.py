@@ -27,7 +27,8 @@ import numpy as np
 from common import Lines
 from judge import judge
 
-from nasc.context.context import Settings, Workbench
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits, NascError
 from nasc.package.verify import verify_package
 from nasc.pipelines.compile import compile
@@ -41,7 +42,7 @@ INFEASIBLE = (0.97, 0.5, 0.05)
 """Shares of the least reachable latency."""
 
 
-def least_reachable(bench: Workbench) -> float:
+def least_reachable(bench: RunContext) -> float:
     """The least upper end of a prediction over all networks."""
     try:
         found = bench.check_feasible(Limits(latency_ms=1e-6))
@@ -122,7 +123,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         cache=arguments.cache or folder / "cache",
     )
     options = Options(distill_steps=arguments.distill_steps)
-    bench = Workbench(settings, Lines())
+    bench = RunContext(settings, Lines())
     print("latency tables", file=sys.stderr)
     least = arguments.from_ms / ROOM if arguments.from_ms else least_reachable(bench)
     whole = bench.costs.predict(bench.whole_space.teacher).latency_ms

@@ -1,15 +1,15 @@
 """Gate: what the search finds is not below dropping layers, at equal latency and training.
 
 The full-size network in int8 is measured; a share of its latency is the limit. Ours: the package
-that `nasc.compile` makes under that limit. The rival: the teacher with layers dropped, as many
-kept as the limit allows (upper bound of the measured latency), and of all choices of that many
-the one with the least true loss on held-out text. Both are trained by the same code on the same
-text for the same number of steps (ours pays the contest of `nasc.selection.successive_halving`
-from them; the training of the supernet comes before and is stated apart), exported by the same
-emitter in int8, and judged as shipped: Spearman's correlation on STS-B dev, and agreement of similarities with the teacher's
-on held-out sentences that had no part in choosing either. The rival with one layer more, over the
-limit, is printed for information: look at its latency, it may be over by no more than noise. All
-latencies are measured again together at the end, in turn.
+that `nasc.compile` makes under that limit. The rival: the teacher with layers dropped, as many kept
+as the limit allows (upper bound of the measured latency), and of all choices of that many the one
+with the least true loss on held-out text. Both are trained by the same code on the same text for
+the same number of steps (ours pays the contest of `nasc.selection.successive_halving` from them;
+the training of the supernet comes before and is stated apart), exported by the same emitter in
+int8, and judged as shipped: Spearman's correlation on STS-B dev, and agreement of similarities with
+the teacher's on held-out sentences that had no part in choosing either. The rival with one layer
+more, over the limit, is printed for information: look at its latency, it may be over by no more
+than noise. All latencies are measured again together at the end, in turn.
 
     python benchmarks/quality.py --sts STS-B/dev.tsv.gz --minutes 3 > quality.json
 """
@@ -30,7 +30,8 @@ from common import Lines
 from numpy.typing import NDArray
 
 import profilers
-from nasc.context.context import TRAIN_MINUTES, Settings, Workbench
+from nasc.context.context import RunContext
+from nasc.context.settings import TRAIN_MINUTES, Settings
 from nasc.distillation.train import DistillConfig, distill_cached, steps_for
 from nasc.evaluation.agreement import compare, cosines, pooled_cosine, rank_correlation
 from nasc.evaluation.encoder import OnnxEncoder
@@ -38,12 +39,11 @@ from nasc.export.onnx import emit
 from nasc.latency.session import latency_job
 from nasc.networks.network import Network
 from nasc.networks.torch_network import TorchNetwork
-from nasc.pipelines.artifact_quality import JUDGING_SENTENCES
 from nasc.pipelines.compile import compile
 from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
-from nasc.supernet.scoring import judging_sentences, scored_sentences
+from nasc.supernet.scoring import JUDGING_SENTENCES, judging_sentences, scored_sentences
 from nasc.supernet.teacher_pruning import pruned_network
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
@@ -56,14 +56,14 @@ RESAMPLES = 1000
 Vectors = NDArray[np.floating]
 
 
-def pruned(bench: Workbench, kept: tuple[int, ...], precision: str = PRECISION) -> Network:
+def pruned(bench: RunContext, kept: tuple[int, ...], precision: str = PRECISION) -> Network:
     """The teacher with only some of its layers."""
     operations = tuple(i // 2 in kept for i in range(2 * bench.teacher.geometry.layers))
     head = bench.settings.head
     return pruned_network(bench.teacher, bench.whole_space, operations, precision, head)
 
 
-def measure(bench: Workbench, files: dict[str, Path]) -> dict[str, profilers.ModelMeasurement]:
+def measure(bench: RunContext, files: dict[str, Path]) -> dict[str, profilers.ModelMeasurement]:
     """Latencies of files in one interleaved measurement, on the tables' scale."""
     s, vocabulary = bench.settings, bench.teacher.geometry.vocab_size
     jobs = [latency_job(name, path, s.seq_len, s.batch, vocabulary) for name, path in files.items()]
@@ -72,7 +72,7 @@ def measure(bench: Workbench, files: dict[str, Path]) -> dict[str, profilers.Mod
 
 
 @torch.no_grad()
-def true_losses(bench: Workbench, count: int) -> dict[tuple[int, ...], float]:
+def true_losses(bench: RunContext, count: int) -> dict[tuple[int, ...], float]:
     """Of every choice of so many layers: one minus the mean cosine to the teacher's vectors."""
     sentences = scored_sentences(bench.corpus)
     wanted = bench.teacher.vectors(sentences, max_length=TRAIN_LENGTH)
@@ -88,7 +88,7 @@ def true_losses(bench: Workbench, count: int) -> dict[tuple[int, ...], float]:
     return found
 
 
-def steps_in(bench: Workbench, minutes: float) -> int:
+def steps_in(bench: RunContext, minutes: float) -> int:
     """Distillation steps that take so long for half of the teacher's layers."""
     use_fastest_threads()
     layers = bench.teacher.geometry.layers
@@ -103,7 +103,7 @@ def steps_in(bench: Workbench, minutes: float) -> int:
 class Judge:
     """STS-B and agreement with the teacher, of a file as shipped."""
 
-    def __init__(self, bench: Workbench, sts: list[SentencePair], sentences: int) -> None:
+    def __init__(self, bench: RunContext, sts: list[SentencePair], sentences: int) -> None:
         self._teacher = bench.teacher
         self._sts = sts
         self._sentences = judging_sentences(bench.corpus, sentences)
@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         cache=arguments.cache or folder / "cache",
         train_minutes=arguments.train_minutes if arguments.train_steps is None else None,
     )
-    bench = Workbench(settings, Lines())
+    bench = RunContext(settings, Lines())
     judge = Judge(bench, read_sts(arguments.sts)[: arguments.pairs], arguments.sentences)
     steps = arguments.steps or steps_in(bench, arguments.minutes)
     print(f"{steps} steps of distillation each", file=sys.stderr)

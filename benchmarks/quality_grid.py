@@ -45,14 +45,14 @@ from common import Lines
 from quality import PRECISION, Judge, measure, pruned, rivals_at, steps_in, true_losses
 
 from nasc.architecture.space import Architecture, Block, SearchSpace
-from nasc.context.context import Settings, Workbench
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits
 from nasc.export.onnx import emit
 from nasc.hf import NascModel
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
-from nasc.pipelines.artifact_quality import JUDGING_SENTENCES
 from nasc.pipelines.compile import compile
 from nasc.pipelines.options import Options
 from nasc.selection.successive_halving import best_of, restricted
@@ -60,6 +60,7 @@ from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import read_supernet_header
 from nasc.supernet.initialize import initialize
+from nasc.supernet.scoring import JUDGING_SENTENCES
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks import squad
@@ -118,7 +119,7 @@ class Grid:
         self.settings = Settings(
             corpus=tuple(arguments.corpus), precisions=(PRECISION,), cache=arguments.cache
         )
-        self.bench = Workbench(self.settings, Lines())
+        self.bench = RunContext(self.settings, Lines())
         self.identity = self.identified()
         self.files = self.bench.cache / "grid" / content_key(self.identity)
         self.files.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ import numpy as np
 from common import Lines
 from quality_grid import Grid, parser
 
-from nasc.context.context import Workbench
+from nasc.context.context import RunContext
 from nasc.networks.network import Network
 from nasc.pipelines.compile import compile_on
 from nasc.pipelines.options import Options
@@ -60,9 +60,9 @@ def short(grid: Grid, part: str, steps: int) -> Prepared:
     )
 
 
-def bench_without(grid: Grid, part: str, steps: int) -> Workbench:
+def bench_without(grid: Grid, part: str, steps: int) -> RunContext:
     """What a package is compiled with, less one part."""
-    bench = Workbench(grid.settings, Lines())
+    bench = RunContext(grid.settings, Lines())
     if part in ("short", "shrinking", "start"):
         bench.prepared = short(grid, part, steps)
         return bench

@@ -8,11 +8,11 @@ which is chained, high and dominated, and had --batch-size 256 --learning-rate 1
 recipe ``chained-all`` chains all steps, and three changes are tried that nasc does not hold: a
 learning rate of each candidate in inverse proportion to its ``width``, as in
 `nasc.distillation.train`; errors of ``normalised`` hidden states; and the ``sandwich`` of a random,
-a large and a small path in every step (Yu and Huang, ICCV 2019), with as many fewer steps as it costs more where the teacher is asked
-once. What decides is what the exact search then finds in each at equal latency: the least true loss
-of the k best, and the agreement with the teacher after the same distillation. Latencies are
-predicted, by one table; ``--networks`` judges fixed networks instead and needs none. It trains on
-the GPU where torch finds one.
+a large and a small path in every step (Yu and Huang, ICCV 2019), with as many fewer steps as it
+costs more where the teacher is asked once. What decides is what the exact search then finds in each
+at equal latency: the least true loss of the k best, and the agreement with the teacher after the
+same distillation. Latencies are predicted, by one table; ``--networks`` judges fixed networks
+instead and needs none. It trains on the GPU where torch finds one.
 
     python benchmarks/supernet_recipes.py --corpus TEXT --steps 300 > supernet_recipes.json
 """
@@ -39,7 +39,8 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from nasc.architecture.space import Architecture, Block
-from nasc.context.context import Settings, Workbench
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.data.tokens import Batch
 from nasc.distillation.train import MOST_SCALE, DistillConfig, batches_of, distill
 from nasc.evaluation.agreement import compare
@@ -145,7 +146,7 @@ PATCHES: dict[str, tuple[str, Any]] = {
 }
 
 
-def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> float:
+def trained(bench: RunContext, recipe: str, arguments: argparse.Namespace) -> float:
     """Give the workbench the supernet of a recipe; the seconds that it took, scores included."""
     space = bench.whole_space
     if not arguments.all_operations:
@@ -187,7 +188,7 @@ def trained(bench: Workbench, recipe: str, arguments: argparse.Namespace) -> flo
     return time.monotonic() - begin
 
 
-def searched(bench: Workbench, fraction: float, count: int) -> tuple[Architecture, dict[str, Any]]:
+def searched(bench: RunContext, fraction: float, count: int) -> tuple[Architecture, dict[str, Any]]:
     """What the search finds at a share of the full-size network's latency, and about it."""
     whole = bench.costs.predict(bench.space.teacher.with_precision(PRECISION)).latency_ms
     limits = Limits(latency_ms=fraction * whole)
@@ -199,7 +200,7 @@ def searched(bench: Workbench, fraction: float, count: int) -> tuple[Architectur
     }
 
 
-def left(bench: Workbench, architecture: Architecture) -> bool:
+def left(bench: RunContext, architecture: Architecture) -> bool:
     """Whether shrinking left all blocks of a network, so that it was trained to the end."""
     places = zip(architecture.blocks, bench.prepared.scores.blocks, strict=True)
     return all(block in blocks for block, blocks in places)
@@ -217,7 +218,7 @@ class Judge:
     pairs: list[SentencePair] | None
 
     @classmethod
-    def of(cls, bench: Workbench, arguments: argparse.Namespace) -> Judge:
+    def of(cls, bench: RunContext, arguments: argparse.Namespace) -> Judge:
         """On the text of a workbench."""
         config = DistillConfig(steps=arguments.distill_steps, seed=bench.settings.seed)
         count = config.steps * config.batch_size
@@ -241,7 +242,7 @@ class Judge:
             found["sts_spearman"] = evaluate_sts(encode, self.pairs)
         return found
 
-    def __call__(self, bench: Workbench, scorer: Scorer, one: Architecture) -> dict[str, Any]:
+    def __call__(self, bench: RunContext, scorer: Scorer, one: Architecture) -> dict[str, Any]:
         """What a network of the supernet is, before and after its distillation."""
         network = bench.prepared.supernet.extract(one, bench.settings.trained_head)
         trained, _ = distill(network, self.teacher, self.batches, self.config)
@@ -283,10 +284,10 @@ def main() -> int:
             seed=seed,
             cache=arguments.cache,
         )
-        first = Workbench(settings, Lines())
+        first = RunContext(settings, Lines())
         judge = Judge.of(first, arguments)
         for recipe in arguments.recipes:
-            bench = Workbench(settings, Lines())  # which keeps true losses of its supernet
+            bench = RunContext(settings, Lines())  # which keeps true losses of its supernet
             bench.teacher, bench.corpus = first.teacher, first.corpus
             row: dict[str, Any] = {"recipe": recipe, "seed": seed}
             row["seconds"] = round(trained(bench, recipe, arguments), 1)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nasc.version import __version__
+
 if TYPE_CHECKING:
     from nasc.api import Limits, Options, Settings, compile, profile, search, train
 
-__version__ = "0.1.0"
+_OF_API = ("Limits", "Options", "Settings", "compile", "profile", "search", "train")
 
-__all__ = ["Limits", "Options", "Settings", "compile", "profile", "search", "train"]
+__all__ = ["Limits", "Options", "Settings", "__version__", "compile", "profile", "search", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in _OF_API:
         from nasc import api
 
         return getattr(api, name)

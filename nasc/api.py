@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import device_profiles
 import profilers
-from nasc.context.context import PAPERS_T, TRAIN_MINUTES, Settings, Workbench, space_for
+from nasc.context.context import PAPERS_T, RunContext
+from nasc.context.settings import TRAIN_MINUTES, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.errors import CheckpointError, NascError, PackageError, UsageError
 from nasc.latency.profile import Profiled
@@ -26,6 +27,7 @@ from nasc.pipelines.result import CompileResult
 from nasc.solver.frontier import front as solve_front
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Solution
+from nasc.supernet.space_for import space_for
 from nasc.utils.files import cache_folder, check_path, replacing
 from nasc.utils.outputs import check_file, check_folder, claimed, full_path
 from nasc.utils.progress import Reporter, Silent
@@ -188,9 +190,9 @@ def train(
     from nasc.context.context import MAX_CORPUS
     from nasc.data import load_corpus
     from nasc.latency.costs import TableCosts
+    from nasc.supernet.budget import check_budget
     from nasc.supernet.parallel import Parallel
     from nasc.supernet.prepare import (
-        check_budget,
         first_run_space,
         largest_change,
         prepare,
@@ -419,7 +421,7 @@ def audit(
         check_plot(plot, force)
     if csv is not None:
         check_csv(csv, force)
-    bench = Workbench(settings or Settings(), reporter)
+    bench = RunContext(settings or Settings(), reporter)
     bench.check_inputs()
     found = run(bench, networks=networks, distilled=distilled, steps=steps)
     if csv is not None:
@@ -457,7 +459,7 @@ def search(
     if strategy not in STRATEGIES:
         raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     limits = limits or Limits()
-    bench = Workbench(settings or Settings(), reporter)
+    bench = RunContext(settings or Settings(), reporter)
     bench.check_inputs()
     bench.check_feasible(limits)
     if strategy == "enumerate" and not front:
@@ -570,12 +572,12 @@ def distill(
         TeacherError, CorpusError, CheckpointError, TrainingDiverged: See there.
     """
     from nasc.pipelines.distill import run_distill
-    from nasc.supernet.prepare import check_budget
+    from nasc.supernet.budget import check_budget
 
     if minutes is not None:
         check_budget(minutes)
     check_folder(output, force=force)
-    bench = Workbench(settings or Settings(), reporter)
+    bench = RunContext(settings or Settings(), reporter)
     given = {"batch_size": batch_size, "learning_rate": learning_rate}
     other = {name: value for name, value in given.items() if value is not None}
     with claimed(output):

@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 import click
 
 from device_profiles.reading import shown
-from nasc import __version__
 from nasc.utils.printable import printable
+from nasc.version import __version__
 
 
 @contextlib.contextmanager

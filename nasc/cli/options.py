@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 from device_profiles.reading import shown
 
 if TYPE_CHECKING:
-    from nasc.context.context import Settings
+    from nasc.context.settings import Settings
     from nasc.solver.problem import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -213,7 +213,7 @@ limit_options = _options(
 
 def settings_of(options: dict[str, Any]) -> Settings:
     """The conditions, taken out of all options."""
-    from nasc.context.context import Settings
+    from nasc.context.settings import Settings
 
     names = [f.name for f in dataclasses.fields(Settings)]
     values = {name: options.pop(name) for name in names if name in options}

@@ -11,7 +11,7 @@ from nasc.cli.group import main
 from nasc.cli.options import json_option, limit_options, limits_of, setting_options, settings_of
 
 if TYPE_CHECKING:
-    from nasc.context.context import Settings
+    from nasc.context.settings import Settings
     from nasc.solver.problem import Solution
 
 

@@ -10,7 +10,6 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,12 @@ import numpy as np
 
 import device_profiles
 import profilers
-from nasc.architecture.heads import check_head, is_task_head
 from nasc.architecture.space import (
-    PRESETS,
     Architecture,
     Block,
     SearchSpace,
-    load_space,
-    space_like,
-    space_to_toml,
 )
+from nasc.context.settings import Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.errors import InfeasibleLimits, UsageError
@@ -42,19 +37,17 @@ from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
-from nasc.supernet.prepare import Prepared, check_budget, first_run_space, load_prepared, prepare
+from nasc.supernet.prepare import Prepared, first_run_space, load_prepared, prepare
 from nasc.supernet.score import Scorer
 from nasc.supernet.scoring import scored_sentences, scorer_for
 from nasc.supernet.shipped import shipped_supernet
+from nasc.supernet.space_for import space_for
 from nasc.supernet.teacher_pruning import PrunedLoss
 from nasc.supernet.train import TrainConfig, train_length
 from nasc.teacher import Teacher, load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Reporter, Silent
 from nasc.utils.torch_device import has_bf16, training_device
-
-TRAIN_MINUTES = 3.0
-"""Default budget of the supernet."""
 
 PAPERS_T = 100
 """Networks whose true loss is taken (NAS-BERT, Section 3.3: T)."""
@@ -72,80 +65,7 @@ PRUNING_BATCH = 8
 of similar length, for little padding."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The conditions of a search.
-
-    Attributes:
-        device: Name of a device profile, or the path of one.
-        teacher: Folder or hub id; None is the default teacher.
-        space: Preset or path; None chooses by the teacher.
-        supernet: A trained supernet's file; None takes the one that comes with nasc for the
-            teacher, or trains one and keeps it in the cache.
-        corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
-        text_column: Column of the corpus that holds the text; None takes the obvious one.
-        precisions: Allowed ones; None takes those of the space.
-        seq_len: Tokens of the measured sentence.
-        batch: Sentences of the measured run.
-        threads: Of the runtime; None takes the device's default.
-        head: See `nasc.architecture.heads`.
-        train_minutes: Budget of the supernet; None takes `TRAIN_MINUTES`.
-        train_steps: Steps of the supernet instead.
-        seed: Of everything random.
-        cache: Cache folder; None is the user's.
-    """
-
-    device: str = "host"
-    teacher: str | None = None
-    space: str | None = None
-    supernet: Path | None = None
-    corpus: tuple[str, ...] = ()
-    text_column: str | None = None
-    precisions: tuple[str, ...] | None = None
-    seq_len: int = 128
-    batch: int = 1
-    threads: int | None = None
-    head: str = "embed"
-    train_minutes: float | None = None
-    train_steps: int | None = None
-    seed: int = 0
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_head(self.head)
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"a seed must be in [0, {2**32 - 1}], got {self.seed}")
-        if self.train_minutes is not None:
-            check_budget(self.train_minutes)
-        if self.text_column is not None and not self.corpus:
-            raise UsageError(
-                f"--text-column {self.text_column} names a column of --corpus: give one"
-            )
-        given = {
-            "--supernet": self.supernet,
-            "--train-minutes": self.train_minutes,
-            "--train-steps": self.train_steps,
-        }
-        names = [name for name, value in given.items() if value is not None]
-        if len(names) > 1:
-            raise UsageError(
-                f"{' and '.join(names)} each say where the supernet is from: give one of them"
-            )
-
-    @property
-    def trained_head(self) -> str:
-        """The head that networks are trained with: a task's takes its place at the end."""
-        return "embed" if is_task_head(self.head) else self.head
-
-    @property
-    def train_seconds(self) -> float | None:
-        """Budget of the supernet in seconds; None where its steps are given."""
-        if self.train_steps is not None:
-            return None
-        return 60 * (TRAIN_MINUTES if self.train_minutes is None else self.train_minutes)
-
-
-class Workbench:
+class RunContext:
     """Everything of some `Settings`, made when first asked for.
 
     Attributes:
@@ -496,28 +416,3 @@ class Workbench:
                 if last == len(self.space.precisions) and not found:
                     raise
         return self.by_true_loss(found)
-
-
-def space_for(teacher: Teacher, name: str | None) -> SearchSpace:
-    """The space named, or the preset made for a teacher of this geometry.
-
-    Raises:
-        UsageError: If there is none, or the space is for another geometry.
-    """
-    geometry = teacher.geometry.for_space()
-    if name is not None:
-        space = load_space(name)
-        if space.geometry != geometry:
-            raise UsageError(
-                f"search space {space.name!r} is for a teacher of {space.geometry}; "
-                f"teacher {teacher.name!r} has {geometry}"
-            )
-        return space
-    for space in PRESETS.values():
-        if space.geometry == geometry:
-            return space
-    raise UsageError(
-        f"no preset search space for teacher {teacher.name!r} ({geometry}). Save this one as a "
-        "file, change what you like (operations: mha, ffn, sep3, sep5, sep7), and give it: "
-        f"--space FILE\n\n{space_to_toml(space_like(geometry))}"
-    )

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from device_profiles import reading
 from device_profiles.temporary import temporary_folder
-from nasc import __version__
 from nasc.architecture.space import Architecture, Block
 from nasc.evaluation.encoder import OnnxEncoder
 from nasc.export.onnx import emit
@@ -21,6 +20,7 @@ from nasc.teacher.library import LibraryCheck, check_against_library, library_na
 from nasc.teacher.modules import read_modules
 from nasc.utils.files import content_key, write_atomically
 from nasc.utils.progress import Reporter
+from nasc.version import __version__
 
 _SCHEMA = {
     "type": "object",

@@ -6,7 +6,7 @@ checked and timed is the same thing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from nasc.architecture.heads import SPANS
+from nasc.data.batching import TokenList, by_length, copy_tokenizer, pad, token_ids
 from nasc.errors import ExportError, UsageError
 from profilers import RuntimeOptions
 from profilers.runtimes.onnxruntime import OnnxRuntimeSession
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Vectors = NDArray[np.float32]
-TokenList = Sequence[int]
-
-PAD_ID = 0
-"""Put where a shorter sentence ends. Masked everywhere, so that any row of a vocabulary does."""
 
 
 class EncoderSession(Protocol):
@@ -274,59 +271,6 @@ def _loaded(path: Path, options: RuntimeOptions) -> _Session:
         return _Session(path, options)
     except Exception as error:  # onnxruntime's exceptions have no common base
         raise ExportError(f"onnxruntime cannot load '{path}': {_first_line(error)}") from error
-
-
-def copy_tokenizer(tokenizer: Tokenizer | PreTrainedTokenizerBase) -> Tokenizer:
-    """A tokenizer of one's own that neither pads nor cuts."""
-    backend = tokenizer if isinstance(tokenizer, Tokenizer) else tokenizer.backend_tokenizer
-    own: Tokenizer = Tokenizer.from_str(backend.to_str())
-    own.no_padding()
-    own.no_truncation()
-    return own
-
-
-def token_ids(tokenizer: Tokenizer, sentences: Sequence[str], max_length: int) -> list[list[int]]:
-    """Token ids of sentences, special tokens included, each cut to `max_length` tokens.
-
-    Args:
-        tokenizer: Without padding; its truncation is set.
-        sentences: What to tokenise.
-        max_length: Tokens of the longest list.
-
-    Raises:
-        UsageError: If the special tokens alone are longer.
-    """
-    special = tokenizer.num_special_tokens_to_add(False)
-    if max_length <= special:
-        raise UsageError(
-            f"length {max_length}: the tokenizer adds {special} special tokens to every sentence; "
-            f"{special + 1} is the shortest"
-        )
-    tokenizer.enable_truncation(max_length)
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(sentences))]
-
-
-def pad(
-    token_lists: Sequence[TokenList], length: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and attention mask of one right-padded batch, each (batch, seq_len).
-
-    Args:
-        token_lists: The batch.
-        length: Tokens to pad to, where that is more than the longest list.
-    """
-    lengths = np.array([len(tokens) for tokens in token_lists])
-    mask = np.arange(max(length, int(lengths.max()))) < lengths[:, None]
-    ids = np.full(mask.shape, PAD_ID, np.int64)
-    ids[mask] = np.concatenate([np.asarray(tokens, np.int64) for tokens in token_lists])
-    return ids, mask.astype(np.int64)
-
-
-def by_length(token_lists: Sequence[TokenList], batch_size: int) -> Iterator[list[int]]:
-    """Indices of lists in batches of similar length, the shortest first."""
-    order = sorted(range(len(token_lists)), key=lambda index: len(token_lists[index]))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from nasc.architecture.heads import SPANS
+from nasc.data.batching import TokenList, by_length, pad
 from nasc.errors import ExportError, ParityError, UsageError
 from nasc.evaluation.agreement import cosines
-from nasc.evaluation.encoder import OnnxEncoder, TokenList, Vectors, by_length, pad
+from nasc.evaluation.encoder import OnnxEncoder, Vectors
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
 

@@ -31,7 +31,7 @@ from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
 from nasc.export.graph import GraphBuilder
 from nasc.export.quantization import quantize_matrix, quantize_rows
-from nasc.networks.network import Array, Network, Tensors
+from nasc.networks.network import MASKED, Array, Network, Tensors
 
 EMITTER_VERSION = 3
 """Raised with every change of the emitted graphs: latency tables are keyed by it."""
@@ -45,9 +45,6 @@ ONE_TOKEN = "last_hidden_state"
 """Second output of the head ``embed``: the vector as the hidden state of a text's one token.
 Libraries that pool hidden states themselves (optimum, and with it sentence-transformers) know no
 other output; pooling by the first token gives the vector."""
-
-MASKED = -1e4
-"""Added to the scores of padding: exp() of it is 0 in fp32 (BERT's own constant)."""
 
 
 def build(network: Network) -> onnx.ModelProto:

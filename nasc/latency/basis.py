@@ -2,7 +2,8 @@
 
 The latency of a network is taken to be the sum of the costs of its layers
 (`nasc.architecture.layers.layers`). Measured are only whole networks, so a cost is an unknown of a
-linear system, one column each. Not every split of a network's latency over its layers can be told from totals:
+linear system, one column each. Not every split of a network's latency over its layers can be told
+from totals:
 
 * Every network has one embedding and one head. What all heads share, and the fixed
   overhead of a run, stand in the embedding's entry; the head at the teacher's hidden size,

@@ -22,6 +22,9 @@ from nasc.errors import ExportError
 Array = NDArray[np.float32]
 Tensors = Mapping[str, Array]
 
+MASKED = -1e4
+"""Added to the attention scores of padding: exp() of it is 0 in fp32 (BERT's own constant)."""
+
 
 def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a layer's tensors; matrices are (outputs, inputs) as in torch.

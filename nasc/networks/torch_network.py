@@ -18,8 +18,7 @@ from torch.nn import functional
 from nasc.architecture.heads import SPANS
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
-from nasc.export.onnx import MASKED
-from nasc.networks.network import Network
+from nasc.networks.network import MASKED, Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,13 @@ from typing import Any
 
 import jsonschema
 
-import nasc
 from device_profiles.reading import FileRefused, read_json, shown
 from nasc.architecture.heads import check_head, is_task_head
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import NascError, PackageError, UsageError
 from nasc.evaluation.parity import Int8Report, Parity, parity_from_dict
 from nasc.utils.printable import is_printable, printable
+from nasc.version import __version__
 from profilers import InputSpec, Measurement, ModelJob, ModelMeasurement, ProfilerError
 
 MANIFEST = "manifest.json"
@@ -283,7 +283,7 @@ def _make_printable(record: Any, *names: str) -> None:
 
 def installed_versions() -> dict[str, str]:
     """Versions of NASC, Python and the libraries that a package depends on."""
-    found = {"nasc": nasc.__version__, "python": platform.python_version()}
+    found = {"nasc": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         found[name] = importlib.metadata.version(name)
     return found
@@ -545,7 +545,7 @@ def check_schema(raw: object) -> None:
     version = raw.get("schema_version") if isinstance(raw, Mapping) else None
     if type(version) is int and version not in READ_VERSIONS:
         raise PackageError(
-            f"the manifest has schema version {version}, this nasc ({nasc.__version__}) reads "
+            f"the manifest has schema version {version}, this nasc ({__version__}) reads "
             f"{' and '.join(map(str, READ_VERSIONS))}. Use the release that wrote it"
         )
     error = jsonschema.exceptions.best_match(_validator().iter_errors(raw))

@@ -11,20 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_profiles.temporary import temporary_folder
-from nasc.context.context import Workbench
+from nasc.context.context import RunContext
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.encoder import OnnxEncoder
 from nasc.evaluation.parity import Int8Report, Parity, accept_int8, check_int8, check_parity
 from nasc.export.onnx import emit
 from nasc.networks.network import Network
-from nasc.supernet.scoring import judging_sentences
+from nasc.supernet.scoring import JUDGING_SENTENCES, judging_sentences
 from nasc.tasks.sts import SentencePair, evaluate_sts
 
 if TYPE_CHECKING:
     from nasc.tasks.shipping import TaskShipping
-
-JUDGING_SENTENCES = 512
-"""Held-out sentences that the package is judged by."""
 
 PARITY_SENTENCES = 64
 """Held-out sentences that exports are checked on."""
@@ -42,7 +39,7 @@ class Judge:
     """
 
     def __init__(
-        self, bench: Workbench, labelled: Sequence[SentencePair] | None, task: TaskShipping | None
+        self, bench: RunContext, labelled: Sequence[SentencePair] | None, task: TaskShipping | None
     ) -> None:
         self._bench = bench
         self.labelled = labelled

@@ -18,7 +18,8 @@ import profilers
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.heads import is_task_head
 from nasc.architecture.space import operation_symbols
-from nasc.context.context import Settings, Workbench
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
 from nasc.evaluation.parity import Int8Report, Parity
@@ -105,10 +106,10 @@ def compile(
         settings = dataclasses.replace(settings, head=options.task.head)
     elif is_task_head(settings.head):
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
-    return compile_on(Workbench(settings, reporter), limits, options)
+    return compile_on(RunContext(settings, reporter), limits, options)
 
 
-def compile_on(bench: Workbench, limits: Limits, options: Options) -> CompileResult:
+def compile_on(bench: RunContext, limits: Limits, options: Options) -> CompileResult:
     """`compile` with a workbench at hand.
 
     Args:
@@ -191,7 +192,7 @@ class _Compilation:
 
     judge: Judge  # from when the labelled data is read
 
-    def __init__(self, bench: Workbench, limits: Limits, options: Options, output: Path) -> None:
+    def __init__(self, bench: RunContext, limits: Limits, options: Options, output: Path) -> None:
         self.bench = bench
         self.limits = limits
         self.options = options

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from nasc.architecture.space import Architecture, Block
 from nasc.architecture.zoo import zoo_architecture
-from nasc.context.context import Workbench, space_for
+from nasc.context.context import RunContext
 from nasc.distillation.masked_lm import (
     RECIPE,
     MaskedConfig,
@@ -35,6 +35,7 @@ from nasc.supernet.budget import recorded_steps
 from nasc.supernet.checkpoint import load_supernet
 from nasc.supernet.prepare import first_run_space
 from nasc.supernet.scoring import judging_sentences
+from nasc.supernet.space_for import space_for
 from nasc.supernet.train import train_length
 from nasc.teacher import default_teacher_folder, quiet_transformers
 from nasc.utils.files import content_key, drop_changed, locked, record_files
@@ -47,7 +48,7 @@ STARTS = ("supernet", "scratch")
 
 
 def run_distill(
-    bench: Workbench,
+    bench: RunContext,
     architecture: str,
     output: Path,
     minutes: float | None,
@@ -124,7 +125,7 @@ def run_distill(
     } | dataclasses.asdict(quality)
 
 
-def _parsed(bench: Workbench, text: str, start: str | None) -> tuple[Architecture, str]:
+def _parsed(bench: RunContext, text: str, start: str | None) -> tuple[Architecture, str]:
     """The architecture of a text or of a name of the literature, and where its weights begin."""
     name = text.strip().lower()
     if "-" in name:  # no text of blocks holds one
@@ -148,7 +149,7 @@ def _parsed(bench: Workbench, text: str, start: str | None) -> tuple[Architectur
 
 
 def _pretrained(
-    bench: Workbench,
+    bench: RunContext,
     network: Network,
     teacher: NascForMaskedLM,
     steps: int | None,

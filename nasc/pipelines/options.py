@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasc.errors import UsageError
-from nasc.supernet.prepare import check_budget
+from nasc.supernet.budget import check_budget
 
 if TYPE_CHECKING:
     from nasc.tasks.shipping import TaskOptions

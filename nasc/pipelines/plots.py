@@ -13,7 +13,7 @@ from nasc.utils.outputs import check_file, full_path
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nasc.context.context import Settings
+    from nasc.context.settings import Settings
     from nasc.selection.audit import Audit
     from nasc.solver.problem import Solution
 

@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 
 from nasc.architecture.layers import macs, params
 from nasc.architecture.space import Architecture
-from nasc.context.context import Workbench
+from nasc.context.context import RunContext
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import UsageError
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.ranking import Ranking, rank
-from nasc.pipelines.artifact_quality import JUDGING_SENTENCES
 from nasc.selection.successive_halving import vectors
 from nasc.solver.problem import Limits
-from nasc.supernet.scoring import judging_sentences
+from nasc.supernet.scoring import JUDGING_SENTENCES, judging_sentences
 from nasc.utils.progress import Silent
 
 POOL = 50
@@ -91,7 +90,7 @@ class Audit:
 
 
 def audit(
-    bench: Workbench,
+    bench: RunContext,
     *,
     networks: int = 120,
     distilled: int = 0,
@@ -230,7 +229,7 @@ def rankings_of(table: pd.DataFrame, what: str) -> dict[str, Ranking]:
     return found
 
 
-def _qualities(bench: Workbench, networks: Sequence[Architecture], steps: int) -> list[float]:
+def _qualities(bench: RunContext, networks: Sequence[Architecture], steps: int) -> list[float]:
     """Mean of both agreements with the teacher after the same distillation of each, in fp32."""
     sentences = judging_sentences(bench.corpus, JUDGING_SENTENCES)
     wanted = bench.teacher.vectors(sentences)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nasc.architecture.space import Architecture, Block
-from nasc.context.context import Workbench
+from nasc.context.context import RunContext
 from nasc.errors import InfeasibleLimits, TableMissing
 from nasc.latency.costs import TableCosts
 from nasc.latency.find import find_table
@@ -47,7 +47,7 @@ FREE: Ratios = {REST: 0.0}
 """Everything takes no time."""
 
 
-def promising_precisions(bench: Workbench, limits: Limits, allowed: Sequence[str]) -> list[str]:
+def promising_precisions(bench: RunContext, limits: Limits, allowed: Sequence[str]) -> list[str]:
     """Precisions in which the best network within limits may be, in the space's order.
 
     Measures the tables of none but these, and int8's.
@@ -89,7 +89,7 @@ class Slowdowns:
 class _Rival:
     """Another precision against the first one, under some limits."""
 
-    bench: Workbench
+    bench: RunContext
     limits: Limits
     table: LatencyTable
     precision: str
@@ -190,7 +190,7 @@ class _Rival:
 
 
 def emptiest_and_fullest(
-    bench: Workbench, precision: str
+    bench: RunContext, precision: str
 ) -> dict[str, list[tuple[Architecture, Architecture]]]:
     """By operation that may be chosen, at the least and the largest hidden size."""
     space, blocks = bench.space, [b for own in bench.choices for b in own if b.operations]

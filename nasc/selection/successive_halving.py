@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from nasc.architecture.space import Architecture, Block
-from nasc.context.context import Workbench
+from nasc.context.context import RunContext
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, TrainingDiverged
 from nasc.evaluation.agreement import Quality, compare, pooled_cosine
@@ -106,7 +106,7 @@ def kinds(problem: Problem, slots: int) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
-def searches(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Problem]:
+def searches(bench: RunContext, limits: Limits, precisions: Sequence[str]) -> list[Problem]:
     """The searches whose best networks compete: every kind, and each as if all were as sensitive.
 
     Sensitivities are those of the network before its own training, and rank truer then; after it
@@ -117,7 +117,7 @@ def searches(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> lis
     return [kind for problem in (own, even) for kind in kinds(problem, bench.space.slots)]
 
 
-def best_of(bench: Workbench, kind: Problem) -> Ranked:
+def best_of(bench: RunContext, kind: Problem) -> Ranked:
     """The network of a kind with the least true loss among those with the least predicted.
 
     Raises:
@@ -128,7 +128,7 @@ def best_of(bench: Workbench, kind: Problem) -> Ranked:
     return bench.by_true_loss(bench.shortlist(solutions, KIND_FINALISTS))[0]
 
 
-def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> list[Entrant]:
+def entrants(bench: RunContext, limits: Limits, precisions: Sequence[str]) -> list[Entrant]:
     """The best network of each search by true loss, without repetition, and a pruned teacher.
 
     Raises:
@@ -150,7 +150,7 @@ def entrants(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> lis
     return entered if pruned is None else [*entered, pruned]
 
 
-def pruned_teacher(bench: Workbench, limits: Limits, precisions: Sequence[str]) -> Entrant | None:
+def pruned_teacher(bench: RunContext, limits: Limits, precisions: Sequence[str]) -> Entrant | None:
     """The best pruned teacher within limits, if the space holds one.
 
     It is pruned in the precision in which the whole teacher is fastest.
@@ -183,7 +183,7 @@ def pruned_teacher(bench: Workbench, limits: Limits, precisions: Sequence[str]) 
 
 
 def hold(
-    bench: Workbench, entered: Sequence[Entrant], config: DistillConfig, seconds: float | None
+    bench: RunContext, entered: Sequence[Entrant], config: DistillConfig, seconds: float | None
 ) -> list[Contestant]:
     """Train each for a part of the budget; the best comes first.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from device_profiles.reading import FileRefused, read_json
-from nasc.errors import CheckpointError
+from nasc.errors import CheckpointError, UsageError
 from nasc.utils.files import write_atomically
 
 PROBE_SHARE = 0.03
@@ -24,6 +24,9 @@ _SCHEMA = {
     "required": ["steps"],
     "properties": {"steps": {"type": "integer", "minimum": 0, "maximum": MAX_STEPS}},
 }
+
+MAX_MINUTES = 366 * 24 * 60
+"""Of a training."""
 
 
 def mean_step_s(one: Callable[[int], None], seconds: float) -> float:
@@ -64,3 +67,15 @@ def recorded_steps(path: Path, decide: Callable[[], int]) -> int:
             "--cache DIR"
         ) from error
     return steps
+
+
+def check_budget(minutes: float) -> None:
+    """Raise unless a budget in minutes makes sense.
+
+    Raises:
+        UsageError: If it is negative, not finite or over `MAX_MINUTES`.
+    """
+    if not 0 <= minutes <= MAX_MINUTES:
+        raise UsageError(
+            f"a budget in minutes must be from 0 to {MAX_MINUTES:,} (a year), got {minutes:g}"
+        )

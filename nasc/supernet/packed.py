@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from device_profiles.reading import FileRefused, read_json
 from nasc.data import Corpus, stream_text
+from nasc.data.batching import copy_tokenizer
 from nasc.data.tokens import Batch
 from nasc.errors import CheckpointError, CorpusError
-from nasc.evaluation.encoder import copy_tokenizer
 from nasc.supernet.batches import CALIBRATION_SENTENCES
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.teacher import Teacher

@@ -40,9 +40,6 @@ RECIPE = 3
 """Raised when the same configuration would give another supernet or other scores."""
 
 
-MAX_MINUTES = 366 * 24 * 60
-"""Of a training."""
-
 HISTORY_STEPS = 100
 """A compact supernet keeps the losses of every so many steps: a thousand weigh 0.1 MB."""
 
@@ -378,15 +375,3 @@ def _train(
         header["shrinking"] = about | shrinker.state.record()
     supernet.place(torch.device("cpu"))
     return supernet, record | header
-
-
-def check_budget(minutes: float) -> None:
-    """Raise unless a budget in minutes makes sense.
-
-    Raises:
-        UsageError: If it is negative, not finite or over `MAX_MINUTES`.
-    """
-    if not 0 <= minutes <= MAX_MINUTES:
-        raise UsageError(
-            f"a budget in minutes must be from 0 to {MAX_MINUTES:,} (a year), got {minutes:g}"
-        )

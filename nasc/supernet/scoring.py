@@ -28,6 +28,9 @@ from nasc.utils.progress import Reporter
 SCORE_SENTENCES = 256
 """Held-out sentences that candidates are scored on; those after them judge the package."""
 
+JUDGING_SENTENCES = 512
+"""Held-out sentences that a package, or a network trained by itself, is judged by."""
+
 MAX_SCORED = 4000
 """Candidates of a block scored at most; a larger space is sampled."""
 

@@ -22,8 +22,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from nasc.errors import TaskDataError, UsageError
-from nasc.export.onnx import MASKED
 from nasc.hf.training import BatchTrainer, arguments, run_trainer, trainer_has_bf16
+from nasc.networks.network import MASKED
 from nasc.supernet import checkpoint
 from nasc.tasks.models import Outputs, Row, TaskModel
 from nasc.utils.progress import Progress

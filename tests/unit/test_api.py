@@ -20,7 +20,7 @@ import nasc.supernet.prepare
 import nasc.teacher
 import nasc.utils.files
 from nasc.api import evaluate, train
-from nasc.context.context import Settings
+from nasc.context.settings import Settings
 from nasc.errors import CheckpointError, PackageError, UsageError
 
 MANIFEST = SimpleNamespace(max_length=8, task=None, files={}, conditions=SimpleNamespace(batch=3))

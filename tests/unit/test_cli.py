@@ -97,7 +97,7 @@ def test_an_unknown_option_suggests_one(nasc: Callable[..., Result]) -> None:
 
 
 def test_the_defaults_named_are_those_of_the_code(nasc: Callable[..., Result]) -> None:
-    from nasc.context.context import TRAIN_MINUTES
+    from nasc.context.settings import TRAIN_MINUTES
     from nasc.pipelines.options import DISTILL_MINUTES
 
     compiling = " ".join(nasc("compile", "--help").stdout.split())

@@ -10,8 +10,9 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.data.batching import by_length, pad, token_ids
 from nasc.errors import ExportError, UsageError
-from nasc.evaluation.encoder import OnnxEncoder, by_length, pad, token_ids
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.export.onnx import build, emit
 from nasc.networks.network import random_network
 from profilers import RuntimeOptions

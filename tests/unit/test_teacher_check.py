@@ -12,7 +12,7 @@ from device_profiles.temporary import LOCK
 from nasc import api
 from nasc.architecture.space import space_like, space_to_toml
 from nasc.context import teacher_check
-from nasc.context.context import Settings
+from nasc.context.settings import Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.errors import UnsupportedFamily
 from nasc.pipelines.options import Options

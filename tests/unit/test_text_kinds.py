@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from device_profiles import reading
 from nasc.cli import main
-from nasc.context.context import Settings
+from nasc.context.settings import Settings
 from nasc.data import corpus_from_sentences, load_corpus, records, stream_text, streams
 from nasc.data.corpus import sentence_key
 from nasc.data.markdown import without_markdown

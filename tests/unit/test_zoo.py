@@ -13,7 +13,7 @@ from transformers import AutoModel
 import nasc.hf  # noqa: F401  registers the model
 from nasc import api
 from nasc.architecture.zoo import ZOO, zoo_architecture, zoo_model
-from nasc.context.context import Settings
+from nasc.context.settings import Settings
 from nasc.errors import UsageError
 
 FOUND = [name for name in ZOO if name.startswith("nas-bert")]

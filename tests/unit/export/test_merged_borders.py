@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from nasc.architecture.space import Geometry, SearchSpace
-from nasc.evaluation.encoder import OnnxEncoder, pad
+from nasc.data.batching import pad
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.export.onnx import emit
 from nasc.networks.torch_network import Mask, mean_pool
 from nasc.supernet.supernet import Supernet

@@ -17,8 +17,9 @@ from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 from nasc.architecture.heads import HEADS
 from nasc.architecture.layers import params
 from nasc.architecture.space import OPERATIONS
+from nasc.data.batching import pad
 from nasc.errors import ExportError
-from nasc.evaluation.encoder import OnnxEncoder, pad
+from nasc.evaluation.encoder import OnnxEncoder
 from nasc.export.graph import IR_VERSION, OPSET, GraphBuilder
 from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES, build, emit
 from nasc.export.quantization import quantize_matrix, quantize_rows

@@ -20,7 +20,7 @@ pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 import nasc.pipelines.distill
 from nasc import api
 from nasc.architecture.space import Architecture, Block
-from nasc.context.context import Settings
+from nasc.context.settings import Settings
 from nasc.distillation.masked_lm import (
     MaskedConfig,
     Pretraining,

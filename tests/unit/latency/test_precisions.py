@@ -12,7 +12,8 @@ import pytest
 from synthetic_device import TINY, make_table
 
 from nasc.architecture.space import Architecture, SearchSpace
-from nasc.context.context import Settings, Workbench
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
 from nasc.latency.profile import tables_folder
@@ -39,7 +40,7 @@ def slower(table: LatencyTable, by: dict[str, float]) -> LatencyTable:
     )
 
 
-class Bench(Workbench):
+class Bench(RunContext):
     """A workbench whose int8 table is there, and fp32's where it is saved in the cache."""
 
     def __init__(self, folder: Path, seed: int = 0, space: SearchSpace = SPACE) -> None:

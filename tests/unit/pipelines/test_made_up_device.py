@@ -20,7 +20,8 @@ import pytest
 
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space
-from nasc.context.context import Settings, Workbench
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.errors import LimitsMissed
 from nasc.evaluation.encoder import OnnxEncoder
 from nasc.latency.basis import nominal_ms
@@ -122,7 +123,7 @@ class Toy:
         return Device(self.space, **about)
 
     def compile(self, device: Device, name: str, limit_ms: float, **options: Any) -> CompileResult:
-        bench = Workbench(self.settings, opener=device)
+        bench = RunContext(self.settings, opener=device)
         chosen = {"distill_steps": 0, "output": self.folder / name} | options
         return compile_on(bench, Limits(latency_ms=limit_ms), Options(**chosen))
 
@@ -202,7 +203,7 @@ def test_no_measured_token_is_padding(first: tuple[CompileResult, Device]) -> No
 
 
 def test_what_is_searched_weighs_blocks_by_the_measured_sensitivities(toy: Toy) -> None:
-    bench = Workbench(toy.settings, opener=toy.device())
+    bench = RunContext(toy.settings, opener=toy.device())
     scores = bench.prepared.scores
     assert len(set(scores.sensitivity)) == 2
     problem = bench.problem(Limits(latency_ms=1e3))
@@ -378,7 +379,7 @@ def test_quality_is_judged_on_text_that_chose_nothing(
     monkeypatch.setattr(judge_module.OnnxEncoder, "encode", encoding)
     monkeypatch.setattr(contest, "vectors", choosing)
     toy.compile(toy.device(), "judged", limit_ms, distill_steps=20)
-    corpus = Workbench(toy.settings, opener=toy.device()).corpus
+    corpus = RunContext(toy.settings, opener=toy.device()).corpus
     assert set(chosen) == set(scored_sentences(corpus))
     assert set(judging_sentences(corpus, 10)) <= set(judged)
     assert not set(judged) & set(chosen)

@@ -10,7 +10,8 @@ import pytest
 from search_toy import ToyCosts, every_network, random_limits, random_problem, within
 
 from nasc.architecture.space import Architecture, Block
-from nasc.context.context import Settings, Workbench
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits
 from nasc.solver import Limits
 from nasc.supernet.scores import Scores
@@ -25,10 +26,10 @@ def true_loss(blocks: tuple[Block, ...]) -> float:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Workbench:
+def bench(tmp_path: Path) -> RunContext:
     """A workbench whose space, costs, scores and supernet are made up."""
     problem = random_problem(7, costs=ToyCosts(7, fractions=True))
-    bench = Workbench(Settings(cache=tmp_path, head=problem.head))
+    bench = RunContext(Settings(cache=tmp_path, head=problem.head))
     rng = np.random.default_rng(0)
     scores = Scores(
         None,  # type: ignore[arg-type]
@@ -49,7 +50,7 @@ def bench(tmp_path: Path) -> Workbench:
     return bench
 
 
-def tried(bench: Workbench, limits: Limits, k: int) -> list[tuple[float, Architecture]]:
+def tried(bench: RunContext, limits: Limits, k: int) -> list[tuple[float, Architecture]]:
     """By plain addition of everything."""
     problem = bench.problem(limits)
     scores = bench.prepared.scores
@@ -68,7 +69,7 @@ def tried(bench: Workbench, limits: Limits, k: int) -> list[tuple[float, Archite
 
 
 @pytest.mark.parametrize("k", [1, 5, 1000])
-def test_it_is_what_the_paper_does(bench: Workbench, k: int) -> None:
+def test_it_is_what_the_paper_does(bench: RunContext, k: int) -> None:
     limits = random_limits(3, every_network(bench.problem(Limits())), 1)
     expected = tried(bench, limits, k)
     found = bench.by_enumeration(limits, k)
@@ -76,7 +77,7 @@ def test_it_is_what_the_paper_does(bench: Workbench, k: int) -> None:
     assert len(expected) > 1
 
 
-def test_limits_that_one_precision_misses(bench: Workbench) -> None:
+def test_limits_that_one_precision_misses(bench: RunContext) -> None:
     networks = every_network(bench.problem(Limits()))
     least = {
         p: min(n.upper["latency_ms"] for n in networks if n.architecture.precision == p)

@@ -11,7 +11,8 @@ from supernet_toy import random_supernet, sentences, state, toy_space
 
 from nasc import api
 from nasc.architecture.space import Architecture, Block
-from nasc.context.context import Settings, Workbench
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.data import Corpus, corpus_from_sentences
 from nasc.errors import CheckpointError, UsageError
 from nasc.pipelines.distill import _parsed
@@ -148,8 +149,8 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
     save_supernet(path, supernet, {"shrinking": LEFT}, compact=True)
     assert shipped_supernet(teacher.sha256) == path
 
-    def bench(**settings: object) -> Workbench:
-        return Workbench(Settings(cache=tmp_path / "cache", **settings))  # type: ignore[arg-type]
+    def bench(**settings: object) -> RunContext:
+        return RunContext(Settings(cache=tmp_path / "cache", **settings))  # type: ignore[arg-type]
 
     assert bench().supernet_path == path
     assert bench().space == supernet.space

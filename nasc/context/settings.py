@@ -1,0 +1,86 @@
+"""The conditions of a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nasc.architecture.heads import check_head, is_task_head
+from nasc.errors import UsageError
+from nasc.supernet.budget import check_budget
+
+TRAIN_MINUTES = 3.0
+"""Default budget of the supernet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The conditions of a search.
+
+    Attributes:
+        device: Name of a device profile, or the path of one.
+        teacher: Folder or hub id; None is the default teacher.
+        space: Preset or path; None chooses by the teacher.
+        supernet: A trained supernet's file; None takes the one that comes with nasc for the
+            teacher, or trains one and keeps it in the cache.
+        corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
+        text_column: Column of the corpus that holds the text; None takes the obvious one.
+        precisions: Allowed ones; None takes those of the space.
+        seq_len: Tokens of the measured sentence.
+        batch: Sentences of the measured run.
+        threads: Of the runtime; None takes the device's default.
+        head: See `nasc.architecture.heads`.
+        train_minutes: Budget of the supernet; None takes `TRAIN_MINUTES`.
+        train_steps: Steps of the supernet instead.
+        seed: Of everything random.
+        cache: Cache folder; None is the user's.
+    """
+
+    device: str = "host"
+    teacher: str | None = None
+    space: str | None = None
+    supernet: Path | None = None
+    corpus: tuple[str, ...] = ()
+    text_column: str | None = None
+    precisions: tuple[str, ...] | None = None
+    seq_len: int = 128
+    batch: int = 1
+    threads: int | None = None
+    head: str = "embed"
+    train_minutes: float | None = None
+    train_steps: int | None = None
+    seed: int = 0
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_head(self.head)
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"a seed must be in [0, {2**32 - 1}], got {self.seed}")
+        if self.train_minutes is not None:
+            check_budget(self.train_minutes)
+        if self.text_column is not None and not self.corpus:
+            raise UsageError(
+                f"--text-column {self.text_column} names a column of --corpus: give one"
+            )
+        given = {
+            "--supernet": self.supernet,
+            "--train-minutes": self.train_minutes,
+            "--train-steps": self.train_steps,
+        }
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) > 1:
+            raise UsageError(
+                f"{' and '.join(names)} each say where the supernet is from: give one of them"
+            )
+
+    @property
+    def trained_head(self) -> str:
+        """The head that networks are trained with: a task's takes its place at the end."""
+        return "embed" if is_task_head(self.head) else self.head
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Budget of the supernet in seconds; None where its steps are given."""
+        if self.train_steps is not None:
+            return None
+        return 60 * (TRAIN_MINUTES if self.train_minutes is None else self.train_minutes)
