@@ -22,6 +22,7 @@ from nasc.solver.problem import Limits
 from nasc.space import Architecture, SearchSpace
 from nasc.supernet.scores import Scores
 from nasc.workbench import Settings, Workbench
+from profilers import Scale
 
 SPACE = dataclasses.replace(TINY, keep=True, skip=True)
 BARE = dataclasses.replace(TINY, keep=False, skip=False)
@@ -56,6 +57,7 @@ class Bench(Workbench):
         scores = Scores(None, (blocks,) * 2, losses, (0.7, 1.3), ADDED, 1)  # type: ignore[arg-type]
         self.__dict__ |= {
             "space": space,
+            "quiet": SimpleNamespace(scale=Scale(4.0, 4.275)),
             "whole_space": space,
             "supernet_path": None,
             "choices": (blocks,) * space.n_blocks,
