@@ -237,18 +237,17 @@ def train(
         if shrink is not None and shrink.unit == "dominated":
             plan = shrink_plan(found_space, None, shrink)
         elif shrink is not None:
-            found_device = device_profiles.find(device)
+            session = MeasurementSession.on(
+                device_profiles.find(device), cache_folder(cache), say=reporter.say
+            )
             tables = process.in_turn(
                 lambda: measure_tables(
                     space_for(found_teacher, space),
-                    found_device,
-                    cache_dir=cache_folder(cache),
+                    session,
                     precisions=found_space.precisions[-1:],
                     seq_lens=(seq_len or train_length(found_teacher),),
-                    threads=(found_device.default_threads,),
                     seed=seed,
                     progress=reporter.stage(f"Latency tables of device {device!r}"),
-                    say=reporter.say,
                 )
             )
             plan = shrink_plan(found_space, TableCosts.of(t.table for t in tables), shrink)

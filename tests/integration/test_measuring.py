@@ -104,7 +104,7 @@ def no_orphans():  # type: ignore[no-untyped-def]
 def test_models_are_measured_and_saved(tmp_path: Path) -> None:
     jobs = [
         job(write_model(tmp_path / "narrow.onnx", width=16)),
-        job(write_model(tmp_path / "wide.onnx", width=256, external=True)),
+        job(write_model(tmp_path / "wide.onnx", width=1024, external=True)),
     ]
     result = measure(jobs, HOST, protocol=QUICK, reference_dir=tmp_path)
     assert result["narrow"].latency_ms > 0

@@ -96,9 +96,13 @@ def test_the_teacher_becomes_a_package_that_verifies(
         ),
     )
     report = verify_package(folder, protocol=PROTOCOL)
-    assert report.ok, [str(check) for check in report.checks if check.ok is not True]
-    assert (report.checks[-1].name, report.checks[-1].ok) == ("latency", True)
-    assert report.measured is not None
+    *others, latency = report.checks
+    assert all(check.ok is True for check in others), [str(check) for check in report.checks]
+    # A machine slower now than when the package was measured leaves the latency open.
+    # What is said then is tested without a clock in tests/unit/package/test_verify.py.
+    assert latency.name == "latency"
+    assert latency.ok is not False, str(latency)
+    assert report.measured is not None or "MeasurementInconsistent" in latency.detail, str(latency)
 
     # Through transformers, as most will read it
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

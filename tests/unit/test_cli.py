@@ -329,7 +329,7 @@ def test_the_home_of_nobody_is_a_name_like_others(
         ("train", "--steps", "1", "--teacher", name),
         ("verify", name),
         ("evaluate", name, "--task", "sts-b", "--data", "dev.tsv"),
-        ("compile", "--latency-ms", "5", "--task", "sts-b", "--data", name),
+        ("compile", "--latency-ms", "5", "--sts-data", name),
     ):
         result = nasc(*arguments)
         assert isinstance(result.exception, SystemExit), arguments

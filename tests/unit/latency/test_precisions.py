@@ -23,6 +23,7 @@ from nasc.selection.precisions import NEAR, REST, promising_precisions, slowed
 from nasc.selection.successive_halving import searches
 from nasc.solver.problem import Limits
 from nasc.supernet.scores import Scores
+from profilers import Scale
 
 SPACE = dataclasses.replace(TINY, keep=True, skip=True)
 BARE = dataclasses.replace(TINY, keep=False, skip=False)
@@ -57,6 +58,7 @@ class Bench(RunContext):
         scores = Scores(None, (blocks,) * 2, losses, (0.7, 1.3), ADDED, 1)  # type: ignore[arg-type]
         self.__dict__ |= {
             "space": space,
+            "quiet": SimpleNamespace(scale=Scale(4.0, 4.275)),
             "whole_space": space,
             "supernet_path": None,
             "choices": (blocks,) * space.n_blocks,

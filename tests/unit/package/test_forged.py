@@ -306,7 +306,7 @@ def test_nothing_is_opened_whose_hash_fails(package: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFO")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60, func_only=True)
 @pytest.mark.parametrize("name", [MANIFEST, SUMS, "model.onnx", "golden.json"])
 def test_a_pipe_in_place_of_a_file_does_not_hang(package: Path, name: str) -> None:
     (package / name).unlink()
@@ -333,7 +333,7 @@ def hostile(package: Path, model: Path) -> None:
     seal(package, raw)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(120, func_only=True)
 def test_a_model_without_an_end_is_ended(package: Path, tmp_path: Path) -> None:
     found = judge(package, limits=WorkerLimits(run_s=1e-6))
     assert found.keys() == {"golden vectors"}

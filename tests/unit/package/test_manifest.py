@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_named(
 @pytest.mark.parametrize("name", ["conditions", "files", "teacher", "measured", "params"])
 def test_what_is_missing_is_named(raw: dict[str, Any], name: str) -> None:
     broken = {key: value for key, value in raw.items() if key != name}
-    with pytest.raises(PackageError, match=f"lacks '{name}'"):
+    with pytest.raises(PackageError, match=f"'{name}' is a required property"):
         Manifest.from_dict(broken)
 
 

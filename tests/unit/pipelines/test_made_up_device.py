@@ -41,8 +41,10 @@ from profilers.worker import draw_inputs
 
 SEQ_LEN = 16
 THREADS = 2
-SLOW = 100.0
-"""So many times its nominal time everything takes: toys take milliseconds."""
+SLOW = 500.0
+LAYER_MS = 0.018
+"""Everything takes so many times its nominal time less so much: toys take milliseconds, and more
+the larger they are."""
 
 WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
 
@@ -68,8 +70,8 @@ class Device:
     def layers_ms(self, architecture: Architecture) -> float:
         geometry = self.space.geometry
         found = layers(architecture, geometry, "embed")
-        factor = SLOW * (1.0 if architecture.precision == "fp32" else 0.5)
-        return factor * sum(nominal_ms(layer, geometry, SEQ_LEN) for layer in found)
+        factor = SLOW * (1.0 if architecture.precision == "fp32" else 0.8)
+        return factor * sum(nominal_ms(layer, geometry, SEQ_LEN) - LAYER_MS for layer in found)
 
     def file_ms(self, path: Path) -> float:
         model = onnx.load(path, load_external_data=False)
@@ -158,8 +160,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., 
 
 @pytest.fixture(scope="module")
 def limit_ms(toy: Toy) -> float:
-    """Half of what the teacher takes in int8: something has to be searched."""
-    return 0.5 * toy.device().layers_ms(toy.space.teacher.with_precision("int8"))
+    """Less than the teacher takes in int8: something has to be searched."""
+    return 0.8 * toy.device().layers_ms(toy.space.teacher.with_precision("int8"))
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +182,7 @@ def test_the_stated_latency_is_the_device_s(
     assert true_ms <= measured.model.upper_ms <= limit_ms
     assert result.manifest.predicted is not None
     assert result.manifest.predicted.latency_ms == pytest.approx(true_ms, rel=0.03)
-    assert [a.met for a in result.attempts] == [True]
+    assert all(a.met for a in result.attempts)
 
 
 def test_everything_is_measured_with_the_options_asked_for(
@@ -242,21 +244,23 @@ def test_a_limit_that_no_network_keeps_ends_in_a_message_and_no_package(
 
 
 def test_where_nothing_smaller_is_left_an_earlier_network_under_its_limit_ships(
-    toy: Toy, limit_ms: float, first: tuple[CompileResult, Device]
+    toy: Toy, limit_ms: float
 ) -> None:
-    """It leaves no room for its repetition; all others are over the limit."""
-    chosen = first[0].manifest.architecture
+    """The first leaves no room for its repetition; all others are over the limit."""
+    seen: list[Architecture] = []
     plain = toy.device()
 
     def whole(architecture: Architecture) -> float:
-        wanted_ms = 0.99 * limit_ms if architecture == chosen else 1.2 * limit_ms
+        seen.append(architecture)
+        wanted_ms = 0.95 * limit_ms if architecture == seen[0] else 1.2 * limit_ms
         return wanted_ms / plain.layers_ms(architecture)
 
     result = toy.compile(toy.device(whole=whole), "fallback", limit_ms)
-    assert result.manifest.architecture == chosen
-    assert {a.architecture for a in result.attempts} != {str(chosen)}
+    assert result.manifest.architecture == seen[0]
     assert "leaves less than" in result.attempts[0].note
-    assert not any(a.met for a in result.attempts if a.architecture != str(chosen))
+    others = [a for a in result.attempts if a.architecture != str(seen[0])]
+    assert others
+    assert not any(a.met for a in others)
 
 
 @pytest.fixture
@@ -282,32 +286,25 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Callable[[Device, int], list[str]]:
 
 
 def test_what_a_busy_machine_puts_over_the_limit_is_measured_again(
-    toy: Toy,
-    limit_ms: float,
-    first: tuple[CompileResult, Device],
-    busy: Callable[[Device, int], list[str]],
+    toy: Toy, limit_ms: float, busy: Callable[[Device, int], list[str]]
 ) -> None:
     device = toy.device()
     measured = busy(device, 1)
     result = toy.compile(device, "repeated", limit_ms)
-    assert result.manifest.architecture == first[0].manifest.architecture
-    assert measured == [str(result.manifest.architecture)] * 2
+    assert set(measured) == {str(result.manifest.architecture)}
     assert result.attempts[0].note.endswith("measured once more")
     assert result.attempts[-1].met
 
 
 def test_a_machine_that_stays_busy_gets_another_network(
-    toy: Toy,
-    limit_ms: float,
-    first: tuple[CompileResult, Device],
-    busy: Callable[[Device, int], list[str]],
+    toy: Toy, limit_ms: float, busy: Callable[[Device, int], list[str]]
 ) -> None:
     device = toy.device()
     measured = busy(device, 1 + BUSY_REPEATS)
     result = toy.compile(device, "given-up", limit_ms)
-    assert result.manifest.architecture != first[0].manifest.architecture
     grouped = [(name, len(list(group))) for name, group in itertools.groupby(measured)]
-    assert grouped[0] == (str(first[0].manifest.architecture), 1 + BUSY_REPEATS)
+    assert grouped[0][1] == 1 + BUSY_REPEATS
+    assert grouped[-1][0] == str(result.manifest.architecture) != grouped[0][0]
 
 
 def test_int8_that_is_refused_is_not_chosen_again(

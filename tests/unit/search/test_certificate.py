@@ -115,6 +115,7 @@ def test_only_the_combination_is_impossible() -> None:
 
 
 @given(st.floats(1e-300, 1e12))
+@settings(deadline=None)
 def test_rounding_up_is_short_and_never_below(value: float) -> None:
     rounded = rounded_up("latency_ms", value)
     assert value <= rounded <= value * 1.011

@@ -8,6 +8,7 @@ torchrun --nproc-per-node 2 parallel_worker.py '{"teacher": ..., "kind": "data",
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import sys
@@ -45,14 +46,19 @@ def main() -> None:
     else:
         trained(asked, load_teacher(asked["teacher"]), parallel)
     parallel.leave()
-    left = [name for name in threads() if "gloo" in name]
+    deadline = time.monotonic() + 1.0  # one that was joined may still be on its way out of /proc
+    while (left := [n for n in threads() if "gloo" in n]) and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not left, f"threads that outlive the process group: {left}"
 
 
 def threads() -> list[str]:
     """Names of this process's threads, Python's or not; none where they are not to be had."""
-    tasks = Path("/proc/self/task")
-    return [(task / "comm").read_text().strip() for task in tasks.glob("*")]
+    found = []
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):  # it ended just now
+            found.append((task / "comm").read_text().strip())
+    return found
 
 
 def trained(asked: dict[str, Any], teacher: Teacher, parallel: Parallel) -> None:

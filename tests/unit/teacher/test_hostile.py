@@ -126,7 +126,7 @@ def check_accepted_or_refused(folder: Path) -> None:
     assert len(text) < 1500, text
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(120, func_only=True)
 @pytest.mark.parametrize("file", FILES)
 def test_mutated_files_are_accepted_or_refused(
     teacher_folder: Callable[..., Path], tmp_path: Path, file: str
@@ -157,7 +157,7 @@ def test_sizes_are_held_against_the_tensors_before_anything_is_made(
             load_teacher(own_folder)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60, func_only=True)
 @pytest.mark.parametrize(
     "file",
     [
