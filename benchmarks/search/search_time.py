@@ -1,0 +1,115 @@
+"""Target: under 1 s a query and under 10 s the whole front, on spaces of full size.
+
+minilm-l6 with all 3,122 blocks of 3 positions scored, in two precisions; nas-bert with all
+97,650 blocks of 4 positions scored. Losses and prices are synthetic (search_synthetic.py).
+A query is one limit given anew; scoring and encoding the blocks is done once before and its
+time stands apart. Every figure: least, median and largest over the repeats.
+
+    OMP_NUM_THREADS=1 python benchmarks/search/search_time.py > search_time.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from search_synthetic import limits_between, synthetic
+
+from nasc.architecture.space import PRECISIONS, PRESETS
+from nasc.errors import InfeasibleLimits
+from nasc.solver import Limits, Problem, front, solve
+
+QUERIES: dict[str, dict[str, float]] = {
+    "latency loose": {"latency_ms": 0.5},
+    "latency middle": {"latency_ms": 0.2},
+    "latency tight": {"latency_ms": 0.02},
+    "latency and size": {"latency_ms": 0.3, "size_bytes": 0.3},
+    "all four limits": {
+        "latency_ms": 0.3,
+        "size_bytes": 0.25,
+        "params": 0.25,
+        "peak_memory_bytes": 0.25,
+    },
+}
+
+
+def timed(work: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Seconds that a call takes."""
+    taken = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begin)
+    return {
+        "least_s": round(min(taken), 4),
+        "median_s": round(statistics.median(taken), 4),
+        "largest_s": round(max(taken), 4),
+    }
+
+
+def refused(problem: Problem) -> None:
+    """Solve a problem that has no solution."""
+    try:
+        solve(problem)
+    except InfeasibleLimits:
+        return
+    raise AssertionError("the limits can be met")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--k", type=int, default=100, help="networks a query asks for")
+    parser.add_argument("--limited-fronts", action="store_true", help="fronts under a size limit")
+    arguments = parser.parse_args()
+    repeats, k = arguments.repeats, arguments.k
+    solve(synthetic(PRESETS["minilm-l6"].restrict(hidden_sizes=(128,))))  # imports done
+    met, results = True, {}
+    for name in ("minilm-l6", "nas-bert"):
+        begin = time.perf_counter()
+        precisions = PRECISIONS[: 2 if name == "minilm-l6" else 1]
+        problem = synthetic(PRESETS[name].restrict(precisions=precisions))
+        encoded = round(time.perf_counter() - begin, 3)
+        cell: dict[str, object] = {
+            "blocks_a_position": len(problem.positions[0].blocks),
+            "positions": len(problem.positions),
+            "precisions": list(problem.precisions),
+            "scoring_and_encoding_s": encoded,
+        }
+        for label, share in QUERIES.items():
+            asked = problem.with_limits(limits_between(problem, share))
+            figures = timed(lambda asked=asked: solve(asked, k), repeats)
+            met &= figures["median_s"] < 1
+            cell[f"query, {label}"] = figures
+        tight = Limits(latency_ms=0.01, size_bytes=1e6, params=1e5, peak_memory_bytes=1e6)
+        for label, limits in (("one", Limits(latency_ms=0.01)), ("four", tight)):
+            impossible = problem.with_limits(limits)
+            work = timed(lambda impossible=impossible: refused(impossible), repeats)
+            cell[f"certificate, {label} impossible"] = work
+        fronts = timed(lambda problem=problem: front(problem), repeats)
+        met &= fronts["median_s"] < 10
+        cell["front"] = fronts | {"networks": len(front(problem))}
+        if arguments.limited_fronts:
+            sized = problem.with_limits(limits_between(problem, {"size_bytes": 0.3}))
+            cell["front under a size limit"] = timed(lambda sized=sized: front(sized), 1)
+        results[name] = cell
+        print(json.dumps({name: cell}, indent=1), file=sys.stderr)
+    context = {
+        "numpy": np.__version__,
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "load_average": [round(x, 2) for x in os.getloadavg()],
+        "repeats": repeats,
+        "k": k,
+    }
+    print(json.dumps({"benchmark": "search_time", "target_met": met, **context, **results}))
+    return int(not met)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

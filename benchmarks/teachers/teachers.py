@@ -1,0 +1,170 @@
+"""Folders of teachers: equal to sentence-transformers, or refused with module, file and key.
+
+    python benchmarks/teachers/teachers.py FOLDER... --group "Title of these folders"
+
+Every folder that nasc takes is compared, on short and long texts, with sentence-transformers
+(`encode` in float32): the vectors of `nasc.teacher.Teacher` in batches and one by one, and those of
+the full-size fp32 graph with the tokenizer files of a package. Rows are kept in teachers.json
+beside this script, so that large folders can be made, compared and deleted one after the other;
+docs/teachers.md is written from it anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from nasc.architecture.space import Architecture, Block
+from nasc.errors import NascError
+from nasc.evaluation.encoder import OnnxEncoder
+from nasc.export.onnx import emit
+from nasc.networks.from_teacher import teacher_network
+from nasc.package.tokenizer_files import write_tokenizer
+from nasc.teacher import Teacher, load_teacher
+from nasc.teacher.library import MAX_ABS, TEXTS, SentenceTransformersLibrary, comparable
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROWS = Path(__file__).resolve().with_name("teachers.json")
+
+MORE_TEXTS = (
+    *TEXTS,
+    "Sun",
+    "THE CAT SAT ON THE MAT. " * 20,
+    "Crème brûlée " * 100,
+    "0123456789 " * 200,
+    "a",
+    " ",
+)
+
+
+def vectors_of_graph(teacher: Teacher, texts: list[str]) -> list[np.ndarray[Any, Any]]:
+    """Vectors of the full-size fp32 graph in one batch and one by one.
+
+    Texts are tokenised by the files that a package would have.
+    """
+    g = teacher.geometry
+    blocks = (Block(g.hidden, ("mha", "ffn"), kept=True),) * g.layers
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        emit(teacher_network(teacher, Architecture(blocks)), folder / "model.onnx")
+        write_tokenizer(folder, teacher.tokenizer, teacher.max_length)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        encoder = OnnxEncoder(folder / "model.onnx", tokenizer, max_length=teacher.max_length)
+        return [encoder.encode(texts, batch_size=size) for size in (len(texts), 1)]
+
+
+def row(folder: Path) -> dict[str, Any]:
+    """What nasc says of a folder, with the largest differences where it takes it."""
+    try:
+        teacher = load_teacher(folder)
+    except NascError as error:
+        return {"refused": str(error).replace(f"'{folder.parent}/", "'")}
+    library, texts = SentenceTransformersLibrary(folder), comparable(teacher, MORE_TEXTS)
+    expected = library.vectors(texts)
+    alone = np.concatenate([library.vectors([text]) for text in texts])
+    if not teacher.declares_vectors:
+        expected, alone = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (expected, alone))
+    ours = {
+        "teacher": [teacher.vectors(texts), teacher.vectors(texts, batch_size=1)],
+        "graph": vectors_of_graph(teacher, texts),
+    }
+    worst = {
+        name: max(float(np.abs(f - e).max()) for f in found for e in (expected, alone))
+        for name, found in ours.items()
+    }
+    return {
+        "same_tokens": teacher.tokenize(texts).rows() == library.token_lists(texts),
+        "max_length": teacher.max_length,
+        "declared": teacher.declares_vectors,
+        **worst,
+    }
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """docs/teachers.md from all rows."""
+    library = f"sentence-transformers {record['sentence-transformers']}"
+    lines = [
+        "# Teachers: equal or refused",
+        "",
+        "Written by `python benchmarks/teachers/teachers.py FOLDER... --group TITLE`; do not edit.",
+        "",
+        f"A teacher's folder gives the vectors of {library} for the same folder, or it is refused "
+        "with module, file and key. Each row is one folder. Where it is taken, the tokens are the "
+        "same, and the numbers are the largest absolute difference of a component from "
+        f"`SentenceTransformer(folder).encode(texts)`, computed in float32, on {len(MORE_TEXTS)} "
+        "texts (short, 10,000 characters, capitals, accents, digits, other scripts, literal "
+        f"special tokens, empty), in one batch and one by one; at most {MAX_ABS:g} is allowed. "
+        "*Teacher* is `nasc.teacher`, *graph* the full-size fp32 ONNX graph with the tokenizer "
+        "files of a package.",
+        "",
+        "- A folder without modules.json (marked *) does not say how sentence vectors are made. "
+        "sentence-transformers then takes the mean over tokens and leaves its length; nasc takes "
+        "the mean and scales it to length 1. Such vectors are compared scaled: the same "
+        "direction, so the same cosines.",
+        "- A folder whose modules.json has no Normalize says that vectors keep their length, "
+        "and is refused.",
+        "- Weights stored in float16 or bfloat16 are computed in float32, which "
+        "sentence-transformers by default does not; the comparison is in float32.",
+        "- One text differs and cannot be refused in advance: the literal padding token within a "
+        "text (`<pad>`) given to a RoBERTa, whose positions are counted without it.",
+        "- A RoBERTa whose tokenizer_config.json has no model_max_length, or one above its "
+        "positions, is refused: sentence-transformers cuts its texts 2 tokens too late, and fails.",
+        "",
+        "`nasc compile`, `train`, `distill`, `search` and `audit` make the same comparison for the "
+        "teacher that they are given, once for the same files, with the library where it is "
+        "installed (`pip install sentence-transformers`), else with transformers.",
+    ]
+    for group, rows in record["groups"].items():
+        lines += [
+            "",
+            f"## {group}",
+            "",
+            "| folder | tokens | teacher | graph |",
+            "|---|---|---|---|",
+        ]
+        for name, found in sorted(rows.items()):
+            if "refused" in found:
+                continue
+            star = "" if found["declared"] else " *"
+            lines.append(
+                f"| {name}{star} | {found['max_length']} | {found['teacher']:.1e} | "
+                f"{found['graph']:.1e} |"
+            )
+        lines += ["", "| folder | refused |", "|---|---|"]
+        for name, found in sorted(rows.items()):
+            if "refused" in found:
+                text = found["refused"].removeprefix(f"teacher '{name}'").removeprefix(": ")
+                lines.append(f"| {name} | {text.strip().replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--group", required=True, help="title of these folders")
+    args = parser.parse_args()
+    record = json.loads(ROWS.read_text()) if ROWS.exists() else {"groups": {}}
+    record["sentence-transformers"] = importlib.metadata.version("sentence-transformers")
+    rows = record["groups"].setdefault(args.group, {})
+    failed = []
+    for folder in args.folders:
+        rows[folder.name] = found = row(folder)
+        print(folder.name, found, flush=True)
+        ROWS.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+        (DOCS / "teachers.md").write_text(markdown(record))
+        worst = max(found.get("teacher", 0), found.get("graph", 0))
+        if not found.get("same_tokens", True) or not worst <= MAX_ABS:
+            failed.append(folder.name)
+    if failed:
+        raise SystemExit(f"neither equal nor refused: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
