@@ -70,7 +70,7 @@ from nasc.tasks.metrics import scores
 from nasc.tasks.shipping import TaskOptions, TaskShipping
 from nasc.tasks.sts import read_sts
 from nasc.teacher import quiet_transformers
-from nasc.utils.files import content_key, write_atomically
+from nasc.utils.files import content_key
 from profilers.context import read_context
 
 sys.path.append(str(Path(__file__).parents[1]))

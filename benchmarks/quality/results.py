@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nasc.files import write_atomically
+from nasc.utils.files import write_atomically
 
 TABLE = Path(__file__).with_name("results.jsonl")
 

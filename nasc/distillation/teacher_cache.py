@@ -2,7 +2,7 @@
 
 The teacher's pass takes about half of a step, since it is larger than who learns from it. So
 batches are seen several times in a window that slides over the text, and the teacher's states are
-kept from the first time on (benchmarks/distill_recipes.py).
+kept from the first time on (benchmarks/training/distill_recipes.py).
 """
 
 from __future__ import annotations

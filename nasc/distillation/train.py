@@ -153,7 +153,7 @@ def rate_scales(model: TorchNetwork) -> list[float]:
 
     That is the rule for hidden weights under Adam of Yang et al. (Tensor Programs V, NeurIPS 2021,
     Table 3), here for all weights of a layer. Measured: one rate for all that narrow layers need
-    sets layers back that are the teacher's own (benchmarks/distill_recipes.py).
+    sets layers back that are the teacher's own (benchmarks/training/distill_recipes.py).
     """
     half = model.geometry.hidden / 2
     widths = [max(layer.hidden_in, layer.hidden_out) for layer in model.layers]

@@ -2,7 +2,7 @@
 
 The graphs measured for the latency table and the graph of the package both come from
 here. Standard ONNX operators only. What was chosen by measuring (onnxruntime 1.32, one
-thread; benchmarks/emitter_patterns.py):
+thread; benchmarks/export/emitter_patterns.py):
 
 * Activations are (batch * seq_len, hidden) wherever a matrix follows, so that matrix and
   bias are one Gemm: faster than MatMul + Add on three axes. Separate Gelu nodes then

@@ -44,12 +44,13 @@ MIN_ON_EACH_SIDE = 8
 """Measured networks with fewer and with more parameters than that, for its price to be known."""
 MEASUREMENT_SHIFT = 0.01
 """Standard deviation by which whole measurements of the same networks shift against each other.
-Networks held out of one measurement cannot show it. From benchmarks/table_accuracy.py: 0.0 to 0.7%
-between two measurements (`noise_bias`), up to 1.7% between a table and a later one (2026-11)."""
+Networks held out of one measurement cannot show it. From benchmarks/latency/table_accuracy.py: 0.0
+to 0.7% between two measurements (`noise_bias`), up to 1.7% between a table and a later one
+(2026-11)."""
 MEASUREMENT_JITTER_MS = 0.012
 """Standard deviation between a table and a later measurement's bound where next to nothing runs.
 13 measurements of `skip | skip | skip` on machine C gave 0.059 to 0.077 ms with bounds of 0.061 to
-0.082, where the table had 0.063 (benchmarks/promise.py, 2026-11)."""
+0.082, where the table had 0.063 (benchmarks/latency/promise.py, 2026-11)."""
 STREAMING_GAIN = 0.9
 """The scale of the held-out residuals must fall below this part for the price to be believed."""
 CONFIDENCE = 0.90

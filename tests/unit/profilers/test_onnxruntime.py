@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nasc.evaluation.encoder import __file__ as runtime_file
+import nasc
 
-ROOT = Path(runtime_file).parents[1]
+ROOT = Path(nasc.__file__).parents[1]
 
 
 def written_by(module: str, home: Path, **variables: str) -> list[str]:
