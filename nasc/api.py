@@ -193,11 +193,11 @@ def train(
     from nasc.supernet.budget import check_budget
     from nasc.supernet.parallel import Parallel
     from nasc.supernet.prepare import (
-        first_run_space,
         largest_change,
         prepare,
         save_compact,
         shrink_plan,
+        teacher_initialised_space,
     )
     from nasc.supernet.shrink import unfinished
     from nasc.supernet.train import TrainConfig, train_length
@@ -223,7 +223,7 @@ def train(
         found_teacher = load_teacher(teacher)
         found_space = space_for(found_teacher, space)
         if not all_operations:
-            found_space = first_run_space(found_space)
+            found_space = teacher_initialised_space(found_space)
         process.in_turn(lambda: check_teacher(found_teacher, cache_folder(cache), reporter))
         text = load_corpus(
             list(corpus) or None,

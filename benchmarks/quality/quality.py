@@ -42,7 +42,7 @@ from nasc.pipelines.compile import compile
 from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
-from nasc.supernet.scoring import JUDGING_SENTENCES, judging_sentences, scored_sentences
+from nasc.supernet.score_candidates import JUDGING_SENTENCES, judging_sentences, scored_sentences
 from nasc.supernet.teacher_pruning import pruned_network
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts

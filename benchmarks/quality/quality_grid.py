@@ -59,7 +59,7 @@ from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import read_supernet_header
 from nasc.supernet.initialize import initialize
-from nasc.supernet.scoring import JUDGING_SENTENCES
+from nasc.supernet.score_candidates import JUDGING_SENTENCES
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks import squad
@@ -67,7 +67,7 @@ from nasc.tasks.data import task_files
 from nasc.tasks.finetune import FinetuneConfig
 from nasc.tasks.glue import find_task, read_examples
 from nasc.tasks.metrics import scores
-from nasc.tasks.shipping import TaskOptions, TaskShipping
+from nasc.tasks.shipping import PackagedTask, TaskOptions
 from nasc.tasks.sts import read_sts
 from nasc.teacher import quiet_transformers
 from nasc.utils.files import content_key
@@ -410,7 +410,7 @@ class Grid:
         config = dataclasses.replace(task.config, seed=seed)
         options = TaskOptions(task.name, data, examples=task.examples, config=config)
         full = teacher_network(bench.teacher, bench.whole_space.teacher)
-        shipping = TaskShipping(options, full, bench.teacher.tokenizer, bench.cache, Lines())
+        shipping = PackagedTask(options, full, bench.teacher.tokenizer, bench.cache, Lines())
         tuned = shipping.finetune(network).with_head(options.head)
         path = self.files / f"{task.name}.onnx"
         emit(tuned, path)

@@ -27,8 +27,8 @@ from nasc.architecture.space import PRECISIONS, PRESETS
 from nasc.errors import InfeasibleLimits
 from nasc.solver import Limits, Problem, ScoredBlocks, enumerate_best, solve
 from nasc.solver.chain import Chain
+from nasc.solver.costs import LOSS, price
 from nasc.solver.enumerate import rows_of
-from nasc.solver.prices import LOSS, price
 from nasc.supernet.candidates import assign_bins
 
 BINS, LEFT, TOP = 10, 10, 100

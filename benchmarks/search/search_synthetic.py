@@ -20,7 +20,7 @@ from nasc.architecture.layers import Layer, block_layers, layer_macs, layer_para
 from nasc.architecture.space import Block, Geometry, SearchSpace
 from nasc.solver import Limits, Problem, ScoredBlocks
 from nasc.solver.chain import rest
-from nasc.solver.prices import LOSS, price
+from nasc.solver.costs import LOSS, price
 
 SEQ_LEN = 128
 _BYTES = {"fp32": 4.0, "int8": 1.0}

@@ -45,7 +45,7 @@ from nasc.selection.successive_halving import vectors
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import left_blocks, load_supernet, read_supernet_header
 from nasc.supernet.initialize import initialize
-from nasc.supernet.prepare import first_run_space
+from nasc.supernet.prepare import teacher_initialised_space
 from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TRAIN_LENGTH, TrainConfig, train
@@ -117,7 +117,7 @@ def supernet_of(start: str, teacher: Teacher, tokens: Tokens, steps: int, seed: 
         if path is None:
             raise SystemExit("no supernet comes with nasc for this teacher")
         return load_supernet(path, teacher)[0]
-    supernet = Supernet(first_run_space(PRESETS["minilm-l6"]), teacher)
+    supernet = Supernet(teacher_initialised_space(PRESETS["minilm-l6"]), teacher)
     batches = TrainBatches(tokens, TrainConfig(0).batch_size, seed)
     calibration = batches.calibration()
     initialize(supernet, calibration.input_ids, calibration.attention_mask, seed)

@@ -50,7 +50,7 @@ from nasc.supernet.candidates import candidates_of
 from nasc.supernet.packed import pack
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.supernet.sampling import sample_block
-from nasc.supernet.score import Scorer
+from nasc.supernet.scorer import Scorer
 from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TrainConfig, train

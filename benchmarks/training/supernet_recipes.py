@@ -49,10 +49,10 @@ from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.parallel import Parallel
-from nasc.supernet.prepare import first_run_space, prepare, shrink_plan
+from nasc.supernet.prepare import prepare, shrink_plan, teacher_initialised_space
 from nasc.supernet.sampling import Sample
-from nasc.supernet.score import Scorer
-from nasc.supernet.scoring import judging_sentences, scored_sentences, scorer_for
+from nasc.supernet.score_candidates import judging_sentences, scored_sentences, scorer_for
+from nasc.supernet.scorer import Scorer
 from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import Objective, TrainConfig
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
@@ -152,7 +152,7 @@ def trained(bench: RunContext, recipe: str, arguments: argparse.Namespace) -> fl
     """Give the workbench the supernet of a recipe; the seconds that it took, scores included."""
     space = bench.whole_space
     if not arguments.all_operations:
-        space = first_run_space(space)
+        space = teacher_initialised_space(space)
     shrinking = None
     changes = RECIPES.get(recipe, {})
     if recipe in SHRUNK:

@@ -25,7 +25,7 @@ from nasc.data.tokens import Batch
 from nasc.distillation.train import DistillConfig, step_loss, teacher_states, trainable
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.initialize import initialize
-from nasc.supernet.prepare import first_run_space
+from nasc.supernet.prepare import teacher_initialised_space
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TRAIN_LENGTH, Objective, TrainConfig, whole_space
 from nasc.teacher import load_teacher
@@ -61,7 +61,7 @@ def main() -> None:
     threads = use_fastest_threads()
     teacher = load_teacher()
     corpus = load_corpus(args.corpus, seed=0, max_sentences=30_000)
-    space = first_run_space(PRESETS["minilm-l6"])
+    space = teacher_initialised_space(PRESETS["minilm-l6"])
     batches = TrainBatches(teacher.tokenize(corpus.train, max_length=TRAIN_LENGTH), 32, 0)
     supernet = Supernet(space, teacher)
     calibration = batches.calibration()

@@ -37,9 +37,9 @@ from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked, select
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
-from nasc.supernet.prepare import Prepared, first_run_space, load_prepared, prepare
-from nasc.supernet.score import Scorer
-from nasc.supernet.scoring import scored_sentences, scorer_for
+from nasc.supernet.prepare import Prepared, load_prepared, prepare, teacher_initialised_space
+from nasc.supernet.score_candidates import scored_sentences, scorer_for
+from nasc.supernet.scorer import Scorer
 from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.space_for import space_for
 from nasc.supernet.teacher_pruning import PrunedLoss
@@ -265,7 +265,7 @@ class RunContext:
         with self.timed("supernet"):
             return prepare(
                 self.teacher,
-                first_run_space(self.whole_space),
+                teacher_initialised_space(self.whole_space),
                 text,
                 TrainConfig(steps=s.train_steps or 0, bf16=has_bf16(device), seed=s.seed),
                 seconds=s.train_seconds,
@@ -317,7 +317,7 @@ class RunContext:
         if self.supernet_path is not None:
             left = left_blocks(self.whole_space, read_supernet_header(self.supernet_path))
             return left or (tuple(self.space.blocks()),) * self.space.n_blocks
-        return (tuple(first_run_space(self.space).blocks()),) * self.space.n_blocks
+        return (tuple(teacher_initialised_space(self.space).blocks()),) * self.space.n_blocks
 
     def priced(
         self, architecture: Architecture, limits: Limits, costs: TableCosts | None = None
@@ -403,7 +403,7 @@ class RunContext:
             InfeasibleLimits: If no network meets the limits.
             UsageError: See `nasc.solver.enumerate.enumerate_best`.
         """
-        positions = self.prepared.scores.plain_positions()
+        positions = self.prepared.scores.unweighted_positions()
         found: list[Solution] = []
         for last, precision in enumerate(self.space.precisions, 1):
             problem = dataclasses.replace(

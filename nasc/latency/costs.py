@@ -11,9 +11,9 @@ from nasc.architecture.layers import Layer, layer_params
 from nasc.architecture.space import PRECISIONS, Architecture
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency import memory
+from nasc.latency.cache_misses import streamed_params
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Prediction
-from nasc.latency.streaming import streamed_params
 from nasc.latency.table import LatencyTable
 
 LATENCY = "latency_ms"

@@ -1,10 +1,10 @@
 """From measured networks to the cost of every layer, and how far predictions are off.
 
-The costs minimise the relative error of the measured latencies under the condition that no
-layer costs less than nothing (Lawson and Hanson, Solving Least Squares Problems, 1974,
-ch. 23), with Huber's weights (Huber, Robust Statistics, 1981, sec. 7.8) so that a network
-that was disturbed, or does not add up, cannot bend the others. Weights beyond the caches
-have a price of their own (`nasc.latency.streaming`), where that predicts held-out networks better.
+The costs minimise the relative error of the measured latencies under the condition that no layer
+costs less than nothing (Lawson and Hanson, Solving Least Squares Problems, 1974, ch. 23), with
+Huber's weights (Huber, Robust Statistics, 1981, sec. 7.8) so that a network that was disturbed, or
+does not add up, cannot bend the others. Weights beyond the caches have a price of their own
+(`nasc.latency.cache_misses`), where that predicts held-out networks better.
 
 The interval comes from networks that were predicted without having been seen: each random
 network is held out in turn and predicted by a fit to all others. The residual of the
@@ -24,7 +24,7 @@ from scipy.stats import t as student_t
 from nasc.architecture.space import Architecture
 from nasc.errors import UsageError
 from nasc.latency.basis import Basis, Matrix, Vector
-from nasc.latency.streaming import Streaming, network_streamed_params
+from nasc.latency.cache_misses import Streaming, network_streamed_params
 
 HUBER_K = 1.5
 """Residuals over this many standard deviations lose weight (95% efficient at about 1.35)."""

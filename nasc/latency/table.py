@@ -33,9 +33,9 @@ from nasc.architecture.space import (
 )
 from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
 from nasc.latency.basis import Basis, space_layers
+from nasc.latency.cache_misses import Streaming, network_streamed_params
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Fit, Interval, Prediction
-from nasc.latency.streaming import Streaming, network_streamed_params
 from nasc.utils.files import write_atomically
 
 FORMAT_VERSION = 4

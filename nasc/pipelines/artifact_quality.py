@@ -17,11 +17,11 @@ from nasc.evaluation.encoder import OnnxEncoder
 from nasc.evaluation.parity import Int8Report, Parity, accept_int8, check_int8, check_parity
 from nasc.export.onnx import emit
 from nasc.networks.network import Network
-from nasc.supernet.scoring import JUDGING_SENTENCES, judging_sentences
+from nasc.supernet.score_candidates import JUDGING_SENTENCES, judging_sentences
 from nasc.tasks.sts import SentencePair, evaluate_sts
 
 if TYPE_CHECKING:
-    from nasc.tasks.shipping import TaskShipping
+    from nasc.tasks.shipping import PackagedTask
 
 PARITY_SENTENCES = 64
 """Held-out sentences that exports are checked on."""
@@ -30,7 +30,7 @@ PARITY_LENGTH = 128
 """Tokens of them at most."""
 
 
-class Judge:
+class ArtifactEvaluator:
     """Judges files on held-out text and, where there are labels, on those.
 
     Attributes:
@@ -39,9 +39,12 @@ class Judge:
     """
 
     def __init__(
-        self, bench: RunContext, labelled: Sequence[SentencePair] | None, task: TaskShipping | None
+        self,
+        context: RunContext,
+        labelled: Sequence[SentencePair] | None,
+        task: PackagedTask | None,
     ) -> None:
-        self._bench = bench
+        self._context = context
         self.labelled = labelled
         self.task = task
 
@@ -59,12 +62,12 @@ class Judge:
         Raises:
             ParityError: If the file in fp32 gives other vectors than the network.
         """
-        bench = self._bench
-        bench.reporter.stage("Parity of the export")(0, 1, "running onnxruntime and torch")
-        sentences = judging_sentences(bench.corpus, PARITY_SENTENCES)
-        length = min(PARITY_LENGTH, bench.teacher.geometry.max_positions)
-        tokens = bench.teacher.tokenize(sentences, max_length=length).rows()
-        with bench.timed("parity"), temporary_folder() as folder:
+        context = self._context
+        context.reporter.stage("Parity of the export")(0, 1, "running onnxruntime and torch")
+        sentences = judging_sentences(context.corpus, PARITY_SENTENCES)
+        length = min(PARITY_LENGTH, context.teacher.geometry.max_positions)
+        tokens = context.teacher.tokenize(sentences, max_length=length).rows()
+        with context.timed("parity"), temporary_folder() as folder:
             wide = network.with_precision("fp32")
             if network.architecture.precision == "fp32":
                 return check_parity(network, path, tokens), None
@@ -74,7 +77,7 @@ class Judge:
             report = self._int8_body(network, path, tokens, folder)
             before, after = self._score(wide_path), self._score(path)
         accepted, reason = accept_int8(report, fp32_score=before, int8_score=after)
-        bench.reporter.say(f"int8 {'accepted' if accepted else 'refused'}: {reason}")
+        context.reporter.say(f"int8 {'accepted' if accepted else 'refused'}: {reason}")
         return report, None if accepted else reason
 
     def _int8_body(
@@ -98,29 +101,29 @@ class Judge:
 
     def _encoder(self, path: Path) -> OnnxEncoder:
         """A file as the package promises it: its length, its batch size."""
-        teacher, batch = self._bench.teacher, self._bench.settings.batch
+        teacher, batch = self._context.teacher, self._context.settings.batch
         return OnnxEncoder(path, teacher.tokenizer, max_length=teacher.max_length, batch_size=batch)
 
     def quality(self, path: Path) -> dict[str, Any]:
         """Figures of a file: on the task's dev file, or on held-out text that did not choose it."""
-        with self._bench.timed("quality"):
+        with self._context.timed("quality"):
             return (
                 self._agreement(path) if self.task is None else self._task_figures(self.task, path)
             )
 
     @staticmethod
-    def _task_figures(task: TaskShipping, path: Path) -> dict[str, Any]:
+    def _task_figures(task: PackagedTask, path: Path) -> dict[str, Any]:
         """Scores of the file and of the teacher, fine-tuned the same way, on the dev file."""
         teacher = {f"teacher_{name}": value for name, value in task.teacher_scores.items()}
         counts = {"dev_examples": task.dev_count, "train_examples": task.train_count}
         return task.scores(path) | teacher | counts
 
     def _agreement(self, path: Path) -> dict[str, Any]:
-        bench = self._bench
-        bench.reporter.stage("Quality on held-out text")(0, 1, "encoding")
-        sentences = judging_sentences(bench.corpus, JUDGING_SENTENCES)
+        context = self._context
+        context.reporter.stage("Quality on held-out text")(0, 1, "encoding")
+        sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         found = compare(
-            bench.teacher.vectors(sentences, max_length=bench.teacher.max_length),
+            context.teacher.vectors(sentences, max_length=context.teacher.max_length),
             self._encoder(path).encode(sentences),
         )
         record: dict[str, Any] = dataclasses.asdict(found)
@@ -130,8 +133,8 @@ class Judge:
 
     def tokenisation_ms(self) -> float:
         """Median time to tokenise a text of as many tokens as the measured input holds."""
-        teacher, length = self._bench.teacher, self._bench.settings.seq_len
-        text = " ".join(judging_sentences(self._bench.corpus, JUDGING_SENTENCES))
+        teacher, length = self._context.teacher, self._context.settings.seq_len
+        text = " ".join(judging_sentences(self._context.corpus, JUDGING_SENTENCES))
         cut = teacher.tokenizer(
             text, truncation=True, max_length=length, return_offsets_mapping=True
         )

@@ -40,12 +40,12 @@ from nasc.package.manifest import (
     TrainingRecord,
     read_manifest,
 )
-from nasc.pipelines.artifact_quality import Judge
-from nasc.pipelines.limit_check import Held, Verdict, verdict
+from nasc.pipelines.artifact_quality import ArtifactEvaluator
+from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import DISTILL_MINUTES, Options
 from nasc.pipelines.result import Attempt, CompileResult
 from nasc.selection.precisions import promising_precisions
-from nasc.selection.successive_halving import SHARE, entrants, hold
+from nasc.selection.successive_halving import SHARE, candidates, run_halving
 from nasc.solver.problem import Limits
 from nasc.supernet.checkpoint import trained_by
 from nasc.tasks.sts import read_sts
@@ -53,7 +53,7 @@ from nasc.utils.outputs import check_place, claimed
 from nasc.utils.progress import Reporter
 
 if TYPE_CHECKING:
-    from nasc.tasks.shipping import TaskShipping
+    from nasc.tasks.shipping import PackagedTask
 
 MAX_ATTEMPTS = 12
 """Measurements of networks on the device before giving up; a network may take several."""
@@ -109,11 +109,11 @@ def compile(
     return compile_on(RunContext(settings, reporter), limits, options)
 
 
-def compile_on(bench: RunContext, limits: Limits, options: Options) -> CompileResult:
+def compile_on(context: RunContext, limits: Limits, options: Options) -> CompileResult:
     """`compile` with a workbench at hand.
 
     Args:
-        bench: Its settings go with the options: that is not looked at here.
+        context: Its settings go with the options: that is not looked at here.
         limits: At least one.
         options: See `compile`.
 
@@ -122,11 +122,11 @@ def compile_on(bench: RunContext, limits: Limits, options: Options) -> CompileRe
             ProfilerError: See `compile`.
     """
     task = None if options.task is None else options.task.name
-    output = options.output or Path(default_name(bench.device.name, limits, task))
+    output = options.output or Path(default_name(context.device.name, limits, task))
     check_place(output, "--output DIR", PackageError, "the package")
     with claimed(output):
         check_target(output, options.force)
-        return _Compilation(bench, limits, options, output).run()
+        return _Compilation(context, limits, options, output).run()
 
 
 def default_name(device: str, limits: Limits, task: str | None) -> str:
@@ -190,29 +190,29 @@ class _Exported:
 class _Compilation:
     """One run of the pipeline."""
 
-    judge: Judge  # from when the labelled data is read
+    judge: ArtifactEvaluator  # from when the labelled data is read
 
-    def __init__(self, bench: RunContext, limits: Limits, options: Options, output: Path) -> None:
-        self.bench = bench
+    def __init__(self, context: RunContext, limits: Limits, options: Options, output: Path) -> None:
+        self.context = context
         self.limits = limits
         self.options = options
         self.output = output
         self.tightened = limits
-        self.allowed = list(bench.space.precisions)
+        self.allowed = list(context.space.precisions)
         self.precisions = self.allowed
         self.attempts: list[Attempt] = []
         self.fallback: _Exported | None = None
         self.seen: dict[str, list[tuple[bool, float]]] = {}  # bounds, by architecture
 
     def run(self) -> CompileResult:
-        bench = self.bench
+        context = self.context
         labelled = None
         if self.options.sts_data is not None:
-            labelled = read_sts(self.options.sts_data, bench.reporter.say)
-        bench.check_inputs()
-        self.judge = Judge(bench, labelled, self.shipping())
-        self.precisions = promising_precisions(bench, self.limits, self.allowed)
-        bench.check_feasible(self.limits, self.precisions)
+            labelled = read_sts(self.options.sts_data, context.reporter.say)
+        context.check_inputs()
+        self.judge = ArtifactEvaluator(context, labelled, self.shipping())
+        self.precisions = promising_precisions(context, self.limits, self.allowed)
+        context.check_feasible(self.limits, self.precisions)
         with temporary_folder() as folder:
             path = folder / "model.onnx"
             waiting: _Candidate | None = None
@@ -221,7 +221,7 @@ class _Compilation:
                 trained, repeats = waiting is not None, 0
                 while self.is_unsure(exported, trained, repeats):
                     # Seconds of measuring may save the minutes of its training, or of a contest.
-                    found = self.verdict(exported)
+                    found = self.check_limits(exported)
                     self.record(exported, not found.over, f"{found.note}; measured once more")
                     exported = self.measure(exported.candidate, path)
                     repeats += 1
@@ -237,17 +237,19 @@ class _Compilation:
                     return self.package(accepted, parity)
                 waiting = candidate
 
-    def shipping(self) -> TaskShipping | None:
+    def shipping(self) -> PackagedTask | None:
         """The task that the package is to do, its files read; None of sentence vectors."""
         if self.options.task is None:
             return None
-        from nasc.tasks.shipping import TaskShipping  # transformers' Trainer: seconds to import
+        from nasc.tasks.shipping import PackagedTask  # transformers' Trainer: seconds to import
 
-        bench = self.bench
-        full = teacher_network(bench.teacher, bench.whole_space.teacher)
-        tokenizer = bench.teacher.tokenizer
-        batch = bench.settings.batch
-        return TaskShipping(self.options.task, full, tokenizer, bench.cache, bench.reporter, batch)
+        context = self.context
+        full = teacher_network(context.teacher, context.whole_space.teacher)
+        tokenizer = context.teacher.tokenizer
+        batch = context.settings.batch
+        return PackagedTask(
+            self.options.task, full, tokenizer, context.cache, context.reporter, batch
+        )
 
     # Choosing
 
@@ -257,15 +259,15 @@ class _Compilation:
         Raises:
             LimitsMissed: If networks were measured, and no other is left to try.
         """
-        bench = self.bench
-        if bench.settings.supernet is None:
-            whole = bench.whole_teacher(self.tightened, self.precisions)
+        context = self.context
+        if context.settings.supernet is None:
+            whole = context.whole_teacher(self.tightened, self.precisions)
             if whole is not None:
-                bench.reporter.say(
+                context.reporter.say(
                     f"the full-size network fits in {whole.precision}: nothing to search or train"
                 )
-                head = bench.settings.trained_head
-                return _Candidate(teacher_network(bench.teacher, whole, head), None)
+                head = context.settings.trained_head
+                return _Candidate(teacher_network(context.teacher, whole, head), None)
         try:
             found = self.search()
         except InfeasibleLimits as error:
@@ -274,20 +276,20 @@ class _Compilation:
             if self.fallback is not None:
                 return self.fallback.candidate
             raise LimitsMissed(f"{self.tried()} No other network is predicted to fit") from error
-        bench.reporter.say(f"chosen: {found.network.architecture}")
+        context.reporter.say(f"chosen: {found.network.architecture}")
         return found
 
     def search(self) -> _Candidate:
         """The best network by a contest where time allows, else by its loss before training."""
-        bench = self.bench
+        context = self.context
         config, seconds = self.budget()
-        entered = entrants(bench, self.tightened, self.precisions)
+        entered = candidates(context, self.tightened, self.precisions)
         if seconds == 0 or (seconds is None and config.steps * SHARE < 1):
             network = min(entered, key=lambda e: e.ranked.true_loss).network
             candidate = _Candidate(network, 1.0)
         else:
-            with bench.timed("contest"):
-                best = hold(bench, entered, config, seconds)[0]
+            with context.timed("contest"):
+                best = run_halving(context, entered, config, seconds)[0]
             candidate = _Candidate(best.network, 1 - SHARE, best.steps)
         if candidate.network.architecture.is_teacher:
             return dataclasses.replace(candidate, train_share=None)
@@ -302,15 +304,15 @@ class _Compilation:
             CacheBusy: If another process measures for an hour.
             profilers.MemoryUntold: If memory is limited and the device does not tell it.
         """
-        bench, s, session = self.bench, self.bench.settings, self.bench.session
+        context, s, session = self.context, self.context.settings, self.context.session
         network = candidate.network.with_head(s.head)
         emit(network, path)
         job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
-        quiet = bench.quiet
-        progress = bench.reporter.stage(f"Measuring on device {bench.device.name!r}")
+        quiet = context.quiet
+        progress = context.reporter.stage(f"Measuring on device {context.device.name!r}")
         with (
             session.alone(kept=KEPT),
-            bench.timed("measure"),
+            context.timed("measure"),
         ):
             measurement = session.measure(
                 [job],
@@ -324,7 +326,7 @@ class _Compilation:
                 if self.limits.peak_memory_bytes is None
                 else session.peak_memory(job, PEAK_PROCESSES)
             )
-        predicted = bench.costs_in(network.architecture.precision).predict(network.architecture)
+        predicted = context.costs_in(network.architecture.precision).predict(network.architecture)
         latency = MeasuredLatency.of(job, measurement)
         repetition_ms = latency.repetition_ms(self.options.quantile)
         seen = self.seen.setdefault(str(network.architecture), [])
@@ -357,24 +359,24 @@ class _Compilation:
             )
         )
 
-    def verdict(self, exported: _Exported) -> Verdict:
+    def check_limits(self, exported: _Exported) -> LimitCheck:
         """The limits against a file; what is measured must leave room for a repetition."""
         held_ms = exported.measured.held_ms(self.options.quantile)
         precision = exported.network.architecture.precision
-        expected_ms = self.bench.costs_in(precision).upper(
+        expected_ms = self.context.costs_in(precision).upper(
             "latency_ms", exported.predicted.latency_ms, precision
         )
         peak = exported.peak_bytes
         held = {
-            "latency_ms": Held(held_ms, expected_ms, exported.repetition_ms),
-            "size_bytes": Held(float(exported.path.stat().st_size)),
-            "params": Held(float(exported.params)),
-            "peak_memory_bytes": Held(
+            "latency_ms": MeasuredLimit(held_ms, expected_ms, exported.repetition_ms),
+            "size_bytes": MeasuredLimit(float(exported.path.stat().st_size)),
+            "params": MeasuredLimit(float(exported.params)),
+            "peak_memory_bytes": MeasuredLimit(
                 None if peak is None else float(peak),
                 repetition=None if peak is None else PEAK_ROOM * peak,
             ),
         }
-        return verdict(self.limits, self.tightened, held)
+        return check_limits(self.limits, self.tightened, held)
 
     def is_unsure(self, exported: _Exported, trained: bool, repeats: int) -> bool:
         """Whether what does not hold, or leaves no room, is worth measuring once more.
@@ -384,7 +386,7 @@ class _Compilation:
             trained: Whether the network has been trained for it.
             repeats: Measurements of it one after the other so far, the first one not counted.
         """
-        found = self.verdict(exported)
+        found = self.check_limits(exported)
         if not found.tighter:
             return False
         if self.options.quantile is None and not exported.measured.model.is_quiet:
@@ -408,7 +410,7 @@ class _Compilation:
                 "after the time that a measurement may take: it runs too long for so many runs. "
                 "Take a lower quantile, or none: the statistic of record needs fewer"
             )
-        found, say = self.verdict(exported), self.bench.reporter.say
+        found, say = self.check_limits(exported), self.context.reporter.say
         self.record(exported, not found.over, found.note)
         if not found.tighter:
             return exported
@@ -436,9 +438,9 @@ class _Compilation:
 
     def reachable(self, limits: Limits) -> list[str]:
         """Precisions to search under some limits; none if no network in any is predicted to fit."""
-        found = promising_precisions(self.bench, limits, self.allowed)
+        found = promising_precisions(self.context, limits, self.allowed)
         try:
-            self.bench.check_feasible(limits, found)
+            self.context.check_feasible(limits, found)
         except InfeasibleLimits:
             return []
         return found
@@ -448,7 +450,7 @@ class _Compilation:
     def budget(self) -> tuple[DistillConfig, float | None]:
         """The training of the chosen network, contest included: by steps or by seconds."""
         steps, minutes = self.options.distill_steps, self.options.distill_minutes
-        config = DistillConfig(steps=steps or 0, seed=self.bench.settings.seed)
+        config = DistillConfig(steps=steps or 0, seed=self.context.settings.seed)
         if steps is not None:
             return config, None
         return config, 60 * (DISTILL_MINUTES if minutes is None else minutes)
@@ -459,24 +461,24 @@ class _Compilation:
             candidate = self.train(candidate)
         task = self.judge.task
         if task is not None and candidate.network.head != task.options.head:
-            with self.bench.timed("fine-tune"):
+            with self.context.timed("fine-tune"):
                 tuned = task.finetune(candidate.network)
                 candidate = dataclasses.replace(candidate, network=tuned)
         return candidate
 
     def train(self, candidate: _Candidate) -> _Candidate:
         """Train a network with what is left of the budget."""
-        bench, share = self.bench, candidate.train_share or 0.0
+        context, share = self.context, candidate.train_share or 0.0
         config, seconds = self.budget()
-        with bench.timed("distill"):
+        with context.timed("distill"):
             trained, steps = distill_cached(
                 candidate.network,
-                bench.teacher,
-                bench.corpus,
+                context.teacher,
+                context.corpus,
                 dataclasses.replace(config, steps=round(share * config.steps)),
                 seconds=None if seconds is None else share * seconds,
-                cache_dir=bench.cache,
-                reporter=bench.reporter,
+                cache_dir=context.cache,
+                reporter=context.reporter,
             )
         return _Candidate(trained, None, candidate.steps + steps)
 
@@ -526,28 +528,30 @@ class _Compilation:
         return record
 
     def package(self, exported: _Exported, parity: Parity | Int8Report) -> CompileResult:
-        bench, options, s = self.bench, self.options, self.bench.settings
+        context, options, s = self.context, self.options, self.context.settings
         record, task = self.quality(exported.path), options.task
         network, architecture = exported.network, exported.network.architecture
-        peak = bench.costs_in(architecture.precision).peak_memory_bytes(architecture)
+        peak = context.costs_in(architecture.precision).peak_memory_bytes(architecture)
         manifest = Manifest(
             architecture=architecture,
             geometry=network.geometry,
             head=s.head,
             task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
-            max_length=bench.teacher.max_length if task is None else task.max_length,
+            max_length=context.teacher.max_length if task is None else task.max_length,
             limits=self.limits.given(),
             conditions=Conditions(
-                bench.device.name,
-                bench.session.options.runtime,
+                context.device.name,
+                context.session.options.runtime,
                 s.batch,
                 s.seq_len,
-                bench.session.options.threads,
+                context.session.options.threads,
                 profilers.STATISTIC,
                 options.quantile,
             ),
-            teacher=TeacherRecord(bench.teacher.name, bench.teacher.sha256, bench.teacher.source),
-            text=TextRecord(bench.corpus.description, bench.corpus.sha256),
+            teacher=TeacherRecord(
+                context.teacher.name, context.teacher.sha256, context.teacher.source
+            ),
+            text=TextRecord(context.corpus.description, context.corpus.sha256),
             training=self.training(exported.candidate),
             predicted=exported.predicted,
             measured=exported.measured,
@@ -558,22 +562,22 @@ class _Compilation:
             attempts=[dataclasses.asdict(attempt) for attempt in self.attempts],
             seeds={"seed": s.seed},
         )
-        bench.reporter.stage("Package")(0, 1, str(self.output))
+        context.reporter.stage("Package")(0, 1, str(self.output))
         folder = build_package(
             self.output,
             model=exported.path,
-            tokenizer=bench.teacher.tokenizer,
+            tokenizer=context.teacher.tokenizer,
             manifest=manifest,
             force=options.force,
-            say=bench.reporter.say,
+            say=context.reporter.say,
         )
         return CompileResult(
-            read_manifest(folder), tuple(self.attempts), folder, dict(bench.seconds), network
+            read_manifest(folder), tuple(self.attempts), folder, dict(context.seconds), network
         )
 
     def training(self, candidate: _Candidate) -> TrainingRecord:
         """What was trained for it."""
-        header = self.bench.supernet_header
+        header = self.context.supernet_header
         if header is None:
             return TrainingRecord(candidate.steps)
         return TrainingRecord(

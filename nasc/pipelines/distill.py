@@ -33,8 +33,8 @@ from nasc.pipelines.options import DISTILL_MINUTES
 from nasc.selection.successive_halving import vectors
 from nasc.supernet.budget import recorded_steps
 from nasc.supernet.checkpoint import load_supernet
-from nasc.supernet.prepare import first_run_space
-from nasc.supernet.scoring import judging_sentences
+from nasc.supernet.prepare import teacher_initialised_space
+from nasc.supernet.score_candidates import judging_sentences
 from nasc.supernet.space_for import space_for
 from nasc.supernet.train import train_length
 from nasc.teacher import default_teacher_folder, quiet_transformers
@@ -144,7 +144,7 @@ def _parsed(bench: RunContext, text: str, start: str | None) -> tuple[Architectu
     else:
         space = bench.whole_space
     if bench.supernet_path is None and start == "supernet":
-        space = first_run_space(space)
+        space = teacher_initialised_space(space)
     return space.parse(text).with_precision("fp32"), start
 
 

@@ -9,7 +9,7 @@ from nasc.solver.problem import Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class MeasuredLimit:
     """What is held to a limit.
 
     Attributes:
@@ -24,7 +24,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LimitCheck:
     """Limits against what was measured.
 
     Attributes:
@@ -39,8 +39,8 @@ class Verdict:
     note: str
 
 
-def verdict(limits: Limits, searched: Limits, held: Mapping[str, Held]) -> Verdict:
-    """Judge a measured network.
+def check_limits(limits: Limits, searched: Limits, held: Mapping[str, MeasuredLimit]) -> LimitCheck:
+    """Hold a measured network against its limits.
 
     Args:
         limits: What must hold.
@@ -62,4 +62,4 @@ def verdict(limits: Limits, searched: Limits, held: Mapping[str, Held]) -> Verdi
         room = repetition / one.value - 1
         short = "is over" if one.value > limit else f"leaves less than {room:.1%} to"
         notes.append(f"{name} {one.value:.4g} {short} {limit:.4g}")
-    return Verdict(tighter, over, "; ".join(notes))
+    return LimitCheck(tighter, over, "; ".join(notes))

@@ -28,7 +28,7 @@ from nasc.evaluation.agreement import compare
 from nasc.evaluation.ranking import Ranking, rank
 from nasc.selection.successive_halving import vectors
 from nasc.solver.problem import Limits
-from nasc.supernet.scoring import JUDGING_SENTENCES, judging_sentences
+from nasc.supernet.score_candidates import JUDGING_SENTENCES, judging_sentences
 from nasc.utils.progress import Silent
 
 POOL = 50
@@ -90,7 +90,7 @@ class Audit:
 
 
 def audit(
-    bench: RunContext,
+    context: RunContext,
     *,
     networks: int = 120,
     distilled: int = 0,
@@ -99,7 +99,7 @@ def audit(
     """Draw networks, take their losses, hold the proxy against them.
 
     Args:
-        bench: Teacher, supernet, tables, text; its first precision allowed is audited.
+        context: Teacher, supernet, tables, text; its first precision allowed is audited.
         networks: How many are drawn.
         distilled: How many of them, over the range of latency, are also distilled.
         steps: Of each distillation.
@@ -112,9 +112,9 @@ def audit(
             f"an audit ranks {LEAST} networks or more and distils none or {LEAST} or more of them, "
             f"got {networks} and {distilled}"
         )
-    precision = bench.space.precisions[0]
-    rng = np.random.default_rng(bench.settings.seed)
-    problem = bench.problem(Limits(), [precision])
+    precision = context.space.precisions[0]
+    rng = np.random.default_rng(context.settings.seed)
+    problem = context.problem(Limits(), [precision])
     pool = list(
         dict.fromkeys(
             Architecture(
@@ -123,7 +123,7 @@ def audit(
             for _ in range(POOL * networks)
         )
     )
-    costs = bench.costs_in(precision)
+    costs = context.costs_in(precision)
     latency = np.array([costs.predict(a).latency_ms for a in pool])
     chosen, bins = alike(latency, networks)
     if len(chosen) < LEAST:
@@ -133,14 +133,14 @@ def audit(
         )
     summed = {
         "proxy": problem.positions,
-        "plain_sum": bench.prepared.scores.plain_positions(),
+        "plain_sum": context.prepared.scores.unweighted_positions(),
     }
     losses = {
         name: [dict(zip(p.blocks, p.loss, strict=True)) for p in positions]
         for name, positions in summed.items()
     }
-    geometry, head, length = problem.geometry, problem.head, bench.settings.seq_len
-    progress = bench.reporter.stage(f"True loss of {len(chosen)} networks")
+    geometry, head, length = problem.geometry, problem.head, context.settings.seq_len
+    progress = context.reporter.stage(f"True loss of {len(chosen)} networks")
     rows = []
     for done, i in enumerate(chosen):
         progress(done, len(chosen), str(pool[i]))
@@ -156,7 +156,7 @@ def audit(
                 },
                 "params": params(pool[i], geometry, head),
                 "macs": macs(pool[i], geometry, length, head),
-                "true_loss": bench.true_loss(pool[i]),
+                "true_loss": context.true_loss(pool[i]),
                 "quality": np.nan,
             }
         )
@@ -164,7 +164,7 @@ def audit(
     rankings = {"true_loss": rankings_of(table, "true_loss")}
     if distilled:
         places = some_bins(bins, distilled)
-        table.loc[places, "quality"] = _qualities(bench, [pool[chosen[i]] for i in places], steps)
+        table.loc[places, "quality"] = _qualities(context, [pool[chosen[i]] for i in places], steps)
         rankings["quality"] = rankings_of(table.loc[places], "quality")
     return Audit(table, rankings, steps if distilled else 0)
 
@@ -229,24 +229,26 @@ def rankings_of(table: pd.DataFrame, what: str) -> dict[str, Ranking]:
     return found
 
 
-def _qualities(bench: RunContext, networks: Sequence[Architecture], steps: int) -> list[float]:
+def _qualities(context: RunContext, networks: Sequence[Architecture], steps: int) -> list[float]:
     """Mean of both agreements with the teacher after the same distillation of each, in fp32."""
-    sentences = judging_sentences(bench.corpus, JUDGING_SENTENCES)
-    wanted = bench.teacher.vectors(sentences)
-    progress = bench.reporter.stage(f"Distillation of {len(networks)} networks, {steps} steps each")
+    sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
+    wanted = context.teacher.vectors(sentences)
+    progress = context.reporter.stage(
+        f"Distillation of {len(networks)} networks, {steps} steps each"
+    )
     found = []
     for done, architecture in enumerate(networks):
         progress(done, len(networks), str(architecture))
-        network = bench.prepared.supernet.extract(architecture, bench.settings.trained_head)
+        network = context.prepared.supernet.extract(architecture, context.settings.trained_head)
         if not architecture.is_teacher:
             network, _ = distill_cached(
                 network,
-                bench.teacher,
-                bench.corpus,
-                DistillConfig(steps=steps, seed=bench.settings.seed),
+                context.teacher,
+                context.corpus,
+                DistillConfig(steps=steps, seed=context.settings.seed),
                 seconds=None,
-                cache_dir=bench.cache,
+                cache_dir=context.cache,
                 reporter=Silent(),
             )
-        found.append(compare(wanted, vectors(bench.teacher, network, sentences)).mean)
+        found.append(compare(wanted, vectors(context.teacher, network, sentences)).mean)
     return found

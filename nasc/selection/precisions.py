@@ -47,13 +47,13 @@ FREE: Ratios = {REST: 0.0}
 """Everything takes no time."""
 
 
-def promising_precisions(bench: RunContext, limits: Limits, allowed: Sequence[str]) -> list[str]:
+def promising_precisions(context: RunContext, limits: Limits, allowed: Sequence[str]) -> list[str]:
     """Precisions in which the best network within limits may be, in the space's order.
 
     Measures the tables of none but these, and int8's.
 
     Args:
-        bench: Device, space, cache; the supernet is trained if there is none and it is needed.
+        context: Device, space, cache; the supernet is trained if there is none and it is needed.
         limits: What must hold.
         allowed: Out of the space's.
 
@@ -61,15 +61,19 @@ def promising_precisions(bench: RunContext, limits: Limits, allowed: Sequence[st
         CacheBusy: If another process measures for an hour.
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
-    precisions = [p for p in bench.space.precisions if p in allowed]
+    precisions = [p for p in context.space.precisions if p in allowed]
     if FIRST not in precisions or len(precisions) == 1:
         return precisions
-    table = bench.costs_in(FIRST).tables[FIRST]
+    table = context.costs_in(FIRST).tables[FIRST]
     try:
-        bench.check_feasible(limits, [FIRST])
+        context.check_feasible(limits, [FIRST])
     except InfeasibleLimits:
         return precisions  # a certificate speaks of all of them
-    return [p for p in precisions if p == FIRST or _Rival(bench, limits, table, p).may_win()]
+    return [
+        p
+        for p in precisions
+        if p == FIRST or _PrecisionProbe(context, limits, table, p).can_improve()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +90,27 @@ class Slowdowns:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rival:
+class _PrecisionProbe:
     """Another precision against the first one, under some limits."""
 
-    bench: RunContext
+    context: RunContext
     limits: Limits
     table: LatencyTable
     precision: str
 
-    def may_win(self) -> bool:
+    def can_improve(self) -> bool:
         """Whether its table could change what is chosen; yes where it is there."""
         key = dataclasses.replace(self.table.key, precision=self.precision)
         try:
-            find_table([tables_folder(self.bench.cache)], key, self.bench.space)
+            find_table([tables_folder(self.context.cache)], key, self.context.space)
         except TableMissing:
             return self._in_question()
         return True
 
     def _in_question(self) -> bool:
-        bench, limits = self.bench, self.limits
+        context, limits = self.context, self.limits
         nothing_searched = (
-            bench.settings.supernet is None and bench.whole_teacher(limits, [FIRST]) is not None
+            context.settings.supernet is None and context.whole_teacher(limits, [FIRST]) is not None
         )
         wins = self._whole_fits if nothing_searched else self._comes_near
         if not wins(FREE):
@@ -121,7 +125,7 @@ class _Rival:
             ratios = slower.layers
         if wins(ratios):
             return True
-        bench.say_once(
+        context.say_once(
             f"{self.precision} takes {slower.whole or min(ratios.values()):.2f} times as long as "
             f"{FIRST} here and cannot win under these limits: its latency table is not needed"
         )
@@ -129,9 +133,9 @@ class _Rival:
 
     def _whole_fits(self, ratios: Ratios) -> bool:
         """Whether the full-size network meets the limits at some prices."""
-        whole = self.bench.space.teacher.with_precision(self.precision)
+        whole = self.context.space.teacher.with_precision(self.precision)
         try:
-            self.bench.priced(whole, self.limits, self._costs(ratios))
+            self.context.priced(whole, self.limits, self._costs(ratios))
         except InfeasibleLimits:
             return False
         return True
@@ -139,8 +143,8 @@ class _Rival:
     def _comes_near(self, ratios: Ratios) -> bool:
         """Whether one of its networks would be among those that are looked at closely."""
         costs = self._costs(ratios)
-        precisions = {self.precision: self.bench.prepared.scores.precision_loss[self.precision]}
-        for kind in searches(self.bench, self.limits, [FIRST]):
+        precisions = {self.precision: self.context.prepared.scores.precision_loss[self.precision]}
+        for kind in searches(self.context, self.limits, [FIRST]):
             last = self._losses(kind, NEAR)[-1]
             own = dataclasses.replace(kind, precisions=precisions, costs=costs)
             if self._losses(own, 1)[0] < last:
@@ -161,16 +165,16 @@ class _Rival:
 
     def _slowdowns(self) -> Slowdowns:
         """Measured now, or found in the cache."""
-        bench, precision = self.bench, self.precision
-        by_operation = emptiest_and_fullest(bench, precision)
+        context, precision = self.context, self.precision
+        by_operation = emptiest_and_fullest(context, precision)
         networks = [n for pairs in by_operation.values() for pair in pairs for n in pair]
-        whole = bench.space.teacher.with_precision(precision) if bench.space.keep else None
-        with bench.timed("profile"):
+        whole = context.space.teacher.with_precision(precision) if context.space.keep else None
+        with context.timed("profile"):
             took_ms = probe(
                 list(dict.fromkeys([*networks, *([] if whole is None else [whole])])),
                 dataclasses.replace(self.table.key, precision=precision),
-                bench.session,
-                bench.reporter.stage(f"How fast {precision} can be"),
+                context.session,
+                context.reporter.stage(f"How fast {precision} can be"),
             )
         held_ms = {n: self.table.latency_ms(n.with_precision(FIRST)) for n in took_ms}
 
@@ -190,10 +194,10 @@ class _Rival:
 
 
 def emptiest_and_fullest(
-    bench: RunContext, precision: str
+    context: RunContext, precision: str
 ) -> dict[str, list[tuple[Architecture, Architecture]]]:
     """By operation that may be chosen, at the least and the largest hidden size."""
-    space, blocks = bench.space, [b for own in bench.choices for b in own if b.operations]
+    space, blocks = context.space, [b for own in context.choices for b in own if b.operations]
     found: dict[str, list[tuple[Architecture, Architecture]]] = {}
     for operation in sorted({o for block in blocks for o in block.operations}):
         sizes = {block.hidden for block in blocks if operation in block.operations}

@@ -27,7 +27,7 @@ from nasc.networks.torch_network import TorchNetwork
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks
 from nasc.solver.select import Ranked
-from nasc.supernet.scoring import scored_sentences
+from nasc.supernet.score_candidates import scored_sentences
 from nasc.supernet.teacher_pruning import prune, pruned_network
 from nasc.teacher import Teacher
 from nasc.utils.progress import Silent
@@ -44,7 +44,7 @@ KIND_FINALISTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Entrant:
+class Candidate:
     """A network to be trained.
 
     Attributes:
@@ -57,7 +57,7 @@ class Entrant:
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class TrainedCandidate:
     """A network that was trained for a part of the budget.
 
     Attributes:
@@ -90,7 +90,7 @@ def restricted(problem: Problem, fits: Callable[[Block], bool]) -> Problem | Non
     return dataclasses.replace(problem, positions=tuple(positions))
 
 
-def kinds(problem: Problem, slots: int) -> list[Problem]:
+def depth_strata(problem: Problem, slots: int) -> list[Problem]:
     """The search restricted to some blocks: of at most n operations, n from `slots` to 1; unkept.
 
     Kept and skipped blocks are in all but the last: a kept block adds no loss to the sum, but
@@ -106,91 +106,95 @@ def kinds(problem: Problem, slots: int) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
-def searches(bench: RunContext, limits: Limits, precisions: Sequence[str]) -> list[Problem]:
+def searches(context: RunContext, limits: Limits, precisions: Sequence[str]) -> list[Problem]:
     """The searches whose best networks compete: every kind, and each as if all were as sensitive.
 
     Sensitivities are those of the network before its own training, and rank truer then; after it
     the plain sum ranks as truly (docs/quality.md).
     """
-    own = bench.problem(limits, precisions)
-    even = dataclasses.replace(own, positions=bench.prepared.scores.even_positions())
-    return [kind for problem in (own, even) for kind in kinds(problem, bench.space.slots)]
+    own = context.problem(limits, precisions)
+    even = dataclasses.replace(own, positions=context.prepared.scores.uniform_positions())
+    return [kind for problem in (own, even) for kind in depth_strata(problem, context.space.slots)]
 
 
-def best_of(bench: RunContext, kind: Problem) -> Ranked:
+def best_of(context: RunContext, kind: Problem) -> Ranked:
     """The network of a kind with the least true loss among those with the least predicted.
 
     Raises:
         InfeasibleLimits: If none meets the limits.
     """
-    with bench.timed("search"):
+    with context.timed("search"):
         solutions = solve(kind, KIND_CANDIDATES)
-    return bench.by_true_loss(bench.shortlist(solutions, KIND_FINALISTS))[0]
+    return context.by_true_loss(context.shortlist(solutions, KIND_FINALISTS))[0]
 
 
-def entrants(bench: RunContext, limits: Limits, precisions: Sequence[str]) -> list[Entrant]:
+def candidates(context: RunContext, limits: Limits, precisions: Sequence[str]) -> list[Candidate]:
     """The best network of each search by true loss, without repetition, and a pruned teacher.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
     """
     found: list[Ranked] = []
-    for kind in searches(bench, limits, precisions):
+    for kind in searches(context, limits, precisions):
         try:
-            best = best_of(bench, kind)
+            best = best_of(context, kind)
         except InfeasibleLimits:
             if not found:
                 raise
             continue
         if all(best.solution.architecture != r.solution.architecture for r in found):
             found.append(best)
-    cut = bench.prepared.supernet.extract
-    entered = [Entrant(r, cut(r.solution.architecture, bench.settings.trained_head)) for r in found]
-    pruned = pruned_teacher(bench, limits, precisions)
+    cut = context.prepared.supernet.extract
+    entered = [
+        Candidate(r, cut(r.solution.architecture, context.settings.trained_head)) for r in found
+    ]
+    pruned = pruned_teacher(context, limits, precisions)
     return entered if pruned is None else [*entered, pruned]
 
 
-def pruned_teacher(bench: RunContext, limits: Limits, precisions: Sequence[str]) -> Entrant | None:
+def pruned_teacher(
+    context: RunContext, limits: Limits, precisions: Sequence[str]
+) -> Candidate | None:
     """The best pruned teacher within limits, if the space holds one.
 
     It is pruned in the precision in which the whole teacher is fastest.
     """
-    space, head = bench.space, bench.settings.trained_head
+    space, head = context.space, context.settings.trained_head
     if not space.keep or not space.skip:
         return None
 
     def latency_ms(architecture: Architecture) -> float:
-        return bench.costs_in(architecture.precision).predict(architecture).latency_ms
+        return context.costs_in(architecture.precision).predict(architecture).latency_ms
 
     precision = min(precisions, key=lambda p: latency_ms(space.teacher.with_precision(p)))
-    sentences = scored_sentences(bench.corpus)
-    with bench.timed("pruning"):
+    sentences = scored_sentences(context.corpus)
+    with context.timed("pruning"):
         best = prune(
             space,
             precision,
-            bench.pruned_loss,
+            context.pruned_loss,
             latency_ms,
-            lambda architecture: bench.priced(architecture, limits),
-            bench.reporter.stage("Pruning the teacher"),
+            lambda architecture: context.priced(architecture, limits),
+            context.reporter.stage("Pruning the teacher"),
         )
         if best is None:
             return None
-        network = pruned_network(bench.teacher, space, best.kept, precision, head)
-        wanted = bench.teacher.vectors(sentences)
-        loss = 1 - pooled_cosine(wanted, vectors(bench.teacher, network, sentences))
-    loss += bench.prepared.scores.precision_loss[precision]
-    return Entrant(Ranked(best.solution, loss, 0), network)
+        network = pruned_network(context.teacher, space, best.kept, precision, head)
+        wanted = context.teacher.vectors(sentences)
+        loss = 1 - pooled_cosine(wanted, vectors(context.teacher, network, sentences))
+    loss += context.prepared.scores.precision_loss[precision]
+    return Candidate(Ranked(best.solution, loss, 0), network)
 
 
-def hold(
-    bench: RunContext, entered: Sequence[Entrant], config: DistillConfig, seconds: float | None
-) -> list[Contestant]:
+def run_halving(
+    context: RunContext, entered: Sequence[Candidate], config: DistillConfig, seconds: float | None
+) -> list[TrainedCandidate]:
     """Train each for a part of the budget; the best comes first.
 
     The untouched teacher enters as it is: it has nothing to learn from itself.
 
     Args:
-        bench: Teacher, text, supernet and cache.
+        context: Teacher, text, supernet and cache.
         entered: At least one.
         config: Of the whole training.
         seconds: Of the whole training; None counts the steps of `config`.
@@ -198,9 +202,9 @@ def hold(
     Raises:
         TrainingDiverged: If no network could be trained.
     """
-    sentences = scored_sentences(bench.corpus)
-    wanted = bench.teacher.vectors(sentences)
-    progress = bench.reporter.stage(f"Contest of {len(entered)} networks")
+    sentences = scored_sentences(context.corpus)
+    wanted = context.teacher.vectors(sentences)
+    progress = context.reporter.stage(f"Contest of {len(entered)} networks")
     held, diverged = [], None
     for place, one in enumerate(entered):
         architecture, network = one.network.architecture, one.network
@@ -210,21 +214,21 @@ def hold(
             try:
                 network, steps = distill_cached(
                     network,
-                    bench.teacher,
-                    bench.corpus,
+                    context.teacher,
+                    context.corpus,
                     dataclasses.replace(config, steps=round(SHARE * config.steps)),
                     seconds=None if seconds is None else SHARE * seconds,
-                    cache_dir=bench.cache,
+                    cache_dir=context.cache,
                     reporter=Silent(),
                 )
             except TrainingDiverged as error:
                 diverged = error
-                bench.reporter.say(f"  {architecture}: out of the contest: {error}")
+                context.reporter.say(f"  {architecture}: out of the contest: {error}")
                 continue
-        found = compare(wanted, vectors(bench.teacher, network, sentences))
-        lost = bench.prepared.scores.precision_loss[architecture.precision]
-        held.append(Contestant(network, steps, found, lost))
-        bench.reporter.say(
+        found = compare(wanted, vectors(context.teacher, network, sentences))
+        lost = context.prepared.scores.precision_loss[architecture.precision]
+        held.append(TrainedCandidate(network, steps, found, lost))
+        context.reporter.say(
             f"  {architecture}: pooled cosine {found.pooled_cosine:.4f}, "
             f"similarity {found.similarity_spearman:.4f}"
         )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from nasc.architecture.space import Architecture
 from nasc.errors import InfeasibleLimits
+from nasc.solver.costs import Prices
 from nasc.solver.minimum import least
-from nasc.solver.prices import Prices
 from nasc.solver.problem import LATENCY, LIMITABLE, PEAK_MEMORY, WEIGHTS, Problem, Solution, option
 
 _UNITS = {LATENCY: "ms", "size_bytes": "bytes", "params": "parameters", PEAK_MEMORY: "bytes"}

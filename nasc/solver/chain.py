@@ -5,7 +5,7 @@ borders between their sizes, a start and an end; its largest live activation is 
 over the same parts. Column 0 of all `values` is what is minimised.
 
 All values are multiples of a power of two small enough for every sum to be exact in
-float64 (`nasc.solver.prices`), so that sums do not depend on their order and ties are ties.
+float64 (`nasc.solver.costs`), so that sums do not depend on their order and ties are ties.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Options:
             self.kind[chosen],
         )
 
-    def best_of_kinds(self) -> Options:
+    def best_of_strata(self) -> Options:
         """Of each kind the option that comes first by (column 0, rank)."""
         objective, kinds = self.values[:, 0], int(self.kind.max()) + 1
         least = np.full(kinds, np.inf)
@@ -72,7 +72,7 @@ class Chain:
         limits: (C,) largest total allowed per column, inf where none.
         peak_limit: Largest total allowed of column `peak_column` plus live activation.
         peak_column: Column of the weights; only read where `peak_limit` is finite.
-        leads: Per position the best of each kind; found when empty.
+        best_per_stratum: Per position the best of each kind; found when empty.
     """
 
     options: tuple[Options, ...]
@@ -86,11 +86,13 @@ class Chain:
     limits: Floats
     peak_limit: float
     peak_column: int
-    leads: tuple[Options, ...] = ()
+    best_per_stratum: tuple[Options, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.leads:
-            object.__setattr__(self, "leads", tuple(o.best_of_kinds() for o in self.options))
+        if not self.best_per_stratum:
+            object.__setattr__(
+                self, "best_per_stratum", tuple(o.best_of_strata() for o in self.options)
+            )
 
     @property
     def positions(self) -> int:
@@ -109,7 +111,7 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rest:
+class CompletionBounds:
     """Extremes over all completions, limits left aside; P positions.
 
     Row p holds what is still to come for a path that has chosen p options and stands at a
@@ -127,7 +129,7 @@ class Rest:
     most_live: Floats
 
 
-def rest(chain: Chain) -> Rest:
+def rest(chain: Chain) -> CompletionBounds:
     """Bounds on what completions add, by dynamic programming backwards."""
     n, (sizes, columns) = chain.positions, chain.end_values.shape
     least = np.full((n + 1, sizes, columns), np.inf)
@@ -137,10 +139,10 @@ def rest(chain: Chain) -> Rest:
     least[n], most[n] = chain.end_values, chain.end_values
     least_live[n], most_live[n] = chain.end_live, chain.end_live
     for p in range(n - 1, -1, -1):
-        leads, every = chain.leads[p], chain.options[p]
-        for h in np.unique(leads.size):
-            of_h = leads.size == h
-            values, live = leads.values[of_h], leads.live[of_h]
+        best, every = chain.best_per_stratum[p], chain.options[p]
+        for h in np.unique(best.size):
+            of_h = best.size == h
+            values, live = best.values[of_h], best.live[of_h]
             low = values.min(axis=0) + least[p + 1, h]
             high = values.max(axis=0)
             high[0] = every.values[every.size == h, 0].max()
@@ -152,4 +154,4 @@ def rest(chain: Chain) -> Rest:
             border_live = chain.border_live[:, h]
             least_live[p] = np.minimum(least_live[p], np.maximum(border_live, low_live))
             most_live[p] = np.maximum(most_live[p], np.maximum(border_live, high_live))
-    return Rest(least, most, least_live, most_live)
+    return CompletionBounds(least, most, least_live, most_live)

@@ -18,7 +18,7 @@ from nasc.errors import UsageError
 from nasc.solver.blocks import Floats, Ints
 from nasc.solver.certificate import infeasible
 from nasc.solver.chain import Chain
-from nasc.solver.prices import LOSS, price
+from nasc.solver.costs import LOSS, price
 from nasc.solver.problem import Problem, Solution
 
 MOST_ROWS = 2_000_000_000

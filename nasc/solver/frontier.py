@@ -6,11 +6,11 @@ import math
 
 from nasc.errors import UsageError
 from nasc.solver.certificate import infeasible
+from nasc.solver.costs import LOSS, Prices, price
 from nasc.solver.kbest import k_best
+from nasc.solver.pareto_sweep import skyline
 from nasc.solver.paths import Paths
-from nasc.solver.prices import LOSS, Prices, price
 from nasc.solver.problem import LATENCY, Problem, Solution, columns_of
-from nasc.solver.skyline import skyline
 
 
 def solve(problem: Problem, k: int = 1) -> list[Solution]:

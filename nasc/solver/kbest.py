@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from nasc.solver.chain import Chain, rest
-from nasc.solver.dual import dual
+from nasc.solver.lagrangian import dual
 from nasc.solver.paths import Paths
 from nasc.solver.sweep import Sweep
 
@@ -34,7 +34,7 @@ def k_best(chain: Chain, k: int, cutoff: float = np.inf) -> Paths | None:
         Complete paths in order; None if there is none.
     """
     if k == 1:
-        chain = dataclasses.replace(chain, options=chain.leads)
+        chain = dataclasses.replace(chain, options=chain.best_per_stratum)
     ahead = rest(chain)
     low = chain.start_values + ahead.least[0, chain.start_size]
     high = chain.start_values + ahead.most[0, chain.start_size]

@@ -10,8 +10,8 @@ import numpy as np
 
 from nasc.solver.blocks import Floats, Mask
 from nasc.solver.chain import Chain, Options
+from nasc.solver.costs import Prices
 from nasc.solver.kbest import k_best
-from nasc.solver.prices import Prices
 from nasc.solver.problem import LATENCY, PEAK_MEMORY, STREAMING, WEIGHTS, Solution
 
 
@@ -99,7 +99,7 @@ def _capped(chain: Chain, cap: float) -> Chain | None:
         border_values=_flagged(chain.border_values, chain.border_live > cap),
         end_values=_flagged(chain.end_values, chain.end_live > cap),
         limits=np.append(chain.limits, 0.0),
-        leads=(),
+        best_per_stratum=(),
     )
 
 

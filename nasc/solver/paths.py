@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasc.solver.blocks import Floats, Ints, Mask
-from nasc.solver.chain import Chain, Options, Rest
-from nasc.solver.skyband import skyband
+from nasc.solver.chain import Chain, CompletionBounds, Options
+from nasc.solver.dominance import skyband
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ def extended(
     options: Options,
     sizes: tuple[int, int],
     pairs: tuple[Ints, Ints],
-    room: Room,
+    room: Slack,
 ) -> Paths:
     """Paths lengthened by options across a border, as far as there is room for them.
 
@@ -108,7 +108,7 @@ def renumbered(paths: dict[int, Paths]) -> dict[int, Paths]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Room:
+class Slack:
     """What paths at one place may have cost so far, if the cheapest completions follow.
 
     Attributes:
@@ -159,8 +159,10 @@ class Room:
         return np.column_stack(dimensions) if dimensions else np.zeros((len(paths), 0))
 
 
-def room(chain: Chain, ahead: Rest, position: int, size: int, most_objective: float) -> Room:
-    """Room of paths that have chosen `position` options and stand at a size.
+def room(
+    chain: Chain, ahead: CompletionBounds, position: int, size: int, most_objective: float
+) -> Slack:
+    """Slack of paths that have chosen `position` options and stand at a size.
 
     Args:
         chain: What paths run through.
@@ -180,12 +182,12 @@ def room(chain: Chain, ahead: Rest, position: int, size: int, most_objective: fl
         peak = chain.peak_limit - least[c]
         widest = max(
             float(ahead.most_live[position, size]),
-            max(float(o.live.max()) for o in chain.leads),
+            max(float(o.live.max()) for o in chain.best_per_stratum),
             float(chain.border_live.max()),
             chain.start_live,
         )
         surely[c] = min(surely[c], chain.peak_limit - most[c] - widest)
-    return Room(
+    return Slack(
         most=limits - least,
         peak=float(peak),
         peak_column=chain.peak_column,
@@ -195,7 +197,7 @@ def room(chain: Chain, ahead: Rest, position: int, size: int, most_objective: fl
     )
 
 
-def thinned(paths: Paths, place: Room, k: int, extra: tuple[int, ...] = ()) -> Paths:
+def thinned(paths: Paths, place: Slack, k: int, extra: tuple[int, ...] = ()) -> Paths:
     """Paths without those that k others at the same place make superfluous.
 
     Args:

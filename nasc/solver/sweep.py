@@ -1,10 +1,10 @@
 """One sweep over a chain: all paths within the limits up to a Lagrangian value.
 
-Every path within the limits is at least as bad as its Lagrangian value (`nasc.solver.dual`),
+Every path within the limits is at least as bad as its Lagrangian value (`nasc.solver.lagrangian`),
 and that value is additive. So all paths within the limits whose objective is at most T are
 among those whose Lagrangian value is at most T, and these are found without looking at
 others: an option is followed only where the best completion stays under T. On the way, paths
-go that cannot meet a limit any more, or that k others dominate (`nasc.solver.skyband`).
+go that cannot meet a limit any more, or that k others dominate (`nasc.solver.dominance`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasc.solver.blocks import Floats, Ints
-from nasc.solver.chain import Chain, Options, Rest
-from nasc.solver.dual import Dual
+from nasc.solver.chain import Chain, CompletionBounds, Options
+from nasc.solver.dominance import skyband
+from nasc.solver.lagrangian import Dual
 from nasc.solver.paths import (
     Paths,
-    Room,
+    Slack,
     extended,
     joined,
     renumbered,
@@ -27,7 +28,6 @@ from nasc.solver.paths import (
     thinned,
     thinned_options,
 )
-from nasc.solver.skyband import skyband
 
 MAX_PAIRS = 1_000_000
 """Paths made at once: bounds the memory to some hundred MB."""
@@ -61,7 +61,12 @@ class Sweep:
     """
 
     def __init__(
-        self, chain: Chain, ahead: Rest, relaxed: Dual, k: int, extra: tuple[int, ...] = ()
+        self,
+        chain: Chain,
+        ahead: CompletionBounds,
+        relaxed: Dual,
+        k: int,
+        extra: tuple[int, ...] = (),
     ) -> None:
         self._chain, self._ahead, self._relaxed = chain, ahead, relaxed
         self._k, self._extra = k, extra
@@ -139,7 +144,7 @@ class Sweep:
         h: int,
         paths: dict[int, Paths],
         ones: _Ready,
-        place: Room,
+        place: Slack,
         budget: float,
     ) -> Paths:
         """Paths that reach size h at position p."""
@@ -163,7 +168,7 @@ class Sweep:
             return _none(self._chain)
         return self._fewer(joined(kept), place, p)
 
-    def _fewer(self, paths: Paths, place: Room, p: int) -> Paths:
+    def _fewer(self, paths: Paths, place: Slack, p: int) -> Paths:
         if p + 1 == self._chain.positions and not self._extra:
             return _first(paths, self._k)
         if len(paths) <= THIN_ABOVE and not self._extra:

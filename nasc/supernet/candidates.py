@@ -15,7 +15,7 @@ from nasc.architecture.layers import Layer, layer_params
 from nasc.architecture.space import Block, SearchSpace
 from nasc.errors import UsageError
 from nasc.solver.blocks import block_codes
-from nasc.solver.prices import kind_layers
+from nasc.solver.costs import kind_layers
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

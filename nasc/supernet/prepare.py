@@ -26,8 +26,8 @@ from nasc.supernet.checkpoint import load_supernet, read, save_supernet, write
 from nasc.supernet.initialize import STARTS, initialize, randomize
 from nasc.supernet.packed import pack
 from nasc.supernet.parallel import ALONE, Parallel
+from nasc.supernet.score_candidates import DEV_BATCH, score_supernet, scored_sentences, scorer_for
 from nasc.supernet.scores import Scores, scores_from_dict
-from nasc.supernet.scoring import DEV_BATCH, score_supernet, scored_sentences, scorer_for
 from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, spread
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TrainConfig, steps_for, train, train_length
@@ -122,7 +122,7 @@ def shrink_plan(space: SearchSpace, costs: TableCosts | None, config: ShrinkConf
     return ShrinkPlan(config, candidates_of(space, latency_ms, config.bins))
 
 
-def first_run_space(space: SearchSpace) -> SearchSpace:
+def teacher_initialised_space(space: SearchSpace) -> SearchSpace:
     """The part of a space that starts from the teacher's weights.
 
     Separable convolutions have no counterpart in the teacher and need a trained supernet:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from nasc.architecture.space import Block
-from nasc.solver.skyband import skyband
+from nasc.solver.dominance import skyband
 from nasc.supernet.candidates import Candidates, Floats, Ints
 
 OPERATION_SHARE = 0.1

@@ -61,11 +61,11 @@ class Scores:
         """Candidates with what each adds to the predicted final loss."""
         return self._weighted(self.sensitivity)
 
-    def even_positions(self) -> tuple[ScoredBlocks, ...]:
+    def uniform_positions(self) -> tuple[ScoredBlocks, ...]:
         """The same as if every position had the mean sensitivity."""
         return self._weighted([float(np.mean(self.sensitivity))] * len(self.losses))
 
-    def plain_positions(self) -> tuple[ScoredBlocks, ...]:
+    def unweighted_positions(self) -> tuple[ScoredBlocks, ...]:
         """Candidates with their own losses, whose sum is the paper's loss of a network."""
         return self._weighted([1.0] * len(self.losses))
 

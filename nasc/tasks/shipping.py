@@ -100,7 +100,7 @@ class TaskOptions:
         return self.config.max_length or default_length(self.name)
 
 
-class TaskShipping:
+class PackagedTask:
     """One task for the networks of one teacher.
 
     Attributes:

@@ -10,10 +10,10 @@ import pandas as pd
 
 from nasc.architecture.space import Architecture, Geometry, SearchSpace
 from nasc.latency.basis import Basis
+from nasc.latency.cache_misses import Streaming, network_streamed_params
 from nasc.latency.key import LatencyKey
 from nasc.latency.plan import Plan, plan
 from nasc.latency.predict import MEASUREMENT_SHIFT, Fit, Observation, fit
-from nasc.latency.streaming import Streaming, network_streamed_params
 from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, entries_of
 
 TINY = SearchSpace(

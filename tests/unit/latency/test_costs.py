@@ -9,9 +9,9 @@ from synthetic_device import TINY, make_table
 from nasc.architecture.layers import Layer, layers, params
 from nasc.architecture.space import PRECISIONS
 from nasc.errors import LookupMiss, UsageError
+from nasc.latency.cache_misses import Streaming
 from nasc.latency.costs import TableCosts
 from nasc.latency.plan import random_architecture
-from nasc.latency.streaming import Streaming
 from nasc.solver.problem import CostModel
 
 

@@ -7,9 +7,9 @@ from synthetic_device import TINY, SyntheticDevice, fitted
 from nasc.architecture.space import PRESETS, Architecture, Block
 from nasc.errors import UsageError
 from nasc.latency import predict
+from nasc.latency.cache_misses import Streaming, network_streamed_params
 from nasc.latency.plan import plan, random_architecture
 from nasc.latency.predict import Interval, Observation, fit
-from nasc.latency.streaming import Streaming, network_streamed_params
 
 MINILM = PRESETS["minilm-l6"]
 

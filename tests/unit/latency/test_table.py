@@ -12,8 +12,8 @@ from synthetic_device import TINY, make_table
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import PRESETS, Architecture, Block
 from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
+from nasc.latency.cache_misses import Streaming
 from nasc.latency.plan import random_architecture
-from nasc.latency.streaming import Streaming
 from nasc.latency.table import LatencyTable, load_table
 
 

@@ -119,14 +119,14 @@ def test_a_bound_without_that_room_tightens_by_what_was_off(tmp_path: Path) -> N
 def test_room_is_judged_by_all_measurements_of_the_architecture(tmp_path: Path) -> None:
     one = compilation()
     exported = measured(tmp_path, 9.5, 9.9, 9.0, earlier_ms=(9.6,))  # 9.6 * 10.32 < 10**2
-    assert not one.verdict(exported).tighter
+    assert not one.check_limits(exported).tighter
     assert one.accept(exported) is exported
     exported = measured(tmp_path, 9.5, 9.9, 9.0, earlier_ms=(9.8,))
-    assert one.verdict(exported).tighter
+    assert one.check_limits(exported).tighter
     assert one.accept(exported) is None
     # Under its limit by its own bound it must be, whatever was measured before.
     exported = measured(tmp_path, 10.0, 10.1, 9.0, earlier_ms=(9.0,))
-    assert one.verdict(exported).tighter
+    assert one.check_limits(exported).tighter
     assert one.accept(exported) is None
     assert "latency_ms 10.1 is over 10" in one.attempts[-1].note
     assert one.tightened.latency_ms < 1.02 * 9.0  # it is not found again

@@ -32,7 +32,7 @@ from nasc.pipelines.options import Options
 from nasc.pipelines.result import CompileResult
 from nasc.selection import successive_halving as contest
 from nasc.solver.problem import Limits
-from nasc.supernet.scoring import judging_sentences, scored_sentences
+from nasc.supernet.score_candidates import judging_sentences, scored_sentences
 from nasc.teacher import Teacher, load_teacher
 from profilers import ModelJob, RuntimeOptions
 from profilers.reference import REFERENCE_NAME

@@ -13,7 +13,7 @@ from nasc.errors import TrainingDiverged
 from nasc.evaluation.agreement import Quality
 from nasc.networks.network import random_network
 from nasc.selection import successive_halving as contest
-from nasc.selection.successive_halving import Entrant, hold, kinds, searches
+from nasc.selection.successive_halving import Candidate, depth_strata, run_halving, searches
 from nasc.solver.problem import Limits, Problem, ScoredBlocks
 from nasc.supernet.scores import Scores
 from nasc.utils.progress import Silent
@@ -29,7 +29,7 @@ def problem(*positions: tuple[Block, ...]) -> Problem:
 
 
 def test_every_kind_is_searched_by_itself() -> None:
-    found = kinds(problem((LONG, SHORT), (SHORT,)), 2)
+    found = depth_strata(problem((LONG, SHORT), (SHORT,)), 2)
     assert [[s.blocks for s in one.positions] for one in found] == [
         [(LONG, SHORT), (SHORT,)],
         [(SHORT,), (SHORT,)],
@@ -38,7 +38,7 @@ def test_every_kind_is_searched_by_itself() -> None:
 
 def test_networks_without_blocks_of_the_teacher_are_a_kind() -> None:
     kept = MINILM_KEPT
-    found = kinds(problem((LONG, kept), (SHORT, kept)), 2)
+    found = depth_strata(problem((LONG, kept), (SHORT, kept)), 2)
     assert [[s.blocks for s in one.positions] for one in found] == [
         [(LONG, kept), (SHORT, kept)],
         [(kept,), (SHORT, kept)],
@@ -47,7 +47,7 @@ def test_networks_without_blocks_of_the_teacher_are_a_kind() -> None:
 
 
 def test_a_kind_that_shrinking_left_no_block_of_is_no_kind() -> None:
-    assert len(kinds(problem((LONG, SHORT), (LONG,)), 2)) == 1
+    assert len(depth_strata(problem((LONG, SHORT), (LONG,)), 2)) == 1
 
 
 def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> None:
@@ -87,10 +87,10 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     )
 
 
-def entrants() -> list[Entrant]:
+def candidates() -> list[Candidate]:
     ranked: Any = None
     architectures = [Architecture((block,) * 3) for block in (LONG, SHORT)]
-    return [Entrant(ranked, random_network(a, MINILM_L6, vocab_rows=8)) for a in architectures]
+    return [Candidate(ranked, random_network(a, MINILM_L6, vocab_rows=8)) for a in architectures]
 
 
 def test_who_diverges_is_out_and_the_others_go_on(
@@ -102,7 +102,7 @@ def test_who_diverges_is_out_and_the_others_go_on(
         return network, 7
 
     monkeypatch.setattr(contest, "distill_cached", train)
-    [left] = hold(bench, entrants(), DistillConfig(steps=70), None)
+    [left] = run_halving(bench, candidates(), DistillConfig(steps=70), None)
     assert (left.network.architecture.blocks[0], left.steps) == (LONG, 7)
 
 
@@ -112,4 +112,4 @@ def test_where_all_diverge_that_is_the_end(bench: Any, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(contest, "distill_cached", train)
     with pytest.raises(TrainingDiverged):
-        hold(bench, entrants(), DistillConfig(steps=70), None)
+        run_halving(bench, candidates(), DistillConfig(steps=70), None)

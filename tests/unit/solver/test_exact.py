@@ -23,7 +23,7 @@ from nasc.solver import (
     enumerate_best,
     front,
     kbest,
-    skyline,
+    pareto_sweep,
     solve,
     sweep,
 )
@@ -59,9 +59,9 @@ def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(kbest, "_FIRST_STEP", 1.0)
         monkeypatch.setattr(sweep, "THIN_ABOVE", 0)
         monkeypatch.setattr(sweep, "MAX_PAIRS", 7)
-        monkeypatch.setattr(skyline, "MAX_PATHS", 40)
+        monkeypatch.setattr(pareto_sweep, "MAX_PATHS", 40)
         # More than so many tie where spaces are small: every cut to a millionth would take minutes.
-        monkeypatch.setattr(skyline, "_MAX_CUTS", 6)
+        monkeypatch.setattr(pareto_sweep, "_MAX_CUTS", 6)
 
 
 def brute_front(networks: list, limits: Limits) -> list[tuple[float, float, str]]:

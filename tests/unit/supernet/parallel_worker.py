@@ -26,7 +26,7 @@ from nasc.supernet.batches import TrainBatches
 from nasc.supernet.candidates import candidates_of
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import prepare
-from nasc.supernet.score import Scorer
+from nasc.supernet.scorer import Scorer
 from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking
 from nasc.supernet.train import TrainConfig, train
 from nasc.teacher import Teacher, load_teacher

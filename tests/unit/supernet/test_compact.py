@@ -20,7 +20,7 @@ from nasc.supernet import checkpoint, shipped
 from nasc.supernet.checkpoint import load_supernet, save_supernet
 from nasc.supernet.compact import compressed, expanded
 from nasc.supernet.prepare import Prepared, largest_change, load_prepared, save_compact
-from nasc.supernet.scoring import score_supernet
+from nasc.supernet.score_candidates import score_supernet
 from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher

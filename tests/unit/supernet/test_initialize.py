@@ -11,7 +11,7 @@ from nasc.architecture.space import Block
 from nasc.data.tokens import Tokens
 from nasc.networks.torch_network import Mask
 from nasc.supernet.initialize import randomize
-from nasc.supernet.score import Scorer
+from nasc.supernet.scorer import Scorer
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
 

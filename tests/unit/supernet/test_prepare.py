@@ -17,11 +17,11 @@ from nasc.data import MINIMUM_SENTENCES, Corpus, corpus_from_sentences
 from nasc.errors import CheckpointError, NascError
 from nasc.evaluation.agreement import compare
 from nasc.supernet import prepare as module
-from nasc.supernet import scoring
+from nasc.supernet import score_candidates as scoring
 from nasc.supernet.candidates import candidates_of
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import Prepared, ShrinkPlan, prepare
-from nasc.supernet.scoring import (
+from nasc.supernet.score_candidates import (
     judging_sentences,
     measure_precision_loss,
     score_supernet,

@@ -16,10 +16,10 @@ from nasc.architecture.space import Block
 from nasc.data.tokens import Tokens
 from nasc.errors import CheckpointError
 from nasc.networks.torch_network import Mask, TorchNetwork
-from nasc.supernet.prepare import first_run_space
-from nasc.supernet.score import Scorer
+from nasc.supernet.prepare import teacher_initialised_space
+from nasc.supernet.score_candidates import MAX_SCORED, sample_blocks
+from nasc.supernet.scorer import Scorer
 from nasc.supernet.scores import Scores, load_scores
-from nasc.supernet.scoring import MAX_SCORED, sample_blocks
 from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher
 
@@ -158,9 +158,9 @@ def test_a_large_space_is_sampled_with_every_short_block(teacher: Teacher) -> No
 
 def test_the_first_run_leaves_convolutions_out(teacher: Teacher) -> None:
     space = random_supernet(teacher).space
-    assert first_run_space(space).operations == ("mha", "ffn")
+    assert teacher_initialised_space(space).operations == ("mha", "ffn")
     only = space.restrict(operations=("sep3",))
-    assert first_run_space(only) == only
+    assert teacher_initialised_space(only) == only
 
 
 # The file
@@ -197,7 +197,7 @@ def test_positions_weigh_losses_by_sensitivity(scores: Scores) -> None:
     positions = scores.positions()
     assert positions[0].blocks == scores.blocks[0]
     assert np.array_equal(positions[1].loss, scores.losses[1] * (1 / 3))
-    for found, slope in ((scores.plain_positions(), 1), (scores.even_positions(), 7 / 24)):
+    for found, slope in ((scores.unweighted_positions(), 1), (scores.uniform_positions(), 7 / 24)):
         assert [one.blocks for one in found] == list(scores.blocks)
         for one, losses in zip(found, scores.losses, strict=True):
             np.testing.assert_allclose(one.loss, slope * losses, rtol=1e-12)

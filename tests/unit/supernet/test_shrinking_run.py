@@ -22,8 +22,8 @@ from nasc.errors import CheckpointError, LookupMiss
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.candidates import candidates_of
 from nasc.supernet.checkpoint import save_supernet
-from nasc.supernet.score import Scorer
-from nasc.supernet.scoring import left_blocks
+from nasc.supernet.score_candidates import left_blocks
+from nasc.supernet.scorer import Scorer
 from nasc.supernet.shrink import (
     ShrinkConfig,
     Shrinker,

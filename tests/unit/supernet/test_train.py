@@ -24,7 +24,7 @@ from nasc.supernet.batches import TrainBatches
 from nasc.supernet.budget import recorded_steps
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.sampling import sample_block
-from nasc.supernet.score import Scorer
+from nasc.supernet.scorer import Scorer
 from nasc.supernet.train import (
     Objective,
     TrainConfig,

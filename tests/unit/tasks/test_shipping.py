@@ -20,7 +20,7 @@ from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.tasks import finetune
 from nasc.tasks.finetune import FinetuneConfig
-from nasc.tasks.shipping import TaskOptions, TaskShipping
+from nasc.tasks.shipping import PackagedTask, TaskOptions
 from nasc.teacher import Teacher, load_teacher
 from nasc.utils.progress import Silent
 
@@ -90,8 +90,8 @@ def narrow(network: Network) -> Network:
 
 def shipping(
     options: TaskOptions, full_size: Network, teacher: Teacher, cache: Path
-) -> TaskShipping:
-    return TaskShipping(options, full_size, teacher.tokenizer, cache, Silent())
+) -> PackagedTask:
+    return PackagedTask(options, full_size, teacher.tokenizer, cache, Silent())
 
 
 @pytest.mark.parametrize("name", ["sst-2", "squad"])
@@ -156,7 +156,7 @@ def test_files_are_found_in_a_folder_or_named(tmp_path: Path) -> None:
 
 
 def test_bad_files_are_told_first(teacher: Teacher, full_size: Network, tmp_path: Path) -> None:
-    def open_(options: TaskOptions) -> TaskShipping:
+    def open_(options: TaskOptions) -> PackagedTask:
         return shipping(options, full_size, teacher, tmp_path / "cache")
 
     (tmp_path / "empty").mkdir()

@@ -19,7 +19,7 @@ from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.supernet.checkpoint import left_blocks
-from nasc.supernet.score import Scorer
+from nasc.supernet.scorer import Scorer
 from nasc.supernet.scores import Scores, load_scores
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import train_length

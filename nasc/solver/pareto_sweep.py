@@ -13,11 +13,11 @@ import dataclasses
 
 import numpy as np
 
-from nasc.solver.chain import Chain, Rest, rest
-from nasc.solver.dual import Dual, dual
+from nasc.solver.chain import Chain, CompletionBounds, rest
+from nasc.solver.dominance import skyband
 from nasc.solver.kbest import k_best
+from nasc.solver.lagrangian import Dual, dual
 from nasc.solver.paths import Paths, joined
-from nasc.solver.skyband import skyband
 from nasc.solver.sweep import Sweep, TooManyPaths
 
 MAX_PATHS = 200_000
@@ -40,7 +40,7 @@ def skyline(chain: Chain, axes: int = 1) -> Paths | None:
     Returns:
         Complete paths; None if there is none.
     """
-    chain = dataclasses.replace(chain, options=chain.leads)
+    chain = dataclasses.replace(chain, options=chain.best_per_stratum)
     axis = tuple(range(1, 1 + axes))
     ahead = rest(chain)
     low = chain.start_values + ahead.least[0, chain.start_size]
@@ -60,7 +60,7 @@ def skyline(chain: Chain, axes: int = 1) -> Paths | None:
 
 def _slices(
     chain: Chain,
-    ahead: Rest,
+    ahead: CompletionBounds,
     axis: tuple[int, ...],
     ends: tuple[float, float],
     most: float,
@@ -92,7 +92,12 @@ def _up_to(chain: Chain, axis: tuple[int, ...], end: float) -> Chain:
 
 
 def _sweep(
-    chain: Chain, ahead: Rest, relaxed: Dual, axis: tuple[int, ...], most: float, allowed: float
+    chain: Chain,
+    ahead: CompletionBounds,
+    relaxed: Dual,
+    axis: tuple[int, ...],
+    most: float,
+    allowed: float,
 ) -> Paths:
     return Sweep(chain, ahead, relaxed, 1, axis).up_to(most, most, allowed)
 

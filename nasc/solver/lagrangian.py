@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from nasc.solver.blocks import Floats
-from nasc.solver.chain import Chain, Rest
+from nasc.solver.chain import Chain, CompletionBounds
 
 _ROUNDS = 60
 _CLOSE = 1e-4
@@ -52,8 +52,8 @@ class _Relaxed:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._by_size = [
-            [(int(h), leads.values[leads.size == h]) for h in np.unique(leads.size)]
-            for leads in chain.leads
+            [(int(h), best.values[best.size == h]) for h in np.unique(best.size)]
+            for best in chain.best_per_stratum
         ]
 
     def best(self, weights: Floats) -> Floats:
@@ -74,7 +74,7 @@ class _Relaxed:
         return total
 
 
-def allowances(chain: Chain, ahead: Rest) -> Floats:
+def allowances(chain: Chain, ahead: CompletionBounds) -> Floats:
     """(C,) limits of additive columns, the peak's share for weights included; inf if none."""
     limits = chain.limits.copy()
     limits[0] = np.inf
@@ -95,7 +95,7 @@ def _magnitude(chain: Chain, allowance: Floats) -> Floats:
     return total
 
 
-def dual(chain: Chain, ahead: Rest) -> Dual | None:
+def dual(chain: Chain, ahead: CompletionBounds) -> Dual | None:
     """Multipliers of a good bound.
 
     Returns:

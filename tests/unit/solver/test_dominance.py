@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasc.solver import skyband as module
-from nasc.solver.skyband import skyband
+from nasc.solver import dominance as module
+from nasc.solver.dominance import skyband
 
 
 def dominators(objective: np.ndarray, rank: np.ndarray, costs: np.ndarray) -> np.ndarray:
