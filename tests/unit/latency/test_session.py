@@ -136,7 +136,7 @@ def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_
             patch.setattr(type(first.measured), name, lambda self, quantile: float("inf"))
         unbounded = one.measure(candidate(), path)
         assert unbounded.repetitions_ms == again.repetitions_ms
-        assert one.verdict(unbounded).over
+        assert one.check_limits(unbounded).over
     assert len(one.measure(candidate(), path).repetitions_ms) == 3
 
 
