@@ -176,13 +176,13 @@ def test_without_a_file_the_report_is_of_the_one_that_comes_with_nasc(
     supernet: Supernet, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-    monkeypatch.setattr("nasc.teacher.DEFAULT_TEACHER_SHA256", teacher.sha256)
+    monkeypatch.setattr("nasc.pipelines.report.DEFAULT_TEACHER_SHA256", teacher.sha256)
     with pytest.raises(UsageError, match="name a file"):
         api.report()
     about = {"config": {"steps": 3}, "text": {"description": "made up", "sha256": "ab"}}
     save_supernet(tmp_path / "toy.safetensors", supernet, about, compact=True)
     found = api.report()
-    assert (found["supernet"], found["steps"]) == (str(tmp_path / "toy.safetensors"), 3)
+    assert (found.supernet, found.steps) == (tmp_path / "toy.safetensors", 3)
 
 
 def test_the_supernet_of_another_teacher_is_not_taken(
