@@ -158,7 +158,7 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
         assert bench(**other).supernet_path is None
     # A network from random weights is of the whole space, whatever a supernet holds.
     whole = toy_space(teacher, hidden_sizes=(8, 16), operations=("ffn", "sep3"))
-    monkeypatch.setattr("nasc.context.context.PRESETS", {"toy": whole})
+    monkeypatch.setattr("nasc.supernet.space_for.PRESETS", {"toy": whole})
     assert str(_parsed(bench(), "8: S3 | 16: F", "scratch")[0]) == "8: S3 | 16: F @ fp32"
     own = tmp_path / "own.safetensors"
     assert bench(supernet=own).supernet_path == own
