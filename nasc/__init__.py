@@ -8,19 +8,78 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nasc import api
 from nasc.version import __version__
 
 if TYPE_CHECKING:
-    from nasc.api import Limits, Options, Settings, compile, profile, search, train
+    from nasc.api import (
+        Audit,
+        BenchResult,
+        CompileResult,
+        DeviceReport,
+        DistillResult,
+        EvaluateResult,
+        FinetuneResult,
+        Limits,
+        Options,
+        Profiled,
+        Settings,
+        Solution,
+        SupernetReport,
+        TrainResult,
+        VerifyReport,
+        audit,
+        bench,
+        compile,
+        devices,
+        distill,
+        evaluate,
+        finetune,
+        profile,
+        report,
+        search,
+        train,
+        verify,
+    )
 
-_OF_API = ("Limits", "Options", "Settings", "compile", "profile", "search", "train")
+__all__ = [
+    "Audit",
+    "BenchResult",
+    "CompileResult",
+    "DeviceReport",
+    "DistillResult",
+    "EvaluateResult",
+    "FinetuneResult",
+    "Limits",
+    "Options",
+    "Profiled",
+    "Settings",
+    "Solution",
+    "SupernetReport",
+    "TrainResult",
+    "VerifyReport",
+    "__version__",
+    "audit",
+    "bench",
+    "compile",
+    "devices",
+    "distill",
+    "evaluate",
+    "finetune",
+    "profile",
+    "report",
+    "search",
+    "train",
+    "verify",
+]
 
-__all__ = ["Limits", "Options", "Settings", "__version__", "compile", "profile", "search", "train"]
+if not TYPE_CHECKING:  # else no name would be unknown to a type checker
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            return getattr(api, name)
+        raise AttributeError(f"module 'nasc' has no attribute {name!r}")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _OF_API:
-        from nasc import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'nasc' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted([*__all__, "api"])

@@ -1,6 +1,7 @@
 """The command line: parse, call, print, exit code.
 
-Whatever is heavy is imported inside the commands, so that `nasc --help` loads no torch.
+Whatever is heavy is imported inside the commands, or by `nasc.api` when they call it, so that
+`nasc --help` loads no torch.
 """
 
 from nasc.cli import measure, models, packages, searching, supernet

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from device_profiles.reading import shown
+from nasc import api
 from nasc.cli.group import main
 from nasc.cli.options import (
     PRECISIONS,
@@ -68,7 +69,6 @@ def profile(as_json: bool, **options: Any) -> None:
     \b
     Example: nasc profile --device host --precision int8 --seq-len 32 --seq-len 128
     """
-    from nasc import api
     from nasc.cli.console import print_json, print_rows, reporting
 
     with reporting() as reporter:
@@ -114,7 +114,6 @@ def bench(
     \b
     Example: nasc bench model.onnx other.onnx --device host --threads 1
     """
-    from nasc import api
     from nasc.cli.console import print_json, print_table, reporting
     from nasc.latency.observed import meaning
 
@@ -172,11 +171,10 @@ def devices(as_json: bool) -> None:
     """
     import device_profiles
     from nasc.cli.console import print_json, print_text
-    from nasc.pipelines.devices import devices as known
     from nasc.utils.printable import printable
 
     wrong: list[device_profiles.DeviceProfileError] = []
-    found = known(wrong.append)
+    found = api.devices(wrong.append)
     for error in wrong:
         click.echo(f"left out: {printable(str(error))}", err=True)
     if as_json:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from nasc import api
 from nasc.cli.group import main
 from nasc.cli.options import (
     TASKS,
@@ -62,7 +63,6 @@ def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> N
     Example: nasc distill "keep | 192: F | keep" --output subnet --minutes 10
              nasc distill nas-bert-10m --teacher bert-h128 --steps 100000 --output subnet
     """
-    from nasc import api
     from nasc.cli.console import print_json, print_rows, reporting
 
     if options["minutes"] is not None and options["steps"] is not None:
@@ -71,9 +71,9 @@ def distill(architecture: str, output: Path, as_json: bool, **options: Any) -> N
     with reporting() as reporter:
         found = api.distill(architecture, output, settings, reporter=reporter, **options)
     if as_json:
-        print_json(found)
+        print_json(found.to_dict())
     else:
-        print_rows([(name, str(value)) for name, value in found.items()])
+        print_rows([(name, str(value)) for name, value in found.to_dict().items()])
 
 
 @main.command()
@@ -124,7 +124,6 @@ def finetune(
              nasc finetune subnet --task sst-2 --train SST-2/train.tsv \\
                  --distill-from teacher-sst2 --output subnet-sst2
     """
-    from nasc import api
     from nasc.cli.console import print_json, print_rows, reporting
     from nasc.tasks.finetune import FinetuneConfig
 
@@ -148,11 +147,10 @@ def finetune(
             reporter=reporter,
         )
     if as_json:
-        print_json(found)
+        print_json(found.to_dict())
         return
-    scores = found.pop("scores")
-    rows = [(name, str(value)) for name, value in found.items()]
-    print_rows(rows + [(name, f"{value:.4f}") for name, value in scores.items()])
+    rows = {"model": str(found.model), "task": found.task, "examples": str(found.examples)}
+    print_rows([*rows.items(), *((name, f"{value:.4f}") for name, value in found.scores.items())])
 
 
 @main.command()
@@ -171,12 +169,11 @@ def evaluate(package: Path, task: str, data: Path, as_json: bool, **options: Any
     Example: nasc evaluate nasc-host-20ms --task sts-b --data STS-B/dev.tsv
              nasc evaluate subnet-sst2 --task sst-2 --data SST-2/dev.tsv
     """
-    from nasc import api
     from nasc.cli.console import print_json, print_rows, reporting
 
     with reporting() as reporter:
         found = api.evaluate(package, task, data, reporter=reporter, **options)
     if as_json:
-        print_json(found)
+        print_json(found.to_dict())
     else:
-        print_rows([(name, str(value)) for name, value in found.items()])
+        print_rows([(name, str(value)) for name, value in found.to_dict().items()])

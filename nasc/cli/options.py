@@ -7,16 +7,13 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from device_profiles.reading import shown
-
-if TYPE_CHECKING:
-    from nasc.context.settings import Settings
-    from nasc.solver.problem import Limits
+from nasc import api
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -211,19 +208,15 @@ limit_options = _options(
 )
 
 
-def settings_of(options: dict[str, Any]) -> Settings:
+def settings_of(options: dict[str, Any]) -> api.Settings:
     """The conditions, taken out of all options."""
-    from nasc.context.settings import Settings
-
-    names = [f.name for f in dataclasses.fields(Settings)]
+    names = [f.name for f in dataclasses.fields(api.Settings)]
     values = {name: options.pop(name) for name in names if name in options}
     if "precisions" in values:
         values["precisions"] = tuple(p for p in PRECISIONS if p in values["precisions"]) or None
-    return Settings(**values)
+    return api.Settings(**values)
 
 
-def limits_of(options: dict[str, Any]) -> Limits:
+def limits_of(options: dict[str, Any]) -> api.Limits:
     """The limits, taken out of all options."""
-    from nasc.solver.problem import Limits
-
-    return Limits(**{f.name: options.pop(f.name) for f in dataclasses.fields(Limits)})
+    return api.Limits(**{f.name: options.pop(f.name) for f in dataclasses.fields(api.Limits)})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from device_profiles.reading import shown
+from nasc import api
 from nasc.cli.group import Number, main
 from nasc.cli.options import (
     TaskName,
@@ -99,14 +100,12 @@ def compile(as_json: bool, **options: Any) -> None:
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
     """
     from nasc.cli.console import print_json, print_rows, reporting
-    from nasc.pipelines.compile import compile as run
-    from nasc.pipelines.options import Options
 
     options["min_quality"] = dict(_named_value(text) for text in options["min_quality"])
     options["task"] = _task(options)
     limits, settings = limits_of(options), settings_of(options)
     with reporting() as reporter:
-        result = run(limits, settings, Options(**options), reporter)
+        result = api.compile(limits, settings, api.Options(**options), reporter)
     if as_json:
         print_json(result.to_dict())
     else:
@@ -169,21 +168,18 @@ def verify(
     \b
     Example: nasc verify nasc-host-20ms
     """
-    import device_profiles
     from nasc.cli.console import print_json, print_text, reporting
-    from nasc.package.verify import MEASURED, verify_package
+    from nasc.package.verify import MEASURED
     from nasc.utils.printable import printable
-    from profilers import WorkerLimits
 
     with reporting() as reporter:
-        report = verify_package(
+        report = api.verify(
             package,
             measure=not no_measure,
-            device=None if device is None else device_profiles.find(device),
+            device=device,
+            run_timeout=run_timeout,
             cache=cache,
-            limits=None if run_timeout is None else WorkerLimits(run_s=run_timeout),
-            progress=reporter.stage("Verifying"),
-            say=reporter.say,
+            reporter=reporter,
         )
     if as_json:
         print_json(report.to_dict())

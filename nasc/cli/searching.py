@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from nasc import api
 from nasc.cli.group import main
 from nasc.cli.options import json_option, limit_options, limits_of, setting_options, settings_of
-
-if TYPE_CHECKING:
-    from nasc.context.settings import Settings
-    from nasc.solver.problem import Solution
 
 
 @main.command()
@@ -46,7 +43,6 @@ def search(
     Example: nasc search --latency-ms 5 --best 3
              nasc search --front --plot front.png
     """
-    from nasc import api
     from nasc.cli.console import print_json, print_table, reporting
 
     if plot is not None and not front:
@@ -89,7 +85,7 @@ def search(
     click.echo(f"predicted, not measured; {_conditions(settings)}", err=True)
 
 
-def _solution(s: Solution) -> dict[str, Any]:
+def _solution(s: api.Solution) -> dict[str, Any]:
     return {
         "architecture": str(s.architecture),
         "precision": s.architecture.precision,
@@ -99,7 +95,7 @@ def _solution(s: Solution) -> dict[str, Any]:
     } | ({} if s.true_loss is None else {"true_loss": s.true_loss})
 
 
-def _conditions(settings: Settings) -> str:
+def _conditions(settings: api.Settings) -> str:
     from profilers import STATISTIC
 
     threads = settings.threads or "the device's default"

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from nasc import api
 from nasc.cli.group import main
 from nasc.cli.options import (
     cache_option,
@@ -152,7 +153,6 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
              nasc train --corpus texts/ --steps 20000 --shrink --device host
              torchrun --nproc-per-node 3 --no-python nasc train --steps 20000 --parallel block
     """
-    from nasc import api
     from nasc.cli.console import print_json, print_rows, reporting
     from nasc.supernet.shrink import ShrinkConfig
 
@@ -168,13 +168,13 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
         given.setdefault("bins", 1)
     options["shrink"] = ShrinkConfig(**given) if shrink else None
     with reporting() as reporter:
-        summary = api.train(output=output, force=force, reporter=reporter, **options)
+        found = api.train(output=output, force=force, reporter=reporter, **options)
     if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first one speaks
         return
     if as_json:
-        print_json(summary)
+        print_json(found.to_dict())
     else:
-        print_rows([(name, str(value)) for name, value in summary.items()])
+        print_rows([(name, str(value)) for name, value in found.to_dict().items()])
 
 
 @main.command()
@@ -197,26 +197,13 @@ def report(
     \b
     Example: nasc report supernet.safetensors --plot rounds.png
     """
-    from nasc import api
     from nasc.cli.console import print_json, print_rows
 
     found = api.report(supernet, csv=csv, plot=plot, force=force)
     if as_json:
-        print_json(found)
-        return
-    rows = [(name, str(found[name])) for name in ("supernet", "teacher", "space", "steps", "text")]
-    rows[-1] = ("text", f"{found['text']}, sha256 {str(found['text_sha256'])[:12]}")
-    left = found["left"]
-    if found["compact"]:
-        rows.append(("stored", "int8 per channel, only what is left, with its scores"))
-    rows.append(("shrinking", "not shrunk" if left is None else f"{found['rounds']} rounds"))
-    for position, table in enumerate(left or []):
-        losses = [row["dev_loss"] for row in table if row["dev_loss"] is not None]
-        least = f", least dev loss {min(losses):.4f}" if losses else ""
-        rows.append((f"block {position + 1}", f"{len(table)} candidates left{least}"))
-    if found["empty_bins"]:
-        rows.append(("empty bins", f"{', '.join(map(str, found['empty_bins']))}: from the start"))
-    print_rows(rows)
+        print_json(found.to_dict())
+    else:
+        print_rows(found.rows())
 
 
 @main.command()
@@ -268,7 +255,6 @@ def audit(
     Example: nasc audit --supernet supernet.safetensors --networks 120 --plot audit.png
              nasc audit --distill 24 --json
     """
-    from nasc import api
     from nasc.cli.console import print_json, print_rows, reporting
 
     settings = settings_of(options)

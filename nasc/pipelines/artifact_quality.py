@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nasc.tasks.shipping import PackagedTask
 
 PARITY_SENTENCES = 64
-"""Held-out sentences that exports are checked on."""
+"""MeasuredLimit-out sentences that exports are checked on."""
 
 PARITY_LENGTH = 128
 """Tokens of them at most."""

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from nasc.architecture.space import Architecture, Block
 from nasc.architecture.zoo import zoo_architecture
 from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.distillation.masked_lm import (
     RECIPE,
     MaskedConfig,
@@ -24,14 +26,14 @@ from nasc.distillation.masked_lm import (
 )
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import NascError, UsageError
-from nasc.evaluation.agreement import compare
+from nasc.evaluation.agreement import Quality, compare
 from nasc.hf import NascForMaskedLM, NascModel
 from nasc.hf.training import check_installed, trainer_has_bf16
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.pipelines.options import DISTILL_MINUTES
 from nasc.selection.successive_halving import vectors
-from nasc.supernet.budget import recorded_steps
+from nasc.supernet.budget import check_budget, recorded_steps
 from nasc.supernet.checkpoint import load_supernet
 from nasc.supernet.prepare import teacher_initialised_space
 from nasc.supernet.score_candidates import judging_sentences
@@ -39,7 +41,8 @@ from nasc.supernet.space_for import space_for
 from nasc.supernet.train import train_length
 from nasc.teacher import default_teacher_folder, quiet_transformers
 from nasc.utils.files import content_key, drop_changed, locked, record_files
-from nasc.utils.outputs import filling
+from nasc.utils.outputs import check_folder, claimed, filling
+from nasc.utils.progress import Reporter
 from nasc.utils.torch_device import use_fastest_threads
 
 OBJECTIVES = ("auto", "states", "mlm")
@@ -47,8 +50,95 @@ STARTS = ("supernet", "scratch")
 """The first is the default; a network of the literature starts from scratch."""
 
 
-def run_distill(
-    bench: RunContext,
+@dataclass(frozen=True, slots=True)
+class DistillResult:
+    """A distilled subnet, as a model of transformers.
+
+    Attributes:
+        model: Folder of the model.
+        architecture: Architecture of the network.
+        params: Weights of the network.
+        objective: What it was trained on: ``states`` or ``mlm``.
+        start: Where its weights began: ``supernet`` or ``scratch``.
+        steps: Optimizer steps of its training.
+        text: What it was trained on, in words.
+        quality: Agreement with the teacher on held-out text.
+    """
+
+    model: Path
+    architecture: Architecture
+    params: int
+    objective: str
+    start: str
+    steps: int
+    text: str
+    quality: Quality
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it."""
+        return {
+            "model": str(self.model),
+            "architecture": str(self.architecture),
+            "params": self.params,
+            "objective": self.objective,
+            "start": self.start,
+            "steps": self.steps,
+            "text": self.text,
+        } | dataclasses.asdict(self.quality)
+
+
+def distill(
+    architecture: str,
+    output: Path,
+    settings: Settings | None = None,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    objective: str = "auto",
+    start: str | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> DistillResult:
+    """Cut a subnet out, distil it from the teacher, and write it as a model of transformers.
+
+    Args:
+        architecture: Its text form, or the name of a network of the literature: see
+            `nasc.architecture.zoo`.
+        output: The folder.
+        settings: Teacher, supernet, text; None takes the defaults.
+        minutes: Budget; None with no `steps` takes that of `compile`.
+        steps: Steps instead of minutes; 0 trains nothing.
+        objective: ``states``: the teacher's hidden states and similarities; ``mlm``: masked words
+            and the teacher's prediction of them; ``auto``: mlm where the teacher has a head for it.
+        start: ``supernet``: its weights; ``scratch``: random ones beside the teacher's embedding.
+            None: the supernet's, but scratch where the network is given by name.
+        batch_size: Sentences in a step; None takes the default of the objective.
+        learning_rate: Peak (of states: see `nasc.distillation.train.DistillConfig`); None takes
+            that, too.
+        force: Replace what nasc wrote into the folder before; other files stay.
+        reporter: Told of the progress.
+
+    Raises:
+        UsageError: If the architecture is not of the space or not for this teacher, the folder
+            is in use, or the teacher has no head for masked words.
+        NascError: If the folder cannot be written; the trained network is in the cache.
+        TeacherError, CorpusError, CheckpointError, TrainingDiverged: See there.
+    """
+    if minutes is not None:
+        check_budget(minutes)
+    check_folder(output, force=force)
+    context = RunContext(settings or Settings(), reporter)
+    given = {"batch_size": batch_size, "learning_rate": learning_rate}
+    other = {name: value for name, value in given.items() if value is not None}
+    with claimed(output):
+        check_folder(output, force=force)  # a run may have ended just now
+        return _distill(context, architecture, output, minutes, steps, objective, start, other)
+
+
+def _distill(
+    context: RunContext,
     architecture: str,
     output: Path,
     minutes: float | None,
@@ -56,35 +146,35 @@ def run_distill(
     objective: str,
     start: str | None,
     other: Mapping[str, Any],
-) -> dict[str, Any]:
-    """See `nasc.api.distill`; `other` goes to the configuration of the training."""
+) -> DistillResult:
+    """`distill` with the folder claimed; `other` goes to the configuration of the training."""
     for name, value, allowed in (
         ("objective", objective, OBJECTIVES),
         ("start", start or STARTS[0], STARTS),
     ):
         if value not in allowed:
             raise UsageError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
-    seed = bench.settings.seed
+    seed = context.settings.seed
     config = DistillConfig(steps=steps or 0, seed=seed, **other)
     masking = MaskedConfig(steps=steps or 1, bf16=trainer_has_bf16(), seed=seed, **other)
-    parsed, start = _parsed(bench, architecture, start)
-    g = bench.teacher.geometry
+    parsed, start = _parsed(context, architecture, start)
+    g = context.teacher.geometry
     whole = Architecture((Block(g.hidden, ("mha", "ffn") * g.layers, kept=True),))
-    full_size = teacher_network(bench.teacher, whole, "hidden")
+    full_size = teacher_network(context.teacher, whole, "hidden")
     masked = None
     if objective != "states":
-        masked = masked_teacher(full_size, bench.settings.teacher or default_teacher_folder())
+        masked = masked_teacher(full_size, context.settings.teacher or default_teacher_folder())
         if masked is None and objective == "mlm":
             raise UsageError(
-                f"teacher {bench.teacher.name!r} has no head for masked words in its files: take "
+                f"teacher {context.teacher.name!r} has no head for masked words in its files: take "
                 "--objective states, or a teacher that was pre-trained by masked words"
             )
     if start == "scratch":
-        network = scratch(full_size, parsed, bench.settings.seed)
+        network = scratch(full_size, parsed, context.settings.seed)
     else:
-        path = bench.supernet_path
+        path = context.supernet_path
         supernet = (
-            bench.prepared.supernet if path is None else load_supernet(path, bench.teacher)[0]
+            context.prepared.supernet if path is None else load_supernet(path, context.teacher)[0]
         )
         network = supernet.extract(parsed, "hidden")
     seconds = None if steps is not None else 60 * (DISTILL_MINUTES if minutes is None else minutes)
@@ -92,64 +182,67 @@ def run_distill(
     if masked is None:
         trained, done = distill_cached(
             network,
-            bench.teacher,
-            bench.corpus,
+            context.teacher,
+            context.corpus,
             config,
             seconds=seconds,
-            cache_dir=bench.cache,
-            reporter=bench.reporter,
+            cache_dir=context.cache,
+            reporter=context.reporter,
         )
         model = NascModel.from_network(trained)
     else:
-        model, done = _pretrained(bench, network, masked, steps, seconds, masking)
+        model, done = _pretrained(context, network, masked, steps, seconds, masking)
         trained = model.nasc.network()
-    sentences = judging_sentences(bench.corpus, 512)
-    quality = compare(bench.teacher.vectors(sentences), vectors(bench.teacher, trained, sentences))
+    sentences = judging_sentences(context.corpus, 512)
+    quality = compare(
+        context.teacher.vectors(sentences), vectors(context.teacher, trained, sentences)
+    )
     try:
         with quiet_transformers(), filling(output) as part:
             model.save_pretrained(part)
-            bench.teacher.tokenizer.save_pretrained(part)
+            context.teacher.tokenizer.save_pretrained(part)
     except (OSError, SafetensorError) as error:
         raise NascError(
             f"cannot write '{output}': {error}. Free the disk and run the same command: what was "
             "trained is kept"
         ) from error
-    return {
-        "model": str(output),
-        "architecture": str(parsed),
-        "params": trained.params,
-        "objective": "states" if masked is None else "mlm",
-        "start": start,
-        "steps": done,
-        "text": bench.corpus.description,
-    } | dataclasses.asdict(quality)
+    return DistillResult(
+        model=output,
+        architecture=parsed,
+        params=trained.params,
+        objective="states" if masked is None else "mlm",
+        start=start,
+        steps=done,
+        text=context.corpus.description,
+        quality=quality,
+    )
 
 
-def _parsed(bench: RunContext, text: str, start: str | None) -> tuple[Architecture, str]:
+def _parsed(context: RunContext, text: str, start: str | None) -> tuple[Architecture, str]:
     """The architecture of a text or of a name of the literature, and where its weights begin."""
     name = text.strip().lower()
     if "-" in name:  # no text of blocks holds one
-        found = zoo_architecture(name, bench.teacher.geometry.for_space())
-        if start == "supernet" or bench.settings.supernet is not None:
+        found = zoo_architecture(name, context.teacher.geometry.for_space())
+        if start == "supernet" or context.settings.supernet is not None:
             raise UsageError(
                 f"network {name!r} is no cut of a supernet: leave --supernet out and take "
                 "--start scratch"
             )
-        bench.check_inputs(searched=False)
+        context.check_inputs(searched=False)
         return found, "scratch"
     start = start or STARTS[0]
-    bench.check_inputs()
-    if start == "scratch" and bench.settings.supernet is None:
-        space = space_for(bench.teacher, bench.settings.space)
+    context.check_inputs()
+    if start == "scratch" and context.settings.supernet is None:
+        space = space_for(context.teacher, context.settings.space)
     else:
-        space = bench.whole_space
-    if bench.supernet_path is None and start == "supernet":
+        space = context.whole_space
+    if context.supernet_path is None and start == "supernet":
         space = teacher_initialised_space(space)
     return space.parse(text).with_precision("fp32"), start
 
 
 def _pretrained(
-    bench: RunContext,
+    context: RunContext,
     network: Network,
     teacher: NascForMaskedLM,
     steps: int | None,
@@ -162,25 +255,25 @@ def _pretrained(
     student = student_of(network, teacher)
     if steps == 0:
         return student, 0
-    corpus = bench.corpus
+    corpus = context.corpus
     about = {
         "recipe": RECIPE,
         "start": network.sha256(),
-        "teacher": bench.teacher.fingerprint,
+        "teacher": context.teacher.fingerprint,
         "text": corpus.sha256,
         "sentences": len(corpus.train),
         "config": dataclasses.asdict(config),
         "seconds": seconds,
     }
-    folder = bench.cache / "pretrained" / content_key(about)
+    folder = context.cache / "pretrained" / content_key(about)
 
     @functools.cache
     def work() -> Pretraining:
-        bench.reporter.stage("Pre-training by masked words")(0, 1, "tokenising")
-        tokens = bench.teacher.tokenize(corpus.train, max_length=train_length(bench.teacher))
-        return Pretraining(teacher, bench.teacher.tokenizer, tokens.rows())
+        context.reporter.stage("Pre-training by masked words")(0, 1, "tokenising")
+        tokens = context.teacher.tokenize(corpus.train, max_length=train_length(context.teacher))
+        return Pretraining(teacher, context.teacher.tokenizer, tokens.rows())
 
-    with locked(folder, "this network", bench.reporter.say):
+    with locked(folder, "this network", context.reporter.say):
         if seconds is not None:
             found = recorded_steps(
                 folder / "steps.json", lambda: work().steps_in(student, config, seconds)
@@ -188,9 +281,9 @@ def _pretrained(
             if found == 0:
                 return student, 0
             config = dataclasses.replace(config, steps=found)
-        drop_changed(folder / "model", bench.reporter.say)
+        drop_changed(folder / "model", context.reporter.say)
         if not (folder / "model").is_dir():
-            stage = bench.reporter.stage(f"Pre-training by masked words, {config.steps} steps")
+            stage = context.reporter.stage(f"Pre-training by masked words, {config.steps} steps")
             work().run(student, config, folder / "work", stage)
             with quiet_transformers():
                 student.save_pretrained(folder / "part")

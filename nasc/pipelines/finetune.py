@@ -1,20 +1,18 @@
-"""Fine-tuning and evaluation from files to folders: what the commands do, for every task."""
+"""What `nasc finetune` does: a model of transformers, fine-tuned on a task with labels."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import AutoTokenizer
 
-from nasc.errors import NascError, PackageError, UsageError
+from nasc.errors import NascError
 from nasc.hf.training import check_installed
-from nasc.package.build import MODEL
-from nasc.package.manifest import Manifest
-from nasc.package.process import PackageProcess
 from nasc.tasks.data import (
     check_length,
     default_length,
@@ -23,18 +21,94 @@ from nasc.tasks.data import (
     read_task,
     task_name,
 )
-from nasc.tasks.finetune import RECIPE, FinetuneConfig, finetune
-from nasc.tasks.models import OnnxTaskModel, read_record
+from nasc.tasks.finetune import RECIPE, FinetuneConfig
+from nasc.tasks.finetune import finetune as tune
 from nasc.teacher import default_teacher_folder
-from nasc.teacher.reading_library import read_by_transformers
-from nasc.utils.files import content_key, locked
-from nasc.utils.outputs import filling, full_path
-from nasc.utils.progress import Reporter
+from nasc.utils.files import cache_folder, content_key, locked
+from nasc.utils.outputs import check_folder, claimed, filling, full_path
+from nasc.utils.progress import Reporter, Silent
 from nasc.utils.torch_device import use_fastest_threads
-from profilers import WorkerLimits
 
 
-def run_finetune(
+@dataclass(frozen=True, slots=True)
+class FinetuneResult:
+    """A fine-tuned model of transformers.
+
+    Attributes:
+        model: Folder of the model.
+        task: Name of the task that it does.
+        examples: Labelled examples that it was trained on.
+        scores: On the dev file by metric, the score of record first; empty without a dev file.
+    """
+
+    model: Path
+    task: str
+    examples: int
+    scores: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it."""
+        return {
+            "model": str(self.model),
+            "task": self.task,
+            "examples": self.examples,
+            "scores": dict(self.scores),
+        }
+
+
+def finetune(
+    model: str | None,
+    task: str,
+    train: Path,
+    output: Path,
+    *,
+    dev: Path | None = None,
+    distill_from: str | None = None,
+    config: FinetuneConfig | None = None,
+    examples: int | None = None,
+    force: bool = False,
+    cache: Path | None = None,
+    reporter: Reporter | None = None,
+) -> FinetuneResult:
+    """Fine-tune a model of transformers, a subnet or a teacher, on a task.
+
+    Args:
+        model: Folder or hub id; None is the default teacher.
+        task: ``squad``, or a name of `nasc.tasks.glue.TASKS`.
+        train: File of labelled examples.
+        output: Folder of the fine-tuned model.
+        dev: File of examples that it is scored on; None scores nothing.
+        distill_from: Folder of a model fine-tuned on the same task; None: labels only.
+        config: How; None takes the defaults.
+        examples: Only so many of the training file, spread over it; None takes all.
+        force: Replace what nasc wrote into the folder before; other files stay.
+        cache: Cache folder; keeps checkpoints until the result is written.
+        reporter: Told of the progress.
+
+    Raises:
+        UsageError: If the task is unknown, the folder in use, or teacher and model do not fit.
+        TaskDataError: From the files.
+        TeacherMissing: If a model cannot be read.
+        TrainingDiverged: If the loss is not finite.
+    """
+    check_folder(output, force=force)
+    with claimed(output):
+        check_folder(output, force=force)  # a run may have ended just now
+        return _finetune(
+            model,
+            task,
+            train,
+            output,
+            dev=dev,
+            distill_from=distill_from,
+            config=config,
+            examples=examples,
+            cache_dir=cache_folder(cache),
+            reporter=reporter or Silent(),
+        )
+
+
+def _finetune(
     model: str | None,
     task: str,
     train: Path,
@@ -46,8 +120,8 @@ def run_finetune(
     examples: int | None,
     cache_dir: Path,
     reporter: Reporter,
-) -> dict[str, Any]:
-    """See `nasc.api.finetune`; all files are read before anything is trained."""
+) -> FinetuneResult:
+    """`finetune` with the folder claimed; all files are read before anything is trained."""
     check_installed()
     config, task = config or FinetuneConfig(), task_name(task)
     length = config.max_length or default_length(task)
@@ -77,7 +151,7 @@ def run_finetune(
     use_fastest_threads()
     work_dir = cache_dir / "finetuning" / content_key(about)
     with locked(work_dir, "this fine-tuning", reporter.say):
-        finetune(
+        tune(
             student,
             given.rows(student, length),
             config,
@@ -105,56 +179,4 @@ def run_finetune(
                 "goes on from the last checkpoint"
             ) from error
     shutil.rmtree(work_dir, ignore_errors=True)
-    return {"model": str(output), "task": task, "examples": given.count, "scores": found}
-
-
-def run_evaluate(
-    folder: Path, task: str, data: Path, max_length: int | None, reporter: Reporter
-) -> dict[str, Any]:
-    """See `nasc.api.evaluate`."""
-    task = task_name(task)
-    read = read_task(task, data, say=reporter.say)
-    model = load_tuned(folder, task)
-    used = read_record(folder).get("max_length")
-    length = max_length or (used if isinstance(used, int) else default_length(task))
-    check_length(length, model.max_length, f"'{folder}'")
-    read.check(model.tokenizer, length)
-    use_fastest_threads()
-    found = read.scores(model, length)
-    return {"task": task, **found, "examples": read.count, "model": str(folder)}
-
-
-def run_evaluate_package(
-    folder: Path,
-    manifest: Manifest,
-    task: str,
-    data: Path,
-    max_length: int | None,
-    reporter: Reporter,
-    limits: WorkerLimits | None = None,
-) -> dict[str, Any]:
-    """See `nasc.api.evaluate`: the shipped file of a package that does a task.
-
-    Raises:
-        UsageError: If that is another task.
-    """
-    task = task_name(task)
-    if manifest.task is None or manifest.task.name != task:
-        does = "gives vectors" if manifest.task is None else f"does {manifest.task.name}"
-        raise UsageError(f"the package '{folder}' {does}, not {task}")
-    length = max_length or manifest.max_length
-    check_length(length, manifest.geometry.max_positions, f"'{folder}'")
-    read = read_task(task, data, say=reporter.say)
-    try:
-        with read_by_transformers(folder, "no tokenizer"):
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except NascError as error:
-        raise PackageError(
-            f"the tokenizer of '{folder}' cannot be read: {error}. See what else is changed: "
-            f"nasc verify {folder}"
-        ) from error
-    read.check(tokenizer, length)
-    with PackageProcess(limits) as process:
-        encoder = process.encoder(folder / MODEL, batch_size=manifest.conditions.batch)
-        found = read.scores(OnnxTaskModel(tokenizer, encoder), length)
-    return {"task": task, **found, "examples": read.count, "package": str(folder)}
+    return FinetuneResult(output, task, given.count, found)

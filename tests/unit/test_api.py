@@ -1,8 +1,13 @@
-"""`nasc.api`: what is refused before work begins, and what a failure leaves behind."""
+"""`nasc.api`: its names, what each returns, what is refused, what a failure leaves behind."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import json
+import pkgutil
 import shutil
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,18 +15,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-import nasc.api
-import nasc.data
-import nasc.evaluation.encoder
-import nasc.supernet.prepare
-import nasc.teacher
+import nasc
+import nasc.pipelines.evaluate
+import nasc.pipelines.train
 import nasc.utils.files
+from nasc import api
 from nasc.api import evaluate, train
+from nasc.architecture.space import Architecture, Block
+from nasc.cli import main
 from nasc.context.settings import Settings
 from nasc.errors import CheckpointError, PackageError, UsageError
+from nasc.evaluation.agreement import Quality
+from nasc.package.verify import Check
 
 MANIFEST = SimpleNamespace(max_length=8, task=None, files={}, conditions=SimpleNamespace(batch=3))
 
@@ -49,17 +58,20 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return call
 
-    monkeypatch.setattr(nasc.teacher, "load_teacher", made_up("teacher", None))
-    monkeypatch.setattr(nasc.api, "space_for", made_up("space", None))
-    monkeypatch.setattr(nasc.api, "check_teacher", made_up("check", None))
-    monkeypatch.setattr(nasc.data, "load_corpus", made_up("corpus", corpus))
-    monkeypatch.setattr(nasc.supernet.prepare, "prepare", made_up("prepare", prepared))
+    for function, result in (
+        ("load_teacher", None),
+        ("space_for", None),
+        ("check_teacher", None),
+        ("load_corpus", corpus),
+        ("prepare", prepared),
+    ):
+        monkeypatch.setattr(nasc.pipelines.train, function, made_up(function, result))
     return calls
 
 
 def test_a_supernet_is_copied_out_of_the_cache(trained: list[str], tmp_path: Path) -> None:
     output = tmp_path / "new" / "folder" / "s.safetensors"
-    assert train(output=output, cache=tmp_path / "cache")["supernet"] == str(output)
+    assert train(output=output, cache=tmp_path / "cache").supernet == output
     assert output.read_bytes() == b"weights"
     assert [p.name for p in output.parent.iterdir()] == [output.name]
     with pytest.raises(UsageError, match=r"exists\. Replace it: --force"):
@@ -72,7 +84,7 @@ def test_a_supernet_goes_into_a_home_folder(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     found = train(output=Path("~/s.safetensors"), cache=tmp_path / "cache")
-    assert found["bytes"] == len(b"weights")
+    assert found.size_bytes == len(b"weights")
     assert (tmp_path / "s.safetensors").read_bytes() == b"weights"
 
 
@@ -135,8 +147,8 @@ def test_a_package_with_a_damaged_tokenizer_is_a_message(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "manifest.json").write_text("{}")
-    monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: MANIFEST)
-    monkeypatch.setattr("nasc.package.hashes.find_changes", lambda *_: [])
+    monkeypatch.setattr(nasc.pipelines.evaluate, "read_manifest", lambda folder: MANIFEST)
+    monkeypatch.setattr(nasc.pipelines.evaluate, "find_changes", lambda *_: [])
     data = tmp_path / "dev.csv"
     data.write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
     if content is not None:
@@ -170,11 +182,11 @@ def test_a_package_is_evaluated_at_its_own_length_and_batch_size(
     (tmp_path / "manifest.json").write_text("{}")
     Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "dev.csv").write_text("sentence1,sentence2,score\na,bb,5\nc,dddd,2\n")
-    monkeypatch.setattr(nasc.api, "read_manifest", lambda folder: MANIFEST)
-    monkeypatch.setattr("nasc.package.hashes.find_changes", lambda *_: [])
-    monkeypatch.setattr("nasc.package.process.PackageProcess", Process)
+    monkeypatch.setattr(nasc.pipelines.evaluate, "read_manifest", lambda folder: MANIFEST)
+    monkeypatch.setattr(nasc.pipelines.evaluate, "find_changes", lambda *_: [])
+    monkeypatch.setattr(nasc.pipelines.evaluate, "PackageProcess", Process)
     found = evaluate(tmp_path, "sts-b", tmp_path / "dev.csv")
-    assert (found["pairs"], found["spearman"]) == (2, pytest.approx(1))
+    assert (found.examples, found.scores) == (2, {"spearman": pytest.approx(1)})
     evaluate(tmp_path, "sts-b", tmp_path / "dev.csv", max_length=5)
     model = {"path": tmp_path / "model.onnx", "batch_size": 3}
     assert made == [model | {"max_length": length} for length in (8, 5)]
@@ -184,3 +196,193 @@ def test_a_package_is_evaluated_at_its_own_length_and_batch_size(
 def test_seeds_are_what_all_generators_take(seed: int) -> None:
     with pytest.raises(UsageError, match=r"a seed must be in \[0, 4294967295\]"):
         Settings(seed=seed)
+
+
+# Names and results
+
+FUNCTIONS = [name for name in api.__all__ if not inspect.isclass(getattr(api, name))]
+
+
+def test_the_public_names_are_those_of_the_package_too() -> None:
+    assert sorted([*api.__all__, "__version__"]) == sorted(nasc.__all__)
+    assert set(api._HOME_OF) == set(api.__all__)
+    assert all(getattr(nasc, name) is getattr(api, name) for name in api.__all__)
+    for module in (nasc, api):
+        with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no .* 'serach'"):
+            module.serach  # noqa: B018
+
+
+def test_no_folder_takes_the_place_of_a_public_name() -> None:
+    """Importing `nasc.search`, were there such a module, would hide the function."""
+    assert not {module.name for module in pkgutil.iter_modules(nasc.__path__)} & set(api.__all__)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_a_function_returns_is_a_frozen_dataclass(name: str) -> None:
+    found = typing.get_type_hints(getattr(api, name))["return"]
+    (one,) = typing.get_args(found) or (found,)
+    assert one.__name__ in api.__all__
+    assert dataclasses.is_dataclass(one)
+    assert one.__dataclass_params__.frozen
+    assert "__slots__" in vars(one)
+
+
+TRAINED = api.TrainResult(
+    supernet=Path("s.safetensors"),
+    size_bytes=7,
+    steps=3,
+    text="made up",
+    best_dev_loss=(0.1, 0.2),
+    median_dev_loss=(0.3, 0.4),
+    sensitivity=(1.0, 2.0),
+    candidates=(5, 6),
+    precision_loss={"fp32": 0.0},
+)
+TRAINED_JSON = {
+    "supernet": "s.safetensors",
+    "bytes": 7,
+    "steps": 3,
+    "text": "made up",
+    "best_dev_loss": [0.1, 0.2],
+    "median_dev_loss": [0.3, 0.4],
+    "sensitivity": [1.0, 2.0],
+    "candidates": [5, 6],
+    "precision_loss": {"fp32": 0.0},
+}
+ROW = {"block": "32: M", "bin": 1, "params": 9, "latency_ms": None, "dev_loss": 0.5}
+REPORT = api.SupernetReport(
+    supernet=Path("s.safetensors"),
+    teacher="toy",
+    space="small",
+    steps=3,
+    text="made up",
+    text_sha256="ab",
+    compact=True,
+    rounds=2,
+    history=({"round": 2, "position": 0},),
+    left=((ROW,),),
+    empty_bins=(0,),
+)
+REPORT_JSON = {
+    "supernet": "s.safetensors",
+    "teacher": "toy",
+    "space": "small",
+    "steps": 3,
+    "text": "made up",
+    "text_sha256": "ab",
+    "compact": True,
+    "rounds": 2,
+    "history": [{"round": 2, "position": 0}],
+    "left": [[ROW]],
+    "empty_bins": [0],
+}
+DISTILLED = api.DistillResult(
+    model=Path("subnet"),
+    architecture=Architecture((Block(32, ("mha",)),)),
+    params=9,
+    objective="states",
+    start="supernet",
+    steps=3,
+    text="made up",
+    quality=Quality(0.9, 0.8, 512),
+)
+DISTILLED_JSON = {
+    "model": "subnet",
+    "architecture": "32: M @ fp32",
+    "params": 9,
+    "objective": "states",
+    "start": "supernet",
+    "steps": 3,
+    "text": "made up",
+    "pooled_cosine": 0.9,
+    "similarity_spearman": 0.8,
+    "sentences": 512,
+}
+SOLUTION = api.Solution(
+    DISTILLED.architecture,
+    0.25,
+    {"latency_ms": 1.5, "size_bytes": 4e6, "params": 1e6},
+    {"latency_ms": 1.75},
+)
+SOLUTION_JSON = {
+    "architecture": "32: M @ fp32",
+    "precision": "fp32",
+    "predicted_loss": 0.25,
+    "predicted": {"latency_ms": 1.5, "size_bytes": 4e6, "params": 1e6},
+    "upper": {"latency_ms": 1.75},
+}
+EVALUATE = "evaluate made-up --task sst-2 --data dev.tsv"
+
+
+@pytest.mark.parametrize(
+    ("command", "result", "printed"),
+    [
+        ("train", TRAINED, TRAINED_JSON),
+        (
+            "train",
+            dataclasses.replace(TRAINED, size_bytes=None, changed_dev_loss=0.01),
+            TRAINED_JSON | {"bytes": None, "changed_dev_loss": 0.01},
+        ),
+        ("report", REPORT, REPORT_JSON),
+        (
+            "report",
+            dataclasses.replace(
+                REPORT, text_sha256=None, rounds=0, history=(), left=None, empty_bins=None
+            ),
+            REPORT_JSON
+            | {"text_sha256": None, "rounds": 0, "history": [], "left": None, "empty_bins": None},
+        ),
+        ("distill keep --output subnet", DISTILLED, DISTILLED_JSON),
+        (
+            "finetune --task sst-2 --train train.tsv --output tuned",
+            api.FinetuneResult(Path("tuned"), "sst-2", 8, {"accuracy": 0.75}),
+            {"model": "tuned", "task": "sst-2", "examples": 8, "scores": {"accuracy": 0.75}},
+        ),
+        (
+            EVALUATE,
+            api.EvaluateResult("sts-b", {"spearman": 0.5}, 2, "vectors", Path("p")),
+            {"task": "sts-b", "spearman": 0.5, "pairs": 2, "package": "p"},
+        ),
+        (
+            EVALUATE,
+            api.EvaluateResult("mrpc", {"f1": 0.5, "accuracy": 0.25}, 2, "package", Path("p")),
+            {"task": "mrpc", "f1": 0.5, "accuracy": 0.25, "examples": 2, "package": "p"},
+        ),
+        (
+            EVALUATE,
+            api.EvaluateResult("sst-2", {"accuracy": 0.5}, 2, "model", Path("m")),
+            {"task": "sst-2", "accuracy": 0.5, "examples": 2, "model": "m"},
+        ),
+        (
+            "verify made-up",
+            api.VerifyReport(Path("p"), (Check("files", True, "all there"),)),
+            {
+                "package": "p",
+                "ok": True,
+                "complete": True,
+                "failed": [],
+                "not_checked": [],
+                "checks": [{"name": "files", "ok": True, "detail": "all there", "declined": False}],
+                "measured": None,
+            },
+        ),
+        ("search", [SOLUTION], [SOLUTION_JSON]),
+        (
+            "search --strategy enumerate",
+            [dataclasses.replace(SOLUTION, true_loss=0.5)],
+            [SOLUTION_JSON | {"true_loss": 0.5}],
+        ),
+    ],
+)
+def test_a_command_prints_the_same_json_as_before(
+    command: str, result: Any, printed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys in their order: programs and people read them."""
+    name = command.split()[0]
+    monkeypatch.setattr(f"nasc.pipelines.{name}.{name}", lambda *about, **options: result)
+    done = CliRunner().invoke(main, [*command.split(), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stdout == json.dumps(printed, indent=1) + "\n"
+    for_people = CliRunner().invoke(main, command.split(), catch_exceptions=False)
+    assert for_people.exit_code == 0
+    assert for_people.stdout

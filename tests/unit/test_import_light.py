@@ -23,7 +23,7 @@ def test_the_check_sees_a_heavy_import() -> None:
     assert loaded_by("import scipy") >= {"scipy"}
 
 
-@pytest.mark.parametrize("module", ["nasc", "nasc.errors", "nasc.data", "nasc.cli"])
+@pytest.mark.parametrize("module", ["nasc", "nasc.api", "nasc.errors", "nasc.data", "nasc.cli"])
 def test_start_up_loads_nothing_heavy(module: str) -> None:
     assert loaded_by(f"import {module}") <= {"profilers"}
 

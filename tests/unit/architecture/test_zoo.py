@@ -71,7 +71,7 @@ def test_distill_takes_a_network_by_name(
         teacher=str(teacher), corpus=(str(tmp_path / "text.txt"),), cache=tmp_path / "cache"
     )
     found = api.distill("NAS-BERT-5M", tmp_path / "model", settings, steps=1, batch_size=4)
-    assert (found["start"], found["steps"]) == ("scratch", 1)
+    assert (found.start, found.steps) == ("scratch", 1)
     model = AutoModel.from_pretrained(tmp_path / "model")
     assert model.config.architecture == zoo_model("nas-bert-5m").architecture
     assert model.config.hidden_size == 64

@@ -512,7 +512,7 @@ def test_shrinking_by_dominance_measures_no_table(
     def fail(*args: object, **others: object) -> None:
         raise AssertionError("a table was asked for")
 
-    monkeypatch.setattr("nasc.api.measure_tables", fail)
+    monkeypatch.setattr("nasc.pipelines.train.measure_tables", fail)
     text = [f"The {a} cat sat on the {b} mat and slept." for a in "abcdefgh" for b in "abcdefgh"]
     (tmp_path / "text.txt").write_text("\n\n".join(text), encoding="utf-8")
     space = toy_space_file(tmp_path, teacher_folder)

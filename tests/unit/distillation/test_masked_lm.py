@@ -184,15 +184,15 @@ def test_the_command_writes_a_model_of_masked_words(
     for start in ("supernet", "scratch"):
         output = tmp_path / start
         found[start] = api.distill("16: F | 32: M F", output, settings, steps=3, start=start)
-        assert found[start]["objective"] == "mlm"
+        assert found[start].objective == "mlm"
         body = AutoModel.from_pretrained(output).state_dict()
         whole = AutoModelForMaskedLM.from_pretrained(output).state_dict()
         assert all(torch.equal(v, whole[f"nasc.{n}"]) for n, v in body.items())
-    assert found["supernet"]["pooled_cosine"] != found["scratch"]["pooled_cosine"]
+    assert found["supernet"].quality.pooled_cosine != found["scratch"].quality.pooled_cosine
     states = api.distill(
         "16: F | 32: M F", tmp_path / "states", settings, steps=1, objective="states"
     )
-    assert states["objective"] == "states"
+    assert states.objective == "states"
 
 
 def test_the_configuration_and_the_recipe_are_in_the_key(

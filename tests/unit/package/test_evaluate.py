@@ -57,7 +57,7 @@ def test_a_package_is_scored_in_the_batch_size_that_it_promises(
     data = tmp_path / "dev.csv"
     data.write_text(DATA[task], encoding="utf-8")
     found = evaluate(folder, task, data)
-    assert found["package"] == str(folder)
+    assert found.folder == folder
     assert max(sizes) == batch
 
 
@@ -90,7 +90,7 @@ def test_a_tokenizer_that_a_package_cannot_have_is_one_message(
     packed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
     """Its files are as its manifest lists them, which anybody can write."""
-    monkeypatch.setattr("nasc.package.hashes.find_changes", lambda *_: [])
+    monkeypatch.setattr("nasc.pipelines.evaluate.find_changes", lambda *_: [])
     folder = Path(shutil.copytree(packed["int8", "classify-2"], tmp_path / "p"))
     (folder / "tokenizer_config.json").write_text(content, encoding="utf-8")
     (tmp_path / "dev.csv").write_text(DATA["sst-2"], encoding="utf-8")

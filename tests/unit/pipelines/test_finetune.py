@@ -63,7 +63,7 @@ def write_pairs(path: Path, task: str, count: int = 24) -> Path:
     return path
 
 
-def tune(model: Path, task: str, folder: Path, name: str, **other: Any) -> dict[str, Any]:
+def tune(model: Path, task: str, folder: Path, name: str, **other: Any) -> api.FinetuneResult:
     """Fine-tunes with few steps; the folder is `folder / name`."""
     data = write_pairs(folder / f"{task}.tsv", task)
     options = {"config": CONFIG, "cache": folder / "cache"} | other
@@ -111,7 +111,7 @@ def test_a_teacher_of_another_task_or_of_none_is_refused(
     with pytest.raises(UsageError, match=r"is fine-tuned on mnli, not on squad"):
         api.evaluate(tmp_path / "mnli", "squad", write_squad(tmp_path / "dev.json"))
     assert not (tmp_path / "rte").exists()
-    assert api.evaluate(tmp_path / "unknown", "mnli", tmp_path / "mnli.tsv", max_length=24)
+    assert api.evaluate(tmp_path / "unknown", "mnli", tmp_path / "mnli.tsv", max_length=24).scores
 
 
 def test_a_body_that_is_not_there_is_never_made_up(

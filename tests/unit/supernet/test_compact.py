@@ -158,7 +158,7 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
         assert bench(**other).supernet_path is None
     # A network from random weights is of the whole space, whatever a supernet holds.
     whole = toy_space(teacher, hidden_sizes=(8, 16), operations=("ffn", "sep3"))
-    monkeypatch.setattr("nasc.context.context.PRESETS", {"toy": whole})
+    monkeypatch.setattr("nasc.supernet.space_for.PRESETS", {"toy": whole})
     assert str(_parsed(bench(), "8: S3 | 16: F", "scratch")[0]) == "8: S3 | 16: F @ fp32"
     own = tmp_path / "own.safetensors"
     assert bench(supernet=own).supernet_path == own
@@ -176,13 +176,13 @@ def test_without_a_file_the_report_is_of_the_one_that_comes_with_nasc(
     supernet: Supernet, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-    monkeypatch.setattr("nasc.teacher.DEFAULT_TEACHER_SHA256", teacher.sha256)
+    monkeypatch.setattr("nasc.pipelines.report.DEFAULT_TEACHER_SHA256", teacher.sha256)
     with pytest.raises(UsageError, match="name a file"):
         api.report()
     about = {"config": {"steps": 3}, "text": {"description": "made up", "sha256": "ab"}}
     save_supernet(tmp_path / "toy.safetensors", supernet, about, compact=True)
     found = api.report()
-    assert (found["supernet"], found["steps"]) == (str(tmp_path / "toy.safetensors"), 3)
+    assert (found.supernet, found.steps) == (tmp_path / "toy.safetensors", 3)
 
 
 def test_the_supernet_of_another_teacher_is_not_taken(

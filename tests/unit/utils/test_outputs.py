@@ -256,7 +256,7 @@ def test_what_another_run_has_just_written_is_not_replaced(
         with claimed(path):
             yield
 
-    monkeypatch.setattr(api, "claimed", late)
+    monkeypatch.setattr(f"nasc.pipelines.{command}.claimed", late)
     runs: dict[str, Callable[[], object]] = {
         "train": lambda: api.train(output=output, steps=1),
         "distill": lambda: api.distill("keep", output),

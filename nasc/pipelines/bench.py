@@ -1,0 +1,74 @@
+"""What `nasc bench` does: latency and peak memory of anybody's ONNX files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import device_profiles
+import profilers
+from nasc.latency.session import MeasurementSession
+from nasc.utils.files import cache_folder, check_path
+from nasc.utils.progress import Reporter, Silent
+
+
+def bench(
+    models: Sequence[Path],
+    sizes: dict[str, int] | None = None,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    device: str = "host",
+    threads: int | None = None,
+    seed: int = 0,
+    run_timeout: float | None = None,
+    cache: Path | None = None,
+    reporter: Reporter | None = None,
+    opener: profilers.Opener | None = None,
+) -> profilers.BenchResult:
+    """Latency and peak memory of anybody's ONNX files.
+
+    Args:
+        models: The files.
+        sizes: Of symbolic axes, by name.
+        shapes: Whole shapes of inputs, by name.
+        device: Name of a device profile, or the path of one.
+        threads: Of the runtime; None takes the device's default.
+        seed: Of the order of the models in a round.
+        run_timeout: Seconds that one run of a model may take; None takes the default.
+        cache: Cache folder; keeps the quiet time, which makes figures comparable with tables.
+        reporter: Told of the progress.
+        opener: Starts a worker on the device; None is `profilers.open_target`.
+
+    Raises:
+        CacheBusy: If another process measured on this device for an hour.
+        ProfilerError: If the device cannot be reached or a model cannot be run.
+    """
+    reporter = reporter or Silent()
+    for model in models:
+        check_path(model, "nasc bench FILE")
+    found = device_profiles.find(device)
+    limits = None if run_timeout is None else profilers.WorkerLimits(run_s=run_timeout)
+    session = MeasurementSession.on(
+        found,
+        cache_folder(cache),
+        threads,
+        opener=opener or partial(profilers.open_target, limits=limits),
+        say=reporter.say,
+    )
+    progress = reporter.stage(f"Measuring on device {found.name!r}")
+    with session.alone(kept=""):
+        quiet = session.quiet()
+        result = profilers.bench(
+            models,
+            found,
+            dims=sizes,
+            shapes=shapes,
+            options=session.options,
+            protocol=profilers.Protocol(seed=seed),
+            scale=quiet.scale,
+            progress=progress,
+            opener=session.opener,
+        )
+        session.extend(quiet, result.measurement)
+        return result

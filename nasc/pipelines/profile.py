@@ -1,0 +1,71 @@
+"""What `nasc profile` does: latency tables, measured or found in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import device_profiles
+from nasc.architecture.space import load_space
+from nasc.latency.profile import Profiled
+from nasc.latency.profile import profile as measure_tables
+from nasc.latency.session import MeasurementSession
+from nasc.supernet.space_for import space_for
+from nasc.teacher import load_teacher
+from nasc.utils.files import cache_folder
+from nasc.utils.progress import Reporter, Silent
+
+
+def profile(
+    *,
+    device: str = "host",
+    teacher: str | None = None,
+    space: str | None = None,
+    precisions: Sequence[str] = (),
+    seq_lens: Sequence[int] = (),
+    batches: Sequence[int] = (),
+    threads: Sequence[int] = (),
+    head: str = "embed",
+    force: bool = False,
+    seed: int = 0,
+    cache: Path | None = None,
+    reporter: Reporter | None = None,
+) -> list[Profiled]:
+    """Latency tables for every combination of settings, measured or found in the cache.
+
+    Args:
+        device: Name of a device profile, or the path of one.
+        teacher: Its geometry decides the space; not loaded where `space` is given.
+        space: Preset or path.
+        precisions: Empty takes those of the space.
+        seq_lens: Tokens; empty takes 128.
+        batches: Sentences in a run; empty takes 1.
+        threads: Empty takes the device's default.
+        head: ``embed`` or ``hidden``.
+        force: Measure again what is in the cache.
+        seed: Of the plan.
+        cache: Cache folder.
+        reporter: Told of the progress.
+
+    Raises:
+        UsageError, CacheBusy, ProfilerError: See `nasc.latency.profile.profile`.
+    """
+    found_device = device_profiles.find(device)
+    found_space = (
+        load_space(space)
+        if space is not None and teacher is None
+        else space_for(load_teacher(teacher), space)
+    )
+    reporter = reporter or Silent()
+    return measure_tables(
+        found_space,
+        MeasurementSession.on(found_device, cache_folder(cache), say=reporter.say),
+        precisions=tuple(precisions) or found_space.precisions,
+        seq_lens=tuple(seq_lens) or (128,),
+        batches=tuple(batches) or (1,),
+        threads=tuple(threads),
+        head=head,
+        seed=seed,
+        force=force,
+        progress=reporter.stage(f"Latency tables of device {found_device.name!r}"),
+    )

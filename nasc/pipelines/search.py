@@ -1,0 +1,53 @@
+"""What `nasc search` does: the best architectures within limits, predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from nasc.context.context import PAPERS_T, RunContext
+from nasc.context.settings import Settings
+from nasc.errors import UsageError
+from nasc.solver.frontier import front as solve_front
+from nasc.solver.frontier import solve
+from nasc.solver.problem import Limits, Solution
+from nasc.utils.progress import Reporter
+
+STRATEGIES = ("exact", "enumerate")
+
+
+def search(
+    limits: Limits | None = None,
+    settings: Settings | None = None,
+    *,
+    best: int = 5,
+    front: bool = False,
+    strategy: str = "exact",
+    reporter: Reporter | None = None,
+) -> list[Solution]:
+    """The best architectures within limits, or the whole Pareto front.
+
+    Args:
+        limits: What must hold; None holds nothing.
+        settings: Conditions; None takes the defaults.
+        best: How many.
+        front: All that are best at some latency instead.
+        strategy: ``exact``: by predicted loss; or ``enumerate``, as the paper: out of the table
+            of all combinations the 100 (or `best`) of each precision with the least sum of block
+            losses, by their true loss.
+        reporter: Told of the progress.
+
+    Raises:
+        UsageError: On an unknown strategy, or more combinations than can be enumerated.
+        InfeasibleLimits: With its certificate, before anything is trained.
+    """
+    if strategy not in STRATEGIES:
+        raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
+    limits = limits or Limits()
+    context = RunContext(settings or Settings(), reporter)
+    context.check_inputs()
+    context.check_feasible(limits)
+    if strategy == "enumerate" and not front:
+        ranked = context.by_enumeration(limits, max(best, PAPERS_T))
+        return [dataclasses.replace(r.solution, true_loss=r.true_loss) for r in ranked[:best]]
+    problem = context.problem(limits)
+    return solve_front(problem) if front else solve(problem, best)

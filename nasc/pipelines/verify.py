@@ -1,0 +1,50 @@
+"""What `nasc verify` does: every promise of a package, checked again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import device_profiles
+from nasc.package.verify import VerifyReport, verify_package
+from nasc.utils.progress import Reporter, Silent
+from profilers import WorkerLimits
+
+
+def verify(
+    package: Path,
+    *,
+    measure: bool = True,
+    device: str | None = None,
+    run_timeout: float | None = None,
+    cache: Path | None = None,
+    reporter: Reporter | None = None,
+) -> VerifyReport:
+    """Check a package: every file, every promise, and the latency on its device.
+
+    Args:
+        package: The folder of a package.
+        measure: Whether to measure latency and memory, where this is the right device.
+        device: Name of a device profile, or the path of one; None is the device that the package
+            names.
+        run_timeout: Seconds that one run of the model may take; None takes the default.
+        cache: Cache folder, whose processes measure one at a time; None is the user's.
+        reporter: Told of the progress.
+
+    Returns:
+        Every check with its outcome. Nothing that is wrong with a package raises.
+
+    Raises:
+        PackageError: If there is no package at all.
+        UsageError: If its path is not UTF-8.
+        DeviceProfileError: If there is no such device.
+    """
+    reporter = reporter or Silent()
+    return verify_package(
+        package,
+        measure=measure,
+        device=None if device is None else device_profiles.find(device),
+        cache=cache,
+        limits=None if run_timeout is None else WorkerLimits(run_s=run_timeout),
+        progress=reporter.stage("Verifying"),
+        say=reporter.say,
+    )
