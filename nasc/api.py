@@ -493,7 +493,7 @@ def bench(
         run_timeout: Seconds that one run of a model may take; None takes the default.
         cache: Cache folder; keeps the quiet time, which makes figures comparable with tables.
         reporter: Told of the progress.
-        opener: Starts a worker on the device; None is `profilers.open_target`.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         CacheBusy: If another process measured on this device for an hour.
@@ -507,7 +507,7 @@ def bench(
         found,
         cache_folder(cache),
         threads,
-        opener=opener or partial(profilers.open_target, limits=_limits(run_timeout)),
+        opener=opener or partial(profilers.open_worker, limits=_limits(run_timeout)),
         say=reporter.say,
     )
     progress = reporter.stage(f"Measuring on device {found.name!r}")

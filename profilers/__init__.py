@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from profilers.benching import BenchEntry, BenchResult, bench
     from profilers.context import read_context
+    from profilers.devices import Opener, open_worker, reachable
+    from profilers.devices.base import Worker
     from profilers.errors import (
         DeviceUnreachable,
         InvalidSetting,
@@ -40,11 +42,12 @@ if TYPE_CHECKING:
     )
     from profilers.samples import RoundSample, Visit
     from profilers.statistic import STATISTIC, Estimate, Scale, pooled_latencies
-    from profilers.targets import Opener, open_target, reachable
 
 _HOMES = {
     "profilers.benching": ("BenchEntry", "BenchResult", "bench"),
     "profilers.context": ("read_context",),
+    "profilers.devices": ("Opener", "open_worker", "reachable"),
+    "profilers.devices.base": ("Worker",),
     "profilers.errors": (
         "DeviceUnreachable",
         "InvalidSetting",
@@ -68,7 +71,6 @@ _HOMES = {
     "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
     "profilers.samples": ("RoundSample", "Visit"),
     "profilers.statistic": ("STATISTIC", "Estimate", "Scale", "pooled_latencies"),
-    "profilers.targets": ("Opener", "open_target", "reachable"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -102,6 +104,7 @@ __all__ = [
     "RuntimeOptions",
     "Scale",
     "Visit",
+    "Worker",
     "WorkerDied",
     "WorkerLimits",
     "bench",
@@ -111,7 +114,7 @@ __all__ = [
     "load_quiet",
     "measure",
     "measure_peak_memory",
-    "open_target",
+    "open_worker",
     "pooled_latencies",
     "reachable",
     "read_context",

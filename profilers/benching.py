@@ -10,6 +10,7 @@ from typing import Any
 
 from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_bytes
+from profilers.devices import Opener, open_worker
 from profilers.errors import InvalidSetting, MemoryUntold, ModelRejected
 from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options, measure
@@ -17,7 +18,6 @@ from profilers.memory import PeakMemory, measure_peak_memory
 from profilers.protocol import Protocol
 from profilers.results import Measurement, ModelMeasurement
 from profilers.statistic import Scale
-from profilers.targets import Opener, open_target
 
 DEFAULT_DIMS = {"batch": 1, "seq_len": 128}
 """Sizes of symbolic axes when nobody says otherwise: one sentence of 128 tokens."""
@@ -149,7 +149,7 @@ def bench(
         limits: what a worker may take; None takes the defaults.
         progress: see `measure`.
         journal: see `measure`.
-        opener: starts a worker on the device, see `measure`; None is `open_target`.
+        opener: starts a worker on the device, see `measure`; None is `open_worker`.
 
     Returns:
         The figures.
@@ -163,7 +163,7 @@ def bench(
         raise InvalidSetting("there is nothing to measure; give at least one ONNX file.")
     sizes = Sizes(dict(dims or {}), {name: tuple(s) for name, s in (shapes or {}).items()})
     options = device_options(device, options)
-    opener = opener or functools.partial(open_target, limits=limits)
+    opener = opener or functools.partial(open_worker, limits=limits)
     runs = describe_jobs(paths, device, sizes, options, opener)
     measurement = measure(
         [run.job for run in runs],
@@ -246,7 +246,7 @@ def describe_jobs(
         device: where they are loaded.
         sizes: of symbolic axes and of inputs.
         options: the runtime's settings.
-        opener: starts a worker on the device; None is `open_target`.
+        opener: starts a worker on the device; None is `open_worker`.
 
     Returns:
         A job per file; its name is the file's, with its folder where names repeat.
@@ -260,7 +260,7 @@ def describe_jobs(
     stems = [file.name for file in files]
     found: list[tuple[str, Sequence[int | str | None]]] = []
     runs = []
-    with (opener or open_target)(device, options) as target:
+    with (opener or open_worker)(device, options) as worker:
         for file in files:
             if not file.is_file():
                 kind = "regular file" if file.exists() else "file"
@@ -268,7 +268,7 @@ def describe_jobs(
                     f"there is no {kind} {str(file)!r}. Give the path of an ONNX file that exists "
                     "and is readable."
                 )
-            described = target.describe(str(file))
+            described = worker.describe(str(file))
             found += [(name, axes) for name, (_, axes) in described.items()]
             name = file.name if stems.count(file.name) == 1 else str(file)
             runs.append(_run(name, file, described, sizes))

@@ -11,6 +11,8 @@ from typing import Any
 
 from device_profiles import DeviceProfile
 from device_profiles.temporary import temporary_folder
+from profilers.devices import Opener, open_worker
+from profilers.devices.base import Worker
 from profilers.errors import InvalidSetting, MeasurementInterrupted, ModelRejected
 from profilers.jobs import ModelJob, RuntimeOptions
 from profilers.journal import Journal
@@ -29,7 +31,6 @@ from profilers.protocol import (
 from profilers.reference import REFERENCE_NAME, reference_hash, reference_job
 from profilers.results import Measurement, ModelMeasurement, ReferenceMeasurement
 from profilers.statistic import Scale
-from profilers.targets import Opener, Target, open_target
 
 LOADED_SHARE = 0.5
 """Models stay loaded between rounds while their files, doubled for the runtime's own copy of the
@@ -72,7 +73,7 @@ def measure(
     on_round: Callable[[Round], None] | None = None,
     reference_dir: Path | None = None,
     strict: bool = True,
-    opener: Opener = open_target,
+    opener: Opener = open_worker,
 ) -> Measurement:
     """Measures the latency of models on a device.
 
@@ -141,12 +142,12 @@ def measure(
             reference_dir = stack.enter_context(temporary_folder())
         opened = [first]
 
-        def open_session() -> Target:  # the first session is the one that gave the context
+        def next_worker() -> Worker:  # the first is the one that gave the context
             return opened.pop() if opened else opener(device, options)
 
         try:
             rounds = run_rounds(
-                open_session,
+                next_worker,
                 list(keyed.values()),
                 reference_job(reference_dir),
                 protocol,

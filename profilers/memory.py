@@ -6,11 +6,11 @@ import functools
 from dataclasses import dataclass
 
 from device_profiles import DeviceProfile
+from profilers.devices import Opener, open_worker
 from profilers.errors import MemoryUntold
 from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options
 from profilers.samples import Step
-from profilers.targets import Opener, open_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def measure_peak_memory(
         options: the runtime's settings; None takes the device's defaults.
         device: where it runs; None is this machine.
         limits: what its process may take; None takes the defaults.
-        opener: starts a worker on the device, see `measure`; None is `open_target`.
+        opener: starts a worker on the device, see `measure`; None is `open_worker`.
 
     Returns:
         The peaks in bytes.
@@ -60,11 +60,11 @@ def measure_peak_memory(
         from device_profiles import find
 
         device = find("host")
-    opener = opener or functools.partial(open_target, limits=limits)
-    with opener(device, device_options(device, options)) as target:
-        target.load(job, seed=0)
-        target.visit([Step(job.name, warmup=1, runs=1)])
-        total, base = target.peak_bytes(), target.base_bytes
+    opener = opener or functools.partial(open_worker, limits=limits)
+    with opener(device, device_options(device, options)) as worker:
+        worker.load(job, seed=0)
+        worker.visit([Step(job.name, warmup=1, runs=1)])
+        total, base = worker.peak_bytes(), worker.base_bytes
     if total is None or base is None:
         raise MemoryUntold(
             f"device {device.name!r} does not tell how much memory a process held; Linux and macOS "

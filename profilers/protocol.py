@@ -9,13 +9,13 @@ import functools
 import itertools
 import math
 import time
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from profilers.devices.base import Worker
 from profilers.errors import InvalidSetting
 from profilers.jobs import ModelJob
 from profilers.samples import RoundSample, Step, Visit, pair_with_reference
@@ -50,22 +50,6 @@ QUIET_PAUSE_S = 1.0
 _MOST_RUNS = 32  # of a short model in one visit
 _NEGLIGIBLE = 0.2  # share of a half-width that a standard error of rounds may have
 _LEAST_ROUNDS = 3  # no bound can be computed from fewer
-
-
-class Session(typing.Protocol):
-    """Something in which models are loaded and visited; `profilers.targets.Target` is one."""
-
-    def load(self, job: ModelJob, seed: int) -> None:
-        """Loads a model under its job's name."""
-
-    def visit(self, steps: Sequence[Step]) -> list[Visit]:
-        """Runs loaded models without a pause between them; one visit per step with runs."""
-
-    def unload(self, name: str) -> None:
-        """Drops a model."""
-
-    def close(self) -> None:
-        """Ends the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +128,7 @@ class Round:
 
     Attributes:
         index: counted from 0.
-        instance: which session it ran in, counted from 0.
+        instance: which worker it ran in, counted from 0.
         visits: in order; every model's are between two of the reference.
     """
 
@@ -207,7 +191,7 @@ def _quantile_bounded(samples: Sequence[RoundSample], protocol: Protocol) -> boo
 
 
 def run_rounds(
-    open_session: Callable[[], Session],
+    open_worker: Callable[[], Worker],
     jobs: Sequence[ModelJob],
     reference: ModelJob,
     protocol: Protocol,
@@ -223,7 +207,7 @@ def run_rounds(
     """Visits all models in interleaved rounds until each is done or the limits are reached.
 
     Args:
-        open_session: starts a fresh session; it is closed here.
+        open_worker: starts a fresh worker; it is closed here.
         jobs: the models, with different names.
         reference: the reference network.
         protocol: the settings.
@@ -240,7 +224,7 @@ def run_rounds(
         `earlier` and the new rounds.
 
     Raises:
-        ProfilerError: whatever the session raises; rounds given to `on_round` are complete.
+        ProfilerError: whatever the worker raises; rounds given to `on_round` are complete.
     """
     begin = clock()
     rounds = list(earlier)
@@ -293,13 +277,13 @@ def run_rounds(
     active = unfinished()
     done = units(active)
     while active and not out_of_time() and not out_of_patience():
-        session = open_session()
+        worker = open_worker()
         try:
             for copy in _reference_copies(reference, protocol):
-                session.load(copy, protocol.seed)
+                worker.load(copy, protocol.seed)
             if keep_loaded:
                 for job in active:
-                    session.load(job, protocol.seed)
+                    worker.load(job, protocol.seed)
             for _ in range(protocol.rounds_per_instance):
                 if all(has_its_rounds(job.name) for job in active):
                     waiting_since = clock() if waiting_since is None else waiting_since
@@ -308,7 +292,7 @@ def run_rounds(
                     pause(QUIET_PAUSE_S)
                 index = 1 + max((one.index for one in rounds), default=-1)
                 visits = _one_round(
-                    session,
+                    worker,
                     active,
                     reference,
                     protocol,
@@ -329,13 +313,13 @@ def run_rounds(
                 if not active or out_of_time():
                     break
         finally:
-            session.close()
+            worker.close()
         instance += 1
     return rounds
 
 
 def _one_round(
-    session: Session,
+    worker: Worker,
     jobs: Sequence[ModelJob],
     reference: ModelJob,
     protocol: Protocol,
@@ -362,12 +346,12 @@ def _one_round(
     for count, position in enumerate(order, start=1):
         job = jobs[int(position)]
         if not keep_loaded:
-            session.load(job, protocol.seed)
-        for visit in session.visit(list(steps(job.name))):
+            worker.load(job, protocol.seed)
+        for visit in worker.visit(list(steps(job.name))):
             name = visit.name if visit.name == job.name else reference.name
             visits.append(replace(visit, name=name))
         if not keep_loaded:
-            session.unload(job.name)
+            worker.unload(job.name)
         on_visit(count)
     return visits
 

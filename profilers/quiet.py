@@ -25,6 +25,7 @@ import numpy as np
 from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
+from profilers.devices import Opener, open_worker
 from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
 from profilers.jobs import RuntimeOptions
 from profilers.measuring import device_options
@@ -33,7 +34,6 @@ from profilers.reference import reference_hash, reference_job
 from profilers.results import Measurement
 from profilers.samples import Step, Visit
 from profilers.statistic import BUSY_SLOWDOWN, Scale, quiet_level, student95
-from profilers.targets import Opener, open_target
 
 _FORMAT = "profilers.quiet/2"
 _LOCK_TIMEOUT_S = 120.0  # a recording takes half a minute at most; chosen, 2026
@@ -188,7 +188,7 @@ def load_quiet(
     device: DeviceProfile,
     *,
     options: RuntimeOptions | None = None,
-    opener: Opener = open_target,
+    opener: Opener = open_worker,
 ) -> QuietTime | None:
     """Returns a device's recorded quiet time; None where none was recorded. Measures nothing.
 
@@ -212,7 +212,7 @@ def load_or_record_quiet(
     *,
     options: RuntimeOptions | None = None,
     renew: bool = False,
-    opener: Opener = open_target,
+    opener: Opener = open_worker,
 ) -> QuietTime:
     """Returns a device's recorded quiet time, measuring it (4 to 20 seconds) the first time.
 
@@ -293,8 +293,8 @@ def _place(
     cache_dir: Path, device: DeviceProfile, options: RuntimeOptions, opener: Opener
 ) -> tuple[dict[str, Any], Path, str]:
     """What a record on this device holds for, its file, and the device's time (ISO 8601)."""
-    with opener(device, options) as target:
-        context = target.context
+    with opener(device, options) as worker:
+        context = worker.context
     key = {
         "fingerprint": context["fingerprint"],
         "runtime_version": context["runtime_version"],
@@ -320,12 +320,12 @@ def _record(
     visits: list[Visit] = []
     seconds = 0.0
     while seconds < MAX_RECORD_S:
-        with opener(device, options) as target:
+        with opener(device, options) as worker:
             for name in names:
-                target.load(dataclasses.replace(reference, name=name), seed=0)
+                worker.load(dataclasses.replace(reference, name=name), seed=0)
             new: list[Visit] = []
             for _ in range(_ROUNDS):
-                new += target.visit([Step(name, warmup, 1) for name in names])
+                new += worker.visit([Step(name, warmup, 1) for name in names])
         seconds += new[-1].end_s - new[0].start_s
         visits += new
         times = [visit.median_ms for visit in visits]

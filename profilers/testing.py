@@ -27,7 +27,7 @@ class SyntheticMachine:
         drift: the clock slows by up to this factor and recovers, over `drift_period_s`.
         drift_period_s: seconds from fast to slow to fast.
         noise: relative standard deviation of a run (only ever slower: folded normal).
-        process_spread: relative standard deviation of a model's speed between sessions.
+        process_spread: relative standard deviation of a model's speed between workers.
         spike_share: share of runs that are disturbed.
         spike_factor: how much longer those take, at most.
         spike_seen: share of the disturbed runs that the system reports as preempted.
@@ -58,9 +58,9 @@ class SyntheticMachine:
         self.random = np.random.default_rng(self.seed)
         self.now_s = float(self.random.uniform(0.0, self.drift_period_s))
 
-    def open(self) -> SyntheticTarget:
-        """Starts a session on this machine."""
-        return SyntheticTarget(self)
+    def open(self) -> SyntheticWorker:
+        """Starts a worker on this machine."""
+        return SyntheticWorker(self)
 
     def pause(self, seconds: float) -> None:
         """Lets time pass."""
@@ -87,8 +87,8 @@ class SyntheticMachine:
         return wall_ms, own_ms, preempted
 
 
-class SyntheticTarget:
-    """A session on a synthetic machine; has the methods of `profilers.targets.Target`."""
+class SyntheticWorker:
+    """A worker on a synthetic machine, see `profilers.devices.base.Worker`."""
 
     def __init__(self, machine: SyntheticMachine) -> None:
         """Starts it; see `SyntheticMachine.open`."""
@@ -107,7 +107,7 @@ class SyntheticTarget:
         }
 
     def load(self, job: ModelJob, seed: int) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         machine = self._machine
         key = REFERENCE_NAME if job.name.startswith(REFERENCE_NAME) else job.path.stem
         truth_ms = machine.truth_ms.get(key)
@@ -120,7 +120,7 @@ class SyntheticTarget:
         self._speed_ms[job.name] = truth_ms * (1.0 + layout)
 
     def visit(self, steps: Sequence[Step]) -> list[Visit]:
-        """See `Target`."""
+        """See `Worker`."""
         done = [self._step(step) for step in steps]
         return [visit for visit in done if visit is not None]
 
@@ -142,22 +142,22 @@ class SyntheticTarget:
         )
 
     def unload(self, name: str) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         self._speed_ms.pop(name, None)
 
     def describe(self, path: str) -> dict[str, tuple[str, list[int | str | None]]]:
-        """See `Target`."""
+        """See `Worker`."""
         return {"input_ids": ("int64", ["batch", "seq_len"])}
 
     def peak_bytes(self) -> int | None:
-        """See `Target`."""
+        """See `Worker`."""
         return 2_000_000
 
     def close(self) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         self.closed = True
 
-    def __enter__(self) -> SyntheticTarget:
+    def __enter__(self) -> SyntheticWorker:
         return self
 
     def __exit__(
@@ -170,11 +170,11 @@ class SyntheticTarget:
 
 
 def synthetic_opener(machine: SyntheticMachine) -> Any:
-    """Returns a function for `measure(..., opener=...)` that opens sessions on a machine."""
+    """Returns a function for `measure(..., opener=...)` that starts workers on a machine."""
 
     def opener(
         device: object, options: RuntimeOptions, limits: WorkerLimits | None = None
-    ) -> SyntheticTarget:
+    ) -> SyntheticWorker:
         return machine.open()
 
     return opener

@@ -156,7 +156,7 @@ def _allow_memory(most: int | None) -> int | None:
     return most
 
 
-class Worker:
+class WorkerProcess:
     """The loaded models and the requests on them."""
 
     def __init__(self) -> None:
@@ -348,7 +348,7 @@ def leave_with_stdin() -> None:
     os._exit(0)
 
 
-def serve(worker: Worker) -> None:
+def serve(worker: WorkerProcess) -> None:
     """Answers requests until "quit" or the end of stdin.
 
     The only argument of the program is the process that started it.
@@ -376,4 +376,4 @@ def serve(worker: Worker) -> None:
 
 
 if __name__ == "__main__":
-    serve(Worker())
+    serve(WorkerProcess())

@@ -79,7 +79,7 @@ class RunContext:
         settings: Settings,
         reporter: Reporter | None = None,
         *,
-        opener: profilers.Opener = profilers.open_target,
+        opener: profilers.Opener = profilers.open_worker,
     ) -> None:
         """Find the device and the cache; nothing heavy happens yet.
 

@@ -40,7 +40,7 @@ class MeasurementSession:
     device: DeviceProfile
     options: profilers.RuntimeOptions
     cache_dir: Path
-    opener: profilers.Opener = profilers.open_target
+    opener: profilers.Opener = profilers.open_worker
     say: Say | None = None
 
     @classmethod
@@ -50,7 +50,7 @@ class MeasurementSession:
         cache_dir: Path,
         threads: int | None = None,
         *,
-        opener: profilers.Opener = profilers.open_target,
+        opener: profilers.Opener = profilers.open_worker,
         say: Say | None = None,
     ) -> MeasurementSession:
         """With the runtime's settings that tables, limits and `verify` share on a device.

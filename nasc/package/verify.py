@@ -62,7 +62,7 @@ from profilers import (
     Scale,
     WorkerDied,
     WorkerLimits,
-    open_target,
+    open_worker,
     reference_hash,
 )
 from profilers.protocol import (
@@ -231,7 +231,7 @@ def verify_package(
         say: Told when another process that measures on the device has to be waited for.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
         limits: What a process that opens or runs the model may take; None takes the defaults.
-        opener: Starts a worker on the device; None is `profilers.open_target`.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Returns:
         Every check with its outcome. Nothing that is wrong with a package raises.
@@ -263,12 +263,10 @@ def verify_package(
     elif any(check.name in RUN_ONCE_CHECKED and not check.ok for check in checks):
         checks.append(Check("latency", None, "only a model that passes its checks is measured"))
     else:
-        worker = functools.partial(open_target, limits=limits)
         try:
             device = device or _device_of(manifest)
-            session = MeasurementSession.on(
-                device, cache_folder(cache), opener=opener or worker, say=say
-            )
+            opener = opener or functools.partial(open_worker, limits=limits)
+            session = MeasurementSession.on(device, cache_folder(cache), opener=opener, say=say)
             with session.alone(kept=""):
                 more, found = _measure_again(folder, manifest, session, protocol, progress)
         except (NascError, DeviceProfileError) as error:
@@ -698,8 +696,8 @@ def _not_comparable(measured: MeasuredLatency, session: MeasurementSession) -> s
         )
     if first.reference.content_hash != reference_hash():
         return "it was measured against another reference network: another release of nasc"
-    with session.opener(session.device, session.options) as target:
-        now = target.context
+    with session.opener(session.device, session.options) as worker:
+        now = worker.context
     for field, what in (("fingerprint", "processor"), ("runtime_version", "runtime")):
         if now.get(field) != first.context.get(field):
             return (

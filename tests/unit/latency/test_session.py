@@ -158,9 +158,9 @@ def test_a_device_that_tells_no_memory_stops_a_compile_only_where_memory_is_limi
     tmp_path: Path,
 ) -> None:
     def silent(*_: object) -> Any:
-        target = machine().open()
-        target.base_bytes = None
-        return target
+        worker = machine().open()
+        worker.base_bytes = None
+        return worker
 
     path = tmp_path / "model.onnx"
     found = compilation(silent, tmp_path, Limits(latency_ms=9)).measure(candidate(), path)

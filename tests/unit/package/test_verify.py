@@ -381,9 +381,9 @@ def test_on_another_device_it_says_why_nothing_was_measured(
     packed: Packages, opener: Callable[..., Any], field: str, message: str
 ) -> None:
     def other(*_: object) -> Any:
-        target = opener()
-        target.context[field] = "other"
-        return target
+        worker = opener()
+        worker.context[field] = "other"
+        return worker
 
     report = verify_package(packed["fp32", "embed"], opener=other)
     assert unchecked(report) == ["latency"]
@@ -458,9 +458,9 @@ def test_peak_memory_is_measured_again_where_it_is_limited(
     for total, ok in ((1900, True), (2100, False)):
 
         def holding(*about: object, most: int = total) -> Any:
-            target = opener(*about)
-            target.peak_bytes = lambda: most
-            return target
+            worker = opener(*about)
+            worker.peak_bytes = lambda: most
+            return worker
 
         report = verify_package(folder, opener=holding)
         assert (report.checks[-1].name, report.checks[-1].ok) == ("peak memory", ok)

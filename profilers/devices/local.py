@@ -50,7 +50,7 @@ def _environment(options: RuntimeOptions) -> dict[str, str]:
     return environment
 
 
-class LocalTarget:
+class LocalWorker:
     """A worker process on this machine.
 
     Attributes:
@@ -107,7 +107,7 @@ class LocalTarget:
         return self._process.poll() is None
 
     def load(self, job: ModelJob, seed: int) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         self._paths[job.name] = str(job.path)
         inputs = {name: spec.to_dict() for name, spec in job.inputs.items()}
         path = str(job.path.resolve())
@@ -124,7 +124,7 @@ class LocalTarget:
         )
 
     def visit(self, steps: Sequence[Step]) -> list[Visit]:
-        """See `Target`."""
+        """See `Worker`."""
         names = [step.name for step in steps]
         names = [name for name in names if not name.startswith(REFERENCE_NAME)] or names
         answer = self._ask(
@@ -145,11 +145,11 @@ class LocalTarget:
         ]
 
     def unload(self, name: str) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         self._ask({"op": "unload", "name": name})
 
     def describe(self, path: str) -> dict[str, tuple[str, list[int | str | None]]]:
-        """See `Target`."""
+        """See `Worker`."""
         answer = self._ask(
             {"op": "describe", "path": str(Path(path).resolve())},
             subject=str(path),
@@ -217,7 +217,7 @@ class LocalTarget:
         return self._ask(request, subject=subject, longest_s=self._limits.load_s)
 
     def peak_bytes(self) -> int | None:
-        """See `Target`."""
+        """See `Worker`."""
         peak = self._ask({"op": "memory"})["peak_bytes"]
         return None if peak is None else int(peak)
 
@@ -240,7 +240,7 @@ class LocalTarget:
                     stream.close()
         self._errors.close()
 
-    def __enter__(self) -> LocalTarget:
+    def __enter__(self) -> LocalWorker:
         return self
 
     def __exit__(
