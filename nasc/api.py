@@ -491,7 +491,7 @@ def bench(
         threads: Of the runtime; None takes the device's default.
         seed: Of the order of the models in a round.
         run_timeout: Seconds that one run of a model may take; None takes the default.
-        cache: Cache folder; keeps the quiet time, which makes figures comparable with tables.
+        cache: Cache folder; its reference baseline makes figures comparable with tables.
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
@@ -512,7 +512,7 @@ def bench(
     )
     progress = reporter.stage(f"Measuring on device {found.name!r}")
     with session.alone(kept=""):
-        quiet = session.quiet()
+        baseline = session.baseline()
         result = profilers.bench(
             models,
             found,
@@ -520,11 +520,11 @@ def bench(
             shapes=shapes,
             options=session.options,
             protocol=profilers.Protocol(seed=seed),
-            scale=quiet.scale,
+            scale=baseline.scale,
             progress=progress,
             opener=session.opener,
         )
-        session.extend(quiet, result.measurement)
+        session.extend(baseline, result.measurement)
         return result
 
 

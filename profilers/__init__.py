@@ -10,6 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from profilers.baseline import (
+        ReferenceBaseline,
+        extend_baseline,
+        load_baseline,
+        load_or_record_baseline,
+    )
     from profilers.benching import BenchEntry, BenchResult, bench
     from profilers.context import read_context
     from profilers.devices import Opener, open_worker, reachable
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
         MeasurementInconsistent,
         MeasurementInterrupted,
         MemoryExceeded,
-        MemoryUntold,
+        MemoryUnavailable,
         ModelRejected,
         ProfilerError,
         RecordBusy,
@@ -32,7 +38,6 @@ if TYPE_CHECKING:
     from profilers.measuring import measure
     from profilers.memory import PeakMemory, measure_peak_memory
     from profilers.protocol import Protocol, Round
-    from profilers.quiet import QuietTime, extend_quiet, load_or_record_quiet, load_quiet
     from profilers.reference import reference_hash, reference_job
     from profilers.results import (
         Measurement,
@@ -44,6 +49,12 @@ if TYPE_CHECKING:
     from profilers.statistic import STATISTIC, Estimate, Scale, pooled_latencies
 
 _HOMES = {
+    "profilers.baseline": (
+        "ReferenceBaseline",
+        "extend_baseline",
+        "load_baseline",
+        "load_or_record_baseline",
+    ),
     "profilers.benching": ("BenchEntry", "BenchResult", "bench"),
     "profilers.context": ("read_context",),
     "profilers.devices": ("Opener", "open_worker", "reachable"),
@@ -54,7 +65,7 @@ _HOMES = {
         "MeasurementInconsistent",
         "MeasurementInterrupted",
         "MemoryExceeded",
-        "MemoryUntold",
+        "MemoryUnavailable",
         "ModelRejected",
         "ProfilerError",
         "RecordBusy",
@@ -66,7 +77,6 @@ _HOMES = {
     "profilers.measuring": ("measure",),
     "profilers.memory": ("PeakMemory", "measure_peak_memory"),
     "profilers.protocol": ("Protocol", "Round"),
-    "profilers.quiet": ("QuietTime", "extend_quiet", "load_or_record_quiet", "load_quiet"),
     "profilers.reference": ("reference_hash", "reference_job"),
     "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
     "profilers.samples": ("RoundSample", "Visit"),
@@ -86,7 +96,7 @@ __all__ = [
     "MeasurementInconsistent",
     "MeasurementInterrupted",
     "MemoryExceeded",
-    "MemoryUntold",
+    "MemoryUnavailable",
     "ModelJob",
     "ModelMeasurement",
     "ModelRejected",
@@ -94,9 +104,9 @@ __all__ = [
     "PeakMemory",
     "ProfilerError",
     "Protocol",
-    "QuietTime",
     "RecordBusy",
     "RecordDamaged",
+    "ReferenceBaseline",
     "ReferenceMeasurement",
     "Round",
     "RoundSample",
@@ -109,9 +119,9 @@ __all__ = [
     "WorkerLimits",
     "bench",
     "bound_met",
-    "extend_quiet",
-    "load_or_record_quiet",
-    "load_quiet",
+    "extend_baseline",
+    "load_baseline",
+    "load_or_record_baseline",
     "measure",
     "measure_peak_memory",
     "open_worker",

@@ -11,7 +11,7 @@ from typing import Any
 from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_bytes
 from profilers.devices import Opener, open_worker
-from profilers.errors import InvalidSetting, MemoryUntold, ModelRejected
+from profilers.errors import InvalidSetting, MemoryUnavailable, ModelRejected
 from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options, measure
 from profilers.memory import PeakMemory, measure_peak_memory
@@ -197,7 +197,7 @@ def _peak_memory(
     """The peak; None where the device does not tell."""
     try:
         return measure_peak_memory(job, options, device=device, opener=opener)
-    except MemoryUntold:
+    except MemoryUnavailable:
         return None
 
 

@@ -38,7 +38,7 @@ weights, fill at most this share of the device's memory; else each is loaded for
 
 UNRECORDED_REACH = 0.07
 """How far another stretch's quiet time may lie above that of a single measurement, where none was
-recorded before: what `profilers.quiet.scale_of` gives for a record of one stretch."""
+recorded before: what `profilers.baseline.scale_of` gives for a baseline of one stretch."""
 
 _VISIT_SETTINGS = (
     "visits_per_round",
@@ -85,9 +85,9 @@ def measure(
         device: where they run, from `device_profiles.find`.
         options: the runtime's settings; None takes the device's defaults.
         protocol: the settings of the measurement; None takes `Protocol()`.
-        scale: the reference's quiet time recorded earlier on this device (`QuietTime.scale` of
-            `load_or_record_quiet`), so that latencies share its scale; None determines it in this
-            run.
+        scale: the reference's quiet time recorded earlier on this device
+            (`load_or_record_baseline(...).scale`), so that latencies share it; None determines it
+            in this run.
         progress: called after every visit with (units done, units in all, message).
         journal: a file that keeps every finished round; a measurement that was killed goes on
             from it. None keeps nothing.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from device_profiles import DeviceProfile
 from profilers.devices import Opener, open_worker
-from profilers.errors import MemoryUntold
+from profilers.errors import MemoryUnavailable
 from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options
 from profilers.samples import Step
@@ -53,7 +53,7 @@ def measure_peak_memory(
 
     Raises:
         ModelRejected: the file is missing, damaged, or holds what the runtime cannot run.
-        MemoryUntold: the device does not tell a process's peak memory.
+        MemoryUnavailable: the device does not tell a process's peak memory.
         ProfilerError: the device cannot be reached.
     """
     if device is None:
@@ -66,7 +66,7 @@ def measure_peak_memory(
         worker.visit([Step(job.name, warmup=1, runs=1)])
         total, base = worker.peak_bytes(), worker.base_bytes
     if total is None or base is None:
-        raise MemoryUntold(
+        raise MemoryUnavailable(
             f"device {device.name!r} does not tell how much memory a process held; Linux and macOS "
             "do. Leave the memory limit out."
         )

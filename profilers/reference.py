@@ -7,7 +7,7 @@ ratio holds still. It is short (0.06 GFLOP, about 1 to 2 ms on one server core o
 on shared machines speed changes within milliseconds: what is to be compared must run close
 together (docs/measuring.md).
 
-Nothing about it may change without a new `REFERENCE_VERSION`: recorded quiet times refer to it.
+Nothing about it may change without a new `REFERENCE_VERSION`: recorded baselines refer to it.
 """
 
 from __future__ import annotations

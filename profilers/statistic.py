@@ -54,7 +54,7 @@ class Scale:
     Attributes:
         quiet_ms: the time.
         upper_ms: what it lies below in 95 of 100 other stretches of half a minute, as far as the
-            device has shown (see `profilers.quiet`).
+            device has shown (see `profilers.baseline`).
 
     Raises:
         InvalidSetting: a time that is not positive, or an upper end below it.
@@ -68,7 +68,7 @@ class Scale:
             raise InvalidSetting(
                 f"a quiet time of {self.quiet_ms} ms, at most {self.upper_ms}: both must be "
                 "numbers of milliseconds above 0, the second at least the first, as "
-                "load_or_record_quiet returns."
+                "load_or_record_baseline returns."
             )
 
     @property

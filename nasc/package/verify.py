@@ -56,7 +56,7 @@ from profilers import (
     Opener,
     ProfilerError,
     Protocol,
-    QuietTime,
+    ReferenceBaseline,
     RuntimeMissing,
     RuntimeOptions,
     Scale,
@@ -649,18 +649,18 @@ def _measure_again(
             return [Check("latency", None, why)], None
         job = ModelJob(manifest.measured.job, folder / MODEL, manifest.measured.inputs)
         # The scale is the verifier's own: a package's would let it state any latency.
-        quiet = session.quiet()
+        baseline = session.baseline()
         measurement = session.measure(
             [job],
-            quiet.scale,
+            baseline.scale,
             protocol=protocol or Protocol(quantile=manifest.conditions.quantile),
             progress=progress,
         )
-        quiet = session.extend(quiet, measurement)
-        found = _rescaled(measurement[job.name], quiet.scale)
+        baseline = session.extend(baseline, measurement)
+        found = _rescaled(measurement[job.name], baseline.scale)
     except ProfilerError as error:
         return [Check("latency", None, _reason(error))], None
-    checks = [_latency_check(manifest, manifest.measured, found, quiet, measurement.busy)]
+    checks = [_latency_check(manifest, manifest.measured, found, baseline, measurement.busy)]
     limit = manifest.limits.get("peak_memory_bytes")
     if limit is not None:
         checks.append(_memory_check(job, session, limit))
@@ -711,7 +711,7 @@ def _latency_check(
     manifest: Manifest,
     first: MeasuredLatency,
     found: ModelMeasurement,
-    quiet: QuietTime,
+    baseline: ReferenceBaseline,
     busy: bool,
 ) -> Check:
     """What the manifest states and promises, against the latency measured now.
@@ -724,14 +724,14 @@ def _latency_check(
         manifest: Of the package.
         first: The measurement in it.
         found: The one made now.
-        quiet: What is known of the device's speed.
+        baseline: What is known of the device's speed.
         busy: Whether something else used the machine often, which quantiles as observed include.
     """
     quantile, limit = manifest.conditions.quantile, manifest.limits.get("latency_ms")
     lower, upper, is_quiet = found.lower_ms, found.upper_ms, found.is_quiet
     over: dict[str, bool] = {}  # what is said otherwise, and whether that is sure
-    seconds = sum(window.seconds for window in quiet.windows)
-    slower = quiet.quiet_ms / first.measurement.reference.quiet_ms
+    seconds = sum(window.seconds for window in baseline.windows)
+    slower = baseline.quiet_ms / first.measurement.reference.quiet_ms
     young = seconds < YOUNG_S and BUSY_SLOWDOWN < slower <= YOUNG_SLOWDOWN
 
     def is_sure(most: float) -> bool:
@@ -757,7 +757,7 @@ def _latency_check(
     if any(over.values()):
         return Check("latency", False, "; ".join([text, *over]))
     if not found.is_quiet:
-        level = found.level_ms / quiet.quiet_ms
+        level = found.level_ms / baseline.quiet_ms
         why = f"the machine was {level:.2f} times as slow as it is when quiet: verify again then"
     elif not is_quiet:
         why = "something else used the machine: verify again when it is quiet"

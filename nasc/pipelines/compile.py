@@ -300,13 +300,13 @@ class _Compilation:
 
         Raises:
             CacheBusy: If another process measures for an hour.
-            profilers.MemoryUntold: If memory is limited and the device does not tell it.
+            profilers.MemoryUnavailable: If memory is limited and the device does not tell it.
         """
         bench, s, session = self.bench, self.bench.settings, self.bench.session
         network = candidate.network.with_head(s.head)
         emit(network, path)
         job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
-        quiet = bench.quiet
+        baseline = bench.baseline
         progress = bench.reporter.stage(f"Measuring on device {bench.device.name!r}")
         with (
             session.alone(kept=KEPT),
@@ -314,13 +314,13 @@ class _Compilation:
         ):
             measurement = session.measure(
                 [job],
-                quiet.scale,
+                baseline.scale,
                 protocol=profilers.Protocol(quantile=self.options.quantile),
                 progress=progress,
             )
-            session.extend(quiet, measurement)
+            session.extend(baseline, measurement)
             peak = (
-                session.told_peak_memory(job)
+                session.optional_peak_memory(job)
                 if self.limits.peak_memory_bytes is None
                 else session.peak_memory(job, PEAK_PROCESSES)
             )

@@ -25,7 +25,7 @@ from profilers import (
     RuntimeOptions,
     WorkerDied,
     bench,
-    load_or_record_quiet,
+    load_or_record_baseline,
     measure,
     measure_peak_memory,
     open_worker,
@@ -197,10 +197,10 @@ def test_the_worker_is_gone_after_an_interrupt(tmp_path: Path) -> None:
         )
 
 
-def test_the_quiet_time_is_recorded_once(tmp_path: Path) -> None:
+def test_the_baseline_is_recorded_once(tmp_path: Path) -> None:
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(load_or_record_quiet(tmp_path, HOST)))
+        threading.Thread(target=lambda: found.append(load_or_record_baseline(tmp_path, HOST)))
         for _ in range(2)
     ]
     for thread in threads:
@@ -211,7 +211,7 @@ def test_the_quiet_time_is_recorded_once(tmp_path: Path) -> None:
     assert found[0].quiet_ms == found[1].quiet_ms > 0
     found[0].path.write_text(found[0].path.read_text()[:-30])
     with pytest.raises(RecordDamaged, match=r"is damaged.*rm '"):
-        load_or_record_quiet(tmp_path, HOST)
+        load_or_record_baseline(tmp_path, HOST)
 
 
 def test_a_worker_ends_with_its_caller() -> None:

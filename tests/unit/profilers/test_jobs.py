@@ -235,7 +235,9 @@ def test_a_device_that_tells_no_memory_is_still_benched(tmp_path: Path) -> None:
         return worker
 
     job = ModelJob("m", tmp_path / "m.onnx", {})
-    with pytest.raises(profilers.MemoryUntold, match=r"'host' does not tell.*Leave the memory"):
+    with pytest.raises(
+        profilers.MemoryUnavailable, match=r"'host' does not tell.*Leave the memory"
+    ):
         profilers.measure_peak_memory(job, device=find("host"), opener=silent)
     assert _peak_memory(job, find("host"), RuntimeOptions(), silent) is None
 
