@@ -18,7 +18,7 @@ FLOAT_DTYPES = ("float32", "float16", "float64")
 DTYPES = (*INTEGER_DTYPES, *FLOAT_DTYPES, "bool")
 
 MAX_AXES = 16
-"""Axes of an input in a record; onnxruntime's operators take fewer."""
+"""Axes of an input in a record; the operators of runtimes take fewer."""
 
 MAX_AXIS = 1 << 31
 """Size of an axis in a record; protobuf's own limit for a model is 2 GB."""
@@ -160,7 +160,7 @@ class RuntimeOptions:
     """How the runtime is set up. All of it is recorded with a measurement.
 
     Attributes:
-        runtime: "onnxruntime" (its CPU provider) is the only one today.
+        runtime: Name of the runtime, one of `profilers.runtimes.NAMES`.
         threads: threads that share one operator, the measuring thread included.
         inter_op_threads: operators run at the same time; 1, so that latency is that of one chain.
         arena: the runtime keeps freed memory for the next run (its default, what apps get).

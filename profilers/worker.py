@@ -52,7 +52,8 @@ from profilers.arrays import decode_array, encode_array
 from profilers.context import available_memory_bytes, peak_memory_bytes, read_context
 from profilers.errors import RuntimeMissing
 from profilers.jobs import INTEGER_DTYPES, InputSpec, RuntimeOptions, WorkerLimits
-from profilers.runtimes import Runtime, RuntimeSession, get_runtime
+from profilers.runtimes import get_runtime
+from profilers.runtimes.base import Runtime, RuntimeSession
 
 try:
     import resource
@@ -68,9 +69,6 @@ nobody says less: it fails before the machine does. Chosen, 2026."""
 MAX_OUTPUT_BYTES = 256 << 20
 """Outputs of a run that are given back; 32 texts of 512 tokens, 1024 numbers each, are 64 MiB."""
 
-_OUT_OF_MEMORY = ("ailed to allocate memory", "bad_alloc", "bad allocation")
-"""How onnxruntime, whose errors are all of a kind, says that memory is not given."""
-
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -81,13 +79,6 @@ class Failure(Exception):
         super().__init__(message)
         self.kind = kind
         self.name = name
-
-
-def _failure(error: Exception, name: str | None = None) -> Failure:
-    """What a runtime raised, of any kind, as being about its model."""
-    text = f"{type(error).__name__}: {error}"
-    full = isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
-    return Failure("memory" if full else "model", text, name)
 
 
 def draw_inputs(inputs: dict[str, InputSpec], seed: int) -> dict[str, Any]:
@@ -196,7 +187,14 @@ class WorkerProcess:
             with self.loading():
                 return self._runtime.open_session(Path(path), self._options)
         except Exception as error:  # any failure of the runtime concerns this file
-            raise _failure(error) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception, name: str | None = None) -> Failure:
+        """What the runtime raised, of any kind, as being about its model."""
+        full = isinstance(error, MemoryError) or (
+            self._runtime is not None and self._runtime.is_out_of_memory(error)
+        )
+        return Failure("memory" if full else "model", f"{type(error).__name__}: {error}", name)
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         inputs = {name: InputSpec.from_dict(spec) for name, spec in request["inputs"].items()}
@@ -236,7 +234,7 @@ class WorkerProcess:
                 own.append(min(after - before, own_after - own_before))
                 preempted.append(_involuntary_switches() - switches)
         except Exception as error:  # any failure of the runtime concerns this model
-            raise _failure(error, name) from error
+            raise self._failure(error, name) from error
         finally:
             _arm(0)
         return {
@@ -271,7 +269,7 @@ class WorkerProcess:
                 raise ValueError(f"it gives {size:,} bytes, at most {MAX_OUTPUT_BYTES:,} are taken")
             return {"outputs": [encode_array(value) for value in outputs]}
         except Exception as error:  # any failure of the runtime concerns this model
-            raise _failure(error, request["name"]) from error
+            raise self._failure(error, request["name"]) from error
 
     def _memory(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"peak_bytes": peak_memory_bytes()}

@@ -129,6 +129,23 @@ def test_unknown_runtimes_are_refused() -> None:
         get_runtime("tflite")
 
 
+def test_the_runtime_of_a_name_is_that_module_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made_up.py").write_text("def version():\n    return '7'\n")
+    (tmp_path / "absent.py").write_text("import a_runtime_that_nobody_installed\n")
+    monkeypatch.setattr("profilers.runtimes.__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "profilers.runtimes.onnxruntime", raising=False)
+    known = {"made_up": ("made-up",), "absent": ("absent-cpu", "absent-gpu")}
+    monkeypatch.setattr("profilers.runtimes._DISTRIBUTIONS", known)
+    assert get_runtime("made_up").version() == "7"
+    assert "profilers.runtimes.onnxruntime" not in sys.modules
+    with pytest.raises(profilers.RuntimeMissing, match="unknown runtime 'b'; available: made_up, "):
+        get_runtime("b")
+    with pytest.raises(profilers.RuntimeMissing, match=r"'absent' cannot .*pip install absent-cpu"):
+        get_runtime("absent")
+
+
 def test_a_transport_that_is_not_there_says_so() -> None:
     from device_profiles import find
 
