@@ -127,7 +127,7 @@ def scale_of(windows: Sequence[Window]) -> Scale:
     Bayesian Data Analysis, 3rd ed., section 2.6).
 
     Args:
-        windows: at least one.
+        windows: At least one.
     """
     level = _level(windows)
     stretches = np.log([_level(part) for part in _stretches(windows)])
@@ -195,14 +195,14 @@ def load_baseline(
     """Returns a device's recorded baseline; None where none was recorded. Measures nothing.
 
     Args:
-        cache_dir: where baselines are kept.
-        device: the device.
-        options: the runtime's settings; None takes the device's defaults.
-        opener: starts a worker on the device; see `measure`.
+        cache_dir: Where baselines are kept.
+        device: The device.
+        options: The runtime's settings; None takes the device's defaults.
+        opener: Starts a worker on the device; see `measure`.
 
     Raises:
-        RecordDamaged: the baseline exists but cannot be read.
-        ProfilerError: the device cannot be reached.
+        RecordDamaged: The baseline exists but cannot be read.
+        ProfilerError: The device cannot be reached.
     """
     key, path, _ = _place(cache_dir, device, device_options(device, options), opener)
     return _read(path, key, fresh=False) if path.exists() else None
@@ -221,19 +221,19 @@ def load_or_record_baseline(
     Several processes may call it at once: one measures, the others wait and read.
 
     Args:
-        cache_dir: where baselines are kept; made when missing.
-        device: the device.
-        options: the runtime's settings; None takes the device's defaults.
-        renew: measure it anew even where it was recorded, and drop what was.
-        opener: starts a worker on the device; see `measure`.
+        cache_dir: Where baselines are kept; made when missing.
+        device: The device.
+        options: The runtime's settings; None takes the device's defaults.
+        renew: Measure it anew even where it was recorded, and drop what was.
+        opener: Starts a worker on the device; see `measure`.
 
     Returns:
         The baseline, whose `scale` is to be given to `measure`.
 
     Raises:
-        RecordDamaged: the baseline exists but cannot be read.
-        RecordBusy: another process held its file for two minutes.
-        ProfilerError: the folder cannot be written, or measuring failed.
+        RecordDamaged: The baseline exists but cannot be read.
+        RecordBusy: Another process held its file for two minutes.
+        ProfilerError: The folder cannot be written, or measuring failed.
     """
     options = device_options(device, options)
     key, path, time_utc = _place(cache_dir, device, options, opener)
@@ -248,15 +248,15 @@ def extend_baseline(baseline: ReferenceBaseline, measurement: Measurement) -> Re
     """Adds what a measurement saw of the reference to a baseline.
 
     Args:
-        baseline: the one that the measurement was scaled by.
-        measurement: taken on the same device under the same settings.
+        baseline: The one that the measurement was scaled by.
+        measurement: Taken on the same device under the same settings.
 
     Returns:
         The baseline as it is now; other processes may have added to it too.
 
     Raises:
-        RecordDamaged: the baseline cannot be read any more.
-        RecordBusy, ProfilerError: see `load_or_record_baseline`.
+        RecordDamaged: The baseline cannot be read any more.
+        RecordBusy, ProfilerError: See `load_or_record_baseline`.
     """
     visits = measurement.reference.samples
     window = window_of(
@@ -274,7 +274,7 @@ def _held(path: Path) -> Iterator[None]:
     """Holds a baseline's file, so that no other process changes it meanwhile; makes its folder.
 
     Raises:
-        RecordBusy, ProfilerError: see `load_or_record_baseline`.
+        RecordBusy, ProfilerError: See `load_or_record_baseline`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -81,34 +81,34 @@ def measure(
     models' runs is timed.
 
     Args:
-        jobs: the models; their names must differ.
-        device: where they run, from `device_profiles.find`.
-        options: the runtime's settings; None takes the device's defaults.
-        protocol: the settings of the measurement; None takes `Protocol()`.
-        scale: the reference's quiet time recorded earlier on this device
+        jobs: The models; their names must differ.
+        device: Where they run, from `device_profiles.find`.
+        options: The runtime's settings; None takes the device's defaults.
+        protocol: The settings of the measurement; None takes `Protocol()`.
+        scale: The reference's quiet time recorded earlier on this device
             (`load_or_record_baseline(...).scale`), so that latencies share it; None determines it
             in this run.
-        progress: called after every visit with (units done, units in all, message).
-        journal: a file that keeps every finished round; a measurement that was killed goes on
+        progress: Called after every visit with (units done, units in all, message).
+        journal: A file that keeps every finished round; a measurement that was killed goes on
             from it. None keeps nothing.
-        on_round: called with every finished round.
-        reference_dir: where the reference network's file is kept; None writes it to a temporary
+        on_round: Called with every finished round.
+        reference_dir: Where the reference network's file is kept; None writes it to a temporary
             folder.
-        strict: raise where a latency contradicts the runs that it was derived from; False leaves
+        strict: Raise where a latency contradicts the runs that it was derived from; False leaves
             that to the caller, as for tables, which rest on `pooled_latencies`.
-        opener: starts a worker on the device; `profilers.testing` offers one for tests.
+        opener: Starts a worker on the device; `profilers.testing` offers one for tests.
 
     Returns:
         The statistics and all raw samples, also when not every model converged.
 
     Raises:
-        InvalidSetting: no jobs, or two of one name.
-        DeviceUnreachable: nothing can be run on the device now.
-        ModelRejected: a file is missing, damaged, or holds what the runtime cannot run.
-        WorkerDied: the worker ended in the middle of its work.
-        MeasurementInconsistent: what was derived contradicts the raw runs.
+        InvalidSetting: No jobs, or two of one name.
+        DeviceUnreachable: Nothing can be run on the device now.
+        ModelRejected: A file is missing, damaged, or holds what the runtime cannot run.
+        WorkerDied: The worker ended in the middle of its work.
+        MeasurementInconsistent: What was derived contradicts the raw runs.
         MeasurementInterrupted: Ctrl-C; rounds in the journal are kept.
-        RecordBusy, RecordDamaged: the journal is in use, or belongs to other conditions.
+        RecordBusy, RecordDamaged: The journal is in use, or belongs to other conditions.
     """
     _check(jobs)
     options = device_options(device, options)

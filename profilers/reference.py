@@ -159,14 +159,14 @@ def reference_job(folder: Path) -> ModelJob:
     """Writes the reference into `folder` (unless it is there) and describes it.
 
     Args:
-        folder: made when missing. The file appears by an atomic rename, so that several processes
+        folder: Made when missing. The file appears by an atomic rename, so that several processes
             may share the folder.
 
     Returns:
         A job whose name is `REFERENCE_NAME`.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"reference-v{REFERENCE_VERSION}-{reference_hash()}.onnx"

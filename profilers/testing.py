@@ -22,20 +22,24 @@ class SyntheticMachine:
     """A machine with a clock of its own, on which every model's true latency is known.
 
     Attributes:
-        truth_ms: each model's true latency by its file's stem; the reference's by its name.
-        seed: for the noise.
-        drift: the clock slows by up to this factor and recovers, over `drift_period_s`.
-        drift_period_s: seconds from fast to slow to fast.
-        noise: relative standard deviation of a run (only ever slower: folded normal).
-        process_spread: relative standard deviation of a model's speed between workers.
-        spike_share: share of runs that are disturbed.
-        spike_factor: how much longer those take, at most.
-        spike_seen: share of the disturbed runs that the system reports as preempted.
-        quiet_s: for so long nothing else runs; after it a neighbour does for `busy_s`.
-        busy_s: see `quiet_s`; 0 is a machine of its own.
-        slowed: by how much the neighbour slows each model, by the names of `truth_ms`.
-        now_s: the machine's clock.
-        latency_ms: the true latency of a model's file that `truth_ms` does not name.
+        truth_ms: True latency of each model in milliseconds, by its file's stem; the reference's by
+            its name.
+        seed: Seed of the noise.
+        drift: Factor by which the clock slows at most, and recovers, over `drift_period_s`.
+        drift_period_s: Seconds in which the clock goes from fast to slow to fast.
+        noise: Relative standard deviation of a run (only ever slower: folded normal).
+        process_spread: Relative standard deviation of a model's speed between workers.
+        spike_share: Share of runs that are disturbed.
+        spike_factor: Factor by which a disturbed run takes longer, at most.
+        spike_seen: Share of the disturbed runs that the system reports as preempted.
+        quiet_s: Seconds for which nothing else runs, before a neighbour does for `busy_s`.
+        busy_s: Seconds for which a neighbour runs, after `quiet_s` without one; 0 is a machine of
+            its own.
+        slowed: Factor by which the neighbour slows each model, by the names of `truth_ms`.
+        now_s: Time of the machine's clock in seconds.
+        latency_ms: Gives the true latency in milliseconds of a model's file that `truth_ms` does
+            not name.
+        random: Generator of the noise.
     """
 
     truth_ms: Mapping[str, float]

@@ -73,7 +73,13 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Failure(Exception):
-    """An answer with "ok": false."""
+    """An answer with "ok": false.
+
+    Attributes:
+        kind: What is to blame, as the answer says it: "model", "memory", "runtime", "request" or
+            "file".
+        name: Name of the model that is to blame where there are several, else None.
+    """
 
     def __init__(self, kind: str, message: str, name: str | None = None) -> None:
         super().__init__(message)
@@ -85,8 +91,8 @@ def draw_inputs(inputs: dict[str, InputSpec], seed: int) -> dict[str, Any]:
     """Draws the values of all inputs.
 
     Args:
-        inputs: each input's shape, type and range.
-        seed: the same seed gives the same values, whatever the order of the inputs.
+        inputs: Each input's shape, type and range.
+        seed: The same seed gives the same values, whatever the order of the inputs.
 
     Returns:
         One array per input.
@@ -325,7 +331,7 @@ def die_with_parent(parent: int) -> None:
     waits for the end of stdin; it needs a runtime that lets Python's other threads run.
 
     Args:
-        parent: the process that started this one.
+        parent: The process that started this one.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -34,17 +34,17 @@ def open_worker(
     """Starts a worker on a device.
 
     Args:
-        profile: the device.
-        options: how its runtime is set up.
-        limits: what the worker may take; None takes the defaults.
+        profile: The device.
+        options: How its runtime is set up.
+        limits: What the worker may take; None takes the defaults.
 
     Returns:
         A worker to be closed after use; also a context manager.
 
     Raises:
-        DeviceUnreachable: the device's transport does not exist yet.
-        RuntimeMissing: the runtime is unknown or not installed there.
-        WorkerDied: the worker did not start.
+        DeviceUnreachable: The device's transport does not exist yet.
+        RuntimeMissing: The runtime is unknown or not installed there.
+        WorkerDied: The worker did not start.
     """
     ok, reason = reachable(profile)
     if not ok:
