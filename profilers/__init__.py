@@ -10,15 +10,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from profilers.baseline import (
+        ReferenceBaseline,
+        extend_baseline,
+        load_baseline,
+        load_or_record_baseline,
+    )
     from profilers.benching import BenchEntry, BenchResult, bench
     from profilers.context import read_context
+    from profilers.devices import Opener, open_worker, reachable
+    from profilers.devices.base import Worker
     from profilers.errors import (
         DeviceUnreachable,
         InvalidSetting,
         MeasurementInconsistent,
         MeasurementInterrupted,
         MemoryExceeded,
-        MemoryUntold,
+        MemoryUnavailable,
         ModelRejected,
         ProfilerError,
         RecordBusy,
@@ -30,7 +38,6 @@ if TYPE_CHECKING:
     from profilers.measuring import measure
     from profilers.memory import PeakMemory, measure_peak_memory
     from profilers.protocol import Protocol, Round
-    from profilers.quiet import QuietTime, extend_quiet, load_or_record_quiet, load_quiet
     from profilers.reference import reference_hash, reference_job
     from profilers.results import (
         Measurement,
@@ -40,18 +47,25 @@ if TYPE_CHECKING:
     )
     from profilers.samples import RoundSample, Visit
     from profilers.statistic import STATISTIC, Estimate, Scale, pooled_latencies
-    from profilers.targets import Opener, open_target, reachable
 
 _HOMES = {
+    "profilers.baseline": (
+        "ReferenceBaseline",
+        "extend_baseline",
+        "load_baseline",
+        "load_or_record_baseline",
+    ),
     "profilers.benching": ("BenchEntry", "BenchResult", "bench"),
     "profilers.context": ("read_context",),
+    "profilers.devices": ("Opener", "open_worker", "reachable"),
+    "profilers.devices.base": ("Worker",),
     "profilers.errors": (
         "DeviceUnreachable",
         "InvalidSetting",
         "MeasurementInconsistent",
         "MeasurementInterrupted",
         "MemoryExceeded",
-        "MemoryUntold",
+        "MemoryUnavailable",
         "ModelRejected",
         "ProfilerError",
         "RecordBusy",
@@ -63,12 +77,10 @@ _HOMES = {
     "profilers.measuring": ("measure",),
     "profilers.memory": ("PeakMemory", "measure_peak_memory"),
     "profilers.protocol": ("Protocol", "Round"),
-    "profilers.quiet": ("QuietTime", "extend_quiet", "load_or_record_quiet", "load_quiet"),
     "profilers.reference": ("reference_hash", "reference_job"),
     "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
     "profilers.samples": ("RoundSample", "Visit"),
     "profilers.statistic": ("STATISTIC", "Estimate", "Scale", "pooled_latencies"),
-    "profilers.targets": ("Opener", "open_target", "reachable"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -84,7 +96,7 @@ __all__ = [
     "MeasurementInconsistent",
     "MeasurementInterrupted",
     "MemoryExceeded",
-    "MemoryUntold",
+    "MemoryUnavailable",
     "ModelJob",
     "ModelMeasurement",
     "ModelRejected",
@@ -92,9 +104,9 @@ __all__ = [
     "PeakMemory",
     "ProfilerError",
     "Protocol",
-    "QuietTime",
     "RecordBusy",
     "RecordDamaged",
+    "ReferenceBaseline",
     "ReferenceMeasurement",
     "Round",
     "RoundSample",
@@ -102,16 +114,17 @@ __all__ = [
     "RuntimeOptions",
     "Scale",
     "Visit",
+    "Worker",
     "WorkerDied",
     "WorkerLimits",
     "bench",
     "bound_met",
-    "extend_quiet",
-    "load_or_record_quiet",
-    "load_quiet",
+    "extend_baseline",
+    "load_baseline",
+    "load_or_record_baseline",
     "measure",
     "measure_peak_memory",
-    "open_target",
+    "open_worker",
     "pooled_latencies",
     "reachable",
     "read_context",

@@ -14,7 +14,7 @@ def encode_array(value: Any) -> dict[str, Any]:
     """An array as a message holds it.
 
     Raises:
-        ValueError: its type is none of `profilers.jobs.DTYPES`.
+        ValueError: Its type is none of `profilers.jobs.DTYPES`.
     """
     array = np.ascontiguousarray(value)
     if array.dtype.name not in DTYPES:
@@ -28,7 +28,7 @@ def decode_array(data: Any) -> Any:
     """The array of a message; `encode_array` made it.
 
     Raises:
-        KeyError, TypeError, ValueError: it is no array.
+        KeyError, TypeError, ValueError: It is no array.
     """
     if data["dtype"] not in DTYPES:
         raise ValueError(f"type {data['dtype']!r} cannot be sent")

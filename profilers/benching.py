@@ -10,14 +10,14 @@ from typing import Any
 
 from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_bytes
-from profilers.errors import InvalidSetting, MemoryUntold, ModelRejected
+from profilers.devices import Opener, open_worker
+from profilers.errors import InvalidSetting, MemoryUnavailable, ModelRejected
 from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options, measure
 from profilers.memory import PeakMemory, measure_peak_memory
 from profilers.protocol import Protocol
 from profilers.results import Measurement, ModelMeasurement
 from profilers.statistic import Scale
-from profilers.targets import Opener, open_target
 
 DEFAULT_DIMS = {"batch": 1, "seq_len": 128}
 """Sizes of symbolic axes when nobody says otherwise: one sentence of 128 tokens."""
@@ -36,9 +36,10 @@ class BenchJob:
     """One file and what it is run with.
 
     Attributes:
-        job: the file, with the shapes and values of its inputs.
-        dims: sizes taken by its symbolic axes; empty if all of its axes are fixed. Axes without a
-            name are called by what their position was taken for, "batch" or "seq_len".
+        job: The file, with the shapes and values of its inputs.
+        dims: Sizes that the symbolic axes of the file took; empty if all of its axes are fixed.
+            Axes without a name are called by what their position was taken for, "batch" or
+            "seq_len".
     """
 
     job: ModelJob
@@ -58,11 +59,12 @@ class BenchEntry:
     """One file's figures.
 
     Attributes:
-        path: the file.
-        run: how it was run.
-        size_bytes: the file with its external weights.
-        latency: see `ModelMeasurement`.
-        memory: None if it was not asked for, or the device does not tell.
+        path: The measured file.
+        run: The file with its inputs and the sizes of its axes, as it was run.
+        size_bytes: Size of the file with its external weights, in bytes.
+        latency: Latency of the file on the device, with its bounds and raw runs.
+        memory: Peak memory of a process that runs the file; None if it was not asked for, or the
+            device does not tell.
     """
 
     path: Path
@@ -99,8 +101,8 @@ class BenchResult:
     """The figures of all files.
 
     Attributes:
-        entries: in the order of the files.
-        measurement: the whole measurement, with context and raw samples.
+        entries: Figures of each file, in the order of the files.
+        measurement: The whole measurement, with context and raw samples.
     """
 
     entries: tuple[BenchEntry, ...]
@@ -135,35 +137,35 @@ def bench(
     from 0 to 99; floats are uniform in [0, 1).
 
     Args:
-        paths: the files.
-        device: where they run.
-        dims: sizes of symbolic axes by name, over `DEFAULT_DIMS`. Common names of the batch and
+        paths: The files.
+        device: Where they run.
+        dims: Sizes of symbolic axes by name, over `DEFAULT_DIMS`. Common names of the batch and
             the length (batch_size, sequence_length, ...) follow "batch" and "seq_len"; unnamed
             axes take them by their position.
-        shapes: whole shapes of inputs by name, in all files that have them. An input whose shape
+        shapes: Whole shapes of inputs by name, in all files that have them. An input whose shape
             the file does not say needs one.
-        options: the runtime's settings; None takes the device's defaults.
-        protocol: the settings of the measurement.
-        scale: see `measure`.
-        memory: measure peak memory too.
-        limits: what a worker may take; None takes the defaults.
-        progress: see `measure`.
-        journal: see `measure`.
-        opener: starts a worker on the device, see `measure`; None is `open_target`.
+        options: The runtime's settings; None takes the device's defaults.
+        protocol: The settings of the measurement.
+        scale: See `measure`.
+        memory: Measure peak memory too.
+        limits: What a worker may take; None takes the defaults.
+        progress: See `measure`.
+        journal: See `measure`.
+        opener: Starts a worker on the device, see `measure`; None is `open_worker`.
 
     Returns:
         The figures.
 
     Raises:
-        InvalidSetting: no path, a size that is not positive, an axis without a size, an input
+        InvalidSetting: No path, a size that is not positive, an axis without a size, an input
             without a shape, or a size or shape that no model takes.
-        ProfilerError: see `measure`.
+        ProfilerError: See `measure`.
     """
     if not paths:
         raise InvalidSetting("there is nothing to measure; give at least one ONNX file.")
     sizes = Sizes(dict(dims or {}), {name: tuple(s) for name, s in (shapes or {}).items()})
     options = device_options(device, options)
-    opener = opener or functools.partial(open_target, limits=limits)
+    opener = opener or functools.partial(open_worker, limits=limits)
     runs = describe_jobs(paths, device, sizes, options, opener)
     measurement = measure(
         [run.job for run in runs],
@@ -197,7 +199,7 @@ def _peak_memory(
     """The peak; None where the device does not tell."""
     try:
         return measure_peak_memory(job, options, device=device, opener=opener)
-    except MemoryUntold:
+    except MemoryUnavailable:
         return None
 
 
@@ -206,11 +208,11 @@ class Sizes:
     """What was asked for of axes and inputs.
 
     Attributes:
-        dims: sizes of axes by name, where they were given.
-        shapes: whole shapes of inputs by name.
+        dims: Sizes of axes by name, where they were given.
+        shapes: Whole shapes of inputs by name, where they were given.
 
     Raises:
-        InvalidSetting: a size below 1.
+        InvalidSetting: A size below 1.
     """
 
     dims: Mapping[str, int]
@@ -242,25 +244,25 @@ def describe_jobs(
     """Turns files into jobs by asking the runtime for their inputs.
 
     Args:
-        paths: the files.
-        device: where they are loaded.
-        sizes: of symbolic axes and of inputs.
-        options: the runtime's settings.
-        opener: starts a worker on the device; None is `open_target`.
+        paths: The files.
+        device: Where they are loaded.
+        sizes: Of symbolic axes and of inputs.
+        options: The runtime's settings.
+        opener: Starts a worker on the device; None is `open_worker`.
 
     Returns:
         A job per file; its name is the file's, with its folder where names repeat.
 
     Raises:
-        InvalidSetting: an axis without a size, an input without a shape, or a size or shape that
+        InvalidSetting: An axis without a size, an input without a shape, or a size or shape that
             no model takes.
-        ModelRejected: a file is missing or cannot be loaded.
+        ModelRejected: A file is missing or cannot be loaded.
     """
     files = [Path(path) for path in paths]
     stems = [file.name for file in files]
     found: list[tuple[str, Sequence[int | str | None]]] = []
     runs = []
-    with (opener or open_target)(device, options) as target:
+    with (opener or open_worker)(device, options) as worker:
         for file in files:
             if not file.is_file():
                 kind = "regular file" if file.exists() else "file"
@@ -268,7 +270,7 @@ def describe_jobs(
                     f"there is no {kind} {str(file)!r}. Give the path of an ONNX file that exists "
                     "and is readable."
                 )
-            described = target.describe(str(file))
+            described = worker.describe(str(file))
             found += [(name, axes) for name, (_, axes) in described.items()]
             name = file.name if stems.count(file.name) == 1 else str(file)
             runs.append(_run(name, file, described, sizes))

@@ -44,7 +44,7 @@ def fingerprint(cpu: dict[str, Any]) -> str:
     """Identifies the kind of processor: equal on identical machines, different on others.
 
     Args:
-        cpu: the "cpu" part of `read_context`.
+        cpu: The "cpu" part of `read_context`.
 
     Returns:
         16 hexadecimal digits of a sha256.
@@ -109,8 +109,8 @@ def available_memory_bytes() -> int | None:
         is less; None where neither is told.
     """
     group = _read("/sys/fs/cgroup/memory.max") or ""
-    told = [_memory_bytes(), int(group) if group.isdigit() else None]
-    return min((one for one in told if one), default=None)
+    limits = [_memory_bytes(), int(group) if group.isdigit() else None]
+    return min((one for one in limits if one), default=None)
 
 
 def peak_memory_bytes() -> int | None:

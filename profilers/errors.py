@@ -35,7 +35,7 @@ class WorkerDied(ProfilerError):
     """The process that runs the models ended, or stopped answering, in the middle of its work."""
 
 
-class MemoryUntold(ProfilerError):
+class MemoryUnavailable(ProfilerError):
     """The device does not tell how much memory a process held."""
 
 
@@ -51,8 +51,8 @@ class MeasurementInterrupted(KeyboardInterrupt):
 
 
 class RecordDamaged(ProfilerError):
-    """A saved measurement, journal or quiet-time record cannot be read."""
+    """A saved measurement, journal or reference baseline cannot be read."""
 
 
 class RecordBusy(ProfilerError):
-    """Another process is using the same journal or quiet-time record."""
+    """Another process is using the same journal or reference baseline."""

@@ -18,7 +18,7 @@ FLOAT_DTYPES = ("float32", "float16", "float64")
 DTYPES = (*INTEGER_DTYPES, *FLOAT_DTYPES, "bool")
 
 MAX_AXES = 16
-"""Axes of an input in a record; onnxruntime's operators take fewer."""
+"""Axes of an input in a record; the operators of runtimes take fewer."""
 
 MAX_AXIS = 1 << 31
 """Size of an axis in a record; protobuf's own limit for a model is 2 GB."""
@@ -35,14 +35,14 @@ class InputSpec:
     """One input of a model and how its values are drawn.
 
     Attributes:
-        shape: the input's axes, all positive, for example (batch, seq_len).
-        dtype: numpy name of its type: an integer type, float16/32/64 or bool.
-        low: integers are drawn uniformly from [low, high) by a seeded generator;
-            low == high - 1 gives a constant. Floats are uniform in [0, 1) and ignore it.
-        high: see `low`.
+        shape: Sizes of the input's axes, all positive, for example (batch, seq_len).
+        dtype: Numpy name of the input's type: an integer type, float16/32/64 or bool.
+        low: Least value that is drawn for an integer input; floats are uniform in [0, 1) whatever
+            it is.
+        high: Integer inputs are drawn uniformly from values below it; low + 1 gives a constant.
 
     Raises:
-        InvalidSetting: a shape, type or range that cannot be drawn.
+        InvalidSetting: A shape, type or range that cannot be drawn.
     """
 
     shape: tuple[int, ...]
@@ -75,7 +75,7 @@ class InputSpec:
         """Reads what `to_dict` wrote.
 
         Raises:
-            KeyError, ValueError: a field is missing or wrong; InvalidSetting is a ValueError.
+            KeyError, ValueError: A field is missing or wrong; InvalidSetting is a ValueError.
         """
         data = plain.record(data, "an input")
         shape = plain.items(data["shape"], "shape", MAX_AXES)
@@ -92,12 +92,12 @@ class ModelJob:
     """One model file to measure.
 
     Attributes:
-        name: how the model is called in results; unique within one measurement.
-        path: the ONNX file.
-        inputs: every input of the graph by its name.
+        name: Name of the model in results; unique within one measurement.
+        path: Path of the ONNX file.
+        inputs: Shape, type and values of every input of the graph, by the input's name.
 
     Raises:
-        InvalidSetting: an empty name.
+        InvalidSetting: An empty name.
     """
 
     name: str
@@ -131,7 +131,7 @@ class ModelJob:
             16 hexadecimal digits of a sha256.
 
         Raises:
-            ModelRejected: a file cannot be read.
+            ModelRejected: A file cannot be read.
         """
         digest = hashlib.sha256()
         try:
@@ -160,17 +160,20 @@ class RuntimeOptions:
     """How the runtime is set up. All of it is recorded with a measurement.
 
     Attributes:
-        runtime: "onnxruntime" (its CPU provider) is the only one today.
-        threads: threads that share one operator, the measuring thread included.
-        inter_op_threads: operators run at the same time; 1, so that latency is that of one chain.
-        arena: the runtime keeps freed memory for the next run (its default, what apps get).
-        spinning: waiting threads burn cycles instead of sleeping (its default). No effect with
-            one thread.
-        graph_optimization: all rewrites at load, since that is what an application ships.
-        cores: logical cores the worker may run on; None leaves the choice to the operating system.
+        runtime: Name of the runtime, one of `profilers.runtimes.NAMES`.
+        threads: Threads that the runtime may use for one operator, the measuring thread included.
+        inter_op_threads: Operators that the runtime may run at the same time: 1, so that latency is
+            that of one chain.
+        arena: Whether the runtime keeps freed memory for the next run (its default, what apps get).
+        spinning: Whether waiting threads burn cycles instead of sleeping (the runtime's default).
+            No effect with one thread.
+        graph_optimization: Which rewrites the runtime applies to a graph at load: "all",
+            "extended", "basic" or "disable". All of them are what an application ships.
+        cores: Logical cores that the worker may run on; None leaves the choice to the operating
+            system.
 
     Raises:
-        InvalidSetting: an impossible count of threads or list of cores.
+        InvalidSetting: An impossible count of threads or list of cores.
     """
 
     runtime: str = "onnxruntime"
@@ -219,7 +222,7 @@ class RuntimeOptions:
         """Reads what `to_dict` wrote.
 
         Raises:
-            TypeError, ValueError: a field is unknown or wrong; InvalidSetting is a ValueError.
+            TypeError, ValueError: A field is unknown or wrong; InvalidSetting is a ValueError.
         """
         cores = plain.record(data, "options").get("cores")
         if cores is not None:
@@ -237,13 +240,13 @@ class WorkerLimits:
     """What the process that runs a model may take before it is ended.
 
     Attributes:
-        run_s: seconds of one run of a model.
-        load_s: seconds that a model may take to load.
-        memory_bytes: memory that the process may write to (Linux); None takes
+        run_s: Seconds that one run of a model may take.
+        load_s: Seconds that loading a model may take.
+        memory_bytes: Bytes of memory that the process may write to (Linux); None takes
             `profilers.worker.MEMORY_SHARE` of the machine's.
 
     Raises:
-        InvalidSetting: a limit that is not a positive number.
+        InvalidSetting: A limit that is not a positive number.
     """
 
     run_s: float = 120.0

@@ -26,19 +26,23 @@ _MAX_BYTES = 1 << 30
 
 
 class Journal:
-    """An open journal, locked against other processes. Use it as a context manager."""
+    """An open journal, locked against other processes. Use it as a context manager.
+
+    Attributes:
+        rounds: Rounds that were in the file when it was opened.
+    """
 
     def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
         """Opens or begins a journal.
 
         Args:
-            path: the file; its folder is made.
-            key: what must be equal for rounds to belong together, plain JSON data.
+            path: The file; its folder is made.
+            key: What must be equal for rounds to belong together, plain JSON data.
 
         Raises:
-            RecordBusy: another process has it open.
-            RecordDamaged: the file is no journal, or one under other conditions.
-            ProfilerError: the file cannot be written.
+            RecordBusy: Another process has it open.
+            RecordDamaged: The file is no journal, or one under other conditions.
+            ProfilerError: The file cannot be written.
         """
         self._path = path
         self._key = json.loads(json.dumps(dict(key), sort_keys=True))
@@ -70,7 +74,7 @@ class Journal:
         """Adds a finished round and sees it to the disk.
 
         Raises:
-            ProfilerError: it cannot be written, for example on a full disk.
+            ProfilerError: It cannot be written, for example on a full disk.
         """
         visits = [visit.to_list() for visit in one.visits]
         try:

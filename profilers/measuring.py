@@ -11,6 +11,8 @@ from typing import Any
 
 from device_profiles import DeviceProfile
 from device_profiles.temporary import temporary_folder
+from profilers.devices import Opener, open_worker
+from profilers.devices.base import Worker
 from profilers.errors import InvalidSetting, MeasurementInterrupted, ModelRejected
 from profilers.jobs import ModelJob, RuntimeOptions
 from profilers.journal import Journal
@@ -29,7 +31,6 @@ from profilers.protocol import (
 from profilers.reference import REFERENCE_NAME, reference_hash, reference_job
 from profilers.results import Measurement, ModelMeasurement, ReferenceMeasurement
 from profilers.statistic import Scale
-from profilers.targets import Opener, Target, open_target
 
 LOADED_SHARE = 0.5
 """Models stay loaded between rounds while their files, doubled for the runtime's own copy of the
@@ -37,7 +38,7 @@ weights, fill at most this share of the device's memory; else each is loaded for
 
 UNRECORDED_REACH = 0.07
 """How far another stretch's quiet time may lie above that of a single measurement, where none was
-recorded before: what `profilers.quiet.scale_of` gives for a record of one stretch."""
+recorded before: what `profilers.baseline.scale_of` gives for a baseline of one stretch."""
 
 _VISIT_SETTINGS = (
     "visits_per_round",
@@ -72,7 +73,7 @@ def measure(
     on_round: Callable[[Round], None] | None = None,
     reference_dir: Path | None = None,
     strict: bool = True,
-    opener: Opener = open_target,
+    opener: Opener = open_worker,
 ) -> Measurement:
     """Measures the latency of models on a device.
 
@@ -80,34 +81,34 @@ def measure(
     models' runs is timed.
 
     Args:
-        jobs: the models; their names must differ.
-        device: where they run, from `device_profiles.find`.
-        options: the runtime's settings; None takes the device's defaults.
-        protocol: the settings of the measurement; None takes `Protocol()`.
-        scale: the reference's quiet time recorded earlier on this device (`QuietTime.scale` of
-            `load_or_record_quiet`), so that latencies share its scale; None determines it in this
-            run.
-        progress: called after every visit with (units done, units in all, message).
-        journal: a file that keeps every finished round; a measurement that was killed goes on
+        jobs: The models; their names must differ.
+        device: Where they run, from `device_profiles.find`.
+        options: The runtime's settings; None takes the device's defaults.
+        protocol: The settings of the measurement; None takes `Protocol()`.
+        scale: The reference's quiet time recorded earlier on this device
+            (`load_or_record_baseline(...).scale`), so that latencies share it; None determines it
+            in this run.
+        progress: Called after every visit with (units done, units in all, message).
+        journal: A file that keeps every finished round; a measurement that was killed goes on
             from it. None keeps nothing.
-        on_round: called with every finished round.
-        reference_dir: where the reference network's file is kept; None writes it to a temporary
+        on_round: Called with every finished round.
+        reference_dir: Where the reference network's file is kept; None writes it to a temporary
             folder.
-        strict: raise where a latency contradicts the runs that it was derived from; False leaves
+        strict: Raise where a latency contradicts the runs that it was derived from; False leaves
             that to the caller, as for tables, which rest on `pooled_latencies`.
-        opener: starts a worker on the device; `profilers.testing` offers one for tests.
+        opener: Starts a worker on the device; `profilers.testing` offers one for tests.
 
     Returns:
         The statistics and all raw samples, also when not every model converged.
 
     Raises:
-        InvalidSetting: no jobs, or two of one name.
-        DeviceUnreachable: nothing can be run on the device now.
-        ModelRejected: a file is missing, damaged, or holds what the runtime cannot run.
-        WorkerDied: the worker ended in the middle of its work.
-        MeasurementInconsistent: what was derived contradicts the raw runs.
+        InvalidSetting: No jobs, or two of one name.
+        DeviceUnreachable: Nothing can be run on the device now.
+        ModelRejected: A file is missing, damaged, or holds what the runtime cannot run.
+        WorkerDied: The worker ended in the middle of its work.
+        MeasurementInconsistent: What was derived contradicts the raw runs.
         MeasurementInterrupted: Ctrl-C; rounds in the journal are kept.
-        RecordBusy, RecordDamaged: the journal is in use, or belongs to other conditions.
+        RecordBusy, RecordDamaged: The journal is in use, or belongs to other conditions.
     """
     _check(jobs)
     options = device_options(device, options)
@@ -141,12 +142,12 @@ def measure(
             reference_dir = stack.enter_context(temporary_folder())
         opened = [first]
 
-        def open_session() -> Target:  # the first session is the one that gave the context
+        def next_worker() -> Worker:  # the first is the one that gave the context
             return opened.pop() if opened else opener(device, options)
 
         try:
             rounds = run_rounds(
-                open_session,
+                next_worker,
                 list(keyed.values()),
                 reference_job(reference_dir),
                 protocol,

@@ -6,11 +6,11 @@ import functools
 from dataclasses import dataclass
 
 from device_profiles import DeviceProfile
-from profilers.errors import MemoryUntold
+from profilers.devices import Opener, open_worker
+from profilers.errors import MemoryUnavailable
 from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.measuring import device_options
 from profilers.samples import Step
-from profilers.targets import Opener, open_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,9 @@ class PeakMemory:
     """The most memory a process held in RAM.
 
     Attributes:
-        total_bytes: after loading the model and running it twice.
-        base_bytes: the same process before: interpreter and runtime without a model.
+        total_bytes: Peak memory in bytes after the model was loaded and run twice.
+        base_bytes: Peak memory of the same process before the model was loaded, in bytes:
+            interpreter and runtime.
     """
 
     total_bytes: int
@@ -27,7 +28,7 @@ class PeakMemory:
 
     @property
     def model_bytes(self) -> int:
-        """What the model added."""
+        """Peak memory that the model added, in bytes."""
         return self.total_bytes - self.base_bytes
 
 
@@ -42,31 +43,31 @@ def measure_peak_memory(
     """Measures the peak resident memory (VmHWM on Linux) of loading and running a model.
 
     Args:
-        job: the model.
-        options: the runtime's settings; None takes the device's defaults.
-        device: where it runs; None is this machine.
-        limits: what its process may take; None takes the defaults.
-        opener: starts a worker on the device, see `measure`; None is `open_target`.
+        job: The model.
+        options: The runtime's settings; None takes the device's defaults.
+        device: Where it runs; None is this machine.
+        limits: What its process may take; None takes the defaults.
+        opener: Starts a worker on the device, see `measure`; None is `open_worker`.
 
     Returns:
         The peaks in bytes.
 
     Raises:
-        ModelRejected: the file is missing, damaged, or holds what the runtime cannot run.
-        MemoryUntold: the device does not tell a process's peak memory.
-        ProfilerError: the device cannot be reached.
+        ModelRejected: The file is missing, damaged, or holds what the runtime cannot run.
+        MemoryUnavailable: The device does not tell a process's peak memory.
+        ProfilerError: The device cannot be reached.
     """
     if device is None:
         from device_profiles import find
 
         device = find("host")
-    opener = opener or functools.partial(open_target, limits=limits)
-    with opener(device, device_options(device, options)) as target:
-        target.load(job, seed=0)
-        target.visit([Step(job.name, warmup=1, runs=1)])
-        total, base = target.peak_bytes(), target.base_bytes
+    opener = opener or functools.partial(open_worker, limits=limits)
+    with opener(device, device_options(device, options)) as worker:
+        worker.load(job, seed=0)
+        worker.visit([Step(job.name, warmup=1, runs=1)])
+        total, base = worker.peak_bytes(), worker.base_bytes
     if total is None or base is None:
-        raise MemoryUntold(
+        raise MemoryUnavailable(
             f"device {device.name!r} does not tell how much memory a process held; Linux and macOS "
             "do. Leave the memory limit out."
         )

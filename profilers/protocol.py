@@ -9,13 +9,13 @@ import functools
 import itertools
 import math
 import time
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from profilers.devices.base import Worker
 from profilers.errors import InvalidSetting
 from profilers.jobs import ModelJob
 from profilers.samples import RoundSample, Step, Visit, pair_with_reference
@@ -52,51 +52,35 @@ _NEGLIGIBLE = 0.2  # share of a half-width that a standard error of rounds may h
 _LEAST_ROUNDS = 3  # no bound can be computed from fewer
 
 
-class Session(typing.Protocol):
-    """Something in which models are loaded and visited; `profilers.targets.Target` is one."""
-
-    def load(self, job: ModelJob, seed: int) -> None:
-        """Loads a model under its job's name."""
-
-    def visit(self, steps: Sequence[Step]) -> list[Visit]:
-        """Runs loaded models without a pause between them; one visit per step with runs."""
-
-    def unload(self, name: str) -> None:
-        """Drops a model."""
-
-    def close(self) -> None:
-        """Ends the session."""
-
-
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """Settings of a measurement.
 
     Attributes:
-        min_rounds: no model is done before so many rounds.
-        max_rounds: no model gets more, but those that `quantile` needs, and those that it takes
-            until the machine is quiet, for `QUIET_PATIENCE_S` at most.
-        visits_per_round: visits of a model in a round, each between two visits of the reference.
-        min_visit_ms: a visit is one run; short models run in a row until a visit takes about so
-            long (32 runs at most), and their median counts.
-        warmup_runs: unrecorded runs of a model before its visits; they bring the weights back into
+        min_rounds: Rounds that every model gets at least.
+        max_rounds: Rounds that a model gets at most, but for those that `quantile` needs, and those
+            that it takes until the machine is quiet, for `QUIET_PATIENCE_S` at most.
+        visits_per_round: Visits of a model in a round, each between two visits of the reference.
+        min_visit_ms: Milliseconds that a visit takes at least: a visit is one run, but short models
+            run in a row until about so long is over (32 runs at most), and their median counts.
+        warmup_runs: Unrecorded runs of a model before its visits; they bring the weights back into
             the caches.
-        reference_warmup_runs: the same of the reference before each of its visits: so many that it
-            runs alike after a large model and after a small one (docs/measuring.md).
-        target_half_width: a model is done when its estimate's relative half-width is below.
-        max_seconds: no new round begins after so many seconds (three are always taken); where
-            `quantile` still lacks its bound, after `QUANTILE_PATIENCE` times as many.
-        rounds_per_instance: after so many rounds a fresh worker process takes over. Memory is laid
+        reference_warmup_runs: Unrecorded runs of the reference before each of its visits: so many
+            that it runs alike after a large model and after a small one (docs/measuring.md).
+        target_half_width: Relative half-width of an estimate below which its model is done.
+        max_seconds: Seconds after which no new round begins (three are always taken); where
+            `quantile` still lacks its bound, `QUANTILE_PATIENCE` times as many.
+        rounds_per_instance: Rounds after which a fresh worker process takes over. Memory is laid
             out anew in each, which alone changes a model's speed, relative to the reference, by
             about a percent; four processes halve that.
-        reference_copies: the reference is loaded so many times and its copies are visited in turn,
-            since where a copy lies in memory alone changes its speed by about half a percent.
-        quantile: "p50", "p90" or "p99" makes a model also wait until it has the visits that an
-            upper bound of that quantile needs (see `visits_upper`); None does not.
-        seed: for the order of visits and the values of inputs.
+        reference_copies: Copies of the reference that are loaded and visited in turn, since where a
+            copy lies in memory alone changes its speed by about half a percent.
+        quantile: Quantile of all runs whose upper bound is wanted, "p50", "p90" or "p99": models
+            also wait for the visits that it needs (see `visits_upper`). None waits for no quantile.
+        seed: Seed of the order of visits and of the values of inputs.
 
     Raises:
-        InvalidSetting: a number out of its range.
+        InvalidSetting: A number out of its range.
     """
 
     min_rounds: int = 12
@@ -143,9 +127,9 @@ class Round:
     """One round as it ran.
 
     Attributes:
-        index: counted from 0.
-        instance: which session it ran in, counted from 0.
-        visits: in order; every model's are between two of the reference.
+        index: Number of the round in the measurement, counted from 0.
+        instance: Number of the worker process that the round ran in, counted from 0.
+        visits: All visits of the round in order; every model's are between two of the reference.
     """
 
     index: int
@@ -159,9 +143,9 @@ def samples_by_name(
     """Collects each model's samples out of the rounds.
 
     Args:
-        rounds: complete rounds.
-        names: the models wanted; others are left out.
-        reference: the reference's name.
+        rounds: Complete rounds.
+        names: The models wanted; others are left out.
+        reference: The reference's name.
 
     Returns:
         For each name its samples in the order of rounds.
@@ -207,7 +191,7 @@ def _quantile_bounded(samples: Sequence[RoundSample], protocol: Protocol) -> boo
 
 
 def run_rounds(
-    open_session: Callable[[], Session],
+    open_worker: Callable[[], Worker],
     jobs: Sequence[ModelJob],
     reference: ModelJob,
     protocol: Protocol,
@@ -223,24 +207,24 @@ def run_rounds(
     """Visits all models in interleaved rounds until each is done or the limits are reached.
 
     Args:
-        open_session: starts a fresh session; it is closed here.
-        jobs: the models, with different names.
-        reference: the reference network.
-        protocol: the settings.
-        quiet_ms: the reference's recorded quiet time; None takes the one that it shows here.
-        earlier: rounds of an interrupted measurement, which count as taken.
-        keep_loaded: models stay loaded between rounds; otherwise each is loaded for its visit.
-        on_round: called with every finished round.
-        progress: called after every visit with (units done, units in all, message); more units
+        open_worker: Starts a fresh worker; it is closed here.
+        jobs: The models, with different names.
+        reference: The reference network.
+        protocol: The settings.
+        quiet_ms: The reference's recorded quiet time; None takes the one that it shows here.
+        earlier: Rounds of an interrupted measurement, which count as taken.
+        keep_loaded: Models stay loaded between rounds; otherwise each is loaded for its visit.
+        on_round: Called with every finished round.
+        progress: Called after every visit with (units done, units in all, message); more units
             may be needed than `min_rounds` per model, then the last ones wait.
-        clock: seconds, for `max_seconds`.
-        pause: waits for so many seconds, see `QUIET_PAUSE_S`.
+        clock: Seconds, for `max_seconds`.
+        pause: Waits for so many seconds, see `QUIET_PAUSE_S`.
 
     Returns:
         `earlier` and the new rounds.
 
     Raises:
-        ProfilerError: whatever the session raises; rounds given to `on_round` are complete.
+        ProfilerError: Whatever the worker raises; rounds given to `on_round` are complete.
     """
     begin = clock()
     rounds = list(earlier)
@@ -293,13 +277,13 @@ def run_rounds(
     active = unfinished()
     done = units(active)
     while active and not out_of_time() and not out_of_patience():
-        session = open_session()
+        worker = open_worker()
         try:
             for copy in _reference_copies(reference, protocol):
-                session.load(copy, protocol.seed)
+                worker.load(copy, protocol.seed)
             if keep_loaded:
                 for job in active:
-                    session.load(job, protocol.seed)
+                    worker.load(job, protocol.seed)
             for _ in range(protocol.rounds_per_instance):
                 if all(has_its_rounds(job.name) for job in active):
                     waiting_since = clock() if waiting_since is None else waiting_since
@@ -308,7 +292,7 @@ def run_rounds(
                     pause(QUIET_PAUSE_S)
                 index = 1 + max((one.index for one in rounds), default=-1)
                 visits = _one_round(
-                    session,
+                    worker,
                     active,
                     reference,
                     protocol,
@@ -329,13 +313,13 @@ def run_rounds(
                 if not active or out_of_time():
                     break
         finally:
-            session.close()
+            worker.close()
         instance += 1
     return rounds
 
 
 def _one_round(
-    session: Session,
+    worker: Worker,
     jobs: Sequence[ModelJob],
     reference: ModelJob,
     protocol: Protocol,
@@ -362,12 +346,12 @@ def _one_round(
     for count, position in enumerate(order, start=1):
         job = jobs[int(position)]
         if not keep_loaded:
-            session.load(job, protocol.seed)
-        for visit in session.visit(list(steps(job.name))):
+            worker.load(job, protocol.seed)
+        for visit in worker.visit(list(steps(job.name))):
             name = visit.name if visit.name == job.name else reference.name
             visits.append(replace(visit, name=name))
         if not keep_loaded:
-            session.unload(job.name)
+            worker.unload(job.name)
         on_visit(count)
     return visits
 
@@ -382,7 +366,7 @@ def quiet_reference_ms(visits: Sequence[Visit]) -> float:
     """The reference's quiet time as some visits show it, in milliseconds: see `quiet_level`.
 
     Args:
-        visits: the reference's visits, at least one.
+        visits: The reference's visits, at least one.
     """
     return quiet_level([visit.median_ms for visit in visits])
 

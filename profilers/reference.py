@@ -7,7 +7,7 @@ ratio holds still. It is short (0.06 GFLOP, about 1 to 2 ms on one server core o
 on shared machines speed changes within milliseconds: what is to be compared must run close
 together (docs/measuring.md).
 
-Nothing about it may change without a new `REFERENCE_VERSION`: recorded quiet times refer to it.
+Nothing about it may change without a new `REFERENCE_VERSION`: recorded baselines refer to it.
 """
 
 from __future__ import annotations
@@ -159,14 +159,14 @@ def reference_job(folder: Path) -> ModelJob:
     """Writes the reference into `folder` (unless it is there) and describes it.
 
     Args:
-        folder: made when missing. The file appears by an atomic rename, so that several processes
+        folder: Made when missing. The file appears by an atomic rename, so that several processes
             may share the folder.
 
     Returns:
         A job whose name is `REFERENCE_NAME`.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"reference-v{REFERENCE_VERSION}-{reference_hash()}.onnx"

@@ -43,25 +43,27 @@ class ModelMeasurement:
     """One model's latency.
 
     Attributes:
-        name: the job's name.
-        content_hash: see `ModelJob.content_hash`.
-        latency_ms: the statistic of record.
-        lower_ms: one-sided 95% lower bound, see `upper_ms`.
-        upper_ms: one-sided 95% upper bound of a repetition in another half minute: it covers the
-            error of the ratio and how far the reference's quiet time may lie off.
-        ratio: the statistic of record in units of the reference.
-        ratio_lower: one-sided 95% lower bound of a repetition of `ratio`.
-        ratio_upper: one-sided 95% upper bound of a repetition of `ratio`.
-        level_ms: the reference's time that `ratio` is in units of: the quiet time, or a longer one
-            where the machine did not come near it.
-        is_quiet: whether the machine came near the quiet time often enough.
-        half_width: relative half-width of the ratio's estimate, what the stopping rule looks at.
-        p50_ms: median of all runs as observed, disturbances included.
-        p90_ms: the same, 90% quantile.
-        p99_ms: the same, 99% quantile.
-        rounds_used: rounds that the statistic of record rests on.
-        converged: whether `half_width` reached the protocol's target on the quiet machine.
-        samples: every visit.
+        name: Name of the model's job.
+        content_hash: Hash of the model's files and inputs, see `ModelJob.content_hash`.
+        latency_ms: Latency in milliseconds: the statistic of record.
+        lower_ms: One-sided 95% lower bound, in milliseconds, of a repetition in another half
+            minute.
+        upper_ms: One-sided 95% upper bound, in milliseconds, of a repetition in another half
+            minute: it covers the error of the ratio and how far the reference's quiet time may lie
+            off.
+        ratio: Latency in units of the reference: the statistic of record.
+        ratio_lower: One-sided 95% lower bound of a repetition of `ratio`.
+        ratio_upper: One-sided 95% upper bound of a repetition of `ratio`.
+        level_ms: The reference's time that `ratio` is in units of, in milliseconds: the quiet time,
+            or a longer one where the machine did not come near it.
+        is_quiet: Whether the machine came near the reference's quiet time often enough.
+        half_width: Relative half-width of the ratio's estimate, what the stopping rule looks at.
+        p50_ms: Median of all runs as observed, in milliseconds, disturbances included.
+        p90_ms: 90% quantile of all runs as observed, in milliseconds, disturbances included.
+        p99_ms: 99% quantile of all runs as observed, in milliseconds, disturbances included.
+        rounds_used: Number of rounds that the statistic of record rests on.
+        converged: Whether `half_width` reached the protocol's target on the quiet machine.
+        samples: Every visit of the model, with the reference around it.
     """
 
     name: str
@@ -98,14 +100,14 @@ class ModelMeasurement:
 
     @property
     def repetition_ms(self) -> float:
-        """What the upper bound of a repetition lies below with about 95% probability."""
+        """Milliseconds that a repetition's `upper_ms` lies below with about 95% probability."""
         return self.upper_ms * self.ratio_upper / self.ratio
 
     def check_consistency(self) -> None:
         """Holds the figures against the raw runs, without any statistic in between.
 
         Raises:
-            MeasurementInconsistent: the latency is below the fastest run's own time, or the upper
+            MeasurementInconsistent: The latency is below the fastest run's own time, or the upper
                 bound below a tenth of them: neither can be true of this file on this device.
         """
         own = np.array([run for sample in self.samples for run in sample.own_ms])
@@ -145,11 +147,11 @@ class ModelMeasurement:
         """Derives everything from the raw samples.
 
         Args:
-            name: the job's name.
-            content_hash: the job's content.
-            samples: at least one round.
-            scale: the reference's quiet time.
-            converged: see the class.
+            name: The job's name.
+            content_hash: The job's content.
+            samples: At least one round.
+            scale: The reference's quiet time.
+            converged: See the class.
         """
         estimate = relative_latency(samples, scale.quiet_ms)
         latency_ms = estimate.latency_ms
@@ -188,7 +190,7 @@ class ModelMeasurement:
         """Reads what `to_dict` wrote; of `FIRST_VERSION` too, whose machine counts as quiet.
 
         Raises:
-            KeyError, TypeError, ValueError: a field is missing or wrong, or they contradict each
+            KeyError, TypeError, ValueError: A field is missing or wrong, or they contradict each
                 other.
         """
         data = dict(plain.record(data, "a model"))
@@ -212,12 +214,14 @@ class ReferenceMeasurement:
     """The reference network in the same rounds.
 
     Attributes:
-        scale: its quiet time, and how far that of another half minute may lie above it.
-        given: `scale` was recorded earlier, not determined in this measurement.
-        observed_ms: what this measurement alone would have taken for its quiet time.
-        seconds: how long it was watched.
-        content_hash: which reference network, see `reference_hash`.
-        samples: every visit.
+        scale: Quiet time of the reference, and how far that of another half minute may lie above
+            it.
+        given: Whether `scale` was recorded earlier, not determined in this measurement.
+        observed_ms: Milliseconds that this measurement alone would have taken for the reference's
+            quiet time.
+        seconds: Seconds for which the reference was watched.
+        content_hash: Hash that tells which reference network it was, see `reference_hash`.
+        samples: Every visit of the reference.
     """
 
     scale: Scale
@@ -229,7 +233,7 @@ class ReferenceMeasurement:
 
     @property
     def quiet_ms(self) -> float:
-        """Its quiet time in milliseconds."""
+        """Quiet time of the reference in milliseconds."""
         return self.scale.quiet_ms
 
     @property
@@ -254,7 +258,7 @@ class ReferenceMeasurement:
         """Reads what `to_dict` wrote; of `FIRST_VERSION` too, whose quiet time had no upper end.
 
         Raises:
-            KeyError, TypeError, ValueError: a field is missing or wrong.
+            KeyError, TypeError, ValueError: A field is missing or wrong.
         """
         data = {"upper_ms": data["quiet_ms"], "seconds": 0.0} | dict(
             plain.record(data, "reference")
@@ -272,23 +276,23 @@ class Measurement:
     """The latencies of some models on one device, measured together.
 
     Attributes:
-        models: one entry per job, in the order of the jobs.
-        reference: the reference network.
-        context: device fingerprint, processor, governor, load, runtime and version, affinity, time
+        models: Latency of each model, in the order of the jobs.
+        reference: What was seen of the reference network.
+        context: Device fingerprint, processor, governor, load, runtime and version, affinity, time
             (see `profilers.context.read_context`), and the device's name.
-        options: the runtime's settings.
-        protocol: the protocol's settings, as plain data.
-        rounds: rounds taken, those of a resumed journal included.
-        drift_ratio: the reference's slow (90%) against its fast (10%) visits.
-        drift: `drift_ratio` is above `profilers.protocol.DRIFT_LIMIT`: the clock moved.
-        busy_share: share of the reference's visits that were preempted or 10% over its quiet time.
-        busy: `busy_share` is above `profilers.protocol.BUSY_LIMIT`: something else uses the
-            machine.
-        converged: every model reached the target half-width.
-        duration_s: seconds spent, those of a resumed journal not included.
-        statistic: name of the statistic of record.
-        version: of the form that it was read from; others than `FORMAT_VERSION` have another
-            statistic.
+        options: Settings of the runtime.
+        protocol: Settings of the measurement, as plain data.
+        rounds: Number of rounds taken, those of a resumed journal included.
+        drift_ratio: Slow (90%) visits of the reference over its fast (10%) ones.
+        drift: Whether the clock moved: `drift_ratio` is above `profilers.protocol.DRIFT_LIMIT`.
+        busy_share: Share of the reference's visits that were preempted or 10% over its quiet time.
+        busy: Whether something else uses the machine: `busy_share` is above
+            `profilers.protocol.BUSY_LIMIT`.
+        converged: Whether every model reached the target half-width.
+        duration_s: Seconds that the measurement took, those of a resumed journal not included.
+        statistic: Name of the statistic of record.
+        version: Version of the format that the measurement was read from; others than
+            `FORMAT_VERSION` have another statistic.
     """
 
     models: tuple[ModelMeasurement, ...]
@@ -310,7 +314,7 @@ class Measurement:
         """The model of that name.
 
         Raises:
-            InvalidSetting: no model has it.
+            InvalidSetting: No model has it.
         """
         for model in self.models:
             if model.name == name:
@@ -354,7 +358,7 @@ class Measurement:
         """Reads what `to_dict` wrote.
 
         Raises:
-            RecordDamaged: another format or version, or a field is missing or wrong.
+            RecordDamaged: Another format or version, or a field is missing or wrong.
         """
         try:
             data = plain.record(data, "a measurement")
@@ -384,8 +388,8 @@ def bound_met(measurement: ModelMeasurement, limit_ms: float, quantile: str | No
     """Says whether a latency limit counts as met.
 
     Args:
-        measurement: the model's latency.
-        limit_ms: the limit in milliseconds.
+        measurement: The model's latency.
+        limit_ms: The limit in milliseconds.
         quantile: None takes the statistic of record; "p50", "p90" or "p99" takes that quantile of
             the runs as observed.
 
@@ -393,7 +397,7 @@ def bound_met(measurement: ModelMeasurement, limit_ms: float, quantile: str | No
         Whether the one-sided 95% upper bound is at or under the limit.
 
     Raises:
-        InvalidSetting: a limit that is not a positive number, or another quantile.
+        InvalidSetting: A limit that is not a positive number, or another quantile.
     """
     if not (math.isfinite(limit_ms) and limit_ms > 0):
         raise InvalidSetting(

@@ -25,9 +25,10 @@ class Step(NamedTuple):
     """What a device is asked to run: a loaded model, some times in a row.
 
     Attributes:
-        name: the model.
-        warmup: unrecorded runs first.
-        runs: recorded runs after them; 0 makes the step a mere warm-up, which gives no `Visit`.
+        name: Name of the model to run.
+        warmup: Unrecorded runs before the recorded ones.
+        runs: Recorded runs after the warm-up; with 0 the step is a mere warm-up, which gives no
+            `Visit`.
     """
 
     name: str
@@ -40,13 +41,13 @@ class Visit:
     """Some runs of one model in a row.
 
     Attributes:
-        name: the model.
-        start_s: when the first recorded run began, on the device's monotonic clock.
-        end_s: when the last one ended.
-        runs_ms: wall time of every recorded run (warm-up runs are not recorded).
-        own_ms: the same without the time in which another process held the core: with one thread
-            its processor time, with several the wall time again.
-        preempted: for every run, how often the system took a core away during it.
+        name: Name of the model.
+        start_s: When the first recorded run began, in seconds of the device's monotonic clock.
+        end_s: When the last recorded run ended, in seconds of the device's monotonic clock.
+        runs_ms: Wall time of every recorded run in milliseconds (warm-up runs are not recorded).
+        own_ms: Time of every recorded run in milliseconds without that in which another process
+            held the core: with one thread the processor time, with several the wall time again.
+        preempted: How often the system took a core away during each recorded run.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Visit:
 
     @property
     def median_ms(self) -> float:
-        """The median own time."""
+        """Median own time of the recorded runs in milliseconds."""
         return statistics.median(self.own_ms)
 
     def to_list(self) -> list[Any]:
@@ -90,7 +91,7 @@ class Visit:
         """Reads what `to_list` wrote.
 
         Raises:
-            ValueError: a value is missing or wrong, or they contradict each other.
+            ValueError: A value is missing or wrong, or they contradict each other.
         """
         name, start_s, end_s, *runs = plain.items(data, "a visit", 6, 6)
         visit = cls(
@@ -113,15 +114,19 @@ class RoundSample:
     """One visit of a model, with the reference around it.
 
     Attributes:
-        round: counted from 0 over the whole measurement.
-        instance: which worker process it ran in, counted from 0. A process lays out its memory
-            anew, which alone changes speeds a little: rounds of one instance are not independent.
-        runs_ms: see `Visit`.
-        own_ms: see `Visit`.
-        preempted: see `Visit`.
-        undisturbed: this visit and both references around it had a run that kept its core.
-        reference_before_ms: the median own time of the reference visit just before this one.
-        reference_after_ms: the same, just after.
+        round: Number of the round in the measurement, counted from 0.
+        instance: Number of the worker process that the visit ran in, counted from 0. A process lays
+            out its memory anew, which alone changes speeds a little: rounds of one instance are not
+            independent.
+        runs_ms: Wall time of every recorded run in milliseconds (warm-up runs are not recorded).
+        own_ms: Time of every recorded run in milliseconds without that in which another process
+            held the core: with one thread the processor time, with several the wall time again.
+        preempted: How often the system took a core away during each recorded run.
+        undisturbed: Whether this visit and both references around it had a run that kept its core.
+        reference_before_ms: Median own time in milliseconds of the reference's visit just before
+            this one.
+        reference_after_ms: Median own time in milliseconds of the reference's visit just after this
+            one.
     """
 
     round: int
@@ -135,17 +140,17 @@ class RoundSample:
 
     @property
     def median_ms(self) -> float:
-        """See `Visit.median_ms`."""
+        """Median own time of the recorded runs in milliseconds."""
         return statistics.median(self.own_ms)
 
     @property
     def reference_ms(self) -> float:
-        """The mean of the references around this visit."""
+        """Mean time in milliseconds of the reference's visits around this one."""
         return (self.reference_before_ms + self.reference_after_ms) / 2.0
 
     @property
     def ratio(self) -> float:
-        """The visit in units of the reference as it ran at the same moment."""
+        """Duration of the visit in units of the reference as it ran at the same moment."""
         return self.median_ms / self.reference_ms
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,7 +171,7 @@ class RoundSample:
         """Reads what `to_dict` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: a value is missing or wrong, or they contradict each
+            KeyError, TypeError, ValueError: A value is missing or wrong, or they contradict each
                 other.
         """
         data = plain.record(data, "a sample")
@@ -211,16 +216,16 @@ def pair_with_reference(
     """Gives every visit of a round the reference visits just before and after it.
 
     Args:
-        visits: one round in the order it ran, every model's visits between two of the reference.
-        reference: the reference's name.
-        round_index: see `RoundSample.round`.
-        instance: see `RoundSample.instance`.
+        visits: One round in the order it ran, every model's visits between two of the reference.
+        reference: The reference's name.
+        round_index: See `RoundSample.round`.
+        instance: See `RoundSample.instance`.
 
     Returns:
         Each model's samples, in order.
 
     Raises:
-        InvalidSetting: a visit is not between two visits of the reference.
+        InvalidSetting: A visit is not between two visits of the reference.
     """
     names = [visit.name for visit in visits]
     samples: dict[str, list[RoundSample]] = {}

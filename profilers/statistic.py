@@ -49,15 +49,15 @@ _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The reference's time on a device's quiet machine: what turns ratios into milliseconds.
+    """The reference's quiet time on a device: what turns ratios into milliseconds.
 
     Attributes:
-        quiet_ms: the time.
-        upper_ms: what it lies below in 95 of 100 other stretches of half a minute, as far as the
-            device has shown (see `profilers.quiet`).
+        quiet_ms: Quiet time of the reference in milliseconds.
+        upper_ms: Milliseconds that the reference's quiet time lies below in 95 of 100 other
+            stretches of half a minute, as far as the device has shown (see `profilers.baseline`).
 
     Raises:
-        InvalidSetting: a time that is not positive, or an upper end below it.
+        InvalidSetting: A time that is not positive, or an upper end below it.
     """
 
     quiet_ms: float
@@ -68,7 +68,7 @@ class Scale:
             raise InvalidSetting(
                 f"a quiet time of {self.quiet_ms} ms, at most {self.upper_ms}: both must be "
                 "numbers of milliseconds above 0, the second at least the first, as "
-                "load_or_record_quiet returns."
+                "load_or_record_baseline returns."
             )
 
     @property
@@ -82,16 +82,16 @@ class Estimate:
     """A latency in units of the reference.
 
     Attributes:
-        value: the statistic of record.
-        quiet_ms: the reference's time that `value` is in units of: the quiet time asked for, or a
-            longer one where the machine did not come near it.
-        deviation: the relative standard error of `value`.
-        half_width: relative half-width of its own 90% interval (one-sided 95% each way).
-        lower: a repetition's statistic lies above it with about 95% probability.
-        upper: a repetition's statistic lies below it with about 95% probability.
-        round_error: the part of `deviation` that more rounds would narrow.
-        rounds_used: rounds that the value rests on.
-        is_quiet: whether the machine was quiet often enough, see `MIN_QUIET_SHARE`.
+        value: Latency in units of the reference: the statistic of record.
+        quiet_ms: The reference's time that `value` is in units of, in milliseconds: the quiet time
+            asked for, or a longer one where the machine did not come near it.
+        deviation: Relative standard error of `value`.
+        half_width: Relative half-width of the 90% interval of `value` (one-sided 95% each way).
+        lower: What the value of a repetition lies above with about 95% probability.
+        upper: What the value of a repetition lies below with about 95% probability.
+        round_error: Part of `deviation` that more rounds would narrow.
+        rounds_used: Number of rounds that the value rests on.
+        is_quiet: Whether the machine was quiet often enough, see `MIN_QUIET_SHARE`.
     """
 
     value: float
@@ -106,7 +106,7 @@ class Estimate:
 
     @property
     def latency_ms(self) -> float:
-        """The statistic of record in milliseconds."""
+        """Latency in milliseconds: the statistic of record."""
         return self.value * self.quiet_ms
 
 
@@ -129,8 +129,8 @@ def quiet_level(times_ms: npt.ArrayLike, weights: npt.ArrayLike | None = None) -
     its fast runs, however often these are, from a tenth of the time upwards.
 
     Args:
-        times_ms: at least one.
-        weights: of each; None counts all alike.
+        times_ms: At least one.
+        weights: Of each; None counts all alike.
 
     Returns:
         Milliseconds.
@@ -182,8 +182,8 @@ def reached_level(samples: Sequence[RoundSample], quiet_ms: float) -> float:
     """The speed that the machine reached often enough while a model was measured.
 
     Args:
-        samples: one model's visits, at least one.
-        quiet_ms: the reference's quiet time.
+        samples: One model's visits, at least one.
+        quiet_ms: The reference's quiet time.
 
     Returns:
         The least time of the reference, in ms, `quiet_ms` or more, by which `quiet_rounds` finds
@@ -224,14 +224,14 @@ def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = No
     of processes (`PROCESS_SPREAD`), for both measurements.
 
     Args:
-        samples: one model's visits, at least one.
-        quiet_ms: the reference's recorded quiet time; None takes the one seen in these samples.
+        samples: One model's visits, at least one.
+        quiet_ms: The reference's recorded quiet time; None takes the one seen in these samples.
 
     Returns:
         The estimate with its bounds.
 
     Raises:
-        InvalidSetting: there is no sample.
+        InvalidSetting: There is no sample.
     """
     if not samples:
         raise InvalidSetting("a statistic needs at least one round; this model has none.")
@@ -265,8 +265,8 @@ def pooled_latencies(
     all; a single file is measured until the machine is quiet, see `relative_latency`.
 
     Args:
-        samples: every model's visits in one measurement.
-        quiet_ms: the reference's quiet time.
+        samples: Every model's visits in one measurement.
+        quiet_ms: The reference's quiet time.
 
     Returns:
         An estimate for each.
@@ -313,11 +313,11 @@ def _estimate(
     """An estimate with its bounds.
 
     Args:
-        samples: what it rests on.
-        ratios: the median ratio of every round.
-        quiet_ms: see `Estimate`.
-        spread: relative standard deviation that it has on top.
-        is_quiet: see `Estimate`.
+        samples: What it rests on.
+        ratios: The median ratio of every round.
+        quiet_ms: See `Estimate`.
+        spread: Relative standard deviation that it has on top.
+        is_quiet: See `Estimate`.
         value: None takes the median ratio of the samples.
     """
     if value is None:
@@ -344,14 +344,14 @@ def observed_quantile(runs_ms: Sequence[float], quantile: str) -> float:
     """A quantile of all runs as they were observed, disturbances included.
 
     Args:
-        runs_ms: every recorded run.
+        runs_ms: Every recorded run.
         quantile: "p50", "p90" or "p99".
 
     Returns:
         Milliseconds.
 
     Raises:
-        InvalidSetting: another quantile, or no run.
+        InvalidSetting: Another quantile, or no run.
     """
     share = parse_quantile(quantile)
     if not runs_ms:
@@ -366,7 +366,7 @@ def observed_upper(runs_ms: Sequence[float], quantile: str) -> float:
     most k - 1 of n runs fall below q (David & Nagaraja, Order Statistics, 3rd ed., section 7.1).
 
     Args:
-        runs_ms: independent runs: one of each visit, see `visits_upper`.
+        runs_ms: Independent runs: one of each visit, see `visits_upper`.
         quantile: "p50", "p90" or "p99".
 
     Returns:
@@ -374,7 +374,7 @@ def observed_upper(runs_ms: Sequence[float], quantile: str) -> float:
         needs 29, p99 needs 299).
 
     Raises:
-        InvalidSetting: another quantile.
+        InvalidSetting: Another quantile.
     """
     share = parse_quantile(quantile)
     ordered = np.sort(np.asarray(runs_ms, dtype=np.float64))
@@ -394,14 +394,14 @@ def visits_upper(samples: Sequence[RoundSample], quantile: str) -> float:
     though the observed quantile is one of all runs; the bound is never below it.
 
     Args:
-        samples: one model's visits.
+        samples: One model's visits.
         quantile: "p50", "p90" or "p99".
 
     Returns:
         Milliseconds; infinity with too few visits (p50 needs 5, p90 needs 29, p99 needs 299).
 
     Raises:
-        InvalidSetting: another quantile.
+        InvalidSetting: Another quantile.
     """
     bound = observed_upper([sample.runs_ms[0] for sample in samples], quantile)
     if math.isinf(bound):
@@ -414,7 +414,7 @@ def parse_quantile(quantile: str) -> float:
     """Turns "p50", "p90" or "p99" into its share.
 
     Raises:
-        InvalidSetting: another name.
+        InvalidSetting: Another name.
     """
     if quantile not in _QUANTILES:
         raise InvalidSetting(

@@ -22,20 +22,24 @@ class SyntheticMachine:
     """A machine with a clock of its own, on which every model's true latency is known.
 
     Attributes:
-        truth_ms: each model's true latency by its file's stem; the reference's by its name.
-        seed: for the noise.
-        drift: the clock slows by up to this factor and recovers, over `drift_period_s`.
-        drift_period_s: seconds from fast to slow to fast.
-        noise: relative standard deviation of a run (only ever slower: folded normal).
-        process_spread: relative standard deviation of a model's speed between sessions.
-        spike_share: share of runs that are disturbed.
-        spike_factor: how much longer those take, at most.
-        spike_seen: share of the disturbed runs that the system reports as preempted.
-        quiet_s: for so long nothing else runs; after it a neighbour does for `busy_s`.
-        busy_s: see `quiet_s`; 0 is a machine of its own.
-        slowed: by how much the neighbour slows each model, by the names of `truth_ms`.
-        now_s: the machine's clock.
-        latency_ms: the true latency of a model's file that `truth_ms` does not name.
+        truth_ms: True latency of each model in milliseconds, by its file's stem; the reference's by
+            its name.
+        seed: Seed of the noise.
+        drift: Factor by which the clock slows at most, and recovers, over `drift_period_s`.
+        drift_period_s: Seconds in which the clock goes from fast to slow to fast.
+        noise: Relative standard deviation of a run (only ever slower: folded normal).
+        process_spread: Relative standard deviation of a model's speed between workers.
+        spike_share: Share of runs that are disturbed.
+        spike_factor: Factor by which a disturbed run takes longer, at most.
+        spike_seen: Share of the disturbed runs that the system reports as preempted.
+        quiet_s: Seconds for which nothing else runs, before a neighbour does for `busy_s`.
+        busy_s: Seconds for which a neighbour runs, after `quiet_s` without one; 0 is a machine of
+            its own.
+        slowed: Factor by which the neighbour slows each model, by the names of `truth_ms`.
+        now_s: Time of the machine's clock in seconds.
+        latency_ms: Gives the true latency in milliseconds of a model's file that `truth_ms` does
+            not name.
+        random: Generator of the noise.
     """
 
     truth_ms: Mapping[str, float]
@@ -58,9 +62,9 @@ class SyntheticMachine:
         self.random = np.random.default_rng(self.seed)
         self.now_s = float(self.random.uniform(0.0, self.drift_period_s))
 
-    def open(self) -> SyntheticTarget:
-        """Starts a session on this machine."""
-        return SyntheticTarget(self)
+    def open(self) -> SyntheticWorker:
+        """Starts a worker on this machine."""
+        return SyntheticWorker(self)
 
     def pause(self, seconds: float) -> None:
         """Lets time pass."""
@@ -87,8 +91,8 @@ class SyntheticMachine:
         return wall_ms, own_ms, preempted
 
 
-class SyntheticTarget:
-    """A session on a synthetic machine; has the methods of `profilers.targets.Target`."""
+class SyntheticWorker:
+    """A worker on a synthetic machine, see `profilers.devices.base.Worker`."""
 
     def __init__(self, machine: SyntheticMachine) -> None:
         """Starts it; see `SyntheticMachine.open`."""
@@ -107,7 +111,7 @@ class SyntheticTarget:
         }
 
     def load(self, job: ModelJob, seed: int) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         machine = self._machine
         key = REFERENCE_NAME if job.name.startswith(REFERENCE_NAME) else job.path.stem
         truth_ms = machine.truth_ms.get(key)
@@ -120,7 +124,7 @@ class SyntheticTarget:
         self._speed_ms[job.name] = truth_ms * (1.0 + layout)
 
     def visit(self, steps: Sequence[Step]) -> list[Visit]:
-        """See `Target`."""
+        """See `Worker`."""
         done = [self._step(step) for step in steps]
         return [visit for visit in done if visit is not None]
 
@@ -142,22 +146,22 @@ class SyntheticTarget:
         )
 
     def unload(self, name: str) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         self._speed_ms.pop(name, None)
 
     def describe(self, path: str) -> dict[str, tuple[str, list[int | str | None]]]:
-        """See `Target`."""
+        """See `Worker`."""
         return {"input_ids": ("int64", ["batch", "seq_len"])}
 
     def peak_bytes(self) -> int | None:
-        """See `Target`."""
+        """See `Worker`."""
         return 2_000_000
 
     def close(self) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         self.closed = True
 
-    def __enter__(self) -> SyntheticTarget:
+    def __enter__(self) -> SyntheticWorker:
         return self
 
     def __exit__(
@@ -170,11 +174,11 @@ class SyntheticTarget:
 
 
 def synthetic_opener(machine: SyntheticMachine) -> Any:
-    """Returns a function for `measure(..., opener=...)` that opens sessions on a machine."""
+    """Returns a function for `measure(..., opener=...)` that starts workers on a machine."""
 
     def opener(
         device: object, options: RuntimeOptions, limits: WorkerLimits | None = None
-    ) -> SyntheticTarget:
+    ) -> SyntheticWorker:
         return machine.open()
 
     return opener

@@ -52,7 +52,8 @@ from profilers.arrays import decode_array, encode_array
 from profilers.context import available_memory_bytes, peak_memory_bytes, read_context
 from profilers.errors import RuntimeMissing
 from profilers.jobs import INTEGER_DTYPES, InputSpec, RuntimeOptions, WorkerLimits
-from profilers.runtimes import Runtime, RuntimeSession, get_runtime
+from profilers.runtimes import get_runtime
+from profilers.runtimes.base import Runtime, RuntimeSession
 
 try:
     import resource
@@ -68,14 +69,17 @@ nobody says less: it fails before the machine does. Chosen, 2026."""
 MAX_OUTPUT_BYTES = 256 << 20
 """Outputs of a run that are given back; 32 texts of 512 tokens, 1024 numbers each, are 64 MiB."""
 
-_OUT_OF_MEMORY = ("ailed to allocate memory", "bad_alloc", "bad allocation")
-"""How onnxruntime, whose errors are all of a kind, says that memory is not given."""
-
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Failure(Exception):
-    """An answer with "ok": false."""
+    """An answer with "ok": false.
+
+    Attributes:
+        kind: What is to blame, as the answer says it: "model", "memory", "runtime", "request" or
+            "file".
+        name: Name of the model that is to blame where there are several, else None.
+    """
 
     def __init__(self, kind: str, message: str, name: str | None = None) -> None:
         super().__init__(message)
@@ -83,19 +87,12 @@ class Failure(Exception):
         self.name = name
 
 
-def _failure(error: Exception, name: str | None = None) -> Failure:
-    """What a runtime raised, of any kind, as being about its model."""
-    text = f"{type(error).__name__}: {error}"
-    full = isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
-    return Failure("memory" if full else "model", text, name)
-
-
 def draw_inputs(inputs: dict[str, InputSpec], seed: int) -> dict[str, Any]:
     """Draws the values of all inputs.
 
     Args:
-        inputs: each input's shape, type and range.
-        seed: the same seed gives the same values, whatever the order of the inputs.
+        inputs: Each input's shape, type and range.
+        seed: The same seed gives the same values, whatever the order of the inputs.
 
     Returns:
         One array per input.
@@ -156,7 +153,7 @@ def _allow_memory(most: int | None) -> int | None:
     return most
 
 
-class Worker:
+class WorkerProcess:
     """The loaded models and the requests on them."""
 
     def __init__(self) -> None:
@@ -196,7 +193,14 @@ class Worker:
             with self.loading():
                 return self._runtime.open_session(Path(path), self._options)
         except Exception as error:  # any failure of the runtime concerns this file
-            raise _failure(error) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception, name: str | None = None) -> Failure:
+        """What the runtime raised, of any kind, as being about its model."""
+        full = isinstance(error, MemoryError) or (
+            self._runtime is not None and self._runtime.is_out_of_memory(error)
+        )
+        return Failure("memory" if full else "model", f"{type(error).__name__}: {error}", name)
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         inputs = {name: InputSpec.from_dict(spec) for name, spec in request["inputs"].items()}
@@ -236,7 +240,7 @@ class Worker:
                 own.append(min(after - before, own_after - own_before))
                 preempted.append(_involuntary_switches() - switches)
         except Exception as error:  # any failure of the runtime concerns this model
-            raise _failure(error, name) from error
+            raise self._failure(error, name) from error
         finally:
             _arm(0)
         return {
@@ -271,7 +275,7 @@ class Worker:
                 raise ValueError(f"it gives {size:,} bytes, at most {MAX_OUTPUT_BYTES:,} are taken")
             return {"outputs": [encode_array(value) for value in outputs]}
         except Exception as error:  # any failure of the runtime concerns this model
-            raise _failure(error, request["name"]) from error
+            raise self._failure(error, request["name"]) from error
 
     def _memory(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"peak_bytes": peak_memory_bytes()}
@@ -327,7 +331,7 @@ def die_with_parent(parent: int) -> None:
     waits for the end of stdin; it needs a runtime that lets Python's other threads run.
 
     Args:
-        parent: the process that started this one.
+        parent: The process that started this one.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -348,7 +352,7 @@ def leave_with_stdin() -> None:
     os._exit(0)
 
 
-def serve(worker: Worker) -> None:
+def serve(worker: WorkerProcess) -> None:
     """Answers requests until "quit" or the end of stdin.
 
     The only argument of the program is the process that started it.
@@ -376,4 +380,4 @@ def serve(worker: Worker) -> None:
 
 
 if __name__ == "__main__":
-    serve(Worker())
+    serve(WorkerProcess())

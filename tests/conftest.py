@@ -33,8 +33,8 @@ def little_patience() -> Iterator[None]:
     """Nothing waits for a quiet machine: tests look at what is measured, not at how well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("profilers.protocol.QUIET_PATIENCE_S", 1.0)
-        patch.setattr("profilers.quiet.MIN_RECORD_S", 1.0)
-        patch.setattr("profilers.quiet.MAX_RECORD_S", 2.0)
+        patch.setattr("profilers.baseline.MIN_RECORD_S", 1.0)
+        patch.setattr("profilers.baseline.MAX_RECORD_S", 2.0)
         yield
 
 

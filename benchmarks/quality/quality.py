@@ -69,7 +69,7 @@ def measure(bench: RunContext, files: dict[str, Path]) -> dict[str, profilers.Mo
     """Latencies of files in one interleaved measurement, on the tables' scale."""
     s, vocabulary = bench.settings, bench.teacher.geometry.vocab_size
     jobs = [latency_job(name, path, s.seq_len, s.batch, vocabulary) for name, path in files.items()]
-    found = bench.session.measure(jobs, bench.quiet.scale)
+    found = bench.session.measure(jobs, bench.baseline.scale)
     return {name: found[name] for name in files}
 
 

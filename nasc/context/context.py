@@ -79,7 +79,7 @@ class RunContext:
         settings: Settings,
         reporter: Reporter | None = None,
         *,
-        opener: profilers.Opener = profilers.open_target,
+        opener: profilers.Opener = profilers.open_worker,
     ) -> None:
         """Find the device and the cache; nothing heavy happens yet.
 
@@ -200,7 +200,7 @@ class RunContext:
                     seed=self.settings.seed,
                     progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
                 )
-            quiet_ms = self.quiet.quiet_ms
+            quiet_ms = self.baseline.quiet_ms
             tables = [one.table.rescaled(quiet_ms) for one in found]
             self._tables |= {table.key.precision: table for table in tables}
             self._costs.clear()
@@ -208,7 +208,7 @@ class RunContext:
             self._costs[precisions] = TableCosts.of(
                 (self._tables[p] for p in precisions),
                 self._tables.values(),
-                self.quiet.scale.reach,
+                self.baseline.scale.reach,
             )
         return self._costs[precisions]
 
@@ -232,9 +232,9 @@ class RunContext:
             _ = self.corpus
 
     @cached_property
-    def quiet(self) -> profilers.QuietTime:
-        """The reference's quiet time when it was first asked for: the scale of this whole run."""
-        return self.session.quiet()
+    def baseline(self) -> profilers.ReferenceBaseline:
+        """The reference baseline when it was first asked for: the scale of this whole run."""
+        return self.session.baseline()
 
     @cached_property
     def corpus(self) -> Corpus:

@@ -107,12 +107,12 @@ class Profiled:
         }
 
 
-def _machine(busy: bool, quiet_time_busy: bool) -> str:
+def _machine(busy: bool, baseline_busy: bool) -> str:
     """Whether the machine was quiet while it was measured, in words."""
     found = []
     if busy:
         found.append("busy while the networks were measured")
-    if quiet_time_busy:
+    if baseline_busy:
         found.append("busy in most of the time in which the reference was recorded")
     if not found:
         return "quiet enough"
@@ -148,7 +148,7 @@ def samples_path(table_path: Path) -> Path:
 
 
 def make_key(
-    quiet: profilers.QuietTime,
+    baseline: profilers.ReferenceBaseline,
     session: MeasurementSession,
     geometry: Geometry,
     *,
@@ -157,7 +157,7 @@ def make_key(
     batch: int = 1,
     head: str = "embed",
 ) -> LatencyKey:
-    """The key of a table measured now on a device whose quiet time is known."""
+    """The key of a table measured now on a device whose reference baseline is known."""
     settings = session.options.to_dict()
     threads, runtime = int(settings.pop("threads")), str(settings.pop("runtime"))
     return LatencyKey(
@@ -169,13 +169,13 @@ def make_key(
         threads=threads,
         runtime=runtime,
         head=head,
-        fingerprint=str(quiet.key["fingerprint"]),
-        runtime_version=str(quiet.key["runtime_version"]),
+        fingerprint=str(baseline.key["fingerprint"]),
+        runtime_version=str(baseline.key["runtime_version"]),
         options=json.dumps(settings, sort_keys=True),
         emitter_version=EMITTER_VERSION,
         statistic=profilers.STATISTIC,
-        reference=str(quiet.key["reference"]),
-        quiet_ms=quiet.quiet_ms,
+        reference=str(baseline.key["reference"]),
+        quiet_ms=baseline.quiet_ms,
     )
 
 
@@ -197,14 +197,14 @@ def profile(
 
     Args:
         space: Whose layers are priced.
-        session: Where they run; its cache keeps tables, quiet times and journals.
+        session: Where they run; its cache keeps tables, reference baselines and journals.
         precisions: Out of `PRECISIONS`.
         seq_lens: Tokens in a sentence.
         batches: Sentences in a run.
         threads: Threads of the runtime; empty takes those of the session.
         head: ``embed`` or ``hidden``.
         seed: Of the plans and of the order of measuring.
-        force: Measure anew what is in the cache, too, the quiet time included.
+        force: Measure anew what is in the cache, too, the reference baseline included.
         protocol: Of the measurement; None chooses by the size of the space.
         progress: Called with (units done, units in all, message) for each table in turn.
 
@@ -221,12 +221,12 @@ def profile(
     wanted = _combinations(space, precisions, seq_lens, batches, threads, head)
     sessions = {count: session.with_threads(count) for _, _, count in wanted}
 
-    def works(quiets: Mapping[int, profilers.QuietTime]) -> list[_Work]:
+    def works(baselines: Mapping[int, profilers.ReferenceBaseline]) -> list[_Work]:
         return [
             _Work(
                 basis,
                 make_key(
-                    quiets[count],
+                    baselines[count],
                     sessions[count],
                     space.geometry,
                     precision=precision,
@@ -237,14 +237,14 @@ def profile(
                 seed,
                 sessions[count],
                 protocol,
-                quiets[count],
+                baselines[count],
             )
             for basis, precision, count in wanted
         ]
 
     if not force:  # what is there is found without waiting for anybody
-        known = {count: one.known_quiet() for count, one in sessions.items()}
-        recorded = {count: quiet for count, quiet in known.items() if quiet is not None}
+        known = {count: one.known_baseline() for count, one in sessions.items()}
+        recorded = {count: one for count, one in known.items() if one is not None}
         if len(recorded) == len(known):
             found = [_cached(work, progress) for work in works(recorded)]
             there = [one for one in found if one is not None]
@@ -252,9 +252,9 @@ def profile(
                 return there
     with session.alone() as work_folder:
         if progress is not None:
-            progress(0, 1, f"device {session.device.name!r}: quiet time of the reference network")
-        quiets = {count: one.quiet(renew=force) for count, one in sessions.items()}
-        return [_one(work, work_folder, force, progress) for work in works(quiets)]
+            progress(0, 1, f"device {session.device.name!r}: reference baseline")
+        baselines = {count: one.baseline(renew=force) for count, one in sessions.items()}
+        return [_one(work, work_folder, force, progress) for work in works(baselines)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ class _Work:
     seed: int
     session: MeasurementSession
     protocol: profilers.Protocol | None
-    quiet: profilers.QuietTime
+    baseline: profilers.ReferenceBaseline
 
     @property
     def tables(self) -> Path:
@@ -367,18 +367,18 @@ def _make(
     started = time.monotonic()
     measurement = work.session.measure(
         jobs,
-        work.quiet.scale,
+        work.baseline.scale,
         protocol=_protocol(planned) if work.protocol is None else work.protocol,
         progress=report,
         journal=_journal(work, folder),
         strict=False,  # a table looks at all networks together
     )
-    quiet = work.session.extend(work.quiet, measurement)
-    key = dataclasses.replace(key, quiet_ms=quiet.quiet_ms)
-    peak = work.session.told_peak_memory(jobs[-1])
+    baseline = work.session.extend(work.baseline, measurement)
+    key = dataclasses.replace(key, quiet_ms=baseline.quiet_ms)
+    peak = work.session.optional_peak_memory(jobs[-1])
     measure_s = time.monotonic() - started
     started = time.monotonic()
-    found = estimates(measurement, quiet.quiet_ms)
+    found = estimates(measurement, baseline.quiet_ms)
     solved = fit(planned.basis, observed(planned, found))
     table = LatencyTable(
         key=key,
@@ -389,7 +389,7 @@ def _make(
         interval=solved.interval,
         held_out=tuple(float(value) for value in solved.held_out),
         measured=_measured(planned, found, solved),
-        context=_context(measurement, quiet),
+        context=_context(measurement, baseline),
         runtime_base_bytes=None if peak is None else peak.base_bytes,
         times={
             "plan_s": plan_s,
@@ -432,7 +432,7 @@ def _protocol(planned: Plan) -> profilers.Protocol:
 def _journal(work: _Work, folder: Path) -> Path:
     """The journal of one table's measurement: another one for everything that may differ.
 
-    Raw runs are on no scale: a renewed quiet time goes on from the same journal.
+    Raw runs are on no scale: a renewed reference baseline goes on from the same journal.
     """
     key = dataclasses.asdict(work.key)
     del key["quiet_ms"]
@@ -455,7 +455,9 @@ def _measured(planned: Plan, found: Mapping[str, profilers.Estimate], solved: Fi
     return pd.DataFrame(rows, columns=MEASURED_COLUMNS)
 
 
-def _context(measurement: profilers.Measurement, quiet: profilers.QuietTime) -> dict[str, object]:
+def _context(
+    measurement: profilers.Measurement, baseline: profilers.ReferenceBaseline
+) -> dict[str, object]:
     """What a reader of the table should know of its measurement; the samples hold it all."""
     return {
         **measurement.context,
@@ -468,10 +470,10 @@ def _context(measurement: profilers.Measurement, quiet: profilers.QuietTime) -> 
         "busy": measurement.busy,
         "converged": measurement.converged,
         "reference": {
-            "quiet_ms": quiet.quiet_ms,
-            "upper_ms": quiet.scale.upper_ms,
-            "recorded_utc": quiet.recorded_utc,
-            "busy": quiet.busy,
+            "quiet_ms": baseline.quiet_ms,
+            "upper_ms": baseline.scale.upper_ms,
+            "recorded_utc": baseline.recorded_utc,
+            "busy": baseline.busy,
             "observed_ms": measurement.reference.observed_ms,
             "content_hash": measurement.reference.content_hash,
         },

@@ -32,7 +32,7 @@ class MeasurementSession:
     Attributes:
         device: Where models run.
         options: Settings of the runtime there.
-        cache_dir: Keeps the reference's record. Processes that share it measure one at a time.
+        cache_dir: Keeps reference baselines. Processes that share it measure one at a time.
         opener: Starts a worker on the device.
         say: Told when another process has to be waited for.
     """
@@ -40,7 +40,7 @@ class MeasurementSession:
     device: DeviceProfile
     options: profilers.RuntimeOptions
     cache_dir: Path
-    opener: profilers.Opener = profilers.open_target
+    opener: profilers.Opener = profilers.open_worker
     say: Say | None = None
 
     @classmethod
@@ -50,7 +50,7 @@ class MeasurementSession:
         cache_dir: Path,
         threads: int | None = None,
         *,
-        opener: profilers.Opener = profilers.open_target,
+        opener: profilers.Opener = profilers.open_worker,
         say: Say | None = None,
     ) -> MeasurementSession:
         """With the runtime's settings that tables, limits and `verify` share on a device.
@@ -93,23 +93,23 @@ class MeasurementSession:
                     f"anew. {kept}".rstrip()
                 ) from error
 
-    def known_quiet(self) -> profilers.QuietTime | None:
-        """The reference's recorded quiet time; None without a record.
+    def known_baseline(self) -> profilers.ReferenceBaseline | None:
+        """The recorded reference baseline; None where none was recorded.
 
         Raises:
-            profilers.ProfilerError: If the record is damaged or the device cannot be reached.
+            profilers.ProfilerError: If it is damaged or the device cannot be reached.
         """
-        return profilers.load_quiet(
+        return profilers.load_baseline(
             self._records, self.device, options=self.options, opener=self.opener
         )
 
-    def quiet(self, *, renew: bool = False) -> profilers.QuietTime:
-        """The reference's quiet time; recorded now where there is none, or to renew it.
+    def baseline(self, *, renew: bool = False) -> profilers.ReferenceBaseline:
+        """The reference baseline; recorded now where there is none, or to renew it.
 
         Raises:
-            profilers.ProfilerError: See `profilers.load_or_record_quiet`.
+            profilers.ProfilerError: See `profilers.load_or_record_baseline`.
         """
-        return profilers.load_or_record_quiet(
+        return profilers.load_or_record_baseline(
             self._records, self.device, options=self.options, renew=renew, opener=self.opener
         )
 
@@ -141,20 +141,20 @@ class MeasurementSession:
         )
 
     def extend(
-        self, quiet: profilers.QuietTime, measurement: profilers.Measurement
-    ) -> profilers.QuietTime:
-        """The record with what a measurement saw of the reference.
+        self, baseline: profilers.ReferenceBaseline, measurement: profilers.Measurement
+    ) -> profilers.ReferenceBaseline:
+        """The reference baseline with what a measurement saw of the reference added.
 
         Raises:
-            profilers.ProfilerError: See `profilers.extend_quiet`.
+            profilers.ProfilerError: See `profilers.extend_baseline`.
         """
-        return profilers.extend_quiet(quiet, measurement)
+        return profilers.extend_baseline(baseline, measurement)
 
     def peak_memory(self, job: profilers.ModelJob, processes: int = 1) -> profilers.PeakMemory:
         """Peak memory of loading and running a model: the largest of so many processes.
 
         Raises:
-            profilers.MemoryUntold: If the device does not tell it.
+            profilers.MemoryUnavailable: If the device does not tell it.
             profilers.ProfilerError: If the device cannot be reached or the model cannot be run.
         """
         found = [
@@ -163,7 +163,7 @@ class MeasurementSession:
         ]
         return max(found, key=lambda peak: peak.total_bytes)
 
-    def told_peak_memory(self, job: profilers.ModelJob) -> profilers.PeakMemory | None:
+    def optional_peak_memory(self, job: profilers.ModelJob) -> profilers.PeakMemory | None:
         """Peak memory in one process; None where the device does not tell.
 
         Raises:
@@ -171,16 +171,16 @@ class MeasurementSession:
         """
         try:
             return self.peak_memory(job)
-        except profilers.MemoryUntold:
+        except profilers.MemoryUnavailable:
             return None
 
     @property
     def _records(self) -> Path:
-        return quiet_folder(self.cache_dir)
+        return baseline_folder(self.cache_dir)
 
 
-def quiet_folder(cache_dir: Path) -> Path:
-    """Where quiet times of devices are kept in a cache, for tables, limits and `verify` alike."""
+def baseline_folder(cache_dir: Path) -> Path:
+    """Where a cache keeps the reference baselines that tables, limits and `verify` share."""
     return cache_dir / "quiet"
 
 

@@ -13,7 +13,7 @@ from nasc.errors import ExportError
 from nasc.evaluation.encoder import OnnxEncoder
 from nasc.package.modelfile import ModelFile
 from profilers import RuntimeOptions, WorkerLimits
-from profilers.targets.local import LocalTarget
+from profilers.devices.local import LocalWorker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,13 +32,13 @@ class PackageProcess:
             limits: Of the process; None takes the defaults.
         """
         self._limits = limits
-        self._open: LocalTarget | None = None
+        self._open: LocalWorker | None = None
 
     @property
-    def _target(self) -> LocalTarget:
+    def _worker(self) -> LocalWorker:
         if self._open is None or not self._open.alive:
             self.close()
-            self._open = LocalTarget(
+            self._open = LocalWorker(
                 RuntimeOptions(), limits=self._limits, module="nasc.package.worker"
             )
         return self._open
@@ -49,7 +49,7 @@ class PackageProcess:
         Raises:
             ProfilerError: If it is no valid one, or cannot be read within the limits.
         """
-        answer = self._target.ask({"op": "inspect", "path": str(path.resolve())}, str(path))
+        answer = self._worker.ask({"op": "inspect", "path": str(path.resolve())}, str(path))
         facts: dict[str, Any] = answer["facts"]
         lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
         return ModelFile(**facts | lists)
@@ -66,7 +66,7 @@ class PackageProcess:
             "max_length": max_length,
             "older": older,
         }
-        problems: list[str] = self._target.ask(request, str(folder))["problems"]
+        problems: list[str] = self._worker.ask(request, str(folder))["problems"]
         return problems
 
     def token_ids(self, path: Path, texts: list[str]) -> list[list[int]]:
@@ -76,7 +76,7 @@ class PackageProcess:
             ProfilerError: If it cannot be read, or not within the limits.
         """
         request = {"op": "tokenize", "path": str(path.resolve()), "texts": texts}
-        ids: list[list[int]] = self._target.ask(request, str(path))["ids"]
+        ids: list[list[int]] = self._worker.ask(request, str(path))["ids"]
         return ids
 
     def encoder(
@@ -99,7 +99,7 @@ class PackageProcess:
             ProfilerError: If the model cannot be loaded within the limits.
             ExportError: If it was not written by NASC.
         """
-        session = _RemoteSession(self._target, path)
+        session = _RemoteSession(self._worker, path)
         return OnnxEncoder(
             path, tokenizer, max_length=max_length, batch_size=batch_size, session=session
         )
@@ -127,14 +127,14 @@ class PackageProcess:
 class _RemoteSession:
     """A model that is loaded in the process."""
 
-    def __init__(self, target: LocalTarget, path: Path) -> None:
-        self._target = target
+    def __init__(self, worker: LocalWorker, path: Path) -> None:
+        self._worker = worker
         self._path = path
-        self._about = target.open(str(path), str(path))
+        self._about = worker.open(str(path), str(path))
 
     def compute(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
         feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
-        outputs: list[Vectors] = self._target.run(str(self._path), feeds)
+        outputs: list[Vectors] = self._worker.run(str(self._path), feeds)
         if not outputs:
             raise ExportError(f"the model '{self._path}' gives nothing")
         first, *others = outputs

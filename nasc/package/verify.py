@@ -56,13 +56,13 @@ from profilers import (
     Opener,
     ProfilerError,
     Protocol,
-    QuietTime,
+    ReferenceBaseline,
     RuntimeMissing,
     RuntimeOptions,
     Scale,
     WorkerDied,
     WorkerLimits,
-    open_target,
+    open_worker,
     reference_hash,
 )
 from profilers.protocol import (
@@ -231,7 +231,7 @@ def verify_package(
         say: Told when another process that measures on the device has to be waited for.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
         limits: What a process that opens or runs the model may take; None takes the defaults.
-        opener: Starts a worker on the device; None is `profilers.open_target`.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Returns:
         Every check with its outcome. Nothing that is wrong with a package raises.
@@ -263,12 +263,10 @@ def verify_package(
     elif any(check.name in RUN_ONCE_CHECKED and not check.ok for check in checks):
         checks.append(Check("latency", None, "only a model that passes its checks is measured"))
     else:
-        worker = functools.partial(open_target, limits=limits)
         try:
             device = device or _device_of(manifest)
-            session = MeasurementSession.on(
-                device, cache_folder(cache), opener=opener or worker, say=say
-            )
+            opener = opener or functools.partial(open_worker, limits=limits)
+            session = MeasurementSession.on(device, cache_folder(cache), opener=opener, say=say)
             with session.alone(kept=""):
                 more, found = _measure_again(folder, manifest, session, protocol, progress)
         except (NascError, DeviceProfileError) as error:
@@ -651,18 +649,18 @@ def _measure_again(
             return [Check("latency", None, why)], None
         job = ModelJob(manifest.measured.job, folder / MODEL, manifest.measured.inputs)
         # The scale is the verifier's own: a package's would let it state any latency.
-        quiet = session.quiet()
+        baseline = session.baseline()
         measurement = session.measure(
             [job],
-            quiet.scale,
+            baseline.scale,
             protocol=protocol or Protocol(quantile=manifest.conditions.quantile),
             progress=progress,
         )
-        quiet = session.extend(quiet, measurement)
-        found = _rescaled(measurement[job.name], quiet.scale)
+        baseline = session.extend(baseline, measurement)
+        found = _rescaled(measurement[job.name], baseline.scale)
     except ProfilerError as error:
         return [Check("latency", None, _reason(error))], None
-    checks = [_latency_check(manifest, manifest.measured, found, quiet, measurement.busy)]
+    checks = [_latency_check(manifest, manifest.measured, found, baseline, measurement.busy)]
     limit = manifest.limits.get("peak_memory_bytes")
     if limit is not None:
         checks.append(_memory_check(job, session, limit))
@@ -698,8 +696,8 @@ def _not_comparable(measured: MeasuredLatency, session: MeasurementSession) -> s
         )
     if first.reference.content_hash != reference_hash():
         return "it was measured against another reference network: another release of nasc"
-    with session.opener(session.device, session.options) as target:
-        now = target.context
+    with session.opener(session.device, session.options) as worker:
+        now = worker.context
     for field, what in (("fingerprint", "processor"), ("runtime_version", "runtime")):
         if now.get(field) != first.context.get(field):
             return (
@@ -713,7 +711,7 @@ def _latency_check(
     manifest: Manifest,
     first: MeasuredLatency,
     found: ModelMeasurement,
-    quiet: QuietTime,
+    baseline: ReferenceBaseline,
     busy: bool,
 ) -> Check:
     """What the manifest states and promises, against the latency measured now.
@@ -726,14 +724,14 @@ def _latency_check(
         manifest: Of the package.
         first: The measurement in it.
         found: The one made now.
-        quiet: What is known of the device's speed.
+        baseline: What is known of the device's speed.
         busy: Whether something else used the machine often, which quantiles as observed include.
     """
     quantile, limit = manifest.conditions.quantile, manifest.limits.get("latency_ms")
     lower, upper, is_quiet = found.lower_ms, found.upper_ms, found.is_quiet
     over: dict[str, bool] = {}  # what is said otherwise, and whether that is sure
-    seconds = sum(window.seconds for window in quiet.windows)
-    slower = quiet.quiet_ms / first.measurement.reference.quiet_ms
+    seconds = sum(window.seconds for window in baseline.windows)
+    slower = baseline.quiet_ms / first.measurement.reference.quiet_ms
     young = seconds < YOUNG_S and BUSY_SLOWDOWN < slower <= YOUNG_SLOWDOWN
 
     def is_sure(most: float) -> bool:
@@ -759,7 +757,7 @@ def _latency_check(
     if any(over.values()):
         return Check("latency", False, "; ".join([text, *over]))
     if not found.is_quiet:
-        level = found.level_ms / quiet.quiet_ms
+        level = found.level_ms / baseline.quiet_ms
         why = f"the machine was {level:.2f} times as slow as it is when quiet: verify again then"
     elif not is_quiet:
         why = "something else used the machine: verify again when it is quiet"

@@ -25,14 +25,14 @@ from tokenizers import Tokenizer
 
 from nasc.package.modelfile import ModelFile
 from nasc.package.tokenizer_files import wrong_companions
-from profilers.worker import Failure, Worker, serve
+from profilers.worker import Failure, WorkerProcess, serve
 
 
-class PackageWorker(Worker):
+class PackageWorker(WorkerProcess):
     """Opens the files of a package."""
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
-        """See `Worker`."""
+        """See `WorkerProcess`."""
         return super().operations() | {
             "inspect": self._inspect,
             "tokenize": self._tokenize,

@@ -38,7 +38,7 @@ def bench(
         run_timeout: Seconds that one run of a model may take; None takes the default.
         cache: Cache folder; keeps the quiet time, which makes figures comparable with tables.
         reporter: Told of the progress.
-        opener: Starts a worker on the device; None is `profilers.open_target`.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         CacheBusy: If another process measured on this device for an hour.
@@ -53,12 +53,12 @@ def bench(
         found,
         cache_folder(cache),
         threads,
-        opener=opener or partial(profilers.open_target, limits=limits),
+        opener=opener or partial(profilers.open_worker, limits=limits),
         say=reporter.say,
     )
     progress = reporter.stage(f"Measuring on device {found.name!r}")
     with session.alone(kept=""):
-        quiet = session.quiet()
+        quiet = session.baseline()
         result = profilers.bench(
             models,
             found,

@@ -302,13 +302,13 @@ class _Compilation:
 
         Raises:
             CacheBusy: If another process measures for an hour.
-            profilers.MemoryUntold: If memory is limited and the device does not tell it.
+            profilers.MemoryUnavailable: If memory is limited and the device does not tell it.
         """
         context, s, session = self.context, self.context.settings, self.context.session
         network = candidate.network.with_head(s.head)
         emit(network, path)
         job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
-        quiet = context.quiet
+        baseline = context.baseline
         progress = context.reporter.stage(f"Measuring on device {context.device.name!r}")
         with (
             session.alone(kept=KEPT),
@@ -316,13 +316,13 @@ class _Compilation:
         ):
             measurement = session.measure(
                 [job],
-                quiet.scale,
+                baseline.scale,
                 protocol=profilers.Protocol(quantile=self.options.quantile),
                 progress=progress,
             )
-            session.extend(quiet, measurement)
+            session.extend(baseline, measurement)
             peak = (
-                session.told_peak_memory(job)
+                session.optional_peak_memory(job)
                 if self.limits.peak_memory_bytes is None
                 else session.peak_memory(job, PEAK_PROCESSES)
             )

@@ -1,82 +1,65 @@
 """What runs a model: one module per runtime, used inside the worker process only.
 
-A runtime module offers `version() -> str` and `open_session(path, options) -> RuntimeSession`.
+A runtime has one name: that of its module here, of the package that the module imports, and of
+`RuntimeOptions.runtime`. The module is a `profilers.runtimes.base.Runtime`.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, cast
 
 from profilers.errors import RuntimeMissing
-from profilers.jobs import RuntimeOptions
+from profilers.runtimes.base import Runtime
 
-NAMES = ("onnxruntime",)
+if TYPE_CHECKING:
+    from profilers.runtimes import onnxruntime
 
-_PROJECTS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")}
-"""What a runtime is called where packages are installed from, by the name it is imported by."""
+    _TYPED: tuple[Runtime, ...] = (onnxruntime,)
 
+_DISTRIBUTIONS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")}
+"""Runtimes by name, with what the package is called where it can be installed from."""
 
-class RuntimeSession(Protocol):
-    """A model that is loaded and can be run."""
-
-    def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
-        """Returns each input's numpy type name and axes (a number, a symbol, or None)."""
-
-    def describe_outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
-        """Returns each output's numpy type name and axes (a number, a symbol, or None)."""
-
-    def metadata(self) -> dict[str, str]:
-        """Returns what the model's maker wrote into it."""
-
-    def run(self, feeds: dict[str, Any]) -> None:
-        """Runs the model once; its outputs are computed completely and dropped."""
-
-    def outputs(self, feeds: dict[str, Any]) -> list[Any]:
-        """Runs the model once and returns its outputs, in their order."""
-
-
-class Runtime(Protocol):
-    """A runtime module."""
-
-    def version(self) -> str:
-        """Returns the runtime's version."""
-
-    def open_session(self, path: Path, options: RuntimeOptions) -> RuntimeSession:
-        """Loads a model file. Any exception it raises means that the model was rejected."""
+NAMES = tuple(_DISTRIBUTIONS)
+"""Names of the runtimes that models can be run by."""
 
 
 def get_runtime(name: str) -> Runtime:
     """Imports a runtime.
 
+    Args:
+        name: One of `NAMES`.
+
     Raises:
-        RuntimeMissing: an unknown name, or its package is not installed.
+        RuntimeMissing: An unknown name, or its package is not installed.
     """
-    if name not in NAMES:
-        raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(NAMES)}.")
+    if name not in _DISTRIBUTIONS:
+        raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(_DISTRIBUTIONS)}.")
     try:
-        from profilers.runtimes import onnxruntime as runtime
+        return cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
     except ImportError as error:
         raise RuntimeMissing(
             f"the runtime {name!r} cannot be imported: {error}. Install it: "
-            f"python -m pip install {name}"
+            f"python -m pip install {_DISTRIBUTIONS[name][0]}"
         ) from error
-    return runtime
 
 
 def installed(name: str) -> tuple[bool, str | None]:
     """Looks for a runtime on this machine without importing it.
 
+    Args:
+        name: That of a device profile, known or not.
+
     Returns:
         Whether it is one of `NAMES` that can be imported, and its version where that is told.
     """
-    if name not in NAMES or importlib.util.find_spec(name) is None:
+    if name not in _DISTRIBUTIONS or importlib.util.find_spec(name) is None:
         return False, None
-    for project in _PROJECTS.get(name, (name,)):
+    for distribution in _DISTRIBUTIONS[name]:
         try:
-            return True, importlib.metadata.version(project)
+            return True, importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
     return True, None

@@ -22,6 +22,9 @@ _LEVELS = {
 }
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
 
+_OUT_OF_MEMORY = ("ailed to allocate memory", "bad_alloc", "bad allocation")
+"""How onnxruntime, whose errors are all of a kind, says that memory is not given."""
+
 
 def version() -> str:
     """Returns the version of the installed onnxruntime."""
@@ -78,3 +81,8 @@ def _described(values: list[Any]) -> dict[str, tuple[str, list[int | str | None]
 def open_session(path: Path, options: RuntimeOptions) -> OnnxRuntimeSession:
     """See `Runtime`."""
     return OnnxRuntimeSession(path, options)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """See `Runtime`."""
+    return any(sign in str(error) for sign in _OUT_OF_MEMORY)

@@ -25,14 +25,14 @@ from profilers import (
     RuntimeOptions,
     WorkerDied,
     bench,
-    load_or_record_quiet,
+    load_or_record_baseline,
     measure,
     measure_peak_memory,
-    open_target,
+    open_worker,
     reference_job,
 )
+from profilers.devices.local import LocalWorker
 from profilers.samples import Step
-from profilers.targets.local import LocalTarget
 
 HOST = find("host")
 QUICK = Protocol(min_rounds=3, max_rounds=3, rounds_per_instance=2, visits_per_round=2)
@@ -162,29 +162,29 @@ def test_bad_models_are_one_message(tmp_path: Path) -> None:
 
 def test_options_that_the_machine_refuses_are_one_message() -> None:
     with pytest.raises(InvalidSetting, match=r"cores \[4095\] cannot be used"):
-        open_target(HOST, RuntimeOptions(cores=(4095,)))
+        open_worker(HOST, RuntimeOptions(cores=(4095,)))
 
 
 def test_a_dead_worker_is_one_message(tmp_path: Path) -> None:
-    target = LocalTarget(RuntimeOptions())
+    worker = LocalWorker(RuntimeOptions())
     try:
-        target.load(job(write_model(tmp_path / "model.onnx")), seed=0)
-        os.kill(target._process.pid, signal.SIGKILL)
+        worker.load(job(write_model(tmp_path / "model.onnx")), seed=0)
+        os.kill(worker._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerDied, match="signal SIGKILL, as when memory runs out"):
-            target.visit([Step("model", 1, 1)])
+            worker.visit([Step("model", 1, 1)])
     finally:
-        target.close()
+        worker.close()
 
 
 def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
-    target = LocalTarget(RuntimeOptions())
+    worker = LocalWorker(RuntimeOptions())
     try:
-        os.kill(target._process.pid, signal.SIGSTOP)
-        target._timeout_s = 0.2
+        os.kill(worker._process.pid, signal.SIGSTOP)
+        worker._timeout_s = 0.2
         with pytest.raises(WorkerDied, match=r"did not answer within 0\.2 s"):
-            target.peak_bytes()
+            worker.peak_bytes()
     finally:
-        target.close()
+        worker.close()
 
 
 def test_the_worker_is_gone_after_an_interrupt(tmp_path: Path) -> None:
@@ -197,10 +197,10 @@ def test_the_worker_is_gone_after_an_interrupt(tmp_path: Path) -> None:
         )
 
 
-def test_the_quiet_time_is_recorded_once(tmp_path: Path) -> None:
+def test_the_baseline_is_recorded_once(tmp_path: Path) -> None:
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(load_or_record_quiet(tmp_path, HOST)))
+        threading.Thread(target=lambda: found.append(load_or_record_baseline(tmp_path, HOST)))
         for _ in range(2)
     ]
     for thread in threads:
@@ -211,15 +211,15 @@ def test_the_quiet_time_is_recorded_once(tmp_path: Path) -> None:
     assert found[0].quiet_ms == found[1].quiet_ms > 0
     found[0].path.write_text(found[0].path.read_text()[:-30])
     with pytest.raises(RecordDamaged, match=r"is damaged.*rm '"):
-        load_or_record_quiet(tmp_path, HOST)
+        load_or_record_baseline(tmp_path, HOST)
 
 
 def test_a_worker_ends_with_its_caller() -> None:
-    target = LocalTarget(RuntimeOptions())
-    assert target._process.stdin is not None
-    target._process.stdin.close()
+    worker = LocalWorker(RuntimeOptions())
+    assert worker._process.stdin is not None
+    worker._process.stdin.close()
     deadline = time.monotonic() + 20
-    while target._process.poll() is None and time.monotonic() < deadline:
+    while worker._process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert target._process.poll() == 0
-    target.close()
+    assert worker._process.poll() == 0
+    worker.close()

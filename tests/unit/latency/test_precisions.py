@@ -58,7 +58,7 @@ class Bench(RunContext):
         scores = Scores(None, (blocks,) * 2, losses, (0.7, 1.3), ADDED, 1)  # type: ignore[arg-type]
         self.__dict__ |= {
             "space": space,
-            "quiet": SimpleNamespace(scale=Scale(4.0, 4.275)),
+            "baseline": SimpleNamespace(scale=Scale(4.0, 4.275)),
             "whole_space": space,
             "supernet_path": None,
             "choices": (blocks,) * space.n_blocks,

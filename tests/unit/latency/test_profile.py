@@ -29,9 +29,9 @@ from nasc.latency.profile import (
     tables_folder,
 )
 from nasc.latency.profile import profile as profile_on
-from nasc.latency.session import MeasurementSession, quiet_folder
+from nasc.latency.session import MeasurementSession, baseline_folder
 from nasc.latency.table import load_table
-from profilers.quiet import Window
+from profilers.baseline import Window
 
 SPACE = SearchSpace(
     "tiny",
@@ -57,28 +57,30 @@ class SyntheticBench:
         noise: float = 0.005,
         before: Callable[[], None] | None = None,
         *,
-        on_quiet: Callable[[], None] | None = None,
+        on_recording: Callable[[], None] | None = None,
         renewed_ms: float = QUIET_MS,
         busy: bool = False,
     ) -> None:
         self.noise = noise
         self.before = before
-        self.on_quiet = on_quiet
+        self.on_recording = on_recording
         self.renewed_ms = renewed_ms
         self.busy = busy
-        self.recorded: dict[int, profilers.QuietTime] = {}
+        self.recorded: dict[int, profilers.ReferenceBaseline] = {}
         self.measured: list[int] = []
         self.journals: list[Path] = []
         self.protocols: list[profilers.Protocol] = []
-        self.quiet_calls = 0
+        self.baseline_calls = 0
 
-    def quiet(self, options: profilers.RuntimeOptions, renew: bool) -> profilers.QuietTime:
-        self.quiet_calls += 1
-        if self.on_quiet is not None:
-            self.on_quiet()
+    def baseline(
+        self, options: profilers.RuntimeOptions, renew: bool
+    ) -> profilers.ReferenceBaseline:
+        self.baseline_calls += 1
+        if self.on_recording is not None:
+            self.on_recording()
         if renew or options.threads not in self.recorded:
             quiet_ms = self.renewed_ms if renew else QUIET_MS
-            self.recorded[options.threads] = profilers.QuietTime(
+            self.recorded[options.threads] = profilers.ReferenceBaseline(
                 scale=profilers.Scale(quiet_ms, 1.02 * quiet_ms),
                 windows=(Window("2026-11-03T10:00:00Z", 5.0, (quiet_ms,)),),
                 key={
@@ -176,11 +178,11 @@ class SyntheticSession(MeasurementSession):
 
     bench: SyntheticBench = field(default_factory=SyntheticBench)
 
-    def known_quiet(self) -> profilers.QuietTime | None:
+    def known_baseline(self) -> profilers.ReferenceBaseline | None:
         return self.bench.recorded.get(self.options.threads)
 
-    def quiet(self, *, renew: bool = False) -> profilers.QuietTime:
-        return self.bench.quiet(self.options, renew)
+    def baseline(self, *, renew: bool = False) -> profilers.ReferenceBaseline:
+        return self.bench.baseline(self.options, renew)
 
     def measure(
         self,
@@ -198,9 +200,9 @@ class SyntheticSession(MeasurementSession):
         return self.bench.measure(jobs, self.options, protocol, scale, journal)
 
     def extend(
-        self, quiet: profilers.QuietTime, measurement: profilers.Measurement
-    ) -> profilers.QuietTime:
-        return quiet
+        self, baseline: profilers.ReferenceBaseline, measurement: profilers.Measurement
+    ) -> profilers.ReferenceBaseline:
+        return baseline
 
     def peak_memory(self, job: profilers.ModelJob, processes: int = 1) -> profilers.PeakMemory:
         return profilers.PeakMemory(total_bytes=60_000_000, base_bytes=50_000_000)
@@ -298,7 +300,7 @@ def test_every_combination_has_a_table_of_its_own(device: DeviceProfile, tmp_pat
         settings += [(f.table.key.threads, f.table.key.seq_len, f.fresh) for f in found]
     assert settings == [(1, 16, True), (1, 32, True), (1, 16, False), (2, 16, True)]
     assert len(bench.measured) == 3
-    assert bench.quiet_calls == 3  # once for each number of threads in each call
+    assert bench.baseline_calls == 3  # once for each number of threads in each call
 
 
 def test_what_is_in_the_cache_is_not_measured_again(device: DeviceProfile, tmp_path: Path) -> None:
@@ -338,11 +340,11 @@ def test_forcing_renews_the_scale_and_scales_never_mix(
     assert run("fp32", "int8") == [(False, 10.0)] * 2
 
 
-def test_the_quiet_time_is_recorded_while_nobody_else_measures(
+def test_the_baseline_is_recorded_while_nobody_else_measures(
     device: DeviceProfile, tmp_path: Path
 ) -> None:
     held = []
-    bench = SyntheticBench(on_quiet=lambda: held.append(is_held(tmp_path)))
+    bench = SyntheticBench(on_recording=lambda: held.append(is_held(tmp_path)))
     profile(SPACE, device, cache_dir=tmp_path, seq_lens=[32], threads=[1, 2], bench=bench)
     assert held == [True, True]
     assert not is_held(tmp_path)
@@ -549,11 +551,11 @@ def test_impossible_settings_are_refused_before_anything_runs(
     arguments: dict[str, object] = {"seq_lens": [32]} | wrong
     with pytest.raises(UsageError, match=message):
         profile(SPACE, device, cache_dir=tmp_path, bench=bench, **arguments)
-    assert bench.quiet_calls == 0
+    assert bench.baseline_calls == 0
 
 
 def test_larger_spaces_get_more_time(device: DeviceProfile, tmp_path: Path) -> None:
     bench = SyntheticBench()
     profile(SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32], bench=bench)
     assert bench.protocols[0].max_seconds == profile_module.MEASURE_S
-    assert quiet_folder(tmp_path) != tables_folder(tmp_path)
+    assert baseline_folder(tmp_path) != tables_folder(tmp_path)

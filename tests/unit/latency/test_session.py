@@ -27,7 +27,7 @@ from nasc.pipelines.compile import _Candidate, _Compilation
 from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
 from nasc.utils.progress import Silent
-from profilers.quiet import Window
+from profilers.baseline import Window
 from profilers.testing import SyntheticMachine
 
 ARCHITECTURE = Architecture((Block(32, ("ffn",)),))
@@ -88,7 +88,7 @@ def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | N
         cache=cache,
         device=device,
         session=MeasurementSession.on(device, cache, opener=opener, say=reporter.say),
-        quiet=quiet_time(cache),
+        baseline=baseline_of(cache),
         reporter=reporter,
         timed=lambda stage: contextlib.nullcontext(),
         costs_in=lambda precision: SimpleNamespace(
@@ -99,11 +99,13 @@ def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | N
     return _Compilation(bench, limits, Options(), cache / "out")
 
 
-def quiet_time(cache: Path) -> profilers.QuietTime:
-    """A record of the machine that is not on disk yet."""
+def baseline_of(cache: Path) -> profilers.ReferenceBaseline:
+    """The baseline of a machine that is not on disk yet."""
     windows = (Window("2026-11-28T00:00:00Z", 60.0, (4.0,) * 9),)
     path = cache / "quiet" / "quiet.json"
-    return profilers.QuietTime(profilers.Scale(4.0, 4.1), {}, windows, 0.0, False, path, False)
+    return profilers.ReferenceBaseline(
+        profilers.Scale(4.0, 4.1), {}, windows, 0.0, False, path, False
+    )
 
 
 def candidate() -> _Candidate:
@@ -158,14 +160,14 @@ def test_a_device_that_tells_no_memory_stops_a_compile_only_where_memory_is_limi
     tmp_path: Path,
 ) -> None:
     def silent(*_: object) -> Any:
-        target = machine().open()
-        target.base_bytes = None
-        return target
+        worker = machine().open()
+        worker.base_bytes = None
+        return worker
 
     path = tmp_path / "model.onnx"
     found = compilation(silent, tmp_path, Limits(latency_ms=9)).measure(candidate(), path)
     assert found.peak_bytes is None
-    with pytest.raises(profilers.MemoryUntold, match="'host' does not tell"):
+    with pytest.raises(profilers.MemoryUnavailable, match="'host' does not tell"):
         compilation(silent, tmp_path, Limits(peak_memory_bytes=1e9)).measure(candidate(), path)
 
 
@@ -225,18 +227,18 @@ def test_ctrl_c_is_no_failure_that_a_command_goes_on_after() -> None:
     assert issubclass(profilers.MeasurementInterrupted, KeyboardInterrupt)
 
 
-def test_a_renewed_quiet_time_replaces_the_recorded_one(host: Host, tmp_path: Path) -> None:
+def test_a_renewed_baseline_replaces_the_recorded_one(host: Host, tmp_path: Path) -> None:
     session = MeasurementSession.on(device_profiles.find("host"), tmp_path, opener=host)
-    assert session.known_quiet() is None
-    first = session.quiet()
+    assert session.known_baseline() is None
+    first = session.baseline()
     assert first.fresh
-    again = session.quiet()
+    again = session.baseline()
     assert (again.fresh, again.quiet_ms) == (False, first.quiet_ms)
 
     slower = machine(8.0)
-    renewed = dataclasses.replace(session, opener=lambda *_: slower.open()).quiet(renew=True)
+    renewed = dataclasses.replace(session, opener=lambda *_: slower.open()).baseline(renew=True)
     assert renewed.fresh
     assert renewed.quiet_ms == pytest.approx(2 * first.quiet_ms, rel=0.05)
-    known = session.known_quiet()
+    known = session.known_baseline()
     assert known is not None
     assert known.quiet_ms == renewed.quiet_ms

@@ -789,7 +789,7 @@ def test_what_only_this_machine_cannot_do_blames_no_package(
     def broken(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("nasc.package.process.LocalTarget", broken)
+    monkeypatch.setattr("nasc.package.process.LocalWorker", broken)
     report = verify_package(package, opener=opener)
     assert (report.failed, report.exit_code) == ((), 3)
     unchecked = [check.name for check in report.not_checked]

@@ -381,9 +381,9 @@ def test_on_another_device_it_says_why_nothing_was_measured(
     packed: Packages, opener: Callable[..., Any], field: str, message: str
 ) -> None:
     def other(*_: object) -> Any:
-        target = opener()
-        target.context[field] = "other"
-        return target
+        worker = opener()
+        worker.context[field] = "other"
+        return worker
 
     report = verify_package(packed["fp32", "embed"], opener=other)
     assert unchecked(report) == ["latency"]
@@ -458,9 +458,9 @@ def test_peak_memory_is_measured_again_where_it_is_limited(
     for total, ok in ((1900, True), (2100, False)):
 
         def holding(*about: object, most: int = total) -> Any:
-            target = opener(*about)
-            target.peak_bytes = lambda: most
-            return target
+            worker = opener(*about)
+            worker.peak_bytes = lambda: most
+            return worker
 
         report = verify_package(folder, opener=holding)
         assert (report.checks[-1].name, report.checks[-1].ok) == ("peak memory", ok)
@@ -532,7 +532,7 @@ def test_a_good_package_does_not_fail_by_a_cache_that_hardly_knows_the_device(
     assert unchecked(report) == ["latency"]
     assert "it may be under the limit or over it: verify again" in report.checks[-1].detail
     assert "this cache has seen the device for" in report.checks[-1].detail
-    monkeypatch.setattr("profilers.quiet.PRIOR_SPREAD", 0.001)
+    monkeypatch.setattr("profilers.baseline.PRIOR_SPREAD", 0.001)
     assert verify_package(package, opener=opener, cache=tmp_path / "new").ok
     over = SyntheticMachine({"model": 5.5, "reference": 4.0})
     found = failed(verify_package(package, opener=lambda *_: over.open(), cache=tmp_path / "new"))
@@ -557,8 +557,8 @@ def test_what_hardly_takes_any_time_is_not_failed_by_its_jitter(
 
     first = MeasuredLatency.of(job, measured(0.1))
     manifest = make_manifest(model, limits={}, measured=first)
-    quiet: Any = SimpleNamespace(quiet_ms=4.0, windows=())
-    check = verify._latency_check(manifest, first, measured(now_ms)["model"], quiet, False)
+    baseline: Any = SimpleNamespace(quiet_ms=4.0, windows=())
+    check = verify._latency_check(manifest, first, measured(now_ms)["model"], baseline, False)
     assert check.ok is ok
     assert ("measurements of such small networks" in check.detail) is (ok is None)
 
@@ -586,8 +586,8 @@ def test_a_quantile_is_judged_by_what_was_observed(
         conditions=dataclasses.replace(manifest.conditions, quantile="p50"),
         limits={"latency_ms": observed + share * (upper - observed)},
     )
-    quiet: Any = SimpleNamespace(quiet_ms=4.0, windows=())
-    check = verify._latency_check(manifest, manifest.measured, model, quiet, busy)
+    baseline: Any = SimpleNamespace(quiet_ms=4.0, windows=())
+    check = verify._latency_check(manifest, manifest.measured, model, baseline, busy)
     assert check.ok is ok
     assert message in check.detail
 

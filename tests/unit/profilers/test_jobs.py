@@ -23,8 +23,8 @@ from profilers import (
 )
 from profilers.benching import BenchJob, Sizes, _axis, _peak_memory, _run, describe_jobs
 from profilers.runtimes import get_runtime
-from profilers.testing import SyntheticMachine, SyntheticTarget, synthetic_opener
-from profilers.worker import Worker, draw_inputs
+from profilers.testing import SyntheticMachine, SyntheticWorker, synthetic_opener
+from profilers.worker import WorkerProcess, draw_inputs
 
 
 def test_import_stays_light() -> None:
@@ -117,7 +117,7 @@ def test_inputs_are_drawn_by_seed_within_their_range() -> None:
 
 
 def test_the_worker_answers_bad_requests() -> None:
-    worker = Worker()
+    worker = WorkerProcess()
     assert worker.answer("{")["kind"] == "request"
     assert "unknown op 'dance'" in worker.answer('{"op": "dance"}')["error"]
     assert "must be 'start'" in worker.answer('{"op": "describe", "path": "x"}')["error"]
@@ -129,6 +129,23 @@ def test_unknown_runtimes_are_refused() -> None:
         get_runtime("tflite")
 
 
+def test_the_runtime_of_a_name_is_that_module_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made_up.py").write_text("def version():\n    return '7'\n")
+    (tmp_path / "absent.py").write_text("import a_runtime_that_nobody_installed\n")
+    monkeypatch.setattr("profilers.runtimes.__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "profilers.runtimes.onnxruntime", raising=False)
+    known = {"made_up": ("made-up",), "absent": ("absent-cpu", "absent-gpu")}
+    monkeypatch.setattr("profilers.runtimes._DISTRIBUTIONS", known)
+    assert get_runtime("made_up").version() == "7"
+    assert "profilers.runtimes.onnxruntime" not in sys.modules
+    with pytest.raises(profilers.RuntimeMissing, match="unknown runtime 'b'; available: made_up, "):
+        get_runtime("b")
+    with pytest.raises(profilers.RuntimeMissing, match=r"'absent' cannot .*pip install absent-cpu"):
+        get_runtime("absent")
+
+
 def test_a_transport_that_is_not_there_says_so() -> None:
     from device_profiles import find
 
@@ -136,16 +153,16 @@ def test_a_transport_that_is_not_there_says_so() -> None:
     assert profilers.reachable(pixel6) == (False, "transport 'adb' is not implemented yet")
     assert profilers.reachable(find("host"))[0]
     with pytest.raises(DeviceUnreachable, match=r"'pixel6' cannot be reached.*--device host"):
-        profilers.open_target(pixel6, RuntimeOptions())
+        profilers.open_worker(pixel6, RuntimeOptions())
 
 
 def describing(monkeypatch: pytest.MonkeyPatch, **axes: list[int | str | None]) -> None:
     """Has the runtime describe every file as having these inputs of floats."""
-    target = SyntheticMachine({}).open()
+    worker = SyntheticMachine({}).open()
     monkeypatch.setattr(
-        target, "describe", lambda path: {n: ("float32", a) for n, a in axes.items()}
+        worker, "describe", lambda path: {n: ("float32", a) for n, a in axes.items()}
     )
-    monkeypatch.setattr("profilers.benching.open_target", lambda *_: target)
+    monkeypatch.setattr("profilers.benching.open_worker", lambda *_: worker)
 
 
 def described(path: Path, dims: dict[str, int], **shapes: tuple[int, ...]) -> BenchJob:
@@ -170,7 +187,7 @@ def test_a_size_of_an_axis_that_no_model_has_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = SyntheticMachine({"m": 1.0})  # whose models have the axes batch and seq_len
-    monkeypatch.setattr("profilers.benching.open_target", synthetic_opener(machine))
+    monkeypatch.setattr("profilers.benching.open_worker", synthetic_opener(machine))
     path = tmp_path / "m.onnx"
     path.write_bytes(b"model")
     run = described(path, {"seq_len": 8})
@@ -229,13 +246,15 @@ def test_an_input_of_unknown_rank_is_asked_for_and_a_scalar_is_none(
 def test_a_device_that_tells_no_memory_is_still_benched(tmp_path: Path) -> None:
     from device_profiles import find
 
-    def silent(*_: object) -> SyntheticTarget:
-        target = SyntheticMachine({"m": 1.0}).open()
-        target.base_bytes = None
-        return target
+    def silent(*_: object) -> SyntheticWorker:
+        worker = SyntheticMachine({"m": 1.0}).open()
+        worker.base_bytes = None
+        return worker
 
     job = ModelJob("m", tmp_path / "m.onnx", {})
-    with pytest.raises(profilers.MemoryUntold, match=r"'host' does not tell.*Leave the memory"):
+    with pytest.raises(
+        profilers.MemoryUnavailable, match=r"'host' does not tell.*Leave the memory"
+    ):
         profilers.measure_peak_memory(job, device=find("host"), opener=silent)
     assert _peak_memory(job, find("host"), RuntimeOptions(), silent) is None
 

@@ -211,11 +211,11 @@ def test_progress_grows_to_its_total() -> None:
     assert seen[-1] == (10, 10)
 
 
-def test_sessions_are_closed_whatever_happens() -> None:
+def test_workers_are_closed_whatever_happens() -> None:
     opened = []
     machine = SyntheticMachine(TRUTH_MS)
 
-    def open_session():  # type: ignore[no-untyped-def]
+    def open_worker():  # type: ignore[no-untyped-def]
         opened.append(machine.open())
         return opened[-1]
 
@@ -223,8 +223,8 @@ def test_sessions_are_closed_whatever_happens() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_rounds(open_session, JOBS, REFERENCE, fixed(5), on_round=fail)
-    assert [session.closed for session in opened] == [True]
+        run_rounds(open_worker, JOBS, REFERENCE, fixed(5), on_round=fail)
+    assert [worker.closed for worker in opened] == [True]
 
 
 def test_busy_and_drift_are_seen() -> None:

@@ -15,7 +15,7 @@ COMMAND = """
 import sys, tempfile
 from pathlib import Path
 from nasc.cli.group import main
-from profilers import InputSpec, ModelJob, RuntimeOptions, open_target
+from profilers import InputSpec, ModelJob, RuntimeOptions, open_worker
 from profilers.samples import Step
 import device_profiles
 
@@ -23,10 +23,10 @@ import device_profiles
 def spin():
     tokens = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
     with tempfile.TemporaryDirectory(dir=sys.argv[2]) as folder:
-        with open_target(device_profiles.find("host"), RuntimeOptions()) as target:
-            target.load(ModelJob("endless", Path(sys.argv[1]), tokens), seed=0)
-            print(target._process.pid, flush=True)
-            target.visit([Step("endless", 0, 1)])
+        with open_worker(device_profiles.find("host"), RuntimeOptions()) as worker:
+            worker.load(ModelJob("endless", Path(sys.argv[1]), tokens), seed=0)
+            print(worker._process.pid, flush=True)
+            worker.visit([Step("endless", 0, 1)])
 
 main(["spin"])
 """

@@ -19,13 +19,13 @@ from profilers import (
     RoundSample,
     Scale,
     Visit,
-    extend_quiet,
-    load_or_record_quiet,
-    load_quiet,
+    extend_baseline,
+    load_baseline,
+    load_or_record_baseline,
     measure,
 )
+from profilers.baseline import Window, scale_of, window_of, without_the_past
 from profilers.protocol import run_rounds, samples_by_name
-from profilers.quiet import Window, scale_of, window_of, without_the_past
 from profilers.reference import REFERENCE_NAME
 from profilers.statistic import BUSY_SPREAD, pooled_latencies, quiet_level, relative_latency
 from profilers.testing import SyntheticMachine, synthetic_opener
@@ -245,15 +245,15 @@ def test_measurements_refine_the_record(tmp_path: Path) -> None:
     def machine(factor: float) -> SyntheticMachine:
         return SyntheticMachine({name: factor * ms for name, ms in TRUTH_MS.items()}, noise=0.002)
 
-    assert load_quiet(tmp_path, host, opener=synthetic_opener(machine(1.0))) is None
-    first = load_or_record_quiet(tmp_path, host, opener=synthetic_opener(machine(1.0)))
+    assert load_baseline(tmp_path, host, opener=synthetic_opener(machine(1.0))) is None
+    first = load_or_record_baseline(tmp_path, host, opener=synthetic_opener(machine(1.0)))
     assert first.fresh
     assert first.quiet_ms == pytest.approx(1.0, rel=0.02)
     opener = synthetic_opener(machine(1.04))
     found = measure([ModelJob("fp32", path, {})], host, scale=first.scale, opener=opener)
-    second = extend_quiet(first, found)
+    second = extend_baseline(first, found)
     assert len(second.windows) == len(first.windows) + 1
-    again = load_quiet(tmp_path, host, opener=opener)
+    again = load_baseline(tmp_path, host, opener=opener)
     assert again is not None
     assert again.scale == second.scale
     assert not again.fresh
@@ -266,19 +266,19 @@ def test_measurements_refine_the_record(tmp_path: Path) -> None:
 def test_a_damaged_record_is_one_message(tmp_path: Path, content: str) -> None:
     host = find("host")
     opener = synthetic_opener(SyntheticMachine(TRUTH_MS))
-    record = load_or_record_quiet(tmp_path, host, opener=opener)
+    record = load_or_record_baseline(tmp_path, host, opener=opener)
     record.path.write_text(content)
     with pytest.raises(RecordDamaged, match=r"is damaged: it .*Remove it.*rm "):
-        load_or_record_quiet(tmp_path, host, opener=opener)
+        load_or_record_baseline(tmp_path, host, opener=opener)
 
 
 def test_a_record_of_infinite_times_is_damaged(tmp_path: Path) -> None:
     host = find("host")
     opener = synthetic_opener(SyntheticMachine(TRUTH_MS))
-    record = load_or_record_quiet(tmp_path, host, opener=opener)
+    record = load_or_record_baseline(tmp_path, host, opener=opener)
     text = record.path.read_text()
     for wrong in ("NaN", "Infinity", "-1.0", '"fast"', "null"):
         record.path.write_text(text.replace(str(record.windows[0].visits_ms[3]), wrong, 1))
         with pytest.raises(RecordDamaged):
-            load_quiet(tmp_path, host, opener=opener)
+            load_baseline(tmp_path, host, opener=opener)
     assert math.isfinite(record.quiet_ms)

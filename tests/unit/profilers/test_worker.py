@@ -30,10 +30,10 @@ from profilers import (
     reference_job,
 )
 from profilers.arrays import decode_array, encode_array
+from profilers.devices.local import LocalWorker
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step
-from profilers.targets.local import LocalTarget
-from profilers.worker import Worker
+from profilers.worker import WorkerProcess
 
 TOKENS = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
 ONE_TOKEN = {name: np.zeros((1, 1), np.int64) for name in TOKENS}
@@ -60,16 +60,16 @@ def test_a_run_without_an_end_is_ended_and_named(tmp_path: Path) -> None:
         r"the model '\S+endless\.onnx' did not finish one run within 0\.3 s; its process was "
         r"ended\..*--run-timeout SECONDS"
     )
-    with LocalTarget(RuntimeOptions(), limits=WorkerLimits(run_s=0.3)) as target:
+    with LocalWorker(RuntimeOptions(), limits=WorkerLimits(run_s=0.3)) as worker:
         for job in jobs:
-            target.load(job, seed=0)
+            worker.load(job, seed=0)
         steps = [Step(REFERENCE_NAME, 1, 1), Step("endless", 1, 0), Step(REFERENCE_NAME, 0, 1)]
         with pytest.raises(ModelRejected, match=message):
-            target.visit(steps)
-    with LocalTarget(RuntimeOptions(), limits=WorkerLimits(run_s=0.3)) as target:
-        target.open("endless", str(path))
+            worker.visit(steps)
+    with LocalWorker(RuntimeOptions(), limits=WorkerLimits(run_s=0.3)) as worker:
+        worker.open("endless", str(path))
         with pytest.raises(ModelRejected, match=message):
-            target.run("endless", ONE_TOKEN)
+            worker.run("endless", ONE_TOKEN)
 
 
 def test_bench_and_memory_take_the_limits(tmp_path: Path) -> None:
@@ -84,35 +84,35 @@ def test_bench_and_memory_take_the_limits(tmp_path: Path) -> None:
 
 def test_many_short_runs_are_not_one_long_run(tmp_path: Path) -> None:
     limit_s = 0.5
-    with LocalTarget(RuntimeOptions(), limits=WorkerLimits(run_s=limit_s)) as target:
-        target.load(reference_job(tmp_path), seed=0)
-        (few,) = target.visit([Step(REFERENCE_NAME, 1, 20)])
+    with LocalWorker(RuntimeOptions(), limits=WorkerLimits(run_s=limit_s)) as worker:
+        worker.load(reference_job(tmp_path), seed=0)
+        (few,) = worker.visit([Step(REFERENCE_NAME, 1, 20)])
         count = math.ceil(2 * 1e3 * limit_s / min(few.runs_ms))  # twice the limit on any machine
-        (visit,) = target.visit([Step(REFERENCE_NAME, 0, count)])
+        (visit,) = worker.visit([Step(REFERENCE_NAME, 0, count)])
         assert len(visit.runs_ms) == count
         assert visit.end_s - visit.start_s > limit_s
 
 
 def test_memory_beyond_the_limit_is_not_given(tmp_path: Path) -> None:
     path = write_greedy(tmp_path / "greedy.onnx", 10_000_000_000)
-    with LocalTarget(RuntimeOptions(), limits=WorkerLimits(memory_bytes=2 << 30)) as target:
-        target.open("greedy", str(path))
+    with LocalWorker(RuntimeOptions(), limits=WorkerLimits(memory_bytes=2 << 30)) as worker:
+        worker.open("greedy", str(path))
         with pytest.raises(MemoryExceeded, match=r"greedy\.onnx.*[Ff]ailed to allocate memory"):
-            target.run("greedy", ONE_TOKEN)
-        target.load(ModelJob("again", path, TOKENS), seed=0)  # it lives on
+            worker.run("greedy", ONE_TOKEN)
+        worker.load(ModelJob("again", path, TOKENS), seed=0)  # it lives on
 
 
 def test_outputs_that_would_fill_the_caller_are_refused(tmp_path: Path) -> None:
     path = write_greedy(tmp_path / "greedy.onnx", 70_000_000)
-    with LocalTarget(RuntimeOptions()) as target:
-        about = target.open("greedy", str(path))
+    with LocalWorker(RuntimeOptions()) as worker:
+        about = worker.open("greedy", str(path))
         assert about["outputs"] == {"out": ["float32", ["values"]]}
         assert about["inputs"]["input_ids"] == ["int64", ["batch", "seq_len"]]
         with pytest.raises(ModelRejected, match=r"it gives 280,000,000 bytes, at most 268,435,456"):
-            target.run("greedy", ONE_TOKEN)
+            worker.run("greedy", ONE_TOKEN)
         small = write_greedy(tmp_path / "small.onnx", 1_000_000)
-        target.open("small", str(small))
-        (output,) = target.run("small", ONE_TOKEN)
+        worker.open("small", str(small))
+        (output,) = worker.run("small", ONE_TOKEN)
         assert output.dtype == np.float32
         assert np.array_equal(output, np.ones(1_000_000, np.float32))
 
@@ -138,13 +138,13 @@ import sys
 from pathlib import Path
 from profilers import InputSpec, ModelJob, RuntimeOptions
 from profilers.samples import Step
-from profilers.targets.local import LocalTarget
+from profilers.devices.local import LocalWorker
 
-target = LocalTarget(RuntimeOptions())
+worker = LocalWorker(RuntimeOptions())
 tokens = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
-target.load(ModelJob("endless", Path(sys.argv[1]), tokens), seed=0)
-print(target._process.pid, flush=True)
-target.visit([Step("endless", 0, 1)])
+worker.load(ModelJob("endless", Path(sys.argv[1]), tokens), seed=0)
+print(worker._process.pid, flush=True)
+worker.visit([Step("endless", 0, 1)])
 """
 
 
@@ -204,7 +204,7 @@ def test_waiting_is_no_time_of_the_run_s_own() -> None:
         def run(self, feeds: object) -> None:
             time.sleep(0.02)
 
-    worker = Worker()
+    worker = WorkerProcess()
     worker._models["m"] = (cast(Any, Waiting()), {})
     found = worker._step("m", warmup=0, runs=3)
     assert min(found["wall_ns"]) >= 20e6

@@ -50,12 +50,14 @@ def _environment(options: RuntimeOptions) -> dict[str, str]:
     return environment
 
 
-class LocalTarget:
+class LocalWorker:
     """A worker process on this machine.
 
     Attributes:
-        context: what `profilers.context.read_context` says, with the runtime and its version.
-        base_bytes: peak memory of the worker before any model was loaded.
+        context: This machine and its state when the worker started, as
+            `profilers.context.read_context` describes them, with the runtime and its version.
+        base_bytes: Peak memory of the process before any model was loaded, in bytes; None where the
+            system does not tell.
     """
 
     def __init__(
@@ -69,13 +71,13 @@ class LocalTarget:
         """Starts the worker. It ends with this process and, on Linux, with this thread.
 
         Args:
-            options: how its runtime is set up.
-            limits: what it may take; None takes the defaults.
-            request_timeout_s: see `REQUEST_TIMEOUT_S`.
-            module: what is run, `profilers.worker` or a program that can do more.
+            options: How its runtime is set up.
+            limits: What it may take; None takes the defaults.
+            request_timeout_s: See `REQUEST_TIMEOUT_S`.
+            module: What is run, `profilers.worker` or a program that can do more.
 
         Raises:
-            RuntimeMissing, InvalidSetting, WorkerDied: it could not start with these options.
+            RuntimeMissing, InvalidSetting, WorkerDied: It could not start with these options.
         """
         self._limits = limits or WorkerLimits()
         self._timeout_s = request_timeout_s
@@ -103,11 +105,11 @@ class LocalTarget:
 
     @property
     def alive(self) -> bool:
-        """Whether the worker can still be asked."""
+        """Whether the worker process still runs."""
         return self._process.poll() is None
 
     def load(self, job: ModelJob, seed: int) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         self._paths[job.name] = str(job.path)
         inputs = {name: spec.to_dict() for name, spec in job.inputs.items()}
         path = str(job.path.resolve())
@@ -124,7 +126,7 @@ class LocalTarget:
         )
 
     def visit(self, steps: Sequence[Step]) -> list[Visit]:
-        """See `Target`."""
+        """See `Worker`."""
         names = [step.name for step in steps]
         names = [name for name in names if not name.startswith(REFERENCE_NAME)] or names
         answer = self._ask(
@@ -145,11 +147,11 @@ class LocalTarget:
         ]
 
     def unload(self, name: str) -> None:
-        """See `Target`."""
+        """See `Worker`."""
         self._ask({"op": "unload", "name": name})
 
     def describe(self, path: str) -> dict[str, tuple[str, list[int | str | None]]]:
-        """See `Target`."""
+        """See `Worker`."""
         answer = self._ask(
             {"op": "describe", "path": str(Path(path).resolve())},
             subject=str(path),
@@ -161,15 +163,15 @@ class LocalTarget:
         """Loads a model to be run on inputs of one's own.
 
         Args:
-            name: how `run` calls it.
-            path: the file.
+            name: How `run` calls it.
+            path: The file.
 
         Returns:
             "inputs" and "outputs" (numpy type name and axes by name), and "metadata".
 
         Raises:
-            ModelRejected: it cannot be loaded within the limits.
-            WorkerDied: the worker ended.
+            ModelRejected: It cannot be loaded within the limits.
+            WorkerDied: The worker ended.
         """
         self._paths[name] = path
         return self._ask(
@@ -182,15 +184,15 @@ class LocalTarget:
         """Runs a model once.
 
         Args:
-            name: given to `open`.
-            inputs: an array of numpy for each input.
+            name: Given to `open`.
+            inputs: An array of numpy for each input.
 
         Returns:
             An array of numpy for each output.
 
         Raises:
-            ModelRejected: it cannot be run within the limits.
-            WorkerDied: the worker ended.
+            ModelRejected: It cannot be run within the limits.
+            WorkerDied: The worker ended.
         """
         sent = {key: encode_array(value) for key, value in inputs.items()}
         answer = self._ask(
@@ -204,20 +206,20 @@ class LocalTarget:
         """Sends a request that only the program of `module` knows, held to `load_s`.
 
         Args:
-            request: with its "op".
-            subject: the file that a failure would concern.
+            request: With its "op".
+            subject: The file that a failure would concern.
 
         Returns:
             The answer.
 
         Raises:
-            ModelRejected: the file is to blame.
-            WorkerDied: the worker ended.
+            ModelRejected: The file is to blame.
+            WorkerDied: The worker ended.
         """
         return self._ask(request, subject=subject, longest_s=self._limits.load_s)
 
     def peak_bytes(self) -> int | None:
-        """See `Target`."""
+        """See `Worker`."""
         peak = self._ask({"op": "memory"})["peak_bytes"]
         return None if peak is None else int(peak)
 
@@ -240,7 +242,7 @@ class LocalTarget:
                     stream.close()
         self._errors.close()
 
-    def __enter__(self) -> LocalTarget:
+    def __enter__(self) -> LocalWorker:
         return self
 
     def __exit__(
@@ -259,9 +261,9 @@ class LocalTarget:
         """Sends one request and waits for its answer.
 
         Args:
-            request: see `profilers.worker`.
-            subject: the model file that a failure would concern.
-            longest_s: what the worker's own limits allow for it.
+            request: See `profilers.worker`.
+            subject: The model file that a failure would concern.
+            longest_s: What the worker's own limits allow for it.
         """
         assert self._process.stdin is not None
         try:

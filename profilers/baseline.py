@@ -1,6 +1,7 @@
-"""The reference's quiet time of a device: recorded, and refined by every later measurement.
+"""The reference baseline of a device: the quiet time of the reference network, and its spread.
 
-Tables, limits and verifications must share one scale. Where the clock moves and neighbours come
+The quiet time is what the reference network takes while nothing else slows the device. Tables,
+limits and verifications must share it as their scale. Where the clock moves and neighbours come
 and go, a time taken anew in each run would move every latency with it, and one that was taken once,
 in a few seconds, may be that of a moment. So the first recording is kept in a file, what every
 later measurement saw of the reference is added to it, and the spread between stretches of half a
@@ -25,6 +26,7 @@ import numpy as np
 from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
+from profilers.devices import Opener, open_worker
 from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
 from profilers.jobs import RuntimeOptions
 from profilers.measuring import device_options
@@ -33,7 +35,6 @@ from profilers.reference import reference_hash, reference_job
 from profilers.results import Measurement
 from profilers.samples import Step, Visit
 from profilers.statistic import BUSY_SLOWDOWN, Scale, quiet_level, student95
-from profilers.targets import Opener, open_target
 
 _FORMAT = "profilers.quiet/2"
 _LOCK_TIMEOUT_S = 120.0  # a recording takes half a minute at most; chosen, 2026
@@ -49,7 +50,7 @@ MOSTLY_QUIET = 0.5
 """Share of visits at the quiet level that makes a machine mostly quiet."""
 
 STRETCH_S = 30.0
-"""Stretches of a record that are compared with each other: long enough for a shared machine to be
+"""Stretches of a baseline that are compared with each other: long enough for a shared machine to be
 quiet in a tenth of it now and then, about as long as somebody measures a model (chosen, 2026)."""
 
 PRIOR_SPREAD = 0.02
@@ -72,9 +73,10 @@ class Window:
     """What one measurement saw of the reference.
 
     Attributes:
-        time_utc: when it ended (ISO 8601).
-        seconds: how long it took.
-        visits_ms: the reference's visits in their order, thinned evenly.
+        time_utc: When the measurement ended (ISO 8601).
+        seconds: How long the measurement took.
+        visits_ms: Durations of the reference's visits in milliseconds, in their order, thinned out
+            evenly where they were many.
     """
 
     time_utc: str
@@ -83,19 +85,19 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class QuietTime:
-    """A recorded quiet time.
+class ReferenceBaseline:
+    """How long the reference network takes on a device while that is quiet, as recorded.
 
     Attributes:
-        scale: the quiet time and how far another stretch may lie above it.
-        key: what it holds for: device fingerprint, runtime, version, options, reference.
-        windows: what it rests on, in the order of time.
-        busy_share: share of the time in which the reference took over `BUSY_SLOWDOWN` times as
-            long.
-        busy: the machine was busy in more than half of the time: its quiet speed was seen now
-            and then only.
-        path: the file it is kept in.
-        fresh: it was recorded by this call.
+        scale: The reference's quiet time, and how far that of another half minute may lie above it.
+        key: What the baseline holds for: device fingerprint, runtime, version, options, reference.
+        windows: The measurements that the baseline rests on, in the order of time.
+        busy_share: Share of the reference's visits that took over `BUSY_SLOWDOWN` times its quiet
+            time.
+        busy: Whether the machine was busy in more than half of the reference's visits, so that its
+            quiet speed was seen now and then only.
+        path: The file that keeps the baseline.
+        fresh: Whether the baseline was recorded by the call that returned it.
     """
 
     scale: Scale
@@ -108,12 +110,12 @@ class QuietTime:
 
     @property
     def quiet_ms(self) -> float:
-        """The quiet time in milliseconds."""
+        """The reference's quiet time in milliseconds."""
         return self.scale.quiet_ms
 
     @property
     def recorded_utc(self) -> str:
-        """When the last measurement was added to it (ISO 8601)."""
+        """When the last measurement was added to the baseline (ISO 8601)."""
         return self.windows[-1].time_utc
 
 
@@ -125,7 +127,7 @@ def scale_of(windows: Sequence[Window]) -> Scale:
     Bayesian Data Analysis, 3rd ed., section 2.6).
 
     Args:
-        windows: at least one.
+        windows: At least one.
     """
     level = _level(windows)
     stretches = np.log([_level(part) for part in _stretches(windows)])
@@ -183,55 +185,55 @@ def window_of(visits: Sequence[Visit], seconds: float, time_utc: str) -> Window:
     )
 
 
-def load_quiet(
+def load_baseline(
     cache_dir: Path,
     device: DeviceProfile,
     *,
     options: RuntimeOptions | None = None,
-    opener: Opener = open_target,
-) -> QuietTime | None:
-    """Returns a device's recorded quiet time; None where none was recorded. Measures nothing.
+    opener: Opener = open_worker,
+) -> ReferenceBaseline | None:
+    """Returns a device's recorded baseline; None where none was recorded. Measures nothing.
 
     Args:
-        cache_dir: where records are kept.
-        device: the device.
-        options: the runtime's settings; None takes the device's defaults.
-        opener: starts a worker on the device; see `measure`.
+        cache_dir: Where baselines are kept.
+        device: The device.
+        options: The runtime's settings; None takes the device's defaults.
+        opener: Starts a worker on the device; see `measure`.
 
     Raises:
-        RecordDamaged: the record exists but cannot be read.
-        ProfilerError: the device cannot be reached.
+        RecordDamaged: The baseline exists but cannot be read.
+        ProfilerError: The device cannot be reached.
     """
     key, path, _ = _place(cache_dir, device, device_options(device, options), opener)
     return _read(path, key, fresh=False) if path.exists() else None
 
 
-def load_or_record_quiet(
+def load_or_record_baseline(
     cache_dir: Path,
     device: DeviceProfile,
     *,
     options: RuntimeOptions | None = None,
     renew: bool = False,
-    opener: Opener = open_target,
-) -> QuietTime:
-    """Returns a device's recorded quiet time, measuring it (4 to 20 seconds) the first time.
+    opener: Opener = open_worker,
+) -> ReferenceBaseline:
+    """Returns a device's recorded baseline, measuring it (4 to 20 seconds) the first time.
 
     Several processes may call it at once: one measures, the others wait and read.
 
     Args:
-        cache_dir: where records are kept; made when missing.
-        device: the device.
-        options: the runtime's settings; None takes the device's defaults.
-        renew: measure it anew even where it was recorded, and drop what was.
-        opener: starts a worker on the device; see `measure`.
+        cache_dir: Where baselines are kept; made when missing.
+        device: The device.
+        options: The runtime's settings; None takes the device's defaults.
+        renew: Measure it anew even where it was recorded, and drop what was.
+        opener: Starts a worker on the device; see `measure`.
 
     Returns:
-        The quiet time, whose `scale` is to be given to `measure`.
+        The baseline, whose `scale` is to be given to `measure`.
 
     Raises:
-        RecordDamaged: the record exists but cannot be read.
-        RecordBusy: another process held the record for two minutes.
-        ProfilerError: the folder cannot be written, or measuring failed.
+        RecordDamaged: The baseline exists but cannot be read.
+        RecordBusy: Another process held its file for two minutes.
+        ProfilerError: The folder cannot be written, or measuring failed.
     """
     options = device_options(device, options)
     key, path, time_utc = _place(cache_dir, device, options, opener)
@@ -242,36 +244,37 @@ def load_or_record_quiet(
         return _read(path, key, fresh=False)
 
 
-def extend_quiet(quiet: QuietTime, measurement: Measurement) -> QuietTime:
-    """Adds what a measurement saw of the reference to a record.
+def extend_baseline(baseline: ReferenceBaseline, measurement: Measurement) -> ReferenceBaseline:
+    """Adds what a measurement saw of the reference to a baseline.
 
     Args:
-        quiet: the record that the measurement was scaled by.
-        measurement: taken on the same device under the same settings.
+        baseline: The one that the measurement was scaled by.
+        measurement: Taken on the same device under the same settings.
 
     Returns:
-        The record as it is now; other processes may have added to it too.
+        The baseline as it is now; other processes may have added to it too.
 
     Raises:
-        RecordDamaged: the record cannot be read any more.
-        RecordBusy, ProfilerError: see `load_or_record_quiet`.
+        RecordDamaged: The baseline cannot be read any more.
+        RecordBusy, ProfilerError: See `load_or_record_baseline`.
     """
     visits = measurement.reference.samples
     window = window_of(
         visits, measurement.reference.seconds, str(measurement.context.get("time_utc"))
     )
-    with _held(quiet.path):
-        now = _read(quiet.path, quiet.key, fresh=False) if quiet.path.exists() else quiet
-        _write(quiet.path, quiet.key, without_the_past([*now.windows, window]))
-        return _read(quiet.path, quiet.key, fresh=False)
+    with _held(baseline.path):
+        if baseline.path.exists():
+            baseline = _read(baseline.path, baseline.key, fresh=False)
+        _write(baseline.path, baseline.key, without_the_past([*baseline.windows, window]))
+        return _read(baseline.path, baseline.key, fresh=False)
 
 
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """Holds a record, so that no other process changes it meanwhile; makes its folder.
+    """Holds a baseline's file, so that no other process changes it meanwhile; makes its folder.
 
     Raises:
-        RecordBusy, ProfilerError: see `load_or_record_quiet`.
+        RecordBusy, ProfilerError: See `load_or_record_baseline`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -279,22 +282,22 @@ def _held(path: Path) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise RecordBusy(
-            f"the quiet-time record {str(path)!r} has been locked by another process for "
+            f"the reference baseline {str(path)!r} has been locked by another process for "
             f"{_LOCK_TIMEOUT_S:g} s. Wait for it to end, or use another cache folder."
         ) from error
     except OSError as error:
         raise ProfilerError(
-            f"cannot keep the quiet time in {str(path.parent)!r}: {error.strerror or error}. "
-            "Use a cache folder that can be written."
+            f"cannot keep the reference baseline in {str(path.parent)!r}: "
+            f"{error.strerror or error}. Use a cache folder that can be written."
         ) from error
 
 
 def _place(
     cache_dir: Path, device: DeviceProfile, options: RuntimeOptions, opener: Opener
 ) -> tuple[dict[str, Any], Path, str]:
-    """What a record on this device holds for, its file, and the device's time (ISO 8601)."""
-    with opener(device, options) as target:
-        context = target.context
+    """What a baseline on this device holds for, its file, and the device's time (ISO 8601)."""
+    with opener(device, options) as worker:
+        context = worker.context
     key = {
         "fingerprint": context["fingerprint"],
         "runtime_version": context["runtime_version"],
@@ -320,17 +323,17 @@ def _record(
     visits: list[Visit] = []
     seconds = 0.0
     while seconds < MAX_RECORD_S:
-        with opener(device, options) as target:
+        with opener(device, options) as worker:
             for name in names:
-                target.load(dataclasses.replace(reference, name=name), seed=0)
+                worker.load(dataclasses.replace(reference, name=name), seed=0)
             new: list[Visit] = []
             for _ in range(_ROUNDS):
-                new += target.visit([Step(name, warmup, 1) for name in names])
+                new += worker.visit([Step(name, warmup, 1) for name in names])
         seconds += new[-1].end_s - new[0].start_s
         visits += new
         times = [visit.median_ms for visit in visits]
-        quiet = np.mean(np.asarray(times) <= BUSY_SLOWDOWN * quiet_level(times))
-        if seconds >= MIN_RECORD_S and quiet >= MOSTLY_QUIET:
+        quiet_share = np.mean(np.asarray(times) <= BUSY_SLOWDOWN * quiet_level(times))
+        if seconds >= MIN_RECORD_S and quiet_share >= MOSTLY_QUIET:
             break
     return window_of(visits, seconds, time_utc)
 
@@ -380,8 +383,8 @@ _SCHEMA = {
 }
 
 
-def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> QuietTime:
-    """Reads a record and checks it."""
+def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> ReferenceBaseline:
+    """Reads a baseline and checks it."""
     try:
         data = read_json(path, 64 << 20, _SCHEMA)
         if data["key"] != json.loads(json.dumps(dict(key))):
@@ -389,7 +392,7 @@ def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> QuietTime:
     except (FileRefused, OSError) as error:
         reason = error.reason if isinstance(error, FileRefused) else error.strerror
         raise RecordDamaged(
-            f"the quiet-time record {str(path)!r} is damaged: it {reason}. Remove it; it is "
+            f"the reference baseline {str(path)!r} is damaged: it {reason}. Remove it; it is "
             f"recorded anew by the next measurement: rm '{path}'"
         ) from error
     windows = tuple(
@@ -399,4 +402,5 @@ def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> QuietTime:
     scale = scale_of(windows)
     times = np.concatenate([one.visits_ms for one in windows])
     share = float(np.mean(times > BUSY_SLOWDOWN * scale.quiet_ms))
-    return QuietTime(scale, data["key"], windows, share, share > 1 - MOSTLY_QUIET, path, fresh)
+    busy = share > 1 - MOSTLY_QUIET
+    return ReferenceBaseline(scale, data["key"], windows, share, busy, path, fresh)

@@ -1,0 +1,57 @@
+"""Where models run: one module per transport of a device profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from device_profiles import DeviceProfile
+from profilers.devices.base import Worker
+from profilers.errors import DeviceUnreachable
+from profilers.jobs import RuntimeOptions, WorkerLimits
+
+TRANSPORTS = ("local",)
+"""Transports of device profiles by which a worker can be started today."""
+
+
+def reachable(profile: DeviceProfile) -> tuple[bool, str]:
+    """Says whether models can be run on a device now.
+
+    Returns:
+        Whether, and the reason in a few words either way.
+    """
+    if profile.transport in TRANSPORTS:
+        return True, "this machine"
+    return False, f"transport {profile.transport!r} is not implemented yet"
+
+
+Opener = Callable[[DeviceProfile, RuntimeOptions], Worker]
+"""Starts a worker on a device, with the runtime's settings; `profilers.testing` makes one up."""
+
+
+def open_worker(
+    profile: DeviceProfile, options: RuntimeOptions, limits: WorkerLimits | None = None
+) -> Worker:
+    """Starts a worker on a device.
+
+    Args:
+        profile: The device.
+        options: How its runtime is set up.
+        limits: What the worker may take; None takes the defaults.
+
+    Returns:
+        A worker to be closed after use; also a context manager.
+
+    Raises:
+        DeviceUnreachable: The device's transport does not exist yet.
+        RuntimeMissing: The runtime is unknown or not installed there.
+        WorkerDied: The worker did not start.
+    """
+    ok, reason = reachable(profile)
+    if not ok:
+        raise DeviceUnreachable(
+            f"device {profile.name!r} cannot be reached: {reason}. Devices can be reached by: "
+            f"{', '.join(TRANSPORTS)}. Measure on this machine: --device host"
+        )
+    from profilers.devices.local import LocalWorker  # numpy: not needed to say what is reachable
+
+    return LocalWorker(options, limits=limits)
