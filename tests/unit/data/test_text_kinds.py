@@ -769,8 +769,8 @@ def test_names_that_are_not_in_utf8_are_described(tmp_path: Path) -> None:
         file.write("text\n" + "\n".join(f'"{s}"' for s in SENTENCES))
     said: list[str] = []
     corpus = load_corpus(path, seed=0, say=said.append)
-    assert corpus.description == "caf??.csv"
-    assert said == ["text of 'caf??.csv': column 'text'"]
+    assert corpus.description == r"caf\udce9\n.csv"
+    assert said == [r"text of 'caf\udce9\n.csv': column 'text'"]
 
 
 @pytest.mark.parametrize(
