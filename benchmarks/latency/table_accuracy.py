@@ -42,6 +42,7 @@ from nasc.latency.profile import (
 )
 from nasc.latency.session import MeasurementSession, runtime_options
 from nasc.latency.table import load_table
+from nasc.lowering import get_lowering
 
 HELD_OUT_SEED = 20261103
 MEASURE_S = 60.0
@@ -64,7 +65,7 @@ def measure_held_out(arguments: argparse.Namespace) -> dict[str, list[float]]:
     networks = held_out(table.space, table.seed, key.precision, key.seq_len, arguments.networks)
     device = find(key.device)
     with tempfile.TemporaryDirectory() as folder:
-        jobs = emit_jobs(networks, key.geometry, key, Path(folder))
+        jobs = emit_jobs(networks, key, get_lowering(key.runtime), Path(folder))
         found = profilers.measure(
             jobs,
             device,

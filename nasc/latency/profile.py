@@ -27,7 +27,6 @@ import profilers
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import PRECISIONS, Architecture, Geometry, SearchSpace
 from nasc.errors import NascError, TableMissing, UsageError
-from nasc.export.onnx import EMITTER_VERSION, emit
 from nasc.latency.basis import Basis
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
@@ -35,6 +34,7 @@ from nasc.latency.plan import Plan, plan
 from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.session import MeasurementSession, latency_job
 from nasc.latency.table import MEASURED_COLUMNS, SUFFIX, LatencyTable, entries_of
+from nasc.lowering import Lowering
 from nasc.networks.network import random_network
 from nasc.utils.files import write_atomically
 from nasc.utils.progress import Progress
@@ -172,7 +172,7 @@ def make_key(
         fingerprint=str(baseline.key["fingerprint"]),
         runtime_version=str(baseline.key["runtime_version"]),
         options=json.dumps(settings, sort_keys=True),
-        emitter_version=EMITTER_VERSION,
+        emitter_version=session.lowering.VERSION,
         statistic=profilers.STATISTIC,
         reference=str(baseline.key["reference"]),
         quiet_ms=baseline.quiet_ms,
@@ -362,7 +362,7 @@ def _make(
     plan_s = time.monotonic() - started
     report(0, 1, f"emitting {len(planned.networks)} graphs")
     started = time.monotonic()
-    jobs = emit_jobs(planned.architectures, space.geometry, key, graphs)
+    jobs = emit_jobs(planned.architectures, key, work.session.lowering, graphs)
     emit_s = time.monotonic() - started
     started = time.monotonic()
     measurement = work.session.measure(
@@ -403,20 +403,20 @@ def _make(
 
 
 def emit_jobs(
-    architectures: Sequence[Architecture], geometry: Geometry, key: LatencyKey, folder: Path
+    architectures: Sequence[Architecture], key: LatencyKey, lowering: Lowering, folder: Path
 ) -> list[profilers.ModelJob]:
-    """Emit networks with random weights into a folder; jobs are named by the networks' text.
+    """Write networks with random weights into a folder; jobs are named by the networks' text.
 
     Raises:
         OSError: If a graph cannot be written.
     """
 
     def emit_one(index: int) -> profilers.ModelJob:
-        path = folder / f"{index:04d}.onnx"
-        architecture = architectures[index]
-        emit(random_network(architecture, geometry, key.head, vocab_rows=VOCAB_ROWS), path)
+        architecture, geometry = architectures[index], key.geometry
+        network = random_network(architecture, geometry, key.head, vocab_rows=VOCAB_ROWS)
+        made = lowering.lower(network, folder, f"{index:04d}")
         rows = min(VOCAB_ROWS, geometry.vocab_size)
-        return latency_job(str(architecture), path, key.seq_len, key.batch, rows)
+        return latency_job(str(architecture), made.path, key.seq_len, key.batch, rows)
 
     with ThreadPoolExecutor(EMIT_THREADS) as pool:  # writing one while building the next
         return list(pool.map(emit_one, range(len(architectures))))

@@ -11,6 +11,7 @@ from pathlib import Path
 import profilers
 from device_profiles import DeviceProfile
 from nasc.latency.key import device_prefix
+from nasc.lowering import Lowering, get_lowering
 from nasc.utils.files import locked
 from nasc.utils.progress import Progress, Say
 
@@ -67,6 +68,15 @@ class MeasurementSession:
     def with_threads(self, threads: int) -> MeasurementSession:
         """The same with so many threads of the runtime."""
         return dataclasses.replace(self, options=runtime_options(self.device, threads))
+
+    @property
+    def lowering(self) -> Lowering:
+        """Makes what the runtime opens of networks.
+
+        Raises:
+            UsageError: If there is none for this runtime.
+        """
+        return get_lowering(self.options.runtime)
 
     @contextmanager
     def alone(self, kept: str | None = None) -> Iterator[Path]:

@@ -81,7 +81,7 @@ def _measured(
     protocol = profilers.Protocol(max_seconds=SECONDS, target_half_width=HALF_WIDTH)
     try:
         with temporary_folder() as folder:
-            jobs = emit_jobs(networks, key.geometry, key, folder)
+            jobs = emit_jobs(networks, key, session.lowering, folder)
             measurement = session.measure(
                 jobs,
                 profilers.Scale(key.quiet_ms, key.quiet_ms),

@@ -15,7 +15,6 @@ from nasc.context.context import RunContext
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.encoder import OnnxEncoder
 from nasc.evaluation.parity import Int8Report, Parity, accept_int8, check_int8, check_parity
-from nasc.export.onnx import emit
 from nasc.networks.network import Network
 from nasc.supernet.score_candidates import JUDGING_SENTENCES, judging_sentences
 from nasc.tasks.sts import SentencePair, evaluate_sts
@@ -71,8 +70,7 @@ class ArtifactEvaluator:
             wide = network.with_precision("fp32")
             if network.architecture.precision == "fp32":
                 return check_parity(network, path, tokens), None
-            wide_path = folder / "fp32.onnx"
-            emit(wide, wide_path)
+            wide_path = context.session.lowering.lower(wide, folder, "fp32").path
             check_parity(wide, wide_path, tokens)
             report = self._int8_body(network, path, tokens, folder)
             before, after = self._score(wide_path), self._score(path)
@@ -87,8 +85,8 @@ class ArtifactEvaluator:
         if self.task is None:
             return check_int8(network, path, tokens)
         body = network.body()
-        emit(body, folder / "body.onnx")
-        return check_int8(body, folder / "body.onnx", tokens)
+        made = self._context.session.lowering.lower(body, folder, "body")
+        return check_int8(body, made.path, tokens)
 
     def _score(self, path: Path) -> float | None:
         """The score of record on labelled data; None without."""

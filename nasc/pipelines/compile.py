@@ -23,8 +23,8 @@ from nasc.context.settings import Settings
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
 from nasc.evaluation.parity import Int8Report, Parity
-from nasc.export.onnx import emit
 from nasc.latency.session import PEAK_PROCESSES, PEAK_ROOM, latency_job
+from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.package.build import build_package, check_target
@@ -157,7 +157,7 @@ class _Exported:
 
     Attributes:
         candidate: What is in it.
-        path: The file.
+        artifact: The network in the runtime's own form.
         predicted: Latency from the tables.
         measured: Latency on the device.
         peak_bytes: Peak memory on the device; None if it was not told.
@@ -167,7 +167,7 @@ class _Exported:
     """
 
     candidate: _Candidate
-    path: Path
+    artifact: Artifact
     predicted: PredictedLatency
     measured: MeasuredLatency
     peak_bytes: int | None
@@ -214,23 +214,22 @@ class _Compilation:
         self.precisions = promising_precisions(context, self.limits, self.allowed)
         context.check_feasible(self.limits, self.precisions)
         with temporary_folder() as folder:
-            path = folder / "model.onnx"
             waiting: _Candidate | None = None
             while True:
-                exported = self.measure(waiting or self.choose(), path)
+                exported = self.measure(waiting or self.choose(), folder)
                 trained, repeats = waiting is not None, 0
                 while self.is_unsure(exported, trained, repeats):
                     # Seconds of measuring may save the minutes of its training, or of a contest.
                     found = self.check_limits(exported)
                     self.record(exported, not found.over, f"{found.note}; measured once more")
-                    exported = self.measure(exported.candidate, path)
+                    exported = self.measure(exported.candidate, folder)
                     repeats += 1
                 accepted, waiting = self.accept(exported), None
                 if accepted is None:
                     continue
                 candidate = self.finish(accepted.candidate)
-                emit(candidate.network, path)
-                parity = self.check(candidate.network, path)
+                artifact = context.session.lowering.lower(candidate.network, folder)
+                parity = self.check(candidate.network, artifact)
                 if parity is None:
                     continue
                 if candidate is accepted.candidate:
@@ -297,8 +296,8 @@ class _Compilation:
 
     # Measuring and deciding
 
-    def measure(self, candidate: _Candidate, path: Path) -> _Exported:
-        """Emit a network and measure it on the device, when no other process measures there.
+    def measure(self, candidate: _Candidate, folder: Path) -> _Exported:
+        """Lower a network and measure it on the device, when no other process measures there.
 
         Raises:
             CacheBusy: If another process measures for an hour.
@@ -306,8 +305,8 @@ class _Compilation:
         """
         context, s, session = self.context, self.context.settings, self.context.session
         network = candidate.network.with_head(s.head)
-        emit(network, path)
-        job = latency_job("model", path, s.seq_len, s.batch, network.geometry.vocab_size)
+        artifact = session.lowering.lower(network, folder)
+        job = latency_job("model", artifact.path, s.seq_len, s.batch, network.geometry.vocab_size)
         baseline = context.baseline
         progress = context.reporter.stage(f"Measuring on device {context.device.name!r}")
         with (
@@ -337,7 +336,7 @@ class _Compilation:
         repetitions_ms = on_quiet or tuple(ms for _, ms in seen)
         return _Exported(
             candidate,
-            path,
+            artifact,
             PredictedLatency(predicted.latency_ms, predicted.low_ms, predicted.high_ms),
             latency,
             None if peak is None else peak.total_bytes,
@@ -369,7 +368,7 @@ class _Compilation:
         peak = exported.peak_bytes
         held = {
             "latency_ms": MeasuredLimit(held_ms, expected_ms, exported.repetition_ms),
-            "size_bytes": MeasuredLimit(float(exported.path.stat().st_size)),
+            "size_bytes": MeasuredLimit(float(exported.artifact.size_bytes)),
             "params": MeasuredLimit(float(exported.params)),
             "peak_memory_bytes": MeasuredLimit(
                 None if peak is None else float(peak),
@@ -482,13 +481,13 @@ class _Compilation:
             )
         return _Candidate(trained, None, candidate.steps + steps)
 
-    def check(self, network: Network, path: Path) -> Parity | Int8Report | None:
+    def check(self, network: Network, artifact: Artifact) -> Parity | Int8Report | None:
         """Parity of the file; None if int8 was refused and fp32 must be searched instead.
 
         Raises:
             LimitsMissed: If no other precision is allowed.
         """
-        report, refusal = self.judge.parity(network, path)
+        report, refusal = self.judge.parity(network, artifact.path)
         if refusal is None:
             return report
         self.allowed.remove(network.architecture.precision)
@@ -529,7 +528,7 @@ class _Compilation:
 
     def package(self, exported: _Exported, parity: Parity | Int8Report) -> CompileResult:
         context, options, s = self.context, self.options, self.context.settings
-        record, task = self.quality(exported.path), options.task
+        record, task = self.quality(exported.artifact.path), options.task
         network, architecture = exported.network, exported.network.architecture
         peak = context.costs_in(architecture.precision).peak_memory_bytes(architecture)
         manifest = Manifest(
@@ -565,7 +564,7 @@ class _Compilation:
         context.reporter.stage("Package")(0, 1, str(self.output))
         folder = build_package(
             self.output,
-            model=exported.path,
+            model=exported.artifact.path,
             tokenizer=context.teacher.tokenizer,
             manifest=manifest,
             force=options.force,

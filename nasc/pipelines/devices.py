@@ -11,11 +11,11 @@ from typing import Any
 import device_profiles
 from device_profiles import DeviceProfile
 from nasc.architecture.space import PRECISIONS
+from nasc.lowering import PRECISIONS as LOWERED
 from profilers import reachable
 from profilers.context import read_context
 from profilers.runtimes import NAMES, installed
 
-RUNTIME_PRECISIONS = {"onnxruntime": PRECISIONS}
 """Precisions that networks are lowered to, by the runtime that runs them."""
 
 
@@ -141,7 +141,7 @@ def report(device: DeviceProfile) -> DeviceReport:
 
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
     found, version = installed(name) if here else (None, None)
-    precisions = RUNTIME_PRECISIONS.get(name, ())
+    precisions = LOWERED.get(name, ())
     return RuntimeReport(name, name == device.default_runtime, found, version, precisions)
 
 

@@ -113,9 +113,7 @@ def candidate() -> _Candidate:
 
 
 def test_compile_measures_alone(host: Host, tmp_path: Path) -> None:
-    found = compilation(host, tmp_path, Limits(latency_ms=9)).measure(
-        candidate(), tmp_path / "model.onnx"
-    )
+    found = compilation(host, tmp_path, Limits(latency_ms=9)).measure(candidate(), tmp_path)
     assert found.measured.model.latency_ms == pytest.approx(5.0, rel=0.05)
     assert found.peak_bytes == 2_000_000
     assert len(host.alone) > 2
@@ -125,7 +123,7 @@ def test_compile_measures_alone(host: Host, tmp_path: Path) -> None:
 def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_bound(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, path = compilation(host, tmp_path, Limits(latency_ms=9)), tmp_path / "model.onnx"
+    one, path = compilation(host, tmp_path, Limits(latency_ms=9)), tmp_path
     first = one.measure(candidate(), path)
     model = first.measured.model
     assert first.repetitions_ms == (model.repetition_ms,)
@@ -149,7 +147,7 @@ def test_compile_waits_and_says_so(
     listener = Listener()
     one = compilation(host, tmp_path, Limits(latency_ms=9), listener)
     with held(tmp_path), pytest.raises(CacheBusy, match="on device 'host'"):
-        one.measure(candidate(), tmp_path / "model.onnx")
+        one.measure(candidate(), tmp_path)
     assert listener.said == [
         "waiting for another nasc that is making measurements on device 'host'"
     ]
@@ -164,7 +162,7 @@ def test_a_device_that_tells_no_memory_stops_a_compile_only_where_memory_is_limi
         worker.base_bytes = None
         return worker
 
-    path = tmp_path / "model.onnx"
+    path = tmp_path
     found = compilation(silent, tmp_path, Limits(latency_ms=9)).measure(candidate(), path)
     assert found.peak_bytes is None
     with pytest.raises(profilers.MemoryUnavailable, match="'host' does not tell"):
@@ -208,7 +206,7 @@ def test_ctrl_c_in_a_measurement_says_what_is_kept(
         profilers.MeasurementInterrupted,
         match=r"'host' is not kept, the same command takes it anew\. Latency tables, the supernet",
     ):
-        one.measure(candidate(), tmp_path / "model.onnx")
+        one.measure(candidate(), tmp_path)
     path = tmp_path / "model.onnx"
     monkeypatch.setenv("NASC_CACHE", str(tmp_path))
     monkeypatch.setattr(api, "bench", partial(api.bench, opener=host))

@@ -12,6 +12,7 @@ import pytest
 
 from nasc.architecture.space import PRESETS
 from nasc.errors import InfeasibleLimits, LimitsMissed
+from nasc.lowering import Artifact
 from nasc.package.manifest import PredictedLatency
 from nasc.pipelines.compile import (
     BUSY_REPEATS,
@@ -86,7 +87,7 @@ def measured(
     )
     return _Exported(
         _Candidate(network, None),
-        path,
+        Artifact(path, (), "onnxruntime", "fp32", 3),
         PredictedLatency(predicted_ms, predicted_ms, predicted_ms),
         latency,
         None,
@@ -202,7 +203,9 @@ def run_with(
     """A compilation whose measurements are given; its result, and what was measured."""
     one, asked = compilation(), []
     monkeypatch.setattr(Bench, "check_inputs", lambda self: None, raising=False)
-    monkeypatch.setattr("nasc.pipelines.compile.emit", lambda network, path: None)
+    one.context.session = SimpleNamespace(
+        lowering=SimpleNamespace(lower=lambda network, folder: None)
+    )
 
     def measure(candidate: object, path: Path) -> object:
         asked.append(candidate)
@@ -211,7 +214,7 @@ def run_with(
     one.measure = measure
     one.choose = lambda: untrained
     one.finish = lambda candidate: trained
-    one.check = lambda network, path: "parity"
+    one.check = lambda network, artifact: "parity"
     one.package = lambda exported, parity: exported
     return one, one.run(), asked
 
