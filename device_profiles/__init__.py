@@ -17,11 +17,17 @@ import platformdirs
 
 from device_profiles.reading import FileRefused, read_toml, shown
 
-TRANSPORTS = ("local", "adb", "ssh")
+CONNECTIONS = ("local", "command", "adb", "ssh")
+"""Ways to reach a device that a file may name."""
+
 MAX_CORES = 4096
 """Threads, cores and core numbers of a device are no more."""
 
-_TOP_LEVEL = ("name", "description", "transport", "detect", "clusters", "defaults", "specs")
+_TOP_LEVEL = (
+    *("name", "description", "connection", "transport"),
+    *("detect", "clusters", "defaults", "specs"),
+)
+_MAX_WORDS = 100
 _HERE = Path(__file__).resolve().parent
 
 
@@ -62,13 +68,27 @@ class Spec:
 
 
 @dataclass(frozen=True, slots=True)
+class Connection:
+    """How a device is reached.
+
+    Attributes:
+        kind: one of `CONNECTIONS`.
+        command: of the kind "command": the program, with its arguments, that runs
+            `python -m profilers.worker` on the device and passes its stdin and stdout on.
+    """
+
+    kind: str
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceProfile:
     """A device on which models can be measured.
 
     Attributes:
         name: as it is given to --device; the file's name without its suffix.
         description: one line for people.
-        transport: how the device is reached, one of `TRANSPORTS`.
+        connection: how the device is reached.
         detect: cores and model are read from the machine itself when it is measured.
         clusters: its cores by kind, fastest first; empty where they are detected.
         default_threads: threads used when nobody says otherwise.
@@ -80,7 +100,7 @@ class DeviceProfile:
 
     name: str
     description: str
-    transport: str
+    connection: Connection
     detect: bool
     clusters: tuple[Cluster, ...]
     default_threads: int
@@ -191,9 +211,7 @@ class _Reader:
 
     def profile(self, data: Mapping[str, Any]) -> DeviceProfile:
         self._known(data, _TOP_LEVEL, "")
-        transport = self._text(data, "transport")
-        if transport not in TRANSPORTS:
-            raise self._wrong("transport", transport, f"one of {', '.join(TRANSPORTS)}")
+        connection = self._connection(data)
         name = self._text(data, "name")
         if name != self._path.stem:
             raise self._wrong("name", name, f"the file's own name, {self._path.stem!r}")
@@ -210,7 +228,7 @@ class _Reader:
         return DeviceProfile(
             name=name,
             description=self._text(data, "description"),
-            transport=transport,
+            connection=connection,
             detect=detect,
             clusters=clusters,
             default_threads=self._count(defaults, "threads", "defaults."),
@@ -219,6 +237,32 @@ class _Reader:
             specs=tuple(self._spec(item) for item in self._tables(data, "specs")),
             path=self._path,
         )
+
+    def _connection(self, data: Mapping[str, Any]) -> Connection:
+        """Files of earlier releases name its kind alone, as `transport`."""
+        if "connection" not in data and "transport" in data:
+            table, key, prefix = data, "transport", ""
+        else:
+            table, key, prefix = data.get("connection"), "kind", "connection."
+            if not isinstance(table, dict):
+                raise self._wrong("connection", table, "a [connection] table")
+            self._known(table, ("kind", "command"), prefix)
+        kind = self._text(table, key, prefix)
+        if kind not in CONNECTIONS:
+            raise self._wrong(prefix + key, kind, f"one of {', '.join(CONNECTIONS)}")
+        if kind != "command":
+            if key == "kind" and "command" in table:
+                raise self._wrong("connection.command", table["command"], 'of kind "command" alone')
+            return Connection(kind)
+        words = table.get("command")
+        if (
+            not isinstance(words, list)
+            or not 0 < len(words) <= _MAX_WORDS
+            or not all(isinstance(w, str) and len(w) <= 4096 and "\0" not in w for w in words)
+            or not words[0]
+        ):
+            raise self._wrong("connection.command", words, "a program and its arguments, as a list")
+        return Connection(kind, tuple(words))
 
     def _cluster(self, item: Mapping[str, Any]) -> Cluster:
         self._known(item, ("core", "count", "ids"), "clusters.")

@@ -28,7 +28,7 @@ class RuntimeMissing(ProfilerError):
 
 
 class DeviceUnreachable(ProfilerError):
-    """The device's transport does not exist yet, or nothing answers at its other end."""
+    """There is no such connection yet, or nothing answers at its other end."""
 
 
 class WorkerDied(ProfilerError):

@@ -119,7 +119,7 @@ def devices(
 def report(device: DeviceProfile) -> DeviceReport:
     """What a device can do, by its profile, and by a look at it where it is this machine."""
     there, reason = reachable(device)
-    here = device.transport == "local"
+    here = device.connection.kind == "local"
     names = dict.fromkeys([device.default_runtime, *(NAMES if here else ())])
     runtimes = tuple(_runtime(name, device, here) for name in names)
     clusters = device.clusters
@@ -129,7 +129,7 @@ def report(device: DeviceProfile) -> DeviceReport:
         device.name,
         device.description,
         str(device.path),
-        device.transport,
+        device.connection.kind,
         there,
         reason,
         runtimes,

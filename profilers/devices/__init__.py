@@ -1,4 +1,4 @@
-"""Where models run: one module per transport of a device profile."""
+"""Where models run, by the connection of a device profile."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from profilers.devices.base import Worker
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import RuntimeOptions, WorkerLimits
 
-TRANSPORTS = ("local",)
-"""Transports of device profiles by which a worker can be started today."""
+REACHED = {"local": "this machine", "command": "by a command"}
+"""Kinds of connection by which a worker can be started today, in words."""
 
 
 def reachable(profile: DeviceProfile) -> tuple[bool, str]:
@@ -19,9 +19,10 @@ def reachable(profile: DeviceProfile) -> tuple[bool, str]:
     Returns:
         Whether, and the reason in a few words either way.
     """
-    if profile.transport in TRANSPORTS:
-        return True, "this machine"
-    return False, f"transport {profile.transport!r} is not implemented yet"
+    kind = profile.connection.kind
+    if kind in REACHED:
+        return True, REACHED[kind]
+    return False, f"connection {kind!r} is not implemented yet"
 
 
 Opener = Callable[[DeviceProfile, RuntimeOptions], Worker]
@@ -42,7 +43,7 @@ def open_worker(
         A worker to be closed after use; also a context manager.
 
     Raises:
-        DeviceUnreachable: The device's transport does not exist yet.
+        DeviceUnreachable: There is no such connection yet.
         RuntimeMissing: The runtime is unknown or not installed there.
         WorkerDied: The worker did not start.
     """
@@ -50,8 +51,13 @@ def open_worker(
     if not ok:
         raise DeviceUnreachable(
             f"device {profile.name!r} cannot be reached: {reason}. Devices can be reached by: "
-            f"{', '.join(TRANSPORTS)}. Measure on this machine: --device host"
+            f"{', '.join(REACHED)}. Measure on this machine: --device host"
         )
-    from profilers.devices.local import LocalWorker  # numpy: not needed to say what is reachable
+    # numpy: not needed to say what is reachable
+    if profile.connection.kind == "command":
+        from profilers.devices.client import WorkerClient
+
+        return WorkerClient(profile.connection.command, options, limits=limits)
+    from profilers.devices.local import LocalWorker
 
     return LocalWorker(options, limits=limits)

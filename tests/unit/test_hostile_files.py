@@ -22,7 +22,7 @@ from nasc.utils.files import cache_folder, changed_file, drop_changed, record_fi
 DEVICE: dict[str, Any] = {
     "name": "board",
     "description": "a board",
-    "transport": "local",
+    "connection": {"kind": "command", "command": ["sh", "-c", "true"]},
     "clusters": [{"core": "A76", "count": 2, "ids": [0, 1]}],
     "defaults": {"threads": 2, "runtime": "onnxruntime", "cores": [0, 1]},
 }

@@ -481,7 +481,7 @@ def test_a_wrong_device_file_hides_no_other(
     assert result.exit_code == 0
     assert {row["name"] for row in json.loads(result.stdout)} == {"host", "pixel6"}
     assert "left out: the device file" in result.stderr
-    assert "mine.toml' lacks 'transport'" in result.stderr
+    assert "mine.toml' lacks 'connection'" in result.stderr
 
 
 def test_devices_load_no_runtime() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from device_profiles import Cluster, DeviceProfileError, available, find, user_folder
+from device_profiles import Cluster, Connection, DeviceProfileError, available, find, user_folder
 
 GOOD = """
 name = "board"
 description = "a board"
-transport = "local"
+connection.kind = "local"
 [[clusters]]
 core = "Cortex-A76"
 count = 4
@@ -22,15 +22,20 @@ cores = [0, 1]
 """
 
 
+KIND = 'connection.kind = "local"'
+COMMAND = 'connection.kind = "command"\nconnection.command'
+
+
 def test_shipped_devices() -> None:
     host, pixel6 = find("host"), find("pixel6")
-    assert (host.transport, host.detect, host.default_threads) == ("local", True, 1)
+    assert (host.connection, host.detect) == (Connection("local"), True)
+    assert host.default_threads == 1
     assert pixel6.clusters == (
         Cluster("Cortex-X1", 2, (6, 7)),
         Cluster("Cortex-A76", 2, (4, 5)),
         Cluster("Cortex-A55", 4, (0, 1, 2, 3)),
     )
-    assert pixel6.transport == "adb"
+    assert pixel6.connection.kind == "adb"
     assert all(spec.source.startswith("https://") and spec.date for spec in pixel6.specs)
 
 
@@ -63,8 +68,16 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('transport = "local"', 'transport = "pigeon"', "transport = 'pigeon'; it must be one of"),
-        ('transport = "local"', "", "lacks 'transport'"),
+        (KIND, 'connection.kind = "pigeon"', "connection.kind = 'pigeon'; it must be one of"),
+        (KIND, 'transport = "pigeon"', "transport = 'pigeon'; it must be one of"),
+        (KIND, "", r"lacks 'connection'; it must be a \[connection\] table"),
+        (KIND, 'connection = "local"', r"connection = 'local'; it must be a \[connection\] table"),
+        (KIND, 'connection.king = "local"', "unknown field 'connection.king'. Did you mean 'kind'"),
+        (KIND, 'connection.kind = "command"', "lacks 'connection.command'; it must be a program"),
+        (KIND, f"{COMMAND} = []", r"command = \[\]; it must be a program and its arguments"),
+        (KIND, f'{COMMAND} = "sh -c x"', "command = 'sh -c x'; it must be a program and"),
+        (KIND, f'{COMMAND} = ["sh", 1]', "it must be a program and its arguments, as a list"),
+        (KIND, f'{KIND}\nconnection.command = ["sh"]', 'it must be of kind "command" alone'),
         ('name = "board"', 'name = "bored"', "name = 'bored'; it must be the file's own name"),
         ("threads = 2", "threads = 0", "defaults.threads = 0; it must be a whole number"),
         ("threads = 2", "thread = 2", "unknown field 'defaults.thread'. Did you mean 'threads'"),
@@ -88,3 +101,15 @@ def test_wrong_files_are_one_message(tmp_path: Path, old: str, new: str, message
     path.write_text(GOOD.replace(old, new))
     with pytest.raises(DeviceProfileError, match=message):
         find(path)
+
+
+def test_a_device_is_reached_by_a_command(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD.replace(KIND, f'{COMMAND} = ["ssh", "board", "run it"]'))
+    assert find(path).connection == Connection("command", ("ssh", "board", "run it"))
+
+
+def test_files_of_earlier_releases_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD.replace(KIND, 'transport = "ssh"'))
+    assert find(path).connection == Connection("ssh")

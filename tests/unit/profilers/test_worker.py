@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import math
 import os
 import signal
@@ -17,25 +19,32 @@ import pytest
 from endless import write_endless, write_greedy
 
 import device_profiles
+from device_profiles import DeviceProfile
 from profilers import (
     InputSpec,
     InvalidSetting,
     MemoryExceeded,
     ModelJob,
     ModelRejected,
+    Protocol,
     RuntimeOptions,
+    WorkerDied,
     WorkerLimits,
     bench,
+    measure,
     measure_peak_memory,
+    open_worker,
     reference_job,
 )
 from profilers.arrays import decode_array, encode_array
+from profilers.devices.client import WorkerClient
 from profilers.devices.local import LocalWorker
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step
 from profilers.worker import WorkerProcess
 
 TOKENS = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
+BRIEF = Protocol(min_rounds=3, max_rounds=6, max_seconds=5.0)
 ONE_TOKEN = {name: np.zeros((1, 1), np.int64) for name in TOKENS}
 
 
@@ -138,6 +147,7 @@ import sys
 from pathlib import Path
 from profilers import InputSpec, ModelJob, RuntimeOptions
 from profilers.samples import Step
+from profilers.devices.client import WorkerClient
 from profilers.devices.local import LocalWorker
 
 worker = LocalWorker(RuntimeOptions())
@@ -211,3 +221,54 @@ def test_waiting_is_no_time_of_the_run_s_own() -> None:
     assert max(found["own_ns"]) < 10e6
     worker._options = RuntimeOptions(threads=2)
     assert min(worker._step("m", warmup=0, runs=3)["own_ns"]) >= 20e6
+
+
+def by_command(tmp_path: Path, *words: str) -> DeviceProfile:
+    """A device that a command reaches."""
+    path = tmp_path / "board.toml"
+    path.write_text(
+        'name = "board"\ndescription = "a board"\ndetect = true\n'
+        f'connection.kind = "command"\nconnection.command = {json.dumps(words)}\n'
+        'defaults.threads = 1\ndefaults.runtime = "onnxruntime"\n',
+        encoding="utf-8",
+    )
+    return device_profiles.find(path)
+
+
+def test_a_worker_is_reached_through_a_shell(tmp_path: Path) -> None:
+    """As adb and ssh will be: nothing but the two pipes is this process's own."""
+    root = Path(device_profiles.__file__).parents[1]
+    device = by_command(
+        tmp_path,
+        *("sh", "-c", f'echo hello >&2; cd "{root}"; "{sys.executable}" -m profilers.worker'),
+    )
+    reference = reference_job(tmp_path)
+    found = measure([dataclasses.replace(reference, name="m")], device, protocol=BRIEF)
+    assert found.context["device"] == "board"
+    assert found["m"].latency_ms > 0
+    assert measure_peak_memory(reference, device=device).model_bytes > 0
+    with open_worker(device, RuntimeOptions()) as worker:
+        assert isinstance(worker, WorkerClient)
+        shell = worker._process.pid
+        started = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+        worker._kill()
+        assert all(gone(int(pid)) for pid in [shell, *started])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("no-such-program", "x y"), r"'no-such-program'.*cannot be run.*no-such-program 'x y'"),
+        (("sh", "-c", "echo welcome; cat"), "no worker: it wrote 'welcome'"),
+        (("sh", "-c", "echo '[1]'; cat"), "no worker"),
+        (
+            ("sh", "-c", "echo no route to board >&2; exit 255"),
+            r"exit status 255.*no route to boar",
+        ),
+    ],
+)
+def test_a_command_that_starts_no_worker_says_so(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(WorkerDied, match=message):
+        open_worker(by_command(tmp_path, *words), RuntimeOptions())

@@ -1,0 +1,371 @@
+"""The caller's end of a worker process, however that was started: requests over its two pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from profilers.arrays import decode_array, encode_array
+from profilers.errors import (
+    InvalidSetting,
+    MemoryExceeded,
+    ModelRejected,
+    RuntimeMissing,
+    WorkerDied,
+)
+from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
+from profilers.reference import REFERENCE_NAME
+from profilers.samples import Step, Visit
+
+REQUEST_TIMEOUT_S = 600.0
+"""A worker that has not answered a request (load a model, visit it) for so long, and for longer
+than its limits allow, hangs. Chosen, 2026: a visit takes well under a second, loading a file of
+1 GB some ten seconds."""
+
+MAX_ANSWER_BYTES = 512 << 20
+"""An answer's line may be so long: the outputs of a run in base64."""
+
+
+class WorkerClient:
+    """Speaks to a worker process; see `profilers.worker` for the requests.
+
+    Attributes:
+        context: The device and its state when the worker started, as
+            `profilers.context.read_context` describes them, with the runtime and its version.
+        base_bytes: Peak memory of the process before any model was loaded, in bytes; None where the
+            system does not tell.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        options: RuntimeOptions,
+        *,
+        limits: WorkerLimits | None = None,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Starts the worker.
+
+        Args:
+            command: The program, and its arguments, that is or reaches the worker.
+            options: How its runtime is set up.
+            limits: What it may take; None takes the defaults.
+            request_timeout_s: See `REQUEST_TIMEOUT_S`.
+            environment: Variables of the program; None leaves them as they are.
+
+        Raises:
+            RuntimeMissing, InvalidSetting, WorkerDied: It could not start with these options.
+        """
+        self._limits = limits or WorkerLimits()
+        self._timeout_s = request_timeout_s
+        self._paths: dict[str, str] = {}
+        self._buffer = bytearray()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
+        # Its own session: Ctrl-C reaches the caller alone, which then ends the worker in order.
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise WorkerDied(
+                f"the program {command[0]!r}, which is to start the worker, cannot be run: "
+                f"{error.strerror or error}. Try the command by itself: {shlex.join(command)}"
+            ) from error
+        try:
+            answer = self._ask(
+                {"op": "start", "options": options.to_dict(), "limits": self._limits.to_dict()}
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.context: dict[str, Any] = answer["context"]
+        self.base_bytes: int | None = answer["base_bytes"]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker process still runs."""
+        return self._process.poll() is None
+
+    def load(self, job: ModelJob, seed: int) -> None:
+        """See `Worker`."""
+        self._paths[job.name] = str(job.path)
+        inputs = {name: spec.to_dict() for name, spec in job.inputs.items()}
+        path = str(job.path.resolve())
+        if not job.path.is_file():
+            raise ModelRejected(
+                f"model {job.name!r}: there is no {'regular ' if job.path.exists() else ''}file "
+                f"{str(job.path)!r}. "
+                "Give the path of an ONNX file that exists and is readable."
+            )
+        self._ask(
+            {"op": "load", "name": job.name, "path": path, "inputs": inputs, "seed": seed},
+            subject=str(job.path),
+            longest_s=self._limits.load_s,
+        )
+
+    def visit(self, steps: Sequence[Step]) -> list[Visit]:
+        """See `Worker`."""
+        names = [step.name for step in steps]
+        names = [name for name in names if not name.startswith(REFERENCE_NAME)] or names
+        answer = self._ask(
+            {"op": "visit", "steps": [list(step) for step in steps]},
+            subject=", ".join(dict.fromkeys(self._paths.get(name, name) for name in names)),
+            longest_s=self._limits.run_s * sum(step.warmup + step.runs for step in steps),
+        )
+        return [
+            Visit(
+                name=str(visit["name"]),
+                start_s=round(float(visit["start_s"]), 6),
+                end_s=round(float(visit["end_s"]), 6),
+                runs_ms=tuple(round(ns * 1e-6, 6) for ns in visit["wall_ns"]),
+                own_ms=tuple(round(ns * 1e-6, 6) for ns in visit["own_ns"]),
+                preempted=tuple(int(count) for count in visit["preempted"]),
+            )
+            for visit in answer["visits"]
+        ]
+
+    def unload(self, name: str) -> None:
+        """See `Worker`."""
+        self._ask({"op": "unload", "name": name})
+
+    def describe(self, path: str) -> dict[str, tuple[str, list[int | str | None]]]:
+        """See `Worker`."""
+        answer = self._ask(
+            {"op": "describe", "path": str(Path(path).resolve())},
+            subject=str(path),
+            longest_s=self._limits.load_s,
+        )
+        return {name: (dtype, list(axes)) for name, (dtype, axes) in answer["inputs"].items()}
+
+    def open(self, name: str, path: str) -> dict[str, Any]:
+        """Loads a model to be run on inputs of one's own.
+
+        Args:
+            name: How `run` calls it.
+            path: The file.
+
+        Returns:
+            "inputs" and "outputs" (numpy type name and axes by name), and "metadata".
+
+        Raises:
+            ModelRejected: It cannot be loaded within the limits.
+            WorkerDied: The worker ended.
+        """
+        self._paths[name] = path
+        return self._ask(
+            {"op": "open", "name": name, "path": str(Path(path).resolve())},
+            subject=path,
+            longest_s=self._limits.load_s,
+        )
+
+    def run(self, name: str, inputs: Mapping[str, Any]) -> list[Any]:
+        """Runs a model once.
+
+        Args:
+            name: Given to `open`.
+            inputs: An array of numpy for each input.
+
+        Returns:
+            An array of numpy for each output.
+
+        Raises:
+            ModelRejected: It cannot be run within the limits.
+            WorkerDied: The worker ended.
+        """
+        sent = {key: encode_array(value) for key, value in inputs.items()}
+        answer = self._ask(
+            {"op": "run", "name": name, "inputs": sent},
+            subject=self._paths.get(name, name),
+            longest_s=self._limits.run_s,
+        )
+        return [decode_array(value) for value in answer["outputs"]]
+
+    def ask(self, request: dict[str, Any], subject: str) -> dict[str, Any]:
+        """Sends a request that only the program of `module` knows, held to `load_s`.
+
+        Args:
+            request: With its "op".
+            subject: The file that a failure would concern.
+
+        Returns:
+            The answer.
+
+        Raises:
+            ModelRejected: The file is to blame.
+            WorkerDied: The worker ended.
+        """
+        return self._ask(request, subject=subject, longest_s=self._limits.load_s)
+
+    def peak_bytes(self) -> int | None:
+        """See `Worker`."""
+        peak = self._ask({"op": "memory"})["peak_bytes"]
+        return None if peak is None else int(peak)
+
+    def close(self) -> None:
+        """Ends the worker: asks it to leave, kills it after two seconds."""
+        process = self._process
+        if process.poll() is None:
+            with contextlib.suppress(OSError, ValueError):
+                assert process.stdin is not None
+                process.stdin.write(b'{"op": "quit"}\n')
+                process.stdin.close()
+            try:
+                process.wait(timeout=2.0)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                self._kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        self._errors.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None and self._process.poll() is None:
+            self._kill()  # do not wait for a long run to end
+        self.close()
+
+    def _ask(
+        self, request: dict[str, Any], subject: str | None = None, longest_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Sends one request and waits for its answer.
+
+        Args:
+            request: See `profilers.worker`.
+            subject: The model file that a failure would concern.
+            longest_s: What the worker's own limits allow for it.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError):
+            raise self._death(subject, request["op"]) from None
+        line = self._read_line(subject, request["op"], longest_s)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+            done = answer["ok"]
+        except (ValueError, TypeError, KeyError):
+            self._kill()
+            raise WorkerDied(
+                f"what answers is no worker: it wrote {line[:200].decode(errors='replace')!r}; it "
+                "was ended. The program must run `python -m profilers.worker` and write nothing "
+                "else to its stdout."
+            ) from None
+        if done:
+            return answer
+        if answer["kind"] in ("model", "memory"):
+            blamed = answer.get("name")
+            subject = self._paths.get(blamed, blamed) if blamed else subject
+            detail = str(answer["error"]).strip()[:500]
+            kind = MemoryExceeded if answer["kind"] == "memory" else ModelRejected
+            raise kind(
+                f"the runtime rejected the model {subject!r}: {detail}\n"
+                "Allowed is any ONNX file that this runtime can load and run. Check it: "
+                f"python -c \"import onnx; onnx.checker.check_model('{subject}')\""
+            )
+        if answer["kind"] == "file":
+            raise ModelRejected(f"{subject!r} cannot be used: {str(answer['error'])[:500]}")
+        if answer["kind"] == "runtime":
+            raise RuntimeMissing(str(answer["error"]))
+        raise InvalidSetting(f"the worker refused {request['op']!r}: {answer['error']}")
+
+    def _read_line(self, subject: str | None, op: str, longest_s: float) -> bytes:
+        """One line of the worker's answers, with the time limit of a request."""
+        assert self._process.stdout is not None
+        patience_s = self._timeout_s if longest_s <= self._timeout_s else longest_s + 60.0
+        deadline = time.monotonic() + patience_s
+        looked = 0
+        while (end := self._buffer.find(b"\n", looked)) < 0:
+            looked = len(self._buffer)
+            ready, _, _ = select.select(
+                [self._process.stdout], [], [], max(0.0, deadline - time.monotonic())
+            )
+            if not ready:
+                self._kill()
+                raise WorkerDied(
+                    f"the worker did not answer within {patience_s:g} s"
+                    f"{f' while it worked on {subject!r}' if subject else ''}; it was ended. "
+                    "Try a smaller model or batch."
+                )
+            chunk = os.read(self._process.stdout.fileno(), 1 << 20)
+            if not chunk:
+                raise self._death(subject, op)
+            self._buffer += chunk
+            if len(self._buffer) > MAX_ANSWER_BYTES:
+                self._kill()
+                raise WorkerDied(
+                    f"the worker's answer about {subject!r} has more than {MAX_ANSWER_BYTES:,} "
+                    "bytes; it was ended. Try a smaller model or batch."
+                )
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+    def _kill(self) -> None:
+        """Ends the process, and what it started, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _death(self, subject: str | None, op: str) -> WorkerDied | ModelRejected:
+        """Describes how the worker ended."""
+        try:
+            code = self._process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            code = self._process.returncode
+        how = f"exit status {code}"
+        if code == -signal.SIGALRM:
+            return self._too_slow(subject, op)
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                how = f"signal {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                how += ", as when memory runs out"
+        self._errors.seek(0)
+        tail = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
+        said = f" Its last words: {tail[-1]}" if tail else ""
+        return WorkerDied(
+            f"the worker process ended ({how})"
+            f"{f' while it worked on {subject!r}' if subject else ''}.{said} "
+            "Measure fewer or smaller models at once, or each alone to find the one to blame."
+        )
+
+    def _too_slow(self, subject: str | None, op: str) -> ModelRejected:
+        """Says which limit of time a model ran into."""
+        if op in ("visit", "run"):
+            return ModelRejected(
+                f"the model {subject!r} did not finish one run within {self._limits.run_s:g} s; "
+                "its process was ended. A graph can hold a Loop without an end; what is merely "
+                "large may take longer with --run-timeout SECONDS, or try a smaller batch."
+            )
+        return ModelRejected(
+            f"the file {subject!r} could not be loaded within {self._limits.load_s:g} s; the "
+            "process that tried was ended. Try a smaller model."
+        )
