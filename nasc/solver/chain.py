@@ -25,7 +25,7 @@ class Options:
         size: (n,) index of the hidden size.
         values: (n, columns) additive values.
         live: (n,) largest live activation, bytes.
-        rank: (n,) order among equals.
+        rank: (n,) order among equals; not consecutive where options were left out.
         index: (n,) which candidate of the position it is.
         kind: (n,) options of one kind differ in column 0 and rank only.
     """

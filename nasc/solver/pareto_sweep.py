@@ -17,7 +17,7 @@ from nasc.solver.chain import Chain, CompletionBounds, rest
 from nasc.solver.dominance import skyband
 from nasc.solver.kbest import k_best
 from nasc.solver.lagrangian import Dual, dual
-from nasc.solver.paths import Paths, joined
+from nasc.solver.paths import Paths, joined, ranked_anew
 from nasc.solver.sweep import Sweep, TooManyPaths
 
 MAX_PATHS = 200_000
@@ -51,9 +51,10 @@ def skyline(chain: Chain, axes: int = 1) -> Paths | None:
         top = np.minimum(high, chain.limits)[list(axis)].max()
         ends = (float(low[list(axis)].max()), float(top))
         parts = _slices(chain, ahead, axis, ends, float(high[0]), _MAX_CUTS)
-    found = joined(parts) if parts else None
-    if found is None or not len(found):
+    parts = [part for part in parts if len(part)]
+    if not parts:
         return None
+    found = ranked_anew(chain, joined(parts))
     reached = found.values[:, list(axis)].max(axis=1, keepdims=True)
     return found.take(skyband(found.values[:, 0], found.rank, reached, 1))
 

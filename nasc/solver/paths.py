@@ -18,7 +18,7 @@ class Paths:
     Attributes:
         values: (m, C) columns so far.
         live: (m,) largest live activation so far, bytes.
-        rank: (m,) order among equals.
+        rank: (m,) order among equals of one sweep; see `ranked_anew` for those of several.
         trail: (m, positions so far) candidates picked.
     """
 
@@ -85,7 +85,7 @@ def extended(
     np.maximum(live, chain.border_live[sizes], out=live)
     fits = room.fits(values, live)
     left, right = left[fits], right[fits]
-    ranks = len(chain.options[position].rank)
+    ranks = int(chain.options[position].rank.max()) + 1
     return Paths(
         values[fits],
         live[fits],
@@ -105,6 +105,21 @@ def renumbered(paths: dict[int, Paths]) -> dict[int, Paths]:
         found[size] = Paths(p.values, p.live, dense[begin : begin + len(p)], p.trail)
         begin += len(p)
     return found
+
+
+def ranked_anew(chain: Chain, paths: Paths) -> Paths:
+    """The same complete paths with ranks by the options that they pick.
+
+    A sweep numbers the ranks of its own paths, so those of several sweeps do not compare.
+    """
+    picked = []
+    for options, trail in zip(chain.options, paths.trail.T, strict=True):
+        rank_of = np.zeros(int(options.index.max()) + 1, np.int64)
+        rank_of[options.index] = options.rank
+        picked.append(rank_of[trail])
+    rank = np.empty(len(paths), np.int64)
+    rank[np.lexsort(picked[::-1])] = np.arange(len(paths))
+    return Paths(paths.values, paths.live, rank, paths.trail)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -63,13 +63,21 @@ class ToyCosts:
         return stretched if self.plateau == 1 else float(-(-stretched // self.plateau))
 
 
-def random_blocks(rng: np.random.Generator, sizes: list[int], n: int) -> tuple[Block, ...]:
-    """Up to n distinct blocks of few operations; sometimes the kept one."""
+def random_blocks(
+    rng: np.random.Generator, sizes: list[int], n: int, *, reordered: bool = False
+) -> tuple[Block, ...]:
+    """Up to n distinct blocks of few operations; sometimes the kept one.
+
+    Reordered, they are few sets of operations in several orders, which cost the same.
+    """
     found = {KEPT} if rng.random() < 0.5 else set()
     for _ in range(n):
         operations = rng.choice(OPERATIONS[:3], rng.integers(1, 4))
         found.add(Block(int(rng.choice(sizes)), tuple(map(str, operations))))
     blocks = sorted(found)
+    if reordered:
+        orders = [Block(b.hidden, o) for b in blocks for o in itertools.permutations(b.operations)]
+        blocks = list(dict.fromkeys([KEPT, *orders]))[:n]
     rng.shuffle(blocks)  # type: ignore[arg-type]
     return tuple(blocks)
 
@@ -82,13 +90,14 @@ def random_problem(
     precisions: tuple[str, ...] = ("fp32", "int8"),
     costs: ToyCosts | None = None,
     loss_spread: int = 8,
+    reordered: bool = False,
 ) -> Problem:
     """A search without limits."""
     rng = np.random.default_rng(seed)
     sizes = [[4, 8], [2, 4], [2, 4, 8]][seed % 3]
     scored = []
     for _ in range(positions):
-        blocks = random_blocks(rng, sizes, candidates)
+        blocks = random_blocks(rng, sizes, candidates, reordered=reordered)
         scored.append(ScoredBlocks(blocks, rng.integers(-1, loss_spread, len(blocks))))
     terms = {p: float(rng.integers(0, 3)) for p in precisions}
     head = "embed" if seed % 2 else "hidden"

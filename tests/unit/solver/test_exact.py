@@ -5,6 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from search_toy import (
+    GEOMETRY,
+    KEPT,
     METRICS,
     STREAMED,
     ToyCosts,
@@ -14,6 +16,7 @@ from search_toy import (
     within,
 )
 
+from nasc.architecture.space import Block, operations_of_text
 from nasc.errors import InfeasibleLimits, UsageError
 from nasc.solver import (
     Limits,
@@ -49,6 +52,7 @@ def problems(draw: st.DrawFn) -> Problem:
         precisions=draw(PRECISIONS),
         costs=costs,
         loss_spread=draw(st.sampled_from([1, 4, 100])),
+        reordered=draw(st.booleans()),
     )
 
 
@@ -143,6 +147,51 @@ def test_live_activation_counts_in_dominance(seed: int) -> None:
         limits = Limits(peak_memory_bytes=values[int(share * (len(values) - 1))])
         found = solve(problem.with_limits(limits))
         assert found[0].architecture == within(networks, limits)[0].architecture
+
+
+def scored(losses: dict[str, float]) -> ScoredBlocks:
+    """Candidates by their text."""
+    blocks = []
+    for text in losses:
+        hidden, _, operations = text.partition(": ")
+        kept = text == str(KEPT)
+        blocks.append(KEPT if kept else Block(int(hidden), operations_of_text(operations)))
+    return ScoredBlocks(tuple(blocks), np.array(list(losses.values())))
+
+
+def test_equal_points_of_different_slices_are_told_apart_by_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two networks of one loss have latencies in different slices, and one upper end of both."""
+    monkeypatch.setattr(pareto_sweep, "MAX_PATHS", 40)
+    monkeypatch.setattr(pareto_sweep, "_MAX_CUTS", 6)
+    positions = (
+        scored({"4: S3 M F": 0, "2: S3": 0, "2: S3 F M": 0, "4: M S3": -1, "2: M F M": 0}),
+        scored({"4: F S3": 0, "4: F F S3": -1, "2: F S3": 0, "keep": -1, "2: F": 0, "4: S3 S3": 0}),
+        scored({"4: S3": 0, "keep": 0, "2: M S3": 0, "2: S3 M F": 0, "4: F": 0, "4: F S3 M": -1}),
+    )
+    costs = ToyCosts(1927, spread=2, plateau=3, metrics=STREAMED)
+    problem = Problem(GEOMETRY, "embed", positions, {"int8": 0.0}, costs)
+    found = [(s.upper_latency_ms, s.predicted_loss, str(s.architecture)) for s in front(problem)]
+    assert found == brute_front(every_network(problem), Limits())
+    assert (3.0, -2.0, "2: M F M | keep | 4: F S3 M @ int8") in found
+
+
+def test_equal_networks_are_told_apart_by_text_where_blocks_share_a_kind() -> None:
+    """The best of its kind comes last by text, after more blocks than there are kinds."""
+    positions = (
+        scored({"4: F": 1, "4: S3": 0}),
+        scored({"4: F": 1, "4: M M S3": 9, "4: M S3 M": 9, "4: S3 M M": 0}),
+    )
+    costs = ToyCosts(6)  # a separable convolution takes longer than an ffn
+    problem = Problem(GEOMETRY, "embed", positions, {"int8": 0.0}, costs)
+    networks = {str(n.architecture): n for n in every_network(problem)}
+    first = networks["4: F | 4: S3 M M @ int8"]
+    other = networks["4: S3 | 4: F @ int8"]
+    assert first.loss == other.loss
+    limit = max(first.upper["latency_ms"], other.upper["latency_ms"])
+    best = solve(problem.with_limits(Limits(latency_ms=limit)))[0]
+    assert best.architecture == first.architecture
 
 
 @given(SEEDS, SEEDS, st.integers(1, 12))
