@@ -240,6 +240,7 @@ class _Reader:
 
     def _connection(self, data: Mapping[str, Any]) -> Connection:
         """Files of earlier releases name its kind alone, as `transport`."""
+        table: Any
         if "connection" not in data and "transport" in data:
             table, key, prefix = data, "transport", ""
         else:
