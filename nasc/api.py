@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasc.context.settings import Settings
     from nasc.latency.profile import Profiled
-    from nasc.package.verify import VerifyReport
+    from nasc.package.verify_report import VerifyReport
     from nasc.pipelines.audit import audit
     from nasc.pipelines.bench import bench
     from nasc.pipelines.compile import compile
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "nasc.context.settings": ("Settings",),
     "nasc.latency.profile": ("Profiled",),
-    "nasc.package.verify": ("VerifyReport",),
+    "nasc.package.verify_report": ("VerifyReport",),
     "nasc.pipelines.audit": ("audit",),
     "nasc.pipelines.bench": ("bench",),
     "nasc.pipelines.compile": ("compile",),

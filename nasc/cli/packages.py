@@ -169,7 +169,7 @@ def verify(
     Example: nasc verify nasc-host-20ms
     """
     from nasc.cli.console import print_json, print_text, reporting
-    from nasc.package.verify import MEASURED
+    from nasc.package.verify_report import MEASURED
     from nasc.utils.printable import printable
 
     with reporting() as reporter:

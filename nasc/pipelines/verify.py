@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import device_profiles
-from nasc.package.verify import VerifyReport, verify_package
+from nasc.package.verify import verify_package
+from nasc.package.verify_report import VerifyReport
 from nasc.utils.progress import Reporter, Silent
 from profilers import WorkerLimits
 

@@ -30,7 +30,7 @@ from nasc.cli import main
 from nasc.context.settings import Settings
 from nasc.errors import CheckpointError, PackageError, UsageError
 from nasc.evaluation.agreement import Quality
-from nasc.package.verify import Check
+from nasc.package.verify_report import Check
 
 MANIFEST = SimpleNamespace(max_length=8, task=None, files={}, conditions=SimpleNamespace(batch=3))
 

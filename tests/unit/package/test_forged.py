@@ -32,7 +32,9 @@ from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 from nasc.package.process import PackageProcess
 from nasc.package.readme import readme
-from nasc.package.verify import OPERATORS, VerifyReport, verify_package
+from nasc.package.verify import verify_package
+from nasc.package.verify_files import OPERATORS
+from nasc.package.verify_report import VerifyReport
 from profilers import MemoryExceeded, ModelJob, RuntimeMissing, WorkerDied, WorkerLimits
 from profilers.results import FORMAT_VERSION
 
@@ -64,7 +66,7 @@ def shared_process(process: PackageProcess, monkeypatch: pytest.MonkeyPatch) -> 
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr("nasc.package.verify.PackageProcess", lambda limits: Borrowed())
+    monkeypatch.setattr("nasc.package.verify_files.PackageProcess", lambda limits: Borrowed())
 
 
 def load(folder: Path, name: str = MANIFEST) -> Any:
@@ -292,7 +294,7 @@ def test_nothing_is_opened_whose_hash_fails(package: Path, monkeypatch: pytest.M
     for name in ("inspect", "token_ids", "wrong_companions", "encoder"):
         monkeypatch.setattr(PackageProcess, name, opened)
     monkeypatch.setattr(Golden, "read", opened)
-    monkeypatch.setattr("nasc.package.verify.read_text", opened)
+    monkeypatch.setattr("nasc.package.verify_files.read_text", opened)
     data = (package / "tokenizer.json").read_bytes()
     (package / "tokenizer.json").write_bytes(data.replace(b"cat", b"dog"))
     report = verify_package(package, measure=False)
@@ -400,7 +402,7 @@ def test_exit_codes_tell_held_failed_and_not_checked(
     told = json.loads(done.stdout)
     assert (told["ok"], told["complete"], told["not_checked"]) == (True, True, [])
 
-    monkeypatch.setattr("nasc.package.verify.reference_hash", lambda: "0" * 16)
+    monkeypatch.setattr("nasc.package.verify_latency.reference_hash", lambda: "0" * 16)
     done = run("verify", package)
     assert done.exit_code == 3
     assert "not checked  latency: it was measured against another reference" in done.stdout

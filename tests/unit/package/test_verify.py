@@ -17,7 +17,6 @@ import device_profiles
 import profilers
 from nasc.errors import CacheBusy, PackageError
 from nasc.latency.session import MeasurementSession
-from nasc.package import verify
 from nasc.package.build import build_package
 from nasc.package.hashes import SUMS, find_changes, record_file, record_folder, sums_text
 from nasc.package.manifest import (
@@ -28,7 +27,9 @@ from nasc.package.manifest import (
     read_manifest,
 )
 from nasc.package.readme import readme
-from nasc.package.verify import VerifyReport, verify_package
+from nasc.package.verify import verify_package
+from nasc.package.verify_latency import latency_check
+from nasc.package.verify_report import VerifyReport
 from profilers import Protocol
 from profilers.testing import SyntheticMachine
 
@@ -401,7 +402,7 @@ def test_a_device_that_cannot_be_reached_is_a_reason_too(packed: Packages) -> No
 def test_another_reference_network_is_a_reason_too(
     packed: Packages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasc.package.verify.reference_hash", lambda: "0" * 16)
+    monkeypatch.setattr("nasc.package.verify_latency.reference_hash", lambda: "0" * 16)
     report = verify_package(packed["fp32", "embed"])
     assert unchecked(report) == ["latency"]
     assert "another reference network" in report.checks[-1].detail
@@ -558,7 +559,7 @@ def test_what_hardly_takes_any_time_is_not_failed_by_its_jitter(
     first = MeasuredLatency.of(job, measured(0.1))
     manifest = make_manifest(model, limits={}, measured=first)
     baseline: Any = SimpleNamespace(quiet_ms=4.0, windows=())
-    check = verify._latency_check(manifest, first, measured(now_ms)["model"], baseline, False)
+    check = latency_check(manifest, first, measured(now_ms)["model"], baseline, False)
     assert check.ok is ok
     assert ("measurements of such small networks" in check.detail) is (ok is None)
 
@@ -587,7 +588,7 @@ def test_a_quantile_is_judged_by_what_was_observed(
         limits={"latency_ms": observed + share * (upper - observed)},
     )
     baseline: Any = SimpleNamespace(quiet_ms=4.0, windows=())
-    check = verify._latency_check(manifest, manifest.measured, model, baseline, busy)
+    check = latency_check(manifest, manifest.measured, model, baseline, busy)
     assert check.ok is ok
     assert message in check.detail
 

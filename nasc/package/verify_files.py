@@ -1,0 +1,323 @@
+"""The checks of a package that need no device: every file, and every statement by itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from device_profiles.reading import read_text
+from nasc.evaluation.parity import (
+    PADDING_TOLERANCE,
+    TORCH_TOLERANCE,
+    Int8Report,
+    Parity,
+    accept_int8,
+)
+from nasc.export.graph import IR_VERSION, OPSET
+from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES
+from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
+from nasc.package.golden import Golden
+from nasc.package.hashes import find_changes, things_beside
+from nasc.package.library_files import LIBRARY_FILES, wrong_library_files
+from nasc.package.manifest import Manifest
+from nasc.package.process import PackageProcess
+from nasc.package.readme import figures_of, readme
+from nasc.package.tokenizer_files import COMPANIONS
+from nasc.package.verify_report import Check, Outcome, guarded
+from nasc.package.verify_samples import (
+    OLDER_STATISTICS,
+    differences,
+    other_references,
+    underivable,
+)
+from profilers import (
+    STATISTIC,
+    RuntimeOptions,
+    WorkerLimits,
+)
+from profilers.results import FORMAT_VERSION
+
+EMITTED = ((OPSET, IR_VERSION),)
+"""Opset and IR version of the files that releases wrote. All did so far; add, never replace."""
+
+OPERATORS = frozenset(
+    "Add Cast Concat Conv Div DynamicQuantizeLinear Gather Gelu Gemm LayerNormalization MatMul "
+    "MatMulInteger Max Mul ReduceL2 ReduceSum Relu Reshape Shape Slice Softmax Sqrt Squeeze Sub "
+    "Tanh Transpose Unsqueeze".split()
+)
+"""Operators of the files that releases wrote; add, never replace. ReduceL2 is of emitter version 2
+and before."""
+
+FILES = frozenset((MODEL, TOKENIZER, GOLDEN, README, *COMPANIONS, *LIBRARY_FILES))
+"""Files that releases wrote, beside manifest and hashes; add, never replace."""
+
+FOR_LIBRARIES = 3
+"""The form of a manifest from which on packages hold files for other libraries."""
+
+README_BYTES = 1 << 20
+"""What README.md may hold."""
+
+MAX_SUMS_BYTES = 1 << 20
+"""What SHA256SUMS may hold: a line for each of a thousand files."""
+
+
+def _outputs(head: str) -> tuple[tuple[str, ...], ...]:
+    """What files of a head may give, by name; `ONE_TOKEN` is of emitter version 3 and later."""
+    first = OUTPUT_NAMES.get(head, "logits")
+    return ((first,), (first, ONE_TOKEN)) if head == "embed" else ((first,),)
+
+
+class FileChecks:
+    """The checks that need no device. Each gives whether it holds, and what was found."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        plain: Mapping[str, Any],
+        limits: WorkerLimits | None,
+    ) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._plain = plain
+        self._process = PackageProcess(limits)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.__exit__(kind, error, trace)
+
+    def all(self) -> list[Check]:
+        """All of them, in their order. Nothing is opened before its hash holds."""
+        files = guarded("files", self.files)
+        opening: list[tuple[str, Callable[[], Outcome]]] = [
+            ("model", self.model),
+            ("tokenizer", self.tokenizer),
+            ("files for other libraries", self.libraries),
+            ("golden vectors", self.vectors),
+            ("README", self.readme),
+            ("measurement", self.measurement),
+        ]
+        found: dict[str, Check] = {}
+        for name, check in opening:
+            model = found.get("model")
+            if not files.ok:
+                why = "nothing of a package is opened whose files are not as hashed"
+                found[name] = Check(name, None, why)
+            elif name == "golden vectors" and model is not None and not model.ok:
+                found[name] = Check(name, None, "only a model that passes its check is run")
+            else:
+                found[name] = guarded(name, check)
+        return [
+            Check("manifest", True, "fits its schema"),
+            files,
+            *found.values(),
+            guarded("conditions", self.conditions),
+            guarded("parity", self.parity),
+            guarded("limits", self.limits),
+        ]
+
+    def files(self) -> Outcome:
+        """Every file is as hashed, and nothing else is there."""
+        changes = find_changes(self._folder, self._manifest.files)
+        strange = sorted(self._manifest.files.keys() - FILES)
+        changes += [f"{name} is no file that nasc writes" for name in strange]
+        beside = "".join(f"; not looked at: {name}" for name in things_beside(self._folder))
+        found = "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
+        return not changes, found + beside
+
+    def model(self) -> Outcome:
+        """The model is what the manifest says, and of operators that nasc writes."""
+        facts = self._process.inspect(self._folder / MODEL)
+        problems = contradictions(self._manifest, facts)
+        if facts.foreign_domains:
+            problems.append(f"operators that are not standard: {', '.join(facts.foreign_domains)}")
+        if (facts.opset, facts.ir_version) not in EMITTED:
+            problems.append(
+                f"opset {facts.opset} and IR {facts.ir_version}, expected {OPSET} and {IR_VERSION}"
+            )
+        problems += [
+            f"the operator {name!r} is none of nasc's"
+            for name in facts.operators
+            if name not in OPERATORS
+        ]
+        if facts.outputs not in _outputs(self._manifest.head):
+            problems.append(f"outputs {', '.join(facts.outputs)}")
+        return not problems, "; ".join(problems) or (
+            f"valid ONNX, {facts.architecture}, {facts.params:,} parameters, "
+            f"{facts.size_bytes:,} bytes"
+        )
+
+    def tokenizer(self) -> Outcome:
+        """The tokenizer gives the recorded token ids."""
+        golden = self._golden
+        if golden.max_length != self._manifest.max_length:
+            return False, f"golden length {golden.max_length}, not {self._manifest.max_length}"
+        texts = [one.text for one in golden.texts]
+        wrong = golden.wrong_ids(self._process.token_ids(self._folder / TOKENIZER, texts))
+        return not wrong, (
+            f"other token ids for {', '.join(map(repr, wrong))}"
+            if wrong
+            else f"golden token ids of {len(golden.texts)} texts"
+        )
+
+    def libraries(self) -> Outcome:
+        """What the README recommends to read is what the program would write."""
+        manifest = self._manifest
+        without = not LIBRARY_FILES & manifest.files.keys()
+        older = without and self._plain["schema_version"] < FOR_LIBRARIES
+        problems = self._process.wrong_companions(self._folder, manifest.max_length, older)
+        if not older:
+            wrong = wrong_library_files(self._folder, manifest)
+            problems += [f"{name} is missing, or not as nasc writes it" for name in wrong]
+        held = (
+            "the tokenizer's; it is of before there were others" if older else "as nasc writes them"
+        )
+        return not problems, "; ".join(problems) or held
+
+    def vectors(self) -> Outcome:
+        """The model gives the recorded vectors, within the tolerances of the program."""
+        golden, manifest = self._golden, self._manifest
+        problems = golden.problems(
+            manifest.precision,
+            manifest.head,
+            manifest.geometry.hidden,
+            manifest.geometry.vocab_size,
+        )
+        if problems:
+            return False, f"{GOLDEN}: {'; '.join(problems[:3])}"
+        encoder = self._process.encoder(self._folder / MODEL)
+        ids = [list(one.input_ids) for one in golden.texts]
+        difference = golden.difference(encoder.outputs(ids, batch_size=1))
+        return difference <= golden.tolerance, (
+            f"largest difference {difference:.2g}, allowed {golden.tolerance:.2g}"
+        )
+
+    @functools.cached_property
+    def _golden(self) -> Golden:
+        return Golden.read(self._folder / GOLDEN)
+
+    def readme(self) -> Outcome:
+        """README.md says what the manifest says."""
+        found = read_text(self._folder / README, README_BYTES)
+        expected = readme(self._manifest)
+        if found == expected:
+            return True, "says what the manifest says"
+        if figures_of(found) == figures_of(expected):
+            return None, "its figures are the manifest's, its words are of no release known here"
+        return False, "differs from the manifest"
+
+    def conditions(self) -> Outcome:
+        """What the latency is said to be about is what was measured."""
+        said, measured = self._manifest.conditions, self._manifest.measured
+        if measured is None:
+            return True, f"{said}; nothing was measured"
+        first, shape = measured.measurement, (said.batch, said.seq_len)
+        problems = [
+            f"{name}: {stated!r} in the conditions, {found!r} in the measurement"
+            for name, stated, found in (
+                ("threads", said.threads, first.options.threads),
+                ("runtime", said.runtime, first.options.runtime),
+                ("statistic", said.statistic, first.statistic),
+                ("device", said.device, first.context.get("device")),
+            )
+            if stated != found
+        ]
+        own = RuntimeOptions(said.runtime, said.threads, cores=first.options.cores)
+        problems += [
+            f"measured with {name} {found!r}, nasc measures with {held!r}"
+            for name, found, held in differences(first.options, own)
+            if name not in ("runtime", "threads")
+        ]
+        record = OLDER_STATISTICS.get(first.version, STATISTIC)
+        if first.statistic != record:
+            problems.append(f"statistic {first.statistic!r}, the one of record is {record!r}")
+        if measured.inputs.keys() != {"input_ids", "attention_mask"}:
+            problems.append(f"inputs {', '.join(sorted(measured.inputs))}")
+        for name, spec in measured.inputs.items():
+            least, most = (1, 2) if name == "attention_mask" else (0, self._vocab_size)
+            if spec.shape != shape or spec.dtype != "int64":
+                problems.append(f"{name} was {spec.dtype} of shape {list(spec.shape)}")
+            if not least <= spec.low < spec.high <= most:
+                problems.append(f"{name} was drawn from [{spec.low}, {spec.high})")
+        return not problems, "; ".join(problems) or f"{said}: as measured"
+
+    @property
+    def _vocab_size(self) -> int:
+        return self._manifest.geometry.vocab_size
+
+    def parity(self) -> Outcome:
+        """The recorded parity meets the bounds of the program."""
+        parity = self._manifest.parity
+        if parity is None:
+            return None, "the manifest has no parity report"
+        if isinstance(parity, Int8Report):
+            if self._manifest.precision != "int8":
+                return False, "an int8 report for another precision"
+            return accept_int8(parity)
+        if self._manifest.precision != "fp32" or not isinstance(parity, Parity):
+            return False, "an fp32 report for another precision"
+        held = parity.share <= 1
+        if self._manifest.head == "embed":  # whose values are never above 1
+            held &= parity.max_abs_diff <= TORCH_TOLERANCE
+            held &= parity.padding_max_abs_diff <= PADDING_TOLERANCE
+        return held, (
+            f"{parity.max_abs_diff:.2g} from torch, {parity.padding_max_abs_diff:.2g} by padding, "
+            f"{parity.share:.0%} of what is allowed, at lengths {min(parity.lengths)} to "
+            f"{max(parity.lengths)}"
+        )
+
+    def measurement(self) -> Outcome:
+        """The stated latency follows from the raw samples, which are of this file."""
+        measured = self._manifest.measured
+        if measured is None:
+            return None, "the manifest has no measurement"
+        problems = wrong_measurement(self._manifest, self._folder / MODEL)
+        problems += other_references(measured)
+        for name, value in measured.to_dict().items():
+            if self._plain["measured"][name] != value and name.endswith("_ms"):
+                problems.append(f"measured.{name} differs from the measurement's own")
+        model, version = measured.model, measured.measurement.version
+        problems += underivable(measured)
+        if version != FORMAT_VERSION and not problems:
+            return None, (
+                f"of this file; its figures are of measurement format {version}, whose statistic "
+                f"this nasc (format {FORMAT_VERSION}) cannot derive from the raw samples"
+            )
+        return not problems, "; ".join(problems) or (
+            f"{model.latency_ms:.2f} ms (upper bound {model.upper_ms:.2f}) from "
+            f"{len(model.samples)} rounds of raw samples"
+        )
+
+    def limits(self) -> Outcome:
+        """The manifest's own figures meet its limits."""
+        manifest = self._manifest
+        held: dict[str, float | None] = {
+            "size_bytes": manifest.size_bytes,
+            "params": manifest.params,
+            "peak_memory_bytes": manifest.peak_memory.measured_bytes,
+            "latency_ms": None
+            if manifest.measured is None
+            else manifest.measured.held_ms(manifest.conditions.quantile),
+        }
+        if not manifest.limits:
+            return True, "none is promised"
+        problems, met = [], []
+        for name, limit in manifest.limits.items():
+            value = held.get(name)
+            if value is None:
+                problems.append(f"{name} <= {limit:g} has no figure")
+            elif value > limit:
+                problems.append(f"{name} is {value:g}, over the limit {limit:g}")
+            else:
+                met.append(f"{name} {value:g} <= {limit:g}")
+        return not problems, "; ".join(problems or met)

@@ -1,0 +1,179 @@
+"""Latency and memory of a package, measured again on its device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nasc.errors import NascError
+from nasc.latency.predict import MEASUREMENT_JITTER_MS
+from nasc.latency.session import MeasurementSession
+from nasc.package.build import MODEL
+from nasc.package.manifest import Manifest, MeasuredLatency
+from nasc.package.verify_report import Check, reason_of
+from nasc.package.verify_samples import differences
+from nasc.utils.progress import Progress
+from profilers import (
+    ModelJob,
+    ModelMeasurement,
+    ProfilerError,
+    Protocol,
+    ReferenceBaseline,
+    Scale,
+    reference_hash,
+)
+from profilers.statistic import BUSY_SLOWDOWN
+
+YOUNG_S = 90.0
+YOUNG_SLOWDOWN = 2.0
+"""A record of a device that is shorter, in seconds, may have seen nothing but a busy machine, up to
+so many times as slow as the quiet one (chosen, 2026: it was 1.5 times on two shared cores)."""
+
+
+def measure_again(
+    folder: Path,
+    manifest: Manifest,
+    session: MeasurementSession,
+    protocol: Protocol | None,
+    progress: Progress | None,
+) -> tuple[list[Check], ModelMeasurement | None]:
+    """Latency and memory on the device, or the reason why they were not measured."""
+    if manifest.measured is None:
+        return [Check("latency", None, "the manifest has no measurement to compare with")], None
+    try:
+        first = manifest.measured.measurement
+        session = session.with_threads(first.options.threads)
+        why = _not_comparable(manifest.measured, session)
+        if why:
+            return [Check("latency", None, why)], None
+        job = ModelJob(manifest.measured.job, folder / MODEL, manifest.measured.inputs)
+        # The scale is the verifier's own: a package's would let it state any latency.
+        baseline = session.baseline()
+        measurement = session.measure(
+            [job],
+            baseline.scale,
+            protocol=protocol or Protocol(quantile=manifest.conditions.quantile),
+            progress=progress,
+        )
+        baseline = session.extend(baseline, measurement)
+        found = _rescaled(measurement[job.name], baseline.scale)
+    except ProfilerError as error:
+        return [Check("latency", None, reason_of(error))], None
+    checks = [latency_check(manifest, manifest.measured, found, baseline, measurement.busy)]
+    limit = manifest.limits.get("peak_memory_bytes")
+    if limit is not None:
+        checks.append(memory_check(job, session, limit))
+    return checks, found
+
+
+def _rescaled(model: ModelMeasurement, scale: Scale) -> ModelMeasurement:
+    """A latency by what is known of the device now that it was measured.
+
+    Raises:
+        MeasurementInconsistent: If it contradicts its own runs.
+    """
+    found = ModelMeasurement.of(
+        model.name, model.content_hash, model.samples, scale, converged=model.converged
+    )
+    found.check_consistency()
+    return found
+
+
+def _not_comparable(measured: MeasuredLatency, session: MeasurementSession) -> str:
+    """Why a latency measured now would not be on the scale of the first; empty if it would."""
+    first = measured.measurement
+    for name, stated, held in differences(first.options, session.options):
+        return (
+            f"it was measured with {name} {stated!r}, on device {session.device.name!r} nasc "
+            f"measures with {held!r}"
+        )
+    if first.reference.content_hash != reference_hash():
+        return "it was measured against another reference network: another release of nasc"
+    with session.opener(session.device, session.options) as worker:
+        now = worker.context
+    for field, what in (("fingerprint", "processor"), ("runtime_version", "runtime")):
+        if now.get(field) != first.context.get(field):
+            return (
+                f"another {what}: the package was measured on {field} "
+                f"{first.context.get(field)}, here it is {now.get(field)}"
+            )
+    return ""
+
+
+def latency_check(
+    manifest: Manifest,
+    first: MeasuredLatency,
+    found: ModelMeasurement,
+    baseline: ReferenceBaseline,
+    busy: bool,
+) -> Check:
+    """What the manifest states and promises, against the latency measured now.
+
+    It fails where even the lower bound is over, on a quiet machine: the upper bound of a device
+    that this cache has hardly seen lies some percent above any latency. A cache that has not seen
+    it quiet yet takes a busy machine for the quiet one: see `YOUNG_S`.
+
+    Args:
+        manifest: Of the package.
+        first: The measurement in it.
+        found: The one made now.
+        baseline: What is known of the device's speed.
+        busy: Whether something else used the machine often, which quantiles as observed include.
+    """
+    quantile, limit = manifest.conditions.quantile, manifest.limits.get("latency_ms")
+    lower, upper, is_quiet = found.lower_ms, found.upper_ms, found.is_quiet
+    over: dict[str, bool] = {}  # what is said otherwise, and whether that is sure
+    seconds = sum(window.seconds for window in baseline.windows)
+    slower = baseline.quiet_ms / first.measurement.reference.quiet_ms
+    young = seconds < YOUNG_S and BUSY_SLOWDOWN < slower <= YOUNG_SLOWDOWN
+
+    def is_sure(most: float) -> bool:
+        least = lower - (MEASUREMENT_JITTER_MS if quantile is None else 0.0)
+        return is_quiet and least > most and not (young and least / slower <= most)
+
+    text = f"{found.latency_ms:.2f} ms now"
+    if lower > (most := first.model.upper_ms):
+        over[f"the manifest states at most {most:.3g} ms"] = is_sure(most)
+    if quantile is not None:
+        lower, upper = found.observed_ms(quantile), found.observed_upper_ms(quantile)
+        is_quiet = is_quiet and not busy
+        text += f", {quantile} of all runs {lower:.2f}"
+        if lower > (most := first.held_ms(quantile)):
+            over[f"the manifest states a {quantile} of at most {most:.3g} ms"] = is_sure(most)
+    text += f", upper bound {upper:.2f}; {first.model.latency_ms:.2f} ms in the manifest"
+    if limit is not None:
+        text += f"; limit {limit:g} ms"
+        if lower > limit:
+            over["it is over the limit"] = is_sure(limit)
+    if not over and (limit is None or upper <= limit):
+        return Check("latency", True, text if limit else f"{text}; no limit is promised")
+    if any(over.values()):
+        return Check("latency", False, "; ".join([text, *over]))
+    if not found.is_quiet:
+        level = found.level_ms / baseline.quiet_ms
+        why = f"the machine was {level:.2f} times as slow as it is when quiet: verify again then"
+    elif not is_quiet:
+        why = "something else used the machine: verify again when it is quiet"
+    elif over and not young:
+        why = (
+            "measurements of such small networks differ by more "
+            f"({MEASUREMENT_JITTER_MS:g} ms): verify again"
+        )
+    elif over:
+        why = (
+            f"in the {seconds:.0f} s that this cache has seen the device it was never quieter than "
+            f"{slower:.2f} times what the package found: verify again when it is quiet"
+        )
+    else:
+        why = "it may be under the limit or over it: verify again"
+        if quantile is None:
+            why += f"; this cache has seen the device for {seconds:.0f} s, more narrows the bounds"
+    return Check("latency", None, f"{text}; {why}")
+
+
+def memory_check(job: ModelJob, session: MeasurementSession, limit: float) -> Check:
+    """Peak memory measured now, against its limit in bytes."""
+    try:
+        peak = session.peak_memory(job).total_bytes
+    except (ProfilerError, NascError) as error:
+        return Check("peak memory", None, reason_of(error))
+    return Check("peak memory", peak <= limit, f"{peak:,} bytes, limit {limit:,.0f}")
