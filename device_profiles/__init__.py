@@ -241,6 +241,8 @@ class _Reader:
     def _connection(self, data: Mapping[str, Any]) -> Connection:
         """Files of earlier releases name its kind alone, as `transport`."""
         table: Any
+        if "connection" in data and "transport" in data:
+            raise self._wrong("transport", data["transport"], "left out beside [connection]")
         if "connection" not in data and "transport" in data:
             table, key, prefix = data, "transport", ""
         else:

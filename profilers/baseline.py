@@ -304,6 +304,9 @@ def _place(
         "options": options.to_dict(),
         "reference": reference_hash(),
     }
+    if device.connection.kind != "local":  # the same processor, but perhaps not all of it
+        key["connection"] = dataclasses.asdict(device.connection)
+        key = json.loads(json.dumps(key))  # as it is read again
     named = {"format": _FORMAT, **key}
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
     return key, cache_dir / f"quiet-{digest}.json", str(context["time_utc"])

@@ -355,13 +355,16 @@ def leave_with_stdin() -> None:
 def serve(worker: WorkerProcess) -> None:
     """Answers requests until "quit" or the end of stdin.
 
-    The only argument of the program is the process that started it.
+    The only argument of the program is the process that started it; without one, whoever holds the
+    other end of stdin.
     """
     if hasattr(signal, "SIGALRM"):  # an inherited setting would void the limits of time
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     if len(sys.argv) > 1:
         die_with_parent(int(sys.argv[1]))
+    else:
+        threading.Thread(target=leave_with_stdin, daemon=True).start()
     # Answers get a private copy of stdout; whatever a runtime prints goes to stderr instead.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -67,7 +67,7 @@ class MeasurementSession:
 
     def with_threads(self, threads: int) -> MeasurementSession:
         """The same with so many threads of the runtime."""
-        return dataclasses.replace(self, options=runtime_options(self.device, threads))
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, threads=threads))
 
     @property
     def lowering(self) -> Lowering:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nasc.tasks.shipping import PackagedTask
 
 PARITY_SENTENCES = 64
-"""MeasuredLimit-out sentences that exports are checked on."""
+"""Held-out sentences that exports are checked on."""
 
 PARITY_LENGTH = 128
 """Tokens of them at most."""

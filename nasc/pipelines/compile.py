@@ -110,7 +110,7 @@ def compile(
 
 
 def compile_on(context: RunContext, limits: Limits, options: Options) -> CompileResult:
-    """`compile` with a workbench at hand.
+    """`compile` with a context at hand.
 
     Args:
         context: Its settings go with the options: that is not looked at here.

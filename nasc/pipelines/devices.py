@@ -16,8 +16,6 @@ from profilers import reachable
 from profilers.context import read_context
 from profilers.runtimes import NAMES, installed
 
-"""Precisions that networks are lowered to, by the runtime that runs them."""
-
 
 @dataclass(frozen=True, slots=True)
 class RuntimeReport:

@@ -93,6 +93,8 @@ class WorkerClient:
             answer = self._ask(
                 {"op": "start", "options": options.to_dict(), "limits": self._limits.to_dict()}
             )
+            if not isinstance(answer.get("context"), dict) or "base_bytes" not in answer:
+                raise self._no_worker(json.dumps(answer).encode())
         except BaseException:
             self.close()
             raise
@@ -199,7 +201,7 @@ class WorkerClient:
         return [decode_array(value) for value in answer["outputs"]]
 
     def ask(self, request: dict[str, Any], subject: str) -> dict[str, Any]:
-        """Sends a request that only the program of `module` knows, held to `load_s`.
+        """Sends a request that only a worker of one's own kind knows, held to `load_s`.
 
         Args:
             request: With its "op".
@@ -269,14 +271,11 @@ class WorkerClient:
         line = self._read_line(subject, request["op"], longest_s)
         try:
             answer: dict[str, Any] = json.loads(line)
-            done = answer["ok"]
-        except (ValueError, TypeError, KeyError):
-            self._kill()
-            raise WorkerDied(
-                f"what answers is no worker: it wrote {line[:200].decode(errors='replace')!r}; it "
-                "was ended. The program must run `python -m profilers.worker` and write nothing "
-                "else to its stdout."
-            ) from None
+            done = bool(answer["ok"])
+            if not done and not {"kind", "error"} <= answer.keys():
+                raise KeyError("kind")
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise self._no_worker(line) from None
         if done:
             return answer
         if answer["kind"] in ("model", "memory"):
@@ -327,11 +326,28 @@ class WorkerClient:
         del self._buffer[: end + 1]
         return line
 
+    def _no_worker(self, line: bytes) -> WorkerDied:
+        """Ends what answers otherwise than a worker, and says so."""
+        self._kill()
+        return WorkerDied(
+            f"what answers is no worker: it wrote {line[:200].decode(errors='replace')!r}; it was "
+            "ended. The program must run `python -m profilers.worker` and write nothing else to "
+            "its stdout."
+        )
+
     def _kill(self) -> None:
-        """Ends the process, and what it started, at once."""
-        with contextlib.suppress(ProcessLookupError):
+        """Ends the process, and what it started, at once.
+
+        What may not be ended (it belongs to another user, or runs on another machine) is left by
+        closing its stdin, at whose end a worker leaves.
+        """
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2.0)
 
     def _death(self, subject: str | None, op: str) -> WorkerDied | ModelRejected:
         """Describes how the worker ended."""
@@ -339,8 +355,10 @@ class WorkerClient:
             code = self._process.wait(timeout=2.0)
         except subprocess.TimeoutExpired:
             self._kill()
-            code = self._process.returncode
+            code = self._process.returncode or 0
         how = f"exit status {code}"
+        if 128 < code <= 192:  # a shell's word for the signal that ended the worker
+            code = 128 - code
         if code == -signal.SIGALRM:
             return self._too_slow(subject, op)
         if code < 0:
@@ -351,10 +369,12 @@ class WorkerClient:
         self._errors.seek(0)
         tail = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
         said = f" Its last words: {tail[-1]}" if tail else ""
+        advice = "Measure fewer or smaller models at once, or each alone to find the one to blame."
+        if op == "start":
+            advice = "Try what starts it by itself."
         return WorkerDied(
             f"the worker process ended ({how})"
-            f"{f' while it worked on {subject!r}' if subject else ''}.{said} "
-            "Measure fewer or smaller models at once, or each alone to find the one to blame."
+            f"{f' while it worked on {subject!r}' if subject else ''}.{said} {advice}"
         )
 
     def _too_slow(self, subject: str | None, op: str) -> ModelRejected:

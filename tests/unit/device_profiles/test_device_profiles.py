@@ -70,6 +70,7 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
     [
         (KIND, 'connection.kind = "pigeon"', "connection.kind = 'pigeon'; it must be one of"),
         (KIND, 'transport = "pigeon"', "transport = 'pigeon'; it must be one of"),
+        (KIND, f'{KIND}\ntransport = "adb"', r"transport = 'adb'; it must be left out beside"),
         (KIND, "", r"lacks 'connection'; it must be a \[connection\] table"),
         (KIND, 'connection = "local"', r"connection = 'local'; it must be a \[connection\] table"),
         (KIND, 'connection.king = "local"', "unknown field 'connection.king'. Did you mean 'kind'"),

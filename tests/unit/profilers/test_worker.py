@@ -31,6 +31,7 @@ from profilers import (
     WorkerDied,
     WorkerLimits,
     bench,
+    load_or_record_baseline,
     measure,
     measure_peak_memory,
     open_worker,
@@ -41,6 +42,7 @@ from profilers.devices.client import WorkerClient
 from profilers.devices.local import LocalWorker
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step
+from profilers.testing import SyntheticMachine, synthetic_opener
 from profilers.worker import WorkerProcess
 
 TOKENS = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
@@ -237,11 +239,7 @@ def by_command(tmp_path: Path, *words: str) -> DeviceProfile:
 
 def test_a_worker_is_reached_through_a_shell(tmp_path: Path) -> None:
     """As adb and ssh will be: nothing but the two pipes is this process's own."""
-    root = Path(device_profiles.__file__).parents[1]
-    device = by_command(
-        tmp_path,
-        *("sh", "-c", f'echo hello >&2; cd "{root}"; "{sys.executable}" -m profilers.worker'),
-    )
+    device = through_shell(tmp_path)
     reference = reference_job(tmp_path)
     found = measure([dataclasses.replace(reference, name="m")], device, protocol=BRIEF)
     assert found.context["device"] == "board"
@@ -251,6 +249,7 @@ def test_a_worker_is_reached_through_a_shell(tmp_path: Path) -> None:
         assert isinstance(worker, WorkerClient)
         shell = worker._process.pid
         started = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+        assert started
         worker._kill()
         assert all(gone(int(pid)) for pid in [shell, *started])
 
@@ -261,6 +260,8 @@ def test_a_worker_is_reached_through_a_shell(tmp_path: Path) -> None:
         (("no-such-program", "x y"), r"'no-such-program'.*cannot be run.*no-such-program 'x y'"),
         (("sh", "-c", "echo welcome; cat"), "no worker: it wrote 'welcome'"),
         (("sh", "-c", "echo '[1]'; cat"), "no worker"),
+        (("sh", "-c", "echo '{\"ok\": true}'; cat"), "no worker"),
+        (("sh", "-c", "echo '{\"ok\": false}'; cat"), "no worker"),
         (
             ("sh", "-c", "echo no route to board >&2; exit 255"),
             r"exit status 255.*no route to boar",
@@ -272,3 +273,48 @@ def test_a_command_that_starts_no_worker_says_so(
 ) -> None:
     with pytest.raises(WorkerDied, match=message):
         open_worker(by_command(tmp_path, *words), RuntimeOptions())
+
+
+def through_shell(tmp_path: Path) -> DeviceProfile:
+    """This machine, by a shell that waits for the worker."""
+    root = Path(device_profiles.__file__).parents[1]
+    line = f'echo hello >&2; cd "{root}"; "{sys.executable}" -m profilers.worker; exit $?'
+    return by_command(tmp_path, "sh", "-c", line)
+
+
+def test_a_limit_of_time_is_told_apart_through_a_shell(tmp_path: Path) -> None:
+    path = write_endless(tmp_path / "endless.onnx")
+    limits = WorkerLimits(run_s=0.3)
+    with open_worker(through_shell(tmp_path), RuntimeOptions(), limits) as worker:
+        worker.load(ModelJob("endless", path, TOKENS), seed=0)
+        with pytest.raises(ModelRejected, match=r"did not finish one run within 0\.3 s"):
+            worker.visit([Step("endless", 0, 1)])
+
+
+def test_a_worker_behind_a_command_leaves_with_its_stdin(tmp_path: Path) -> None:
+    """In the middle of a run, too: its caller may have been killed."""
+    path = write_endless(tmp_path / "endless.onnx")
+    with open_worker(through_shell(tmp_path), RuntimeOptions()) as worker:
+        assert isinstance(worker, WorkerClient)
+        worker.load(ModelJob("endless", path, TOKENS), seed=0)
+        shell = worker._process.pid
+        (started,) = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+        stdin = worker._process.stdin
+        assert stdin is not None
+        stdin.write(b'{"op": "visit", "steps": [["endless", 0, 1]]}\n')
+        stdin.flush()
+        time.sleep(0.2)
+        stdin.close()
+        assert gone(int(started))
+
+
+def test_a_command_has_a_baseline_of_its_own(tmp_path: Path) -> None:
+    """It may hold the worker to a slower part of the same processor."""
+    opener = synthetic_opener(SyntheticMachine({REFERENCE_NAME: 4.0}))
+    here, there = device_profiles.find("host"), by_command(tmp_path, "sh", "-c", "x")
+    first = load_or_record_baseline(tmp_path, here, opener=opener)
+    slow = synthetic_opener(SyntheticMachine({REFERENCE_NAME: 5.0}))
+    second = load_or_record_baseline(tmp_path, there, opener=slow)
+    assert (first.path != second.path, second.fresh) == (True, True)
+    again = load_or_record_baseline(tmp_path, there, opener=slow)
+    assert (again.quiet_ms, again.fresh) == (second.quiet_ms, False)
