@@ -149,7 +149,7 @@ PATCHES: dict[str, tuple[str, Any]] = {
 
 
 def trained(bench: RunContext, recipe: str, arguments: argparse.Namespace) -> float:
-    """Give the workbench the supernet of a recipe; the seconds that it took, scores included."""
+    """Give the context the supernet of a recipe; the seconds that it took, scores included."""
     space = bench.whole_space
     if not arguments.all_operations:
         space = teacher_initialised_space(space)
@@ -221,7 +221,7 @@ class Judge:
 
     @classmethod
     def of(cls, bench: RunContext, arguments: argparse.Namespace) -> Judge:
-        """On the text of a workbench."""
+        """On the text of a context."""
         config = DistillConfig(steps=arguments.distill_steps, seed=bench.settings.seed)
         count = config.steps * config.batch_size
         sentences = judging_sentences(bench.corpus, arguments.sentences)

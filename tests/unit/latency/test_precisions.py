@@ -42,7 +42,7 @@ def slower(table: LatencyTable, by: dict[str, float]) -> LatencyTable:
 
 
 class Bench(RunContext):
-    """A workbench whose int8 table is there, and fp32's where it is saved in the cache."""
+    """A context whose int8 table is there, and fp32's where it is saved in the cache."""
 
     def __init__(self, folder: Path, seed: int = 0, space: SearchSpace = SPACE) -> None:
         super().__init__(Settings(cache=folder, seq_len=32))

@@ -73,7 +73,7 @@ def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> No
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A workbench of two sentences, on which networks are as good as they are small."""
+    """A context of two sentences, on which networks are as good as they are small."""
     monkeypatch.setattr(contest, "scored_sentences", lambda corpus: ["a", "b"])
     monkeypatch.setattr(contest, "vectors", lambda teacher, network, sentences: network.params)
     monkeypatch.setattr(contest, "compare", lambda wanted, found: Quality(0.5, 1 / found, 2))

@@ -27,7 +27,7 @@ def true_loss(blocks: tuple[Block, ...]) -> float:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> RunContext:
-    """A workbench whose space, costs, scores and supernet are made up."""
+    """A context whose space, costs, scores and supernet are made up."""
     problem = random_problem(7, costs=ToyCosts(7, fractions=True))
     bench = RunContext(Settings(cache=tmp_path, head=problem.head))
     rng = np.random.default_rng(0)
