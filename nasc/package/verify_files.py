@@ -60,9 +60,6 @@ FOR_LIBRARIES = 3
 README_BYTES = 1 << 20
 """What README.md may hold."""
 
-MAX_SUMS_BYTES = 1 << 20
-"""What SHA256SUMS may hold: a line for each of a thousand files."""
-
 
 def _outputs(head: str) -> tuple[tuple[str, ...], ...]:
     """What files of a head may give, by name; `ONE_TOKEN` is of emitter version 3 and later."""

@@ -36,7 +36,7 @@ def bench(
         threads: Of the runtime; None takes the device's default.
         seed: Of the order of the models in a round.
         run_timeout: Seconds that one run of a model may take; None takes the default.
-        cache: Cache folder; keeps the quiet time, which makes figures comparable with tables.
+        cache: Cache folder; keeps the reference baseline, which makes figures comparable with tables.
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
@@ -58,7 +58,7 @@ def bench(
     )
     progress = reporter.stage(f"Measuring on device {found.name!r}")
     with session.alone(kept=""):
-        quiet = session.baseline()
+        baseline = session.baseline()
         result = profilers.bench(
             models,
             found,
@@ -66,9 +66,9 @@ def bench(
             shapes=shapes,
             options=session.options,
             protocol=profilers.Protocol(seed=seed),
-            scale=quiet.scale,
+            scale=baseline.scale,
             progress=progress,
             opener=session.opener,
         )
-        session.extend(quiet, result.measurement)
+        session.extend(baseline, result.measurement)
         return result
