@@ -36,7 +36,7 @@ def bench(
         threads: Of the runtime; None takes the device's default.
         seed: Of the order of the models in a round.
         run_timeout: Seconds that one run of a model may take; None takes the default.
-        cache: Cache folder; keeps the reference baseline, which makes figures comparable with tables.
+        cache: Cache folder; keeps the reference baseline: figures are comparable with tables by it.
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
