@@ -72,6 +72,8 @@ def compile(
     settings: Settings | None = None,
     options: Options | None = None,
     reporter: Reporter | None = None,
+    *,
+    opener: profilers.Opener = profilers.open_worker,
 ) -> CompileResult:
     """The best subnet within limits, as a package that was measured on the device.
 
@@ -80,6 +82,7 @@ def compile(
         settings: Conditions; None takes the defaults: the host, the default teacher.
         options: Training, checks and output; None takes the defaults.
         reporter: Told of the progress.
+        opener: Starts a worker on the device; `profilers.testing` makes one up.
 
     Returns:
         The package, with everything that was found on the way.
@@ -106,7 +109,7 @@ def compile(
         settings = dataclasses.replace(settings, head=options.task.head)
     elif is_task_head(settings.head):
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
-    return compile_on(RunContext(settings, reporter), limits, options)
+    return compile_on(RunContext(settings, reporter, opener=opener), limits, options)
 
 
 def compile_on(context: RunContext, limits: Limits, options: Options) -> CompileResult:
@@ -228,6 +231,7 @@ class _Compilation:
                 if accepted is None:
                     continue
                 candidate = self.finish(accepted.candidate)
+                # Also where it was measured before: an earlier network's file was written over.
                 artifact = context.session.lowering.lower(candidate.network, folder)
                 parity = self.check(candidate.network, artifact)
                 if parity is None:

@@ -27,7 +27,7 @@ from nasc.evaluation.encoder import OnnxEncoder
 from nasc.latency.basis import nominal_ms
 from nasc.pipelines import artifact_quality as judge_module
 from nasc.pipelines import compile as pipeline
-from nasc.pipelines.compile import BUSY_REPEATS, _Compilation, compile_on
+from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
 from nasc.pipelines.options import Options
 from nasc.pipelines.result import CompileResult
 from nasc.selection import successive_halving as contest
@@ -125,9 +125,9 @@ class Toy:
         return Device(self.space, **about)
 
     def compile(self, device: Device, name: str, limit_ms: float, **options: Any) -> CompileResult:
-        bench = RunContext(self.settings, opener=device)
         chosen = {"distill_steps": 0, "output": self.folder / name} | options
-        return compile_on(bench, Limits(latency_ms=limit_ms), Options(**chosen))
+        limits = Limits(latency_ms=limit_ms)
+        return pipeline.compile(limits, self.settings, Options(**chosen), opener=device)
 
 
 @pytest.fixture(scope="module")
