@@ -3,6 +3,8 @@ profilers' job; here is only what is left of it."""
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ TINY = SearchSpace(
     operations=("mha", "ffn", "sep3"),
 )
 
+NOISE = 0.008
+
 
 class SyntheticDevice:
     """Adds up known costs, so that every prediction has a truth to be held against."""
@@ -33,7 +37,7 @@ class SyntheticDevice:
         self,
         basis: Basis,
         seed: int = 0,
-        noise: float = 0.008,
+        noise: float = NOISE,
         streaming: Streaming = Streaming(),  # noqa: B008
     ) -> None:
         rng = np.random.default_rng([seed, 1])
@@ -69,12 +73,22 @@ class SyntheticDevice:
 def fitted(
     space: SearchSpace,
     seed: int,
-    noise: float = 0.008,
+    noise: float = NOISE,
     streaming: Streaming = Streaming(),  # noqa: B008
 ) -> tuple[SyntheticDevice, Fit]:
-    planned = plan(space, seed, seq_len=32)
+    """A device that was observed once, and the costs that this gave; solved once a process."""
+    _, device, _, solved = _solved(space, seed, "fp32", 32, noise, streaming)
+    return copy.deepcopy(device), solved  # it goes on drawing where the observations ended
+
+
+@functools.cache
+def _solved(
+    space: SearchSpace, seed: int, precision: str, seq_len: int, noise: float, streaming: Streaming
+) -> tuple[Plan, SyntheticDevice, tuple[Observation, ...], Fit]:
+    planned = plan(space, seed, precision=precision, seq_len=seq_len)
     device = SyntheticDevice(planned.basis, seed, noise, streaming)
-    return device, fit(planned.basis, device.observe(planned))
+    observations = device.observe(planned)
+    return planned, device, tuple(observations), fit(planned.basis, observations)
 
 
 def make_key(**changes: Any) -> LatencyKey:
@@ -107,10 +121,7 @@ def make_table(
     **changes: Any,
 ) -> LatencyTable:
     """A table on which little is measured; `changes` are those of its key."""
-    planned = plan(space, seed, precision=precision, seq_len=seq_len)
-    truth = SyntheticDevice(planned.basis, seed)
-    observations = truth.observe(planned)
-    solved = fit(planned.basis, observations)
+    planned, _, observations, solved = _solved(space, seed, precision, seq_len, NOISE, Streaming())
     measured = [
         (n.role, o.latency_ms, o.latency_ms * 0.99, o.latency_ms * 1.006, o.latency_ms, n.name)
         for n, o in zip(planned.networks, observations, strict=True)
