@@ -1,6 +1,6 @@
 """Tiny packages, measured on a device that is made up."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from nasc.package.manifest import (
     TeacherRecord,
     TextRecord,
 )
+from nasc.package.process import PackageProcess
 from profilers.testing import SyntheticMachine
 
 GEOMETRY = Geometry(
@@ -139,3 +140,24 @@ def packed(
 def opener() -> Callable[..., Any]:
     """Starts a session on the made-up machine."""
     return open_machine
+
+
+@pytest.fixture(scope="session")
+def process() -> Iterator[PackageProcess]:
+    """One process for many verifications, whose starts would take most of the time."""
+    with PackageProcess() as shared:
+        yield shared
+
+
+@pytest.fixture
+def shared_process(process: PackageProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verifications use `process` and leave it open."""
+
+    class Borrowed:
+        inspect, token_ids, encoder = process.inspect, process.token_ids, process.encoder
+        wrong_companions = process.wrong_companions
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr("nasc.package.verify_files.PackageProcess", lambda limits: Borrowed())

@@ -48,27 +48,6 @@ def package(packed: Packages, tmp_path: Path) -> Path:
     return Path(shutil.copytree(packed["fp32", "embed"], tmp_path / "package"))
 
 
-@pytest.fixture(scope="module")
-def process() -> Iterator[PackageProcess]:
-    """One process for many verifications, whose starts would take most of the time."""
-    with PackageProcess() as shared:
-        yield shared
-
-
-@pytest.fixture
-def shared_process(process: PackageProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verifications use `process` and leave it open."""
-
-    class Borrowed:
-        inspect, token_ids, encoder = process.inspect, process.token_ids, process.encoder
-        wrong_companions = process.wrong_companions
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setattr("nasc.package.verify_files.PackageProcess", lambda limits: Borrowed())
-
-
 def load(folder: Path, name: str = MANIFEST) -> Any:
     return json.loads((folder / name).read_text(encoding="utf-8"))
 
@@ -486,11 +465,12 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 @pytest.mark.usefixtures("shared_process")
 @pytest.mark.timeout(300)
-def test_no_manifest_is_a_traceback(package: Path) -> None:
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_manifest_is_a_traceback(package: Path, count: int) -> None:
     chance = random.Random(0)
     whole = load(package)
     every = [path for path in places(whole) if path]
-    for number in range(200):
+    for number in range(count):
         raw = copy.deepcopy(whole)
         path = chance.choice(every)
         if number % 6 == 0:

@@ -26,12 +26,15 @@ from nasc.package.manifest import (
     PeakMemory,
     read_manifest,
 )
+from nasc.package.process import PackageProcess
 from nasc.package.readme import readme
 from nasc.package.verify import verify_package
 from nasc.package.verify_latency import latency_check
 from nasc.package.verify_report import VerifyReport
 from profilers import Protocol
 from profilers.testing import SyntheticMachine
+
+pytestmark = pytest.mark.usefixtures("shared_process")
 
 KINDS = [
     ("fp32", "embed"),
@@ -100,7 +103,11 @@ def unchecked(report: VerifyReport) -> list[str]:
 
 
 @pytest.mark.parametrize("which", KINDS, ids="-".join)
-def test_a_package_as_built_passes(packed: Packages, which: tuple[str, str]) -> None:
+def test_a_package_as_built_passes(
+    packed: Packages, which: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a process that is started for it, and ended."""
+    monkeypatch.setattr("nasc.package.verify_files.PackageProcess", PackageProcess)
     report = verify_package(packed[which], measure=False)
     assert report.ok, report.failed
     outcomes = {check.name: check.ok for check in report.checks}
