@@ -79,6 +79,13 @@ class Run:
         return {"config": dataclasses.asdict(self.shrinker.config)} | self.left.record()
 
 
+@pytest.fixture(scope="module")
+def whole_run(teacher: Teacher, tokens: Tokens) -> tuple[Run, Any]:
+    """One that nothing stopped, and its record; tests must not change it."""
+    run = Run(teacher, tokens)
+    return run, run.train()
+
+
 def same(one: Run, two: Run) -> bool:
     first, second = state(one.supernet), state(two.supernet)
     return (
@@ -108,10 +115,13 @@ def test_only_what_is_left_is_sampled(teacher: Teacher, tokens: Tokens) -> None:
 
 @pytest.mark.parametrize("stopped_after", [3, 4, 5, 8])
 def test_a_stop_anywhere_changes_nothing(
-    teacher: Teacher, tokens: Tokens, tmp_path: Path, stopped_after: int
+    teacher: Teacher,
+    tokens: Tokens,
+    tmp_path: Path,
+    stopped_after: int,
+    whole_run: tuple[Run, Any],
 ) -> None:
-    whole = Run(teacher, tokens)
-    record = whole.train()
+    whole, record = whole_run
     path = tmp_path / "state.safetensors"
     with pytest.raises(Stopped):
         Run(teacher, tokens).train(path, stop_after(stopped_after))
@@ -121,10 +131,9 @@ def test_a_stop_anywhere_changes_nothing(
 
 
 def test_a_stop_within_a_round_changes_nothing(
-    teacher: Teacher, tokens: Tokens, tmp_path: Path
+    teacher: Teacher, tokens: Tokens, tmp_path: Path, whole_run: tuple[Run, Any]
 ) -> None:
-    whole = Run(teacher, tokens)
-    whole.train()
+    whole, _ = whole_run
     path, broken = tmp_path / "state.safetensors", Run(teacher, tokens)
     evaluate = broken.shrinker._evaluate
 

@@ -48,6 +48,12 @@ def run(teacher: Teacher, tokens: Tokens, config: TrainConfig = CONFIG, **option
     return state(supernet), record
 
 
+@pytest.fixture(scope="module")
+def whole_run(teacher: Teacher, tokens: Tokens) -> tuple[dict[str, torch.Tensor], Any]:
+    """What `run` gives where nothing breaks it off; tests must not change it."""
+    return run(teacher, tokens)
+
+
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(v, second[n]) for n, v in first.items()
@@ -66,8 +72,8 @@ def test_training_reduces_the_loss(teacher: Teacher, tokens: Tokens) -> None:
     assert after[1] < 0.8 * before[1]
 
 
-def test_same_seed_same_weights(teacher: Teacher, tokens: Tokens) -> None:
-    (first, record), (again, repeated) = run(teacher, tokens), run(teacher, tokens)
+def test_same_seed_same_weights(teacher: Teacher, tokens: Tokens, whole_run: Any) -> None:
+    (first, record), (again, repeated) = whole_run, run(teacher, tokens)
     assert same(first, again)
     assert record == repeated
     other, _ = run(teacher, tokens, dataclasses.replace(CONFIG, seed=1))
@@ -99,8 +105,9 @@ def test_a_run_that_broke_off_goes_on_exactly_and_loses_no_step(
     tmp_path: Path,
     stopped_after: int,
     error: type[BaseException],
+    whole_run: Any,
 ) -> None:
-    whole, record = run(teacher, tokens)
+    whole, record = whole_run
     options: dict[str, Any] = {"state_path": tmp_path / "state.safetensors", "save_every_s": 1e9}
     with pytest.raises(error):
         run(teacher, tokens, progress=stop_after(stopped_after, error), **options)
@@ -145,9 +152,13 @@ def test_the_state_of_a_finished_run_stays_for_the_caller(
 
 
 def test_ctrl_c_never_splits_the_change_of_the_weights(
-    teacher: Teacher, tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Teacher,
+    tokens: Tokens,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole_run: Any,
 ) -> None:
-    whole, record = run(teacher, tokens)
+    whole, record = whole_run
     step, calls = torch.optim.AdamW.step, []
 
     def interrupted(self: torch.optim.AdamW) -> None:
@@ -196,9 +207,9 @@ def test_half_changed_weights_are_not_saved(
 
 
 def test_a_run_that_broke_off_twice_goes_on_exactly(
-    teacher: Teacher, tokens: Tokens, tmp_path: Path
+    teacher: Teacher, tokens: Tokens, tmp_path: Path, whole_run: Any
 ) -> None:
-    whole, record = run(teacher, tokens)
+    whole, record = whole_run
     options: dict[str, Any] = {"state_path": tmp_path / "state.safetensors", "save_every_s": 0}
     for steps in (3, 6):
         with pytest.raises(Stopped):
@@ -265,10 +276,14 @@ def test_a_loss_that_is_no_number_ends_the_run(
 
 
 def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_change(
-    teacher: Teacher, tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Teacher,
+    tokens: Tokens,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole_run: Any,
 ) -> None:
     """The losses of the step are finite still."""
-    whole, record = run(teacher, tokens)
+    whole, record = whole_run
     backward = Objective.backward
 
     def overflow(self: Objective, batch: Batch, step: int) -> torch.Tensor:
