@@ -38,11 +38,27 @@ def limits_in(suggestion: str) -> Limits:
     return Limits(**{name[2:].replace("-", "_"): float(value) for name, value in pairs})
 
 
-@given(SEEDS, SEEDS, st.booleans(), st.sampled_from([METRICS, STREAMED]))
-@settings(max_examples=60, deadline=None)
+PROBLEMS = given(SEEDS, SEEDS, st.booleans(), st.sampled_from([METRICS, STREAMED]))
+
+
+@PROBLEMS
+@settings(max_examples=8, deadline=None)
 def test_everything_it_claims_is_true(
     seed: int, other: int, fractions: bool, metrics: tuple[str, ...]
 ) -> None:
+    check_claims(seed, other, fractions, metrics)
+
+
+@pytest.mark.slow
+@PROBLEMS
+@settings(max_examples=60, deadline=None)
+def test_everything_it_claims_is_true_of_many(
+    seed: int, other: int, fractions: bool, metrics: tuple[str, ...]
+) -> None:
+    check_claims(seed, other, fractions, metrics)
+
+
+def check_claims(seed: int, other: int, fractions: bool, metrics: tuple[str, ...]) -> None:
     costs = ToyCosts(seed, fractions=fractions, spread=12, metrics=metrics)
     problem = random_problem(seed, positions=1 + seed % 3, candidates=6, costs=costs)
     networks = every_network(problem)

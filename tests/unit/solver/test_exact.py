@@ -265,7 +265,7 @@ def test_fewer_networks_than_asked_for() -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 4_000_000])
 @given(problems(), SEEDS, st.integers(1, 30), st.integers(0, 3))
 @settings(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
