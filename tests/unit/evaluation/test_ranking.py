@@ -45,11 +45,11 @@ def test_gains_are_paired() -> None:
 def test_intervals_hold_what_they_say() -> None:
     """The true tau of correlated normals is 2/pi arcsin(r): 90% intervals hold it mostly."""
     true, held = 2 / np.pi * np.arcsin(0.6), 0
-    for seed in range(60):
+    for seed in range(30):
         draws = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], 50)
         tau = rank(draws[:, 0], {"proxy": draws[:, 1]}, seed=seed).tau["proxy"]
         held += tau.low <= true <= tau.high
-    assert 45 <= held <= 60
+    assert 23 <= held <= 30
 
 
 def test_nothing_to_compare_is_said() -> None:

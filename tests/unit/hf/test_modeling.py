@@ -92,6 +92,7 @@ def test_saved_and_loaded_by_the_auto_classes(
     assert config.layer_norm_eps == 1e-6
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_same(tmp_path: Path) -> None:
     model = NascModel.from_network(network(ARCHITECTURES[0])).eval()
     model.save_pretrained(tmp_path)

@@ -39,6 +39,8 @@ from profilers.reference import REFERENCE_NAME
 from profilers.testing import SyntheticMachine
 from profilers.worker import draw_inputs
 
+pytestmark = pytest.mark.usefixtures("networks_drawn_once")
+
 SEQ_LEN = 16
 THREADS = 2
 SLOW = 500.0

@@ -131,7 +131,7 @@ def test_a_body_that_is_not_there_is_never_made_up(
 def test_other_weights_at_the_same_path_do_not_go_on_from_old_checkpoints(
     teacher_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    model, config = tmp_path / "model", FinetuneConfig(steps=10, batch_size=8, max_length=24)
+    model, config = tmp_path / "model", FinetuneConfig(steps=4, batch_size=8, max_length=24)
 
     def put(seed: int) -> None:
         """Other weights in the same folder."""
@@ -151,7 +151,7 @@ def test_other_weights_at_the_same_path_do_not_go_on_from_old_checkpoints(
 
     def stopped(**about: Any) -> None:
         with pytest.raises(KeyboardInterrupt):
-            start(stop=5, **about)
+            start(stop=2, **about)
 
     put(seed=1)
     stopped()

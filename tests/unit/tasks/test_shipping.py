@@ -25,6 +25,7 @@ from nasc.teacher import Teacher, load_teacher
 from nasc.utils.progress import Silent
 
 CONFIG = FinetuneConfig(steps=30, batch_size=16, learning_rate=3e-3, max_length=24)
+BRIEF = dataclasses.replace(CONFIG, steps=2)
 
 
 def write_sst2(folder: Path, count: int = 64) -> Path:
@@ -114,7 +115,7 @@ def test_a_network_learns_a_task_and_its_file_does_it(
 
 
 def test_what_is_tuned_is_kept(teacher: Teacher, full_size: Network, tmp_path: Path) -> None:
-    options = TaskOptions("sst2", write_sst2(tmp_path), config=CONFIG)
+    options = TaskOptions("sst2", write_sst2(tmp_path), config=BRIEF)
     first = shipping(options, full_size, teacher, tmp_path / "cache").finetune(full_size)
     made = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("model.safetensors")}
     assert len(made) == 1  # the teacher itself: nothing to distil
@@ -129,7 +130,7 @@ def test_the_teacher_is_asked_once_for_all_networks(
     asked: list[int] = []
     tell = finetune._tell
     monkeypatch.setattr(finetune, "_tell", lambda *about: asked.append(1) or tell(*about))
-    options = TaskOptions("sst-2", write_sst2(tmp_path), config=CONFIG)
+    options = TaskOptions("sst-2", write_sst2(tmp_path), config=BRIEF)
     one, small = shipping(options, full_size, teacher, tmp_path / "cache"), narrow(full_size)
     tensors = [dict(own) for own in small.tensors]
     tensors[-1]["bias"] = tensors[-1]["bias"] + 1
@@ -137,7 +138,7 @@ def test_the_teacher_is_asked_once_for_all_networks(
     for network in (small, other):
         one.finetune(network)
     assert asked == [1]
-    again = TaskOptions("sst-2", write_sst2(tmp_path, 32), config=CONFIG)
+    again = TaskOptions("sst-2", write_sst2(tmp_path, 32), config=BRIEF)
     shipping(again, full_size, teacher, tmp_path / "cache").finetune(small)
     assert asked == [1, 1]  # about other examples
 
