@@ -34,6 +34,8 @@ from profilers import (
 from profilers.devices.local import LocalWorker
 from profilers.samples import Step
 
+pytestmark = pytest.mark.clock
+
 HOST = find("host")
 QUICK = Protocol(min_rounds=3, max_rounds=3, rounds_per_instance=2, visits_per_round=2)
 

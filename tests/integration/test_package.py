@@ -29,7 +29,7 @@ from nasc.package.manifest import (
 from nasc.package.verify import verify_package
 from nasc.teacher import Teacher, load_teacher
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.clock]
 
 SENTENCES = [
     "A man is playing a guitar on the street.",

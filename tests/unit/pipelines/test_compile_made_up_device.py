@@ -298,6 +298,7 @@ def test_what_a_busy_machine_puts_over_the_limit_is_measured_again(
     assert result.attempts[-1].met
 
 
+@pytest.mark.slow
 def test_a_machine_that_stays_busy_gets_another_network(
     toy: Toy, limit_ms: float, busy: Callable[[Device, int], list[str]]
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_body_that_is_not_there_is_never_made_up(
             TaskModel.for_classes(tmp_path, TASKS["rte"])
 
 
+@pytest.mark.slow
 def test_other_weights_at_the_same_path_do_not_go_on_from_old_checkpoints(
     teacher_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -197,6 +198,7 @@ def nasc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "write", "metrics"),
     [

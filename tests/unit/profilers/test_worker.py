@@ -64,6 +64,7 @@ def gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.clock
 def test_a_run_without_an_end_is_ended_and_named(tmp_path: Path) -> None:
     path = write_endless(tmp_path / "endless.onnx")
     jobs = [ModelJob("endless", path, TOKENS), reference_job(tmp_path)]
@@ -83,6 +84,7 @@ def test_a_run_without_an_end_is_ended_and_named(tmp_path: Path) -> None:
             worker.run("endless", ONE_TOKEN)
 
 
+@pytest.mark.clock
 def test_bench_and_memory_take_the_limits(tmp_path: Path) -> None:
     path, limits = write_endless(tmp_path / "endless.onnx"), WorkerLimits(run_s=0.3)
     message = r"endless\.onnx' did not finish one run within 0\.3 s"
@@ -93,6 +95,7 @@ def test_bench_and_memory_take_the_limits(tmp_path: Path) -> None:
         measure_peak_memory(ModelJob("m", path, TOKENS), device=device, limits=limits)
 
 
+@pytest.mark.clock
 def test_many_short_runs_are_not_one_long_run(tmp_path: Path) -> None:
     limit_s = 0.5
     with LocalWorker(RuntimeOptions(), limits=WorkerLimits(run_s=limit_s)) as worker:
@@ -209,6 +212,7 @@ def test_limits_are_checked(changed: dict[str, float]) -> None:
         WorkerLimits(**changed)  # type: ignore[arg-type]
 
 
+@pytest.mark.clock
 def test_waiting_is_no_time_of_the_run_s_own() -> None:
     """What a run waits for others is wall time; only with several threads it is all there is."""
 
@@ -237,6 +241,7 @@ def by_command(tmp_path: Path, *words: str) -> DeviceProfile:
     return device_profiles.find(path)
 
 
+@pytest.mark.clock
 def test_a_worker_is_reached_through_a_shell(tmp_path: Path) -> None:
     """As adb and ssh will be: nothing but the two pipes is this process's own."""
     device = through_shell(tmp_path)
@@ -282,6 +287,7 @@ def through_shell(tmp_path: Path) -> DeviceProfile:
     return by_command(tmp_path, "sh", "-c", line)
 
 
+@pytest.mark.clock
 def test_a_limit_of_time_is_told_apart_through_a_shell(tmp_path: Path) -> None:
     path = write_endless(tmp_path / "endless.onnx")
     limits = WorkerLimits(run_s=0.3)

@@ -56,7 +56,9 @@ def problems(draw: st.DrawFn) -> Problem:
     )
 
 
-@pytest.fixture(params=["as is", "thinning everywhere, small lots"])
+@pytest.fixture(
+    params=[pytest.param("as is", marks=pytest.mark.slow), "thinning everywhere, small lots"]
+)
 def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small spaces reach the code that only large ones would."""
     if request.param != "as is":

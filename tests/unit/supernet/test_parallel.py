@@ -100,6 +100,7 @@ def test_a_batch_in_parts_is_the_batch(chain: float, teacher: Teacher, tokens: T
 
 
 @pytest.mark.slow
+@pytest.mark.clock
 @pytest.mark.parametrize(("kind", "chain"), [("data", 0.0), ("block", 0.0), ("data", 0.5)])
 def test_two_processes_train_as_one(
     kind: str,
@@ -122,6 +123,7 @@ def test_two_processes_train_as_one(
 
 
 @pytest.mark.slow
+@pytest.mark.clock
 @pytest.mark.parametrize("kind", ["data", "block"])
 def test_a_run_goes_on_with_another_number_of_processes(
     kind: str,
@@ -155,6 +157,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
 
 
 @pytest.mark.slow
+@pytest.mark.clock
 @pytest.mark.parametrize("kind", ["data", "block"])
 def test_a_run_of_two_processes_goes_on_alone(
     kind: str,
@@ -180,6 +183,7 @@ def test_a_run_of_two_processes_goes_on_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.clock
 def test_two_processes_turn_one_budget_into_steps(
     tmp_path: Path, together: Callable[..., dict[str, Any]]
 ) -> None:
@@ -193,6 +197,7 @@ def test_two_processes_turn_one_budget_into_steps(
 
 
 @pytest.mark.slow
+@pytest.mark.clock
 def test_the_first_process_works_and_the_second_finds_it(
     tmp_path: Path, together: Callable[..., dict[str, Any]]
 ) -> None:
@@ -202,6 +207,7 @@ def test_the_first_process_works_and_the_second_finds_it(
 
 
 @pytest.mark.slow
+@pytest.mark.clock
 def test_two_processes_shrink_as_one(together: Callable[..., dict[str, Any]]) -> None:
     one, two = (together("block", processes, shrink=SHRINK) for processes in (1, 2))
     assert not bool(one["alive"].all())
