@@ -42,14 +42,15 @@ def test_gains_are_paired() -> None:
     assert found.gains["bad"].tau == pytest.approx(expected)
 
 
-def test_intervals_hold_what_they_say() -> None:
+@pytest.mark.parametrize("seeds", [20, pytest.param(60, marks=pytest.mark.slow)])
+def test_intervals_hold_what_they_say(seeds: int) -> None:
     """The true tau of correlated normals is 2/pi arcsin(r): 90% intervals hold it mostly."""
     true, held = 2 / np.pi * np.arcsin(0.6), 0
-    for seed in range(30):
+    for seed in range(seeds):
         draws = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], 50)
         tau = rank(draws[:, 0], {"proxy": draws[:, 1]}, seed=seed).tau["proxy"]
         held += tau.low <= true <= tau.high
-    assert 23 <= held <= 30
+    assert 0.75 * seeds <= held
 
 
 def test_nothing_to_compare_is_said() -> None:

@@ -264,10 +264,12 @@ def test_fewer_networks_than_asked_for() -> None:
     assert len(solve(problem, 1000)) == n
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 4_000_000])
+@pytest.mark.parametrize(
+    "chunk", [7, *(pytest.param(rows, marks=pytest.mark.slow) for rows in (1, 4_000_000))]
+)
 @given(problems(), SEEDS, st.integers(1, 30), st.integers(0, 3))
 @settings(
-    max_examples=20,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
