@@ -109,7 +109,8 @@ class OpenVinoSession:
         self._check_precision(str(config["INFERENCE_PRECISION_HINT"]))
         self._fed: dict[str, Any] = {_name(port): None for port in self._compiled.inputs}
         # The method beneath the wrapper in Python, which takes 3 us more (2026.4).
-        self._infer = super(ov.InferRequest, self._request).infer
+        beneath: Any = super(ov.InferRequest, self._request)
+        self._infer = beneath.infer
 
     def _check_threads(self, threads: int) -> None:
         most = self._compiled.get_property("INFERENCE_NUM_THREADS")
