@@ -145,14 +145,13 @@ class OpenVinoSession:
     def run(self, feeds: dict[str, Any]) -> None:
         """See `RuntimeSession`."""
         if self._feed(feeds):
-            self._first_run()
-        else:
-            self._infer({}, True, True)
+            self._checked_run()
+        self._infer({}, True, True)  # by this thread, whose time is taken
 
     def outputs(self, feeds: dict[str, Any]) -> list[Any]:
         """See `RuntimeSession`."""
         self._feed(feeds)
-        self._first_run()
+        self._checked_run()
         for name, (kind, _) in self.describe_outputs().items():
             if kind not in _NUMPY_NAMES.values():
                 raise ModelRejected(f"the output {name!r} is of type {kind}, which numpy lacks.")
@@ -183,8 +182,8 @@ class OpenVinoSession:
                 self._fed[name] = array
         return new
 
-    def _first_run(self) -> None:
-        """Runs the model, and raises what goes wrong.
+    def _checked_run(self) -> None:
+        """Runs the model in a thread of OpenVINO's, and raises what goes wrong.
 
         Of one thread, OpenVINO's synchronous run loses every exception and leaves the outputs of
         the run before (2026.4.1): what has run once on the same inputs may be run so, nothing else.
