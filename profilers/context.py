@@ -10,8 +10,15 @@ import json
 import os
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+"""Number formats that a runtime may offer on a device."""
+
+_PRECISIONS_OF_OLD = ("fp32", "int8")
+"""Those of a worker that does not tell them, of nasc 0.1: its only runtime was onnxruntime."""
 
 
 def _cpu_fields() -> dict[str, str]:
@@ -38,6 +45,21 @@ def _read(path: str) -> str | None:
 def _affinity() -> list[int] | None:
     """The cores this process may run on."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def precisions_of(context: Mapping[str, Any]) -> tuple[str, ...]:
+    """The number formats that a worker's runtime offers on its device.
+
+    Args:
+        context: A worker's.
+
+    Returns:
+        Out of `PRECISIONS`, in that order.
+    """
+    told = context.get("precisions")
+    if not isinstance(told, list | tuple):
+        return _PRECISIONS_OF_OLD
+    return tuple(name for name in PRECISIONS if name in told)
 
 
 def fingerprint(cpu: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ class SyntheticMachine:
         now_s: Time of the machine's clock in seconds.
         latency_ms: Gives the true latency in milliseconds of a model's file that `truth_ms` does
             not name.
+        precisions: Number formats that its runtime offers, out of `profilers.context.PRECISIONS`.
         random: Generator of the noise.
     """
 
@@ -56,6 +57,7 @@ class SyntheticMachine:
     slowed: Mapping[str, float] = field(default_factory=dict)
     now_s: float = 0.0
     latency_ms: Callable[[Path], float] | None = None
+    precisions: tuple[str, ...] = ("fp32", "int8")
     random: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,6 +109,7 @@ class SyntheticWorker:
             "memory_bytes": 1 << 34,
             "runtime": "synthetic",
             "runtime_version": "1",
+            "precisions": list(machine.precisions),
             "time_utc": "2000-01-01T00:00:00Z",
         }
 

@@ -5,6 +5,8 @@ native runner behind adb or ssh can speak the same. Requests, by their "op":
 
     {"op": "start", "options": {...}, "limits": {...}}
         -> {"context": {...}, "base_bytes": n}
+                         that of `profilers.context.read_context` with "runtime", "runtime_version"
+                         and "precisions", the number formats that the runtime offers here
     {"op": "load", "name": s, "path": s, "inputs": {...}, "seed": n}  -> {}
     {"op": "visit", "steps": [[name, warmup, runs], ...]}    run without a pause between steps
         -> {"visits": [{"name": s, "start_s": f, "end_s": f, "wall_ns": [...], "own_ns": [...],
@@ -50,10 +52,10 @@ import numpy as np
 
 from profilers.arrays import decode_array, encode_array
 from profilers.context import available_memory_bytes, peak_memory_bytes, read_context
-from profilers.errors import RuntimeMissing
+from profilers.errors import InvalidSetting, ProfilerError, RuntimeMissing
 from profilers.jobs import INTEGER_DTYPES, InputSpec, RuntimeOptions, WorkerLimits
 from profilers.runtimes import get_runtime
-from profilers.runtimes.base import Runtime, RuntimeSession
+from profilers.runtimes.base import Runtime, RuntimeSession, check_settings
 
 try:
     import resource
@@ -178,12 +180,16 @@ class WorkerProcess:
                 ) from error
         try:
             self._runtime = get_runtime(self._options.runtime)
+            check_settings(self._runtime, self._options)
         except RuntimeMissing as error:
             raise Failure("runtime", str(error)) from error
+        except InvalidSetting as error:
+            raise Failure("request", str(error)) from error
         _allow_memory(self._limits.memory_bytes)
         context = read_context()
         context["runtime"] = self._options.runtime
         context["runtime_version"] = self._runtime.version()
+        context["precisions"] = list(self._runtime.precisions(context["cpu"]["flags"]))
         return {"context": context, "base_bytes": peak_memory_bytes()}
 
     def _open(self, path: str) -> RuntimeSession:
@@ -192,6 +198,8 @@ class WorkerProcess:
         try:
             with self.loading():
                 return self._runtime.open_session(Path(path), self._options)
+        except InvalidSetting as error:  # of `RuntimeOptions`
+            raise Failure("request", str(error)) from error
         except Exception as error:  # any failure of the runtime concerns this file
             raise self._failure(error) from error
 
@@ -200,7 +208,8 @@ class WorkerProcess:
         full = isinstance(error, MemoryError) or (
             self._runtime is not None and self._runtime.is_out_of_memory(error)
         )
-        return Failure("memory" if full else "model", f"{type(error).__name__}: {error}", name)
+        kind = "" if isinstance(error, ProfilerError) else f"{type(error).__name__}: "
+        return Failure("memory" if full else "model", f"{kind}{error}", name)
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         inputs = {name: InputSpec.from_dict(spec) for name, spec in request["inputs"].items()}

@@ -15,7 +15,8 @@ class Worker(Protocol):
 
     Attributes:
         context: The device and its state when the worker started, as
-            `profilers.context.read_context` describes them, with the runtime and its version.
+            `profilers.context.read_context` describes them, with the runtime, its version and the
+            number formats that it offers there (`profilers.context.precisions_of`).
         base_bytes: Peak memory of the process before any model was loaded, in bytes; None where
             the device does not tell.
     """

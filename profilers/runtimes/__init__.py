@@ -9,21 +9,29 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from profilers.errors import RuntimeMissing
 from profilers.runtimes.base import Runtime
 
 if TYPE_CHECKING:
-    from profilers.runtimes import onnxruntime
+    from profilers.runtimes import onnxruntime, openvino
 
-    _TYPED: tuple[Runtime, ...] = (onnxruntime,)
+    _TYPED: tuple[Runtime, ...] = (onnxruntime, openvino)
 
-_DISTRIBUTIONS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")}
+_DISTRIBUTIONS = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    "openvino": ("openvino", "openvino-nightly"),
+}
 """Runtimes by name, with what the package is called where it can be installed from."""
 
 NAMES = tuple(_DISTRIBUTIONS)
 """Names of the runtimes that models can be run by."""
+
+_ONLY_OPENED_BY = {".xml": "openvino"}
+"""Endings of files that no other runtime opens; ONNX files are every runtime's."""
 
 
 def get_runtime(name: str) -> Runtime:
@@ -44,6 +52,24 @@ def get_runtime(name: str) -> Runtime:
             f"the runtime {name!r} cannot be imported: {error}. Install it: "
             f"python -m pip install {_DISTRIBUTIONS[name][0]}"
         ) from error
+
+
+def runtime_for(paths: Sequence[Path], default: str) -> str:
+    """The runtime that opens files, by how their names end.
+
+    Args:
+        paths: The files.
+        default: What opens them where the names do not say.
+
+    Raises:
+        RuntimeMissing: No runtime opens them all.
+    """
+    only = {path: _ONLY_OPENED_BY.get(path.suffix.lower()) for path in paths}
+    named = {name for name in only.values() if name is not None}
+    if len(named) > 1:
+        texts = ", ".join(f"{str(path)!r} ({name or 'any'})" for path, name in only.items())
+        raise RuntimeMissing(f"no runtime opens all of {texts}. Measure them one by one.")
+    return named.pop() if named else default
 
 
 def installed(name: str) -> tuple[bool, str | None]:

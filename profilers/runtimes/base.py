@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
+from profilers.errors import InvalidSetting
 from profilers.jobs import RuntimeOptions
+
+_OF_ALL = ("runtime", "threads", "cores")
+"""Fields of `RuntimeOptions` that mean something to every runtime."""
 
 
 class RuntimeSession(Protocol):
@@ -28,13 +34,47 @@ class RuntimeSession(Protocol):
 
 
 class Runtime(Protocol):
-    """A module of this folder, as the worker process uses it."""
+    """A module of this folder, as the worker process uses it.
+
+    Attributes:
+        SETTINGS: Fields of `RuntimeOptions` that it heeds, those aside that all do.
+    """
+
+    @property
+    def SETTINGS(self) -> tuple[str, ...]: ...  # noqa: D102 (a constant of the module)
 
     def version(self) -> str:
         """Returns the version of the installed runtime."""
+
+    def precisions(self, flags: Collection[str]) -> tuple[str, ...]:
+        """Returns the number formats that it computes in on this device.
+
+        Args:
+            flags: Of the processor, as `profilers.context.read_context` gives them.
+
+        Returns:
+            Out of `profilers.context.PRECISIONS`, in that order: what the processor has
+            instructions for, and int8.
+        """
 
     def open_session(self, path: Path, options: RuntimeOptions) -> RuntimeSession:
         """Loads a model file. Any exception it raises means that the model was rejected."""
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """Returns whether an exception of this runtime says that memory was not given."""
+
+
+def check_settings(runtime: Runtime, options: RuntimeOptions) -> None:
+    """Refuses settings that a runtime would not heed.
+
+    Raises:
+        InvalidSetting: One that it does not know is not at its default.
+    """
+    default = RuntimeOptions()
+    for field in dataclasses.fields(options):
+        value, usual = getattr(options, field.name), getattr(default, field.name)
+        if field.name not in (*_OF_ALL, *runtime.SETTINGS) and value != usual:
+            raise InvalidSetting(
+                f"{field.name} = {value!r}; the runtime {options.runtime!r} has no such setting. "
+                f"Leave it at {usual!r}."
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from profilers.jobs import RuntimeOptions
+
+SETTINGS = ("inter_op_threads", "arena", "spinning", "graph_optimization")
+"""See `Runtime`."""
 
 _LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -29,6 +33,11 @@ _OUT_OF_MEMORY = ("ailed to allocate memory", "bad_alloc", "bad allocation")
 def version() -> str:
     """Returns the version of the installed onnxruntime."""
     return str(ort.__version__)
+
+
+def precisions(flags: Collection[str]) -> tuple[str, ...]:
+    """See `Runtime`. The CPU provider computes in no other."""
+    return ("fp32", "int8")
 
 
 class OnnxRuntimeSession:
