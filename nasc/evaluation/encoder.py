@@ -56,7 +56,7 @@ class _Session(OnnxRuntimeSession):
         return size if isinstance(size, int) else 0
 
 
-class OnnxEncoder:
+class Encoder:
     """A sentence encoder in an ONNX file written by `nasc.export.onnx`.
 
     Attributes:

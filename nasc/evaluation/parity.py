@@ -23,7 +23,7 @@ from nasc.architecture.heads import SPANS
 from nasc.data.batching import TokenList, by_length, pad
 from nasc.errors import ExportError, ParityError, UsageError
 from nasc.evaluation.agreement import cosines
-from nasc.evaluation.encoder import OnnxEncoder, Vectors
+from nasc.evaluation.encoder import Encoder, Vectors
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
 
@@ -100,7 +100,7 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
-class Int8Report:
+class ReducedPrecisionReport:
     """How far an int8 file is from its network in fp32, and what neighbours do to it.
 
     Attributes:
@@ -138,13 +138,16 @@ class Int8Report:
         )
 
 
-def parity_from_dict(raw: Mapping[str, Any]) -> Parity | Int8Report:
+def parity_from_dict(raw: Mapping[str, Any]) -> Parity | ReducedPrecisionReport:
     """Read what either report's `to_dict` gave.
 
     Raises:
         KeyError, TypeError, ValueError: On anything else.
     """
-    kinds: dict[str, type[Parity] | type[Int8Report]] = {"fp32": Parity, "int8": Int8Report}
+    kinds: dict[str, type[Parity] | type[ReducedPrecisionReport]] = {
+        "fp32": Parity,
+        "int8": ReducedPrecisionReport,
+    }
     return kinds[raw["kind"]].from_dict(raw)
 
 
@@ -174,7 +177,7 @@ def check_parity(
         UsageError: If there are no tokens.
     """
     _require(network, "fp32")
-    encoder = OnnxEncoder(model_path, threads=threads)
+    encoder = Encoder(model_path, threads=threads)
     module = TorchNetwork(network).eval()
     fitting = tuple(n for n in lengths if n <= network.geometry.max_positions)
     texts = texts_of_lengths(token_lists, fitting)
@@ -206,7 +209,7 @@ def check_parity(
     return Parity(found["torch"], found["padding"], fitting, len(texts), share)
 
 
-def check_int8(
+def check_reduced(
     network: Network,
     model_path: str | Path,
     token_lists: Sequence[TokenList],
@@ -214,8 +217,8 @@ def check_int8(
     batches: Sequence[int] = NEIGHBOUR_BATCHES,
     threads: int = 1,
     seed: int = 0,
-) -> Int8Report:
-    """Hold an int8 file against its network in fp32; `accept_int8` judges the result.
+) -> ReducedPrecisionReport:
+    """Hold an int8 file against its network in fp32; `accept_reduced` judges the result.
 
     Args:
         network: What was exported, with its fp32 weights; its precision is int8.
@@ -234,14 +237,14 @@ def check_int8(
     token_lists = [tokens[: network.geometry.max_positions] for tokens in token_lists if tokens]
     if not token_lists:
         raise UsageError("no tokenised text to check the export on")
-    encoder = OnnxEncoder(model_path, threads=threads)
+    encoder = Encoder(model_path, threads=threads)
     alone = encoder.encode_tokens(token_lists, batch_size=1)
     try:
         cosine = cosines(_torch_vectors(TorchNetwork(network).eval(), token_lists), alone)
         drift = list(_neighbours(encoder, token_lists, alone, batches, seed))
     except ValueError as error:
         raise ParityError(f"'{model_path}' ({network.architecture}): {error}") from error
-    return Int8Report(
+    return ReducedPrecisionReport(
         mean_cosine=float(cosine.mean()),
         min_cosine=float(cosine.min()),
         n_texts=len(token_lists),
@@ -251,15 +254,18 @@ def check_int8(
     )
 
 
-def accept_int8(
-    report: Int8Report, *, fp32_score: float | None = None, int8_score: float | None = None
+def accept_reduced(
+    report: ReducedPrecisionReport,
+    *,
+    fp32_score: float | None = None,
+    reduced_score: float | None = None,
 ) -> tuple[bool, str]:
     """Whether an int8 file may be shipped in place of the fp32 one.
 
     Args:
-        report: Of `check_int8`.
+        report: Of `check_reduced`.
         fp32_score: Of the network in fp32 on a task with labels; higher is better.
-        int8_score: Of the int8 file on the same.
+        reduced_score: Of the int8 file on the same.
 
     Returns:
         Whether, and the reason in one line either way.
@@ -267,8 +273,8 @@ def accept_int8(
     Raises:
         UsageError: If only one of the scores is given.
     """
-    if (fp32_score is None) != (int8_score is None):
-        raise UsageError("accept_int8 needs both scores or none")
+    if (fp32_score is None) != (reduced_score is None):
+        raise UsageError("accept_reduced needs both scores or none")
     if not report.mean_cosine >= INT8_MEAN_COSINE:
         return False, (
             f"mean cosine of int8 to fp32 vectors is {report.mean_cosine:.4f} on "
@@ -283,13 +289,13 @@ def accept_int8(
         f"mean cosine of int8 to fp32 vectors {report.mean_cosine:.4f}, "
         f"least with neighbours {report.neighbour_min_cosine:.4f}"
     )
-    if fp32_score is not None and int8_score is not None:
-        if not fp32_score - int8_score <= INT8_SCORE_DROP:
+    if fp32_score is not None and reduced_score is not None:
+        if not fp32_score - reduced_score <= INT8_SCORE_DROP:
             return False, (
-                f"int8 lowers the score from {fp32_score:.4f} to {int8_score:.4f}, "
+                f"int8 lowers the score from {fp32_score:.4f} to {reduced_score:.4f}, "
                 f"at most {INT8_SCORE_DROP} is allowed"
             )
-        reason += f", score {int8_score:.4f} against {fp32_score:.4f}"
+        reason += f", score {reduced_score:.4f} against {fp32_score:.4f}"
     return True, reason
 
 
@@ -341,7 +347,7 @@ def _torch_vectors(module: TorchNetwork, token_lists: Sequence[TokenList]) -> Ve
 
 
 def _neighbours(
-    encoder: OnnxEncoder,
+    encoder: Encoder,
     token_lists: Sequence[TokenList],
     alone: Vectors,
     batches: Sequence[int],

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from nasc.errors import ExportError
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.package.modelfile import ModelFile
 from profilers import RuntimeOptions, WorkerLimits
 from profilers.devices.local import LocalWorker
@@ -86,21 +86,21 @@ class PackageProcess:
         *,
         max_length: int | None = None,
         batch_size: int = 1,
-    ) -> OnnxEncoder:
+    ) -> Encoder:
         """An encoder whose model runs in the process, for as long as that is open.
 
         Args:
             path: The ONNX file.
-            tokenizer: See `OnnxEncoder`.
-            max_length: See `OnnxEncoder`.
-            batch_size: See `OnnxEncoder`.
+            tokenizer: See `Encoder`.
+            max_length: See `Encoder`.
+            batch_size: See `Encoder`.
 
         Raises:
             ProfilerError: If the model cannot be loaded within the limits.
             ExportError: If it was not written by NASC.
         """
         session = _RemoteSession(self._worker, path)
-        return OnnxEncoder(
+        return Encoder(
             path, tokenizer, max_length=max_length, batch_size=batch_size, session=session
         )
 

@@ -19,7 +19,7 @@ from nasc.architecture.layers import params
 from nasc.architecture.space import OPERATIONS
 from nasc.data.batching import pad
 from nasc.errors import ExportError
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.export.graph import IR_VERSION, OPSET, GraphBuilder
 from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES, build, emit
 from nasc.export.quantization import quantize_matrix, quantize_rows
@@ -41,7 +41,7 @@ def torch_output(network: Network, ids: np.ndarray, mask: np.ndarray) -> np.ndar
 def onnx_output(network: Network, folder: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
     path = folder / "model.onnx"
     emit(network, path)
-    return OnnxEncoder(path).run(ids, mask)
+    return Encoder(path).run(ids, mask)
 
 
 EVERY_HEAD = (*HEADS, "spans", "classify-3")
@@ -113,7 +113,7 @@ def test_random_architectures_compute_what_torch_computes_padded_or_not(
     ids, mask = pad(texts)
     found = onnx_output(network, tmp_path, ids, mask)
     assert largest_difference(found, torch_output(network, ids, mask), mask, head) < 2e-5
-    encoder = OnnxEncoder(tmp_path / "model.onnx")
+    encoder = Encoder(tmp_path / "model.onnx")
     for row, tokens in enumerate(texts):
         alone = encoder.run(*pad([tokens]))[0]
         padded = unpadded(found[row], len(tokens), head)

@@ -14,11 +14,11 @@ from nasc.evaluation.parity import (
     INT8_MEAN_COSINE,
     INT8_NEIGHBOUR_COSINE,
     LENGTHS,
-    Int8Report,
     Parity,
-    accept_int8,
-    check_int8,
+    ReducedPrecisionReport,
+    accept_reduced,
     check_parity,
+    check_reduced,
     parity_from_dict,
     texts_of_lengths,
 )
@@ -99,14 +99,14 @@ def test_each_check_is_for_its_precision(
     with pytest.raises(ExportError, match="for fp32 networks, got '64: M @ int8'"):
         check_parity(make_network("64: mha", "int8"), tmp_path / "m.onnx", token_lists)
     with pytest.raises(ExportError, match="for int8 networks, got '64: M @ fp32'"):
-        check_int8(make_network("64: mha"), tmp_path / "m.onnx", token_lists)
+        check_reduced(make_network("64: mha"), tmp_path / "m.onnx", token_lists)
 
 
 def test_no_text_is_an_error(make_network: MakeNetwork, tmp_path: Path) -> None:
     network = make_network("64: mha", "int8")
     emit(network, tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="no tokenised text"):
-        check_int8(network, tmp_path / "m.onnx", [[]])
+        check_reduced(network, tmp_path / "m.onnx", [[]])
     with pytest.raises(UsageError, match="no tokenised text"):
         texts_of_lengths([], [1])
 
@@ -117,13 +117,13 @@ def test_int8_is_compared_with_fp32_and_with_itself_in_batches(
 ) -> None:
     network = make_network(EVERYTHING, "int8", head)
     emit(network, tmp_path / "m.onnx")
-    found = check_int8(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
+    found = check_reduced(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
     assert found.n_texts == len(token_lists)
     assert found.neighbour_batches == (4, 8)
     assert 0.98 < found.min_cosine <= found.mean_cosine < 1
     assert found.neighbour_max_abs_diff > 0
     assert 0.98 < found.neighbour_min_cosine < 1
-    again = check_int8(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
+    again = check_reduced(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
     assert found == again
 
 
@@ -132,20 +132,20 @@ def test_int8_of_other_weights_is_refused(
 ) -> None:
     network = make_network(EVERYTHING, "int8")
     emit(make_network(EVERYTHING, "int8", seed=1), tmp_path / "m.onnx")
-    found = check_int8(network, tmp_path / "m.onnx", token_lists)
+    found = check_reduced(network, tmp_path / "m.onnx", token_lists)
     assert found.mean_cosine < 0.5
-    assert not accept_int8(found)[0]
+    assert not accept_reduced(found)[0]
 
 
-GOOD = Int8Report(0.994, 0.98, 100, 0.03, 0.987, (8, 32))
+GOOD = ReducedPrecisionReport(0.994, 0.98, 100, 0.03, 0.987, (8, 32))
 
 
 def test_int8_is_accepted_with_a_reason() -> None:
-    assert accept_int8(GOOD) == (
+    assert accept_reduced(GOOD) == (
         True,
         "mean cosine of int8 to fp32 vectors 0.9940, least with neighbours 0.9870",
     )
-    accepted, reason = accept_int8(GOOD, fp32_score=0.86, int8_score=0.8501)
+    accepted, reason = accept_reduced(GOOD, fp32_score=0.86, reduced_score=0.8501)
     assert accepted
     assert "score 0.8501 against 0.8600" in reason
 
@@ -156,20 +156,20 @@ def test_int8_is_accepted_with_a_reason() -> None:
         ({"mean_cosine": INT8_MEAN_COSINE - 1e-3}, {}, "is 0.9790 on 100 held-out texts, 0.98 is"),
         ({"mean_cosine": float("nan")}, {}, "is nan on 100 held-out texts"),
         ({"neighbour_min_cosine": INT8_NEIGHBOUR_COSINE - 1e-3}, {}, "neighbours in a batch"),
-        ({}, {"fp32_score": 0.86, "int8_score": 0.84}, "from 0.8600 to 0.8400, at most 0.01"),
+        ({}, {"fp32_score": 0.86, "reduced_score": 0.84}, "from 0.8600 to 0.8400, at most 0.01"),
     ],
 )
 def test_int8_is_refused_with_a_reason(
     change: dict[str, float], scores: dict[str, float], reason: str
 ) -> None:
-    accepted, found = accept_int8(dataclasses.replace(GOOD, **change), **scores)  # type: ignore[arg-type]
+    accepted, found = accept_reduced(dataclasses.replace(GOOD, **change), **scores)  # type: ignore[arg-type]
     assert not accepted
     assert reason in found
 
 
 def test_one_score_alone_means_nothing() -> None:
     with pytest.raises(UsageError, match="both scores or none"):
-        accept_int8(GOOD, fp32_score=0.8)
+        accept_reduced(GOOD, fp32_score=0.8)
 
 
 def test_reports_survive_json() -> None:
