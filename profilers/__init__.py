@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         load_or_record_baseline,
     )
     from profilers.benching import BenchEntry, BenchResult, bench
-    from profilers.context import read_context
+    from profilers.context import precisions_of, read_context
     from profilers.devices import Opener, open_worker, reachable
     from profilers.devices.base import Worker
     from profilers.errors import (
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         ReferenceMeasurement,
         bound_met,
     )
+    from profilers.runtimes import runtime_for
     from profilers.samples import RoundSample, Visit
     from profilers.statistic import STATISTIC, Estimate, Scale, pooled_latencies
 
@@ -56,7 +57,7 @@ _HOMES = {
         "load_or_record_baseline",
     ),
     "profilers.benching": ("BenchEntry", "BenchResult", "bench"),
-    "profilers.context": ("read_context",),
+    "profilers.context": ("precisions_of", "read_context"),
     "profilers.devices": ("Opener", "open_worker", "reachable"),
     "profilers.devices.base": ("Worker",),
     "profilers.errors": (
@@ -79,6 +80,7 @@ _HOMES = {
     "profilers.protocol": ("Protocol", "Round"),
     "profilers.reference": ("reference_hash", "reference_job"),
     "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
+    "profilers.runtimes": ("runtime_for",),
     "profilers.samples": ("RoundSample", "Visit"),
     "profilers.statistic": ("STATISTIC", "Estimate", "Scale", "pooled_latencies"),
 }
@@ -126,10 +128,12 @@ __all__ = [
     "measure_peak_memory",
     "open_worker",
     "pooled_latencies",
+    "precisions_of",
     "reachable",
     "read_context",
     "reference_hash",
     "reference_job",
+    "runtime_for",
 ]
 
 

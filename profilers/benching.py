@@ -1,7 +1,8 @@
-"""`bench`: anybody's ONNX files, with inputs found by looking at them."""
+"""`bench`: anybody's model files, with inputs found by looking at them."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,21 @@ from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_bytes
 from profilers.devices import Opener, open_worker
 from profilers.errors import InvalidSetting, MemoryUnavailable, ModelRejected
-from profilers.jobs import DTYPES, INTEGER_DTYPES, InputSpec, ModelJob, RuntimeOptions, WorkerLimits
+from profilers.jobs import (
+    DTYPES,
+    GIVE_A_FILE,
+    INTEGER_DTYPES,
+    InputSpec,
+    ModelJob,
+    RuntimeOptions,
+    WorkerLimits,
+    is_ir,
+)
 from profilers.measuring import device_options, measure
 from profilers.memory import PeakMemory, measure_peak_memory
 from profilers.protocol import Protocol
 from profilers.results import Measurement, ModelMeasurement
+from profilers.runtimes import runtime_for
 from profilers.statistic import Scale
 
 DEFAULT_DIMS = {"batch": 1, "seq_len": 128}
@@ -131,7 +142,7 @@ def bench(
     journal: Path | None = None,
     opener: Opener | None = None,
 ) -> BenchResult:
-    """Measures ONNX files whose inputs are found by loading them.
+    """Measures model files whose inputs are found by loading them.
 
     Integer inputs whose name contains "mask" are ones, "type" or "segment" zeros, all others ids
     from 0 to 99; floats are uniform in [0, 1).
@@ -144,7 +155,8 @@ def bench(
             axes take them by their position.
         shapes: Whole shapes of inputs by name, in all files that have them. An input whose shape
             the file does not say needs one.
-        options: The runtime's settings; None takes the device's defaults.
+        options: The runtime's settings; None takes the device's defaults, and another runtime
+            where the files are for that alone.
         protocol: The settings of the measurement.
         scale: See `measure`.
         memory: Measure peak memory too.
@@ -159,12 +171,16 @@ def bench(
     Raises:
         InvalidSetting: No path, a size that is not positive, an axis without a size, an input
             without a shape, or a size or shape that no model takes.
+        RuntimeMissing: The files are for different runtimes.
         ProfilerError: See `measure`.
     """
     if not paths:
-        raise InvalidSetting("there is nothing to measure; give at least one ONNX file.")
+        raise InvalidSetting("there is nothing to measure; give at least one model file.")
     sizes = Sizes(dict(dims or {}), {name: tuple(s) for name, s in (shapes or {}).items()})
-    options = device_options(device, options)
+    if options is None:
+        options = device_options(device, None)
+        name = runtime_for([Path(path) for path in paths], options.runtime)
+        options = dataclasses.replace(options, runtime=name)
     opener = opener or functools.partial(open_worker, limits=limits)
     runs = describe_jobs(paths, device, sizes, options, opener)
     measurement = measure(
@@ -266,10 +282,7 @@ def describe_jobs(
         for file in files:
             if not file.is_file():
                 kind = "regular file" if file.exists() else "file"
-                raise ModelRejected(
-                    f"there is no {kind} {str(file)!r}. Give the path of an ONNX file that exists "
-                    "and is readable."
-                )
+                raise ModelRejected(f"there is no {kind} {str(file)!r}. {GIVE_A_FILE}")
             described = worker.describe(str(file))
             found += [(name, axes) for name, (_, axes) in described.items()]
             name = file.name if stems.count(file.name) == 1 else str(file)
@@ -286,7 +299,9 @@ def _run(
 ) -> BenchJob:
     """One file with its inputs' shapes and values, and the sizes that its axes took."""
     without_axes = {name for name, (_, axes) in described.items() if not axes}
-    scalars = without_axes & _with_shape(file) if without_axes else set()
+    scalars = without_axes
+    if without_axes and not is_ir(file):  # the inputs of an IR that is loaded have a rank
+        scalars = without_axes & _with_shape(file)
     inputs: dict[str, InputSpec] = {}
     taken: dict[str, int] = {}
     for input_name, (dtype, axes) in described.items():
@@ -314,7 +329,7 @@ def _run(
 def _with_shape(file: Path) -> set[str]:
     """The inputs whose number of axes an ONNX file says, be it none.
 
-    The runtime describes a scalar and an input of unknown rank alike. A file of another format
+    onnxruntime describes a scalar and an input of unknown rank alike. A file of another format
     says nothing here.
     """
     import onnx  # a third of a second, and few models have inputs without axes
@@ -323,8 +338,7 @@ def _with_shape(file: Path) -> set[str]:
         model = onnx.ModelProto.FromString(read_bytes(file, MAX_MODEL_BYTES))
     except OSError as error:
         raise ModelRejected(
-            f"cannot read the model {str(file)!r}: {error.strerror or error}. "
-            "Give the path of an ONNX file that exists and is readable."
+            f"cannot read the model {str(file)!r}: {error.strerror or error}. {GIVE_A_FILE}"
         ) from error
     except FileRefused as error:
         raise ModelRejected(f"the model {error}.") from error

@@ -23,6 +23,9 @@ MAX_AXES = 16
 MAX_AXIS = 1 << 31
 """Size of an axis in a record; protobuf's own limit for a model is 2 GB."""
 
+GIVE_A_FILE = "Give the path of a model file (.onnx, or .xml of OpenVINO) that is readable."
+"""What to do where a model file cannot be read."""
+
 MAX_THREADS = 1024
 """Threads and cores that may be asked for; the largest servers have some hundreds (2026)."""
 
@@ -87,13 +90,18 @@ class InputSpec:
         )
 
 
+def is_ir(path: Path) -> bool:
+    """Whether a model file is an IR of OpenVINO, by its name."""
+    return path.suffix.lower() == ".xml"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelJob:
     """One model file to measure.
 
     Attributes:
         name: Name of the model in results; unique within one measurement.
-        path: Path of the ONNX file.
+        path: Path of the model file: ONNX, or the .xml of an OpenVINO IR.
         inputs: Shape, type and values of every input of the graph, by the input's name.
 
     Raises:
@@ -113,10 +121,13 @@ class ModelJob:
     def files(self) -> tuple[Path, ...]:
         """The model file and what holds its external weights.
 
-        Files beside it whose name is the model's with a suffix that ends in "data"
-        (`model.onnx.data`, `model.onnx_data`) are taken to be such.
+        Of an IR that is the .bin beside it. Else, files beside it whose name is the model's with a
+        suffix that ends in "data" (`model.onnx.data`, `model.onnx_data`) are taken to be such.
         """
         name = self.path.name
+        if is_ir(self.path):
+            weights = self.path.with_suffix(".bin")
+            return (self.path, weights) if weights.exists() else (self.path,)
         beside = (
             path
             for path in self.path.parent.glob("*data")
@@ -142,13 +153,13 @@ class ModelJob:
         except FileRefused as error:
             raise ModelRejected(
                 f"cannot read the model {str(self.path)!r}: {str(error.path)!r} {error.reason}. "
-                "What lies beside a model under its name with an ending in data holds its weights: "
-                "move it away if it does not."
+                "What lies beside a model under its name with an ending in data (of an .xml: .bin) "
+                "holds its weights: move it away if it does not."
             ) from error
         except OSError as error:
+            reason = error.strerror or error
             raise ModelRejected(
-                f"cannot read the model {str(self.path)!r}: {error.strerror or error}. "
-                "Give the path of an ONNX file that exists and is readable."
+                f"cannot read the model {str(self.path)!r}: {reason}. {GIVE_A_FILE}"
             ) from error
         inputs = {name: spec.to_dict() for name, spec in self.inputs.items()}
         digest.update(json.dumps(inputs, sort_keys=True).encode())
@@ -158,6 +169,9 @@ class ModelJob:
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
     """How the runtime is set up. All of it is recorded with a measurement.
+
+    A runtime that does not know one of the settings (OpenVINO knows no more than threads and cores)
+    refuses all but its default.
 
     Attributes:
         runtime: Name of the runtime, one of `profilers.runtimes.NAMES`.

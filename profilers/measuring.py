@@ -14,7 +14,7 @@ from device_profiles.temporary import temporary_folder
 from profilers.devices import Opener, open_worker
 from profilers.devices.base import Worker
 from profilers.errors import InvalidSetting, MeasurementInterrupted, ModelRejected
-from profilers.jobs import ModelJob, RuntimeOptions
+from profilers.jobs import GIVE_A_FILE, ModelJob, RuntimeOptions
 from profilers.journal import Journal
 from profilers.protocol import (
     BUSY_LIMIT,
@@ -202,8 +202,7 @@ def _fits(jobs: Sequence[ModelJob], memory_bytes: int | None) -> bool:
             total += sum(path.stat().st_size for path in job.files())
         except OSError as error:
             raise ModelRejected(
-                f"cannot read the model {str(job.path)!r}: {error.strerror or error}. "
-                "Give the path of an ONNX file that exists and is readable."
+                f"cannot read the model {str(job.path)!r}: {error.strerror or error}. {GIVE_A_FILE}"
             ) from error
     return 2 * total <= LOADED_SHARE * memory_bytes
 

@@ -5,6 +5,8 @@ native runner behind adb or ssh can speak the same. Requests, by their "op":
 
     {"op": "start", "options": {...}, "limits": {...}}
         -> {"context": {...}, "base_bytes": n}
+                         that of `profilers.context.read_context` with "runtime", "runtime_version"
+                         and "precisions", the number formats that the runtime offers here
     {"op": "load", "name": s, "path": s, "inputs": {...}, "seed": n}  -> {}
     {"op": "visit", "steps": [[name, warmup, runs], ...]}    run without a pause between steps
         -> {"visits": [{"name": s, "start_s": f, "end_s": f, "wall_ns": [...], "own_ns": [...],

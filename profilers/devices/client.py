@@ -24,7 +24,7 @@ from profilers.errors import (
     RuntimeMissing,
     WorkerDied,
 )
-from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
+from profilers.jobs import GIVE_A_FILE, ModelJob, RuntimeOptions, WorkerLimits, is_ir
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step, Visit
 
@@ -115,8 +115,7 @@ class WorkerClient:
         if not job.path.is_file():
             raise ModelRejected(
                 f"model {job.name!r}: there is no {'regular ' if job.path.exists() else ''}file "
-                f"{str(job.path)!r}. "
-                "Give the path of an ONNX file that exists and is readable."
+                f"{str(job.path)!r}. {GIVE_A_FILE}"
             )
         self._ask(
             {"op": "load", "name": job.name, "path": path, "inputs": inputs, "seed": seed},
@@ -285,15 +284,27 @@ class WorkerClient:
             detail = str(answer["error"]).strip()[:500]
             kind = MemoryExceeded if answer["kind"] == "memory" else ModelRejected
             raise kind(
-                f"the runtime rejected the model {subject!r}: {detail}\n"
-                "Allowed is any ONNX file that this runtime can load and run. Check it: "
-                f"python -c \"import onnx; onnx.checker.check_model('{subject}')\""
+                f"the runtime rejected the model {subject!r}: {detail}\n{self._allowed(subject)}"
             )
         if answer["kind"] == "file":
             raise ModelRejected(f"{subject!r} cannot be used: {str(answer['error'])[:500]}")
         if answer["kind"] == "runtime":
             raise RuntimeMissing(str(answer["error"]))
         raise InvalidSetting(f"the worker refused {request['op']!r}: {answer['error']}")
+
+    def _allowed(self, subject: str | None) -> str:
+        """What a runtime takes, and how a file is checked."""
+        path = subject or "model.onnx"
+        if not is_ir(Path(path)):
+            return (
+                "Allowed is any ONNX file that this runtime can load and run. Check it: "
+                f"python -c \"import onnx; onnx.checker.check_model('{path}')\""
+            )
+        return (
+            "An .xml is for the runtime openvino, with its weights beside it "
+            f'({Path(path).with_suffix(".bin").name!r}). Check it: python -c "import openvino; '
+            f"openvino.Core().compile_model('{path}', 'CPU')\""
+        )
 
     def _read_line(self, subject: str | None, op: str, longest_s: float) -> bytes:
         """One line of the worker's answers, with the time limit of a request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from profilers import (
     reference_job,
 )
 from profilers.benching import BenchJob, Sizes, _axis, _peak_memory, _run, describe_jobs
+from profilers.context import precisions_of
 from profilers.runtimes import get_runtime
 from profilers.testing import SyntheticMachine, SyntheticWorker, synthetic_opener
 from profilers.worker import WorkerProcess, draw_inputs
@@ -69,6 +71,22 @@ def test_settings_round_trip() -> None:
     options = RuntimeOptions(threads=2, cores=(1, 0))
     assert options.cores == (0, 1)
     assert RuntimeOptions.from_dict(options.to_dict()) == options
+
+
+def test_the_record_of_the_usual_settings_stays_as_it_is() -> None:
+    """Tables that were measured before are found by it."""
+    assert json.dumps(RuntimeOptions().to_dict(), sort_keys=True) == (
+        '{"arena": true, "cores": null, "graph_optimization": "all", "inter_op_threads": 1, '
+        '"runtime": "onnxruntime", "spinning": true, "threads": 1}'
+    )
+
+
+def test_a_worker_tells_the_number_formats_of_its_runtime() -> None:
+    machine = SyntheticMachine({}, precisions=("fp32", "bf16", "int8"))
+    assert precisions_of(machine.open().context) == ("fp32", "bf16", "int8")
+    assert precisions_of(SyntheticMachine({}).open().context) == ("fp32", "int8")
+    assert precisions_of({}) == ("fp32", "int8")  # of a worker that does not tell them
+    assert precisions_of({"precisions": ["int8", "f8", "bf16"]}) == ("bf16", "int8")
 
 
 def test_the_hash_covers_weights_beside_the_file_and_inputs_but_not_names(tmp_path: Path) -> None:

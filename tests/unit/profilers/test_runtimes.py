@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from endless import write_endless
 from onnx import TensorProto, helper, numpy_helper
 
 from profilers import (
@@ -50,13 +51,13 @@ def worker(runtime: str) -> Iterator[LocalWorker]:
         yield worker
 
 
-def save(path: Path, node: onnx.NodeProto, inputs: dict[str, list[str | int]]) -> Path:
-    """A model of one node, whose last input is the constant (3, 5)."""
+def save(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[str | int]]) -> Path:
+    """A model that gives "out", of these inputs and the constant "shape", (3, 5)."""
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()]
     output = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["a", "b"])
     shape = numpy_helper.from_array(np.array([3, 5]), "shape")
     model = helper.make_model(
-        helper.make_graph([node], "one", values, [output], [shape]),
+        helper.make_graph(nodes, "some", values, [output], [shape]),
         opset_imports=[helper.make_opsetid("", 17)],
         ir_version=8,
     )
@@ -69,7 +70,7 @@ def save(path: Path, node: onnx.NodeProto, inputs: dict[str, list[str | int]]) -
 def outer(tmp_path: Path) -> Path:
     """A model that makes a matrix of two rows of numbers."""
     node = helper.make_node("MatMul", ["column", "row"], ["out"])
-    return save(tmp_path / "outer.onnx", node, {"column": ["n", 1], "row": [1, "m"]})
+    return save(tmp_path / "outer.onnx", [node], {"column": ["n", 1], "row": [1, "m"]})
 
 
 def test_the_reference_gives_the_same_everywhere(worker: LocalWorker, tmp_path: Path) -> None:
@@ -86,8 +87,9 @@ def test_the_reference_gives_the_same_everywhere(worker: LocalWorker, tmp_path: 
     assert output.dtype == np.float32
     assert np.abs(output - wanted).max() < 1e-4
     worker.load(job, seed=0)
-    (visit,) = worker.visit([Step(job.name, 1, 3)])
-    assert len(visit.runs_ms) == 3
+    (visit,) = worker.visit([Step(job.name, 0, 5)])
+    assert len(visit.runs_ms) == 5
+    assert visit.own_ms[0] > 0.3 * min(visit.own_ms[1:])  # the first run's time is its own, too
     assert all(0 < own <= wall for own, wall in zip(visit.own_ms, visit.runs_ms, strict=True))
 
 
@@ -96,8 +98,32 @@ def test_inputs_and_metadata_are_told(worker: LocalWorker, outer: Path) -> None:
     inputs = {name: dtype for name, (dtype, _) in about["inputs"].items()}
     assert inputs == {"column": "float32", "row": "float32"}
     assert about["inputs"]["column"][1][1] == 1
+    assert [dtype for dtype, _ in about["outputs"].values()] == ["float32"]
+    assert list(about["outputs"]) == ["out"]
     assert about["metadata"] == {"maker": "a test"}
     assert set(precisions_of(worker.context)) >= {"fp32", "int8"}
+
+
+def test_an_output_has_the_file_s_name(worker: LocalWorker, tmp_path: Path) -> None:
+    """Also where its tensor has others, since it is handed through."""
+    for other in ("a", "z"):
+        relu = helper.make_node("Relu", ["x"], [other])
+        path = save(
+            tmp_path / "same.onnx",
+            [relu, helper.make_node("Identity", [other], ["out"])],
+            {"x": ["n", 2]},
+        )
+        about = worker.open("same", str(path))
+        assert (list(about["inputs"]), list(about["outputs"])) == (["x"], ["out"])
+
+
+def test_a_run_without_an_end_is_ended(runtime: str, tmp_path: Path) -> None:
+    path = write_endless(tmp_path / "endless.onnx")
+    tokens = {name: InputSpec((1, 1)) for name in ("input_ids", "attention_mask")}
+    with LocalWorker(RuntimeOptions(runtime), limits=WorkerLimits(run_s=0.2)) as worker:
+        worker.load(ModelJob("endless", path, tokens), seed=0)
+        with pytest.raises(ModelRejected, match=r"did not finish one run within 0\.2 s"):
+            worker.visit([Step("endless", 0, 1)])
 
 
 def test_inputs_change_from_run_to_run(worker: LocalWorker, outer: Path) -> None:
@@ -113,7 +139,7 @@ def test_inputs_change_from_run_to_run(worker: LocalWorker, outer: Path) -> None
 def test_a_run_that_fails_is_an_error_and_no_result(worker: LocalWorker, tmp_path: Path) -> None:
     """OpenVINO gives the outputs of the run before where it is asked in the wrong way."""
     node = helper.make_node("Reshape", ["x", "shape"], ["out"])
-    path = save(tmp_path / "reshape.onnx", node, {"x": ["n", "m"]})
+    path = save(tmp_path / "reshape.onnx", [node], {"x": ["n", "m"]})
     for shape in ((4, 4), (2, 2)):
         job = ModelJob("reshape", path, {"x": InputSpec(shape, "float32")})
         worker.load(job, seed=0)

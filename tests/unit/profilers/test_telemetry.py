@@ -1,7 +1,8 @@
-"""What onnxruntime does beside running models."""
+"""What runtimes do beside running models."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -17,12 +18,25 @@ ROOT = Path(nasc.__file__).parents[1]
 def written_by(module: str, home: Path, **variables: str) -> list[str]:
     """Files that importing a module leaves in an empty home folder."""
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(home)}
-    # Where tests of continuous integration run, onnxruntime keeps quiet by itself: not so here.
+    # Where tests of continuous integration run, runtimes keep quiet by themselves: not so here.
     subprocess.run([sys.executable, "-c", f"import {module}"], env=kept | variables, check=True)
     return sorted(path.name for path in home.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("module", ["profilers.runtimes.onnxruntime", "nasc.evaluation.encoder"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "profilers.runtimes.onnxruntime",
+        "nasc.evaluation.encoder",
+        pytest.param(
+            "profilers.runtimes.openvino",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("openvino") is None,
+                reason="needs openvino (extra 'openvino')",
+            ),
+        ),
+    ],
+)
 def test_importing_the_runtime_leaves_nothing_in_the_user_s_cache(
     module: str, tmp_path: Path
 ) -> None:
