@@ -14,8 +14,10 @@ from nasc.data.batching import by_length, pad, token_ids
 from nasc.errors import ExportError, UsageError
 from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import build, emit
+from nasc.lowering import get_lowering
 from nasc.networks.network import random_network
-from profilers import RuntimeOptions
+from profilers import RuntimeMissing, RuntimeOptions
+from profilers.runtimes import installed
 from profilers.runtimes.onnxruntime import OnnxRuntimeSession
 
 GEOMETRY = Geometry(2, 32, 16, 64, 100, 16)
@@ -41,6 +43,9 @@ def model(tmp_path: Path) -> Path:
     emit(random_network(ARCHITECTURE, GEOMETRY, vocab_rows=100), tmp_path / "m.onnx")
     return tmp_path / "m.onnx"
 
+
+NEEDS_OPENVINO = pytest.mark.skipif(not installed("openvino")[0], reason="needs openvino")
+RUNTIMES = ["onnxruntime", pytest.param("openvino", marks=NEEDS_OPENVINO)]
 
 SENTENCES = ["the cat sat on a mat", "dog", "", "a dog sat on the cat", "mat mat"]
 
@@ -109,6 +114,67 @@ def test_the_session_is_the_measured_one(model: Path, monkeypatch: pytest.Monkey
     own = RuntimeOptions(arena=False)
     Encoder(model, options=own)
     assert seen == [(model, RuntimeOptions(threads=2)), (model, own)]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("head", ["embed", "hidden", "spans", "classify-3"])
+def test_every_runtime_and_fixed_axes_give_the_same(
+    tmp_path: Path, runtime: str, head: str
+) -> None:
+    network = random_network(ARCHITECTURE, GEOMETRY, head, vocab_rows=100)
+    emit(network, tmp_path / "wanted.onnx")
+    wanted = Encoder(tmp_path / "wanted.onnx")
+    texts = [list(range(4, 4 + length)) for length in (3, 8, 1, 5, 2)]
+    lowering = get_lowering(runtime)
+    for shape in (None, (2, 9), (4, 8), (1, 16)):
+        path = lowering.lower(network, tmp_path, shape=shape).path
+        encoder = Encoder(path, runtime=runtime)
+        assert encoder.shape == (shape or (None, None))
+        assert (encoder.head, encoder.hidden) == (wanted.head, wanted.hidden)
+        assert encoder.max_positions == encoder.max_length == (shape[1] if shape else 16)
+        assert encoder.metadata == wanted.metadata
+        ids, mask = pad(texts)
+        assert encoder.run(ids, mask).shape == wanted.run(ids, mask).shape
+        for size in (1, 3, 5):
+            found = encoder.outputs(texts, batch_size=size)
+            for row, right in zip(found, wanted.outputs(texts), strict=True):
+                assert row.shape == right.shape
+                assert np.abs(row - right).max() < 1e-5
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_fixed_axes_bound_the_length(tmp_path: Path, tokenizer: Tokenizer, runtime: str) -> None:
+    network = random_network(ARCHITECTURE, GEOMETRY, vocab_rows=100)
+    path = get_lowering(runtime).lower(network, tmp_path, shape=(1, 6)).path
+    encoder = Encoder(path, tokenizer, runtime=runtime)
+    assert encoder.tokenize(["the cat sat on a mat"]) == [[2, 4, 5, 7, 8, 3]]
+    with pytest.raises(UsageError, match=r"length 7: .* takes 1 to 6 tokens"):
+        Encoder(path, tokenizer, runtime=runtime, max_length=7)
+    with pytest.raises(UsageError, match=r"7 tokens: .* takes up to 6"):
+        encoder.encode_tokens([[1] * 7])
+
+
+def test_a_batch_is_filled_up_with_what_is_in_it(tmp_path: Path) -> None:
+    network = random_network(ARCHITECTURE.with_precision("int8"), GEOMETRY, vocab_rows=100)
+    free, fixed = tmp_path / "free", tmp_path / "fixed"
+    for folder, shape in ((free, None), (fixed, (8, 5))):
+        folder.mkdir()
+        get_lowering("onnxruntime").lower(network, folder, shape=shape)
+    text = [[2, 5, 9, 8, 3]]
+    vectors = [Encoder(folder / "model.onnx").encode_tokens(text) for folder in (free, fixed)]
+    assert np.abs(vectors[0] - vectors[1]).max() < 1e-6
+
+
+def test_a_runtime_that_is_missing_is_named(model: Path) -> None:
+    with pytest.raises(RuntimeMissing, match="unknown runtime 'torch'"):
+        Encoder(model, runtime="torch")
+
+
+@NEEDS_OPENVINO
+def test_a_damaged_ir_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.xml").write_text("<net>", encoding="utf-8")
+    with pytest.raises(ExportError, match=r"openvino cannot load '.*model\.xml'"):
+        Encoder(tmp_path / "model.xml", runtime="openvino")
 
 
 def test_impossible_input_is_named(model: Path, tokenizer: Tokenizer) -> None:
