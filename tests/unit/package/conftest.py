@@ -45,7 +45,7 @@ KINDS = (
 )
 PARITY = {
     "fp32": Parity(1e-6, 1e-7, (1, 2, 3, 64), 4, 0.01),
-    "int8": ReducedPrecisionReport(0.995, 0.99, 64, 0.02, 0.985, (8, 32)),
+    "int8": ReducedPrecisionReport("int8", 0.995, 0.99, 64, 0.02, 0.985, (8, 32)),
 }
 
 
