@@ -75,6 +75,8 @@ def lower(
     for key, value in _options(precision, offered).items():
         model.set_rt_info(value, ["runtime_options", key])
     path, weights = folder / f"{name}.xml", folder / f"{name}.bin"
+    for file in (path, weights):
+        file.unlink(missing_ok=True)  # a session that is open reads the weights from their file
     try:
         ov.save_model(model, str(path), compress_to_fp16=precision in _STORED_IN_HALF)
     except RuntimeError as error:

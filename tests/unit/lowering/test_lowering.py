@@ -180,3 +180,14 @@ def test_int8_weights_take_a_quarter_and_stay_int8_when_they_are_compiled(tmp_pa
     kinds = {name: kind for name, kind in kinds.items() if "ln_" not in name and ".dw" not in name}
     assert len(kinds) == 9
     assert set(kinds.values()) == {"i8"}
+
+
+@NEEDS_OPENVINO
+def test_files_are_replaced_beneath_a_session_that_is_open(tmp_path: Path) -> None:
+    lowering, options = get_lowering("openvino"), RuntimeOptions("openvino")
+    first, second = (random_network(Architecture(BLOCKS), GEOMETRY, seed=n) for n in range(2))
+    feeds = {name: np.ones((1, 7), np.int64) for name in ("input_ids", "attention_mask")}
+    session = get_runtime("openvino").open_session(lowering.lower(first, tmp_path).path, options)
+    before = session.outputs(feeds)[0]
+    lowering.lower(second, tmp_path)
+    assert np.array_equal(session.outputs(feeds)[0], before)
