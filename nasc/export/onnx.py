@@ -17,7 +17,7 @@ thread; benchmarks/export/emitter_patterns.py):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def build(
     *,
     matrices: Matrices | None = None,
     shape: tuple[int, int] | None = None,
+    shifts: Collection[int] = (),
 ) -> onnx.ModelProto:
     """ONNX model of a network.
 
@@ -68,13 +69,15 @@ def build(
         matrices: How its matrices are written; None writes those of its precision as
             `matrices_for` says.
         shape: (batch, seq_len) of every run; None leaves both free.
+        shifts: Kernel sizes of depthwise convolutions that are written as sums of shifted copies.
 
     Raises:
         ExportError: If networks are not written in its precision, or it has fewer positions than
             the shape.
     """
     batch, seq_len = _axes(network, shape)
-    emitter = _Emitter(network, matrices or matrices_for(network.architecture.precision))
+    matrices = matrices or matrices_for(network.architecture.precision)
+    emitter = _Emitter(network, matrices, shifts)
     for index, (layer, tensors) in enumerate(zip(network.layers, network.tensors, strict=True)):
         emitter.emit(index, layer, tensors)
     output = OUTPUT_NAMES.get(network.head, "logits")
@@ -127,11 +130,12 @@ def emit(network: Network, path: Path) -> int:
 class _Emitter:
     """Appends layer after layer; `x` names the current activations (tokens, hidden)."""
 
-    def __init__(self, network: Network, matrices: Matrices) -> None:
+    def __init__(self, network: Network, matrices: Matrices, shifts: Collection[int]) -> None:
         self.graph = GraphBuilder()
         self._head_size = network.geometry.head_size
         self._eps = network.layer_norm_eps
         self._matrices = matrices
+        self._shifts = shifts
         self._x = ""
         self._shapes: dict[tuple[int, ...], str] = {}
         self._name = ""
@@ -255,20 +259,43 @@ class _Emitter:
         y = self._x
         for pair in range(1, SEPCONV_PAIRS + 1):
             y = g.node("Reshape", g.node("Relu", y), self._shape(hidden))
-            y = g.node("Transpose", g.node("Mul", y, self._token_mask), perm=[0, 2, 1])
-            y = g.node(
-                "Conv",
-                g.node("Unsqueeze", y, g.ints(2)),
-                self._weight(f"dw{pair}_weight", tensors[f"dw{pair}_weight"][:, None, None, :]),
-                self._weight(f"dw{pair}_bias", tensors[f"dw{pair}_bias"]),
-                group=hidden,
-                kernel_shape=[1, kernel],
-                pads=[0, kernel // 2, 0, kernel // 2],
-            )
-            y = g.node("Transpose", g.node("Squeeze", y, g.ints(2)), perm=[0, 2, 1])
+            y = g.node("Mul", y, self._token_mask)
+            depthwise = self._shifted if kernel in self._shifts else self._convolved
+            weight, bias = tensors[f"dw{pair}_weight"], tensors[f"dw{pair}_bias"]
+            y = depthwise(y, f"dw{pair}", weight, bias)
             y = self._to_tokens(y, hidden)
             y = self._linear(y, f"pw{pair}", tensors[f"pw{pair}_weight"], tensors[f"pw{pair}_bias"])
         return self._residual(y, tensors)
+
+    def _convolved(self, y: str, name: str, weight: Array, bias: Array) -> str:
+        """Depthwise convolution of y (batch, seq_len, hidden) with weight (hidden, kernel)."""
+        g = self.graph
+        hidden, kernel = weight.shape
+        y = g.node("Transpose", y, perm=[0, 2, 1])
+        y = g.node(
+            "Conv",
+            g.node("Unsqueeze", y, g.ints(2)),
+            self._weight(f"{name}_weight", weight[:, None, None, :]),
+            self._weight(f"{name}_bias", bias),
+            group=hidden,
+            kernel_shape=[1, kernel],
+            pads=[0, kernel // 2, 0, kernel // 2],
+        )
+        return g.node("Transpose", g.node("Squeeze", y, g.ints(2)), perm=[0, 2, 1])
+
+    def _shifted(self, y: str, name: str, weight: Array, bias: Array) -> str:
+        """As `_convolved`, as a sum of copies of y, each shifted and multiplied."""
+        g = self.graph
+        kernel = weight.shape[1]
+        half = kernel // 2
+        padded = g.node("Pad", y, g.ints(0, half, 0, 0, half, 0))
+        total = self._weight(f"{name}_bias", bias)
+        for place in range(kernel):
+            end = place - kernel + 1 or np.iinfo(np.int64).max
+            part = g.node("Slice", padded, g.ints(place), g.ints(end), g.ints(1))
+            factors = self._weight(f"{name}_weight_{place}", weight[:, place])
+            total = g.node("Add", g.node("Mul", part, factors), total)
+        return total
 
     def _head_embed(self, layer: Layer, tensors: Tensors) -> str:
         """Mean over real tokens, the map to the teacher's size, length 1.

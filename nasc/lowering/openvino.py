@@ -44,6 +44,10 @@ _GROUP_SIZE = "128"
 """Neighbouring activations of a token that share a scale, of int8 without bfloat16: the fastest of
 32, 64, 128, 384 and none (docs/openvino.md, November 2026)."""
 
+_SHIFTED_KERNELS = (3,)
+"""Sizes of depthwise convolutions that are faster as sums of shifted copies where axes are free
+(docs/openvino.md, November 2026)."""
+
 
 def lower(
     network: Network,
@@ -61,7 +65,8 @@ def lower(
     precision = network.architecture.precision
     check_precision("openvino", precision)
     matrices = Int8Weights() if precision == "int8" else Float()
-    emitted = build(network, matrices=matrices, shape=shape)
+    shifts = () if shape else _SHIFTED_KERNELS
+    emitted = build(network, matrices=matrices, shape=shape, shifts=shifts)
     try:
         model = ov.Core().read_model(io.BytesIO(emitted.SerializeToString()))
     except RuntimeError as error:
