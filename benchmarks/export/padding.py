@@ -29,7 +29,7 @@ from nasc.architecture.heads import HEADS
 from nasc.architecture.space import Architecture, Block, SearchSpace, kernel_size
 from nasc.data import load_corpus
 from nasc.data.batching import pad
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.parity import LENGTHS, PADDING_TOLERANCE, texts_of_lengths
 from nasc.export.onnx import emit
 from nasc.networks.network import Network
@@ -76,7 +76,7 @@ def awake(network: Network, rng: np.random.Generator) -> Network:
 
 
 def largest_difference(
-    encoder: OnnxEncoder, texts: list[list[int]], rng: np.random.Generator
+    encoder: Encoder, texts: list[list[int]], rng: np.random.Generator
 ) -> dict[str, float]:
     """Between texts alone and in a padded batch: absolute, and on the gate's scale.
 
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             found[str(architecture)] = {}
             for head in HEADS:
                 emit(awake(supernet.extract(architecture, head), rng), path)
-                difference = largest_difference(OnnxEncoder(path), texts, rng)
+                difference = largest_difference(Encoder(path), texts, rng)
                 found[str(architecture)][head] = difference
             words = ", ".join(
                 f"{h} {d['max_abs_diff']:.2g}" for h, d in found[str(architecture)].items()

@@ -33,7 +33,7 @@ from nasc.context.context import RunContext
 from nasc.context.settings import TRAIN_MINUTES, Settings
 from nasc.distillation.train import DistillConfig, distill_cached, steps_for
 from nasc.evaluation.agreement import compare, cosines, pooled_cosine, rank_correlation
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.latency.session import latency_job
 from nasc.networks.network import Network
@@ -113,7 +113,7 @@ class Judge:
         self.pair_similarities: dict[str, Vectors] = {}
 
     def __call__(self, name: str, path: Path) -> dict[str, float]:
-        encoder = OnnxEncoder(path, self._teacher.tokenizer)
+        encoder = Encoder(path, self._teacher.tokenizer)
         length = self._teacher.max_length
 
         def encode(sentences: list[str]) -> Vectors:

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 
 from nasc.architecture.space import Architecture, Block
 from nasc.errors import NascError
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.package.tokenizer_files import write_tokenizer
@@ -56,7 +56,7 @@ def vectors_of_graph(teacher: Teacher, texts: list[str]) -> list[np.ndarray[Any,
         emit(teacher_network(teacher, Architecture(blocks)), folder / "model.onnx")
         write_tokenizer(folder, teacher.tokenizer, teacher.max_length)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        encoder = OnnxEncoder(folder / "model.onnx", tokenizer, max_length=teacher.max_length)
+        encoder = Encoder(folder / "model.onnx", tokenizer, max_length=teacher.max_length)
         return [encoder.encode(texts, batch_size=size) for size in (len(texts), 1)]
 
 

@@ -35,7 +35,11 @@ from nasc.errors import UsageError
 OPERATIONS: tuple[str, ...] = ("mha", "ffn", "sep3", "sep5", "sep7")
 """Operations that compute; the identity is what a block is shorter by."""
 
-PRECISIONS: tuple[str, ...] = ("fp32", "int8")
+PRECISIONS: tuple[str, ...] = ("fp32", "bf16", "fp16", "int8")
+"""Number formats that a network may be lowered in, for one runtime or another."""
+
+SPACE_PRECISIONS: tuple[str, ...] = ("fp32", "int8")
+"""Precisions of a search space that names none."""
 
 MAX_BLOCKS = 500_000
 """Sub-architectures of a block in a space: all of them are listed in memory. The largest space that
@@ -230,7 +234,7 @@ class SearchSpace:
     operations: tuple[str, ...] = OPERATIONS
     keep: bool = True
     skip: bool = True
-    precisions: tuple[str, ...] = PRECISIONS
+    precisions: tuple[str, ...] = SPACE_PRECISIONS
 
     def __post_init__(self) -> None:
         g = self.geometry

@@ -11,7 +11,7 @@ from pathlib import Path
 from device_profiles import reading
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import Architecture, Block
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.teacher import Teacher
@@ -80,7 +80,7 @@ def _compared(teacher: Teacher, folder: Path) -> LibraryCheck:
     with temporary_folder() as temporary:
         path = temporary / "teacher.onnx"
         emit(teacher_network(teacher, whole), path)
-        encoder = OnnxEncoder(path, teacher.tokenizer, max_length=teacher.max_length)
+        encoder = Encoder(path, teacher.tokenizer, max_length=teacher.max_length)
         return check_against_library(teacher, folder, encoder.encode)
 
 

@@ -1,4 +1,4 @@
-"""Running an emitted ONNX file from Python, as it runs when its latency is measured.
+"""Running a lowered network from Python, as it runs when its latency is measured.
 
 The session is the one that `profilers` measures, options and all: what is evaluated,
 checked and timed is the same thing.
@@ -6,9 +6,10 @@ checked and timed is the same thing.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,8 @@ from tokenizers import Tokenizer
 from nasc.architecture.heads import SPANS
 from nasc.data.batching import TokenList, by_length, copy_tokenizer, pad, token_ids
 from nasc.errors import ExportError, UsageError
-from profilers import RuntimeOptions
-from profilers.runtimes.onnxruntime import OnnxRuntimeSession
+from profilers import InvalidSetting, RuntimeMissing, RuntimeOptions
+from profilers.runtimes import get_runtime
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,44 +28,36 @@ Vectors = NDArray[np.float32]
 
 
 class EncoderSession(Protocol):
-    """A loaded model with the inputs of an encoder, wherever it runs."""
+    """A loaded model, wherever it runs: what `profilers.runtimes.base.RuntimeSession` has of it."""
 
-    def compute(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
-        """What the model gives for a batch."""
+    def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """Numpy type name and axes (a number, a symbol, or None) of each input."""
         ...
 
-    def hidden(self) -> int:
-        """Numbers in a row of the output; 0 where that depends on the input."""
+    def describe_outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """Numpy type name and axes of each output."""
         ...
 
     def metadata(self) -> dict[str, str]:
         """What the model's maker wrote into it."""
         ...
 
-
-class _Session(OnnxRuntimeSession):
-    """The measured session; its outputs are given back instead of dropped."""
-
-    def compute(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
-        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
-        output: Vectors = self._session.run(None, feeds)[0]
-        return output
-
-    def hidden(self) -> int:
-        """Numbers in a row of the output; 0 where that depends on the input."""
-        size = self._session.get_outputs()[0].shape[-1]
-        return size if isinstance(size, int) else 0
+    def outputs(self, feeds: dict[str, Any]) -> list[Any]:
+        """What the model gives for its inputs, in order."""
+        ...
 
 
-class OnnxEncoder:
-    """A sentence encoder in an ONNX file written by `nasc.export.onnx`.
+class Encoder:
+    """A sentence encoder in an artifact of `nasc.lowering`.
 
     Attributes:
-        path: The file.
+        path: The file that the runtime opens.
         metadata: The model's own, ``nasc.architecture`` for example.
         head: See `nasc.architecture.heads`.
         hidden: Size of a vector, or scores of a text; 0 of the head ``spans``.
         max_positions: Longest input in tokens.
+        shape: (batch, seq_len) of every run of the model; None of an axis that is free. Texts are
+            padded and batches filled up to it, which callers see nothing of.
         max_length: Tokens that a text is cut to unless told otherwise.
         batch_size: Texts in a run unless told otherwise. It matters to int8, whose values depend on
             all that is in the batch.
@@ -76,6 +69,7 @@ class OnnxEncoder:
         tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
         threads: int = 1,
         *,
+        runtime: str = "onnxruntime",
         max_length: int | None = None,
         batch_size: int = 32,
         options: RuntimeOptions | None = None,
@@ -84,28 +78,31 @@ class OnnxEncoder:
         """Load a model.
 
         Args:
-            path: The ONNX file.
+            path: The file that the runtime opens.
             tokenizer: For `encode`; a fast tokenizer of transformers or one of tokenizers.
                 It is copied, never changed.
             threads: Threads that share one operator.
+            runtime: Name of what runs the model.
             max_length: Tokens to cut a text to, at most the model's longest input, which None
                 stands for. A package states its own.
             batch_size: Texts in a run. A package states its own.
-            options: All settings of the runtime at once; None takes the defaults with
-                `threads`.
+            options: All settings of the runtime at once, for the one named here; None takes the
+                defaults with `threads`.
             session: The model where it is loaded already, in another process for example; None
                 loads it here.
 
         Raises:
             ExportError: If the file is missing, damaged, or not written by NASC.
             UsageError: If the model does not take texts so long.
+            ProfilerError: If the runtime is not installed, or refuses a setting.
         """
         self.path = Path(path)
         if session is None:
-            session = _loaded(self.path, options or RuntimeOptions(threads=threads))
+            options = options or RuntimeOptions(threads=threads)
+            session = _loaded(self.path, dataclasses.replace(options, runtime=runtime))
         self._session = session
-        self.metadata = self._session.metadata()
-        self.hidden = self._session.hidden()
+        self.metadata = _metadata(session)
+        self.shape = _fixed_axes(session)
         try:
             self.head = self.metadata["nasc.head"]
             self.max_positions = int(self.metadata["nasc.max_positions"])
@@ -113,12 +110,14 @@ class OnnxEncoder:
             raise ExportError(
                 f"'{self.path}' was not written by nasc: its metadata lack {error}"
             ) from error
+        self.hidden = 0 if self.head == SPANS else _row_size(session)
+        self.max_positions = min(self.max_positions, self.shape[1] or self.max_positions)
         self.max_length = self._length(max_length, self.max_positions)
         self.batch_size = batch_size
         self._tokenizer = None if tokenizer is None else copy_tokenizer(tokenizer)
 
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
-        """One run of the model on a right-padded batch.
+        """What the model gives for a right-padded batch: in one run, unless its batch is fixed.
 
         Args:
             input_ids: (batch, seq_len), int64.
@@ -140,8 +139,28 @@ class OnnxEncoder:
             raise UsageError(
                 f"{seq_len} tokens: the model '{self.path}' takes up to {self.max_positions}"
             )
-        output = self._session.compute(input_ids, attention_mask)
-        self._check_shape(output.shape, *input_ids.shape)
+        size = self.shape[0] or len(input_ids)
+        parts = [
+            self._run_once(input_ids[start : start + size], attention_mask[start : start + size])
+            for start in range(0, len(input_ids), size)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _run_once(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
+        """One run of the model, filled up to its axes where those are fixed."""
+        texts, tokens = input_ids.shape
+        batch, seq_len = self.shape[0] or texts, self.shape[1] or tokens
+        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+        feeds = {name: _filled(value, batch, seq_len) for name, value in feeds.items()}
+        output: Vectors = self._session.outputs(feeds)[0]
+        self._check_shape(output.shape, batch, seq_len)
+        if (batch, seq_len) == (texts, tokens):
+            return output
+        output = output[:texts]
+        if self.head == "hidden":
+            output = output[:, :tokens]
+        elif self.head == SPANS:
+            output = output[:, :, :tokens]
         return output
 
     def _check_shape(self, shape: tuple[int, ...], batch: int, seq_len: int) -> None:
@@ -266,11 +285,49 @@ class OnnxEncoder:
         return max_length
 
 
-def _loaded(path: Path, options: RuntimeOptions) -> _Session:
+def _loaded(path: Path, options: RuntimeOptions) -> EncoderSession:
     try:
-        return _Session(path, options)
-    except Exception as error:  # onnxruntime's exceptions have no common base
-        raise ExportError(f"onnxruntime cannot load '{path}': {_first_line(error)}") from error
+        return get_runtime(options.runtime).open_session(path, options)
+    except (RuntimeMissing, InvalidSetting):
+        raise
+    except Exception as error:  # exceptions of runtimes have no common base
+        raise ExportError(
+            f"{options.runtime} cannot load '{path}': {_first_line(error)}"
+        ) from error
+
+
+def _metadata(session: EncoderSession) -> dict[str, str]:
+    """What the lowering wrote, as in ONNX: an IR has it under ``nasc`` and then the name."""
+    found = session.metadata()
+    return {f"nasc.{name.removeprefix('nasc.')}": value for name, value in found.items()}
+
+
+def _fixed_axes(session: EncoderSession) -> tuple[int | None, int | None]:
+    """Batch and length of the model's inputs, where those are fixed."""
+    _, axes = session.describe_inputs().get("input_ids", ("", []))
+    if len(axes) != 2:
+        return None, None
+    batch, seq_len = (axis if isinstance(axis, int) and axis > 0 else None for axis in axes)
+    return batch, seq_len
+
+
+def _row_size(session: EncoderSession) -> int:
+    """Numbers in a row of the first output; 0 where that depends on the input."""
+    axes = next((axes for _, axes in session.describe_outputs().values()), [])
+    size = axes[-1] if axes else 0
+    return size if isinstance(size, int) else 0
+
+
+def _filled(values: NDArray[np.int64], batch: int, seq_len: int) -> NDArray[np.int64]:
+    """Texts padded with zeros to a length, and the last repeated until they are a batch.
+
+    Repeated, so that activations which share a scale with others have the range that they had.
+    """
+    texts, tokens = values.shape
+    if (texts, tokens) == (batch, seq_len):
+        return values
+    padded = np.pad(values, ((0, 0), (0, seq_len - tokens)))
+    return np.pad(padded, ((0, batch - texts), (0, 0)), mode="edge")
 
 
 def _first_line(error: BaseException) -> str:

@@ -58,14 +58,14 @@ class GraphBuilder:
 
     def model(
         self,
-        inputs: dict[str, list[str]],
+        inputs: dict[str, list[str | int]],
         outputs: dict[str, list[str | int]],
         metadata: dict[str, str],
     ) -> onnx.ModelProto:
         """The finished model.
 
         Args:
-            inputs: Name and symbolic shape of each int64 input.
+            inputs: Name and shape, symbols or numbers, of each int64 input.
             outputs: Name and shape of each float output.
             metadata: Written into the model's metadata_props.
         """

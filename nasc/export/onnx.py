@@ -17,7 +17,7 @@ thread; benchmarks/export/emitter_patterns.py):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from onnx import TensorProto
 from nasc.architecture.heads import SPANS, head_outputs
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
+from nasc.errors import ExportError
 from nasc.export.graph import GraphBuilder
-from nasc.export.quantization import quantize_matrix, quantize_rows
+from nasc.export.matrices import Matrices, matrices_for
 from nasc.networks.network import MASKED, Array, Network, Tensors
 
 EMITTER_VERSION = 3
@@ -47,33 +48,52 @@ Libraries that pool hidden states themselves (optimum, and with it sentence-tran
 other output; pooling by the first token gives the vector."""
 
 
-def build(network: Network) -> onnx.ModelProto:
+def build(
+    network: Network,
+    *,
+    matrices: Matrices | None = None,
+    shape: tuple[int, int] | None = None,
+    shifts: Collection[int] = (),
+) -> onnx.ModelProto:
     """ONNX model of a network.
 
-    Inputs ``input_ids`` and ``attention_mask``, int64 (batch, seq_len), both axes dynamic;
-    output ``sentence_embedding`` (batch, hidden), ``last_hidden_state``
+    Inputs ``input_ids`` and ``attention_mask``, int64 (batch, seq_len), both axes free or both
+    fixed; output ``sentence_embedding`` (batch, hidden), ``last_hidden_state``
     (batch, seq_len, hidden), ``logits`` (batch, outputs) or ``span_logits``
     (batch, 2, seq_len), float; after ``sentence_embedding`` also `ONE_TOKEN`, (batch, 1, hidden).
     Token types are 0 (folded into the positions). onnxruntime's symbolic shape inference knows the
     shape of every tensor.
+
+    Args:
+        network: With its weights.
+        matrices: How its matrices are written; None writes those of its precision as
+            `matrices_for` says.
+        shape: (batch, seq_len) of every run; None leaves both free.
+        shifts: Kernel sizes of depthwise convolutions that are written as sums of shifted copies.
+
+    Raises:
+        ExportError: If networks are not written in its precision, or it has fewer positions than
+            the shape.
     """
-    emitter = _Emitter(network)
+    batch, seq_len = _axes(network, shape)
+    matrices = matrices or matrices_for(network.architecture.precision)
+    emitter = _Emitter(network, matrices, shifts)
     for index, (layer, tensors) in enumerate(zip(network.layers, network.tensors, strict=True)):
         emitter.emit(index, layer, tensors)
     output = OUTPUT_NAMES.get(network.head, "logits")
     emitter.graph.rename_last(output)
-    shape: list[str | int] = ["batch", head_outputs(network.head) or network.geometry.hidden]
+    axes: list[str | int] = [batch, head_outputs(network.head) or network.geometry.hidden]
     if network.head == "hidden":
-        shape.insert(1, "seq_len")
+        axes.insert(1, seq_len)
     elif network.head == SPANS:
-        shape.append("seq_len")
-    outputs = {output: shape}
+        axes.append(seq_len)
+    outputs = {output: axes}
     if network.head == "embed":
         emitter.graph.node("Unsqueeze", output, emitter.graph.ints(1))
         emitter.graph.rename_last(ONE_TOKEN)
-        outputs[ONE_TOKEN] = ["batch", 1, network.geometry.hidden]
+        outputs[ONE_TOKEN] = [batch, 1, network.geometry.hidden]
     return emitter.graph.model(
-        {name: ["batch", "seq_len"] for name in INPUTS},
+        {name: [batch, seq_len] for name in INPUTS},
         outputs,
         {
             "nasc.architecture": str(network.architecture),
@@ -84,10 +104,24 @@ def build(network: Network) -> onnx.ModelProto:
     )
 
 
+def _axes(network: Network, shape: tuple[int, int] | None) -> tuple[str | int, str | int]:
+    """Sizes or names of the axes of the inputs."""
+    if shape is None:
+        return "batch", "seq_len"
+    batch, seq_len = shape
+    if batch < 1 or not 1 <= seq_len <= network.geometry.max_positions:
+        raise ExportError(
+            f"a graph of {batch} x {seq_len} tokens cannot be written: a batch holds 1 text at "
+            f"least, a text 1 to {network.geometry.max_positions} tokens"
+        )
+    return batch, seq_len
+
+
 def emit(network: Network, path: Path) -> int:
-    """Write the model of a network to a file; gives its size in bytes.
+    """Write the model of a network to a file, for onnxruntime; gives its size in bytes.
 
     Raises:
+        ExportError: See `build`.
         OSError: If the file cannot be written.
     """
     return path.write_bytes(build(network).SerializeToString())
@@ -96,13 +130,13 @@ def emit(network: Network, path: Path) -> int:
 class _Emitter:
     """Appends layer after layer; `x` names the current activations (tokens, hidden)."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, matrices: Matrices, shifts: Collection[int]) -> None:
         self.graph = GraphBuilder()
         self._head_size = network.geometry.head_size
         self._eps = network.layer_norm_eps
-        self._int8 = network.architecture.precision == "int8"
+        self._matrices = matrices
+        self._shifts = shifts
         self._x = ""
-        self._quantized: tuple[str, list[str]] = ("", [])
         self._shapes: dict[tuple[int, ...], str] = {}
         self._name = ""
         g = self.graph
@@ -143,19 +177,7 @@ class _Emitter:
 
     def _linear(self, x: str, name: str, weight: Array, bias: Array) -> str:
         """Product of x (tokens, inputs) with weight (outputs, inputs) transposed, plus bias."""
-        g = self.graph
-        b = self._weight(f"{name}_bias", bias)
-        if not self._int8:
-            return g.node("Gemm", x, self._weight(f"{name}_weight", weight), b, transB=1)
-        if self._quantized[0] != x:
-            self._quantized = (x, g.nodes("DynamicQuantizeLinear", x, outputs=3))
-        xq, x_scale, x_zero = self._quantized[1]
-        quantized, scales = quantize_matrix(weight)
-        wq = self._weight(f"{name}_weight", quantized.T)
-        product = g.node("MatMulInteger", xq, wq, x_zero, g.constant(np.int8(0)))
-        scale = g.node("Mul", x_scale, self._weight(f"{name}_scale", scales))
-        product = g.node("Mul", g.node("Cast", product, to=TensorProto.FLOAT), scale)
-        return g.node("Add", product, b)
+        return self._matrices.linear(self.graph, x, f"{self._name}.{name}", weight, bias)
 
     def _exact_linear(self, x: str, name: str, weight: Array, bias: Array) -> str:
         """As `_linear`, in fp32 whatever the network's precision."""
@@ -187,13 +209,7 @@ class _Emitter:
 
     def _embedding(self, layer: Layer, tensors: Tensors) -> str:
         g = self.graph
-        if self._int8:
-            quantized, scales = quantize_rows(tensors["word"])
-            rows = g.node("Gather", self._weight("word", quantized), "input_ids")
-            scale = g.node("Gather", self._weight("word_scale", scales[:, None]), "input_ids")
-            word = g.node("Mul", g.node("Cast", rows, to=TensorProto.FLOAT), scale)
-        else:
-            word = g.node("Gather", self._weight("word", tensors["word"]), "input_ids")
+        word = self._matrices.rows(g, f"{self._name}.word", tensors["word"], "input_ids")
         shape = g.node("Shape", word, start=1)
         table = self._weight("position", tensors["position"])
         position = g.node("Slice", table, g.ints(0, 0), shape, g.ints(0, 1))
@@ -243,20 +259,43 @@ class _Emitter:
         y = self._x
         for pair in range(1, SEPCONV_PAIRS + 1):
             y = g.node("Reshape", g.node("Relu", y), self._shape(hidden))
-            y = g.node("Transpose", g.node("Mul", y, self._token_mask), perm=[0, 2, 1])
-            y = g.node(
-                "Conv",
-                g.node("Unsqueeze", y, g.ints(2)),
-                self._weight(f"dw{pair}_weight", tensors[f"dw{pair}_weight"][:, None, None, :]),
-                self._weight(f"dw{pair}_bias", tensors[f"dw{pair}_bias"]),
-                group=hidden,
-                kernel_shape=[1, kernel],
-                pads=[0, kernel // 2, 0, kernel // 2],
-            )
-            y = g.node("Transpose", g.node("Squeeze", y, g.ints(2)), perm=[0, 2, 1])
+            y = g.node("Mul", y, self._token_mask)
+            depthwise = self._shifted if kernel in self._shifts else self._convolved
+            weight, bias = tensors[f"dw{pair}_weight"], tensors[f"dw{pair}_bias"]
+            y = depthwise(y, f"dw{pair}", weight, bias)
             y = self._to_tokens(y, hidden)
             y = self._linear(y, f"pw{pair}", tensors[f"pw{pair}_weight"], tensors[f"pw{pair}_bias"])
         return self._residual(y, tensors)
+
+    def _convolved(self, y: str, name: str, weight: Array, bias: Array) -> str:
+        """Depthwise convolution of y (batch, seq_len, hidden) with weight (hidden, kernel)."""
+        g = self.graph
+        hidden, kernel = weight.shape
+        y = g.node("Transpose", y, perm=[0, 2, 1])
+        y = g.node(
+            "Conv",
+            g.node("Unsqueeze", y, g.ints(2)),
+            self._weight(f"{name}_weight", weight[:, None, None, :]),
+            self._weight(f"{name}_bias", bias),
+            group=hidden,
+            kernel_shape=[1, kernel],
+            pads=[0, kernel // 2, 0, kernel // 2],
+        )
+        return g.node("Transpose", g.node("Squeeze", y, g.ints(2)), perm=[0, 2, 1])
+
+    def _shifted(self, y: str, name: str, weight: Array, bias: Array) -> str:
+        """As `_convolved`, as a sum of copies of y, each shifted and multiplied."""
+        g = self.graph
+        kernel = weight.shape[1]
+        half = kernel // 2
+        padded = g.node("Pad", y, g.ints(0, half, 0, 0, half, 0))
+        total = self._weight(f"{name}_bias", bias)
+        for place in range(kernel):
+            end = place - kernel + 1 or np.iinfo(np.int64).max
+            part = g.node("Slice", padded, g.ints(place), g.ints(end), g.ints(1))
+            factors = self._weight(f"{name}_weight_{place}", weight[:, place])
+            total = g.node("Add", g.node("Mul", part, factors), total)
+        return total
 
     def _head_embed(self, layer: Layer, tensors: Tensors) -> str:
         """Mean over real tokens, the map to the teacher's size, length 1.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from nasc.architecture.heads import head_outputs, pooled
 from nasc.architecture.layers import Layer, layer_params, layers, linear_shapes
-from nasc.architecture.space import PRECISIONS, Architecture, Geometry, kernel_size
+from nasc.architecture.space import Architecture, Geometry, kernel_size
 from nasc.errors import UsageError
 
 FLOAT_BYTES = 4
@@ -155,5 +155,5 @@ def _group(layer: Layer) -> str:
 
 
 def _check_precision(precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    if precision not in _STRUCTURE_BYTES:
+        raise UsageError(f"unknown precision {precision!r}; known: {', '.join(_STRUCTURE_BYTES)}")

@@ -25,7 +25,13 @@ import pandas as pd
 
 import profilers
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.space import PRECISIONS, Architecture, Geometry, SearchSpace
+from nasc.architecture.space import (
+    PRECISIONS,
+    SPACE_PRECISIONS,
+    Architecture,
+    Geometry,
+    SearchSpace,
+)
 from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.find import find_table
@@ -183,7 +189,7 @@ def profile(
     space: SearchSpace,
     session: MeasurementSession,
     *,
-    precisions: Sequence[str] = PRECISIONS,
+    precisions: Sequence[str] = SPACE_PRECISIONS,
     seq_lens: Sequence[int] = (128,),
     batches: Sequence[int] = (1,),
     threads: Sequence[int] = (),

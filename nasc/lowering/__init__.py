@@ -9,12 +9,9 @@ import importlib
 from typing import cast
 
 from nasc.errors import UsageError
-from nasc.lowering.base import Artifact, Lowering
+from nasc.lowering.base import PRECISIONS, Artifact, Lowering
 
 __all__ = ["PRECISIONS", "Artifact", "Lowering", "get_lowering"]
-
-PRECISIONS = {"onnxruntime": ("fp32", "int8")}
-"""By name of a runtime, the number formats that networks are lowered in for it."""
 
 
 def get_lowering(runtime: str) -> Lowering:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from nasc.errors import UsageError
+
 if TYPE_CHECKING:
     from nasc.networks.network import Network  # numpy: not needed to say what is possible
+
+PRECISIONS = {
+    "onnxruntime": ("fp32", "int8"),
+    "openvino": ("fp32", "bf16", "fp16", "int8"),
+}
+"""By name of a runtime, the number formats that networks are lowered in for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +27,7 @@ class Artifact:
         path: File that the runtime opens.
         companions: Other files that it reads with it.
         runtime: Name of the runtime.
-        precision: Number format of the weights.
+        precision: Number format that it is made for.
         version: Version of the lowering that made it: another one may give other files.
     """
 
@@ -40,15 +49,40 @@ class Lowering(Protocol):
     VERSION: int
     """Raised when the same network would give other files."""
 
-    def lower(self, network: Network, folder: Path, name: str = "model") -> Artifact:
+    def lower(
+        self,
+        network: Network,
+        folder: Path,
+        name: str = "model",
+        *,
+        offered: Collection[str] = (),
+        shape: tuple[int, int] | None = None,
+    ) -> Artifact:
         """Write a network, in the precision of its architecture, into a folder.
 
         Args:
             network: With its weights.
             folder: Exists; files of this name are replaced.
             name: Of the files, without their suffixes.
+            offered: Precisions that the device computes in natively; what a file of int8 does
+                beside its products may depend on it.
+            shape: (batch, seq_len) of every run; None leaves both free.
 
         Raises:
+            UsageError: If networks are not lowered in that precision.
             ExportError: If the network cannot be written in this form.
             OSError: If the files cannot be written.
         """
+
+
+def check_precision(runtime: str, precision: str) -> None:
+    """Refuse what a lowering does not make.
+
+    Raises:
+        UsageError: If networks are not lowered in a precision for a runtime.
+    """
+    if precision not in PRECISIONS[runtime]:
+        raise UsageError(
+            f"networks are not made in {precision!r} for the runtime {runtime}; "
+            f"known: {', '.join(PRECISIONS[runtime])}"
+        )

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from nasc.export.onnx import EMITTER_VERSION, emit
-from nasc.lowering.base import Artifact
+from nasc.export.onnx import EMITTER_VERSION, build
+from nasc.lowering.base import Artifact, check_precision
 from nasc.networks.network import Network
 
 VERSION = EMITTER_VERSION
 
 
-def lower(network: Network, folder: Path, name: str = "model") -> Artifact:
+def lower(
+    network: Network,
+    folder: Path,
+    name: str = "model",
+    *,
+    offered: Collection[str] = (),
+    shape: tuple[int, int] | None = None,
+) -> Artifact:
     """See `nasc.lowering.base.Lowering`."""
+    precision = network.architecture.precision
+    check_precision("onnxruntime", precision)
     path = folder / f"{name}.onnx"
-    emit(network, path)
-    return Artifact(path, (), "onnxruntime", network.architecture.precision, VERSION)
+    path.write_bytes(build(network, shape=shape).SerializeToString())
+    return Artifact(path, (), "onnxruntime", precision, VERSION)

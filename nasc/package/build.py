@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.layers import params
 from nasc.errors import NascError, PackageError
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.library_files import write_library_files
@@ -174,7 +174,7 @@ def _fill(
     problems = contradictions(manifest, facts) + wrong_measurement(manifest, path)
     if problems:
         raise PackageError(f"the manifest is not about this model: {'; '.join(problems)}")
-    encoder = OnnxEncoder(path, tokenizer)
+    encoder = Encoder(path, tokenizer)
     golden = Golden.make(encoder, TEXTS, manifest.max_length, manifest.precision)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
     files = record_folder(folder)

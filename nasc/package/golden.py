@@ -13,7 +13,7 @@ import numpy as np
 
 from device_profiles.reading import conform, read_json, shown
 from nasc.architecture.heads import SPANS, head_outputs
-from nasc.evaluation.encoder import OnnxEncoder, Vectors
+from nasc.evaluation.encoder import Encoder, Vectors
 
 VERSION = 1
 """Of the form and of `TEXTS`: raised when either changes."""
@@ -80,9 +80,7 @@ class Golden:
     texts: tuple[GoldenText, ...]
 
     @classmethod
-    def make(
-        cls, encoder: OnnxEncoder, texts: Sequence[str], max_length: int, precision: str
-    ) -> Self:
+    def make(cls, encoder: Encoder, texts: Sequence[str], max_length: int, precision: str) -> Self:
         """From the shipped model and its tokenizer."""
         ids = encoder.tokenize(texts, max_length)
         rows = encoder.outputs(ids, batch_size=1)

@@ -25,7 +25,7 @@ from device_profiles.reading import FileRefused, read_json, shown
 from nasc.architecture.heads import check_head, is_task_head
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import NascError, PackageError, UsageError
-from nasc.evaluation.parity import Int8Report, Parity, parity_from_dict
+from nasc.evaluation.parity import Parity, ReducedPrecisionReport, parity_from_dict
 from nasc.utils.printable import is_printable, printable
 from nasc.version import __version__
 from profilers import InputSpec, Measurement, ModelJob, ModelMeasurement, ProfilerError
@@ -343,7 +343,7 @@ class Manifest:
     tokenisation_ms: float | None = None
     peak_memory: PeakMemory = field(default_factory=PeakMemory)
     quality: Mapping[str, Any] = field(default_factory=dict)
-    parity: Parity | Int8Report | None = None
+    parity: Parity | ReducedPrecisionReport | None = None
     attempts: Sequence[Mapping[str, Any]] = ()
     training: TrainingRecord = TrainingRecord()
     seeds: Mapping[str, int] = field(default_factory=dict)

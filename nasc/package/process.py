@@ -10,13 +10,12 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from nasc.errors import ExportError
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.package.modelfile import ModelFile
 from profilers import RuntimeOptions, WorkerLimits
 from profilers.devices.local import LocalWorker
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
     from nasc.evaluation.encoder import Vectors
@@ -86,21 +85,21 @@ class PackageProcess:
         *,
         max_length: int | None = None,
         batch_size: int = 1,
-    ) -> OnnxEncoder:
+    ) -> Encoder:
         """An encoder whose model runs in the process, for as long as that is open.
 
         Args:
             path: The ONNX file.
-            tokenizer: See `OnnxEncoder`.
-            max_length: See `OnnxEncoder`.
-            batch_size: See `OnnxEncoder`.
+            tokenizer: See `Encoder`.
+            max_length: See `Encoder`.
+            batch_size: See `Encoder`.
 
         Raises:
             ProfilerError: If the model cannot be loaded within the limits.
             ExportError: If it was not written by NASC.
         """
         session = _RemoteSession(self._worker, path)
-        return OnnxEncoder(
+        return Encoder(
             path, tokenizer, max_length=max_length, batch_size=batch_size, session=session
         )
 
@@ -132,8 +131,16 @@ class _RemoteSession:
         self._path = path
         self._about = worker.open(str(path), str(path))
 
-    def compute(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
-        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+    def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        return dict(self._about["inputs"])
+
+    def describe_outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        return dict(self._about["outputs"])
+
+    def metadata(self) -> dict[str, str]:
+        return dict(self._about["metadata"])
+
+    def outputs(self, feeds: dict[str, Any]) -> list[Any]:
         outputs: list[Vectors] = self._worker.run(str(self._path), feeds)
         if not outputs:
             raise ExportError(f"the model '{self._path}' gives nothing")
@@ -145,12 +152,4 @@ class _RemoteSession:
                     f"the second output of the model '{self._path}', which libraries that pool "
                     "tokens read, is not its first"
                 )
-        return first
-
-    def hidden(self) -> int:
-        axes = [shape for _, shape in self._about["outputs"].values()][:1]
-        size = axes[0][-1] if axes and axes[0] else 0
-        return size if isinstance(size, int) else 0
-
-    def metadata(self) -> dict[str, str]:
-        return dict(self._about["metadata"])
+        return outputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from nasc.architecture.heads import HEADS, SPANS
-from nasc.evaluation.parity import Int8Report, Parity
+from nasc.evaluation.parity import Parity, ReducedPrecisionReport
 from nasc.export.onnx import OUTPUT_NAMES
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
@@ -221,7 +221,7 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
         found.append((f"quality: {name.replace('_', ' ')}", text))
     if isinstance(manifest.parity, Parity):
         found.append(("largest difference from torch", f"{manifest.parity.max_abs_diff:.2g}"))
-    elif isinstance(manifest.parity, Int8Report):
+    elif isinstance(manifest.parity, ReducedPrecisionReport):
         found.append(("mean cosine of int8 to fp32", f"{manifest.parity.mean_cosine:.4f}"))
         found.append(
             (

@@ -12,9 +12,9 @@ from device_profiles.reading import read_text
 from nasc.evaluation.parity import (
     PADDING_TOLERANCE,
     TORCH_TOLERANCE,
-    Int8Report,
     Parity,
-    accept_int8,
+    ReducedPrecisionReport,
+    accept_reduced,
 )
 from nasc.export.graph import IR_VERSION, OPSET
 from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES
@@ -257,10 +257,10 @@ class FileChecks:
         parity = self._manifest.parity
         if parity is None:
             return None, "the manifest has no parity report"
-        if isinstance(parity, Int8Report):
+        if isinstance(parity, ReducedPrecisionReport):
             if self._manifest.precision != "int8":
                 return False, "an int8 report for another precision"
-            return accept_int8(parity)
+            return accept_reduced(parity)
         if self._manifest.precision != "fp32" or not isinstance(parity, Parity):
             return False, "an fp32 report for another precision"
         held = parity.share <= 1

@@ -13,8 +13,14 @@ import numpy as np
 from device_profiles.temporary import temporary_folder
 from nasc.context.context import RunContext
 from nasc.evaluation.agreement import compare
-from nasc.evaluation.encoder import OnnxEncoder
-from nasc.evaluation.parity import Int8Report, Parity, accept_int8, check_int8, check_parity
+from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.parity import (
+    Parity,
+    ReducedPrecisionReport,
+    accept_reduced,
+    check_parity,
+    check_reduced,
+)
 from nasc.networks.network import Network
 from nasc.supernet.score_candidates import JUDGING_SENTENCES, judging_sentences
 from nasc.tasks.sts import SentencePair, evaluate_sts
@@ -47,7 +53,9 @@ class ArtifactEvaluator:
         self.labelled = labelled
         self.task = task
 
-    def parity(self, network: Network, path: Path) -> tuple[Parity | Int8Report, str | None]:
+    def parity(
+        self, network: Network, path: Path
+    ) -> tuple[Parity | ReducedPrecisionReport, str | None]:
         """Parity of a file with its network.
 
         Args:
@@ -74,19 +82,19 @@ class ArtifactEvaluator:
             check_parity(wide, wide_path, tokens)
             report = self._int8_body(network, path, tokens, folder)
             before, after = self._score(wide_path), self._score(path)
-        accepted, reason = accept_int8(report, fp32_score=before, int8_score=after)
+        accepted, reason = accept_reduced(report, fp32_score=before, reduced_score=after)
         context.reporter.say(f"int8 {'accepted' if accepted else 'refused'}: {reason}")
         return report, None if accepted else reason
 
     def _int8_body(
         self, network: Network, path: Path, tokens: Sequence[Sequence[int]], folder: Path
-    ) -> Int8Report:
+    ) -> ReducedPrecisionReport:
         """What int8 does to sentence vectors; a task's head is fp32 and adds nothing to that."""
         if self.task is None:
-            return check_int8(network, path, tokens)
+            return check_reduced(network, path, tokens)
         body = network.body()
         made = self._context.session.lowering.lower(body, folder, "body")
-        return check_int8(body, made.path, tokens)
+        return check_reduced(body, made.path, tokens)
 
     def _score(self, path: Path) -> float | None:
         """The score of record on labelled data; None without."""
@@ -97,10 +105,10 @@ class ArtifactEvaluator:
     def _sts(self, path: Path, pairs: Sequence[SentencePair]) -> float:
         return evaluate_sts(self._encoder(path).encode, pairs)
 
-    def _encoder(self, path: Path) -> OnnxEncoder:
+    def _encoder(self, path: Path) -> Encoder:
         """A file as the package promises it: its length, its batch size."""
         teacher, batch = self._context.teacher, self._context.settings.batch
-        return OnnxEncoder(path, teacher.tokenizer, max_length=teacher.max_length, batch_size=batch)
+        return Encoder(path, teacher.tokenizer, max_length=teacher.max_length, batch_size=batch)
 
     def quality(self, path: Path) -> dict[str, Any]:
         """Figures of a file: on the task's dev file, or on held-out text that did not choose it."""

@@ -22,7 +22,7 @@ from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
-from nasc.evaluation.parity import Int8Report, Parity
+from nasc.evaluation.parity import Parity, ReducedPrecisionReport
 from nasc.latency.session import PEAK_PROCESSES, PEAK_ROOM, latency_job
 from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
@@ -485,7 +485,7 @@ class _Compilation:
             )
         return _Candidate(trained, None, candidate.steps + steps)
 
-    def check(self, network: Network, artifact: Artifact) -> Parity | Int8Report | None:
+    def check(self, network: Network, artifact: Artifact) -> Parity | ReducedPrecisionReport | None:
         """Parity of the file; None if int8 was refused and fp32 must be searched instead.
 
         Raises:
@@ -530,7 +530,9 @@ class _Compilation:
                 )
         return record
 
-    def package(self, exported: _Exported, parity: Parity | Int8Report) -> CompileResult:
+    def package(
+        self, exported: _Exported, parity: Parity | ReducedPrecisionReport
+    ) -> CompileResult:
         context, options, s = self.context, self.options, self.context.settings
         record, task = self.quality(exported.artifact.path), options.task
         network, architecture = exported.network, exported.network.architecture

@@ -14,7 +14,7 @@ from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.data import Corpus
 from nasc.errors import NascError
 from nasc.evaluation.agreement import pooled_cosine
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
@@ -185,7 +185,7 @@ def _vectors_as_shipped(network: Network, rows: Sequence[Sequence[int]]) -> np.n
         with temporary_folder() as folder:
             path = folder / "probe.onnx"
             emit(network, path)
-            return OnnxEncoder(path).encode_tokens(rows)
+            return Encoder(path).encode_tokens(rows)
     except OSError as error:
         raise NascError(
             f"cannot write a network to a temporary folder: {error.strerror or error}. Free the "

@@ -30,7 +30,7 @@ from transformers import (
 from device_profiles.reading import FileRefused, read_json
 from nasc.architecture.heads import SPANS
 from nasc.errors import ExportError, TeacherMissing
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
 from nasc.networks.network import Network
 from nasc.tasks.glue import Examples, Task
@@ -335,7 +335,7 @@ class OnnxTaskModel(Reader):
         encoder: The file.
     """
 
-    encoder: OnnxEncoder
+    encoder: Encoder
 
     def run(self, rows: Sequence[Row], batch_size: int | None = None) -> list[Outputs]:
         """See `Reader.run`; None is the encoder's batch size."""

@@ -15,7 +15,7 @@ import torch
 
 from nasc.architecture.heads import SPANS
 from nasc.errors import TaskDataError, UsageError
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
 from nasc.hf.configuration import NascConfig
 from nasc.hf.training import check_installed
@@ -184,7 +184,7 @@ class PackagedTask:
         key = hashlib.sha256(path.read_bytes()).hexdigest()
         if key not in self._scored:
             self._reporter.stage(f"Scores on {self.options.name}")(0, 1, f"{self._dev.count:,}")
-            model = OnnxTaskModel(self._tokenizer, OnnxEncoder(path, batch_size=self._batch))
+            model = OnnxTaskModel(self._tokenizer, Encoder(path, batch_size=self._batch))
             self._scored[key] = dict(self._dev.scores(model, self.options.max_length))
         return dict(self._scored[key])
 

@@ -58,7 +58,7 @@ def evaluate_sts(
 
     Args:
         encode: Gives the vectors (sentences, hidden) of sentences, in their order, each cut to
-            the length that its model ships with (`nasc.evaluation.encoder.OnnxEncoder.encode` of
+            the length that its model ships with (`nasc.evaluation.encoder.Encoder.encode` of
             one made with a ``max_length``). Called once, with every different sentence once.
         pairs: At least two, from `read_sts`.
 

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nasc.cli import main
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.teacher import load_teacher
 
 pytestmark = pytest.mark.slow
@@ -158,7 +158,7 @@ def test_a_loose_limit_ships_the_teacher_unchanged(work: Work) -> None:
     assert "Contest" in result.stderr
     assert json.loads(result.stdout)["architecture"] == "keep | keep @ fp32"
     teacher = load_teacher(work.teacher)
-    encoder = OnnxEncoder(work.folder / "whole" / "model.onnx", teacher.tokenizer)
+    encoder = Encoder(work.folder / "whole" / "model.onnx", teacher.tokenizer)
     texts = sentences(8)
     np.testing.assert_allclose(encoder.encode(texts), teacher.vectors(texts), atol=1e-5)
 
@@ -305,7 +305,7 @@ def test_a_package_is_what_was_asked_for(work: Work, package: dict[str, Any]) ->
 
 def test_the_shipped_file_runs(work: Work, package: dict[str, Any]) -> None:
     teacher = load_teacher(work.teacher)
-    encoder = OnnxEncoder(Path(package["package"]) / "model.onnx", teacher.tokenizer)
+    encoder = Encoder(Path(package["package"]) / "model.onnx", teacher.tokenizer)
     vectors = encoder.encode(sentences(8))
     assert vectors.shape == (8, teacher.geometry.hidden)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from nasc.architecture.space import Architecture, Block, Geometry
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.networks.network import random_network
 from nasc.package.build import build_package
@@ -141,7 +141,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
 def vectors(folder: Path, batch_size: int) -> NDArray[np.float32]:
     """What nasc itself gives."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    encoder = OnnxEncoder(folder / "model.onnx", tokenizer, max_length=48)
+    encoder = Encoder(folder / "model.onnx", tokenizer, max_length=48)
     return encoder.encode(TEXTS, batch_size)
 
 
@@ -272,7 +272,7 @@ def test_onnxruntime_s_preprocessing_follows_a_package(
     )
     assert done.returncode == 0, done.stderr
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    found = OnnxEncoder(ready, tokenizer, max_length=48).encode(TEXTS, 1)
+    found = Encoder(ready, tokenizer, max_length=48).encode(TEXTS, 1)
     np.testing.assert_allclose(found, vectors(folder, 1), atol=1e-5)
 
 

@@ -14,8 +14,8 @@ import device_profiles
 import profilers
 from nasc.architecture.space import PRESETS
 from nasc.errors import TeacherMissing
-from nasc.evaluation.encoder import OnnxEncoder
-from nasc.evaluation.parity import accept_int8, check_int8, check_parity
+from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.parity import accept_reduced, check_parity, check_reduced
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.package.build import build_package
@@ -63,13 +63,13 @@ def test_the_teacher_becomes_a_package_that_verifies(
     architecture = PRESETS["minilm-l6"].teacher.with_precision(precision)
     network = teacher_network(teacher, architecture)
     emit(network, tmp_path / "model.onnx")
-    tokens = OnnxEncoder(tmp_path / "model.onnx", teacher.tokenizer).tokenize(SENTENCES)
+    tokens = Encoder(tmp_path / "model.onnx", teacher.tokenizer).tokenize(SENTENCES)
     if precision == "fp32":
         parity = check_parity(network, tmp_path / "model.onnx", tokens)
         assert max(parity.lengths) == 512
     else:
-        parity = check_int8(network, tmp_path / "model.onnx", tokens)
-        assert accept_int8(parity)[0], accept_int8(parity)[1]
+        parity = check_reduced(network, tmp_path / "model.onnx", tokens)
+        assert accept_reduced(parity)[0], accept_reduced(parity)[1]
 
     device = device_profiles.find("host")
     inputs = {
@@ -107,7 +107,7 @@ def test_the_teacher_becomes_a_package_that_verifies(
     # Through transformers, as most will read it
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     batch = tokenizer(SENTENCES, padding=True, return_tensors="np")
-    encoder = OnnxEncoder(folder / "model.onnx")
+    encoder = Encoder(folder / "model.onnx")
     vectors = encoder.run(batch["input_ids"], batch["attention_mask"])
     wanted = teacher.vectors(SENTENCES)
     assert (vectors * wanted).sum(1).min() > (0.99999 if precision == "fp32" else 0.98)

@@ -146,7 +146,7 @@ def test_the_teacher_is_all_blocks_kept() -> None:
         ("keep | keep | 0: M", "hidden size must be >= 1, got 0"),
         ("keep | keep | 256: M F M F M", "at most 4 of mha, ffn, sep3, sep5, sep7"),
         ("keep | keep | 320: M", "hidden size 320 is not in space 'minilm-l6': 128, 192, 256, 384"),
-        ("keep | keep | keep @ int4", "unknown precision 'int4'; known: fp32, int8"),
+        ("keep | keep | keep @ int4", "unknown precision 'int4'; known: fp32, bf16, fp16, int8"),
     ],
 )
 def test_bad_architectures_are_named(text: str, message: str) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from nasc.architecture.space import Geometry, SearchSpace
 from nasc.data.batching import pad
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.networks.torch_network import Mask, mean_pool
 from nasc.supernet.supernet import Supernet
@@ -75,5 +75,5 @@ def test_a_cut_subnet_with_merged_borders_equals_the_path(text: str, tmp_path: P
         wanted = torch.nn.functional.normalize(mean_pool(x, torch_mask), dim=-1).numpy()
     network = supernet.extract(architecture)
     emit(network, tmp_path / "m.onnx")
-    found = OnnxEncoder(tmp_path / "m.onnx").run(ids, mask)
+    found = Encoder(tmp_path / "m.onnx").run(ids, mask)
     assert np.abs(found - wanted).max() < 1e-5

@@ -1,5 +1,6 @@
 """The emitter: what it builds is valid, standard, and computes the network."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from nasc.architecture.layers import params
 from nasc.architecture.space import OPERATIONS
 from nasc.data.batching import pad
 from nasc.errors import ExportError
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.export.graph import IR_VERSION, OPSET, GraphBuilder
-from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES, build, emit
+from nasc.export.onnx import EMITTER_VERSION, ONE_TOKEN, OUTPUT_NAMES, build, emit
 from nasc.export.quantization import quantize_matrix, quantize_rows
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
@@ -41,7 +42,7 @@ def torch_output(network: Network, ids: np.ndarray, mask: np.ndarray) -> np.ndar
 def onnx_output(network: Network, folder: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
     path = folder / "model.onnx"
     emit(network, path)
-    return OnnxEncoder(path).run(ids, mask)
+    return Encoder(path).run(ids, mask)
 
 
 EVERY_HEAD = (*HEADS, "spans", "classify-3")
@@ -113,7 +114,7 @@ def test_random_architectures_compute_what_torch_computes_padded_or_not(
     ids, mask = pad(texts)
     found = onnx_output(network, tmp_path, ids, mask)
     assert largest_difference(found, torch_output(network, ids, mask), mask, head) < 2e-5
-    encoder = OnnxEncoder(tmp_path / "model.onnx")
+    encoder = Encoder(tmp_path / "model.onnx")
     for row, tokens in enumerate(texts):
         alone = encoder.run(*pad([tokens]))[0]
         padded = unpadded(found[row], len(tokens), head)
@@ -296,3 +297,29 @@ def test_another_head_takes_the_tensors_given_or_zeros(make_network: MakeNetwork
     assert network.with_head("hidden").tensors[-1] is network.tensors[-1]
     with pytest.raises(ExportError):
         network.with_head("spans", {"weight": np.zeros((2, 64), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("head", "precision", "sha256"),
+    [
+        ("embed", "fp32", "7c8d4be89ebb5e5f"),
+        ("embed", "int8", "4db59cf9fc28ba23"),
+        ("hidden", "fp32", "6512d107b0fe879f"),
+        ("hidden", "int8", "4d12126c06ea26a7"),
+        ("spans", "fp32", "f13ab2ce5d569bdf"),
+        ("classify-3", "int8", "6834c80639d64014"),
+    ],
+)
+def test_graphs_of_a_version_of_the_emitter_are_the_same_bytes(
+    make_network: MakeNetwork, head: str, precision: str, sha256: str
+) -> None:
+    assert EMITTER_VERSION == 3, "another version: put its hashes here"
+    data = build(make_network(EVERYTHING, precision, head)).SerializeToString()
+    assert hashlib.sha256(data).hexdigest().startswith(sha256)
+
+
+def test_a_precision_that_no_onnx_graph_is_written_in_is_refused(
+    make_network: MakeNetwork,
+) -> None:
+    with pytest.raises(ExportError, match="in the precision 'bf16'; known: fp32, int8"):
+        build(make_network("64: mha", "bf16"))

@@ -11,23 +11,28 @@ import pytest
 
 from nasc.errors import ExportError, ParityError, UsageError
 from nasc.evaluation.parity import (
-    INT8_MEAN_COSINE,
-    INT8_NEIGHBOUR_COSINE,
     LENGTHS,
-    Int8Report,
+    MEAN_COSINE,
+    NEIGHBOUR_COSINE,
     Parity,
-    accept_int8,
-    check_int8,
+    ReducedPrecisionReport,
+    accept_reduced,
     check_parity,
+    check_reduced,
     parity_from_dict,
     texts_of_lengths,
 )
 from nasc.export.graph import GraphBuilder
 from nasc.export.onnx import emit
+from nasc.lowering import get_lowering
 from nasc.networks.network import Network
+from profilers.context import read_context
+from profilers.runtimes import get_runtime, installed
 
 MakeNetwork = Callable[..., Network]
 Tokens = list[list[int]]
+
+NEEDS_OPENVINO = pytest.mark.skipif(not installed("openvino")[0], reason="needs openvino")
 
 EVERYTHING = "64: mha ffn sep3 | 32: sep5 mha | 48: sep7 ffn"
 
@@ -98,15 +103,15 @@ def test_each_check_is_for_its_precision(
 ) -> None:
     with pytest.raises(ExportError, match="for fp32 networks, got '64: M @ int8'"):
         check_parity(make_network("64: mha", "int8"), tmp_path / "m.onnx", token_lists)
-    with pytest.raises(ExportError, match="for int8 networks, got '64: M @ fp32'"):
-        check_int8(make_network("64: mha"), tmp_path / "m.onnx", token_lists)
+    with pytest.raises(ExportError, match="for networks of reduced precision, got '64: M @ fp32'"):
+        check_reduced(make_network("64: mha"), tmp_path / "m.onnx", token_lists)
 
 
 def test_no_text_is_an_error(make_network: MakeNetwork, tmp_path: Path) -> None:
     network = make_network("64: mha", "int8")
     emit(network, tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="no tokenised text"):
-        check_int8(network, tmp_path / "m.onnx", [[]])
+        check_reduced(network, tmp_path / "m.onnx", [[]])
     with pytest.raises(UsageError, match="no tokenised text"):
         texts_of_lengths([], [1])
 
@@ -117,13 +122,13 @@ def test_int8_is_compared_with_fp32_and_with_itself_in_batches(
 ) -> None:
     network = make_network(EVERYTHING, "int8", head)
     emit(network, tmp_path / "m.onnx")
-    found = check_int8(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
+    found = check_reduced(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
     assert found.n_texts == len(token_lists)
     assert found.neighbour_batches == (4, 8)
     assert 0.98 < found.min_cosine <= found.mean_cosine < 1
     assert found.neighbour_max_abs_diff > 0
     assert 0.98 < found.neighbour_min_cosine < 1
-    again = check_int8(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
+    again = check_reduced(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
     assert found == again
 
 
@@ -132,20 +137,65 @@ def test_int8_of_other_weights_is_refused(
 ) -> None:
     network = make_network(EVERYTHING, "int8")
     emit(make_network(EVERYTHING, "int8", seed=1), tmp_path / "m.onnx")
-    found = check_int8(network, tmp_path / "m.onnx", token_lists)
+    found = check_reduced(network, tmp_path / "m.onnx", token_lists)
     assert found.mean_cosine < 0.5
-    assert not accept_int8(found)[0]
+    assert not accept_reduced(found)[0]
 
 
-GOOD = Int8Report(0.994, 0.98, 100, 0.03, 0.987, (8, 32))
+EXACT = Parity(1e-6, 0.0, (1, 2, 3), 3, 0.01)
+GOOD = ReducedPrecisionReport("int8", 0.994, 0.98, 100, 0.03, 0.987, (8, 32))
+
+
+@pytest.mark.parametrize("head", ["embed", "hidden", "spans", "classify-3"])
+@pytest.mark.parametrize("shape", [None, (2, 16)])
+@NEEDS_OPENVINO
+def test_openvino_in_fp32_passes_the_check_of_fp32(
+    make_network: MakeNetwork,
+    token_lists: Tokens,
+    tmp_path: Path,
+    head: str,
+    shape: tuple[int, int] | None,
+) -> None:
+    network = make_network(EVERYTHING, head=head)
+    path = get_lowering("openvino").lower(network, tmp_path, shape=shape).path
+    found = check_parity(network, path, token_lists, runtime="openvino")
+    assert found.lengths == tuple(n for n in LENGTHS if n <= (shape[1] if shape else 64))
+    assert 0 < found.max_abs_diff <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("precision", "offered", "least"),
+    [("bf16", (), 0.999), ("fp16", (), 0.9999), ("int8", ("bf16",), 0.998), ("int8", (), 0.99)],
+)
+@NEEDS_OPENVINO
+def test_reduced_precisions_of_openvino_are_compared_with_fp32(
+    make_network: MakeNetwork,
+    token_lists: Tokens,
+    tmp_path: Path,
+    precision: str,
+    offered: tuple[str, ...],
+    least: float,
+) -> None:
+    needed = offered or (precision,)
+    if not set(needed) <= set(get_runtime("openvino").precisions(read_context()["cpu"]["flags"])):
+        pytest.skip(f"this processor does not compute in {' '.join(needed)}")
+    network = make_network(EVERYTHING, precision)
+    path = get_lowering("openvino").lower(network, tmp_path, offered=offered).path
+    found = check_reduced(network, path, token_lists, batches=(4,), runtime="openvino")
+    assert found.precision == precision
+    assert least < found.min_cosine < 1
+    assert found.neighbour_min_cosine > least
+    accepted, reason = accept_reduced(found)
+    assert accepted
+    assert reason.startswith(f"mean cosine of {precision} to fp32 vectors ")
 
 
 def test_int8_is_accepted_with_a_reason() -> None:
-    assert accept_int8(GOOD) == (
+    assert accept_reduced(GOOD) == (
         True,
         "mean cosine of int8 to fp32 vectors 0.9940, least with neighbours 0.9870",
     )
-    accepted, reason = accept_int8(GOOD, fp32_score=0.86, int8_score=0.8501)
+    accepted, reason = accept_reduced(GOOD, fp32_score=0.86, reduced_score=0.8501)
     assert accepted
     assert "score 0.8501 against 0.8600" in reason
 
@@ -153,28 +203,37 @@ def test_int8_is_accepted_with_a_reason() -> None:
 @pytest.mark.parametrize(
     ("change", "scores", "reason"),
     [
-        ({"mean_cosine": INT8_MEAN_COSINE - 1e-3}, {}, "is 0.9790 on 100 held-out texts, 0.98 is"),
+        ({"mean_cosine": MEAN_COSINE - 1e-3}, {}, "is 0.9790 on 100 held-out texts, 0.98 is"),
         ({"mean_cosine": float("nan")}, {}, "is nan on 100 held-out texts"),
-        ({"neighbour_min_cosine": INT8_NEIGHBOUR_COSINE - 1e-3}, {}, "neighbours in a batch"),
-        ({}, {"fp32_score": 0.86, "int8_score": 0.84}, "from 0.8600 to 0.8400, at most 0.01"),
+        ({"neighbour_min_cosine": NEIGHBOUR_COSINE - 1e-3}, {}, "neighbours in a batch"),
+        ({}, {"fp32_score": 0.86, "reduced_score": 0.84}, "from 0.8600 to 0.8400, at most 0.01"),
     ],
 )
 def test_int8_is_refused_with_a_reason(
     change: dict[str, float], scores: dict[str, float], reason: str
 ) -> None:
-    accepted, found = accept_int8(dataclasses.replace(GOOD, **change), **scores)  # type: ignore[arg-type]
+    accepted, found = accept_reduced(dataclasses.replace(GOOD, **change), **scores)  # type: ignore[arg-type]
     assert not accepted
     assert reason in found
 
 
 def test_one_score_alone_means_nothing() -> None:
     with pytest.raises(UsageError, match="both scores or none"):
-        accept_int8(GOOD, fp32_score=0.8)
+        accept_reduced(GOOD, fp32_score=0.8)
 
 
 def test_reports_survive_json() -> None:
-    for report in (GOOD, Parity(1e-6, 0.0, (1, 2, 3), 3, 0.01)):
-        assert parity_from_dict(json.loads(json.dumps(report.to_dict()))) == report
+    bf16 = dataclasses.replace(GOOD, precision="bf16")
+    for report, kind in ((GOOD, "int8"), (bf16, "bf16"), (EXACT, "fp32")):
+        stored = json.loads(json.dumps(report.to_dict()))
+        assert stored["kind"] == kind
+        assert "precision" not in stored
+        assert parity_from_dict(stored) == report
+
+
+def test_a_report_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="of kind 'int4'; known: fp32, bf16, fp16, int8"):
+        parity_from_dict(GOOD.to_dict() | {"kind": "int4"})
 
 
 def test_texts_have_the_lengths_asked_for_and_only_given_tokens() -> None:

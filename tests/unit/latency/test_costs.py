@@ -7,7 +7,7 @@ import pytest
 from synthetic_device import TINY, make_table
 
 from nasc.architecture.layers import Layer, layers, params
-from nasc.architecture.space import PRECISIONS
+from nasc.architecture.space import SPACE_PRECISIONS
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency.cache_misses import Streaming
 from nasc.latency.costs import TableCosts
@@ -33,7 +33,7 @@ def test_a_streamed_latency_is_the_larger_of_two_sums(streamed: TableCosts) -> N
     rng = np.random.default_rng(0)
     larger = set()
     for i in range(40):
-        network = random_architecture(TINY, rng, PRECISIONS[i % 2])
+        network = random_architecture(TINY, rng, SPACE_PRECISIONS[i % 2])
         precision, found = network.precision, layers(network, TINY.geometry)
         constant = model.constant(precision)
         resident, streaming = (
@@ -51,7 +51,7 @@ def test_a_streamed_latency_is_the_larger_of_two_sums(streamed: TableCosts) -> N
 def test_it_is_the_cost_model_of_the_search(costs: TableCosts) -> None:
     model: CostModel = costs
     assert set(model.metrics) == {"latency_ms", "size_bytes", "params", "weight_bytes"}
-    for precision in PRECISIONS:
+    for precision in SPACE_PRECISIONS:
         assert set(model.constant(precision)) >= set(model.metrics)
         assert set(model.layer(Layer("mha", 16, 16), precision)) >= set(model.metrics)
 
@@ -59,7 +59,7 @@ def test_it_is_the_cost_model_of_the_search(costs: TableCosts) -> None:
 def test_sums_over_layers_are_the_predictions_for_the_network(costs: TableCosts) -> None:
     rng = np.random.default_rng(0)
     for i in range(20):
-        network = random_architecture(TINY, rng, PRECISIONS[i % 2])
+        network = random_architecture(TINY, rng, SPACE_PRECISIONS[i % 2])
         precision = network.precision
         found = layers(network, TINY.geometry)
         total = {

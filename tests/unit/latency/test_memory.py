@@ -7,7 +7,7 @@ import pytest
 from synthetic_device import TINY
 
 from nasc.architecture.layers import Layer, layers
-from nasc.architecture.space import MINILM_L6, PRECISIONS, PRESETS, Architecture, Block
+from nasc.architecture.space import MINILM_L6, PRESETS, SPACE_PRECISIONS, Architecture, Block
 from nasc.errors import UsageError
 from nasc.export.onnx import build, emit
 from nasc.latency.memory import (
@@ -24,7 +24,7 @@ HEADS = ["embed", "hidden", "spans", "classify-3"]
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", SPACE_PRECISIONS)
 def test_tensors_have_the_bytes_that_the_emitter_writes(precision: str, head: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(10):
@@ -35,7 +35,7 @@ def test_tensors_have_the_bytes_that_the_emitter_writes(precision: str, head: st
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", SPACE_PRECISIONS)
 def test_a_file_is_never_larger_than_said_and_hardly_smaller(
     precision: str, head: str, tmp_path: Path
 ) -> None:

@@ -543,7 +543,7 @@ def test_a_cache_that_cannot_be_written_is_one_message(
     ("wrong", "message"),
     [
         ({"precisions": []}, "--precision: at least one value"),
-        ({"precisions": ["int4"]}, "unknown precision 'int4'; known: fp32, int8"),
+        ({"precisions": ["int4"]}, "unknown precision 'int4'; known: fp32, bf16, fp16, int8"),
         ({"seq_lens": [65]}, "length 65 is over the 64 tokens"),
         ({"seq_lens": [0]}, "must be >= 1"),
         ({"threads": [0]}, "--threads: must be 1 or more, got 0"),

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import onnx
 import pytest
 
 from nasc.architecture.space import PRECISIONS, Architecture, Block, Geometry
-from nasc.errors import UsageError
+from nasc.errors import ExportError, UsageError
+from nasc.export.onnx import EMITTER_VERSION
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import get_lowering
 from nasc.networks.network import random_network
-from profilers.runtimes import NAMES
+from profilers import RuntimeOptions
+from profilers.context import read_context
+from profilers.runtimes import NAMES, get_runtime, installed
 
 GEOMETRY = Geometry(
     layers=2, hidden=32, head_size=8, intermediate=64, vocab_size=50, max_positions=24
 )
 BLOCKS = (Block(16, ("mha", "ffn")),)
+
+NEEDS_OPENVINO = pytest.mark.skipif(not installed("openvino")[0], reason="needs openvino")
+
+
+def available() -> tuple[str, ...]:
+    """Precisions that OpenVINO computes in natively here."""
+    return get_runtime("openvino").precisions(read_context()["cpu"]["flags"])
 
 
 def test_every_runtime_that_networks_are_made_for_can_be_measured() -> None:
@@ -25,9 +40,18 @@ def test_every_runtime_that_networks_are_made_for_can_be_measured() -> None:
     assert set(PRECISIONS) == {p for precisions in LOWERED.values() for p in precisions}
 
 
-@pytest.mark.parametrize(
-    ("runtime", "precision"), [(r, p) for r, precisions in LOWERED.items() for p in precisions]
-)
+EVERY = [
+    pytest.param(
+        runtime,
+        precision,
+        marks=pytest.mark.skipif(not installed(runtime)[0], reason=f"needs {runtime}"),
+    )
+    for runtime, precisions in LOWERED.items()
+    for precision in precisions
+]
+
+
+@pytest.mark.parametrize(("runtime", "precision"), EVERY)
 def test_an_artifact_is_files_of_a_network(tmp_path: Path, runtime: str, precision: str) -> None:
     lowering = get_lowering(runtime)
     network = random_network(Architecture(BLOCKS, precision), GEOMETRY)
@@ -38,7 +62,30 @@ def test_an_artifact_is_files_of_a_network(tmp_path: Path, runtime: str, precisi
     assert {path.stem for path in files} == {"some"}
     assert made.size_bytes == sum(len(path.read_bytes()) for path in files)
     again = lowering.lower(network, tmp_path / ".", "again")
-    assert again.path.read_bytes() == made.path.read_bytes()
+    for first, second in zip(files, (again.path, *again.companions), strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(("runtime", "precision"), EVERY)
+def test_axes_are_free_or_fixed(tmp_path: Path, runtime: str, precision: str) -> None:
+    if runtime == "openvino" and precision not in available():
+        pytest.skip(f"this processor does not compute in {precision}")
+    network = random_network(Architecture(BLOCKS, precision), GEOMETRY)
+    for shape, batch, seq_len in ((None, None, None), ((3, 7), 3, 7)):
+        path = get_lowering(runtime).lower(network, tmp_path, shape=shape).path
+        session = get_runtime(runtime).open_session(path, RuntimeOptions())
+        found = [axes for _, axes in session.describe_inputs().values()]
+        sizes = [[size if isinstance(size, int) else None for size in axes] for axes in found]
+        assert sizes == [[batch, seq_len]] * 2
+        feeds = {name: np.ones((3, 7), np.int64) for name in session.describe_inputs()}
+        assert session.outputs(feeds)[0].shape == (3, 32)
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (1, 0), (1, 25)])
+def test_axes_that_no_text_has_are_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
+    network = random_network(Architecture(BLOCKS), GEOMETRY)
+    with pytest.raises(ExportError, match="a text 1 to 24 tokens"):
+        get_lowering("onnxruntime").lower(network, tmp_path, shape=shape)
 
 
 def test_onnxruntime_opens_onnx(tmp_path: Path) -> None:
@@ -47,5 +94,100 @@ def test_onnxruntime_opens_onnx(tmp_path: Path) -> None:
 
 
 def test_another_runtime_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match=r"for the runtime 'torch'; known: onnxruntime"):
+    with pytest.raises(UsageError, match=r"for the runtime 'torch'; known: onnxruntime, openvino"):
         get_lowering("torch")
+
+
+def test_a_precision_of_another_runtime_is_refused_by_name(tmp_path: Path) -> None:
+    network = random_network(Architecture(BLOCKS, "bf16"), GEOMETRY)
+    with pytest.raises(UsageError, match=r"'bf16' for the runtime onnxruntime; known: fp32, int8"):
+        get_lowering("onnxruntime").lower(network, tmp_path)
+
+
+def test_without_openvino_the_message_says_how_to_install_it() -> None:
+    code = (
+        "import sys; sys.modules['openvino'] = None\n"
+        "from nasc.errors import ExportError\n"
+        "from nasc.lowering import get_lowering\n"
+        "try:\n    get_lowering('openvino')\n"
+        "except ExportError as error:\n    print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "python -m pip install openvino" in run.stdout
+
+
+@NEEDS_OPENVINO
+@pytest.mark.parametrize(
+    ("precision", "offered", "asked", "stored"),
+    [
+        ("fp32", ("bf16",), {"INFERENCE_PRECISION_HINT": "f32"}, "FP32"),
+        ("bf16", ("bf16",), {"INFERENCE_PRECISION_HINT": "bf16"}, "FP16"),
+        ("fp16", (), {"INFERENCE_PRECISION_HINT": "f16"}, "FP16"),
+        ("int8", ("fp32", "bf16", "int8"), {"INFERENCE_PRECISION_HINT": "bf16"}, "I8"),
+        (
+            "int8",
+            ("fp32", "int8"),
+            {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"},
+            "I8",
+        ),
+    ],
+)
+def test_an_ir_says_what_it_is_and_what_it_is_computed_in(
+    tmp_path: Path, precision: str, offered: tuple[str, ...], asked: dict[str, str], stored: str
+) -> None:
+    network = random_network(Architecture(BLOCKS, precision), GEOMETRY)
+    made = get_lowering("openvino").lower(network, tmp_path, offered=offered)
+    root = ElementTree.parse(made.path).getroot()
+    (about,) = root.iterfind("rt_info")
+    parts = {one.tag: {part.tag: part.get("value") for part in one} for one in about}
+    assert parts.pop("info") == {}
+    assert parts == {
+        "nasc": {
+            "architecture": str(network.architecture),
+            "head": "embed",
+            "emitter_version": str(EMITTER_VERSION),
+            "max_positions": "24",
+        },
+        "runtime_options": asked,
+    }
+    kinds = {
+        layer.get("name", "").removesuffix("_compressed"): layer.find("output/port")
+        for layer in root.iterfind("layers/layer[@type='Const']")
+    }
+    port = kinds["0.embedding.word"]
+    assert port is not None
+    assert port.get("precision") == stored
+
+
+@NEEDS_OPENVINO
+def test_int8_weights_take_a_quarter_and_stay_int8_when_they_are_compiled(tmp_path: Path) -> None:
+    import openvino
+
+    geometry = dataclasses.replace(GEOMETRY, hidden=128, intermediate=512, vocab_size=2000)
+    blocks = (Block(128, ("mha", "ffn", "sep3")),)
+    sizes = {}
+    for precision in ("fp32", "int8"):
+        network = random_network(Architecture(blocks, precision), geometry, vocab_rows=2000)
+        made = get_lowering("openvino").lower(network, tmp_path, precision)
+        sizes[precision] = made.companions[0].stat().st_size
+    assert sizes["int8"] < 0.3 * sizes["fp32"]
+    compiled = openvino.Core().compile_model(str(made.path), "CPU")
+    weights = {
+        node.get_friendly_name(): node.get_output_element_type(0).get_type_name()
+        for node in compiled.get_runtime_model().get_ops()
+    }
+    kinds = {name: kind for name, kind in weights.items() if name.endswith(("_weight", "word"))}
+    kinds = {name: kind for name, kind in kinds.items() if "ln_" not in name and ".dw" not in name}
+    assert len(kinds) == 9
+    assert set(kinds.values()) == {"i8"}
+
+
+@NEEDS_OPENVINO
+def test_files_are_replaced_beneath_a_session_that_is_open(tmp_path: Path) -> None:
+    lowering, options = get_lowering("openvino"), RuntimeOptions("openvino")
+    first, second = (random_network(Architecture(BLOCKS), GEOMETRY, seed=n) for n in range(2))
+    feeds = {name: np.ones((1, 7), np.int64) for name in ("input_ids", "attention_mask")}
+    session = get_runtime("openvino").open_session(lowering.lower(first, tmp_path).path, options)
+    before = session.outputs(feeds)[0]
+    lowering.lower(second, tmp_path)
+    assert np.array_equal(session.outputs(feeds)[0], before)

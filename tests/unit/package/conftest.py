@@ -10,7 +10,7 @@ from transformers import BertTokenizer
 import device_profiles
 import profilers
 from nasc.architecture.space import Architecture, Block, Geometry
-from nasc.evaluation.parity import Int8Report, Parity
+from nasc.evaluation.parity import Parity, ReducedPrecisionReport
 from nasc.export.onnx import build
 from nasc.networks.network import random_network
 from nasc.package.build import build_package
@@ -46,7 +46,7 @@ KINDS = (
 )
 PARITY = {
     "fp32": Parity(1e-6, 1e-7, (1, 2, 3, 64), 4, 0.01),
-    "int8": Int8Report(0.995, 0.99, 64, 0.02, 0.985, (8, 32)),
+    "int8": ReducedPrecisionReport("int8", 0.995, 0.99, 64, 0.02, 0.985, (8, 32)),
 }
 
 

@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTok
 from nasc.architecture.heads import HEADS
 from nasc.architecture.space import Architecture, Block
 from nasc.errors import PackageError
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.package import build
 from nasc.package.build import build_package, check_target
 from nasc.package.golden import TEXTS, Golden, GoldenText
@@ -239,7 +239,7 @@ def test_no_file_names_a_place_on_this_machine(packed: Packages, tmp_path: Path)
 def test_golden_vectors_are_those_of_the_file_alone(packed: Packages) -> None:
     folder = packed["int8", "embed"]
     golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
-    encoder = OnnxEncoder(folder / "model.onnx")
+    encoder = Encoder(folder / "model.onnx")
     for one in golden["texts"]:
         vector = encoder.encode_tokens([one["input_ids"]])[0]
         assert np.array_equal(vector, np.array(one["vector"], np.float32))

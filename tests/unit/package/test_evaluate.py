@@ -15,7 +15,7 @@ from transformers import BertTokenizer
 from nasc.api import evaluate
 from nasc.cli import main
 from nasc.errors import PackageError
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.package.build import build_package
 
 DATA = {
@@ -47,13 +47,13 @@ def test_a_package_is_scored_in_the_batch_size_that_it_promises(
         ),
     )
     sizes: list[int] = []
-    run = OnnxEncoder.run
+    run = Encoder.run
 
-    def counted(self: OnnxEncoder, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def counted(self: Encoder, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         sizes.append(len(ids))
         return run(self, ids, mask)
 
-    monkeypatch.setattr(OnnxEncoder, "run", counted)
+    monkeypatch.setattr(Encoder, "run", counted)
     data = tmp_path / "dev.csv"
     data.write_text(DATA[task], encoding="utf-8")
     found = evaluate(folder, task, data)

@@ -523,10 +523,10 @@ def test_the_outputs_of_a_package_are_those_it_runs_with(
     package: Path, process: PackageProcess
 ) -> None:
     """The process gives the same numbers as a session in this one."""
-    from nasc.evaluation.encoder import OnnxEncoder
+    from nasc.evaluation.encoder import Encoder
 
     ids = [[2, 10, 3], [2, 11, 12, 13, 3]]
-    here = OnnxEncoder(package / "model.onnx").outputs(ids)
+    here = Encoder(package / "model.onnx").outputs(ids)
     there = process.encoder(package / "model.onnx").outputs(ids)
     assert np.array_equal(np.stack(here), np.stack(there))
 

@@ -23,7 +23,7 @@ from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import LimitsMissed
-from nasc.evaluation.encoder import OnnxEncoder
+from nasc.evaluation.encoder import Encoder
 from nasc.latency.basis import nominal_ms
 from nasc.pipelines import artifact_quality as judge_module
 from nasc.pipelines import compile as pipeline
@@ -324,7 +324,7 @@ def test_int8_that_is_refused_is_not_chosen_again(
         refused.append(report)
         return False, "vectors are off"
 
-    monkeypatch.setattr(judge_module, "accept_int8", refuse)
+    monkeypatch.setattr(judge_module, "accept_reduced", refuse)
     device = toy.device()
     result = toy.compile(device, "refused", limit_ms)
     assert result.manifest.architecture.precision == "fp32"
@@ -366,9 +366,9 @@ def test_quality_is_judged_on_text_that_chose_nothing(
     """Candidates are scored, and contests held, on one half of the held-out text."""
     judged: list[str] = []
     chosen: list[str] = []
-    encode, vectors = OnnxEncoder.encode, contest.vectors
+    encode, vectors = Encoder.encode, contest.vectors
 
-    def encoding(self: OnnxEncoder, texts: Any, *about: Any, **options: Any) -> Any:
+    def encoding(self: Encoder, texts: Any, *about: Any, **options: Any) -> Any:
         judged.extend(texts)
         return encode(self, texts, *about, **options)
 
@@ -376,7 +376,7 @@ def test_quality_is_judged_on_text_that_chose_nothing(
         chosen.extend(texts)
         return vectors(teacher, network, texts)
 
-    monkeypatch.setattr(judge_module.OnnxEncoder, "encode", encoding)
+    monkeypatch.setattr(judge_module.Encoder, "encode", encoding)
     monkeypatch.setattr(contest, "vectors", choosing)
     toy.compile(toy.device(), "judged", limit_ms, distill_steps=20)
     corpus = RunContext(toy.settings, opener=toy.device()).corpus
