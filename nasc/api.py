@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nasc.architecture.variant import Variant
     from nasc.context.settings import Settings
     from nasc.latency.profile import Profiled
     from nasc.package.verify_report import VerifyReport
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
     from nasc.pipelines.verify import verify
     from nasc.selection.audit import Audit
     from nasc.solver.problem import Limits, Solution
+    from nasc.supernet.shrink import ShrinkConfig
+    from nasc.tasks.finetune import FinetuneConfig
+    from nasc.tasks.shipping import TaskOptions
     from profilers import BenchResult
 
 _HOMES = {
+    "nasc.architecture.variant": ("Variant",),
     "nasc.context.settings": ("Settings",),
     "nasc.latency.profile": ("Profiled",),
     "nasc.package.verify_report": ("VerifyReport",),
@@ -51,6 +56,9 @@ _HOMES = {
     "nasc.pipelines.verify": ("verify",),
     "nasc.selection.audit": ("Audit",),
     "nasc.solver.problem": ("Limits", "Solution"),
+    "nasc.supernet.shrink": ("ShrinkConfig",),
+    "nasc.tasks.finetune": ("FinetuneConfig",),
+    "nasc.tasks.shipping": ("TaskOptions",),
     "profilers": ("BenchResult",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -62,14 +70,18 @@ __all__ = [
     "DeviceReport",
     "DistillResult",
     "EvaluateResult",
+    "FinetuneConfig",
     "FinetuneResult",
     "Limits",
     "Options",
     "Profiled",
     "Settings",
+    "ShrinkConfig",
     "Solution",
     "SupernetReport",
+    "TaskOptions",
     "TrainResult",
+    "Variant",
     "VerifyReport",
     "audit",
     "bench",

@@ -1,9 +1,9 @@
 """Which patterns of nodes run fastest? The emitter's choices beside their alternatives.
 
-Each contest changes one thing and runs all candidates in turn, round after round, in one process;
-figures are ratios to the emitter's choice within a round (above 1: the choice is faster). The row
-`emitter` is a file of nasc's own emitter, where there is one for the same network: it shows that
-the choice rebuilt here is the one that ships.
+Each comparison changes one thing and runs all candidates in turn, round after round, in one
+process; figures are ratios to the emitter's choice within a round (above 1: the choice is faster).
+The row `emitter` is a file of nasc's own emitter, where there is one for the same network: it shows
+that the choice rebuilt here is the one that ships.
 
     OMP_NUM_THREADS=1 python benchmarks/export/emitter_patterns.py > emitter_patterns.json
 """
@@ -27,9 +27,9 @@ from onnx import TensorProto
 
 from nasc.architecture.space import MINILM_L6, SEPCONV_PAIRS, Architecture, Block, Geometry
 from nasc.export.graph import GraphBuilder
-from nasc.export.onnx import MASKED, emit
+from nasc.export.onnx import emit
 from nasc.export.quantization import quantize_matrix
-from nasc.networks.network import random_network
+from nasc.networks.network import MASKED, random_network
 from profilers import RuntimeOptions
 from profilers.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -255,13 +255,13 @@ def emitted(architecture: Architecture, geometry: Geometry = MINILM_L6) -> bytes
         return path.read_bytes()
 
 
-Contest = dict[str, Callable[[], bytes]]
+Comparison = dict[str, Callable[[], bytes]]
 
 
-def contests(layers: int) -> dict[str, Contest]:
+def comparisons(layers: int) -> dict[str, Comparison]:
     """The emitter's choice first in each."""
     whole = (Block(MINILM_L6.hidden, ("mha", "ffn") * layers),)
-    found: dict[str, Contest] = {
+    found: dict[str, Comparison] = {
         "product and bias, fp32": {
             "Gemm on 2 axes": lambda: transformer(layers),
             "MatMul and Add on 3 axes": lambda: transformer(layers, linear="matmul"),
@@ -308,7 +308,7 @@ def contests(layers: int) -> dict[str, Contest]:
     return found
 
 
-def race(contest: Contest, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+def race(comparison: Comparison, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """All candidates in turn, round after round."""
     rng = np.random.default_rng(arguments.seed)
     feeds = {
@@ -317,7 +317,7 @@ def race(contest: Contest, arguments: argparse.Namespace) -> dict[str, dict[str,
     }
     with TemporaryDirectory() as folder:
         sessions = {}
-        for index, (name, build) in enumerate(contest.items()):
+        for index, (name, build) in enumerate(comparison.items()):
             path = Path(folder) / f"{index}.onnx"
             path.write_bytes(build())
             sessions[name] = OnnxRuntimeSession(path, RuntimeOptions())
@@ -352,13 +352,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--layers", type=int, default=6, help="of the networks compared")
     parser.add_argument("--seq-len", type=int, default=128)
-    parser.add_argument("--only", default="", help="contests whose names hold this text")
+    parser.add_argument("--only", default="", help="comparisons whose names hold this text")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     results = {}
-    for name, contest in contests(arguments.layers).items():
+    for name, comparison in comparisons(arguments.layers).items():
         if arguments.only in name:
-            results[name] = race(contest, arguments)
+            results[name] = race(comparison, arguments)
             ratios = ", ".join(f"{n} {r['ratio']:.3f}" for n, r in results[name].items())
             print(f"{name}: {ratios}", file=sys.stderr)
     print(
@@ -368,7 +368,7 @@ def main() -> None:
                 "onnxruntime": onnxruntime.__version__,
                 "conditions": f"batch 1, length {arguments.seq_len}, 1 thread",
                 "rounds": arguments.rounds,
-                "contests": results,
+                "comparisons": results,
             },
             indent=1,
         )

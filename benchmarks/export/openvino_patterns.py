@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -69,6 +70,23 @@ def lowered(
     return write
 
 
+def grouped(hidden: int, operations: tuple[str, ...], size: int) -> Write:
+    """int8 whose activations share a scale in groups of another size than nasc's."""
+
+    def write(folder: Path, name: str) -> Path:
+        path = lowered(hidden, operations, "int8", offered=())(folder, name)
+        text, count = re.subn(
+            '(<DYNAMIC_QUANTIZATION_GROUP_SIZE value=)"[0-9]+"',
+            rf'\1"{size}"',
+            path.read_text(encoding="utf-8"),
+        )
+        assert count == 1
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
 def contests(layers: int, seq_len: int, native: tuple[str, ...]) -> dict[str, dict[str, Write]]:
     found: dict[str, dict[str, Write]] = {}
     reduced = [p for p in ("bf16", "fp16") if p in native]
@@ -98,6 +116,10 @@ def contests(layers: int, seq_len: int, native: tuple[str, ...]) -> dict[str, di
             "fp32": lowered(hidden, whole, "fp32"),
             **{p: lowered(hidden, whole, p) for p in reduced},
             "int8 weights, activations in groups": lowered(hidden, whole, "int8", offered=()),
+            **{
+                f"int8 weights, activations in groups of {size}": grouped(hidden, whole, size)
+                for size in (32, 64, 384)
+            },
         }
         if "bf16" in native:
             found[f"int8, hidden {hidden}"]["int8 weights, bf16"] = lowered(hidden, whole, "int8")

@@ -1,9 +1,10 @@
-"""How long does a latency table take? One precision and length, from an empty cache.
+"""How long does a latency table take? One runtime, precision and length, from an empty cache.
 
 Prints JSON: seconds in all, and for emission, measuring and solving; the number of graphs; the
 accuracy that the table claims for itself. Targets: 120 s in all, 5 s of it emission.
 
     python benchmarks/latency/profile_time.py --precision int8 --seq-len 128 > profile_time.json
+    python benchmarks/latency/profile_time.py --runtime openvino --precision bf16
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from device_profiles import find
 from nasc.architecture.space import PRECISIONS, load_space
 from nasc.latency.profile import profile
 from nasc.latency.session import MeasurementSession
+from nasc.lowering import PRECISIONS as LOWERED
 
 TARGET_S = 120.0
 TARGET_EMIT_S = 5.0
@@ -30,15 +32,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--space", default="minilm-l6")
     parser.add_argument("--device", default="host")
+    parser.add_argument("--runtime", choices=LOWERED, help="default: the device's")
     parser.add_argument("--precision", choices=PRECISIONS, default="int8")
     parser.add_argument("--seq-len", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        device = find(arguments.device)
+        session = MeasurementSession.on(device, Path(folder), runtime=arguments.runtime)
         started = time.monotonic()
         [found] = profile(
             load_space(arguments.space),
-            MeasurementSession.on(find(arguments.device), Path(folder)),
+            session,
             precisions=[arguments.precision],
             seq_lens=[arguments.seq_len],
             seed=arguments.seed,

@@ -26,12 +26,14 @@ from typing import Any
 import numpy as np
 from judge import judge
 
+from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits, NascError
 from nasc.package.verify import verify_package
 from nasc.pipelines.compile import compile
 from nasc.pipelines.options import Options
+from nasc.selection.problems import check_feasible
 from nasc.solver.problem import Limits
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -44,10 +46,10 @@ INFEASIBLE = (0.97, 0.5, 0.05)
 """Shares of the least reachable latency."""
 
 
-def least_reachable(bench: RunContext) -> float:
+def least_reachable(context: RunContext) -> float:
     """The least upper end of a prediction over all networks."""
     try:
-        found = bench.check_feasible(Limits(latency_ms=1e-6))
+        found = check_feasible(context, Limits(latency_ms=1e-6), context.variants)
     except InfeasibleLimits as error:
         return float(error.certificate.reports[0].minimum)  # type: ignore[attr-defined]
     sys.exit(
@@ -125,11 +127,14 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         cache=arguments.cache or folder / "cache",
     )
     options = Options(distill_steps=arguments.distill_steps)
-    bench = RunContext(settings, Lines())
+    context = RunContext(settings, Lines())
     print("latency tables", file=sys.stderr)
-    least = arguments.from_ms / ROOM if arguments.from_ms else least_reachable(bench)
-    whole = bench.costs.predict(bench.whole_space.teacher).latency_ms
-    most = bench.costs.upper("latency_ms", whole, bench.whole_space.teacher.precision)
+    least = arguments.from_ms / ROOM if arguments.from_ms else least_reachable(context)
+    runtime = context.device.default_runtime
+    exact = Variant(runtime, "fp32")
+    costs = context.measure_costs([exact])
+    whole = costs.predict(context.whole_space.teacher, runtime).latency_ms
+    most = costs.upper("latency_ms", whole, exact)
     limits = np.geomspace(least * ROOM, most * ROOM, arguments.limits)
     kept = []
     for index, limit in enumerate(float(f"{limit:.4g}") for limit in limits):
@@ -153,7 +158,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "benchmark": "promise",
         "device": arguments.device,
         "conditions": f"batch {settings.batch}, length {settings.seq_len}, "
-        f"{bench.session.options.threads} thread(s)",
+        f"{context.session(runtime).options.threads} thread(s)",
         "least_reachable_ms": least,
         "full_size_fp32_ms": most,
         "limits": kept,

@@ -1,15 +1,15 @@
 """How far are predicted latencies from measured ones?
 
-For each precision and length a table is built, or taken from `--cache`. Then random networks that
-no plan has seen are measured twice, each time in new worker processes of a new process of this
-script, and compared with the table's predictions. Beside the error stands the noise: how far the
-two measurements of the same network are apart; and the error of a table from the same samples
-whose costs only add up, without a price for weights beyond the caches.
+For each precision of a runtime and each length a table is built, or taken from `--cache`. Then
+random networks that no plan has seen are measured twice, each time in new worker processes of a new
+process of this script, and compared with the table's predictions. Beside the error stands the
+noise: how far the two measurements of the same network are apart; and the error of a table from the
+same samples whose costs only add up, without a price for weights beyond the caches.
 
-    python benchmarks/latency/table_accuracy.py > table_accuracy.json
+    python benchmarks/latency/table_accuracy.py --runtime openvino > table_accuracy.json
 
-Targets (pooled): mean absolute error 1.5%, 99% within 5%, bias under 0.5%, 90% intervals covering
-85 to 95% of the networks.
+Targets (pooled, of each runtime): mean absolute error 1.5%, 99% within 5%, bias under 0.5%, 90%
+intervals covering 85 to 95% of the networks.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from nasc.latency.profile import (
     profile,
     samples_path,
 )
-from nasc.latency.session import MeasurementSession, runtime_options
+from nasc.latency.session import MeasurementSession
 from nasc.latency.table import load_table
-from nasc.lowering import get_lowering
+from nasc.lowering import PRECISIONS as LOWERED
 
 HELD_OUT_SEED = 20261103
 MEASURE_S = 60.0
@@ -63,15 +63,14 @@ def measure_held_out(arguments: argparse.Namespace) -> dict[str, list[float]]:
     table = load_table(arguments.table)
     key = table.key
     networks = held_out(table.space, table.seed, key.precision, key.seq_len, arguments.networks)
-    device = find(key.device)
     with tempfile.TemporaryDirectory() as folder:
-        jobs = emit_jobs(networks, key, get_lowering(key.runtime), Path(folder))
-        found = profilers.measure(
+        device = find(key.device)
+        session = MeasurementSession.on(device, Path(folder), key.threads, key.runtime)
+        jobs = emit_jobs(networks, key, session, Path(folder))
+        found = session.measure(
             jobs,
-            device,
-            options=runtime_options(device, key.threads),
+            profilers.Scale(table.quiet_ms, table.quiet_ms),
             protocol=profilers.Protocol(max_seconds=MEASURE_S, seed=arguments.repetition),
-            scale=profilers.Scale(table.quiet_ms, table.quiet_ms),
             strict=False,
         )
     pooled = estimates(found, table.quiet_ms)
@@ -112,7 +111,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--space", default="minilm-l6")
     parser.add_argument("--device", default="host")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--runtime", choices=LOWERED, help="default: the device's")
+    parser.add_argument(
+        "--precision", nargs="+", choices=PRECISIONS, help="default: all that it computes in there"
+    )
     parser.add_argument("--seq-len", nargs="+", type=int, default=[32, 128])
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the tables' plans")
@@ -129,12 +131,13 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, cache: Path) -> None:
     space = load_space(arguments.space)
-    session = MeasurementSession.on(find(arguments.device), cache)
+    session = MeasurementSession.on(find(arguments.device), cache, runtime=arguments.runtime)
+    precisions = arguments.precision or session.precisions()
     results: dict[str, Any] = {}
     pooled: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
     additive: list[NDArray[Any]] = []
     for seq_len in arguments.seq_len:
-        for precision in arguments.precision:
+        for precision in precisions:
             print(f"{precision}, length {seq_len}: table", file=sys.stderr)
             [found] = profile(
                 space,
@@ -190,6 +193,7 @@ def run(arguments: argparse.Namespace, cache: Path) -> None:
                 "benchmark": "table_accuracy",
                 "space": arguments.space,
                 "device": arguments.device,
+                "runtime": session.runtime,
                 "statistic": profilers.STATISTIC,
                 "combinations": results,
                 "pooled": total,

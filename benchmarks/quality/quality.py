@@ -4,7 +4,7 @@ The full-size network in int8 is measured; a share of its latency is the limit. 
 that `nasc.compile` makes under that limit. The rival: the teacher with layers dropped, as many kept
 as the limit allows (upper bound of the measured latency), and of all choices of that many the one
 with the least true loss on held-out text. Both are trained by the same code on the same text for
-the same number of steps (ours pays the contest of `nasc.selection.successive_halving` from them;
+the same number of steps (ours pays the halving of `nasc.selection.successive_halving` from them;
 the training of the supernet comes before and is stated apart), exported by the same emitter in
 int8, and judged as shipped: Spearman's correlation on STS-B dev, and agreement of similarities with
 the teacher's on held-out sentences that had no part in choosing either. The rival with one layer
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 import profilers
 from nasc.context.context import RunContext
 from nasc.context.settings import TRAIN_MINUTES, Settings
+from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences, scored_sentences
 from nasc.distillation.train import DistillConfig, distill_cached, steps_for
 from nasc.evaluation.agreement import compare, cosines, pooled_cosine, rank_correlation
 from nasc.evaluation.encoder import Encoder
@@ -42,7 +43,6 @@ from nasc.pipelines.compile import compile
 from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
-from nasc.supernet.score_candidates import JUDGING_SENTENCES, judging_sentences, scored_sentences
 from nasc.supernet.teacher_pruning import pruned_network
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
@@ -51,6 +51,7 @@ from nasc.utils.torch_device import use_fastest_threads
 sys.path.append(str(Path(__file__).parents[1]))
 from common import Lines
 
+RUNTIME = "onnxruntime"
 PRECISION = "int8"
 GATED = (0.5, 0.25)
 RESAMPLES = 1000
@@ -58,30 +59,31 @@ RESAMPLES = 1000
 Vectors = NDArray[np.floating]
 
 
-def pruned(bench: RunContext, kept: tuple[int, ...], precision: str = PRECISION) -> Network:
+def pruned(context: RunContext, kept: tuple[int, ...], precision: str = PRECISION) -> Network:
     """The teacher with only some of its layers."""
-    operations = tuple(i // 2 in kept for i in range(2 * bench.teacher.geometry.layers))
-    head = bench.settings.head
-    return pruned_network(bench.teacher, bench.whole_space, operations, precision, head)
+    operations = tuple(i // 2 in kept for i in range(2 * context.teacher.geometry.layers))
+    head = context.settings.head
+    return pruned_network(context.teacher, context.whole_space, operations, precision, head)
 
 
-def measure(bench: RunContext, files: dict[str, Path]) -> dict[str, profilers.ModelMeasurement]:
+def measure(context: RunContext, files: dict[str, Path]) -> dict[str, profilers.ModelMeasurement]:
     """Latencies of files in one interleaved measurement, on the tables' scale."""
-    s, vocabulary = bench.settings, bench.teacher.geometry.vocab_size
+    s, vocabulary = context.settings, context.teacher.geometry.vocab_size
     jobs = [latency_job(name, path, s.seq_len, s.batch, vocabulary) for name, path in files.items()]
-    found = bench.session.measure(jobs, bench.baseline.scale)
+    baseline = context.record_baseline(RUNTIME)
+    found = context.session(RUNTIME).measure(jobs, baseline.scale)
     return {name: found[name] for name in files}
 
 
 @torch.no_grad()
-def true_losses(bench: RunContext, count: int) -> dict[tuple[int, ...], float]:
+def true_losses(context: RunContext, count: int) -> dict[tuple[int, ...], float]:
     """Of every choice of so many layers: one minus the mean cosine to the teacher's vectors."""
-    sentences = scored_sentences(bench.corpus)
-    wanted = bench.teacher.vectors(sentences, max_length=TRAIN_LENGTH)
-    tokens = bench.teacher.tokenize(sentences, max_length=TRAIN_LENGTH)
+    sentences = scored_sentences(context.corpus)
+    wanted = context.teacher.vectors(sentences, max_length=TRAIN_LENGTH)
+    tokens = context.teacher.tokenize(sentences, max_length=TRAIN_LENGTH)
     found = {}
-    for kept in itertools.combinations(range(bench.teacher.geometry.layers), count):
-        module = TorchNetwork(pruned(bench, kept, "fp32")).eval()
+    for kept in itertools.combinations(range(context.teacher.geometry.layers), count):
+        module = TorchNetwork(pruned(context, kept, "fp32")).eval()
         vectors = np.empty_like(wanted)
         for indices in tokens.buckets(64):
             batch = tokens.batch(indices)
@@ -90,26 +92,26 @@ def true_losses(bench: RunContext, count: int) -> dict[tuple[int, ...], float]:
     return found
 
 
-def steps_in(bench: RunContext, minutes: float) -> int:
+def steps_in(context: RunContext, minutes: float) -> int:
     """Distillation steps that take so long for half of the teacher's layers."""
     use_fastest_threads()
-    layers = bench.teacher.geometry.layers
-    network = pruned(bench, tuple(range(0, layers, 2)), "fp32")
-    tokens = bench.teacher.tokenize(bench.corpus.train[:2048], max_length=TRAIN_LENGTH)
+    layers = context.teacher.geometry.layers
+    network = pruned(context, tuple(range(0, layers, 2)), "fp32")
+    tokens = context.teacher.tokenize(context.corpus.train[:2048], max_length=TRAIN_LENGTH)
     config = DistillConfig(steps=0)
     batches = TrainBatches(tokens, config.batch_size, 0)
-    sentences = len(bench.corpus.train)
-    return steps_for(network, bench.teacher, batches, config, 60 * minutes, sentences)
+    sentences = len(context.corpus.train)
+    return steps_for(network, context.teacher, batches, config, 60 * minutes, sentences)
 
 
 class Judge:
     """STS-B and agreement with the teacher, of a file as shipped."""
 
-    def __init__(self, bench: RunContext, sts: list[SentencePair], sentences: int) -> None:
-        self._teacher = bench.teacher
+    def __init__(self, context: RunContext, sts: list[SentencePair], sentences: int) -> None:
+        self._teacher = context.teacher
         self._sts = sts
-        self._sentences = judging_sentences(bench.corpus, sentences)
-        self._vectors = bench.teacher.vectors(self._sentences)
+        self._sentences = judging_sentences(context.corpus, sentences)
+        self._vectors = context.teacher.vectors(self._sentences)
         self.pair_similarities: dict[str, Vectors] = {}
 
     def __call__(self, name: str, path: Path) -> dict[str, float]:
@@ -155,24 +157,25 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     settings = Settings(
         device=arguments.device,
         corpus=tuple(arguments.corpus),
+        runtime=RUNTIME,
         precisions=(PRECISION,),
         train_steps=arguments.train_steps,
         seed=arguments.seed,
         cache=arguments.cache or folder / "cache",
         train_minutes=arguments.train_minutes if arguments.train_steps is None else None,
     )
-    bench = RunContext(settings, Lines())
-    judge = Judge(bench, read_sts(arguments.sts)[: arguments.pairs], arguments.sentences)
-    steps = arguments.steps or steps_in(bench, arguments.minutes)
+    context = RunContext(settings, Lines())
+    judge = Judge(context, read_sts(arguments.sts)[: arguments.pairs], arguments.sentences)
+    steps = arguments.steps or steps_in(context, arguments.minutes)
     print(f"{steps} steps of distillation each", file=sys.stderr)
 
     print("latency of the teacher by depth", file=sys.stderr)
-    most = bench.teacher.geometry.layers
+    most = context.teacher.geometry.layers
     files = {}
     for count in range(1, most + 1):
         files[f"{count}"] = folder / f"depth-{count}.onnx"
-        emit(pruned(bench, tuple(range(count))), files[f"{count}"])
-    depths = {int(name): found for name, found in measure(bench, files).items()}
+        emit(pruned(context, tuple(range(count))), files[f"{count}"])
+    depths = {int(name): found for name, found in measure(context, files).items()}
     bounds = {count: found.upper_ms for count, found in depths.items()}
     teacher_ms = depths[most].latency_ms
     limits = {fraction: fraction * teacher_ms for fraction in arguments.fractions}
@@ -190,15 +193,15 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         about[name] = {"architecture": str(result.manifest.architecture), "steps": steps}
     for count in sorted({k for limit in limits.values() for k in rivals_at(limit, bounds) if k}):
         print(f"rival of {count} layers", file=sys.stderr)
-        losses = true_losses(bench, count)
+        losses = true_losses(context, count)
         best = min(losses, key=losses.__getitem__)
         trained, rival_steps = distill_cached(
-            pruned(bench, best),
-            bench.teacher,
-            bench.corpus,
+            pruned(context, best),
+            context.teacher,
+            context.corpus,
             DistillConfig(arguments.rival_steps or steps, seed=arguments.seed),
             seconds=None,
-            cache_dir=bench.cache,
+            cache_dir=context.cache,
             reporter=Lines(),
         )
         name = f"rival of {count}"
@@ -213,7 +216,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         }
 
     print("all latencies together", file=sys.stderr)
-    latencies = measure(bench, files)
+    latencies = measure(context, files)
 
     def side(name: str) -> dict[str, Any]:
         found = latencies[name]
@@ -249,10 +252,10 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "benchmark": "quality",
         "device": arguments.device,
         "precision": PRECISION,
-        "text": bench.corpus.description,
+        "text": context.corpus.description,
         "sts_pairs": len(judge.pair_similarities["teacher"]),
         "steps": steps,
-        "supernet_steps": int(bench.prepared.header["config"]["steps"]),
+        "supernet_steps": int(context.prepare_supernet().header["config"]["steps"]),
         "teacher": side("teacher"),
         "depths": {
             count: {"latency_ms": found.latency_ms, "upper_ms": found.upper_ms}

@@ -4,14 +4,14 @@ Four networks at a share, each the same steps of distillation from the same teac
 text, exported in int8 and judged as shipped:
 
 - ours: the package of `nasc.compile` under the limit. It starts from the supernet that comes with
-  nasc, whose training comes before and was on the same text; what the contest's losers are
-  trained comes on top;
+  nasc, whose training comes before and was on the same text; what the losers of the
+  halving are trained comes on top;
 - depth: the teacher with layers dropped, as many kept as the limit allows, the best choice of them
   by loss; where not even one layer fits, the one, over the limit;
 - narrow: all layers at one smaller hidden size, the largest that the limit allows, started from
   the teacher's weights as our candidates are;
 - deep: also ours, out of the same supernet, but the search sees only blocks of as many operations
-  as the limit allows in all of them. It never enters the contest of `nasc.compile` and is here to
+  as the limit allows in all of them. It never enters the halving of `nasc.compile` and is here to
   tell what tasks make of depth. Not at 1/8: left out for time.
 
 Ours must hold the limit with the upper end of its measured interval, rivals with the latency.
@@ -40,12 +40,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from quality import PRECISION, Judge, measure, pruned, rivals_at, steps_in, true_losses
+from quality import PRECISION, RUNTIME, Judge, measure, pruned, rivals_at, steps_in, true_losses
 from results import TABLE, Results
 
 from nasc.architecture.space import Architecture, Block, SearchSpace
+from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
+from nasc.data.heldout import JUDGING_SENTENCES
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits
 from nasc.export.onnx import emit
@@ -54,12 +56,12 @@ from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.pipelines.compile import compile
 from nasc.pipelines.options import Options
+from nasc.selection.problems import problem_of
 from nasc.selection.successive_halving import best_of, restricted
 from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import read_supernet_header
 from nasc.supernet.initialize import initialize
-from nasc.supernet.score_candidates import JUDGING_SENTENCES
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks import squad
@@ -119,11 +121,14 @@ class Grid:
         self.results = Results(arguments.results)
         arguments.results.parent.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(
-            corpus=tuple(arguments.corpus), precisions=(PRECISION,), cache=arguments.cache
+            corpus=tuple(arguments.corpus),
+            runtime=RUNTIME,
+            precisions=(PRECISION,),
+            cache=arguments.cache,
         )
-        self.bench = RunContext(self.settings, Lines())
+        self.context = RunContext(self.settings, Lines())
         self.identity = self.identified()
-        self.files = self.bench.cache / "grid" / content_key(self.identity)
+        self.files = self.context.cache / "grid" / content_key(self.identity)
         self.files.mkdir(parents=True, exist_ok=True)
 
     def identified(self) -> dict[str, Any]:
@@ -133,27 +138,27 @@ class Grid:
             SystemExit: If the supernet was trained on other text: what is held out of this one may
                 have been seen there.
         """
-        bench, path = self.bench, self.bench.supernet_path
+        context, path = self.context, self.context.supernet_path
         if path is None:
             raise SystemExit("no supernet comes with nasc for the default teacher")
         header = read_supernet_header(path)
-        if header["text"]["sha256"] != bench.corpus.sha256:
+        if header["text"]["sha256"] != context.corpus.sha256:
             raise SystemExit(
                 f"the supernet {path.name} was trained on {header['text']['description']} "
                 f"({header['text']['sha256'][:12]}), which is not this text "
-                f"({bench.corpus.sha256[:12]}): give the same --corpus"
+                f"({context.corpus.sha256[:12]}): give the same --corpus"
             )
         return {
             "processor": read_context()["fingerprint"],
-            "teacher": bench.teacher.sha256,
-            "text": bench.corpus.sha256,
+            "teacher": context.teacher.sha256,
+            "text": context.corpus.sha256,
             "minutes": self.arguments.minutes,
         }
 
     @cached_property
     def supernet(self) -> str:
         """Sha256 of the file that ours are out of."""
-        path = self.bench.supernet_path
+        path = self.context.supernet_path
         assert path is not None  # see `identified`
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -173,27 +178,27 @@ class Grid:
     @cached_property
     def judge(self) -> Judge:
         pairs = read_sts(self.arguments.glue / "STS-B" / "dev.tsv.gz")
-        return Judge(self.bench, pairs, JUDGING_SENTENCES)
+        return Judge(self.context, pairs, JUDGING_SENTENCES)
 
     @cached_property
     def conditions(self) -> dict[str, Any]:
         """Steps of each distillation, and latencies of the teacher by depth and width."""
 
         def make() -> dict[str, Any]:
-            layers = self.bench.teacher.geometry.layers
+            layers = self.context.teacher.geometry.layers
             networks = {
-                f"depth {n}": pruned(self.bench, tuple(range(n))) for n in range(1, layers + 1)
+                f"depth {n}": pruned(self.context, tuple(range(n))) for n in range(1, layers + 1)
             } | {f"width {h}": self.narrow(h) for h in self.widths}
             files = {}
             for name, network in networks.items():
                 files[name] = self.files / f"{name}.onnx"
                 emit(network, files[name])
-            found = measure(self.bench, files)
+            found = measure(self.context, files)
             return {
                 "identity": self.identity,
-                "steps": steps_in(self.bench, self.arguments.minutes),
-                "text": self.bench.corpus.description,
-                "sentences": len(self.bench.corpus.train),
+                "steps": steps_in(self.context, self.arguments.minutes),
+                "text": self.context.corpus.description,
+                "sentences": len(self.context.corpus.train),
                 "latency_ms": {name: [m.latency_ms, m.upper_ms] for name, m in found.items()},
             }
 
@@ -208,22 +213,22 @@ class Grid:
 
     @property
     def widths(self) -> range:
-        g = self.bench.teacher.geometry
+        g = self.context.teacher.geometry
         return range(g.head_size, g.hidden, g.head_size)
 
     def limit_ms(self, fraction: float) -> float:
-        layers = self.bench.teacher.geometry.layers
+        layers = self.context.teacher.geometry.layers
         return fraction * float(self.conditions["latency_ms"][f"depth {layers}"][0])
 
     def narrow(self, hidden: int) -> Network:
         """The whole teacher at a smaller hidden size, started from its weights."""
-        teacher, g = self.bench.teacher, self.bench.teacher.geometry
+        teacher, g = self.context.teacher, self.context.teacher.geometry
         operations = ("mha", "ffn")
         space = SearchSpace(
             "narrow", g.for_space(), 1, 2 * g.layers, (hidden,), operations, False, False
         )
         supernet = Supernet(space, teacher)
-        tokens = teacher.tokenize(self.bench.corpus.train[:2048], max_length=TRAIN_LENGTH)
+        tokens = teacher.tokenize(self.context.corpus.train[:2048], max_length=TRAIN_LENGTH)
         batch = TrainBatches(tokens, 32, 0).calibration()
         initialize(supernet, batch.input_ids, batch.attention_mask, 0)
         block = Block(hidden, operations * g.layers)
@@ -231,30 +236,31 @@ class Grid:
 
     def deep(self, fraction: float) -> Network:
         """The best subnet whose blocks all have as many operations as the limit allows."""
-        bench = self.bench
-        problem = bench.problem(Limits(latency_ms=self.limit_ms(fraction)), [PRECISION])
-        for least in range(bench.space.slots, 0, -1):
+        context = self.context
+        limits = Limits(latency_ms=self.limit_ms(fraction))
+        problem = problem_of(context, limits, [Variant(RUNTIME, PRECISION)])
+        for least in range(context.space.slots, 0, -1):
             within = restricted(problem, lambda b, n=least: len(b.operations) >= n)  # type: ignore[misc]
             if within is None:
                 continue
             try:
-                best = best_of(bench, within)
+                best = best_of(context, within)
             except InfeasibleLimits:
                 continue
-            cut = bench.prepared.supernet.extract
+            cut = context.prepare_supernet().supernet.extract
             return cut(best.solution.architecture, self.settings.head)
         raise SystemExit(f"no network of one operation in every block fits 1/{1 / fraction:g}")
 
     def distilled(self, network: Network) -> Network:
         config = DistillConfig(steps=self.conditions["steps"])
-        bench = self.bench
+        context = self.context
         return distill_cached(
             network,
-            bench.teacher,
-            bench.corpus,
+            context.teacher,
+            context.corpus,
             config,
             seconds=None,
-            cache_dir=bench.cache,
+            cache_dir=context.cache,
             reporter=Lines(),
         )[0]
 
@@ -264,10 +270,10 @@ class Grid:
         if system == "narrow":
             fits = [h for h in self.widths if measured[f"width {h}"][0] <= limit]
             return self.narrow(max(fits, default=self.widths[0]))
-        layers = range(1, self.bench.teacher.geometry.layers + 1)
+        layers = range(1, self.context.teacher.geometry.layers + 1)
         count, _ = rivals_at(limit, {n: measured[f"depth {n}"][0] for n in layers})
-        losses = true_losses(self.bench, max(count, 1))
-        return pruned(self.bench, min(losses, key=losses.__getitem__))
+        losses = true_losses(self.context, max(count, 1))
+        return pruned(self.context, min(losses, key=losses.__getitem__))
 
     def kept(self, system: str, fraction: float) -> Network:
         """The network of a row: from its folder, or made now.
@@ -290,8 +296,8 @@ class Grid:
     def network(self, system: str, fraction: float) -> Network:
         """A network after its distillation."""
         if system == "teacher":
-            space = self.bench.whole_space
-            return teacher_network(self.bench.teacher, space.teacher.with_precision(PRECISION))
+            space = self.context.whole_space
+            return teacher_network(self.context.teacher, space.teacher.with_precision(PRECISION))
         if system == "deep":
             return self.distilled(self.deep(fraction))
         if system != "ours":
@@ -377,7 +383,7 @@ class Grid:
             network = self.kept(system, fraction)
             sha256[row] = network.sha256()
             emit(network, files[row])
-        found = measure(self.bench, files)
+        found = measure(self.context, files)
         latency_ms = {n: [m.latency_ms, m.upper_ms] for n, m in found.items()}
         return {"sha256": sha256, "latency_ms": latency_ms}
 
@@ -393,7 +399,7 @@ class Grid:
         """Latency and agreement of a network as shipped."""
         path = self.files / "body.onnx"
         emit(network, path)
-        latency = measure(self.bench, {"body": path})["body"]
+        latency = measure(self.context, {"body": path})["body"]
         return self.judge("body", path) | {
             "architecture": str(network.architecture),
             "sha256": network.sha256(),
@@ -405,19 +411,18 @@ class Grid:
 
     def learnt(self, network: Network, task: Task, seed: int) -> dict[str, Any]:
         """Scores of a network on a task, as shipped."""
-        a, bench = self.arguments, self.bench
+        a, context = self.arguments, self.context
         data = a.squad if task.name == squad.NAME else a.glue / task.folder
         config = dataclasses.replace(task.config, seed=seed)
         options = TaskOptions(task.name, data, examples=task.examples, config=config)
-        full = teacher_network(bench.teacher, bench.whole_space.teacher)
-        shipping = PackagedTask(options, full, bench.teacher.tokenizer, bench.cache, Lines())
+        full = teacher_network(context.teacher, context.whole_space.teacher)
+        shipping = PackagedTask(options, full, context.teacher.tokenizer, context.cache, Lines())
         tuned = shipping.finetune(network).with_head(options.head)
-        path = self.files / f"{task.name}.onnx"
-        emit(tuned, path)
+        artifact = context.session(RUNTIME).lower(tuned, self.files, task.name)
         return {
             "sha256": network.sha256(),
             "settings": task.settings(seed),
-            "scores": shipping.scores(path),
+            "scores": shipping.scores(artifact),
             "train_examples": shipping.train_count,
             "dev_examples": shipping.dev_count,
         }

@@ -3,8 +3,8 @@
 The pipeline of `nasc.compile` runs as it is, and with one part switched off:
 
 - ``sensitivity``: block losses are summed as they are (the paper's sum);
-- ``kept``: no layer is the teacher's own: no kept blocks, no pruned teacher in the contest;
-- ``distillation``: the network ships as it comes out of the supernet, without a contest;
+- ``kept``: no layer is the teacher's own: no kept blocks, no pruned teacher in the halving;
+- ``distillation``: the network ships as it comes out of the supernet, without a halving;
 - ``shrinking`` and ``start`` (from random weights): these need supernets of their own, so that here
   all three, with ``short`` as the one with every part, are trained for few steps by the recipe of
   the supernet that ships.
@@ -45,45 +45,47 @@ PARTS = ("whole", "sensitivity", "kept", "distillation", "short", "shrinking", "
 
 def short(grid: Grid, part: str, steps: int) -> Prepared:
     """A supernet trained for few steps as the one that ships, but for one part."""
-    bench, header = grid.bench, grid.bench.prepared.header
+    context, header = grid.context, grid.context.prepare_supernet().header
     config = TrainConfig(
         **header["config"]
         | {"steps": steps, "batch_size": SHORT_BATCH, "sampling": "uniform"}
         | ({"start": "scratch"} if part == "start" else {})
     )
-    shrinking = ShrinkConfig(**header["shrinking"]["config"] | {"epoch_steps": 0})
+    shrunk = ShrinkConfig(**header["shrinking"]["config"] | {"epoch_steps": 0})
+    shrinking = None if part == "shrinking" else shrink_plan(context.whole_space, None, shrunk)
     return prepare(
-        bench.teacher,
-        bench.whole_space,
-        bench.corpus,
+        context.teacher,
+        context.whole_space,
+        context.corpus,
         config,
         seconds=None,
-        cache_dir=bench.cache,
+        cache_dir=context.cache,
         reporter=Lines(),
-        shrinking=None if part == "shrinking" else shrink_plan(bench.whole_space, None, shrinking),
+        shrinking=shrinking,
     )
 
 
-def bench_without(grid: Grid, part: str, steps: int) -> RunContext:
+def context_without(grid: Grid, part: str, steps: int) -> RunContext:
     """What a package is compiled with, less one part."""
-    bench = RunContext(grid.settings, Lines())
+    context = RunContext(grid.settings, Lines())
     if part in ("short", "shrinking", "start"):
-        bench.prepared = short(grid, part, steps)
-        return bench
-    scores = bench.prepared.scores
+        context._prepared = short(grid, part, steps)
+        return context
+    prepared = context.prepare_supernet()
+    scores = prepared.scores
     if part == "sensitivity":
         scores = dataclasses.replace(scores, sensitivity=(1.0,) * len(scores.sensitivity))
     if part == "kept":
-        bench.whole_space = dataclasses.replace(bench.whole_space, keep=False)
+        context.whole_space = dataclasses.replace(context.whole_space, keep=False)
         trained = [np.array([not b.kept for b in blocks]) for blocks in scores.blocks]
         scores = dataclasses.replace(
             scores,
-            space=bench.whole_space,
+            space=context.whole_space,
             blocks=tuple(tuple(b for b in blocks if not b.kept) for blocks in scores.blocks),
             losses=tuple(x[own] for x, own in zip(scores.losses, trained, strict=True)),
         )
-    bench.prepared = dataclasses.replace(bench.prepared, scores=scores)
-    return bench
+    context._prepared = dataclasses.replace(prepared, scores=scores)
+    return context
 
 
 def compiled(grid: Grid, part: str, steps: int) -> Network:
@@ -93,8 +95,8 @@ def compiled(grid: Grid, part: str, steps: int) -> Network:
         output=grid.files / f"without-{part}",
         force=True,
     )
-    bench = bench_without(grid, part, steps)
-    return compile_on(bench, Limits(latency_ms=grid.limit_ms(FRACTION)), options).network
+    context = context_without(grid, part, steps)
+    return compile_on(context, Limits(latency_ms=grid.limit_ms(FRACTION)), options).network
 
 
 def main() -> None:

@@ -21,9 +21,10 @@ import sys
 import time
 
 import numpy as np
-from search_synthetic import limits_between, synthetic
+from search_synthetic import ONE_RUNTIME, limits_between, synthetic
 
-from nasc.architecture.space import PRECISIONS, PRESETS
+from nasc.architecture.space import PRESETS
+from nasc.architecture.variant import Variant
 from nasc.errors import InfeasibleLimits
 from nasc.solver import Limits, Problem, ScoredBlocks, enumerate_best, solve
 from nasc.solver.chain import Chain
@@ -35,9 +36,9 @@ BINS, LEFT, TOP = 10, 10, 100
 
 
 def chains(problem: Problem) -> list[Chain]:
-    """Loss, latency and parameters in numbers, per precision."""
+    """Loss, latency and parameters in numbers, per variant."""
     columns = ("latency_ms", "params", "streaming_latency_ms")
-    return [price(problem, p).chain(LOSS, columns) for p in problem.precisions]
+    return [price(problem, variant).chain(LOSS, columns) for variant in problem.variants]
 
 
 def totals(chain: Chain, picks: np.ndarray) -> np.ndarray:
@@ -55,9 +56,9 @@ def totals(chain: Chain, picks: np.ndarray) -> np.ndarray:
     return np.column_stack([total[:, 0], total[:, [1, 3]].max(axis=1), total[:, 2]])
 
 
-def upper(problem: Problem, precision: str, latency: np.ndarray) -> np.ndarray:
+def upper(problem: Problem, variant: Variant, latency: np.ndarray) -> np.ndarray:
     """Upper ends, which are linear in the synthetic prices."""
-    low, high = (problem.costs.upper("latency_ms", v, precision) for v in (0.0, 1.0))
+    low, high = (problem.costs.upper("latency_ms", v, variant) for v in (0.0, 1.0))
     return low + (high - low) * latency
 
 
@@ -83,7 +84,7 @@ def enumerated(problem: Problem) -> float:
 
 def evolve(problem: Problem, limit: Limits, rng: np.random.Generator) -> tuple[float, int]:
     """Least loss found, and how many networks were priced."""
-    priced = list(zip(problem.precisions, chains(problem), strict=True))
+    priced = list(zip(problem.variants, chains(problem), strict=True))
     n = np.array([len(options.rank) for options in priced[0][1].options])
     evaluated = 0
 
@@ -91,10 +92,10 @@ def evolve(problem: Problem, limit: Limits, rng: np.random.Generator) -> tuple[f
         nonlocal evaluated
         evaluated += len(genes)
         loss = np.full(len(genes), np.inf)
-        for i, (precision, chain) in enumerate(priced):
+        for i, (variant, chain) in enumerate(priced):
             own = np.flatnonzero(genes[:, -1] == i)
             total = totals(chain, genes[own, :-1])
-            met = upper(problem, precision, total[:, 1]) <= (limit.latency_ms or np.inf)
+            met = upper(problem, variant, total[:, 1]) <= (limit.latency_ms or np.inf)
             loss[own] = np.where(met, total[:, 0], np.inf)
         return loss
 
@@ -131,8 +132,7 @@ def main() -> int:
     arguments = parser.parse_args()
     results = {}
     for name in arguments.space:
-        precisions = PRECISIONS[: 2 if name == "minilm-l6" else 1]
-        problem = synthetic(PRESETS[name].restrict(precisions=precisions))
+        problem = synthetic(PRESETS[name], ONE_RUNTIME[: 2 if name == "minilm-l6" else 1])
         shares = (0.01, 0.03, 0.1, 0.3)
         limits = [limits_between(problem, {"latency_ms": s}) for s in shares]
         table = shrunk(problem)

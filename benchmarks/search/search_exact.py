@@ -1,7 +1,8 @@
 """Gate: the search has no gap to trying every network, on reduced spaces.
 
 Every network of random parts of the presets is priced by plain addition over its layers,
-under one to four limits; the k best and the whole front must be the same networks.
+under one to four limits; the k best and the whole front must be the same networks, in the same
+runtimes and precisions.
 
     python benchmarks/search/search_exact.py > search_exact.json
 """
@@ -14,36 +15,48 @@ import json
 import sys
 
 import numpy as np
-from search_synthetic import limits_between, synthetic
+from search_synthetic import ONE_RUNTIME, limits_between, synthetic
 
 from nasc.architecture.layers import layers
 from nasc.architecture.space import PRESETS, Architecture
+from nasc.architecture.variant import Variant
 from nasc.errors import InfeasibleLimits
 from nasc.solver import Limits, Problem, front, solve
 
 METRICS = ("latency_ms", "size_bytes", "params", "peak_memory_bytes")
 PARTS = {"minilm-l6": 24, "nas-bert": 9}
+VARIANTS = (*ONE_RUNTIME, Variant("openvino", "fp32"), Variant("openvino", "bf16"))
 LIMITED = (("latency_ms",), ("latency_ms", "size_bytes"), ("params", "peak_memory_bytes"), METRICS)
 
+Network = tuple[Architecture, Variant]
 
-def every_network(problem: Problem) -> tuple[list[Architecture], np.ndarray, np.ndarray]:
-    """Architectures (n), their losses (n,) and upper ends (n, 4)."""
-    names, losses, uppers = [], [], []
-    for precision, term in problem.precisions.items():
-        model, constant = problem.costs, problem.costs.constant(precision)
+
+def every_network(problem: Problem) -> tuple[list[Network], np.ndarray, np.ndarray]:
+    """Networks (n) in the order of the search, their losses (n,) and upper ends (n, 4)."""
+    names: list[Network] = []
+    losses, uppers = [], []
+    for variant, term in problem.variants.items():
+        model, constant = problem.costs, problem.costs.constant(variant)
         for choice in itertools.product(*(range(len(s.blocks)) for s in problem.positions)):
             picked = list(zip(problem.positions, choice, strict=True))
-            architecture = Architecture(tuple(s.blocks[i] for s, i in picked), precision)
+            architecture = Architecture(tuple(s.blocks[i] for s, i in picked), variant.precision)
             network = layers(architecture, problem.geometry, problem.head)
-            rows = [model.layer(layer, precision) for layer in network]
+            rows = [model.layer(layer, variant) for layer in network]
             total = {m: constant[m] + sum(row[m] for row in rows) for m in model.metrics}
             total["latency_ms"] = max(total["latency_ms"], total["streaming_latency_ms"])
-            live = max(model.activation_bytes(layer, precision) for layer in network)
+            live = max(model.activation_bytes(layer, variant) for layer in network)
             total["peak_memory_bytes"] = total["weight_bytes"] + live
-            names.append(architecture)
+            names.append((architecture, variant))
             losses.append(term + sum(float(s.loss[i]) for s, i in picked))
-            uppers.append([model.upper(m, total[m], precision) for m in METRICS])
-    return names, np.array(losses), np.array(uppers)
+            uppers.append([model.upper(m, total[m], variant) for m in METRICS])
+
+    def order(i: int) -> tuple[float, tuple[str, ...], str, float, str]:
+        architecture, variant = names[i]
+        texts = tuple(map(str, architecture.blocks))
+        return losses[i], texts, variant.precision, uppers[i][0], variant.runtime
+
+    ranked = sorted(range(len(names)), key=order)
+    return [names[i] for i in ranked], np.array(losses)[ranked], np.array(uppers)[ranked]
 
 
 def check(space: str, seed: int, ks: tuple[int, ...]) -> dict[str, int]:
@@ -53,7 +66,7 @@ def check(space: str, seed: int, ks: tuple[int, ...]) -> dict[str, int]:
     part = [blocks[i] for i in rng.choice(len(blocks), PARTS[space], replace=False)]
     if PRESETS[space].keep:
         part = list(dict.fromkeys([PRESETS[space].kept_block, *part]))
-    problem = synthetic(PRESETS[space], seed, tuple(part))
+    problem = synthetic(PRESETS[space], VARIANTS, seed, tuple(part))
     names, losses, uppers = every_network(problem)
     counts = {"networks": len(names), "queries": 0, "gaps": 0, "infeasible": 0}
     for limited in LIMITED:
@@ -69,12 +82,12 @@ def check(space: str, seed: int, ks: tuple[int, ...]) -> dict[str, int]:
                 )
             columns = [METRICS.index(m) for m in limits.given()]
             met = (uppers[:, columns] <= list(limits.given().values())).all(axis=1)
-            order = np.flatnonzero(met)[np.argsort(losses[met], kind="stable")]
+            order = np.flatnonzero(met)
             asked = problem.with_limits(limits)
             for k in ks:
                 counts["queries"] += 1
                 try:
-                    found = [s.architecture for s in solve(asked, k)]
+                    found = [(s.architecture, s.variant) for s in solve(asked, k)]
                 except InfeasibleLimits:
                     found = []
                 counts["gaps"] += found != [names[i] for i in order[:k]]
@@ -86,7 +99,7 @@ def check(space: str, seed: int, ks: tuple[int, ...]) -> dict[str, int]:
                     expected.append(i)
             counts["queries"] += 1
             try:
-                found = [s.architecture for s in front(asked)]
+                found = [(s.architecture, s.variant) for s in front(asked)]
             except InfeasibleLimits:
                 found = []
             counts["gaps"] += found != [names[i] for i in expected]

@@ -3,8 +3,8 @@
 Latency: multiply-accumulates at a rate that differs by operation and size, plus a fixed cost a
 layer, jittered; parameters beyond a quarter of the teacher's take more on top. Loss: falls with
 the parameters of a block, and half of it is chance, as measured losses of blocks of the same
-size differ. All from one seed. Losses and latencies are multiples of 2**-24, so that plain sums
-of them are exact in any order.
+size differ; a precision adds the same to every network. All from one seed. Losses and latencies
+are multiples of 2**-24, so that plain sums of them are exact in any order.
 """
 
 from __future__ import annotations
@@ -18,13 +18,20 @@ import numpy as np
 
 from nasc.architecture.layers import Layer, block_layers, layer_macs, layer_params
 from nasc.architecture.space import Block, Geometry, SearchSpace
+from nasc.architecture.variant import Variant
 from nasc.solver import Limits, Problem, ScoredBlocks
 from nasc.solver.chain import rest
 from nasc.solver.costs import LOSS, price
 
 SEQ_LEN = 128
-_BYTES = {"fp32": 4.0, "int8": 1.0}
-_GMACS_A_MS = {"fp32": 0.05, "int8": 0.12}
+_BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0}
+_GMACS_A_MS = {"fp32": 0.05, "bf16": 0.1, "int8": 0.12}
+_LOSS = {"fp32": 0.0, "bf16": 2.0**-12, "int8": 0.0625}
+PRECISIONS = tuple(_LOSS)
+ONE_RUNTIME = (Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8"))
+TWO_RUNTIMES = tuple(Variant(r, p) for r in ("onnxruntime", "openvino") for p in PRECISIONS)
+"""They differ in the speed of every layer; the loss of a precision is the same by each runtime."""
+
 _LIVE_WIDTH = {"ffn": 5, "mha": 5}
 _RUNTIME_BYTES = 30_000_000.0
 _STREAMING_MS = 2e-7
@@ -49,7 +56,7 @@ class SyntheticCosts:
         "weight_bytes",
     )
 
-    def constant(self, precision: str) -> dict[str, float]:
+    def constant(self, variant: Variant) -> dict[str, float]:
         g = self.geometry
         beyond = g.layers * (4 * g.hidden**2 + 2 * g.hidden * g.intermediate) / 4
         return {
@@ -61,8 +68,10 @@ class SyntheticCosts:
         }
 
     @functools.lru_cache(maxsize=10_000)  # noqa: B019
-    def layer(self, layer: Layer, precision: str) -> dict[str, float]:
-        rng = np.random.default_rng([self.seed, zlib.crc32(f"{layer} {precision}".encode())])
+    def layer(self, layer: Layer, variant: Variant) -> dict[str, float]:
+        precision = variant.precision
+        label = precision if variant.runtime == "onnxruntime" else str(variant)
+        rng = np.random.default_rng([self.seed, zlib.crc32(f"{layer} {label}".encode())])
         params = layer_params(layer, self.geometry)
         macs = layer_macs(layer, self.geometry, SEQ_LEN)
         fixed = 0.4 if layer.kind == "embedding" else 0.03
@@ -77,14 +86,14 @@ class SyntheticCosts:
             "weight_bytes": round(size * (1.0 if precision == "fp32" else 1.15)),
         }
 
-    def activation_bytes(self, layer: Layer, precision: str) -> float:
+    def activation_bytes(self, layer: Layer, variant: Variant) -> float:
         width = _LIVE_WIDTH.get(layer.kind, 2) * max(layer.hidden_in, layer.hidden_out)
         return 4.0 * SEQ_LEN * width
 
-    def upper(self, metric: str, value: float, precision: str) -> float:
+    def upper(self, metric: str, value: float, variant: Variant) -> float:
         if metric not in ("latency_ms", "streaming_latency_ms"):
             return value
-        return value * (1.03 if precision == "fp32" else 1.02) + 0.01
+        return value * (1.03 if variant.precision == "fp32" else 1.02) + 0.01
 
 
 def scored(
@@ -109,15 +118,17 @@ def scored(
 
 
 def synthetic(
-    space: SearchSpace, seed: int = 0, blocks: tuple[Block, ...] | None = None
+    space: SearchSpace,
+    variants: Iterable[Variant],
+    seed: int = 0,
+    blocks: tuple[Block, ...] | None = None,
 ) -> Problem:
     """A search over a space, or over some of its blocks, without limits."""
     rng = np.random.default_rng(seed)
     positions = scored(blocks or space.blocks(), space.n_blocks, space.geometry, rng)
-    terms = {"fp32": 0.0, "int8": 0.0625}
-    precisions = {p: terms[p] for p in space.precisions}
+    losses = {variant: _LOSS[variant.precision] for variant in variants}
     costs = SyntheticCosts(space.geometry, seed)
-    return Problem(space.geometry, "embed", positions, precisions, costs)
+    return Problem(space.geometry, "embed", positions, losses, costs)
 
 
 def limits_between(problem: Problem, share: dict[str, float]) -> Limits:
@@ -126,12 +137,12 @@ def limits_between(problem: Problem, share: dict[str, float]) -> Limits:
     for metric, part in share.items():
         ends: list[float] = []
         column = "weight_bytes" if metric == "peak_memory_bytes" else metric
-        for precision in problem.precisions:
-            chain = price(problem, precision).chain(LOSS, (column,))
+        for variant in problem.variants:
+            chain = price(problem, variant).chain(LOSS, (column,))
             ahead = rest(chain)
             for rows, live in ((ahead.least, ahead.least_live), (ahead.most, ahead.most_live)):
                 total = chain.start_values[1] + rows[0, chain.start_size, 1]
                 total += live[0, chain.start_size] if metric == "peak_memory_bytes" else 0
-                ends.append(problem.costs.upper(metric, float(total), precision))
+                ends.append(problem.costs.upper(metric, float(total), variant))
         given[metric] = min(ends) + part * (max(ends) - min(ends))
     return Limits(**given)

@@ -39,9 +39,9 @@ from nasc.data.tokens import Tokens
 from nasc.distillation.masked_lm import scratch
 from nasc.distillation.train import DistillConfig, distill, distill_loss
 from nasc.evaluation.agreement import compare
-from nasc.export.onnx import MASKED
+from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.networks.from_teacher import teacher_network
-from nasc.selection.successive_halving import vectors
+from nasc.networks.network import MASKED
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import left_blocks, load_supernet, read_supernet_header
 from nasc.supernet.initialize import initialize
@@ -184,11 +184,13 @@ def main() -> None:
                 with mock.patch("nasc.distillation.train.distill_loss", loss):
                     network, _ = distill(network, teacher, batches, config)
                 row["cpu_s"] = round(time.process_time() - begin, 1)
-            row[when] = dataclasses.asdict(compare(wanted, vectors(teacher, network, judged)))
+            row[when] = dataclasses.asdict(
+                compare(wanted, pooled_vectors(teacher, network, judged))
+            )
             if pairs is not None:
                 trained = network
                 row[when]["sts_spearman"] = evaluate_sts(
-                    lambda s, n=trained: vectors(teacher, n, s), pairs
+                    lambda s, n=trained: pooled_vectors(teacher, n, s), pairs
                 )
         rows.append(row)
         print(json.dumps(row), file=sys.stderr)

@@ -38,20 +38,24 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from nasc.architecture.space import Architecture, Block
+from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
+from nasc.data.heldout import judging_sentences, scored_sentences
 from nasc.data.tokens import Batch
 from nasc.distillation.train import MOST_SCALE, DistillConfig, batches_of, distill
 from nasc.evaluation.agreement import compare
+from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.networks.network import Network
-from nasc.selection.successive_halving import vectors
+from nasc.selection.problems import problem_of
+from nasc.selection.true_loss import by_true_loss
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import prepare, shrink_plan, teacher_initialised_space
 from nasc.supernet.sampling import Sample
-from nasc.supernet.score_candidates import judging_sentences, scored_sentences, scorer_for
+from nasc.supernet.score_candidates import scorer_for
 from nasc.supernet.scorer import Scorer
 from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import Objective, TrainConfig
@@ -62,7 +66,7 @@ from nasc.utils.torch_device import has_bf16, training_device
 sys.path.append(str(Path(__file__).parents[1]))
 from common import Lines
 
-PRECISION = "int8"
+VARIANT = Variant("onnxruntime", "int8")
 HIGH = 5e-4
 RECIPES: dict[str, dict[str, Any]] = {
     "uniform": {"sampling": "uniform"},
@@ -148,9 +152,9 @@ PATCHES: dict[str, tuple[str, Any]] = {
 }
 
 
-def trained(bench: RunContext, recipe: str, arguments: argparse.Namespace) -> float:
+def trained(context: RunContext, recipe: str, arguments: argparse.Namespace) -> float:
     """Give the context the supernet of a recipe; the seconds that it took, scores included."""
-    space = bench.whole_space
+    space = context.whole_space
     if not arguments.all_operations:
         space = teacher_initialised_space(space)
     shrinking = None
@@ -160,7 +164,8 @@ def trained(bench: RunContext, recipe: str, arguments: argparse.Namespace) -> fl
         if shrunk is not DOMINATED:  # which compares all with all
             shrunk = shrunk | {"sample": arguments.sample}
         config = ShrinkConfig(**shrunk)
-        shrinking = shrink_plan(space, None if shrunk is DOMINATED else bench.costs, config)
+        costs = None if shrunk is DOMINATED else context.measure_costs([VARIANT])
+        shrinking = shrink_plan(space, costs, config)
         changes = changes | {"sampling": "uniform"}
     if arguments.learning_rate is not None:
         changes = changes | {"learning_rate": arguments.learning_rate}
@@ -170,31 +175,34 @@ def trained(bench: RunContext, recipe: str, arguments: argparse.Namespace) -> fl
     changed = recipe in PATCHES
     begin = time.monotonic()
     with mock.patch(*PATCHES[recipe]) if changed else contextlib.nullcontext():
-        bench.prepared = prepare(
-            bench.teacher,
+        context._prepared = prepare(
+            context.teacher,
             space,
-            bench.corpus,
+            context.corpus,
             TrainConfig(
                 steps=steps,
                 batch_size=arguments.batch_size,
                 bf16=has_bf16(process.device),
-                seed=bench.settings.seed,
+                seed=context.settings.seed,
                 **changes,
             ),
             seconds=None,
-            cache_dir=bench.cache / recipe if changed else bench.cache,
-            reporter=bench.reporter,
+            cache_dir=context.cache / recipe if changed else context.cache,
+            reporter=context.reporter,
             shrinking=shrinking,
             parallel=process,
         )
     return time.monotonic() - begin
 
 
-def searched(bench: RunContext, fraction: float, count: int) -> tuple[Architecture, dict[str, Any]]:
+def searched(
+    context: RunContext, fraction: float, count: int
+) -> tuple[Architecture, dict[str, Any]]:
     """What the search finds at a share of the full-size network's latency, and about it."""
-    whole = bench.costs.predict(bench.space.teacher.with_precision(PRECISION)).latency_ms
+    teacher = context.space.teacher.with_precision(VARIANT.precision)
+    whole = context.measure_costs([VARIANT]).predict(teacher, VARIANT.runtime).latency_ms
     limits = Limits(latency_ms=fraction * whole)
-    best = bench.by_true_loss(solve(bench.problem(limits), count))[0]
+    best = by_true_loss(context, solve(problem_of(context, limits, [VARIANT]), count))[0]
     return best.solution.architecture, {
         "fraction": fraction,
         "limit_ms": round(fraction * whole, 3),
@@ -202,9 +210,9 @@ def searched(bench: RunContext, fraction: float, count: int) -> tuple[Architectu
     }
 
 
-def left(bench: RunContext, architecture: Architecture) -> bool:
+def left(context: RunContext, architecture: Architecture) -> bool:
     """Whether shrinking left all blocks of a network, so that it was trained to the end."""
-    places = zip(architecture.blocks, bench.prepared.scores.blocks, strict=True)
+    places = zip(architecture.blocks, context.prepare_supernet().scores.blocks, strict=True)
     return all(block in blocks for block, blocks in places)
 
 
@@ -220,37 +228,37 @@ class Judge:
     pairs: list[SentencePair] | None
 
     @classmethod
-    def of(cls, bench: RunContext, arguments: argparse.Namespace) -> Judge:
+    def of(cls, context: RunContext, arguments: argparse.Namespace) -> Judge:
         """On the text of a context."""
-        config = DistillConfig(steps=arguments.distill_steps, seed=bench.settings.seed)
+        config = DistillConfig(steps=arguments.distill_steps, seed=context.settings.seed)
         count = config.steps * config.batch_size
-        sentences = judging_sentences(bench.corpus, arguments.sentences)
+        sentences = judging_sentences(context.corpus, arguments.sentences)
         return cls(
-            bench.teacher,
-            batches_of(bench.teacher, bench.corpus, config, count),
+            context.teacher,
+            batches_of(context.teacher, context.corpus, config, count),
             config,
             sentences,
-            bench.teacher.vectors(sentences),
+            context.teacher.vectors(sentences),
             None if arguments.sts is None else read_sts(arguments.sts),
         )
 
     def agreement(self, network: Network) -> dict[str, float]:
         """With the teacher and, on STS-B, with people."""
         found = dataclasses.asdict(
-            compare(self.wanted, vectors(self.teacher, network, self.sentences))
+            compare(self.wanted, pooled_vectors(self.teacher, network, self.sentences))
         )
         if self.pairs is not None:
-            encode = functools.partial(vectors, self.teacher, network)
+            encode = functools.partial(pooled_vectors, self.teacher, network)
             found["sts_spearman"] = evaluate_sts(encode, self.pairs)
         return found
 
-    def __call__(self, bench: RunContext, scorer: Scorer, one: Architecture) -> dict[str, Any]:
+    def __call__(self, context: RunContext, scorer: Scorer, one: Architecture) -> dict[str, Any]:
         """What a network of the supernet is, before and after its distillation."""
-        network = bench.prepared.supernet.extract(one, bench.settings.trained_head)
+        network = context.prepare_supernet().supernet.extract(one, context.settings.trained_head)
         trained, _ = distill(network, self.teacher, self.batches, self.config)
         return {
             "architecture": str(one),
-            "left": left(bench, one),
+            "left": left(context, one),
             "true_loss": round(scorer.final_loss(one.blocks), 4),
             "before": self.agreement(network),
             "distilled": self.agreement(trained),
@@ -281,7 +289,8 @@ def main() -> int:
     for seed in arguments.seeds:
         settings = Settings(
             corpus=tuple(arguments.corpus or ()),
-            precisions=(PRECISION,),
+            runtime=VARIANT.runtime,
+            precisions=(VARIANT.precision,),
             train_steps=arguments.steps,  # so that the one that comes with nasc is not taken
             seed=seed,
             cache=arguments.cache,
@@ -289,17 +298,18 @@ def main() -> int:
         first = RunContext(settings, Lines())
         judge = Judge.of(first, arguments)
         for recipe in arguments.recipes:
-            bench = RunContext(settings, Lines())  # which keeps true losses of its supernet
-            bench.teacher, bench.corpus = first.teacher, first.corpus
+            context = RunContext(settings, Lines())  # which keeps true losses of its supernet
+            context.teacher, context.corpus = first.teacher, first.corpus
             row: dict[str, Any] = {"recipe": recipe, "seed": seed}
-            row["seconds"] = round(trained(bench, recipe, arguments), 1)
-            row["candidates"] = [len(b) for b in bench.prepared.scores.blocks]
+            row["seconds"] = round(trained(context, recipe, arguments), 1)
+            row["candidates"] = [len(b) for b in context.prepare_supernet().scores.blocks]
             if arguments.networks is None:
-                chosen = [searched(bench, f, arguments.best) for f in arguments.fractions]
+                chosen = [searched(context, f, arguments.best) for f in arguments.fractions]
             else:
-                chosen = [(bench.whole_space.parse(text), {}) for text in arguments.networks]
-            scorer = scorer_for(bench.prepared.supernet, scored_sentences(bench.corpus))
-            row["found"] = [about | judge(bench, scorer, one) for one, about in chosen]
+                chosen = [(context.whole_space.parse(text), {}) for text in arguments.networks]
+            supernet = context.prepare_supernet().supernet
+            scorer = scorer_for(supernet, scored_sentences(context.corpus))
+            row["found"] = [about | judge(context, scorer, one) for one, about in chosen]
             print(json.dumps(row), file=sys.stderr)
             rows.append(row)
     named = {n: v for n, v in vars(arguments).items() if n not in ("corpus", "cache", "sts")}

@@ -36,10 +36,12 @@ OPERATIONS: tuple[str, ...] = ("mha", "ffn", "sep3", "sep5", "sep7")
 """Operations that compute; the identity is what a block is shorter by."""
 
 PRECISIONS: tuple[str, ...] = ("fp32", "bf16", "fp16", "int8")
-"""Number formats that a network may be lowered in, for one runtime or another."""
+"""Number formats that a network may be computed in, the truest first. Which of them there are on a
+device is up to its runtimes: see `nasc.lowering`."""
 
-SPACE_PRECISIONS: tuple[str, ...] = ("fp32", "int8")
-"""Precisions of a search space that names none."""
+_ALL_STORED = ["fp32", "int8"]
+"""What stands for all precisions in stored spaces: the two that there were when the form of
+supernets, scores and tables was made, which are found by it."""
 
 MAX_BLOCKS = 500_000
 """Sub-architectures of a block in a space: all of them are listed in memory. The largest space that
@@ -234,7 +236,7 @@ class SearchSpace:
     operations: tuple[str, ...] = OPERATIONS
     keep: bool = True
     skip: bool = True
-    precisions: tuple[str, ...] = SPACE_PRECISIONS
+    precisions: tuple[str, ...] = PRECISIONS
 
     def __post_init__(self) -> None:
         g = self.geometry
@@ -469,13 +471,16 @@ def load_space(name_or_path: str) -> SearchSpace:
 
 def space_to_dict(space: SearchSpace) -> dict[str, object]:
     """Plain values of a space, as `space_from_dict` reads them."""
-    return dataclasses.asdict(space)
+    values = dataclasses.asdict(space)
+    return values | ({"precisions": tuple(_ALL_STORED)} if space.precisions == PRECISIONS else {})
 
 
 def space_to_toml(space: SearchSpace) -> str:
     """A space as a file that `load_space` reads."""
     values = dataclasses.asdict(space)
     geometry = values.pop("geometry")
+    if space.precisions == PRECISIONS:
+        del values["precisions"]
     # JSON's text, numbers and lists of them are TOML's too.
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     lines += ["[geometry]", *(f"{name} = {value}" for name, value in geometry.items())]
@@ -534,6 +539,8 @@ def space_from_dict(raw: Mapping[str, Any]) -> SearchSpace:
     except FileRefused as error:
         raise UsageError(f"it {error.reason}") from error
     geometry = values.pop("geometry")
+    if values.get("precisions") == _ALL_STORED:
+        del values["precisions"]
     sequences: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
     }

@@ -13,10 +13,13 @@ from nasc import api
 from nasc.cli.group import main
 from nasc.cli.options import (
     PRECISIONS,
+    RUNTIMES,
     cache_option,
     device_option,
+    fixed_shape_option,
     json_option,
     run_timeout_option,
+    runtime_option,
     seed_option,
     space_options,
     threads_option,
@@ -26,12 +29,13 @@ from nasc.cli.options import (
 @main.command()
 @device_option
 @space_options
+@runtime_option
 @click.option(
     "--precision",
     "precisions",
     multiple=True,
     type=click.Choice(PRECISIONS),
-    help="Repeatable [default: those of the space].",
+    help="Repeatable [default: those of the space that the runtime computes in there].",
 )
 @click.option(
     "--seq-len",
@@ -56,6 +60,7 @@ from nasc.cli.options import (
 @click.option(
     "--head", default="embed", show_default=True, help="embed, hidden, classify-N or spans."
 )
+@fixed_shape_option
 @click.option("--force", is_flag=True, help="Measure again what is in the cache.")
 @seed_option
 @cache_option
@@ -83,6 +88,11 @@ def profile(as_json: bool, **options: Any) -> None:
 @main.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @device_option
+@click.option(
+    "--runtime",
+    type=click.Choice(RUNTIMES),
+    help="What runs them [default: by the files, the device's where several run them].",
+)
 @click.option("--seq-len", type=click.IntRange(1), help="Of symbolic axes [default: 128].")
 @click.option("--batch", type=click.IntRange(1), help="Of symbolic axes [default: 1].")
 @threads_option
@@ -107,7 +117,7 @@ def bench(
     seq_len: int | None,
     **options: Any,
 ) -> None:
-    """Measure anybody's ONNX files: latency with bounds, and peak memory.
+    """Measure anybody's model files (.onnx, OpenVINO's .xml): latency with bounds, and peak memory.
 
     Axes of fixed size keep it; each model's figures stand beside the shapes that it ran with.
 

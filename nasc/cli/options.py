@@ -17,7 +17,8 @@ from nasc import api
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+RUNTIMES = ("onnxruntime", "openvino")
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
 
 _AMOUNT = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmg]?)b?", re.ASCII | re.IGNORECASE)
@@ -119,11 +120,20 @@ cache_option = click.option(
     help="Cache folder [default: the user's, or $NASC_CACHE].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+runtime_option = click.option(
+    "--runtime", type=click.Choice(RUNTIMES), help="What runs it [default: the device's]."
+)
+fixed_shape_option = click.option(
+    "--fixed-shape",
+    is_flag=True,
+    help="Make a network for inputs of this batch and length alone: some runtimes run it faster.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )
 run_timeout_option = click.option(
     "--run-timeout",
+    "run_timeout_s",
     type=click.FloatRange(0, 1e6, min_open=True),
     metavar="SECONDS",
     help="A run of the model that takes longer is ended [default: 120].",
@@ -175,11 +185,16 @@ supernet_options = _options(
 setting_options = _options(
     device_option,
     click.option(
+        "--runtime",
+        type=click.Choice(("auto", *RUNTIMES)),
+        help="What runs the model; auto: whichever is best there [default: the device's].",
+    ),
+    click.option(
         "--precision",
         "precisions",
         multiple=True,
         type=click.Choice(PRECISIONS),
-        help="Allowed precision; repeatable [default: all].",
+        help="Allowed precision; repeatable [default: all that the runtime computes in there].",
     ),
     click.option(
         "--seq-len", type=click.IntRange(1), default=128, show_default=True, help="Tokens."
@@ -187,6 +202,7 @@ setting_options = _options(
     click.option(
         "--batch", type=click.IntRange(1), default=1, show_default=True, help="Sentences in a run."
     ),
+    fixed_shape_option,
     threads_option,
     click.option(
         "--head",

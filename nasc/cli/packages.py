@@ -155,7 +155,7 @@ def verify(
     package: Path,
     no_measure: bool,
     device: str | None,
-    run_timeout: float | None,
+    run_timeout_s: float | None,
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -177,7 +177,7 @@ def verify(
             package,
             measure=not no_measure,
             device=device,
-            run_timeout=run_timeout,
+            run_timeout_s=run_timeout_s,
             cache=cache,
             reporter=reporter,
         )

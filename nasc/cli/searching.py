@@ -80,8 +80,10 @@ def search(
         times = (f"{s.costs['latency_ms']:.2f}", f"{s.upper['latency_ms']:.2f}")
         size, params = s.costs["size_bytes"] / 1e6, s.costs["params"] / 1e6
         loss = f"{s.predicted_loss:.4f}"
-        rows.append((*true, loss, *times, f"{size:.1f}", f"{params:.1f}M", str(s.architecture)))
-    print_table((*first, "loss", "ms", "at most", "MB", "params", "architecture"), rows)
+        row = (loss, *times, f"{size:.1f}", f"{params:.1f}M", s.runtime, str(s.architecture))
+        rows.append((*true, *row))
+    names = ("loss", "ms", "at most", "MB", "params", "runtime", "architecture")
+    print_table((*first, *names), rows)
     click.echo(f"predicted, not measured; {_conditions(settings)}", err=True)
 
 
@@ -89,6 +91,7 @@ def _solution(s: api.Solution) -> dict[str, Any]:
     return {
         "architecture": str(s.architecture),
         "precision": s.architecture.precision,
+        "runtime": s.runtime,
         "predicted_loss": s.predicted_loss,
         "predicted": dict(s.costs),
         "upper": dict(s.upper),

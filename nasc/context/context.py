@@ -1,44 +1,44 @@
 """What searches and compilations on one device and teacher share, made once and cached.
 
 Teacher, device, latency tables, text, trained and scored supernet: each is loaded, found
-in the cache or made when it is first asked for.
+in the cache or made when it is first asked for. What may measure or train is a verb.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import device_profiles
 import profilers
-from nasc.architecture.space import (
-    Architecture,
-    Block,
-    SearchSpace,
-)
-from nasc.context.settings import Settings
+from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
+from nasc.architecture.variant import Variant
+from nasc.context.settings import AUTO, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
-from nasc.errors import InfeasibleLimits, UsageError
+from nasc.data.heldout import scored_sentences
+from nasc.errors import UsageError
+from nasc.evaluation.agreement import pooled_cosine
 from nasc.latency.costs import TableCosts
-from nasc.latency.profile import profile
+from nasc.latency.key import LatencyKey
+from nasc.latency.profile import make_key, profile
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import LatencyTable
-from nasc.solver.enumerate import enumerate_best
-from nasc.solver.frontier import solve
-from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
-from nasc.solver.select import Ranked, select
+from nasc.lowering import PRECISIONS as LOWERED
+from nasc.networks.from_teacher import teacher_network
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
+from nasc.supernet.precision_loss import (
+    load_or_measure_loss,
+    sentences_as_tokens,
+    vectors_as_shipped,
+)
 from nasc.supernet.prepare import Prepared, load_prepared, prepare, teacher_initialised_space
-from nasc.supernet.score_candidates import scored_sentences, scorer_for
+from nasc.supernet.score_candidates import scorer_for
 from nasc.supernet.scorer import Scorer
 from nasc.supernet.shipped import shipped_supernet
 from nasc.supernet.space_for import space_for
@@ -49,15 +49,8 @@ from nasc.utils.files import cache_folder
 from nasc.utils.progress import Reporter, Silent
 from nasc.utils.torch_device import has_bf16, training_device
 
-PAPERS_T = 100
-"""Networks whose true loss is taken (NAS-BERT, Section 3.3: T)."""
-
 MAX_CORPUS = 200_000
 """Training sentences used at most; minutes of training see fewer."""
-
-
-ROUGH_SENTENCES = 32
-"""Held-out sentences on which the true losses of many networks are taken."""
 
 PRUNING_SENTENCES = 32
 PRUNING_BATCH = 8
@@ -72,6 +65,8 @@ class RunContext:
         settings: As given.
         reporter: Told of the progress.
         seconds: Spent by stage so far.
+        probed_ms: By variant, latencies of the few whole networks that were measured to see whether
+            its table is needed.
     """
 
     def __init__(
@@ -95,18 +90,19 @@ class RunContext:
         self.settings = settings
         self.reporter: Reporter = reporter or Silent()
         self.seconds: dict[str, float] = {}
-        self._said: set[str] = set()
-        self._tables: dict[str, LatencyTable] = {}
-        self._costs: dict[tuple[str, ...], TableCosts] = {}
+        self.probed_ms: dict[Variant, Mapping[Architecture, float]] = {}
         self.cache = cache_folder(settings.cache)
         self.device = device_profiles.find(settings.device)
-        self.session = MeasurementSession.on(
-            self.device,
-            self.cache,
-            settings.threads,
-            opener=opener,
-            say=self.reporter.say,
-        )
+        self._opener = opener
+        self._said: set[str] = set()
+        self._sessions: dict[str, MeasurementSession] = {}
+        self._baselines: dict[str, profilers.ReferenceBaseline] = {}
+        self._tables: dict[Variant, LatencyTable] = {}
+        self._costs: dict[tuple[Variant, ...], TableCosts] = {}
+        self._losses: dict[Variant, float] = {}
+        self._whole_losses: dict[Variant, float] = {}
+        self._scorers: dict[int, Scorer] = {}
+        self._prepared: Prepared | None = None
 
     def say_once(self, text: str) -> None:
         """Tell the reporter what it was not told before."""
@@ -128,6 +124,12 @@ class RunContext:
         """The teacher."""
         with self.timed("teacher"):
             return load_teacher(self.settings.teacher)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that texts are cut to: the teacher's, or what a network of fixed shape takes."""
+        longest = self.teacher.max_length
+        return min(longest, self.settings.seq_len) if self.settings.fixed_shape else longest
 
     @cached_property
     def supernet_path(self) -> Path | None:
@@ -175,42 +177,137 @@ class RunContext:
             )
         return found.restrict(precisions=wanted)
 
-    @property
-    def costs(self) -> TableCosts:
-        """Prices in all precisions of the space: see `costs_in`."""
-        return self.costs_in(*self.space.precisions)
+    @cached_property
+    def choices(self) -> tuple[tuple[Block, ...], ...]:
+        """By position the blocks that may be chosen."""
+        if self.supernet_path is not None:
+            left = left_blocks(self.whole_space, read_supernet_header(self.supernet_path))
+            return left or (tuple(self.space.blocks()),) * self.space.n_blocks
+        return (tuple(teacher_initialised_space(self.space).blocks()),) * self.space.n_blocks
 
-    def costs_in(self, *precisions: str) -> TableCosts:
-        """Prices in some precisions, from latency tables that are measured where there are none.
+    # Where and how networks run
+
+    def session(self, runtime: str) -> MeasurementSession:
+        """Where latencies are measured by a runtime."""
+        if runtime not in self._sessions:
+            self._sessions[runtime] = MeasurementSession.on(
+                self.device,
+                self.cache,
+                self.settings.threads,
+                runtime,
+                opener=self._opener,
+                say=self.reporter.say,
+            )
+        return self._sessions[runtime]
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """What may be chosen: runtimes and the precisions that the device computes in by them.
+
+        The truest precision comes first; the device's own runtime before others.
+
+        Raises:
+            UsageError: If a precision that is asked for is computed by none of the runtimes.
+            profilers.RuntimeMissing: If the runtime that is asked for is not installed there.
+            profilers.ProfilerError: If the device cannot be reached.
+        """
+        own, wanted = self.device.default_runtime, self.settings.runtime or None
+        runtimes = [wanted or own] if wanted != AUTO else [own, *(r for r in LOWERED if r != own)]
+        offered: dict[str, tuple[str, ...]] = {}
+        for runtime in runtimes:
+            try:
+                offered[runtime] = self.session(runtime).precisions()
+            except profilers.RuntimeMissing as error:
+                if wanted != AUTO:
+                    raise
+                self.say_once(f"{runtime} is left out: {error}")
+        found = tuple(
+            Variant(runtime, precision)
+            for precision in PRECISIONS
+            for runtime in offered
+            if precision in offered[runtime] and precision in self.space.precisions
+        )
+        known = "; ".join(f"{runtime}: {', '.join(each)}" for runtime, each in offered.items())
+        for precision in self.settings.precisions or ():
+            if all(variant.precision != precision for variant in found):
+                raise UsageError(
+                    f"--precision {precision} is not computed on device {self.device.name!r} by "
+                    f"what may be taken there ({known}). Another runtime may: --runtime auto"
+                )
+        if not found:
+            raise UsageError(
+                f"search space {self.space.name!r} is in {', '.join(self.space.precisions)}, "
+                f"device {self.device.name!r} computes in {known}"
+            )
+        return found
+
+    def record_baseline(self, runtime: str) -> profilers.ReferenceBaseline:
+        """The reference baseline when it was first asked for: the scale of this whole run."""
+        if runtime not in self._baselines:
+            self._baselines[runtime] = self.session(runtime).baseline()
+        return self._baselines[runtime]
+
+    def table_key(self, variant: Variant) -> LatencyKey:
+        """What a latency table of a variant holds for under these settings."""
+        s = self.settings
+        return make_key(
+            self.record_baseline(variant.runtime),
+            self.session(variant.runtime),
+            self.space.geometry,
+            precision=variant.precision,
+            seq_len=s.seq_len,
+            batch=s.batch,
+            head=s.head,
+            fixed_shape=s.fixed_shape,
+        )
+
+    def measure_costs(self, variants: Iterable[Variant]) -> TableCosts:
+        """Prices in some variants, from latency tables that are measured where there are none.
 
         Raises:
             CacheBusy: If another process measures for an hour.
             profilers.ProfilerError: If the device cannot be reached or measured.
         """
-        missing = [p for p in precisions if p not in self._tables]
-        if missing:
-            with self.timed("profile"):
-                found = profile(
-                    self.space,
-                    self.session,
-                    precisions=missing,
-                    seq_lens=(self.settings.seq_len,),
-                    batches=(self.settings.batch,),
-                    head=self.settings.head,
-                    seed=self.settings.seed,
-                    progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
-                )
-            quiet_ms = self.baseline.quiet_ms
-            tables = [one.table.rescaled(quiet_ms) for one in found]
-            self._tables |= {table.key.precision: table for table in tables}
-            self._costs.clear()
-        if precisions not in self._costs:
-            self._costs[precisions] = TableCosts.of(
-                (self._tables[p] for p in precisions),
-                self._tables.values(),
-                self.baseline.scale.reach,
+        variants = tuple(variants)
+        missing = [v for v in variants if v not in self._tables]
+        for runtime in dict.fromkeys(v.runtime for v in missing):
+            self._measure_tables(runtime, [v.precision for v in missing if v.runtime == runtime])
+            self._costs.clear()  # what is known of a runtime's memory may have grown
+        if variants not in self._costs:
+            tables = [self._tables[v] for v in variants]
+            reach = max(self.record_baseline(v.runtime).scale.reach for v in variants)
+            self._costs[variants] = TableCosts.of(tables, self._tables.values(), reach)
+        return self._costs[variants]
+
+    def known_ms(self, architecture: Architecture) -> dict[Variant, float]:
+        """What a network takes in each variant, by the tables and probes that there are so far."""
+        found: dict[Variant, float] = {}
+        for variant in self.variants:
+            own = architecture.with_precision(variant.precision)
+            if variant in self._tables:
+                found[variant] = self._tables[variant].latency_ms(own)
+            elif own in self.probed_ms.get(variant, {}):
+                found[variant] = self.probed_ms[variant][own]
+        return found
+
+    def _measure_tables(self, runtime: str, precisions: list[str]) -> None:
+        s = self.settings
+        with self.timed("profile"):
+            found = profile(
+                self.space,
+                self.session(runtime),
+                precisions=precisions,
+                seq_lens=(s.seq_len,),
+                batches=(s.batch,),
+                head=s.head,
+                fixed_shape=s.fixed_shape,
+                seed=s.seed,
+                progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
             )
-        return self._costs[precisions]
+        quiet_ms = self.record_baseline(runtime).quiet_ms
+        self._tables |= {one.table.key.variant: one.table.rescaled(quiet_ms) for one in found}
+
+    # Text and supernet
 
     def check_inputs(self, *, searched: bool = True) -> None:
         """Raise for what is missing, damaged or does not belong together before the slow part.
@@ -219,22 +316,17 @@ class RunContext:
             searched: Whether there is a search space; a network of the literature needs none.
 
         Raises:
-            UsageError, CheckpointError: See `whole_space`.
+            UsageError, CheckpointError: See `whole_space` and `variants`.
             TeacherError: If its own library makes other vectors: see `check_teacher`.
             CorpusError: From the text that was named.
         """
         teacher = self.teacher
         if searched:
-            _ = self.space
+            _ = self.variants
         with self.timed("teacher"):
             check_teacher(teacher, self.cache, self.reporter)
         if self.settings.corpus:
             _ = self.corpus
-
-    @cached_property
-    def baseline(self) -> profilers.ReferenceBaseline:
-        """The reference baseline when it was first asked for: the scale of this whole run."""
-        return self.session.baseline()
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -251,9 +343,13 @@ class RunContext:
             self.reporter.say(f"text: {found.description} ({len(found.train):,} sentences)")
             return found
 
-    @cached_property
-    def prepared(self) -> Prepared:
-        """The supernet with its scores."""
+    def prepare_supernet(self) -> Prepared:
+        """The supernet with its scores, trained now where there is none."""
+        if self._prepared is None:
+            self._prepared = self._prepare()
+        return self._prepared
+
+    def _prepare(self) -> Prepared:
         s, path = self.settings, self.supernet_path
         if path is not None:
             # Scores that it has with it will do, unless there is a text that matters more.
@@ -277,85 +373,54 @@ class RunContext:
     @property
     def supernet_header(self) -> Mapping[str, Any] | None:
         """What the supernet's file says of its training; None where none was needed so far."""
-        return self.prepared.header if "prepared" in self.__dict__ else None
+        return None if self._prepared is None else self._prepared.header
 
-    def problem(self, limits: Limits, precisions: Sequence[str] | None = None) -> Problem:
-        """The search under some limits, among some of the space's precisions."""
-        scores, allowed = self.prepared.scores, self._ordered(precisions)
-        return Problem(
-            self.space.geometry,
-            self.settings.head,
-            scores.positions(),
-            {p: scores.precision_loss[p] for p in allowed},
-            self.costs_in(*allowed),
-            limits,
-        )
-
-    def _ordered(self, precisions: Sequence[str] | None) -> tuple[str, ...]:
-        """Some precisions as the space names them; None takes all."""
-        return tuple(p for p in self.space.precisions if precisions is None or p in precisions)
-
-    def check_feasible(self, limits: Limits, precisions: Sequence[str] | None = None) -> Solution:
-        """Some network that meets the limits, without looking at quality or training.
-
-        Args:
-            limits: What must hold.
-            precisions: Those still allowed; None takes all of the space.
+    def measure_variant_loss(self, variant: Variant) -> float:
+        """What a variant adds to the final loss of a network: scored with the supernet, or run now.
 
         Raises:
-            InfeasibleLimits: With its certificate, if there is none.
+            profilers.RuntimeMissing: If its runtime is not installed on this machine.
         """
-        geometry, head, allowed = self.space.geometry, self.settings.head, self._ordered(precisions)
-        terms = dict.fromkeys(allowed, 0.0)
-        positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in self.choices)
-        costs = self.costs_in(*allowed)
-        return solve(Problem(geometry, head, positions, terms, costs, limits))[0]
+        if variant not in self._losses:
+            prepared = self.prepare_supernet()
+            known = prepared.scores.known_loss(variant)
+            if known is None:
+                with self.timed("precision loss"):
+                    self.reporter.stage("Loss of a precision")(0, 1, str(variant))
+                    known = load_or_measure_loss(
+                        prepared.supernet,
+                        prepared.scores,
+                        self.corpus,
+                        self.session(variant.runtime),
+                        variant,
+                    )
+            self._losses[variant] = known
+        return self._losses[variant]
 
-    @cached_property
-    def choices(self) -> tuple[tuple[Block, ...], ...]:
-        """By position the blocks that may be chosen."""
-        if self.supernet_path is not None:
-            left = left_blocks(self.whole_space, read_supernet_header(self.supernet_path))
-            return left or (tuple(self.space.blocks()),) * self.space.n_blocks
-        return (tuple(teacher_initialised_space(self.space).blocks()),) * self.space.n_blocks
-
-    def priced(
-        self, architecture: Architecture, limits: Limits, costs: TableCosts | None = None
-    ) -> Solution:
-        """What one network costs; its predicted loss is left at 0.
-
-        Args:
-            architecture: The network.
-            limits: What must hold.
-            costs: Prices; None takes those of its precision.
+    def measure_whole_loss(self, variant: Variant) -> float:
+        """One minus the cosine of the full-size network's vectors in a variant to the teacher's.
 
         Raises:
-            InfeasibleLimits: If it is over a limit.
+            profilers.RuntimeMissing: If its runtime is not installed on this machine.
         """
-        alone = tuple(ScoredBlocks((block,), np.zeros(1)) for block in architecture.blocks)
-        terms = {architecture.precision: 0.0}
-        head, geometry = self.settings.head, self.space.geometry
-        costs = costs or self.costs_in(architecture.precision)
-        return solve(Problem(geometry, head, alone, terms, costs, limits))[0]
+        if variant not in self._whole_losses:
+            whole = self.space.teacher.with_precision(variant.precision)
+            rows = sentences_as_tokens(self.teacher, self.corpus)
+            with self.timed("precision loss"):
+                self.reporter.stage("Loss of a precision")(0, 1, str(variant))
+                network = teacher_network(self.teacher, whole)
+                found = vectors_as_shipped(network, rows, self.session(variant.runtime).lower)
+            length = train_length(self.teacher)
+            wanted = self.teacher.vectors(scored_sentences(self.corpus), max_length=length)
+            self._whole_losses[variant] = 1 - pooled_cosine(wanted, found)
+        return self._whole_losses[variant]
 
-    def whole_teacher(self, limits: Limits, precisions: Sequence[str]) -> Architecture | None:
-        """The full-size network in the first precision in which it is predicted to fit, if any."""
-        if not self.space.keep:
-            return None
-        for precision in precisions:
-            with suppress(InfeasibleLimits):
-                return self.priced(
-                    self.space.teacher.with_precision(precision), limits
-                ).architecture
-        return None
-
-    @cached_property
-    def _scorer(self) -> Scorer:
-        return scorer_for(self.prepared.supernet, scored_sentences(self.corpus))
-
-    @cached_property
-    def _rough_scorer(self) -> Scorer:
-        return scorer_for(self.prepared.supernet, scored_sentences(self.corpus)[:ROUGH_SENTENCES])
+    def load_scorer(self, sentences: int | None = None) -> Scorer:
+        """Takes losses of whole networks, on so many held-out sentences; None takes all."""
+        chosen = scored_sentences(self.corpus)[:sentences]
+        if len(chosen) not in self._scorers:
+            self._scorers[len(chosen)] = scorer_for(self.prepare_supernet().supernet, chosen)
+        return self._scorers[len(chosen)]
 
     @cached_property
     def pruned_loss(self) -> PrunedLoss:
@@ -364,55 +429,3 @@ class RunContext:
         tokens = self.teacher.tokenize(sentences, max_length=train_length(self.teacher))
         batches = [tokens.batch(indices) for indices in tokens.buckets(PRUNING_BATCH)]
         return PrunedLoss(self.teacher, self.space, batches)
-
-    def true_loss(self, architecture: Architecture) -> float:
-        """Loss of a complete network of the supernet, with what its precision costs."""
-        added = self.prepared.scores.precision_loss[architecture.precision]
-        return self._scorer.final_loss(architecture.blocks) + added
-
-    def by_true_loss(self, solutions: Sequence[Solution]) -> list[Ranked]:
-        """Networks ranked by their loss as complete networks of the supernet."""
-        self._take(self._scorer, solutions)
-        return select(solutions, self.true_loss)
-
-    def shortlist(self, solutions: Sequence[Solution], count: int) -> list[Solution]:
-        """So many networks of the least true loss on few sentences, the best first."""
-        self._take(self._rough_scorer, solutions)
-        added = self.prepared.scores.precision_loss
-
-        def loss(one: Solution) -> float:
-            a = one.architecture
-            return self._rough_scorer.final_loss(a.blocks) + added[a.precision]
-
-        return sorted(solutions, key=loss)[:count]
-
-    def _take(self, scorer: Scorer, solutions: Sequence[Solution]) -> None:
-        """Have a scorer take the losses of some networks together."""
-        progress = self.reporter.stage("True loss of the best candidates")
-        with self.timed("true loss"):
-            scorer.final_losses([s.architecture.blocks for s in solutions], progress)
-
-    def by_enumeration(self, limits: Limits, k: int = PAPERS_T) -> list[Ranked]:
-        """The paper's selection (NAS-BERT, Section 3.3): the top k, ranked by their true loss.
-
-        Those are the k networks within limits with the least plain sum of block losses, among
-        all combinations. The paper has one precision; here each has k of its own, since what
-        a precision costs is no loss of a block.
-
-        Raises:
-            InfeasibleLimits: If no network meets the limits.
-            UsageError: See `nasc.solver.enumerate.enumerate_best`.
-        """
-        positions = self.prepared.scores.unweighted_positions()
-        found: list[Solution] = []
-        for last, precision in enumerate(self.space.precisions, 1):
-            problem = dataclasses.replace(
-                self.problem(limits), positions=positions, precisions={precision: 0.0}
-            )
-            try:
-                with self.timed("search"):
-                    found += enumerate_best(problem, k)
-            except InfeasibleLimits:
-                if last == len(self.space.precisions) and not found:
-                    raise
-        return self.by_true_loss(found)

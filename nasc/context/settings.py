@@ -7,10 +7,14 @@ from pathlib import Path
 
 from nasc.architecture.heads import check_head, is_task_head
 from nasc.errors import UsageError
+from nasc.lowering import PRECISIONS as LOWERED
 from nasc.supernet.budget import check_budget
 
 TRAIN_MINUTES = 3.0
 """Default budget of the supernet."""
+
+AUTO = "auto"
+"""As a runtime: whichever is best on the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,13 @@ class Settings:
             teacher, or trains one and keeps it in the cache.
         corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
         text_column: Column of the corpus that holds the text; None takes the obvious one.
-        precisions: Allowed ones; None takes those of the space.
+        runtime: What runs networks: a runtime's name, or `AUTO` for whichever is best there; None
+            takes the device's default.
+        precisions: Allowed ones; None takes those of the space that the runtime computes in.
         seq_len: Tokens of the measured sentence.
         batch: Sentences of the measured run.
+        fixed_shape: Whether the network takes inputs of this batch and length alone, which some
+            runtimes run faster.
         threads: Of the runtime; None takes the device's default.
         head: See `nasc.architecture.heads`.
         train_minutes: Budget of the supernet; None takes `TRAIN_MINUTES`.
@@ -42,9 +50,11 @@ class Settings:
     supernet: Path | None = None
     corpus: tuple[str, ...] = ()
     text_column: str | None = None
+    runtime: str | None = None
     precisions: tuple[str, ...] | None = None
     seq_len: int = 128
     batch: int = 1
+    fixed_shape: bool = False
     threads: int | None = None
     head: str = "embed"
     train_minutes: float | None = None
@@ -54,6 +64,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_head(self.head)
+        if self.runtime not in (None, AUTO, *LOWERED):
+            raise UsageError(
+                f"unknown runtime {self.runtime!r}; known: {AUTO}, {', '.join(LOWERED)}"
+            )
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"a seed must be in [0, {2**32 - 1}], got {self.seed}")
         if self.train_minutes is not None:
@@ -72,6 +86,11 @@ class Settings:
             raise UsageError(
                 f"{' and '.join(names)} each say where the supernet is from: give one of them"
             )
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(batch, seq_len) of the only input that networks take; None if any."""
+        return (self.batch, self.seq_len) if self.fixed_shape else None
 
     @property
     def trained_head(self) -> str:

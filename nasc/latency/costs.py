@@ -1,4 +1,4 @@
-"""What the search asks for: prices of layers, from the tables of several precisions."""
+"""What the search asks for: prices of layers, from the tables of several variants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nasc.architecture.layers import Layer, layer_params
-from nasc.architecture.space import PRECISIONS, Architecture
+from nasc.architecture.space import Architecture
+from nasc.architecture.variant import Variant
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency import memory
 from nasc.latency.cache_misses import streamed_params
@@ -30,42 +31,47 @@ class TableCosts:
     """Prices of layers in one setting of a device (the `CostModel` of the search).
 
     Attributes:
-        tables: By precision; alike in everything but the precision.
-        runtime_base_bytes: Memory of the runtime's process without a model, as measured; None
-            where the device does not tell, then peak memory cannot be limited.
+        tables: By variant; alike in everything that does not belong to the runtime or precision.
+        runtime_base_bytes: By runtime the memory of its process without a model, as measured;
+            peak memory can be limited where it is known of all of them.
         scale_reach: How far the quiet time of the tables may lie below that of another half
             minute, relative: see `profilers.Scale.reach`.
     """
 
-    tables: Mapping[str, LatencyTable]
-    runtime_base_bytes: float | None
+    tables: Mapping[Variant, LatencyTable]
+    runtime_base_bytes: Mapping[str, float]
     scale_reach: float = 0.0
     _first: LatencyTable = field(init=False, repr=False)
-    _held: Mapping[str, tuple[float, float, float]] = field(
+    _held: Mapping[Variant, tuple[float, float, float]] = field(
         init=False, repr=False
     )  # asked for in every step of a search
 
     def __post_init__(self) -> None:
         if not self.tables:
             raise UsageError("prices need at least one latency table")
-        tables = list(self.tables.values())
-        for precision, table in self.tables.items():
-            if table.key.precision != precision:
-                raise UsageError(f"a table of {table.key.precision} was given as {precision}")
-            if _setting(table.key) != _setting(tables[0].key):
+        first: dict[str, LatencyKey] = {}
+        for variant, table in self.tables.items():
+            if table.key.variant != variant:
+                raise UsageError(f"a table of {table.key.variant} was given as {variant}")
+            own = first.setdefault(variant.runtime, table.key)
+            other = next(iter(first.values()))
+            if _shared(table.key) != _shared(other) or _without_precision(
+                table.key
+            ) != _without_precision(own):
+                other = own if _shared(table.key) == _shared(other) else other
                 raise UsageError(
                     f"latency tables of different settings cannot be searched together: "
-                    f"{tables[0].key.describe()} and {table.key.describe()}"
+                    f"{other.describe()} and {table.key.describe()}"
                 )
         held = {
-            precision: (
+            variant: (
                 table.interval.half_width,
                 table.interval.floor_ms,
                 table.bound_ratio * (1 + math.hypot(table.bound_ratio - 1, self.scale_reach)),
             )
-            for precision, table in self.tables.items()
+            for variant, table in self.tables.items()
         }
-        object.__setattr__(self, "_first", tables[0])
+        object.__setattr__(self, "_first", next(iter(self.tables.values())))
         object.__setattr__(self, "_held", held)
 
     @classmethod
@@ -75,124 +81,146 @@ class TableCosts:
         known: Iterable[LatencyTable] | None = None,
         scale_reach: float = 0.0,
     ) -> TableCosts:
-        """Prices from tables, one for each precision.
+        """Prices from tables, one for each variant.
 
         Args:
             tables: At least one.
-            known: Those that tell the runtime's base, which is the same in all precisions; None
-                takes `tables`.
+            known: Those that tell the runtime's base, which is the same in all its precisions;
+                None takes `tables`.
             scale_reach: See the class.
         """
-        found: dict[str, LatencyTable] = {}
+        found: dict[Variant, LatencyTable] = {}
         for table in tables:
-            if table.key.precision in found:
-                raise UsageError(f"two latency tables of {table.key.precision} were given")
-            found[table.key.precision] = table
-        told = [t.runtime_base_bytes for t in (found.values() if known is None else known)]
-        return cls(found, max((t for t in told if t is not None), default=None), scale_reach)
+            if table.key.variant in found:
+                raise UsageError(f"two latency tables of {table.key.variant} were given")
+            found[table.key.variant] = table
+        base: dict[str, float] = {}
+        for table in found.values() if known is None else known:
+            runtime, told = table.key.runtime, table.runtime_base_bytes
+            if told is not None:
+                base[runtime] = max(told, base.get(runtime, 0.0))
+        return cls(found, base, scale_reach)
+
+    @property
+    def knows_memory(self) -> bool:
+        """Whether the peak memory of every network can be predicted."""
+        return all(variant.runtime in self.runtime_base_bytes for variant in self.tables)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Additive metrics. A latency is the larger of two where weights beyond the caches cost."""
         streams = any(table.streaming.ms_per_param for table in self.tables.values())
         latencies = (LATENCY, STREAMING) if streams else (LATENCY,)
-        weights = () if self.runtime_base_bytes is None else (WEIGHTS,)
+        weights = (WEIGHTS,) if self.knows_memory else ()
         return (*latencies, SIZE, PARAMS, *weights)
 
-    def constant(self, precision: str) -> dict[str, float]:
+    def constant(self, variant: Variant) -> dict[str, float]:
         """Per metric what every network costs besides its layers.
 
         The fixed overhead of a run is part of the embedding's latency.
 
         Raises:
-            LookupMiss: If there is no table of this precision.
+            LookupMiss: If there is no table of this variant.
         """
-        streaming = self._table(precision).streaming
+        streaming = self._table(variant).streaming
         found = {
             LATENCY: 0.0,
             STREAMING: -streaming.ms_per_param * streaming.beyond_params,
-            SIZE: float(memory.FILE_BASE_BYTES),
+            SIZE: float(memory.file_base_bytes(variant)),
             PARAMS: 0.0,
         }
-        if self.runtime_base_bytes is not None:
-            found[WEIGHTS] = memory.resident_base_bytes(self.runtime_base_bytes)
+        if self.knows_memory:
+            base = self.runtime_base_bytes[variant.runtime]
+            found[WEIGHTS] = memory.resident_base_bytes(base, variant)
         return found
 
-    def layer(self, layer: Layer, precision: str) -> dict[str, float]:
+    def layer(self, layer: Layer, variant: Variant) -> dict[str, float]:
         """Per metric what a layer costs.
 
         Raises:
-            LookupMiss: If the layer was not measured in this precision.
+            LookupMiss: If the layer was not measured in this variant.
         """
-        geometry, table = self._first.key.geometry, self._table(precision)
+        geometry, table = self._first.key.geometry, self._table(variant)
         cost_ms = table.cost_ms(layer)
         found = {
             LATENCY: cost_ms,
             STREAMING: cost_ms + table.streaming.ms_per_param * streamed_params(layer, geometry),
-            SIZE: float(memory.layer_file_bytes(layer, geometry, precision)),
+            SIZE: float(memory.layer_file_bytes(layer, geometry, variant)),
             PARAMS: float(layer_params(layer, geometry)),
         }
-        if self.runtime_base_bytes is not None:
-            found[WEIGHTS] = memory.resident_weight_bytes(layer, geometry, precision)
+        if self.knows_memory:
+            found[WEIGHTS] = memory.resident_weight_bytes(layer, geometry, variant)
         return found
 
-    def activation_bytes(self, layer: Layer, precision: str) -> float:
+    def activation_bytes(self, layer: Layer, variant: Variant) -> float:
         """Bytes that the live activations of a layer take."""
         key = self._first.key
         return memory.resident_activation_bytes(
-            layer, key.geometry, key.seq_len, key.batch, precision
+            layer, key.geometry, key.seq_len, key.batch, variant
         )
 
-    def upper(self, metric: str, value: float, precision: str) -> float:
+    def upper(self, metric: str, value: float, variant: Variant) -> float:
         """What is held to a limit: the upper end of the interval around a predicted total.
 
         Of a latency it is at least as far above as the bound of a repetition's bound lies
         above a measured value: a package must meet its limit when it is measured again.
         """
         if metric in (LATENCY, STREAMING):
-            self._table(precision)  # raises where there is none
-            half_width, floor_ms, bound = self._held[precision]
+            self._table(variant)  # raises where there is none
+            half_width, floor_ms, bound = self._held[variant]
             return max(value + math.hypot(value * half_width, floor_ms), value * bound)
         if metric == PEAK_MEMORY:
-            return value * (1 + memory.PEAK_MARGIN)
+            return value * (1 + memory.peak_margin(variant))
         return value
 
-    def predict(self, architecture: Architecture) -> Prediction:
+    def predict(self, architecture: Architecture, runtime: str) -> Prediction:
         """Predicted latency of a network with its interval. Estimated, not measured.
 
         Raises:
-            LookupMiss: If there is no table of its precision, or a layer was not measured.
+            LookupMiss: If there is no table of its variant, or a layer was not measured.
         """
-        return self._table(architecture.precision).predict(architecture)
+        return self._table(Variant(runtime, architecture.precision)).predict(architecture)
 
-    def peak_memory_bytes(self, architecture: Architecture) -> int | None:
+    def peak_memory_bytes(self, architecture: Architecture, runtime: str) -> int | None:
         """Predicted peak memory of a process that runs a network; None where it is not known.
 
         Estimated, not measured.
         """
-        if self.runtime_base_bytes is None:
+        if runtime not in self.runtime_base_bytes:
             return None
         key = self._first.key
         return round(
             memory.peak_memory_bytes(
                 architecture,
+                runtime,
                 key.geometry,
                 key.head,
                 key.seq_len,
                 key.batch,
-                self.runtime_base_bytes,
+                self.runtime_base_bytes[runtime],
             )
         )
 
-    def _table(self, precision: str) -> LatencyTable:
-        if precision in self.tables:
-            return self.tables[precision]
+    def _table(self, variant: Variant) -> LatencyTable:
+        if variant in self.tables:
+            return self.tables[variant]
         raise LookupMiss(
-            f"no latency table of precision {precision!r} was given; "
-            f"given: {', '.join(self.tables)}"
+            f"no latency table of {variant} was given; given: {', '.join(map(str, self.tables))}"
         )
 
 
-def _setting(key: LatencyKey) -> LatencyKey:
-    """All but the precision, which alone may differ between tables of one search."""
-    return dataclasses.replace(key, precision=PRECISIONS[0])
+def _without_precision(key: LatencyKey) -> LatencyKey:
+    """What tables of one runtime share."""
+    return dataclasses.replace(key, precision="fp32")
+
+
+def _shared(key: LatencyKey) -> LatencyKey:
+    """What tables of all runtimes share: that which belongs to none of them."""
+    return dataclasses.replace(
+        _without_precision(key),
+        runtime="",
+        runtime_version="",
+        options="",
+        emitter_version=0,
+        quiet_ms=1.0,
+    )

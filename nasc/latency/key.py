@@ -6,10 +6,15 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from nasc.architecture.heads import check_head
-from nasc.architecture.space import MINILM_L6, PRECISIONS, Geometry
+from nasc.architecture.space import MINILM_L6, Geometry
+from nasc.architecture.variant import Variant
 from nasc.errors import UsageError
+
+DEFAULT_RUNTIME = "onnxruntime"
+"""Of device profiles that name none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +23,7 @@ class LatencyKey:
 
     Attributes:
         device: Name of the device profile.
-        precision: Out of `PRECISIONS`.
+        precision: Out of `nasc.architecture.space.PRECISIONS`.
         geometry: Of the teacher.
         seq_len: Tokens in a sentence.
         batch: Sentences in a run.
@@ -33,6 +38,7 @@ class LatencyKey:
         reference: Content hash of the reference network, whose quiet time is their scale.
         quiet_ms: That quiet time as recorded. It moves a little with every measurement: a table
             on a scale near the one asked for is brought to it, see `LatencyTable.rescaled`.
+        fixed_shape: Whether the measured graphs take inputs of this batch and length alone.
     """
 
     device: str
@@ -41,7 +47,7 @@ class LatencyKey:
     seq_len: int = 128
     batch: int = 1
     threads: int = 1
-    runtime: str = "onnxruntime"
+    runtime: str = DEFAULT_RUNTIME
     head: str = "embed"
     fingerprint: str
     runtime_version: str
@@ -50,6 +56,7 @@ class LatencyKey:
     statistic: str
     reference: str
     quiet_ms: float
+    fixed_shape: bool = False
 
     def __post_init__(self) -> None:
         for name in ("seq_len", "batch", "threads"):
@@ -58,13 +65,27 @@ class LatencyKey:
                 raise UsageError(
                     f"{name.replace('_', '-')} must be a whole number of 1 or more, got {value!r}"
                 )
-        if self.precision not in PRECISIONS:
-            raise UsageError(
-                f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}"
-            )
+        Variant(self.runtime, self.precision)  # raises
         check_head(self.head)
         if not (math.isfinite(self.quiet_ms) and self.quiet_ms > 0):
             raise UsageError(f"quiet-ms must be a number above 0, got {self.quiet_ms!r}")
+
+    @property
+    def variant(self) -> Variant:
+        """Runtime and precision."""
+        return Variant(self.runtime, self.precision)
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(batch, seq_len) of the only input that the measured graphs take; None if any."""
+        return (self.batch, self.seq_len) if self.fixed_shape else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; what tables of before do not know is left out where it is as it was then."""
+        values = dataclasses.asdict(self)
+        if not self.fixed_shape:
+            del values["fixed_shape"]
+        return values
 
     def describe(self) -> str:
         """In words, as in ``device 'host' (onnxruntime, int8, 1 thread, length 128)``.
@@ -79,6 +100,8 @@ class LatencyKey:
         ]
         if self.batch != 1:
             words.append(f"batch {self.batch}")
+        if self.fixed_shape:
+            words.append("fixed shape")
         if self.head != "embed":
             words.append(f"head {self.head}")
         return f"device {self.device!r} ({', '.join(words)})"
@@ -89,6 +112,8 @@ class LatencyKey:
         The number of threads is always named, since its default is the device's.
         """
         parts = ["nasc profile", f"--device {self.device}", f"--precision {self.precision}"]
+        if self.runtime != DEFAULT_RUNTIME:
+            parts.append(f"--runtime {self.runtime}")
         if self.geometry != MINILM_L6:  # the default teacher's; the name of another is not known
             parts.append("--teacher NAME")
         if self.seq_len != 128:
@@ -96,6 +121,8 @@ class LatencyKey:
         if self.batch != 1:
             parts.append(f"--batch {self.batch}")
         parts.append(f"--threads {self.threads}")
+        if self.fixed_shape:
+            parts.append("--fixed-shape")
         if self.head != "embed":
             parts.append(f"--head {self.head}")
         return " ".join(parts)
@@ -104,7 +131,8 @@ class LatencyKey:
         """Start of a table's file name: what can be told in words."""
         return (
             f"{device_prefix(self.device)}{self.runtime}-{self.precision}-length{self.seq_len}"
-            f"-batch{self.batch}-threads{self.threads}-{self.head}-"
+            f"-batch{self.batch}{'-fixed' if self.fixed_shape else ''}-threads{self.threads}"
+            f"-{self.head}-"
         )
 
     def differences(self, key: LatencyKey) -> list[str]:

@@ -25,13 +25,7 @@ import pandas as pd
 
 import profilers
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.space import (
-    PRECISIONS,
-    SPACE_PRECISIONS,
-    Architecture,
-    Geometry,
-    SearchSpace,
-)
+from nasc.architecture.space import Architecture, Geometry, SearchSpace
 from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.find import find_table
@@ -40,7 +34,6 @@ from nasc.latency.plan import Plan, plan
 from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.session import MeasurementSession, latency_job
 from nasc.latency.table import MEASURED_COLUMNS, SUFFIX, LatencyTable, entries_of
-from nasc.lowering import Lowering
 from nasc.networks.network import random_network
 from nasc.utils.files import write_atomically
 from nasc.utils.progress import Progress
@@ -162,6 +155,7 @@ def make_key(
     seq_len: int = 128,
     batch: int = 1,
     head: str = "embed",
+    fixed_shape: bool = False,
 ) -> LatencyKey:
     """The key of a table measured now on a device whose reference baseline is known."""
     settings = session.options.to_dict()
@@ -178,10 +172,11 @@ def make_key(
         fingerprint=str(baseline.key["fingerprint"]),
         runtime_version=str(baseline.key["runtime_version"]),
         options=json.dumps(settings, sort_keys=True),
-        emitter_version=session.lowering.VERSION,
+        emitter_version=session.lowering_version,
         statistic=profilers.STATISTIC,
         reference=str(baseline.key["reference"]),
         quiet_ms=baseline.quiet_ms,
+        fixed_shape=fixed_shape,
     )
 
 
@@ -189,11 +184,12 @@ def profile(
     space: SearchSpace,
     session: MeasurementSession,
     *,
-    precisions: Sequence[str] = SPACE_PRECISIONS,
+    precisions: Sequence[str] = (),
     seq_lens: Sequence[int] = (128,),
     batches: Sequence[int] = (1,),
     threads: Sequence[int] = (),
     head: str = "embed",
+    fixed_shape: bool = False,
     seed: int = 0,
     force: bool = False,
     protocol: profilers.Protocol | None = None,
@@ -204,11 +200,12 @@ def profile(
     Args:
         space: Whose layers are priced.
         session: Where they run; its cache keeps tables, reference baselines and journals.
-        precisions: Out of `PRECISIONS`.
+        precisions: Empty takes those of the space that the device computes in.
         seq_lens: Tokens in a sentence.
         batches: Sentences in a run.
         threads: Threads of the runtime; empty takes those of the session.
         head: ``embed`` or ``hidden``.
+        fixed_shape: Whether networks take inputs of one batch and length alone.
         seed: Of the plans and of the order of measuring.
         force: Measure anew what is in the cache, too, the reference baseline included.
         protocol: Of the measurement; None chooses by the size of the space.
@@ -224,6 +221,7 @@ def profile(
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
     threads = threads or (session.options.threads,)
+    precisions = _offered(space, session, precisions)
     wanted = _combinations(space, precisions, seq_lens, batches, threads, head)
     sessions = {count: session.with_threads(count) for _, _, count in wanted}
 
@@ -239,6 +237,7 @@ def profile(
                     seq_len=basis.seq_len,
                     batch=basis.batch,
                     head=head,
+                    fixed_shape=fixed_shape,
                 ),
                 seed,
                 sessions[count],
@@ -280,6 +279,25 @@ class _Work:
         return tables_folder(self.session.cache_dir)
 
 
+def _offered(
+    space: SearchSpace, session: MeasurementSession, wanted: Sequence[str]
+) -> tuple[str, ...]:
+    """The precisions to measure, out of what the device computes in.
+
+    Raises:
+        UsageError: If it does not compute in one that is wanted, or in any of the space.
+    """
+    offered = session.precisions()
+    chosen = tuple(wanted) or tuple(p for p in offered if p in space.precisions)
+    foreign = [p for p in chosen if p not in offered]
+    if foreign or not chosen:
+        raise UsageError(
+            f"--precision: {session.runtime} on device {session.device.name!r} does not compute in "
+            f"{', '.join(foreign or space.precisions)}; it does in: {', '.join(offered)}"
+        )
+    return chosen
+
+
 def _combinations(
     space: SearchSpace,
     precisions: Sequence[str],
@@ -293,11 +311,6 @@ def _combinations(
     for name, values in named.items():
         if not values:
             raise UsageError(f"--{name}: at least one value is needed")
-    for precision in precisions:
-        if precision not in PRECISIONS:
-            raise UsageError(
-                f"--precision: unknown precision {precision!r}; known: {', '.join(PRECISIONS)}"
-            )
     for count in threads:
         if count < 1:
             raise UsageError(f"--threads: must be 1 or more, got {count}")
@@ -368,7 +381,7 @@ def _make(
     plan_s = time.monotonic() - started
     report(0, 1, f"emitting {len(planned.networks)} graphs")
     started = time.monotonic()
-    jobs = emit_jobs(planned.architectures, key, work.session.lowering, graphs)
+    jobs = emit_jobs(planned.architectures, key, work.session, graphs)
     emit_s = time.monotonic() - started
     started = time.monotonic()
     measurement = work.session.measure(
@@ -409,7 +422,10 @@ def _make(
 
 
 def emit_jobs(
-    architectures: Sequence[Architecture], key: LatencyKey, lowering: Lowering, folder: Path
+    architectures: Sequence[Architecture],
+    key: LatencyKey,
+    session: MeasurementSession,
+    folder: Path,
 ) -> list[profilers.ModelJob]:
     """Write networks with random weights into a folder; jobs are named by the networks' text.
 
@@ -420,7 +436,7 @@ def emit_jobs(
     def emit_one(index: int) -> profilers.ModelJob:
         architecture, geometry = architectures[index], key.geometry
         network = random_network(architecture, geometry, key.head, vocab_rows=VOCAB_ROWS)
-        made = lowering.lower(network, folder, f"{index:04d}")
+        made = session.lower(network, folder, f"{index:04d}", key.shape)
         rows = min(VOCAB_ROWS, geometry.vocab_size)
         return latency_job(str(architecture), made.path, key.seq_len, key.batch, rows)
 
@@ -440,7 +456,7 @@ def _journal(work: _Work, folder: Path) -> Path:
 
     Raw runs are on no scale: a renewed reference baseline goes on from the same journal.
     """
-    key = dataclasses.asdict(work.key)
+    key = work.key.to_dict()
     del key["quiet_ms"]
     named = {
         "key": key,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import profilers
 from device_profiles import DeviceProfile
 from nasc.latency.key import device_prefix
-from nasc.lowering import Lowering, get_lowering
+from nasc.lowering import EVERYWHERE, Artifact, get_lowering
+from nasc.lowering import PRECISIONS as LOWERED
+from nasc.networks.network import Network
 from nasc.utils.files import locked
 from nasc.utils.progress import Progress, Say
 
@@ -43,6 +45,7 @@ class MeasurementSession:
     cache_dir: Path
     opener: profilers.Opener = profilers.open_worker
     say: Say | None = None
+    _told: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def on(
@@ -50,6 +53,7 @@ class MeasurementSession:
         device: DeviceProfile,
         cache_dir: Path,
         threads: int | None = None,
+        runtime: str | None = None,
         *,
         opener: profilers.Opener = profilers.open_worker,
         say: Say | None = None,
@@ -60,23 +64,68 @@ class MeasurementSession:
             device: The device.
             cache_dir: The cache.
             threads: Of the runtime; None takes the device's default.
+            runtime: Its name; None takes the device's default.
             opener: See the class.
             say: See the class.
         """
-        return cls(device, runtime_options(device, threads), cache_dir, opener, say)
+        return cls(device, runtime_options(device, threads, runtime), cache_dir, opener, say)
 
     def with_threads(self, threads: int) -> MeasurementSession:
         """The same with so many threads of the runtime."""
         return dataclasses.replace(self, options=dataclasses.replace(self.options, threads=threads))
 
     @property
-    def lowering(self) -> Lowering:
-        """Makes what the runtime opens of networks.
+    def runtime(self) -> str:
+        """Name of the runtime."""
+        return self.options.runtime
+
+    def precisions(self) -> tuple[str, ...]:
+        """What the device computes in by this runtime, the truest first; asked once.
 
         Raises:
-            UsageError: If there is none for this runtime.
+            UsageError: If networks are not lowered for the runtime.
+            profilers.RuntimeMissing: If the runtime is not installed on the device.
+            profilers.ProfilerError: If the device cannot be reached.
         """
-        return get_lowering(self.options.runtime)
+        get_lowering(self.runtime)  # raises where there is none
+        possible = LOWERED[self.runtime]
+        if set(possible) <= set(EVERYWHERE):
+            return possible
+        if self.runtime not in self._told:
+            with self.opener(self.device, self.options) as worker:
+                self._told[self.runtime] = profilers.precisions_of(worker.context)
+        return tuple(p for p in possible if p in self._told[self.runtime])
+
+    def lower(
+        self,
+        network: Network,
+        folder: Path,
+        name: str = "model",
+        shape: tuple[int, int] | None = None,
+    ) -> Artifact:
+        """What the runtime opens on this device of a network.
+
+        Args:
+            network: With its weights.
+            folder: Exists; files of this name are replaced.
+            name: Of the files, without their suffixes.
+            shape: (batch, seq_len) of the only input that it takes; None leaves both free.
+
+        Raises:
+            UsageError, ExportError, OSError: See `nasc.lowering.base.Lowering`.
+            profilers.ProfilerError: See `precisions`.
+        """
+        lowering = get_lowering(self.runtime)
+        return lowering.lower(network, folder, name, offered=self.precisions(), shape=shape)
+
+    @property
+    def lowering_version(self) -> int:
+        """Changes where the same network would give other files.
+
+        Raises:
+            UsageError: If networks are not lowered for the runtime.
+        """
+        return get_lowering(self.runtime).VERSION
 
     @contextmanager
     def alone(self, kept: str | None = None) -> Iterator[Path]:
@@ -194,10 +243,12 @@ def baseline_folder(cache_dir: Path) -> Path:
     return cache_dir / "quiet"
 
 
-def runtime_options(device: DeviceProfile, threads: int | None = None) -> profilers.RuntimeOptions:
-    """The runtime's settings on a device; threads of None are the device's default."""
+def runtime_options(
+    device: DeviceProfile, threads: int | None = None, runtime: str | None = None
+) -> profilers.RuntimeOptions:
+    """The runtime's settings on a device; None takes the device's default."""
     return profilers.RuntimeOptions(
-        runtime=device.default_runtime,
+        runtime=runtime or device.default_runtime,
         threads=threads or device.default_threads,
         cores=device.default_cores,
     )

@@ -6,7 +6,6 @@ depends on, and one process at a time measures.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +56,7 @@ def probe(
         NascError: If the graphs or what was measured cannot be written.
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
-    setting = dataclasses.asdict(key)
+    setting = key.to_dict()
     del setting["quiet_ms"]  # ratios are on no scale
     about = {"key": setting, "networks": [str(n) for n in networks]}
     path = tables_folder(session.cache_dir) / f"{key.stem()}{content_key(about)}.probes.json"
@@ -81,7 +80,7 @@ def _measured(
     protocol = profilers.Protocol(max_seconds=SECONDS, target_half_width=HALF_WIDTH)
     try:
         with temporary_folder() as folder:
-            jobs = emit_jobs(networks, key, session.lowering, folder)
+            jobs = emit_jobs(networks, key, session, folder)
             measurement = session.measure(
                 jobs,
                 profilers.Scale(key.quiet_ms, key.quiet_ms),

@@ -112,7 +112,7 @@ _HEAD_SCHEMA: dict[str, Any] = {
             "type": "object",
             "required": list(_KEY),
             "additionalProperties": False,
-            "properties": _KEY,
+            "properties": _KEY | {"fixed_shape": {"type": "boolean"}},
         },
         "space": {"type": "object"},
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
@@ -293,7 +293,7 @@ class LatencyTable:
 
     def file_name(self) -> str:
         """Name of the table's file: readable, with a hash of the whole key and the space."""
-        named = {"key": dataclasses.asdict(self.key), "space": _priced(self.space)}
+        named = {"key": self.key.to_dict(), "space": _priced(self.space)}
         digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
         return f"{self.key.stem()}{digest[:12]}{SUFFIX}"
 
@@ -314,7 +314,7 @@ class LatencyTable:
     def to_text(self) -> str:
         """The file's content."""
         head = {
-            "key": dataclasses.asdict(self.key),
+            "key": self.key.to_dict(),
             "space": space_to_dict(self.space),
             "seed": self.seed,
             "streaming": dataclasses.asdict(self.streaming),

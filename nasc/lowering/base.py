@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ PRECISIONS = {
     "openvino": ("fp32", "bf16", "fp16", "int8"),
 }
 """By name of a runtime, the number formats that networks are lowered in for it."""
+
+EVERYWHERE = ("fp32", "int8")
+"""Those that a runtime computes in on any processor; of others the device is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,26 @@ class Artifact:
     runtime: str
     precision: str
     version: int
+
+    def remove(self) -> None:
+        """Delete its files.
+
+        Raises:
+            OSError: If one cannot be deleted.
+        """
+        for path in (self.path, *self.companions):
+            path.unlink(missing_ok=True)
+
+    def sha256(self) -> str:
+        """Of all its files.
+
+        Raises:
+            OSError: If one cannot be read.
+        """
+        digest = hashlib.sha256()
+        for path in (self.path, *self.companions):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
 
     @property
     def size_bytes(self) -> int:

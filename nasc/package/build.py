@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from device_profiles.temporary import temporary_folder
 from nasc.architecture.layers import params
 from nasc.errors import NascError, PackageError
 from nasc.evaluation.encoder import Encoder
+from nasc.lowering import Artifact
+from nasc.package.formats import ModelFile, PackageFormat, format_of
+from nasc.package.formats.base import model_files
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.library_files import write_library_files
 from nasc.package.manifest import MANIFEST, Manifest
-from nasc.package.modelfile import ModelFile
 from nasc.package.readme import readme
 from nasc.package.replacing import NEXT_STEP, is_package, move_in, restore, why_kept
 from nasc.package.tokenizer_files import write_tokenizer
@@ -25,11 +28,11 @@ from nasc.utils.files import check_path
 from nasc.utils.outputs import check_place, full_path
 from nasc.utils.progress import Say
 from profilers import ModelJob
+from profilers.runtimes import installed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 GOLDEN = "golden.json"
 README = "README.md"
@@ -38,7 +41,7 @@ README = "README.md"
 def build_package(
     out_dir: str | Path,
     *,
-    model: str | Path | bytes,
+    model: Artifact | str | Path | bytes,
     tokenizer: PreTrainedTokenizerBase,
     manifest: Manifest,
     force: bool = False,
@@ -52,9 +55,11 @@ def build_package(
 
     Args:
         out_dir: The package's folder; its parents are made.
-        model: The ONNX file that `nasc.export.onnx` wrote: its path or its bytes.
+        model: What a lowering made for the runtime of the manifest's conditions, or the path of its
+            main file, or the bytes of its only one.
         tokenizer: The teacher's, a fast tokenizer of transformers.
-        manifest: What is known of the model. `size_bytes`, `params` and `files` are set here.
+        manifest: What is known of the model. `size_bytes`, `params`, `files` and the version of the
+            runtime are set here.
         force: Replace the package that is there.
         say: See `nasc.package.replacing.move_in`.
 
@@ -153,29 +158,30 @@ def _check_is_elsewhere(out: Path, full: Path) -> None:
 
 def _fill(
     folder: Path,
-    model: str | Path | bytes,
+    model: Artifact | str | Path | bytes,
     tokenizer: PreTrainedTokenizerBase,
     manifest: Manifest,
 ) -> None:
     """All files of the package, the hashes last."""
-    path = folder / MODEL
-    if isinstance(model, bytes):
-        path.write_bytes(model)
-    else:
-        shutil.copyfile(model, path)
+    runtime = manifest.conditions.runtime
+    form = format_of(runtime)
+    path = folder / form.MODEL
+    _write_model(folder, form, runtime, model)
     write_tokenizer(folder, tokenizer, manifest.max_length)
     write_library_files(folder, manifest, tokenizer.pad_token_id or 0)
-    facts = _read_model(path)
+    facts = _read_model(form, path)
     manifest = dataclasses.replace(
         manifest,
         size_bytes=facts.size_bytes,
         params=params(manifest.architecture, manifest.geometry, manifest.head),
+        versions=_with_runtime(manifest.versions, runtime),
     )
     problems = contradictions(manifest, facts) + wrong_measurement(manifest, path)
     if problems:
         raise PackageError(f"the manifest is not about this model: {'; '.join(problems)}")
-    encoder = Encoder(path, tokenizer)
-    golden = Golden.make(encoder, TEXTS, manifest.max_length, manifest.precision)
+    encoder = Encoder(path, tokenizer, runtime=runtime)
+    tolerance = form.TOLERANCE[manifest.precision]
+    golden = Golden.make(encoder, TEXTS, manifest.max_length, tolerance)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
     files = record_folder(folder)
     text = readme(dataclasses.replace(manifest, files=files))
@@ -187,14 +193,54 @@ def _fill(
     (folder / SUMS).write_text(sums, encoding="utf-8", newline="\n")
 
 
-def _read_model(path: Path) -> ModelFile:
+def _write_model(
+    folder: Path, form: PackageFormat, runtime: str, model: Artifact | str | Path | bytes
+) -> None:
+    """Write a model's files under the names of the format.
+
+    Raises:
+        PackageError: If they are made for another runtime, or are not as many as the format has.
+        OSError: If one cannot be read or written.
+    """
+    if isinstance(model, bytes):
+        (folder / form.MODEL).write_bytes(model)
+        return
+    if isinstance(model, Artifact):
+        if model.runtime != runtime:
+            raise PackageError(
+                f"the manifest is not about this model: it is made for {model.runtime}, the "
+                f"conditions say {runtime}"
+            )
+        sources = [model.path, *model.companions]
+    else:
+        sources = [Path(model), *(Path(model).with_suffix(Path(n).suffix) for n in form.COMPANIONS)]
+    names = model_files(form)
+    if len(sources) != len(names):
+        raise PackageError(
+            f"the model has {len(sources)} files; of {form.NAME} there are {len(names)}: "
+            f"{', '.join(names)}"
+        )
+    for name, source in zip(names, sources, strict=True):
+        shutil.copyfile(source, folder / name)
+
+
+def _with_runtime(versions: Mapping[str, str], runtime: str) -> dict[str, str]:
+    """Versions with that of the runtime, where it is installed here."""
+    _, version = installed(runtime)
+    return dict(versions) if version is None else {**versions, runtime: version}
+
+
+def _read_model(form: PackageFormat, path: Path) -> ModelFile:
     try:
-        return ModelFile.read(path)
+        facts = form.inspect(path)
     except (OSError, NascError):
         raise
-    except Exception as error:  # onnx raises several kinds on a damaged file
+    except Exception as error:  # libraries raise several kinds on a damaged file
         reason = str(error).strip().splitlines()[:1]
-        raise PackageError(f"the model is no valid ONNX file: {' '.join(reason)}") from error
+        raise PackageError(f"the model is no valid {form.NAME} file: {' '.join(reason)}") from error
+    if facts.unexpected:
+        raise PackageError(f"the model is none of nasc's: {'; '.join(facts.unexpected[:3])}")
+    return facts
 
 
 def contradictions(manifest: Manifest, facts: ModelFile) -> list[str]:

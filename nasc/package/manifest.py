@@ -34,7 +34,7 @@ MANIFEST = "manifest.json"
 
 FORMAT = "nasc.package"
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised with every change of the manifest's form."""
 
 MAX_BYTES = 32 << 20
@@ -50,8 +50,9 @@ MAX_INPUT_VALUES = 1 << 22
 MAX_WORDS = 10_000
 """Characters of a text in a manifest."""
 
-READ_VERSIONS = (2, 3)
-"""Forms that are read. 3 allows for files in a folder of the package."""
+READ_VERSIONS = (2, 3, 4)
+"""Forms that are read. 3 allows for files in a folder of the package, 4 for precisions other than
+fp32 and int8."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 
@@ -68,6 +69,7 @@ class Conditions:
         threads: Threads that share one operator.
         statistic: The statistic of record.
         quantile: None holds the statistic of record to the limit; p50, p90 or p99 that one.
+        fixed_shape: Whether the model takes inputs of this batch and length alone.
     """
 
     device: str
@@ -77,13 +79,24 @@ class Conditions:
     threads: int
     statistic: str
     quantile: str | None = None
+    fixed_shape: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; a shape is spoken of where it is fixed."""
+        values = dataclasses.asdict(self) | {"tokenisation_included": False}
+        if not self.fixed_shape:
+            del values["fixed_shape"]
+        return values
 
     def __str__(self) -> str:
         held = self.quantile or self.statistic
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        shape = f"batch {self.batch}, {self.seq_len} tokens"
+        if self.fixed_shape:
+            shape += " and no other shape"
         return (
-            f"device {self.device}, {self.runtime}, batch {self.batch}, {self.seq_len} tokens, "
-            f"{threads}, tokenisation not included, statistic: {held}"
+            f"device {self.device}, {self.runtime}, {shape}, {threads}, "
+            f"tokenisation not included, statistic: {held}"
         )
 
 
@@ -219,7 +232,7 @@ class TrainingRecord:
     """What was trained for the network.
 
     Attributes:
-        distill_steps: Optimizer steps of the network by itself, its part of the contest included;
+        distill_steps: Optimizer steps of the network by itself, its part of the halving included;
             0 of the untouched teacher.
         supernet_steps: Of the supernet that was searched; None where none was.
         supernet_text: What that was trained on, in words.
@@ -319,7 +332,7 @@ class Manifest:
         text: What it was trained on.
         training: How long.
         seeds: Of everything random, by what they were for.
-        size_bytes: Of model.onnx; `build_package` sets it.
+        size_bytes: Of the files that the runtime opens; `build_package` sets it.
         params: Parameters; `build_package` sets it.
         files: Every other file of the package but SHA256SUMS; `build_package` sets it.
         versions: Of NASC, Python and libraries.
@@ -389,7 +402,7 @@ class Manifest:
             else dataclasses.asdict(self.task) | {"labels": list(self.task.labels)},
             "max_length": self.max_length,
             "limits": dict(self.limits),
-            "conditions": dataclasses.asdict(self.conditions) | {"tokenisation_included": False},
+            "conditions": self.conditions.to_dict(),
             "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
             "measured": None if self.measured is None else self.measured.to_dict(),
             "tokenisation_ms": self.tokenisation_ms,
@@ -546,7 +559,7 @@ def check_schema(raw: object) -> None:
     if type(version) is int and version not in READ_VERSIONS:
         raise PackageError(
             f"the manifest has schema version {version}, this nasc ({__version__}) reads "
-            f"{' and '.join(map(str, READ_VERSIONS))}. Use the release that wrote it"
+            f"{', '.join(map(str, READ_VERSIONS))}. Use the release that wrote it"
         )
     error = jsonschema.exceptions.best_match(_validator().iter_errors(raw))
     if error is not None:

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 
 from nasc.errors import ExportError
 from nasc.evaluation.encoder import Encoder
-from nasc.package.modelfile import ModelFile
-from profilers import RuntimeOptions, WorkerLimits
+from nasc.package.formats import ModelFile
+from profilers import RuntimeOptions, WorkerLimits, precisions_of
 from profilers.devices.local import LocalWorker
 
 if TYPE_CHECKING:
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 
     from nasc.evaluation.encoder import Vectors
 
+FILES = RuntimeOptions().runtime
+"""The runtime of the process that reads files, which nasc cannot be installed without."""
+
 
 class PackageProcess:
-    """Such a process; a context manager. Started with the first request, and anew if it died."""
+    """Such a process; a context manager. Started with the first request, and anew if it died.
+
+    A model of another runtime than `FILES` runs in a second one, so that all the rest can be looked
+    at where that runtime is not installed.
+    """
 
     def __init__(self, limits: WorkerLimits | None = None) -> None:
         """Nothing is started yet.
@@ -31,24 +38,31 @@ class PackageProcess:
             limits: Of the process; None takes the defaults.
         """
         self._limits = limits
-        self._open: LocalWorker | None = None
+        self._open: dict[str, LocalWorker] = {}
 
-    @property
-    def _worker(self) -> LocalWorker:
-        if self._open is None or not self._open.alive:
-            self.close()
-            self._open = LocalWorker(
-                RuntimeOptions(), limits=self._limits, module="nasc.package.worker"
+    def _worker(self, runtime: str = FILES) -> LocalWorker:
+        worker = self._open.get(runtime)
+        if worker is None or not worker.alive:
+            if worker is not None:
+                worker.close()
+            worker = self._open[runtime] = LocalWorker(
+                RuntimeOptions(runtime), limits=self._limits, module="nasc.package.worker"
             )
-        return self._open
+        return worker
 
-    def inspect(self, path: Path) -> ModelFile:
-        """What an ONNX file says of itself, checked.
+    def inspect(self, path: Path, runtime: str) -> ModelFile:
+        """What a model's files say of themselves, checked; the runtime is not needed for it.
+
+        Args:
+            path: The file that the runtime opens.
+            runtime: Its name, by which the format is known.
 
         Raises:
-            ProfilerError: If it is no valid one, or cannot be read within the limits.
+            ProfilerError: If it is no valid model, or cannot be read within the limits.
         """
-        answer = self._worker.ask({"op": "inspect", "path": str(path.resolve())}, str(path))
+        answer = self._worker().ask(
+            {"op": "inspect", "path": str(path.resolve()), "runtime": runtime}, str(path)
+        )
         facts: dict[str, Any] = answer["facts"]
         lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
         return ModelFile(**facts | lists)
@@ -65,7 +79,7 @@ class PackageProcess:
             "max_length": max_length,
             "older": older,
         }
-        problems: list[str] = self._worker.ask(request, str(folder))["problems"]
+        problems: list[str] = self._worker().ask(request, str(folder))["problems"]
         return problems
 
     def token_ids(self, path: Path, texts: list[str]) -> list[list[int]]:
@@ -75,7 +89,7 @@ class PackageProcess:
             ProfilerError: If it cannot be read, or not within the limits.
         """
         request = {"op": "tokenize", "path": str(path.resolve()), "texts": texts}
-        ids: list[list[int]] = self._worker.ask(request, str(path))["ids"]
+        ids: list[list[int]] = self._worker().ask(request, str(path))["ids"]
         return ids
 
     def encoder(
@@ -83,31 +97,40 @@ class PackageProcess:
         path: Path,
         tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
         *,
+        runtime: str,
         max_length: int | None = None,
         batch_size: int = 1,
     ) -> Encoder:
         """An encoder whose model runs in the process, for as long as that is open.
 
         Args:
-            path: The ONNX file.
+            path: The file that the runtime opens.
             tokenizer: See `Encoder`.
+            runtime: Its name.
             max_length: See `Encoder`.
             batch_size: See `Encoder`.
 
         Raises:
-            ProfilerError: If the model cannot be loaded within the limits.
+            ProfilerError: If the runtime is not installed, or the model cannot be loaded within the
+                limits.
             ExportError: If it was not written by NASC.
         """
-        session = _RemoteSession(self._worker, path)
+        session = _RemoteSession(self._worker(runtime), path)
         return Encoder(
             path, tokenizer, max_length=max_length, batch_size=batch_size, session=session
         )
 
+    def precisions(self, runtime: str) -> tuple[str, ...]:
+        """What this machine computes in by a runtime.
+
+        Raises:
+            ProfilerError: If the runtime is not installed.
+        """
+        return precisions_of(self._worker(runtime).context)
+
     def close(self) -> None:
-        """End the process."""
-        if self._open is not None:
-            self._open.close()
-        self._open = None
+        """End the process, or both."""
+        self.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
         return self
@@ -118,9 +141,9 @@ class PackageProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._open is not None:
-            self._open.__exit__(kind, error, trace)
-        self._open = None
+        while self._open:
+            _, worker = self._open.popitem()
+            worker.__exit__(kind, error, trace)
 
 
 class _RemoteSession:

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import json
-
 from nasc.architecture.heads import HEADS, SPANS
 from nasc.evaluation.parity import Parity, ReducedPrecisionReport
-from nasc.export.onnx import OUTPUT_NAMES
+from nasc.package.formats import format_of
+from nasc.package.formats.base import SENTENCES, model_files
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
 from nasc.utils.printable import printable
 
-_SENTENCES = '["A man is playing a guitar.", "Someone plays an instrument."]'
 _PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'
 _QUESTIONS = '[("Who plays the guitar?", "In the park a man plays the guitar.")]'
 
 _EMBED = """\
-vectors = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+vectors = RUN
 print(vectors @ vectors.T)  # cosine similarities: the vectors have length 1
 """
 _HIDDEN = """\
-states = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+states = RUN
 print(states.shape)  # (sentence, token, hidden); padding holds arbitrary values
 """
 _CLASSES = """\
-scores = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+scores = RUN
 labels = LABELS
 print([labels[best] for best in scores.argmax(axis=1)])
 """
 _REGRESSION = """\
-scores = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+scores = RUN
 print(scores[:, 0])
 """
 _SPANS = """\
-starts, ends = session.run(None, {"input_ids": ids, "attention_mask": mask})[0][0]
+starts, ends = RUN[0]
 passage = np.array(batch[0].sequence_ids) == 1  # an answer lies in the passage, not in the question
 first = int(np.where(passage, starts, -np.inf).argmax())
 last = first + int(np.where(passage, ends, -np.inf)[first:].argmax())
@@ -44,27 +42,25 @@ print(texts[0][1][batch[0].offsets[first][0] : batch[0].offsets[last][1]])
 def usage(manifest: Manifest) -> str:
     """The lines of Python that use a package, run inside its folder."""
     task = manifest.task
-    texts, last = _SENTENCES, {"embed": _EMBED, "hidden": _HIDDEN}.get(manifest.head, _SPANS)
+    form = format_of(manifest.conditions.runtime)
+    texts, last = SENTENCES, {"embed": _EMBED, "hidden": _HIDDEN}.get(manifest.head, _SPANS)
     if manifest.head == SPANS:
         texts = _QUESTIONS
     elif task is not None:
-        texts = _PAIRS if task.paired else _SENTENCES
+        texts = _PAIRS if task.paired else SENTENCES
         last = _CLASSES.replace("LABELS", repr(list(task.labels))) if task.labels else _REGRESSION
     return f"""\
 import numpy as np
-import onnxruntime as ort
+{form.IMPORT}
 from tokenizers import Tokenizer
 
 tokenizer = Tokenizer.from_file("tokenizer.json")  # cuts texts to {manifest.max_length} tokens
 tokenizer.enable_padding()
-options = ort.SessionOptions()
-options.intra_op_num_threads = {manifest.conditions.threads}
-session = ort.InferenceSession("model.onnx", options, providers=["CPUExecutionProvider"])
-texts = {texts}
+{form.load_lines(manifest)}texts = {texts}
 batch = tokenizer.encode_batch(texts)
 ids = np.array([text.ids for text in batch], np.int64)
 mask = np.array([text.attention_mask for text in batch], np.int64)
-{last}"""
+{last.replace("RUN", form.RUN)}"""
 
 
 def _plain(text: str) -> str:
@@ -78,64 +74,11 @@ def figures_of(text: str) -> list[str]:
     return [line for line in after.splitlines() if line.startswith("|")]
 
 
-def sentence_transformers_usage(manifest: Manifest) -> str:
-    """The lines of Python that use an encoder through sentence-transformers."""
-    return f"""\
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer(".", backend="onnx")
-vectors = model.encode({_SENTENCES}, batch_size={manifest.conditions.batch})
-print(model.similarity(vectors, vectors))
-"""
-
-
-def fastembed_usage(manifest: Manifest) -> str:
-    """The lines of Python that use an encoder through fastembed."""
-    name = json.dumps(f"nasc/{manifest.teacher.name.rpartition('/')[2]}")
-    embed = manifest.head == "embed"
-    return f"""\
-from fastembed import TextEmbedding
-from fastembed.common.model_description import ModelSource, PoolingType
-
-TextEmbedding.add_custom_model(
-    {name},
-    pooling=PoolingType.{"DISABLED" if embed else "MEAN"},
-    normalization=False,
-    sources=ModelSource(url="this folder"),
-    dim={manifest.geometry.hidden},
-    model_file="model.onnx",
-    output_name={json.dumps(OUTPUT_NAMES[manifest.head])},
-)
-model = TextEmbedding({name}, specific_model_path=".")
-for vector in model.embed({_SENTENCES}, batch_size={manifest.conditions.batch}):
-    print(vector.shape)
-"""
-
-
 def _other_libraries(manifest: Manifest) -> str:
     """How other libraries use an encoder; nothing where a package lacks what they read."""
     if manifest.head not in HEADS or CONFIG not in manifest.files:
         return ""
-    alone = (
-        "\n\nThe vectors of an int8 model feel their neighbours in a batch: other batch sizes give "
-        "slightly different ones."
-        if manifest.precision == "int8"
-        else ""
-    )
-    return f"""
-With sentence-transformers (`pip install 'sentence-transformers[onnx]<6'`: version 6 needs a
-transformers 5, which its ONNX backend optimum-onnx 0.1 cannot be installed with):
-
-```python
-{sentence_transformers_usage(manifest)}```
-
-With fastembed 0.9 or newer:
-
-```python
-{fastembed_usage(manifest)}```
-
-`AutoTokenizer.from_pretrained` of transformers reads the tokenizer.{alone}
-"""
+    return f"\n{format_of(manifest.conditions.runtime).other_libraries(manifest)}"
 
 
 def readme(manifest: Manifest) -> str:
@@ -168,11 +111,11 @@ def readme(manifest: Manifest) -> str:
 
 ## Use it
 
-In this folder, with onnxruntime, tokenizers and numpy installed:
+In this folder, with {manifest.conditions.runtime}, tokenizers and numpy installed:
 
 ```python
 {usage(manifest)}```
-{_other_libraries(manifest)}
+{format_of(manifest.conditions.runtime).precision_note(manifest)}{_other_libraries(manifest)}
 ## Figures
 
 | | |
@@ -192,6 +135,7 @@ tokenizer and the model has to reproduce.
 
 def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     found = [(f"limit: {name}", f"{value:,g}") for name, value in manifest.limits.items()]
+    files = " and ".join(model_files(format_of(manifest.conditions.runtime)))
     if manifest.measured is not None:
         model = manifest.measured.model
         found += [
@@ -210,7 +154,7 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     if manifest.tokenisation_ms is not None:
         found.append(("tokenisation, beside it (ms)", f"{manifest.tokenisation_ms:.2f}"))
     found += [
-        ("size of model.onnx (bytes)", f"{manifest.size_bytes:,}"),
+        (f"size of {files} (bytes)", f"{manifest.size_bytes:,}"),
         ("parameters", f"{manifest.params:,}"),
     ]
     memory = manifest.peak_memory.measured_bytes
@@ -222,10 +166,12 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     if isinstance(manifest.parity, Parity):
         found.append(("largest difference from torch", f"{manifest.parity.max_abs_diff:.2g}"))
     elif isinstance(manifest.parity, ReducedPrecisionReport):
-        found.append(("mean cosine of int8 to fp32", f"{manifest.parity.mean_cosine:.4f}"))
+        found.append(
+            (f"mean cosine of {manifest.precision} to fp32", f"{manifest.parity.mean_cosine:.4f}")
+        )
         found.append(
             (
-                "least cosine of a vector alone to the same in a batch (int8)",
+                f"least cosine of a vector alone to the same in a batch ({manifest.precision})",
                 f"{manifest.parity.neighbour_min_cosine:.4f}",
             )
         )

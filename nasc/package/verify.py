@@ -19,6 +19,7 @@ import device_profiles
 from device_profiles import DeviceProfile, DeviceProfileError
 from nasc.errors import NascError, PackageError
 from nasc.latency.session import MeasurementSession
+from nasc.package.formats import format_of
 from nasc.package.manifest import MANIFEST, Manifest, read_plain_manifest
 from nasc.package.verify_files import FileChecks
 from nasc.package.verify_latency import measure_again
@@ -73,6 +74,7 @@ def verify_package(
     try:
         plain = read_plain_manifest(folder)
         manifest = Manifest.from_dict(plain)
+        format_of(manifest.conditions.runtime)  # raises where there is none
     except PackageError as error:
         if not (folder / MANIFEST).exists():
             raise
@@ -94,7 +96,13 @@ def verify_package(
         try:
             device = device or _device_of(manifest)
             opener = opener or functools.partial(open_worker, limits=limits)
-            session = MeasurementSession.on(device, cache_folder(cache), opener=opener, say=say)
+            session = MeasurementSession.on(
+                device,
+                cache_folder(cache),
+                runtime=manifest.conditions.runtime,
+                opener=opener,
+                say=say,
+            )
             with session.alone(kept=""):
                 more, found = measure_again(folder, manifest, session, protocol, progress)
         except (NascError, DeviceProfileError) as error:

@@ -12,13 +12,13 @@ from device_profiles.reading import read_text
 from nasc.evaluation.parity import (
     PADDING_TOLERANCE,
     TORCH_TOLERANCE,
-    Parity,
     ReducedPrecisionReport,
     accept_reduced,
 )
-from nasc.export.graph import IR_VERSION, OPSET
 from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES
-from nasc.package.build import GOLDEN, MODEL, README, TOKENIZER, contradictions, wrong_measurement
+from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
+from nasc.package.formats import ModelFile, format_of
+from nasc.package.formats.base import model_files
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, things_beside
 from nasc.package.library_files import LIBRARY_FILES, wrong_library_files
@@ -26,7 +26,7 @@ from nasc.package.manifest import Manifest
 from nasc.package.process import PackageProcess
 from nasc.package.readme import figures_of, readme
 from nasc.package.tokenizer_files import COMPANIONS
-from nasc.package.verify_report import Check, Outcome, guarded
+from nasc.package.verify_report import Check, Outcome, guarded, reason_of
 from nasc.package.verify_samples import (
     OLDER_STATISTICS,
     differences,
@@ -35,24 +35,14 @@ from nasc.package.verify_samples import (
 )
 from profilers import (
     STATISTIC,
+    ProfilerError,
     RuntimeOptions,
     WorkerLimits,
 )
 from profilers.results import FORMAT_VERSION
 
-EMITTED = ((OPSET, IR_VERSION),)
-"""Opset and IR version of the files that releases wrote. All did so far; add, never replace."""
-
-OPERATORS = frozenset(
-    "Add Cast Concat Conv Div DynamicQuantizeLinear Gather Gelu Gemm LayerNormalization MatMul "
-    "MatMulInteger Max Mul ReduceL2 ReduceSum Relu Reshape Shape Slice Softmax Sqrt Squeeze Sub "
-    "Tanh Transpose Unsqueeze".split()
-)
-"""Operators of the files that releases wrote; add, never replace. ReduceL2 is of emitter version 2
-and before."""
-
-FILES = frozenset((MODEL, TOKENIZER, GOLDEN, README, *COMPANIONS, *LIBRARY_FILES))
-"""Files that releases wrote, beside manifest and hashes; add, never replace."""
+FILES = frozenset((TOKENIZER, GOLDEN, README, *COMPANIONS, *LIBRARY_FILES))
+"""Files that releases wrote, beside the model's, manifest and hashes; add, never replace."""
 
 FOR_LIBRARIES = 3
 """The form of a manifest from which on packages hold files for other libraries."""
@@ -81,6 +71,7 @@ class FileChecks:
         self._manifest = manifest
         self._plain = plain
         self._process = PackageProcess(limits)
+        self._form = format_of(manifest.conditions.runtime)
 
     def __enter__(self) -> Self:
         return self
@@ -126,33 +117,33 @@ class FileChecks:
     def files(self) -> Outcome:
         """Every file is as hashed, and nothing else is there."""
         changes = find_changes(self._folder, self._manifest.files)
-        strange = sorted(self._manifest.files.keys() - FILES)
+        own = {*model_files(self._form)}
+        changes += [f"{name} is missing" for name in sorted(own - self._manifest.files.keys())]
+        strange = sorted(self._manifest.files.keys() - FILES - own)
         changes += [f"{name} is no file that nasc writes" for name in strange]
         beside = "".join(f"; not looked at: {name}" for name in things_beside(self._folder))
         found = "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
         return not changes, found + beside
 
     def model(self) -> Outcome:
-        """The model is what the manifest says, and of operators that nasc writes."""
-        facts = self._process.inspect(self._folder / MODEL)
-        problems = contradictions(self._manifest, facts)
-        if facts.foreign_domains:
-            problems.append(f"operators that are not standard: {', '.join(facts.foreign_domains)}")
-        if (facts.opset, facts.ir_version) not in EMITTED:
-            problems.append(
-                f"opset {facts.opset} and IR {facts.ir_version}, expected {OPSET} and {IR_VERSION}"
-            )
-        problems += [
-            f"the operator {name!r} is none of nasc's"
-            for name in facts.operators
-            if name not in OPERATORS
-        ]
+        """The model is what the manifest says, and of what nasc writes."""
+        facts = self._facts
+        problems = [*contradictions(self._manifest, facts), *facts.unexpected]
         if facts.outputs not in _outputs(self._manifest.head):
             problems.append(f"outputs {', '.join(facts.outputs)}")
         return not problems, "; ".join(problems) or (
-            f"valid ONNX, {facts.architecture}, {facts.params:,} parameters, "
+            f"valid {self._form.NAME}, {facts.architecture}, {facts.params:,} parameters, "
             f"{facts.size_bytes:,} bytes"
         )
+
+    @property
+    def _model(self) -> Path:
+        """The file that the runtime opens."""
+        return self._folder / self._form.MODEL
+
+    @property
+    def _runtime(self) -> str:
+        return self._manifest.conditions.runtime
 
     def tokenizer(self) -> Outcome:
         """The tokenizer gives the recorded token ids."""
@@ -186,18 +177,29 @@ class FileChecks:
         golden, manifest = self._golden, self._manifest
         problems = golden.problems(
             manifest.precision,
+            self._form.TOLERANCE[manifest.precision],
             manifest.head,
             manifest.geometry.hidden,
             manifest.geometry.vocab_size,
         )
         if problems:
             return False, f"{GOLDEN}: {'; '.join(problems[:3])}"
-        encoder = self._process.encoder(self._folder / MODEL)
         ids = [list(one.input_ids) for one in golden.texts]
-        difference = golden.difference(encoder.outputs(ids, batch_size=1))
+        try:
+            encoder = self._process.encoder(self._model, runtime=self._runtime)
+            difference = golden.difference(encoder.outputs(ids, batch_size=1))
+        except ProfilerError as error:
+            asked = self._facts.computed_in
+            if asked in self._process.precisions(self._runtime):
+                raise
+            return None, f"{reason_of(error)}; it is made for a processor that computes in {asked}"
         return difference <= golden.tolerance, (
             f"largest difference {difference:.2g}, allowed {golden.tolerance:.2g}"
         )
+
+    @functools.cached_property
+    def _facts(self) -> ModelFile:
+        return self._process.inspect(self._model, self._runtime)
 
     @functools.cached_property
     def _golden(self) -> Golden:
@@ -257,12 +259,11 @@ class FileChecks:
         parity = self._manifest.parity
         if parity is None:
             return None, "the manifest has no parity report"
+        precision, kind = self._manifest.precision, parity.to_dict()["kind"]
+        if kind != precision:
+            return False, f"a report about {kind} for {precision}"
         if isinstance(parity, ReducedPrecisionReport):
-            if self._manifest.precision != "int8":
-                return False, "an int8 report for another precision"
             return accept_reduced(parity)
-        if self._manifest.precision != "fp32" or not isinstance(parity, Parity):
-            return False, "an fp32 report for another precision"
         held = parity.share <= 1
         if self._manifest.head == "embed":  # whose values are never above 1
             held &= parity.max_abs_diff <= TORCH_TOLERANCE
@@ -278,7 +279,7 @@ class FileChecks:
         measured = self._manifest.measured
         if measured is None:
             return None, "the manifest has no measurement"
-        problems = wrong_measurement(self._manifest, self._folder / MODEL)
+        problems = wrong_measurement(self._manifest, self._model)
         problems += other_references(measured)
         for name, value in measured.to_dict().items():
             if self._plain["measured"][name] != value and name.endswith("_ms"):

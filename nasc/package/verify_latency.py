@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from nasc.errors import NascError
 from nasc.latency.predict import MEASUREMENT_JITTER_MS
 from nasc.latency.session import MeasurementSession
-from nasc.package.build import MODEL
+from nasc.package.formats import format_of
 from nasc.package.manifest import Manifest, MeasuredLatency
 from nasc.package.verify_report import Check, reason_of
 from nasc.package.verify_samples import differences
@@ -41,11 +42,17 @@ def measure_again(
         return [Check("latency", None, "the manifest has no measurement to compare with")], None
     try:
         first = manifest.measured.measurement
-        session = session.with_threads(first.options.threads)
+        own = dataclasses.replace(
+            session.options,
+            runtime=manifest.conditions.runtime,
+            threads=first.options.threads,
+        )
+        session = dataclasses.replace(session, options=own)
         why = _not_comparable(manifest.measured, session)
         if why:
             return [Check("latency", None, why)], None
-        job = ModelJob(manifest.measured.job, folder / MODEL, manifest.measured.inputs)
+        model = folder / format_of(manifest.conditions.runtime).MODEL
+        job = ModelJob(manifest.measured.job, model, manifest.measured.inputs)
         # The scale is the verifier's own: a package's would let it state any latency.
         baseline = session.baseline()
         measurement = session.measure(

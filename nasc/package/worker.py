@@ -3,8 +3,8 @@
 It is the worker of `profilers`, with its limits of time and memory and its end with the process
 that started it, and knows three requests more:
 
-    {"op": "inspect", "path": s}                      check an ONNX file
-        -> {"facts": the fields of `nasc.package.modelfile.ModelFile`}
+    {"op": "inspect", "path": s, "runtime": s}        check a model's files
+        -> {"facts": the fields of `nasc.package.formats.base.ModelFile`}
     {"op": "tokenize", "path": s, "texts": [s, ...]}  by a tokenizer.json as it is
         -> {"ids": [[n, ...], ...]}
     {"op": "companions", "path": s, "max_length": n, "older": b}  the files beside it, in a folder
@@ -23,7 +23,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from nasc.package.modelfile import ModelFile
+from nasc.package.formats import format_of
 from nasc.package.tokenizer_files import wrong_companions
 from profilers.worker import Failure, WorkerProcess, serve
 
@@ -41,7 +41,8 @@ class PackageWorker(WorkerProcess):
 
     def _inspect(self, request: dict[str, Any]) -> dict[str, Any]:
         with self._reading():
-            return {"facts": dataclasses.asdict(ModelFile.read(Path(request["path"])))}
+            facts = format_of(request["runtime"]).inspect(Path(request["path"]))
+            return {"facts": dataclasses.asdict(facts)}
 
     def _tokenize(self, request: dict[str, Any]) -> dict[str, Any]:
         with self._reading():

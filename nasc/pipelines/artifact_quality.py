@@ -1,4 +1,4 @@
-"""What a file as it would ship is worth: parity, what int8 does to it, quality, scores."""
+"""What an artifact as it would ship is worth: parity, its precision, quality, scores."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import numpy as np
 
 from device_profiles.temporary import temporary_folder
 from nasc.context.context import RunContext
+from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.parity import (
-    Parity,
+    ParityReport,
     ReducedPrecisionReport,
     accept_reduced,
     check_parity,
     check_reduced,
 )
+from nasc.lowering import Artifact
 from nasc.networks.network import Network
-from nasc.supernet.score_candidates import JUDGING_SENTENCES, judging_sentences
 from nasc.tasks.sts import SentencePair, evaluate_sts
 
 if TYPE_CHECKING:
@@ -53,88 +54,100 @@ class ArtifactEvaluator:
         self.labelled = labelled
         self.task = task
 
-    def parity(
-        self, network: Network, path: Path
-    ) -> tuple[Parity | ReducedPrecisionReport, str | None]:
-        """Parity of a file with its network.
+    def parity(self, network: Network, artifact: Artifact) -> tuple[ParityReport, str | None]:
+        """Parity of an artifact with its network.
 
         Args:
-            network: In the file's precision.
-            path: The file.
+            network: In the artifact's precision.
+            artifact: As it ships.
 
         Returns:
-            What was found, and why int8 is refused; None where it is not, or is not the
-            precision.
+            What was found, and why the precision is refused; None where it is not.
 
         Raises:
             ParityError: If the file in fp32 gives other vectors than the network.
         """
         context = self._context
-        context.reporter.stage("Parity of the export")(0, 1, "running onnxruntime and torch")
+        stage = context.reporter.stage("Parity of the export")
+        stage(0, 1, f"running {artifact.runtime} and torch")
         sentences = judging_sentences(context.corpus, PARITY_SENTENCES)
         length = min(PARITY_LENGTH, context.teacher.geometry.max_positions)
         tokens = context.teacher.tokenize(sentences, max_length=length).rows()
+        precision = artifact.precision
         with context.timed("parity"), temporary_folder() as folder:
+            if precision == "fp32":
+                return check_parity(network, artifact.path, tokens, runtime=artifact.runtime), None
             wide = network.with_precision("fp32")
-            if network.architecture.precision == "fp32":
-                return check_parity(network, path, tokens), None
-            wide_path = context.session.lowering.lower(wide, folder, "fp32").path
-            check_parity(wide, wide_path, tokens)
-            report = self._int8_body(network, path, tokens, folder)
-            before, after = self._score(wide_path), self._score(path)
+            exact = self._lower(wide, artifact, folder, "fp32")
+            check_parity(wide, exact.path, tokens, runtime=artifact.runtime)
+            report = self._reduced_body(network, artifact, tokens, folder)
+            before, after = self._score(exact), self._score(artifact)
         accepted, reason = accept_reduced(report, fp32_score=before, reduced_score=after)
-        context.reporter.say(f"int8 {'accepted' if accepted else 'refused'}: {reason}")
+        context.reporter.say(f"{precision} {'accepted' if accepted else 'refused'}: {reason}")
         return report, None if accepted else reason
 
-    def _int8_body(
-        self, network: Network, path: Path, tokens: Sequence[Sequence[int]], folder: Path
-    ) -> ReducedPrecisionReport:
-        """What int8 does to sentence vectors; a task's head is fp32 and adds nothing to that."""
-        if self.task is None:
-            return check_reduced(network, path, tokens)
-        body = network.body()
-        made = self._context.session.lowering.lower(body, folder, "body")
-        return check_reduced(body, made.path, tokens)
+    def _lower(self, network: Network, like: Artifact, folder: Path, name: str) -> Artifact:
+        """A network for the same runtime."""
+        shape = self._context.settings.shape
+        return self._context.session(like.runtime).lower(network, folder, name, shape)
 
-    def _score(self, path: Path) -> float | None:
+    def _reduced_body(
+        self, network: Network, artifact: Artifact, tokens: Sequence[Sequence[int]], folder: Path
+    ) -> ReducedPrecisionReport:
+        """What a precision does to sentence vectors.
+
+        A task's head is fp32 in int8 and adds nothing to that.
+        """
+        if self.task is not None:
+            network = network.body()
+            artifact = self._lower(network, artifact, folder, "body")
+        return check_reduced(network, artifact.path, tokens, runtime=artifact.runtime)
+
+    def _score(self, artifact: Artifact) -> float | None:
         """The score of record on labelled data; None without."""
         if self.task is not None:
-            return next(iter(self.task.scores(path).values()))
-        return None if self.labelled is None else self._sts(path, self.labelled)
+            return next(iter(self.task.scores(artifact).values()))
+        return None if self.labelled is None else self._sts(artifact, self.labelled)
 
-    def _sts(self, path: Path, pairs: Sequence[SentencePair]) -> float:
-        return evaluate_sts(self._encoder(path).encode, pairs)
+    def _sts(self, artifact: Artifact, pairs: Sequence[SentencePair]) -> float:
+        return evaluate_sts(self._encoder(artifact).encode, pairs)
 
-    def _encoder(self, path: Path) -> Encoder:
-        """A file as the package promises it: its length, its batch size."""
+    def _encoder(self, artifact: Artifact) -> Encoder:
+        """An artifact as the package promises it: its length, its batch size."""
         teacher, batch = self._context.teacher, self._context.settings.batch
-        return Encoder(path, teacher.tokenizer, max_length=teacher.max_length, batch_size=batch)
+        return Encoder(
+            artifact.path,
+            teacher.tokenizer,
+            runtime=artifact.runtime,
+            max_length=self._context.max_length,
+            batch_size=batch,
+        )
 
-    def quality(self, path: Path) -> dict[str, Any]:
-        """Figures of a file: on the task's dev file, or on held-out text that did not choose it."""
+    def quality(self, artifact: Artifact) -> dict[str, Any]:
+        """Figures on the task's dev file, or on held-out text that did not choose the network."""
         with self._context.timed("quality"):
-            return (
-                self._agreement(path) if self.task is None else self._task_figures(self.task, path)
-            )
+            if self.task is None:
+                return self._agreement(artifact)
+            return self._task_figures(self.task, artifact)
 
     @staticmethod
-    def _task_figures(task: PackagedTask, path: Path) -> dict[str, Any]:
+    def _task_figures(task: PackagedTask, artifact: Artifact) -> dict[str, Any]:
         """Scores of the file and of the teacher, fine-tuned the same way, on the dev file."""
         teacher = {f"teacher_{name}": value for name, value in task.teacher_scores.items()}
         counts = {"dev_examples": task.dev_count, "train_examples": task.train_count}
-        return task.scores(path) | teacher | counts
+        return task.scores(artifact) | teacher | counts
 
-    def _agreement(self, path: Path) -> dict[str, Any]:
+    def _agreement(self, artifact: Artifact) -> dict[str, Any]:
         context = self._context
         context.reporter.stage("Quality on held-out text")(0, 1, "encoding")
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         found = compare(
-            context.teacher.vectors(sentences, max_length=context.teacher.max_length),
-            self._encoder(path).encode(sentences),
+            context.teacher.vectors(sentences, max_length=context.max_length),
+            self._encoder(artifact).encode(sentences),
         )
         record: dict[str, Any] = dataclasses.asdict(found)
         if self.labelled is not None:
-            record["sts_spearman"] = self._sts(path, self.labelled)
+            record["sts_spearman"] = self._sts(artifact, self.labelled)
         return record
 
     def tokenisation_ms(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import profilers
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.pipelines.plots import check_csv, check_plot, plot_audit, write_csv
@@ -22,6 +23,7 @@ def audit(
     plot: Path | None = None,
     force: bool = False,
     reporter: Reporter | None = None,
+    opener: profilers.Opener = profilers.open_worker,
 ) -> Audit:
     """How truly the search's proxy ranks networks: see `nasc.selection.audit`.
 
@@ -34,6 +36,7 @@ def audit(
         plot: Where they are drawn; None draws none.
         force: Replace files that lie there.
         reporter: Told of the progress.
+        opener: Starts a worker on the device; `profilers.testing` makes one up.
 
     Raises:
         UsageError: If there are too few networks to rank, no picture can be drawn, or a file
@@ -44,7 +47,7 @@ def audit(
         check_plot(plot, force)
     if csv is not None:
         check_csv(csv, force)
-    context = RunContext(settings or Settings(), reporter)
+    context = RunContext(settings or Settings(), reporter, opener=opener)
     context.check_inputs()
     found = run_audit(context, networks=networks, distilled=distilled, steps=steps)
     if csv is not None:

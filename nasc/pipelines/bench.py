@@ -1,4 +1,4 @@
-"""What `nasc bench` does: latency and peak memory of anybody's ONNX files."""
+"""What `nasc bench` does: latency and peak memory of anybody's model files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import profilers
 from nasc.latency.session import MeasurementSession
 from nasc.utils.files import cache_folder, check_path
 from nasc.utils.progress import Reporter, Silent
+from profilers.runtimes import runtime_for
 
 
 def bench(
@@ -19,23 +20,26 @@ def bench(
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     device: str = "host",
+    runtime: str | None = None,
     threads: int | None = None,
     seed: int = 0,
-    run_timeout: float | None = None,
+    run_timeout_s: float | None = None,
     cache: Path | None = None,
     reporter: Reporter | None = None,
     opener: profilers.Opener | None = None,
 ) -> profilers.BenchResult:
-    """Latency and peak memory of anybody's ONNX files.
+    """Latency and peak memory of anybody's model files.
 
     Args:
         models: The files.
         sizes: Of symbolic axes, by name.
         shapes: Whole shapes of inputs, by name.
         device: Name of a device profile, or the path of one.
+        runtime: What runs them; None goes by the files, and takes the device's default where
+            several runtimes run them.
         threads: Of the runtime; None takes the device's default.
         seed: Of the order of the models in a round.
-        run_timeout: Seconds that one run of a model may take; None takes the default.
+        run_timeout_s: Seconds that one run of a model may take; None takes the default.
         cache: Cache folder; keeps the reference baseline: figures are comparable with tables by it.
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
@@ -48,11 +52,12 @@ def bench(
     for model in models:
         check_path(model, "nasc bench FILE")
     found = device_profiles.find(device)
-    limits = None if run_timeout is None else profilers.WorkerLimits(run_s=run_timeout)
+    limits = None if run_timeout_s is None else profilers.WorkerLimits(run_s=run_timeout_s)
     session = MeasurementSession.on(
         found,
         cache_folder(cache),
         threads,
+        runtime or runtime_for(models, found.default_runtime),
         opener=opener or partial(profilers.open_worker, limits=limits),
         say=reporter.say,
     )

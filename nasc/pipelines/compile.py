@@ -1,16 +1,18 @@
 """The pipeline behind `nasc compile`: from limits to a package that was measured.
 
-Precisions that may win -> exact search -> true loss of the best -> contest of those that differ in
-kind -> measured on the device -> distilled to the end -> exported -> parity -> measured again ->
-package. A network that misses a limit tightens it by as much as the prediction was off, and the
-search runs again.
+Variants that may win -> exact search -> true loss of the best -> successive halving of those that
+differ in kind -> measured on the device -> distilled to the end -> lowered -> parity -> measured
+again -> package. A network that misses a limit tightens it by as much as the prediction was off,
+and the search runs again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,12 @@ import profilers
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.heads import is_task_head
 from nasc.architecture.space import operation_symbols
+from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
-from nasc.evaluation.parity import Parity, ReducedPrecisionReport
+from nasc.evaluation.parity import ParityReport
 from nasc.latency.session import PEAK_PROCESSES, PEAK_ROOM, latency_job
 from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
@@ -44,8 +47,9 @@ from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import DISTILL_MINUTES, Options
 from nasc.pipelines.result import Attempt, CompileResult
-from nasc.selection.precisions import promising_precisions
+from nasc.selection.problems import check_feasible, whole_teacher
 from nasc.selection.successive_halving import SHARE, candidates, run_halving
+from nasc.selection.variants import promising_variants
 from nasc.solver.problem import Limits
 from nasc.supernet.checkpoint import trained_by
 from nasc.tasks.sts import read_sts
@@ -60,7 +64,7 @@ MAX_ATTEMPTS = 12
 
 BUSY_REPEATS = 3
 """So often a network that is not within its limits is measured again on a machine that was not
-quiet: each takes about a minute, another contest longer, and what it chooses then would be smaller
+quiet: each takes about a minute, another halving longer, and what it chooses then would be smaller
 than it need be (docs/benchmarks.md, Promise)."""
 
 KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
@@ -107,6 +111,12 @@ def compile(
         if settings.head not in ("embed", options.task.head):
             raise UsageError(f"--task {options.task.name} decides the head: leave --head out")
         settings = dataclasses.replace(settings, head=options.task.head)
+        if settings.fixed_shape and options.task.max_length > settings.seq_len:
+            raise UsageError(
+                f"--fixed-shape with --seq-len {settings.seq_len} cuts the examples of "
+                f"{options.task.name}, which are of up to {options.task.max_length} tokens: "
+                f"--seq-len {options.task.max_length}, or --finetune-length {settings.seq_len}"
+            )
     elif is_task_head(settings.head):
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
     return compile_on(RunContext(settings, reporter, opener=opener), limits, options)
@@ -145,18 +155,28 @@ class _Candidate:
 
     Attributes:
         network: With its weights.
+        runtime: What runs it.
         train_share: Part of the training budget that is left for it; None: it is trained.
         steps: Of distillation that it has had.
     """
 
     network: Network
+    runtime: str
     train_share: float | None
     steps: int = 0
+
+    @property
+    def variant(self) -> Variant:
+        """Runtime and precision."""
+        return Variant(self.runtime, self.network.architecture.precision)
+
+    def __str__(self) -> str:
+        return str(self.network.architecture)
 
 
 @dataclass(frozen=True, slots=True)
 class _Exported:
-    """A file with what was measured on it.
+    """An artifact with what was measured on it.
 
     Attributes:
         candidate: What is in it.
@@ -190,22 +210,36 @@ class _Exported:
         return math.prod(self.repetitions_ms) ** (1 / len(self.repetitions_ms))
 
 
-class _Compilation:
-    """One run of the pipeline."""
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a compilation knows before its next step.
 
-    judge: ArtifactEvaluator  # from when the labelled data is read
+    Attributes:
+        limits: Searched under: the limits given, tightened where networks missed them.
+        allowed: Variants that were not refused.
+        variants: Those of them that may win.
+        attempts: What was measured, in order.
+        fallback: The last network under its limits without room for a repetition, if any.
+        bounds: By network and runtime, of each measurement whether the machine was quiet, and the
+            bound that a repetition may come to.
+    """
+
+    limits: Limits
+    allowed: tuple[Variant, ...]
+    variants: tuple[Variant, ...]
+    attempts: tuple[Attempt, ...] = ()
+    fallback: _Exported | None = None
+    bounds: Mapping[tuple[str, str], tuple[tuple[bool, float], ...]] = field(default_factory=dict)
+
+
+class _Compilation:
+    """The steps of the pipeline. What changes between them is in a `_State`."""
 
     def __init__(self, context: RunContext, limits: Limits, options: Options, output: Path) -> None:
         self.context = context
         self.limits = limits
         self.options = options
         self.output = output
-        self.tightened = limits
-        self.allowed = list(context.space.precisions)
-        self.precisions = self.allowed
-        self.attempts: list[Attempt] = []
-        self.fallback: _Exported | None = None
-        self.seen: dict[str, list[tuple[bool, float]]] = {}  # bounds, by architecture
 
     def run(self) -> CompileResult:
         context = self.context
@@ -213,34 +247,48 @@ class _Compilation:
         if self.options.sts_data is not None:
             labelled = read_sts(self.options.sts_data, context.reporter.say)
         context.check_inputs()
-        self.judge = ArtifactEvaluator(context, labelled, self.shipping())
-        self.precisions = promising_precisions(context, self.limits, self.allowed)
-        context.check_feasible(self.limits, self.precisions)
+        evaluator = ArtifactEvaluator(context, labelled, self.packaged_task())
+        state = self.start()
         with temporary_folder() as folder:
             waiting: _Candidate | None = None
             while True:
-                exported = self.measure(waiting or self.choose(), folder)
+                candidate = waiting or self.choose(state)
+                exported, state = self.measure(state, candidate, self.lower(candidate, folder))
                 trained, repeats = waiting is not None, 0
-                while self.is_unsure(exported, trained, repeats):
-                    # Seconds of measuring may save the minutes of its training, or of a contest.
-                    found = self.check_limits(exported)
-                    self.record(exported, not found.over, f"{found.note}; measured once more")
-                    exported = self.measure(exported.candidate, folder)
+                while self.is_unsure(state, exported, trained, repeats):
+                    # Seconds of measuring may save the minutes of its training, or of a halving.
+                    found = self.check_limits(state, exported)
+                    note = f"{found.note}; measured once more"
+                    state = self.recorded(state, exported, not found.over, note)
+                    exported, state = self.measure(state, candidate, exported.artifact)
                     repeats += 1
-                accepted, waiting = self.accept(exported), None
+                accepted, state = self.accept(state, exported)
+                waiting = None
                 if accepted is None:
+                    if state.fallback is not exported:  # its files may be large
+                        exported.artifact.remove()
                     continue
-                candidate = self.finish(accepted.candidate)
-                # Also where it was measured before: an earlier network's file was written over.
-                artifact = context.session.lowering.lower(candidate.network, folder)
-                parity = self.check(candidate.network, artifact)
-                if parity is None:
+                finished = self.finish(accepted.candidate, evaluator)
+                if finished is accepted.candidate:
+                    parity, state = self.check(state, finished, accepted.artifact, evaluator)
+                    if parity is not None:
+                        return self.package(state, accepted, parity, evaluator)
                     continue
-                if candidate is accepted.candidate:
-                    return self.package(accepted, parity)
-                waiting = candidate
+                parity, state = self.check(state, finished, self.lower(finished, folder), evaluator)
+                waiting = None if parity is None else finished
 
-    def shipping(self) -> PackagedTask | None:
+    def start(self) -> _State:
+        """What is to be searched first.
+
+        Raises:
+            InfeasibleLimits: With its certificate, if no network meets the limits.
+        """
+        allowed = self.context.variants
+        variants = tuple(promising_variants(self.context, self.limits, allowed))
+        check_feasible(self.context, self.limits, variants)
+        return _State(self.limits, allowed, variants)
+
+    def packaged_task(self) -> PackagedTask | None:
         """The task that the package is to do, its files read; None of sentence vectors."""
         if self.options.task is None:
             return None
@@ -256,62 +304,71 @@ class _Compilation:
 
     # Choosing
 
-    def choose(self) -> _Candidate:
+    def choose(self, state: _State) -> _Candidate:
         """The next network to try.
 
         Raises:
-            LimitsMissed: If networks were measured, and no other is left to try.
+            InfeasibleLimits, LimitsMissed: If there is none, before and after the first attempt.
         """
         context = self.context
         if context.settings.supernet is None:
-            whole = context.whole_teacher(self.tightened, self.precisions)
+            whole = whole_teacher(context, state.limits, state.variants)
             if whole is not None:
                 context.reporter.say(
-                    f"the full-size network fits in {whole.precision}: nothing to search or train"
+                    f"the full-size network fits by {whole.variant}: nothing to search or train"
                 )
                 head = context.settings.trained_head
-                return _Candidate(teacher_network(context.teacher, whole, head), None)
+                network = teacher_network(context.teacher, whole.architecture, head)
+                return _Candidate(network, whole.runtime, None)
         try:
-            found = self.search()
+            found = self.search(state)
         except InfeasibleLimits as error:
-            if not self.attempts:
+            if not state.attempts:
                 raise
-            if self.fallback is not None:
-                return self.fallback.candidate
-            raise LimitsMissed(f"{self.tried()} No other network is predicted to fit") from error
-        context.reporter.say(f"chosen: {found.network.architecture}")
+            if state.fallback is not None:
+                return state.fallback.candidate
+            raise LimitsMissed(f"{tried(state)} No other network is predicted to fit") from error
+        context.reporter.say(f"chosen: {found} by {found.runtime}")
         return found
 
-    def search(self) -> _Candidate:
-        """The best network by a contest where time allows, else by its loss before training."""
+    def search(self, state: _State) -> _Candidate:
+        """The best network by successive halving where time allows, else by its untrained loss."""
         context = self.context
         config, seconds = self.budget()
-        entered = candidates(context, self.tightened, self.precisions)
+        entered = candidates(context, state.limits, state.variants)
         if seconds == 0 or (seconds is None and config.steps * SHARE < 1):
-            network = min(entered, key=lambda e: e.ranked.true_loss).network
-            candidate = _Candidate(network, 1.0)
+            best = min(entered, key=lambda e: e.ranked.true_loss)
+            candidate = _Candidate(best.network, best.ranked.solution.runtime, 1.0)
         else:
-            with context.timed("contest"):
-                best = run_halving(context, entered, config, seconds)[0]
-            candidate = _Candidate(best.network, 1 - SHARE, best.steps)
+            with context.timed("halving"):
+                trained = run_halving(context, entered, config, seconds)[0]
+            candidate = _Candidate(trained.network, trained.runtime, 1 - SHARE, trained.steps)
         if candidate.network.architecture.is_teacher:
             return dataclasses.replace(candidate, train_share=None)
         return candidate
 
     # Measuring and deciding
 
-    def measure(self, candidate: _Candidate, folder: Path) -> _Exported:
-        """Lower a network and measure it on the device, when no other process measures there.
+    def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
+        """What the runtime opens of a network, in a folder of its own."""
+        s = self.context.settings
+        network = candidate.network.with_head(s.head)
+        own = Path(tempfile.mkdtemp(dir=folder))
+        return self.context.session(candidate.runtime).lower(network, own, shape=s.shape)
+
+    def measure(
+        self, state: _State, candidate: _Candidate, artifact: Artifact
+    ) -> tuple[_Exported, _State]:
+        """Measure an artifact on the device, when no other process measures there.
 
         Raises:
             CacheBusy: If another process measures for an hour.
             profilers.MemoryUnavailable: If memory is limited and the device does not tell it.
         """
-        context, s, session = self.context, self.context.settings, self.context.session
-        network = candidate.network.with_head(s.head)
-        artifact = session.lowering.lower(network, folder)
+        context, s, variant = self.context, self.context.settings, candidate.variant
+        network, session = candidate.network.with_head(s.head), context.session(variant.runtime)
         job = latency_job("model", artifact.path, s.seq_len, s.batch, network.geometry.vocab_size)
-        baseline = context.baseline
+        baseline = context.record_baseline(variant.runtime)
         progress = context.reporter.stage(f"Measuring on device {context.device.name!r}")
         with (
             session.alone(kept=KEPT),
@@ -329,45 +386,46 @@ class _Compilation:
                 if self.limits.peak_memory_bytes is None
                 else session.peak_memory(job, PEAK_PROCESSES)
             )
-        predicted = context.costs_in(network.architecture.precision).predict(network.architecture)
+        costs = context.measure_costs([variant])
+        predicted = costs.predict(network.architecture, variant.runtime)
         latency = MeasuredLatency.of(job, measurement)
         repetition_ms = latency.repetition_ms(self.options.quantile)
-        seen = self.seen.setdefault(str(network.architecture), [])
+        key = (str(network.architecture), variant.runtime)
+        seen = state.bounds.get(key, ())
         if math.isfinite(repetition_ms):
-            seen.append((latency.model.is_quiet, repetition_ms))
+            seen = (*seen, (latency.model.is_quiet, repetition_ms))
         # What the busy machine gave counts only for as long as there is nothing else.
         on_quiet = tuple(ms for is_quiet, ms in seen if is_quiet)
-        repetitions_ms = on_quiet or tuple(ms for _, ms in seen)
-        return _Exported(
+        exported = _Exported(
             candidate,
             artifact,
             PredictedLatency(predicted.latency_ms, predicted.low_ms, predicted.high_ms),
             latency,
             None if peak is None else peak.total_bytes,
             network.params,
-            repetitions_ms,
+            on_quiet or tuple(ms for _, ms in seen),
         )
+        return exported, dataclasses.replace(state, bounds={**state.bounds, key: seen})
 
-    def record(self, exported: _Exported, met: bool, note: str = "") -> None:
-        """Keep what was measured for the result."""
+    def recorded(self, state: _State, exported: _Exported, met: bool, note: str = "") -> _State:
+        """The state with what was measured kept for the result."""
         held_ms = exported.measured.held_ms(self.options.quantile)
-        self.attempts.append(
-            Attempt(
-                str(exported.network.architecture),
-                exported.predicted,
-                exported.measured.model.latency_ms,
-                held_ms if math.isfinite(held_ms) else None,
-                met,
-                note,
-            )
+        attempt = Attempt(
+            str(exported.candidate),
+            exported.predicted,
+            exported.measured.model.latency_ms,
+            held_ms if math.isfinite(held_ms) else None,
+            met,
+            note,
         )
+        return dataclasses.replace(state, attempts=(*state.attempts, attempt))
 
-    def check_limits(self, exported: _Exported) -> LimitCheck:
+    def check_limits(self, state: _State, exported: _Exported) -> LimitCheck:
         """The limits against a file; what is measured must leave room for a repetition."""
         held_ms = exported.measured.held_ms(self.options.quantile)
-        precision = exported.network.architecture.precision
-        expected_ms = self.context.costs_in(precision).upper(
-            "latency_ms", exported.predicted.latency_ms, precision
+        variant = exported.candidate.variant
+        expected_ms = self.context.measure_costs([variant]).upper(
+            "latency_ms", exported.predicted.latency_ms, variant
         )
         peak = exported.peak_bytes
         held = {
@@ -379,17 +437,18 @@ class _Compilation:
                 repetition=None if peak is None else PEAK_ROOM * peak,
             ),
         }
-        return check_limits(self.limits, self.tightened, held)
+        return check_limits(self.limits, state.limits, held)
 
-    def is_unsure(self, exported: _Exported, trained: bool, repeats: int) -> bool:
+    def is_unsure(self, state: _State, exported: _Exported, trained: bool, repeats: int) -> bool:
         """Whether what does not hold, or leaves no room, is worth measuring once more.
 
         Args:
+            state: The limits.
             exported: As measured.
             trained: Whether the network has been trained for it.
             repeats: Measurements of it one after the other so far, the first one not counted.
         """
-        found = self.check_limits(exported)
+        found = self.check_limits(state, exported)
         if not found.tighter:
             return False
         if self.options.quantile is None and not exported.measured.model.is_quiet:
@@ -397,7 +456,7 @@ class _Compilation:
         near = not found.over and len(exported.repetitions_ms) == 1
         return repeats == 0 and (trained or near)
 
-    def accept(self, exported: _Exported) -> _Exported | None:
+    def accept(self, state: _State, exported: _Exported) -> tuple[_Exported | None, _State]:
         """What to go on with, if all limits hold as measured; else tighten those that do not.
 
         A latency must leave room for its own repetition, by all measurements of its
@@ -409,60 +468,55 @@ class _Compilation:
         """
         if not math.isfinite(exported.measured.held_ms(self.options.quantile)):
             raise LimitsMissed(
-                f"{self.options.quantile} of {exported.network.architecture} has no upper bound "
+                f"{self.options.quantile} of {exported.candidate} has no upper bound "
                 "after the time that a measurement may take: it runs too long for so many runs. "
                 "Take a lower quantile, or none: the statistic of record needs fewer"
             )
-        found, say = self.check_limits(exported), self.context.reporter.say
-        self.record(exported, not found.over, found.note)
+        found, say = self.check_limits(state, exported), self.context.reporter.say
+        state = self.recorded(state, exported, not found.over, found.note)
         if not found.tighter:
-            return exported
-        say(f"{exported.network.architecture}: {found.note}")
+            return exported, state
+        say(f"{exported.candidate}: {found.note}")
         if not found.over:
-            self.fallback = exported
-        tightened = dataclasses.replace(self.tightened, **found.tighter)
-        if len(self.attempts) < MAX_ATTEMPTS and (precisions := self.reachable(tightened)):
+            state = dataclasses.replace(state, fallback=exported)
+        tightened = dataclasses.replace(state.limits, **found.tighter)
+        if len(state.attempts) < MAX_ATTEMPTS and (
+            variants := self.reachable(tightened, state.allowed)
+        ):
             under = ", ".join(f"{name} {value:.4g}" for name, value in found.tighter.items())
             say(f"searching under {under}")
-            self.tightened, self.precisions = tightened, precisions
-            return None
-        last, self.fallback = self.fallback, None
-        if last is None:
+            return None, dataclasses.replace(state, limits=tightened, variants=variants)
+        if state.fallback is None:
             raise LimitsMissed(
-                f"{self.tried()} Something may disturb the device: try again when it is quiet, "
+                f"{tried(state)} Something may disturb the device: try again when it is quiet, "
                 "or raise the limit"
             )
-        return last
+        return state.fallback, dataclasses.replace(state, fallback=None)
 
-    def tried(self) -> str:
-        """The networks measured so far, for a message."""
-        each = "; ".join(f"{a.architecture}: {a.note}" for a in self.attempts)
-        return f"{len(self.attempts)} measurements of networks, none met the limits ({each})."
-
-    def reachable(self, limits: Limits) -> list[str]:
-        """Precisions to search under some limits; none if no network in any is predicted to fit."""
-        found = promising_precisions(self.context, limits, self.allowed)
+    def reachable(self, limits: Limits, allowed: Sequence[Variant]) -> tuple[Variant, ...]:
+        """Variants to search under some limits; none if no network in any is predicted to fit."""
+        found = promising_variants(self.context, limits, allowed)
         try:
-            self.context.check_feasible(limits, found)
+            check_feasible(self.context, limits, found)
         except InfeasibleLimits:
-            return []
-        return found
+            return ()
+        return tuple(found)
 
     # Training and checking
 
     def budget(self) -> tuple[DistillConfig, float | None]:
-        """The training of the chosen network, contest included: by steps or by seconds."""
+        """The training of the chosen network, halving included: by steps or by seconds."""
         steps, minutes = self.options.distill_steps, self.options.distill_minutes
         config = DistillConfig(steps=steps or 0, seed=self.context.settings.seed)
         if steps is not None:
             return config, None
         return config, 60 * (DISTILL_MINUTES if minutes is None else minutes)
 
-    def finish(self, candidate: _Candidate) -> _Candidate:
+    def finish(self, candidate: _Candidate, evaluator: ArtifactEvaluator) -> _Candidate:
         """Train and fine-tune what is not yet; the same candidate if nothing is left to do."""
         if candidate.train_share is not None:
             candidate = self.train(candidate)
-        task = self.judge.task
+        task = evaluator.task
         if task is not None and candidate.network.head != task.options.head:
             with self.context.timed("fine-tune"):
                 tuned = task.finetune(candidate.network)
@@ -483,44 +537,55 @@ class _Compilation:
                 cache_dir=context.cache,
                 reporter=context.reporter,
             )
-        return _Candidate(trained, None, candidate.steps + steps)
+        return _Candidate(trained, candidate.runtime, None, candidate.steps + steps)
 
-    def check(self, network: Network, artifact: Artifact) -> Parity | ReducedPrecisionReport | None:
-        """Parity of the file; None if int8 was refused and fp32 must be searched instead.
+    def check(
+        self,
+        state: _State,
+        candidate: _Candidate,
+        artifact: Artifact,
+        evaluator: ArtifactEvaluator,
+    ) -> tuple[ParityReport | None, _State]:
+        """Parity of the file; None if its precision was refused and others must be searched.
 
         Raises:
-            LimitsMissed: If no other precision is allowed.
+            LimitsMissed: If no other variant is allowed.
         """
-        report, refusal = self.judge.parity(network, artifact.path)
+        report, refusal = evaluator.parity(candidate.network, artifact)
         if refusal is None:
-            return report
-        self.allowed.remove(network.architecture.precision)
-        self.precisions = list(self.allowed)
-        # What was learnt and kept is of that precision.
-        self.tightened, self.fallback = self.limits, None
-        refused = str(network.architecture)
-        self.attempts = [
-            dataclasses.replace(a, met=False, note=f"int8 refused: {refusal}")
-            if a.architecture == refused
-            else a
-            for a in self.attempts
-        ]
-        if not self.allowed:
+            return report, state
+        refused, precision = candidate.variant, candidate.variant.precision
+        allowed = tuple(v for v in state.allowed if v != refused)
+        if not allowed:
             raise LimitsMissed(
-                f"int8 was refused ({refusal}) and no other precision is allowed. "
-                "Allow fp32: --precision fp32 --precision int8"
+                f"{precision} was refused ({refusal}) and no other precision is allowed. "
+                f"Allow fp32: --precision fp32 --precision {precision}"
             )
-        return None
+        # What was learnt and kept is of that variant.
+        attempts = tuple(
+            dataclasses.replace(a, met=False, note=f"{precision} refused: {refusal}")
+            if a.architecture == str(candidate)
+            else a
+            for a in state.attempts
+        )
+        return None, dataclasses.replace(
+            state,
+            limits=self.limits,
+            allowed=allowed,
+            variants=allowed,
+            attempts=attempts,
+            fallback=None,
+        )
 
     # Packaging
 
-    def quality(self, path: Path) -> dict[str, Any]:
+    def quality(self, artifact: Artifact, evaluator: ArtifactEvaluator) -> dict[str, Any]:
         """Figures of the file as shipped.
 
         Raises:
             LimitsMissed: If a quality asked for is not reached.
         """
-        record = self.judge.quality(path)
+        record = evaluator.quality(artifact)
         for name, least in self.options.min_quality.items():
             if record[name] < least:
                 raise LimitsMissed(
@@ -531,27 +596,36 @@ class _Compilation:
         return record
 
     def package(
-        self, exported: _Exported, parity: Parity | ReducedPrecisionReport
+        self,
+        state: _State,
+        exported: _Exported,
+        parity: ParityReport,
+        evaluator: ArtifactEvaluator,
     ) -> CompileResult:
+        """Write the package."""
         context, options, s = self.context, self.options, self.context.settings
-        record, task = self.quality(exported.artifact.path), options.task
+        record, task = self.quality(exported.artifact, evaluator), options.task
         network, architecture = exported.network, exported.network.architecture
-        peak = context.costs_in(architecture.precision).peak_memory_bytes(architecture)
+        variant = exported.candidate.variant
+        session = context.session(variant.runtime)
+        costs = context.measure_costs([variant])
+        peak = costs.peak_memory_bytes(architecture, variant.runtime)
         manifest = Manifest(
             architecture=architecture,
             geometry=network.geometry,
             head=s.head,
             task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
-            max_length=context.teacher.max_length if task is None else task.max_length,
+            max_length=context.max_length if task is None else task.max_length,
             limits=self.limits.given(),
             conditions=Conditions(
                 context.device.name,
-                context.session.options.runtime,
+                variant.runtime,
                 s.batch,
                 s.seq_len,
-                context.session.options.threads,
+                session.options.threads,
                 profilers.STATISTIC,
                 options.quantile,
+                s.fixed_shape,
             ),
             teacher=TeacherRecord(
                 context.teacher.name, context.teacher.sha256, context.teacher.source
@@ -560,24 +634,29 @@ class _Compilation:
             training=self.training(exported.candidate),
             predicted=exported.predicted,
             measured=exported.measured,
-            tokenisation_ms=self.judge.tokenisation_ms(),
+            tokenisation_ms=evaluator.tokenisation_ms(),
             peak_memory=PeakMemory(peak, exported.peak_bytes),
             quality=record,
             parity=parity,
-            attempts=[dataclasses.asdict(attempt) for attempt in self.attempts],
+            attempts=[dataclasses.asdict(attempt) for attempt in state.attempts],
             seeds={"seed": s.seed},
         )
         context.reporter.stage("Package")(0, 1, str(self.output))
         folder = build_package(
             self.output,
-            model=exported.artifact.path,
+            model=exported.artifact,
             tokenizer=context.teacher.tokenizer,
             manifest=manifest,
             force=options.force,
             say=context.reporter.say,
         )
         return CompileResult(
-            read_manifest(folder), tuple(self.attempts), folder, dict(context.seconds), network
+            read_manifest(folder),
+            state.attempts,
+            folder,
+            dict(context.seconds),
+            network,
+            {v: ms for v, ms in context.known_ms(architecture).items() if v != variant},
         )
 
     def training(self, candidate: _Candidate) -> TrainingRecord:
@@ -590,3 +669,9 @@ class _Compilation:
             *trained_by(header),
             operation_symbols(header["space"]["operations"]),
         )
+
+
+def tried(state: _State) -> str:
+    """The networks measured so far, for a message."""
+    each = "; ".join(f"{a.architecture}: {a.note}" for a in state.attempts)
+    return f"{len(state.attempts)} measurements of networks, none met the limits ({each})."

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import device_profiles
 from device_profiles import DeviceProfile
 from nasc.architecture.space import PRECISIONS
+from nasc.lowering import EVERYWHERE
 from nasc.lowering import PRECISIONS as LOWERED
-from profilers import reachable
+from profilers import ProfilerError, RuntimeOptions, open_worker, precisions_of, reachable
 from profilers.context import read_context
 from profilers.runtimes import NAMES, installed
 
@@ -140,6 +142,10 @@ def report(device: DeviceProfile) -> DeviceReport:
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
     found, version = installed(name) if here else (None, None)
     precisions = LOWERED.get(name, ())
+    if found and not set(precisions) <= set(EVERYWHERE):
+        with suppress(ProfilerError), open_worker(device, RuntimeOptions(runtime=name)) as worker:
+            offered = precisions_of(worker.context)
+            precisions = tuple(p for p in precisions if p in offered)
     return RuntimeReport(name, name == device.default_runtime, found, version, precisions)
 
 

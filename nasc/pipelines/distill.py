@@ -16,6 +16,7 @@ from nasc.architecture.space import Architecture, Block
 from nasc.architecture.zoo import zoo_architecture
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
+from nasc.data.heldout import judging_sentences
 from nasc.distillation.masked_lm import (
     RECIPE,
     MaskedConfig,
@@ -27,16 +28,15 @@ from nasc.distillation.masked_lm import (
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import NascError, UsageError
 from nasc.evaluation.agreement import Quality, compare
+from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.hf import NascForMaskedLM, NascModel
 from nasc.hf.training import check_installed, trainer_has_bf16
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.pipelines.options import DISTILL_MINUTES
-from nasc.selection.successive_halving import vectors
 from nasc.supernet.budget import check_budget, recorded_steps
 from nasc.supernet.checkpoint import load_supernet
 from nasc.supernet.prepare import teacher_initialised_space
-from nasc.supernet.score_candidates import judging_sentences
 from nasc.supernet.space_for import space_for
 from nasc.supernet.train import train_length
 from nasc.teacher import default_teacher_folder, quiet_transformers
@@ -174,7 +174,9 @@ def _distill(
     else:
         path = context.supernet_path
         supernet = (
-            context.prepared.supernet if path is None else load_supernet(path, context.teacher)[0]
+            context.prepare_supernet().supernet
+            if path is None
+            else load_supernet(path, context.teacher)[0]
         )
         network = supernet.extract(parsed, "hidden")
     seconds = None if steps is not None else 60 * (DISTILL_MINUTES if minutes is None else minutes)
@@ -195,7 +197,7 @@ def _distill(
         trained = model.nasc.network()
     sentences = judging_sentences(context.corpus, 512)
     quality = compare(
-        context.teacher.vectors(sentences), vectors(context.teacher, trained, sentences)
+        context.teacher.vectors(sentences), pooled_vectors(context.teacher, trained, sentences)
     )
     try:
         with quiet_transformers(), filling(output) as part:

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from nasc.errors import NascError, PackageError, UsageError
-from nasc.package.build import MODEL, TOKENIZER
+from nasc.package.build import TOKENIZER
+from nasc.package.formats import format_of
 from nasc.package.hashes import find_changes
 from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 from nasc.package.process import PackageProcess
@@ -63,7 +64,7 @@ def evaluate(
     data: Path,
     *,
     max_length: int | None = None,
-    run_timeout: float | None = None,
+    run_timeout_s: float | None = None,
     reporter: Reporter | None = None,
 ) -> EvaluateResult:
     """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
@@ -78,7 +79,7 @@ def evaluate(
         data: The task's file.
         max_length: Tokens that an example is cut to; None takes what the package or the
             fine-tuning used.
-        run_timeout: Seconds that one run of a package's model may take; None takes the default.
+        run_timeout_s: Seconds that one run of a package's model may take; None takes the default.
         reporter: Told of rows that were skipped.
 
     Raises:
@@ -95,7 +96,7 @@ def evaluate(
             "nasc finetune"
         )
     manifest = read_manifest(package)
-    limits = None if run_timeout is None else WorkerLimits(run_s=run_timeout)
+    limits = None if run_timeout_s is None else WorkerLimits(run_s=run_timeout_s)
     changes = find_changes(package, manifest.files)
     if changes:
         raise PackageError(
@@ -145,8 +146,13 @@ def _task_package(
     with _reading_tokenizer(folder):
         tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     read.check(tokenizer, length)
+    runtime = manifest.conditions.runtime
     with PackageProcess(limits) as process:
-        encoder = process.encoder(folder / MODEL, batch_size=manifest.conditions.batch)
+        encoder = process.encoder(
+            folder / format_of(runtime).MODEL,
+            runtime=runtime,
+            batch_size=manifest.conditions.batch,
+        )
         found = read.scores(OnnxTaskModel(tokenizer, encoder), length)
     return EvaluateResult(task, found, read.count, "package", folder)
 
@@ -173,10 +179,12 @@ def _vectors(
     pairs = read_sts(data, reporter.say)
     with _reading_tokenizer(folder):
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    runtime = manifest.conditions.runtime
     with PackageProcess(limits) as process:
         encoder = process.encoder(
-            folder / MODEL,
+            folder / format_of(runtime).MODEL,
             tokenizer,
+            runtime=runtime,
             max_length=max_length or manifest.max_length,
             batch_size=manifest.conditions.batch,
         )

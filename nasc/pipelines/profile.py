@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import device_profiles
+import profilers
 from nasc.architecture.space import load_space
 from nasc.latency.profile import Profiled
 from nasc.latency.profile import profile as measure_tables
@@ -21,15 +22,18 @@ def profile(
     device: str = "host",
     teacher: str | None = None,
     space: str | None = None,
+    runtime: str | None = None,
     precisions: Sequence[str] = (),
     seq_lens: Sequence[int] = (),
     batches: Sequence[int] = (),
     threads: Sequence[int] = (),
     head: str = "embed",
+    fixed_shape: bool = False,
     force: bool = False,
     seed: int = 0,
     cache: Path | None = None,
     reporter: Reporter | None = None,
+    opener: profilers.Opener = profilers.open_worker,
 ) -> list[Profiled]:
     """Latency tables for every combination of settings, measured or found in the cache.
 
@@ -37,15 +41,18 @@ def profile(
         device: Name of a device profile, or the path of one.
         teacher: Its geometry decides the space; not loaded where `space` is given.
         space: Preset or path.
-        precisions: Empty takes those of the space.
+        runtime: What runs the networks; None takes the device's default.
+        precisions: Empty takes those of the space that the runtime computes in.
         seq_lens: Tokens; empty takes 128.
         batches: Sentences in a run; empty takes 1.
         threads: Empty takes the device's default.
         head: ``embed`` or ``hidden``.
+        fixed_shape: Whether networks take inputs of one batch and length alone.
         force: Measure again what is in the cache.
         seed: Of the plan.
         cache: Cache folder.
         reporter: Told of the progress.
+        opener: Starts a worker on the device; `profilers.testing` makes one up.
 
     Raises:
         UsageError, CacheBusy, ProfilerError: See `nasc.latency.profile.profile`.
@@ -59,12 +66,15 @@ def profile(
     reporter = reporter or Silent()
     return measure_tables(
         found_space,
-        MeasurementSession.on(found_device, cache_folder(cache), say=reporter.say),
-        precisions=tuple(precisions) or found_space.precisions,
+        MeasurementSession.on(
+            found_device, cache_folder(cache), runtime=runtime, opener=opener, say=reporter.say
+        ),
+        precisions=tuple(precisions),
         seq_lens=tuple(seq_lens) or (128,),
         batches=tuple(batches) or (1,),
         threads=tuple(threads),
         head=head,
+        fixed_shape=fixed_shape,
         seed=seed,
         force=force,
         progress=reporter.stage(f"Latency tables of device {found_device.name!r}"),

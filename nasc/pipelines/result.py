@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nasc.architecture.variant import Variant
 from nasc.latency import observed
 from nasc.networks.network import Network
 from nasc.package.manifest import Manifest, PredictedLatency
@@ -46,6 +47,7 @@ class CompileResult:
         package: The folder.
         seconds: Spent by stage.
         network: What is in the package, with its weights.
+        others_ms: By other variants what the same network is predicted to take, where it is known.
     """
 
     manifest: Manifest
@@ -53,6 +55,7 @@ class CompileResult:
     package: Path
     seconds: Mapping[str, float]
     network: Network
+    others_ms: Mapping[Variant, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
@@ -74,6 +77,10 @@ class CompileResult:
                 "p99_ms": measured.p99_ms,
                 "samples": [list(runs) for runs in measured.samples_ms],
             },
+            "others": [
+                {"runtime": v.runtime, "precision": v.precision, "latency_ms": ms}
+                for v, ms in self._others()
+            ],
             "warnings": self.warnings(),
             "tokenisation_ms": m.tokenisation_ms,
             "size_bytes": m.size_bytes,
@@ -86,6 +93,10 @@ class CompileResult:
             "training": dataclasses.asdict(m.training),
             "seconds": dict(self.seconds),
         }
+
+    def _others(self) -> list[tuple[Variant, float]]:
+        """The other variants, the fastest first."""
+        return sorted(self.others_ms.items(), key=lambda one: one[1])
 
     def tight(self) -> list[str]:
         """What of the package may be found over its limit another time."""
@@ -134,6 +145,9 @@ class CompileResult:
                 held_ms = m.measured.held_ms(quantile)
                 rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
             rows += [("note", text) for text in self.warnings()]
+        if self.others_ms:
+            others = ", ".join(f"{variant} {ms:.2f} ms" for variant, ms in self._others())
+            rows.append(("otherwise", f"the same network by {others} (predicted)"))
         peak = d["peak_memory_bytes"]
         rows += [
             ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),

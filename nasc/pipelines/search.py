@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from nasc.context.context import PAPERS_T, RunContext
+import profilers
+from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import UsageError
+from nasc.selection.problems import check_feasible, problem_of
+from nasc.selection.true_loss import PAPERS_T, by_enumeration
+from nasc.selection.variants import NEAR, promising_variants
 from nasc.solver.frontier import front as solve_front
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Solution
@@ -23,6 +27,7 @@ def search(
     front: bool = False,
     strategy: str = "exact",
     reporter: Reporter | None = None,
+    opener: profilers.Opener = profilers.open_worker,
 ) -> list[Solution]:
     """The best architectures within limits, or the whole Pareto front.
 
@@ -32,9 +37,10 @@ def search(
         best: How many.
         front: All that are best at some latency instead.
         strategy: ``exact``: by predicted loss; or ``enumerate``, as the paper: out of the table
-            of all combinations the 100 (or `best`) of each precision with the least sum of block
+            of all combinations the 100 (or `best`) of each variant with the least sum of block
             losses, by their true loss.
         reporter: Told of the progress.
+        opener: Starts a worker on the device; `profilers.testing` makes one up.
 
     Raises:
         UsageError: On an unknown strategy, or more combinations than can be enumerated.
@@ -43,11 +49,16 @@ def search(
     if strategy not in STRATEGIES:
         raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     limits = limits or Limits()
-    context = RunContext(settings or Settings(), reporter)
+    context = RunContext(settings or Settings(), reporter, opener=opener)
     context.check_inputs()
-    context.check_feasible(limits)
+    variants = (
+        context.variants
+        if front or not limits.given() or strategy != "exact"
+        else promising_variants(context, limits, context.variants, near=max(best, NEAR))
+    )
+    check_feasible(context, limits, variants)
     if strategy == "enumerate" and not front:
-        ranked = context.by_enumeration(limits, max(best, PAPERS_T))
+        ranked = by_enumeration(context, limits, max(best, PAPERS_T))
         return [dataclasses.replace(r.solution, true_loss=r.true_loss) for r in ranked[:best]]
-    problem = context.problem(limits)
+    problem = problem_of(context, limits, variants)
     return solve_front(problem) if front else solve(problem, best)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import device_profiles
+import profilers
 from nasc.context.context import MAX_CORPUS
 from nasc.context.settings import TRAIN_MINUTES
 from nasc.context.teacher_check import check_teacher
@@ -113,6 +114,7 @@ def train(
     seed: int = 0,
     cache: Path | None = None,
     reporter: Reporter | None = None,
+    opener: profilers.Opener = profilers.open_worker,
 ) -> TrainResult:
     """Train and score a supernet and write it to a file.
 
@@ -143,6 +145,7 @@ def train(
         seed: Of everything random.
         cache: Cache folder.
         reporter: Told of the progress.
+        opener: Starts a worker on the device; `profilers.testing` makes one up.
 
     Raises:
         UsageError: If the file is a folder, or exists and `force` is not given; or options do not
@@ -185,7 +188,7 @@ def train(
             plan = shrink_plan(found_space, None, shrink)
         elif shrink is not None:
             session = MeasurementSession.on(
-                device_profiles.find(device), cache_folder(cache), say=reporter.say
+                device_profiles.find(device), cache_folder(cache), opener=opener, say=reporter.say
             )
             tables = process.in_turn(
                 lambda: measure_tables(

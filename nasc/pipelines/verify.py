@@ -16,7 +16,7 @@ def verify(
     *,
     measure: bool = True,
     device: str | None = None,
-    run_timeout: float | None = None,
+    run_timeout_s: float | None = None,
     cache: Path | None = None,
     reporter: Reporter | None = None,
 ) -> VerifyReport:
@@ -27,7 +27,7 @@ def verify(
         measure: Whether to measure latency and memory, where this is the right device.
         device: Name of a device profile, or the path of one; None is the device that the package
             names.
-        run_timeout: Seconds that one run of the model may take; None takes the default.
+        run_timeout_s: Seconds that one run of the model may take; None takes the default.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
         reporter: Told of the progress.
 
@@ -45,7 +45,7 @@ def verify(
         measure=measure,
         device=None if device is None else device_profiles.find(device),
         cache=cache,
-        limits=None if run_timeout is None else WorkerLimits(run_s=run_timeout),
+        limits=None if run_timeout_s is None else WorkerLimits(run_s=run_timeout_s),
         progress=reporter.stage("Verifying"),
         say=reporter.say,
     )

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from nasc.architecture.layers import macs, params
 from nasc.architecture.space import Architecture
 from nasc.context.context import RunContext
+from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import UsageError
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.ranking import Ranking, rank
-from nasc.selection.successive_halving import vectors
+from nasc.evaluation.torch_vectors import pooled_vectors
+from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
-from nasc.supernet.score_candidates import JUDGING_SENTENCES, judging_sentences
 from nasc.utils.progress import Silent
 
 POOL = 50
@@ -99,7 +100,7 @@ def audit(
     """Draw networks, take their losses, hold the proxy against them.
 
     Args:
-        context: Teacher, supernet, tables, text; its first precision allowed is audited.
+        context: Teacher, supernet, tables, text; its first variant allowed is audited.
         networks: How many are drawn.
         distilled: How many of them, over the range of latency, are also distilled.
         steps: Of each distillation.
@@ -112,19 +113,20 @@ def audit(
             f"an audit ranks {LEAST} networks or more and distils none or {LEAST} or more of them, "
             f"got {networks} and {distilled}"
         )
-    precision = context.space.precisions[0]
+    variant = context.variants[0]
     rng = np.random.default_rng(context.settings.seed)
-    problem = context.problem(Limits(), [precision])
+    problem = problem_of(context, Limits(), [variant])
     pool = list(
         dict.fromkeys(
             Architecture(
-                tuple(p.blocks[rng.integers(len(p.blocks))] for p in problem.positions), precision
+                tuple(p.blocks[rng.integers(len(p.blocks))] for p in problem.positions),
+                variant.precision,
             )
             for _ in range(POOL * networks)
         )
     )
-    costs = context.costs_in(precision)
-    latency = np.array([costs.predict(a).latency_ms for a in pool])
+    costs = context.measure_costs([variant])
+    latency = np.array([costs.predict(a, variant.runtime).latency_ms for a in pool])
     chosen, bins = alike(latency, networks)
     if len(chosen) < LEAST:
         raise UsageError(
@@ -133,7 +135,7 @@ def audit(
         )
     summed = {
         "proxy": problem.positions,
-        "plain_sum": context.prepared.scores.unweighted_positions(),
+        "plain_sum": context.prepare_supernet().scores.unweighted_positions(),
     }
     losses = {
         name: [dict(zip(p.blocks, p.loss, strict=True)) for p in positions]
@@ -141,6 +143,7 @@ def audit(
     }
     geometry, head, length = problem.geometry, problem.head, context.settings.seq_len
     progress = context.reporter.stage(f"True loss of {len(chosen)} networks")
+    scorer, added = context.load_scorer(), context.measure_variant_loss(variant)
     rows = []
     for done, i in enumerate(chosen):
         progress(done, len(chosen), str(pool[i]))
@@ -156,7 +159,7 @@ def audit(
                 },
                 "params": params(pool[i], geometry, head),
                 "macs": macs(pool[i], geometry, length, head),
-                "true_loss": context.true_loss(pool[i]),
+                "true_loss": scorer.final_loss(blocks) + added,
                 "quality": np.nan,
             }
         )
@@ -239,7 +242,9 @@ def _qualities(context: RunContext, networks: Sequence[Architecture], steps: int
     found = []
     for done, architecture in enumerate(networks):
         progress(done, len(networks), str(architecture))
-        network = context.prepared.supernet.extract(architecture, context.settings.trained_head)
+        network = context.prepare_supernet().supernet.extract(
+            architecture, context.settings.trained_head
+        )
         if not architecture.is_teacher:
             network, _ = distill_cached(
                 network,
@@ -250,5 +255,5 @@ def _qualities(context: RunContext, networks: Sequence[Architecture], steps: int
                 cache_dir=context.cache,
                 reporter=Silent(),
             )
-        found.append(compare(wanted, vectors(context.teacher, network, sentences)).mean)
+        found.append(compare(wanted, pooled_vectors(context.teacher, network, sentences)).mean)
     return found

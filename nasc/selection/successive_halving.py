@@ -14,33 +14,32 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from nasc.architecture.space import Architecture, Block
+from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
+from nasc.data.heldout import scored_sentences
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, TrainingDiverged
 from nasc.evaluation.agreement import Quality, compare, pooled_cosine
+from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.networks.network import Network
-from nasc.networks.torch_network import TorchNetwork
+from nasc.selection.problems import at_equal_quality, priced, problem_of
+from nasc.selection.true_loss import by_true_loss, shortlist
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks
 from nasc.solver.select import Ranked
-from nasc.supernet.score_candidates import scored_sentences
 from nasc.supernet.teacher_pruning import prune, pruned_network
-from nasc.teacher import Teacher
 from nasc.utils.progress import Silent
 
 SHARE = 0.1
-"""Part of the training budget that each contestant gets. What the winner got counts for it, what
+"""Part of the training budget that each candidate gets. What the winner got counts for it, what
 the others got comes on top."""
 
 KIND_CANDIDATES = 32
 """Networks of each kind whose true loss is taken roughly."""
 
 KIND_FINALISTS = 4
-"""Of those the ones whose true loss is taken; the best becomes a contestant."""
+"""Of those the ones whose true loss is taken; the best becomes a candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +61,22 @@ class TrainedCandidate:
 
     Attributes:
         network: With its weights after the short training.
+        runtime: What runs it.
         steps: Of that training.
         quality: Agreement with the teacher on the sentences that choose networks, in fp32.
-        precision_loss: What the network's precision is expected to take off the cosine.
+        variant_loss: What the variant is expected to take off the cosine.
     """
 
     network: Network
+    runtime: str
     steps: int
     quality: Quality
-    precision_loss: float
+    variant_loss: float
 
     @property
     def score(self) -> float:
         """What decides: the mean of both figures that a package reports, as it would ship."""
-        return self.quality.mean - self.precision_loss
+        return self.quality.mean - self.variant_loss
 
 
 def restricted(problem: Problem, fits: Callable[[Block], bool]) -> Problem | None:
@@ -106,14 +107,15 @@ def depth_strata(problem: Problem, slots: int) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
-def searches(context: RunContext, limits: Limits, precisions: Sequence[str]) -> list[Problem]:
+def searches(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> list[Problem]:
     """The searches whose best networks compete: every kind, and each as if all were as sensitive.
 
     Sensitivities are those of the network before its own training, and rank truer then; after it
     the plain sum ranks as truly (docs/quality.md).
     """
-    own = context.problem(limits, precisions)
-    even = dataclasses.replace(own, positions=context.prepared.scores.uniform_positions())
+    own = problem_of(context, limits, variants)
+    uniform = context.prepare_supernet().scores.uniform_positions()
+    even = dataclasses.replace(own, positions=uniform)
     return [kind for problem in (own, even) for kind in depth_strata(problem, context.space.slots)]
 
 
@@ -125,64 +127,70 @@ def best_of(context: RunContext, kind: Problem) -> Ranked:
     """
     with context.timed("search"):
         solutions = solve(kind, KIND_CANDIDATES)
-    return context.by_true_loss(context.shortlist(solutions, KIND_FINALISTS))[0]
+    return by_true_loss(context, shortlist(context, solutions, KIND_FINALISTS))[0]
 
 
-def candidates(context: RunContext, limits: Limits, precisions: Sequence[str]) -> list[Candidate]:
+def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> list[Candidate]:
     """The best network of each search by true loss, without repetition, and a pruned teacher.
+
+    Each in the variant that is fastest at the same quality.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
     """
     found: list[Ranked] = []
-    for kind in searches(context, limits, precisions):
+    for kind in searches(context, limits, variants):
         try:
             best = best_of(context, kind)
         except InfeasibleLimits:
             if not found:
                 raise
             continue
-        if all(best.solution.architecture != r.solution.architecture for r in found):
-            found.append(best)
-    cut = context.prepared.supernet.extract
+        solution = at_equal_quality(context, best.solution, limits, variants)
+        if all(solution.architecture != r.solution.architecture for r in found):
+            found.append(dataclasses.replace(best, solution=solution))
+    cut = context.prepare_supernet().supernet.extract
     entered = [
         Candidate(r, cut(r.solution.architecture, context.settings.trained_head)) for r in found
     ]
-    pruned = pruned_teacher(context, limits, precisions)
+    pruned = pruned_teacher(context, limits, variants)
     return entered if pruned is None else [*entered, pruned]
 
 
 def pruned_teacher(
-    context: RunContext, limits: Limits, precisions: Sequence[str]
+    context: RunContext, limits: Limits, variants: Sequence[Variant]
 ) -> Candidate | None:
     """The best pruned teacher within limits, if the space holds one.
 
-    It is pruned in the precision in which the whole teacher is fastest.
+    It is pruned in the variant in which the whole teacher is fastest.
     """
     space, head = context.space, context.settings.trained_head
     if not space.keep or not space.skip:
         return None
 
-    def latency_ms(architecture: Architecture) -> float:
-        return context.costs_in(architecture.precision).predict(architecture).latency_ms
+    costs = context.measure_costs(variants)
 
-    precision = min(precisions, key=lambda p: latency_ms(space.teacher.with_precision(p)))
+    def latency_ms(architecture: Architecture, variant: Variant) -> float:
+        architecture = architecture.with_precision(variant.precision)
+        return costs.predict(architecture, variant.runtime).latency_ms
+
+    variant = min(variants, key=lambda v: latency_ms(space.teacher, v))
     sentences = scored_sentences(context.corpus)
     with context.timed("pruning"):
         best = prune(
             space,
-            precision,
+            variant.precision,
             context.pruned_loss,
-            latency_ms,
-            lambda architecture: context.priced(architecture, limits),
+            lambda architecture: latency_ms(architecture, variant),
+            lambda architecture: priced(context, architecture, variant, limits),
             context.reporter.stage("Pruning the teacher"),
         )
         if best is None:
             return None
-        network = pruned_network(context.teacher, space, best.kept, precision, head)
+        network = pruned_network(context.teacher, space, best.kept, variant.precision, head)
         wanted = context.teacher.vectors(sentences)
-        loss = 1 - pooled_cosine(wanted, vectors(context.teacher, network, sentences))
-    loss += context.prepared.scores.precision_loss[precision]
+        loss = 1 - pooled_cosine(wanted, pooled_vectors(context.teacher, network, sentences))
+    loss += context.measure_variant_loss(variant)
     return Candidate(Ranked(best.solution, loss, 0), network)
 
 
@@ -204,7 +212,7 @@ def run_halving(
     """
     sentences = scored_sentences(context.corpus)
     wanted = context.teacher.vectors(sentences)
-    progress = context.reporter.stage(f"Contest of {len(entered)} networks")
+    progress = context.reporter.stage(f"Successive halving of {len(entered)} networks")
     held, diverged = [], None
     for place, one in enumerate(entered):
         architecture, network = one.network.architecture, one.network
@@ -223,11 +231,12 @@ def run_halving(
                 )
             except TrainingDiverged as error:
                 diverged = error
-                context.reporter.say(f"  {architecture}: out of the contest: {error}")
+                context.reporter.say(f"  {architecture}: left out: {error}")
                 continue
-        found = compare(wanted, vectors(context.teacher, network, sentences))
-        lost = context.prepared.scores.precision_loss[architecture.precision]
-        held.append(TrainedCandidate(network, steps, found, lost))
+        found = compare(wanted, pooled_vectors(context.teacher, network, sentences))
+        lost = context.measure_variant_loss(one.ranked.solution.variant)
+        runtime = one.ranked.solution.runtime
+        held.append(TrainedCandidate(network, runtime, steps, found, lost))
         context.reporter.say(
             f"  {architecture}: pooled cosine {found.pooled_cosine:.4f}, "
             f"similarity {found.similarity_spearman:.4f}"
@@ -236,17 +245,3 @@ def run_halving(
     if diverged is not None and not held:
         raise diverged
     return sorted(held, key=lambda c: -c.score)
-
-
-@torch.no_grad()
-def vectors(
-    teacher: Teacher, network: Network, sentences: Sequence[str]
-) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Pooled vectors (sentences, hidden) of a network in torch."""
-    model = TorchNetwork(dataclasses.replace(network, head="embed"))
-    tokens = teacher.tokenize(sentences)
-    found = np.empty((len(sentences), network.geometry.hidden), np.float32)
-    for indices in tokens.buckets(64):
-        batch = tokens.batch(indices)
-        found[indices.numpy()] = model(batch.input_ids, batch.attention_mask).numpy()
-    return found

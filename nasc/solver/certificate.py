@@ -124,7 +124,7 @@ def certify(problem: Problem, prices: list[Prices]) -> Certificate:
 
     Args:
         problem: With at least one limit.
-        prices: Of every precision of the problem.
+        prices: Of every variant of the problem.
     """
     limits = problem.limits.given()
     reports = []
@@ -171,7 +171,7 @@ def rounded_up(metric: str, value: float) -> float:
 
 
 def _parts(metric: str, reached: Solution, prices: list[Prices]) -> tuple[Part, ...]:
-    own = next(p for p in prices if p.precision == reached.architecture.precision)
+    own = next(p for p in prices if p.variant == reached.variant)
     column = own.metrics.index(WEIGHTS if metric == PEAK_MEMORY else metric)
     network = own.network(reached.architecture)
     counted: dict[str, list[float]] = {"constant": [float(own.constant[column])]}

@@ -1,4 +1,4 @@
-"""Prices of one problem in one precision, rounded so that every sum is exact.
+"""Prices of one problem in one variant, rounded so that every sum is exact.
 
 Each metric's prices are rounded to a multiple of one power of two, chosen so small that the
 largest total has 50 bits at most. Sums of such numbers are exact in float64, whatever their order:
@@ -19,6 +19,7 @@ import numpy as np
 
 from nasc.architecture.layers import Layer, border, layers
 from nasc.architecture.space import OPERATIONS, Architecture
+from nasc.architecture.variant import Variant
 from nasc.errors import UsageError
 from nasc.solver.blocks import BlockCodes, Floats, Ints
 from nasc.solver.chain import Chain, Options, rest
@@ -55,26 +56,26 @@ class Prices:
 
     Attributes:
         problem: What the prices belong to.
-        precision: Of the network.
+        variant: Runtime and precision of the network.
         metrics: Additive metrics.
         sizes: Hidden sizes, ascending, the teacher's included.
         constant: (M,) fixed costs.
         rows: (M,) costs by layer.
         live: Live activation by layer, bytes; empty where memory is not priced.
         loss: Per position (n,) losses.
-        precision_loss: What the precision adds.
+        variant_loss: What the variant adds.
         units: Per metric, and for the loss, what values are multiples of.
     """
 
     problem: Problem
-    precision: str
+    variant: Variant
     metrics: tuple[str, ...]
     sizes: tuple[int, ...]
     constant: Floats
     rows: Mapping[Layer, Floats]
     live: Mapping[Layer, float]
     loss: tuple[Floats, ...]
-    precision_loss: float
+    variant_loss: float
     units: Mapping[str, float]
 
     @property
@@ -100,18 +101,18 @@ class Prices:
     def upper(self, costs: Mapping[str, float]) -> dict[str, float]:
         """Upper ends of costs."""
         model = self.problem.costs
-        return {m: model.upper(m, costs[m], self.precision) for m in LIMITABLE if m in costs}
+        return {m: model.upper(m, costs[m], self.variant) for m in LIMITABLE if m in costs}
 
     def solution(self, choice: tuple[int, ...]) -> Solution:
         """The network that picks these candidates, in full."""
         positions = self.problem.positions
         blocks = tuple(s.blocks[i] for s, i in zip(positions, choice, strict=True))
-        architecture = Architecture(blocks, self.precision)
-        loss = self.precision_loss + sum(
+        architecture = Architecture(blocks, self.variant.precision)
+        loss = self.variant_loss + sum(
             float(loss[i]) for loss, i in zip(self.loss, choice, strict=True)
         )
         costs = self.totals(architecture)
-        return Solution(architecture, loss, costs, self.upper(costs))
+        return Solution(architecture, self.variant.runtime, loss, costs, self.upper(costs))
 
     def chain(self, objective: str, columns: tuple[str, ...] = ()) -> Chain:
         """The search in numbers, without limits.
@@ -144,7 +145,7 @@ class Prices:
         start = Layer("embedding", teacher, teacher)
         start_values = pick(self.constant + self.rows[start])
         if own is None:
-            start_values[0] = self.precision_loss
+            start_values[0] = self.variant_loss
         unlimited = np.full(1 + len(columns), np.inf)
         return Chain(
             options=tuple(self._options(p, pick, own is None) for p in range(len(self.loss))),
@@ -222,7 +223,7 @@ class Prices:
         unit = self.units[column]
 
         def meets(total: float) -> bool:
-            return self.problem.costs.upper(metric, total, self.precision) <= limit
+            return self.problem.costs.upper(metric, total, self.variant) <= limit
 
         if not meets(low):
             return -math.inf
@@ -247,7 +248,7 @@ def kind_layers(codes: BlockCodes) -> Iterator[tuple[Ints, Ints, Layer]]:
             yield of_kinds, counts[of_kinds], Layer(name, hidden, hidden)
 
 
-def price(problem: Problem, precision: str) -> Prices:
+def price(problem: Problem, variant: Variant) -> Prices:
     """Price every layer that a network of the problem can hold.
 
     Raises:
@@ -271,13 +272,13 @@ def price(problem: Problem, precision: str) -> Prices:
     live: dict[Layer, float] = {}
     parts = [[start], ends, *borders, *operations]
     for layer in dict.fromkeys(itertools.chain.from_iterable(parts)):
-        row = model.layer(layer, precision)
-        raw[layer] = np.array([_finite(row[m], m, str(layer), precision) for m in metrics])
+        row = model.layer(layer, variant)
+        raw[layer] = np.array([_finite(row[m], m, str(layer), variant) for m in metrics])
         if WEIGHTS in metrics:
-            activation = model.activation_bytes(layer, precision)
-            live[layer] = _finite(activation, "activation_bytes", str(layer), precision)
-    fixed = model.constant(precision)
-    constant = np.array([_finite(fixed[m], m, "constant", precision) for m in metrics])
+            activation = model.activation_bytes(layer, variant)
+            live[layer] = _finite(activation, "activation_bytes", str(layer), variant)
+    fixed = model.constant(variant)
+    constant = np.array([_finite(fixed[m], m, "constant", variant) for m in metrics])
 
     none = np.zeros(len(metrics))
     bound = np.abs(constant) + np.abs(raw[start]) + _widest([raw[x] for x in ends], none)
@@ -294,17 +295,17 @@ def price(problem: Problem, precision: str) -> Prices:
 
     losses = [s.loss for s in problem.positions]
     loss_bound = sum(float(np.abs(loss).max()) for loss in losses)
-    units[LOSS] = grid_unit(loss_bound + max(abs(v) for v in problem.precisions.values()))
+    units[LOSS] = grid_unit(loss_bound + max(abs(v) for v in problem.variants.values()))
     return Prices(
         problem=problem,
-        precision=precision,
+        variant=variant,
         metrics=metrics,
         sizes=sizes,
         constant=np.rint(constant / unit_row) * unit_row,
         rows={x: np.rint(row / unit_row) * unit_row for x, row in raw.items()},
         live={x: float(round(v / units[WEIGHTS]) * units[WEIGHTS]) for x, v in live.items()},
         loss=tuple(on_grid(loss, units[LOSS]) for loss in losses),
-        precision_loss=round(problem.precisions[precision] / units[LOSS]) * units[LOSS],
+        variant_loss=round(problem.variants[variant] / units[LOSS]) * units[LOSS],
         units=units,
     )
 
@@ -313,7 +314,7 @@ def _widest(rows: list[Floats], none: Floats) -> Floats:
     return np.max(np.abs(rows), axis=0) if rows else none
 
 
-def _finite(value: float, metric: str, what: str, precision: str) -> float:
+def _finite(value: float, metric: str, what: str, variant: Variant) -> float:
     if not math.isfinite(value):
-        raise UsageError(f"search: {metric} of {what} in {precision} is {value}, not finite")
+        raise UsageError(f"search: {metric} of {what} in {variant} is {value}, not finite")
     return float(value)

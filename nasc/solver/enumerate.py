@@ -52,8 +52,8 @@ class _Part:
 
 
 def rows_of(problem: Problem) -> int:
-    """How many combinations a problem has, precisions included."""
-    return math.prod(len(s.blocks) for s in problem.positions) * len(problem.precisions)
+    """How many combinations a problem has, variants included."""
+    return math.prod(len(s.blocks) for s in problem.positions) * len(problem.variants)
 
 
 def enumerate_best(problem: Problem, k: int = 100) -> list[Solution]:
@@ -80,7 +80,7 @@ def enumerate_best(problem: Problem, k: int = 100) -> list[Solution]:
             "Shrink the supernet first (nasc train --shrink), or use the exact search, which "
             "enumerates nothing: --strategy exact"
         )
-    priced = [price(problem, precision) for precision in problem.precisions]
+    priced = [price(problem, variant) for variant in problem.variants]
     found: list[Solution] = []
     for prices in priced:
         chain = prices.limited_chain(LOSS, problem.limits.given())

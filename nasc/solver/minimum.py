@@ -16,10 +16,10 @@ from nasc.solver.problem import LATENCY, PEAK_MEMORY, STREAMING, WEIGHTS, Soluti
 
 
 def least(prices: list[Prices], metric: str, limits: Mapping[str, float]) -> Solution | None:
-    """The network with the least upper end of a metric, over all precisions.
+    """The network with the least upper end of a metric, over all variants.
 
     Args:
-        prices: Per precision.
+        prices: Per variant.
         metric: Name of a limit.
         limits: What must hold on other metrics, by name.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
@@ -12,7 +13,8 @@ import numpy as np
 
 from nasc.architecture.heads import check_head
 from nasc.architecture.layers import Layer
-from nasc.architecture.space import PRECISIONS, Architecture, Block, Geometry
+from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.architecture.variant import Variant
 from nasc.errors import UsageError
 from nasc.solver.blocks import BlockCodes, Floats, block_codes
 
@@ -74,19 +76,19 @@ class CostModel(Protocol):
         """Additive metrics, for example ``latency_ms``, ``size_bytes``, ``weight_bytes``."""
         ...
 
-    def constant(self, precision: str) -> Mapping[str, float]:
+    def constant(self, variant: Variant) -> Mapping[str, float]:
         """Per metric what every network costs: fixed overhead, the runtime's base memory."""
         ...
 
-    def layer(self, layer: Layer, precision: str) -> Mapping[str, float]:
+    def layer(self, layer: Layer, variant: Variant) -> Mapping[str, float]:
         """Per metric what a layer costs; raises LookupMiss where that is not known."""
         ...
 
-    def activation_bytes(self, layer: Layer, precision: str) -> float:
+    def activation_bytes(self, layer: Layer, variant: Variant) -> float:
         """Bytes of live activations while the layer runs."""
         ...
 
-    def upper(self, metric: str, value: float, precision: str) -> float:
+    def upper(self, metric: str, value: float, variant: Variant) -> float:
         """Upper end of the interval around a predicted total: what is held to a limit.
 
         Must not fall as `value` rises. Asked for the metrics that can be limited,
@@ -137,13 +139,13 @@ def columns_of(metric: str, metrics: Collection[str]) -> tuple[str, ...]:
 class Problem:
     """One search: which network has the least predicted loss under all limits.
 
-    predicted loss = sum over positions of the chosen block's loss + loss of the precision.
+    predicted loss = sum over positions of the chosen block's loss + loss of the variant.
 
     Attributes:
         geometry: Of the teacher.
         head: See `nasc.architecture.heads`.
         positions: Candidates of every block position, from input to output.
-        precisions: Which may be chosen, and what each adds to the predicted loss.
+        variants: Which may be chosen, and what each adds to the predicted loss.
         costs: Prices of layers.
         limits: What must hold.
 
@@ -154,25 +156,21 @@ class Problem:
     geometry: Geometry
     head: str
     positions: tuple[ScoredBlocks, ...]
-    precisions: Mapping[str, float]
+    variants: Mapping[Variant, float]
     costs: CostModel
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "positions", tuple(self.positions))
-        object.__setattr__(self, "precisions", MappingProxyType(dict(self.precisions)))
+        object.__setattr__(self, "variants", MappingProxyType(dict(self.variants)))
         check_head(self.head)
         if not self.positions:
             raise UsageError("search: at least one block position is needed")
-        if not self.precisions:
-            raise UsageError(f"search: no precision to choose from; known: {', '.join(PRECISIONS)}")
-        for precision, loss in self.precisions.items():
-            if precision not in PRECISIONS:
-                raise UsageError(
-                    f"search: unknown precision {precision!r}; known: {', '.join(PRECISIONS)}"
-                )
+        if not self.variants:
+            raise UsageError("search: no runtime and precision to choose from")
+        for variant, loss in self.variants.items():
             if not math.isfinite(loss):
-                raise UsageError(f"search: loss of precision {precision} is {loss}, not finite")
+                raise UsageError(f"search: loss of {variant} is {loss}, not finite")
         for name in self.limits.given():
             if (WEIGHTS if name == PEAK_MEMORY else name) not in self.costs.metrics:
                 raise UsageError(
@@ -182,9 +180,7 @@ class Problem:
 
     def with_limits(self, limits: Limits) -> Problem:
         """The same search under other limits."""
-        return Problem(
-            self.geometry, self.head, self.positions, self.precisions, self.costs, limits
-        )
+        return Problem(self.geometry, self.head, self.positions, self.variants, self.costs, limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +189,23 @@ class Solution:
 
     Attributes:
         architecture: The network.
-        predicted_loss: Sum of its blocks' losses and its precision's.
+        runtime: What runs it.
+        predicted_loss: Sum of its blocks' losses and its variant's.
         costs: Predicted totals by metric, and ``peak_memory_bytes`` where known.
         upper: Upper ends of those that can be limited: what is held to the limits.
         true_loss: Of the complete network, where it was taken.
     """
 
     architecture: Architecture
+    runtime: str
     predicted_loss: float
     costs: Mapping[str, float]
     upper: Mapping[str, float]
     true_loss: float | None = None
+
+    def with_loss(self, predicted_loss: float) -> Solution:
+        """The same with another predicted loss."""
+        return dataclasses.replace(self, predicted_loss=predicted_loss)
 
     @property
     def upper_latency_ms(self) -> float:
@@ -211,7 +213,13 @@ class Solution:
         return self.upper[LATENCY]
 
     @property
-    def order(self) -> tuple[float, tuple[str, ...], str]:
-        """Sort key: predicted loss, then the texts of the blocks in turn, then precision."""
+    def variant(self) -> Variant:
+        """Runtime and precision."""
+        return Variant(self.runtime, self.architecture.precision)
+
+    @property
+    def order(self) -> tuple[float, tuple[str, ...], str, float, str]:
+        """Sort key: predicted loss, texts of the blocks in turn, precision, latency, runtime."""
         texts = tuple(str(block) for block in self.architecture.blocks)
-        return self.predicted_loss, texts, self.architecture.precision
+        latency_ms = self.upper.get(LATENCY, 0.0)
+        return self.predicted_loss, texts, self.architecture.precision, latency_ms, self.runtime

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from nasc.architecture.space import Architecture
 from nasc.errors import UsageError
 from nasc.solver.problem import Solution
 
@@ -26,9 +25,7 @@ class Ranked:
     predicted_rank: int
 
 
-def select(
-    candidates: Iterable[Solution], true_loss: Callable[[Architecture], float]
-) -> list[Ranked]:
+def select(candidates: Iterable[Solution], true_loss: Callable[[Solution], float]) -> list[Ranked]:
     """Rank networks by their true loss (NAS-BERT, Section 3.3: the top T, then the best).
 
     Args:
@@ -44,7 +41,7 @@ def select(
     """
     ranked = []
     for place, solution in enumerate(candidates):
-        loss = float(true_loss(solution.architecture))
+        loss = float(true_loss(solution))
         if math.isnan(loss):
             raise ValueError(f"the true loss of {solution.architecture} is not a number")
         ranked.append(Ranked(solution, loss, place))

@@ -14,8 +14,9 @@ import torch
 
 from device_profiles.reading import FileRefused
 from nasc.architecture.layers import Layer
-from nasc.architecture.space import SearchSpace, space_from_dict
+from nasc.architecture.space import SearchSpace, space_from_dict, space_to_dict
 from nasc.data import Corpus
+from nasc.data.heldout import scored_sentences
 from nasc.errors import CheckpointError, UsageError
 from nasc.latency.costs import TableCosts
 from nasc.solver.blocks import Floats, Ints
@@ -26,7 +27,7 @@ from nasc.supernet.checkpoint import load_supernet, read, save_supernet, write
 from nasc.supernet.initialize import STARTS, initialize, randomize
 from nasc.supernet.packed import pack
 from nasc.supernet.parallel import ALONE, Parallel
-from nasc.supernet.score_candidates import DEV_BATCH, score_supernet, scored_sentences, scorer_for
+from nasc.supernet.score_candidates import DEV_BATCH, score_supernet, scorer_for
 from nasc.supernet.scores import Scores, scores_from_dict
 from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, spread
 from nasc.supernet.supernet import Supernet
@@ -184,7 +185,7 @@ def prepare(
     about = {
         "recipe": RECIPE,
         "teacher": teacher.fingerprint,
-        "space": dataclasses.asdict(space),
+        "space": space_to_dict(space),
         "text": corpus.sha256,
         "sentences": len(corpus.train),
         "config": config.identity() | ({} if seconds is None else {"steps": None}),
@@ -265,8 +266,8 @@ def stored_scores(path: Path, header: Mapping[str, Any]) -> Scores:
         scores = scores_from_dict(header["scores"])
         if scores.space != space_from_dict(dict(header["space"])):
             raise ValueError("they are of another search space")
-        if set(scores.precision_loss) != set(scores.space.precisions):
-            raise ValueError("they do not say what each precision costs")
+        if not scores.precision_loss:
+            raise ValueError("they do not say what precisions cost")
     except (FileRefused, ValueError, UsageError) as error:
         raise CheckpointError(
             f"the scores in supernet {path} are damaged: {error}. --corpus TEXT scores it anew"

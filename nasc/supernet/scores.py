@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from device_profiles.reading import FileRefused, conform, read_json
 from nasc.architecture.space import Block, SearchSpace, space_from_dict, space_to_dict
+from nasc.architecture.variant import Variant
 from nasc.errors import CheckpointError, UsageError
 from nasc.solver.problem import ScoredBlocks
 from nasc.utils.files import write_atomically
 
 FORMAT = 1
+
+SCORED_RUNTIME = "onnxruntime"
+"""What networks are run by whose precisions a supernet's scoring tries."""
 
 _LOSS = {"type": "number", "minimum": -1e9, "maximum": 1e9}
 _SCHEMA: dict[str, Any] = {
@@ -46,7 +50,7 @@ class Scores:
         blocks: Candidates by position.
         losses: By position, (candidates,): squared error over the variance of the target.
         sensitivity: By position: how strongly a block loss shows in the final loss.
-        precision_loss: By precision: what it adds to the final loss, as measured.
+        precision_loss: By precision of `SCORED_RUNTIME` what it adds to the final loss.
         sentences: Held-out sentences scored on.
     """
 
@@ -56,6 +60,14 @@ class Scores:
     sensitivity: tuple[float, ...]
     precision_loss: Mapping[str, float]
     sentences: int
+
+    def known_loss(self, variant: Variant) -> float | None:
+        """What a variant adds to the final loss; None where it is not known from the scoring."""
+        if variant.precision == "fp32":
+            return 0.0
+        if variant.runtime != SCORED_RUNTIME:
+            return None
+        return self.precision_loss.get(variant.precision)
 
     def positions(self) -> tuple[ScoredBlocks, ...]:
         """Candidates with what each adds to the predicted final loss."""

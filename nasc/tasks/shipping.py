@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from nasc.evaluation.encoder import Encoder
 from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
 from nasc.hf.configuration import NascConfig
 from nasc.hf.training import check_installed
+from nasc.lowering import Artifact
 from nasc.networks.network import Network
 from nasc.tasks.data import (
     TaskData,
@@ -179,12 +179,15 @@ class PackagedTask:
             tuned = self._tuned(network, self._teacher, "The network")
         return dataclasses.replace(tuned.network(), architecture=network.architecture)
 
-    def scores(self, path: Path) -> dict[str, float]:
-        """Of a file as shipped, on the dev file; the score of record first."""
-        key = hashlib.sha256(path.read_bytes()).hexdigest()
+    def scores(self, artifact: Artifact) -> dict[str, float]:
+        """Of an artifact as shipped, on the dev file; the score of record first."""
+        key = artifact.sha256()
         if key not in self._scored:
             self._reporter.stage(f"Scores on {self.options.name}")(0, 1, f"{self._dev.count:,}")
-            model = OnnxTaskModel(self._tokenizer, Encoder(path, batch_size=self._batch))
+            model = OnnxTaskModel(
+                self._tokenizer,
+                Encoder(artifact.path, runtime=artifact.runtime, batch_size=self._batch),
+            )
             self._scored[key] = dict(self._dev.scores(model, self.options.max_length))
         return dict(self._scored[key])
 

@@ -148,14 +148,14 @@ def test_a_trained_supernet_is_searched(work: Work) -> None:
 
 
 def test_a_loose_limit_ships_the_teacher_unchanged(work: Work) -> None:
-    """Also where a supernet is given: in the contest it has nothing to learn from itself."""
+    """Also where a supernet is given: in the halving it has nothing to learn from itself."""
     result = work.nasc(
         *("compile", "--latency-ms", 1e3, *work.inputs, "--precision", "fp32", "--json"),
         *("--supernet", work.folder / "supernet.safetensors", "--distill-steps", 40),
         *("--output", work.folder / "whole"),
     )
     assert result.exit_code == 0, result.stderr
-    assert "Contest" in result.stderr
+    assert "Successive halving" in result.stderr
     assert json.loads(result.stdout)["architecture"] == "keep | keep @ fp32"
     teacher = load_teacher(work.teacher)
     encoder = Encoder(work.folder / "whole" / "model.onnx", teacher.tokenizer)

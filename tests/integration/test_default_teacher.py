@@ -11,7 +11,7 @@ import torch
 from nasc.architecture.space import Architecture
 from nasc.errors import TeacherMissing
 from nasc.evaluation.agreement import compare
-from nasc.selection.successive_halving import vectors
+from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.supernet.checkpoint import left_blocks
 from nasc.supernet.prepare import load_prepared
 from nasc.supernet.shipped import FOLDER, shipped_supernet
@@ -77,7 +77,7 @@ def test_the_supernet_that_comes_with_nasc_is_whole_and_follows_it(
         "Its first album sold more than a million copies within a year.",
         "The species is found in wet forests at heights of up to two thousand metres.",
     ]
-    agreement = compare(teacher.vectors(sentences), vectors(teacher, network, sentences))
+    agreement = compare(teacher.vectors(sentences), pooled_vectors(teacher, network, sentences))
     assert agreement.pooled_cosine > 0.82
 
 

@@ -1,8 +1,9 @@
 """Other people's libraries load a package and give its vectors.
 
 sentence-transformers with its ONNX backend and fastembed want other releases of transformers and
-the hub's client than nasc does, so that they live in an environment of their own, whose Python
-NASC_LIBRARIES_PYTHON names (.ci/run makes one: constraints-libraries.txt).
+the hub's client than nasc does, and optimum-intel others again, so that they live in environments
+of their own, whose Pythons NASC_LIBRARIES_PYTHON and NASC_OPENVINO_PYTHON name (.ci/run makes them:
+libraries.txt, libraries-openvino.txt).
 """
 
 import functools
@@ -23,13 +24,22 @@ from transformers import PreTrainedTokenizerFast
 
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.evaluation.encoder import Encoder
-from nasc.export.onnx import emit
+from nasc.lowering import get_lowering
 from nasc.networks.network import random_network
 from nasc.package.build import build_package
-from nasc.package.manifest import Conditions, Manifest, TeacherRecord, TextRecord
+from nasc.package.formats import format_of
+from nasc.package.manifest import (
+    Conditions,
+    Manifest,
+    TeacherRecord,
+    TextRecord,
+    read_manifest,
+)
 
 VARIABLE = "NASC_LIBRARIES_PYTHON"
 PYTHON = os.environ.get(VARIABLE) or sys.executable
+OPENVINO_VARIABLE = "NASC_OPENVINO_PYTHON"
+OPENVINO_PYTHON = os.environ.get(OPENVINO_VARIABLE) or sys.executable
 GEOMETRY = Geometry(
     layers=2, hidden=64, head_size=16, intermediate=256, vocab_size=100, max_positions=64
 )
@@ -48,12 +58,12 @@ Package = Callable[..., Path]
 
 
 @functools.cache
-def missing(*modules: str) -> str:
+def missing(*modules: str, python: str = PYTHON, variable: str = VARIABLE) -> str:
     """Why a library cannot be tested; empty if it can."""
     code = "; ".join(f"import {module}" for module in modules)
-    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=False)
-    reason = done.stderr.strip().splitlines()[-1:]
-    return f"{PYTHON}: {reason[0]}. Name another Python: {VARIABLE}" if reason else ""
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    reason = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+    return f"{python}: {reason[0]}. Name another Python: {variable}" if reason else ""
 
 
 def run(code: str, folder: Path, *arguments: str, python: str = PYTHON) -> Any:
@@ -115,13 +125,19 @@ TOKENIZERS = {WORDPIECE: word_pieces, BYTES: byte_pieces}
 def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """A tiny package."""
 
-    def make(precision: str = "fp32", head: str = "embed", kind: str = WORDPIECE) -> Path:
+    def make(
+        precision: str = "fp32",
+        head: str = "embed",
+        kind: str = WORDPIECE,
+        runtime: str = "onnxruntime",
+    ) -> Path:
         folder = tmp_path_factory.mktemp("package")
         architecture = Architecture(BLOCKS, precision)
-        emit(random_network(architecture, GEOMETRY, head), folder / "model.onnx")
+        network = random_network(architecture, GEOMETRY, head)
+        offered = ("fp32", "bf16", "int8")
         return build_package(
             folder / "tiny",
-            model=folder / "model.onnx",
+            model=get_lowering(runtime).lower(network, folder, offered=offered),
             tokenizer=TOKENIZERS[kind](),
             manifest=Manifest(
                 architecture=architecture,
@@ -129,7 +145,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
                 head=head,
                 max_length=48,
                 limits={},
-                conditions=Conditions("host", "onnxruntime", 2, 16, 1, "made-up"),
+                conditions=Conditions("host", runtime, 2, 16, 1, "made-up"),
                 teacher=TeacherRecord("tiny", "0" * 64, "made up"),
                 text=TextRecord("no text", "0" * 64),
             ),
@@ -141,8 +157,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
 def vectors(folder: Path, batch_size: int) -> NDArray[np.float32]:
     """What nasc itself gives."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    encoder = Encoder(folder / "model.onnx", tokenizer, max_length=48)
-    return encoder.encode(TEXTS, batch_size)
+    runtime = read_manifest(folder).conditions.runtime
+    model = folder / format_of(runtime).MODEL
+    return Encoder(model, tokenizer, runtime=runtime, max_length=48).encode(TEXTS, batch_size)
 
 
 def readme_block(folder: Path, library: str) -> str:
@@ -225,6 +242,60 @@ def test_the_readme_s_lines_for_sentence_transformers_run(package: Package) -> N
     assert np.array(found).shape == (2, 64)
 
 
+def optimum_intel() -> str:
+    modules = ("openvino", "optimum.intel", "sentence_transformers")
+    return missing(*modules, python=OPENVINO_PYTHON, variable=OPENVINO_VARIABLE)
+
+
+OPENVINO_CASES = [
+    ("fp32", "embed", WORDPIECE, 32),
+    ("fp32", "embed", BYTES, 2),
+    ("fp32", "hidden", BYTES, 32),
+    ("bf16", "embed", WORDPIECE, 1),
+    ("int8", "embed", WORDPIECE, 1),
+]
+"""Reduced precisions alone in a batch: padding may change how their sums are rounded."""
+
+
+THROUGH_OPENVINO = """
+import json, os, sys
+
+texts, cases = json.loads(sys.argv[1])
+found = []
+for folder, block, size in cases:
+    os.chdir(folder)
+    exec(block)
+    if size is None:
+        batches = [tokenizer([one], truncation=True, return_tensors="pt") for one in texts]
+        rows = [model(**batch).last_hidden_state[0, 0].tolist() for batch in batches]
+        found.append([tokenizer.model_max_length, rows])
+    else:
+        found.append([model.max_seq_length, model.encode(texts, batch_size=size).tolist()])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_libraries_give_the_vectors_of_an_ir(package: Package, tmp_path: Path) -> None:
+    """By the lines of the README: sentence-transformers, and (without a batch size) optimum."""
+    if reason := optimum_intel():
+        pytest.skip(reason)
+    cases: list[tuple[str, str, int | None]] = []
+    allowed = []
+    for *which, batch_size in OPENVINO_CASES:
+        folder = package(*which, "openvino")
+        # Libraries run all cores, where bfloat16 is rounded at other places of a sum.
+        allowed += [1e-5 if which[0] == "fp32" else 1e-3] * (2 if which[1] == "embed" else 1)
+        cases.append((str(folder), readme_block(folder, "sentence_transformers"), batch_size))
+        if which[1] == "embed":
+            cases.append((str(folder), readme_block(folder, "optimum.intel"), None))
+    code = json.dumps([TEXTS, cases])
+    found = run(THROUGH_OPENVINO, tmp_path, code, python=OPENVINO_PYTHON)
+    for (length, rows), (path, _, size), most in zip(found, cases, allowed, strict=True):
+        assert length == 48
+        np.testing.assert_allclose(np.array(rows), vectors(Path(path), size or 1), atol=most)
+
+
 TRANSFORMERS = """
 import json, sys
 from transformers import AutoConfig, AutoTokenizer
@@ -241,8 +312,8 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("python", sorted({sys.executable, PYTHON}))
-def test_transformers_of_either_major_version_reads_the_tokenizer(
+@pytest.mark.parametrize("python", sorted({sys.executable, PYTHON, OPENVINO_PYTHON}))
+def test_transformers_of_every_release_reads_the_tokenizer(
     package: Package, tmp_path: Path, python: str
 ) -> None:
     folders = [str(package(kind=kind)) for kind in (WORDPIECE, BYTES)]

@@ -32,7 +32,9 @@ from nasc.errors import CheckpointError, PackageError, UsageError
 from nasc.evaluation.agreement import Quality
 from nasc.package.verify_report import Check
 
-MANIFEST = SimpleNamespace(max_length=8, task=None, files={}, conditions=SimpleNamespace(batch=3))
+MANIFEST = SimpleNamespace(
+    max_length=8, task=None, files={}, conditions=SimpleNamespace(batch=3, runtime="onnxruntime")
+)
 
 
 @pytest.fixture
@@ -188,7 +190,7 @@ def test_a_package_is_evaluated_at_its_own_length_and_batch_size(
     found = evaluate(tmp_path, "sts-b", tmp_path / "dev.csv")
     assert (found.examples, found.scores) == (2, {"spearman": pytest.approx(1)})
     evaluate(tmp_path, "sts-b", tmp_path / "dev.csv", max_length=5)
-    model = {"path": tmp_path / "model.onnx", "batch_size": 3}
+    model = {"path": tmp_path / "model.onnx", "runtime": "onnxruntime", "batch_size": 3}
     assert made == [model | {"max_length": length} for length in (8, 5)]
 
 
@@ -300,6 +302,7 @@ DISTILLED_JSON = {
 }
 SOLUTION = api.Solution(
     DISTILLED.architecture,
+    "onnxruntime",
     0.25,
     {"latency_ms": 1.5, "size_bytes": 4e6, "params": 1e6},
     {"latency_ms": 1.75},
@@ -307,6 +310,7 @@ SOLUTION = api.Solution(
 SOLUTION_JSON = {
     "architecture": "32: M @ fp32",
     "precision": "fp32",
+    "runtime": "onnxruntime",
     "predicted_loss": 0.25,
     "predicted": {"latency_ms": 1.5, "size_bytes": 4e6, "params": 1e6},
     "upper": {"latency_ms": 1.75},

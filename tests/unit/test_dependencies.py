@@ -49,7 +49,7 @@ def foreign(module: str) -> bool:
 
 def of_a_runtime(file: Path) -> bool:
     """Whether a module is imported by the name of a runtime that may be missing."""
-    return file.parent == ROOT / "profilers" / "runtimes"
+    return file.parent in (ROOT / "profilers" / "runtimes", ROOT / "nasc" / "lowering")
 
 
 def package_of(module: str) -> str:

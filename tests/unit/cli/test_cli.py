@@ -14,8 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nasc import __version__
-from nasc.cli import main
+from nasc.architecture.space import PRECISIONS
+from nasc.cli import main, options
 from nasc.errors import TaskDataError
+from nasc.lowering import PRECISIONS as LOWERED
 from nasc.tasks.squad import read_squad
 from nasc.tasks.tables import read_rows
 
@@ -245,7 +247,7 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ("compile --latency-ms 5 --distill-minutes nan", "'nan' is not a number"),
         ("train --minutes inf", "'inf' is not a number"),
         ("compile --latency-ms 5 --quantile p42", "'p42' is not one of 'p50', 'p90', 'p99'"),
-        ("compile --latency-ms 5 --precision int4", "'int4' is not one of 'fp32', 'int8'"),
+        ("compile --latency-ms 5 --precision int4", "'int4' is not one of 'fp32', 'bf16'"),
         ("compile --latency-ms 5 --min-quality 0.9", "write NAME=VALUE, as in pooled_cosine=0.9"),
         ("compile --latency-ms 5 --min-quality cos=0.9", "unknown quality 'cos'; known: pooled"),
         ("compile --latency-ms 5 --min-quality pooled_cosine=90", "must be in [-1, 1]"),
@@ -460,7 +462,9 @@ def test_devices_say_what_each_can_do(
         "version": importlib.metadata.version("onnxruntime"),
         "precisions": ["fp32", "int8"],
     }
-    assert host["precisions"] == ["fp32", "int8"]
+    computed = {p for runtime in host["runtimes"] for p in runtime["precisions"]}
+    assert host["precisions"] == [p for p in PRECISIONS if p in computed]
+    assert computed >= {"fp32", "int8"}
     assert host["threads"] == {"default": 1, "maximum": len(os.sched_getaffinity(0))}
     assert [cluster["count"] for cluster in host["clusters"]] == [os.cpu_count()]
     assert Path(host["path"]).is_file()
@@ -490,7 +494,7 @@ def test_devices_load_no_runtime() -> None:
         "import sys\nfrom nasc.cli import main\n"
         "try: main(['devices'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'numpy', 'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+        "print(sorted({'torch', 'onnx', 'onnxruntime', 'openvino'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -544,3 +548,9 @@ def toy_space_file(folder: Path, teacher_folder: Callable[..., Path]) -> Path:
         encoding="utf-8",
     )
     return path
+
+
+def test_the_choices_of_runtimes_and_precisions_are_those_that_networks_are_lowered_for() -> None:
+    """They are written out, since the command line imports little."""
+    assert options.PRECISIONS == PRECISIONS
+    assert tuple(LOWERED) == options.RUNTIMES

@@ -29,7 +29,7 @@ COMPILE: tuple[tuple[str, ...], ...] = (
     ("update", "3", "4", "block 3"),
     *12 * (("stage", LOSS), ("update", "1", "2", ""), ("update", "2", "2", "")),
     ("stage", "Pruning the teacher"),
-    ("stage", "Contest of 2 networks"),
+    ("stage", "Successive halving of 2 networks"),
     ("update", "0", "2", "16: M F | 16: M F @ int8"),
     ("say", "  16: M F | 16: M F @ int8: pooled cosine 0.9862, similarity 0.6204"),
     ("update", "1", "2", "16: M | keep @ int8"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from nasc.evaluation import agreement as quality
+from nasc.evaluation import agreement
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def vectors() -> np.ndarray:
 
 def test_a_model_agrees_with_itself_whatever_the_length_of_vectors(vectors: np.ndarray) -> None:
     scales = np.linspace(0.1, 9, 40, dtype=np.float32)[:, None]
-    found = quality.compare(vectors, vectors * scales)
+    found = agreement.compare(vectors, vectors * scales)
     assert found.pooled_cosine == pytest.approx(1)
     assert found.similarity_spearman == pytest.approx(1)
     assert found.sentences == 40
@@ -20,7 +20,7 @@ def test_a_model_agrees_with_itself_whatever_the_length_of_vectors(vectors: np.n
 
 def test_a_rotation_changes_directions_but_no_similarities(vectors: np.ndarray) -> None:
     rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))
-    found = quality.compare(vectors, vectors @ rotation)
+    found = agreement.compare(vectors, vectors @ rotation)
     assert abs(found.pooled_cosine) < 0.6
     assert found.similarity_spearman == pytest.approx(1, abs=1e-4)
 
@@ -29,33 +29,33 @@ def test_exact_values() -> None:
     teacher = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [-1.0, 0.5]])
     student = np.array([[1.0, 0.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.5]])
     expected = (1 - 1 + np.sqrt(0.5) + 1) / 4
-    assert quality.pooled_cosine(teacher, student) == pytest.approx(expected)
+    assert agreement.pooled_cosine(teacher, student) == pytest.approx(expected)
     cosine = [
         [(x @ y) / np.linalg.norm(x) / np.linalg.norm(y) for i, x in enumerate(m) for y in m[:i]]
         for m in (teacher, student)
     ]
     expected = spearmanr(*cosine).statistic
-    assert quality.similarity_spearman(teacher, student) == pytest.approx(expected)
+    assert agreement.similarity_spearman(teacher, student) == pytest.approx(expected)
 
 
 def test_unrelated_models_do_not_agree() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 200, 16))
-    assert abs(quality.similarity_spearman(first, second)) < 0.05
-    assert abs(quality.pooled_cosine(first, second)) < 0.1
+    assert abs(agreement.similarity_spearman(first, second)) < 0.05
+    assert abs(agreement.pooled_cosine(first, second)) < 0.1
 
 
 def test_a_collapsed_model_ranks_nothing(vectors: np.ndarray) -> None:
-    assert quality.similarity_spearman(vectors, np.ones_like(vectors)) == 0
+    assert agreement.similarity_spearman(vectors, np.ones_like(vectors)) == 0
 
 
 def test_of_many_sentences_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     first = rng.normal(size=(300, 8))
     second = first + rng.normal(size=first.shape)
-    whole = quality.similarity_spearman(first, second)
-    monkeypatch.setattr(quality, "MAX_SENTENCES", 150)
-    part = quality.similarity_spearman(first, second)
+    whole = agreement.similarity_spearman(first, second)
+    monkeypatch.setattr(agreement, "MAX_SENTENCES", 150)
+    part = agreement.similarity_spearman(first, second)
     assert part != whole
     assert part == pytest.approx(whole, abs=0.05)
 
@@ -66,15 +66,15 @@ def test_broken_vectors_never_count_as_agreement(vectors: np.ndarray, bad: float
     broken[5] = bad
     for first, second in ((vectors, broken), (broken, vectors)):
         with pytest.raises(ValueError, match=r"1 of the .* vectors are zero .* row 5"):
-            quality.pooled_cosine(first, second)
+            agreement.pooled_cosine(first, second)
         with pytest.raises(ValueError, match=r"1 of the .* vectors are zero .* row 5"):
-            quality.similarity_spearman(first, second)
+            agreement.similarity_spearman(first, second)
 
 
 def test_mismatches_are_refused(vectors: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"different shapes: \(40, 8\) and \(39, 8\)"):
-        quality.pooled_cosine(vectors, vectors[1:])
+        agreement.pooled_cosine(vectors, vectors[1:])
     with pytest.raises(ValueError, match="got 40 and 39"):
-        quality.similarity_spearman(vectors, vectors[1:])
+        agreement.similarity_spearman(vectors, vectors[1:])
     with pytest.raises(ValueError, match="at least three sentences"):
-        quality.similarity_spearman(vectors[:2], vectors[:2])
+        agreement.similarity_spearman(vectors[:2], vectors[:2])

@@ -48,7 +48,7 @@ profile_module = sys.modules[profile_on.__module__]
 pytestmark = pytest.mark.usefixtures("networks_drawn_once")
 
 
-class SyntheticBench:
+class SyntheticMachine:
     """Runs nothing: a network takes the sum of known costs, its file has to be there.
 
     What is told and counted of all sessions on it.
@@ -178,13 +178,13 @@ class SyntheticBench:
 class SyntheticSession(MeasurementSession):
     """A session on a synthetic device."""
 
-    bench: SyntheticBench = field(default_factory=SyntheticBench)
+    machine: SyntheticMachine = field(default_factory=SyntheticMachine)
 
     def known_baseline(self) -> profilers.ReferenceBaseline | None:
-        return self.bench.recorded.get(self.options.threads)
+        return self.machine.recorded.get(self.options.threads)
 
     def baseline(self, *, renew: bool = False) -> profilers.ReferenceBaseline:
-        return self.bench.baseline(self.options, renew)
+        return self.machine.baseline(self.options, renew)
 
     def measure(
         self,
@@ -199,7 +199,7 @@ class SyntheticSession(MeasurementSession):
         assert protocol is not None
         assert journal is not None
         assert not strict
-        return self.bench.measure(jobs, self.options, protocol, scale, journal)
+        return self.machine.measure(jobs, self.options, protocol, scale, journal)
 
     def extend(
         self, baseline: profilers.ReferenceBaseline, measurement: profilers.Measurement
@@ -215,12 +215,14 @@ def profile(
     device: DeviceProfile,
     *,
     cache_dir: Path,
-    bench: SyntheticBench,
+    machine: SyntheticMachine,
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> list[Profiled]:
     """Profile on a synthetic device."""
-    session = SyntheticSession(device, profilers.RuntimeOptions(), cache_dir, say=say, bench=bench)
+    session = SyntheticSession(
+        device, profilers.RuntimeOptions(), cache_dir, say=say, machine=machine
+    )
     return profile_on(space, session, **options)
 
 
@@ -248,7 +250,7 @@ def device() -> DeviceProfile:
 def test_a_table_predicts_the_device_it_was_measured_on(
     device: DeviceProfile, tmp_path: Path
 ) -> None:
-    bench = SyntheticBench()
+    machine = SyntheticMachine()
     seen: list[str] = []
     [found] = profile(
         SPACE,
@@ -256,7 +258,7 @@ def test_a_table_predicts_the_device_it_was_measured_on(
         cache_dir=tmp_path,
         precisions=["int8"],
         seq_lens=[32],
-        bench=bench,
+        machine=machine,
         progress=lambda done, total, message: seen.append(message),
     )
     assert found.fresh
@@ -272,7 +274,7 @@ def test_a_table_predicts_the_device_it_was_measured_on(
     assert table.key.precision == "int8"
     assert table.key.fingerprint == "0123"
     assert table.runtime_base_bytes == 50_000_000
-    assert len(table.measured) == bench.measured[0]
+    assert len(table.measured) == machine.measured[0]
     assert table.context["converged"] is True
     assert table.context["reference"]["recorded_utc"] == "2026-11-03T10:00:00Z"
     assert any("emitting" in message for message in seen)
@@ -281,7 +283,7 @@ def test_a_table_predicts_the_device_it_was_measured_on(
 
 def test_raw_samples_lie_beside_the_table(device: DeviceProfile, tmp_path: Path) -> None:
     [found] = profile(
-        SPACE, device, cache_dir=tmp_path, precisions=["fp32"], bench=SyntheticBench(),
+        SPACE, device, cache_dir=tmp_path, precisions=["fp32"], machine=SyntheticMachine(),
         seq_lens=[32],
     )  # fmt: skip
     raw = json.loads(gzip.decompress(samples_path(found.path).read_bytes()))
@@ -293,23 +295,25 @@ def test_raw_samples_lie_beside_the_table(device: DeviceProfile, tmp_path: Path)
 
 
 def test_every_combination_has_a_table_of_its_own(device: DeviceProfile, tmp_path: Path) -> None:
-    bench = SyntheticBench()
+    machine = SyntheticMachine()
     settings = []
     for lists in ({"seq_lens": [16, 32, 16]}, {"seq_lens": [16], "threads": [1, 2]}):
         found = profile(
-            SPACE, device, cache_dir=tmp_path, precisions=["fp32"], bench=bench, **lists
+            SPACE, device, cache_dir=tmp_path, precisions=["fp32"], machine=machine, **lists
         )
         settings += [(f.table.key.threads, f.table.key.seq_len, f.fresh) for f in found]
     assert settings == [(1, 16, True), (1, 32, True), (1, 16, False), (2, 16, True)]
-    assert len(bench.measured) == 3
-    assert bench.baseline_calls == 3  # once for each number of threads in each call
+    assert len(machine.measured) == 3
+    assert machine.baseline_calls == 3  # once for each number of threads in each call
 
 
 def test_what_is_in_the_cache_is_not_measured_again(device: DeviceProfile, tmp_path: Path) -> None:
-    bench = SyntheticBench()
+    machine = SyntheticMachine()
 
     def run(space: SearchSpace = SPACE, force: bool = False) -> bool:
-        found = profile(space, device, cache_dir=tmp_path, seq_lens=[32], bench=bench, force=force)
+        found = profile(
+            space, device, cache_dir=tmp_path, seq_lens=[32], machine=machine, force=force
+        )
         return [f.fresh for f in found]
 
     assert run() == [True, True]
@@ -323,12 +327,12 @@ def test_what_is_in_the_cache_is_not_measured_again(device: DeviceProfile, tmp_p
 def test_forcing_renews_the_scale_and_scales_never_mix(
     device: DeviceProfile, tmp_path: Path
 ) -> None:
-    bench = SyntheticBench(renewed_ms=4.2)
+    machine = SyntheticMachine(renewed_ms=4.2)
 
     def run(*precisions: str, force: bool = False) -> list[tuple[bool, float]]:
         found = profile(
             SPACE, device, cache_dir=tmp_path, precisions=precisions, seq_lens=[32],
-            bench=bench, force=force,
+            machine=machine, force=force,
         )  # fmt: skip
         TableCosts.of(one.table for one in found)
         return [(one.fresh, one.table.quiet_ms) for one in found]
@@ -336,7 +340,7 @@ def test_forcing_renews_the_scale_and_scales_never_mix(
     assert run("fp32", "int8") == [(True, QUIET_MS)] * 2
     assert run("int8", force=True) == [(True, 4.2)]
     assert run("fp32", "int8") == [(False, 4.2)] * 2  # brought to the scale of now
-    bench.renewed_ms = 10.0
+    machine.renewed_ms = 10.0
     assert run("int8", force=True) == [(True, 10.0)]
     assert run("fp32", "int8") == [(True, 10.0), (False, 10.0)]  # too far to be brought there
     assert run("fp32", "int8") == [(False, 10.0)] * 2
@@ -346,8 +350,8 @@ def test_the_baseline_is_recorded_while_nobody_else_measures(
     device: DeviceProfile, tmp_path: Path
 ) -> None:
     held = []
-    bench = SyntheticBench(on_recording=lambda: held.append(is_held(tmp_path)))
-    profile(SPACE, device, cache_dir=tmp_path, seq_lens=[32], threads=[1, 2], bench=bench)
+    machine = SyntheticMachine(on_recording=lambda: held.append(is_held(tmp_path)))
+    profile(SPACE, device, cache_dir=tmp_path, seq_lens=[32], threads=[1, 2], machine=machine)
     assert held == [True, True]
     assert not is_held(tmp_path)
 
@@ -356,11 +360,11 @@ def test_what_is_in_the_cache_is_found_while_another_process_measures(
     device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nasc.utils.files.LOCK_TIMEOUT_S", 0.0)
-    bench = SyntheticBench()
+    machine = SyntheticMachine()
 
     def run() -> bool:
         [found] = profile(
-            SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32], bench=bench
+            SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32], machine=machine
         )
         return found.fresh
 
@@ -380,10 +384,10 @@ def is_held(cache_dir: Path) -> bool:
 
 def test_what_is_told_of_a_table(device: DeviceProfile, tmp_path: Path) -> None:
     def run(**arguments: bool) -> Profiled:
-        bench = SyntheticBench(**arguments)
+        machine = SyntheticMachine(**arguments)
         [found] = profile(
             SPACE, device, cache_dir=tmp_path / str(arguments), precisions=["fp32"],
-            seq_lens=[32], bench=bench,
+            seq_lens=[32], machine=machine,
         )  # fmt: skip
         return found
 
@@ -413,7 +417,7 @@ def test_a_damaged_table_in_the_cache_is_an_error_until_it_is_forced(
     def run(force: bool = False) -> Path:
         [found] = profile(
             SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32],
-            bench=SyntheticBench(), force=force,
+            machine=SyntheticMachine(), force=force,
         )  # fmt: skip
         return found.path
 
@@ -431,22 +435,22 @@ def test_an_interrupted_measurement_goes_on_from_its_journal(
     def interrupt() -> None:
         raise profilers.MeasurementInterrupted("interrupted")
 
-    bench = SyntheticBench(before=interrupt)
+    machine = SyntheticMachine(before=interrupt)
     arguments = {"cache_dir": tmp_path, "precisions": ["fp32"], "seq_lens": [32]}
     with pytest.raises(KeyboardInterrupt):
-        profile(SPACE, device, bench=bench, **arguments)
-    assert bench.journals[0].read_text() == "rounds"
+        profile(SPACE, device, machine=machine, **arguments)
+    assert machine.journals[0].read_text() == "rounds"
     assert not list(tables_folder(tmp_path).glob("*"))
     assert not list(tmp_path.rglob("*.onnx"))
-    stale = bench.journals[0].parent / "graphs"  # what kill -9 leaves behind
+    stale = machine.journals[0].parent / "graphs"  # what kill -9 leaves behind
     stale.mkdir()
     (stale / "0000.onnx").write_bytes(b"half a graph")
-    again = SyntheticBench(renewed_ms=4.2)  # raw runs are on no scale
-    profile(SPACE, device, bench=again, force=True, **arguments)
-    assert again.journals == bench.journals
-    other = SyntheticBench()
-    profile(SPACE, device, bench=other, seed=1, force=True, **arguments)
-    assert other.journals != bench.journals
+    again = SyntheticMachine(renewed_ms=4.2)  # raw runs are on no scale
+    profile(SPACE, device, machine=again, force=True, **arguments)
+    assert again.journals == machine.journals
+    other = SyntheticMachine()
+    profile(SPACE, device, machine=other, seed=1, force=True, **arguments)
+    assert other.journals != machine.journals
 
 
 def test_graphs_of_the_same_plan_are_the_same_bytes(
@@ -458,7 +462,7 @@ def test_graphs_of_the_same_plan_are_the_same_bytes(
     for folder in ("a", "b"):
         [found] = profile(
             SPACE, device, cache_dir=tmp_path / folder, precisions=["int8"], seq_lens=[32],
-            bench=SyntheticBench(),
+            machine=SyntheticMachine(),
         )  # fmt: skip
         raw = json.loads(gzip.decompress(samples_path(found.path).read_bytes()))
         hashes.append([model["content_hash"] for model in raw["models"]])
@@ -472,7 +476,7 @@ def test_two_runs_at_once_measure_once(device: DeviceProfile, tmp_path: Path) ->
         inside.set()
         assert go_on.wait(LONG_S)
 
-    benches = [SyntheticBench(before=wait), SyntheticBench()]
+    machines = [SyntheticMachine(before=wait), SyntheticMachine()]
     results: list[bool] = []
     waiting = threading.Event()
 
@@ -480,14 +484,14 @@ def test_two_runs_at_once_measure_once(device: DeviceProfile, tmp_path: Path) ->
         assert message == "waiting for another nasc that is making measurements on device 'host'"
         waiting.set()
 
-    def run(bench: SyntheticBench) -> None:
+    def run(machine: SyntheticMachine) -> None:
         [found] = profile(
             SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32],
-            bench=bench, say=tell,
+            machine=machine, say=tell,
         )  # fmt: skip
         results.append(found.fresh)
 
-    threads = [threading.Thread(target=run, args=(bench,)) for bench in benches]
+    threads = [threading.Thread(target=run, args=(machine,)) for machine in machines]
     threads[0].start()
     assert inside.wait(LONG_S)
     threads[1].start()
@@ -496,7 +500,7 @@ def test_two_runs_at_once_measure_once(device: DeviceProfile, tmp_path: Path) ->
     for thread in threads:
         thread.join(LONG_S)
     assert sorted(results) == [False, True]
-    assert [len(bench.measured) for bench in benches] == [1, 0]
+    assert [len(machine.measured) for machine in machines] == [1, 0]
 
 
 def test_a_cache_that_stays_locked_says_so(
@@ -513,13 +517,13 @@ def test_a_cache_that_stays_locked_says_so(
     first = threading.Thread(
         target=profile,
         args=(SPACE, device),
-        kwargs=arguments | {"bench": SyntheticBench(0.005, wait)},
+        kwargs=arguments | {"machine": SyntheticMachine(0.005, wait)},
     )
     first.start()
     assert inside.wait(LONG_S)
     try:
         with pytest.raises(CacheBusy, match="has been making measurements on device 'host' in"):
-            profile(SPACE, device, bench=SyntheticBench(), **arguments)
+            profile(SPACE, device, machine=SyntheticMachine(), **arguments)
     finally:
         go_on.set()
         first.join(LONG_S)
@@ -531,19 +535,19 @@ def test_a_cache_that_cannot_be_written_is_one_message(
     blocked = tmp_path / "cache"
     blocked.write_text("a file where a folder should be")
     with pytest.raises(NascError, match=r"cannot write to '.*cache/profiling/host'.*: Not a dir"):
-        profile(SPACE, device, cache_dir=blocked, bench=SyntheticBench(), seq_lens=[32])
+        profile(SPACE, device, cache_dir=blocked, machine=SyntheticMachine(), seq_lens=[32])
     tables_folder(tmp_path).write_text("a file where a folder should be")
     with pytest.raises(
         NascError, match=r"cannot write the latency table for .*'host'.*: .*nasc profile --device"
     ):
-        profile(SPACE, device, cache_dir=tmp_path, bench=SyntheticBench(), seq_lens=[32])
+        profile(SPACE, device, cache_dir=tmp_path, machine=SyntheticMachine(), seq_lens=[32])
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"precisions": []}, "--precision: at least one value"),
-        ({"precisions": ["int4"]}, "unknown precision 'int4'; known: fp32, bf16, fp16, int8"),
+        ({"seq_lens": []}, "--seq-len: at least one value"),
+        ({"precisions": ["int4"]}, "does not compute in int4; it does in: fp32, int8"),
         ({"seq_lens": [65]}, "length 65 is over the 64 tokens"),
         ({"seq_lens": [0]}, "must be >= 1"),
         ({"threads": [0]}, "--threads: must be 1 or more, got 0"),
@@ -552,15 +556,15 @@ def test_a_cache_that_cannot_be_written_is_one_message(
 def test_impossible_settings_are_refused_before_anything_runs(
     device: DeviceProfile, tmp_path: Path, wrong: dict[str, list[object]], message: str
 ) -> None:
-    bench = SyntheticBench()
+    machine = SyntheticMachine()
     arguments: dict[str, object] = {"seq_lens": [32]} | wrong
     with pytest.raises(UsageError, match=message):
-        profile(SPACE, device, cache_dir=tmp_path, bench=bench, **arguments)
-    assert bench.baseline_calls == 0
+        profile(SPACE, device, cache_dir=tmp_path, machine=machine, **arguments)
+    assert machine.baseline_calls == 0
 
 
 def test_larger_spaces_get_more_time(device: DeviceProfile, tmp_path: Path) -> None:
-    bench = SyntheticBench()
-    profile(SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32], bench=bench)
-    assert bench.protocols[0].max_seconds == profile_module.MEASURE_S
+    machine = SyntheticMachine()
+    profile(SPACE, device, cache_dir=tmp_path, precisions=["fp32"], seq_lens=[32], machine=machine)
+    assert machine.protocols[0].max_seconds == profile_module.MEASURE_S
     assert baseline_folder(tmp_path) != tables_folder(tmp_path)

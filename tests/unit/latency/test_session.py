@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from nasc.errors import CacheBusy
 from nasc.latency.predict import Prediction
 from nasc.latency.session import MeasurementSession
 from nasc.networks.network import random_network
-from nasc.pipelines.compile import _Candidate, _Compilation
+from nasc.pipelines.compile import _Candidate, _Compilation, _State
 from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
 from nasc.utils.progress import Silent
@@ -82,21 +83,39 @@ def is_held(cache_dir: Path) -> bool:
 
 def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | None = None) -> Any:
     device, reporter = device_profiles.find("host"), reporter or Listener()
-    bench: Any = SimpleNamespace(
-        settings=SimpleNamespace(seq_len=16, batch=1, head="embed"),
-        space=SimpleNamespace(precisions=("fp32",)),
-        cache=cache,
+    session, baseline = (
+        MeasurementSession.on(device, cache, opener=opener, say=reporter.say),
+        baseline_of(cache),
+    )
+    context: Any = SimpleNamespace(
+        settings=SimpleNamespace(seq_len=16, batch=1, head="embed", shape=None),
         device=device,
-        session=MeasurementSession.on(device, cache, opener=opener, say=reporter.say),
-        baseline=baseline_of(cache),
+        session=lambda runtime: session,
+        record_baseline=lambda runtime: baseline,
         reporter=reporter,
         timed=lambda stage: contextlib.nullcontext(),
-        costs_in=lambda precision: SimpleNamespace(
-            predict=lambda architecture: Prediction(5.0, 4.9, 5.1),
-            upper=lambda metric, value, precision: 1.02 * value,
+        measure_costs=lambda variants: SimpleNamespace(
+            predict=lambda architecture, runtime: Prediction(5.0, 4.9, 5.1),
+            upper=lambda metric, value, variant: 1.02 * value,
         ),
     )
-    return _Compilation(bench, limits, Options(), cache / "out")
+    return Measuring(_Compilation(context, limits, Options(), cache / "out"), cache)
+
+
+@dataclass
+class Measuring:
+    """A compilation that measures one network, as often as it is told."""
+
+    compilation: _Compilation
+    folder: Path
+    state: _State = field(default_factory=lambda: _State(Limits(latency_ms=9), (), ()))
+
+    def measure(self) -> Any:
+        network = random_network(ARCHITECTURE, MINILM_L6, vocab_rows=8)
+        one = _Candidate(network, "onnxruntime", None)
+        artifact = self.compilation.lower(one, self.folder)
+        found, self.state = self.compilation.measure(self.state, one, artifact)
+        return found
 
 
 def baseline_of(cache: Path) -> profilers.ReferenceBaseline:
@@ -108,12 +127,8 @@ def baseline_of(cache: Path) -> profilers.ReferenceBaseline:
     )
 
 
-def candidate() -> _Candidate:
-    return _Candidate(random_network(ARCHITECTURE, MINILM_L6, vocab_rows=8), None)
-
-
 def test_compile_measures_alone(host: Host, tmp_path: Path) -> None:
-    found = compilation(host, tmp_path, Limits(latency_ms=9)).measure(candidate(), tmp_path)
+    found = compilation(host, tmp_path, Limits(latency_ms=9)).measure()
     assert found.measured.model.latency_ms == pytest.approx(5.0, rel=0.05)
     assert found.peak_bytes == 2_000_000
     assert len(host.alone) > 2
@@ -123,21 +138,21 @@ def test_compile_measures_alone(host: Host, tmp_path: Path) -> None:
 def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_bound(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, path = compilation(host, tmp_path, Limits(latency_ms=9)), tmp_path
-    first = one.measure(candidate(), path)
+    one = compilation(host, tmp_path, Limits(latency_ms=9))
+    first = one.measure()
     model = first.measured.model
     assert first.repetitions_ms == (model.repetition_ms,)
     assert model.repetition_ms == pytest.approx(model.upper_ms * model.ratio_upper / model.ratio)
-    again = one.measure(candidate(), path)
+    again = one.measure()
     assert again.repetitions_ms[:1] == first.repetitions_ms
     assert len(again.repetitions_ms) == 2
     with monkeypatch.context() as patch:
         for name in ("held_ms", "repetition_ms"):
             patch.setattr(type(first.measured), name, lambda self, quantile: float("inf"))
-        unbounded = one.measure(candidate(), path)
+        unbounded = one.measure()
         assert unbounded.repetitions_ms == again.repetitions_ms
-        assert one.check_limits(unbounded).over
-    assert len(one.measure(candidate(), path).repetitions_ms) == 3
+        assert one.compilation.check_limits(one.state, unbounded).over
+    assert len(one.measure().repetitions_ms) == 3
 
 
 def test_compile_waits_and_says_so(
@@ -147,7 +162,7 @@ def test_compile_waits_and_says_so(
     listener = Listener()
     one = compilation(host, tmp_path, Limits(latency_ms=9), listener)
     with held(tmp_path), pytest.raises(CacheBusy, match="on device 'host'"):
-        one.measure(candidate(), tmp_path)
+        one.measure()
     assert listener.said == [
         "waiting for another nasc that is making measurements on device 'host'"
     ]
@@ -162,11 +177,10 @@ def test_a_device_that_tells_no_memory_stops_a_compile_only_where_memory_is_limi
         worker.base_bytes = None
         return worker
 
-    path = tmp_path
-    found = compilation(silent, tmp_path, Limits(latency_ms=9)).measure(candidate(), path)
+    found = compilation(silent, tmp_path, Limits(latency_ms=9)).measure()
     assert found.peak_bytes is None
     with pytest.raises(profilers.MemoryUnavailable, match="'host' does not tell"):
-        compilation(silent, tmp_path, Limits(peak_memory_bytes=1e9)).measure(candidate(), path)
+        compilation(silent, tmp_path, Limits(peak_memory_bytes=1e9)).measure()
 
 
 def test_bench_measures_alone(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,8 +220,9 @@ def test_ctrl_c_in_a_measurement_says_what_is_kept(
         profilers.MeasurementInterrupted,
         match=r"'host' is not kept, the same command takes it anew\. Latency tables, the supernet",
     ):
-        one.measure(candidate(), tmp_path)
+        one.measure()
     path = tmp_path / "model.onnx"
+    path.write_bytes(b"model")
     monkeypatch.setenv("NASC_CACHE", str(tmp_path))
     monkeypatch.setattr(api, "bench", partial(api.bench, opener=host))
     result = CliRunner().invoke(main, ["bench", str(path)])

@@ -14,7 +14,7 @@ import profilers
 from device_profiles import find
 from nasc.architecture.space import Geometry, SearchSpace
 from nasc.errors import NascError
-from nasc.latency import spot_check as probing
+from nasc.latency import spot_check
 from nasc.latency.key import LatencyKey
 from nasc.latency.session import MeasurementSession
 from nasc.latency.spot_check import probe
@@ -118,6 +118,6 @@ def test_a_full_disk_is_one_message(
     def full(*about: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(probing, "write_atomically", full)
+    monkeypatch.setattr(spot_check, "write_atomically", full)
     with pytest.raises(NascError, match=r"No space left on device.*Free some space"):
         probed(tmp_path)

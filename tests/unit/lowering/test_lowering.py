@@ -37,7 +37,7 @@ def available() -> tuple[str, ...]:
 
 def test_every_runtime_that_networks_are_made_for_can_be_measured() -> None:
     assert set(LOWERED) <= set(NAMES)
-    assert set(PRECISIONS) == {p for precisions in LOWERED.values() for p in precisions}
+    assert {p for precisions in LOWERED.values() for p in precisions} <= set(PRECISIONS)
 
 
 EVERY = [

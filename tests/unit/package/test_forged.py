@@ -27,13 +27,13 @@ from onnx import numpy_helper
 from nasc.cli import main
 from nasc.errors import PackageError
 from nasc.package import manifest as manifest_module
+from nasc.package.formats.onnx_folder import OPERATORS
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 from nasc.package.process import PackageProcess
 from nasc.package.readme import readme
 from nasc.package.verify import verify_package
-from nasc.package.verify_files import OPERATORS
 from nasc.package.verify_report import VerifyReport
 from profilers import MemoryExceeded, ModelJob, RuntimeMissing, WorkerDied, WorkerLimits
 from profilers.results import FORMAT_VERSION
@@ -101,6 +101,7 @@ SAMPLE = (*MODEL, "samples", 0)
         (("conditions", "threads"), 4, "conditions", "threads: 4 in the conditions, 1 in the mea"),
         (("conditions", "threads"), 10**6, "manifest", r"threads: 1000000 is greater than"),
         (("conditions", "runtime"), "openvino", "conditions", "runtime: 'openvino' in the cond"),
+        (("conditions", "runtime"), "tvm", "manifest", "no packages for the runtime .tvm.; known"),
         (("conditions", "statistic"), "luck", "conditions", "statistic: 'luck' in the conditions"),
         (("conditions", "device"), "pixel6", "conditions", "device: 'pixel6' in the conditions"),
         (("conditions", "device"), "/etc/passwd", "manifest", r"\$\.conditions\.device"),
@@ -527,7 +528,7 @@ def test_the_outputs_of_a_package_are_those_it_runs_with(
 
     ids = [[2, 10, 3], [2, 11, 12, 13, 3]]
     here = Encoder(package / "model.onnx").outputs(ids)
-    there = process.encoder(package / "model.onnx").outputs(ids)
+    there = process.encoder(package / "model.onnx", runtime="onnxruntime").outputs(ids)
     assert np.array_equal(np.stack(here), np.stack(there))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,15 +12,18 @@ from typing import Any
 import pytest
 
 from nasc.architecture.space import PRESETS
+from nasc.architecture.variant import Variant
 from nasc.errors import InfeasibleLimits, LimitsMissed
 from nasc.lowering import Artifact
 from nasc.package.manifest import PredictedLatency
+from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import (
     BUSY_REPEATS,
     MAX_ATTEMPTS,
     _Candidate,
     _Compilation,
     _Exported,
+    _State,
     default_name,
 )
 from nasc.pipelines.options import Options
@@ -28,45 +32,65 @@ from nasc.solver.problem import Limits
 from nasc.utils.progress import Silent
 
 LIMIT_MS = 10.0
+FP32, INT8 = Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8")
 
 
 class Costs:
     """Holds 2% over what is predicted."""
 
-    def upper(self, metric: str, value: float, precision: str) -> float:
+    def upper(self, metric: str, value: float, variant: Variant) -> float:
         return 1.02 * value
 
 
 @dataclass
-class Bench:
-    """Networks of `least_ms` or more can be had, by precision."""
+class Context:
+    """Networks of `least_ms` or more can be had, by variant."""
 
-    least_ms: dict[str, float]
-    costs: Costs
+    least_ms: dict[Variant, float]
     reporter: Silent
-    space: Any
 
-    def costs_in(self, *precisions: str) -> Costs:
-        return self.costs
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        return tuple(self.least_ms)
 
-    def check_feasible(self, limits: Limits, precisions: list[str] | None = None) -> None:
-        assert limits.latency_ms is not None
-        if limits.latency_ms < min(self.least_ms[p] for p in precisions or self.least_ms):
-            raise InfeasibleLimits("nothing is that fast", certificate=None)
+    def measure_costs(self, variants: Sequence[Variant]) -> Costs:
+        return Costs()
+
+    def check_inputs(self) -> None:
+        pass
+
+
+def check_feasible(context: Context, limits: Limits, variants: Sequence[Variant]) -> None:
+    assert limits.latency_ms is not None
+    if limits.latency_ms < min(context.least_ms[v] for v in variants):
+        raise InfeasibleLimits("nothing is that fast", certificate=None)
 
 
 @pytest.fixture(autouse=True)
 def promising(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All precisions allowed are."""
+    """All variants allowed are."""
+    monkeypatch.setattr(pipeline, "check_feasible", check_feasible)
     monkeypatch.setattr(
-        "nasc.pipelines.compile.promising_precisions", lambda bench, limits, allowed: list(allowed)
+        pipeline, "promising_variants", lambda context, limits, allowed: list(allowed)
     )
 
 
+class Deciding(_Compilation):
+    """A compilation that keeps its last state, to be looked at."""
+
+    state: _State
+
+    def accepted(self, exported: Any) -> Any:
+        """What `accept` gives, its state kept."""
+        found, self.state = self.accept(self.state, exported)
+        return found
+
+
 def compilation(fp32_ms: float = 1.0, int8_ms: float = 1.0) -> Any:
-    least_ms = {"fp32": fp32_ms, "int8": int8_ms}
-    bench: Any = Bench(least_ms, Costs(), Silent(), PRESETS["minilm-l6"])
-    return _Compilation(bench, Limits(latency_ms=LIMIT_MS), Options(), Path("out"))
+    context: Any = Context({FP32: fp32_ms, INT8: int8_ms}, Silent())
+    found = Deciding(context, Limits(latency_ms=LIMIT_MS), Options(), Path("out"))
+    found.state = _State(found.limits, context.variants, context.variants)
+    return found
 
 
 def measured(
@@ -77,7 +101,7 @@ def measured(
     earlier_ms: tuple[float, ...] = (),
     is_quiet: bool = True,
 ) -> Any:
-    path = tmp_path / "model.onnx"
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.onnx"
     path.write_bytes(b"model")
     network: Any = SimpleNamespace(architecture=PRESETS["minilm-l6"].teacher)
     latency: Any = SimpleNamespace(
@@ -86,7 +110,7 @@ def measured(
         value_ms=lambda quantile: value_ms,
     )
     return _Exported(
-        _Candidate(network, None),
+        _Candidate(network, "onnxruntime", None),
         Artifact(path, (), "onnxruntime", "fp32", 3),
         PredictedLatency(predicted_ms, predicted_ms, predicted_ms),
         latency,
@@ -105,55 +129,56 @@ def test_packages_of_other_limits_or_tasks_have_other_names() -> None:
 def test_a_bound_with_room_for_its_repetition_is_accepted(tmp_path: Path) -> None:
     one = compilation()
     exported = measured(tmp_path, 9.5, 9.7, 9.5)
-    assert one.accept(exported) is exported  # 9.7 * 9.7 / 9.5 < 10
-    assert one.attempts[-1].met
+    assert one.accepted(exported) is exported  # 9.7 * 9.7 / 9.5 < 10
+    assert one.state.attempts[-1].met
 
 
 def test_a_bound_without_that_room_tightens_by_what_was_off(tmp_path: Path) -> None:
     one = compilation()
-    assert one.accept(measured(tmp_path, 9.5, 9.9, 9.0)) is None  # 9.9 * 9.9 / 9.5 > 10
-    assert "leaves less than 4.2% to 10" in one.attempts[-1].note
+    assert one.accepted(measured(tmp_path, 9.5, 9.9, 9.0)) is None  # 9.9 * 9.9 / 9.5 > 10
+    assert "leaves less than 4.2% to 10" in one.state.attempts[-1].note
     # What the search held was 1.02 * 9.0; what was held to 10 / (9.9 / 9.5) was 9.9.
-    assert one.tightened.latency_ms == pytest.approx(1.02 * 9.0 * (10 / (9.9 / 9.5)) / 9.9)
+    assert one.state.limits.latency_ms == pytest.approx(1.02 * 9.0 * (10 / (9.9 / 9.5)) / 9.9)
 
 
 def test_room_is_judged_by_all_measurements_of_the_architecture(tmp_path: Path) -> None:
     one = compilation()
     exported = measured(tmp_path, 9.5, 9.9, 9.0, earlier_ms=(9.6,))  # 9.6 * 10.32 < 10**2
-    assert not one.check_limits(exported).tighter
-    assert one.accept(exported) is exported
+    assert not one.check_limits(one.state, exported).tighter
+    assert one.accepted(exported) is exported
     exported = measured(tmp_path, 9.5, 9.9, 9.0, earlier_ms=(9.8,))
-    assert one.check_limits(exported).tighter
-    assert one.accept(exported) is None
+    assert one.check_limits(one.state, exported).tighter
+    assert one.accepted(exported) is None
     # Under its limit by its own bound it must be, whatever was measured before.
     exported = measured(tmp_path, 10.0, 10.1, 9.0, earlier_ms=(9.0,))
-    assert one.check_limits(exported).tighter
-    assert one.accept(exported) is None
-    assert "latency_ms 10.1 is over 10" in one.attempts[-1].note
-    assert one.tightened.latency_ms < 1.02 * 9.0  # it is not found again
+    assert one.check_limits(one.state, exported).tighter
+    assert one.accepted(exported) is None
+    assert "latency_ms 10.1 is over 10" in one.state.attempts[-1].note
+    assert one.state.limits.latency_ms < 1.02 * 9.0  # it is not found again
 
 
 def test_without_a_smaller_network_the_bound_alone_decides(tmp_path: Path) -> None:
     exported = measured(tmp_path, 9.5, 9.9, 9.0)
     one = compilation(9.5, 9.5)
-    assert one.accept(exported) is exported
-    assert one.attempts[-1].met
+    assert one.accepted(exported) is exported
+    assert one.state.attempts[-1].met
     result: Any = SimpleNamespace(
-        manifest=SimpleNamespace(architecture=exported.network.architecture), attempts=one.attempts
+        manifest=SimpleNamespace(architecture=exported.network.architecture),
+        attempts=one.state.attempts,
     )
     (note,) = CompileResult.tight(result)
     assert note.startswith("latency_ms 9.9 leaves less than 4.2% to 10: nasc verify may")
     with pytest.raises(LimitsMissed, match=r"1 measurements of networks.*latency_ms 10\.2 is over"):
-        compilation(9.5, 9.5).accept(measured(tmp_path, 9.9, 10.2, 9.0))
+        compilation(9.5, 9.5).accepted(measured(tmp_path, 9.9, 10.2, 9.0))
 
 
 def test_only_precisions_still_allowed_count_as_smaller(tmp_path: Path) -> None:
     one = compilation(fp32_ms=9.5, int8_ms=1.0)
     exported = measured(tmp_path, 9.5, 9.9, 9.0)
-    assert one.accept(exported) is None
+    assert one.accepted(exported) is None
     one = compilation(fp32_ms=9.5, int8_ms=1.0)
-    one.allowed = ["fp32"]
-    assert one.accept(exported) is exported
+    one.state = dataclasses.replace(one.state, allowed=(FP32,))
+    assert one.accepted(exported) is exported
 
 
 def test_precisions_are_weighed_again_under_tightened_limits(
@@ -161,40 +186,40 @@ def test_precisions_are_weighed_again_under_tightened_limits(
 ) -> None:
     asked: list[float | None] = []
 
-    def promising(bench: Any, limits: Limits, allowed: list[str]) -> list[str]:
+    def promising(context: Any, limits: Limits, allowed: Sequence[Variant]) -> list[Variant]:
         asked.append(limits.latency_ms)
-        return allowed
+        return list(allowed)
 
-    monkeypatch.setattr("nasc.pipelines.compile.promising_precisions", promising)
+    monkeypatch.setattr(pipeline, "promising_variants", promising)
     one = compilation(fp32_ms=1.0, int8_ms=9.4)
-    one.precisions = ["int8"]
-    assert one.accept(measured(tmp_path, 9.9, 10.2, 9.0)) is None  # no longer with int8
-    assert one.precisions == ["fp32", "int8"]
-    assert asked == [one.tightened.latency_ms]
+    one.state = dataclasses.replace(one.state, variants=(INT8,))
+    assert one.accepted(measured(tmp_path, 9.9, 10.2, 9.0)) is None  # no longer with int8
+    assert one.state.variants == (FP32, INT8)
+    assert asked == [one.state.limits.latency_ms]
 
 
 def test_it_gives_up_after_some_attempts(tmp_path: Path) -> None:
     one = compilation()
     for _ in range(MAX_ATTEMPTS - 1):
-        assert one.accept(measured(tmp_path, 12.0, 12.2, 9.0)) is None
+        assert one.accepted(measured(tmp_path, 12.0, 12.2, 9.0)) is None
     with pytest.raises(LimitsMissed, match=f"{MAX_ATTEMPTS} measurements of networks"):
-        one.accept(measured(tmp_path, 12.0, 12.2, 9.0))
+        one.accepted(measured(tmp_path, 12.0, 12.2, 9.0))
 
 
 def test_an_earlier_network_under_the_limit_is_better_than_giving_up(tmp_path: Path) -> None:
     one = compilation()
     under = measured(tmp_path, 9.5, 9.9, 9.0)
-    assert one.accept(under) is None
+    assert one.accepted(under) is None
     for _ in range(MAX_ATTEMPTS - 2):
-        assert one.accept(measured(tmp_path, 12.0, 12.2, 9.0)) is None
-    assert one.accept(measured(tmp_path, 12.0, 12.2, 9.0)) is under
+        assert one.accepted(measured(tmp_path, 12.0, 12.2, 9.0)) is None
+    assert one.accepted(measured(tmp_path, 12.0, 12.2, 9.0)) is under
     with pytest.raises(LimitsMissed):  # once: its training may have changed its latency
-        one.accept(measured(tmp_path, 12.0, 12.2, 9.0))
+        one.accepted(measured(tmp_path, 12.0, 12.2, 9.0))
 
 
 def test_a_quantile_without_a_bound_is_no_latency(tmp_path: Path) -> None:
     with pytest.raises(LimitsMissed, match="has no upper bound"):
-        compilation().accept(measured(tmp_path, 9.5, float("inf"), 9.0))
+        compilation().accepted(measured(tmp_path, 9.5, float("inf"), 9.0))
 
 
 def run_with(
@@ -202,20 +227,23 @@ def run_with(
 ) -> tuple[Any, Any, list[object]]:
     """A compilation whose measurements are given; its result, and what was measured."""
     one, asked = compilation(), []
-    monkeypatch.setattr(Bench, "check_inputs", lambda self: None, raising=False)
-    one.context.session = SimpleNamespace(
-        lowering=SimpleNamespace(lower=lambda network, folder: None)
-    )
 
-    def measure(candidate: object, path: Path) -> object:
+    def measure(state: _State, candidate: object, artifact: object) -> object:
+        one.state = state
         asked.append(candidate)
-        return dataclasses.replace(visits[len(asked) - 1], candidate=candidate)
+        return dataclasses.replace(visits[len(asked) - 1], candidate=candidate), state
 
+    def package(state: _State, exported: object, parity: object, evaluator: object) -> object:
+        one.state = state
+        return exported
+
+    monkeypatch.setattr(pipeline, "ArtifactEvaluator", lambda *about: None)
     one.measure = measure
-    one.choose = lambda: untrained
-    one.finish = lambda candidate: trained
-    one.check = lambda network, artifact: "parity"
-    one.package = lambda exported, parity: exported
+    one.lower = lambda candidate, folder: None
+    one.choose = lambda state: untrained
+    one.finish = lambda candidate, evaluator: trained
+    one.check = lambda state, candidate, artifact, evaluator: ("parity", state)
+    one.package = package
     return one, one.run(), asked
 
 
@@ -229,14 +257,14 @@ def test_a_trained_network_is_measured_once_more_before_its_training_is_lost(
     one, found, asked = run_with(monkeypatch, visits, untrained, trained)
     assert found.measured is quiet.measured
     assert asked == [untrained, trained, trained]
-    assert [(a.met, a.held_ms, a.note) for a in one.attempts] == [
+    assert [(a.met, a.held_ms, a.note) for a in one.state.attempts] == [
         (True, 9.1, ""),
         (False, 10.2, "latency_ms 10.2 is over 10; measured once more"),
         (True, 9.1, ""),
     ]
 
 
-def test_a_network_that_only_lacks_room_is_measured_once_more_before_another_contest(
+def test_a_network_that_only_lacks_room_is_measured_once_more_before_another_halving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     untrained, trained = (measured(tmp_path, 9.0, 9.1, 9.0).candidate for _ in range(2))
@@ -246,12 +274,12 @@ def test_a_network_that_only_lacks_room_is_measured_once_more_before_another_con
     one, found, asked = run_with(monkeypatch, [wide, narrow, last], untrained, trained)
     assert asked == [untrained, untrained, trained]
     assert found.measured is last.measured
-    assert [a.note for a in one.attempts] == [
+    assert [a.note for a in one.state.attempts] == [
         "latency_ms 9.8 leaves less than 3.2% to 10; measured once more",
         "",
         "",
     ]
-    assert one.tightened == one.limits
+    assert one.state.limits == one.limits
 
 
 def test_what_falls_short_on_a_busy_machine_is_measured_again(
@@ -264,7 +292,7 @@ def test_what_falls_short_on_a_busy_machine_is_measured_again(
     one, found, asked = run_with(monkeypatch, visits, untrained, trained)
     assert asked == [untrained, untrained, untrained, trained]
     assert found.measured is quiet.measured
-    assert one.tightened == one.limits
+    assert one.state.limits == one.limits
 
 
 def test_a_machine_that_stays_busy_ends_in_another_choice(
@@ -277,4 +305,4 @@ def test_a_machine_that_stays_busy_ends_in_another_choice(
     one, found, asked = run_with(monkeypatch, visits, untrained, trained)
     assert len(asked) == 3 + BUSY_REPEATS
     assert found.measured is quiet.measured
-    assert one.tightened.latency_ms < one.limits.latency_ms
+    assert one.state.limits.latency_ms < one.limits.latency_ms

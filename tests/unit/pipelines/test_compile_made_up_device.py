@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,17 +23,19 @@ from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
+from nasc.data.heldout import judging_sentences, scored_sentences
 from nasc.errors import LimitsMissed
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.basis import nominal_ms
-from nasc.pipelines import artifact_quality as judge_module
+from nasc.package.verify import verify_package
+from nasc.pipelines import artifact_quality
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
 from nasc.pipelines.options import Options
 from nasc.pipelines.result import CompileResult
-from nasc.selection import successive_halving as contest
+from nasc.selection import successive_halving as halving
+from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
-from nasc.supernet.score_candidates import judging_sentences, scored_sentences
 from nasc.teacher import Teacher, load_teacher
 from profilers import ModelJob, RuntimeOptions
 from profilers.reference import REFERENCE_NAME
@@ -48,6 +51,15 @@ LAYER_MS = 0.018
 """Everything takes so many times its nominal time less so much: toys take milliseconds, and more
 the larger they are."""
 
+FACTORS = {
+    ("onnxruntime", "fp32"): 1.0,
+    ("onnxruntime", "int8"): 0.8,
+    ("openvino", "fp32"): 0.95,
+    ("openvino", "bf16"): 0.3,
+    ("openvino", "int8"): 0.29,
+}
+"""What a network takes in each variant, in parts of the first."""
+
 WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
 
 
@@ -59,6 +71,7 @@ class Device:
         space: Whose networks it runs.
         whole: How many times that a network takes which `compile` measures.
         is_busy: Whether a neighbour slows whole networks by 1.6 and the reference by 1.3.
+        precisions: That its processor computes in.
         jobs: Loaded so far, the reference left out.
         options: Of the sessions opened so far.
     """
@@ -66,18 +79,24 @@ class Device:
     space: SearchSpace
     whole: Callable[[Architecture], float] = lambda architecture: 1.0
     is_busy: bool = False
+    precisions: tuple[str, ...] = ("fp32", "int8")
     jobs: list[ModelJob] = field(default_factory=list)
     options: list[RuntimeOptions] = field(default_factory=list)
 
-    def layers_ms(self, architecture: Architecture) -> float:
+    def layers_ms(self, architecture: Architecture, runtime: str = "onnxruntime") -> float:
         geometry = self.space.geometry
         found = layers(architecture, geometry, "embed")
-        factor = SLOW * (1.0 if architecture.precision == "fp32" else 0.8)
+        factor = SLOW * FACTORS[runtime, architecture.precision]
         return factor * sum(nominal_ms(layer, geometry, SEQ_LEN) - LAYER_MS for layer in found)
 
     def file_ms(self, path: Path) -> float:
-        model = onnx.load(path, load_external_data=False)
-        text = {p.key: p.value for p in model.metadata_props}["nasc.architecture"]
+        if path.suffix == ".xml":
+            runtime = "openvino"
+            [text] = re.findall('<architecture value="([^"]*)"', path.read_text())
+        else:
+            model = onnx.load(path, load_external_data=False)
+            runtime = "onnxruntime"
+            text = {p.key: p.value for p in model.metadata_props}["nasc.architecture"]
         # Plans for tables hold networks of any number of blocks, and of other hidden sizes.
         blocks = text.count("|") + 1
         longer = dataclasses.replace(
@@ -88,7 +107,7 @@ class Device:
             slots=8,
         )
         architecture = longer.parse(text)
-        return self.layers_ms(architecture) * (
+        return self.layers_ms(architecture, runtime) * (
             self.whole(architecture) if path.stem == "model" else 1.0
         )
 
@@ -101,6 +120,7 @@ class Device:
             busy_s=1.0 if self.is_busy else 0.0,
             slowed={"model": 1.6, REFERENCE_NAME: 1.3},
             latency_ms=self.file_ms,
+            precisions=self.precisions,
         )
         session = machine.open()
         load = session.load
@@ -126,10 +146,20 @@ class Toy:
     def device(self, **about: Any) -> Device:
         return Device(self.space, **about)
 
-    def compile(self, device: Device, name: str, limit_ms: float, **options: Any) -> CompileResult:
+    def compile(
+        self,
+        device: Device,
+        name: str,
+        limit_ms: float,
+        settings: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> CompileResult:
         chosen = {"distill_steps": 0, "output": self.folder / name} | options
-        limits = Limits(latency_ms=limit_ms)
-        return pipeline.compile(limits, self.settings, Options(**chosen), opener=device)
+        limits, changed = (
+            Limits(latency_ms=limit_ms),
+            dataclasses.replace(self.settings, **(settings or {})),
+        )
+        return pipeline.compile(limits, changed, Options(**chosen), opener=device)
 
 
 @pytest.fixture(scope="module")
@@ -207,10 +237,10 @@ def test_no_measured_token_is_padding(first: tuple[CompileResult, Device]) -> No
 
 
 def test_what_is_searched_weighs_blocks_by_the_measured_sensitivities(toy: Toy) -> None:
-    bench = RunContext(toy.settings, opener=toy.device())
-    scores = bench.prepared.scores
+    context = RunContext(toy.settings, opener=toy.device())
+    scores = context.prepare_supernet().scores
     assert len(set(scores.sensitivity)) == 2
-    problem = bench.problem(Limits(latency_ms=1e3))
+    problem = problem_of(context, Limits(latency_ms=1e3), context.variants)
     for position, loss, slope in zip(
         problem.positions, scores.losses, scores.sensitivity, strict=True
     ):
@@ -273,11 +303,11 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Callable[[Device, int], list[str]]:
         measured: list[str] = []
         real = _Compilation.measure
 
-        def measure(self: Any, candidate: Any, path: Path) -> Any:
+        def measure(self: Any, state: Any, candidate: Any, artifact: Any) -> Any:
             device.is_busy = len(measured) < count
             measured.append(str(candidate.network.architecture))
             try:
-                return real(self, candidate, path)
+                return real(self, state, candidate, artifact)
             finally:
                 device.is_busy = False
 
@@ -324,7 +354,7 @@ def test_int8_that_is_refused_is_not_chosen_again(
         refused.append(report)
         return False, "vectors are off"
 
-    monkeypatch.setattr(judge_module, "accept_reduced", refuse)
+    monkeypatch.setattr(artifact_quality, "accept_reduced", refuse)
     device = toy.device()
     result = toy.compile(device, "refused", limit_ms)
     assert result.manifest.architecture.precision == "fp32"
@@ -344,18 +374,18 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return train
 
-    for module in (contest, pipeline):
+    for module in (halving, pipeline):
         monkeypatch.setattr(module, "distill_cached", counted(module.distill_cached))
     return steps
 
 
-def test_the_contest_s_training_counts_for_the_budget(
+def test_the_training_of_the_halving_counts_for_the_budget(
     toy: Toy, limit_ms: float, trained: list[int]
 ) -> None:
     result = toy.compile(toy.device(), "trained", limit_ms, distill_steps=20)
-    *contestants, last = trained
-    assert len(contestants) > 1
-    assert set(contestants) == {2}
+    *entered, last = trained
+    assert len(entered) > 1
+    assert set(entered) == {2}
     assert last == 18
     assert result.manifest.training.distill_steps == 20
 
@@ -363,10 +393,10 @@ def test_the_contest_s_training_counts_for_the_budget(
 def test_quality_is_judged_on_text_that_chose_nothing(
     toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Candidates are scored, and contests held, on one half of the held-out text."""
+    """Candidates are scored, and compete, on one half of the held-out text."""
     judged: list[str] = []
     chosen: list[str] = []
-    encode, vectors = Encoder.encode, contest.vectors
+    encode, vectors = Encoder.encode, halving.pooled_vectors
 
     def encoding(self: Encoder, texts: Any, *about: Any, **options: Any) -> Any:
         judged.extend(texts)
@@ -376,10 +406,65 @@ def test_quality_is_judged_on_text_that_chose_nothing(
         chosen.extend(texts)
         return vectors(teacher, network, texts)
 
-    monkeypatch.setattr(judge_module.Encoder, "encode", encoding)
-    monkeypatch.setattr(contest, "vectors", choosing)
+    monkeypatch.setattr(artifact_quality.Encoder, "encode", encoding)
+    monkeypatch.setattr(halving, "pooled_vectors", choosing)
     toy.compile(toy.device(), "judged", limit_ms, distill_steps=20)
     corpus = RunContext(toy.settings, opener=toy.device()).corpus
     assert set(chosen) == set(scored_sentences(corpus))
     assert set(judging_sentences(corpus, 10)) <= set(judged)
     assert not set(judged) & set(chosen)
+
+
+# Several runtimes
+
+AUTO = {"runtime": "auto"}
+
+
+def test_of_several_runtimes_the_fastest_at_equal_quality_ships(toy: Toy) -> None:
+    pytest.importorskip("openvino")
+    device = toy.device(precisions=("fp32", "bf16", "int8"))
+    whole_ms = device.layers_ms(toy.space.teacher)
+    result = toy.compile(device, "auto", 2 * whole_ms, AUTO)
+    manifest = result.manifest
+    assert manifest.architecture.is_teacher
+    assert (manifest.conditions.runtime, manifest.architecture.precision) == ("openvino", "bf16")
+    assert manifest.measured is not None
+    assert manifest.measured.model.latency_ms == pytest.approx(0.3 * whole_ms, rel=0.05)
+    for variant, known_ms in result.others_ms.items():
+        factor = FACTORS[variant.runtime, variant.precision]
+        assert known_ms == pytest.approx(factor * whole_ms, rel=0.1)
+    assert len(result.others_ms) >= 2
+
+
+def test_without_the_fast_precision_auto_is_as_good_as_the_best_runtime(toy: Toy) -> None:
+    pytest.importorskip("openvino")
+    device = toy.device()
+    whole_ms = device.layers_ms(toy.space.teacher)
+    result = toy.compile(device, "auto-without", 2 * whole_ms, AUTO)
+    variant = (result.manifest.conditions.runtime, result.manifest.architecture.precision)
+    assert variant == ("openvino", "fp32")
+    assert result.manifest.architecture.is_teacher
+
+
+def test_a_tight_limit_is_met_by_the_variant_that_loses_least(toy: Toy, limit_ms: float) -> None:
+    """A limit that onnxruntime meets with a smaller network is met by the whole one in bf16."""
+    pytest.importorskip("openvino")
+    device = toy.device(precisions=("fp32", "bf16", "int8"))
+    result = toy.compile(device, "auto-tight", limit_ms, AUTO)
+    assert result.manifest.architecture.is_teacher
+    assert result.manifest.conditions.runtime == "openvino"
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_network_of_one_shape_says_so_and_pads(toy: Toy, runtime: str) -> None:
+    pytest.importorskip(runtime)
+    device = toy.device()
+    whole_ms = device.layers_ms(toy.space.teacher)
+    settings = {"runtime": runtime, "fixed_shape": True}
+    result = toy.compile(device, f"fixed-{runtime}", 2 * whole_ms, settings)
+    manifest = result.manifest
+    assert manifest.conditions.fixed_shape
+    assert manifest.max_length == SEQ_LEN
+    assert "16 tokens and no other shape" in str(manifest.conditions)
+    report = verify_package(result.package, measure=False)
+    assert [check.name for check in report.checks if check.ok is False] == []

@@ -13,11 +13,12 @@ from click.testing import CliRunner
 
 from nasc import api
 from nasc.architecture.space import MINILM_L6, Block
+from nasc.architecture.variant import Variant
 from nasc.cli import main
 from nasc.errors import NascError, UsageError
 from nasc.latency.predict import Prediction
 from nasc.selection.audit import BIN_NETWORKS, Audit, alike, audit, rankings_of, some_bins
-from nasc.solver.problem import Problem, ScoredBlocks
+from nasc.solver.problem import ScoredBlocks
 
 
 def test_networks_of_a_bin_are_of_one_latency() -> None:
@@ -93,25 +94,28 @@ def test_an_audit_is_plain_data_and_lines() -> None:
 
 @pytest.mark.parametrize(("networks", "distilled"), [(2, 0), (10, 2), (10, 11)])
 def test_too_few_networks_are_refused(networks: int, distilled: int) -> None:
-    bench: Any = SimpleNamespace()
+    context: Any = SimpleNamespace()
     with pytest.raises(UsageError, match="an audit ranks 3 networks or more"):
-        audit(bench, networks=networks, distilled=distilled)
+        audit(context, networks=networks, distilled=distilled)
 
 
 def test_a_supernet_with_too_few_networks_is_refused() -> None:
     block = Block(128, ("ffn",))
     positions = (ScoredBlocks((block,), np.zeros(1)),) * 3
     costs: Any = SimpleNamespace(
-        metrics=("latency_ms",), predict=lambda architecture: Prediction(1.0, 0.9, 1.1)
+        metrics=("latency_ms",), predict=lambda architecture, runtime: Prediction(1.0, 0.9, 1.1)
     )
-    bench: Any = SimpleNamespace(
-        space=SimpleNamespace(precisions=("fp32",)),
-        settings=SimpleNamespace(seed=0),
-        costs_in=lambda precision: costs,
-        problem=lambda limits, allowed: Problem(MINILM_L6, "embed", positions, {"fp32": 0}, costs),
+    scores = SimpleNamespace(positions=lambda: positions)
+    context: Any = SimpleNamespace(
+        space=SimpleNamespace(geometry=MINILM_L6),
+        variants=(Variant("onnxruntime", "fp32"),),
+        settings=SimpleNamespace(seed=0, head="embed"),
+        measure_costs=lambda variants: costs,
+        measure_variant_loss=lambda variant: 0.0,
+        prepare_supernet=lambda: SimpleNamespace(scores=scores),
     )
     with pytest.raises(UsageError, match="holds 1 networks to choose from"):
-        audit(bench, networks=20)
+        audit(context, networks=20)
 
 
 def test_a_table_that_cannot_be_written_is_told_before_anything_slow(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Which networks compete for the training."""
 
-import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,24 +7,26 @@ import numpy as np
 import pytest
 
 from nasc.architecture.space import MINILM_L6, PRESETS, Architecture, Block
+from nasc.architecture.variant import Variant
 from nasc.distillation.train import DistillConfig
 from nasc.errors import TrainingDiverged
 from nasc.evaluation.agreement import Quality
 from nasc.networks.network import random_network
-from nasc.selection import successive_halving as contest
+from nasc.selection import successive_halving as halving
 from nasc.selection.successive_halving import Candidate, depth_strata, run_halving, searches
 from nasc.solver.problem import Limits, Problem, ScoredBlocks
 from nasc.supernet.scores import Scores
 from nasc.utils.progress import Silent
 
 MINILM_KEPT = PRESETS["minilm-l6"].kept_block
+FP32 = Variant("onnxruntime", "fp32")
 LONG, SHORT = Block(128, ("mha", "ffn")), Block(128, ("ffn",))
 
 
 def problem(*positions: tuple[Block, ...]) -> Problem:
     scored = tuple(ScoredBlocks(blocks, np.zeros(len(blocks))) for blocks in positions)
     costs: Any = SimpleNamespace(metrics=("latency_ms",))
-    return Problem(MINILM_L6, "embed", scored, {"fp32": 0.0}, costs)
+    return Problem(MINILM_L6, "embed", scored, {FP32: 0.0}, costs)
 
 
 def test_every_kind_is_searched_by_itself() -> None:
@@ -55,14 +56,15 @@ def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> No
         *(None, ((LONG, SHORT),) * 2, (np.array([0.1, 0.2]),) * 2),  # type: ignore[arg-type]
         *((1.0, 3.0), {"fp32": 0.0}, 1),
     )
-    bench: Any = SimpleNamespace(
-        problem=lambda limits, precisions: dataclasses.replace(
-            problem((LONG, SHORT), (LONG, SHORT)), positions=scores.positions()
-        ),
-        prepared=SimpleNamespace(scores=scores),
-        space=SimpleNamespace(slots=2),
+    costs: Any = SimpleNamespace(metrics=("latency_ms",))
+    context: Any = SimpleNamespace(
+        settings=SimpleNamespace(head="embed"),
+        measure_costs=lambda variants: costs,
+        measure_variant_loss=lambda variant: 0.0,
+        prepare_supernet=lambda: SimpleNamespace(scores=scores),
+        space=SimpleNamespace(slots=2, geometry=MINILM_L6),
     )
-    found = searches(bench, Limits(), ["fp32"])
+    found = searches(context, Limits(), [FP32])
     assert [[s.loss.tolist() for s in one.positions] for one in found] == [
         [pytest.approx([0.1, 0.2]), pytest.approx([0.3, 0.6])],
         [[pytest.approx(0.2)], [pytest.approx(0.6)]],
@@ -72,44 +74,45 @@ def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> No
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A context of two sentences, on which networks are as good as they are small."""
-    monkeypatch.setattr(contest, "scored_sentences", lambda corpus: ["a", "b"])
-    monkeypatch.setattr(contest, "vectors", lambda teacher, network, sentences: network.params)
-    monkeypatch.setattr(contest, "compare", lambda wanted, found: Quality(0.5, 1 / found, 2))
-    scores = SimpleNamespace(precision_loss={"fp32": 0.0})
+    monkeypatch.setattr(halving, "scored_sentences", lambda corpus: ["a", "b"])
+    monkeypatch.setattr(
+        halving, "pooled_vectors", lambda teacher, network, sentences: network.params
+    )
+    monkeypatch.setattr(halving, "compare", lambda wanted, found: Quality(0.5, 1 / found, 2))
     return SimpleNamespace(
         corpus=None,
         cache=None,
         reporter=Silent(),
         teacher=SimpleNamespace(vectors=lambda sentences: None),
-        prepared=SimpleNamespace(scores=scores),
+        measure_variant_loss=lambda variant: 0.0,
     )
 
 
 def candidates() -> list[Candidate]:
-    ranked: Any = None
+    ranked: Any = SimpleNamespace(solution=SimpleNamespace(variant=FP32, runtime=FP32.runtime))
     architectures = [Architecture((block,) * 3) for block in (LONG, SHORT)]
     return [Candidate(ranked, random_network(a, MINILM_L6, vocab_rows=8)) for a in architectures]
 
 
 def test_who_diverges_is_out_and_the_others_go_on(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
+    context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(network: Any, *about: Any, **options: Any) -> Any:
         if network.architecture.blocks[0] == SHORT:
             raise TrainingDiverged("the loss is nan")
         return network, 7
 
-    monkeypatch.setattr(contest, "distill_cached", train)
-    [left] = run_halving(bench, candidates(), DistillConfig(steps=70), None)
+    monkeypatch.setattr(halving, "distill_cached", train)
+    [left] = run_halving(context, candidates(), DistillConfig(steps=70), None)
     assert (left.network.architecture.blocks[0], left.steps) == (LONG, 7)
 
 
-def test_where_all_diverge_that_is_the_end(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_all_diverge_that_is_the_end(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*about: Any, **options: Any) -> Any:
         raise TrainingDiverged("the loss is nan")
 
-    monkeypatch.setattr(contest, "distill_cached", train)
+    monkeypatch.setattr(halving, "distill_cached", train)
     with pytest.raises(TrainingDiverged):
-        run_halving(bench, candidates(), DistillConfig(steps=70), None)
+        run_halving(context, candidates(), DistillConfig(steps=70), None)

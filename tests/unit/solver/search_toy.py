@@ -9,15 +9,23 @@ import numpy as np
 
 from nasc.architecture.layers import Layer, layers
 from nasc.architecture.space import OPERATIONS, Architecture, Block, Geometry
+from nasc.architecture.variant import Variant
 from nasc.solver import Limits, Problem, ScoredBlocks
 
 GEOMETRY = Geometry(
     layers=6, hidden=8, head_size=2, intermediate=16, vocab_size=10, max_positions=4
 )
+FP32, INT8 = Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8")
+BF16, OTHER_INT8 = Variant("openvino", "bf16"), Variant("openvino", "int8")
 KEPT = Block(8, ("mha", "ffn"), kept=True)
 METRICS = ("latency_ms", "size_bytes", "params", "weight_bytes")
 STREAMED = (*METRICS, "streaming_latency_ms")
 """A latency is then the larger of two sums."""
+
+
+def _label(variant: Variant) -> str:
+    """What prices are drawn by."""
+    return variant.precision if variant.runtime == FP32.runtime else str(variant)
 
 
 @dataclass(frozen=True)
@@ -40,26 +48,26 @@ class ToyCosts:
             rng.integers(0, 2**20, n) / 2**20 if self.fractions else rng.integers(0, self.spread, n)
         )
 
-    def constant(self, precision: str) -> dict[str, float]:
-        drawn = self._draw(f"constant {precision}", len(self.metrics)) + 1
+    def constant(self, variant: Variant) -> dict[str, float]:
+        drawn = self._draw(f"constant {_label(variant)}", len(self.metrics)) + 1
         found = {m: float(v) for m, v in zip(self.metrics, drawn, strict=True)}
         if "streaming_latency_ms" in found:
             found["streaming_latency_ms"] -= 4.0
         return found
 
     @functools.lru_cache(maxsize=10_000)  # noqa: B019
-    def layer(self, layer: Layer, precision: str) -> dict[str, float]:
-        drawn = self._draw(f"{layer!r} {precision}", len(self.metrics))
+    def layer(self, layer: Layer, variant: Variant) -> dict[str, float]:
+        drawn = self._draw(f"{layer!r} {_label(variant)}", len(self.metrics))
         return {m: float(v) for m, v in zip(self.metrics, drawn, strict=True)}
 
     @functools.lru_cache(maxsize=10_000)  # noqa: B019
-    def activation_bytes(self, layer: Layer, precision: str) -> float:
-        return float(self.live_scale * self._draw(f"live {layer!r} {precision}", 1)[0])
+    def activation_bytes(self, layer: Layer, variant: Variant) -> float:
+        return float(self.live_scale * self._draw(f"live {layer!r} {_label(variant)}", 1)[0])
 
-    def upper(self, metric: str, value: float, precision: str) -> float:
+    def upper(self, metric: str, value: float, variant: Variant) -> float:
         if metric not in ("latency_ms", "streaming_latency_ms"):
             return value
-        stretched = value * (1.25 if precision == "int8" else 1.5)
+        stretched = value * (1.25 if variant.precision == "int8" else 1.5)
         return stretched if self.plateau == 1 else float(-(-stretched // self.plateau))
 
 
@@ -87,7 +95,7 @@ def random_problem(
     *,
     positions: int = 2,
     candidates: int = 8,
-    precisions: tuple[str, ...] = ("fp32", "int8"),
+    variants: tuple[Variant, ...] = (FP32, INT8),
     costs: ToyCosts | None = None,
     loss_spread: int = 8,
     reordered: bool = False,
@@ -99,7 +107,7 @@ def random_problem(
     for _ in range(positions):
         blocks = random_blocks(rng, sizes, candidates, reordered=reordered)
         scored.append(ScoredBlocks(blocks, rng.integers(-1, loss_spread, len(blocks))))
-    terms = {p: float(rng.integers(0, 3)) for p in precisions}
+    terms = {p: float(rng.integers(0, 3)) for p in variants}
     head = "embed" if seed % 2 else "hidden"
     return Problem(GEOMETRY, head, tuple(scored), terms, costs or ToyCosts(seed))
 
@@ -109,35 +117,37 @@ class Tried:
     """One network of a problem, priced by plain addition."""
 
     architecture: Architecture
+    runtime: str
     loss: float
     costs: dict[str, float]
     upper: dict[str, float]
 
     @property
-    def order(self) -> tuple[float, tuple[str, ...], str]:
+    def order(self) -> tuple[float, tuple[str, ...], str, float, str]:
         texts = tuple(str(b) for b in self.architecture.blocks)
-        return self.loss, texts, self.architecture.precision
+        latency_ms = self.upper.get("latency_ms", 0.0)
+        return self.loss, texts, self.architecture.precision, latency_ms, self.runtime
 
 
 def every_network(problem: Problem) -> list[Tried]:
     """All networks of a problem, limits left aside."""
     found = []
     model = problem.costs
-    for precision, term in problem.precisions.items():
-        constant = model.constant(precision)
+    for variant, term in problem.variants.items():
+        constant = model.constant(variant)
         for choice in itertools.product(*(range(len(s.blocks)) for s in problem.positions)):
             picked = list(zip(problem.positions, choice, strict=True))
-            architecture = Architecture(tuple(s.blocks[i] for s, i in picked), precision)
+            architecture = Architecture(tuple(s.blocks[i] for s, i in picked), variant.precision)
             network = layers(architecture, problem.geometry, problem.head)
-            rows = [model.layer(layer, precision) for layer in network]
+            rows = [model.layer(layer, variant) for layer in network]
             costs = {m: constant[m] + sum(row[m] for row in rows) for m in model.metrics}
             if "streaming_latency_ms" in costs:
                 costs["latency_ms"] = max(costs["latency_ms"], costs.pop("streaming_latency_ms"))
-            live = max(model.activation_bytes(layer, precision) for layer in network)
+            live = max(model.activation_bytes(layer, variant) for layer in network)
             costs["peak_memory_bytes"] = costs["weight_bytes"] + live
-            upper = {m: model.upper(m, v, precision) for m, v in costs.items()}
+            upper = {m: model.upper(m, v, variant) for m, v in costs.items()}
             loss = term + sum(float(s.loss[i]) for s, i in picked)
-            found.append(Tried(architecture, loss, costs, upper))
+            found.append(Tried(architecture, variant.runtime, loss, costs, upper))
     return found
 
 

@@ -5,9 +5,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from search_toy import (
+    BF16,
+    FP32,
     GEOMETRY,
+    INT8,
     KEPT,
     METRICS,
+    OTHER_INT8,
     STREAMED,
     ToyCosts,
     every_network,
@@ -32,7 +36,10 @@ from nasc.solver import (
 )
 
 SEEDS = st.integers(0, 10**6)
-PRECISIONS = st.sampled_from([("fp32",), ("int8",), ("fp32", "int8")])
+VARIANTS = st.sampled_from(
+    [(FP32,), (INT8,), (FP32, INT8), (INT8, OTHER_INT8), (FP32, BF16, INT8, OTHER_INT8)]
+)
+"""Networks of two runtimes in one precision have the same text."""
 
 
 @st.composite
@@ -49,7 +56,7 @@ def problems(draw: st.DrawFn) -> Problem:
         seed,
         positions=positions,
         candidates=draw(st.integers(1, 14 if positions < 3 else 8)),
-        precisions=draw(PRECISIONS),
+        variants=draw(VARIANTS),
         costs=costs,
         loss_spread=draw(st.sampled_from([1, 4, 100])),
         reordered=draw(st.booleans()),
@@ -102,7 +109,7 @@ class TestAgainstEverything:
     def test_best_under_a_tight_peak(self, seed: int, other: int, k: int, spread: int) -> None:
         costs = ToyCosts(seed, spread=spread)
         problem = random_problem(
-            seed, positions=3, candidates=9, precisions=("int8",), costs=costs, loss_spread=60
+            seed, positions=3, candidates=9, variants=(INT8,), costs=costs, loss_spread=60
         )
         networks = every_network(problem)
         rng = np.random.default_rng(other)
@@ -139,7 +146,7 @@ def test_live_activation_counts_in_dominance(seed: int) -> None:
         seed,
         positions=3,
         candidates=9,
-        precisions=("int8",),
+        variants=(INT8,),
         costs=ToyCosts(seed, spread=16, live_scale=6.0),
         loss_spread=60,
     )
@@ -173,7 +180,7 @@ def test_equal_points_of_different_slices_are_told_apart_by_text(
         scored({"4: S3": 0, "keep": 0, "2: M S3": 0, "2: S3 M F": 0, "4: F": 0, "4: F S3 M": -1}),
     )
     costs = ToyCosts(1927, spread=2, plateau=3, metrics=STREAMED)
-    problem = Problem(GEOMETRY, "embed", positions, {"int8": 0.0}, costs)
+    problem = Problem(GEOMETRY, "embed", positions, {INT8: 0.0}, costs)
     found = [(s.upper_latency_ms, s.predicted_loss, str(s.architecture)) for s in front(problem)]
     assert found == brute_front(every_network(problem), Limits())
     assert (3.0, -2.0, "2: M F M | keep | 4: F S3 M @ int8") in found
@@ -186,7 +193,7 @@ def test_equal_networks_are_told_apart_by_text_where_blocks_share_a_kind() -> No
         scored({"4: F": 1, "4: M M S3": 9, "4: M S3 M": 9, "4: S3 M M": 0}),
     )
     costs = ToyCosts(6)  # a separable convolution takes longer than an ffn
-    problem = Problem(GEOMETRY, "embed", positions, {"int8": 0.0}, costs)
+    problem = Problem(GEOMETRY, "embed", positions, {INT8: 0.0}, costs)
     networks = {str(n.architecture): n for n in every_network(problem)}
     first = networks["4: F | 4: S3 M M @ int8"]
     other = networks["4: S3 | 4: F @ int8"]
@@ -203,7 +210,7 @@ def test_fractions_agree_to_rounding(seed: int, other: int, k: int) -> None:
     rng = np.random.default_rng(other)
     positions = tuple(ScoredBlocks(s.blocks, rng.random(len(s.blocks))) for s in problem.positions)
     problem = Problem(
-        problem.geometry, problem.head, positions, {"fp32": 0.0, "int8": 0.1}, problem.costs
+        problem.geometry, problem.head, positions, {FP32: 0.0, INT8: 0.1}, problem.costs
     )
     networks = every_network(problem)
     values = sorted(n.upper["latency_ms"] for n in networks)
@@ -252,7 +259,7 @@ def test_same_inputs_same_result() -> None:
 def test_order_of_candidates_does_not_matter() -> None:
     problem = random_problem(5, positions=3, loss_spread=2)
     turned = tuple(ScoredBlocks(s.blocks[::-1], s.loss[::-1]) for s in problem.positions)
-    other = Problem(problem.geometry, problem.head, turned, problem.precisions, problem.costs)
+    other = Problem(problem.geometry, problem.head, turned, problem.variants, problem.costs)
     assert [s.architecture for s in solve(problem, 30)] == [
         s.architecture for s in solve(other, 30)
     ]
@@ -260,7 +267,7 @@ def test_order_of_candidates_does_not_matter() -> None:
 
 def test_fewer_networks_than_asked_for() -> None:
     problem = random_problem(4, positions=1, candidates=3)
-    n = sum(len(s.blocks) for s in problem.positions) * len(problem.precisions)
+    n = sum(len(s.blocks) for s in problem.positions) * len(problem.variants)
     assert len(solve(problem, 1000)) == n
 
 

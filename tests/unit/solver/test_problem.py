@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from search_toy import GEOMETRY, KEPT, ToyCosts, random_problem
+from search_toy import FP32, GEOMETRY, KEPT, ToyCosts, random_problem
 
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import OPERATIONS, PRESETS, Block
+from nasc.architecture.variant import Variant
 from nasc.errors import LookupMiss, UsageError
 from nasc.solver import Limits, Problem, ScoredBlocks, front, solve
 from nasc.solver.blocks import block_codes
@@ -57,20 +58,20 @@ def test_losses_are_copied_and_locked() -> None:
 def test_problem_parts() -> None:
     scored, costs = (ScoredBlocks((KEPT,), np.zeros(1)),), ToyCosts(0)
     with pytest.raises(UsageError, match="unknown head 'pool'"):
-        Problem(GEOMETRY, "pool", scored, {"fp32": 0.0}, costs)
+        Problem(GEOMETRY, "pool", scored, {FP32: 0.0}, costs)
     with pytest.raises(UsageError, match="at least one block position"):
-        Problem(GEOMETRY, "embed", (), {"fp32": 0.0}, costs)
-    with pytest.raises(UsageError, match="no precision"):
+        Problem(GEOMETRY, "embed", (), {FP32: 0.0}, costs)
+    with pytest.raises(UsageError, match="no runtime and precision"):
         Problem(GEOMETRY, "embed", scored, {}, costs)
     with pytest.raises(UsageError, match="unknown precision 'int4'"):
-        Problem(GEOMETRY, "embed", scored, {"int4": 0.0}, costs)
-    with pytest.raises(UsageError, match="loss of precision fp32 is nan"):
-        Problem(GEOMETRY, "embed", scored, {"fp32": math.nan}, costs)
+        Variant("onnxruntime", "int4")
+    with pytest.raises(UsageError, match="loss of onnxruntime fp32 is nan"):
+        Problem(GEOMETRY, "embed", scored, {FP32: math.nan}, costs)
     few = ToyCosts(0, metrics=("params",))
     with pytest.raises(UsageError, match="--peak-memory-bytes is set but"):
-        Problem(GEOMETRY, "embed", scored, {"fp32": 0.0}, few, Limits(peak_memory_bytes=1))
+        Problem(GEOMETRY, "embed", scored, {FP32: 0.0}, few, Limits(peak_memory_bytes=1))
     with pytest.raises(UsageError, match="a front needs latencies"):
-        front(Problem(GEOMETRY, "embed", scored, {"fp32": 0.0}, few))
+        front(Problem(GEOMETRY, "embed", scored, {FP32: 0.0}, few))
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, True])
@@ -85,24 +86,24 @@ class Holed(ToyCosts):
 
     bad: float | None = None
 
-    def layer(self, layer: Layer, precision: str) -> dict[str, float]:
+    def layer(self, layer: Layer, variant: Variant) -> dict[str, float]:
         if layer == Layer("border", 4, 8):
             if self.bad is None:
                 raise LookupMiss(f"no cost of {layer}")
             return dict.fromkeys(self.metrics, self.bad)
-        return super().layer(layer, precision)
+        return super().layer(layer, variant)
 
 
 def test_a_lookup_miss_is_never_free() -> None:
     blocks = (Block(4, ("mha",)), KEPT)
     scored = ScoredBlocks(blocks, np.zeros(2))
-    problem = Problem(GEOMETRY, "embed", (scored, scored), {"fp32": 0.0}, Holed(0))
+    problem = Problem(GEOMETRY, "embed", (scored, scored), {FP32: 0.0}, Holed(0))
     with pytest.raises(LookupMiss, match="border 4->8"):
         solve(problem)
-    alone = Problem(GEOMETRY, "embed", (scored,), {"fp32": 0.0}, Holed(0))
+    alone = Problem(GEOMETRY, "embed", (scored,), {FP32: 0.0}, Holed(0))
     assert solve(alone)  # no network of one block has that border
-    bad = Problem(GEOMETRY, "embed", (scored, scored), {"fp32": 0.0}, Holed(0, bad=math.nan))
-    with pytest.raises(UsageError, match=r"latency_ms of border 4->8 in fp32 is nan"):
+    bad = Problem(GEOMETRY, "embed", (scored, scored), {FP32: 0.0}, Holed(0, bad=math.nan))
+    with pytest.raises(UsageError, match=r"latency_ms of border 4->8 in onnxruntime fp32 is nan"):
         solve(bad)
 
 

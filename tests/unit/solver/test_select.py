@@ -3,21 +3,20 @@
 import pytest
 from search_toy import random_problem
 
-from nasc.architecture.space import Architecture
 from nasc.errors import UsageError
-from nasc.solver import select, solve
+from nasc.solver import Solution, select, solve
 
 
 def test_the_true_loss_decides() -> None:
     found = solve(random_problem(7), 6)
-    asked: list[Architecture] = []
+    asked: list[Solution] = []
 
-    def true_loss(architecture: Architecture) -> float:
-        asked.append(architecture)
+    def true_loss(solution: Solution) -> float:
+        asked.append(solution)
         return [3.0, 1.0, 2.0, 1.0, 9.0, 0.5][len(asked) - 1]
 
     ranked = select(found, true_loss)
-    assert asked == [s.architecture for s in found]
+    assert asked == found
     assert [r.predicted_rank for r in ranked] == [5, 1, 3, 2, 0, 4]
     assert ranked[0].true_loss == 0.5
     assert ranked[0].solution is found[5]

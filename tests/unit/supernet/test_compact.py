@@ -149,19 +149,19 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
     save_supernet(path, supernet, {"shrinking": LEFT}, compact=True)
     assert shipped_supernet(teacher.sha256) == path
 
-    def bench(**settings: object) -> RunContext:
+    def context(**settings: object) -> RunContext:
         return RunContext(Settings(cache=tmp_path / "cache", **settings))  # type: ignore[arg-type]
 
-    assert bench().supernet_path == path
-    assert bench().space == supernet.space
+    assert context().supernet_path == path
+    assert context().space == supernet.space
     for other in ({"train_minutes": 1.0}, {"train_steps": 5}, {"space": "minilm-l6"}):
-        assert bench(**other).supernet_path is None
+        assert context(**other).supernet_path is None
     # A network from random weights is of the whole space, whatever a supernet holds.
     whole = toy_space(teacher, hidden_sizes=(8, 16), operations=("ffn", "sep3"))
     monkeypatch.setattr("nasc.supernet.space_for.PRESETS", {"toy": whole})
-    assert str(_parsed(bench(), "8: S3 | 16: F", "scratch")[0]) == "8: S3 | 16: F @ fp32"
+    assert str(_parsed(context(), "8: S3 | 16: F", "scratch")[0]) == "8: S3 | 16: F @ fp32"
     own = tmp_path / "own.safetensors"
-    assert bench(supernet=own).supernet_path == own
+    assert context(supernet=own).supernet_path == own
 
     found = checkpoint.read(path)
     checkpoint.write(path, found.tensors, dict(found.header) | {"teacher": {"name": "nobody"}})

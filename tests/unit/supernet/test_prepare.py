@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +15,16 @@ from supernet_toy import random_supernet, sentences, toy_space
 
 from nasc.architecture.space import SearchSpace
 from nasc.data import MINIMUM_SENTENCES, Corpus, corpus_from_sentences
+from nasc.data.heldout import judging_sentences, scored_sentences
 from nasc.errors import CheckpointError, NascError
 from nasc.evaluation.agreement import compare
+from nasc.lowering.onnxruntime import lower
 from nasc.supernet import prepare as module
-from nasc.supernet import score_candidates as scoring
 from nasc.supernet.candidates import candidates_of
 from nasc.supernet.parallel import Parallel
+from nasc.supernet.precision_loss import measure_losses
 from nasc.supernet.prepare import Prepared, ShrinkPlan, prepare
-from nasc.supernet.score_candidates import (
-    judging_sentences,
-    measure_precision_loss,
-    score_supernet,
-    scored_sentences,
-)
+from nasc.supernet.score_candidates import score_supernet
 from nasc.supernet.shrink import ShrinkConfig
 from nasc.supernet.train import TrainConfig
 from nasc.teacher import Teacher
@@ -108,7 +106,7 @@ def test_a_supernet_from_scratch_did_not_see_the_teacher_s_weights(
 def test_the_state_goes_only_after_the_supernet_is_on_disk(
     make: Callable[..., Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*about: object) -> None:
+    def full(*about: object, **options: object) -> Any:
         raise CheckpointError("No space left on device")
 
     with pytest.raises(Stopped):
@@ -182,22 +180,19 @@ def test_the_teacher_as_it_ships_is_the_measure(teacher: Teacher, corpus: Corpus
     """Of the all-kept network fp32 is the teacher itself: int8 can only add."""
     supernet = random_supernet(teacher, slots=2, operations=("mha", "ffn"))
     rows = teacher.tokenize(corpus.heldout).rows()
-    found = measure_precision_loss(supernet, [supernet.space.teacher.blocks], rows)
+    found = measure_losses(supernet, [supernet.space.teacher.blocks], rows, ["fp32", "int8"], lower)
     assert found["fp32"] == 0
     assert 0 < found["int8"] < 0.1
 
 
-def test_a_full_temporary_folder_is_a_message(
-    teacher: Teacher, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*about: object) -> None:
+def test_a_full_temporary_folder_is_a_message(teacher: Teacher, corpus: Corpus) -> None:
+    def full(*about: object, **options: object) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(scoring, "emit", full)
     supernet = random_supernet(teacher, slots=2, operations=("mha", "ffn"))
     rows = teacher.tokenize(corpus.heldout).rows()
     with pytest.raises(NascError, match=r"temporary folder: No space left on device.*TMPDIR=DIR"):
-        measure_precision_loss(supernet, [supernet.space.teacher.blocks], rows)
+        measure_losses(supernet, [supernet.space.teacher.blocks], rows, ["fp32", "int8"], full)
 
 
 # Who chooses and who judges

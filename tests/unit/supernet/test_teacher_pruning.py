@@ -83,7 +83,9 @@ def limited(limit: float) -> Callable[[Architecture], Solution]:
     def solution(architecture: Architecture) -> Solution:
         if latency_ms(architecture) > limit:
             raise InfeasibleLimits("too slow", certificate=None)
-        return Solution(architecture, 0.0, {"latency_ms": latency_ms(architecture)}, {})
+        return Solution(
+            architecture, "onnxruntime", 0.0, {"latency_ms": latency_ms(architecture)}, {}
+        )
 
     return solution
 

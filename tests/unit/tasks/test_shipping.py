@@ -15,7 +15,7 @@ pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 from nasc.architecture.space import Architecture, Block
 from nasc.errors import TaskDataError, UsageError
 from nasc.evaluation.parity import check_parity
-from nasc.export.onnx import emit
+from nasc.lowering import get_lowering
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.tasks import finetune
@@ -105,10 +105,9 @@ def test_a_network_learns_a_task_and_its_file_does_it(
     found = one.finetune(narrow(full_size).with_precision("int8"))
     assert found.head == options.head
     assert found.architecture.precision == "int8"
-    path = tmp_path / "model.onnx"
-    emit(found.with_precision("fp32"), path)
-    check_parity(found.with_precision("fp32"), path, [[2, 5, 6, 7, 3]] * 8)
-    scores = one.scores(path)
+    made = get_lowering("onnxruntime").lower(found.with_precision("fp32"), tmp_path)
+    check_parity(found.with_precision("fp32"), made.path, [[2, 5, 6, 7, 3]] * 8)
+    scores = one.scores(made)
     assert tuple(scores) == options.metrics
     assert next(iter(scores.values())) > 0.9
     assert next(iter(one.teacher_scores.values())) > 0.9

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from nasc.utils import torch_device as processor
+from nasc.utils import torch_device
 from nasc.utils.torch_device import attention_without_cudnn, has_bf16, training_device
 
 
@@ -61,9 +61,9 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
-    processor.use_fastest_threads.cache_clear()
+    torch_device.use_fastest_threads.cache_clear()
     yield set_to
-    processor.use_fastest_threads.cache_clear()
+    torch_device.use_fastest_threads.cache_clear()
 
 
 def test_threads_are_timed_in_turn_so_that_one_bad_moment_does_not_decide(
@@ -76,14 +76,14 @@ def test_threads_are_timed_in_turn_so_that_one_bad_moment_does_not_decide(
         disturbed = len(asked) < 6  # two rounds, in which more threads only wait
         return {1: 1.0, 2: 2.0, 4: 3.0}[count] if disturbed else {1: 1.0, 2: 0.6, 4: 0.59}[count]
 
-    monkeypatch.setattr(processor, "_probe", probe)
-    assert processor.use_fastest_threads() == 2  # four gain less than a tenth over two
+    monkeypatch.setattr(torch_device, "_probe", probe)
+    assert torch_device.use_fastest_threads() == 2  # four gain less than a tenth over two
     assert threads == [2]
     assert asked[:6] == [1, 2, 4, 1, 2, 4]
 
 
 def test_given_threads_are_kept(threads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.setattr(processor, "_probe", lambda count: pytest.fail("timed"))
-    assert processor.use_fastest_threads() == torch.get_num_threads()
+    monkeypatch.setattr(torch_device, "_probe", lambda count: pytest.fail("timed"))
+    assert torch_device.use_fastest_threads() == torch.get_num_threads()
     assert not threads

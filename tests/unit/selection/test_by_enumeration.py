@@ -7,16 +7,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from search_toy import ToyCosts, every_network, random_limits, random_problem, within
+from search_toy import FP32, INT8, ToyCosts, every_network, random_limits, random_problem, within
 
 from nasc.architecture.space import Architecture, Block
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits
+from nasc.selection.problems import problem_of
+from nasc.selection.true_loss import by_enumeration
 from nasc.solver import Limits
 from nasc.supernet.scores import Scores
 
-PRECISIONS = {"fp32": 0.0, "int8": 0.25}
+LOSSES = {FP32: 0.0, INT8: 0.25}
 
 
 def true_loss(blocks: tuple[Block, ...]) -> float:
@@ -26,37 +28,40 @@ def true_loss(blocks: tuple[Block, ...]) -> float:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> RunContext:
+def context(tmp_path: Path) -> RunContext:
     """A context whose space, costs, scores and supernet are made up."""
     problem = random_problem(7, costs=ToyCosts(7, fractions=True))
-    bench = RunContext(Settings(cache=tmp_path, head=problem.head))
+    context = RunContext(Settings(cache=tmp_path, head=problem.head))
     rng = np.random.default_rng(0)
     scores = Scores(
         None,  # type: ignore[arg-type]
         tuple(s.blocks for s in problem.positions),
         tuple(rng.random(len(s.blocks)) for s in problem.positions),
         (1.0, 50.0),
-        PRECISIONS,
+        {variant.precision: loss for variant, loss in LOSSES.items()},
         1,
     )
-    space = SimpleNamespace(geometry=problem.geometry, precisions=tuple(PRECISIONS))
-    bench.__dict__ |= {
-        "space": space,
-        "_tables": dict.fromkeys(PRECISIONS),
-        "_costs": {tuple(PRECISIONS): problem.costs},
-        "prepared": SimpleNamespace(scores=scores),
-        "_scorer": SimpleNamespace(final_loss=true_loss, final_losses=lambda *about: None),
+    context.__dict__ |= {
+        "space": SimpleNamespace(geometry=problem.geometry),
+        "variants": tuple(LOSSES),
+        "measure_costs": lambda variants: problem.costs,
+        "_prepared": SimpleNamespace(scores=scores),
+        "load_scorer": lambda: SimpleNamespace(
+            final_loss=true_loss, final_losses=lambda *about: None
+        ),
     }
-    return bench
+    return context
 
 
-def tried(bench: RunContext, limits: Limits, k: int) -> list[tuple[float, Architecture]]:
+def tried(context: RunContext, limits: Limits, k: int) -> list[tuple[float, Architecture]]:
     """By plain addition of everything."""
-    problem = bench.problem(limits)
-    scores = bench.prepared.scores
+    problem = problem_of(context, limits, tuple(LOSSES))
+    scores = context.prepare_supernet().scores
     found: list[tuple[float, Architecture]] = []
-    for precision in PRECISIONS:
-        networks = [n for n in every_network(problem) if n.architecture.precision == precision]
+    for variant, loss in LOSSES.items():
+        networks = [
+            n for n in every_network(problem) if n.architecture.precision == variant.precision
+        ]
         met = [n.architecture for n in within(networks, limits)]
 
         def total(architecture: Architecture) -> float:
@@ -64,27 +69,27 @@ def tried(bench: RunContext, limits: Limits, k: int) -> list[tuple[float, Archit
             return sum(float(losses[blocks.index(b)]) for blocks, losses, b in chosen)
 
         top = sorted(met, key=total)[:k]
-        found += [(true_loss(a.blocks) + PRECISIONS[precision], a) for a in top]
+        found += [(true_loss(a.blocks) + loss, a) for a in top]
     return sorted(found, key=lambda pair: pair[0])
 
 
 @pytest.mark.parametrize("k", [1, 5, 1000])
-def test_it_is_what_the_paper_does(bench: RunContext, k: int) -> None:
-    limits = random_limits(3, every_network(bench.problem(Limits())), 1)
-    expected = tried(bench, limits, k)
-    found = bench.by_enumeration(limits, k)
+def test_it_is_what_the_paper_does(context: RunContext, k: int) -> None:
+    limits = random_limits(3, every_network(problem_of(context, Limits(), tuple(LOSSES))), 1)
+    expected = tried(context, limits, k)
+    found = by_enumeration(context, limits, k)
     assert [(r.true_loss, r.solution.architecture) for r in found] == expected
     assert len(expected) > 1
 
 
-def test_limits_that_one_precision_misses(bench: RunContext) -> None:
-    networks = every_network(bench.problem(Limits()))
+def test_limits_that_one_variant_misses(context: RunContext) -> None:
+    networks = every_network(problem_of(context, Limits(), tuple(LOSSES)))
     least = {
         p: min(n.upper["latency_ms"] for n in networks if n.architecture.precision == p)
-        for p in PRECISIONS
+        for p in ("fp32", "int8")
     }
     assert len(set(least.values())) == 2
-    found = bench.by_enumeration(Limits(latency_ms=min(least.values())), 5)
+    found = by_enumeration(context, Limits(latency_ms=min(least.values())), 5)
     assert {r.solution.architecture.precision for r in found} == {min(least, key=least.__getitem__)}
     with pytest.raises(InfeasibleLimits):
-        bench.by_enumeration(Limits(latency_ms=0.5 * min(least.values())), 5)
+        by_enumeration(context, Limits(latency_ms=0.5 * min(least.values())), 5)

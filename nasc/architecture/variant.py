@@ -1,0 +1,50 @@
+"""What a network may be run as: the axis that is chosen together with the architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from nasc.architecture.space import PRECISIONS
+from nasc.errors import UsageError
+
+LOSSLESS = ("fp32", "bf16", "fp16")
+"""Precisions whose vectors have a cosine of 0.999 or more to those of fp32 (docs/openvino.md): of
+such a network the fastest variant is taken."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Variant:
+    """A runtime and the precision in which it computes a network.
+
+    Attributes:
+        runtime: Name of the runtime, ``onnxruntime`` for example.
+        precision: Out of `nasc.architecture.space.PRECISIONS`.
+
+    Raises:
+        UsageError: On an unknown precision.
+    """
+
+    runtime: str
+    precision: str
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(
+                f"unknown precision {self.precision!r}; known: {', '.join(PRECISIONS)}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.runtime} {self.precision}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` gives.
+
+        Raises:
+            UsageError: If it is no runtime and precision.
+        """
+        runtime, _, precision = text.partition(" ")
+        if not runtime:
+            raise UsageError(f"no runtime and precision: {text!r}")
+        return cls(runtime, precision)

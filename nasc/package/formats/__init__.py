@@ -1,0 +1,33 @@
+"""How a network is shipped: one module a format, chosen by the runtime that opens its files.
+
+A package is of the format whose runtime its manifest's conditions name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from nasc.errors import PackageError
+from nasc.package.formats.base import ModelFile, PackageFormat
+
+__all__ = ["ModelFile", "PackageFormat", "format_of"]
+
+_MODULES = {"onnxruntime": "onnx_folder", "openvino": "openvino_folder"}
+"""By name of a runtime."""
+
+
+def format_of(runtime: str) -> PackageFormat:
+    """The format of packages for a runtime.
+
+    Args:
+        runtime: Its name, as in `profilers.RuntimeOptions`.
+
+    Raises:
+        PackageError: If there are none for it.
+    """
+    if runtime not in _MODULES:
+        raise PackageError(
+            f"there are no packages for the runtime {runtime!r}; known: {', '.join(_MODULES)}"
+        )
+    return cast(PackageFormat, importlib.import_module(f"{__name__}.{_MODULES[runtime]}"))

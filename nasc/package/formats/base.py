@@ -1,0 +1,125 @@
+"""What a format says of the files that a runtime opens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from nasc.package.manifest import Manifest
+
+
+SENTENCES = '["A man is playing a guitar.", "Someone plays an instrument."]'
+"""What READMEs encode."""
+
+TOKENIZER_TOO = "`AutoTokenizer.from_pretrained` of transformers reads the tokenizer."
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """Facts read from a model's files, to be held against what a manifest says.
+
+    Attributes:
+        architecture: Text form, from the metadata.
+        head: From the metadata.
+        params: Parameters, counted from the tensors: constants of the graph and scales of
+            int8 are none.
+        size_bytes: Of all its files.
+        outputs: Names of what it gives, in order.
+        computed_in: Precision that the runtime computes in, as the file asks for it.
+        unexpected: What of it nasc does not write; one phrase each.
+    """
+
+    architecture: str
+    head: str
+    params: int
+    size_bytes: int
+    outputs: tuple[str, ...]
+    computed_in: str
+    unexpected: tuple[str, ...]
+
+
+class PackageFormat(Protocol):
+    """A module of this folder.
+
+    Everything else of a package is the same in all formats.
+    """
+
+    NAME: str
+    """Of the model's files, in words."""
+
+    MODEL: str
+    """Name of the file that the runtime opens."""
+
+    COMPANIONS: tuple[str, ...]
+    """Names of the other files that it reads with it: with the same stem as `MODEL`."""
+
+    TOLERANCE: Mapping[str, float]
+    """By precision, the largest absolute difference that a vector's values may have from the golden
+    ones, relative to the largest of them where that is above 1."""
+
+    IMPORT: str
+    """The line of Python that imports the runtime, in the README."""
+
+    RUN: str
+    """What computes there the first output of ``ids`` and ``mask``, as an expression."""
+
+    def load_lines(self, manifest: Manifest) -> str:
+        """The lines of Python that load the model there, the last one with its line break."""
+
+    def precision_note(self, manifest: Manifest) -> str:
+        """What a user must know there of the package's precision, as a paragraph; or nothing."""
+
+    def other_libraries(self, manifest: Manifest) -> str:
+        """How other libraries load the package of an encoder, as sections of the README."""
+
+    def inspect(self, path: Path) -> ModelFile:
+        """Read and check a model's files.
+
+        What somebody else made is read in a process of its own: see `nasc.package.process`.
+
+        Args:
+            path: The file that the runtime opens; its companions lie beside it.
+
+        Raises:
+            OSError, FileRefused: If a file cannot be read.
+            Exception: If it is no valid model of one operator after the other, all of whose
+                weights lie in its own files; libraries raise what they like.
+        """
+
+
+def model_files(form: PackageFormat) -> tuple[str, ...]:
+    """Names of all files of a model, the one that the runtime opens first."""
+    return (form.MODEL, *form.COMPANIONS)
+
+
+def sentence_transformers_usage(
+    manifest: Manifest, arguments: str, *, imports: str = "", before: str = ""
+) -> str:
+    """The lines of Python that use an encoder through sentence-transformers.
+
+    Args:
+        manifest: Of the package.
+        arguments: Of the model's class, after the folder.
+        imports: Lines before the library's import.
+        before: Lines before the model's.
+    """
+    return f"""\
+{imports}from sentence_transformers import SentenceTransformer
+
+{before}model = SentenceTransformer(".", {arguments})
+vectors = model.encode({SENTENCES}, batch_size={manifest.conditions.batch})
+print(model.similarity(vectors, vectors))
+"""
+
+
+def precision_of(architecture: str) -> str:
+    """The precision in an architecture's text form; empty where there is none."""
+    return architecture.rpartition("@")[2].strip()
+
+
+def is_parameter(name: str) -> bool:
+    """Whether the emitter's name of a tensor is that of a parameter: ``layer.kind.tensor``."""
+    return name.count(".") == 2 and not name.endswith("_scale")

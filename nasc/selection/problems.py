@@ -1,0 +1,122 @@
+"""The searches of a run: its space, prices and scores under some limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from nasc.architecture.space import Architecture
+from nasc.architecture.variant import LOSSLESS, Variant
+from nasc.context.context import RunContext
+from nasc.errors import InfeasibleLimits
+from nasc.latency.costs import TableCosts
+from nasc.solver.frontier import solve
+from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
+
+
+def problem_of(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> Problem:
+    """The search under some limits, among some variants."""
+    return Problem(
+        context.space.geometry,
+        context.settings.head,
+        context.prepare_supernet().scores.positions(),
+        {variant: context.measure_variant_loss(variant) for variant in variants},
+        context.measure_costs(variants),
+        limits,
+    )
+
+
+def check_feasible(
+    context: RunContext,
+    limits: Limits,
+    variants: Sequence[Variant],
+    costs: TableCosts | None = None,
+) -> Solution:
+    """Some network that meets the limits, without looking at quality or training.
+
+    Args:
+        context: Geometry, head, blocks.
+        limits: What must hold.
+        variants: Those that may be chosen.
+        costs: Prices; None takes those of the variants.
+
+    Raises:
+        InfeasibleLimits: With its certificate, if there is none.
+    """
+    positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in context.choices)
+    costs = costs or context.measure_costs(variants)
+    geometry, head = context.space.geometry, context.settings.head
+    return solve(Problem(geometry, head, positions, dict.fromkeys(variants, 0.0), costs, limits))[0]
+
+
+def priced(
+    context: RunContext,
+    architecture: Architecture,
+    variant: Variant,
+    limits: Limits,
+    costs: TableCosts | None = None,
+) -> Solution:
+    """What one network costs; its predicted loss is left at 0.
+
+    Args:
+        context: Geometry and head.
+        architecture: The network, in any precision.
+        variant: How it runs.
+        limits: What must hold.
+        costs: Prices; None takes those of the variant.
+
+    Raises:
+        InfeasibleLimits: If it is over a limit.
+    """
+    alone = tuple(ScoredBlocks((block,), np.zeros(1)) for block in architecture.blocks)
+    costs = costs or context.measure_costs([variant])
+    geometry, head = context.space.geometry, context.settings.head
+    return solve(Problem(geometry, head, alone, {variant: 0.0}, costs, limits))[0]
+
+
+def fastest(
+    context: RunContext, architecture: Architecture, limits: Limits, variants: Sequence[Variant]
+) -> Solution | None:
+    """The variant in which a network is predicted to be fastest within limits, if any is."""
+    found = []
+    for variant in variants:
+        with suppress(InfeasibleLimits):
+            found.append(priced(context, architecture, variant, limits))
+    return min(found, key=lambda s: s.upper_latency_ms, default=None)
+
+
+def whole_teacher(
+    context: RunContext, limits: Limits, variants: Sequence[Variant]
+) -> Solution | None:
+    """The full-size network where it is predicted to fit: the fastest of the truest, if any.
+
+    All of `LOSSLESS` count as equally true; of the others the one that loses least goes first.
+    """
+    if not context.space.keep:
+        return None
+    whole = context.space.teacher
+    true = [v for v in variants if v.precision in LOSSLESS]
+    found = fastest(context, whole, limits, true)
+    if found is not None:
+        return found
+    lossy = [v for v in variants if v.precision not in LOSSLESS]
+    fitting = [v for v in lossy if fastest(context, whole, limits, [v]) is not None]
+    if len(fitting) > 1:
+        fitting = sorted(fitting, key=context.measure_whole_loss)[:1]
+    return fastest(context, whole, limits, fitting)
+
+
+def at_equal_quality(
+    context: RunContext, solution: Solution, limits: Limits, variants: Sequence[Variant]
+) -> Solution:
+    """The same blocks in the variant that is fastest among those that lose no quality.
+
+    Its predicted loss stays what it is.
+    """
+    if solution.architecture.precision not in LOSSLESS:
+        return solution
+    true = [v for v in variants if v.precision in LOSSLESS]
+    found = fastest(context, solution.architecture, limits, true)
+    return solution if found is None else found.with_loss(solution.predicted_loss)

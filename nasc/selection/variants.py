@@ -1,0 +1,298 @@
+"""In which variants the best network may be, so that no latency table is measured in vain.
+
+One variant is measured first: int8 of the only runtime, or that in which the full-size network is
+fastest. Of every other one a few whole networks are: the emptiest and the fullest of each
+operation, at both ends of the hidden sizes. How many times as long as in the first variant they
+take, and what lies between them, with a margin, makes prices that no network of that variant is
+expected to be below. If even at those none comes near enough to the best of the first to be looked
+at more closely, the table is not needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from nasc.architecture.space import Architecture, Block
+from nasc.architecture.variant import LOSSLESS, Variant
+from nasc.context.context import RunContext
+from nasc.errors import InfeasibleLimits, TableMissing
+from nasc.latency.costs import TableCosts
+from nasc.latency.find import find_table
+from nasc.latency.key import LatencyKey
+from nasc.latency.predict import Interval
+from nasc.latency.profile import tables_folder
+from nasc.latency.spot_check import probe
+from nasc.latency.table import LatencyTable
+from nasc.selection.problems import check_feasible, priced, whole_teacher
+from nasc.selection.successive_halving import searches
+from nasc.solver.certificate import Certificate
+from nasc.solver.frontier import solve
+from nasc.solver.problem import Limits, Problem
+
+FIRST = "int8"
+"""The precision that is measured first of one runtime: where a processor has instructions for it,
+the fastest."""
+
+NEAR = 4
+"""Of a kind so many of the best networks of the first variant are looked at: one of another has to
+come among them."""
+
+MARGIN = 0.9
+"""Of the ratios that are measured so much counts: what lies between the ends of a space is not
+quite a mixture of them, and probes are short (chosen, 2026)."""
+
+REST = "rest"
+"""Ratio of all layers that are no operations."""
+
+Ratios = Mapping[str, float]
+"""How many times as long as in the first variant layers take, by operation and `REST`."""
+
+FREE: Ratios = {REST: 0.0}
+"""Everything takes no time."""
+
+
+def promising_variants(
+    context: RunContext, limits: Limits, allowed: Collection[Variant], near: int = NEAR
+) -> list[Variant]:
+    """Variants in which the best network within limits may be, in the context's order.
+
+    Measures the tables of none but these, and the first one's.
+
+    Args:
+        context: Device, space, cache; the supernet is trained if there is none and it is needed.
+        limits: What must hold.
+        allowed: Out of the context's.
+        near: A variant may win whose best network of a kind comes among so many of the first one's.
+
+    Raises:
+        CacheBusy: If another process measures for an hour.
+        profilers.ProfilerError: If the device cannot be reached or measured.
+    """
+    variants = [v for v in context.variants if v in allowed]
+    if len(variants) == 1:
+        return variants
+    first = first_variant(context, limits, variants)
+    table = context.measure_costs([first]).tables[first]
+    probes = {v: _VariantProbe(context, limits, table, v, near) for v in variants if v != first}
+    try:
+        check_feasible(context, limits, [first])
+    except InfeasibleLimits as error:  # its certificate is to speak of all that reach further
+        certificate = cast(Certificate, error.certificate)
+        return [v for v in variants if v == first or probes[v].reaches_further(certificate)]
+    return [v for v in variants if v == first or probes[v].can_improve()]
+
+
+def first_variant(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> Variant:
+    """Whose table is measured before anything is known of the others."""
+    int8 = [v for v in variants if v.precision == FIRST]
+    if int8 and (limits.latency_ms is None or len({v.runtime for v in variants}) == 1):
+        return int8[0]
+    whole_ms = {v: _fullest_ms(context, v) for v in variants}
+    return min(variants, key=lambda v: whole_ms[v])
+
+
+def _fullest_ms(context: RunContext, variant: Variant) -> float:
+    """How long the slowest of the probed networks takes."""
+    return max(probed(context, variant).values())
+
+
+def probed(context: RunContext, variant: Variant) -> dict[Architecture, float]:
+    """Latencies of a few whole networks in ms, measured now or found in the cache."""
+    pairs = emptiest_and_fullest(context, variant.precision)
+    networks = [n for own in pairs.values() for pair in own for n in pair]
+    if context.space.keep:
+        networks.append(context.space.teacher.with_precision(variant.precision))
+    with context.timed("profile"):
+        context.probed_ms[variant] = found = probe(
+            list(dict.fromkeys(networks)),
+            context.table_key(variant),
+            context.session(variant.runtime),
+            context.reporter.stage(f"How fast {variant} can be"),
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdowns:
+    """How many times as long another variant takes.
+
+    Attributes:
+        whole: The full-size network; None where the space does not hold it.
+        layers: Layers, with the margin.
+    """
+
+    whole: float | None
+    layers: Ratios
+
+
+@dataclass(frozen=True, slots=True)
+class _VariantProbe:
+    """Another variant against the first one, under some limits."""
+
+    context: RunContext
+    limits: Limits
+    table: LatencyTable
+    variant: Variant
+    near: int
+
+    @property
+    def first(self) -> Variant:
+        return self.table.key.variant
+
+    def can_improve(self) -> bool:
+        """Whether its table could change what is chosen; yes where it is there."""
+        key = self.context.table_key(self.variant)
+        return self._is_there(key) or self._in_question(key)
+
+    def reaches_further(self, certificate: Certificate) -> bool:
+        """Whether it may meet the limits that the first one cannot, or come nearer to one."""
+        context, limits, key = self.context, self.limits, self.context.table_key(self.variant)
+        if self._is_there(key):
+            return True
+        ratios = FREE if limits.latency_ms is None else self._slowdowns().layers
+        try:
+            check_feasible(context, limits, [self.variant], self._costs(ratios, key))
+        except InfeasibleLimits as error:
+            own = cast(Certificate, error.certificate)
+            pairs = zip(own.reports, certificate.reports, strict=True)
+            return any(mine.minimum < first.minimum for mine, first in pairs)
+        return True
+
+    def _is_there(self, key: LatencyKey) -> bool:
+        try:
+            find_table([tables_folder(self.context.cache)], key, self.context.space)
+        except TableMissing:
+            return False
+        return True
+
+    def _in_question(self, key: LatencyKey) -> bool:
+        context, limits = self.context, self.limits
+        nothing_searched = (
+            context.settings.supernet is None
+            and whole_teacher(context, limits, [self.first]) is not None
+        )
+        wins = self._whole_wins if nothing_searched else self._comes_near
+        if not wins(FREE, key):
+            return False
+        if limits.latency_ms is None:
+            return True
+        slower = self._slowdowns()
+        if nothing_searched:
+            assert slower.whole is not None
+            ratios: Ratios = {REST: slower.whole}
+        else:
+            ratios = slower.layers
+        if wins(ratios, key):
+            return True
+        context.say_once(
+            f"{self.variant} takes {slower.whole or min(ratios.values()):.2f} times as long as "
+            f"{self.first} here and cannot win under these limits: its latency table is not needed"
+        )
+        return False
+
+    def _whole_wins(self, ratios: Ratios, key: LatencyKey) -> bool:
+        """Whether the full-size network would be taken in it at some prices.
+
+        It is if it meets the limits and is truer than in the first variant, or as true and faster.
+        """
+        if self.variant.precision in LOSSLESS and self.first.precision in LOSSLESS:
+            return max(ratios.values()) < 1
+        if self.first.precision in LOSSLESS:
+            return False
+        costs = self._costs(ratios, key)
+        try:
+            priced(self.context, self.context.space.teacher, self.variant, self.limits, costs)
+        except InfeasibleLimits:
+            return False
+        return True
+
+    def _comes_near(self, ratios: Ratios, key: LatencyKey) -> bool:
+        """Whether one of its networks would be among those that are looked at closely."""
+        costs = self._costs(ratios, key)
+        variants = {self.variant: self.context.measure_variant_loss(self.variant)}
+        for kind in searches(self.context, self.limits, [self.first]):
+            last = self._losses(kind, self.near)[-1]
+            own = dataclasses.replace(kind, variants=variants, costs=costs)
+            if self._losses(own, 1)[0] < last:
+                return True
+        return False
+
+    def _costs(self, ratios: Ratios, key: LatencyKey) -> TableCosts:
+        """Prices by some ratios to the first variant's."""
+        return TableCosts.of([slowed(self.table, key, ratios)])
+
+    def _losses(self, problem: Problem, count: int) -> list[float]:
+        """So many least predicted losses, rising; infinite beyond what meets the limits."""
+        try:
+            found = [s.predicted_loss for s in solve(problem, count)]
+        except InfeasibleLimits:
+            found = []
+        return [*found, *[math.inf] * (count - len(found))]
+
+    def _slowdowns(self) -> Slowdowns:
+        """Measured now, or found in the cache."""
+        context, precision = self.context, self.variant.precision
+        by_operation = emptiest_and_fullest(context, precision)
+        took_ms = probed(context, self.variant)
+        held_ms = {
+            n: self.table.latency_ms(n.with_precision(self.first.precision)) for n in took_ms
+        }
+
+        def between(empty: Architecture, full: Architecture) -> float:
+            took, held = took_ms[full] - took_ms[empty], held_ms[full] - held_ms[empty]
+            if empty == full:
+                took, held = took_ms[full], held_ms[full]
+            return max(0.0, took / held) if held > 0 else 0.0  # free here: it may win there
+
+        layers = {
+            operation: MARGIN * min(between(*pair) for pair in pairs)
+            for operation, pairs in by_operation.items()
+        }
+        empties = {empty for pairs in by_operation.values() for empty, _ in pairs}
+        layers[REST] = MARGIN * min(took_ms[n] / held_ms[n] for n in empties)
+        if not context.space.keep:
+            return Slowdowns(None, layers)
+        whole = context.space.teacher.with_precision(precision)
+        return Slowdowns(took_ms[whole] / held_ms[whole], layers)
+
+
+def emptiest_and_fullest(
+    context: RunContext, precision: str
+) -> dict[str, list[tuple[Architecture, Architecture]]]:
+    """By operation that may be chosen, at the least and the largest hidden size."""
+    space, blocks = context.space, [b for own in context.choices for b in own if b.operations]
+    found: dict[str, list[tuple[Architecture, Architecture]]] = {}
+    for operation in sorted({o for block in blocks for o in block.operations}):
+        sizes = {block.hidden for block in blocks if operation in block.operations}
+        for hidden in (min(sizes), max(sizes)):
+            one, full = (Block(hidden, (operation,) * count) for count in (1, space.slots))
+            empty = space.skipped_block if space.skip else one
+            pair = [Architecture((block,) * space.n_blocks, precision) for block in (empty, full)]
+            found.setdefault(operation, []).append((pair[0], pair[1]))
+    return found
+
+
+def slowed(table: LatencyTable, key: LatencyKey, ratios: Ratios) -> LatencyTable:
+    """A table of another variant in which layers take so many times as long, for certain.
+
+    Of another runtime the memory of its process is not known: it counts as none.
+    """
+    by_layer = [ratios.get(kind, ratios[REST]) for kind in table.entries["kind"]]
+    streaming, base = table.streaming, table.runtime_base_bytes
+    if base is not None and key.runtime != table.key.runtime:
+        base = 0
+    return dataclasses.replace(
+        table,
+        key=key,
+        runtime_base_bytes=base,
+        entries=table.entries.assign(cost_ms=table.entries["cost_ms"] * by_layer),
+        streaming=dataclasses.replace(
+            streaming, ms_per_param=min(ratios.values()) * streaming.ms_per_param
+        ),
+        interval=Interval(0.0, 1),
+        measured=table.measured.assign(upper_ms=table.measured["latency_ms"]),
+    )
