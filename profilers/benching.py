@@ -171,7 +171,6 @@ def bench(
     Raises:
         InvalidSetting: No path, a size that is not positive, an axis without a size, an input
             without a shape, or a size or shape that no model takes.
-        RuntimeMissing: The files are for different runtimes.
         ProfilerError: See `measure`.
     """
     if not paths:

@@ -460,7 +460,7 @@ def load_space(name_or_path: str) -> SearchSpace:
             f"path of a TOML file such as\n\n{space_to_toml(PRESETS['minilm-l6'])}"
         )
     try:
-        return space_from_dict({"name": path.stem} | read_toml(path))
+        return space_from_dict({"name": path.stem} | read_toml(path), stored=False)
     except OSError as error:
         raise UsageError(f"cannot read the search space '{path}': {error.strerror}") from error
     except FileRefused as error:
@@ -523,8 +523,12 @@ _SPACE_SCHEMA: dict[str, Any] = {
 }
 
 
-def space_from_dict(raw: Mapping[str, Any]) -> SearchSpace:
+def space_from_dict(raw: Mapping[str, Any], *, stored: bool = True) -> SearchSpace:
     """Space from plain values.
+
+    Args:
+        raw: The values.
+        stored: Whether nasc wrote them, to whom `_ALL_STORED` are all precisions.
 
     Raises:
         UsageError: On missing or unknown fields, and on values that make no space.
@@ -539,7 +543,7 @@ def space_from_dict(raw: Mapping[str, Any]) -> SearchSpace:
     except FileRefused as error:
         raise UsageError(f"it {error.reason}") from error
     geometry = values.pop("geometry")
-    if values.get("precisions") == _ALL_STORED:
+    if stored and values.get("precisions") == _ALL_STORED:
         del values["precisions"]
     sequences: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in values.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 from nasc.architecture.space import PRECISIONS
 from nasc.errors import UsageError
@@ -36,15 +35,3 @@ class Variant:
 
     def __str__(self) -> str:
         return f"{self.runtime} {self.precision}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read what `str` gives.
-
-        Raises:
-            UsageError: If it is no runtime and precision.
-        """
-        runtime, _, precision = text.partition(" ")
-        if not runtime:
-            raise UsageError(f"no runtime and precision: {text!r}")
-        return cls(runtime, precision)

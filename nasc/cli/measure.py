@@ -150,7 +150,8 @@ def bench(
         for entry in found.entries
         if (text := meaning(entry.latency))
     ]
-    notes = [f"statistic of record: {measurement.statistic}", *measurement.warnings()]
+    ran = f"{measurement.context['runtime']} {measurement.context['runtime_version']}"
+    notes = [f"by {ran}; statistic of record: {measurement.statistic}", *measurement.warnings()]
     click.echo("\n".join([*meanings, "; ".join(notes)]), err=True)
 
 

@@ -47,7 +47,7 @@ QUANTILES = ("p50", "p90", "p99")
 @click.option(
     "--sts-data",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="STS file with labels: int8 may cost 0.01 of the score on it.",
+    help="STS file with labels: a reduced precision may cost 0.01 of the score on it.",
 )
 @click.option(
     "--task",

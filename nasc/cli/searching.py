@@ -103,6 +103,7 @@ def _conditions(settings: api.Settings) -> str:
 
     threads = settings.threads or "the device's default"
     return (
-        f"device {settings.device}, batch {settings.batch}, {settings.seq_len} tokens, threads: "
+        f"device {settings.device}, batch {settings.batch}, {settings.seq_len} tokens"
+        f"{' and no other shape' if settings.fixed_shape else ''}, threads: "
         f"{threads}, tokenisation not included, statistic: {STATISTIC}"
     )

@@ -21,7 +21,7 @@ from nasc.context.settings import AUTO, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
-from nasc.errors import UsageError
+from nasc.errors import ExportError, UsageError
 from nasc.evaluation.agreement import pooled_cosine
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
@@ -29,6 +29,7 @@ from nasc.latency.profile import make_key, profile
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import LatencyTable
 from nasc.lowering import PRECISIONS as LOWERED
+from nasc.lowering import get_lowering
 from nasc.networks.from_teacher import teacher_network
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
@@ -156,12 +157,15 @@ class RunContext:
         if self.supernet_path is None:
             return space_for(self.teacher, s.space)
         found = read_space(self.supernet_path, self.teacher)
-        if s.space is not None and space_for(self.teacher, s.space) != found:
+        if s.space is None:
+            return found
+        named = space_for(self.teacher, s.space)
+        if named.restrict(precisions=found.precisions) != found:
             raise UsageError(
                 f"supernet '{s.supernet}' was trained for search space {found.name!r}, which is "
                 f"not --space {s.space}: leave --space out"
             )
-        return found
+        return named
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -211,16 +215,11 @@ class RunContext:
             profilers.RuntimeMissing: If the runtime that is asked for is not installed there.
             profilers.ProfilerError: If the device cannot be reached.
         """
-        own, wanted = self.device.default_runtime, self.settings.runtime or None
-        runtimes = [wanted or own] if wanted != AUTO else [own, *(r for r in LOWERED if r != own)]
-        offered: dict[str, tuple[str, ...]] = {}
-        for runtime in runtimes:
-            try:
-                offered[runtime] = self.session(runtime).precisions()
-            except profilers.RuntimeMissing as error:
-                if wanted != AUTO:
-                    raise
-                self.say_once(f"{runtime} is left out: {error}")
+        own, wanted = self.device.default_runtime, self.settings.runtime
+        if wanted == AUTO:
+            offered = self._installed(sorted(LOWERED, key=lambda runtime: runtime != own))
+        else:
+            offered = {wanted or own: self.session(wanted or own).precisions()}
         found = tuple(
             Variant(runtime, precision)
             for precision in PRECISIONS
@@ -230,9 +229,12 @@ class RunContext:
         known = "; ".join(f"{runtime}: {', '.join(each)}" for runtime, each in offered.items())
         for precision in self.settings.precisions or ():
             if all(variant.precision != precision for variant in found):
+                elsewhere = [r for r, each in LOWERED.items() if precision in each]
+                others = [r for r in elsewhere if r not in offered]
+                advice = f" Another runtime may: --runtime {others[0]}" if others else ""
                 raise UsageError(
                     f"--precision {precision} is not computed on device {self.device.name!r} by "
-                    f"what may be taken there ({known}). Another runtime may: --runtime auto"
+                    f"what may be taken there ({known}).{advice}"
                 )
         if not found:
             raise UsageError(
@@ -240,6 +242,26 @@ class RunContext:
                 f"device {self.device.name!r} computes in {known}"
             )
         return found
+
+    def _installed(self, runtimes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """What the device computes in by those runtimes that it and this machine have.
+
+        Raises:
+            profilers.RuntimeMissing, ExportError: If none can be had.
+        """
+        offered: dict[str, tuple[str, ...]] = {}
+        missing: Exception | None = None
+        for runtime in runtimes:
+            try:
+                offered[runtime] = self.session(runtime).precisions(ask=True)
+                get_lowering(runtime)
+            except (profilers.RuntimeMissing, ExportError) as error:
+                offered.pop(runtime, None)
+                missing = error
+                self.say_once(f"{runtime} is left out: {error}")
+        if missing is not None and not offered:
+            raise missing
+        return offered
 
     def record_baseline(self, runtime: str) -> profilers.ReferenceBaseline:
         """The reference baseline when it was first asked for: the scale of this whole run."""

@@ -25,7 +25,7 @@ _WORDS = {
     "emitter_version": "graphs of an older release",
     "statistic": "statistic {key.statistic}",
     "reference": "another reference network",
-    "fixed_shape": "fixed shape",
+    "fixed_shape": "{key.shape_text}",
     "quiet_ms": "scale of {key.quiet_ms:.4g} ms",
 }
 """How a table differs from what was asked for, by field of its key."""

@@ -80,6 +80,11 @@ class LatencyKey:
         """(batch, seq_len) of the only input that the measured graphs take; None if any."""
         return (self.batch, self.seq_len) if self.fixed_shape else None
 
+    @property
+    def shape_text(self) -> str:
+        """What inputs the measured graphs take, in words."""
+        return "fixed shape" if self.fixed_shape else "any shape"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what tables of before do not know is left out where it is as it was then."""
         values = dataclasses.asdict(self)

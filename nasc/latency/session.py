@@ -79,17 +79,21 @@ class MeasurementSession:
         """Name of the runtime."""
         return self.options.runtime
 
-    def precisions(self) -> tuple[str, ...]:
+    def precisions(self, ask: bool = False) -> tuple[str, ...]:
         """What the device computes in by this runtime, the truest first; asked once.
+
+        Args:
+            ask: Ask the device also where any processor computes in all that may be had.
 
         Raises:
             UsageError: If networks are not lowered for the runtime.
-            profilers.RuntimeMissing: If the runtime is not installed on the device.
+            profilers.RuntimeMissing: If the device is asked and the runtime is not installed there.
             profilers.ProfilerError: If the device cannot be reached.
         """
-        get_lowering(self.runtime)  # raises where there is none
+        if self.runtime not in LOWERED:
+            get_lowering(self.runtime)  # raises
         possible = LOWERED[self.runtime]
-        if set(possible) <= set(EVERYWHERE):
+        if set(possible) <= set(EVERYWHERE) and not ask:
             return possible
         if self.runtime not in self._told:
             with self.opener(self.device, self.options) as worker:

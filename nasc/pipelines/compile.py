@@ -171,7 +171,7 @@ class _Candidate:
         return Variant(self.runtime, self.network.architecture.precision)
 
     def __str__(self) -> str:
-        return str(self.network.architecture)
+        return f"{self.network.architecture} by {self.runtime}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +328,7 @@ class _Compilation:
             if state.fallback is not None:
                 return state.fallback.candidate
             raise LimitsMissed(f"{tried(state)} No other network is predicted to fit") from error
-        context.reporter.say(f"chosen: {found} by {found.runtime}")
+        context.reporter.say(f"chosen: {found}")
         return found
 
     def search(self, state: _State) -> _Candidate:
@@ -411,7 +411,8 @@ class _Compilation:
         """The state with what was measured kept for the result."""
         held_ms = exported.measured.held_ms(self.options.quantile)
         attempt = Attempt(
-            str(exported.candidate),
+            str(exported.network.architecture),
+            exported.candidate.runtime,
             exported.predicted,
             exported.measured.model.latency_ms,
             held_ms if math.isfinite(held_ms) else None,
@@ -554,7 +555,8 @@ class _Compilation:
         report, refusal = evaluator.parity(candidate.network, artifact)
         if refusal is None:
             return report, state
-        refused, precision = candidate.variant, candidate.variant.precision
+        network, refused = candidate.network, candidate.variant
+        precision = refused.precision
         allowed = tuple(v for v in state.allowed if v != refused)
         if not allowed:
             raise LimitsMissed(
@@ -564,7 +566,7 @@ class _Compilation:
         # What was learnt and kept is of that variant.
         attempts = tuple(
             dataclasses.replace(a, met=False, note=f"{precision} refused: {refusal}")
-            if a.architecture == str(candidate)
+            if (a.architecture, a.runtime) == (str(network.architecture), refused.runtime)
             else a
             for a in state.attempts
         )
@@ -572,7 +574,7 @@ class _Compilation:
             state,
             limits=self.limits,
             allowed=allowed,
-            variants=allowed,
+            variants=self.reachable(self.limits, allowed) or allowed,
             attempts=attempts,
             fallback=None,
         )
@@ -673,5 +675,5 @@ class _Compilation:
 
 def tried(state: _State) -> str:
     """The networks measured so far, for a message."""
-    each = "; ".join(f"{a.architecture}: {a.note}" for a in state.attempts)
+    each = "; ".join(f"{a.architecture} by {a.runtime}: {a.note}" for a in state.attempts)
     return f"{len(state.attempts)} measurements of networks, none met the limits ({each})."

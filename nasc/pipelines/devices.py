@@ -133,7 +133,11 @@ def report(device: DeviceProfile) -> DeviceReport:
         there,
         reason,
         runtimes,
-        tuple(p for p in PRECISIONS if any(p in runtime.precisions for runtime in runtimes)),
+        tuple(
+            p
+            for p in PRECISIONS
+            if any(p in r.precisions for r in runtimes if r.installed is not False)
+        ),
         ThreadsReport(device.default_threads, _most_threads(device, here, clusters)),
         clusters,
     )
@@ -143,9 +147,10 @@ def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
     found, version = installed(name) if here else (None, None)
     precisions = LOWERED.get(name, ())
     if found and not set(precisions) <= set(EVERYWHERE):
+        offered: tuple[str, ...] = EVERYWHERE
         with suppress(ProfilerError), open_worker(device, RuntimeOptions(runtime=name)) as worker:
             offered = precisions_of(worker.context)
-            precisions = tuple(p for p in precisions if p in offered)
+        precisions = tuple(p for p in precisions if p in offered)
     return RuntimeReport(name, name == device.default_runtime, found, version, precisions)
 
 

@@ -197,8 +197,8 @@ def plot_front(
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for precision in sorted({s.architecture.precision for s in solutions}):
-        own = [s for s in solutions if s.architecture.precision == precision]
+    for variant in sorted({s.variant for s in solutions}):
+        own = [s for s in solutions if s.variant == variant]
         axes.plot(
             [s.costs["latency_ms"] for s in own],
             [s.predicted_loss for s in own],
@@ -206,7 +206,7 @@ def plot_front(
             markersize=3,
             linewidth=1,
             drawstyle="steps-post",
-            label=precision,
+            label=str(variant),
         )
     axes.set_xlabel("predicted latency (ms)")
     axes.set_ylabel("predicted loss (1 - cosine to the teacher)")

@@ -21,6 +21,7 @@ class Attempt:
 
     Attributes:
         architecture: Text form.
+        runtime: What ran it.
         predicted: Latency from the tables.
         latency_ms: Measured, the statistic of record.
         held_ms: What was held to the limit: its upper bound, or that of the quantile; None if
@@ -30,6 +31,7 @@ class Attempt:
     """
 
     architecture: str
+    runtime: str
     predicted: PredictedLatency
     latency_ms: float
     held_ms: float | None
@@ -100,8 +102,8 @@ class CompileResult:
 
     def tight(self) -> list[str]:
         """What of the package may be found over its limit another time."""
-        own = str(self.manifest.architecture)
-        last = [a.note for a in self.attempts if a.architecture == own and a.met][-1:]
+        own = (str(self.manifest.architecture), self.manifest.conditions.runtime)
+        last = [a.note for a in self.attempts if (a.architecture, a.runtime) == own and a.met][-1:]
         return [f"{note}: nasc verify may find it over" for note in last if note]
 
     def warnings(self) -> list[str]:
@@ -147,7 +149,7 @@ class CompileResult:
             rows += [("note", text) for text in self.warnings()]
         if self.others_ms:
             others = ", ".join(f"{variant} {ms:.2f} ms" for variant, ms in self._others())
-            rows.append(("otherwise", f"the same network by {others} (predicted)"))
+            rows.append(("otherwise", f"the same network by {others} (by tables and probes)"))
         peak = d["peak_memory_bytes"]
         rows += [
             ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import profilers
+from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import UsageError
@@ -51,11 +53,11 @@ def search(
     limits = limits or Limits()
     context = RunContext(settings or Settings(), reporter, opener=opener)
     context.check_inputs()
-    variants = (
-        context.variants
-        if front or not limits.given() or strategy != "exact"
-        else promising_variants(context, limits, context.variants, near=max(best, NEAR))
-    )
+    variants: Sequence[Variant] = context.variants
+    several = len({variant.runtime for variant in variants}) > 1
+    if several and limits.given() and strategy == "exact" and not front:
+        near = max(best, NEAR)
+        variants = promising_variants(context, limits, variants, near, list_wanted=True)
     check_feasible(context, limits, variants)
     if strategy == "enumerate" and not front:
         ranked = by_enumeration(context, limits, max(best, PAPERS_T))

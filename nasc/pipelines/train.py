@@ -190,11 +190,12 @@ def train(
             session = MeasurementSession.on(
                 device_profiles.find(device), cache_folder(cache), opener=opener, say=reporter.say
             )
+            offered = [p for p in session.precisions() if p in found_space.precisions]
             tables = process.in_turn(
                 lambda: measure_tables(
                     space_for(found_teacher, space),
                     session,
-                    precisions=found_space.precisions[-1:],
+                    precisions=offered[-1:],
                     seq_lens=(seq_len or train_length(found_teacher),),
                     seed=seed,
                     progress=reporter.stage(f"Latency tables of device {device!r}"),

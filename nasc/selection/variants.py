@@ -56,7 +56,12 @@ FREE: Ratios = {REST: 0.0}
 
 
 def promising_variants(
-    context: RunContext, limits: Limits, allowed: Collection[Variant], near: int = NEAR
+    context: RunContext,
+    limits: Limits,
+    allowed: Collection[Variant],
+    near: int = NEAR,
+    *,
+    list_wanted: bool = False,
 ) -> list[Variant]:
     """Variants in which the best network within limits may be, in the context's order.
 
@@ -67,6 +72,7 @@ def promising_variants(
         limits: What must hold.
         allowed: Out of the context's.
         near: A variant may win whose best network of a kind comes among so many of the first one's.
+        list_wanted: Whether other networks are asked for, too, where the full-size one fits.
 
     Raises:
         CacheBusy: If another process measures for an hour.
@@ -77,7 +83,11 @@ def promising_variants(
         return variants
     first = first_variant(context, limits, variants)
     table = context.measure_costs([first]).tables[first]
-    probes = {v: _VariantProbe(context, limits, table, v, near) for v in variants if v != first}
+    probes = {
+        v: _VariantProbe(context, limits, table, v, near, list_wanted)
+        for v in variants
+        if v != first
+    }
     try:
         check_feasible(context, limits, [first])
     except InfeasibleLimits as error:  # its certificate is to speak of all that reach further
@@ -138,6 +148,7 @@ class _VariantProbe:
     table: LatencyTable
     variant: Variant
     near: int
+    list_wanted: bool
 
     @property
     def first(self) -> Variant:
@@ -172,7 +183,8 @@ class _VariantProbe:
     def _in_question(self, key: LatencyKey) -> bool:
         context, limits = self.context, self.limits
         nothing_searched = (
-            context.settings.supernet is None
+            not self.list_wanted
+            and context.settings.supernet is None
             and whole_teacher(context, limits, [self.first]) is not None
         )
         wins = self._whole_wins if nothing_searched else self._comes_near

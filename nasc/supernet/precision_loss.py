@@ -29,6 +29,7 @@ from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import train_length
 from nasc.teacher import Teacher
 from nasc.utils.files import content_key, write_atomically
+from profilers.runtimes import installed
 
 Lower = Callable[[Network, Path], Artifact]
 """Writes what a runtime opens of a network into a folder."""
@@ -73,6 +74,7 @@ def load_or_measure_loss(
         "text": corpus.sha256,
         "variant": str(variant),
         "lowering": session.lowering_version,
+        "runtime": installed(variant.runtime)[1],
         "precisions": session.precisions(),
     }
     path = session.cache_dir / "precision-losses" / f"{content_key(about)}.json"

@@ -266,8 +266,6 @@ def stored_scores(path: Path, header: Mapping[str, Any]) -> Scores:
         scores = scores_from_dict(header["scores"])
         if scores.space != space_from_dict(dict(header["space"])):
             raise ValueError("they are of another search space")
-        if not scores.precision_loss:
-            raise ValueError("they do not say what precisions cost")
     except (FileRefused, ValueError, UsageError) as error:
         raise CheckpointError(
             f"the scores in supernet {path} are damaged: {error}. --corpus TEXT scores it anew"

@@ -61,15 +61,11 @@ def runtime_for(paths: Sequence[Path], default: str) -> str:
         paths: The files.
         default: What opens them where the names do not say.
 
-    Raises:
-        RuntimeMissing: No runtime opens them all.
+    Returns:
+        The only one that opens the first file whose name says so.
     """
-    only = {path: _ONLY_OPENED_BY.get(path.suffix.lower()) for path in paths}
-    named = {name for name in only.values() if name is not None}
-    if len(named) > 1:
-        texts = ", ".join(f"{str(path)!r} ({name or 'any'})" for path, name in only.items())
-        raise RuntimeMissing(f"no runtime opens all of {texts}. Measure them one by one.")
-    return named.pop() if named else default
+    named = (_ONLY_OPENED_BY.get(path.suffix.lower()) for path in paths)
+    return next((name for name in named if name is not None), default)
 
 
 def installed(name: str) -> tuple[bool, str | None]:

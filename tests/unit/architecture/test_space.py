@@ -312,3 +312,14 @@ def test_a_binary_file_is_a_message(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match=r"mine\.toml' does not describe a search space"):
         load_space(str(path))
+
+
+def test_precisions_that_a_file_names_are_those_alone(tmp_path: Path) -> None:
+    """In what nasc wrote itself the two that there were stand for all."""
+    path = tmp_path / "mine.toml"
+    path.write_text(space_to_toml(MINILM.restrict(precisions=("fp32", "int8"))), encoding="utf-8")
+    assert load_space(str(path)).precisions == ("fp32", "int8")
+    path.write_text(space_to_toml(MINILM), encoding="utf-8")
+    assert load_space(str(path)).precisions == PRECISIONS
+    assert space_from_dict(space_to_dict(MINILM)) == MINILM
+    assert space_to_dict(MINILM)["precisions"] == ("fp32", "int8")

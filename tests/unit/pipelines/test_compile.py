@@ -163,7 +163,10 @@ def test_without_a_smaller_network_the_bound_alone_decides(tmp_path: Path) -> No
     assert one.accepted(exported) is exported
     assert one.state.attempts[-1].met
     result: Any = SimpleNamespace(
-        manifest=SimpleNamespace(architecture=exported.network.architecture),
+        manifest=SimpleNamespace(
+            architecture=exported.network.architecture,
+            conditions=SimpleNamespace(runtime="onnxruntime"),
+        ),
         attempts=one.state.attempts,
     )
     (note,) = CompileResult.tight(result)
@@ -306,3 +309,29 @@ def test_a_machine_that_stays_busy_ends_in_another_choice(
     assert len(asked) == 3 + BUSY_REPEATS
     assert found.measured is quiet.measured
     assert one.state.limits.latency_ms < one.limits.latency_ms
+
+
+def test_a_refusal_is_about_one_variant_and_the_others_are_weighed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables of those that cannot win are not measured because another was refused."""
+    other = Variant("openvino", "int8")
+    monkeypatch.setattr(pipeline, "promising_variants", lambda context, limits, allowed: [other])
+    one = compilation()
+    one.context.least_ms[other] = 1.0
+    one.state = dataclasses.replace(one.state, allowed=(FP32, INT8, other), variants=(INT8,))
+    exported = measured(tmp_path, 9.5, 9.6, 9.5)
+    network: Any = SimpleNamespace(architecture=PRESETS["minilm-l6"].teacher.with_precision("int8"))
+    mine = dataclasses.replace(exported.candidate, network=network)
+    theirs = dataclasses.replace(mine, runtime="openvino")
+    for candidate in (mine, theirs):
+        tried = dataclasses.replace(exported, candidate=candidate)
+        one.state = one.recorded(one.state, tried, met=True)
+    evaluator: Any = SimpleNamespace(parity=lambda network, artifact: (None, "vectors are off"))
+    report, state = one.check(one.state, mine, exported.artifact, evaluator)
+    assert report is None
+    assert (state.allowed, state.variants) == ((FP32, other), (other,))
+    assert [(a.runtime, a.met, a.note) for a in state.attempts] == [
+        ("onnxruntime", False, "int8 refused: vectors are off"),
+        ("openvino", True, ""),
+    ]

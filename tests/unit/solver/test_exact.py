@@ -26,6 +26,7 @@ from nasc.solver import (
     Limits,
     Problem,
     ScoredBlocks,
+    Solution,
     enumerate,
     enumerate_best,
     front,
@@ -77,11 +78,16 @@ def eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(pareto_sweep, "_MAX_CUTS", 6)
 
 
+def point(solution: Solution) -> tuple[float, float, str]:
+    text = f"{solution.architecture} by {solution.runtime}"
+    return solution.upper_latency_ms, solution.predicted_loss, text
+
+
 def brute_front(networks: list, limits: Limits) -> list[tuple[float, float, str]]:
     found: list[tuple[float, float, str]] = []
     for n in sorted(within(networks, limits), key=lambda n: (n.upper["latency_ms"], *n.order)):
         if not found or n.loss < found[-1][1]:
-            found.append((n.upper["latency_ms"], n.loss, str(n.architecture)))
+            found.append((n.upper["latency_ms"], n.loss, f"{n.architecture} by {n.runtime}"))
     return found
 
 
@@ -133,9 +139,7 @@ class TestAgainstEverything:
                 front(problem.with_limits(limits))
             return
         found = front(problem.with_limits(limits))
-        assert [(s.upper_latency_ms, s.predicted_loss, str(s.architecture)) for s in found] == (
-            expected
-        )
+        assert [point(s) for s in found] == (expected)
 
 
 @pytest.mark.usefixtures("eager")
@@ -181,9 +185,9 @@ def test_equal_points_of_different_slices_are_told_apart_by_text(
     )
     costs = ToyCosts(1927, spread=2, plateau=3, metrics=STREAMED)
     problem = Problem(GEOMETRY, "embed", positions, {INT8: 0.0}, costs)
-    found = [(s.upper_latency_ms, s.predicted_loss, str(s.architecture)) for s in front(problem)]
+    found = [point(s) for s in front(problem)]
     assert found == brute_front(every_network(problem), Limits())
-    assert (3.0, -2.0, "2: M F M | keep | 4: F S3 M @ int8") in found
+    assert (3.0, -2.0, "2: M F M | keep | 4: F S3 M @ int8 by onnxruntime") in found
 
 
 def test_equal_networks_are_told_apart_by_text_where_blocks_share_a_kind() -> None:

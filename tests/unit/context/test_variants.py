@@ -1,0 +1,136 @@
+"""Which runtimes and precisions a run may choose from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nasc.architecture.space import PRESETS
+from nasc.architecture.variant import Variant
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
+from nasc.errors import ExportError, UsageError
+from nasc.utils.progress import Silent
+from profilers import RuntimeMissing, RuntimeOptions
+from profilers.testing import SyntheticMachine
+
+SPACE = PRESETS["minilm-l6"]
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def context(
+    folder: Path,
+    missing: tuple[str, ...] = (),
+    precisions: tuple[str, ...] = ("fp32", "bf16", "int8"),
+    space: Any = SPACE,
+    wanted: tuple[str, ...] | None = None,
+    **settings: Any,
+) -> tuple[RunContext, Listener]:
+    """A context of a device on which some runtimes are not installed."""
+
+    def opener(device: object, options: RuntimeOptions) -> Any:
+        if options.runtime in missing:
+            raise RuntimeMissing(f"the runtime {options.runtime!r} cannot be imported")
+        return SyntheticMachine({"reference": 4.0}, precisions=precisions).open()
+
+    listener = Listener()
+    found = RunContext(
+        Settings(cache=folder, precisions=wanted, **settings), listener, opener=opener
+    )
+    found.__dict__["space"] = space
+    return found, listener
+
+
+@pytest.fixture(autouse=True)
+def lowered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every runtime's networks can be made here, installed or not."""
+    monkeypatch.setattr("nasc.context.context.get_lowering", lambda runtime: SimpleNamespace())
+
+
+def names(found: RunContext) -> list[str]:
+    return [str(variant) for variant in found.variants]
+
+
+def test_without_a_word_it_is_the_device_s_own_runtime(tmp_path: Path) -> None:
+    found, _ = context(tmp_path)
+    assert names(found) == ["onnxruntime fp32", "onnxruntime int8"]
+
+
+def test_auto_takes_all_and_the_truest_first(tmp_path: Path) -> None:
+    found, listener = context(tmp_path, runtime="auto")
+    assert names(found) == [
+        *("onnxruntime fp32", "openvino fp32", "openvino bf16"),
+        *("onnxruntime int8", "openvino int8"),
+    ]
+    assert not listener.said
+
+
+@pytest.mark.parametrize("missing", ["onnxruntime", "openvino"])
+def test_auto_leaves_out_what_is_not_installed_on_the_device(tmp_path: Path, missing: str) -> None:
+    found, listener = context(tmp_path, (missing,), runtime="auto")
+    assert {variant.runtime for variant in found.variants} == {"onnxruntime", "openvino"} - {
+        missing
+    }
+    [said] = listener.said
+    assert said.startswith(f"{missing} is left out: the runtime '{missing}' cannot be imported")
+
+
+def test_auto_leaves_out_what_networks_cannot_be_made_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lowering(runtime: str) -> None:
+        if runtime == "openvino":
+            raise ExportError("networks cannot be made for openvino")
+
+    monkeypatch.setattr("nasc.context.context.get_lowering", lowering)
+    found, listener = context(tmp_path, runtime="auto")
+    assert {variant.runtime for variant in found.variants} == {"onnxruntime"}
+    assert listener.said == ["openvino is left out: networks cannot be made for openvino"]
+
+
+def test_a_runtime_that_is_asked_for_has_to_be_there(tmp_path: Path) -> None:
+    found, _ = context(tmp_path, ("openvino",), runtime="openvino")
+    with pytest.raises(RuntimeMissing, match="'openvino' cannot be imported"):
+        _ = found.variants
+    found, _ = context(tmp_path, ("openvino", "onnxruntime"), runtime="auto")
+    with pytest.raises(RuntimeMissing, match="cannot be imported"):
+        _ = found.variants
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precisions", "advice"),
+    [
+        (None, ("fp32", "int8"), "Another runtime may: --runtime openvino"),
+        ("openvino", ("fp32", "int8"), ""),
+        ("auto", ("fp32", "int8"), ""),
+    ],
+)
+def test_a_precision_that_is_not_computed_there_is_refused_with_what_may_help(
+    tmp_path: Path, runtime: str | None, precisions: tuple[str, ...], advice: str
+) -> None:
+    space = SPACE.restrict(precisions=("bf16",))
+    found, _ = context(tmp_path, (), precisions, space, ("bf16",), runtime=runtime)
+    with pytest.raises(UsageError) as caught:
+        _ = found.variants
+    message = str(caught.value)
+    assert message.startswith("--precision bf16 is not computed on device 'host'")
+    assert ("Another runtime" in message) == bool(advice)
+    assert message.endswith(advice)
+
+
+def test_precisions_that_are_allowed_are_taken_from_every_runtime(tmp_path: Path) -> None:
+    space = dataclasses.replace(SPACE, precisions=("bf16", "int8"))
+    found, _ = context(tmp_path, space=space, runtime="auto")
+    assert names(found) == ["openvino bf16", "onnxruntime int8", "openvino int8"]
+    assert found.variants[0] == Variant("openvino", "bf16")
