@@ -13,6 +13,9 @@ from nasc.supernet.budget import check_budget
 TRAIN_MINUTES = 3.0
 """Default budget of the supernet."""
 
+LEAST_FIXED = 3
+"""Tokens of the shortest text: one, between the two special ones."""
+
 AUTO = "auto"
 """As a runtime: whichever is best on the device."""
 
@@ -72,6 +75,11 @@ class Settings:
             raise UsageError(f"a seed must be in [0, {2**32 - 1}], got {self.seed}")
         if self.train_minutes is not None:
             check_budget(self.train_minutes)
+        if self.fixed_shape and self.seq_len < LEAST_FIXED:
+            raise UsageError(
+                f"--fixed-shape with --seq-len {self.seq_len} leaves no room for a text: "
+                f"{LEAST_FIXED} or more"
+            )
         if self.text_column is not None and not self.corpus:
             raise UsageError(
                 f"--text-column {self.text_column} names a column of --corpus: give one"

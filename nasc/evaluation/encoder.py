@@ -7,6 +7,7 @@ checked and timed is the same thing.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Vectors = NDArray[np.float32]
+
+MAX_TOKENS = 1 << 22
+"""Of a run of a model of fixed axes, padding included: 64 MB of inputs."""
 
 
 class EncoderSession(Protocol):
@@ -103,6 +107,11 @@ class Encoder:
         self._session = session
         self.metadata = _metadata(session)
         self.shape = _fixed_axes(session)
+        if math.prod(axis or 1 for axis in self.shape) > MAX_TOKENS:
+            raise ExportError(
+                f"'{self.path}' takes {self.shape[0]} x {self.shape[1]} tokens in every run, "
+                f"{MAX_TOKENS:,} are the most"
+            )
         try:
             self.head = self.metadata["nasc.head"]
             self.max_positions = int(self.metadata["nasc.max_positions"])

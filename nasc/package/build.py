@@ -251,6 +251,7 @@ def contradictions(manifest: Manifest, facts: ModelFile) -> list[str]:
         ("head", facts.head, manifest.head),
         ("parameters", facts.params, manifest.params),
         ("parameters of the architecture", counted, manifest.params),
+        ("shape of inputs", facts.shape, manifest.conditions.shape),
         ("size in bytes", facts.size_bytes, manifest.size_bytes),
     )
     return [

@@ -81,6 +81,11 @@ class Conditions:
     quantile: str | None = None
     fixed_shape: bool = False
 
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(batch, seq_len) of the only inputs that the model takes; None if any."""
+        return (self.batch, self.seq_len) if self.fixed_shape else None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; a shape is spoken of where it is fixed."""
         values = dataclasses.asdict(self) | {"tokenisation_included": False}

@@ -61,7 +61,7 @@ class PackageProcess:
             ProfilerError: If it is no valid model, or cannot be read within the limits.
         """
         answer = self._worker().ask(
-            {"op": "inspect", "path": str(path.resolve()), "runtime": runtime}, str(path)
+            {"op": "inspect", "path": str(path.absolute()), "runtime": runtime}, str(path)
         )
         facts: dict[str, Any] = answer["facts"]
         lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}

@@ -49,15 +49,19 @@ def usage(manifest: Manifest) -> str:
     elif task is not None:
         texts = _PAIRS if task.paired else SENTENCES
         last = _CLASSES.replace("LABELS", repr(list(task.labels))) if task.labels else _REGRESSION
+    conditions, padding, filled = manifest.conditions, "", ""
+    if conditions.fixed_shape:
+        padding = f"length={conditions.seq_len}"
+        filled = f"texts = (texts * {conditions.batch})[:{conditions.batch}]  # no other number\n"
     return f"""\
 import numpy as np
 {form.IMPORT}
 from tokenizers import Tokenizer
 
 tokenizer = Tokenizer.from_file("tokenizer.json")  # cuts texts to {manifest.max_length} tokens
-tokenizer.enable_padding()
+tokenizer.enable_padding({padding})
 {form.load_lines(manifest)}texts = {texts}
-batch = tokenizer.encode_batch(texts)
+{filled}batch = tokenizer.encode_batch(texts)
 ids = np.array([text.ids for text in batch], np.int64)
 mask = np.array([text.attention_mask for text in batch], np.int64)
 {last.replace("RUN", form.RUN)}"""
@@ -78,6 +82,12 @@ def _other_libraries(manifest: Manifest) -> str:
     """How other libraries use an encoder; nothing where a package lacks what they read."""
     if manifest.head not in HEADS or CONFIG not in manifest.files:
         return ""
+    if manifest.conditions.shape is not None:
+        batch, seq_len = manifest.conditions.shape
+        return f"""
+Other libraries pad to the longest text of a batch, which this model does not take: its inputs are
+always of {batch} x {seq_len} tokens.
+"""
     return f"\n{format_of(manifest.conditions.runtime).other_libraries(manifest)}"
 
 

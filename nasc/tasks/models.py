@@ -329,7 +329,7 @@ class TaskModel(Reader):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OnnxTaskModel(Reader):
-    """An emitted ONNX file with a task's head.
+    """A lowered network with a task's head.
 
     Attributes:
         encoder: The file.

@@ -111,7 +111,7 @@ class WorkerClient:
         """See `Worker`."""
         self._paths[job.name] = str(job.path)
         inputs = {name: spec.to_dict() for name, spec in job.inputs.items()}
-        path = str(job.path.resolve())
+        path = str(job.path.absolute())
         if not job.path.is_file():
             raise ModelRejected(
                 f"model {job.name!r}: there is no {'regular ' if job.path.exists() else ''}file "
@@ -151,7 +151,7 @@ class WorkerClient:
     def describe(self, path: str) -> dict[str, tuple[str, list[int | str | None]]]:
         """See `Worker`."""
         answer = self._ask(
-            {"op": "describe", "path": str(Path(path).resolve())},
+            {"op": "describe", "path": str(Path(path).absolute())},
             subject=str(path),
             longest_s=self._limits.load_s,
         )
@@ -173,7 +173,7 @@ class WorkerClient:
         """
         self._paths[name] = path
         return self._ask(
-            {"op": "open", "name": name, "path": str(Path(path).resolve())},
+            {"op": "open", "name": name, "path": str(Path(path).absolute())},
             subject=path,
             longest_s=self._limits.load_s,
         )

@@ -63,6 +63,8 @@ def missing(*modules: str, python: str = PYTHON, variable: str = VARIABLE) -> st
     code = "; ".join(f"import {module}" for module in modules)
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     reason = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+    if reason and variable in os.environ:  # it was made for this
+        pytest.fail(f"{variable} names {python}, where {code!r} fails: {reason[0]}")
     return f"{python}: {reason[0]}. Name another Python: {variable}" if reason else ""
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from device_profiles.reading import shown
 
 if TYPE_CHECKING:
     from nasc.package.manifest import Manifest
@@ -27,6 +29,7 @@ class ModelFile:
         params: Parameters, counted from the tensors: constants of the graph and scales of
             int8 are none.
         size_bytes: Of all its files.
+        shape: (batch, seq_len) of the only inputs that it takes; None if both are free.
         outputs: Names of what it gives, in order.
         computed_in: Precision that the runtime computes in, as the file asks for it.
         unexpected: What of it nasc does not write; one phrase each.
@@ -36,6 +39,7 @@ class ModelFile:
     head: str
     params: int
     size_bytes: int
+    shape: tuple[int, ...] | None
     outputs: tuple[str, ...]
     computed_in: str
     unexpected: tuple[str, ...]
@@ -88,6 +92,24 @@ class PackageFormat(Protocol):
             Exception: If it is no valid model of one operator after the other, all of whose
                 weights lie in its own files; libraries raise what they like.
         """
+
+
+def shape_of(axes: Iterable[Sequence[int | None]]) -> tuple[int, ...] | None:
+    """What inputs of such axes take: None if all are free.
+
+    Args:
+        axes: Of each input; None of a free axis.
+
+    Raises:
+        ValueError: If the inputs take different shapes, or some of the axes are free.
+    """
+    found = {tuple(each) for each in axes}
+    if found == {(None, None)}:
+        return None
+    fixed = [tuple(a for a in each if a is not None) for each in found]
+    if [len(each) for each in fixed] != [2]:
+        raise ValueError(f"its inputs have axes of {shown(sorted(map(str, found)))}")
+    return fixed[0]
 
 
 def model_files(form: PackageFormat) -> tuple[str, ...]:

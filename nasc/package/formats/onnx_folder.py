@@ -20,6 +20,7 @@ from nasc.package.formats.base import (
     is_parameter,
     precision_of,
     sentence_transformers_usage,
+    shape_of,
 )
 from nasc.package.manifest import Manifest
 
@@ -138,6 +139,13 @@ def inspect(path: Path) -> ModelFile:
         head=metadata.get("nasc.head", ""),
         params=sum(math.prod(t.dims) for t in model.graph.initializer if is_parameter(t.name)),
         size_bytes=len(data),
+        shape=shape_of(
+            [
+                axis.dim_value if axis.HasField("dim_value") else None
+                for axis in one.type.tensor_type.shape.dim
+            ]
+            for one in model.graph.input
+        ),
         outputs=tuple(output.name for output in model.graph.output),
         computed_in=precision_of(architecture),
         unexpected=tuple(_unexpected(model)),

@@ -19,6 +19,7 @@ from nasc.package.formats.base import (
     is_parameter,
     precision_of,
     sentence_transformers_usage,
+    shape_of,
 )
 from nasc.package.manifest import Manifest
 
@@ -91,6 +92,9 @@ _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 _HINTS = {"fp32": {"f32"}, "bf16": {"bf16"}, "fp16": {"f16"}, "int8": {"bf16", "f32"}}
 """By precision, what the file may ask the runtime to compute in."""
+
+MAX_AXES = 16
+"""Axes of a constant; those of nasc have four at most."""
 
 MAX_GROUP = 1 << 16
 """Values that share a scale where activations are quantised as they come."""
@@ -239,6 +243,7 @@ def inspect(path: Path) -> ModelFile:
         head=network.get("head", ""),
         params=sum(math.prod(constant.shape) for constant in constants if constant.is_parameter),
         size_bytes=len(data) + bin_bytes,
+        shape=shape_of(_axes(layer) for layer in layers if layer.get("type") == "Parameter"),
         outputs=_outputs(net, layers),
         computed_in=_PRECISIONS.get(about.get("runtime_options", {}).get(HINT, ""), ""),
         unexpected=tuple(unexpected),
@@ -327,6 +332,8 @@ def _constant(layer: Element, bin_bytes: int) -> _Constant:
     if kind not in _BITS:
         raise ValueError(f"the constant {name[:100]!r} has values of type {kind[:20]!r}")
     text = data[0].get("shape", "")
+    if text.count(",") >= MAX_AXES:
+        raise ValueError(f"the constant {name[:100]!r} has more than {MAX_AXES} axes")
     shape = tuple(_whole(size.strip(), name) for size in text.split(",")) if text else ()
     offset, size = (_whole(data[0].get(key, ""), name) for key in ("offset", "size"))
     if size * 8 != math.prod(shape) * _BITS[kind] or offset + size > bin_bytes:
@@ -335,6 +342,18 @@ def _constant(layer: Element, bin_bytes: int) -> _Constant:
             f"{offset:,} on, its file {bin_bytes:,}"
         )
     return _Constant(name.removesuffix("_compressed"), kind, shape, offset + size)
+
+
+def _axes(parameter: Element) -> list[int | None]:
+    """Sizes of an input's axes; None of a free one.
+
+    Raises:
+        ValueError: If they are no sizes.
+    """
+    data, name = parameter.findall("data"), parameter.get("name", "")
+    text = data[0].get("shape", "") if len(data) == 1 else ""
+    sizes = [size.strip() for size in text.split(",")]
+    return [None if size == "?" else _whole(size, name) for size in sizes]
 
 
 def _whole(text: str, name: str) -> int:

@@ -24,8 +24,9 @@ from nasc.errors import PackageError
 from nasc.evaluation.parity import parity_from_dict
 from nasc.lowering import Artifact, get_lowering
 from nasc.networks.network import random_network
-from nasc.package.build import build_package
+from nasc.package.build import build_package, contradictions
 from nasc.package.formats import openvino_folder
+from nasc.package.formats.base import shape_of
 from nasc.package.golden import Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.manifest import (
@@ -376,3 +377,41 @@ def test_a_model_of_another_runtime_is_no_part_of_a_package(
         tmp_path / "package", model=made.path, tokenizer=tokenizer, manifest=manifest
     )
     assert (folder / BIN).exists()
+
+
+def test_links_are_followed(package: Path, tmp_path: Path) -> None:
+    """As in the cache of the Hugging Face hub, whose blobs have names of their own."""
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for index, path in enumerate(sorted(filter(Path.is_file, package.rglob("*")))):
+        path.rename(blobs / str(index))
+        path.symlink_to(blobs / str(index))
+    report = verify_package(package, opener=open_machine, cache=tmp_path / "cache")
+    assert report.ok, [str(check) for check in report.checks if not check.ok]
+
+
+def test_a_shape_is_fixed_in_the_file_and_in_the_manifest_or_in_neither(packed: Pack) -> None:
+    facts = openvino_folder.inspect(packed("fp32") / XML)
+    manifest = read_manifest(packed("fp32"))
+    assert facts.shape is None
+    assert contradictions(manifest, facts) == []
+    fixed = dataclasses.replace(facts, shape=(1, 16))
+    assert contradictions(manifest, fixed) == [
+        "shape of inputs: (1, 16) in the file, None in the manifest"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [([[None, None]] * 2, None), ([[2, 16]] * 2, (2, 16))],
+)
+def test_the_shape_of_a_file_is_that_of_its_inputs(axes: Any, shape: Any) -> None:
+    assert shape_of(axes) == shape
+
+
+@pytest.mark.parametrize(
+    "axes", [[[None, 16]] * 2, [[2, None], [2, None]], [[2, 16], [2, 8]], [[2], [2]], []]
+)
+def test_inputs_that_are_neither_free_nor_of_one_shape_are_refused(axes: Any) -> None:
+    with pytest.raises(ValueError, match="its inputs have axes of"):
+        shape_of(axes)

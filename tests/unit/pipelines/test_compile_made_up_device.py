@@ -10,6 +10,8 @@ import dataclasses
 import itertools
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -468,3 +470,15 @@ def test_a_network_of_one_shape_says_so_and_pads(toy: Toy, runtime: str) -> None
     assert "16 tokens and no other shape" in str(manifest.conditions)
     report = verify_package(result.package, measure=False)
     assert [check.name for check in report.checks if check.ok is False] == []
+    readme = (result.package / "README.md").read_text(encoding="utf-8")
+    [lines] = re.findall("```python\\n(.*?)```", readme, re.DOTALL)
+    assert "always of 1 x 16 tokens" in readme
+    done = subprocess.run(
+        [sys.executable, "-c", lines],
+        cwd=result.package,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("[") == 2  # one similarity: that of the only text to itself
