@@ -21,7 +21,7 @@ from nasc.context.settings import AUTO, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
-from nasc.errors import ExportError, UsageError
+from nasc.errors import ExportError, NascError, UsageError
 from nasc.evaluation.agreement import pooled_cosine
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
@@ -49,6 +49,9 @@ from nasc.teacher import Teacher, load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Reporter, Silent
 from nasc.utils.torch_device import has_bf16, training_device
+
+MAX_TABLE_ROUNDS = 3
+"""So often tables are measured whose scale a later one shows to be another."""
 
 MAX_CORPUS = 200_000
 """Training sentences used at most; minutes of training see fewer."""
@@ -264,7 +267,7 @@ class RunContext:
         return offered
 
     def record_baseline(self, runtime: str) -> profilers.ReferenceBaseline:
-        """The reference baseline when it was first asked for: the scale of this whole run."""
+        """The reference baseline: the scale of this run, taken anew where a table was measured."""
         if runtime not in self._baselines:
             self._baselines[runtime] = self.session(runtime).baseline()
         return self._baselines[runtime]
@@ -289,12 +292,21 @@ class RunContext:
         Raises:
             CacheBusy: If another process measures for an hour.
             profilers.ProfilerError: If the device cannot be reached or measured.
+            NascError: If the device changes its speed faster than tables are measured.
         """
         variants = tuple(variants)
-        missing = [v for v in variants if v not in self._tables]
-        for runtime in dict.fromkeys(v.runtime for v in missing):
-            self._measure_tables(runtime, [v.precision for v in missing if v.runtime == runtime])
-            self._costs.clear()  # what is known of a runtime's memory may have grown
+        for _ in range(MAX_TABLE_ROUNDS):
+            missing = [v for v in variants if v not in self._tables]
+            for runtime in dict.fromkeys(v.runtime for v in missing):
+                own = [v.precision for v in missing if v.runtime == runtime]
+                self._measure_tables(runtime, own)
+                self._costs.clear()  # what is known of a runtime's memory may have grown
+        if missing := [v for v in variants if v not in self._tables]:
+            raise NascError(
+                f"device {self.device.name!r} changes its speed faster than the latency tables of "
+                f"{', '.join(map(str, missing))} are measured. Try again when it is quiet; what "
+                "was measured is kept"
+            )
         if variants not in self._costs:
             tables = [self._tables[v] for v in variants]
             reach = max(self.record_baseline(v.runtime).scale.reach for v in variants)
@@ -326,8 +338,18 @@ class RunContext:
                 seed=s.seed,
                 progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
             )
-        quiet_ms = self.record_baseline(runtime).quiet_ms
-        self._tables |= {one.table.key.variant: one.table.rescaled(quiet_ms) for one in found}
+        # A table's minutes tell more of the quiet time than the seconds before it: what was
+        # measured on a busy machine must not be brought back to the scale of those, and tables of
+        # several runtimes are compared in milliseconds.
+        self._baselines[runtime] = baseline = self.session(runtime).baseline()
+        self._tables |= {one.table.key.variant: one.table for one in found}
+        for variant, table in list(self._tables.items()):
+            if variant.runtime != runtime:
+                continue
+            if table.is_near(baseline.quiet_ms):
+                self._tables[variant] = table.rescaled(baseline.quiet_ms)
+            else:  # to be measured again
+                del self._tables[variant]
 
     # Text and supernet
 

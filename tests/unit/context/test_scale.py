@@ -1,0 +1,92 @@
+"""Tables stand on the scale that is known best when they are used."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nasc.architecture.variant import Variant
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
+from nasc.errors import NascError
+
+FP32, INT8 = Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    variant: Variant
+    quiet_ms: float
+
+    @property
+    def key(self) -> Any:
+        return SimpleNamespace(variant=self.variant)
+
+    def is_near(self, quiet_ms: float) -> bool:
+        return abs(quiet_ms / self.quiet_ms - 1) < 0.1
+
+    def rescaled(self, quiet_ms: float) -> Table:
+        return dataclasses.replace(self, quiet_ms=quiet_ms)
+
+
+def test_a_scale_that_a_table_s_measurement_corrected_is_the_run_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A baseline of seconds on a busy machine said 1.1 ms, minutes of a table then 0.8 and 0.75."""
+    known = [1.1]
+
+    def profile(space: Any, session: Any, *, precisions: list[str], **about: Any) -> list[Any]:
+        known.append({"int8": 0.8, "fp32": 0.75}[precisions[0]])
+        variant = Variant("onnxruntime", precisions[0])
+        return [SimpleNamespace(table=Table(variant, known[-1]))]
+
+    monkeypatch.setattr("nasc.context.context.profile", profile)
+    context = RunContext(Settings(cache=tmp_path))
+    session = SimpleNamespace(baseline=lambda: SimpleNamespace(quiet_ms=known[-1]))
+    context.__dict__ |= {"space": None, "_sessions": {"onnxruntime": session}}
+    assert context.record_baseline("onnxruntime").quiet_ms == 1.1
+    context._measure_tables("onnxruntime", ["int8"])
+    assert context.record_baseline("onnxruntime").quiet_ms == 0.8
+    assert context._tables[INT8].quiet_ms == 0.8  # type: ignore[attr-defined]
+    context._measure_tables("onnxruntime", ["fp32"])
+    assert {t.quiet_ms for t in context._tables.values()} == {0.75}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("speeds", "rounds"), [((0.8, 0.5, 0.5), 3), ((0.8, 0.5, 0.3, 0.2, 0.1, 0.05), 6)]
+)
+def test_a_table_whose_scale_was_wrong_is_measured_again_some_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speeds: tuple[float, ...], rounds: int
+) -> None:
+    """Two tables; the second shows that the first was on another machine's scale, so to say."""
+    measured: list[str] = []
+
+    def profile(space: Any, session: Any, *, precisions: list[str], **about: Any) -> list[Any]:
+        found = []
+        for precision in precisions:
+            measured.append(precision)
+            variant = Variant("onnxruntime", precision)
+            found.append(SimpleNamespace(table=Table(variant, speeds[len(measured) - 1])))
+        return found
+
+    def baseline() -> Any:
+        return SimpleNamespace(
+            quiet_ms=speeds[max(len(measured) - 1, 0)], scale=SimpleNamespace(reach=0.0)
+        )
+
+    monkeypatch.setattr("nasc.context.context.profile", profile)
+    monkeypatch.setattr("nasc.context.context.TableCosts.of", lambda tables, *about: list(tables))
+    context = RunContext(Settings(cache=tmp_path))
+    session = SimpleNamespace(baseline=baseline)
+    context.__dict__ |= {"space": None, "_sessions": {"onnxruntime": session}}
+    if rounds == 3:
+        costs: Any = context.measure_costs([FP32, INT8])
+        assert {table.quiet_ms for table in costs} == {0.5}
+        assert measured == ["fp32", "int8", "fp32"]
+    else:
+        with pytest.raises(NascError, match="changes its speed faster than the latency tables"):
+            context.measure_costs([FP32, INT8])
