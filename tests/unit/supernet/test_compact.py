@@ -11,6 +11,7 @@ from supernet_toy import random_supernet, sentences, state, toy_space
 
 from nasc import api
 from nasc.architecture.space import Architecture, Block
+from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.data import Corpus, corpus_from_sentences
@@ -131,12 +132,18 @@ def test_its_scores_are_those_of_the_stored_weights(
     good = loaded.header["scores"]
     for broken in (
         {"format": 1},
-        good | {"precision_loss": {}},
+        good | {"precision_loss": {"int8": "0.1"}},
         good | {"space": good["space"] | {"slots": 5}},
     ):
         save_supernet(path, supernet, dict(loaded.header) | {"scores": broken}, compact=True)
         with pytest.raises(CheckpointError, match=r"the scores in .* damaged: .*--corpus TEXT"):
             load_prepared(path, teacher, None, tmp_path / "cache", Silent())
+
+    # A precision that was not tried is not damage: it is measured when a search asks for it.
+    few = dict(loaded.header) | {"scores": good | {"precision_loss": {}}}
+    save_supernet(path, supernet, few, compact=True)
+    taken = load_prepared(path, teacher, None, tmp_path / "cache", Silent())
+    assert taken.scores.known_loss(Variant("onnxruntime", "int8")) is None
 
 
 def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
