@@ -30,7 +30,8 @@ from nasc.architecture.space import Architecture, Block, SearchSpace, kernel_siz
 from nasc.data import load_corpus
 from nasc.data.batching import pad
 from nasc.evaluation.encoder import Encoder
-from nasc.evaluation.parity import LENGTHS, PADDING_TOLERANCE, texts_of_lengths
+from nasc.evaluation.parity import LENGTHS, texts_of_lengths
+from nasc.evaluation.parity_report import PADDING_TOLERANCE
 from nasc.export.onnx import emit
 from nasc.networks.network import Network
 from nasc.supernet.initialize import initialize

@@ -51,7 +51,7 @@ import profilers
 from device_profiles import find
 from nasc.architecture.space import load_space
 from nasc.architecture.variant import LOSSLESS, Variant
-from nasc.evaluation.parity import MEAN_COSINE
+from nasc.evaluation.parity_report import MEAN_COSINE
 from nasc.latency.session import MeasurementSession
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.networks.network import Network, random_network

@@ -25,7 +25,7 @@ from device_profiles.reading import FileRefused, read_json, shown
 from nasc.architecture.heads import check_head, is_task_head
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import NascError, PackageError, UsageError
-from nasc.evaluation.parity import Parity, ReducedPrecisionReport, parity_from_dict
+from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport, parity_from_dict
 from nasc.utils.printable import is_printable, printable
 from nasc.version import __version__
 from profilers import InputSpec, Measurement, ModelJob, ModelMeasurement, ProfilerError

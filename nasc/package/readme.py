@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nasc.architecture.heads import HEADS, SPANS
-from nasc.evaluation.parity import Parity, ReducedPrecisionReport
+from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.package.formats import format_of
 from nasc.package.formats.base import SENTENCES, model_files
 from nasc.package.library_files import CONFIG

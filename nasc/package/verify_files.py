@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from device_profiles.reading import read_text
-from nasc.evaluation.parity import (
+from nasc.evaluation.parity_report import (
     PADDING_TOLERANCE,
     TORCH_TOLERANCE,
     ReducedPrecisionReport,

@@ -15,13 +15,8 @@ from nasc.context.context import RunContext
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.encoder import Encoder
-from nasc.evaluation.parity import (
-    ParityReport,
-    ReducedPrecisionReport,
-    accept_reduced,
-    check_parity,
-    check_reduced,
-)
+from nasc.evaluation.parity import check_parity, check_reduced
+from nasc.evaluation.parity_report import ParityReport, ReducedPrecisionReport, accept_reduced
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
 from nasc.tasks.sts import SentencePair, evaluate_sts

@@ -25,7 +25,7 @@ from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
-from nasc.evaluation.parity import ParityReport
+from nasc.evaluation.parity_report import ParityReport
 from nasc.latency.session import PEAK_PROCESSES, PEAK_ROOM, latency_job
 from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network

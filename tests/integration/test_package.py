@@ -15,7 +15,8 @@ import profilers
 from nasc.architecture.space import PRESETS
 from nasc.errors import TeacherMissing
 from nasc.evaluation.encoder import Encoder
-from nasc.evaluation.parity import accept_reduced, check_parity, check_reduced
+from nasc.evaluation.parity import check_parity, check_reduced
+from nasc.evaluation.parity_report import accept_reduced
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.package.build import build_package

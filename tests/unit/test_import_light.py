@@ -38,3 +38,9 @@ def test_pure_modules_load_no_runtime_and_no_profiler(module: str) -> None:
 
 def test_quality_needs_no_torch() -> None:
     assert "torch" not in loaded_by("import nasc.evaluation.agreement")
+
+
+@pytest.mark.parametrize("format_file", ["onnx_folder", "openvino_folder"])
+def test_the_process_that_opens_packages_loads_no_torch(format_file: str) -> None:
+    loaded = loaded_by(f"import nasc.package.worker, nasc.package.formats.{format_file}")
+    assert not loaded & {"torch", "transformers", "openvino"}

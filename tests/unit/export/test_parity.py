@@ -10,17 +10,14 @@ import numpy as np
 import pytest
 
 from nasc.errors import ExportError, ParityError, UsageError
-from nasc.evaluation.parity import (
-    LENGTHS,
+from nasc.evaluation.parity import LENGTHS, check_parity, check_reduced, texts_of_lengths
+from nasc.evaluation.parity_report import (
     MEAN_COSINE,
     NEIGHBOUR_COSINE,
     Parity,
     ReducedPrecisionReport,
     accept_reduced,
-    check_parity,
-    check_reduced,
     parity_from_dict,
-    texts_of_lengths,
 )
 from nasc.export.graph import GraphBuilder
 from nasc.export.onnx import emit

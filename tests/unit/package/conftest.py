@@ -10,7 +10,7 @@ from transformers import BertTokenizer
 import device_profiles
 import profilers
 from nasc.architecture.space import Architecture, Block, Geometry
-from nasc.evaluation.parity import Parity, ReducedPrecisionReport
+from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.export.onnx import build
 from nasc.networks.network import random_network
 from nasc.package.build import build_package

@@ -21,7 +21,7 @@ import profilers
 from nasc.architecture.layers import params
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import PackageError
-from nasc.evaluation.parity import parity_from_dict
+from nasc.evaluation.parity_report import parity_from_dict
 from nasc.lowering import Artifact, get_lowering
 from nasc.networks.network import random_network
 from nasc.package.build import build_package, contradictions
