@@ -4,6 +4,8 @@ With "sources" it prepares one of that text as `nasc train` does, under a budget
 "made" it writes a file that is not there, in its turn.
 
 torchrun --nproc-per-node 2 parallel_worker.py '{"teacher": ..., "kind": "data", ...}'
+
+`take_part` is the same in a process that was forked, with the variables that torchrun would set.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -35,9 +38,21 @@ from nasc.utils.progress import Silent
 module.TIMEOUT = datetime.timedelta(seconds=60)  # who waits for what never comes, fails
 
 
-def main() -> None:
+def take_part(asked: dict[str, Any], rank: int, world: int, port: int) -> None:
+    """Do as told as one of so many processes on this machine."""
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    torch.set_num_threads(1)
+    work(asked)
+
+
+def work(asked: dict[str, Any]) -> None:
     """Do as told, together with the others."""
-    asked = json.loads(sys.argv[1])
     parallel = Parallel.from_environment(asked["kind"])
     if "made" in asked:
         made_once(asked, parallel)
@@ -100,14 +115,14 @@ def trained(asked: dict[str, Any], teacher: Teacher, parallel: Parallel) -> None
 def made_once(asked: dict[str, Any], parallel: Parallel) -> None:
     """Write a file in turn; the first process writes what all of them read in it."""
 
-    def work() -> str:
+    def make() -> str:
         path = Path(asked["made"])
         if not path.exists():
             time.sleep(0.5)  # who does not wait comes in between
             path.write_text(f"made by {parallel.rank}", encoding="utf-8")
         return path.read_text(encoding="utf-8")
 
-    own = parallel.in_turn(work)
+    own = parallel.in_turn(make)
     found = parallel.map(lambda rank: own, range(parallel.world))
     if parallel.is_first:
         torch.save({"found": found}, asked["out"])
@@ -131,4 +146,4 @@ def prepared(asked: dict[str, Any], teacher: Teacher, parallel: Parallel) -> Non
 
 
 if __name__ == "__main__":
-    main()
+    work(json.loads(sys.argv[1]))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import parallel_worker
 import pytest
 import torch
 from stopped import Stopped, stop_after
@@ -27,7 +30,6 @@ from nasc.teacher import Teacher
 
 CONFIG = TrainConfig(steps=8, batch_size=8, learning_rate=3e-3)
 SHRINK = {"bins": 2, "keep": 3, "sample": 8, "warm_epochs": 1, "epoch_steps": 2}
-WORKER = Path(__file__).with_name("parallel_worker.py")
 TESTS = Path(__file__).parents[2]  # where `stopped` is
 
 
@@ -52,30 +54,50 @@ def alone(
     return state(supernet), train(supernet, batches, config, **options)
 
 
+Together = Callable[..., dict[str, Any]]
+
+
 @pytest.fixture(scope="session")
-def together(
+def request_of(
     teacher_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., dict[str, Any]]:
-    """Two processes of torchrun; what the first one wrote."""
+    """What `parallel_worker` is told."""
 
-    def run(kind: str, processes: int = 2, **options: Any) -> dict[str, Any]:
-        out = tmp_path_factory.mktemp("together") / "out.pt"
-        asked = {
+    def request(kind: str, **options: Any) -> dict[str, Any]:
+        return {
             "kind": kind,
             "teacher": str(teacher_folder(layers=4)),
-            "out": str(out),
+            "out": str(tmp_path_factory.mktemp("together") / "out.pt"),
             "config": dataclasses.asdict(CONFIG),
         } | options
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(processes), str(WORKER), json.dumps(asked)]
-        paths = [str(WORKER.parent), str(TESTS), os.getcwd(), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        found: dict[str, Any] = torch.load(out)
-        return found
+
+    return request
+
+
+@pytest.fixture(scope="session")
+def together(request_of: Callable[..., dict[str, Any]]) -> Together:
+    """Two processes with torchrun's variables; what the first one wrote.
+
+    They are forked from one that has loaded torch, which takes each seconds otherwise.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nasc.supernet.prepare", "nasc.supernet.shrink"])
+
+    def run(kind: str, processes: int = 2, **options: Any) -> dict[str, Any]:
+        asked = request_of(kind, **options)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        started = [
+            context.Process(target=parallel_worker.take_part, args=(asked, rank, processes, port))
+            for rank in range(processes)
+        ]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join(timeout=300)
+        assert [process.exitcode for process in started] == [0] * processes
+        return torch.load(asked["out"])
 
     return run
 
@@ -100,14 +122,13 @@ def test_a_batch_in_parts_is_the_batch(chain: float, teacher: Teacher, tokens: T
 
 
 @pytest.mark.slow
-@pytest.mark.clock
 @pytest.mark.parametrize(("kind", "chain"), [("data", 0.0), ("block", 0.0), ("data", 0.5)])
 def test_two_processes_train_as_one(
     kind: str,
     chain: float,
     teacher: Teacher,
     tokens: Tokens,
-    together: Callable[..., dict[str, Any]],
+    together: Together,
 ) -> None:
     config = dataclasses.replace(CONFIG, chain=chain)
     supernet = beginning(teacher, tokens)
@@ -123,14 +144,13 @@ def test_two_processes_train_as_one(
 
 
 @pytest.mark.slow
-@pytest.mark.clock
 @pytest.mark.parametrize("kind", ["data", "block"])
 def test_a_run_goes_on_with_another_number_of_processes(
     kind: str,
     teacher: Teacher,
     tokens: Tokens,
     tmp_path: Path,
-    together: Callable[..., dict[str, Any]],
+    together: Together,
 ) -> None:
     whole = train(beginning(teacher, tokens), TrainBatches(tokens, 8, 0), CONFIG)
     path = tmp_path / "state.safetensors"
@@ -157,14 +177,13 @@ def test_a_run_goes_on_with_another_number_of_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.clock
 @pytest.mark.parametrize("kind", ["data", "block"])
 def test_a_run_of_two_processes_goes_on_alone(
     kind: str,
     teacher: Teacher,
     tokens: Tokens,
     tmp_path: Path,
-    together: Callable[..., dict[str, Any]],
+    together: Together,
 ) -> None:
     whole = train(beginning(teacher, tokens), TrainBatches(tokens, 8, 0), CONFIG)
     path = tmp_path / "state.safetensors"
@@ -183,10 +202,7 @@ def test_a_run_of_two_processes_goes_on_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.clock
-def test_two_processes_turn_one_budget_into_steps(
-    tmp_path: Path, together: Callable[..., dict[str, Any]]
-) -> None:
+def test_two_processes_turn_one_budget_into_steps(tmp_path: Path, together: Together) -> None:
     """The first one alone times a step and packs the text, and the others take its word."""
     source, cache = tmp_path / "text.txt", tmp_path / "cache"
     source.write_text("\n\n".join(sentences(300)), encoding="utf-8")
@@ -197,18 +213,26 @@ def test_two_processes_turn_one_budget_into_steps(
 
 
 @pytest.mark.slow
-@pytest.mark.clock
-def test_the_first_process_works_and_the_second_finds_it(
-    tmp_path: Path, together: Callable[..., dict[str, Any]]
+def test_of_torchrun_s_processes_the_first_works_and_the_second_finds_it(
+    tmp_path: Path, request_of: Callable[..., dict[str, Any]]
 ) -> None:
     made = tmp_path / "made.txt"
-    assert together("data", made=str(made))["found"] == ["made by 0", "made by 0"]
+    asked = request_of("data", made=str(made))
+    worker = Path(parallel_worker.__file__)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(worker), json.dumps(asked)]
+    paths = [str(worker.parent), str(TESTS), os.getcwd(), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert torch.load(asked["out"])["found"] == ["made by 0", "made by 0"]
     assert made.read_text(encoding="utf-8") == "made by 0"
 
 
 @pytest.mark.slow
-@pytest.mark.clock
-def test_two_processes_shrink_as_one(together: Callable[..., dict[str, Any]]) -> None:
+def test_two_processes_shrink_as_one(together: Together) -> None:
     one, two = (together("block", processes, shrink=SHRINK) for processes in (1, 2))
     assert not bool(one["alive"].all())
     assert torch.equal(one["alive"], two["alive"])
