@@ -224,6 +224,7 @@ main(["devices", *sys.argv[1:]])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environ", ENCODINGS, ids=str)
 def test_results_are_written_in_any_encoding(environ: dict[str, str], tmp_path: Path) -> None:
     """A device whose description is not ASCII, in a folder whose name is no text."""

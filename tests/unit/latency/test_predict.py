@@ -27,6 +27,7 @@ def test_without_noise_the_costs_are_recovered_exactly() -> None:
     assert np.abs(solved.held_out).max() < 1e-6
 
 
+@pytest.mark.slow
 @devices(5)
 def test_with_noise_predictions_are_better_than_a_single_measurement(seeds: int) -> None:
     errors = []

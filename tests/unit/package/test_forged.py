@@ -315,6 +315,7 @@ def hostile(package: Path, model: Path) -> None:
     seal(package, raw)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120, func_only=True)
 def test_a_model_without_an_end_is_ended(package: Path, tmp_path: Path) -> None:
     found = judge(package, limits=WorkerLimits(run_s=1e-6))
@@ -374,6 +375,7 @@ def run(*arguments: Any) -> click.testing.Result:
     return click.testing.CliRunner().invoke(main, [str(one) for one in arguments])
 
 
+@pytest.mark.slow
 def test_exit_codes_tell_held_failed_and_not_checked(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,7 @@ def details(report: VerifyReport, ok: bool | None) -> dict[str, str]:
     return {check.name: check.detail for check in report.checks if check.ok is ok}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_package_holds_an_ir_and_verifies(packed: Pack, precision: str, tmp_path: Path) -> None:
     folder = packed(precision)
@@ -339,6 +340,7 @@ def test_without_openvino_what_needs_it_is_not_checked(
     assert "valid OpenVINO IR" in details(report, True)["model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("offered", "ok"), [(("fp32", "int8"), None), (PRECISIONS, False)])
 def test_what_another_processor_cannot_run_is_not_the_package_s_fault(
     packed: Pack,

@@ -422,6 +422,7 @@ def test_quality_is_judged_on_text_that_chose_nothing(
 AUTO = {"runtime": "auto"}
 
 
+@pytest.mark.slow
 def test_of_several_runtimes_the_fastest_at_equal_quality_ships(toy: Toy) -> None:
     pytest.importorskip("openvino")
     device = toy.device(precisions=("fp32", "bf16", "int8"))
@@ -457,6 +458,7 @@ def test_a_tight_limit_is_met_by_the_variant_that_loses_least(toy: Toy, limit_ms
     assert result.manifest.conditions.runtime == "openvino"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_network_of_one_shape_says_so_and_pads(toy: Toy, runtime: str) -> None:
     pytest.importorskip(runtime)

@@ -113,6 +113,7 @@ def test_only_what_is_left_is_sampled(teacher: Teacher, tokens: Tokens) -> None:
     assert drawn == trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_after", [3, 4, 5, 8])
 def test_a_stop_anywhere_changes_nothing(
     teacher: Teacher,
@@ -130,6 +131,7 @@ def test_a_stop_anywhere_changes_nothing(
     assert same(whole, resumed)
 
 
+@pytest.mark.slow
 def test_a_stop_within_a_round_changes_nothing(
     teacher: Teacher, tokens: Tokens, tmp_path: Path, whole_run: tuple[Run, Any]
 ) -> None:
@@ -183,6 +185,7 @@ def test_what_is_left_is_read_from_a_header(teacher: Teacher, tokens: Tokens) ->
         left_blocks(space, {"shrinking": {"left": [[{"block": "keep"}]]}})
 
 
+@pytest.mark.slow
 def test_what_was_not_shrunk_to_the_end_is_told_with_the_steps_it_takes(
     teacher: Teacher, tokens: Tokens
 ) -> None:
@@ -208,6 +211,7 @@ def test_a_run_too_short_for_a_round_of_dominance_is_told(teacher: Teacher, toke
     assert unfinished(run.record()) is None
 
 
+@pytest.mark.slow
 def test_a_report_draws_the_rounds_and_names_empty_bins(
     teacher: Teacher, tokens: Tokens, tmp_path: Path
 ) -> None:

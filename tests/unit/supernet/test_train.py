@@ -206,6 +206,7 @@ def test_half_changed_weights_are_not_saved(
     assert checkpoint.read(path).header["step"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_broke_off_twice_goes_on_exactly(
     teacher: Teacher, tokens: Tokens, tmp_path: Path, whole_run: Any
 ) -> None:
@@ -354,6 +355,7 @@ def test_chained_blocks_read_the_student_and_answer_for_its_vectors(
         torch.testing.assert_close(found[name], grad, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_a_share_of_the_steps_is_chained(teacher: Teacher, tokens: Tokens) -> None:
     """Block 1 reads the teacher's embedding either way: only the second's loss tells."""
     losses = {}

@@ -69,6 +69,7 @@ def subnet(teacher_folder: Callable[..., Path], tmp_path_factory: pytest.TempPat
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sst-2", "mrpc", "sts-b"])
 def test_it_learns(name: str, subnet: Path, tmp_path: Path) -> None:
     train, dev = examples(name), examples(name, 40, seed=1)
@@ -101,6 +102,7 @@ def test_a_saved_model_scores_the_same(subnet: Path, tmp_path: Path, bf16: bool)
     np.testing.assert_allclose(outputs(loaded, train), outputs(model, train), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_teacher_of_transformers_teaches(
     teacher_folder: Callable[..., Path], subnet: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_teacher_of_transformers_teaches(
     assert all(torch.equal(v, before[n]) for n, v in teacher.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_exactly(subnet: Path, tmp_path: Path) -> None:
     train, config = examples(), dataclasses.replace(CONFIG, steps=8)
     whole = TaskModel.for_classes(subnet, train.task)
@@ -164,6 +167,7 @@ def saving(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.mark.slow
 def test_a_killed_run_has_saved_and_asks_its_teacher_no_more(
     teacher_folder: Callable[..., Path],
     subnet: Path,

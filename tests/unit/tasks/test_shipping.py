@@ -95,6 +95,7 @@ def shipping(
     return PackagedTask(options, full_size, teacher.tokenizer, cache, Silent())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sst-2", "squad"])
 def test_a_network_learns_a_task_and_its_file_does_it(
     name: str, teacher: Teacher, full_size: Network, tmp_path: Path
@@ -123,6 +124,7 @@ def test_what_is_tuned_is_kept(teacher: Teacher, full_size: Network, tmp_path: P
     assert {p: p.stat().st_mtime_ns for p in made} == made
 
 
+@pytest.mark.slow
 def test_the_teacher_is_asked_once_for_all_networks(
     teacher: Teacher, full_size: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ def check_accepted_or_refused(folder: Path) -> None:
     assert len(text) < 1500, text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120, func_only=True)
 @pytest.mark.parametrize("file", FILES)
 def test_mutated_files_are_accepted_or_refused(
