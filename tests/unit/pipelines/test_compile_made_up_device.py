@@ -40,6 +40,8 @@ from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
 from profilers import ModelJob, RuntimeOptions
+from profilers.devices.client import WorkerClient
+from profilers.devices.local import LocalWorker
 from profilers.reference import REFERENCE_NAME
 from profilers.testing import SyntheticMachine
 from profilers.worker import draw_inputs
@@ -408,7 +410,7 @@ def test_quality_is_judged_on_text_that_chose_nothing(
         chosen.extend(texts)
         return vectors(teacher, network, texts)
 
-    monkeypatch.setattr(artifact_quality.Encoder, "encode", encoding)
+    monkeypatch.setattr(Encoder, "encode", encoding)
     monkeypatch.setattr(halving, "pooled_vectors", choosing)
     toy.compile(toy.device(), "judged", limit_ms, distill_steps=20)
     corpus = RunContext(toy.settings, opener=toy.device()).corpus
@@ -482,3 +484,39 @@ def test_a_network_of_one_shape_says_so_and_pads(toy: Toy, runtime: str) -> None
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[") == 2  # one similarity: that of the only text to itself
+
+
+def test_what_the_device_alone_can_run_is_judged_there(
+    toy: Toy, limit_ms: float, first: tuple[CompileResult, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses, parity, quality and golden vectors, where this machine lacks the runtime."""
+    settings = {"device": str(toy.folder / "host.toml")}  # whose tables are there
+    Path(settings["device"]).write_text(
+        'name = "host"\ndescription = "made up"\ndetect = true\n'
+        'connection = {kind = "command", command = ["unused"]}\n'
+        'defaults = {threads = 1, runtime = "onnxruntime"}\n',
+        encoding="utf-8",
+    )
+    device, opened = toy.device(), []
+    with LocalWorker(RuntimeOptions()) as there:
+
+        def opener(*about: Any) -> Any:
+            worker = device(*about)
+            worker.open, worker.run = there.open, there.run
+            return worker
+
+        def refuse(path: Path, options: object) -> Any:
+            raise AssertionError(f"{path} is opened in this process")
+
+        def open_there(name: str, path: str) -> Any:
+            opened.append(path)
+            return WorkerClient.open(there, name, path)
+
+        monkeypatch.setattr(there, "open", open_there)
+        monkeypatch.setattr("nasc.latency.session.precisions_here", lambda runtime: ())
+        monkeypatch.setattr("nasc.evaluation.encoder._loaded", refuse)
+        there_alone: Any = opener
+        result = toy.compile(there_alone, "board", limit_ms, settings)
+    assert result.manifest.architecture.precision == "int8"
+    assert len(opened) >= 4  # parity in fp32 and in int8, quality, golden texts
+    assert Path(opened[-1]).parent.parent.name.startswith(".board")  # the package's own file
