@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import profilers
-from device_profiles import DeviceProfile
+from device_profiles import CPU, DeviceProfile
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
 from nasc.latency.key import device_prefix
@@ -152,11 +152,14 @@ class MeasurementSession:
 
         It does where it runs on the device. Elsewhere fp32 is the same wherever the runtime is; a
         reduced precision is where the runtime computes here in all that it does on the device: it
-        takes float32 where a processor lacks a format, and int8 goes with others.
+        takes float32 where a processor lacks a format, and int8 goes with others. This process
+        computes on the CPU.
 
         Raises:
             profilers.ProfilerError: See `precisions`.
         """
+        if self.device.accelerator.kind != CPU:
+            return False
         if self.device.connection.kind == "local":
             return True
         here = precisions_here(self.runtime)
