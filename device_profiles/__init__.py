@@ -20,11 +20,15 @@ from device_profiles.reading import FileRefused, read_toml, shown
 CONNECTIONS = ("local", "command", "adb", "ssh")
 """Ways to reach a device that a file may name."""
 
+CPU = "cpu"
+ACCELERATORS = (CPU, "cuda")
+"""What may compute on a device, as a file may name it; the processor where it names nothing."""
+
 MAX_CORES = 4096
 """Threads, cores and core numbers of a device are no more."""
 
 _TOP_LEVEL = (
-    *("name", "description", "connection", "transport"),
+    *("name", "description", "connection", "transport", "accelerator"),
     *("detect", "clusters", "defaults", "specs"),
 )
 _MAX_WORDS = 100
@@ -82,6 +86,19 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What computes on a device.
+
+    Attributes:
+        kind: one of `ACCELERATORS`.
+        name: its product name, for people; None where the file tells none.
+    """
+
+    kind: str = CPU
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceProfile:
     """A device on which models can be measured.
 
@@ -89,6 +106,7 @@ class DeviceProfile:
         name: as it is given to --device; the file's name without its suffix.
         description: one line for people.
         connection: how the device is reached.
+        accelerator: what computes there.
         detect: cores and model are read from the machine itself when it is measured.
         clusters: its cores by kind, fastest first; empty where they are detected.
         default_threads: threads used when nobody says otherwise.
@@ -101,6 +119,7 @@ class DeviceProfile:
     name: str
     description: str
     connection: Connection
+    accelerator: Accelerator
     detect: bool
     clusters: tuple[Cluster, ...]
     default_threads: int
@@ -229,6 +248,7 @@ class _Reader:
             name=name,
             description=self._text(data, "description"),
             connection=connection,
+            accelerator=self._accelerator(data),
             detect=detect,
             clusters=clusters,
             default_threads=self._count(defaults, "threads", "defaults."),
@@ -266,6 +286,18 @@ class _Reader:
         ):
             raise self._wrong("connection.command", words, "a program and its arguments, as a list")
         return Connection(kind, tuple(words))
+
+    def _accelerator(self, data: Mapping[str, Any]) -> Accelerator:
+        """The processor itself where a file names none."""
+        table = data.get("accelerator", {})
+        if not isinstance(table, dict):
+            raise self._wrong("accelerator", table, "an [accelerator] table")
+        self._known(table, ("kind", "name"), "accelerator.")
+        kind = table.get("kind", CPU)
+        if kind not in ACCELERATORS:
+            raise self._wrong("accelerator.kind", kind, f"one of {', '.join(ACCELERATORS)}")
+        name = self._text(table, "name", "accelerator.") if "name" in table else None
+        return Accelerator(kind, name)
 
     def _cluster(self, item: Mapping[str, Any]) -> Cluster:
         self._known(item, ("core", "count", "ids"), "clusters.")

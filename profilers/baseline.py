@@ -23,7 +23,7 @@ from typing import Any
 import filelock
 import numpy as np
 
-from device_profiles import DeviceProfile
+from device_profiles import CPU, DeviceProfile
 from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
 from profilers.devices import Opener, open_worker
@@ -306,7 +306,9 @@ def _place(
     }
     if device.connection.kind != "local":  # the same processor, but perhaps not all of it
         key["connection"] = dataclasses.asdict(device.connection)
-        key = json.loads(json.dumps(key))  # as it is read again
+    if device.accelerator.kind != CPU:
+        key["accelerator"] = device.accelerator.kind
+    key = json.loads(json.dumps(key))  # as it is read again
     named = {"format": _FORMAT, **key}
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
     return key, cache_dir / f"quiet-{digest}.json", str(context["time_utc"])

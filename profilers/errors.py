@@ -28,7 +28,7 @@ class RuntimeMissing(ProfilerError):
 
 
 class DeviceUnreachable(ProfilerError):
-    """There is no such connection yet, or nothing answers at its other end."""
+    """There is no such connection yet, or nothing runs models on its accelerator."""
 
 
 class WorkerDied(ProfilerError):

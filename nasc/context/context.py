@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import device_profiles
 import profilers
@@ -23,13 +23,14 @@ from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
 from nasc.errors import ExportError, NascError, UsageError
 from nasc.evaluation.agreement import pooled_cosine
+from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
 from nasc.latency.profile import make_key, profile
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import LatencyTable
 from nasc.lowering import PRECISIONS as LOWERED
-from nasc.lowering import get_lowering
+from nasc.lowering import Artifact, get_lowering
 from nasc.networks.from_teacher import teacher_network
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
@@ -49,6 +50,10 @@ from nasc.teacher import Teacher, load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Reporter, Silent
 from nasc.utils.torch_device import has_bf16, training_device
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
 
 MAX_TABLE_ROUNDS = 3
 """So often tables are measured whose scale a later one shows to be another."""
@@ -206,6 +211,19 @@ class RunContext:
                 say=self.reporter.say,
             )
         return self._sessions[runtime]
+
+    def open_encoder(
+        self,
+        artifact: Artifact,
+        tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
+        *,
+        max_length: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> AbstractContextManager[Encoder]:
+        """An artifact as the device runs it, see `MeasurementSession.open_encoder`."""
+        return self.session(artifact.runtime).open_encoder(
+            artifact, tokenizer, max_length=max_length, batch_size=batch_size
+        )
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -423,7 +441,7 @@ class RunContext:
         """What a variant adds to the final loss of a network: scored with the supernet, or run now.
 
         Raises:
-            profilers.RuntimeMissing: If its runtime is not installed on this machine.
+            profilers.ProfilerError: If its runtime is missing, or the device cannot be reached.
         """
         if variant not in self._losses:
             prepared = self.prepare_supernet()
@@ -445,7 +463,7 @@ class RunContext:
         """One minus the cosine of the full-size network's vectors in a variant to the teacher's.
 
         Raises:
-            profilers.RuntimeMissing: If its runtime is not installed on this machine.
+            profilers.ProfilerError: If its runtime is missing, or the device cannot be reached.
         """
         if variant not in self._whole_losses:
             whole = self.space.teacher.with_precision(variant.precision)
@@ -453,7 +471,8 @@ class RunContext:
             with self.timed("precision loss"):
                 self.reporter.stage("Loss of a precision")(0, 1, str(variant))
                 network = teacher_network(self.teacher, whole)
-                found = vectors_as_shipped(network, rows, self.session(variant.runtime).lower)
+                lower = self.session(variant.runtime).lower
+                found = vectors_as_shipped(network, rows, lower, self.open_encoder)
             length = train_length(self.teacher)
             wanted = self.teacher.vectors(scored_sentences(self.corpus), max_length=length)
             self._whole_losses[variant] = 1 - pooled_cosine(wanted, found)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer
 from nasc.architecture.heads import SPANS
 from nasc.data.batching import TokenList, by_length, copy_tokenizer, pad, token_ids
 from nasc.errors import ExportError, UsageError
+from nasc.lowering import Artifact
 from profilers import InvalidSetting, RuntimeMissing, RuntimeOptions
 from profilers.runtimes import get_runtime
 
@@ -29,6 +31,9 @@ Vectors = NDArray[np.float32]
 
 MAX_TOKENS = 1 << 22
 """Of a run of a model of fixed axes, padding included: 64 MB of inputs."""
+
+BATCH_SIZE = 32
+"""Texts in a run where nobody says otherwise."""
 
 
 class EncoderSession(Protocol):
@@ -75,7 +80,7 @@ class Encoder:
         *,
         runtime: str = "onnxruntime",
         max_length: int | None = None,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
         options: RuntimeOptions | None = None,
         session: EncoderSession | None = None,
     ) -> None:
@@ -292,6 +297,46 @@ class Encoder:
                 f"{self.max_positions} tokens"
             )
         return max_length
+
+
+class OpenEncoder(Protocol):
+    """Opens an artifact to see what it computes: `open_here`, or one on a device.
+
+    `nasc.latency.session.MeasurementSession.open_encoder` decides between the two.
+    """
+
+    def __call__(
+        self,
+        artifact: Artifact,
+        tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
+        *,
+        max_length: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> AbstractContextManager[Encoder]:
+        """The encoder, for as long as the context lasts; for the rest see `Encoder`."""
+        ...
+
+
+@contextmanager
+def open_here(
+    artifact: Artifact,
+    tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
+    *,
+    max_length: int | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> Iterator[Encoder]:
+    """An artifact in this process; see `OpenEncoder`.
+
+    Raises:
+        ExportError, UsageError, ProfilerError: See `Encoder`.
+    """
+    yield Encoder(
+        artifact.path,
+        tokenizer,
+        runtime=artifact.runtime,
+        max_length=max_length,
+        batch_size=batch_size,
+    )
 
 
 def _loaded(path: Path, options: RuntimeOptions) -> EncoderSession:

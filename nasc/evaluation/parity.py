@@ -11,7 +11,6 @@ they say what may be shipped in place of fp32.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,12 +40,10 @@ NEIGHBOUR_LENGTH = 128
 
 def check_parity(
     network: Network,
-    model_path: str | Path,
+    encoder: Encoder,
     token_lists: Sequence[TokenList],
     *,
     lengths: Sequence[int] = LENGTHS,
-    threads: int = 1,
-    runtime: str = "onnxruntime",
 ) -> Parity:
     """Hold an fp32 file against its network in torch.
 
@@ -55,20 +52,17 @@ def check_parity(
 
     Args:
         network: What was exported, precision fp32.
-        model_path: The file that the runtime opens.
+        encoder: The file, opened where it is to be judged.
         token_lists: Real tokenised text, special tokens included.
         lengths: Tokens of the texts; those beyond the file's positions are left out.
-        threads: Of the runtime.
-        runtime: Its name.
 
     Raises:
         ParityError: Naming length, difference and tolerance.
-        ExportError: If the network is not fp32, or the file cannot be run.
+        ExportError, ProfilerError: If the network is not fp32, or the file cannot be run.
         UsageError: If there are no tokens.
     """
     if network.architecture.precision != "fp32":
         raise ExportError(f"this check is for fp32 networks, got '{network.architecture}'")
-    encoder = Encoder(model_path, threads=threads, runtime=runtime)
     module = TorchNetwork(network).eval()
     fitting = tuple(n for n in lengths if n <= encoder.max_positions)
     texts = texts_of_lengths(token_lists, fitting)
@@ -90,7 +84,7 @@ def check_parity(
             difference = float(np.abs(first - second).max())
             if not difference <= tolerance * scale:
                 raise ParityError(
-                    f"'{model_path}' ({network.architecture}): at length {n}, {what}: "
+                    f"'{encoder.path}' ({network.architecture}): at length {n}, {what}: "
                     f"the largest difference is {difference:.3g}, allowed is "
                     f"{tolerance * scale:.3g}. The file does not compute the network; "
                     "please report this as a bug of the lowering"
@@ -102,27 +96,23 @@ def check_parity(
 
 def check_reduced(
     network: Network,
-    model_path: str | Path,
+    encoder: Encoder,
     token_lists: Sequence[TokenList],
     *,
     batches: Sequence[int] = NEIGHBOUR_BATCHES,
-    threads: int = 1,
-    runtime: str = "onnxruntime",
     seed: int = 0,
 ) -> ReducedPrecisionReport:
     """Hold a file of reduced precision against its network in fp32; `accept_reduced` judges.
 
     Args:
         network: What was exported, with its fp32 weights, in the precision of the file.
-        model_path: The file that the runtime opens.
+        encoder: The file, opened where it is to be judged.
         token_lists: Held-out tokenised text, special tokens included.
         batches: Sizes of the batches in which neighbours are tried.
-        threads: Of the runtime.
-        runtime: Its name.
         seed: Of the choice of neighbours.
 
     Raises:
-        ExportError: If the network is in fp32, or the file cannot be run.
+        ExportError, ProfilerError: If the network is in fp32, or the file cannot be run.
         ParityError: If vectors hold values that are no numbers.
         UsageError: If there are no tokens.
     """
@@ -131,7 +121,6 @@ def check_reduced(
         raise ExportError(
             f"this check is for networks of reduced precision, got '{network.architecture}'"
         )
-    encoder = Encoder(model_path, threads=threads, runtime=runtime)
     token_lists = [tokens[: encoder.max_positions] for tokens in token_lists if tokens]
     if not token_lists:
         raise UsageError("no tokenised text to check the export on")
@@ -140,7 +129,7 @@ def check_reduced(
         cosine = cosines(_torch_vectors(TorchNetwork(network).eval(), token_lists), alone)
         drift = list(_neighbours(encoder, token_lists, alone, batches, seed))
     except ValueError as error:
-        raise ParityError(f"'{model_path}' ({network.architecture}): {error}") from error
+        raise ParityError(f"'{encoder.path}' ({network.architecture}): {error}") from error
     return ReducedPrecisionReport(
         precision=precision,
         mean_cosine=float(cosine.mean()),

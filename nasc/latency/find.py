@@ -26,6 +26,7 @@ _WORDS = {
     "statistic": "statistic {key.statistic}",
     "reference": "another reference network",
     "fixed_shape": "{key.shape_text}",
+    "accelerator": "on {key.accelerator}",
     "quiet_ms": "scale of {key.quiet_ms:.4g} ms",
 }
 """How a table differs from what was asked for, by field of its key."""

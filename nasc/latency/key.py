@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from device_profiles import ACCELERATORS, CPU
 from nasc.architecture.heads import check_head
 from nasc.architecture.space import MINILM_L6, Geometry
 from nasc.architecture.variant import Variant
@@ -39,6 +40,7 @@ class LatencyKey:
         quiet_ms: That quiet time as recorded. It moves a little with every measurement: a table
             on a scale near the one asked for is brought to it, see `LatencyTable.rescaled`.
         fixed_shape: Whether the measured graphs take inputs of this batch and length alone.
+        accelerator: What computes on the device, out of `device_profiles.ACCELERATORS`.
     """
 
     device: str
@@ -57,6 +59,7 @@ class LatencyKey:
     reference: str
     quiet_ms: float
     fixed_shape: bool = False
+    accelerator: str = CPU
 
     def __post_init__(self) -> None:
         for name in ("seq_len", "batch", "threads"):
@@ -67,6 +70,10 @@ class LatencyKey:
                 )
         Variant(self.runtime, self.precision)  # raises
         check_head(self.head)
+        if self.accelerator not in ACCELERATORS:
+            raise UsageError(
+                f"accelerator {self.accelerator!r} is unknown; known: {', '.join(ACCELERATORS)}"
+            )
         if not (math.isfinite(self.quiet_ms) and self.quiet_ms > 0):
             raise UsageError(f"quiet-ms must be a number above 0, got {self.quiet_ms!r}")
 
@@ -90,12 +97,14 @@ class LatencyKey:
         values = dataclasses.asdict(self)
         if not self.fixed_shape:
             del values["fixed_shape"]
+        if self.accelerator == CPU:
+            del values["accelerator"]
         return values
 
     def describe(self) -> str:
         """In words, as in ``device 'host' (onnxruntime, int8, 1 thread, length 128)``.
 
-        Left out where they are the usual ones: batch 1, head embed.
+        Left out where they are the usual ones: batch 1, any shape, on the CPU, head embed.
         """
         words = [
             self.runtime,
@@ -107,6 +116,8 @@ class LatencyKey:
             words.append(f"batch {self.batch}")
         if self.fixed_shape:
             words.append("fixed shape")
+        if self.accelerator != CPU:
+            words.append(f"on {self.accelerator}")
         if self.head != "embed":
             words.append(f"head {self.head}")
         return f"device {self.device!r} ({', '.join(words)})"
@@ -134,10 +145,11 @@ class LatencyKey:
 
     def stem(self) -> str:
         """Start of a table's file name: what can be told in words."""
+        fixed = "-fixed" if self.fixed_shape else ""
+        on = "" if self.accelerator == CPU else f"-{self.accelerator}"
         return (
             f"{device_prefix(self.device)}{self.runtime}-{self.precision}-length{self.seq_len}"
-            f"-batch{self.batch}{'-fixed' if self.fixed_shape else ''}-threads{self.threads}"
-            f"-{self.head}-"
+            f"-batch{self.batch}{fixed}{on}-threads{self.threads}-{self.head}-"
         )
 
     def differences(self, key: LatencyKey) -> list[str]:

@@ -177,6 +177,7 @@ def make_key(
         reference=str(baseline.key["reference"]),
         quiet_ms=baseline.quiet_ms,
         fixed_shape=fixed_shape,
+        accelerator=session.device.accelerator.kind,
     )
 
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import profilers
-from device_profiles import DeviceProfile
+from device_profiles import CPU, DeviceProfile
+from nasc.evaluation.encoder import BATCH_SIZE, Encoder
+from nasc.evaluation.worker_session import WorkerSession
 from nasc.latency.key import device_prefix
 from nasc.lowering import EVERYWHERE, Artifact, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.networks.network import Network
 from nasc.utils.files import locked
 from nasc.utils.progress import Progress, Say
+from profilers.devices.base import ModelRunner
+from profilers.runtimes import get_runtime, installed
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
 
 PEAK_PROCESSES = 3
 """Processes that peak memory is measured in where it is limited."""
@@ -29,8 +38,9 @@ PEAK_ROOM = 1.03
 class MeasurementSession:
     """A device, how its runtime is set up, and the cache that knows its speed.
 
-    Tables, probes, `compile`, `verify` and `bench` measure through one; a device that is made up
-    is given to all of them by `opener` (`profilers.testing`).
+    Tables, probes, `compile`, `verify` and `bench` measure through one, and what is lowered for the
+    device is judged through it; a device that is made up is given to all of them by `opener`
+    (`profilers.testing`).
 
     Attributes:
         device: Where models run.
@@ -45,7 +55,7 @@ class MeasurementSession:
     cache_dir: Path
     opener: profilers.Opener = profilers.open_worker
     say: Say | None = None
-    _told: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _told: dict[str, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def on(
@@ -95,10 +105,16 @@ class MeasurementSession:
         possible = LOWERED[self.runtime]
         if set(possible) <= set(EVERYWHERE) and not ask:
             return possible
+        offered = profilers.precisions_of(self._context)
+        return tuple(p for p in possible if p in offered)
+
+    @property
+    def _context(self) -> Mapping[str, Any]:
+        """What the device tells of itself and the runtime; asked once."""
         if self.runtime not in self._told:
             with self.opener(self.device, self.options) as worker:
-                self._told[self.runtime] = profilers.precisions_of(worker.context)
-        return tuple(p for p in possible if p in self._told[self.runtime])
+                self._told[self.runtime] = worker.context
+        return self._told[self.runtime]
 
     def lower(
         self,
@@ -130,6 +146,75 @@ class MeasurementSession:
             UsageError: If networks are not lowered for the runtime.
         """
         return get_lowering(self.runtime).VERSION
+
+    def evaluates_here(self, precision: str) -> bool:
+        """Whether this process computes what the device does, for artifacts of a precision.
+
+        It does where it runs on the device. Elsewhere fp32 is the same wherever the runtime is; a
+        reduced precision is where the runtime computes here in all that it does on the device: it
+        takes float32 where a processor lacks a format, and int8 goes with others. This process
+        computes on the CPU.
+
+        Raises:
+            profilers.ProfilerError: See `precisions`.
+        """
+        if self.device.accelerator.kind != CPU:
+            return False
+        if self.device.connection.kind == "local":
+            return True
+        here = precisions_here(self.runtime)
+        return precision in here and (precision == "fp32" or {*self.precisions()} <= {*here})
+
+    def evaluated_by(self, precision: str) -> str | None:
+        """What runs the artifacts of a precision, by which what is found with them is kept.
+
+        Returns:
+            Version of the runtime, where it is told, and the processor if that is the device's.
+
+        Raises:
+            profilers.ProfilerError: See `precisions`.
+        """
+        if self.evaluates_here(precision):
+            return installed(self.runtime)[1]
+        return "{runtime_version} on {fingerprint}".format_map(self._context)
+
+    @contextmanager
+    def open_encoder(
+        self,
+        artifact: Artifact,
+        tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
+        *,
+        max_length: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Iterator[Encoder]:
+        """An artifact as the device runs it: here where `evaluates_here`, else by a worker there.
+
+        A made-up device runs no models: this process does for it.
+
+        Args:
+            artifact: Lowered for this runtime.
+            tokenizer: See `Encoder`.
+            max_length: See `Encoder`.
+            batch_size: See `Encoder`.
+
+        Raises:
+            ExportError, UsageError: See `Encoder`.
+            profilers.ProfilerError: If the device cannot be reached, or rejects the artifact.
+        """
+        with ExitStack() as stack:
+            loaded = None
+            if not self.evaluates_here(artifact.precision):
+                worker = stack.enter_context(self.opener(self.device, self.options))
+                if isinstance(worker, ModelRunner):
+                    loaded = WorkerSession(worker, artifact.path)
+            yield Encoder(
+                artifact.path,
+                tokenizer,
+                runtime=artifact.runtime,
+                max_length=max_length,
+                batch_size=batch_size,
+                session=loaded,
+            )
 
     @contextmanager
     def alone(self, kept: str | None = None) -> Iterator[Path]:
@@ -245,6 +330,15 @@ class MeasurementSession:
 def baseline_folder(cache_dir: Path) -> Path:
     """Where a cache keeps the reference baselines that tables, limits and `verify` share."""
     return cache_dir / "quiet"
+
+
+def precisions_here(runtime: str) -> tuple[str, ...]:
+    """What this machine computes in by a runtime; nothing where that is not installed."""
+    try:
+        found = get_runtime(runtime)
+    except profilers.RuntimeMissing:
+        return ()
+    return found.precisions(profilers.read_context()["cpu"]["flags"])
 
 
 def runtime_options(

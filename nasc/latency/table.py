@@ -112,7 +112,7 @@ _HEAD_SCHEMA: dict[str, Any] = {
             "type": "object",
             "required": list(_KEY),
             "additionalProperties": False,
-            "properties": _KEY | {"fixed_shape": {"type": "boolean"}},
+            "properties": _KEY | {"fixed_shape": {"type": "boolean"}, "accelerator": _TEXT},
         },
         "space": {"type": "object"},
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},

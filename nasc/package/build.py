@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.layers import params
 from nasc.errors import NascError, PackageError
-from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.encoder import OpenEncoder, open_here
 from nasc.lowering import Artifact
 from nasc.package.formats import ModelFile, PackageFormat, format_of
 from nasc.package.formats.base import model_files
@@ -46,6 +46,7 @@ def build_package(
     manifest: Manifest,
     force: bool = False,
     say: Say | None = None,
+    open_encoder: OpenEncoder = open_here,
 ) -> Path:
     """Write a package.
 
@@ -62,6 +63,7 @@ def build_package(
             runtime are set here.
         force: Replace the package that is there.
         say: See `nasc.package.replacing.move_in`.
+        open_encoder: Runs the model for the golden texts.
 
     Returns:
         The folder, as an absolute path.
@@ -70,6 +72,7 @@ def build_package(
         PackageError: If the folder exists, cannot be written, or the manifest is not about
             this model; nothing is left behind, and what was there stays as it was.
         UsageError: If its path is not UTF-8.
+        ProfilerError: If the model cannot be run.
     """
     out = full_path(Path(out_dir))
     check_path(out, "--output DIR")
@@ -78,7 +81,7 @@ def build_package(
         with temporary_folder(out.parent, out.name) as part:
             if out.is_dir():  # somebody may have made it private
                 part.chmod(0o700 | stat.S_IMODE(out.stat().st_mode))
-            _fill(part, model, tokenizer, manifest)
+            _fill(part, model, tokenizer, manifest, open_encoder)
             move_in(part, out, say)
     except OSError as error:
         raise _unwritable(out, error) from error
@@ -161,6 +164,7 @@ def _fill(
     model: Artifact | str | Path | bytes,
     tokenizer: PreTrainedTokenizerBase,
     manifest: Manifest,
+    open_encoder: OpenEncoder,
 ) -> None:
     """All files of the package, the hashes last."""
     runtime = manifest.conditions.runtime
@@ -179,9 +183,9 @@ def _fill(
     problems = contradictions(manifest, facts) + wrong_measurement(manifest, path)
     if problems:
         raise PackageError(f"the manifest is not about this model: {'; '.join(problems)}")
-    encoder = Encoder(path, tokenizer, runtime=runtime)
     tolerance = form.TOLERANCE[manifest.precision]
-    golden = Golden.make(encoder, TEXTS, manifest.max_length, tolerance)
+    with open_encoder(_packaged(folder, form, manifest), tokenizer) as encoder:
+        golden = Golden.make(encoder, TEXTS, manifest.max_length, tolerance)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
     files = record_folder(folder)
     text = readme(dataclasses.replace(manifest, files=files))
@@ -222,6 +226,13 @@ def _write_model(
         )
     for name, source in zip(names, sources, strict=True):
         shutil.copyfile(source, folder / name)
+
+
+def _packaged(folder: Path, form: PackageFormat, manifest: Manifest) -> Artifact:
+    """The model of a package; which lowering made it is not known of files that were given."""
+    path, *companions = (folder / name for name in model_files(form))
+    runtime, precision = manifest.conditions.runtime, manifest.precision
+    return Artifact(path, tuple(companions), runtime, precision, version=0)
 
 
 def _with_runtime(versions: Mapping[str, str], runtime: str) -> dict[str, str]:

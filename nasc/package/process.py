@@ -6,19 +6,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from tokenizers import Tokenizer
 
-from nasc.errors import ExportError
 from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.worker_session import WorkerSession
 from nasc.package.formats import ModelFile
 from profilers import RuntimeOptions, WorkerLimits, precisions_of
 from profilers.devices.local import LocalWorker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from nasc.evaluation.encoder import Vectors
 
 FILES = RuntimeOptions().runtime
 """The runtime of the process that reads files, which nasc cannot be installed without."""
@@ -115,7 +112,7 @@ class PackageProcess:
                 limits.
             ExportError: If it was not written by NASC.
         """
-        session = _RemoteSession(self._worker(runtime), path)
+        session = WorkerSession(self._worker(runtime), path)
         return Encoder(
             path, tokenizer, max_length=max_length, batch_size=batch_size, session=session
         )
@@ -144,35 +141,3 @@ class PackageProcess:
         while self._open:
             _, worker = self._open.popitem()
             worker.__exit__(kind, error, trace)
-
-
-class _RemoteSession:
-    """A model that is loaded in the process."""
-
-    def __init__(self, worker: LocalWorker, path: Path) -> None:
-        self._worker = worker
-        self._path = path
-        self._about = worker.open(str(path), str(path))
-
-    def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
-        return dict(self._about["inputs"])
-
-    def describe_outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
-        return dict(self._about["outputs"])
-
-    def metadata(self) -> dict[str, str]:
-        return dict(self._about["metadata"])
-
-    def outputs(self, feeds: dict[str, Any]) -> list[Any]:
-        outputs: list[Vectors] = self._worker.run(str(self._path), feeds)
-        if not outputs:
-            raise ExportError(f"the model '{self._path}' gives nothing")
-        first, *others = outputs
-        shape = (*first.shape[:1], 1, *first.shape[1:])
-        for other in others:  # the only one that nasc writes: see `nasc.export.onnx.ONE_TOKEN`
-            if other.shape != shape or not np.array_equal(other.ravel(), first.ravel()):
-                raise ExportError(
-                    f"the second output of the model '{self._path}', which libraries that pool "
-                    "tokens read, is not its first"
-                )
-        return outputs

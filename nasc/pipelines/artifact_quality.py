@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +72,12 @@ class ArtifactEvaluator:
         precision = artifact.precision
         with context.timed("parity"), temporary_folder() as folder:
             if precision == "fp32":
-                return check_parity(network, artifact.path, tokens, runtime=artifact.runtime), None
+                with context.open_encoder(artifact) as encoder:
+                    return check_parity(network, encoder, tokens), None
             wide = network.with_precision("fp32")
             exact = self._lower(wide, artifact, folder, "fp32")
-            check_parity(wide, exact.path, tokens, runtime=artifact.runtime)
+            with context.open_encoder(exact) as encoder:
+                check_parity(wide, encoder, tokens)
             report = self._reduced_body(network, artifact, tokens, folder)
             before, after = self._score(exact), self._score(artifact)
         accepted, reason = accept_reduced(report, fp32_score=before, reduced_score=after)
@@ -96,7 +99,8 @@ class ArtifactEvaluator:
         if self.task is not None:
             network = network.body()
             artifact = self._lower(network, artifact, folder, "body")
-        return check_reduced(network, artifact.path, tokens, runtime=artifact.runtime)
+        with self._context.open_encoder(artifact) as encoder:
+            return check_reduced(network, encoder, tokens)
 
     def _score(self, artifact: Artifact) -> float | None:
         """The score of record on labelled data; None without."""
@@ -105,17 +109,17 @@ class ArtifactEvaluator:
         return None if self.labelled is None else self._sts(artifact, self.labelled)
 
     def _sts(self, artifact: Artifact, pairs: Sequence[SentencePair]) -> float:
-        return evaluate_sts(self._encoder(artifact).encode, pairs)
+        with self._encoder(artifact) as encoder:
+            return evaluate_sts(encoder.encode, pairs)
 
-    def _encoder(self, artifact: Artifact) -> Encoder:
+    def _encoder(self, artifact: Artifact) -> AbstractContextManager[Encoder]:
         """An artifact as the package promises it: its length, its batch size."""
-        teacher, batch = self._context.teacher, self._context.settings.batch
-        return Encoder(
-            artifact.path,
-            teacher.tokenizer,
-            runtime=artifact.runtime,
-            max_length=self._context.max_length,
-            batch_size=batch,
+        context = self._context
+        return context.open_encoder(
+            artifact,
+            context.teacher.tokenizer,
+            max_length=context.max_length,
+            batch_size=context.settings.batch,
         )
 
     def quality(self, artifact: Artifact) -> dict[str, Any]:
@@ -136,10 +140,9 @@ class ArtifactEvaluator:
         context = self._context
         context.reporter.stage("Quality on held-out text")(0, 1, "encoding")
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
-        found = compare(
-            context.teacher.vectors(sentences, max_length=context.max_length),
-            self._encoder(artifact).encode(sentences),
-        )
+        wanted = context.teacher.vectors(sentences, max_length=context.max_length)
+        with self._encoder(artifact) as encoder:
+            found = compare(wanted, encoder.encode(sentences))
         record: dict[str, Any] = dataclasses.asdict(found)
         if self.labelled is not None:
             record["sts_spearman"] = self._sts(artifact, self.labelled)

@@ -297,9 +297,14 @@ class _Compilation:
         context = self.context
         full = teacher_network(context.teacher, context.whole_space.teacher)
         tokenizer = context.teacher.tokenizer
-        batch = context.settings.batch
         return PackagedTask(
-            self.options.task, full, tokenizer, context.cache, context.reporter, batch
+            self.options.task,
+            full,
+            tokenizer,
+            context.cache,
+            context.reporter,
+            context.settings.batch,
+            context.open_encoder,
         )
 
     # Choosing
@@ -651,6 +656,7 @@ class _Compilation:
             manifest=manifest,
             force=options.force,
             say=context.reporter.say,
+            open_encoder=context.open_encoder,
         )
         return CompileResult(
             read_manifest(folder),

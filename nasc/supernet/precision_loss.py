@@ -19,7 +19,7 @@ from nasc.data import Corpus
 from nasc.data.heldout import scored_sentences
 from nasc.errors import NascError
 from nasc.evaluation.agreement import pooled_cosine
-from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.encoder import OpenEncoder, open_here
 from nasc.latency.session import MeasurementSession
 from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
@@ -29,7 +29,6 @@ from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import train_length
 from nasc.teacher import Teacher
 from nasc.utils.files import content_key, write_atomically
-from profilers.runtimes import installed
 
 Lower = Callable[[Network, Path], Artifact]
 """Writes what a runtime opens of a network into a folder."""
@@ -60,12 +59,12 @@ def load_or_measure_loss(
         scores: Of its candidates.
         corpus: Its held-out sentences are run.
         session: Of the variant's runtime: what the device computes in decides how networks are
-            lowered. They are run on this machine.
+            lowered. They are run there, or here where that gives the same.
         variant: Runtime and precision.
 
     Raises:
         NascError: If the cache or the temporary folder cannot be written.
-        profilers.RuntimeMissing: If the runtime is not installed on this machine.
+        profilers.ProfilerError: See `MeasurementSession.open_encoder`.
     """
     probes = probes_of(scores)
     about = {
@@ -74,14 +73,16 @@ def load_or_measure_loss(
         "text": corpus.sha256,
         "variant": str(variant),
         "lowering": session.lowering_version,
-        "runtime": installed(variant.runtime)[1],
+        "runtime": session.evaluated_by(variant.precision),
         "precisions": session.precisions(),
     }
     path = session.cache_dir / "precision-losses" / f"{content_key(about)}.json"
     with suppress(OSError, reading.FileRefused):
         return float(reading.read_json(path, 1 << 16, _SCHEMA)["loss"])
     rows = sentences_as_tokens(supernet.teacher, corpus)
-    found = measure_losses(supernet, probes, rows, [variant.precision], session.lower)
+    found = measure_losses(
+        supernet, probes, rows, [variant.precision], session.lower, session.open_encoder
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps({"loss": found[variant.precision], "of": about}).encode())
@@ -124,6 +125,7 @@ def measure_losses(
     rows: Sequence[Sequence[int]],
     precisions: Sequence[str],
     lower: Lower,
+    open_encoder: OpenEncoder = open_here,
 ) -> dict[str, float]:
     """What each precision adds to the final loss: mean over networks run as they ship.
 
@@ -133,13 +135,14 @@ def measure_losses(
         rows: Token ids of held-out sentences.
         precisions: To be measured.
         lower: For the runtime.
+        open_encoder: Runs what was lowered.
 
     Returns:
         By precision; fp32 is 0 by definition.
 
     Raises:
         NascError: If the temporary folder cannot be written.
-        profilers.RuntimeMissing: If the runtime is not installed on this machine.
+        profilers.ProfilerError: If the runtime is missing, or the device cannot be reached.
     """
     found = {"fp32": 0.0} if "fp32" in precisions else {}
     reduced = [p for p in precisions if p != "fp32"]
@@ -147,10 +150,11 @@ def measure_losses(
         return found
 
     def vectors(blocks: tuple[Block, ...], precision: str) -> np.ndarray[Any, Any]:
-        return vectors_as_shipped(supernet.extract(Architecture(blocks, precision)), rows, lower)
+        network = supernet.extract(Architecture(blocks, precision))
+        return vectors_as_shipped(network, rows, lower, open_encoder)
 
     whole = teacher_network(supernet.teacher, supernet.space.teacher)
-    wanted = vectors_as_shipped(whole, rows, lower)
+    wanted = vectors_as_shipped(whole, rows, lower, open_encoder)
     exact = [pooled_cosine(wanted, vectors(blocks, "fp32")) for blocks in probes]
     for precision in reduced:
         added = [
@@ -162,18 +166,20 @@ def measure_losses(
 
 
 def vectors_as_shipped(
-    network: Network, rows: Sequence[Sequence[int]], lower: Lower
+    network: Network,
+    rows: Sequence[Sequence[int]],
+    lower: Lower,
+    open_encoder: OpenEncoder = open_here,
 ) -> np.ndarray[Any, Any]:
     """Vectors (rows, hidden) of token ids by the artifact of a network.
 
     Raises:
         NascError: If the temporary folder cannot be written.
-        profilers.RuntimeMissing: If the runtime is not installed on this machine.
+        profilers.ProfilerError: If the runtime is missing, or the device cannot be reached.
     """
     try:
-        with temporary_folder() as folder:
-            made = lower(network, folder)
-            return Encoder(made.path, runtime=made.runtime).encode_tokens(rows)
+        with temporary_folder() as folder, open_encoder(lower(network, folder)) as encoder:
+            return encoder.encode_tokens(rows)
     except OSError as error:
         raise NascError(
             f"cannot write a network to a temporary folder: {error.strerror or error}. Free the "

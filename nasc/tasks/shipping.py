@@ -14,7 +14,7 @@ import torch
 
 from nasc.architecture.heads import SPANS
 from nasc.errors import TaskDataError, UsageError
-from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.encoder import OpenEncoder, open_here
 from nasc.hf import NascForQuestionAnswering, NascForSequenceClassification
 from nasc.hf.configuration import NascConfig
 from nasc.hf.training import check_installed
@@ -115,6 +115,7 @@ class PackagedTask:
         cache: Path,
         reporter: Reporter,
         batch: int = 1,
+        open_encoder: OpenEncoder = open_here,
     ) -> None:
         """Read the task's files.
 
@@ -125,6 +126,7 @@ class PackagedTask:
             cache: Keeps fine-tuned networks.
             reporter: Told of the progress.
             batch: Examples in a run of a file, when it is scored.
+            open_encoder: Runs a file that is scored.
 
         Raises:
             UsageError: If a library is missing, or the teacher reads too few tokens.
@@ -149,6 +151,7 @@ class PackagedTask:
             data.check(tokenizer, options.max_length)
         self._full_size, self._tokenizer = full_size, tokenizer
         self._cache, self._reporter, self._batch = cache, reporter, batch
+        self._open_encoder = open_encoder
         self._scored: dict[str, dict[str, float]] = {}
 
     @cached_property
@@ -184,11 +187,9 @@ class PackagedTask:
         key = artifact.sha256()
         if key not in self._scored:
             self._reporter.stage(f"Scores on {self.options.name}")(0, 1, f"{self._dev.count:,}")
-            model = OnnxTaskModel(
-                self._tokenizer,
-                Encoder(artifact.path, runtime=artifact.runtime, batch_size=self._batch),
-            )
-            self._scored[key] = dict(self._dev.scores(model, self.options.max_length))
+            with self._open_encoder(artifact, batch_size=self._batch) as encoder:
+                model = OnnxTaskModel(self._tokenizer, encoder)
+                self._scored[key] = dict(self._dev.scores(model, self.options.max_length))
         return dict(self._scored[key])
 
     @property

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from device_profiles import DeviceProfile
+from device_profiles import CPU, DeviceProfile
 from profilers.devices.base import Worker
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import RuntimeOptions, WorkerLimits
 
 REACHED = {"local": "this machine", "command": "by a command"}
 """Kinds of connection by which a worker can be started today, in words."""
+
+COMPUTED_ON = (CPU,)
+"""Kinds of accelerator on which a runtime computes today."""
 
 
 def reachable(profile: DeviceProfile) -> tuple[bool, str]:
@@ -20,9 +23,11 @@ def reachable(profile: DeviceProfile) -> tuple[bool, str]:
         Whether, and the reason in a few words either way.
     """
     kind = profile.connection.kind
-    if kind in REACHED:
-        return True, REACHED[kind]
-    return False, f"connection {kind!r} is not implemented yet"
+    if kind not in REACHED:
+        return False, f"connection {kind!r} is not implemented yet"
+    if profile.accelerator.kind not in COMPUTED_ON:
+        return False, f"no runtime computes on accelerator {profile.accelerator.kind!r} yet"
+    return True, REACHED[kind]
 
 
 Opener = Callable[[DeviceProfile, RuntimeOptions], Worker]
@@ -43,11 +48,18 @@ def open_worker(
         A worker to be closed after use; also a context manager.
 
     Raises:
-        DeviceUnreachable: There is no such connection yet.
+        DeviceUnreachable: There is no such connection yet, or no runtime for its accelerator: what
+            would run on the processor in its place is not started.
         RuntimeMissing: The runtime is unknown or not installed there.
         WorkerDied: The worker did not start.
     """
     ok, reason = reachable(profile)
+    if not ok and profile.connection.kind in REACHED:
+        raise DeviceUnreachable(
+            f"models cannot be run on device {profile.name!r}: {reason}. Runtimes compute on: "
+            f"{', '.join(COMPUTED_ON)}. Measure its processor: write a device file of another name "
+            f"without [accelerator] from {str(profile.path)!r} and give it to --device"
+        )
     if not ok:
         raise DeviceUnreachable(
             f"device {profile.name!r} cannot be reached: {reason}. Devices can be reached by: "

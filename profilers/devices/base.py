@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from profilers.jobs import ModelJob
 from profilers.samples import Step, Visit
@@ -96,3 +96,38 @@ class Worker(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+@runtime_checkable
+class ModelRunner(Protocol):
+    """A worker that also gives what a model computes; one on a made-up device does not."""
+
+    def open(self, name: str, path: str) -> dict[str, Any]:
+        """Loads a model to be run on inputs of one's own.
+
+        Args:
+            name: How `run` calls it.
+            path: The file.
+
+        Returns:
+            "inputs" and "outputs" (numpy type name and axes by name), and "metadata".
+
+        Raises:
+            ModelRejected: It cannot be loaded within the limits.
+            WorkerDied: The process ended or stopped answering.
+        """
+
+    def run(self, name: str, inputs: Mapping[str, Any]) -> list[Any]:
+        """Runs a model once.
+
+        Args:
+            name: Given to `open`.
+            inputs: An array of numpy for each input.
+
+        Returns:
+            An array of numpy for each output.
+
+        Raises:
+            ModelRejected: It cannot be run within the limits.
+            WorkerDied: The process ended or stopped answering.
+        """

@@ -158,19 +158,7 @@ class WorkerClient:
         return {name: (dtype, list(axes)) for name, (dtype, axes) in answer["inputs"].items()}
 
     def open(self, name: str, path: str) -> dict[str, Any]:
-        """Loads a model to be run on inputs of one's own.
-
-        Args:
-            name: How `run` calls it.
-            path: The file.
-
-        Returns:
-            "inputs" and "outputs" (numpy type name and axes by name), and "metadata".
-
-        Raises:
-            ModelRejected: It cannot be loaded within the limits.
-            WorkerDied: The worker ended.
-        """
+        """See `ModelRunner`."""
         self._paths[name] = path
         return self._ask(
             {"op": "open", "name": name, "path": str(Path(path).absolute())},
@@ -179,19 +167,7 @@ class WorkerClient:
         )
 
     def run(self, name: str, inputs: Mapping[str, Any]) -> list[Any]:
-        """Runs a model once.
-
-        Args:
-            name: Given to `open`.
-            inputs: An array of numpy for each input.
-
-        Returns:
-            An array of numpy for each output.
-
-        Raises:
-            ModelRejected: It cannot be run within the limits.
-            WorkerDied: The worker ended.
-        """
+        """See `ModelRunner`."""
         sent = {key: encode_array(value) for key, value in inputs.items()}
         answer = self._ask(
             {"op": "run", "name": name, "inputs": sent},

@@ -66,10 +66,10 @@ def test_the_teacher_becomes_a_package_that_verifies(
     emit(network, tmp_path / "model.onnx")
     tokens = Encoder(tmp_path / "model.onnx", teacher.tokenizer).tokenize(SENTENCES)
     if precision == "fp32":
-        parity = check_parity(network, tmp_path / "model.onnx", tokens)
+        parity = check_parity(network, Encoder(tmp_path / "model.onnx"), tokens)
         assert max(parity.lengths) == 512
     else:
-        parity = check_reduced(network, tmp_path / "model.onnx", tokens)
+        parity = check_reduced(network, Encoder(tmp_path / "model.onnx"), tokens)
         assert accept_reduced(parity)[0], accept_reduced(parity)[1]
 
     device = device_profiles.find("host")

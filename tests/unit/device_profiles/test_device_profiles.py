@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from device_profiles import Cluster, Connection, DeviceProfileError, available, find, user_folder
+from device_profiles import (
+    Accelerator,
+    Cluster,
+    Connection,
+    DeviceProfileError,
+    available,
+    find,
+    user_folder,
+)
 
 GOOD = """
 name = "board"
@@ -79,6 +87,15 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         (KIND, f'{COMMAND} = "sh -c x"', "command = 'sh -c x'; it must be a program and"),
         (KIND, f'{COMMAND} = ["sh", 1]', "it must be a program and its arguments, as a list"),
         (KIND, f'{KIND}\nconnection.command = ["sh"]', 'it must be of kind "command" alone'),
+        (
+            KIND,
+            f'{KIND}\naccelerator.kind = "npu"',
+            "accelerator.kind = 'npu'; it must be one of cpu, cuda",
+        ),
+        (KIND, f"{KIND}\naccelerator.kind = [1]", r"accelerator.kind = \[1\]; it must be one of"),
+        (KIND, f'{KIND}\naccelerator.name = ""', "accelerator.name = ''; it must be a text of one"),
+        (KIND, f'{KIND}\naccelerator.kin = "cpu"', "'accelerator.kin'. Did you mean 'kind'"),
+        (KIND, f'{KIND}\naccelerator = "cuda"', r"it must be an \[accelerator\] table"),
         ('name = "board"', 'name = "bored"', "name = 'bored'; it must be the file's own name"),
         ("threads = 2", "threads = 0", "defaults.threads = 0; it must be a whole number"),
         ("threads = 2", "thread = 2", "unknown field 'defaults.thread'. Did you mean 'threads'"),
@@ -108,6 +125,21 @@ def test_a_device_is_reached_by_a_command(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
     path.write_text(GOOD.replace(KIND, f'{COMMAND} = ["ssh", "board", "run it"]'))
     assert find(path).connection == Connection("command", ("ssh", "board", "run it"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        ("", Accelerator("cpu")),
+        ('accelerator.name = "Cortex"', Accelerator("cpu", "Cortex")),
+        ('accelerator.kind = "cuda"', Accelerator("cuda")),
+        ('accelerator = {kind = "cuda", name = "NVIDIA H100"}', Accelerator("cuda", "NVIDIA H100")),
+    ],
+)
+def test_an_accelerator_may_be_named(tmp_path: Path, lines: str, wanted: Accelerator) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD.replace(KIND, f"{KIND}\n{lines}"))
+    assert find(path).accelerator == wanted
 
 
 def test_files_of_earlier_releases_are_read(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nasc.errors import ExportError, ParityError, UsageError
+from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.parity import LENGTHS, check_parity, check_reduced, texts_of_lengths
 from nasc.evaluation.parity_report import (
     MEAN_COSINE,
@@ -48,7 +49,7 @@ def test_a_right_export_passes_at_every_length_it_has_positions_for(
 ) -> None:
     network = make_network(EVERYTHING, head=head)
     emit(network, tmp_path / "m.onnx")
-    found = check_parity(network, tmp_path / "m.onnx", token_lists)
+    found = check_parity(network, Encoder(tmp_path / "m.onnx"), token_lists)
     assert found.lengths == tuple(n for n in LENGTHS if n <= 64)
     assert found.n_texts == len(found.lengths)
     assert 0 < found.max_abs_diff <= 1e-4
@@ -63,7 +64,7 @@ def test_a_file_of_other_weights_is_found(
     with pytest.raises(
         ParityError, match=r"length 1, alone against torch.*difference is .*allowed is 0\.0001"
     ):
-        check_parity(network, tmp_path / "m.onnx", token_lists)
+        check_parity(network, Encoder(tmp_path / "m.onnx"), token_lists)
 
 
 def test_vectors_that_are_no_numbers_are_found(
@@ -72,7 +73,7 @@ def test_vectors_that_are_no_numbers_are_found(
     network = make_network("64: mha ffn")
     emit(changed(network, 2, "in_bias", float("nan")), tmp_path / "m.onnx")
     with pytest.raises(ParityError, match="difference is nan"):
-        check_parity(network, tmp_path / "m.onnx", token_lists)
+        check_parity(network, Encoder(tmp_path / "m.onnx"), token_lists)
 
 
 def test_a_convolution_that_reads_padding_is_found(
@@ -92,23 +93,26 @@ def test_a_convolution_that_reads_padding_is_found(
     monkeypatch.setattr(GraphBuilder, "node", unmasked)
     emit(network, tmp_path / "m.onnx")
     with pytest.raises(ParityError, match="padded"):
-        check_parity(network, tmp_path / "m.onnx", token_lists)
+        check_parity(network, Encoder(tmp_path / "m.onnx"), token_lists)
 
 
 def test_each_check_is_for_its_precision(
     make_network: MakeNetwork, token_lists: Tokens, tmp_path: Path
 ) -> None:
+    wide, reduced = make_network("64: mha"), make_network("64: mha", "int8")
+    emit(wide, tmp_path / "m.onnx")
+    encoder = Encoder(tmp_path / "m.onnx")
     with pytest.raises(ExportError, match="for fp32 networks, got '64: M @ int8'"):
-        check_parity(make_network("64: mha", "int8"), tmp_path / "m.onnx", token_lists)
+        check_parity(reduced, encoder, token_lists)
     with pytest.raises(ExportError, match="for networks of reduced precision, got '64: M @ fp32'"):
-        check_reduced(make_network("64: mha"), tmp_path / "m.onnx", token_lists)
+        check_reduced(wide, encoder, token_lists)
 
 
 def test_no_text_is_an_error(make_network: MakeNetwork, tmp_path: Path) -> None:
     network = make_network("64: mha", "int8")
     emit(network, tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="no tokenised text"):
-        check_reduced(network, tmp_path / "m.onnx", [[]])
+        check_reduced(network, Encoder(tmp_path / "m.onnx"), [[]])
     with pytest.raises(UsageError, match="no tokenised text"):
         texts_of_lengths([], [1])
 
@@ -119,13 +123,13 @@ def test_int8_is_compared_with_fp32_and_with_itself_in_batches(
 ) -> None:
     network = make_network(EVERYTHING, "int8", head)
     emit(network, tmp_path / "m.onnx")
-    found = check_reduced(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
+    found = check_reduced(network, Encoder(tmp_path / "m.onnx"), token_lists, batches=(4, 8))
     assert found.n_texts == len(token_lists)
     assert found.neighbour_batches == (4, 8)
     assert 0.98 < found.min_cosine <= found.mean_cosine < 1
     assert found.neighbour_max_abs_diff > 0
     assert 0.98 < found.neighbour_min_cosine < 1
-    again = check_reduced(network, tmp_path / "m.onnx", token_lists, batches=(4, 8))
+    again = check_reduced(network, Encoder(tmp_path / "m.onnx"), token_lists, batches=(4, 8))
     assert found == again
 
 
@@ -134,7 +138,7 @@ def test_int8_of_other_weights_is_refused(
 ) -> None:
     network = make_network(EVERYTHING, "int8")
     emit(make_network(EVERYTHING, "int8", seed=1), tmp_path / "m.onnx")
-    found = check_reduced(network, tmp_path / "m.onnx", token_lists)
+    found = check_reduced(network, Encoder(tmp_path / "m.onnx"), token_lists)
     assert found.mean_cosine < 0.5
     assert not accept_reduced(found)[0]
 
@@ -155,7 +159,7 @@ def test_openvino_in_fp32_passes_the_check_of_fp32(
 ) -> None:
     network = make_network(EVERYTHING, head=head)
     path = get_lowering("openvino").lower(network, tmp_path, shape=shape).path
-    found = check_parity(network, path, token_lists, runtime="openvino")
+    found = check_parity(network, Encoder(path, runtime="openvino"), token_lists)
     assert found.lengths == tuple(n for n in LENGTHS if n <= (shape[1] if shape else 64))
     assert 0 < found.max_abs_diff <= 1e-4
 
@@ -178,7 +182,7 @@ def test_reduced_precisions_of_openvino_are_compared_with_fp32(
         pytest.skip(f"this processor does not compute in {' '.join(needed)}")
     network = make_network(EVERYTHING, precision)
     path = get_lowering("openvino").lower(network, tmp_path, offered=offered).path
-    found = check_reduced(network, path, token_lists, batches=(4,), runtime="openvino")
+    found = check_reduced(network, Encoder(path, runtime="openvino"), token_lists, batches=(4,))
     assert found.precision == precision
     assert least < found.min_cosine < 1
     assert found.neighbour_min_cosine > least

@@ -57,6 +57,7 @@ def test_a_miss_names_what_is_there(tmp_path: Path) -> None:
         ({"seq_len": 32, "batch": 8}, "batch 1"),
         ({"seq_len": 32, "quiet_ms": 1.0}, "scale of 3.9 ms"),
         ({"seq_len": 32, "reference": "f"}, "another reference network"),
+        ({"seq_len": 32, "accelerator": "cuda"}, "on cpu"),
     ],
 )
 def test_a_near_miss_says_what_differs(
@@ -73,6 +74,22 @@ def test_a_table_of_another_space_is_named(tmp_path: Path) -> None:
     query = make_key(seq_len=32)
     with pytest.raises(TableMissing, match=r"another search space \(tiny\)"):
         find_table([tmp_path], query, TINY.restrict(hidden_sizes=(8, 16)))
+
+
+def test_an_accelerator_other_than_the_cpu_is_part_of_the_key(tmp_path: Path) -> None:
+    plain, cuda = make_table(), make_table(accelerator="cuda")
+    assert "accelerator" not in plain.to_text()  # as tables of before
+    path = cuda.save(tmp_path)
+    assert path.name.startswith("host-onnxruntime-int8-length32-batch1-cuda-threads1-embed-")
+    plain.save(tmp_path)
+    assert cuda.key.describe() == (
+        "device 'host' (onnxruntime, int8, 1 thread, length 32, on cuda)"
+    )
+    found = find_table([tmp_path], cuda.key, TINY)
+    assert (found.path, found.table.key) == (path, cuda.key)
+    assert find_table([tmp_path], plain.key, TINY).table.key.accelerator == "cpu"
+    with pytest.raises(TableMissing, match=r"exist for: batch 1; batch 1, on cuda\. Measure"):
+        find_table([tmp_path], dataclasses.replace(plain.key, batch=2), TINY)
 
 
 def test_a_damaged_table_is_an_error_only_where_it_is_needed(tmp_path: Path) -> None:
@@ -101,11 +118,11 @@ def test_the_command_names_what_is_not_usual() -> None:
     ("field", "value"),
     [
         *(("seq_len", 0), ("threads", -1), ("batch", True), ("precision", "int4")),
-        *(("quiet_ms", 0.0), ("quiet_ms", float("nan"))),
+        *(("quiet_ms", 0.0), ("quiet_ms", float("nan")), ("accelerator", "npu")),
     ],
 )
 def test_impossible_settings_are_refused(field: str, value: object) -> None:
-    with pytest.raises(UsageError, match=r"got|unknown precision"):
+    with pytest.raises(UsageError, match=r"got|unknown precision|known: cpu, cuda"):
         dataclasses.replace(QUERY, **{field: value})
 
 

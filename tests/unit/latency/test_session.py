@@ -22,6 +22,7 @@ from nasc.architecture.space import MINILM_L6, Architecture, Block
 from nasc.cli import main
 from nasc.errors import CacheBusy
 from nasc.latency.predict import Prediction
+from nasc.latency.profile import make_key
 from nasc.latency.session import MeasurementSession
 from nasc.networks.network import random_network
 from nasc.pipelines.compile import _Candidate, _Compilation, _State
@@ -238,6 +239,20 @@ def test_ctrl_c_is_no_failure_that_a_command_goes_on_after() -> None:
     """As verify does after a failure of the device, with exit status 0."""
     assert not issubclass(profilers.MeasurementInterrupted, Exception)
     assert issubclass(profilers.MeasurementInterrupted, KeyboardInterrupt)
+
+
+def test_what_an_accelerator_gave_is_kept_apart(host: Host, tmp_path: Path) -> None:
+    device = device_profiles.find("host")
+    cuda = dataclasses.replace(device, accelerator=device_profiles.Accelerator("cuda", "made up"))
+    sessions = [MeasurementSession.on(one, tmp_path, opener=host) for one in (device, cuda)]
+    first, second = (session.baseline() for session in sessions)
+    assert first.path != second.path
+    keys = [
+        make_key(baseline, session, MINILM_L6, precision="fp32")
+        for baseline, session in zip((first, second), sessions, strict=True)
+    ]
+    assert [key.accelerator for key in keys] == ["cpu", "cuda"]
+    assert not sessions[1].evaluates_here("fp32")
 
 
 def test_a_renewed_baseline_replaces_the_recorded_one(host: Host, tmp_path: Path) -> None:

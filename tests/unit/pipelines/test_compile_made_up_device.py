@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,6 +41,8 @@ from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
 from profilers import ModelJob, RuntimeOptions
+from profilers.devices.client import WorkerClient
+from profilers.devices.local import LocalWorker
 from profilers.reference import REFERENCE_NAME
 from profilers.testing import SyntheticMachine
 from profilers.worker import draw_inputs
@@ -165,7 +168,8 @@ class Toy:
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., Path]) -> Toy:
+def shared(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., Path]) -> Toy:
+    """What `first` alone compiles in; all others have a copy of the cache that it leaves."""
     folder, source = tmp_path_factory.mktemp("toy"), teacher_folder()
     teacher = load_teacher(source)
     g = teacher.geometry
@@ -193,16 +197,24 @@ def toy(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., 
 
 
 @pytest.fixture(scope="module")
-def limit_ms(toy: Toy) -> float:
+def limit_ms(shared: Toy) -> float:
     """Less than the teacher takes in int8: something has to be searched."""
-    return 0.8 * toy.device().layers_ms(toy.space.teacher.with_precision("int8"))
+    return 0.8 * shared.device().layers_ms(shared.space.teacher.with_precision("int8"))
 
 
 @pytest.fixture(scope="module")
-def first(toy: Toy, limit_ms: float) -> tuple[CompileResult, Device]:
+def first(shared: Toy, limit_ms: float) -> tuple[CompileResult, Device]:
     """A package on the device as the tables say, and what was run there for it."""
-    device = toy.device()
-    return toy.compile(device, "first", limit_ms), device
+    device = shared.device()
+    return shared.compile(device, "first", limit_ms), device
+
+
+@pytest.fixture
+def toy(shared: Toy, first: object, tmp_path: Path) -> Toy:
+    """A cache with the tables of the device that nobody else adds to."""
+    cache = shutil.copytree(shared.folder / "cache", tmp_path / "toy" / "cache")
+    settings = dataclasses.replace(shared.settings, cache=cache)
+    return dataclasses.replace(shared, folder=tmp_path / "toy", settings=settings)
 
 
 def test_the_stated_latency_is_the_device_s(
@@ -286,7 +298,7 @@ def test_where_nothing_smaller_is_left_an_earlier_network_under_its_limit_ships(
 
     def whole(architecture: Architecture) -> float:
         seen.append(architecture)
-        wanted_ms = 0.95 * limit_ms if architecture == seen[0] else 1.2 * limit_ms
+        wanted_ms = 0.943 * limit_ms if architecture == seen[0] else 1.2 * limit_ms
         return wanted_ms / plain.layers_ms(architecture)
 
     result = toy.compile(toy.device(whole=whole), "fallback", limit_ms)
@@ -408,7 +420,7 @@ def test_quality_is_judged_on_text_that_chose_nothing(
         chosen.extend(texts)
         return vectors(teacher, network, texts)
 
-    monkeypatch.setattr(artifact_quality.Encoder, "encode", encoding)
+    monkeypatch.setattr(Encoder, "encode", encoding)
     monkeypatch.setattr(halving, "pooled_vectors", choosing)
     toy.compile(toy.device(), "judged", limit_ms, distill_steps=20)
     corpus = RunContext(toy.settings, opener=toy.device()).corpus
@@ -484,3 +496,39 @@ def test_a_network_of_one_shape_says_so_and_pads(toy: Toy, runtime: str) -> None
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[") == 2  # one similarity: that of the only text to itself
+
+
+def test_what_the_device_alone_can_run_is_judged_there(
+    toy: Toy, limit_ms: float, first: tuple[CompileResult, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses, parity, quality and golden vectors, where this machine lacks the runtime."""
+    settings = {"device": str(toy.folder / "host.toml")}  # whose tables are there
+    Path(settings["device"]).write_text(
+        'name = "host"\ndescription = "made up"\ndetect = true\n'
+        'connection = {kind = "command", command = ["unused"]}\n'
+        'defaults = {threads = 1, runtime = "onnxruntime"}\n',
+        encoding="utf-8",
+    )
+    device, opened = toy.device(), []
+    with LocalWorker(RuntimeOptions()) as there:
+
+        def opener(*about: Any) -> Any:
+            worker = device(*about)
+            worker.open, worker.run = there.open, there.run
+            return worker
+
+        def refuse(path: Path, options: object) -> Any:
+            raise AssertionError(f"{path} is opened in this process")
+
+        def open_there(name: str, path: str) -> Any:
+            opened.append(path)
+            return WorkerClient.open(there, name, path)
+
+        monkeypatch.setattr(there, "open", open_there)
+        monkeypatch.setattr("nasc.latency.session.precisions_here", lambda runtime: ())
+        monkeypatch.setattr("nasc.evaluation.encoder._loaded", refuse)
+        there_alone: Any = opener
+        result = toy.compile(there_alone, "board", limit_ms, settings)
+    assert result.manifest.architecture.precision == "int8"
+    assert len(opened) >= 4  # parity in fp32 and in int8, quality, golden texts
+    assert Path(opened[-1]).parent.parent.name.startswith(".board")  # the package's own file

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import device_profiles
 import profilers
 from profilers import (
     DeviceUnreachable,
@@ -172,6 +173,26 @@ def test_a_transport_that_is_not_there_says_so() -> None:
     assert profilers.reachable(find("host"))[0]
     with pytest.raises(DeviceUnreachable, match=r"'pixel6' cannot be reached.*--device host"):
         profilers.open_worker(pixel6, RuntimeOptions())
+
+
+def test_what_no_runtime_computes_on_is_not_measured_on_the_processor(tmp_path: Path) -> None:
+    path = tmp_path / "server.toml"
+    path.write_text(
+        'name = "server"\ndescription = "a server"\ndetect = true\nconnection.kind = "local"\n'
+        'accelerator.kind = "cuda"\n[defaults]\nthreads = 1\nruntime = "onnxruntime"\n',
+        encoding="utf-8",
+    )
+    server = device_profiles.find(path)
+    reason = "no runtime computes on accelerator 'cuda' yet"
+    assert profilers.reachable(server) == (False, reason)
+    message = rf"device 'server': {reason}\. Runtimes compute on: cpu\. .*without \[accelerator\]"
+    for measure in (
+        lambda: profilers.open_worker(server, RuntimeOptions()),
+        lambda: profilers.load_or_record_baseline(tmp_path, server),
+        lambda: profilers.bench([tmp_path / "m.onnx"], server),
+    ):
+        with pytest.raises(DeviceUnreachable, match=message):
+            measure()
 
 
 def describing(monkeypatch: pytest.MonkeyPatch, **axes: list[int | str | None]) -> None:

@@ -14,6 +14,7 @@ pytest.importorskip("accelerate", reason="needs accelerate (extra 'finetune')")
 
 from nasc.architecture.space import Architecture, Block
 from nasc.errors import TaskDataError, UsageError
+from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.parity import check_parity
 from nasc.lowering import get_lowering
 from nasc.networks.from_teacher import teacher_network
@@ -107,7 +108,7 @@ def test_a_network_learns_a_task_and_its_file_does_it(
     assert found.head == options.head
     assert found.architecture.precision == "int8"
     made = get_lowering("onnxruntime").lower(found.with_precision("fp32"), tmp_path)
-    check_parity(found.with_precision("fp32"), made.path, [[2, 5, 6, 7, 3]] * 8)
+    check_parity(found.with_precision("fp32"), Encoder(made.path), [[2, 5, 6, 7, 3]] * 8)
     scores = one.scores(made)
     assert tuple(scores) == options.metrics
     assert next(iter(scores.values())) > 0.9
