@@ -9,12 +9,14 @@ from __future__ import annotations
 import datetime
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from device_profiles.noise import NOISE_NAMES
+from device_profiles.noise import Noise as Noise
 from device_profiles.reading import FileRefused, read_toml, shown
 
 CONNECTIONS = ("local", "command", "adb", "ssh")
@@ -29,7 +31,7 @@ MAX_CORES = 4096
 
 _TOP_LEVEL = (
     *("name", "description", "connection", "transport", "accelerator"),
-    *("detect", "clusters", "defaults", "specs"),
+    *("detect", "clusters", "defaults", "specs", "noise"),
 )
 _MAX_WORDS = 100
 _HERE = Path(__file__).resolve().parent
@@ -114,6 +116,7 @@ class DeviceProfile:
         default_cores: cores used when nobody says otherwise; None leaves it to the system.
         specs: facts with their sources.
         path: the file it was read from.
+        noise: how far measurements on it lie apart.
     """
 
     name: str
@@ -127,6 +130,7 @@ class DeviceProfile:
     default_cores: tuple[int, ...] | None
     specs: tuple[Spec, ...]
     path: Path
+    noise: Noise = field(default_factory=Noise)
 
 
 def user_folder() -> Path:
@@ -256,6 +260,7 @@ class _Reader:
             default_cores=self._ids(defaults, "cores", "defaults."),
             specs=tuple(self._spec(item) for item in self._tables(data, "specs")),
             path=self._path,
+            noise=self._noise(data.get("noise", {})),
         )
 
     def _connection(self, data: Mapping[str, Any]) -> Connection:
@@ -317,6 +322,18 @@ class _Reader:
             raise self._wrong("specs.date", date, "a date such as 2026-11-22")
         source = self._text(item, "source", "specs.")
         return Spec(self._text(item, "name", "specs."), value, source, date.isoformat())
+
+    def _noise(self, table: Any) -> Noise:
+        if not isinstance(table, dict):
+            raise self._wrong("noise", table, "a [noise] table")
+        self._known(table, NOISE_NAMES, "noise.")
+        try:
+            return Noise.from_dict(table)
+        except ValueError as error:
+            raise DeviceProfileError(
+                f"the device file {str(self._path)!r} has noise.{error}. What it means and how to "
+                "measure it: docs/measuring.md"
+            ) from error
 
     def _known(self, table: Mapping[str, Any], allowed: tuple[str, ...], prefix: str) -> None:
         for key in table:

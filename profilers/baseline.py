@@ -23,7 +23,7 @@ from typing import Any
 import filelock
 import numpy as np
 
-from device_profiles import CPU, DeviceProfile
+from device_profiles import CPU, DeviceProfile, Noise
 from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
 from profilers.devices import Opener, open_worker
@@ -34,7 +34,7 @@ from profilers.protocol import Protocol
 from profilers.reference import reference_hash, reference_job
 from profilers.results import Measurement
 from profilers.samples import Step, Visit
-from profilers.statistic import BUSY_SLOWDOWN, Scale, quiet_level, student95
+from profilers.statistic import BUSY_SLOWDOWN, Scale, quiet_level, stretches_reach
 
 _FORMAT = "profilers.quiet/2"
 _LOCK_TIMEOUT_S = 120.0  # a recording takes half a minute at most; chosen, 2026
@@ -52,12 +52,6 @@ MOSTLY_QUIET = 0.5
 STRETCH_S = 30.0
 """Stretches of a baseline that are compared with each other: long enough for a shared machine to be
 quiet in a tenth of it now and then, about as long as somebody measures a model (chosen, 2026)."""
-
-PRIOR_SPREAD = 0.02
-PRIOR_STRETCHES = 3.0
-"""Relative standard deviation between stretches that is assumed before any was seen, and how many
-stretches that assumption counts for (chosen, 2026: a device whose clock is fixed shows 0.5%, shared
-servers 2 to 15%)."""
 
 MOVED = 1.1
 MOVED_STRETCHES = 3
@@ -119,24 +113,22 @@ class ReferenceBaseline:
         return self.windows[-1].time_utc
 
 
-def scale_of(windows: Sequence[Window]) -> Scale:
+def scale_of(windows: Sequence[Window], noise: Noise) -> Scale:
     """The quiet time that some windows show, and what it lies below in 95 of 100 other stretches.
 
     The upper end is that of a prediction by Student's t on the logarithms of the stretches' levels,
-    whose variance starts from `PRIOR_SPREAD` (a scaled inverse chi-squared prior: Gelman et al.,
-    Bayesian Data Analysis, 3rd ed., section 2.6).
+    see `stretches_reach`.
 
     Args:
         windows: At least one.
+        noise: Of the device.
     """
     level = _level(windows)
     stretches = np.log([_level(part) for part in _stretches(windows)])
-    freedom = PRIOR_STRETCHES + len(stretches) - 1
     squares = float(((stretches - stretches.mean()) ** 2).sum())
-    spread = math.sqrt((PRIOR_STRETCHES * PRIOR_SPREAD**2 + squares) / freedom)
-    reach = student95(freedom) * spread * math.sqrt(1 + 1 / len(stretches))
+    reach = stretches_reach(noise, len(stretches), squares)
     centre = max(math.log(level), float(stretches.mean()))
-    return Scale(level, math.exp(centre + reach))
+    return Scale(level, max(level, math.exp(centre + reach)))
 
 
 def _level(windows: Sequence[Window]) -> float:
@@ -205,7 +197,7 @@ def load_baseline(
         ProfilerError: The device cannot be reached.
     """
     key, path, _ = _place(cache_dir, device, device_options(device, options), opener)
-    return _read(path, key, fresh=False) if path.exists() else None
+    return _read(path, key, device.noise, fresh=False) if path.exists() else None
 
 
 def load_or_record_baseline(
@@ -240,8 +232,8 @@ def load_or_record_baseline(
     with _held(path):
         if renew or not path.exists():
             _write(path, key, [_record(cache_dir, device, options, time_utc, opener)])
-            return _read(path, key, fresh=True)
-        return _read(path, key, fresh=False)
+            return _read(path, key, device.noise, fresh=True)
+        return _read(path, key, device.noise, fresh=False)
 
 
 def extend_baseline(baseline: ReferenceBaseline, measurement: Measurement) -> ReferenceBaseline:
@@ -262,11 +254,12 @@ def extend_baseline(baseline: ReferenceBaseline, measurement: Measurement) -> Re
     window = window_of(
         visits, measurement.reference.seconds, str(measurement.context.get("time_utc"))
     )
+    noise = measurement.noise
     with _held(baseline.path):
         if baseline.path.exists():
-            baseline = _read(baseline.path, baseline.key, fresh=False)
+            baseline = _read(baseline.path, baseline.key, noise, fresh=False)
         _write(baseline.path, baseline.key, without_the_past([*baseline.windows, window]))
-        return _read(baseline.path, baseline.key, fresh=False)
+        return _read(baseline.path, baseline.key, noise, fresh=False)
 
 
 @contextlib.contextmanager
@@ -388,7 +381,7 @@ _SCHEMA = {
 }
 
 
-def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> ReferenceBaseline:
+def _read(path: Path, key: Mapping[str, Any], noise: Noise, *, fresh: bool) -> ReferenceBaseline:
     """Reads a baseline and checks it."""
     try:
         data = read_json(path, 64 << 20, _SCHEMA)
@@ -404,7 +397,7 @@ def _read(path: Path, key: Mapping[str, Any], *, fresh: bool) -> ReferenceBaseli
         Window(one["time_utc"], float(one["seconds"]), tuple(map(float, one["visits_ms"])))
         for one in data["windows"]
     )
-    scale = scale_of(windows)
+    scale = scale_of(windows, noise)
     times = np.concatenate([one.visits_ms for one in windows])
     share = float(np.mean(times > BUSY_SLOWDOWN * scale.quiet_ms))
     busy = share > 1 - MOSTLY_QUIET

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from device_profiles import DeviceProfile
+from device_profiles import DeviceProfile, Noise
 from device_profiles.temporary import temporary_folder
 from profilers.devices import Opener, open_worker
 from profilers.devices.base import Worker
@@ -30,15 +31,11 @@ from profilers.protocol import (
 )
 from profilers.reference import REFERENCE_NAME, reference_hash, reference_job
 from profilers.results import Measurement, ModelMeasurement, ReferenceMeasurement
-from profilers.statistic import Scale
+from profilers.statistic import Scale, stretches_reach
 
 LOADED_SHARE = 0.5
 """Models stay loaded between rounds while their files, doubled for the runtime's own copy of the
 weights, fill at most this share of the device's memory; else each is loaded for its visit."""
-
-UNRECORDED_REACH = 0.07
-"""How far another stretch's quiet time may lie above that of a single measurement, where none was
-recorded before: what `profilers.baseline.scale_of` gives for a baseline of one stretch."""
 
 _VISIT_SETTINGS = (
     "visits_per_round",
@@ -152,6 +149,7 @@ def measure(
                 reference_job(reference_dir),
                 protocol,
                 quiet_ms=None if scale is None else scale.quiet_ms,
+                noise=device.noise,
                 earlier=record.rounds if record is not None else (),
                 keep_loaded=_fits(jobs, context.get("memory_bytes")),
                 on_round=keep,
@@ -163,7 +161,7 @@ def measure(
                 f"measuring was interrupted after {len(finished)} finished rounds."
                 f"{where if journal is not None else ' They are not kept: it begins anew.'}"
             ) from error
-    found = _summary(keyed, hashes, rounds, context, options, protocol, scale, begin)
+    found = _summary(keyed, hashes, rounds, context, options, protocol, scale, device.noise, begin)
     if strict:
         for model in found.models:
             model.check_consistency()
@@ -215,6 +213,7 @@ def _summary(
     options: RuntimeOptions,
     protocol: Protocol,
     scale: Scale | None,
+    noise: Noise,
     begin: float,
 ) -> Measurement:
     """Derives the result from the rounds."""
@@ -225,14 +224,16 @@ def _summary(
         visit for one in relevant for visit in one.visits if visit.name == REFERENCE_NAME
     )
     observed_ms = quiet_reference_ms(references)
-    used = scale or Scale(observed_ms, observed_ms * (1 + UNRECORDED_REACH))
+    # Where nothing was recorded before, this measurement is the only stretch of its baseline.
+    used = scale or Scale(observed_ms, observed_ms * math.exp(stretches_reach(noise)))
     models = tuple(
         ModelMeasurement.of(
             name,
             hashes[name],
             samples[job.name],
             used,
-            converged=is_converged(samples[job.name], protocol, used.quiet_ms),
+            noise=noise,
+            converged=is_converged(samples[job.name], protocol, used.quiet_ms, noise=noise),
         )
         for name, job in keyed.items()
     )
@@ -257,6 +258,7 @@ def _summary(
         busy=busy > BUSY_LIMIT,
         converged=all(model.converged for model in models),
         duration_s=time.monotonic() - begin,
+        noise=noise,
     )
 
 

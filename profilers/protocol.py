@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from device_profiles import Noise
 from profilers.devices.base import Worker
 from profilers.errors import InvalidSetting
 from profilers.jobs import ModelJob
@@ -162,15 +163,23 @@ def samples_by_name(
 
 
 def is_converged(
-    samples: Sequence[RoundSample], protocol: Protocol, quiet_ms: float | None = None
+    samples: Sequence[RoundSample],
+    protocol: Protocol,
+    quiet_ms: float | None = None,
+    *,
+    noise: Noise,
 ) -> bool:
     """Whether one model's estimate is as narrow as the protocol wants it, on the quiet machine."""
-    estimate = relative_latency(samples, quiet_ms)
+    estimate = relative_latency(samples, quiet_ms, noise=noise)
     return estimate.is_quiet and estimate.half_width <= protocol.target_half_width
 
 
 def is_done(
-    samples: Sequence[RoundSample], protocol: Protocol, quiet_ms: float | None = None
+    samples: Sequence[RoundSample],
+    protocol: Protocol,
+    quiet_ms: float | None = None,
+    *,
+    noise: Noise,
 ) -> bool:
     """The stopping rule for one model.
 
@@ -179,7 +188,7 @@ def is_done(
     """
     if count_rounds(samples) < protocol.min_rounds:
         return False
-    estimate = relative_latency(samples, quiet_ms)
+    estimate = relative_latency(samples, quiet_ms, noise=noise)
     exhausted = estimate.round_error <= _NEGLIGIBLE * estimate.half_width
     narrow = estimate.half_width <= protocol.target_half_width or exhausted
     return estimate.is_quiet and narrow and _quantile_bounded(samples, protocol)
@@ -196,6 +205,7 @@ def run_rounds(
     reference: ModelJob,
     protocol: Protocol,
     *,
+    noise: Noise,
     quiet_ms: float | None = None,
     earlier: Sequence[Round] = (),
     keep_loaded: bool = True,
@@ -211,6 +221,7 @@ def run_rounds(
         jobs: The models, with different names.
         reference: The reference network.
         protocol: The settings.
+        noise: Of the device.
         quiet_ms: The reference's recorded quiet time; None takes the one that it shows here.
         earlier: Rounds of an interrupted measurement, which count as taken.
         keep_loaded: Models stay loaded between rounds; otherwise each is loaded for its visit.
@@ -239,9 +250,11 @@ def run_rounds(
         return enough and _quantile_bounded(samples[name], protocol)
 
     def is_finished(name: str) -> bool:
-        if is_done(samples[name], protocol, quiet_ms):
+        if is_done(samples[name], protocol, quiet_ms, noise=noise):
             return True
-        return has_its_rounds(name) and relative_latency(samples[name], quiet_ms).is_quiet
+        if not has_its_rounds(name):
+            return False
+        return relative_latency(samples[name], quiet_ms, noise=noise).is_quiet
 
     def unfinished() -> list[ModelJob]:
         return [job for job in jobs if not is_finished(job.name)]

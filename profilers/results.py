@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from device_profiles import Noise
 from device_profiles.reading import shown
 from profilers import plain
 from profilers.errors import InvalidSetting, MeasurementInconsistent, RecordDamaged
@@ -142,6 +143,7 @@ class ModelMeasurement:
         samples: Sequence[RoundSample],
         scale: Scale,
         *,
+        noise: Noise,
         converged: bool,
     ) -> ModelMeasurement:
         """Derives everything from the raw samples.
@@ -151,9 +153,10 @@ class ModelMeasurement:
             content_hash: The job's content.
             samples: At least one round.
             scale: The reference's quiet time.
+            noise: Of the device.
             converged: See the class.
         """
-        estimate = relative_latency(samples, scale.quiet_ms)
+        estimate = relative_latency(samples, scale.quiet_ms, noise=noise)
         latency_ms = estimate.latency_ms
         reach = math.hypot(estimate.upper / estimate.value - 1.0, scale.reach)
         runs = [run for sample in samples for run in sample.runs_ms]
@@ -293,6 +296,7 @@ class Measurement:
         statistic: Name of the statistic of record.
         version: Version of the format that the measurement was read from; others than
             `FORMAT_VERSION` have another statistic.
+        noise: Constants of the device that the bounds were computed with.
     """
 
     models: tuple[ModelMeasurement, ...]
@@ -309,6 +313,7 @@ class Measurement:
     duration_s: float
     statistic: str = STATISTIC
     version: int = FORMAT_VERSION
+    noise: Noise = field(default_factory=Noise)
 
     def __getitem__(self, name: str) -> ModelMeasurement:
         """The model of that name.
@@ -334,7 +339,11 @@ class Measurement:
         return [text for flag, text in found if flag]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain JSON data, with the format's version."""
+        """Returns everything as plain JSON data, with the format's version.
+
+        The noise is spoken of where it is not the default.
+        """
+        noise = {} if self.noise == Noise() else {"noise": self.noise.to_dict()}
         return {
             "format": "profilers.measurement",
             "version": self.version,
@@ -351,7 +360,7 @@ class Measurement:
             "busy": self.busy,
             "converged": self.converged,
             "duration_s": self.duration_s,
-        }
+        } | noise
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
@@ -376,6 +385,7 @@ class Measurement:
                 context=dict(plain.record(data["context"], "context")),
                 options=RuntimeOptions.from_dict(data["options"]),
                 protocol=dict(plain.record(data["protocol"], "protocol")),
+                noise=Noise.from_dict(data.get("noise", {})),
                 **plain.fields(cls, data, "the measurement"),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:

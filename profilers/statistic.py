@@ -10,20 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from device_profiles import Noise
 from profilers.errors import InvalidSetting
 from profilers.samples import RoundSample
 
 STATISTIC = "quiet-paired-ratio"
 """Name of the statistic of record; it stands wherever a latency is shown or saved."""
-
-PROCESS_SPREAD = 0.01
-"""Relative standard deviation between worker processes that measure the same file: memory is laid
-out anew in each. Measured, see docs/measuring.md (2026-11)."""
-
-BUSY_SPREAD = 0.04
-"""Relative standard deviation that an estimate has on top where the machine was not quiet often
-enough: what shares a core slows fp32 networks by less than the reference, int8 networks by more (6%
-and 4% on two virtual cores with AMX). Measured, see docs/measuring.md (2026-11)."""
 
 BUSY_SLOWDOWN = 1.1
 """A visit counts as quiet if the references around it took at most so much longer than their quiet
@@ -42,6 +34,9 @@ MIN_SHIFT_ROUNDS = 2
 MIN_SHIFTS = 8
 """So many models must have been seen on the quiet and on the busy machine, each in so many rounds,
 for the others to be corrected by what they have in common."""
+
+PRIOR_STRETCHES = 3.0
+"""Stretches of a baseline that `Noise.baseline_spread` counts for (chosen, 2026)."""
 
 _BOOTSTRAPS = 400
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -202,7 +197,9 @@ def reached_level(samples: Sequence[RoundSample], quiet_ms: float) -> float:
     return max(quiet_ms, (1.0 + 1e-12) * slowest / BUSY_SLOWDOWN)
 
 
-def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = None) -> Estimate:
+def relative_latency(
+    samples: Sequence[RoundSample], quiet_ms: float | None = None, *, noise: Noise
+) -> Estimate:
     """THE statistic of record, in units of the reference on the quiet machine.
 
     The median of (visit / reference around it) over the visits of the rounds in which the machine
@@ -221,11 +218,12 @@ def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = No
 
     Its bounds hold for a repetition: another measurement of the same file, in other processes. They
     cover the spread of the rounds' medians (bootstrap; visits of one round are not independent) and
-    of processes (`PROCESS_SPREAD`), for both measurements.
+    of processes (`Noise.process_spread`), for both measurements.
 
     Args:
         samples: One model's visits, at least one.
         quiet_ms: The reference's recorded quiet time; None takes the one seen in these samples.
+        noise: Of the device.
 
     Returns:
         The estimate with its bounds.
@@ -243,30 +241,31 @@ def relative_latency(samples: Sequence[RoundSample], quiet_ms: float | None = No
     # Where the machine kept a speed of its own, all rounds at that speed count, not the least
     # number that is enough.
     level_ms = asked_ms if is_quiet else max(reached_ms, seen_ms)
-    spread = 0.0 if is_quiet or seen_ms >= reached_ms else BUSY_SPREAD
+    spread = 0.0 if is_quiet or seen_ms >= reached_ms else noise.busy_spread
     chosen, _ = quiet_rounds(used, level_ms)
     samples = [sample for one in chosen for sample in one]
     # A machine that has become a little slower than its record still counts as quiet, but what
     # ran on it did not run faster than it did.
     level_ms = max(level_ms, float(np.median([one.reference_ms for one in samples])))
     ratios = [_round_ratio(one) for one in chosen]
-    return _estimate(samples, ratios, level_ms, spread, is_quiet)
+    return _estimate(samples, ratios, level_ms, noise.process_spread, spread, is_quiet)
 
 
 def pooled_latencies(
-    samples: Mapping[str, Sequence[RoundSample]], quiet_ms: float
+    samples: Mapping[str, Sequence[RoundSample]], quiet_ms: float, *, noise: Noise
 ) -> dict[str, Estimate]:
     """The statistic of record of models of one kind, all at the same quiet speed.
 
     A model that met the quiet machine in too few rounds is corrected by what the busy machine did,
     in the median, to the models that were seen on both: those of one precision are slowed nearly
     alike. Where too few models were, ratios of the busy machine stand for those of the quiet one,
-    with `BUSY_SPREAD` in their errors. Such values are for latency tables, which need one speed for
-    all; a single file is measured until the machine is quiet, see `relative_latency`.
+    with `Noise.busy_spread` in their errors. Such values are for latency tables, which need one
+    speed for all; a single file is measured until the machine is quiet, see `relative_latency`.
 
     Args:
         samples: Every model's visits in one measurement.
         quiet_ms: The reference's quiet time.
+        noise: Of the device.
 
     Returns:
         An estimate for each.
@@ -280,7 +279,7 @@ def pooled_latencies(
         for quiet, busy in parts.values()
         if min(len(quiet), len(busy)) >= MIN_SHIFT_ROUNDS
     ]
-    shift, spread = 0.0, BUSY_SPREAD
+    shift, spread = 0.0, noise.busy_spread
     if len(shifts) >= MIN_SHIFTS:
         shift = float(np.median(shifts))
         spread = 1.4826 * float(np.median(np.abs(np.asarray(shifts) - shift)))
@@ -288,13 +287,15 @@ def pooled_latencies(
     for name, one in samples.items():
         used = usable_samples(one)
         if reached_level(used, quiet_ms) == quiet_ms:
-            found[name] = relative_latency(one, quiet_ms)
+            found[name] = relative_latency(one, quiet_ms, noise=noise)
             continue
         quiet, busy = parts[name]
         ratios = [*quiet, *(ratio * math.exp(shift) for ratio in busy)]
         share = len(busy) / len(ratios)
         value = float(np.median(ratios))
-        found[name] = _estimate(used, ratios, quiet_ms, share * spread, False, value)
+        found[name] = _estimate(
+            used, ratios, quiet_ms, noise.process_spread, share * spread, False, value
+        )
     return found
 
 
@@ -306,6 +307,7 @@ def _estimate(
     samples: Sequence[RoundSample],
     ratios: Sequence[float],
     quiet_ms: float,
+    process_spread: float,
     spread: float,
     is_quiet: bool,
     value: float | None = None,
@@ -316,6 +318,7 @@ def _estimate(
         samples: What it rests on.
         ratios: The median ratio of every round.
         quiet_ms: See `Estimate`.
+        process_spread: See `Noise`.
         spread: Relative standard deviation that it has on top.
         is_quiet: See `Estimate`.
         value: None takes the median ratio of the samples.
@@ -324,7 +327,7 @@ def _estimate(
         value = _round_ratio(samples)
     round_error = _standard_error(np.array(ratios)) / value
     instances = len({sample.instance for sample in samples})
-    deviation = math.hypot(round_error, PROCESS_SPREAD / math.sqrt(instances), spread)
+    deviation = math.hypot(round_error, process_spread / math.sqrt(instances), spread)
     half_width = student95(len(ratios) - 1) * deviation
     reach = math.sqrt(2.0) * half_width  # the repetition has the same error
     return Estimate(
@@ -432,6 +435,23 @@ def _standard_error(ratios: npt.NDArray[np.float64]) -> float:
     picks = np.random.default_rng(count).integers(0, count, size=(_BOOTSTRAPS, count))
     estimates = np.median(ratios[picks], axis=1)
     return float(np.std(estimates)) * math.sqrt(count / (count - 1))
+
+
+def stretches_reach(noise: Noise, count: int = 1, squares: float = 0.0) -> float:
+    """How far another stretch of a baseline may lie above the mean of some, as a logarithm.
+
+    The upper end of a one-sided 95% prediction by Student's t, whose variance starts from
+    `Noise.baseline_spread` (a scaled inverse chi-squared prior: Gelman et al., Bayesian Data
+    Analysis, 3rd ed., section 2.6).
+
+    Args:
+        noise: Of the device.
+        count: Stretches that were seen.
+        squares: Sum of the squares of their deviations from their mean, of logarithms.
+    """
+    freedom = PRIOR_STRETCHES + count - 1
+    spread = math.sqrt((PRIOR_STRETCHES * noise.baseline_spread**2 + squares) / freedom)
+    return student95(freedom) * spread * math.sqrt(1 + 1 / count)
 
 
 def student95(freedom: float) -> float:

@@ -105,7 +105,7 @@ def _regression(one: profilers.Measurement, name: str, quiet_ms: float) -> float
 
 
 def _record(one: profilers.Measurement, name: str, quiet_ms: float) -> float:
-    return relative_latency(one[name].samples, quiet_ms).latency_ms
+    return relative_latency(one[name].samples, quiet_ms, noise=one.noise).latency_ms
 
 
 CANDIDATES: dict[str, Candidate] = {
@@ -214,7 +214,9 @@ def coverage(repeats: Sequence[profilers.Measurement], quiet_ms: float) -> dict[
     under = above = pairs = 0
     widths = []
     for name in [model.name for model in repeats[0].models]:
-        estimates = [relative_latency(one[name].samples, quiet_ms) for one in repeats]
+        estimates = [
+            relative_latency(one[name].samples, quiet_ms, noise=one.noise) for one in repeats
+        ]
         widths += [estimate.half_width for estimate in estimates]
         for i, first in enumerate(estimates):
             for j, second in enumerate(estimates):

@@ -84,9 +84,9 @@ def adding_up(found: Profiled, networks: list[Architecture]) -> NDArray[Any]:
     key, table = found.table.key, found.table
     raw = json.loads(gzip.decompress(samples_path(found.path).read_bytes()))
     planned = plan(table.space, table.seed, precision=key.precision, seq_len=key.seq_len)
-    found_again = estimates(profilers.Measurement.from_dict(raw), table.quiet_ms)
-    observations = observed(planned, found_again)
-    solved = fit(planned.basis, observations, beyond_params=())
+    measurement = profilers.Measurement.from_dict(raw)
+    observations = observed(planned, estimates(measurement, table.quiet_ms))
+    solved = fit(planned.basis, observations, beyond_params=(), noise=measurement.noise)
     return planned.basis.matrix(networks) @ solved.costs
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_profiles import Noise
 from nasc.architecture.space import SearchSpace
 from nasc.errors import TableDamaged, TableMissing
 from nasc.latency.key import LatencyKey, device_prefix
@@ -40,7 +41,9 @@ class FoundTable:
     path: Path
 
 
-def find_table(folders: Iterable[Path], query: LatencyKey, space: SearchSpace) -> FoundTable:
+def find_table(
+    folders: Iterable[Path], query: LatencyKey, space: SearchSpace, noise: Noise | None = None
+) -> FoundTable:
     """The newest table that fits and has a cost of every layer of a space.
 
     It comes in milliseconds of the quiet time asked for, if it was measured on one near that.
@@ -49,6 +52,7 @@ def find_table(folders: Iterable[Path], query: LatencyKey, space: SearchSpace) -
         folders: Where tables may be; missing folders are passed over.
         query: What the table must hold for, in every point.
         space: Whose layers are needed; the table may have been measured for a larger one.
+        noise: Of the device as it is known now; None leaves the interval as it was measured.
 
     Raises:
         TableMissing: If there is none, naming those that come near and the command to run.
@@ -67,6 +71,8 @@ def find_table(folders: Iterable[Path], query: LatencyKey, space: SearchSpace) -
                 damaged = error
             continue
         if not _apart(table, query) and table.covers(space):
+            if noise is not None:
+                table = table.with_noise(noise)
             fitting.append(FoundTable(table.rescaled(query.quiet_ms), path))
         else:
             others.append(table)

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import t as student_t
 
+from device_profiles import Noise
 from nasc.architecture.space import Architecture
 from nasc.errors import UsageError
 from nasc.latency.basis import Basis, Matrix, Vector
@@ -42,15 +43,6 @@ BEYOND_PARAMS = tuple(float(round(1e6 * 2 ** (n / 2))) for n in range(-4, 13))
 """Parameters that may stay in the caches, 0.25 to 64 million: the held-out networks decide."""
 MIN_ON_EACH_SIDE = 8
 """Measured networks with fewer and with more parameters than that, for its price to be known."""
-MEASUREMENT_SHIFT = 0.01
-"""Standard deviation by which whole measurements of the same networks shift against each other.
-Networks held out of one measurement cannot show it. From benchmarks/latency/table_accuracy.py: 0.0
-to 0.7% between two measurements (`noise_bias`), up to 1.7% between a table and a later one
-(2026-11)."""
-MEASUREMENT_JITTER_MS = 0.012
-"""Standard deviation between a table and a later measurement's bound where next to nothing runs.
-13 measurements of `skip | skip | skip` on machine C gave 0.059 to 0.077 ms with bounds of 0.061 to
-0.082, where the table had 0.063 (benchmarks/latency/promise.py, 2026-11)."""
 STREAMING_GAIN = 0.9
 """The scale of the held-out residuals must fall below this part for the price to be believed."""
 CONFIDENCE = 0.90
@@ -88,8 +80,8 @@ class Interval:
         scale: Root mean square of the residuals of held-out networks, relative.
         dof: Degrees of freedom: the number of held-out networks.
         confidence: Share of networks whose measured latency lies inside, measured at another time.
-        shift: Standard deviation between whole measurements, relative.
-        jitter_ms: Standard deviation that does not shrink with the latency.
+        shift: Standard deviation between whole measurements, relative; see `Noise.shift`.
+        jitter_ms: Standard deviation that does not shrink with the latency; see `Noise.jitter_ms`.
     """
 
     scale: float
@@ -170,6 +162,8 @@ def fit(
     basis: Basis,
     observations: Sequence[Observation],
     beyond_params: Sequence[float] = BEYOND_PARAMS,
+    *,
+    noise: Noise,
 ) -> Fit:
     """Solve for the cost of every unknown and calibrate the interval.
 
@@ -177,13 +171,14 @@ def fit(
         basis: The unknowns.
         observations: Measured networks that determine them, at least two held out.
         beyond_params: What may be found to stay in the caches; with none all costs add up.
+        noise: Of the device.
 
     Raises:
         UsageError: If the networks do not determine the costs, or none is held out.
     """
     rows = basis.matrix(o.architecture for o in observations)
     measured = np.array([o.latency_ms for o in observations])
-    noise = np.array([o.deviation for o in observations])
+    deviations = np.array([o.deviation for o in observations])
     stacks = np.array([_is_stack(o) for o in observations])
     held = [i for i, o in enumerate(observations) if o.held_out]
     if len(held) < 2:
@@ -208,7 +203,7 @@ def fit(
         for k, i in enumerate(held):
             others = np.arange(len(measured)) != i
             costs, _ = _solve(
-                design[others], measured[others], noise[others], scale, widening[others]
+                design[others], measured[others], deviations[others], scale, widening[others]
             )
             apart[k] = measured[i] / (design[i] @ costs) - 1
         return _Attempt(beyond, design, scale, widening, apart)
@@ -222,7 +217,7 @@ def fit(
         better = widened(min(tried, key=_Attempt.scale).beyond)
         if better.scale() < STREAMING_GAIN * best.scale():
             best = better
-    costs, weights = _solve(best.design, measured, noise, best.nominal, best.widening)
+    costs, weights = _solve(best.design, measured, deviations, best.nominal, best.widening)
     residuals = measured / (best.design @ costs) - 1
     errors = _standard_errors(
         best.design, measured, weights / best.widening**2, residuals, best.nominal
@@ -235,7 +230,7 @@ def fit(
         weights,
         Streaming() if best.beyond is None else Streaming(best.beyond, float(costs[n])),
         best.apart,
-        Interval(best.scale(), len(held), shift=MEASUREMENT_SHIFT, jitter_ms=MEASUREMENT_JITTER_MS),
+        Interval(best.scale(), len(held), shift=noise.shift, jitter_ms=noise.jitter_ms),
     )
 
 

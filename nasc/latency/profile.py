@@ -125,7 +125,8 @@ def tables_folder(cache_dir: Path) -> Path:
 
 def estimates(measurement: profilers.Measurement, quiet_ms: float) -> dict[str, profilers.Estimate]:
     """The networks of a table at one quiet speed, by name: see `profilers.pooled_latencies`."""
-    return profilers.pooled_latencies({m.name: m.samples for m in measurement.models}, quiet_ms)
+    samples = {m.name: m.samples for m in measurement.models}
+    return profilers.pooled_latencies(samples, quiet_ms, noise=measurement.noise)
 
 
 def observed(planned: Plan, found: Mapping[str, profilers.Estimate]) -> list[Observation]:
@@ -327,7 +328,8 @@ def _combinations(
 def _cached(work: _Work, progress: Progress | None) -> Profiled | None:
     """One table from the cache, if it is there."""
     try:
-        found = find_table([work.tables], work.key, work.basis.space)
+        noise = work.session.device.noise
+        found = find_table([work.tables], work.key, work.basis.space, noise)
     except TableMissing:
         return None
     if progress is not None:
@@ -399,7 +401,7 @@ def _make(
     measure_s = time.monotonic() - started
     started = time.monotonic()
     found = estimates(measurement, baseline.quiet_ms)
-    solved = fit(planned.basis, observed(planned, found))
+    solved = fit(planned.basis, observed(planned, found), noise=work.session.device.noise)
     table = LatencyTable(
         key=key,
         space=space,

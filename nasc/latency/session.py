@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 PEAK_PROCESSES = 3
 """Processes that peak memory is measured in where it is limited."""
 
-PEAK_ROOM = 1.03
-"""What another process may hold over the most that those held: eight processes with one network of
-16 million parameters in int8 held 91.3 to 93.6 MB."""
-
 
 @dataclass(frozen=True, slots=True)
 class MeasurementSession:

@@ -90,7 +90,7 @@ def _measured(
             )
         # Of one speed: on a busy machine each network has met another.
         samples = {job.name: measurement[job.name].samples for job in jobs}
-        pooled = profilers.pooled_latencies(samples, key.quiet_ms)
+        pooled = profilers.pooled_latencies(samples, key.quiet_ms, noise=session.device.noise)
         found = {name: one.latency_ms / key.quiet_ms for name, one in pooled.items()}
         content = {"ratio": found, "measurement": measurement.to_dict()}
         path.parent.mkdir(parents=True, exist_ok=True)

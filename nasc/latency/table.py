@@ -22,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from device_profiles import Noise
 from device_profiles.reading import FileRefused, parse_json, read_bytes, shown
 from nasc.architecture.layers import Layer, layers
 from nasc.architecture.space import (
@@ -274,6 +275,14 @@ class LatencyTable:
             interval=dataclasses.replace(self.interval, shift=shift),
             measured=self.measured.assign(**{name: self.measured[name] * factor for name in in_ms}),
         )
+
+    def with_noise(self, noise: Noise) -> LatencyTable:
+        """The same table with the interval of a device whose noise was measured since.
+
+        Its networks keep the bounds that they were measured with.
+        """
+        interval = dataclasses.replace(self.interval, shift=noise.shift, jitter_ms=noise.jitter_ms)
+        return dataclasses.replace(self, interval=interval)
 
     def is_near(self, quiet_ms: float) -> bool:
         """Whether the table can be brought to another quiet time of the reference."""

@@ -83,7 +83,13 @@ def verify_package(
             Check("everything else", None, "the manifest cannot be read"),
         ]
         return VerifyReport(folder, tuple(checks))
-    with FileChecks(folder, manifest, plain, limits) as checker:
+    unknown = ""
+    if device is None:
+        try:
+            device = _device_of(manifest)
+        except DeviceProfileError as error:
+            unknown = reason_of(error)
+    with FileChecks(folder, manifest, plain, limits, device) as checker:
         checks = checker.all()
     found = None
     if any(check.ok is False for check in checks):
@@ -92,9 +98,10 @@ def verify_package(
         checks.append(Check("latency", None, "as asked for", declined=True))
     elif any(check.name in RUN_ONCE_CHECKED and not check.ok for check in checks):
         checks.append(Check("latency", None, "only a model that passes its checks is measured"))
+    elif device is None:
+        checks.append(Check("latency", None, unknown))
     else:
         try:
-            device = device or _device_of(manifest)
             opener = opener or functools.partial(open_worker, limits=limits)
             session = MeasurementSession.on(
                 device,
@@ -105,7 +112,7 @@ def verify_package(
             )
             with session.alone(kept=""):
                 more, found = measure_again(folder, manifest, session, protocol, progress)
-        except (NascError, DeviceProfileError) as error:
+        except NascError as error:
             more = [Check("latency", None, reason_of(error))]
         checks += more
     return VerifyReport(folder, tuple(checks), manifest, found)

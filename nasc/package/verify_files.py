@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from device_profiles import DeviceProfile
 from device_profiles.reading import read_text
 from nasc.evaluation.parity_report import (
     PADDING_TOLERANCE,
@@ -32,6 +33,7 @@ from nasc.package.verify_samples import (
     differences,
     other_references,
     underivable,
+    upper_ms,
 )
 from profilers import (
     STATISTIC,
@@ -66,10 +68,22 @@ class FileChecks:
         manifest: Manifest,
         plain: Mapping[str, Any],
         limits: WorkerLimits | None,
+        device: DeviceProfile | None = None,
     ) -> None:
+        """What is looked at.
+
+        Args:
+            folder: The package.
+            manifest: As read.
+            plain: The same as it stands in the file.
+            limits: What a process that opens or runs the model may take.
+            device: That the latency is about, where it is known here: bounds count for no surer
+                than they are there.
+        """
         self._folder = folder
         self._manifest = manifest
         self._plain = plain
+        self._device = device
         self._process = PackageProcess(limits)
         self._form = format_of(manifest.conditions.runtime)
 
@@ -318,4 +332,22 @@ class FileChecks:
                 problems.append(f"{name} is {value:g}, over the limit {limit:g}")
             else:
                 met.append(f"{name} {value:g} <= {limit:g}")
+        doubt = "" if problems else self._doubt()
+        if doubt:
+            return None, "; ".join([*met, doubt])
         return not problems, "; ".join(problems or met)
+
+    def _doubt(self) -> str:
+        """Why a latency limit may not hold by the noise of the device; empty if it does."""
+        manifest, device = self._manifest, self._device
+        measured, limit = manifest.measured, manifest.limits.get("latency_ms")
+        if measured is None or limit is None or device is None or manifest.conditions.quantile:
+            return ""
+        most = upper_ms(measured, measured.measurement.noise.larger(device.noise))
+        if most <= limit:
+            return ""
+        return (
+            f"by the noise of device {device.name!r} as its file here has it, the latency may be "
+            f"up to {most:g} ms, over the limit {limit:g}: make it anew there: nasc compile "
+            f"--latency-ms {limit:g}"
+        )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from device_profiles import Noise
 from nasc.errors import NascError
-from nasc.latency.predict import MEASUREMENT_JITTER_MS
 from nasc.latency.session import MeasurementSession
 from nasc.package.formats import format_of
 from nasc.package.manifest import Manifest, MeasuredLatency
 from nasc.package.verify_report import Check, reason_of
-from nasc.package.verify_samples import differences
+from nasc.package.verify_samples import differences, upper_ms
 from nasc.utils.progress import Progress
 from profilers import (
     ModelJob,
@@ -42,6 +42,8 @@ def measure_again(
         return [Check("latency", None, "the manifest has no measurement to compare with")], None
     try:
         first = manifest.measured.measurement
+        # A package must not have its bounds taken for surer than they are on this device.
+        noise = first.noise.larger(session.device.noise)
         own = dataclasses.replace(
             session.options,
             runtime=manifest.conditions.runtime,
@@ -62,24 +64,29 @@ def measure_again(
             progress=progress,
         )
         baseline = session.extend(baseline, measurement)
-        found = _rescaled(measurement[job.name], baseline.scale)
+        found = _rescaled(measurement[job.name], baseline.scale, noise)
     except ProfilerError as error:
         return [Check("latency", None, reason_of(error))], None
-    checks = [latency_check(manifest, manifest.measured, found, baseline, measurement.busy)]
+    checks = [latency_check(manifest, manifest.measured, found, baseline, measurement.busy, noise)]
     limit = manifest.limits.get("peak_memory_bytes")
     if limit is not None:
         checks.append(memory_check(job, session, limit))
     return checks, found
 
 
-def _rescaled(model: ModelMeasurement, scale: Scale) -> ModelMeasurement:
+def _rescaled(model: ModelMeasurement, scale: Scale, noise: Noise) -> ModelMeasurement:
     """A latency by what is known of the device now that it was measured.
 
     Raises:
         MeasurementInconsistent: If it contradicts its own runs.
     """
     found = ModelMeasurement.of(
-        model.name, model.content_hash, model.samples, scale, converged=model.converged
+        model.name,
+        model.content_hash,
+        model.samples,
+        scale,
+        noise=noise,
+        converged=model.converged,
     )
     found.check_consistency()
     return found
@@ -112,6 +119,7 @@ def latency_check(
     found: ModelMeasurement,
     baseline: ReferenceBaseline,
     busy: bool,
+    noise: Noise,
 ) -> Check:
     """What the manifest states and promises, against the latency measured now.
 
@@ -125,6 +133,7 @@ def latency_check(
         found: The one made now.
         baseline: What is known of the device's speed.
         busy: Whether something else used the machine often, which quantiles as observed include.
+        noise: Of each constant the larger of the manifest's and the device's.
     """
     quantile, limit = manifest.conditions.quantile, manifest.limits.get("latency_ms")
     lower, upper, is_quiet = found.lower_ms, found.upper_ms, found.is_quiet
@@ -134,12 +143,12 @@ def latency_check(
     young = seconds < YOUNG_S and BUSY_SLOWDOWN < slower <= YOUNG_SLOWDOWN
 
     def is_sure(most: float) -> bool:
-        least = lower - (MEASUREMENT_JITTER_MS if quantile is None else 0.0)
+        least = lower - (noise.jitter_ms if quantile is None else 0.0)
         return is_quiet and least > most and not (young and least / slower <= most)
 
     text = f"{found.latency_ms:.2f} ms now"
-    if lower > (most := first.model.upper_ms):
-        over[f"the manifest states at most {most:.3g} ms"] = is_sure(most)
+    if lower > (most := upper_ms(first, noise)):
+        over[f"the manifest states at most {first.model.upper_ms:.3g} ms"] = is_sure(most)
     if quantile is not None:
         lower, upper = found.observed_ms(quantile), found.observed_upper_ms(quantile)
         is_quiet = is_quiet and not busy
@@ -163,7 +172,7 @@ def latency_check(
     elif over and not young:
         why = (
             "measurements of such small networks differ by more "
-            f"({MEASUREMENT_JITTER_MS:g} ms): verify again"
+            f"({noise.jitter_ms:g} ms): verify again"
         )
     elif over:
         why = (

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from typing import Any
 
+from device_profiles import Noise
 from nasc.package.manifest import MeasuredLatency
 from profilers import (
     Measurement,
@@ -54,9 +55,7 @@ def underivable(measured: MeasuredLatency) -> list[str]:
 def _derived(model: ModelMeasurement, measurement: Measurement) -> dict[str, tuple[Any, Any]]:
     """All figures that follow from a measurement's samples: as stated, and as derived anew."""
     reference, width = measurement.reference, measurement.protocol.get("target_half_width")
-    again = ModelMeasurement.of(
-        model.name, model.content_hash, model.samples, reference.scale, converged=False
-    )
+    again = _again(model, measurement, measurement.noise)
     narrow = isinstance(width, int | float) and again.half_width <= width
     again = dataclasses.replace(again, converged=again.is_quiet and narrow)
     names = [one.name for one in dataclasses.fields(again)]
@@ -79,6 +78,27 @@ def _derived(model: ModelMeasurement, measurement: Measurement) -> dict[str, tup
             all(one.converged for one in measurement.models),
         ),
     }
+
+
+def _again(model: ModelMeasurement, measurement: Measurement, noise: Noise) -> ModelMeasurement:
+    """A model's figures out of its samples, on the scale of its measurement."""
+    scale = measurement.reference.scale
+    return ModelMeasurement.of(
+        model.name, model.content_hash, model.samples, scale, noise=noise, converged=False
+    )
+
+
+def upper_ms(measured: MeasuredLatency, noise: Noise) -> float:
+    """The upper bound of a stated latency by a noise that is at least the stated one.
+
+    Args:
+        measured: As stated; of older formats the bound stands as it is.
+        noise: At least that of the measurement in each constant.
+    """
+    model, measurement = measured.model, measured.measurement
+    if noise == measurement.noise or measurement.version != FORMAT_VERSION:
+        return model.upper_ms
+    return max(model.upper_ms, _again(model, measurement, noise).upper_ms)
 
 
 def other_references(measured: MeasuredLatency) -> list[str]:

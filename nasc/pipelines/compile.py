@@ -26,7 +26,7 @@ from nasc.context.settings import Settings
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
 from nasc.evaluation.parity_report import ParityReport
-from nasc.latency.session import PEAK_PROCESSES, PEAK_ROOM, latency_job
+from nasc.latency.session import PEAK_PROCESSES, latency_job
 from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
@@ -433,14 +433,14 @@ class _Compilation:
         expected_ms = self.context.measure_costs([variant]).upper(
             "latency_ms", exported.predicted.latency_ms, variant
         )
-        peak = exported.peak_bytes
+        peak, room = exported.peak_bytes, 1 + self.context.device.noise.peak_room
         held = {
             "latency_ms": MeasuredLimit(held_ms, expected_ms, exported.repetition_ms),
             "size_bytes": MeasuredLimit(float(exported.artifact.size_bytes)),
             "params": MeasuredLimit(float(exported.params)),
             "peak_memory_bytes": MeasuredLimit(
                 None if peak is None else float(peak),
-                repetition=None if peak is None else PEAK_ROOM * peak,
+                repetition=None if peak is None else room * peak,
             ),
         }
         return check_limits(self.limits, state.limits, held)

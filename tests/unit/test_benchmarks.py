@@ -11,7 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+
+import device_profiles
+from device_profiles import Noise
+from nasc.latency.session import MeasurementSession
+from profilers import ModelJob
+from profilers.testing import SyntheticMachine, synthetic_opener
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -32,10 +39,11 @@ for script in sys.argv[1:]:
 
 def loaded(path: Path) -> ModuleType:
     """A script as a module."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their types up
     spec.loader.exec_module(module)
     return module
 
@@ -65,6 +73,54 @@ def test_documents_name_scripts_that_are_there() -> None:
 def test_the_readme_names_every_script() -> None:
     text = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     assert not [path.name for path in SCRIPTS if path.stem not in text]
+
+
+def test_the_noise_of_a_made_up_device_is_found(tmp_path: Path) -> None:
+    """The lines that are printed make the device's file."""
+    noise = loaded(BENCHMARKS / "latency" / "noise.py")
+    truth_ms = {"reference": 4.0, "model": 6.0, "other": 2.0, "empty": 0.06}
+    machine = SyntheticMachine(truth_ms, noise=0.002, process_spread=0.05)
+    device = device_profiles.find("host")
+    session = MeasurementSession.on(device, tmp_path, opener=synthetic_opener(machine))
+    jobs = []
+    for name in ("model", "other", "empty"):
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(name.encode())
+        jobs.append(ModelJob(name, path, {}))
+    said: list[str] = []
+    repeats = noise.Repeats(processes=12, measurements=2, empty=2, memory=2, seconds=1.0)
+    found = noise.measure_noise(session, jobs[:2], jobs[2], repeats, said.append)
+    assert found["process_spread"].value == pytest.approx(0.05, abs=0.03)
+    assert 0 < found["process_spread"].error < 0.02
+    assert 0 <= found["shift"].value < 0.1
+    assert 0 < found["jitter_ms"].value < 0.06
+    assert found["peak_room"] == noise.Found(0.0, 0.0)
+    assert said[0] == "12 worker processes"
+
+    lines = noise.table_lines(found)
+    assert lines[0] == "[noise]"
+    board = tmp_path / "board.toml"
+    text = device.path.read_text(encoding="utf-8").replace('name = "host"', 'name = "board"')
+    board.write_text("\n".join([text, *lines, ""]), encoding="utf-8")
+    stated = device_profiles.find(board).noise
+    for name, one in found.items():
+        assert one.value + one.error <= getattr(stated, name) <= 1.011 * (one.value + one.error)
+    assert stated.busy_spread == Noise().busy_spread
+
+
+def test_variances_between_groups_are_told_from_those_within() -> None:
+    noise = loaded(BENCHMARKS / "latency" / "noise.py")
+    rng = np.random.default_rng(0)
+    variances = []
+    for _ in range(300):
+        groups = [rng.normal(0.03 * rng.normal(), 0.02, size=int(n)) for n in (2, 3, 3, 4, 3, 3)]
+        variances.append(noise.between(groups))
+    values, errors = np.array(variances).T
+    assert np.sqrt(values.mean()) == pytest.approx(0.03, rel=0.1)
+    assert errors.mean() == pytest.approx(values.std(), rel=0.25)
+    assert noise.deviation(-1e-4, 1e-4) == noise.Found(0.0, 0.01)
+    assert noise.Found(0.0123, 0.00041).stated == 0.0128
+    assert noise.Found(0.2, 0.2).stated == 0.25
 
 
 def test_rows_are_kept_as_given_and_sorted_by_name(results: ModuleType, tmp_path: Path) -> None:

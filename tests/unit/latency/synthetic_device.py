@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from device_profiles import Noise
 from nasc.architecture.space import Architecture, Geometry, SearchSpace
 from nasc.latency.basis import Basis
 from nasc.latency.cache_misses import Streaming, network_streamed_params
 from nasc.latency.key import LatencyKey
 from nasc.latency.plan import Plan, plan
-from nasc.latency.predict import MEASUREMENT_SHIFT, Fit, Observation, fit
+from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, entries_of
 
 TINY = SearchSpace(
@@ -56,7 +57,7 @@ class SyntheticDevice:
 
     def shift(self) -> float:
         """By what a whole measurement lies off."""
-        return float(self._rng.normal(0, MEASUREMENT_SHIFT))
+        return float(self._rng.normal(0, Noise().shift))
 
     def measure_ms(self, architecture: Architecture) -> float:
         return self.exact_ms(architecture) * (1 + self._rng.normal(0, self.noise))
@@ -88,7 +89,7 @@ def _solved(
     planned = plan(space, seed, precision=precision, seq_len=seq_len)
     device = SyntheticDevice(planned.basis, seed, noise, streaming)
     observations = device.observe(planned)
-    return planned, device, tuple(observations), fit(planned.basis, observations)
+    return planned, device, tuple(observations), fit(planned.basis, observations, noise=Noise())
 
 
 def make_key(**changes: Any) -> LatencyKey:

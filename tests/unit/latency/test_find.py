@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from synthetic_device import TINY, make_key, make_table
 
+from device_profiles import Noise
 from nasc.architecture.space import MINILM_L6
 from nasc.errors import TableDamaged, TableMissing, UsageError
 from nasc.latency.find import find_table
@@ -25,6 +26,23 @@ def test_the_newest_table_that_fits_is_found(tmp_path: Path) -> None:
     assert find_table(folders, query, TINY).path == path
     assert find_table(folders, new.key, TINY).table.created == new.created
     assert find_table(folders, query, TINY.restrict(hidden_sizes=(16,))).path == path
+
+
+def test_a_table_has_the_interval_of_the_device_as_it_is_known_now(tmp_path: Path) -> None:
+    """Its noise may have been measured since; bringing it to another scale widens that."""
+    made = make_table()
+    made.save(tmp_path)
+    query = make_key(seq_len=32)
+    noise = Noise(shift=0.05, jitter_ms=0.1)
+    assert find_table([tmp_path], query, TINY).table.interval == made.interval
+    found = find_table([tmp_path], query, TINY, noise).table
+    assert found.interval == dataclasses.replace(made.interval, shift=0.05, jitter_ms=0.1)
+    assert found.interval.around(5.0).high_ms > made.interval.around(5.0).high_ms
+    assert found.measured.equals(made.measured)
+    slower = dataclasses.replace(query, quiet_ms=1.2 * query.quiet_ms)
+    moved = find_table([tmp_path], slower, TINY, noise).table
+    assert moved.interval == found.rescaled(slower.quiet_ms).interval
+    assert moved.interval.shift > 0.05
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:

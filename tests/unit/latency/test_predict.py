@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from synthetic_device import NOISE, TINY, SyntheticDevice, fitted
 
+from device_profiles import Noise
 from nasc.architecture.space import PRESETS, Architecture, Block, SearchSpace
 from nasc.errors import UsageError
 from nasc.latency import predict
@@ -109,7 +110,7 @@ def test_a_disturbed_network_bends_neither_costs_nor_interval(factor: float) -> 
     bad = observations[victim]
     latency = bad.latency_ms * factor
     observations[victim] = Observation(bad.architecture, latency, bad.deviation, True)
-    solved = fit(planned.basis, observations)
+    solved = fit(planned.basis, observations, noise=Noise())
     assert solved.weights[victim] < 0.1
     assert solved.interval.half_width < 1.5 * clean.interval.half_width
     rng = np.random.default_rng(5)
@@ -130,9 +131,9 @@ def test_stacks_that_cost_less_than_their_operations_among_others_do_not_decide(
         else Observation(o.architecture, 0.9 * o.latency_ms, o.deviation)
         for o in device.observe(planned)
     ]
-    solved = fit(planned.basis, observations, beyond_params=())
+    solved = fit(planned.basis, observations, beyond_params=(), noise=Noise())
     monkeypatch.setattr(predict, "STACK_WIDENINGS", (1.0,))
-    alike = fit(planned.basis, observations, beyond_params=())
+    alike = fit(planned.basis, observations, beyond_params=(), noise=Noise())
     assert abs(solved.held_out.mean()) < 0.6 * abs(alike.held_out.mean())
     assert solved.interval.scale < 0.8 * alike.interval.scale
 
@@ -148,7 +149,7 @@ def test_a_noisy_measurement_counts_less() -> None:
             Observation(o.architecture, ms, deviation if i % 4 == 0 else 0.0012, o.held_out)
             for i, (o, ms) in enumerate(zip(observations, off, strict=True))
         ]
-        solved = fit(planned.basis, told, beyond_params=())
+        solved = fit(planned.basis, told, beyond_params=(), noise=Noise())
         return float(np.abs(solved.costs / device.costs - 1).mean())
 
     assert error(0.12) < error(0.0012) / 1.5
@@ -184,6 +185,22 @@ def test_interval_is_students_t_around_the_prediction() -> None:
     assert jittery.around(0.01).high_ms == pytest.approx(0.027, rel=1e-2)
 
 
+def test_the_interval_holds_the_noise_of_the_device() -> None:
+    planned = plan(TINY, 0, precision="fp32", seq_len=32)
+    observations = SyntheticDevice(planned.basis).observe(planned)
+    usual = fit(planned.basis, observations, beyond_params=(), noise=Noise())
+    wide = fit(
+        planned.basis, observations, beyond_params=(), noise=Noise(shift=0.05, jitter_ms=0.1)
+    )
+    assert list(wide.costs) == list(usual.costs)
+    assert (usual.interval.shift, usual.interval.jitter_ms) == (0.01, 0.012)
+    assert (wide.interval.shift, wide.interval.jitter_ms) == (0.05, 0.1)
+    for latency_ms in (0.1, 10.0):
+        one, other = (found.interval.around(latency_ms) for found in (usual, wide))
+        assert other.high_ms > one.high_ms
+        assert other.low_ms < one.low_ms or one.low_ms == 0
+
+
 @pytest.mark.parametrize(("scale", "dof"), [(-0.1, 5), (float("nan"), 5), (0.1, 0)])
 def test_an_interval_of_nonsense_is_refused(scale: float, dof: int) -> None:
     with pytest.raises(UsageError, match="makes no sense"):
@@ -203,6 +220,6 @@ def test_too_few_networks_are_refused() -> None:
     planned = plan(TINY, 0, seq_len=32)
     observations = SyntheticDevice(planned.basis).observe(planned)
     with pytest.raises(UsageError, match="do not determine"):
-        fit(planned.basis, observations[-9:])
+        fit(planned.basis, observations[-9:], noise=Noise())
     with pytest.raises(UsageError, match="0 held-out networks calibrate no interval"):
-        fit(planned.basis, [o for o in observations if not o.held_out])
+        fit(planned.basis, [o for o in observations if not o.held_out], noise=Noise())

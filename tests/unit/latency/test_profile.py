@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import profilers
-from device_profiles import DeviceProfile, find
+from device_profiles import DeviceProfile, Noise, find
 from nasc.architecture.space import Geometry, SearchSpace
 from nasc.errors import CacheBusy, NascError, TableDamaged, UsageError
 from nasc.latency.basis import Basis
@@ -170,6 +170,7 @@ class SyntheticMachine:
             job.content_hash(),
             samples,
             profilers.Scale(QUIET_MS, QUIET_MS),
+            noise=Noise(),
             converged=True,
         )
 
@@ -322,6 +323,23 @@ def test_what_is_in_the_cache_is_not_measured_again(device: DeviceProfile, tmp_p
     assert run(SPACE.restrict(hidden_sizes=(8, 16, 32))) == [True, True]
     assert run(force=True) == [True, True]
     assert len(list(tables_folder(tmp_path).glob("*.latency.csv"))) == 4
+
+
+def test_intervals_are_those_of_the_device_s_noise(device: DeviceProfile, tmp_path: Path) -> None:
+    """As it is known now, also of a table that was measured before it was."""
+    machine, intervals = SyntheticMachine(), []
+    for noise in (Noise(shift=0.03), Noise(shift=0.05, jitter_ms=0.1)):
+        [found] = profile(
+            SPACE,
+            dataclasses.replace(device, noise=noise),
+            cache_dir=tmp_path,
+            precisions=["int8"],
+            seq_lens=[16],
+            machine=machine,
+        )
+        intervals.append((found.table.interval.shift, found.table.interval.jitter_ms))
+    assert intervals == [(0.03, 0.012), (0.05, 0.1)]
+    assert len(machine.measured) == 1
 
 
 def test_forcing_renews_the_scale_and_scales_never_mix(

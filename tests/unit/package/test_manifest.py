@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 
 import profilers
+from device_profiles import Noise
+from device_profiles.noise import MOST, NOISE_NAMES
 from nasc.errors import PackageError
 from nasc.package import manifest as module
 from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest
@@ -53,6 +55,49 @@ def test_a_manifest_without_figures_survives(
     files = Manifest.from_dict(raw).files
     manifest = dataclasses.replace(manifest, size_bytes=1, params=1, files=files)
     assert Manifest.from_dict(json.loads(manifest.to_json())) == manifest
+
+
+def test_a_noise_stands_in_a_manifest_where_it_is_not_the_usual(
+    packed: Packages, raw: dict[str, Any]
+) -> None:
+    """A manifest of before is the same, byte for byte."""
+    assert "noise" not in (packed["fp32", "embed"] / "manifest.json").read_text(encoding="utf-8")
+    raw["measured"]["measurement"]["noise"] = Noise(shift=0.02).to_dict()
+    manifest = Manifest.from_dict(raw)
+    assert manifest.measured is not None
+    assert manifest.measured.measurement.noise == Noise(shift=0.02)
+    assert json.loads(manifest.to_json()) == raw
+    raw["measured"]["measurement"]["noise"] = {}
+    usual = Manifest.from_dict(raw)
+    assert usual.measured is not None
+    assert usual.measured.measurement.noise == Noise()
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {"process_spread": -0.001},
+        {"process_spread": MOST + 0.001},
+        {"shift": "0.01"},
+        {"shift": True},
+        {"jitter_ms": None},
+        {"luck": 0.01},
+        [0.01],
+        None,
+    ],
+)
+def test_a_noise_out_of_bounds_is_refused(raw: dict[str, Any], noise: Any) -> None:
+    raw["measured"]["measurement"]["noise"] = noise
+    with pytest.raises(PackageError, match=r"does not fit its schema: .*noise"):
+        Manifest.from_dict(raw)
+
+
+def test_the_schema_bounds_the_noise_that_there_is() -> None:
+    schema = module._validator().schema
+    measured = schema["properties"]["measured"]["oneOf"][1]["properties"]
+    noise = measured["measurement"]["properties"]["noise"]
+    assert tuple(noise["properties"]) == NOISE_NAMES
+    assert (schema["$defs"]["noise"]["minimum"], schema["$defs"]["noise"]["maximum"]) == (0, MOST)
 
 
 def test_the_schema_is_a_schema() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from onnx import numpy_helper
 
 import device_profiles
 import profilers
+from device_profiles import Noise
 from nasc.errors import CacheBusy, PackageError
 from nasc.latency.session import MeasurementSession
 from nasc.package.build import build_package
@@ -475,18 +477,22 @@ def test_peak_memory_is_measured_again_where_it_is_limited(
         assert "no limit is promised" in report.checks[-2].detail
 
 
-def restate(folder: Path, factor: float, reach: float, **changes: Any) -> None:
+def restate(
+    folder: Path, factor: float, reach: float, noise: Noise | None = None, **changes: Any
+) -> None:
     """Change a package's runs, and derive everything anew, as a forger would, or a quieter cache.
 
     Args:
         folder: The package.
         factor: Of all runs of the model; the reference's stay.
         reach: How far the reference's quiet time may lie off.
+        noise: That the bounds are computed with; None is as it was.
         changes: Of the manifest.
     """
     first = read_manifest(folder).measured
     assert first is not None
     model, reference = first.model, first.measurement.reference
+    noise = noise or first.measurement.noise
     scale = profilers.Scale(reference.quiet_ms, reference.quiet_ms * (1 + reach))
     samples = [
         dataclasses.replace(
@@ -497,14 +503,96 @@ def restate(folder: Path, factor: float, reach: float, **changes: Any) -> None:
         for one in model.samples
     ]
     model = profilers.ModelMeasurement.of(
-        model.name, model.content_hash, samples, scale, converged=model.converged
+        model.name,
+        model.content_hash,
+        samples,
+        scale,
+        noise=noise,
+        converged=False,
     )
-    reference = dataclasses.replace(reference, scale=scale, given=True)
-    measurement = dataclasses.replace(first.measurement, models=(model,), reference=reference)
+    converged = model.half_width <= first.measurement.protocol["target_half_width"]
+    measurement = dataclasses.replace(
+        first.measurement,
+        models=(dataclasses.replace(model, converged=converged),),
+        reference=dataclasses.replace(reference, scale=scale, given=True),
+        converged=converged,
+        noise=noise,
+    )
     measured = dataclasses.replace(first, measurement=measurement).to_dict()
     seal(folder, measured=measured, **changes)
     (folder / "README.md").write_text(readme(read_manifest(folder)))
     seal(folder)
+
+
+HOST = device_profiles.find("host")
+STILL = Noise(process_spread=0.0, jitter_ms=0.0)
+LOUD = Noise(process_spread=0.1)
+
+
+def outcome(report: VerifyReport, name: str) -> tuple[bool | None, str]:
+    return next((check.ok, check.detail) for check in report.checks if check.name == name)
+
+
+def test_a_package_cannot_claim_that_its_device_makes_less_noise(package: Path) -> None:
+    """Its figures follow from what it claims, and its limit would hold by them."""
+    restate(package, 1.0, 0.0, STILL, limits={})
+    claimed = read_manifest(package).measured
+    assert claimed is not None
+    limit = 1.005 * claimed.model.upper_ms
+    restate(package, 1.0, 0.0, STILL, limits={"latency_ms": limit})
+    report = verify_package(package, measure=False)
+    assert unchecked(report) == ["limits"]
+    assert re.search(
+        r"latency_ms 5\.\d+ <= 5\.\d+; by the noise of device 'host' as its file here has it, "
+        r"the latency may be up to 5\.\d+ ms, over the limit 5\.\d+: make it anew there: "
+        r"nasc compile --latency-ms 5\.",
+        outcome(report, "limits")[1],
+    )
+    assert outcome(report, "measurement")[0] is True
+    # Where the device is known to be like that it stands as stated.
+    still = dataclasses.replace(HOST, noise=STILL)
+    assert verify_package(package, measure=False, device=still).ok
+
+
+def test_a_package_of_a_device_found_to_make_more_noise_since_does_not_fail(package: Path) -> None:
+    restate(package, 1.0, 0.0, limits={"latency_ms": 5.2})
+    assert verify_package(package, measure=False).ok
+    loud = dataclasses.replace(HOST, noise=LOUD)
+    assert unchecked(verify_package(package, measure=False, device=loud)) == ["limits"]
+    restate(package, 1.0, 0.0, LOUD, limits={"latency_ms": 5.8})
+    assert verify_package(package, measure=False, device=loud).ok
+    assert verify_package(package, measure=False).ok  # its own claim of more
+
+
+def test_what_is_measured_again_counts_with_the_larger_noise(
+    package: Path, opener: Callable[..., Any], tmp_path: Path
+) -> None:
+    uppers = []
+    for index, (own, claimed) in enumerate(
+        [(Noise(), Noise()), (Noise(), STILL), (LOUD, STILL), (Noise(), LOUD), (LOUD, LOUD)]
+    ):
+        restate(package, 1.0, 0.0, claimed, limits={})
+        device = dataclasses.replace(HOST, noise=own)
+        report = verify_package(package, opener=opener, cache=tmp_path / str(index), device=device)
+        assert report.measured is not None
+        assert outcome(report, "latency")[0] is True
+        uppers.append(report.measured.upper_ms)
+    usual, still, loud, claimed, both = uppers
+    assert still == usual  # the claim of less changed nothing
+    assert loud == claimed == both > usual + 0.1
+
+
+def test_a_bound_that_was_claimed_too_narrow_is_no_reason_to_fail(package: Path) -> None:
+    """Of an honest package, whose device turned out to make more noise."""
+    restate(package, 1.0, 0.0, limits={})
+    manifest = read_manifest(package)
+    assert manifest.measured is not None
+    first = manifest.measured
+    now = dataclasses.replace(first.model, latency_ms=5.3, lower_ms=5.2, upper_ms=5.4)
+    baseline: Any = SimpleNamespace(quiet_ms=4.0, windows=())
+    assert latency_check(manifest, first, now, baseline, False, Noise()).ok is False
+    check = latency_check(manifest, first, now, baseline, False, LOUD)
+    assert check.ok is True
 
 
 def test_a_latency_stated_too_low_is_found_whatever_else_is_stated(
@@ -532,7 +620,7 @@ def test_a_latency_stated_too_low_is_found_whatever_else_is_stated(
 
 
 def test_a_good_package_does_not_fail_by_a_cache_that_hardly_knows_the_device(
-    package: Path, opener: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: Path, opener: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Compile accepted 5.0 ms under a limit of 5.2 by a record of some half minutes."""
     restate(package, 1.0, 0.01, limits={"latency_ms": 5.2})
@@ -540,18 +628,31 @@ def test_a_good_package_does_not_fail_by_a_cache_that_hardly_knows_the_device(
     assert unchecked(report) == ["latency"]
     assert "it may be under the limit or over it: verify again" in report.checks[-1].detail
     assert "this cache has seen the device for" in report.checks[-1].detail
-    monkeypatch.setattr("profilers.baseline.PRIOR_SPREAD", 0.001)
-    assert verify_package(package, opener=opener, cache=tmp_path / "new").ok
+    host = device_profiles.find("host")
+    known = dataclasses.replace(host, noise=Noise(baseline_spread=0.001))
+    assert verify_package(package, opener=opener, cache=tmp_path / "new", device=known).ok
     over = SyntheticMachine({"model": 5.5, "reference": 4.0})
-    found = failed(verify_package(package, opener=lambda *_: over.open(), cache=tmp_path / "new"))
+    found = failed(
+        verify_package(package, opener=lambda *_: over.open(), cache=tmp_path / "new", device=known)
+    )
     assert "it is over the limit" in found["latency"]
 
 
-@pytest.mark.parametrize(("now_ms", "ok"), [(0.1, True), (0.117, None), (0.14, False)])
+@pytest.mark.parametrize(
+    ("now_ms", "jitter", "ok"),
+    [
+        (0.1, 0.012, True),
+        (0.117, 0.012, None),
+        (0.117, 0.0, False),
+        (0.14, 0.012, False),
+        (0.14, 0.03, None),
+    ],
+)
 def test_what_hardly_takes_any_time_is_not_failed_by_its_jitter(
     make_model: Callable[..., Path],
     make_manifest: Callable[..., Manifest],
     now_ms: float,
+    jitter: float,
     ok: bool | None,
 ) -> None:
     """Two measurements of 0.1 ms differ by more than their bounds say: see `nasc.latency`."""
@@ -566,9 +667,12 @@ def test_what_hardly_takes_any_time_is_not_failed_by_its_jitter(
     first = MeasuredLatency.of(job, measured(0.1))
     manifest = make_manifest(model, limits={}, measured=first)
     baseline: Any = SimpleNamespace(quiet_ms=4.0, windows=())
-    check = latency_check(manifest, first, measured(now_ms)["model"], baseline, False)
+    check = latency_check(
+        manifest, first, measured(now_ms)["model"], baseline, False, Noise(jitter_ms=jitter)
+    )
     assert check.ok is ok
-    assert ("measurements of such small networks" in check.detail) is (ok is None)
+    told = f"measurements of such small networks differ by more ({jitter:g} ms)"
+    assert (told in check.detail) is (ok is None)
 
 
 @pytest.mark.parametrize(
@@ -595,7 +699,7 @@ def test_a_quantile_is_judged_by_what_was_observed(
         limits={"latency_ms": observed + share * (upper - observed)},
     )
     baseline: Any = SimpleNamespace(quiet_ms=4.0, windows=())
-    check = latency_check(manifest, manifest.measured, model, baseline, busy)
+    check = latency_check(manifest, manifest.measured, model, baseline, busy, Noise())
     assert check.ok is ok
     assert message in check.detail
 

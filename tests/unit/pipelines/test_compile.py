@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from device_profiles import DeviceProfile, Noise, find
 from nasc.architecture.space import PRESETS
 from nasc.architecture.variant import Variant
 from nasc.errors import InfeasibleLimits, LimitsMissed
@@ -48,6 +49,7 @@ class Context:
 
     least_ms: dict[Variant, float]
     reporter: Silent
+    device: DeviceProfile = field(default_factory=lambda: find("host"))
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -131,6 +133,29 @@ def test_a_bound_with_room_for_its_repetition_is_accepted(tmp_path: Path) -> Non
     exported = measured(tmp_path, 9.5, 9.7, 9.5)
     assert one.accepted(exported) is exported  # 9.7 * 9.7 / 9.5 < 10
     assert one.state.attempts[-1].met
+
+
+@pytest.mark.parametrize(
+    ("noise", "peak", "fits"),
+    [
+        (Noise(), 970, True),
+        (Noise(), 972, False),
+        (Noise(peak_room=0.01), 972, True),
+        (Noise(peak_room=0.2), 833, True),
+        (Noise(peak_room=0.2), 834, False),
+    ],
+)
+def test_peak_memory_leaves_the_room_that_processes_of_the_device_need(
+    tmp_path: Path, noise: Noise, peak: int, fits: bool
+) -> None:
+    one = compilation()
+    one.context.device = dataclasses.replace(one.context.device, noise=noise)
+    one.limits = Limits(latency_ms=LIMIT_MS, peak_memory_bytes=1000.0)
+    state = dataclasses.replace(one.state, limits=one.limits)
+    exported = dataclasses.replace(measured(tmp_path, 5.0, 5.1, 5.0), peak_bytes=peak)
+    found = one.check_limits(state, exported)
+    assert not found.over
+    assert list(found.tighter) == ([] if fits else ["peak_memory_bytes"])
 
 
 def test_a_bound_without_that_room_tightens_by_what_was_off(tmp_path: Path) -> None:

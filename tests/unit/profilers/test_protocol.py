@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from device_profiles import Noise
 from profilers import (
     InvalidSetting,
     ModelJob,
@@ -63,6 +64,7 @@ def take(machine: SyntheticMachine, protocol: Protocol) -> dict[str, list[RoundS
         protocol,
         clock=lambda: machine.now_s,
         pause=machine.pause,
+        noise=Noise(),
     )
     return samples_by_name(rounds, ["small", "large"], REFERENCE_NAME)
 
@@ -75,8 +77,8 @@ def test_statistic_is_true_within_a_percent_and_the_bound_covers() -> None:
         second = take(rough_machine(2 * seed + 1), fixed(12))
         for name in ("small", "large"):
             truth = TRUTH_MS[name] / TRUTH_MS[REFERENCE_NAME]
-            estimate = relative_latency(first[name])
-            repetition = relative_latency(second[name])
+            estimate = relative_latency(first[name], noise=Noise())
+            repetition = relative_latency(second[name], noise=Noise())
             errors.append(abs(estimate.value / truth - 1.0))
             covered += repetition.value <= estimate.upper
             total += 1
@@ -87,7 +89,9 @@ def test_statistic_is_true_within_a_percent_and_the_bound_covers() -> None:
 def test_a_quiet_machine_gives_the_median() -> None:
     machine = SyntheticMachine(TRUTH_MS, noise=0.0, process_spread=0.0)
     for name, samples in take(machine, fixed(6)).items():
-        assert relative_latency(samples).value == pytest.approx(TRUTH_MS[name] / 4.0, rel=1e-12)
+        assert relative_latency(samples, noise=Noise()).value == pytest.approx(
+            TRUTH_MS[name] / 4.0, rel=1e-12
+        )
 
 
 def test_stopping_rule_ends_early_when_quiet_and_at_the_limit_when_not() -> None:
@@ -97,7 +101,7 @@ def test_stopping_rule_ends_early_when_quiet_and_at_the_limit_when_not() -> None
     wild = SyntheticMachine(TRUTH_MS, noise=0.3, drift=1.7, drift_period_s=0.5)
     samples = take(wild, protocol)
     assert min(count_rounds(found) for found in samples.values()) == 24
-    assert not any(is_done(found, protocol) for found in samples.values())
+    assert not any(is_done(found, protocol, noise=Noise()) for found in samples.values())
 
 
 def test_only_models_that_need_it_get_more_rounds() -> None:
@@ -133,7 +137,7 @@ def test_the_time_for_a_quantile_s_bound_has_an_end() -> None:
         )  # fmt: skip
         run_rounds(
             SyntheticMachine(TRUTH_MS).open, JOBS, REFERENCE, protocol,
-            on_round=taken.append, clock=lambda: float(len(taken)),
+            on_round=taken.append, clock=lambda: float(len(taken)), noise=Noise()
         )  # fmt: skip
         return len(taken)
 
@@ -146,14 +150,18 @@ def test_max_seconds_ends_it_after_three_rounds() -> None:
     ticks = itertools.count()
     protocol = Protocol(min_rounds=10, max_rounds=50, max_seconds=1.0)
     machine = SyntheticMachine(TRUTH_MS)
-    rounds = run_rounds(machine.open, JOBS, REFERENCE, protocol, clock=lambda: 10.0 * next(ticks))
+    rounds = run_rounds(
+        machine.open, JOBS, REFERENCE, protocol, clock=lambda: 10.0 * next(ticks), noise=Noise()
+    )
     assert len(rounds) == 3
 
 
 def test_same_seed_same_rounds_and_orders_differ_between_rounds() -> None:
     jobs = [ModelJob(f"m{i}", Path("small.onnx"), {}) for i in range(6)]
     first, second = (
-        run_rounds(SyntheticMachine(TRUTH_MS, seed=3).open, jobs, REFERENCE, fixed(4))
+        run_rounds(
+            SyntheticMachine(TRUTH_MS, seed=3).open, jobs, REFERENCE, fixed(4), noise=Noise()
+        )
         for _ in range(2)
     )
     assert first == second
@@ -166,7 +174,9 @@ def test_same_seed_same_rounds_and_orders_differ_between_rounds() -> None:
 def test_every_visit_is_between_two_of_the_reference() -> None:
     machine = SyntheticMachine(TRUTH_MS)
     for keep_loaded in (True, False):
-        rounds = run_rounds(machine.open, JOBS, REFERENCE, fixed(3), keep_loaded=keep_loaded)
+        rounds = run_rounds(
+            machine.open, JOBS, REFERENCE, fixed(3), keep_loaded=keep_loaded, noise=Noise()
+        )
         for one in rounds:
             names = [visit.name for visit in one.visits]
             assert sorted(set(names)) == ["large", REFERENCE_NAME, "small"]
@@ -186,11 +196,17 @@ def test_short_models_run_longer_in_a_visit() -> None:
 def test_instances_change_and_resumed_rounds_count() -> None:
     protocol = Protocol(min_rounds=6, max_rounds=6, rounds_per_instance=2)
     machine = SyntheticMachine(TRUTH_MS)
-    rounds = run_rounds(machine.open, JOBS, REFERENCE, protocol)
+    rounds = run_rounds(machine.open, JOBS, REFERENCE, protocol, noise=Noise())
     assert [one.instance for one in rounds] == [0, 0, 1, 1, 2, 2]
     new: list[Round] = []
     resumed = run_rounds(
-        machine.open, JOBS, REFERENCE, protocol, earlier=rounds[:3], on_round=new.append
+        machine.open,
+        JOBS,
+        REFERENCE,
+        protocol,
+        earlier=rounds[:3],
+        on_round=new.append,
+        noise=Noise(),
     )
     assert [one.index for one in resumed] == list(range(6))
     assert [one.index for one in new] == [3, 4, 5]
@@ -205,6 +221,7 @@ def test_progress_grows_to_its_total() -> None:
         REFERENCE,
         fixed(5),
         progress=lambda done, total, message: seen.append((done, total)),
+        noise=Noise(),
     )
     done = [one for one, _ in seen]
     assert done == sorted(done)
@@ -223,13 +240,13 @@ def test_workers_are_closed_whatever_happens() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_rounds(open_worker, JOBS, REFERENCE, fixed(5), on_round=fail)
+        run_rounds(open_worker, JOBS, REFERENCE, fixed(5), on_round=fail, noise=Noise())
     assert [worker.closed for worker in opened] == [True]
 
 
 def test_busy_and_drift_are_seen() -> None:
     def references(machine: SyntheticMachine) -> list[Visit]:
-        rounds = run_rounds(machine.open, JOBS, REFERENCE, fixed(12))
+        rounds = run_rounds(machine.open, JOBS, REFERENCE, fixed(12), noise=Noise())
         visits = [visit for one in rounds for visit in one.visits]
         return [visit for visit in visits if visit.name == REFERENCE_NAME]
 
@@ -265,7 +282,7 @@ def test_disturbed_visits_are_left_out_while_half_remain() -> None:
 def test_the_statistic_is_the_median_of_all_ratios() -> None:
     ratios = [(1.0, 1.2, 9.0), (1.4, 1.3, 0.1), (5.0, 5.0, 5.0)]
     samples = [sample(r, round_index=i) for i, found in enumerate(ratios) for r in found]
-    estimate = relative_latency(samples)
+    estimate = relative_latency(samples, noise=Noise())
     assert estimate.value == 1.4
     assert estimate.rounds_used == 3
 
@@ -273,8 +290,14 @@ def test_the_statistic_is_the_median_of_all_ratios() -> None:
 def test_an_unquiet_reference_widens_the_bound() -> None:
     quiet = [sample(1.0, round_index=i) for i in range(20)]
     unquiet = [sample(1.0, round_index=i, reference_ms=1.0 + 0.3 * (i > 1)) for i in range(20)]
-    assert relative_latency(unquiet).value == relative_latency(quiet).value
-    assert relative_latency(unquiet).upper > relative_latency(quiet).upper + 0.02
+    assert (
+        relative_latency(unquiet, noise=Noise()).value
+        == relative_latency(quiet, noise=Noise()).value
+    )
+    assert (
+        relative_latency(unquiet, noise=Noise()).upper
+        > relative_latency(quiet, noise=Noise()).upper + 0.02
+    )
 
 
 def test_the_reference_around_a_visit_is_the_mean_of_both() -> None:
@@ -305,7 +328,9 @@ def test_time_of_other_processes_does_not_count() -> None:
 def test_a_machine_shared_by_halves_gives_the_quiet_latency() -> None:
     shared = SyntheticMachine(TRUTH_MS, spike_share=0.95, spike_factor=4.0, spike_seen=1.0)
     for name, samples in take(shared, fixed(12)).items():
-        assert relative_latency(samples).value == pytest.approx(TRUTH_MS[name] / 4.0, rel=0.01)
+        assert relative_latency(samples, noise=Noise()).value == pytest.approx(
+            TRUTH_MS[name] / 4.0, rel=0.01
+        )
 
 
 def test_observed_quantiles_and_their_bounds() -> None:
@@ -332,35 +357,41 @@ ONE = Scale(1.0, 1.0)
 
 
 def test_runs_in_a_row_are_one_for_the_bound_of_a_quantile() -> None:
-    model = ModelMeasurement.of("m", "0", [visit_of(*[1.0] * 32)] * 298, ONE, converged=True)
+    model = ModelMeasurement.of(
+        "m", "0", [visit_of(*[1.0] * 32)] * 298, ONE, converged=True, noise=Noise()
+    )
     assert model.observed_upper_ms("p99") == float("inf")
-    model = ModelMeasurement.of("m", "0", [visit_of(*[1.0] * 32)] * 299, ONE, converged=True)
+    model = ModelMeasurement.of(
+        "m", "0", [visit_of(*[1.0] * 32)] * 299, ONE, converged=True, noise=Noise()
+    )
     assert model.observed_upper_ms("p99") == 1.0
 
 
 def test_the_bound_of_a_quantile_is_never_below_it() -> None:
     first_fast = [visit_of(1.0, 5.0, 5.0)] * 10
-    model = ModelMeasurement.of("m", "0", first_fast, ONE, converged=True)
+    model = ModelMeasurement.of("m", "0", first_fast, ONE, converged=True, noise=Noise())
     assert observed_upper([1.0] * 10, "p50") == 1.0
     assert model.p50_ms == model.observed_upper_ms("p50") == 5.0
 
 
 def test_the_standard_error_is_that_of_the_value() -> None:
     samples = take(rough_machine(0), fixed(12))["small"]
-    estimate = relative_latency(samples)
-    model = ModelMeasurement.of("m", "0", samples, Scale(4.0, 4.0), converged=True)
+    estimate = relative_latency(samples, noise=Noise())
+    model = ModelMeasurement.of("m", "0", samples, Scale(4.0, 4.0), converged=True, noise=Noise())
     assert model.deviation == pytest.approx(estimate.deviation)
     assert estimate.half_width == pytest.approx(
         student95(estimate.rounds_used - 1) * estimate.deviation
     )
     assert estimate.deviation >= estimate.round_error > 0
-    once = ModelMeasurement.of("m", "0", samples[:3], Scale(4.0, 4.0), converged=False)
+    once = ModelMeasurement.of(
+        "m", "0", samples[:3], Scale(4.0, 4.0), converged=False, noise=Noise()
+    )
     assert (once.rounds_used, once.deviation) == (1, float("inf"))
 
 
 def test_a_statistic_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="at least one round"):
-        relative_latency([])
+        relative_latency([], noise=Noise())
 
 
 @pytest.mark.parametrize(

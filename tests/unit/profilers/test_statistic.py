@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_profiles import find
+from device_profiles import Noise, find
 from profilers import (
     MeasurementInconsistent,
     ModelJob,
@@ -27,7 +27,7 @@ from profilers import (
 from profilers.baseline import Window, scale_of, window_of, without_the_past
 from profilers.protocol import run_rounds, samples_by_name
 from profilers.reference import REFERENCE_NAME
-from profilers.statistic import BUSY_SPREAD, pooled_latencies, quiet_level, relative_latency
+from profilers.statistic import pooled_latencies, quiet_level, relative_latency
 from profilers.testing import SyntheticMachine, synthetic_opener
 
 TRUTH_MS = {REFERENCE_NAME: 1.0, "fp32": 30.0, "int8": 10.0}
@@ -61,6 +61,7 @@ def take(
         quiet_ms=quiet_ms,
         clock=lambda: machine.now_s,
         pause=machine.pause,
+        noise=Noise(),
     )
     return samples_by_name(rounds, ["fp32", "int8"], REFERENCE_NAME)
 
@@ -69,7 +70,7 @@ def test_a_neighbour_that_slows_models_differently_does_not_bias_the_latency() -
     errors: dict[str, list[float]] = {"fp32": [], "int8": []}
     for seed in range(12):
         for name, samples in take(shared(seed), Protocol()).items():
-            estimate = relative_latency(samples, 1.0)
+            estimate = relative_latency(samples, 1.0, noise=Noise())
             assert estimate.is_quiet
             errors[name].append(estimate.latency_ms / TRUTH_MS[name] - 1)
     for name, found in errors.items():
@@ -82,7 +83,7 @@ def test_measuring_waits_until_the_machine_is_quiet() -> None:
     late.now_s = 20.0  # busy for half a minute from here
     samples = take(late, Protocol(), 1.0)
     for name, found in samples.items():
-        estimate = relative_latency(found, 1.0)
+        estimate = relative_latency(found, 1.0, noise=Noise())
         assert estimate.is_quiet
         assert estimate.latency_ms == pytest.approx(TRUTH_MS[name], rel=0.03)
     assert 50.0 < late.now_s < 70.0
@@ -92,8 +93,10 @@ def test_a_machine_that_is_never_quiet_is_measured_as_it_is() -> None:
     busy = shared(0, quiet_s=1e-9, busy_s=1e9)
     begin = busy.now_s
     for name, samples in take(busy, Protocol(), 1.0).items():
-        estimate = relative_latency(samples, 1.0)
-        model = ModelMeasurement.of(name, "0", samples, Scale(1.0, 1.02), converged=False)
+        estimate = relative_latency(samples, 1.0, noise=Noise())
+        model = ModelMeasurement.of(
+            name, "0", samples, Scale(1.0, 1.02), converged=False, noise=Noise()
+        )
         assert not estimate.is_quiet
         assert model.latency_ms == pytest.approx(TRUTH_MS[name] * SLOWED[name], rel=0.03)
         model.check_consistency()
@@ -104,17 +107,19 @@ def test_few_quiet_moments_are_not_lost() -> None:
     """Too few to tell the quiet latency, but the busy machine's median is not the next best."""
     for seed in range(6):
         samples = take(shared(seed, quiet_s=0.03, busy_s=0.2), Protocol(), 1.0)["int8"]
-        estimate = relative_latency(samples, 1.0)
+        estimate = relative_latency(samples, 1.0, noise=Noise())
         assert not estimate.is_quiet
         assert 0.98 < estimate.latency_ms / TRUTH_MS["int8"] < 1.5  # the median of all: 1.6
-        assert estimate.upper / estimate.value > 1.0 + BUSY_SPREAD
+        assert estimate.upper / estimate.value > 1.0 + Noise().busy_spread
 
 
 def test_a_value_is_never_below_the_fastest_run() -> None:
     """The machine has become 8% slower than its record: quiet still, but not as fast."""
     slower = SyntheticMachine({name: 1.08 * ms for name, ms in TRUTH_MS.items()}, noise=0.002)
     for name, samples in take(slower, Protocol(), 1.0).items():
-        model = ModelMeasurement.of(name, "0", samples, Scale(1.0, 1.0), converged=True)
+        model = ModelMeasurement.of(
+            name, "0", samples, Scale(1.0, 1.0), converged=True, noise=Noise()
+        )
         assert model.is_quiet
         assert model.latency_ms > 1.07 * TRUTH_MS[name]
         model.check_consistency()
@@ -122,7 +127,7 @@ def test_a_value_is_never_below_the_fastest_run() -> None:
 
 def test_a_figure_that_contradicts_the_runs_is_an_error() -> None:
     samples = take(SyntheticMachine(TRUTH_MS), Protocol())["fp32"]
-    sound = ModelMeasurement.of("m", "0", samples, Scale(1.0, 1.01), converged=True)
+    sound = ModelMeasurement.of("m", "0", samples, Scale(1.0, 1.01), converged=True, noise=Noise())
     sound.check_consistency()
     low = dataclasses.replace(sound, latency_ms=0.9 * sound.latency_ms)
     with pytest.raises(MeasurementInconsistent, match=r"'m' .* latency is .* fastest of \d+ runs"):
@@ -164,14 +169,14 @@ def test_models_of_one_kind_are_corrected_by_what_they_share() -> None:
     for model in range(20):
         only_busy = model < 5
         samples[f"m{model}"] = [sample(i, only_busy or i % 2 == 0, 1.0 + model) for i in range(12)]
-    found = pooled_latencies(samples, 1.0)
+    found = pooled_latencies(samples, 1.0, noise=Noise())
     for model in range(20):
         one = found[f"m{model}"]
         assert one.quiet_ms == pytest.approx(1.0, rel=0.02)
         assert one.latency_ms == pytest.approx(1.0 + model, rel=0.02)
-    alone = relative_latency(samples["m0"], 1.0)
+    alone = relative_latency(samples["m0"], 1.0, noise=Noise())
     assert alone.latency_ms > 1.3
-    few = pooled_latencies({name: samples[name] for name in ("m0", "m9")}, 1.0)
+    few = pooled_latencies({name: samples[name] for name in ("m0", "m9")}, 1.0, noise=Noise())
     assert few["m0"].quiet_ms == 1.0  # nothing to correct it by: its ratio then, less sure
     assert few["m0"].value == pytest.approx(alone.value, rel=0.01)
     assert few["m0"].upper / few["m0"].value > found["m0"].upper / found["m0"].value + 0.05
@@ -195,12 +200,12 @@ def window(ms: float, seconds: float = 30.0, noise: float = 0.002, seed: int = 0
 
 
 def test_the_scale_is_as_sure_as_the_device_has_shown() -> None:
-    new = scale_of([window(1.0, 5.0)])
+    new = scale_of([window(1.0, 5.0)], Noise())
     assert new.quiet_ms == pytest.approx(1.0, rel=0.01)
     assert 0.05 < new.reach < 0.09
-    steady = scale_of([window(1.0, seed=i) for i in range(30)])
+    steady = scale_of([window(1.0, seed=i) for i in range(30)], Noise())
     assert steady.reach < 0.02
-    restless = scale_of([window(1.0 + 0.2 * (i % 3 == 0), seed=i) for i in range(30)])
+    restless = scale_of([window(1.0 + 0.2 * (i % 3 == 0), seed=i) for i in range(30)], Noise())
     assert restless.quiet_ms == pytest.approx(1.0, rel=0.01)
     assert 0.15 < restless.reach < 0.35
 
@@ -212,7 +217,7 @@ def test_another_stretch_lies_below_the_upper_end() -> None:
         covered = 0
         for _ in range(400):
             levels = np.exp(0.05 * rng.standard_normal(count + 1))
-            scale = scale_of([window(float(one), noise=1e-4) for one in levels[:-1]])
+            scale = scale_of([window(float(one), noise=1e-4) for one in levels[:-1]], Noise())
             covered += levels[-1] <= scale.upper_ms
         assert covered / 400 > (0.90 if count > 2 else 0.86)
 
@@ -221,7 +226,7 @@ def test_a_device_that_has_changed_is_known_by_its_last_stretches() -> None:
     before = [window(1.0, seed=i) for i in range(6)]
     for now in (1.3, 0.7):
         after = [window(now, seed=9 + i) for i in range(3)]
-        assert scale_of(without_the_past([*before, *after])).quiet_ms == pytest.approx(
+        assert scale_of(without_the_past([*before, *after]), Noise()).quiet_ms == pytest.approx(
             now, rel=0.02
         )
         assert without_the_past([*before, *after[:2]]) == [*before, *after[:2]]
