@@ -16,6 +16,7 @@ from typing import Any
 import platformdirs
 
 from device_profiles.noise import NOISE_NAMES
+from device_profiles.noise import UNSTATED as UNSTATED
 from device_profiles.noise import Noise as Noise
 from device_profiles.reading import FileRefused, read_toml, shown
 

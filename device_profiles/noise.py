@@ -11,8 +11,11 @@ from typing import Any
 from device_profiles.reading import shown
 
 MOST = 0.25
-"""No value is above: six times what was found on shared servers, so that a bound still says
-something (chosen, 2026)."""
+"""No relative value is above: six times what was found on shared servers, so that a bound still
+says something (chosen, 2026)."""
+
+MOST_MS = 0.9
+"""No value in milliseconds is above (chosen, 2026)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Noise:
             to 93.6 MB on an x86 server, 2026-11).
 
     Raises:
-        ValueError: A value that is no number from 0 to `MOST`.
+        ValueError: A value that is no number from 0 to `MOST`, or `MOST_MS`.
     """
 
     process_spread: float = 0.01
@@ -58,13 +61,21 @@ class Noise:
         for name in NOISE_NAMES:
             value = getattr(self, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (is_number and 0 <= value <= MOST):
-                raise ValueError(f"{name} = {shown(value)}; it must be a number from 0 to {MOST:g}")
+            if not (is_number and 0 <= value <= most_of(name)):
+                raise ValueError(
+                    f"{name} = {shown(value)}; it must be a number from 0 to {most_of(name):g}"
+                )
 
     def larger(self, other: Noise) -> Noise:
         """Of each constant the larger of two devices' or records'."""
-        pairs = {name: (getattr(self, name), getattr(other, name)) for name in NOISE_NAMES}
-        return Noise(**{name: max(pair) for name, pair in pairs.items()})
+        return Noise(**{name: max(pair) for name, pair in self._pairs(other).items()})
+
+    def smaller(self, other: Noise) -> Noise:
+        """Of each constant the smaller of two devices' or records'."""
+        return Noise(**{name: min(pair) for name, pair in self._pairs(other).items()})
+
+    def _pairs(self, other: Noise) -> dict[str, tuple[float, float]]:
+        return {name: (getattr(self, name), getattr(other, name)) for name in NOISE_NAMES}
 
     def to_dict(self) -> dict[str, float]:
         """All constants by name, as plain data."""
@@ -75,7 +86,7 @@ class Noise:
         """Reads some or all constants; those that are left out have their defaults.
 
         Raises:
-            ValueError: An unknown name, or a value that is no number from 0 to `MOST`.
+            ValueError: An unknown name, or a value out of its range.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"{shown(data)}; it must be a table of {', '.join(NOISE_NAMES)}")
@@ -91,3 +102,20 @@ class Noise:
 
 NOISE_NAMES = tuple(field.name for field in dataclasses.fields(Noise))
 """The constants by name."""
+
+
+def most_of(name: str) -> float:
+    """The largest value that a constant may have."""
+    return MOST_MS if name.endswith("_ms") else MOST
+
+
+UNSTATED = Noise(
+    process_spread=0.01,
+    busy_spread=0.04,
+    baseline_spread=0.02,
+    shift=0.01,
+    jitter_ms=0.012,
+    peak_room=0.03,
+)
+"""What a saved measurement that states none was computed with: it stays as it is when the defaults
+change, since the bounds in files of before do."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from device_profiles import Noise
+from device_profiles import UNSTATED, Noise
 from device_profiles.reading import shown
 from profilers import plain
 from profilers.errors import InvalidSetting, MeasurementInconsistent, RecordDamaged
@@ -341,9 +341,9 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain JSON data, with the format's version.
 
-        The noise is spoken of where it is not the default.
+        The noise is left out where it is what files of before had.
         """
-        noise = {} if self.noise == Noise() else {"noise": self.noise.to_dict()}
+        noise = {} if self.noise == UNSTATED else {"noise": self.noise.to_dict()}
         return {
             "format": "profilers.measurement",
             "version": self.version,
@@ -385,7 +385,7 @@ class Measurement:
                 context=dict(plain.record(data["context"], "context")),
                 options=RuntimeOptions.from_dict(data["options"]),
                 protocol=dict(plain.record(data["protocol"], "protocol")),
-                noise=Noise.from_dict(data.get("noise", {})),
+                noise=_noise(data.get("noise", {})),
                 **plain.fields(cls, data, "the measurement"),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -417,3 +417,8 @@ def bound_met(measurement: ModelMeasurement, limit_ms: float, quantile: str | No
         return measurement.upper_ms <= limit_ms
     parse_quantile(quantile)
     return measurement.observed_upper_ms(quantile) <= limit_ms
+
+
+def _noise(stated: Any) -> Noise:
+    """What a saved measurement was computed with."""
+    return Noise.from_dict(UNSTATED.to_dict() | stated if isinstance(stated, dict) else stated)

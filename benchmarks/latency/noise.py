@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 import profilers
 from device_profiles import DeviceProfileError, Noise, find
-from device_profiles.noise import MOST
+from device_profiles.noise import most_of
 from nasc.architecture.space import PRESETS
 from nasc.errors import NascError
 from nasc.latency.profile import VOCAB_ROWS
@@ -95,14 +95,13 @@ class Found:
     value: float
     error: float
 
-    @property
-    def stated(self) -> float:
+    def stated(self, limit: float) -> float:
         """What the table is to hold: rounded up to three digits, within what it may hold."""
-        most = min(self.value + self.error, MOST)
+        most = min(self.value + self.error, limit)
         if most <= 0:
             return 0.0
         unit = 10.0 ** (math.floor(math.log10(most)) - 2)
-        return min(float(f"{math.ceil(most / unit - 1e-9) * unit:.3g}"), MOST)
+        return min(float(f"{math.ceil(most / unit - 1e-9) * unit:.3g}"), limit)
 
 
 def between(groups: Sequence[Values], shared: int = 0) -> tuple[float, float]:
@@ -263,7 +262,7 @@ def measure_noise(
 
 def table_lines(found: dict[str, Found]) -> list[str]:
     """The lines of a `[noise]` table for a device's file."""
-    stated = {name: one.stated for name, one in found.items()}
+    stated = {name: one.stated(most_of(name)) for name, one in found.items()}
     Noise.from_dict(stated)  # raises where the file would be refused
     return ["[noise]", *(f"{name} = {value!r}" for name, value in stated.items())]
 
@@ -298,10 +297,11 @@ def run(arguments: argparse.Namespace, repeats: Repeats) -> dict[str, Any]:
             found = measure_noise(session, jobs, empty, repeats, say)
     known = session.known_baseline()
     for name, one in found.items():
-        if one.value + one.error > MOST:
+        if one.value + one.error > most_of(name):
             say(
-                f"{name} may be above {MOST:g}, the most that a file may hold. Something disturbs "
-                "the device, or the repeats are too few: measure again"
+                f"{name} may be above {most_of(name):g}, the most that a file may hold. "
+                "Something disturbs the device, or the repeats are too few: measure again. "
+                "Where it stays, bounds on this device are too narrow"
             )
     return {
         "benchmark": "noise",

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from device_profiles import DeviceProfile
+from device_profiles import UNSTATED, DeviceProfile
 from device_profiles.reading import read_text
 from nasc.evaluation.parity_report import (
     PADDING_TOLERANCE,
@@ -338,16 +338,27 @@ class FileChecks:
         return not problems, "; ".join(problems or met)
 
     def _doubt(self) -> str:
-        """Why a latency limit may not hold by the noise of the device; empty if it does."""
+        """Why a latency limit may not hold by less noise than is usual; empty if it does.
+
+        Only the file that is here of the device can say that it makes less. That it makes more is
+        known of the device that is here, which may be another of the same name: it counts where
+        the latency is measured again.
+        """
         manifest, device = self._manifest, self._device
         measured, limit = manifest.measured, manifest.limits.get("latency_ms")
-        if measured is None or limit is None or device is None or manifest.conditions.quantile:
+        if measured is None or limit is None or manifest.conditions.quantile:
             return ""
-        most = upper_ms(measured, measured.measurement.noise.larger(device.noise))
+        least = UNSTATED if device is None else UNSTATED.smaller(device.noise)
+        most = upper_ms(measured, measured.measurement.noise.larger(least))
         if most <= limit:
             return ""
+        what = (
+            f"which no file here tells of device {manifest.conditions.device!r}"
+            if device is None
+            else f"which the file of device {device.name!r} here does not tell"
+        )
         return (
-            f"by the noise of device {device.name!r} as its file here has it, the latency may be "
-            f"up to {most:g} ms, over the limit {limit:g}: make it anew there: nasc compile "
-            f"--latency-ms {limit:g}"
+            f"the latency was stated by less noise than is usual, {what}; by the usual it may be "
+            f"up to {most:g} ms, over the limit {limit:g}: give the device's file with --device, "
+            f"or make it anew: nasc compile --latency-ms {limit:g}"
         )

@@ -42,8 +42,6 @@ def measure_again(
         return [Check("latency", None, "the manifest has no measurement to compare with")], None
     try:
         first = manifest.measured.measurement
-        # A package must not have its bounds taken for surer than they are on this device.
-        noise = first.noise.larger(session.device.noise)
         own = dataclasses.replace(
             session.options,
             runtime=manifest.conditions.runtime,
@@ -64,9 +62,10 @@ def measure_again(
             progress=progress,
         )
         baseline = session.extend(baseline, measurement)
-        found = _rescaled(measurement[job.name], baseline.scale, noise)
+        found = _rescaled(measurement[job.name], baseline.scale, session.device.noise)
     except ProfilerError as error:
         return [Check("latency", None, reason_of(error))], None
+    noise = session.device.noise
     checks = [latency_check(manifest, manifest.measured, found, baseline, measurement.busy, noise)]
     limit = manifest.limits.get("peak_memory_bytes")
     if limit is not None:
@@ -133,7 +132,8 @@ def latency_check(
         found: The one made now.
         baseline: What is known of the device's speed.
         busy: Whether something else used the machine often, which quantiles as observed include.
-        noise: Of each constant the larger of the manifest's and the device's.
+        noise: Of the device. What a package claims beyond it widens its own bound alone, never
+            what is found now.
     """
     quantile, limit = manifest.conditions.quantile, manifest.limits.get("latency_ms")
     lower, upper, is_quiet = found.lower_ms, found.upper_ms, found.is_quiet
@@ -147,7 +147,7 @@ def latency_check(
         return is_quiet and least > most and not (young and least / slower <= most)
 
     text = f"{found.latency_ms:.2f} ms now"
-    if lower > (most := upper_ms(first, noise)):
+    if lower > (most := upper_ms(first, first.measurement.noise.larger(noise))):
         over[f"the manifest states at most {first.model.upper_ms:.3g} ms"] = is_sure(most)
     if quantile is not None:
         lower, upper = found.observed_ms(quantile), found.observed_upper_ms(quantile)

@@ -67,15 +67,16 @@ def load_or_measure_loss(
         profilers.ProfilerError: See `MeasurementSession.open_encoder`.
     """
     probes = probes_of(scores)
+    runtime, exact = (session.evaluated_by(each) for each in (variant.precision, "fp32"))
     about = {
         "format": FORMAT,
         "networks": [supernet.extract(Architecture(blocks)).sha256() for blocks in probes],
         "text": corpus.sha256,
         "variant": str(variant),
         "lowering": session.lowering_version,
-        "runtime": session.evaluated_by(variant.precision),
+        "runtime": runtime,
         "precisions": session.precisions(),
-    }
+    } | ({} if exact == runtime else {"runtime of fp32": exact})
     path = session.cache_dir / "precision-losses" / f"{content_key(about)}.json"
     with suppress(OSError, reading.FileRefused):
         return float(reading.read_json(path, 1 << 16, _SCHEMA)["loss"])

@@ -119,8 +119,8 @@ def test_variances_between_groups_are_told_from_those_within() -> None:
     assert np.sqrt(values.mean()) == pytest.approx(0.03, rel=0.1)
     assert errors.mean() == pytest.approx(values.std(), rel=0.25)
     assert noise.deviation(-1e-4, 1e-4) == noise.Found(0.0, 0.01)
-    assert noise.Found(0.0123, 0.00041).stated == 0.0128
-    assert noise.Found(0.2, 0.2).stated == 0.25
+    assert noise.Found(0.0123, 0.00041).stated(0.25) == 0.0128
+    assert noise.Found(0.2, 0.2).stated(0.25) == 0.25
 
 
 def test_rows_are_kept_as_given_and_sorted_by_name(results: ModuleType, tmp_path: Path) -> None:

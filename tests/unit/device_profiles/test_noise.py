@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from device_profiles import DeviceProfileError, Noise, find
-from device_profiles.noise import MOST, NOISE_NAMES
+from device_profiles.noise import MOST, NOISE_NAMES, UNSTATED
 
 DEVICE = """
 name = "board"
@@ -54,7 +54,7 @@ def test_a_table_sets_some_or_all(tmp_path: Path) -> None:
     [
         ("process_spread = -0.001", "noise.process_spread = -0.001; it must be a number from 0 to"),
         ("process_spread = 0.2501", "noise.process_spread = 0.2501; it must be a number from 0 to"),
-        ("jitter_ms = 12", "noise.jitter_ms = 12; it must be a number from 0 to 0.25"),
+        ("jitter_ms = 12", "noise.jitter_ms = 12; it must be a number from 0 to 0.9"),
         ("jitter_ms = nan", "holds nan, which is no number"),
         ("shift = inf", "holds inf, which is no number"),
         ("shift = -inf", "holds -inf, which is no number"),
@@ -82,8 +82,11 @@ def test_the_noise_is_a_table(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("value", [-1e-9, MOST + 1e-9, math.nan, math.inf, None, "1", True])
 def test_no_such_noise_is_made(value: Any) -> None:
     for name in NOISE_NAMES:
-        with pytest.raises(ValueError, match=f"^{name} = .*; it must be a number from 0 to 0.25$"):
-            Noise(**{name: value})
+        most = "0.9" if name == "jitter_ms" else "0.25"
+        wrong = 0.9 + 1e-9 if value == MOST + 1e-9 else value
+        message = f"^{name} = .*; it must be a number from 0 to {most}$"
+        with pytest.raises(ValueError, match=message):
+            Noise(**{name: wrong})
 
 
 def test_plain_data_that_is_no_noise_is_refused() -> None:
@@ -100,3 +103,16 @@ def test_of_two_noises_the_larger_counts_for_each_constant() -> None:
     one, other = Noise(shift=0.1, jitter_ms=0.0), Noise(shift=0.0, peak_room=0.2)
     assert one.larger(other) == other.larger(one) == Noise(shift=0.1, peak_room=0.2)
     assert one.larger(one) == one
+    assert one.smaller(other) == other.smaller(one) == Noise(shift=0.0, jitter_ms=0.0)
+
+
+def test_files_that_state_none_keep_their_meaning_when_the_defaults_change() -> None:
+    """Their bounds were computed with these: a change would make every package inconsistent."""
+    assert UNSTATED.to_dict() == {
+        "process_spread": 0.01,
+        "busy_spread": 0.04,
+        "baseline_spread": 0.02,
+        "shift": 0.01,
+        "jitter_ms": 0.012,
+        "peak_room": 0.03,
+    }

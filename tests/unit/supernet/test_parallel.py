@@ -94,8 +94,12 @@ def together(request_of: Callable[..., dict[str, Any]]) -> Together:
         ]
         for process in started:
             process.start()
-        for process in started:
-            process.join(timeout=300)
+        try:
+            for process in started:
+                process.join(timeout=300)
+        finally:
+            for process in started:
+                process.kill()
         assert [process.exitcode for process in started] == [0] * processes
         return torch.load(asked["out"])
 
