@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from nasc.solver.chain import Chain, rest
-from nasc.solver.lagrangian import dual
+from nasc.solver.lagrangian import Relaxation
 from nasc.solver.paths import Paths
 from nasc.solver.sweep import Sweep
 
@@ -38,7 +38,7 @@ def k_best(chain: Chain, k: int, cutoff: float = np.inf) -> Paths | None:
     ahead = rest(chain)
     low = chain.start_values + ahead.least[0, chain.start_size]
     high = chain.start_values + ahead.most[0, chain.start_size]
-    relaxed = dual(chain, ahead)
+    relaxed = Relaxation(chain, ahead).bound(chain)
     if relaxed is None:
         return None
     sweep = Sweep(chain, ahead, relaxed, k)
