@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from nasc.errors import UsageError
 from nasc.solver.certificate import infeasible
+from nasc.solver.chain import Chain
 from nasc.solver.costs import LOSS, Prices, price
 from nasc.solver.kbest import k_best
 from nasc.solver.pareto_sweep import pareto_sweep
@@ -36,19 +36,11 @@ def solve(problem: Problem, k: int = 1) -> list[Solution]:
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise UsageError(f"search: the number of networks must be a whole number >= 1, got {k!r}")
     priced = [price(problem, variant) for variant in problem.variants]
-    found: list[Solution] = []
-    cutoff = math.inf
-    for prices in priced:
-        chain = prices.limited_chain(LOSS, problem.limits.given())
-        if chain is None:
-            continue
-        found += _solutions(prices, k_best(chain, k, cutoff))
-        found = sorted(found, key=lambda s: s.order)[:k]
-        if len(found) == k:
-            cutoff = found[-1].predicted_loss
+    some = _chains(problem, priced)
+    found = _solutions(some, k_best([chain for _, chain in some], k))
     if not found:
         raise infeasible(problem, priced)
-    return found
+    return sorted(found, key=lambda s: s.order)[:k]
 
 
 def front(problem: Problem) -> list[Solution]:
@@ -70,10 +62,9 @@ def front(problem: Problem) -> list[Solution]:
         raise UsageError("search: a front needs latencies, and the costs hold none")
     priced = [price(problem, variant) for variant in problem.variants]
     axes = columns_of(LATENCY, problem.costs.metrics)
-    chains = [p.limited_chain(LOSS, problem.limits.given(), extra=axes) for p in priced]
-    some = [(p, chain) for p, chain in zip(priced, chains, strict=True) if chain is not None]
+    some = _chains(problem, priced, axes)
     paths = pareto_sweep([(chain, _upper_latency(p)) for p, chain in some], len(axes))
-    found = [s for (p, _), q in zip(some, paths, strict=True) for s in _solutions(p, q)]
+    found = _solutions(some, paths)
     if not found:
         raise infeasible(problem, priced)
     kept: list[Solution] = []
@@ -87,6 +78,18 @@ def _upper_latency(prices: Prices) -> Callable[[float], float]:
     return lambda total: prices.problem.costs.upper(LATENCY, total, prices.variant)
 
 
-def _solutions(prices: Prices, paths: Paths | None) -> list[Solution]:
-    trails = [] if paths is None else paths.trail.tolist()
-    return [prices.solution(tuple(trail)) for trail in trails]
+def _chains(
+    problem: Problem, priced: list[Prices], extra: tuple[str, ...] = ()
+) -> list[tuple[Prices, Chain]]:
+    """The chains of those variants that no limit alone excludes."""
+    limits = problem.limits.given()
+    chains = [(prices, prices.limited_chain(LOSS, limits, extra)) for prices in priced]
+    return [(prices, chain) for prices, chain in chains if chain is not None]
+
+
+def _solutions(chains: list[tuple[Prices, Chain]], paths: list[Paths | None]) -> list[Solution]:
+    return [
+        prices.solution(tuple(trail))
+        for (prices, _), some in zip(chains, paths, strict=True)
+        for trail in ([] if some is None else some.trail.tolist())
+    ]

@@ -169,7 +169,9 @@ def allowances(chain: Chain, ahead: CompletionBounds) -> Floats:
 def _magnitude(chain: Chain) -> Floats:
     """(C,) largest sum of absolute values of any path."""
     total: Floats = np.abs(chain.start_values) + np.abs(chain.end_values).max(axis=0)
-    for options in chain.options:
-        total += np.abs(options.values).max(axis=0)
+    for options, best in zip(chain.options, chain.best_per_stratum, strict=True):
+        largest = np.abs(best.values).max(axis=0)  # options of a kind differ in column 0 only
+        largest[0] = np.abs(options.values[:, 0]).max()
+        total += largest
         total += np.abs(chain.border_values).max(axis=(0, 1))
     return total

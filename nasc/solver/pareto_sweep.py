@@ -127,11 +127,13 @@ class _Front:
         sweep = part.sweep or self._sweep(part)
         if sweep is None:
             return []
-        most, threshold = self._useful(part, sweep)
+        most, threshold, drop = self._useful(part, sweep)
         bound = sweep.relaxed.bound
         if threshold < bound - sweep.relaxed.slack:
             return []
-        allowed = MAX_PATHS if part.cuts else np.inf
+        allowed = MAX_PATHS * 4.0 ** (_MAX_CUTS - part.cuts) if part.cuts else np.inf
+        if part.cuts and drop > 0:  # a cut takes no more than this from the rise
+            allowed = min(allowed, MAX_PATHS * max(1.0, (threshold - bound) / drop))
         try:
             found = sweep.up_to(min(threshold, bound + part.rise), most, allowed)
         except TooManyPaths:
@@ -168,7 +170,7 @@ class _Front:
             return None
         return Sweep(chain, self._ahead, relaxed, 1, tuple(self._axis))
 
-    def _useful(self, part: _Slice, sweep: Sweep) -> tuple[float, float]:
+    def _useful(self, part: _Slice, sweep: Sweep) -> tuple[float, float, float]:
         """Largest column 0, and largest Lagrangian value, of what is useful in a slice.
 
         Between two points of the axis, useful is what has a column 0 of at most the incumbents' at
@@ -179,4 +181,6 @@ class _Front:
         most = np.minimum(known, self._high[0])[:-1]
         relaxed, axis = sweep.relaxed, self._axis
         beyond = np.minimum(points[1:, None] - relaxed.allowance[axis], 0)
-        return float(most[0]), float((most + beyond @ relaxed.weights[axis]).max())
+        priced = beyond @ relaxed.weights[axis]
+        drop = most[0] - most[-1] - priced[0]
+        return float(most[0]), float((most + priced).max()), float(drop)
