@@ -24,7 +24,7 @@ from nasc.solver.paths import Paths, joined, ranked_anew
 from nasc.solver.sweep import Sweep, TooManyPaths
 
 MAX_PATHS = 10_000
-"""Paths that the sweep of a slice may make before the slice is cut in two."""
+"""Paths that the sweep of a slice may make before the slice is cut in two, see `_allowed`."""
 
 _MAX_CUTS = 20
 """Slices of a millionth of the range are cut no more: what is left in one lies at one latency."""
@@ -131,9 +131,7 @@ class _Front:
         bound = sweep.relaxed.bound
         if threshold < bound - sweep.relaxed.slack:
             return []
-        allowed = MAX_PATHS * 4.0 ** (_MAX_CUTS - part.cuts) if part.cuts else np.inf
-        if part.cuts and drop > 0:  # a cut takes no more than this from the rise
-            allowed = min(allowed, MAX_PATHS * max(1.0, (threshold - bound) / drop))
+        allowed = _allowed(part.cuts, threshold - bound, drop)
         try:
             found = sweep.up_to(min(threshold, bound + part.rise), most, allowed)
         except TooManyPaths:
@@ -171,7 +169,9 @@ class _Front:
         return Sweep(chain, self._ahead, relaxed, 1, tuple(self._axis))
 
     def _useful(self, part: _Slice, sweep: Sweep) -> tuple[float, float, float]:
-        """Largest column 0, and largest Lagrangian value, of what is useful in a slice.
+        """Largest column 0 and Lagrangian value of what is useful in a slice, and the drop.
+
+        The drop is the most by which a cut may bring bound and largest value together.
 
         Between two points of the axis, useful is what has a column 0 of at most the incumbents' at
         the first. The farther the second is from the end, the lower is its Lagrangian value.
@@ -184,3 +184,14 @@ class _Front:
         priced = beyond @ relaxed.weights[axis]
         drop = most[0] - most[-1] - priced[0]
         return float(most[0]), float((most + priced).max()), float(drop)
+
+
+def _allowed(cuts: int, gap: float, drop: float) -> float:
+    """Paths that a sweep may make: the more, the smaller the part of the gap that a cut may close.
+
+    What other limits leave between bound and networks stays, however thin a slice is.
+    """
+    if not cuts:
+        return np.inf
+    most = 4.0 ** (_MAX_CUTS - cuts)
+    return MAX_PATHS * (min(most, max(1.0, gap / drop)) if drop > 0 else most)
