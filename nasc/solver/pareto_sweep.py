@@ -23,7 +23,7 @@ from nasc.solver.lagrangian import Relaxation
 from nasc.solver.paths import Paths, joined, ranked_anew
 from nasc.solver.sweep import Sweep, TooManyPaths
 
-MAX_PATHS = 10_000
+MAX_PATHS = 5_000
 """Paths that the sweep of a slice may make before the slice is cut in two, see `_allowed`."""
 
 _MAX_CUTS = 20
