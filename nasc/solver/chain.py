@@ -140,12 +140,14 @@ def rest(chain: Chain) -> CompletionBounds:
     least_live[n], most_live[n] = chain.end_live, chain.end_live
     for p in range(n - 1, -1, -1):
         best, every = chain.best_per_stratum[p], chain.options[p]
+        worst = np.full(sizes, -np.inf)
+        np.maximum.at(worst, every.size, every.values[:, 0])
         for h in np.unique(best.size):
             of_h = best.size == h
             values, live = best.values[of_h], best.live[of_h]
             low = values.min(axis=0) + least[p + 1, h]
             high = values.max(axis=0)
-            high[0] = every.values[every.size == h, 0].max()
+            high[0] = worst[h]
             high = high + most[p + 1, h]
             low_live = max(live.min(), least_live[p + 1, h])
             high_live = max(live.max(), most_live[p + 1, h])

@@ -10,9 +10,10 @@ largest, and integers below 2**50 not at all.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -239,13 +240,19 @@ class Prices:
         return below * unit
 
 
-def kind_layers(codes: BlockCodes) -> Iterator[tuple[Ints, Ints, Layer]]:
-    """Per operation layer: indices of the kinds that hold it, how often each, the layer."""
+@functools.lru_cache(maxsize=32)
+def kind_layers(codes: BlockCodes) -> tuple[tuple[Ints, Ints, Layer], ...]:
+    """Per operation layer: indices of the kinds that hold it, how often each, the layer.
+
+    Remembered, as positions and variants share their codes.
+    """
+    found = []
     for column, name in enumerate(OPERATIONS):
         counts = codes.kind_counts[:, column]
         for hidden in np.unique(codes.kind_hidden[counts > 0]).tolist():
             of_kinds = np.flatnonzero((codes.kind_hidden == hidden) & (counts > 0))
-            yield of_kinds, counts[of_kinds], Layer(name, hidden, hidden)
+            found.append((of_kinds, counts[of_kinds], Layer(name, hidden, hidden)))
+    return tuple(found)
 
 
 def price(problem: Problem, variant: Variant) -> Prices:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
-import math
+from collections.abc import Callable
 
 from nasc.errors import UsageError
 from nasc.solver.certificate import infeasible
-from nasc.solver.chain import rest
+from nasc.solver.chain import Chain
 from nasc.solver.costs import LOSS, Prices, price
 from nasc.solver.kbest import k_best
-from nasc.solver.pareto_sweep import MostAt, skyline
+from nasc.solver.pareto_sweep import pareto_sweep
 from nasc.solver.paths import Paths
 from nasc.solver.problem import LATENCY, Problem, Solution, columns_of
 
@@ -38,19 +36,11 @@ def solve(problem: Problem, k: int = 1) -> list[Solution]:
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise UsageError(f"search: the number of networks must be a whole number >= 1, got {k!r}")
     priced = [price(problem, variant) for variant in problem.variants]
-    found: list[Solution] = []
-    cutoff = math.inf
-    for prices in priced:
-        chain = prices.limited_chain(LOSS, problem.limits.given())
-        if chain is None:
-            continue
-        found += _solutions(prices, k_best(chain, k, cutoff))
-        found = sorted(found, key=lambda s: s.order)[:k]
-        if len(found) == k:
-            cutoff = found[-1].predicted_loss
+    some = _chains(problem, priced)
+    found = _solutions(some, k_best([chain for _, chain in some], k))
     if not found:
         raise infeasible(problem, priced)
-    return found
+    return sorted(found, key=lambda s: s.order)[:k]
 
 
 def front(problem: Problem) -> list[Solution]:
@@ -71,12 +61,10 @@ def front(problem: Problem) -> list[Solution]:
     if LATENCY not in problem.costs.metrics:
         raise UsageError("search: a front needs latencies, and the costs hold none")
     priced = [price(problem, variant) for variant in problem.variants]
-    found: list[Solution] = []
-    for prices in sorted(priced, key=_least_ms):  # the fastest leaves least to the others
-        axes = columns_of(LATENCY, prices.metrics)
-        chain = prices.limited_chain(LOSS, problem.limits.given(), extra=axes)
-        if chain is not None:
-            found += _solutions(prices, skyline(chain, len(axes), _bettered(found, prices)))
+    axes = columns_of(LATENCY, problem.costs.metrics)
+    some = _chains(problem, priced, axes)
+    paths = pareto_sweep([(chain, _upper_latency(p)) for p, chain in some], len(axes))
+    found = _solutions(some, paths)
     if not found:
         raise infeasible(problem, priced)
     kept: list[Solution] = []
@@ -86,27 +74,22 @@ def front(problem: Problem) -> list[Solution]:
     return kept
 
 
-def _least_ms(prices: Prices) -> float:
-    """No network of the variant has an upper end of its latency below it."""
-    chain = prices.chain(LOSS, (LATENCY,))
-    total = chain.start_values[1] + rest(chain).least[0, chain.start_size, 1]
-    return prices.problem.costs.upper(LATENCY, float(total), prices.variant)
+def _upper_latency(prices: Prices) -> Callable[[float], float]:
+    return lambda total: prices.problem.costs.upper(LATENCY, total, prices.variant)
 
 
-def _bettered(found: list[Solution], prices: Prices) -> MostAt:
-    """The least loss of what is at least as fast as a network of the variant at some latency."""
-    ordered = sorted(found, key=lambda s: s.upper_latency_ms)
-    uppers = [s.upper_latency_ms for s in ordered]
-    least = list(itertools.accumulate((s.predicted_loss for s in ordered), min))
-
-    def most_at(total: float) -> float:
-        upper = prices.problem.costs.upper(LATENCY, total, prices.variant)
-        count = bisect.bisect_right(uppers, upper)
-        return least[count - 1] if count else math.inf
-
-    return most_at
+def _chains(
+    problem: Problem, priced: list[Prices], extra: tuple[str, ...] = ()
+) -> list[tuple[Prices, Chain]]:
+    """The chains of those variants that no limit alone excludes."""
+    limits = problem.limits.given()
+    chains = [(prices, prices.limited_chain(LOSS, limits, extra)) for prices in priced]
+    return [(prices, chain) for prices, chain in chains if chain is not None]
 
 
-def _solutions(prices: Prices, paths: Paths | None) -> list[Solution]:
-    trails = [] if paths is None else paths.trail.tolist()
-    return [prices.solution(tuple(trail)) for trail in trails]
+def _solutions(chains: list[tuple[Prices, Chain]], paths: list[Paths | None]) -> list[Solution]:
+    return [
+        prices.solution(tuple(trail))
+        for (prices, _), some in zip(chains, paths, strict=True)
+        for trail in ([] if some is None else some.trail.tolist())
+    ]

@@ -46,17 +46,91 @@ class Dual:
     slack: float
 
 
-class _Relaxed:
-    """Minimises weighted columns over all paths."""
+class Relaxation:
+    """Lagrangian bounds of a chain under several limits.
 
-    def __init__(self, chain: Chain) -> None:
+    Paths found for some multipliers bound it for all multipliers and limits, so they are kept.
+
+    Args:
+        chain: Options.
+        ahead: Its completions.
+    """
+
+    def __init__(self, chain: Chain, ahead: CompletionBounds) -> None:
         self._chain = chain
+        self._ahead = ahead
         self._by_size = [
             [(int(h), best.values[best.size == h]) for h in np.unique(best.size)]
             for best in chain.best_per_stratum
         ]
+        self._low = chain.start_values + ahead.least[0, chain.start_size]
+        self._high = chain.start_values + ahead.most[0, chain.start_size]
+        self._magnitude = _magnitude(chain)
+        self.cuts = [self._best(_priced(0, 1.0, len(self._low)))]
+        self._cheapest: set[int] = set()
 
-    def best(self, weights: Floats) -> Floats:
+    def bound(self, limited: Chain) -> Dual | None:
+        """Multipliers of a good bound.
+
+        Args:
+            limited: The same chain, under any limits.
+
+        Returns:
+            None if the limits, taken together, are proven to exclude every path.
+        """
+        limits = allowances(limited, self._ahead)
+        columns = np.flatnonzero(np.isfinite(limits))
+        allowance = np.where(np.isfinite(limits), limits, 0.0)
+        magnitude = self._magnitude + np.abs(allowance)
+
+        def made(weights: Floats, bound: float) -> Dual:
+            return Dual(weights, allowance, bound, _ROUNDING * float(magnitude @ weights))
+
+        free = self.cuts[0]
+        best = made(_priced(0, 1.0, len(limits)), float(free[0]))
+        if (free[columns] <= limits[columns]).all():
+            return best
+        low, high = self._low, self._high
+        spread = float(high[0] - low[0]) or 1.0
+        ranges = high[columns] - low[columns]
+        scale = np.where(ranges > 0, ranges, 1.0)
+        for c in set(columns.tolist()) - self._cheapest:
+            self._cheapest.add(c)
+            self.cuts.append(self._best(_priced(c, 1.0, len(limits))))
+
+        box = _FIRST_BOX
+        for _ in range(_ROUNDS):
+            # max t  with  t <= column 0 + u . (column_j - limit_j) / scale_j  of every cut
+            cuts = np.array(self.cuts)
+            slopes = (cuts[:, columns] - limits[columns]) / scale
+            found = linprog(
+                np.concatenate([[-1.0], np.zeros(len(columns))]),
+                A_ub=np.column_stack([np.ones(len(cuts)), -slopes]),
+                b_ub=(cuts[:, 0] - low[0]) / spread,
+                bounds=[(None, None)] + [(0.0, box)] * len(columns),
+                method="highs",
+            )
+            if found.x is None:
+                break
+            multipliers = np.maximum(found.x[1:], 0.0)
+            weights = _priced(0, 1.0, len(limits))
+            weights[columns] = multipliers * spread / scale
+            total = self._best(weights)
+            bound = float(total[0] + weights[columns] @ (total[columns] - limits[columns]))
+            if bound > best.bound:
+                best = made(weights, bound)
+                if best.bound - best.slack > high[0]:
+                    return None
+            ceiling = low[0] + found.x[0] * spread
+            if ceiling - best.bound > _CLOSE * spread:
+                self.cuts.append(total)
+            elif (multipliers > 0.99 * box).any() and box < _LAST_BOX:
+                box *= 8.0
+            else:
+                break
+        return best
+
+    def _best(self, weights: Floats) -> Floats:
         """Columns (C,) of a path with the least weighted sum."""
         chain = self._chain
         ahead = {h: chain.end_values[h] for h in range(len(chain.end_values))}
@@ -74,6 +148,13 @@ class _Relaxed:
         return total
 
 
+def _priced(column: int, weight: float, columns: int) -> Floats:
+    """Weights of zero but for one column."""
+    weights = np.zeros(columns)
+    weights[column] = weight
+    return weights
+
+
 def allowances(chain: Chain, ahead: CompletionBounds) -> Floats:
     """(C,) limits of additive columns, the peak's share for weights included; inf if none."""
     limits = chain.limits.copy()
@@ -85,80 +166,12 @@ def allowances(chain: Chain, ahead: CompletionBounds) -> Floats:
     return limits
 
 
-def _magnitude(chain: Chain, allowance: Floats) -> Floats:
-    """(C,) largest sum of absolute values of any path, and of what it is held against."""
+def _magnitude(chain: Chain) -> Floats:
+    """(C,) largest sum of absolute values of any path."""
     total: Floats = np.abs(chain.start_values) + np.abs(chain.end_values).max(axis=0)
-    total += allowance
-    for options in chain.options:
-        total += np.abs(options.values).max(axis=0)
+    for options, best in zip(chain.options, chain.best_per_stratum, strict=True):
+        largest = np.abs(best.values).max(axis=0)  # options of a kind differ in column 0 only
+        largest[0] = np.abs(options.values[:, 0]).max()
+        total += largest
         total += np.abs(chain.border_values).max(axis=(0, 1))
     return total
-
-
-def dual(chain: Chain, ahead: CompletionBounds) -> Dual | None:
-    """Multipliers of a good bound.
-
-    Returns:
-        None if the limits, taken together, are proven to exclude every path.
-    """
-    limits = allowances(chain, ahead)
-    columns = np.flatnonzero(np.isfinite(limits))
-    relaxed, weights = _Relaxed(chain), np.zeros(len(limits))
-    weights[0] = 1.0
-    allowance = np.where(np.isfinite(limits), limits, 0.0)
-    magnitude = _magnitude(chain, np.abs(allowance))
-
-    def made(weights: Floats, bound: float) -> Dual:
-        return Dual(weights, allowance, bound, _ROUNDING * float(magnitude @ weights))
-
-    def gap(total: Floats) -> Floats:
-        return total[columns] - limits[columns]
-
-    free = relaxed.best(weights)
-    best = made(weights, float(free[0]))
-    if not columns.size or (gap(free) <= 0).all():
-        return best
-    start = chain.start_values
-    low = start + ahead.least[0, chain.start_size]
-    high = start + ahead.most[0, chain.start_size]
-    spread = float(high[0] - low[0]) or 1.0
-    ranges = high[columns] - low[columns]
-    scale = np.where(ranges > 0, ranges, 1.0)
-    cuts = [free]
-    for c in columns:
-        only = np.zeros(len(limits))
-        only[c] = 1.0
-        cuts.append(relaxed.best(only))
-
-    box = _FIRST_BOX
-    for _ in range(_ROUNDS):
-        # max t  with  t <= column 0 + u . (column_j - limit_j) / scale_j  of every cut
-        slopes = np.array([gap(c) / scale for c in cuts])
-        heights = np.array([(c[0] - low[0]) / spread for c in cuts])
-        found = linprog(
-            np.concatenate([[-1.0], np.zeros(len(columns))]),
-            A_ub=np.column_stack([np.ones(len(cuts)), -slopes]),
-            b_ub=heights,
-            bounds=[(None, None)] + [(0.0, box)] * len(columns),
-            method="highs",
-        )
-        if found.x is None:
-            break
-        multipliers = np.maximum(found.x[1:], 0.0)
-        weights = np.zeros(len(limits))
-        weights[0] = 1.0
-        weights[columns] = multipliers * spread / scale
-        total = relaxed.best(weights)
-        bound = float(total[0] + weights[columns] @ gap(total))
-        if bound > best.bound:
-            best = made(weights, bound)
-            if best.bound - best.slack > high[0]:
-                return None
-        ceiling = low[0] + found.x[0] * spread
-        if ceiling - best.bound > _CLOSE * spread:
-            cuts.append(total)
-        elif (multipliers > 0.99 * box).any() and box < _LAST_BOX:
-            box *= 8.0
-        else:
-            break
-    return best

@@ -40,7 +40,7 @@ def _least(prices: Prices, metric: str, limits: Mapping[str, float]) -> Solution
 
 
 def _first(prices: Prices, chain: Chain) -> Solution | None:
-    found = k_best(chain, 1)
+    found = k_best([chain], 1)[0]
     return None if found is None else prices.solution(tuple(found.trail[0].tolist()))
 
 

@@ -68,7 +68,7 @@ class Sweep:
         k: int,
         extra: tuple[int, ...] = (),
     ) -> None:
-        self._chain, self._ahead, self._relaxed = chain, ahead, relaxed
+        self._chain, self._ahead, self.relaxed = chain, ahead, relaxed
         self._k, self._extra = k, extra
         self._left = np.inf
         weights = relaxed.weights
@@ -102,7 +102,7 @@ class Sweep:
         """
         self._left = allowed
         chain, ahead = self._chain, self._ahead
-        budget = threshold + self._offset + self._relaxed.slack
+        budget = threshold + self._offset + self.relaxed.slack
         paths = start(chain)
         for p in range(chain.positions):
             ready = self._ready(p, budget)
@@ -133,7 +133,7 @@ class Sweep:
             some = options.take(chosen[options.size[chosen] == h])
             if len(some.rank) > THIN_ABOVE or self._extra:
                 some = thinned_options(self._chain, some, self._k, self._extra)
-            worth = some.values @ self._relaxed.weights
+            worth = some.values @ self.relaxed.weights
             order = np.argsort(worth, kind="stable")
             found[h] = _Ready(some.take(order), worth[order])
         return found
@@ -151,7 +151,7 @@ class Sweep:
         kept: list[Paths] = []
         pending = 0
         for g, before in paths.items():
-            value = before.values @ self._relaxed.weights + self._border[g, h]
+            value = before.values @ self.relaxed.weights + self._border[g, h]
             left = budget - value - self._to_come[p + 1, h]
             counts = np.searchsorted(ones.value, left, side="right")
             self._left -= int(counts.sum())
