@@ -20,7 +20,7 @@ from nasc.architecture.layers import Layer, block_layers, layer_macs, layer_para
 from nasc.architecture.space import Block, Geometry, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.solver import Limits, Problem, ScoredBlocks
-from nasc.solver.chain import rest
+from nasc.solver.chain import completion_bounds
 from nasc.solver.costs import LOSS, price
 
 SEQ_LEN = 128
@@ -44,7 +44,7 @@ def dyadic(values: np.ndarray | float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SyntheticCosts:
-    """Prices of layers for a teacher's geometry."""
+    """VariantCosts of layers for a teacher's geometry."""
 
     geometry: Geometry
     seed: int = 0
@@ -139,7 +139,7 @@ def limits_between(problem: Problem, share: dict[str, float]) -> Limits:
         column = "weight_bytes" if metric == "peak_memory_bytes" else metric
         for variant in problem.variants:
             chain = price(problem, variant).chain(LOSS, (column,))
-            ahead = rest(chain)
+            ahead = completion_bounds(chain)
             for rows, live in ((ahead.least, ahead.least_live), (ahead.most, ahead.most_live)):
                 total = chain.start_values[1] + rows[0, chain.start_size, 1]
                 total += live[0, chain.start_size] if metric == "peak_memory_bytes" else 0

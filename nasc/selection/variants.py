@@ -234,7 +234,7 @@ class _VariantProbe:
         return False
 
     def _costs(self, ratios: Ratios, key: LatencyKey) -> TableCosts:
-        """Prices by some ratios to the first variant's."""
+        """VariantCosts by some ratios to the first variant's."""
         return TableCosts.of([slowed(self.table, key, ratios)])
 
     def _losses(self, problem: Problem, count: int) -> list[float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nasc.architecture.space import Architecture
 from nasc.errors import InfeasibleLimits
-from nasc.solver.costs import Prices
+from nasc.solver.costs import VariantCosts
 from nasc.solver.minimum import least
 from nasc.solver.problem import LATENCY, LIMITABLE, PEAK_MEMORY, WEIGHTS, Problem, Solution, option
 
@@ -113,13 +113,13 @@ class Certificate:
         return "\n".join(lines)
 
 
-def infeasible(problem: Problem, prices: list[Prices]) -> InfeasibleLimits:
+def infeasible(problem: Problem, prices: list[VariantCosts]) -> InfeasibleLimits:
     """The error for a problem whose limits no network meets, with its certificate."""
     certificate = certify(problem, prices)
     return InfeasibleLimits(certificate.message, certificate)
 
 
-def certify(problem: Problem, prices: list[Prices]) -> Certificate:
+def certify(problem: Problem, prices: list[VariantCosts]) -> Certificate:
     """The certificate for a problem whose limits no network meets.
 
     Args:
@@ -148,7 +148,7 @@ def certify(problem: Problem, prices: list[Prices]) -> Certificate:
 
 
 def _relaxed(
-    limits: dict[str, float], reports: list[LimitReport], prices: list[Prices]
+    limits: dict[str, float], reports: list[LimitReport], prices: list[VariantCosts]
 ) -> tuple[tuple[str, float], ...]:
     """Limits that can be met at once, taken one after the other; latency yields last."""
     accepted: dict[str, float] = {}
@@ -170,7 +170,7 @@ def rounded_up(metric: str, value: float) -> float:
     return float(rounded)
 
 
-def _parts(metric: str, reached: Solution, prices: list[Prices]) -> tuple[Part, ...]:
+def _parts(metric: str, reached: Solution, prices: list[VariantCosts]) -> tuple[Part, ...]:
     own = next(p for p in prices if p.variant == reached.variant)
     column = own.metrics.index(WEIGHTS if metric == PEAK_MEMORY else metric)
     network = own.network(reached.architecture)

@@ -129,7 +129,7 @@ class CompletionBounds:
     most_live: Floats
 
 
-def rest(chain: Chain) -> CompletionBounds:
+def completion_bounds(chain: Chain) -> CompletionBounds:
     """Bounds on what completions add, by dynamic programming backwards."""
     n, (sizes, columns) = chain.positions, chain.end_values.shape
     least = np.full((n + 1, sizes, columns), np.inf)

@@ -1,4 +1,4 @@
-"""Prices of one problem in one variant, rounded so that every sum is exact.
+"""Costs of one problem in one variant, rounded so that every sum is exact.
 
 Each metric's prices are rounded to a multiple of one power of two, chosen so small that the
 largest total has 50 bits at most. Sums of such numbers are exact in float64, whatever their order:
@@ -23,7 +23,7 @@ from nasc.architecture.space import OPERATIONS, Architecture
 from nasc.architecture.variant import Variant
 from nasc.errors import UsageError
 from nasc.solver.blocks import BlockCodes, Floats, Ints
-from nasc.solver.chain import Chain, Options, rest
+from nasc.solver.chain import Chain, Options, completion_bounds
 from nasc.solver.problem import (
     LATENCY,
     LIMITABLE,
@@ -52,7 +52,7 @@ def on_grid(values: Floats, unit: float) -> Floats:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prices:
+class VariantCosts:
     """Everything a network of the problem can consist of, priced; M metrics, S sizes.
 
     Attributes:
@@ -199,7 +199,7 @@ class Prices:
         held = [column for name in limits for column in columns_of(name, self.metrics)]
         columns = tuple(dict.fromkeys([*extra, *held]))
         chain = self.chain(objective, columns)
-        ahead = rest(chain)
+        ahead = completion_bounds(chain)
         low = chain.start_values + ahead.least[0, chain.start_size]
         high = chain.start_values + ahead.most[0, chain.start_size]
         caps, peak = chain.limits.copy(), math.inf
@@ -255,7 +255,7 @@ def kind_layers(codes: BlockCodes) -> tuple[tuple[Ints, Ints, Layer], ...]:
     return tuple(found)
 
 
-def price(problem: Problem, variant: Variant) -> Prices:
+def price(problem: Problem, variant: Variant) -> VariantCosts:
     """Price every layer that a network of the problem can hold.
 
     Raises:
@@ -303,7 +303,7 @@ def price(problem: Problem, variant: Variant) -> Prices:
     losses = [s.loss for s in problem.positions]
     loss_bound = sum(float(np.abs(loss).max()) for loss in losses)
     units[LOSS] = grid_unit(loss_bound + max(abs(v) for v in problem.variants.values()))
-    return Prices(
+    return VariantCosts(
         problem=problem,
         variant=variant,
         metrics=metrics,

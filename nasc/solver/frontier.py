@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nasc.errors import UsageError
 from nasc.solver.certificate import infeasible
 from nasc.solver.chain import Chain
-from nasc.solver.costs import LOSS, Prices, price
+from nasc.solver.costs import LOSS, VariantCosts, price
 from nasc.solver.kbest import k_best
 from nasc.solver.pareto_sweep import pareto_sweep
 from nasc.solver.paths import Paths
@@ -74,20 +74,22 @@ def front(problem: Problem) -> list[Solution]:
     return kept
 
 
-def _upper_latency(prices: Prices) -> Callable[[float], float]:
+def _upper_latency(prices: VariantCosts) -> Callable[[float], float]:
     return lambda total: prices.problem.costs.upper(LATENCY, total, prices.variant)
 
 
 def _chains(
-    problem: Problem, priced: list[Prices], extra: tuple[str, ...] = ()
-) -> list[tuple[Prices, Chain]]:
+    problem: Problem, priced: list[VariantCosts], extra: tuple[str, ...] = ()
+) -> list[tuple[VariantCosts, Chain]]:
     """The chains of those variants that no limit alone excludes."""
     limits = problem.limits.given()
     chains = [(prices, prices.limited_chain(LOSS, limits, extra)) for prices in priced]
     return [(prices, chain) for prices, chain in chains if chain is not None]
 
 
-def _solutions(chains: list[tuple[Prices, Chain]], paths: list[Paths | None]) -> list[Solution]:
+def _solutions(
+    chains: list[tuple[VariantCosts, Chain]], paths: list[Paths | None]
+) -> list[Solution]:
     return [
         prices.solution(tuple(trail))
         for (prices, _), some in zip(chains, paths, strict=True)

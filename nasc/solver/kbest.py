@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nasc.solver.chain import Chain, rest
+from nasc.solver.chain import Chain, completion_bounds
 from nasc.solver.lagrangian import Relaxation
 from nasc.solver.paths import Paths
 from nasc.solver.sweep import Sweep
@@ -39,7 +39,7 @@ def k_best(chains: Sequence[Chain], k: int) -> list[Paths | None]:
     for i, chain in enumerate(chains):
         if k == 1:
             chain = dataclasses.replace(chain, options=chain.best_per_stratum)
-        ahead = rest(chain)
+        ahead = completion_bounds(chain)
         relaxed = Relaxation(chain, ahead).bound(chain)
         if relaxed is not None:
             sweeps[i] = Sweep(chain, ahead, relaxed, k)

@@ -30,7 +30,7 @@ _LAST_BOX = 8.0**8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dual:
+class LagrangianBound:
     """Multipliers and the bound that they give.
 
     Attributes:
@@ -69,7 +69,7 @@ class Relaxation:
         self.cuts = [self._best(_priced(0, 1.0, len(self._low)))]
         self._cheapest: set[int] = set()
 
-    def bound(self, limited: Chain) -> Dual | None:
+    def bound(self, limited: Chain) -> LagrangianBound | None:
         """Multipliers of a good bound.
 
         Args:
@@ -83,8 +83,10 @@ class Relaxation:
         allowance = np.where(np.isfinite(limits), limits, 0.0)
         magnitude = self._magnitude + np.abs(allowance)
 
-        def made(weights: Floats, bound: float) -> Dual:
-            return Dual(weights, allowance, bound, _ROUNDING * float(magnitude @ weights))
+        def made(weights: Floats, bound: float) -> LagrangianBound:
+            return LagrangianBound(
+                weights, allowance, bound, _ROUNDING * float(magnitude @ weights)
+            )
 
         free = self.cuts[0]
         best = made(_priced(0, 1.0, len(limits)), float(free[0]))

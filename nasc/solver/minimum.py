@@ -10,12 +10,12 @@ import numpy as np
 
 from nasc.solver.blocks import Floats, Mask
 from nasc.solver.chain import Chain, Options
-from nasc.solver.costs import Prices
+from nasc.solver.costs import VariantCosts
 from nasc.solver.kbest import k_best
 from nasc.solver.problem import LATENCY, PEAK_MEMORY, STREAMING, WEIGHTS, Solution
 
 
-def least(prices: list[Prices], metric: str, limits: Mapping[str, float]) -> Solution | None:
+def least(prices: list[VariantCosts], metric: str, limits: Mapping[str, float]) -> Solution | None:
     """The network with the least upper end of a metric, over all variants.
 
     Args:
@@ -30,7 +30,7 @@ def least(prices: list[Prices], metric: str, limits: Mapping[str, float]) -> Sol
     return min(found, key=lambda s: (s.upper[metric], *s.order), default=None)
 
 
-def _least(prices: Prices, metric: str, limits: Mapping[str, float]) -> Solution | None:
+def _least(prices: VariantCosts, metric: str, limits: Mapping[str, float]) -> Solution | None:
     if metric == PEAK_MEMORY:
         return _least_peak(prices, limits)
     if metric == LATENCY and STREAMING in prices.metrics:
@@ -39,12 +39,12 @@ def _least(prices: Prices, metric: str, limits: Mapping[str, float]) -> Solution
     return None if chain is None else _first(prices, chain)
 
 
-def _first(prices: Prices, chain: Chain) -> Solution | None:
+def _first(prices: VariantCosts, chain: Chain) -> Solution | None:
     found = k_best([chain], 1)[0]
     return None if found is None else prices.solution(tuple(found.trail[0].tolist()))
 
 
-def _least_latency(prices: Prices, limits: Mapping[str, float]) -> Solution | None:
+def _least_latency(prices: VariantCosts, limits: Mapping[str, float]) -> Solution | None:
     """Least of the larger of both columns of a latency.
 
     From the least first column on, the second is lowered while the first stays below the best so
@@ -65,7 +65,7 @@ def _least_latency(prices: Prices, limits: Mapping[str, float]) -> Solution | No
     return best
 
 
-def _least_peak(prices: Prices, limits: Mapping[str, float]) -> Solution | None:
+def _least_peak(prices: VariantCosts, limits: Mapping[str, float]) -> Solution | None:
     """Least weights under every possible cap on live activation, the lowest cap first."""
     chain = prices.limited_chain(WEIGHTS, limits)
     if chain is None:

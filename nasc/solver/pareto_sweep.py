@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasc.solver.blocks import Floats
-from nasc.solver.chain import Chain, rest
+from nasc.solver.chain import Chain, completion_bounds
 from nasc.solver.dominance import skyband
 from nasc.solver.lagrangian import Relaxation
 from nasc.solver.paths import Paths, joined, ranked_anew
@@ -109,7 +109,7 @@ class _Front:
         self._chain = chain = dataclasses.replace(chain, options=chain.best_per_stratum)
         self._axis = list(range(1, 1 + axes))
         self._upper, self._incumbents = upper, incumbents
-        self._ahead = rest(chain)
+        self._ahead = completion_bounds(chain)
         self._relaxation = Relaxation(chain, self._ahead)
         self._low = chain.start_values + self._ahead.least[0, chain.start_size]
         self._high = chain.start_values + self._ahead.most[0, chain.start_size]

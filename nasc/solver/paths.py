@@ -174,7 +174,7 @@ class Slack:
         return np.column_stack(dimensions) if dimensions else np.zeros((len(paths), 0))
 
 
-def room(
+def slack_left(
     chain: Chain, ahead: CompletionBounds, position: int, size: int, most_objective: float
 ) -> Slack:
     """Slack of paths that have chosen `position` options and stand at a size.

@@ -62,7 +62,7 @@ class ScoredBlocks:
 
 
 class CostModel(Protocol):
-    """Prices of layers. Everything additive is a sum over `nasc.architecture.layers.layers`.
+    """Costs of layers. Everything additive is a sum over `nasc.architecture.layers.layers`.
 
     A latency may be the larger of two sums: then ``streaming_latency_ms`` stands among the metrics
     beside ``latency_ms``.
@@ -146,7 +146,7 @@ class Problem:
         head: See `nasc.architecture.heads`.
         positions: Candidates of every block position, from input to output.
         variants: Which may be chosen, and what each adds to the predicted loss.
-        costs: Prices of layers.
+        costs: Costs of layers.
         limits: What must hold.
 
     Raises:

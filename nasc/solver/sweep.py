@@ -16,14 +16,13 @@ import numpy as np
 from nasc.solver.blocks import Floats, Ints
 from nasc.solver.chain import Chain, CompletionBounds, Options
 from nasc.solver.dominance import skyband
-from nasc.solver.lagrangian import Dual
+from nasc.solver.lagrangian import LagrangianBound
 from nasc.solver.paths import (
     Paths,
     Slack,
     extended,
     joined,
     renumbered,
-    room,
     start,
     thinned,
     thinned_options,
@@ -64,7 +63,7 @@ class Sweep:
         self,
         chain: Chain,
         ahead: CompletionBounds,
-        relaxed: Dual,
+        relaxed: LagrangianBound,
         k: int,
         extra: tuple[int, ...] = (),
     ) -> None:
@@ -108,7 +107,7 @@ class Sweep:
             ready = self._ready(p, budget)
             longer = {}
             for h, ones in ready.items():
-                place = room(chain, ahead, p + 1, h, most)
+                place = slack_left(chain, ahead, p + 1, h, most)
                 found = self._step(p, h, paths, ones, place, budget)
                 if len(found):
                     longer[h] = found

@@ -545,8 +545,8 @@ def test_a_package_cannot_claim_that_its_device_makes_less_noise(package: Path) 
     assert re.search(
         r"latency_ms 5\.\d+ <= 5\.\d+; the latency was stated by less noise than is usual, which "
         r"the file of device 'host' here does not tell; by the usual it may be up to 5\.\d+ ms, "
-        r"over the limit 5\.\d+: give the device's file with --device, or make it anew: nasc compile "
-        r"--latency-ms 5\.",
+        r"over the limit 5\.\d+: give the device's file with --device, or make it anew: "
+        r"nasc compile --latency-ms 5\.",
         outcome(report, "limits")[1],
     )
     assert outcome(report, "measurement")[0] is True

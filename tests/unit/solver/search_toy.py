@@ -30,7 +30,7 @@ def _label(variant: Variant) -> str:
 
 @dataclass(frozen=True)
 class ToyCosts:
-    """Prices drawn from a seed: whole numbers below `spread`, so that ties are common.
+    """VariantCosts drawn from a seed: whole numbers below `spread`, so that ties are common.
 
     With `fractions` multiples of 2**-20 below 1, whose sums are exact too.
     """

@@ -7,7 +7,7 @@ import pytest
 from search_toy import FP32, INT8, STREAMED, ToyCosts, every_network, random_problem, within
 
 from nasc.solver import Limits, front, solve
-from nasc.solver.chain import rest
+from nasc.solver.chain import completion_bounds
 from nasc.solver.costs import LOSS, price
 from nasc.solver.lagrangian import Relaxation
 from nasc.solver.pareto_sweep import Incumbents
@@ -30,7 +30,7 @@ def test_a_bound_holds_under_any_limits_though_the_cuts_are_of_others(seed: int)
     problem = random_problem(seed, variants=(FP32,), costs=costs, loss_spread=100)
     prices = price(problem, FP32)
     chain = prices.chain(LOSS, ("latency_ms", "size_bytes"))
-    relaxation = Relaxation(chain, rest(chain))
+    relaxation = Relaxation(chain, completion_bounds(chain))
     networks = every_network(problem)
     rng = np.random.default_rng(seed)
     for _ in range(10):
@@ -45,7 +45,7 @@ def test_a_bound_holds_under_any_limits_though_the_cuts_are_of_others(seed: int)
         if found is None:
             assert not met
         elif met:
-            fresh = Relaxation(limited, rest(limited)).bound(limited)
+            fresh = Relaxation(limited, completion_bounds(limited)).bound(limited)
             assert found.bound - found.slack <= met[0].loss
             assert fresh is not None
             assert found.bound == pytest.approx(fresh.bound, abs=0.1)
