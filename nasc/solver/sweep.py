@@ -23,6 +23,7 @@ from nasc.solver.paths import (
     extended,
     joined,
     renumbered,
+    slack_left,
     start,
     thinned,
     thinned_options,

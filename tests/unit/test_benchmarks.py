@@ -75,6 +75,7 @@ def test_the_readme_names_every_script() -> None:
     assert not [path.name for path in SCRIPTS if path.stem not in text]
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_made_up_device_is_found(tmp_path: Path) -> None:
     """The lines that are printed make the device's file."""
     noise = loaded(BENCHMARKS / "latency" / "noise.py")

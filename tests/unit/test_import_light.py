@@ -28,6 +28,7 @@ def test_start_up_loads_nothing_heavy(module: str) -> None:
     assert loaded_by(f"import {module}") <= {"profilers"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     ["nasc.architecture.space", "nasc.solver", "nasc.latency.table", "nasc.latency.predict"],
@@ -36,10 +37,12 @@ def test_pure_modules_load_no_runtime_and_no_profiler(module: str) -> None:
     assert not loaded_by(f"import {module}") & {"torch", "onnxruntime", "transformers", "profilers"}
 
 
+@pytest.mark.slow
 def test_quality_needs_no_torch() -> None:
     assert "torch" not in loaded_by("import nasc.evaluation.agreement")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_file", ["onnx_folder", "openvino_folder"])
 def test_the_process_that_opens_packages_loads_no_torch(format_file: str) -> None:
     loaded = loaded_by(f"import nasc.package.worker, nasc.package.formats.{format_file}")

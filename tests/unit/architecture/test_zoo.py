@@ -59,6 +59,7 @@ def test_a_network_is_for_teachers_of_its_sizes() -> None:
             zoo_architecture("nas-bert-10m", replace(model.geometry, **sizes))
 
 
+@pytest.mark.slow
 def test_distill_takes_a_network_by_name(
     teacher_folder: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -302,6 +302,7 @@ def test_a_missing_teacher(nasc: Callable[..., Result], tmp_path: Path) -> None:
     refused(nasc("train", "--teacher", tmp_path / "nothing", "--steps", "1"), 1, "nothing")
 
 
+@pytest.mark.slow
 def test_a_name_that_is_too_long_is_one_message(
     nasc: Callable[..., Result], teacher_folder: Callable[..., Path]
 ) -> None:
@@ -445,6 +446,7 @@ def test_json_is_all_that_stdout_holds(nasc: Callable[..., Result]) -> None:
     assert by_name["pixel6"]["reason"]
 
 
+@pytest.mark.slow
 def test_devices_say_what_each_can_do(
     nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,6 +491,7 @@ def test_a_wrong_device_file_hides_no_other(
     assert "mine.toml' lacks 'connection'" in result.stderr
 
 
+@pytest.mark.slow
 def test_devices_load_no_runtime() -> None:
     code = (
         "import sys\nfrom nasc.cli import main\n"
@@ -508,6 +511,7 @@ def test_devices_for_people(nasc: Callable[..., Result]) -> None:
     assert "your own devices: " in result.stderr
 
 
+@pytest.mark.slow
 def test_shrinking_by_dominance_measures_no_table(
     nasc: Callable[..., Result],
     tmp_path: Path,

@@ -251,6 +251,7 @@ def test_numbers_that_json_lacks_are_null(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out) == {"a": [None, [None, 1.5]], "b": "\udcff é"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("arguments", ["", "'--json'"])
 def test_a_result_that_cannot_be_written_names_its_target(arguments: str) -> None:
@@ -270,6 +271,7 @@ def test_columns_stand_under_their_names(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["", "'--json'"])
 def test_a_result_without_a_standard_output_is_one_message(arguments: str) -> None:
     command = "[sys.executable, '-c', sys.argv[1]]"

@@ -539,6 +539,7 @@ def test_a_line_without_end_is_refused_by_its_place(
             load_corpus(tmp_path / "a.csv", seed=0)
 
 
+@pytest.mark.slow
 def test_rows_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty rows of 0.7 MB in memory, and forty of 0.3 MB."""
     row = json.dumps({"text": SENTENCES[0], "more": [{}] * 10_000})

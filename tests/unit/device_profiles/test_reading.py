@@ -207,6 +207,7 @@ def test_items_are_counted_in_linear_time(unit: str, monkeypatch: pytest.MonkeyP
         reading.check_items("," * 990 + unit * 200_000 + "\\", "x.json")
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_a_quarter_million_pieces_is_read() -> None:
     pieces = ",".join(f'["p{i}",-{i}.5]' for i in range(250_000))
     assert len(parse_json(f"[{pieces}]", "tokenizer.json")) == 250_000

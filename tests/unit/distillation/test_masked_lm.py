@@ -106,6 +106,7 @@ def losses(work_dir: Path) -> list[float]:
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
+@pytest.mark.slow
 def test_a_student_learns(work: tuple[Pretraining, Network], tmp_path: Path) -> None:
     training, small = work
     student = student_of(small, training.teacher)
@@ -119,6 +120,7 @@ def test_a_student_learns(work: tuple[Pretraining, Network], tmp_path: Path) -> 
     assert training.steps_in(student, config, 2) > 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_exactly(
     work: tuple[Pretraining, Network], tmp_path: Path
 ) -> None:
@@ -172,6 +174,7 @@ def space_file(folder: Path, teacher: Path) -> Path:
     return space
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_model_of_masked_words(
     with_head: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -195,6 +198,7 @@ def test_the_command_writes_a_model_of_masked_words(
     assert states.objective == "states"
 
 
+@pytest.mark.slow
 def test_the_configuration_and_the_recipe_are_in_the_key(
     with_head: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_the_session_is_the_measured_one(model: Path, monkeypatch: pytest.Monkey
     assert seen == [(model, RuntimeOptions(threads=2)), (model, own)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("head", ["embed", "hidden", "spans", "classify-3"])
 def test_every_runtime_and_fixed_axes_give_the_same(

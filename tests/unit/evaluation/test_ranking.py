@@ -42,6 +42,7 @@ def test_gains_are_paired() -> None:
     assert found.gains["bad"].tau == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [20, pytest.param(60, marks=pytest.mark.slow)])
 def test_intervals_hold_what_they_say(seeds: int) -> None:
     """The true tau of correlated normals is 2/pi arcsin(r): 90% intervals hold it mostly."""

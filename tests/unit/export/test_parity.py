@@ -164,6 +164,7 @@ def test_openvino_in_fp32_passes_the_check_of_fp32(
     assert 0 < found.max_abs_diff <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "offered", "least"),
     [("bf16", (), 0.999), ("fp16", (), 0.9999), ("int8", ("bf16",), 0.998), ("int8", (), 0.99)],

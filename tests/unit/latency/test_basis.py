@@ -97,6 +97,7 @@ def test_networks_that_leave_a_cost_open_are_named() -> None:
         check_identified(basis, without)
 
 
+@pytest.mark.slow
 def test_predicting_imports_nothing_that_measures_or_trains() -> None:
     heavy = ("torch", "onnxruntime", "onnx", "profilers", "transformers")
     code = (

@@ -93,6 +93,7 @@ def nothing_loaded_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "_loaded", refuse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "precision"),
     [

@@ -72,6 +72,7 @@ def test_the_choice_does_not_depend_on_the_precision() -> None:
     assert fp32 == [n.name for n in plan(TINY, 3, precision="int8").networks]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10**6),

@@ -43,6 +43,7 @@ def test_with_noise_predictions_are_better_than_a_single_measurement(seeds: int)
     assert abs(np.mean(errors)) < NOISE / 4
 
 
+@pytest.mark.slow
 @devices(10)
 def test_costs_lie_within_their_standard_errors(seeds: int) -> None:
     standard = []
@@ -53,6 +54,7 @@ def test_costs_lie_within_their_standard_errors(seeds: int) -> None:
     assert np.mean(np.abs(standard) < 0.2) < 0.35  # nor are the errors far too wide
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "space", [TINY, pytest.param(MINILM, marks=pytest.mark.slow)], ids=lambda s: s.name
 )
@@ -71,6 +73,7 @@ def test_intervals_cover_nine_of_ten_new_measurements(space: SearchSpace) -> Non
     assert 0.85 <= np.mean(covered) <= 0.95
 
 
+@pytest.mark.slow
 def test_weights_beyond_the_caches_have_a_price_of_their_own() -> None:
     # 1.4 million parameters stay; a fifth of the latency of a large network is streaming
     truth = Streaming(1_414_214.0, 1e-6)
@@ -100,6 +103,7 @@ def test_a_price_of_nonsense_is_refused(values: tuple[float, float]) -> None:
         Streaming(*values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_a_disturbed_network_bends_neither_costs_nor_interval(factor: float) -> None:
     planned = plan(MINILM, 0, seq_len=32)
@@ -120,6 +124,7 @@ def test_a_disturbed_network_bends_neither_costs_nor_interval(factor: float) -> 
     assert np.abs(rows @ solved.costs / exact - 1).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_stacks_that_cost_less_than_their_operations_among_others_do_not_decide(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -155,6 +160,7 @@ def test_a_noisy_measurement_counts_less() -> None:
     assert error(0.12) < error(0.0012) / 1.5
 
 
+@pytest.mark.slow
 def test_no_cost_is_negative() -> None:
     for seed in range(5):
         _, solved = fitted(TINY, seed, noise=0.1)

@@ -282,6 +282,7 @@ def test_a_table_predicts_the_device_it_was_measured_on(
     assert load_table(found.path).to_text() == table.to_text()
 
 
+@pytest.mark.slow
 def test_raw_samples_lie_beside_the_table(device: DeviceProfile, tmp_path: Path) -> None:
     [found] = profile(
         SPACE, device, cache_dir=tmp_path, precisions=["fp32"], machine=SyntheticMachine(),
@@ -295,6 +296,7 @@ def test_raw_samples_lie_beside_the_table(device: DeviceProfile, tmp_path: Path)
     assert not list(tmp_path.rglob("*.onnx"))
 
 
+@pytest.mark.slow
 def test_every_combination_has_a_table_of_its_own(device: DeviceProfile, tmp_path: Path) -> None:
     machine = SyntheticMachine()
     settings = []
@@ -308,6 +310,7 @@ def test_every_combination_has_a_table_of_its_own(device: DeviceProfile, tmp_pat
     assert machine.baseline_calls == 3  # once for each number of threads in each call
 
 
+@pytest.mark.slow
 def test_what_is_in_the_cache_is_not_measured_again(device: DeviceProfile, tmp_path: Path) -> None:
     machine = SyntheticMachine()
 
@@ -342,6 +345,7 @@ def test_intervals_are_those_of_the_device_s_noise(device: DeviceProfile, tmp_pa
     assert len(machine.measured) == 1
 
 
+@pytest.mark.slow
 def test_forcing_renews_the_scale_and_scales_never_mix(
     device: DeviceProfile, tmp_path: Path
 ) -> None:
@@ -364,6 +368,7 @@ def test_forcing_renews_the_scale_and_scales_never_mix(
     assert run("fp32", "int8") == [(False, 10.0)] * 2
 
 
+@pytest.mark.slow
 def test_the_baseline_is_recorded_while_nobody_else_measures(
     device: DeviceProfile, tmp_path: Path
 ) -> None:
@@ -447,6 +452,7 @@ def test_a_damaged_table_in_the_cache_is_an_error_until_it_is_forced(
     assert run() == path
 
 
+@pytest.mark.slow
 def test_an_interrupted_measurement_goes_on_from_its_journal(
     device: DeviceProfile, tmp_path: Path
 ) -> None:
@@ -471,6 +477,7 @@ def test_an_interrupted_measurement_goes_on_from_its_journal(
     assert other.journals != machine.journals
 
 
+@pytest.mark.slow
 def test_graphs_of_the_same_plan_are_the_same_bytes(
     device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,6 +252,7 @@ def build_one(
     return build_package(out, model=model, tokenizer=tokenizer, manifest=make(model), **more)
 
 
+@pytest.mark.slow
 def test_an_existing_package_needs_force(
     tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
 ) -> None:
@@ -298,6 +299,7 @@ def test_what_is_no_package_is_never_replaced(
     assert (home / "thesis.txt").read_text() == "ten years of work"
 
 
+@pytest.mark.slow
 def test_an_empty_folder_is_filled(
     tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
 ) -> None:
@@ -575,6 +577,7 @@ def test_files_in_folders_of_a_package_are_its_own_where_the_manifest_lists_them
     assert [p.name for p in tmp_path.iterdir()] == ["p"]
 
 
+@pytest.mark.slow
 def test_a_build_that_was_killed_leaves_nothing_for_the_run_after_the_next(
     tmp_path: Path, tokenizer: BertTokenizer, make_model: MakeModel, make_manifest: MakeManifest
 ) -> None:

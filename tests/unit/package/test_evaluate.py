@@ -24,6 +24,7 @@ DATA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "task"), [("embed", "sts-b"), ("classify-2", "sst-2")])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_package_is_scored_in_the_batch_size_that_it_promises(

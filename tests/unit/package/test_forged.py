@@ -331,6 +331,7 @@ def test_a_model_without_an_end_is_ended(package: Path, tmp_path: Path) -> None:
     assert "--run-timeout SECONDS" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_whose_weights_lie_elsewhere_is_not_opened(package: Path) -> None:
     model = onnx.load(package / "model.onnx")
     tensor = next(t for t in model.graph.initializer if t.name == "1.mha.o_weight")
@@ -466,6 +467,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from places(value[index], (*path, index))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_process")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])

@@ -181,6 +181,7 @@ def test_int8_may_be_computed_in_fp32_with_quantised_activations(tmp_path: Path)
     assert (facts.unexpected, facts.computed_in) == ((), "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_the_lines_of_the_readme_give_the_golden_vectors(
     packed: Pack, precision: str, tmp_path: Path
@@ -305,6 +306,7 @@ def seal(folder: Path) -> None:
     (folder / SUMS).write_text(sums_text(files, record_file(folder / MANIFEST)))
 
 
+@pytest.mark.slow
 def test_a_changed_weight_is_found_whatever_the_hashes_say(package: Path) -> None:
     data = bytearray((package / BIN).read_bytes())
     values = np.frombuffer(data, np.float32, 64, offset=1024)
@@ -318,6 +320,7 @@ def test_a_changed_weight_is_found_whatever_the_hashes_say(package: Path) -> Non
     assert "of another file" in failed["measurement"]
 
 
+@pytest.mark.slow
 def test_a_model_that_nasc_would_not_write_is_not_run(package: Path) -> None:
     as_if('type="Add"', 'type="Loop"')(package)
     seal(package)
@@ -326,6 +329,7 @@ def test_a_model_that_nasc_would_not_write_is_not_run(package: Path) -> None:
     assert "only a model that passes" in details(report, None)["golden vectors"]
 
 
+@pytest.mark.slow
 def test_without_openvino_what_needs_it_is_not_checked(
     packed: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,6 +385,7 @@ def test_a_model_of_another_runtime_is_no_part_of_a_package(
     assert (folder / BIN).exists()
 
 
+@pytest.mark.slow
 def test_links_are_followed(package: Path, tmp_path: Path) -> None:
     """As in the cache of the Hugging Face hub, whose blobs have names of their own."""
     blobs = tmp_path / "blobs"

@@ -348,6 +348,7 @@ def test_a_busy_machine_is_no_judge_of_a_package(
     assert "the machine was 2.00 times as slow as it is when quiet" in check.detail
 
 
+@pytest.mark.slow
 def test_the_scale_is_the_verifier_s_own(
     package: Path, opener: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -417,6 +418,7 @@ def test_another_reference_network_is_a_reason_too(
     assert "another reference network" in report.checks[-1].detail
 
 
+@pytest.mark.slow
 def test_it_measures_alone_and_says_when_it_waits(
     packed: Packages,
     opener: Callable[..., Any],
@@ -590,6 +592,7 @@ def test_a_slower_package_does_not_pass_by_claiming_much_noise(
     assert list(failed(verify_package(package, opener=opener, cache=tmp_path))) == ["latency"]
 
 
+@pytest.mark.slow
 def test_what_is_measured_again_counts_with_the_noise_of_the_device(
     package: Path, opener: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def tune(model: Path, task: str, folder: Path, name: str, **other: Any) -> api.F
     return api.finetune(str(model), task, data, folder / name, **options)
 
 
+@pytest.mark.slow
 def test_a_start_from_another_task_has_a_new_head_and_says_so(
     teacher_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_start_from_another_task_has_a_new_head_and_says_so(
     assert again.said == []
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_task_or_of_none_is_refused(
     teacher_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -248,6 +250,7 @@ def test_rows_that_were_skipped_are_told(
         assert "".join(f"1 rows of '{data}' were skipped: wrong number".split()) in told
 
 
+@pytest.mark.slow
 def test_a_length_beyond_the_model_is_one_message(
     teacher_folder: Callable[..., Path], nasc: Callable[..., Result], tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_file_says_in_which_number_format_it_is_computed(
     assert 1e-4 < difference < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("avx512f" not in FLAGS, reason="needs a processor with AVX-512")
 def test_no_file_is_computed_in_a_coarser_format_than_it_asks_for(
     reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -134,6 +135,7 @@ def test_a_file_says_who_made_it(worker: LocalWorker, reference: Path, tmp_path:
     assert worker.open("m", str(path))["metadata"] == {"architecture": "4*mha", "b c": "<&>\"'"}
 
 
+@pytest.mark.slow
 def test_more_threads_than_there_are_cores_are_refused(reference: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     with (
@@ -220,6 +222,7 @@ def test_flipped_bytes_never_reach_the_caller(reference: Path, tmp_path: Path) -
     worker.close()
 
 
+@pytest.mark.slow
 def test_an_ir_is_benched_as_any_file(reference: Path, tmp_path: Path) -> None:
     path = ir(tmp_path / "m.xml", reference)
     host = device_profiles.find("host")

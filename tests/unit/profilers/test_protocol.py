@@ -69,6 +69,7 @@ def take(machine: SyntheticMachine, protocol: Protocol) -> dict[str, list[RoundS
     return samples_by_name(rounds, ["small", "large"], REFERENCE_NAME)
 
 
+@pytest.mark.slow
 def test_statistic_is_true_within_a_percent_and_the_bound_covers() -> None:
     covered = total = 0
     errors = []
@@ -119,6 +120,7 @@ def test_only_models_that_need_it_get_more_rounds() -> None:
     assert count_rounds(samples["large"]) == 20
 
 
+@pytest.mark.slow
 def test_a_quantile_gets_the_runs_that_its_bound_needs() -> None:
     protocol = Protocol(min_rounds=4, max_rounds=6, quantile="p99")
     machine = SyntheticMachine({**TRUTH_MS, "small": 0.5})  # whose visits are four runs
@@ -127,6 +129,7 @@ def test_a_quantile_gets_the_runs_that_its_bound_needs() -> None:
         assert visits_upper(samples, "p99") < float("inf")
 
 
+@pytest.mark.slow
 def test_the_time_for_a_quantile_s_bound_has_an_end() -> None:
     def rounds(max_seconds: float, quantile: str | None) -> int:
         """How many there are on a machine that takes a second for each."""
@@ -244,6 +247,7 @@ def test_workers_are_closed_whatever_happens() -> None:
     assert [worker.closed for worker in opened] == [True]
 
 
+@pytest.mark.slow
 def test_busy_and_drift_are_seen() -> None:
     def references(machine: SyntheticMachine) -> list[Visit]:
         rounds = run_rounds(machine.open, JOBS, REFERENCE, fixed(12), noise=Noise())

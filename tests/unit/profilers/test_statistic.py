@@ -103,6 +103,7 @@ def test_a_machine_that_is_never_quiet_is_measured_as_it_is() -> None:
     assert PATIENCE_S < busy.now_s - begin < 2 * PATIENCE_S
 
 
+@pytest.mark.slow
 def test_few_quiet_moments_are_not_lost() -> None:
     """Too few to tell the quiet latency, but the busy machine's median is not the next best."""
     for seed in range(6):
@@ -210,6 +211,7 @@ def test_the_scale_is_as_sure_as_the_device_has_shown() -> None:
     assert 0.15 < restless.reach < 0.35
 
 
+@pytest.mark.slow
 def test_another_stretch_lies_below_the_upper_end() -> None:
     """Devices whose stretches spread by 5%: the next one lies below in about 95 of 100."""
     rng = np.random.default_rng(1)

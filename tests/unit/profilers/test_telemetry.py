@@ -23,6 +23,7 @@ def written_by(module: str, home: Path, **variables: str) -> list[str]:
     return sorted(path.name for path in home.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [

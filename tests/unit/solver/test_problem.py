@@ -118,6 +118,7 @@ def test_codes_count_operations() -> None:
     assert [str(blocks[i]) for i in np.argsort(codes.rank)] == sorted(map(str, blocks))
 
 
+@pytest.mark.slow
 def test_the_search_stays_light() -> None:
     code = "import sys, nasc.solver; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

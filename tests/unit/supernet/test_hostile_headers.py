@@ -54,6 +54,7 @@ def whole_header(teacher: Teacher, path: Path) -> tuple[dict[str, torch.Tensor],
     return dict(found.tensors), json.loads(json.dumps(dict(found.header)))
 
 
+@pytest.mark.slow
 def test_no_twisted_header_is_a_traceback(teacher: Teacher, tmp_path: Path) -> None:
     path = tmp_path / "s.safetensors"
     tensors, header = whole_header(teacher, path)

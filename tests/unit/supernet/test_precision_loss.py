@@ -114,6 +114,7 @@ def test_a_cache_that_cannot_be_written_is_a_message(
         load_or_measure_loss(supernet, scores, corpus, session, Variant("onnxruntime", "int8"))
 
 
+@pytest.mark.slow
 def test_bfloat16_of_openvino_loses_next_to_nothing(
     supernet: Supernet, scores: Scores, corpus: Corpus, tmp_path: Path
 ) -> None:

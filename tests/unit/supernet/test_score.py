@@ -35,6 +35,7 @@ def direct_loss(supernet: Supernet, tokens: Tokens, position: int, block: Block)
     return float((out - target).square().mean() / (target - target.mean(0)).square().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", [(False, False), (True, False), (True, True)])
 def test_shared_work_changes_no_loss(
     teacher: Teacher, tokens: Tokens, ends: tuple[bool, bool]

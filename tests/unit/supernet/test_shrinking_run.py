@@ -154,6 +154,7 @@ def test_a_stop_within_a_round_changes_nothing(
     assert same(whole, resumed)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_shrinking(
     teacher: Teacher, tokens: Tokens, tmp_path: Path
 ) -> None:

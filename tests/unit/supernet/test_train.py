@@ -60,6 +60,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     )
 
 
+@pytest.mark.slow
 def test_training_reduces_the_loss(teacher: Teacher, tokens: Tokens) -> None:
     supernet = beginning(teacher, tokens)
     scorer = Scorer(supernet, [tokens.batch(range(64, 96))])
@@ -120,6 +121,7 @@ def test_a_run_that_broke_off_goes_on_exactly_and_loses_no_step(
     assert again == record
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_exactly_from_its_last_save(
     teacher: Teacher, tokens: Tokens, tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_killed_run_goes_on_exactly_from_its_last_save(
     assert again == record
 
 
+@pytest.mark.slow
 def test_the_state_of_a_finished_run_stays_for_the_caller(
     teacher: Teacher, tokens: Tokens, tmp_path: Path
 ) -> None:
@@ -276,6 +279,7 @@ def test_a_loss_that_is_no_number_ends_the_run(
     assert checkpoint.read(path).header["step"] == 3
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_no_number_ends_the_run_before_the_weights_change(
     teacher: Teacher,
     tokens: Tokens,
