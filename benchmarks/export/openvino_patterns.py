@@ -1,7 +1,7 @@
 """Which patterns of nodes, axes and weights does OpenVINO run fastest?
 
 The patterns are those of emitter_patterns.py, the emitter's choice first. All candidates of a
-contest run in turn, round after round, in one process; figures are the least CPU time of a run.
+comparison run in turn, round after round, in one process; figures are the least CPU time of a run.
 Each is a file of its own: OpenVINO reads weights from their file while it runs.
 
     OMP_NUM_THREADS=1 python benchmarks/export/openvino_patterns.py > openvino_patterns.json
@@ -87,7 +87,7 @@ def grouped(hidden: int, operations: tuple[str, ...], size: int) -> Write:
     return write
 
 
-def contests(layers: int, seq_len: int, native: tuple[str, ...]) -> dict[str, dict[str, Write]]:
+def comparisons(layers: int, seq_len: int, native: tuple[str, ...]) -> dict[str, dict[str, Write]]:
     found: dict[str, dict[str, Write]] = {}
     reduced = [p for p in ("bf16", "fp16") if p in native]
     whole = ("mha", "ffn") * layers
@@ -95,6 +95,9 @@ def contests(layers: int, seq_len: int, native: tuple[str, ...]) -> dict[str, di
         found[f"product and bias, {precision}"] = {
             "Gemm on 2 axes": converted(transformer(layers), precision),
             "MatMul and Add on 3 axes": converted(transformer(layers, linear="matmul"), precision),
+            "merged query, key, value and Split": converted(
+                transformer(layers, merged=True), precision
+            ),
         }
         for hidden, kernel in ((128, 3), (128, 7), (384, 3), (384, 7)):
             found[f"depthwise convolution, hidden {hidden}, kernel {kernel}, {precision}"] = {
@@ -126,7 +129,7 @@ def contests(layers: int, seq_len: int, native: tuple[str, ...]) -> dict[str, di
     return found
 
 
-def race(contest: dict[str, Write], rounds: int, seq_len: int) -> dict[str, dict[str, float]]:
+def race(candidates: dict[str, Write], rounds: int, seq_len: int) -> dict[str, dict[str, float]]:
     rng = np.random.default_rng(0)
     feeds = {
         "input_ids": rng.integers(0, VOCABULARY, (1, seq_len)),
@@ -136,7 +139,7 @@ def race(contest: dict[str, Write], rounds: int, seq_len: int) -> dict[str, dict
     with TemporaryDirectory() as folder:
         sessions = {
             name: runtime.open_session(write(Path(folder), str(index)), options)
-            for index, (name, write) in enumerate(contest.items())
+            for index, (name, write) in enumerate(candidates.items())
         }
         times: dict[str, list[float]] = {name: [] for name in sessions}
         for _ in range(rounds):
@@ -157,14 +160,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=80)
     parser.add_argument("--layers", type=int, default=6, help="of the networks compared")
     parser.add_argument("--seq-len", type=int, default=128)
-    parser.add_argument("--only", default="", help="contests whose names hold this text")
+    parser.add_argument("--only", default="", help="comparisons whose names hold this text")
     arguments = parser.parse_args()
     cpu = read_context()["cpu"]
     native = get_runtime("openvino").precisions(cpu["flags"])
     results = {}
-    for name, contest in contests(arguments.layers, arguments.seq_len, native).items():
+    for name, candidates in comparisons(arguments.layers, arguments.seq_len, native).items():
         if arguments.only in name:
-            results[name] = race(contest, arguments.rounds, arguments.seq_len)
+            results[name] = race(candidates, arguments.rounds, arguments.seq_len)
             ratios = ", ".join(f"{n} {r['ratio']:.3f}" for n, r in results[name].items())
             print(f"{name}: {ratios}", file=sys.stderr, flush=True)
     print(
@@ -176,7 +179,7 @@ def main() -> None:
                 "precisions": native,
                 "conditions": f"batch 1, length {arguments.seq_len}, 1 thread, CPU time",
                 "rounds": arguments.rounds,
-                "contests": results,
+                "comparisons": results,
             },
             indent=1,
         )
