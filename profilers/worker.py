@@ -1,30 +1,7 @@
 """The process that runs the models: `python -m profilers.worker`.
 
-It reads one JSON object per line from stdin and answers each with one JSON line on stdout, so a
-native runner behind adb or ssh can speak the same. Requests, by their "op":
-
-    {"op": "start", "options": {...}, "limits": {...}}
-        -> {"context": {...}, "base_bytes": n}
-                         that of `profilers.context.read_context` with "runtime", "runtime_version"
-                         and "precisions", the number formats that the runtime offers here
-    {"op": "load", "name": s, "path": s, "inputs": {...}, "seed": n}  -> {}
-    {"op": "visit", "steps": [[name, warmup, runs], ...]}    run without a pause between steps
-        -> {"visits": [{"name": s, "start_s": f, "end_s": f, "wall_ns": [...], "own_ns": [...],
-            "preempted": [...]}, ...]}                       one for each step with runs
-    {"op": "describe", "path": s}                     -> {"inputs": {name: [dtype, axes]}}
-    {"op": "open", "name": s, "path": s}              load without inputs of its own
-        -> {"inputs": {name: [dtype, axes]}, "outputs": {name: [dtype, axes]},
-            "metadata": {name: text}}
-    {"op": "run", "name": s, "inputs": {name: array}}  run once
-        -> {"outputs": [array, ...]}
-    {"op": "memory"}                                  -> {"peak_bytes": n}
-    {"op": "unload", "name": s}                       -> {}
-    {"op": "quit"}                                    -> {}
-
-An array is {"dtype": s, "shape": [n, ...], "data": its bytes in base64}, little-endian.
-
-Every answer has "ok"; a failed one has "error", "kind" ("model", "memory", "runtime", "request",
-"file") and, where one of several models is to blame, its "name".
+It answers the requests of docs/worker-protocol.md, each one line of JSON on stdin, with one line of
+JSON on stdout.
 
 The process ends when stdin does, and dies with the process that started it, whatever it runs then.
 The limits of `profilers.jobs.WorkerLimits` are the system's, so that nothing that a model does
@@ -43,17 +20,14 @@ import signal
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from profilers.arrays import decode_array, encode_array
 from profilers.context import available_memory_bytes, peak_memory_bytes, read_context
 from profilers.errors import InvalidSetting, ProfilerError, RuntimeMissing
-from profilers.jobs import INTEGER_DTYPES, InputSpec, RuntimeOptions, WorkerLimits
+from profilers.jobs import RuntimeOptions, WorkerLimits
+from profilers.messages import PROTOCOL, decode_array, encode_array
 from profilers.runtimes import get_runtime
 from profilers.runtimes.base import Runtime, RuntimeSession, check_settings
 
@@ -87,30 +61,6 @@ class Failure(Exception):
         super().__init__(message)
         self.kind = kind
         self.name = name
-
-
-def draw_inputs(inputs: dict[str, InputSpec], seed: int) -> dict[str, Any]:
-    """Draws the values of all inputs.
-
-    Args:
-        inputs: Each input's shape, type and range.
-        seed: The same seed gives the same values, whatever the order of the inputs.
-
-    Returns:
-        One array per input.
-    """
-    feeds = {}
-    for name, spec in inputs.items():
-        value: Any
-        generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        if spec.dtype in INTEGER_DTYPES:
-            value = generator.integers(spec.low, spec.high, size=spec.shape, dtype=np.int64)
-        elif spec.dtype == "bool":
-            value = np.ones(spec.shape, dtype=np.bool_)
-        else:
-            value = generator.random(size=spec.shape)
-        feeds[name] = np.ascontiguousarray(value.astype(spec.dtype))
-    return feeds
 
 
 def _involuntary_switches() -> int:
@@ -190,7 +140,12 @@ class WorkerProcess:
         context["runtime"] = self._options.runtime
         context["runtime_version"] = self._runtime.version()
         context["precisions"] = list(self._runtime.precisions(context["cpu"]["flags"]))
-        return {"context": context, "base_bytes": peak_memory_bytes()}
+        return {
+            "protocol": PROTOCOL,
+            "clock": "thread" if self._options.threads == 1 else "wall",
+            "context": context,
+            "base_bytes": peak_memory_bytes(),
+        }
 
     def _open(self, path: str) -> RuntimeSession:
         if self._runtime is None:
@@ -212,14 +167,14 @@ class WorkerProcess:
         return Failure("memory" if full else "model", f"{kind}{error}", name)
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
-        inputs = {name: InputSpec.from_dict(spec) for name, spec in request["inputs"].items()}
+        feeds = {name: decode_array(array) for name, array in request["inputs"].items()}
         session = self._open(request["path"])
         wanted = session.describe_inputs()
-        if set(wanted) != set(inputs):
+        if set(wanted) != set(feeds):
             raise Failure(
-                "model", f"it has the inputs {sorted(wanted)}, but {sorted(inputs)} were described"
+                "model", f"it has the inputs {sorted(wanted)}, but {sorted(feeds)} were described"
             )
-        self._models[request["name"]] = (session, draw_inputs(inputs, int(request["seed"])))
+        self._models[request["name"]] = (session, feeds)
         return {}
 
     def _visit(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from profilers.arrays import decode_array, encode_array
 from profilers.errors import (
     InvalidSetting,
     MemoryExceeded,
@@ -24,7 +23,9 @@ from profilers.errors import (
     RuntimeMissing,
     WorkerDied,
 )
+from profilers.inputs import draw_inputs
 from profilers.jobs import GIVE_A_FILE, ModelJob, RuntimeOptions, WorkerLimits, is_ir
+from profilers.messages import PROTOCOL, decode_array, encode_array
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step, Visit
 
@@ -38,7 +39,7 @@ MAX_ANSWER_BYTES = 512 << 20
 
 
 class WorkerClient:
-    """Speaks to a worker process; see `profilers.worker` for the requests.
+    """Speaks to a worker process; docs/worker-protocol.md has the requests.
 
     Attributes:
         context: The device and its state when the worker started, as
@@ -96,6 +97,8 @@ class WorkerClient:
             )
             if not isinstance(answer.get("context"), dict) or "base_bytes" not in answer:
                 raise self._no_worker(json.dumps(answer).encode())
+            if answer.get("protocol") != PROTOCOL:
+                raise self._other_protocol(answer.get("protocol"))
         except BaseException:
             self.close()
             raise
@@ -110,15 +113,16 @@ class WorkerClient:
     def load(self, job: ModelJob, seed: int) -> None:
         """See `Worker`."""
         self._paths[job.name] = str(job.path)
-        inputs = {name: spec.to_dict() for name, spec in job.inputs.items()}
         path = str(job.path.absolute())
         if not job.path.is_file():
             raise ModelRejected(
                 f"model {job.name!r}: there is no {'regular ' if job.path.exists() else ''}file "
                 f"{str(job.path)!r}. {GIVE_A_FILE}"
             )
+        drawn = draw_inputs(job.inputs, seed)
+        inputs = {name: encode_array(value) for name, value in drawn.items()}
         self._ask(
-            {"op": "load", "name": job.name, "path": path, "inputs": inputs, "seed": seed},
+            {"op": "load", "name": job.name, "path": path, "inputs": inputs},
             subject=str(job.path),
             longest_s=self._limits.load_s,
         )
@@ -321,6 +325,15 @@ class WorkerClient:
             f"what answers is no worker: it wrote {line[:200].decode(errors='replace')!r}; it was "
             "ended. The program must run `python -m profilers.worker` and write nothing else to "
             "its stdout."
+        )
+
+    def _other_protocol(self, version: object) -> WorkerDied:
+        """Ends a worker of another release, and says so."""
+        self._kill()
+        spoken = "none that it tells" if version is None else f"version {str(version)[:20]}"
+        return WorkerDied(
+            f"the worker speaks another protocol ({spoken}) than this nasc (version {PROTOCOL}). "
+            "Install the same release of nasc where the worker runs."
         )
 
     def _kill(self) -> None:

@@ -43,9 +43,9 @@ from nasc.teacher import Teacher, load_teacher
 from profilers import ModelJob, RuntimeOptions
 from profilers.devices.client import WorkerClient
 from profilers.devices.local import LocalWorker
+from profilers.inputs import draw_inputs
 from profilers.reference import REFERENCE_NAME
 from profilers.testing import SyntheticMachine
-from profilers.worker import draw_inputs
 
 pytestmark = pytest.mark.usefixtures("networks_drawn_once")
 

@@ -25,9 +25,10 @@ from profilers import (
 )
 from profilers.benching import BenchJob, Sizes, _axis, _peak_memory, _run, describe_jobs
 from profilers.context import precisions_of
+from profilers.inputs import draw_inputs
 from profilers.runtimes import get_runtime
 from profilers.testing import SyntheticMachine, SyntheticWorker, synthetic_opener
-from profilers.worker import WorkerProcess, draw_inputs
+from profilers.worker import WorkerProcess
 
 
 def test_import_stays_light() -> None:

@@ -37,9 +37,9 @@ from profilers import (
     open_worker,
     reference_job,
 )
-from profilers.arrays import decode_array, encode_array
 from profilers.devices.client import WorkerClient
 from profilers.devices.local import LocalWorker
+from profilers.messages import decode_array, encode_array
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step
 from profilers.testing import SyntheticMachine, synthetic_opener
@@ -267,6 +267,10 @@ def test_a_worker_is_reached_through_a_shell(tmp_path: Path) -> None:
         (("sh", "-c", "echo '[1]'; cat"), "no worker"),
         (("sh", "-c", "echo '{\"ok\": true}'; cat"), "no worker"),
         (("sh", "-c", "echo '{\"ok\": false}'; cat"), "no worker"),
+        (
+            ("sh", "-c", 'echo \'{"ok": true, "context": {}, "base_bytes": 1}\'; cat'),
+            r"another protocol \(none that it tells\) than this nasc \(version 1\)\. Install the",
+        ),
         (
             ("sh", "-c", "echo no route to board >&2; exit 255"),
             r"exit status 255.*no route to boar",

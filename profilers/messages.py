@@ -1,4 +1,4 @@
-"""Arrays as messages to and from a worker hold them."""
+"""What messages to and from a worker hold; docs/worker-protocol.md."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from profilers.jobs import DTYPES
+
+PROTOCOL = 1
+"""Version of the worker protocol, as a worker tells it when it starts."""
 
 
 def encode_array(value: Any) -> dict[str, Any]:
