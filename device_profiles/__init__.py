@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from device_profiles.noise import NOISE_NAMES
 from device_profiles.noise import UNSTATED as UNSTATED
 from device_profiles.noise import Noise as Noise
 from device_profiles.reading import FileRefused, read_toml, shown
+from device_profiles.ssh_hosts import named_hosts
 
 CONNECTIONS = ("local", "command", "adb", "ssh")
 """Ways to reach a device that a file may name."""
@@ -26,6 +28,13 @@ CONNECTIONS = ("local", "command", "adb", "ssh")
 CPU = "cpu"
 ACCELERATORS = (CPU, "cuda")
 """What may compute on a device, as a file may name it; the processor where it names nothing."""
+
+_OF_SSH = ("host", "port", "python", "folder")
+_OF_A_KIND = {"command": "command"} | dict.fromkeys(_OF_SSH, "ssh")
+"""Fields of [connection] that a single kind has, with that kind."""
+
+SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,253}[A-Za-z0-9_.-]|[A-Za-z0-9_]")
+"""What ssh may be given: never an option, nor anything that a shell would read."""
 
 MAX_CORES = 4096
 """Threads, cores and core numbers of a device are no more."""
@@ -35,6 +44,7 @@ _TOP_LEVEL = (
     *("detect", "clusters", "defaults", "specs", "noise"),
 )
 _MAX_WORDS = 100
+_SSH_CONFIG = Path("~/.ssh/config").expanduser()
 _HERE = Path(__file__).resolve().parent
 
 
@@ -82,10 +92,21 @@ class Connection:
         kind: one of `CONNECTIONS`.
         command: of the kind "command": the program, with its arguments, that runs
             `python -m profilers.worker` on the device and passes its stdin and stdout on.
+        host: of the kind "ssh": what `ssh` is given, a name of its configuration or USER@HOST.
+        port: of the kind "ssh"; None leaves it to ssh's configuration.
+        python: of the kind "ssh": the program there that runs the worker.
+        folder: of the kind "ssh": where files lie there, from the folder in which its shell starts.
     """
 
     kind: str
     command: tuple[str, ...] = ()
+    host: str | None = None
+    port: int | None = None
+    python: str = "python3"
+    folder: str = ".cache/nasc"
+
+
+_DEFAULT = Connection("ssh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +137,7 @@ class DeviceProfile:
         default_runtime: runtime used when nobody says otherwise.
         default_cores: cores used when nobody says otherwise; None leaves it to the system.
         specs: facts with their sources.
-        path: the file it was read from.
+        path: the file it was read from; of a machine that ssh alone knows, where one would lie.
         noise: how far measurements on it lie apart.
     """
 
@@ -176,8 +197,9 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
     """Finds a device.
 
     Args:
-        name_or_path: a name out of `available`, or the path of a TOML file (anything that ends in
-            .toml or holds a path separator).
+        name_or_path: a name out of `available`, the path of a TOML file (anything that ends in
+            .toml or holds a path separator), or a machine as `ssh` is given it: USER@HOST, or a
+            name of ~/.ssh/config.
         user_dir: see `available`.
 
     Returns:
@@ -192,12 +214,31 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
     files = _files(user_dir)
     if text in files:
         return load(files[text])
+    if SSH_HOST.fullmatch(text) and ("@" in text or text in named_hosts(_SSH_CONFIG)):
+        return _over_ssh(text, user_dir)
     close = difflib.get_close_matches(text, files, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise DeviceProfileError(
         f"unknown device {text!r}.{hint} Known devices: {', '.join(sorted(files))}. "
         "List them: nasc devices. Add your own: give --device the path of a TOML file, or put it "
-        f"into {user_dir or user_folder()}"
+        f"into {user_dir or user_folder()}. A machine that ssh reaches: --device USER@HOST"
+    )
+
+
+def _over_ssh(host: str, user_dir: Path | None) -> DeviceProfile:
+    """A machine of which nothing is known but how ssh reaches it."""
+    return DeviceProfile(
+        name=host,
+        description=f"{host}, by ssh",
+        connection=Connection("ssh", host=host),
+        accelerator=Accelerator(),
+        detect=True,
+        clusters=(),
+        default_threads=1,
+        default_runtime="onnxruntime",
+        default_cores=None,
+        specs=(),
+        path=(user_dir or user_folder()) / f"{host}.toml",
     )
 
 
@@ -275,13 +316,16 @@ class _Reader:
             table, key, prefix = data.get("connection"), "kind", "connection."
             if not isinstance(table, dict):
                 raise self._wrong("connection", table, "a [connection] table")
-            self._known(table, ("kind", "command"), prefix)
+            self._known(table, ("kind", *_OF_A_KIND), prefix)
         kind = self._text(table, key, prefix)
         if kind not in CONNECTIONS:
             raise self._wrong(prefix + key, kind, f"one of {', '.join(CONNECTIONS)}")
+        for name, of in _OF_A_KIND.items():
+            if key == "kind" and name in table and kind != of:
+                raise self._wrong(prefix + name, table[name], f'of kind "{of}" alone')
+        if kind == "ssh":
+            return self._ssh(table if key == "kind" else {})
         if kind != "command":
-            if key == "kind" and "command" in table:
-                raise self._wrong("connection.command", table["command"], 'of kind "command" alone')
             return Connection(kind)
         words = table.get("command")
         if (
@@ -292,6 +336,22 @@ class _Reader:
         ):
             raise self._wrong("connection.command", words, "a program and its arguments, as a list")
         return Connection(kind, tuple(words))
+
+    def _ssh(self, table: Mapping[str, Any]) -> Connection:
+        host = self._text(table, "host", "connection.")
+        if not SSH_HOST.fullmatch(host):
+            allowed = "what `ssh` is given: USER@HOST, or a name of ~/.ssh/config"
+            raise self._wrong("connection.host", host, allowed)
+        port = table.get("port")
+        if port is not None and (type(port) is not int or not 0 < port < 65536):
+            raise self._wrong("connection.port", port, "a whole number from 1 to 65535")
+        python, folder = (
+            self._text(table, name, "connection.") if name in table else getattr(_DEFAULT, name)
+            for name in ("python", "folder")
+        )
+        if "\\" in folder or '"' in folder:
+            raise self._wrong("connection.folder", folder, "a path without quotes and backslashes")
+        return Connection("ssh", host=host, port=port, python=python, folder=folder)
 
     def _accelerator(self, data: Mapping[str, Any]) -> Accelerator:
         """The processor itself where a file names none."""

@@ -28,7 +28,7 @@ class RuntimeMissing(ProfilerError):
 
 
 class DeviceUnreachable(ProfilerError):
-    """There is no such connection yet, or nothing runs models on its accelerator."""
+    """A device cannot be reached or gives out, or nothing runs models on its accelerator."""
 
 
 class WorkerDied(ProfilerError):

@@ -95,6 +95,26 @@ def is_ir(path: Path) -> bool:
     return path.suffix.lower() == ".xml"
 
 
+def model_files(path: Path) -> tuple[Path, ...]:
+    """A model file and what holds its external weights.
+
+    Of an IR that is the .bin beside it. Else, files beside it whose name is the model's with a
+    suffix that ends in "data" (`model.onnx.data`, `model.onnx_data`) are taken to be such.
+
+    Args:
+        path: The model file.
+    """
+    if is_ir(path):
+        weights = path.with_suffix(".bin")
+        return (path, weights) if weights.exists() else (path,)
+    beside = (
+        found
+        for found in path.parent.glob("*data")
+        if found.name.startswith((f"{path.name}.", f"{path.name}_"))
+    )
+    return (path, *sorted(beside))
+
+
 @dataclass(frozen=True, slots=True)
 class ModelJob:
     """One model file to measure.
@@ -119,21 +139,8 @@ class ModelJob:
             raise InvalidSetting(f"the job for {self.path} has an empty name; give it any other.")
 
     def files(self) -> tuple[Path, ...]:
-        """The model file and what holds its external weights.
-
-        Of an IR that is the .bin beside it. Else, files beside it whose name is the model's with a
-        suffix that ends in "data" (`model.onnx.data`, `model.onnx_data`) are taken to be such.
-        """
-        name = self.path.name
-        if is_ir(self.path):
-            weights = self.path.with_suffix(".bin")
-            return (self.path, weights) if weights.exists() else (self.path,)
-        beside = (
-            path
-            for path in self.path.parent.glob("*data")
-            if path.name.startswith((f"{name}.", f"{name}_"))
-        )
-        return (self.path, *sorted(beside))
+        """The model file and what holds its external weights; see `model_files`."""
+        return model_files(self.path)
 
     def content_hash(self) -> str:
         """Identifies what is run: the bytes of `files` and the inputs, not the name.

@@ -19,7 +19,7 @@ def encode_array(value: Any) -> dict[str, Any]:
     Raises:
         ValueError: Its type is none of `profilers.jobs.DTYPES`.
     """
-    array = np.ascontiguousarray(value)
+    array = np.asarray(value, order="C")
     if array.dtype.name not in DTYPES:
         raise ValueError(f"type {array.dtype.name!r} cannot be sent")
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)

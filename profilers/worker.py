@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import json
 import os
 import select
@@ -63,6 +64,11 @@ class Failure(Exception):
         self.name = name
 
 
+def _failed(kind: str, error: str, name: str | None = None) -> dict[str, Any]:
+    """The answer about a failure."""
+    return {"ok": False, "kind": kind, "error": error, "name": name}
+
+
 def _involuntary_switches() -> int:
     """How often the system took a core away from this process, all threads together."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if _HAVE_RUSAGE else 0
@@ -106,13 +112,18 @@ def _allow_memory(most: int | None) -> int | None:
 
 
 class WorkerProcess:
-    """The loaded models and the requests on them."""
+    """The loaded models and the requests on them.
+
+    Attributes:
+        leaving: Whether it was asked to end.
+    """
 
     def __init__(self) -> None:
         self._options = RuntimeOptions()
         self._limits = WorkerLimits()
         self._runtime: Runtime | None = None
         self._models: dict[str, tuple[RuntimeSession, dict[str, Any]]] = {}
+        self.leaving = False
 
     def _start(self, request: dict[str, Any]) -> dict[str, Any]:
         self._options = RuntimeOptions.from_dict(request["options"])
@@ -183,8 +194,7 @@ class WorkerProcess:
 
     def _step(self, name: str, warmup: int, runs: int) -> dict[str, Any]:
         session, feeds = self._models[name]
-        clock = time.perf_counter_ns
-        own_clock = time.thread_time_ns if self._options.threads == 1 else clock
+        clock, own_clock = time.perf_counter_ns, time.thread_time_ns
         wall: list[int] = []
         own: list[int] = []
         preempted: list[int] = []
@@ -212,7 +222,7 @@ class WorkerProcess:
             "start_s": start * 1e-9,
             "end_s": clock() * 1e-9,
             "wall_ns": wall,
-            "own_ns": own,
+            "own_ns": own if self._options.threads == 1 else wall,
             "preempted": preempted,
         }
 
@@ -248,6 +258,10 @@ class WorkerProcess:
         self._models.pop(request["name"], None)
         return {}
 
+    def _quit(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.leaving = True
+        return {}
+
     def loading(self) -> contextlib.AbstractContextManager[None]:
         """Within it, a file is opened: held to `WorkerLimits.load_s`."""
         return _within(self._limits.load_s)
@@ -263,6 +277,7 @@ class WorkerProcess:
             "run": self._run,
             "memory": self._memory,
             "unload": self._unload,
+            "quit": self._quit,
         }
 
     def answer(self, line: str) -> dict[str, Any]:
@@ -274,18 +289,12 @@ class WorkerProcess:
                 raise Failure("request", f"unknown op {request['op']!r}")
             return {"ok": True, **operations[request["op"]](request)}
         except Failure as failure:
-            return {
-                "ok": False,
-                "kind": failure.kind,
-                "error": str(failure),
-                "name": failure.name,
-            }
-        except (ValueError, KeyError, TypeError) as error:
+            return _failed(failure.kind, str(failure), failure.name)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             kind = type(error).__name__
-            shortened = line.strip()[:500]
-            return {"ok": False, "kind": "request", "error": f"{kind}: {error} in {shortened}"}
+            return _failed("request", f"{kind}: {error} in {line.strip()[:500]}")
         except MemoryError:
-            return {"ok": False, "kind": "memory", "error": "it needs more memory than it may have"}
+            return _failed("memory", "it needs more memory than it may have")
 
 
 def die_with_parent(parent: int) -> None:
@@ -332,17 +341,18 @@ def serve(worker: WorkerProcess) -> None:
     # Answers get a private copy of stdout; whatever a runtime prints goes to stderr instead.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     for line in sys.stdin:
         if not line.strip():
             continue
-        leave = '"quit"' in line and json.loads(line).get("op") == "quit"
-        answer = {"ok": True} if leave else worker.answer(line)
+        answer = worker.answer(line)
         try:
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
         except BrokenPipeError:  # the caller is gone
             os._exit(1)
-        if leave:
+        if worker.leaving:
             break
 
 

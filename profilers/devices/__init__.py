@@ -9,7 +9,7 @@ from profilers.devices.base import Worker
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import RuntimeOptions, WorkerLimits
 
-REACHED = {"local": "this machine", "command": "by a command"}
+REACHED = {"local": "this machine", "command": "by a command", "ssh": "over SSH"}
 """Kinds of connection by which a worker can be started today, in words."""
 
 COMPUTED_ON = (CPU,)
@@ -70,6 +70,10 @@ def open_worker(
         from profilers.devices.client import WorkerClient
 
         return WorkerClient(profile.connection.command, options, limits=limits)
+    if profile.connection.kind == "ssh":
+        from profilers.devices.ssh import open_ssh_worker
+
+        return open_ssh_worker(profile.connection, options, limits)
     from profilers.devices.local import LocalWorker
 
     return LocalWorker(options, limits=limits)

@@ -16,10 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from device_profiles.reading import FileRefused
 from profilers.errors import (
     InvalidSetting,
     MemoryExceeded,
     ModelRejected,
+    ProfilerError,
     RuntimeMissing,
     WorkerDied,
 )
@@ -113,7 +115,6 @@ class WorkerClient:
     def load(self, job: ModelJob, seed: int) -> None:
         """See `Worker`."""
         self._paths[job.name] = str(job.path)
-        path = str(job.path.absolute())
         if not job.path.is_file():
             raise ModelRejected(
                 f"model {job.name!r}: there is no {'regular ' if job.path.exists() else ''}file "
@@ -122,7 +123,12 @@ class WorkerClient:
         drawn = draw_inputs(job.inputs, seed)
         inputs = {name: encode_array(value) for name, value in drawn.items()}
         self._ask(
-            {"op": "load", "name": job.name, "path": path, "inputs": inputs},
+            {
+                "op": "load",
+                "name": job.name,
+                "path": self._path_there(job.path),
+                "inputs": inputs,
+            },
             subject=str(job.path),
             longest_s=self._limits.load_s,
         )
@@ -155,7 +161,7 @@ class WorkerClient:
     def describe(self, path: str) -> dict[str, tuple[str, list[int | str | None]]]:
         """See `Worker`."""
         answer = self._ask(
-            {"op": "describe", "path": str(Path(path).absolute())},
+            {"op": "describe", "path": self._path_there(Path(path))},
             subject=str(path),
             longest_s=self._limits.load_s,
         )
@@ -165,7 +171,7 @@ class WorkerClient:
         """See `ModelRunner`."""
         self._paths[name] = path
         return self._ask(
-            {"op": "open", "name": name, "path": str(Path(path).absolute())},
+            {"op": "open", "name": name, "path": self._path_there(Path(path))},
             subject=path,
             longest_s=self._limits.load_s,
         )
@@ -231,6 +237,35 @@ class WorkerClient:
         if kind is not None and self._process.poll() is None:
             self._kill()  # do not wait for a long run to end
         self.close()
+
+    def path_there(self, path: Path) -> str:
+        """A model file's path where the worker runs, to which it is brought if need be.
+
+        Args:
+            path: The file here.
+
+        Raises:
+            OSError, FileRefused: It cannot be read.
+            ProfilerError: It cannot be brought there.
+        """
+        return str(path.absolute())
+
+    def end(self, status: int, said: str) -> ProfilerError | None:
+        """What the end of the worker's program means, where it says more than that it ended.
+
+        Args:
+            status: Its exit status; the negative number of the signal that ended it.
+            said: The end of its stderr.
+        """
+        return None
+
+    def _path_there(self, path: Path) -> str:
+        try:
+            return self.path_there(path)
+        except (OSError, FileRefused) as error:
+            raise ModelRejected(
+                f"cannot read the model {str(path)!r}: {error}. {GIVE_A_FILE}"
+            ) from error
 
     def _ask(
         self, request: dict[str, Any], subject: str | None = None, longest_s: float = 0.0
@@ -350,13 +385,17 @@ class WorkerClient:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2.0)
 
-    def _death(self, subject: str | None, op: str) -> WorkerDied | ModelRejected:
+    def _death(self, subject: str | None, op: str) -> ProfilerError:
         """Describes how the worker ended."""
         try:
             code = self._process.wait(timeout=2.0)
         except subprocess.TimeoutExpired:
             self._kill()
             code = self._process.returncode or 0
+        self._errors.seek(0)
+        said = self._errors.read()[-2000:].decode(errors="replace").strip()
+        if (meant := self.end(code, said)) is not None:
+            return meant
         how = f"exit status {code}"
         if 128 < code <= 192:  # a shell's word for the signal that ended the worker
             code = 128 - code
@@ -367,15 +406,14 @@ class WorkerClient:
                 how = f"signal {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
                 how += ", as when memory runs out"
-        self._errors.seek(0)
-        tail = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
-        said = f" Its last words: {tail[-1]}" if tail else ""
+        tail = said.splitlines()
+        last = f" Its last words: {tail[-1]}" if tail else ""
         advice = "Measure fewer or smaller models at once, or each alone to find the one to blame."
         if op == "start":
             advice = "Try what starts it by itself."
         return WorkerDied(
             f"the worker process ended ({how})"
-            f"{f' while it worked on {subject!r}' if subject else ''}.{said} {advice}"
+            f"{f' while it worked on {subject!r}' if subject else ''}.{last} {advice}"
         )
 
     def _too_slow(self, subject: str | None, op: str) -> ModelRejected:

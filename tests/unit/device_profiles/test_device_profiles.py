@@ -31,6 +31,7 @@ cores = [0, 1]
 
 
 KIND = 'connection.kind = "local"'
+SSH = 'connection.kind = "ssh"'
 COMMAND = 'connection.kind = "command"\nconnection.command'
 
 
@@ -87,6 +88,28 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         (KIND, f'{COMMAND} = "sh -c x"', "command = 'sh -c x'; it must be a program and"),
         (KIND, f'{COMMAND} = ["sh", 1]', "it must be a program and its arguments, as a list"),
         (KIND, f'{KIND}\nconnection.command = ["sh"]', 'it must be of kind "command" alone'),
+        (KIND, f'{KIND}\nconnection.host = "pi"', "host = 'pi'; it must be of kind \"ssh\" alone"),
+        (KIND, SSH, "lacks 'connection.host'"),
+        (KIND, 'transport = "ssh"', "lacks 'connection.host'"),
+        (KIND, f'{SSH}\nconnection.host = "-oProxyCommand=x"', "what `ssh` is given: USER@HOST"),
+        (KIND, f'{SSH}\nconnection.host = "pi; x"', "host = 'pi; x'; it must be what `ssh`"),
+        (KIND, f'{SSH}\nconnection.host = "$(x)"', "it must be what `ssh` is given"),
+        (KIND, f"{SSH}\nconnection = {{ port = 0 }}", "is not valid TOML"),
+        (
+            KIND,
+            f'{SSH}\nconnection.host = "pi"\nconnection.port = 0',
+            "port = 0; it must be a whole",
+        ),
+        (
+            KIND,
+            f'{SSH}\nconnection.host = "pi"\nconnection.python = ""',
+            "python = ''; it must be a",
+        ),
+        (
+            KIND,
+            f'{SSH}\nconnection.host = "pi"\nconnection.folder = \'a"b\'',
+            "it must be a path without quotes and backslashes",
+        ),
         (
             KIND,
             f'{KIND}\naccelerator.kind = "npu"',
@@ -127,6 +150,32 @@ def test_a_device_is_reached_by_a_command(tmp_path: Path) -> None:
     assert find(path).connection == Connection("command", ("ssh", "board", "run it"))
 
 
+def test_a_device_is_reached_by_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD.replace(KIND, f'{SSH}\nconnection.host = "me@pi.local"'))
+    assert find(path).connection == Connection("ssh", host="me@pi.local")
+    more = f'{SSH}\nconnection.host = "pi"\nconnection.port = 2222\nconnection.folder = "/x y"'
+    path.write_text(GOOD.replace(KIND, more))
+    assert find(path).connection == Connection("ssh", host="pi", port=2222, folder="/x y")
+
+    config = tmp_path / "ssh" / "config"
+    config.parent.mkdir()
+    monkeypatch.setattr("device_profiles._SSH_CONFIG", config)
+    with pytest.raises(DeviceProfileError, match=r"unknown device 'pi'\. .*--device USER@HOST"):
+        find("pi", tmp_path)
+    config.write_text("Host = pi other\n  HostName 10.0.0.2\nInclude more/*\nHost *.lan !x\n")
+    (config.parent / "more").mkdir()
+    (config.parent / "more" / "a").write_text('host "jetson" # mine\nInclude config\n')
+    for name in ("pi", "other", "jetson", "me@pi"):
+        device = find(name, tmp_path)
+        assert (device.name, device.connection) == (name, Connection("ssh", host=name))
+        assert device.detect
+    for name in ("x", "*.lan", "-pi", "me@", "me@pi x"):
+        with pytest.raises(DeviceProfileError, match="unknown device"):
+            find(name, tmp_path)
+    assert [device.name for device in available(tmp_path)] == ["board", "host", "pixel6"]
+
+
 @pytest.mark.parametrize(
     ("lines", "wanted"),
     [
@@ -144,5 +193,5 @@ def test_an_accelerator_may_be_named(tmp_path: Path, lines: str, wanted: Acceler
 
 def test_files_of_earlier_releases_are_read(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
-    path.write_text(GOOD.replace(KIND, 'transport = "ssh"'))
-    assert find(path).connection == Connection("ssh")
+    path.write_text(GOOD.replace(KIND, 'transport = "adb"'))
+    assert find(path).connection == Connection("adb")

@@ -26,6 +26,7 @@ from profilers import (
 from profilers.benching import BenchJob, Sizes, _axis, _peak_memory, _run, describe_jobs
 from profilers.context import precisions_of
 from profilers.inputs import draw_inputs
+from profilers.messages import decode_array, encode_array
 from profilers.runtimes import get_runtime
 from profilers.testing import SyntheticMachine, SyntheticWorker, synthetic_opener
 from profilers.worker import WorkerProcess
@@ -142,6 +143,23 @@ def test_the_worker_answers_bad_requests() -> None:
     assert "unknown op 'dance'" in worker.answer('{"op": "dance"}')["error"]
     assert "must be 'start'" in worker.answer('{"op": "describe", "path": "x"}')["error"]
     assert not worker.answer('{"op": "visit", "name": "x", "warmup": 0, "runs": 1}')["ok"]
+    for line in (
+        '{"op": "quit"',
+        '["quit"]',
+        "[" * 100_000,
+        '{"op": "visit", "steps": [["x", 1e400, 1]]}',
+    ):
+        answer = worker.answer(line)
+        assert (answer["ok"], answer["kind"], answer["name"]) == (False, "request", None)
+    assert not worker.leaving
+    assert worker.answer('{"op": "quit"}') == {"ok": True}
+    assert worker.leaving
+
+
+def test_arrays_keep_their_axes() -> None:
+    for value in (np.float32(3), np.zeros((0, 2), "int8"), np.ones((2, 1), "bool")):
+        again = decode_array(encode_array(value))
+        assert (again.shape, again.dtype) == (np.shape(value), np.asarray(value).dtype)
 
 
 def test_unknown_runtimes_are_refused() -> None:

@@ -1,0 +1,191 @@
+"""A machine reached by OpenSSH's client, with the user's own configuration, keys and known hosts.
+
+Nothing is asked of the user: a host whose key is unknown or that wants a password is refused, with
+what to do. Its worker is `profilers.worker` under the machine's own Python.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from device_profiles import Connection
+from profilers.devices.python_worker import worker_archive
+from profilers.devices.remote import Files, RemoteWorker
+from profilers.errors import DeviceUnreachable, ProfilerError, RuntimeMissing
+from profilers.jobs import RuntimeOptions, WorkerLimits
+
+OPTIONS = (
+    *("-o", "BatchMode=yes", "-o", "ConnectTimeout=15"),
+    *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),
+)
+"""Given to ssh and sftp: ask nothing, and notice within a minute that the other end is gone."""
+
+SEND_TIMEOUT_S = 3600.0
+"""Sending one model's files, or running a short script, may take so long; chosen, 2026: 1 GB at
+300 kB/s."""
+
+_CONNECTION_FAILED = 255  # ssh(1), EXIT STATUS
+_NOT_A_PROGRAM = (126, 127)  # POSIX, Shell Command Language, 2.8.2
+
+_REASONS = (
+    ("Could not resolve hostname", "no machine of that name is known. Try by itself: ssh {host}"),
+    (
+        "Host key verification failed",
+        "its host key is not known here, or has changed. Look at it and accept it: ssh {host}",
+    ),
+    (
+        "Permission denied",
+        "it accepts no key of yours, and passwords are not asked for. Try: ssh-copy-id {host}",
+    ),
+    ("Connection refused", "no SSH server answers there. Start one, or give the right port"),
+    ("timed out", "it does not answer. Is it on, and on this network? Try: ssh {host}"),
+    ("No route to host", "it cannot be reached from this network. Try: ssh {host}"),
+    (": Failure", "a file could not be written. Is its storage full? Look: ssh {host} df"),
+)
+"""What ssh and sftp say, and what that means."""
+
+
+class SshTransport:
+    """See `profilers.devices.remote.Transport`."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Does not connect yet.
+
+        Args:
+            connection: Of the kind "ssh".
+        """
+        assert connection.host is not None
+        self._host = connection.host
+        self._python = connection.python
+        self._port = [] if connection.port is None else ["-o", f"Port={connection.port}"]
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        """See `Transport`."""
+        # Not exec: the shell there tells by its exit status which signal ended the program.
+        return self._ssh(f"{shlex.join(words)}; exit $?")
+
+    def _ssh(self, line: str) -> list[str]:
+        """The shell there may be any: only what all of them read alike is said to it."""
+        return ["ssh", "-T", *OPTIONS, *self._port, "--", self._host, line]
+
+    def ask(self, script: str) -> str:
+        """See `Transport`."""
+        done = self._run(self._ssh(f"sh -c {shlex.quote(script)}"), None)
+        if done.returncode != 0:
+            raise self._failed(done.returncode, done.stderr, "run a command")
+        return done.stdout
+
+    def send(self, files: Sequence[tuple[Path, str]], folder: str) -> None:
+        """See `Transport`."""
+        part = f"{folder.rpartition('/')[0]}/part-{secrets.token_hex(8)}"
+        with tempfile.TemporaryDirectory(prefix="nasc-") as staged:
+            lines = [f"mkdir {_quoted(part)}"]
+            for i, (path, name) in enumerate(files):  # sftp takes names here for patterns
+                (Path(staged) / f"{i}").symlink_to(path.absolute())
+                lines.append(f"put {i} {_quoted(f'{part}/{name}')}")
+            lines.append(f"rename {_quoted(part)} {_quoted(folder)}")
+            command = ["sftp", "-q", "-b", "-", *OPTIONS, *self._port, "--", self._host]
+            done = self._run(command, "\n".join(lines) + "\n", staged)
+        if done.returncode == 0:
+            return
+        # Another process may have sent the same at the same time.
+        there = self.ask(f"rm -rf {shlex.quote(part)}; ls -d {shlex.quote(folder)} || true")
+        if not there.strip():
+            raise self._failed(done.returncode, done.stderr, "send files")
+
+    def failure(self, status: int, said: str) -> ProfilerError | None:
+        """See `Transport`."""
+        if status == _CONNECTION_FAILED:
+            return self._failed(status, said, "run a worker")
+        lines = said.splitlines() or [""]
+        if status in _NOT_A_PROGRAM:
+            return DeviceUnreachable(
+                f"device {self._host!r} has no program {self._python!r} to run the worker: "
+                f"{lines[-1][:300]}. Name its Python: connection.python in a device file"
+            )
+        if lines[-1].startswith(("ModuleNotFoundError", "SyntaxError")):
+            return RuntimeMissing(
+                f"the Python {self._python!r} on device {self._host!r} cannot run the worker: "
+                f"{lines[-1][:300]}. It must be 3.11 or newer, with numpy and the runtime: "
+                f"{self._python} -m pip install numpy onnxruntime"
+            )
+        return None
+
+    def _run(
+        self, command: list[str], text: str | None, folder: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(
+                command,
+                input=text,
+                stdin=subprocess.DEVNULL if text is None else None,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                cwd=folder,
+                timeout=SEND_TIMEOUT_S,
+                start_new_session=True,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeviceUnreachable(
+                f"device {self._host!r} did not finish within {SEND_TIMEOUT_S:g} s: "
+                f"{command[0]}. Try by itself: ssh {shlex.quote(self._host)}"
+            ) from error
+        except OSError as error:
+            raise DeviceUnreachable(
+                f"device {self._host!r} cannot be reached: {command[0]!r} cannot be run here: "
+                f"{error.strerror}. Install OpenSSH's client"
+            ) from error
+
+    def _failed(self, status: int, said: str, what: str) -> DeviceUnreachable:
+        lines = said.strip().splitlines() or [f"exit status {status}"]
+        for sign, meaning in _REASONS:
+            found = [line for line in lines if sign in line]
+            if found:
+                advice = meaning.format(host=shlex.quote(self._host))
+                return DeviceUnreachable(
+                    f"cannot {what} on device {self._host!r}: {advice}. ssh said: {found[-1][:300]}"
+                )
+        kept = " What was measured is kept: run the same again" if status == 255 else ""
+        return DeviceUnreachable(
+            f"cannot {what} on device {self._host!r}: {lines[-1][:300]}.{kept}"
+        )
+
+
+def _quoted(path: str) -> str:
+    """A path as sftp reads it: no `"` or backslash is in it."""
+    return f'"{path}"'
+
+
+def open_ssh_worker(
+    connection: Connection, options: RuntimeOptions, limits: WorkerLimits | None = None
+) -> RemoteWorker:
+    """Starts a worker on a machine.
+
+    Args:
+        connection: Of the kind "ssh".
+        options: How its runtime is set up.
+        limits: What it may take; None takes the defaults.
+
+    Raises:
+        DeviceUnreachable: It cannot be reached, or has no Python.
+        RuntimeMissing, InvalidSetting, WorkerDied: Its worker did not start.
+    """
+    transport = SshTransport(connection)
+    files = Files(transport, connection.folder)
+    with tempfile.TemporaryDirectory(prefix="nasc-") as folder:
+        archive = files.place([(worker_archive(Path(folder)), "worker.pyz")])
+    words = ["env", *_threads(options.threads), connection.python, archive]
+    return RemoteWorker(transport, files, words, options, limits=limits)
+
+
+def _threads(count: int) -> list[str]:
+    """Numeric libraries held to the threads asked for, as `profilers.devices.local` does."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return [f"{name}={count}" for name in names]

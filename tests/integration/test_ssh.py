@@ -1,0 +1,304 @@
+"""Devices over SSH: the real client and a real sshd on this machine, with files of its own.
+
+Skipped where there is no sshd (Debian: openssh-server) that this user may run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import device_profiles
+from device_profiles import Connection, DeviceProfile
+from nasc.cli import main
+from profilers import ModelRejected, RuntimeOptions, WorkerLimits, open_worker
+from profilers.devices.base import ModelRunner
+from profilers.devices.remote import RemoteWorker
+from profilers.errors import DeviceUnreachable, ProfilerError, RuntimeMissing, WorkerDied
+from profilers.jobs import ModelJob
+from profilers.reference import reference_job
+from profilers.samples import Step
+
+SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(SSHD is None, reason="there is no sshd (Debian: openssh-server)"),
+]
+
+
+@dataclass(frozen=True)
+class Board:
+    """An sshd of one's own, which the names of `config` reach.
+
+    Attributes:
+        device: This machine over it.
+        folder: Holds its keys, its configuration and the device's files.
+        server: Its process.
+    """
+
+    device: DeviceProfile
+    folder: Path
+    server: subprocess.Popen[bytes]
+
+    def at(self, **connection: object) -> DeviceProfile:
+        """The same machine, reached otherwise."""
+        changed = dataclasses.replace(self.device.connection, **connection)  # type: ignore[arg-type]
+        return dataclasses.replace(self.device, connection=changed)
+
+    @property
+    def sent(self) -> list[str]:
+        """Names of what lies on the device, relative to its folder of files."""
+        files = self.folder / "on the device; $(touch x)" / "files"
+        return sorted(str(p.relative_to(files)) for p in files.rglob("*") if p.is_file())
+
+
+def key(path: Path) -> Path:
+    """Makes a key pair."""
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
+    subprocess.run(words, check=True)
+    return path
+
+
+def started(folder: Path, limit_kb: int | None = None) -> tuple[subprocess.Popen[bytes], int]:
+    """Starts an sshd on a free port."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
+        f"AuthorizedKeysFile {folder}/user.pub\nStrictModes no\nUsePAM no\n"
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        f"PidFile {folder}/sshd.pid\nSubsystem sftp internal-sftp\n"
+    )
+    if os.getuid() == 0:  # where it gives its rights up; the system's service makes it
+        Path("/run/sshd").mkdir(exist_ok=True)
+    least = "" if limit_kb is None else f"trap '' XFSZ; ulimit -f {limit_kb}; "
+    line = f'{least}exec "{SSHD}" -D -e -f "{folder}/sshd_config"'
+    server = subprocess.Popen(["bash", "-c", line], stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return server, port
+        time.sleep(0.05)
+    pytest.skip("this user may not run an sshd")
+
+
+Start = Callable[..., Board]
+
+
+@pytest.fixture
+def start(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Start]:
+    """Makes a board. OpenSSH's client takes no other home from the environment: it is told one."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def make(limit_kb: int | None = None) -> Board:
+        folder = tmp_path_factory.mktemp("sshd")
+        key(folder / "host")
+        key(folder / "user")
+        server, port = started(folder, limit_kb)
+        running.append(server)
+        host = (folder / "host.pub").read_text().split()
+        (folder / "known").write_text(f"[127.0.0.1]:{port} {host[0]} {host[1]}\n")
+        (folder / "config").write_text(
+            f"Host board\nHostName 127.0.0.1\nPort {port}\nIdentityFile {folder}/user\n"
+            f"Host stranger\nHostName 127.0.0.1\nPort {port}\nIdentityFile {folder}/host\n"
+            f"Host off\nHostName 127.0.0.1\nPort 1\n"
+            f"Host *\nUserKnownHostsFile {folder}/known\nIdentitiesOnly yes\n"
+        )
+        (folder / "bin").mkdir()
+        for name in ("ssh", "sftp"):
+            program = folder / "bin" / name
+            program.write_text(f'#!/bin/sh\nexec {shutil.which(name)} -F {folder}/config "$@"\n')
+            program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}/bin{os.pathsep}{os.environ['PATH']}")
+        connection = Connection(
+            "ssh",
+            host="board",
+            python=sys.executable,
+            folder=str(folder / "on the device; $(touch x)"),
+        )
+        device = dataclasses.replace(
+            device_profiles.find("host"), name="board", connection=connection
+        )
+        return Board(device, folder, server)
+
+    yield make
+    for server in running:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture
+def board(start: Start) -> Board:
+    return start()
+
+
+def test_a_machine_is_measured_over_ssh(board: Board, tmp_path: Path) -> None:
+    reference = reference_job(tmp_path)
+    steps = [Step(reference.name, warmup=1, runs=2)]
+    with open_worker(board.device, RuntimeOptions()) as there:
+        there.load(reference, seed=0)
+        assert len(there.visit(steps)[0].runs_ms) == 2
+        assert there.describe(str(reference.path))
+        assert (there.peak_bytes() or 0) > (there.base_bytes or 0) > 0
+        before = board.sent
+        assert [name.rpartition("/")[2] for name in before] == ["model.onnx", "worker.pyz"] or [
+            name.rpartition("/")[2] for name in before
+        ] == ["worker.pyz", "model.onnx"]
+        assert isinstance(there, RemoteWorker)
+        assert isinstance(there, ModelRunner)
+        drawn = {
+            name: np.full(spec.shape, 0.5, spec.dtype) for name, spec in reference.inputs.items()
+        }
+        there.open("again", str(reference.path))
+        found = there.run("again", drawn)
+        context = there.context
+    with open_worker(device_profiles.find("host"), RuntimeOptions()) as here:
+        assert isinstance(here, ModelRunner)
+        here.open("m", str(reference.path))
+        assert np.array_equal(here.run("m", drawn)[0], found[0])
+        assert here.context["fingerprint"] == context["fingerprint"]
+    # What lies there is not sent again, and nothing of the folder's name was interpreted.
+    with open_worker(board.device, RuntimeOptions()) as there:
+        there.load(reference, seed=0)
+    assert board.sent == before
+    assert not list(board.folder.rglob("x"))
+
+
+def test_weights_beside_a_model_are_sent_under_their_name(board: Board, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(reference_job(tmp_path).path)
+    path = tmp_path / 'a model\'s "name" $(x).onnx'
+    beside = f"{path.name}.data".replace('"', "'")
+    path = path.with_name(path.name.replace('"', "'"))
+    onnx.save(model, path, save_as_external_data=True, location=beside, size_threshold=1024)
+    job = ModelJob("m", path, reference_job(tmp_path).inputs)
+    with open_worker(board.device, RuntimeOptions()) as there:
+        there.load(job, seed=0)
+        assert there.visit([Step("m", 0, 1)])
+        with pytest.raises(ModelRejected, match=r"cannot read the model|there is no file"):
+            there.load(ModelJob("gone", tmp_path / "gone.onnx", job.inputs), seed=0)
+        worse = path.with_name('a".onnx')
+        shutil.copy(path, worse)
+        shutil.copy(path.with_name(beside), worse.with_name('a".onnx.data'))
+        with pytest.raises(ModelRejected, match=r"weights 'a\"\.onnx\.data' .* cannot be sent"):
+            there.load(ModelJob("m", worse, job.inputs), seed=0)
+
+
+def test_a_file_is_benched_over_ssh(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole of a command, as a user gives it."""
+    connection = board.device.connection
+    path = tmp_path / "board.toml"
+    path.write_text(
+        'name = "board"\ndescription = "a board"\ndetect = true\n[connection]\nkind = "ssh"\n'
+        f'host = "board"\npython = "{connection.python}"\nfolder = "{connection.folder}"\n'
+        '[defaults]\nthreads = 1\nruntime = "onnxruntime"\n',
+        encoding="utf-8",
+    )
+    assert device_profiles.find(path).connection == connection
+    model = reference_job(tmp_path).path
+    words = ["bench", str(model), "--device", str(path), "--cache", str(tmp_path / "cache")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "ms" in done.output
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"host": "no-such-machine.invalid"}, DeviceUnreachable, "no machine of that name .* ssh"),
+        ({"host": "off"}, DeviceUnreachable, "no SSH server answers there"),
+        ({"host": "stranger"}, DeviceUnreachable, r"accepts no key of yours.*ssh-copy-id stranger"),
+        (
+            {"folder": "/dev/null"},
+            DeviceUnreachable,
+            r"cannot run a command on device 'board': .*ot",
+        ),
+        (
+            {"python": "/bin/no python"},
+            DeviceUnreachable,
+            r"no program '/bin/no python' .*connecti",
+        ),
+        ({"python": "false"}, WorkerDied, "exit status 1"),
+    ],
+)
+def test_what_cannot_be_reached_says_why(
+    board: Board, change: dict[str, str], error: type[ProfilerError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        open_worker(board.at(**change), RuntimeOptions())
+
+
+def test_a_host_whose_key_has_changed_is_refused(board: Board) -> None:
+    known = board.folder / "known"
+    name, kind, _ = known.read_text().split()
+    other = (key(board.folder / "other").with_suffix(".pub")).read_text().split()[1]
+    known.write_text(f"{name} {kind} {other}\n")
+    with pytest.raises(DeviceUnreachable, match=r"host key is not known here, or has changed"):
+        open_worker(board.device, RuntimeOptions())
+    known.unlink()
+    with pytest.raises(DeviceUnreachable, match=r"host key is not known here, or has changed"):
+        open_worker(board.device, RuntimeOptions())
+    assert not known.exists()
+
+
+def test_a_python_without_numpy_says_what_it_needs(board: Board) -> None:
+    bare = board.folder / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(RuntimeMissing, match=r"cannot run the worker: ModuleNotFoundError.*3\.11"):
+        open_worker(board.at(python=str(bare)), RuntimeOptions())
+
+
+def test_a_full_storage_says_so_and_keeps_nothing_half(start: Start, tmp_path: Path) -> None:
+    board = start(limit_kb=1000)  # the worker fits, the model does not
+    path = reference_job(tmp_path).path
+    large = tmp_path / "large.onnx"
+    large.write_bytes(path.read_bytes() + bytes(1 << 20))
+    with open_worker(board.device, RuntimeOptions()) as there:
+        job = dataclasses.replace(reference_job(tmp_path), path=large)
+        with pytest.raises(DeviceUnreachable, match=r"cannot send files .*Is its storage full\?"):
+            there.load(job, seed=0)
+        assert [name.rpartition("/")[2] for name in board.sent] == ["worker.pyz"]
+        there.load(reference_job(tmp_path), seed=0)
+
+
+def test_a_lost_connection_is_told_from_a_worker_that_died(board: Board, tmp_path: Path) -> None:
+    reference = reference_job(tmp_path)
+    worker = open_worker(board.device, RuntimeOptions())
+    worker.load(reference, seed=0)
+    sessions = subprocess.run(
+        ["pgrep", "-P", str(board.server.pid)], capture_output=True, text=True, check=True
+    )
+    for session in sessions.stdout.split():
+        os.kill(int(session), signal.SIGKILL)
+    with pytest.raises(DeviceUnreachable, match=r"cannot run a worker on device 'board'.*kept"):
+        worker.visit([Step(reference.name, 0, 1)])
+    worker.close()
+
+
+def test_a_run_without_an_end_is_ended_there(board: Board, tmp_path: Path) -> None:
+    reference = reference_job(tmp_path)
+    limits = WorkerLimits(run_s=0.001)
+    with open_worker(board.device, RuntimeOptions(), limits) as worker:
+        worker.load(reference, seed=0)
+        with pytest.raises(ModelRejected, match=r"did not finish one run within 0\.001 s"):
+            worker.visit([Step(reference.name, 0, 2000)])
