@@ -46,6 +46,8 @@ def find_table(
 ) -> FoundTable:
     """The newest table that fits and has a cost of every layer of a space.
 
+    One that was imported is taken only where none was measured for this cache.
+
     It comes in milliseconds of the quiet time asked for, if it was measured on one near that.
 
     Args:
@@ -77,13 +79,19 @@ def find_table(
         else:
             others.append(table)
     if fitting:
-        return max(fitting, key=lambda found: (found.table.created, found.path.name))
+        return max(fitting, key=_preference)
     if damaged is not None:
         raise damaged
     raise TableMissing(
         f"no latency table for {query.describe()}. {_near(others, query)} "
         f"Measure one: {query.command()}"
     )
+
+
+def _preference(found: FoundTable) -> tuple[bool, bool, str, str]:
+    """What was measured for this cache first, then what was on such a machine, then the newest."""
+    table = found.table
+    return table.imported is None, table.foreign is None, table.created, found.path.name
 
 
 def _files(folders: Iterable[Path], device: str) -> list[Path]:
