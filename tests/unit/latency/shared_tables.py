@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from synthetic_device import make_table
+from synthetic_device import TINY, make_table
 
 import profilers
 from device_profiles import Noise
-from nasc.architecture.space import Architecture
+from nasc.architecture.space import Architecture, SearchSpace
 from nasc.latency.key import options_text
 from nasc.latency.table import LatencyTable
 from nasc.lowering import get_lowering
@@ -24,7 +24,7 @@ MARK = "# measured networks:"
 QUIET_MS = 3.9
 
 
-def sound_table(**changes: Any) -> LatencyTable:
+def sound_table(space: SearchSpace = TINY, **changes: Any) -> LatencyTable:
     """A table of the machine that `opener` opens; `changes` as of `make_table`."""
     options = profilers.RuntimeOptions(threads=changes.get("threads", 1)).to_dict()
     reference = profilers.reference_hash()
@@ -38,7 +38,7 @@ def sound_table(**changes: Any) -> LatencyTable:
         "quiet_ms": QUIET_MS,
     }
     about |= changes
-    table = make_table(**about)
+    table = make_table(space, **about)
     key = table.key
     context = {
         "fingerprint": key.fingerprint,
