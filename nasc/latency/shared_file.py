@@ -7,6 +7,7 @@ measured, nothing in the file can prove.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 import re
@@ -87,8 +88,10 @@ def check_shared(found: TableFile) -> None:
 
 def _check_texts(table: LatencyTable) -> None:
     """Nothing in the head acts on a terminal or in a spreadsheet, whose cells end at commas."""
+    imported = None if table.imported is None else dataclasses.asdict(table.imported)
     parts = {
-        "key": table.as_measured().key.to_dict(),
+        "key": table.key.to_dict(),
+        "imported": imported,
         "space": {"name": table.space.name},
         "created": table.created,
         "times": dict(table.times),
@@ -240,7 +243,7 @@ def _check_samples(table: LatencyTable, packed: bytes) -> None:
         raise ValueError("its samples are of other networks than it holds")
     try:
         found = profilers.pooled_latencies(samples, table.quiet_ms, noise=measurement.noise)
-    except ArithmeticError as error:
+    except (ArithmeticError, ValueError) as error:
         raise ValueError(f"its samples give no latencies: {error}") from error
     for name, latency_ms in latencies.items():
         if not math.isclose(found[name].latency_ms, latency_ms, rel_tol=SAMPLES_TOLERANCE):

@@ -259,7 +259,7 @@ def _session(
 def _key_fields(cache: Path, opener: profilers.Opener, key: LatencyKey) -> Mapping[str, Any] | str:
     """See `nasc.latency.listing.KeyFields`."""
     if key.device not in device_profiles.names():
-        return f"device {key.device!r} is not known here"
+        return f"device {key.device!r} is not known here by its name (nasc devices)"
     try:
         return _session(cache, opener, key).key_fields()
     except (DeviceProfileError, profilers.ProfilerError, NascError) as error:

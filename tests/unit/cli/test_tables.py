@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from shared_tables import measurement_of, opener, opener_of, packed, sound_table
@@ -172,6 +173,15 @@ def test_mistakes_are_usage_errors_with_suggestions(run: Run, table: LatencyTabl
     assert "List them: nasc tables list" in said
     Path("sent.csv").write_text("x", encoding="utf-8")
     assert "no name in the cache" in run("export", "sent.csv", "-o", "x.csv", code=2).stderr
+
+
+def test_names_of_tables_are_completed(run: Run, table: LatencyTable) -> None:
+    for command in ("show", "export", "diff"):
+        complete = main.commands["tables"].commands[command].params[0].shell_complete
+        context = click.Context(main)
+        found = complete(context, "host-")
+        assert [item.value for item in found] == [name_of(table)]
+        assert [item.type for item in complete(context, "./board")] == ["file"]
 
 
 def test_an_exported_table_is_plain_csv(run: Run, table: LatencyTable) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +184,9 @@ def put(*place: str, value: Any) -> Head:
     return change
 
 
+ORIGIN = ("device", "fingerprint", "runtime_version", "imported_utc")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -218,6 +222,8 @@ def put(*place: str, value: Any) -> Head:
         (put("key", "device", value="a\x1b[31m"), "with control characters"),
         (put("runtime_base_bytes", value=-1), "has runtime_base_bytes = -1"),
         (put("imported", value={"device": "x"}), "at imported lacks"),
+        (put("imported", value=dict.fromkeys(ORIGIN, "=1+1")), "imported.device = '=1+1', which"),
+        (put("imported", value=dict.fromkeys(ORIGIN, "x")), "its key has fingerprint = 'x'"),
     ],
 )
 def test_a_head_that_lies_is_refused(text: str, change: Head, words: str, tmp_path: Path) -> None:
@@ -313,6 +319,20 @@ def test_samples_that_are_not_the_table_s_are_refused(
     path.write_text(table.to_text(samples(table)), encoding="utf-8")
     with pytest.raises(TableDamaged, match=words):
         read_shared(path)
+
+
+def test_no_twisted_samples_are_a_traceback(table: LatencyTable, tmp_path: Path) -> None:
+    path, refused = tmp_path / "x.latency.csv", 0
+    whole = measurement_of(table).to_dict()
+    for what, raw in mutations(whole, 10):
+        path.write_text(table.to_text(gzip.compress(json.dumps(raw).encode())), encoding="utf-8")
+        try:
+            read_shared(path)
+        except TableError:
+            refused += 1
+        except Exception as error:
+            raise AssertionError(f"{what}: {error!r}") from error
+    assert refused > 4
 
 
 def test_samples_that_grow_without_end_are_refused(

@@ -356,7 +356,7 @@ def test_every_table_is_listed_with_why_it_is_not_used(
     assert found["a-damaged"].unusable.startswith("damaged: ")
     assert "has version 3, this nasc reads 4" in found["b-older"].unusable
     assert found["c-folder"].unusable == "damaged: it is no file but a folder"
-    assert "device 'board' is not known here" in reasons
+    assert "device 'board' is not known here by its name (nasc devices)" in reasons
     assert "another processor (fingerprint other, here synthetic)" in reasons
     assert "onnxruntime 9, here 1" in reasons
     usable = [one for one in found.values() if one.unusable is None]
