@@ -10,7 +10,8 @@ from device_profiles import Noise
 from nasc.architecture.space import SearchSpace
 from nasc.errors import TableDamaged, TableMissing
 from nasc.latency.key import LatencyKey, device_prefix
-from nasc.latency.table import SUFFIX, LatencyTable, load_table
+from nasc.latency.places import table_files
+from nasc.latency.table import LatencyTable, load_table
 
 _WORDS = {
     "precision": "{key.precision}",
@@ -98,9 +99,8 @@ def _files(folders: Iterable[Path], device: str) -> list[Path]:
     return [
         path
         for folder in folders
-        if folder.is_dir()
-        for path in sorted(folder.iterdir())
-        if path.name.startswith(device_prefix(device)) and path.name.endswith(SUFFIX)
+        for path in table_files(folder)
+        if path.name.startswith(device_prefix(device))
     ]
 
 

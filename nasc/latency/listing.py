@@ -13,7 +13,8 @@ import numpy as np
 
 from nasc.errors import TableDamaged, TableError, TableMissing, UsageError
 from nasc.latency.key import LatencyKey
-from nasc.latency.table import SUFFIX, LatencyTable, load_table
+from nasc.latency.places import SUFFIX, table_files, table_name
+from nasc.latency.table import LatencyTable, load_table
 
 KeyFields = Callable[[LatencyKey], Mapping[str, Any] | str]
 """What tables like one must hold for on its device as it is now (`MeasurementSession.key_fields`);
@@ -85,25 +86,9 @@ class ListedTable:
         }
 
 
-def table_name(path: Path) -> str:
-    """The name of a table's file without its suffix."""
-    return path.name.removesuffix(SUFFIX)
-
-
 def mean_error(table: LatencyTable) -> float | None:
     """Mean relative error of the networks that their prediction had not seen, as a share."""
     return float(np.mean(np.abs(table.held_out))) if table.held_out else None
-
-
-def table_files(folder: Path) -> list[Path]:
-    """The files of tables in a folder, ordered by name.
-
-    Raises:
-        OSError: If the folder is there and cannot be read.
-    """
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIX))
 
 
 def list_tables(folder: Path, key_fields: KeyFields) -> list[ListedTable]:

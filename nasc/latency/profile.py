@@ -30,10 +30,11 @@ from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey, options_text
+from nasc.latency.places import samples_path, tables_folder
 from nasc.latency.plan import Plan, plan
 from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.session import MeasurementSession, latency_job
-from nasc.latency.table import MEASURED_COLUMNS, SUFFIX, LatencyTable, entries_of
+from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, entries_of
 from nasc.networks.network import random_network
 from nasc.utils.files import write_atomically
 from nasc.utils.progress import Progress
@@ -121,11 +122,6 @@ def _machine(busy: bool, baseline_busy: bool) -> str:
     return f"{'; '.join(found)}: measure again when it is quiet, --force"
 
 
-def tables_folder(cache_dir: Path) -> Path:
-    """Where tables are kept in a cache."""
-    return cache_dir / "tables"
-
-
 def estimates(measurement: profilers.Measurement, quiet_ms: float) -> dict[str, profilers.Estimate]:
     """The networks of a table at one quiet speed, by name: see `profilers.pooled_latencies`."""
     samples = {m.name: m.samples for m in measurement.models}
@@ -143,11 +139,6 @@ def observed(planned: Plan, found: Mapping[str, profilers.Estimate]) -> list[Obs
         )
         for network in planned.networks
     ]
-
-
-def samples_path(table_path: Path) -> Path:
-    """Where the raw samples of a table lie: gzipped JSON of `profilers.Measurement`."""
-    return table_path.with_name(table_path.name.removesuffix(SUFFIX) + ".samples.json.gz")
 
 
 def make_key(

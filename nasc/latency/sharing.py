@@ -18,8 +18,8 @@ from pathlib import Path
 from device_profiles.reading import FileRefused, read_bytes
 from nasc.errors import NascError, TableDamaged, TableError, TableRefused
 from nasc.latency.key import LatencyKey
-from nasc.latency.listing import differences, table_files, table_name
-from nasc.latency.profile import samples_path
+from nasc.latency.listing import differences
+from nasc.latency.places import samples_path, table_files, table_name
 from nasc.latency.session import MeasurementSession
 from nasc.latency.shared_file import MAX_BYTES, check_shared
 from nasc.latency.table import Imported, LatencyTable, TableFile, load_table, read_table

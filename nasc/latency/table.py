@@ -38,6 +38,7 @@ from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
 from nasc.latency.basis import Basis, space_layers
 from nasc.latency.cache_misses import Streaming, network_streamed_params
 from nasc.latency.key import LatencyKey
+from nasc.latency.places import SUFFIX
 from nasc.latency.predict import Fit, Interval, Prediction
 from nasc.latency.table_rows import (
     ENTRY_TYPES,
@@ -51,7 +52,6 @@ from nasc.utils.files import write_atomically
 from nasc.utils.printable import printable
 
 FORMAT_VERSION = 4
-SUFFIX = ".latency.csv"
 MAX_RESCALING = 2.0
 SPEED_SPREAD = 0.15
 """Times in units of the reference depend on the speed of the machine: by this standard deviation of

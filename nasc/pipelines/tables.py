@@ -15,8 +15,8 @@ from device_profiles import DeviceProfileError
 from nasc.errors import NascError, UsageError
 from nasc.latency.comparing import TableDiff, compare
 from nasc.latency.key import LatencyKey
-from nasc.latency.listing import ListedTable, find_named, list_tables, table_name, why_unusable
-from nasc.latency.profile import tables_folder
+from nasc.latency.listing import ListedTable, find_named, list_tables, why_unusable
+from nasc.latency.places import table_name, tables_folder
 from nasc.latency.session import MeasurementSession
 from nasc.latency.shared_file import read_shared
 from nasc.latency.sharing import adopted, check_replaceable, in_its_place, place, to_share

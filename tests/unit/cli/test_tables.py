@@ -16,8 +16,8 @@ from shared_tables import measurement_of, opener, opener_of, packed, sound_table
 
 import nasc.pipelines.tables
 from nasc.cli import main
-from nasc.latency.profile import samples_path, tables_folder
-from nasc.latency.table import SUFFIX, LatencyTable
+from nasc.latency.places import SUFFIX, samples_path, tables_folder
+from nasc.latency.table import LatencyTable
 
 Run = Callable[..., Result]
 ELSEWHERE = opener_of(fingerprint="elsewhere")

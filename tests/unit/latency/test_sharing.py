@@ -15,8 +15,9 @@ import profilers
 from nasc import api
 from nasc.errors import NascError, TableDamaged, TableMissing, TableRefused, UsageError
 from nasc.latency.find import find_table
-from nasc.latency.profile import Profiled, samples_path, tables_folder
-from nasc.latency.table import SUFFIX, LatencyTable, load_table
+from nasc.latency.places import SUFFIX, samples_path, tables_folder
+from nasc.latency.profile import Profiled
+from nasc.latency.table import LatencyTable, load_table
 from profilers.errors import DeviceUnreachable
 
 ELSEWHERE = opener_of(fingerprint="elsewhere")

@@ -30,7 +30,7 @@ from nasc.data.heldout import judging_sentences, scored_sentences
 from nasc.errors import LimitsMissed, TableRefused
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.basis import nominal_ms
-from nasc.latency.profile import tables_folder
+from nasc.latency.places import tables_folder
 from nasc.package.manifest import read_manifest
 from nasc.package.verify import verify_package
 from nasc.pipelines import artifact_quality
