@@ -211,10 +211,13 @@ def plot_front(
         )
     axes.set_xlabel("predicted latency (ms)")
     axes.set_ylabel("predicted loss (1 - cosine to the teacher)")
-    axes.set_title(
+    about = (
         f"Pareto front on device {settings.device}: batch {settings.batch}, "
-        f"{settings.seq_len} tokens",
-        fontsize=10,
+        f"{settings.seq_len} tokens"
+    )
+    notes = dict.fromkeys(s.latency_table for s in solutions if s.latency_table is not None)
+    axes.set_title(
+        "\n".join([about, *notes]), fontsize=7 if notes else 10, wrap=True, parse_math=False
     )
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
