@@ -90,10 +90,16 @@ def _cells(one: api.ListedTable) -> tuple[str, ...]:
         "fixed" if d["fixed_shape"] else "any",
         d["created"][:16],
         str(d["entries"]),
-        "yes" if d["usable"] else "no",
+        _usable(one),
         d["processor"][:40],
         one.name,
     )
+
+
+def _usable(one: api.ListedTable) -> str:
+    if one.unusable is not None:
+        return "no"
+    return "yes" if one.table is None or one.table.foreign is None else "other machine's"
 
 
 @tables.command()

@@ -131,10 +131,10 @@ def adopted(
         )
     if apart and not accept_other_machine:
         raise TableRefused(
-            f"{what} is not one of device {session.device.name!r} as it is here: "
+            f"{what} does not fit device {session.device.name!r} as it is here: "
             f"{'; '.join(apart.values())}. What it predicts need not hold here. Measure one: "
             f"{own.command()}; or take it, and everything that is made from it will say so: "
-            "--accept-other-machine"
+            "nasc tables import FILE --accept-other-machine"
         )
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     origin = Imported(
@@ -178,7 +178,8 @@ def check_replaceable(replaced: Iterable[Replaced], folder: Path) -> None:
         raise TableRefused(
             f"the cache ('{folder}') has a table of its own for the same: "
             f"{'; '.join(map(str, own))}. It stays as it is. Put the imported one in its place, "
-            f"for good: --force; keep it first: nasc tables export {name} --output FILE"
+            f"for good: nasc tables import FILE --force; keep it first: nasc tables export {name} "
+            "--output FILE"
         )
 
 

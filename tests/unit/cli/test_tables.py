@@ -132,6 +132,7 @@ def test_a_table_goes_from_one_cache_to_another(
     taken = run("import", "sent.csv", "--cache", "third", "--accept-other-machine").stdout
     note = "latency table imported from another machine: onnxruntime int8 by Made-up CPU @ 2.20GHz"
     assert note in taken
+    assert "  other machine's  " in run("list", "--cache", "third").stdout
     for command in (["list"], ["show", name_of(table)[:20]]):
         assert note in run(*command, "--cache", "third").output
 

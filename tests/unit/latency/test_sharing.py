@@ -171,7 +171,7 @@ def test_a_table_of_another_machine_is_taken_only_where_that_is_accepted_and_say
     other = tmp_path / "other"
     with pytest.raises(
         TableRefused,
-        match=rf"Made-up CPU .*is not one of device 'host' as it is here: {differs}\..*"
+        match=rf"Made-up CPU .*does not fit device 'host' as it is here: {differs}\..*"
         r"nasc profile --device host .*--accept-other-machine",
     ):
         api.import_table(sent, cache=other, opener=there)
@@ -297,7 +297,7 @@ def test_a_table_that_was_measured_here_goes_only_by_force(
     kept = saved(own, other)
     with pytest.raises(
         TableRefused,
-        match=rf"{name_of(own)} \(measured here, created .*--force; keep it first: nasc tables exp",
+        match=rf"{name_of(own)} \(measured here, .*nasc tables import FILE --force; keep it first",
     ):
         api.import_table(sent, cache=other, opener=opener)
     assert load_table(kept).to_text() == own.to_text()
