@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasc.architecture.variant import Variant
     from nasc.context.settings import Settings
+    from nasc.latency.comparing import TableDiff
+    from nasc.latency.listing import ListedTable
     from nasc.latency.profile import Profiled
+    from nasc.latency.table_report import TableReport
     from nasc.package.verify_report import VerifyReport
     from nasc.pipelines.audit import audit
     from nasc.pipelines.bench import bench
@@ -26,6 +29,15 @@ if TYPE_CHECKING:
     from nasc.pipelines.report import SupernetReport, report
     from nasc.pipelines.result import CompileResult
     from nasc.pipelines.search import search
+    from nasc.pipelines.tables import (
+        ExportedTable,
+        ImportedTable,
+        diff_tables,
+        export_table,
+        import_table,
+        show_table,
+        tables,
+    )
     from nasc.pipelines.train import TrainResult, train
     from nasc.pipelines.verify import verify
     from nasc.selection.audit import Audit
@@ -38,7 +50,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "nasc.architecture.variant": ("Variant",),
     "nasc.context.settings": ("Settings",),
+    "nasc.latency.comparing": ("TableDiff",),
+    "nasc.latency.listing": ("ListedTable",),
     "nasc.latency.profile": ("Profiled",),
+    "nasc.latency.table_report": ("TableReport",),
     "nasc.package.verify_report": ("VerifyReport",),
     "nasc.pipelines.audit": ("audit",),
     "nasc.pipelines.bench": ("bench",),
@@ -52,6 +67,15 @@ _HOMES = {
     "nasc.pipelines.report": ("SupernetReport", "report"),
     "nasc.pipelines.result": ("CompileResult",),
     "nasc.pipelines.search": ("search",),
+    "nasc.pipelines.tables": (
+        "ExportedTable",
+        "ImportedTable",
+        "diff_tables",
+        "export_table",
+        "import_table",
+        "show_table",
+        "tables",
+    ),
     "nasc.pipelines.train": ("TrainResult", "train"),
     "nasc.pipelines.verify": ("verify",),
     "nasc.selection.audit": ("Audit",),
@@ -70,15 +94,20 @@ __all__ = [
     "DeviceReport",
     "DistillResult",
     "EvaluateResult",
+    "ExportedTable",
     "FinetuneConfig",
     "FinetuneResult",
+    "ImportedTable",
     "Limits",
+    "ListedTable",
     "Options",
     "Profiled",
     "Settings",
     "ShrinkConfig",
     "Solution",
     "SupernetReport",
+    "TableDiff",
+    "TableReport",
     "TaskOptions",
     "TrainResult",
     "Variant",
@@ -87,12 +116,17 @@ __all__ = [
     "bench",
     "compile",
     "devices",
+    "diff_tables",
     "distill",
     "evaluate",
+    "export_table",
     "finetune",
+    "import_table",
     "profile",
     "report",
     "search",
+    "show_table",
+    "tables",
     "train",
     "verify",
 ]

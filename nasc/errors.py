@@ -12,6 +12,7 @@ a command.
     |-- TableError
     |   |-- TableMissing
     |   |-- TableDamaged
+    |   |-- TableRefused
     |   `-- LookupMiss
     |-- InfeasibleLimits
     |-- LimitsMissed
@@ -63,7 +64,19 @@ class TableMissing(TableError):
 
 
 class TableDamaged(TableError):
-    """A latency table is there but cannot be read, or contradicts itself."""
+    """A latency table is there but cannot be read, or contradicts itself.
+
+    Attributes:
+        reason: What is wrong with it, without the file and the next step.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TableRefused(TableError):
+    """A latency table is sound, and not one to be used here."""
 
 
 class LookupMiss(TableError, KeyError):

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 import profilers
 from device_profiles import find
 from nasc.architecture.space import PRECISIONS, Architecture, SearchSpace, load_space
+from nasc.latency.places import samples_path
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.predict import fit
 from nasc.latency.profile import (
@@ -38,7 +39,6 @@ from nasc.latency.profile import (
     estimates,
     observed,
     profile,
-    samples_path,
 )
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import load_table

@@ -132,6 +132,8 @@ def describe_os_error(error: OSError) -> str:
 class _Group(click.Group):
     """Suggests commands, and turns expected errors into one message and an exit code."""
 
+    group_class = type  # groups in it are such groups
+
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Take a command; its numbers are plain ones."""
         for param in cmd.params:

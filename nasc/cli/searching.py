@@ -84,7 +84,8 @@ def search(
         rows.append((*true, *row))
     names = ("loss", "ms", "at most", "MB", "params", "runtime", "architecture")
     print_table((*first, *names), rows)
-    click.echo(f"predicted, not measured; {_conditions(settings)}", err=True)
+    notes = dict.fromkeys(s.latency_table for s in found if s.latency_table is not None)
+    click.echo("\n".join([f"predicted, not measured; {_conditions(settings)}", *notes]), err=True)
 
 
 def _solution(s: api.Solution) -> dict[str, Any]:
@@ -95,7 +96,11 @@ def _solution(s: api.Solution) -> dict[str, Any]:
         "predicted_loss": s.predicted_loss,
         "predicted": dict(s.costs),
         "upper": dict(s.upper),
-    } | ({} if s.true_loss is None else {"true_loss": s.true_loss})
+    } | {
+        name: value
+        for name in ("true_loss", "latency_table")
+        if (value := getattr(s, name)) is not None
+    }
 
 
 def _conditions(settings: api.Settings) -> str:

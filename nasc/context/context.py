@@ -331,6 +331,17 @@ class RunContext:
             self._costs[variants] = TableCosts.of(tables, self._tables.values(), reach)
         return self._costs[variants]
 
+    def table_note(self, variant: Variant) -> str | None:
+        """That the latency table of a variant was measured elsewhere (`LatencyTable.foreign`)."""
+        return self._tables[variant].foreign if variant in self._tables else None
+
+    @property
+    def table_notes(self) -> tuple[str, ...]:
+        """Those of all latency tables so far, and of the one that the supernet was shrunk by."""
+        shrunk = (self.supernet_header or {}).get("shrinking") or {}
+        notes = (*map(self.table_note, self._tables), shrunk.get("latency_table"))
+        return tuple(dict.fromkeys(note for note in notes if note is not None))
+
     def known_ms(self, architecture: Architecture) -> dict[Variant, float]:
         """What a network takes in each variant, by the tables and probes that there are so far."""
         found: dict[Variant, float] = {}
@@ -361,6 +372,8 @@ class RunContext:
         # several runtimes are compared in milliseconds.
         self._baselines[runtime] = baseline = self.session(runtime).baseline()
         self._tables |= {one.table.key.variant: one.table for one in found}
+        for note in self.table_notes:
+            self.say_once(note)
         for variant, table in list(self._tables.items()):
             if variant.runtime != runtime:
                 continue

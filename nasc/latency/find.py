@@ -10,7 +10,8 @@ from device_profiles import Noise
 from nasc.architecture.space import SearchSpace
 from nasc.errors import TableDamaged, TableMissing
 from nasc.latency.key import LatencyKey, device_prefix
-from nasc.latency.table import SUFFIX, LatencyTable, load_table
+from nasc.latency.places import table_files
+from nasc.latency.table import LatencyTable, load_table
 
 _WORDS = {
     "precision": "{key.precision}",
@@ -46,6 +47,8 @@ def find_table(
 ) -> FoundTable:
     """The newest table that fits and has a cost of every layer of a space.
 
+    One that was imported is taken only where none was measured for this cache.
+
     It comes in milliseconds of the quiet time asked for, if it was measured on one near that.
 
     Args:
@@ -77,7 +80,7 @@ def find_table(
         else:
             others.append(table)
     if fitting:
-        return max(fitting, key=lambda found: (found.table.created, found.path.name))
+        return max(fitting, key=_preference)
     if damaged is not None:
         raise damaged
     raise TableMissing(
@@ -86,13 +89,18 @@ def find_table(
     )
 
 
+def _preference(found: FoundTable) -> tuple[bool, bool, str, str]:
+    """What was measured for this cache first, then what was on such a machine, then the newest."""
+    table = found.table
+    return table.imported is None, table.foreign is None, table.created, found.path.name
+
+
 def _files(folders: Iterable[Path], device: str) -> list[Path]:
     return [
         path
         for folder in folders
-        if folder.is_dir()
-        for path in sorted(folder.iterdir())
-        if path.name.startswith(device_prefix(device)) and path.name.endswith(SUFFIX)
+        for path in table_files(folder)
+        if path.name.startswith(device_prefix(device))
     ]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +161,12 @@ class LatencyKey:
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != getattr(key, field.name)
         ]
+
+
+def options_text(options: Mapping[str, Any]) -> str:
+    """Settings of a runtime as the `options` of a key, which names threads and runtime itself."""
+    named = {k: v for k, v in options.items() if k not in ("threads", "runtime")}
+    return json.dumps(named, sort_keys=True)
 
 
 def device_prefix(device: str) -> str:

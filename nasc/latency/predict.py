@@ -250,7 +250,7 @@ class _Attempt:
 
     def scale(self) -> float:
         """Of the residuals of held-out networks."""
-        return _scale(self.apart)
+        return residual_scale(self.apart)
 
 
 def _splits(streamed: Vector, beyond: float) -> bool:
@@ -265,7 +265,7 @@ def _is_stack(observation: Observation) -> bool:
     return not observation.held_out and any(block.operations for block in blocks)
 
 
-def _scale(residuals: Vector) -> float:
+def residual_scale(residuals: Vector) -> float:
     """Root mean square of residuals around 0, those of disturbed networks pulled in.
 
     Residuals over `MAX_STANDARD` robust standard deviations count as that many: one network

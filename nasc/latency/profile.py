@@ -29,14 +29,16 @@ from nasc.architecture.space import Architecture, Geometry, SearchSpace
 from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.find import find_table
-from nasc.latency.key import LatencyKey
+from nasc.latency.key import LatencyKey, options_text
+from nasc.latency.places import samples_path, tables_folder
 from nasc.latency.plan import Plan, plan
 from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.session import MeasurementSession, latency_job
-from nasc.latency.table import MEASURED_COLUMNS, SUFFIX, LatencyTable, entries_of
+from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, entries_of
 from nasc.networks.network import random_network
 from nasc.utils.files import write_atomically
 from nasc.utils.progress import Progress
+from nasc.version import __version__
 
 VOCAB_ROWS = 256
 """Rows of the word embedding in measured graphs: a run reads as many rows as it has tokens."""
@@ -74,6 +76,7 @@ class Profiled:
             "statistic": t.key.statistic,
             "fresh": self.fresh,
             "created": t.created,
+            "foreign": t.foreign,
             "quiet_ms": t.quiet_ms,
             "networks": len(t.measured),
             "held_out_networks": len(errors),
@@ -102,6 +105,7 @@ class Profiled:
             f"{d['interval_confidence']:.0%} interval": f"+-{d['interval_half_width']:.2%}",
             "seconds": ", ".join(f"{name} {value:.1f}" for name, value in d["seconds"].items()),
             "machine": _machine(d["busy"], d["quiet_time_busy"]),
+            **({} if d["foreign"] is None else {"note": d["foreign"]}),
             "file": d["path"],
         }
 
@@ -116,11 +120,6 @@ def _machine(busy: bool, baseline_busy: bool) -> str:
     if not found:
         return "quiet enough"
     return f"{'; '.join(found)}: measure again when it is quiet, --force"
-
-
-def tables_folder(cache_dir: Path) -> Path:
-    """Where tables are kept in a cache."""
-    return cache_dir / "tables"
 
 
 def estimates(measurement: profilers.Measurement, quiet_ms: float) -> dict[str, profilers.Estimate]:
@@ -142,11 +141,6 @@ def observed(planned: Plan, found: Mapping[str, profilers.Estimate]) -> list[Obs
     ]
 
 
-def samples_path(table_path: Path) -> Path:
-    """Where the raw samples of a table lie: gzipped JSON of `profilers.Measurement`."""
-    return table_path.with_name(table_path.name.removesuffix(SUFFIX) + ".samples.json.gz")
-
-
 def make_key(
     baseline: profilers.ReferenceBaseline,
     session: MeasurementSession,
@@ -159,20 +153,18 @@ def make_key(
     fixed_shape: bool = False,
 ) -> LatencyKey:
     """The key of a table measured now on a device whose reference baseline is known."""
-    settings = session.options.to_dict()
-    threads, runtime = int(settings.pop("threads")), str(settings.pop("runtime"))
     return LatencyKey(
         device=session.device.name,
         precision=precision,
         geometry=geometry,
         seq_len=seq_len,
         batch=batch,
-        threads=threads,
-        runtime=runtime,
+        threads=session.options.threads,
+        runtime=session.options.runtime,
         head=head,
         fingerprint=str(baseline.key["fingerprint"]),
         runtime_version=str(baseline.key["runtime_version"]),
-        options=json.dumps(settings, sort_keys=True),
+        options=options_text(session.options.to_dict()),
         emitter_version=session.lowering_version,
         statistic=profilers.STATISTIC,
         reference=str(baseline.key["reference"]),
@@ -486,6 +478,7 @@ def _context(
     """What a reader of the table should know of its measurement; the samples hold it all."""
     return {
         **measurement.context,
+        "nasc": __version__,
         "options": measurement.options.to_dict(),
         "protocol": dict(measurement.protocol),
         "rounds": measurement.rounds,

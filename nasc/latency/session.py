@@ -13,7 +13,7 @@ import profilers
 from device_profiles import CPU, DeviceProfile
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
-from nasc.latency.key import device_prefix
+from nasc.latency.key import device_prefix, options_text
 from nasc.lowering import EVERYWHERE, Artifact, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.networks.network import Network
@@ -103,6 +103,23 @@ class MeasurementSession:
             return possible
         offered = profilers.precisions_of(self._context)
         return tuple(p for p in possible if p in offered)
+
+    def key_fields(self) -> dict[str, Any]:
+        """What of a `LatencyKey` the device, its runtime and this release decide, asked once.
+
+        Raises:
+            UsageError, ExportError: If networks are not lowered for the runtime here.
+            profilers.ProfilerError: If the device cannot be reached.
+        """
+        return {
+            "fingerprint": str(self._context["fingerprint"]),
+            "runtime_version": str(self._context["runtime_version"]),
+            "options": options_text(self.options.to_dict()),
+            "emitter_version": self.lowering_version,
+            "statistic": profilers.STATISTIC,
+            "reference": profilers.reference_hash(),
+            "accelerator": self.device.accelerator.kind,
+        }
 
     @property
     def _context(self) -> Mapping[str, Any]:

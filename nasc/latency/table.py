@@ -3,19 +3,21 @@
 A table is a CSV file: comment lines with a JSON head (key, space, interval, context) and
 with the measured networks, then the cost of every layer. ``pandas.read_csv(path,
 comment="#")`` reads the costs. The first line carries the format's version and a hash of
-all that follows, so that a damaged or edited table is found out when it is loaded.
+all that follows, so that a damaged or edited table is found out when it is loaded. A table that
+is sent to others (`nasc.latency.sharing`) may hold the measured samples in its head.
 """
 
 from __future__ import annotations
 
-import csv
+import base64
+import binascii
 import dataclasses
 import hashlib
 import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from device_profiles import Noise
-from device_profiles.reading import FileRefused, parse_json, read_bytes, shown
+from device_profiles.reading import FileRefused, parse_json, read_bytes
 from nasc.architecture.layers import Layer, layers
 from nasc.architecture.space import (
     Architecture,
@@ -36,40 +38,34 @@ from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
 from nasc.latency.basis import Basis, space_layers
 from nasc.latency.cache_misses import Streaming, network_streamed_params
 from nasc.latency.key import LatencyKey
+from nasc.latency.places import SUFFIX
 from nasc.latency.predict import Fit, Interval, Prediction
+from nasc.latency.table_rows import (
+    ENTRY_TYPES,
+    MAX_MS,
+    MEASURED_TYPES,
+    check_entries,
+    check_measured,
+    read_rows,
+)
 from nasc.utils.files import write_atomically
+from nasc.utils.printable import printable
 
 FORMAT_VERSION = 4
-SUFFIX = ".latency.csv"
 MAX_RESCALING = 2.0
 SPEED_SPREAD = 0.15
 """Times in units of the reference depend on the speed of the machine: by this standard deviation of
 their logarithm for each unit of that of the speed (on two shared cores whose speeds are 1.4 to 1.5
 apart: 6% in fp32, 4% in int8, docs/measuring.md, 2026-11). Across more than `MAX_RESCALING` a table
 is to be measured anew."""
-_ENTRY_TYPES = {
-    "kind": str,
-    "hidden_in": int,
-    "hidden_out": int,
-    "cost_ms": float,
-    "std_error_ms": float,
-}
-_MEASURED_TYPES = {
-    "role": str,
-    "latency_ms": float,
-    "lower_ms": float,
-    "upper_ms": float,
-    "predicted_ms": float,
-    "network": str,
-}
-ENTRY_COLUMNS = list(_ENTRY_TYPES)
-MEASURED_COLUMNS = list(_MEASURED_TYPES)
+ENTRY_COLUMNS = list(ENTRY_TYPES)
+MEASURED_COLUMNS = list(MEASURED_TYPES)
 
 MAX_BYTES = 64 << 20
 """What a table may hold; those of the presets hold 0.1 MB."""
 
-MAX_MS = 1e7
-"""No latency is above: hours of one run."""
+MOST_NAMED = 10
+"""Layers that one message names."""
 
 _FIRST_LINE = re.compile(r"# nasc latency table, version ([0-9]{1,9}), sha256 ([0-9a-f]{64})\n")
 _MEASURED_MARK = "# measured networks:\n"
@@ -79,10 +75,11 @@ _SIZE = {"type": "integer", "minimum": 1, "maximum": 10**9}
 _SHARE = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 _AMOUNT = {"type": "number", "minimum": 0, "maximum": 1e15}
 _TEXT = {"type": "string", "maxLength": 10_000}
+_NAME = {"type": "string", "maxLength": 200}
 _GEOMETRY = [field.name for field in dataclasses.fields(Geometry)]
 _KEY = {
-    "device": _TEXT,
-    "precision": _TEXT,
+    "device": _NAME,
+    "precision": _NAME,
     "geometry": {
         "type": "object",
         "required": _GEOMETRY,
@@ -92,16 +89,17 @@ _KEY = {
     "seq_len": _SIZE,
     "batch": _SIZE,
     "threads": _SIZE,
-    "runtime": _TEXT,
-    "head": _TEXT,
-    "fingerprint": _TEXT,
-    "runtime_version": _TEXT,
+    "runtime": _NAME,
+    "head": _NAME,
+    "fingerprint": _NAME,
+    "runtime_version": _NAME,
     "options": _TEXT,
     "emitter_version": {"type": "integer", "minimum": 0, "maximum": 10**9},
-    "statistic": _TEXT,
-    "reference": _TEXT,
+    "statistic": _NAME,
+    "reference": _NAME,
     "quiet_ms": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_MS},
 }
+_IMPORTED = ["device", "fingerprint", "runtime_version", "imported_utc"]
 _HEAD_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": [
@@ -113,7 +111,7 @@ _HEAD_SCHEMA: dict[str, Any] = {
             "type": "object",
             "required": list(_KEY),
             "additionalProperties": False,
-            "properties": _KEY | {"fixed_shape": {"type": "boolean"}, "accelerator": _TEXT},
+            "properties": _KEY | {"fixed_shape": {"type": "boolean"}, "accelerator": _NAME},
         },
         "space": {"type": "object"},
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
@@ -134,12 +132,36 @@ _HEAD_SCHEMA: dict[str, Any] = {
         },
         "held_out": {"type": "array", "items": {"type": "number"}, "maxItems": 100_000},
         "times": {"type": "object", "additionalProperties": _AMOUNT},
-        "created": _TEXT,
+        "created": _NAME,
         "runtime_base_bytes": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**15},
         "context": {"type": "object"},
+        "imported": {
+            "type": "object",
+            "required": _IMPORTED,
+            "additionalProperties": False,
+            "properties": dict.fromkeys(_IMPORTED, _NAME),
+        },
+        "samples": {"type": "string", "maxLength": MAX_BYTES},
     },
 }
 """What the head of a table holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Where an imported table was measured, and when it was imported.
+
+    Attributes:
+        device: Name of the device profile there.
+        fingerprint: Of the processor there.
+        runtime_version: Of the runtime there.
+        imported_utc: UTC time of the import (ISO 8601).
+    """
+
+    device: str
+    fingerprint: str
+    runtime_version: str
+    imported_utc: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,6 +182,8 @@ class LatencyTable:
             where the device does not tell.
         times: Seconds spent: ``emit_s``, ``measure_s``, ``fit_s``.
         created: UTC time (ISO 8601).
+        imported: Where it was measured, if it was imported; its key names the device that it was
+            imported for. None: it was measured for this cache.
     """
 
     key: LatencyKey
@@ -174,6 +198,7 @@ class LatencyTable:
     runtime_base_bytes: int | None
     times: Mapping[str, float]
     created: str
+    imported: Imported | None = None
     _costs: dict[Layer, tuple[float, float]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -191,9 +216,10 @@ class LatencyTable:
             costs[layer] = (float(cost), float(error))
         absent = [x for x in space_layers(self.space, self.key.head) if x not in costs]
         if absent:
+            more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
             raise UsageError(
-                f"latency table: no cost of {', '.join(map(str, absent))} in space "
-                f"{self.space.name!r}"
+                f"latency table: no cost of {', '.join(map(str, absent[:MOST_NAMED]))}{more} in "
+                f"space {self.space.name!r}"
             )
         object.__setattr__(self, "_costs", costs)
 
@@ -284,9 +310,44 @@ class LatencyTable:
         interval = dataclasses.replace(self.interval, shift=noise.shift, jitter_ms=noise.jitter_ms)
         return dataclasses.replace(self, interval=interval)
 
+    def as_measured(self) -> LatencyTable:
+        """The same table as it was where it was measured, under the key of there."""
+        if self.imported is None:
+            return self
+        origin = dataclasses.asdict(self.imported)
+        del origin["imported_utc"]
+        return dataclasses.replace(self, key=dataclasses.replace(self.key, **origin), imported=None)
+
     def is_near(self, quiet_ms: float) -> bool:
         """Whether the table can be brought to another quiet time of the reference."""
         return abs(math.log(quiet_ms / self.quiet_ms)) <= math.log(MAX_RESCALING)
+
+    @property
+    def foreign(self) -> str | None:
+        """That it was measured on another machine, or by another version of the runtime, in words.
+
+        Everything made from such a table says so. None: it was measured on a device like this one.
+        """
+        origin, key = self.imported, self.key
+        if origin is None:
+            return None
+        elsewhere = origin.fingerprint != key.fingerprint
+        if not elsewhere and origin.runtime_version == key.runtime_version:
+            return None
+        runtime = f"{key.runtime} {origin.runtime_version}"
+        if origin.runtime_version != key.runtime_version:
+            runtime += f" (here {key.runtime_version})"
+        where = f"{self.processor} (fingerprint {origin.fingerprint}), " if elsewhere else ""
+        kind = "machine" if elsewhere else "version of the runtime"
+        text = f"latency table imported from another {kind}: {key.variant} by {where}{runtime}"
+        return printable(text)
+
+    @property
+    def processor(self) -> str:
+        """Model of the processor that it was measured on, as far as that is told."""
+        cpu = self.context.get("cpu")
+        model = cpu.get("model") if isinstance(cpu, Mapping) else None
+        return printable(str(model))[:80] if model else "unknown processor"
 
     @property
     def bound_ratio(self) -> float:
@@ -320,9 +381,13 @@ class LatencyTable:
         write_atomically(path, self.to_text().encode())
         return path
 
-    def to_text(self) -> str:
-        """The file's content."""
-        head = {
+    def to_text(self, samples: bytes | None = None) -> str:
+        """The file's content.
+
+        Args:
+            samples: The measured samples, to be sent with it; see `TableFile`.
+        """
+        head: dict[str, Any] = {
             "key": self.key.to_dict(),
             "space": space_to_dict(self.space),
             "seed": self.seed,
@@ -334,6 +399,10 @@ class LatencyTable:
             "runtime_base_bytes": self.runtime_base_bytes,
             "context": dict(self.context),
         }
+        if self.imported is not None:
+            head["imported"] = dataclasses.asdict(self.imported)
+        if samples is not None:
+            head["samples"] = base64.b64encode(samples).decode()
         text = io.StringIO()
         lines = [f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in head.items()]
         text.write("# {\n#  " + ",\n#  ".join(lines) + "\n# }\n")
@@ -361,6 +430,22 @@ def _priced(space: SearchSpace) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k not in ("name", "precisions")}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TableFile:
+    """What the file of a table holds.
+
+    Attributes:
+        table: The table.
+        samples: Gzipped JSON of the measurement, as it lies beside a table in the cache; None where
+            the file has none.
+        first_measured: Number of the line with the first measured network.
+    """
+
+    table: LatencyTable
+    samples: bytes | None
+    first_measured: int
+
+
 def load_table(path: Path) -> LatencyTable:
     """Read and check a table.
 
@@ -368,8 +453,21 @@ def load_table(path: Path) -> LatencyTable:
         TableMissing: If there is no such file, or one that another release wrote.
         TableDamaged: If it is no latency table, or was altered.
     """
+    return read_table(path).table
+
+
+def read_table(path: Path, max_bytes: int = MAX_BYTES) -> TableFile:
+    """Read and check a table and what comes with it.
+
+    Args:
+        path: The file.
+        max_bytes: What it may hold.
+
+    Raises:
+        TableMissing, TableDamaged: See `load_table`.
+    """
     try:
-        text = read_bytes(path, MAX_BYTES).decode()
+        text = read_bytes(path, max_bytes).decode()
     except FileNotFoundError:
         raise TableMissing(
             f"no latency table {str(path)!r}. Measure one: nasc profile --device host"
@@ -397,7 +495,7 @@ def load_table(path: Path) -> LatencyTable:
         raise _damaged(path, str(error) or "it ends in its head") from error
 
 
-def _parse(body: str, path: Path) -> LatencyTable:
+def _parse(body: str, path: Path) -> TableFile:
     lines = body.splitlines(keepends=True)
     if _MEASURED_MARK not in lines:
         raise ValueError(f"it has no line {_MEASURED_MARK.strip()!r}")
@@ -408,72 +506,46 @@ def _parse(body: str, path: Path) -> LatencyTable:
     head = parse_json("".join(line[2:] for line in lines[:mark]), path, _HEAD_SCHEMA)
     key = dict(head["key"])
     geometry = Geometry(**key.pop("geometry"))
-    return LatencyTable(
+    measured = read_rows([line[2:] for line in lines[mark + 1 : end]], MEASURED_TYPES, mark + 3)
+    check_measured(measured, mark + 4)
+    entries = read_rows(lines[end:], ENTRY_TYPES, end + 2)
+    space = space_from_dict(head["space"])
+    check_entries(entries, end + 3, {*space_layers(space, key["head"])})
+    table = LatencyTable(
         key=LatencyKey(geometry=geometry, **key),
-        space=space_from_dict(head["space"]),
+        space=space,
         seed=head["seed"],
-        entries=_read_csv(lines[end:], _ENTRY_TYPES, end + 2),
+        entries=entries,
         streaming=Streaming(**head["streaming"]),
         interval=Interval(**head["interval"]),
         held_out=tuple(float(value) for value in head["held_out"]),
-        measured=_read_csv([line[2:] for line in lines[mark + 1 : end]], _MEASURED_TYPES, mark + 3),
+        measured=measured,
         context=head["context"],
         runtime_base_bytes=head["runtime_base_bytes"],
         times={name: float(value) for name, value in head["times"].items()},
         created=head["created"],
+        imported=Imported(**head["imported"]) if "imported" in head else None,
     )
+    return TableFile(table, _samples(head.get("samples")), mark + 4)
 
 
-def _read_csv(lines: Sequence[str], columns: Mapping[str, type], first: int) -> pd.DataFrame:
-    """Rows of CSV with known columns; Python's own float() reads back what was written.
-
-    Args:
-        lines: Of the file, the row of names first.
-        columns: Names and types.
-        first: Number of the first line in the file.
+def _samples(text: str | None) -> bytes | None:
+    """The samples of a head.
 
     Raises:
-        ValueError: With the line and column of what is no such value.
+        ValueError: If they are no base64.
     """
+    if text is None:
+        return None
     try:
-        rows = list(csv.reader(lines))
-    except csv.Error as error:
-        raise ValueError(f"the rows from line {first} on are no CSV: {error}") from error
-    if not rows or rows[0] != list(columns):
-        raise ValueError(
-            f"line {first} names columns {shown(rows[0] if rows else [])}, not {', '.join(columns)}"
-        )
-    for number, row in enumerate(rows[1:], first + 1):
-        if len(row) != len(columns):
-            raise ValueError(f"line {number} holds {len(row)} values, not {len(columns)}")
-    return pd.DataFrame(
-        {
-            name: [
-                _cell(row[i], kind, f"line {number}, column {name!r}")
-                for number, row in enumerate(rows[1:], first + 1)
-            ]
-            for i, (name, kind) in enumerate(columns.items())
-        }
-    )
-
-
-def _cell(text: str, kind: type, place: str) -> Any:
-    """The value of a cell: text, a whole number from 1 on, or milliseconds."""
-    if kind is str:
-        if text[:1] in ("", "=", "@", "+", "-"):
-            raise ValueError(f"{place} holds {shown(text)}, which is no name")
-        return text
-    pattern = r"[0-9]{1,9}" if kind is int else r"[0-9.]{1,40}(e[+-]?[0-9]{1,3})?"
-    if not re.fullmatch(pattern, text, re.ASCII):
-        raise ValueError(f"{place} holds {shown(text)}, which is no number from 0 on")
-    value = kind(text)
-    if not (1 if kind is int else 0) <= value <= MAX_MS:
-        raise ValueError(f"{place} holds {shown(text)}, which is out of range")
-    return value
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("the samples in its head are no base64") from None
 
 
 def _damaged(path: Path, reason: str) -> TableDamaged:
     return TableDamaged(
         f"the latency table {str(path)!r} is damaged: {reason}. "
-        f"Remove it and measure again: rm '{path}' && nasc profile --device host"
+        f"Remove it and measure again: rm '{path}' && nasc profile --device host",
+        reason,
     )

@@ -326,6 +326,8 @@ class Manifest:
         conditions: What the latency is about.
         task: What the head is for; None of the teacher's own heads.
         predicted: Latency from the table; None where none was predicted.
+        latency_table: Which of the latency tables that the network was chosen by were measured on
+            another machine, in words; None if none was.
         measured: Latency of this file on the device; None where it was not measured.
         tokenisation_ms: Time to tokenise one text of `conditions.seq_len` tokens, in
             milliseconds; stands beside the latency and is no part of it. None if unknown.
@@ -357,6 +359,7 @@ class Manifest:
     text: TextRecord
     task: TaskRecord | None = None
     predicted: PredictedLatency | None = None
+    latency_table: str | None = None
     measured: MeasuredLatency | None = None
     tokenisation_ms: float | None = None
     peak_memory: PeakMemory = field(default_factory=PeakMemory)
@@ -372,6 +375,7 @@ class Manifest:
     created: str = field(default_factory=utc_now)
 
     def __post_init__(self) -> None:
+        _make_printable(self, "latency_table")
         try:
             check_head(self.head)
         except UsageError as error:
@@ -409,6 +413,7 @@ class Manifest:
             "limits": dict(self.limits),
             "conditions": self.conditions.to_dict(),
             "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
+            **({} if self.latency_table is None else {"latency_table": self.latency_table}),
             "measured": None if self.measured is None else self.measured.to_dict(),
             "tokenisation_ms": self.tokenisation_ms,
             "size_bytes": self.size_bytes,
@@ -467,6 +472,7 @@ class Manifest:
                 limits=raw["limits"],
                 conditions=Conditions(**conditions),
                 predicted=None if predicted is None else PredictedLatency(**predicted),
+                latency_table=raw.get("latency_table"),
                 measured=None if measured is None else MeasuredLatency.from_dict(measured),
                 tokenisation_ms=raw["tokenisation_ms"],
                 peak_memory=PeakMemory(**raw["peak_memory"]),

@@ -640,6 +640,7 @@ class _Compilation:
             text=TextRecord(context.corpus.description, context.corpus.sha256),
             training=self.training(exported.candidate),
             predicted=exported.predicted,
+            latency_table="; ".join(context.table_notes) or None,
             measured=exported.measured,
             tokenisation_ms=evaluator.tokenisation_ms(),
             peak_memory=PeakMemory(peak, exported.peak_bytes),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nasc.context.settings import Settings
+    from nasc.latency.table import LatencyTable
     from nasc.selection.audit import Audit
     from nasc.solver.problem import Solution
 
@@ -210,11 +211,53 @@ def plot_front(
         )
     axes.set_xlabel("predicted latency (ms)")
     axes.set_ylabel("predicted loss (1 - cosine to the teacher)")
-    axes.set_title(
+    about = (
         f"Pareto front on device {settings.device}: batch {settings.batch}, "
-        f"{settings.seq_len} tokens",
-        fontsize=10,
+        f"{settings.seq_len} tokens"
     )
+    notes = dict.fromkeys(s.latency_table for s in solutions if s.latency_table is not None)
+    axes.set_title(
+        "\n".join([about, *notes]), fontsize=7 if notes else 10, wrap=True, parse_math=False
+    )
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _write(path, force, lambda part: figure.savefig(part, dpi=150))
+
+
+def plot_table(table: LatencyTable, path: Path, force: bool = False) -> None:
+    """Draw the cost of each operation over its hidden size; maps between two sizes are left out.
+
+    Args:
+        table: The table.
+        path: The picture; its suffix decides the format.
+        force: Replace a file that lies there.
+
+    Raises:
+        UsageError, NascError: See `check_plot`; or the file cannot be written.
+    """
+    check_plot(path, force)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    same = table.entries[table.entries["hidden_in"] == table.entries["hidden_out"]]
+    for kind in sorted(set(same["kind"])):
+        own = same[same["kind"] == kind].sort_values("hidden_in")
+        axes.errorbar(
+            own["hidden_in"],
+            own["cost_ms"],
+            yerr=own["std_error_ms"],
+            marker="o",
+            markersize=3,
+            capsize=2,
+            linewidth=1,
+            label=kind,
+        )
+    axes.set_xlabel("hidden size")
+    axes.set_ylabel("cost (ms), with its standard error")
+    notes = [table.key.describe(), *([] if table.foreign is None else [table.foreign])]
+    axes.set_title("\n".join(notes), fontsize=8, wrap=True, parse_math=False)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()

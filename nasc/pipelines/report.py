@@ -42,6 +42,8 @@ class SupernetReport:
         left: By position a row for every candidate left: block, bin, params, latency_ms, dev_loss.
             None if the supernet was not shrunk.
         empty_bins: Bins that held nothing from the start; None if it was not shrunk.
+        latency_table: That the latency table that it was shrunk by was measured on another
+            machine, in words; None if it was not.
     """
 
     supernet: Path
@@ -55,10 +57,13 @@ class SupernetReport:
     history: tuple[Mapping[str, Any], ...]
     left: tuple[tuple[Mapping[str, Any], ...], ...] | None
     empty_bins: tuple[int, ...] | None
+    latency_table: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.latency_table is None:
+            del values["latency_table"]
         return values | {
             "supernet": str(self.supernet),
             "history": list(self.history),
@@ -84,6 +89,8 @@ class SupernetReport:
             rows.append((f"block {position + 1}", f"{len(left)} candidates left{least}"))
         if self.empty_bins:
             rows.append(("empty bins", f"{', '.join(map(str, self.empty_bins))}: from the start"))
+        if self.latency_table is not None:
+            rows.append(("note", self.latency_table))
         return rows
 
 
@@ -136,4 +143,5 @@ def report(
         history=tuple(history),
         left=None if left is None else tuple(map(tuple, left)),
         empty_bins=tuple(empty_bins(shrunk)) if shrunk else None,
+        latency_table=shrunk.get("latency_table"),
     )

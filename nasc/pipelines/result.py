@@ -112,6 +112,7 @@ class CompileResult:
         if m.measured is None:
             return []
         return [
+            *([] if m.latency_table is None else [m.latency_table]),
             *observed.warnings(m.measured.model, m.limits, m.conditions.quantile),
             *self.tight(),
             *m.measured.measurement.warnings(),

@@ -61,6 +61,9 @@ def search(
     check_feasible(context, limits, variants)
     if strategy == "enumerate" and not front:
         ranked = by_enumeration(context, limits, max(best, PAPERS_T))
-        return [dataclasses.replace(r.solution, true_loss=r.true_loss) for r in ranked[:best]]
-    problem = problem_of(context, limits, variants)
-    return solve_front(problem) if front else solve(problem, best)
+        chosen = ranked[:best]
+        found = [dataclasses.replace(r.solution, true_loss=r.true_loss) for r in chosen]
+    else:
+        problem = problem_of(context, limits, variants)
+        found = solve_front(problem) if front else solve(problem, best)
+    return [dataclasses.replace(s, latency_table=context.table_note(s.variant)) for s in found]

@@ -201,6 +201,8 @@ def train(
                     progress=reporter.stage(f"Latency tables of device {device!r}"),
                 )
             )
+            for elsewhere in filter(None, dict.fromkeys(t.table.foreign for t in tables)):
+                reporter.say(elsewhere)
             plan = shrink_plan(found_space, TableCosts.of(t.table for t in tables), shrink)
         seconds = (
             None if steps is not None else 60 * (TRAIN_MINUTES if minutes is None else minutes)

@@ -23,8 +23,8 @@ from nasc.errors import InfeasibleLimits, TableMissing
 from nasc.latency.costs import TableCosts
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
+from nasc.latency.places import tables_folder
 from nasc.latency.predict import Interval
-from nasc.latency.profile import tables_folder
 from nasc.latency.spot_check import probe
 from nasc.latency.table import LatencyTable
 from nasc.selection.problems import check_feasible, priced, whole_teacher

@@ -194,6 +194,8 @@ class Solution:
         costs: Predicted totals by metric, and ``peak_memory_bytes`` where known.
         upper: Upper ends of those that can be limited: what is held to the limits.
         true_loss: Of the complete network, where it was taken.
+        latency_table: That the table of its latency was measured on another machine, in words;
+            None if it was not.
     """
 
     architecture: Architecture
@@ -202,6 +204,7 @@ class Solution:
     costs: Mapping[str, float]
     upper: Mapping[str, float]
     true_loss: float | None = None
+    latency_table: str | None = None
 
     def with_loss(self, predicted_loss: float) -> Solution:
         """The same with another predicted loss."""

@@ -85,6 +85,7 @@ _SUPERNET_SCHEMA: dict[str, Any] = {
             "properties": {
                 "left": {"type": "array", "items": {"type": "array", "items": _ROW}},
                 "history": {"type": "array", "items": _ROUND},
+                "latency_table": _TEXT,
                 "config": {
                     "type": "object",
                     "required": ["bins"],

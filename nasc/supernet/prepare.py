@@ -69,10 +69,13 @@ class ShrinkPlan:
     Attributes:
         config: How.
         candidates: Priced and in bins.
+        latency_table: That the table of their latencies was measured on another machine, in words;
+            None if it was not.
     """
 
     config: ShrinkConfig
     candidates: Candidates
+    latency_table: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -81,7 +84,13 @@ class ShrinkPlan:
             "config": dataclasses.asdict(self.config),
             "dev_sentences": self.dev_sentences,
             "bins": hashlib.sha256(self.candidates.bin.tobytes()).hexdigest(),
+            **self.origin,
         }
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What is recorded of the latency table, where that is of another machine."""
+        return {} if self.latency_table is None else {"latency_table": self.latency_table}
 
     @property
     def dev_sentences(self) -> int:
@@ -120,7 +129,8 @@ def shrink_plan(space: SearchSpace, costs: TableCosts | None, config: ShrinkConf
     def latency_ms(layer: Layer) -> float:
         return costs.layer(layer, precision)["latency_ms"]
 
-    return ShrinkPlan(config, candidates_of(space, latency_ms, config.bins))
+    foreign = costs.tables[precision].foreign
+    return ShrinkPlan(config, candidates_of(space, latency_ms, config.bins), foreign)
 
 
 def teacher_initialised_space(space: SearchSpace) -> SearchSpace:
@@ -368,9 +378,9 @@ def _train(
         text_sha256=corpus.sha256,
         progress=reporter.stage(f"Supernet: block-wise distillation, {config.steps} steps"),
     )
-    header = {"text": {"description": corpus.description, "sha256": corpus.sha256}}
-    if shrinker is not None:
-        about = {"config": dataclasses.asdict(shrinker.config)}
+    header: dict[str, Any] = {"text": {"description": corpus.description, "sha256": corpus.sha256}}
+    if shrinking is not None and shrinker is not None:
+        about = {"config": dataclasses.asdict(shrinker.config)} | shrinking.origin
         header["shrinking"] = about | shrinker.state.record()
     supernet.place(torch.device("cpu"))
     return supernet, record | header

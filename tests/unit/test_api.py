@@ -372,6 +372,16 @@ EVALUATE = "evaluate made-up --task sst-2 --data dev.tsv"
         ),
         ("search", [SOLUTION], [SOLUTION_JSON]),
         (
+            "report",
+            dataclasses.replace(REPORT, latency_table="of another machine"),
+            REPORT_JSON | {"latency_table": "of another machine"},
+        ),
+        (
+            "search",
+            [dataclasses.replace(SOLUTION, latency_table="of another machine")],
+            [SOLUTION_JSON | {"latency_table": "of another machine"}],
+        ),
+        (
             "search --strategy enumerate",
             [dataclasses.replace(SOLUTION, true_loss=0.5)],
             [SOLUTION_JSON | {"true_loss": 0.5}],

@@ -157,6 +157,8 @@ def completed(*words: str) -> list[str]:
         (("compile", "--space", "nas"), ["plain,nas-bert"]),
         (("compile", "--precision", "i"), ["plain,int8"]),
         (("compile", "--task", "SST"), ["plain,sst-2"]),
+        (("tables", "imp"), ["plain,import"]),
+        (("tables", "show", "./board"), ["file,./board"]),
     ],
 )
 def test_a_shell_completes_what_is_known(words: tuple[str, ...], offered: list[str]) -> None:

@@ -22,12 +22,9 @@ from nasc.architecture.space import Geometry, SearchSpace
 from nasc.errors import CacheBusy, NascError, TableDamaged, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
+from nasc.latency.places import samples_path, tables_folder
 from nasc.latency.plan import random_architecture
-from nasc.latency.profile import (
-    Profiled,
-    samples_path,
-    tables_folder,
-)
+from nasc.latency.profile import Profiled
 from nasc.latency.profile import profile as profile_on
 from nasc.latency.session import MeasurementSession, baseline_folder
 from nasc.latency.table import load_table

@@ -16,6 +16,7 @@ from device_profiles.noise import MOST, NOISE_NAMES, most_of
 from nasc.errors import PackageError
 from nasc.package import manifest as module
 from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest
+from nasc.package.readme import figures_of, readme
 from profilers.statistic import observed_upper
 
 KINDS = [
@@ -55,6 +56,24 @@ def test_a_manifest_without_figures_survives(
     files = Manifest.from_dict(raw).files
     manifest = dataclasses.replace(manifest, size_bytes=1, params=1, files=files)
     assert Manifest.from_dict(json.loads(manifest.to_json())) == manifest
+
+
+def test_a_latency_table_of_another_machine_stands_in_manifest_and_readme(
+    packed: Packages, raw: dict[str, Any]
+) -> None:
+    """A manifest of before is the same, byte for byte."""
+    assert "latency_table" not in raw
+    raw["latency_table"] = "imported from another machine: CPU |x| @ 2 GHz"
+    manifest = Manifest.from_dict(raw)
+    assert manifest.latency_table == raw["latency_table"]
+    assert json.loads(manifest.to_json()) == raw
+    told = "| predicted by | imported from another machine: CPU \\|x\\| @ 2 GHz |"
+    assert told in figures_of(readme(manifest))
+    plain = dataclasses.replace(manifest, latency_table="CPU \x1b[31m")
+    assert plain.latency_table == "CPU \\x1b[31m"
+    for wrong in (1, "", "\x1b[31m"):
+        with pytest.raises(PackageError, match=r"latency_table|control characters"):
+            Manifest.from_dict(raw | {"latency_table": wrong})
 
 
 def test_a_noise_stands_in_a_manifest_where_it_is_not_the_usual(

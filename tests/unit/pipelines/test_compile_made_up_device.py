@@ -27,19 +27,24 @@ from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.data.heldout import judging_sentences, scored_sentences
-from nasc.errors import LimitsMissed
+from nasc.errors import LimitsMissed, TableRefused
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.basis import nominal_ms
+from nasc.latency.places import tables_folder
+from nasc.package.manifest import read_manifest
 from nasc.package.verify import verify_package
 from nasc.pipelines import artifact_quality
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
 from nasc.pipelines.options import Options
 from nasc.pipelines.result import CompileResult
+from nasc.pipelines.search import search
+from nasc.pipelines.tables import export_table, import_table, tables
 from nasc.selection import successive_halving as halving
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
+from nasc.utils.progress import Silent
 from profilers import ModelJob, RuntimeOptions
 from profilers.devices.client import WorkerClient
 from profilers.devices.local import LocalWorker
@@ -137,6 +142,16 @@ class Device:
 
         session.load = remember  # type: ignore[method-assign]
         return session
+
+
+class Listener(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
 
 @dataclass(frozen=True)
@@ -427,6 +442,57 @@ def test_quality_is_judged_on_text_that_chose_nothing(
     assert set(chosen) == set(scored_sentences(corpus))
     assert set(judging_sentences(corpus, 10)) <= set(judged)
     assert not set(judged) & set(chosen)
+
+
+@pytest.mark.slow
+def test_what_is_made_from_tables_of_another_machine_says_so(
+    toy: Toy, limit_ms: float, first: tuple[CompileResult, Device], tmp_path: Path
+) -> None:
+    """Sent from a cache and taken into one of another processor: nothing is measured anew there."""
+    cache = toy.settings.cache
+    assert cache is not None
+    sent = [
+        export_table(one.name, tmp_path / f"{one.name}.csv", samples=True, cache=cache).path
+        for one in tables(cache=cache, opener=toy.device())
+    ]
+    assert len(sent) >= 1
+    shutil.rmtree(tables_folder(cache))
+    device = toy.device()
+
+    def elsewhere(*about: Any) -> Any:
+        worker = device(*about)
+        worker.context |= {"fingerprint": "elsewhere"}
+        return worker
+
+    for path in sent:
+        with pytest.raises(TableRefused, match="--accept-other-machine"):
+            import_table(path, cache=cache, opener=elsewhere)
+        import_table(path, accept_other_machine=True, cache=cache, opener=elsewhere)
+    reporter = Listener()
+    limits = Limits(latency_ms=limit_ms)
+    note = "latency table imported from another machine: onnxruntime int8 by synthetic ("
+    found = search(limits, toy.settings, opener=elsewhere, reporter=reporter)
+    notes = {s.latency_table for s in found if s.architecture.precision == "int8"}
+    assert [str(one)[: len(note)] for one in notes] == [note]
+    assert notes <= set(reporter.said)
+    assert not [job for job in device.jobs if job.path.stem == "0000"]  # of a plan
+
+    there: Any = elsewhere
+    result = toy.compile(there, "elsewhere", limit_ms)
+    assert result.manifest.latency_table is not None
+    assert note in result.manifest.latency_table
+    assert read_manifest(result.package) == result.manifest
+    assert result.manifest.latency_table in result.warnings()
+    assert ("note", result.manifest.latency_table) in result.rows()
+    told = (result.package / "README.md").read_text(encoding="utf-8")
+    assert f"| predicted by | {note}" in told
+    report = verify_package(result.package, measure=False)
+    assert [check.name for check in report.checks if check.ok is False] == []
+
+    own = first[0]
+    assert own.manifest.latency_table is None
+    assert "latency_table" not in own.manifest.to_dict()
+    assert "another machine" not in (own.package / "README.md").read_text(encoding="utf-8")
 
 
 # Several runtimes

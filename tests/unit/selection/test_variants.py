@@ -18,7 +18,7 @@ from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
-from nasc.latency.profile import tables_folder
+from nasc.latency.places import tables_folder
 from nasc.latency.table import LatencyTable
 from nasc.selection import variants as module
 from nasc.selection.problems import at_equal_quality, check_feasible, priced, whole_teacher

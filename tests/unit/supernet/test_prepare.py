@@ -14,11 +14,14 @@ from stopped import Stopped
 from supernet_toy import random_supernet, sentences, toy_space
 
 from nasc.architecture.space import SearchSpace
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.data import MINIMUM_SENTENCES, Corpus, corpus_from_sentences
 from nasc.data.heldout import judging_sentences, scored_sentences
 from nasc.errors import CheckpointError, NascError
 from nasc.evaluation.agreement import compare
 from nasc.lowering.onnxruntime import lower
+from nasc.pipelines.report import report
 from nasc.supernet import prepare as module
 from nasc.supernet.candidates import candidates_of
 from nasc.supernet.parallel import Parallel
@@ -143,6 +146,36 @@ def test_a_supernet_is_prepared_on_a_gpu(teacher: Teacher, corpus: Corpus, tmp_p
     assert found.scores.precision_loss.keys() == {"fp32", "int8"}
     assert found.supernet.teacher.device.type == "cpu"
     assert found.header["shrinking"]["history"]
+
+
+def test_a_supernet_says_that_it_was_shrunk_by_a_table_of_another_machine(
+    teacher: Teacher, corpus: Corpus, space: SearchSpace, tmp_path: Path
+) -> None:
+    shrink = ShrinkConfig(epoch_steps=1, warm_epochs=0, bins=2, sample=4, keep=2)
+    candidates = candidates_of(space, lambda layer: 1.0, 2)
+    found = [
+        prepare(
+            teacher,
+            space,
+            corpus,
+            TrainConfig(steps=1, batch_size=8),
+            seconds=None,
+            cache_dir=tmp_path,
+            reporter=Silent(),
+            shrinking=ShrinkPlan(shrink, candidates, note),
+        )
+        for note in (None, "of another machine")
+    ]
+    assert found[0].path != found[1].path
+    assert "latency_table" not in found[0].header["shrinking"]
+    assert report(found[0].path).latency_table is None
+    told = report(found[1].path)
+    assert told.latency_table == "of another machine"
+    assert told.rows()[-1] == ("note", "of another machine")
+    context = RunContext(Settings(cache=tmp_path))
+    assert context.table_notes == ()
+    context._prepared = found[1]
+    assert context.table_notes == ("of another machine",)
 
 
 @pytest.mark.parametrize(("held_out", "sentences"), [(2000, 320), (200, 100)])
