@@ -23,6 +23,11 @@ from device_profiles.reading import FileRefused, read_toml, shown
 CONNECTIONS = ("local", "command", "adb", "ssh")
 """Ways to reach a device that a file may name."""
 
+PYTHON = "python"
+NATIVE = "native"
+WORKERS = (PYTHON, NATIVE)
+"""Programs that may run the models of a local device: this Python, or the native worker."""
+
 CPU = "cpu"
 ACCELERATORS = (CPU, "cuda")
 """What may compute on a device, as a file may name it; the processor where it names nothing."""
@@ -82,10 +87,12 @@ class Connection:
         kind: one of `CONNECTIONS`.
         command: of the kind "command": the program, with its arguments, that runs
             `python -m profilers.worker` on the device and passes its stdin and stdout on.
+        worker: of the kind "local": one of `WORKERS`.
     """
 
     kind: str
     command: tuple[str, ...] = ()
+    worker: str = PYTHON
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,14 +282,18 @@ class _Reader:
             table, key, prefix = data.get("connection"), "kind", "connection."
             if not isinstance(table, dict):
                 raise self._wrong("connection", table, "a [connection] table")
-            self._known(table, ("kind", "command"), prefix)
+            self._known(table, ("kind", "command", "worker"), prefix)
         kind = self._text(table, key, prefix)
         if kind not in CONNECTIONS:
             raise self._wrong(prefix + key, kind, f"one of {', '.join(CONNECTIONS)}")
+        for only, of_kind in (("command", "command"), ("worker", "local")):
+            if only in table and kind != of_kind:
+                raise self._wrong(prefix + only, table[only], f'of kind "{of_kind}" alone')
+        worker = table.get("worker", PYTHON)
+        if worker not in WORKERS:
+            raise self._wrong("connection.worker", worker, f"one of {', '.join(WORKERS)}")
         if kind != "command":
-            if key == "kind" and "command" in table:
-                raise self._wrong("connection.command", table["command"], 'of kind "command" alone')
-            return Connection(kind)
+            return Connection(kind, worker=worker)
         words = table.get("command")
         if (
             not isinstance(words, list)
