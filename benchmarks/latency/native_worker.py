@@ -5,8 +5,10 @@ turn, first one worker, then the other, in the next round the other way round. N
 their place again and again: where a process has its memory is worth a percent, and has nothing to
 do with which worker it is.
 
-Of each network and pair of processes the low quantiles of the runs' own times are compared; the
-ratio of a network (native by Python) is the geometric mean over the pairs. Prints JSON.
+Two visits that follow each other meet the same machine, so that they are compared: the least own
+time of a visit's runs, native by Python. The ratio of a network is the median of its pairs of
+visits. The ratio of low quantiles of all runs is printed beside it; on a machine whose speed moves
+it needs many more rounds. Prints JSON.
 
     python benchmarks/latency/native_worker.py
     python benchmarks/latency/native_worker.py --pairs 2 --rounds 3 --networks 4  # a rehearsal
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -49,7 +52,8 @@ MEAN = (0.98, 1.02)
 EACH = (0.95, 1.05)
 """Where the mean ratio and that of every network are to lie."""
 
-Times = dict[str, list[float]]
+Times = dict[str, list[tuple[float, ...]]]
+"""Own times of the runs of each visit, in milliseconds, by network."""
 
 
 def build_jobs(
@@ -66,13 +70,13 @@ def build_jobs(
 
 def visited(worker: WorkerClient, name: str, times: Times) -> None:
     (visit,) = worker.visit([Step(name, WARMUP, RUNS)])
-    times[name] += visit.own_ms
+    times[name].append(visit.own_ms)
 
 
 def measure_pair(
     jobs: Sequence[profilers.ModelJob], options: profilers.RuntimeOptions, rounds: int, turn: int
 ) -> tuple[Times, Times]:
-    """Own times of all runs by network, in a native worker and in a Python worker."""
+    """What a native and a Python worker find, visit by visit."""
     native_ms: Times = {job.name: [] for job in jobs}
     python_ms: Times = {job.name: [] for job in jobs}
     with NativeWorker(options) as native, LocalWorker(options) as python:
@@ -87,8 +91,20 @@ def measure_pair(
     return native_ms, python_ms
 
 
-def ratio(native_ms: Sequence[float], python_ms: Sequence[float]) -> float:
-    return float(np.quantile(native_ms, QUANTILE) / np.quantile(python_ms, QUANTILE))
+def within(bounds: tuple[float, float], value: float) -> bool:
+    return bounds[0] <= value <= bounds[1]
+
+
+def log_ratios(native_ms: Times, python_ms: Times, name: str) -> list[float]:
+    """Of each pair of visits of a network."""
+    pairs = zip(native_ms[name], python_ms[name], strict=True)
+    return [math.log(min(native) / min(python)) for native, python in pairs]
+
+
+def low(times: Sequence[Times], name: str) -> float:
+    """Low quantile of all runs of a network."""
+    visits = [visit for one in times for visit in one[name]]
+    return float(np.quantile(np.concatenate(visits), QUANTILE))
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -100,33 +116,38 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         say=lambda text: print(text, file=sys.stderr),
     )
     options = profilers.RuntimeOptions(threads=arguments.threads)
-    logs: list[list[float]] = []
-    level_ms: list[float] = []
+    found: list[tuple[Times, Times]] = []
     loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder, session.alone():
         jobs = build_jobs(session, arguments.precision, arguments.networks, Path(folder))
         for turn in range(arguments.pairs):
             print(f"processes {turn + 1} of {arguments.pairs}", file=sys.stderr)
-            native_ms, python_ms = measure_pair(jobs, options, arguments.rounds, turn)
-            logs.append([np.log(ratio(native_ms[job.name], python_ms[job.name])) for job in jobs])
-            level_ms = [float(np.quantile(python_ms[job.name], QUANTILE)) for job in jobs]
+            found.append(measure_pair(jobs, options, arguments.rounds, turn))
             loads.append(os.getloadavg()[0])
-    ratios = np.exp(np.mean(logs, axis=0))
-    spread = float(np.std(logs, axis=0, ddof=1).mean()) if arguments.pairs > 1 else None
-    mean, least, most = (float(x) for x in (ratios.mean(), ratios.min(), ratios.max()))
+    names = [job.name for job in jobs]
+    logs = {name: [log_ratios(*pair, name) for pair in found] for name in names}
+    ratios = [math.exp(float(np.median(np.concatenate(logs[name])))) for name in names]
+    native, python = zip(*found, strict=True)
+    python_ms = [low(python, name) for name in names]
+    quantiles = [low(native, name) / level for name, level in zip(names, python_ms, strict=True)]
+    processes = [
+        math.exp(float(np.mean([np.median(logs[name][index]) for name in names])))
+        for index in range(arguments.pairs)
+    ]
+    mean = float(np.mean(ratios))
     return {
         "benchmark": "native_worker",
         "conditions": f"onnxruntime, {arguments.precision}, {arguments.threads} thread(s), "
         f"length {SEQ_LEN}, {arguments.pairs} pairs of processes, {arguments.rounds} rounds",
         "networks": len(jobs),
-        "python_ms": [round(min(level_ms), 3), round(max(level_ms), 3)],
+        "python_ms": [round(min(python_ms), 3), round(max(python_ms), 3)],
         "mean_ratio": round(mean, 4),
-        "least_ratio": round(least, 4),
-        "largest_ratio": round(most, 4),
-        "spread_between_processes": spread,
-        "ratios": [round(float(one), 4) for one in ratios],
+        "range": [round(min(ratios), 4), round(max(ratios), 4)],
+        "mean_ratio_by_pair_of_processes": [round(one, 4) for one in processes],
+        "mean_ratio_of_low_quantiles": round(float(np.mean(quantiles)), 4),
+        "ratios": [round(one, 4) for one in ratios],
         "load": [round(one, 2) for one in loads],
-        "targets_met": MEAN[0] <= mean <= MEAN[1] and EACH[0] <= least and most <= EACH[1],
+        "targets_met": within(MEAN, mean) and all(within(EACH, one) for one in ratios),
     }
 
 
