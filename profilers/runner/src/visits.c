@@ -40,7 +40,9 @@ static bool run_timed(const struct timing *timing, struct model *model, size_t i
 static bool run_step(const struct timing *timing, const struct step *step, struct visit *visit,
                      struct failure *failure) {
   bool done = true;
-  reading_begin(timing->sensors, &visit->reading);
+  if (step->runs > 0) {
+    reading_begin(timing->sensors, &visit->reading);
+  }
   for (size_t i = 0; done && i < step->warmup; i++) {
     done = run_once(timing, step->model, failure);
   }
@@ -51,7 +53,9 @@ static bool run_step(const struct timing *timing, const struct step *step, struc
   visit->end_ns = wall_ns();
   limit_time(0);
   session_drop_outputs(&step->model->session);
-  reading_end(timing->sensors, &visit->reading);
+  if (step->runs > 0) {
+    reading_end(timing->sensors, &visit->reading);
+  }
   if (!done) {
     failure->name = step->model->name;
   }

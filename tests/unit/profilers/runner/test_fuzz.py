@@ -139,7 +139,7 @@ def test_malformed_lines_are_answered(
                 done += answer["ok"]
                 assert answer["ok"] or answer["kind"] in ("request", "model", "memory", "runtime")
         assert answered > LINES * 0.8
-        assert done > LINES * 0.1
+        assert done > LINES * 0.05
         assert worker.ask({"op": "quit"}) == {"ok": True}
         assert worker.process.wait(60) == 0  # the leak sanitizer says its word now
         assert worker.process.stderr is not None

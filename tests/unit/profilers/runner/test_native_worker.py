@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 from endless import write_endless, write_greedy
-from raw_worker import DTYPES, RawWorker, write_every_type, write_sum, write_words
+from onnx import helper
+from raw_worker import DTYPES, RawWorker, save, value, write_every_type, write_sum, write_words
 
 import device_profiles
 from device_profiles import DeviceProfile
@@ -284,6 +287,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ),
     ("a missing file", {"op": "describe", "path": "/no/such.onnx"}, "model", "NO_SUCHFILE"),
     ("a damaged file", {"op": "open", "name": "m", "path": "DAMAGED"}, "model", "INVALID_PROTOBUF"),
+    ("a folder", {"op": "open", "name": "m", "path": "/"}, "model", "."),
     ("an empty path", {"op": "open", "name": "m", "path": ""}, "model", "."),
     ("a NUL in a path", {"op": "open", "name": "m", "path": "a\0b"}, "model", "."),
 ]
@@ -424,6 +428,48 @@ def test_a_run_without_an_end_is_ended_and_named(
         one.open("endless", str(path))
         with pytest.raises(ModelRejected, match=message):
             one.run("endless", ONE_TOKEN)
+
+
+@pytest.mark.clock
+@pytest.mark.parametrize("inherited", ["", 'trap "" ALRM; '])
+def test_loading_without_an_end_is_ended(
+    program: Path, library: Path, tmp_path: Path, inherited: str
+) -> None:
+    """Also where whoever started it ignores alarms."""
+    os.mkfifo(tmp_path / "nobody writes.onnx")
+    command = ["sh", "-c", f'{inherited}exec "$@"', "sh"]
+    worker = RawWorker([*command, str(program), str(library), str(os.getpid())])
+    try:
+        assert worker.ask({"op": "start", "options": {}, "limits": {"load_s": 0.2}})["ok"]
+        worker.send(
+            json.dumps({"op": "describe", "path": str(tmp_path / "nobody writes.onnx")}).encode()
+        )
+        assert worker.process.wait(60) == -signal.SIGALRM
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("values", [np.float32(3.5), np.zeros(0, np.float32), np.ones((2, 0, 3))])
+def test_arrays_of_no_axis_and_of_no_value(native: Start, tmp_path: Path, values: Any) -> None:
+    array = np.asarray(values)
+    axes: list[int | str | None] = [None] * array.ndim
+    name = array.dtype.name
+    path = save(
+        tmp_path / "same.onnx",
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [value("x", name, axes)],
+        [value("y", name, axes)],
+    )
+    worker = native()
+    assert worker.start()["ok"]
+    assert worker.ask({"op": "open", "name": "m", "path": str(path)})["ok"]
+    (found,) = worker.ask({"op": "run", "name": "m", "inputs": {"x": plain(array)}})["outputs"]
+    assert found == plain(array)
+
+
+def plain(array: Any) -> dict[str, Any]:
+    data = base64.b64encode(array.tobytes()).decode()
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "data": data}
 
 
 def test_memory_beyond_the_limit_is_not_given(
