@@ -14,7 +14,7 @@ char *buffer_reserve(struct buffer *buffer, size_t more) {
     return NULL;
   }
   size_t needed = buffer->size + more;
-  if (needed > buffer->capacity) {
+  if (needed > buffer->capacity || buffer->data == NULL) {
     size_t capacity = buffer->capacity * 2 > FIRST_BYTES ? buffer->capacity * 2 : FIRST_BYTES;
     capacity = capacity > needed ? capacity : needed;
     char *data = realloc(buffer->data, capacity);

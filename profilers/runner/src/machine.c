@@ -16,7 +16,7 @@
 #include "sha256.h"
 #include "text.h"
 
-#define CPU0 "/sys/devices/system/cpu/cpu0/cpufreq/"
+#define CPU0 NASC_SYS "/devices/system/cpu/cpu0/cpufreq/"
 
 /* The first processor's lines of /proc/cpuinfo take a few kilobytes. */
 enum { CPUINFO_BYTES = 1 << 16, SMALL_BYTES = 1 << 13, MAX_FLAGS = 4096 };
@@ -131,7 +131,7 @@ int64_t machine_memory_bytes(void) {
 int64_t available_memory_bytes(void) {
   int64_t machine = machine_memory_bytes();
   int64_t group = 0;
-  if (!read_number("/sys/fs/cgroup/memory.max", &group) || group <= 0) {
+  if (!read_number(NASC_SYS "/fs/cgroup/memory.max", &group) || group <= 0) {
     return machine;
   }
   return machine > 0 && machine < group ? machine : group;

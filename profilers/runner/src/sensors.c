@@ -7,20 +7,20 @@
 #include "json_write.h"
 #include "machine.h"
 
-#define FREQUENCY "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_cur_freq"
-#define ZONE "/sys/class/thermal/thermal_zone%d/"
+#define FREQUENCY NASC_SYS "/devices/system/cpu/cpu%d/cpufreq/scaling_cur_freq"
+#define ZONE NASC_SYS "/class/thermal/thermal_zone%d/"
 
-enum { SCHED_BYTES = 4096 };
+enum { SCHED_BYTES = 4096, PATH_BYTES = 512 };
 
 static int64_t read_frequency(int core) {
-  char path[96];
+  char path[PATH_BYTES];
   int64_t khz = INT64_MIN;
   (void)snprintf(path, sizeof path, FREQUENCY, core);
   return read_number(path, &khz) && khz >= 0 ? khz : INT64_MIN;
 }
 
 static int64_t read_temperature(int zone) {
-  char path[96];
+  char path[PATH_BYTES];
   int64_t temperature = INT64_MIN;
   (void)snprintf(path, sizeof path, ZONE "temp", zone);
   return read_number(path, &temperature) ? temperature : INT64_MIN;
@@ -48,18 +48,19 @@ static bool named_before(const struct sensors *sensors, const char *name) {
 
 /* A zone's type, with its number where another has that type or none is told. */
 static void name_zone(struct sensors *sensors, int zone) {
-  char path[96];
+  char path[PATH_BYTES];
   char type[ZONE_NAME_BYTES - 12];
   char *name = sensors->zone_names[sensors->zone_count];
   (void)snprintf(path, sizeof path, ZONE "type", zone);
-  if (read_small(path, type, sizeof type) <= 0) {
+  bool told = read_small(path, type, sizeof type) > 0;
+  if (!told) {
     (void)snprintf(type, sizeof type, "thermal_zone");
   }
   type[strcspn(type, "\n")] = '\0';
-  if (named_before(sensors, type)) {
-    (void)snprintf(name, ZONE_NAME_BYTES, "%s%d", type, zone);
-  } else {
+  if (told && !named_before(sensors, type)) {
     (void)snprintf(name, ZONE_NAME_BYTES, "%s", type);
+  } else {
+    (void)snprintf(name, ZONE_NAME_BYTES, "%s%d", type, zone);
   }
 }
 

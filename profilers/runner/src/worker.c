@@ -275,7 +275,7 @@ static const struct operation {
   bool (*carry_out)(struct worker *worker, const struct json_value *request, struct buffer *out,
                     struct failure *failure);
 } OPERATIONS[] = {
-    {"start", false, start}, {"load", true, load},      {"visit", true, visit},
+    {"start", false, start},   {"load", true, load},       {"visit", true, visit},
     {"describe", true, describe}, {"open", true, open_model}, {"run", true, run},
     {"memory", false, memory}, {"unload", false, unload},
 };

@@ -44,22 +44,35 @@ def library() -> Path:
     return runtime_library(this_machine().name)
 
 
+Compile = Callable[..., Path]
+
+
 @pytest.fixture(scope="session")
-def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The native worker with the sanitizers of the system's own compiler; ziglang has none."""
-    folder = tmp_path_factory.mktemp("sanitized")
+def compile_sanitized(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+    """Builds with the sanitizers of the system's own compiler (ziglang has none for addresses)."""
     flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g"]
     compiler = next((name for name in ("gcc", "clang") if shutil.which(name)), None)
     if compiler is None:
         pytest.skip("needs gcc or clang with sanitizers")
-    probe = folder / "probe.c"
-    probe.write_text("int main(void) { return 0; }\n")
-    if subprocess.run([compiler, *flags, probe, "-o", folder / "probe"], check=False).returncode:
+    folder = tmp_path_factory.mktemp("probe")
+    (folder / "probe.c").write_text("int main(void) { return 0; }\n")
+    command = [compiler, *flags, folder / "probe.c", "-o", folder / "probe"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip(f"{compiler} has no sanitizers here")
-    made = folder / "nasc-runner"
-    command = [compiler, *build.LANGUAGE, *build.WARNINGS, *flags, *build.sources()]
-    subprocess.run([*command, "-o", made, *build.LIBRARIES], check=True)
-    return made
+
+    def make(*definitions: str) -> Path:
+        made = tmp_path_factory.mktemp("sanitized") / "nasc-runner"
+        command = [compiler, *build.LANGUAGE, *build.WARNINGS, *flags, *definitions]
+        subprocess.run([*command, *build.sources(), "-o", made, *build.LIBRARIES], check=True)
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sanitized(compile_sanitized: Compile) -> Path:
+    """The native worker with sanitizers."""
+    return compile_sanitized()
 
 
 @pytest.fixture

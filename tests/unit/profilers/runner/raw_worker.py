@@ -15,6 +15,10 @@ from onnx import TensorProto, helper
 ROOT = Path(__file__).resolve().parents[4]
 
 
+UNLIMITED_BYTES = 900_000_000_000_000
+"""For programs with the address sanitizer, which maps more memory than any machine has."""
+
+
 class RawWorker:
     """Requests as they are written, answers as they come."""
 

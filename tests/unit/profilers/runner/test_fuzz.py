@@ -10,15 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from raw_worker import RawWorker, write_sum
+from raw_worker import UNLIMITED_BYTES, RawWorker, write_sum
 
 from profilers.messages import encode_array
 
 LINES = 3000
 SEEDS = (0, 1)
-MEMORY_BYTES = 900_000_000_000_000
-"""The address sanitizer maps more than any machine has; a limit would end it."""
-
 TOKENS = (
     *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\\u", b"\\ud83d", b"\\ude00", b"\\u0000"),
     *(b"null", b"true", b"false", b"NaN", b"-", b"1e", b"1e308", b"1e999", b"-0", b"0.", b"00"),
@@ -81,7 +78,7 @@ def is_fair(line: bytes) -> bool:
         return True
     if request.get("op") == "start":
         limits = request.get("limits")
-        return isinstance(limits, dict) and limits == {"memory_bytes": MEMORY_BYTES}
+        return isinstance(limits, dict) and limits == {"memory_bytes": UNLIMITED_BYTES}
     counts = [one for one in flat(request.get("steps")) if isinstance(one, int)]
     return request.get("op") != "quit" and max(counts, default=0) <= 50
 
@@ -100,7 +97,7 @@ def test_malformed_lines_are_answered(
         name: encode_array(np.arange(4, dtype=np.float32).reshape(2, 2)) for name in ("left", "x")
     }
     pair = {name: encode_array(np.arange(4, dtype=np.float32)) for name in ("left", "right")}
-    start = {"op": "start", "options": {"cores": None}, "limits": {"memory_bytes": MEMORY_BYTES}}
+    start = {"op": "start", "options": {"cores": None}, "limits": {"memory_bytes": UNLIMITED_BYTES}}
     requests: list[dict[str, Any]] = [
         start,
         {"op": "load", "name": "sum", "path": path, "inputs": pair},
