@@ -25,12 +25,17 @@ from device_profiles.ssh_hosts import named_hosts
 CONNECTIONS = ("local", "command", "adb", "ssh")
 """Ways to reach a device that a file may name."""
 
+PYTHON = "python"
+NATIVE = "native"
+WORKERS = (PYTHON, NATIVE)
+"""Programs that may run the models of a local device: this Python, or the native worker."""
+
 CPU = "cpu"
 ACCELERATORS = (CPU, "cuda")
 """What may compute on a device, as a file may name it; the processor where it names nothing."""
 
 _OF_SSH = ("host", "port", "python", "folder")
-_OF_A_KIND = {"command": "command"} | dict.fromkeys(_OF_SSH, "ssh")
+_OF_A_KIND = {"command": "command", "worker": "local"} | dict.fromkeys(_OF_SSH, "ssh")
 """Fields of [connection] that a single kind has, with that kind."""
 
 SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,253}[A-Za-z0-9_.-]|[A-Za-z0-9_]")
@@ -96,6 +101,7 @@ class Connection:
         port: of the kind "ssh"; None leaves it to ssh's configuration.
         python: of the kind "ssh": the program there that runs the worker.
         folder: of the kind "ssh": where files lie there, from the folder in which its shell starts.
+        worker: of the kind "local": one of `WORKERS`.
     """
 
     kind: str
@@ -104,6 +110,7 @@ class Connection:
     port: int | None = None
     python: str = "python3"
     folder: str = ".cache/nasc"
+    worker: str = PYTHON
 
 
 _DEFAULT = Connection("ssh")
@@ -325,6 +332,11 @@ class _Reader:
                 raise self._wrong(prefix + name, table[name], f'of kind "{of}" alone')
         if kind == "ssh":
             return self._ssh(table if key == "kind" else {})
+        if kind == "local":
+            worker = table.get("worker", PYTHON)
+            if worker not in WORKERS:
+                raise self._wrong("connection.worker", worker, f"one of {', '.join(WORKERS)}")
+            return Connection(kind, worker=worker)
         if kind != "command":
             return Connection(kind)
         words = table.get("command")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ProfilerError,
         RecordBusy,
         RecordDamaged,
+        RunnerUnavailable,
         RuntimeMissing,
         WorkerDied,
     )
@@ -71,6 +72,7 @@ _HOMES = {
         "ProfilerError",
         "RecordBusy",
         "RecordDamaged",
+        "RunnerUnavailable",
         "RuntimeMissing",
         "WorkerDied",
     ),
@@ -112,6 +114,7 @@ __all__ = [
     "ReferenceMeasurement",
     "Round",
     "RoundSample",
+    "RunnerUnavailable",
     "RuntimeMissing",
     "RuntimeOptions",
     "Scale",

@@ -23,7 +23,7 @@ from typing import Any
 import filelock
 import numpy as np
 
-from device_profiles import CPU, DeviceProfile, Noise
+from device_profiles import CPU, PYTHON, DeviceProfile, Noise
 from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
 from profilers.devices import Opener, open_worker
@@ -298,7 +298,12 @@ def _place(
         "reference": reference_hash(),
     }
     if device.connection.kind != "local":  # the same processor, but perhaps not all of it
-        key["connection"] = dataclasses.asdict(device.connection)
+        key["connection"] = {
+            "kind": device.connection.kind,
+            "command": device.connection.command,
+        }
+    if device.connection.worker != PYTHON:
+        key["worker"] = device.connection.worker
     if device.accelerator.kind != CPU:
         key["accelerator"] = device.accelerator.kind
     key = json.loads(json.dumps(key))  # as it is read again

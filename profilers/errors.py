@@ -31,6 +31,10 @@ class DeviceUnreachable(ProfilerError):
     """A device cannot be reached or gives out, or nothing runs models on its accelerator."""
 
 
+class RunnerUnavailable(ProfilerError):
+    """The native worker, or the library that it runs, cannot be made ready for a device."""
+
+
 class WorkerDied(ProfilerError):
     """The process that runs the models ended, or stopped answering, in the middle of its work."""
 

@@ -120,7 +120,8 @@ def report(device: DeviceProfile) -> DeviceReport:
     """What a device can do, by its profile, and by a look at it where it is this machine."""
     there, reason = reachable(device)
     here = device.connection.kind == "local"
-    names = dict.fromkeys([device.default_runtime, *(NAMES if here else ())])
+    any_runtime = here and device.connection.worker == device_profiles.PYTHON
+    names = dict.fromkeys([device.default_runtime, *(NAMES if any_runtime else ())])
     runtimes = tuple(_runtime(name, device, here) for name in names)
     clusters = device.clusters
     if here and device.detect and not clusters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from device_profiles import CPU, DeviceProfile
+from device_profiles import CPU, NATIVE, DeviceProfile
 from profilers.devices.base import Worker
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import RuntimeOptions, WorkerLimits
@@ -51,6 +51,7 @@ def open_worker(
         DeviceUnreachable: There is no such connection yet, or no runtime for its accelerator: what
             would run on the processor in its place is not started.
         RuntimeMissing: The runtime is unknown or not installed there.
+        RunnerUnavailable: The native worker is asked for and cannot be built.
         WorkerDied: The worker did not start.
     """
     ok, reason = reachable(profile)
@@ -74,6 +75,10 @@ def open_worker(
         from profilers.devices.ssh import open_ssh_worker
 
         return open_ssh_worker(profile.connection, options, limits)
+    if profile.connection.worker == NATIVE:
+        from profilers.devices.native import NativeWorker
+
+        return NativeWorker(options, limits=limits)
     from profilers.devices.local import LocalWorker
 
     return LocalWorker(options, limits=limits)

@@ -22,7 +22,11 @@ DATA = (
     "nasc/package/manifest.schema.json",
     "nasc/py.typed",
     "nasc/supernet/shipped/minilm-l6.safetensors",
+    "profilers/runner/CMakeLists.txt",
+    "profilers/runner/src/main.c",
+    "profilers/runner/src/ort_abi.h",
 )
+SUFFIXES = (".py", ".toml", ".json", ".typed", ".safetensors", ".c", ".h", ".txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def test_nothing_of_the_packages_is_left_out(built: Built) -> None:
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".toml", ".json", ".typed", ".safetensors")
+        if path.is_file() and path.suffix in SUFFIXES
     }
     assert own >= set(DATA)
     assert not own - built.sdist

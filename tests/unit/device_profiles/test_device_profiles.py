@@ -112,6 +112,23 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         ),
         (
             KIND,
+            f'{KIND}\nconnection.worker = "c"',
+            "worker = 'c'; it must be one of python, native",
+        ),
+        (KIND, f"{KIND}\nconnection.worker = [1]", r"worker = \[1\]; it must be one of python"),
+        (
+            KIND,
+            'connection.kind = "ssh"\nconnection.worker = "native"',
+            "connection.worker = 'native'; it must be of kind \"local\" alone",
+        ),
+        (
+            KIND,
+            f'{COMMAND} = ["sh"]\nconnection.worker = "python"',
+            "connection.worker = 'python'; it must be of kind \"local\" alone",
+        ),
+        (KIND, f'{KIND}\nconnection.workers = "native"', "Did you mean 'worker'"),
+        (
+            KIND,
             f'{KIND}\naccelerator.kind = "npu"',
             "accelerator.kind = 'npu'; it must be one of cpu, cuda",
         ),
@@ -174,6 +191,15 @@ def test_a_device_is_reached_by_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(DeviceProfileError, match="unknown device"):
             find(name, tmp_path)
     assert [device.name for device in available(tmp_path)] == ["board", "host", "pixel6"]
+
+
+@pytest.mark.parametrize("worker", ["python", "native"])
+def test_a_local_device_may_ask_for_a_worker(tmp_path: Path, worker: str) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD)
+    assert find(path).connection.worker == "python"
+    path.write_text(GOOD.replace(KIND, f'{KIND}\nconnection.worker = "{worker}"'))
+    assert find(path).connection == Connection("local", worker=worker)
 
 
 @pytest.mark.parametrize(
