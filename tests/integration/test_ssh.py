@@ -36,6 +36,7 @@ SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/s
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ssh,
     pytest.mark.skipif(SSHD is None, reason="there is no sshd (Debian: openssh-server)"),
 ]
 
