@@ -361,6 +361,12 @@ class _Reader:
             self._text(table, name, "connection.") if name in table else getattr(_DEFAULT, name)
             for name in ("python", "folder")
         )
+        for which, text in (("python", python), ("folder", folder)):
+            if text[0] in "~-":
+                allowed = (
+                    "a path; one that is not whole begins at home: bin/python, not ~/bin/python"
+                )
+                raise self._wrong(f"connection.{which}", text, allowed)
         if "\\" in folder or '"' in folder:
             raise self._wrong("connection.folder", folder, "a path without quotes and backslashes")
         return Connection("ssh", host=host, port=port, python=python, folder=folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import shlex
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def _hosts(config: Path, folder: Path, depth: int) -> set[str]:
             found |= {name for name in words[1:] if not set(name) & set("*?!")}
         elif words[0].lower() == "include":
             for pattern in words[1:]:
-                whole = str(folder / Path(pattern).expanduser())
+                whole = str(folder / os.path.expanduser(pattern))
                 for path in sorted(glob.glob(whole)):
                     found |= _hosts(Path(path), folder, depth + 1)
     return found

@@ -302,6 +302,8 @@ def _place(
             "kind": device.connection.kind,
             "command": device.connection.command,
         }
+    if device.connection.host is not None:  # boards of one kind are not equally fast
+        key["host"] = [device.connection.host, device.connection.port]
     if device.connection.worker != PYTHON:
         key["worker"] = device.connection.worker
     if device.accelerator.kind != CPU:

@@ -46,6 +46,11 @@ nobody says less: it fails before the machine does. Chosen, 2026."""
 MAX_OUTPUT_BYTES = 256 << 20
 """Outputs of a run that are given back; 32 texts of 512 tokens, 1024 numbers each, are 64 MiB."""
 
+_WRONG_REQUEST = (
+    *(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+)
+"""What a request of the wrong form raises where it is read."""
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -290,7 +295,7 @@ class WorkerProcess:
             return {"ok": True, **operations[request["op"]](request)}
         except Failure as failure:
             return _failed(failure.kind, str(failure), failure.name)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except _WRONG_REQUEST as error:
             kind = type(error).__name__
             return _failed("request", f"{kind}: {error} in {line.strip()[:500]}")
         except MemoryError:

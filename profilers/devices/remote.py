@@ -86,7 +86,7 @@ class Files:
         old = f"find {quoted} -mindepth 1 -maxdepth 1 -mtime +{KEPT_DAYS}"
         part = f"find {quoted} -mindepth 1 -maxdepth 1 -name 'part-*' -mtime +0"
         listed = transport.ask(
-            f"mkdir -p {quoted} && {old} -exec rm -rf {{}} + && {part} -exec rm -rf {{}} + && "
+            f"umask 077; mkdir -p {quoted} && {old} -exec rm -rf {{}} + && {part} -exec rm -rf {{}} + && "
             f"ls {quoted}"
         )
         self._there = set(listed.split())
@@ -102,12 +102,19 @@ class Files:
 
         Raises:
             DeviceUnreachable: They could not be sent.
+            ModelRejected: They changed meanwhile.
             FileRefused, OSError: One cannot be read.
         """
         digest = _digest(files)
         folder = f"{self._folder}/{digest}"
         if digest not in self._there:
             self._transport.send(files, folder)
+            if _digest(files) != digest:
+                self._transport.ask(f"rm -rf {shlex.quote(folder)}")
+                raise ModelRejected(
+                    f"{str(files[0][0])!r} changed while it was sent. Wait until whatever writes "
+                    "it is done, and run the same again."
+                )
             self._there.add(digest)
         return f"{folder}/{files[0][1]}"
 

@@ -22,8 +22,10 @@ from profilers.jobs import RuntimeOptions, WorkerLimits
 OPTIONS = (
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=15"),
     *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),
+    *("-o", "ControlMaster=no", "-o", "ControlPath=none"),
 )
-"""Given to ssh and sftp: ask nothing, and notice within a minute that the other end is gone."""
+"""Given to ssh and sftp: ask nothing, notice within a minute that the other end is gone, and leave
+no connection open that others share."""
 
 SEND_TIMEOUT_S = 3600.0
 """Sending one model's files, or running a short script, may take so long; chosen, 2026: 1 GB at
@@ -45,9 +47,17 @@ _REASONS = (
     ("Connection refused", "no SSH server answers there. Start one, or give the right port"),
     ("timed out", "it does not answer. Is it on, and on this network? Try: ssh {host}"),
     ("No route to host", "it cannot be reached from this network. Try: ssh {host}"),
-    (": Failure", "a file could not be written. Is its storage full? Look: ssh {host} df"),
 )
-"""What ssh and sftp say, and what that means."""
+"""What ssh and sftp say where they do not get in, and what that means."""
+
+_REASONS_THERE = (
+    (": Failure", "a file could not be written. Is its storage full? Look: ssh {host} df"),
+    (
+        "Permission denied",
+        "you may not write there. Name another folder: connection.folder in a device file",
+    ),
+)
+"""What is said once they are in."""
 
 
 class SshTransport:
@@ -69,13 +79,14 @@ class SshTransport:
         # Not exec: the shell there tells by its exit status which signal ended the program.
         return self._ssh(f"{shlex.join(words)}; exit $?")
 
-    def _ssh(self, line: str) -> list[str]:
-        """The shell there may be any: only what all of them read alike is said to it."""
+    def _ssh(self, script: str) -> list[str]:
+        """The user's shell there may be any: it is told to start sh, and nothing else."""
+        line = f"sh -c {shlex.quote(script)}"
         return ["ssh", "-T", *OPTIONS, *self._port, "--", self._host, line]
 
     def ask(self, script: str) -> str:
         """See `Transport`."""
-        done = self._run(self._ssh(f"sh -c {shlex.quote(script)}"), None)
+        done = self._run(self._ssh(script), None)
         if done.returncode != 0:
             raise self._failed(done.returncode, done.stderr, "run a command")
         return done.stdout
@@ -87,15 +98,16 @@ class SshTransport:
             lines = [f"mkdir {_quoted(part)}"]
             for i, (path, name) in enumerate(files):  # sftp takes names here for patterns
                 (Path(staged) / f"{i}").symlink_to(path.absolute())
-                lines.append(f"put {i} {_quoted(f'{part}/{name}')}")
+                lines.append(f"put -f {i} {_quoted(f'{part}/{name}')}")
             lines.append(f"rename {_quoted(part)} {_quoted(folder)}")
             command = ["sftp", "-q", "-b", "-", *OPTIONS, *self._port, "--", self._host]
             done = self._run(command, "\n".join(lines) + "\n", staged)
         if done.returncode == 0:
             return
         # Another process may have sent the same at the same time.
+        # What a login prints is no sign of it.
         there = self.ask(f"rm -rf {shlex.quote(part)}; ls -d {shlex.quote(folder)} || true")
-        if not there.strip():
+        if folder not in there.splitlines():
             raise self._failed(done.returncode, done.stderr, "send files")
 
     def failure(self, status: int, said: str) -> ProfilerError | None:
@@ -145,7 +157,8 @@ class SshTransport:
 
     def _failed(self, status: int, said: str, what: str) -> DeviceUnreachable:
         lines = said.strip().splitlines() or [f"exit status {status}"]
-        for sign, meaning in _REASONS:
+        reasons = _REASONS if status == _CONNECTION_FAILED else _REASONS_THERE
+        for sign, meaning in reasons:
             found = [line for line in lines if sign in line]
             if found:
                 advice = meaning.format(host=shlex.quote(self._host))

@@ -94,6 +94,8 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         (KIND, f'{SSH}\nconnection.host = "-oProxyCommand=x"', "what `ssh` is given: USER@HOST"),
         (KIND, f'{SSH}\nconnection.host = "pi; x"', "host = 'pi; x'; it must be what `ssh`"),
         (KIND, f'{SSH}\nconnection.host = "$(x)"', "it must be what `ssh` is given"),
+        (KIND, f'{SSH}\nconnection.host = "pi"\nconnection.python = "~/p"', "begins at home"),
+        (KIND, f'{SSH}\nconnection.host = "pi"\nconnection.folder = "~/x"', "begins at home"),
         (KIND, f"{SSH}\nconnection = {{ port = 0 }}", "is not valid TOML"),
         (
             KIND,
@@ -180,7 +182,10 @@ def test_a_device_is_reached_by_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("device_profiles._SSH_CONFIG", config)
     with pytest.raises(DeviceProfileError, match=r"unknown device 'pi'\. .*--device USER@HOST"):
         find("pi", tmp_path)
-    config.write_text("Host = pi other\n  HostName 10.0.0.2\nInclude more/*\nHost *.lan !x\n")
+    config.write_text(
+        "Host = pi other\n  HostName 10.0.0.2\nInclude more/* ~nobody-of-that-name/x\n"
+        "Host *.lan !x\n"
+    )
     (config.parent / "more").mkdir()
     (config.parent / "more" / "a").write_text('host "jetson" # mine\nInclude config\n')
     for name in ("pi", "other", "jetson", "me@pi"):

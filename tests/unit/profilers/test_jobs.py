@@ -148,6 +148,7 @@ def test_the_worker_answers_bad_requests() -> None:
         '["quit"]',
         "[" * 100_000,
         '{"op": "visit", "steps": [["x", 1e400, 1]]}',
+        '{"op": "load", "name": "x", "path": "x", "inputs": []}',
     ):
         answer = worker.answer(line)
         assert (answer["ok"], answer["kind"], answer["name"]) == (False, "request", None)
