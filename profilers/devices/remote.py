@@ -85,10 +85,8 @@ class Files:
         quoted = shlex.quote(self._folder)
         old = f"find {quoted} -mindepth 1 -maxdepth 1 -mtime +{KEPT_DAYS}"
         part = f"find {quoted} -mindepth 1 -maxdepth 1 -name 'part-*' -mtime +0"
-        listed = transport.ask(
-            f"umask 077; mkdir -p {quoted} && {old} -exec rm -rf {{}} + && {part} -exec rm -rf {{}} + && "
-            f"ls {quoted}"
-        )
+        removed = f"{old} -exec rm -rf {{}} + && {part} -exec rm -rf {{}} +"
+        listed = transport.ask(f"umask 077; mkdir -p {quoted} && {removed} && ls {quoted}")
         self._there = set(listed.split())
 
     def place(self, files: Sequence[tuple[Path, str]]) -> str:
