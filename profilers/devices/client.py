@@ -40,6 +40,12 @@ MAX_ANSWER_BYTES = 512 << 20
 """An answer's line may be so long: the outputs of a run in base64."""
 
 
+def thread_variables(count: int) -> dict[str, str]:
+    """Variables of the environment that hold numeric libraries to so many threads."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(names, str(count))
+
+
 class WorkerClient:
     """Speaks to a worker process; docs/worker-protocol.md has the requests.
 

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from profilers.devices.client import REQUEST_TIMEOUT_S, WorkerClient
+from profilers.devices.client import REQUEST_TIMEOUT_S, WorkerClient, thread_variables
 from profilers.jobs import RuntimeOptions, WorkerLimits
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -18,9 +18,7 @@ def _environment(options: RuntimeOptions) -> dict[str, str]:
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join([str(_PACKAGE_ROOT), *([path] if path else [])])
     environment["PYTHONSAFEPATH"] = "1"  # a file onnx.py in the caller's folder is not our onnx
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        environment[name] = str(options.threads)
-    return environment
+    return environment | thread_variables(options.threads)
 
 
 class LocalWorker(WorkerClient):

@@ -21,7 +21,7 @@ KEPT_DAYS = 30
 """Files that lie on a device longer are removed when a worker starts, and sent again when they are
 used. Chosen, 2026."""
 
-_SENDABLE = re.compile(r"[^/\\\"\x00-\x1f\x7f-\x9f]{1,200}")
+_SENDABLE = re.compile(r"[^/\\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 """Names of files that are sent: what any file system takes, and what sftp can quote."""
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from device_profiles import Connection
+from profilers.devices.client import thread_variables
 from profilers.devices.python_worker import worker_archive
 from profilers.devices.remote import Files, RemoteWorker
 from profilers.errors import DeviceUnreachable, ProfilerError, RuntimeMissing
@@ -104,11 +105,18 @@ class SshTransport:
             done = self._run(command, "\n".join(lines) + "\n", staged)
         if done.returncode == 0:
             return
-        # Another process may have sent the same at the same time.
-        # What a login prints is no sign of it.
+        # Another process may have sent the same; what a login prints tells nothing.
         there = self.ask(f"rm -rf {shlex.quote(part)}; ls -d {shlex.quote(folder)} || true")
-        if folder not in there.splitlines():
-            raise self._failed(done.returncode, done.stderr, "send files")
+        if folder in there.splitlines():
+            return
+        if done.returncode == _CONNECTION_FAILED:  # but the shell could be asked
+            raise DeviceUnreachable(
+                f"cannot send files to device {self._host!r}: ssh gets in, sftp does not: "
+                f"{(done.stderr.strip().splitlines() or ['it says nothing'])[-1][:300]}. It must "
+                "have an SFTP server (of OpenSSH: openssh-sftp-server), and its shell must print "
+                f"nothing at the start. Try: sftp {shlex.quote(self._host)}"
+            )
+        raise self._failed(done.returncode, done.stderr, "send files")
 
     def failure(self, status: int, said: str) -> ProfilerError | None:
         """See `Transport`."""
@@ -165,7 +173,8 @@ class SshTransport:
                 return DeviceUnreachable(
                     f"cannot {what} on device {self._host!r}: {advice}. ssh said: {found[-1][:300]}"
                 )
-        kept = " What was measured is kept: run the same again" if status == 255 else ""
+        lost = status == _CONNECTION_FAILED
+        kept = " What was measured is kept: run the same again" if lost else ""
         return DeviceUnreachable(
             f"cannot {what} on device {self._host!r}: {lines[-1][:300]}.{kept}"
         )
@@ -194,11 +203,6 @@ def open_ssh_worker(
     files = Files(transport, connection.folder)
     with tempfile.TemporaryDirectory(prefix="nasc-") as folder:
         archive = files.place([(worker_archive(Path(folder)), "worker.pyz")])
-    words = ["env", *_threads(options.threads), connection.python, archive]
+    held = [f"{name}={value}" for name, value in thread_variables(options.threads).items()]
+    words = ["env", *held, connection.python, archive]
     return RemoteWorker(transport, files, words, options, limits=limits)
-
-
-def _threads(count: int) -> list[str]:
-    """Numeric libraries held to the threads asked for, as `profilers.devices.local` does."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return [f"{name}={count}" for name in names]

@@ -63,7 +63,7 @@ class Board:
     @property
     def sent(self) -> list[str]:
         """Names of what lies on the device, relative to its folder of files."""
-        files = self.folder / "on the device; $(touch x)" / "files"
+        files = Path(self.device.connection.folder) / "files"
         return sorted(str(p.relative_to(files)) for p in files.rglob("*") if p.is_file())
 
 
@@ -95,6 +95,8 @@ def started(folder: Path, limit_kb: int | None = None) -> tuple[subprocess.Popen
             if one.connect_ex(("127.0.0.1", port)) == 0:
                 return server, port
         time.sleep(0.05)
+    server.kill()
+    server.wait()
     pytest.skip("this user may not run an sshd")
 
 
@@ -132,7 +134,7 @@ def start(
             "ssh",
             host="board",
             python=sys.executable,
-            folder=str(folder / "on the device; $(touch x)"),
+            folder=f"{folder}/on the device; $(touch {folder}/interpreted)",
         )
         device = dataclasses.replace(
             device_profiles.find("host"), name="board", connection=connection
@@ -179,7 +181,7 @@ def test_a_machine_is_measured_over_ssh(board: Board, tmp_path: Path) -> None:
     with open_worker(board.device, RuntimeOptions()) as there:
         there.load(reference, seed=0)
     assert board.sent == before
-    assert not list(board.folder.rglob("x"))
+    assert not (board.folder / "interpreted").exists()
 
 
 def test_weights_beside_a_model_are_sent_under_their_name(board: Board, tmp_path: Path) -> None:
@@ -294,6 +296,32 @@ def test_a_lost_connection_is_told_from_a_worker_that_died(board: Board, tmp_pat
     with pytest.raises(DeviceUnreachable, match=r"cannot run a worker on device 'board'.*kept"):
         worker.visit([Step(reference.name, 0, 1)])
     worker.close()
+
+
+def test_a_worker_that_is_killed_there_is_no_lost_connection(board: Board, tmp_path: Path) -> None:
+    reference = reference_job(tmp_path)
+    worker = open_worker(board.device, RuntimeOptions())
+    worker.load(reference, seed=0)
+    found = subprocess.run(
+        ["pgrep", "-f", f"^{sys.executable} .*{board.folder.name}/.*worker.pyz"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (pid,) = found.stdout.split()
+    os.kill(int(pid), signal.SIGKILL)
+    with pytest.raises(WorkerDied, match=r"signal SIGKILL, as when memory runs out"):
+        worker.visit([Step(reference.name, 0, 1)])
+    worker.close()
+
+
+def test_where_no_sftp_server_is_it_says_so(board: Board) -> None:
+    config = board.folder / "sshd_config"
+    config.write_text(config.read_text().replace("internal-sftp", "/bin/false"))
+    board.server.send_signal(signal.SIGHUP)  # reads it anew
+    time.sleep(1.0)
+    with pytest.raises(DeviceUnreachable, match=r"ssh gets in, sftp does not.*openssh-sftp-server"):
+        open_worker(board.device, RuntimeOptions())
 
 
 def test_a_run_without_an_end_is_ended_there(board: Board, tmp_path: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from endless import write_endless, write_greedy
+from processes import dies_with_its_parent, gone
 
 import device_profiles
 from device_profiles import DeviceProfile
@@ -48,20 +47,6 @@ from profilers.worker import WorkerProcess
 TOKENS = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
 BRIEF = Protocol(min_rounds=3, max_rounds=6, max_seconds=5.0)
 ONE_TOKEN = {name: np.zeros((1, 1), np.int64) for name in TOKENS}
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, within a minute; nobody may have waited for it yet."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @pytest.mark.clock
@@ -141,49 +126,12 @@ def test_arrays_cross_the_pipe_unchanged(dtype: str) -> None:
         encode_array(np.zeros(1, np.complex64))
 
 
-def ticks(pid: int) -> int:
-    """Time of the processor that a process has taken, in ticks of the system's clock."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
-
-
-PARENT = """
-import sys
-from pathlib import Path
-from profilers import InputSpec, ModelJob, RuntimeOptions
-from profilers.samples import Step
-from profilers.devices.client import WorkerClient
-from profilers.devices.local import LocalWorker
-
-worker = LocalWorker(RuntimeOptions())
-tokens = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
-worker.load(ModelJob("endless", Path(sys.argv[1]), tokens), seed=0)
-print(worker._process.pid, flush=True)
-worker.visit([Step("endless", 0, 1)])
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_dies_with_its_parent_in_the_middle_of_a_run(
     tmp_path: Path, how: signal.Signals
 ) -> None:
-    path = write_endless(tmp_path / "endless.onnx")
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(path)], stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        try:
-            begun = ticks(worker)
-            while ticks(worker) < begun + 10:  # until it runs
-                time.sleep(0.02)
-            parent.send_signal(how)
-            assert parent.wait(60) == -how
-            assert gone(worker)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGKILL)
+    assert dies_with_its_parent(write_endless(tmp_path / "endless.onnx"), how)
 
 
 def test_where_the_system_does_not_tell_the_end_of_stdin_does() -> None:

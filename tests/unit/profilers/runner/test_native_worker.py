@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from endless import write_endless, write_greedy
 from onnx import helper
+from processes import dies_with_its_parent, ticks
 from raw_worker import DTYPES, RawWorker, save, value, write_every_type, write_sum, write_words
 
 import device_profiles
@@ -596,61 +596,11 @@ def test_nothing_is_written_or_sent(program: Path, library: Path, tmp_path: Path
         worker.close()
 
 
-PARENT = """
-import sys
-from pathlib import Path
-from profilers import InputSpec, ModelJob, RuntimeOptions
-from profilers.devices.native import NativeWorker
-from profilers.samples import Step
-
-worker = NativeWorker(RuntimeOptions(), program=Path(sys.argv[2]))
-tokens = {"input_ids": InputSpec((1, 1)), "attention_mask": InputSpec((1, 1))}
-worker.load(ModelJob("endless", Path(sys.argv[1]), tokens), seed=0)
-print(worker._process.pid, flush=True)
-worker.visit([Step("endless", 0, 1)])
-"""
-
-
-def ticks(pid: int) -> int:
-    """Time of the processor that a process has taken, in ticks of the system's clock."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, within a minute; nobody may have waited for it yet."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_it_dies_with_its_parent_in_the_middle_of_a_run(
     program: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
-    path = write_endless(tmp_path / "endless.onnx")
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(path), str(program)], stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        try:
-            begun = ticks(worker)
-            while ticks(worker) < begun + 10:  # until it runs
-                time.sleep(0.02)
-            parent.send_signal(how)
-            assert parent.wait(60) == -how
-            assert gone(worker)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGKILL)
+    assert dies_with_its_parent(write_endless(tmp_path / "endless.onnx"), how, program)
 
 
 def test_without_a_parent_it_ends_with_its_stdin(
