@@ -56,6 +56,17 @@ def little_patience() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the native worker's compiler makes for itself once serves all processes of a run."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(root / "zig"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes folders of tiny random teachers: `teacher_folder("roberta", layers=3)`.
