@@ -28,15 +28,15 @@ CONNECTIONS = ("local", "command", "adb", "ssh")
 PYTHON = "python"
 NATIVE = "native"
 WORKERS = (PYTHON, NATIVE)
-"""Programs that may run the models of a local device: this Python, or the native worker."""
+"""Programs that may run a device's models: a Python there, or the native worker."""
 
 CPU = "cpu"
 ACCELERATORS = (CPU, "cuda")
 """What may compute on a device, as a file may name it; the processor where it names nothing."""
 
 _OF_SSH = ("host", "port", "python", "folder")
-_OF_A_KIND = {"command": "command", "worker": "local"} | dict.fromkeys(_OF_SSH, "ssh")
-"""Fields of [connection] that a single kind has, with that kind."""
+_OF_KINDS = {"command": ("command",), "worker": ("local", "ssh")} | dict.fromkeys(_OF_SSH, ("ssh",))
+"""Fields of [connection] that not every kind has, with those that do."""
 
 SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,253}[A-Za-z0-9_.-]|[A-Za-z0-9_]")
 """What ssh may be given: never an option, nor anything that a shell would read."""
@@ -101,7 +101,8 @@ class Connection:
         port: of the kind "ssh"; None leaves it to ssh's configuration.
         python: of the kind "ssh": the program there that runs the worker.
         folder: of the kind "ssh": where files lie there, from the folder in which its shell starts.
-        worker: of the kind "local": one of `WORKERS`.
+        worker: of the kinds "local" and "ssh": one of `WORKERS`. None is this Python on a local
+            device, over SSH the native worker where there is one for machine and runtime.
     """
 
     kind: str
@@ -110,7 +111,7 @@ class Connection:
     port: int | None = None
     python: str = "python3"
     folder: str = ".cache/nasc"
-    worker: str = PYTHON
+    worker: str | None = None
 
 
 _DEFAULT = Connection("ssh")
@@ -323,20 +324,18 @@ class _Reader:
             table, key, prefix = data.get("connection"), "kind", "connection."
             if not isinstance(table, dict):
                 raise self._wrong("connection", table, "a [connection] table")
-            self._known(table, ("kind", *_OF_A_KIND), prefix)
+            self._known(table, ("kind", *_OF_KINDS), prefix)
         kind = self._text(table, key, prefix)
         if kind not in CONNECTIONS:
             raise self._wrong(prefix + key, kind, f"one of {', '.join(CONNECTIONS)}")
-        for name, of in _OF_A_KIND.items():
-            if key == "kind" and name in table and kind != of:
-                raise self._wrong(prefix + name, table[name], f'of kind "{of}" alone')
+        for name, kinds in _OF_KINDS.items():
+            if key == "kind" and name in table and kind not in kinds:
+                allowed = " or ".join(f'"{of}"' for of in kinds)
+                raise self._wrong(prefix + name, table[name], f"of kind {allowed} alone")
         if kind == "ssh":
             return self._ssh(table if key == "kind" else {})
         if kind == "local":
-            worker = table.get("worker", PYTHON)
-            if worker not in WORKERS:
-                raise self._wrong("connection.worker", worker, f"one of {', '.join(WORKERS)}")
-            return Connection(kind, worker=worker)
+            return Connection(kind, worker=self._worker(table))
         if kind != "command":
             return Connection(kind)
         words = table.get("command")
@@ -348,6 +347,12 @@ class _Reader:
         ):
             raise self._wrong("connection.command", words, "a program and its arguments, as a list")
         return Connection(kind, tuple(words))
+
+    def _worker(self, table: Mapping[str, Any]) -> str | None:
+        worker = table.get("worker")
+        if worker is not None and worker not in WORKERS:
+            raise self._wrong("connection.worker", worker, f"one of {', '.join(WORKERS)}")
+        return worker
 
     def _ssh(self, table: Mapping[str, Any]) -> Connection:
         host = self._text(table, "host", "connection.")
@@ -369,7 +374,8 @@ class _Reader:
                 raise self._wrong(f"connection.{which}", text, allowed)
         if "\\" in folder or '"' in folder:
             raise self._wrong("connection.folder", folder, "a path without quotes and backslashes")
-        return Connection("ssh", host=host, port=port, python=python, folder=folder)
+        worker = self._worker(table)
+        return Connection("ssh", host=host, port=port, python=python, folder=folder, worker=worker)
 
     def _accelerator(self, data: Mapping[str, Any]) -> Accelerator:
         """The processor itself where a file names none."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
@@ -54,6 +55,20 @@ def little_patience() -> Iterator[None]:
         patch.setattr("profilers.baseline.MIN_RECORD_S", 1.0)
         patch.setattr("profilers.baseline.MAX_RECORD_S", 2.0)
         yield
+
+
+@pytest.fixture(scope="session")
+def built_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that holds the native worker for this machine."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    from profilers.runner import build
+    from profilers.runner.targets import this_machine
+
+    with filelock.FileLock(root / "runner.lock"):
+        build.build_runner(this_machine().name, root / "runner-cache")
+    return root / "runner-cache"
 
 
 @pytest.fixture(scope="session")

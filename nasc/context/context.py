@@ -83,7 +83,7 @@ class RunContext:
         settings: Settings,
         reporter: Reporter | None = None,
         *,
-        opener: profilers.Opener = profilers.open_worker,
+        opener: profilers.Opener | None = None,
     ) -> None:
         """Find the device and the cache; nothing heavy happens yet.
 

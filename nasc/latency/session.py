@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class MeasurementSession:
         threads: int | None = None,
         runtime: str | None = None,
         *,
-        opener: profilers.Opener = profilers.open_worker,
+        opener: profilers.Opener | None = None,
         say: Say | None = None,
     ) -> MeasurementSession:
         """With the runtime's settings that tables, limits and `verify` share on a device.
@@ -71,9 +72,10 @@ class MeasurementSession:
             cache_dir: The cache.
             threads: Of the runtime; None takes the device's default.
             runtime: Its name; None takes the device's default.
-            opener: See the class.
+            opener: See the class; None is `profilers.open_worker` with this cache.
             say: See the class.
         """
+        opener = opener or functools.partial(profilers.open_worker, cache=cache_dir)
         return cls(device, runtime_options(device, threads, runtime), cache_dir, opener, say)
 
     def with_threads(self, threads: int) -> MeasurementSession:

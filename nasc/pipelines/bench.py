@@ -58,7 +58,7 @@ def bench(
         cache_folder(cache),
         threads,
         runtime or runtime_for(models, found.default_runtime),
-        opener=opener or partial(profilers.open_worker, limits=limits),
+        opener=opener or partial(profilers.open_worker, limits=limits, cache=cache_folder(cache)),
         say=reporter.say,
     )
     progress = reporter.stage(f"Measuring on device {found.name!r}")

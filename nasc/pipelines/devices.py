@@ -18,6 +18,9 @@ from profilers import ProfilerError, RuntimeOptions, open_worker, precisions_of,
 from profilers.context import read_context
 from profilers.runtimes import NAMES, installed
 
+WORKER_OVER_SSH = "native; python for runtimes and machines that it is not made for"
+"""Where a device file does not say more; which one it was stands in what is measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class RuntimeReport:
@@ -62,6 +65,7 @@ class DeviceReport:
         transport: How it is reached.
         reachable: Whether models can be run on it now.
         reason: Why, or why not, in a few words.
+        worker: What runs models there, in a few words.
         runtimes: The default one first.
         precisions: Those that any of its runtimes runs.
         threads: Of a runtime.
@@ -74,6 +78,7 @@ class DeviceReport:
     transport: str
     reachable: bool
     reason: str
+    worker: str
     runtimes: tuple[RuntimeReport, ...]
     precisions: tuple[str, ...]
     threads: ThreadsReport
@@ -85,7 +90,9 @@ class DeviceReport:
 
     def lines(self) -> list[str]:
         """The device for people: what it is, whether it is there, what it can do."""
-        state = "reachable" if self.reachable else f"not reachable: {self.reason}"
+        state = f"reachable, worker: {self.worker}"
+        if not self.reachable:
+            state = f"not reachable: {self.reason}"
         cores = ", ".join(f"{c.count} x {c.core}" for c in self.clusters) or "not told"
         most = "" if self.threads.maximum is None else f", at most {self.threads.maximum}"
         return [
@@ -120,7 +127,7 @@ def report(device: DeviceProfile) -> DeviceReport:
     """What a device can do, by its profile, and by a look at it where it is this machine."""
     there, reason = reachable(device)
     here = device.connection.kind == "local"
-    any_runtime = here and device.connection.worker == device_profiles.PYTHON
+    any_runtime = here and device.connection.worker != device_profiles.NATIVE
     names = dict.fromkeys([device.default_runtime, *(NAMES if any_runtime else ())])
     runtimes = tuple(_runtime(name, device, here) for name in names)
     clusters = device.clusters
@@ -133,6 +140,7 @@ def report(device: DeviceProfile) -> DeviceReport:
         device.connection.kind,
         there,
         reason,
+        _worker(device),
         runtimes,
         tuple(
             p
@@ -142,6 +150,15 @@ def report(device: DeviceProfile) -> DeviceReport:
         ThreadsReport(device.default_threads, _most_threads(device, here, clusters)),
         clusters,
     )
+
+
+def _worker(device: DeviceProfile) -> str:
+    kind, worker = device.connection.kind, device.connection.worker
+    if kind == "local":
+        return worker or device_profiles.PYTHON
+    if kind == "ssh":
+        return worker or WORKER_OVER_SSH
+    return "what its command starts" if kind == "command" else "none yet"
 
 
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:

@@ -114,7 +114,7 @@ def train(
     seed: int = 0,
     cache: Path | None = None,
     reporter: Reporter | None = None,
-    opener: profilers.Opener = profilers.open_worker,
+    opener: profilers.Opener | None = None,
 ) -> TrainResult:
     """Train and score a supernet and write it to a file.
 
@@ -145,7 +145,7 @@ def train(
         seed: Of everything random.
         cache: Cache folder.
         reporter: Told of the progress.
-        opener: Starts a worker on the device; `profilers.testing` makes one up.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         UsageError: If the file is a folder, or exists and `force` is not given; or options do not

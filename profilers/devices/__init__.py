@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from device_profiles import CPU, NATIVE, DeviceProfile
 from profilers.devices.base import Worker
@@ -35,7 +36,10 @@ Opener = Callable[[DeviceProfile, RuntimeOptions], Worker]
 
 
 def open_worker(
-    profile: DeviceProfile, options: RuntimeOptions, limits: WorkerLimits | None = None
+    profile: DeviceProfile,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
+    cache: Path | None = None,
 ) -> Worker:
     """Starts a worker on a device.
 
@@ -43,6 +47,7 @@ def open_worker(
         profile: The device.
         options: How its runtime is set up.
         limits: What the worker may take; None takes the defaults.
+        cache: The cache folder, where the native worker is kept; None takes the user's.
 
     Returns:
         A worker to be closed after use; also a context manager.
@@ -74,11 +79,11 @@ def open_worker(
     if profile.connection.kind == "ssh":
         from profilers.devices.ssh import open_ssh_worker
 
-        return open_ssh_worker(profile.connection, options, limits)
+        return open_ssh_worker(profile.connection, options, limits, cache)
     if profile.connection.worker == NATIVE:
         from profilers.devices.native import NativeWorker
 
-        return NativeWorker(options, limits=limits)
+        return NativeWorker(options, limits=limits, cache=cache)
     from profilers.devices.local import LocalWorker
 
     return LocalWorker(options, limits=limits)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,12 +22,21 @@ KEPT_DAYS = 30
 """Files that lie on a device longer are removed when a worker starts, and sent again when they are
 used. Chosen, 2026."""
 
+NOT_A_PROGRAM = (126, 127)
+"""Exit status of a shell where a program cannot be run (POSIX, Shell Command Language, 2.8.2)."""
+
 _SENDABLE = re.compile(r"[^/\\\"\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
 """Names of files that are sent: what any file system takes, and what sftp can quote."""
 
 
 class Transport(Protocol):
-    """How another machine is reached."""
+    """How another machine is reached.
+
+    Attributes:
+        name: What people call the machine, for messages; another for each machine.
+    """
+
+    name: str
 
     def command(self, words: Sequence[str]) -> list[str]:
         """Returns the program here that runs one there and passes its stdin and stdout on."""
@@ -48,7 +58,7 @@ class Transport(Protocol):
         """Copies files into a folder there, which is made, whole or not at all.
 
         Args:
-            files: Each with its name there.
+            files: Each with its name there. A program stays one that can be run.
             folder: Its parent exists there. One that is there already is left as it is.
 
         Raises:
@@ -67,11 +77,30 @@ class Transport(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class System:
+    """What a machine says of itself; empty where it does not tell.
+
+    Attributes:
+        name: As `uname -s` has it, for example "Linux".
+        machine: As `uname -m` has it, for example "aarch64".
+        libc: Its C library and that one's version, for example "glibc 2.36".
+    """
+
+    name: str
+    machine: str
+    libc: str
+
+
 class Files:
-    """Files on a device, in folders that are named by their content."""
+    """Files on a device, in folders that are named by their content.
+
+    Attributes:
+        system: What the device is.
+    """
 
     def __init__(self, transport: Transport, folder: str) -> None:
-        """Looks at what lies there, and removes what has lain there for `KEPT_DAYS`.
+        """Looks at what lies there, and removes what nobody has used for `KEPT_DAYS`.
 
         Args:
             transport: How the device is reached.
@@ -86,8 +115,16 @@ class Files:
         old = f"find {quoted} -mindepth 1 -maxdepth 1 -mtime +{KEPT_DAYS}"
         part = f"find {quoted} -mindepth 1 -maxdepth 1 -name 'part-*' -mtime +0"
         removed = f"{old} -exec rm -rf {{}} + && {part} -exec rm -rf {{}} +"
-        listed = transport.ask(f"umask 077; mkdir -p {quoted} && {removed} && ls {quoted}")
-        self._there = set(listed.split())
+        looked = f"mkdir -p {quoted} && {removed} && ls {quoted}"
+        told = transport.ask(f"umask 077; {looked} && {{ {_ASKED}; }}")
+        lines = told.splitlines()  # with what a login prints among them
+        self._there = set(lines)
+        self.system = System(
+            *(
+                next((line[len(word) :] for line in lines if line.startswith(word)), "").strip()
+                for word in _SYSTEM_WORDS
+            )
+        )
 
     def place(self, files: Sequence[tuple[Path, str]]) -> str:
         """Sends files that are not there yet.
@@ -115,6 +152,14 @@ class Files:
                 )
             self._there.add(digest)
         return f"{folder}/{files[0][1]}"
+
+
+_SYSTEM_WORDS = ("nasc-system ", "nasc-machine ", "nasc-libc ")
+_ASKED = (
+    'echo "nasc-system $(uname -s)"; echo "nasc-machine $(uname -m)"; '
+    'echo "nasc-libc $( (getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1) '
+    '| head -n 1)"'
+)
 
 
 def _digest(files: Sequence[tuple[Path, str]]) -> str:
@@ -155,6 +200,11 @@ def sent_names(files: Sequence[Path]) -> list[tuple[Path, str]]:
     return [(model, "model.onnx"), *((path, path.name) for path in weights)]
 
 
+Ended = Callable[[int, str], ProfilerError | None]
+"""What the end of a worker's program means, by its exit status and the end of its stderr; None
+where that says no more than that it ended."""
+
+
 class RemoteWorker(WorkerClient):
     """A worker on another machine; files of models are sent there when they are loaded."""
 
@@ -165,6 +215,7 @@ class RemoteWorker(WorkerClient):
         words: Sequence[str],
         options: RuntimeOptions,
         *,
+        ended: Ended,
         limits: WorkerLimits | None = None,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
@@ -175,6 +226,7 @@ class RemoteWorker(WorkerClient):
             files: Of that machine.
             words: The program there, and its arguments, that is the worker.
             options: How its runtime is set up.
+            ended: Asked about its end where the connection is not to blame.
             limits: What it may take; None takes the defaults.
             request_timeout_s: See `REQUEST_TIMEOUT_S`.
 
@@ -183,6 +235,7 @@ class RemoteWorker(WorkerClient):
         """
         self._transport = transport
         self._files = files
+        self._ended = ended
         super().__init__(
             transport.command(words), options, limits=limits, request_timeout_s=request_timeout_s
         )
@@ -193,4 +246,4 @@ class RemoteWorker(WorkerClient):
 
     def end(self, status: int, said: str) -> ProfilerError | None:
         """See `WorkerClient.end`."""
-        return self._transport.failure(status, said)
+        return self._transport.failure(status, said) or self._ended(status, said)

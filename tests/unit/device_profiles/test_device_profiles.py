@@ -120,13 +120,13 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         (KIND, f"{KIND}\nconnection.worker = [1]", r"worker = \[1\]; it must be one of python"),
         (
             KIND,
-            'connection.kind = "ssh"\nconnection.worker = "native"',
-            "connection.worker = 'native'; it must be of kind \"local\" alone",
+            'connection.kind = "adb"\nconnection.worker = "native"',
+            'connection.worker = \'native\'; it must be of kind "local" or "ssh" alone',
         ),
         (
             KIND,
             f'{COMMAND} = ["sh"]\nconnection.worker = "python"',
-            "connection.worker = 'python'; it must be of kind \"local\" alone",
+            'connection.worker = \'python\'; it must be of kind "local" or "ssh" alone',
         ),
         (KIND, f'{KIND}\nconnection.workers = "native"', "Did you mean 'worker'"),
         (
@@ -199,12 +199,16 @@ def test_a_device_is_reached_by_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("worker", ["python", "native"])
-def test_a_local_device_may_ask_for_a_worker(tmp_path: Path, worker: str) -> None:
+def test_a_device_may_ask_for_a_worker(tmp_path: Path, worker: str) -> None:
     path = tmp_path / "board.toml"
     path.write_text(GOOD)
-    assert find(path).connection.worker == "python"
+    assert find(path).connection.worker is None
     path.write_text(GOOD.replace(KIND, f'{KIND}\nconnection.worker = "{worker}"'))
     assert find(path).connection == Connection("local", worker=worker)
+    path.write_text(
+        GOOD.replace(KIND, f'{SSH}\nconnection.host = "pi"\nconnection.worker = "{worker}"')
+    )
+    assert find(path).connection == Connection("ssh", host="pi", worker=worker)
 
 
 @pytest.mark.parametrize(
