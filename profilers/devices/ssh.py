@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from device_profiles import Connection
 from profilers.devices.native_remote import open_native_worker, runs_native
@@ -70,8 +70,12 @@ class SshTransport:
             connection: Of the kind "ssh".
         """
         assert connection.host is not None
-        self.name = self._host = connection.host
-        self._port = [] if connection.port is None else ["-o", f"Port={connection.port}"]
+        self._host = connection.host
+        self.name = self._host
+        self._port = []
+        if connection.port is not None:
+            self.name += f":{connection.port}"
+            self._port = ["-o", f"Port={connection.port}"]
 
     def command(self, words: Sequence[str]) -> list[str]:
         """See `Transport`."""
@@ -95,6 +99,8 @@ class SshTransport:
         part = f"{folder.rpartition('/')[0]}/part-{secrets.token_hex(8)}"
         with tempfile.TemporaryDirectory(prefix="nasc-") as staged:
             lines = [f"mkdir {_quoted(part)}"]
+            within = {str(folder) for _, name in files for folder in PurePosixPath(name).parents}
+            lines += [f"mkdir {_quoted(f'{part}/{one}')}" for one in sorted(within - {"."})]
             for i, (path, name) in enumerate(files):  # sftp takes names here for patterns
                 (Path(staged) / f"{i}").symlink_to(path.absolute())
                 lines.append(f"put -f {i} {_quoted(f'{part}/{name}')}")

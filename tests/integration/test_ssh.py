@@ -215,12 +215,16 @@ def test_a_machine_is_measured_over_ssh(
     assert not (board.folder / "interpreted").exists()
 
 
-def test_weights_beside_a_model_are_sent_under_their_name(board: Board, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "beside", ["a model's 'name' $(x).onnx.data", "weights.bin", "be low/$(touch interpreted)"]
+)
+def test_weights_beside_a_model_are_sent_under_their_name(
+    board: Board, tmp_path: Path, beside: str
+) -> None:
     onnx = pytest.importorskip("onnx")
     model = onnx.load(reference_job(tmp_path).path)
-    path = tmp_path / 'a model\'s "name" $(x).onnx'
-    beside = f"{path.name}.data".replace('"', "'")
-    path = path.with_name(path.name.replace('"', "'"))
+    path = tmp_path / "a model's 'name' $(x).onnx"
+    (tmp_path / beside).parent.mkdir(exist_ok=True)
     onnx.save(model, path, save_as_external_data=True, location=beside, size_threshold=1024)
     job = ModelJob("m", path, reference_job(tmp_path).inputs)
     with open_worker(board.python(), RuntimeOptions()) as there:
@@ -230,7 +234,7 @@ def test_weights_beside_a_model_are_sent_under_their_name(board: Board, tmp_path
             there.load(ModelJob("gone", tmp_path / "gone.onnx", job.inputs), seed=0)
         worse = path.with_name('a".onnx')
         shutil.copy(path, worse)
-        shutil.copy(path.with_name(beside), worse.with_name('a".onnx.data'))
+        worse.with_name('a".onnx.data').touch()
         with pytest.raises(ModelRejected, match=r"weights 'a\"\.onnx\.data' .* cannot be sent"):
             there.load(ModelJob("m", worse, job.inputs), seed=0)
 
@@ -325,6 +329,22 @@ def test_a_lost_connection_is_told_from_a_worker_that_died(board: Board, tmp_pat
     with pytest.raises(DeviceUnreachable, match=r"cannot run a worker on device 'board'.*kept"):
         worker.visit([Step(reference.name, 0, 1)])
     worker.close()
+
+
+def test_what_is_damaged_there_is_sent_again(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = reference_job(tmp_path)
+    with open_worker(board.python(), RuntimeOptions()) as there:
+        there.load(reference, seed=0)
+    files = Path(board.device.connection.folder) / "files"
+    sizes = {name: (files / name).stat().st_size for name in board.sent}
+    for name in sizes:
+        (files / name).write_bytes(b"forged")
+    monkeypatch.setattr("profilers.devices.remote._LOOKED_AT", {})  # as in another process
+    with open_worker(board.python(), RuntimeOptions()) as there:
+        there.load(reference, seed=0)
+    assert {name: (files / name).stat().st_size for name in board.sent} == sizes
 
 
 def running(board: Board, program: str) -> list[int]:
