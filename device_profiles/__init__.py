@@ -97,7 +97,9 @@ class Connection:
         kind: one of `CONNECTIONS`.
         command: of the kind "command": the program, with its arguments, that runs
             `python -m profilers.worker` on the device and passes its stdin and stdout on.
-        host: of the kind "ssh": what `ssh` is given, a name of its configuration or USER@HOST.
+        host: of the kind "ssh": what `ssh` is given, a name of its configuration or USER@HOST. A
+            file that names none means the device's own name where ~/.ssh/config has it; None
+            where that does not, so that nobody knows where the device is.
         port: of the kind "ssh"; None leaves it to ssh's configuration.
         python: of the kind "ssh": the program there that runs the worker.
         folder: of the kind "ssh": where files lie there, from the folder in which its shell starts.
@@ -355,8 +357,10 @@ class _Reader:
         return worker
 
     def _ssh(self, table: Mapping[str, Any]) -> Connection:
-        host = self._text(table, "host", "connection.")
-        if not SSH_HOST.fullmatch(host):
+        host = self._text(table, "host", "connection.") if "host" in table else None
+        if host is None and SSH_HOST.fullmatch(self._path.stem):
+            host = self._path.stem if self._path.stem in named_hosts(_SSH_CONFIG) else None
+        if host is not None and not SSH_HOST.fullmatch(host):
             allowed = "what `ssh` is given: USER@HOST, or a name of ~/.ssh/config"
             raise self._wrong("connection.host", host, allowed)
         port = table.get("port")

@@ -96,10 +96,10 @@ class DeviceReport:
         cores = ", ".join(f"{c.count} x {c.core}" for c in self.clusters) or "not told"
         most = "" if self.threads.maximum is None else f", at most {self.threads.maximum}"
         return [
-            f"{self.name:10} {self.transport:7} {self.description}",
-            f"{'':18} {state}",
-            *(f"{'':18} {_runtime_text(runtime)}" for runtime in self.runtimes),
-            f"{'':18} threads: {self.threads.default}{most}; cores: {cores}",
+            f"{self.name:16} {self.transport:7} {self.description}",
+            f"{'':24} {state}",
+            *(f"{'':24} {_runtime_text(runtime)}" for runtime in self.runtimes),
+            f"{'':24} threads: {self.threads.default}{most}; cores: {cores}",
         ]
 
 

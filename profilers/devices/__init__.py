@@ -28,11 +28,21 @@ def reachable(profile: DeviceProfile) -> tuple[bool, str]:
         return False, f"connection {kind!r} is not implemented yet"
     if profile.accelerator.kind not in COMPUTED_ON:
         return False, f"no runtime computes on accelerator {profile.accelerator.kind!r} yet"
+    if kind == "ssh" and profile.connection.host is None:
+        return False, f"~/.ssh/config has no Host {profile.name}, which is to say where it is"
     return True, REACHED[kind]
 
 
 Opener = Callable[[DeviceProfile, RuntimeOptions], Worker]
 """Starts a worker on a device, with the runtime's settings; `profilers.testing` makes one up."""
+
+
+def _not_located(name: str) -> DeviceUnreachable:
+    return DeviceUnreachable(
+        f"it is not known where device {name!r} is. Say it in ~/.ssh/config, in two lines: "
+        f"'Host {name}' and below it 'HostName ADDRESS' (and 'User NAME'), so that this gets in: "
+        f"ssh {name}. Any machine without a profile of its own: --device USER@HOST"
+    )
 
 
 def open_worker(
@@ -60,6 +70,8 @@ def open_worker(
         WorkerDied: The worker did not start.
     """
     ok, reason = reachable(profile)
+    if profile.connection.kind == "ssh" and profile.connection.host is None:
+        raise _not_located(profile.name)
     if not ok and profile.connection.kind in REACHED:
         raise DeviceUnreachable(
             f"models cannot be run on device {profile.name!r}: {reason}. Runtimes compute on: "

@@ -35,7 +35,13 @@ SSH = 'connection.kind = "ssh"'
 COMMAND = 'connection.kind = "command"\nconnection.command'
 
 
+SHIPPED = ["host", "jetson-orin-nano", "pixel6", "raspberrypi5"]
+
+
 def test_shipped_devices() -> None:
+    assert [profile.name for profile in available(Path("none"))] == SHIPPED
+    for profile in available(Path("none")):
+        assert all(spec.source.startswith("https://") and spec.date for spec in profile.specs)
     host, pixel6 = find("host"), find("pixel6")
     assert (host.connection, host.detect) == (Connection("local"), True)
     assert host.default_threads == 1
@@ -45,13 +51,15 @@ def test_shipped_devices() -> None:
         Cluster("Cortex-A55", 4, (0, 1, 2, 3)),
     )
     assert pixel6.connection.kind == "adb"
-    assert all(spec.source.startswith("https://") and spec.date for spec in pixel6.specs)
 
 
 def test_a_user_adds_and_hides_devices(tmp_path: Path) -> None:
     (tmp_path / "board.toml").write_text(GOOD)
     (tmp_path / "host.toml").write_text(GOOD.replace('"board"', '"host"'))
-    assert [profile.name for profile in available(tmp_path)] == ["board", "host", "pixel6"]
+    assert [profile.name for profile in available(tmp_path)] == [
+        "board",
+        *SHIPPED,
+    ]
     board = find("board", tmp_path)
     assert (board.default_threads, board.default_cores) == (2, (0, 1))
     assert find("host", tmp_path).description == "a board"
@@ -59,7 +67,7 @@ def test_a_user_adds_and_hides_devices(tmp_path: Path) -> None:
 
 
 def test_the_user_folder_may_be_missing(tmp_path: Path) -> None:
-    assert [profile.name for profile in available(tmp_path / "none")] == ["host", "pixel6"]
+    assert [profile.name for profile in available(tmp_path / "none")] == SHIPPED
     assert user_folder().parts[-2:] == ("nasc", "devices")
 
 
@@ -89,8 +97,6 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         (KIND, f'{COMMAND} = ["sh", 1]', "it must be a program and its arguments, as a list"),
         (KIND, f'{KIND}\nconnection.command = ["sh"]', 'it must be of kind "command" alone'),
         (KIND, f'{KIND}\nconnection.host = "pi"', "host = 'pi'; it must be of kind \"ssh\" alone"),
-        (KIND, SSH, "lacks 'connection.host'"),
-        (KIND, 'transport = "ssh"', "lacks 'connection.host'"),
         (KIND, f'{SSH}\nconnection.host = "-oProxyCommand=x"', "what `ssh` is given: USER@HOST"),
         (KIND, f'{SSH}\nconnection.host = "pi; x"', "host = 'pi; x'; it must be what `ssh`"),
         (KIND, f'{SSH}\nconnection.host = "$(x)"', "it must be what `ssh` is given"),
@@ -195,7 +201,25 @@ def test_a_device_is_reached_by_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("x", "*.lan", "-pi", "me@", "me@pi x"):
         with pytest.raises(DeviceProfileError, match="unknown device"):
             find(name, tmp_path)
-    assert [device.name for device in available(tmp_path)] == ["board", "host", "pixel6"]
+    assert [device.name for device in available(tmp_path)] == [
+        "board",
+        *SHIPPED,
+    ]
+
+
+@pytest.mark.parametrize("name", ["raspberrypi5", "jetson-orin-nano"])
+def test_where_a_board_is_stands_in_the_configuration_of_ssh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = tmp_path / "config"
+    monkeypatch.setattr("device_profiles._SSH_CONFIG", config)
+    assert find(name).connection == Connection("ssh")
+    config.write_text(f"Host {name}\nHostName 10.0.0.2\n")
+    assert find(name).connection == Connection("ssh", host=name)
+    assert find(name).clusters
+    path = tmp_path / "a b.toml"  # no name that ssh takes
+    path.write_text(GOOD.replace('"board"', '"a b"').replace(KIND, SSH))
+    assert find(path).connection == Connection("ssh")
 
 
 @pytest.mark.parametrize("worker", ["python", "native"])

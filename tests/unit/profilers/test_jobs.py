@@ -366,6 +366,17 @@ def test_what_lies_beside_a_model_is_no_pipe_or_device(tmp_path: Path) -> None:
         beside.unlink()
 
 
+def test_a_board_that_nobody_has_located_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device_profiles._SSH_CONFIG", tmp_path / "none")
+    board = device_profiles.find("raspberrypi5")
+    assert profilers.reachable(board)[0] is False
+    message = r"not known where device 'raspberrypi5' is.*'Host raspberrypi5'.*ssh raspberrypi5\."
+    with pytest.raises(DeviceUnreachable, match=message):
+        profilers.open_worker(board, RuntimeOptions())
+
+
 def save_with_weights(folder: Path, location: str, name: str = "model.onnx") -> Path:
     """A model whose weights lie in another file."""
     onnx = pytest.importorskip("onnx")
