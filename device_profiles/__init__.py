@@ -35,7 +35,12 @@ ACCELERATORS = (CPU, "cuda")
 """What may compute on a device, as a file may name it; the processor where it names nothing."""
 
 _OF_SSH = ("host", "port", "python", "folder")
-_OF_KINDS = {"command": ("command",), "worker": ("local", "ssh")} | dict.fromkeys(_OF_SSH, ("ssh",))
+_OF_ADB = ("product", "serial")
+_OF_KINDS = (
+    {"command": ("command",), "worker": ("local", "ssh")}
+    | dict.fromkeys(_OF_SSH, ("ssh",))
+    | dict.fromkeys(_OF_ADB, ("adb",))
+)
 """Fields of [connection] that not every kind has, with those that do."""
 
 SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,253}[A-Za-z0-9_.-]|[A-Za-z0-9_]")
@@ -46,7 +51,7 @@ MAX_CORES = 4096
 
 _TOP_LEVEL = (
     *("name", "description", "connection", "transport", "accelerator"),
-    *("detect", "clusters", "defaults", "specs", "noise"),
+    *("detect", "clusters", "defaults", "specs", "noise", "emulated"),
 )
 _MAX_WORDS = 100
 _SSH_CONFIG = Path("~/.ssh/config").expanduser()
@@ -105,6 +110,10 @@ class Connection:
         folder: of the kind "ssh": where files lie there, from the folder in which its shell starts.
         worker: of the kinds "local" and "ssh": one of `WORKERS`. None is this Python on a local
             device, over SSH the native worker where there is one for machine and runtime.
+        product: of the kind "adb": what the phone calls itself in its property ro.product.device;
+            None where any phone will do.
+        serial: of the kind "adb": the serial number of the only phone meant; None where any of the
+            product will do.
     """
 
     kind: str
@@ -114,6 +123,8 @@ class Connection:
     python: str = "python3"
     folder: str = ".cache/nasc"
     worker: str | None = None
+    product: str | None = None
+    serial: str | None = None
 
 
 _DEFAULT = Connection("ssh")
@@ -149,6 +160,7 @@ class DeviceProfile:
         specs: facts with their sources.
         path: the file it was read from; of a machine that ssh alone knows, where one would lie.
         noise: how far measurements on it lie apart.
+        emulated: what runs there is emulated: it shows that models work, and nothing of their time.
     """
 
     name: str
@@ -163,6 +175,7 @@ class DeviceProfile:
     specs: tuple[Spec, ...]
     path: Path
     noise: Noise = field(default_factory=Noise)
+    emulated: bool = False
 
 
 def user_folder() -> Path:
@@ -290,9 +303,7 @@ class _Reader:
         name = self._text(data, "name")
         if name != self._path.stem:
             raise self._wrong("name", name, f"the file's own name, {self._path.stem!r}")
-        detect = data.get("detect", False)
-        if not isinstance(detect, bool):
-            raise self._wrong("detect", detect, "true or false")
+        detect = self._flag(data, "detect")
         clusters = tuple(self._cluster(item) for item in self._tables(data, "clusters"))
         if not clusters and not detect:
             raise self._wrong("clusters", [], "at least one [[clusters]] table, or detect = true")
@@ -313,6 +324,7 @@ class _Reader:
             specs=tuple(self._spec(item) for item in self._tables(data, "specs")),
             path=self._path,
             noise=self._noise(data.get("noise", {})),
+            emulated=self._flag(data, "emulated"),
         )
 
     def _connection(self, data: Mapping[str, Any]) -> Connection:
@@ -336,6 +348,12 @@ class _Reader:
                 raise self._wrong(prefix + name, table[name], f"of kind {allowed} alone")
         if kind == "ssh":
             return self._ssh(table if key == "kind" else {})
+        if kind == "adb":
+            product, serial = (
+                self._text(table, name, "connection.") if key == "kind" and name in table else None
+                for name in _OF_ADB
+            )
+            return Connection(kind, product=product, serial=serial)
         if kind == "local":
             return Connection(kind, worker=self._worker(table))
         if kind != "command":
@@ -439,6 +457,12 @@ class _Reader:
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise self._wrong(key, items, f"[[{key}]] tables")
         return items
+
+    def _flag(self, table: Mapping[str, Any], key: str) -> bool:
+        value = table.get(key, False)
+        if not isinstance(value, bool):
+            raise self._wrong(key, value, "true or false")
+        return value
 
     def _text(self, table: Mapping[str, Any], key: str, prefix: str = "") -> str:
         value = table.get(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -100,12 +101,51 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
-device_option = click.option(
-    "--device",
-    default="host",
-    show_default=True,
-    shell_complete=complete_device,
-    help="Device profile: a name or a TOML file.",
+def _name_phone(ctx: click.Context, param: click.Parameter, serial: str | None) -> None:
+    """Have adb's own variable name the phone, for as long as the command runs."""
+    from profilers.devices.phones import SERIAL_VARIABLE
+
+    if serial is None or ctx.resilient_parsing:
+        return
+    before = os.environ.get(SERIAL_VARIABLE)
+    os.environ[SERIAL_VARIABLE] = serial
+
+    def restore() -> None:
+        os.environ.pop(SERIAL_VARIABLE, None)
+        if before is not None:
+            os.environ[SERIAL_VARIABLE] = before
+
+    ctx.find_root().call_on_close(restore)  # a command that is refused closes none of its own
+
+
+def _check_device(ctx: click.Context, param: click.Parameter, device: str) -> str:
+    """Refuse a device that is not there before what takes seconds is even imported."""
+    if not ctx.resilient_parsing:
+        import device_profiles
+        from profilers import check_device
+
+        check_device(device_profiles.find(device))
+    return device
+
+
+serial_option = click.option(
+    "--serial",
+    metavar="S",
+    expose_value=False,
+    is_eager=True,
+    callback=_name_phone,
+    help="Which of several phones that adb sees [default: $ANDROID_SERIAL].",
+)
+device_option = _options(
+    click.option(
+        "--device",
+        default="host",
+        show_default=True,
+        shell_complete=complete_device,
+        callback=_check_device,
+        help="Device profile: a name or a TOML file.",
+    ),
+    serial_option,
 )
 seed_option = click.option(
     "--seed",

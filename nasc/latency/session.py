@@ -14,6 +14,7 @@ import profilers
 from device_profiles import CPU, DeviceProfile
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
+from nasc.latency.emulated import refusal
 from nasc.latency.key import device_prefix, options_text
 from nasc.lowering import EVERYWHERE, Artifact, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
@@ -340,6 +341,16 @@ class MeasurementSession:
     @property
     def _records(self) -> Path:
         return baseline_folder(self.cache_dir)
+
+
+def check_real(device: DeviceProfile) -> None:
+    """Refuses a device whose latencies mean nothing, before anything is promised by them.
+
+    Raises:
+        DeviceEmulated: If its file says that it is emulated.
+    """
+    if device.emulated:
+        raise refusal(f"device {device.name!r} (by its file '{device.path}')")
 
 
 def baseline_folder(cache_dir: Path) -> Path:

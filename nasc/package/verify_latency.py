@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from device_profiles import Noise
-from nasc.errors import NascError
-from nasc.latency.session import MeasurementSession
+from nasc.errors import DeviceEmulated, NascError
+from nasc.latency.session import MeasurementSession, check_real
 from nasc.package.formats import format_of
 from nasc.package.manifest import Manifest, MeasuredLatency
 from nasc.package.verify_report import Check, reason_of
@@ -47,6 +47,7 @@ def measure_again(
     if manifest.measured is None:
         return [Check("latency", None, "the manifest has no measurement to compare with")], None
     try:
+        check_real(session.device)
         first = manifest.measured.measurement
         own = dataclasses.replace(
             session.options,
@@ -69,7 +70,7 @@ def measure_again(
         )
         baseline = session.extend(baseline, measurement)
         found = _rescaled(measurement[job.name], baseline.scale, session.device.noise)
-    except ProfilerError as error:
+    except (DeviceEmulated, ProfilerError) as error:
         return [Check("latency", None, reason_of(error))], None
     noise = session.device.noise
     share = measurement.busy_share

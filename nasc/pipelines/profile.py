@@ -58,6 +58,7 @@ def profile(
         UsageError, CacheBusy, ProfilerError: See `nasc.latency.profile.profile`.
     """
     found_device = device_profiles.find(device)
+    profilers.check_device(found_device)
     found_space = (
         load_space(space)
         if space is not None and teacher is None

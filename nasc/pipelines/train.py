@@ -18,7 +18,7 @@ from nasc.data import Corpus, load_corpus
 from nasc.errors import CheckpointError, UsageError
 from nasc.latency.costs import TableCosts
 from nasc.latency.profile import profile as measure_tables
-from nasc.latency.session import MeasurementSession
+from nasc.latency.session import MeasurementSession, check_real
 from nasc.supernet.budget import check_budget
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import (
@@ -161,6 +161,10 @@ def train(
         raise UsageError("--packed is for text of your own: name it with --corpus")
     if text_column is not None and not corpus:
         raise UsageError(f"--text-column {text_column} names a column of --corpus: give one")
+    if shrink is not None and shrink.unit != "dominated":
+        found_device = device_profiles.find(device)
+        check_real(found_device)
+        profilers.check_device(found_device)
     if sampling is not None and shrink is not None:
         raise UsageError(
             f"--sampling {sampling} does not go with --shrink, which samples uniformly among what "

@@ -50,7 +50,8 @@ def test_shipped_devices() -> None:
         Cluster("Cortex-A76", 2, (4, 5)),
         Cluster("Cortex-A55", 4, (0, 1, 2, 3)),
     )
-    assert pixel6.connection.kind == "adb"
+    assert pixel6.connection == Connection("adb", product="oriole")
+    assert not pixel6.emulated
 
 
 def test_a_user_adds_and_hides_devices(tmp_path: Path) -> None:
@@ -97,6 +98,11 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         (KIND, f'{COMMAND} = ["sh", 1]', "it must be a program and its arguments, as a list"),
         (KIND, f'{KIND}\nconnection.command = ["sh"]', 'it must be of kind "command" alone'),
         (KIND, f'{KIND}\nconnection.host = "pi"', "host = 'pi'; it must be of kind \"ssh\" alone"),
+        (KIND, f'{KIND}\nconnection.product = "oriole"', 'it must be of kind "adb" alone'),
+        (KIND, f'{KIND}\nconnection.serial = "1A2B"', 'it must be of kind "adb" alone'),
+        (KIND, 'connection.kind = "adb"\nconnection.product = ""', "product = ''; it must be a"),
+        (KIND, 'connection.kind = "adb"\nconnection.serial = "a\\nb"', "it must be a text of one"),
+        (KIND, f"emulated = 1\n{KIND}", "emulated = 1; it must be true or false"),
         (KIND, f'{SSH}\nconnection.host = "-oProxyCommand=x"', "what `ssh` is given: USER@HOST"),
         (KIND, f'{SSH}\nconnection.host = "pi; x"', "host = 'pi; x'; it must be what `ssh`"),
         (KIND, f'{SSH}\nconnection.host = "$(x)"', "it must be what `ssh` is given"),

@@ -189,9 +189,10 @@ def test_a_transport_that_is_not_there_says_so() -> None:
     from device_profiles import find
 
     pixel6 = find("pixel6")
-    assert profilers.reachable(pixel6) == (False, "connection 'adb' is not implemented yet")
+    assert profilers.reachable(pixel6) == (False, "adb is not installed")
     assert profilers.reachable(find("host"))[0]
-    with pytest.raises(DeviceUnreachable, match=r"'pixel6' cannot be reached.*--device host"):
+    message = r"'pixel6' cannot be reached: .* adb, which cannot be run here.*apt install adb"
+    with pytest.raises(DeviceUnreachable, match=message):
         profilers.open_worker(pixel6, RuntimeOptions())
 
 

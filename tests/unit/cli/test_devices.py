@@ -1,0 +1,141 @@
+"""Devices on the command line: what is not there, and what only makes up its time."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from synthetic_device import make_table
+
+import device_profiles
+from nasc.cli import main
+from nasc.errors import DeviceEmulated
+from nasc.latency.costs import TableCosts
+from profilers import RuntimeOptions, open_worker
+from profilers.testing import SyntheticMachine
+
+EMULATED = (
+    'name = "made-up"\ndescription = "x"\ndetect = true\nemulated = true\n'
+    'connection.kind = "local"\n[defaults]\nthreads = 1\nruntime = "onnxruntime"\n'
+)
+
+
+@pytest.fixture
+def nasc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs a command in an empty folder; bugs escape as they are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NASC_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: str | Path) -> Result:
+        return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+    return run
+
+
+COMMANDS = {
+    "profile": (),
+    "bench": ("model.onnx",),
+    "compile": ("--latency-ms", "20"),
+    "search": (),
+    "audit": (),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_phone_that_is_not_there_is_one_message(
+    command: str, nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profilers.devices.phones.attached", lambda: ())
+    result = nasc(command, *COMMANDS[command], "--device", "pixel6")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    for part in ("'pixel6' cannot be reached", "ro.product.device is 'oriole'", "adb devices -l"):
+        assert part in result.stderr
+
+
+def test_it_is_said_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom nasc.cli import main\n"
+        "try: main(['profile', '--device', 'pixel6'])\nexcept SystemExit as e: print(e.code)\n"
+        "print(sorted({'torch', 'numpy', 'onnx', 'pandas'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PATH": str(tmp_path)},  # without adb
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1\n[]\n"
+    assert "apt install adb" in done.stderr
+
+
+def test_a_serial_number_is_for_one_command(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profilers.devices.phones.attached", lambda: ())
+    hostile = "$(touch x) 'y"
+    result = nasc("profile", "--device", "pixel6", "--serial", hostile)
+    assert 'whose serial number is "$(touch x) \'y"' in result.stderr
+    assert "ANDROID_SERIAL" not in os.environ
+    monkeypatch.setenv("ANDROID_SERIAL", "kept")
+    nasc("profile", "--serial", hostile, "--device", "pixel6")
+    assert os.environ["ANDROID_SERIAL"] == "kept"
+    assert "whose serial number is 'kept'" in nasc("profile", "--device", "pixel6").stderr
+
+
+@pytest.fixture
+def emulated(tmp_path: Path) -> Path:
+    """A device file: this machine, said to be emulated."""
+    path = tmp_path / "made-up.toml"
+    path.write_text(EMULATED, encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"profile"}))
+def test_no_latency_is_promised_of_an_emulated_device(
+    command: str, nasc: Callable[..., Result], emulated: Path
+) -> None:
+    result = nasc(command, *COMMANDS[command], "--device", emulated)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "device 'made-up' (by its file" in result.stderr
+    assert "is emulated" in result.stderr
+    assert "nasc devices" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_supernet_is_not_shrunk_by_an_emulated_device(
+    nasc: Callable[..., Result], emulated: Path
+) -> None:
+    result = nasc("train", "--shrink", "--device", emulated)
+    assert result.exit_code == 1
+    assert "is emulated" in result.stderr
+
+
+def test_what_an_emulated_device_measures_is_its_own(
+    emulated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its fingerprint no table, baseline, journal or package of it is taken for another's."""
+    worker = SyntheticMachine({}).open()
+    monkeypatch.setattr("profilers.devices.local.LocalWorker", lambda *_, **__: worker)
+    there = open_worker(device_profiles.find(emulated), RuntimeOptions())
+    assert there.context["fingerprint"] == "emulated-synthetic"
+    assert there.context["emulated"] is True
+
+
+def test_prices_never_come_from_an_emulated_table() -> None:
+    table = make_table()
+    context = {**table.context, "emulated": True}
+    made_up = dataclasses.replace(table, context=context)
+    assert not table.emulated
+    assert made_up.foreign is not None
+    assert "emulated" in made_up.foreign
+    with pytest.raises(DeviceEmulated, match=r"latency table of device 'host' .* is emulated"):
+        TableCosts.of([made_up])
