@@ -16,7 +16,13 @@ from pathlib import Path
 
 from device_profiles import DeviceProfile
 from device_profiles.reading import shown
-from profilers.devices.android import STATE_SCRIPT, parse_state
+from profilers.devices.android import (
+    DESCRIPTION_SCRIPT,
+    STATE_SCRIPT,
+    PhoneDescription,
+    parse_description,
+    parse_state,
+)
 from profilers.devices.phones import PROGRAM, READY, attached, find_phone, last_line, run_adb
 from profilers.devices.remote import NOT_A_PROGRAM, Files, RemoteWorker
 from profilers.errors import DeviceUnreachable, ProfilerError, RunnerUnavailable, RuntimeMissing
@@ -197,3 +203,17 @@ def open_adb_worker(
     worker = RemoteWorker(transport, files, words, options, ended=transport.ended, limits=limits)
     worker.context["phone"] = state
     return worker
+
+
+def describe_phone(profile: DeviceProfile) -> tuple[str, PhoneDescription]:
+    """The serial number of the phone that a device file means, and what it is.
+
+    Args:
+        profile: Of a connection of the kind "adb".
+
+    Raises:
+        DeviceUnreachable: There is no such phone, or it cannot be reached; see `find_phone`.
+    """
+    serial = find_phone(profile).serial
+    text = AdbTransport(profile.name, serial).ask(DESCRIPTION_SCRIPT)
+    return serial, parse_description(text)

@@ -225,6 +225,20 @@ def test_no_name_is_interpreted_and_nothing_lies_outside(bench: Bench, tmp_path:
     assert not list(bench.phone.root.rglob("interpreted"))
 
 
+def test_a_phone_tells_what_it_is(bench: Bench, own_cache: Path) -> None:
+    run = CliRunner()
+    text = run.invoke(main, ["devices"]).stdout
+    assert f"attached: {bench.daemon.address}" in text
+    added = run.invoke(main, ["devices", "add", "mine", "--serial", bench.daemon.address])
+    assert added.exit_code == 0, added.stderr
+    assert "2 x Cortex-X1, 2 x Cortex-A76, 4 x Cortex-A55" in added.stdout
+    mine, shipped = device_profiles.find("mine"), device_profiles.find("pixel6")
+    assert mine.clusters == shipped.clusters
+    assert mine.connection.product == shipped.connection.product
+    assert {spec.name: spec.value for spec in mine.specs}["memory_bytes"] == 7812345 * 1024
+    assert mine.connection.serial == bench.daemon.address
+
+
 # Failures
 
 
