@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from device_profiles import Noise
+from device_profiles import DeviceProfile, Noise
 from nasc.errors import DeviceEmulated, NascError
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.package.formats import format_of
@@ -53,6 +53,7 @@ def measure_again(
             session.options,
             runtime=manifest.conditions.runtime,
             threads=first.options.threads,
+            cores=_cores(first.options.cores, session.device) or session.options.cores,
         )
         session = dataclasses.replace(session, options=own)
         why = _not_comparable(manifest.measured, session)
@@ -79,6 +80,12 @@ def measure_again(
     if limit is not None:
         checks.append(memory_check(job, session, limit))
     return checks, found
+
+
+def _cores(stated: tuple[int, ...] | None, device: DeviceProfile) -> tuple[int, ...] | None:
+    """The cores that a package was measured on, where its device is known to have them."""
+    known = {core for cluster in device.clusters for core in cluster.ids or ()}
+    return stated if stated is not None and known.issuperset(stated) else None
 
 
 def _rescaled(model: ModelMeasurement, scale: Scale, noise: Noise) -> ModelMeasurement:

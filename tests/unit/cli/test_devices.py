@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from synthetic_device import make_table
 
 import device_profiles
+import profilers
 from nasc.cli import main
 from nasc.errors import DeviceEmulated
 from nasc.latency.costs import TableCosts
@@ -91,6 +92,26 @@ def test_a_serial_number_is_for_one_command(
     nasc("profile", "--serial", hostile, "--device", "pixel6")
     assert os.environ["ANDROID_SERIAL"] == "kept"
     assert "whose serial number is 'kept'" in nasc("profile", "--device", "pixel6").stderr
+
+
+def test_models_are_held_to_a_cluster(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...] | None] = []
+
+    def check(device: device_profiles.DeviceProfile) -> None:
+        asked.append(device.default_cores)
+        raise profilers.DeviceUnreachable("not now")
+
+    monkeypatch.setattr("profilers.check_device", check)
+    for words in (["--cluster", "big", "--device", "pixel6"], ["--cluster", "0x3"], []):
+        assert nasc("profile", *words).exit_code == 1
+    assert asked == [(6, 7), (0, 1), None]
+    for wrong in ("huge", "6,7", "0x", "0xg", "$(x)", "big:big"):
+        result = nasc("profile", "--cluster", wrong)
+        assert result.exit_code == 2
+        assert "write big, mid, little, or a mask" in " ".join(result.stderr.split())
+    assert "has no cluster 'big'" in nasc("profile", "--cluster", "big").stderr
 
 
 @pytest.fixture
