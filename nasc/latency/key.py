@@ -100,14 +100,8 @@ class LatencyKey:
         try:
             found = json.loads(self.options)["cores"] or ()
             return tuple(sorted(int(core) for core in found if 0 <= int(core) < MAX_CORES))
-        except (
-            ArithmeticError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ):  # somebody's file
-            return ()
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            return ()  # it is somebody's file
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what tables of before do not know is left out where it is as it was then."""

@@ -25,7 +25,13 @@ from profilers.devices.android import (
 )
 from profilers.devices.phones import PROGRAM, READY, attached, find_phone, last_line, run_adb
 from profilers.devices.remote import NOT_A_PROGRAM, Files, RemoteWorker
-from profilers.errors import DeviceUnreachable, ProfilerError, RunnerUnavailable, RuntimeMissing
+from profilers.errors import (
+    DeviceLost,
+    DeviceUnreachable,
+    ProfilerError,
+    RunnerUnavailable,
+    RuntimeMissing,
+)
 from profilers.jobs import RuntimeOptions, WorkerLimits
 from profilers.runner.build import build_runner
 from profilers.runner.glibc import glibc_files
@@ -137,9 +143,9 @@ class AdbTransport:
     def _advice(self, words: str) -> str:
         return f"adb -s {shlex.quote(self._serial)} {words}"
 
-    def _lost(self, what: str, said: str) -> DeviceUnreachable:
+    def _lost(self, what: str, said: str) -> DeviceLost:
         reason = f": {said[:300]}" if said else ""
-        return DeviceUnreachable(
+        return DeviceLost(
             f"cannot {what} on device {self.name!r}: the phone is not there any more{reason}. What "
             "was measured is kept: attach it again, see that adb lists it (adb devices -l), and "
             "run the same again"

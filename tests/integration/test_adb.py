@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,15 @@ from nasc.architecture.space import PRESETS, Architecture, load_space
 from nasc.cli import main
 from nasc.lowering import get_lowering
 from nasc.networks.network import random_network
-from profilers import ModelRejected, RuntimeOptions, WorkerLimits, open_worker
+from profilers import (
+    ModelRejected,
+    Protocol,
+    Round,
+    RuntimeOptions,
+    WorkerLimits,
+    measure,
+    open_worker,
+)
 from profilers.devices.adb import FOLDER
 from profilers.devices.base import ModelRunner, Worker
 from profilers.devices.remote import RemoteWorker
@@ -401,6 +410,31 @@ def small_reference() -> Iterator[None]:
         for name, value in SMALL.items():
             patch.setattr(f"profilers.reference.{name}", value)
         yield
+
+
+def test_a_measurement_goes_on_when_the_cable_is_back(
+    bench: Bench, tmp_path: Path, small_reference: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profilers.protocol.LOST_PAUSE_S", 0.2)
+    job = dataclasses.replace(reference_job(tmp_path), name="model")
+    seen: list[int] = []
+
+    def pull(one: Round) -> None:
+        seen.append(one.index)
+        if len(seen) == 1:
+            bench.daemon.close()
+            threading.Timer(1.0, bench.plug_in).start()
+
+    found = measure(
+        [job],
+        bench.device,
+        protocol=Protocol(min_rounds=3, max_rounds=3),
+        on_round=pull,
+        opener=lambda device, options: open_worker(device, options, cache=bench.cache),
+    )
+    assert seen == list(range(len(seen)))
+    assert len(seen) >= 3
+    assert len({sample.instance for sample in found["model"].samples}) > 1
 
 
 def test_a_profile_is_killed_and_goes_on(
