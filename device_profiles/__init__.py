@@ -6,6 +6,7 @@ The format is described in docs/measuring.md.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import difflib
 import re
@@ -28,15 +29,20 @@ CONNECTIONS = ("local", "command", "adb", "ssh")
 PYTHON = "python"
 NATIVE = "native"
 WORKERS = (PYTHON, NATIVE)
-"""Programs that may run the models of a local device: this Python, or the native worker."""
+"""Programs that may run a device's models: a Python there, or the native worker."""
 
 CPU = "cpu"
 ACCELERATORS = (CPU, "cuda")
 """What may compute on a device, as a file may name it; the processor where it names nothing."""
 
 _OF_SSH = ("host", "port", "python", "folder")
-_OF_A_KIND = {"command": "command", "worker": "local"} | dict.fromkeys(_OF_SSH, "ssh")
-"""Fields of [connection] that a single kind has, with that kind."""
+_OF_ADB = ("product", "serial")
+_OF_KINDS = (
+    {"command": ("command",), "worker": ("local", "ssh")}
+    | dict.fromkeys(_OF_SSH, ("ssh",))
+    | dict.fromkeys(_OF_ADB, ("adb",))
+)
+"""Fields of [connection] that not every kind has, with those that do."""
 
 SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,253}[A-Za-z0-9_.-]|[A-Za-z0-9_]")
 """What ssh may be given: never an option, nor anything that a shell would read."""
@@ -46,8 +52,10 @@ MAX_CORES = 4096
 
 _TOP_LEVEL = (
     *("name", "description", "connection", "transport", "accelerator"),
-    *("detect", "clusters", "defaults", "specs", "noise"),
+    *("detect", "clusters", "defaults", "specs", "noise", "emulated"),
 )
+_HELD = re.compile(r"(.+):(big|mid|little|0x[0-9a-fA-F]{1,1024})")
+
 _MAX_WORDS = 100
 _SSH_CONFIG = Path("~/.ssh/config").expanduser()
 _HERE = Path(__file__).resolve().parent
@@ -97,11 +105,18 @@ class Connection:
         kind: one of `CONNECTIONS`.
         command: of the kind "command": the program, with its arguments, that runs
             `python -m profilers.worker` on the device and passes its stdin and stdout on.
-        host: of the kind "ssh": what `ssh` is given, a name of its configuration or USER@HOST.
+        host: of the kind "ssh": what `ssh` is given, a name of its configuration or USER@HOST. A
+            file that names none means the device's own name where ~/.ssh/config has it; None
+            where that does not, so that nobody knows where the device is.
         port: of the kind "ssh"; None leaves it to ssh's configuration.
         python: of the kind "ssh": the program there that runs the worker.
         folder: of the kind "ssh": where files lie there, from the folder in which its shell starts.
-        worker: of the kind "local": one of `WORKERS`.
+        worker: of the kinds "local" and "ssh": one of `WORKERS`. None is this Python on a local
+            device, over SSH the native worker where there is one for machine and runtime.
+        product: of the kind "adb": what the phone calls itself in its property ro.product.device;
+            None where any phone will do.
+        serial: of the kind "adb": the serial number of the only phone meant; None where any of the
+            product will do.
     """
 
     kind: str
@@ -110,7 +125,9 @@ class Connection:
     port: int | None = None
     python: str = "python3"
     folder: str = ".cache/nasc"
-    worker: str = PYTHON
+    worker: str | None = None
+    product: str | None = None
+    serial: str | None = None
 
 
 _DEFAULT = Connection("ssh")
@@ -146,6 +163,7 @@ class DeviceProfile:
         specs: facts with their sources.
         path: the file it was read from; of a machine that ssh alone knows, where one would lie.
         noise: how far measurements on it lie apart.
+        emulated: what runs there is emulated: it shows that models work, and nothing of their time.
     """
 
     name: str
@@ -160,6 +178,7 @@ class DeviceProfile:
     specs: tuple[Spec, ...]
     path: Path
     noise: Noise = field(default_factory=Noise)
+    emulated: bool = False
 
 
 def user_folder() -> Path:
@@ -206,7 +225,8 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
     Args:
         name_or_path: a name out of `available`, the path of a TOML file (anything that ends in
             .toml or holds a path separator), or a machine as `ssh` is given it: USER@HOST, or a
-            name of ~/.ssh/config.
+            name of ~/.ssh/config. With ":big", ":mid", ":little" or ":0xMASK" behind it, the device
+            held to those of its cores, see `on_cluster`.
         user_dir: see `available`.
 
     Returns:
@@ -216,6 +236,8 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
         DeviceProfileError: no such device or file, or the file is wrong.
     """
     text = str(name_or_path)
+    if isinstance(name_or_path, str) and (held := _HELD.fullmatch(text)):
+        return on_cluster(find(held[1], user_dir), held[2])
     if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text or "\\" in text:
         return load(Path(name_or_path))
     files = _files(user_dir)
@@ -230,6 +252,40 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
         "List them: nasc devices. Add your own: give --device the path of a TOML file, or put it "
         f"into {user_dir or user_folder()}. A machine that ssh reaches: --device USER@HOST"
     )
+
+
+def on_cluster(profile: DeviceProfile, cluster: str) -> DeviceProfile:
+    """The same device, held to some of its cores.
+
+    Args:
+        profile: The device.
+        cluster: "big", "little" (the first and the last of its clusters), "mid" (those between),
+            or a mask of cores such as 0xc0.
+
+    Raises:
+        DeviceProfileError: the device's file does not tell which cores these are.
+    """
+    ids: tuple[int, ...] = ()
+    if cluster.startswith("0x"):
+        mask = int(cluster, 16)
+        ids = tuple(core for core in range(mask.bit_length()) if mask >> core & 1)
+        if not ids:
+            raise DeviceProfileError(
+                f"the mask {cluster} names no core: its lowest bit is core 0, 0x3 is cores 0 and 1"
+            )
+        return dataclasses.replace(profile, default_cores=ids)
+    clusters = profile.clusters
+    named = {"big": clusters[:1], "mid": clusters[1:-1], "little": clusters[1:][-1:]}
+    found = [one.ids for one in named.get(cluster, ())]
+    if not found or None in found:
+        kinds = "; ".join(f"{one.count} x {one.core}" for one in clusters) or "not told"
+        raise DeviceProfileError(
+            f"device {profile.name!r} has no cluster {cluster!r} whose cores are known (its cores: "
+            f"{kinds}). Name cores by a mask, core 0 its lowest bit: --cluster 0x3; or write "
+            f"[[clusters]] with ids into {str(profile.path)!r}"
+        )
+    ids = tuple(sorted(core for one in found for core in one or ()))
+    return dataclasses.replace(profile, default_cores=ids)
 
 
 def _over_ssh(host: str, user_dir: Path | None) -> DeviceProfile:
@@ -287,9 +343,7 @@ class _Reader:
         name = self._text(data, "name")
         if name != self._path.stem:
             raise self._wrong("name", name, f"the file's own name, {self._path.stem!r}")
-        detect = data.get("detect", False)
-        if not isinstance(detect, bool):
-            raise self._wrong("detect", detect, "true or false")
+        detect = self._flag(data, "detect")
         clusters = tuple(self._cluster(item) for item in self._tables(data, "clusters"))
         if not clusters and not detect:
             raise self._wrong("clusters", [], "at least one [[clusters]] table, or detect = true")
@@ -310,6 +364,7 @@ class _Reader:
             specs=tuple(self._spec(item) for item in self._tables(data, "specs")),
             path=self._path,
             noise=self._noise(data.get("noise", {})),
+            emulated=self._flag(data, "emulated"),
         )
 
     def _connection(self, data: Mapping[str, Any]) -> Connection:
@@ -323,20 +378,24 @@ class _Reader:
             table, key, prefix = data.get("connection"), "kind", "connection."
             if not isinstance(table, dict):
                 raise self._wrong("connection", table, "a [connection] table")
-            self._known(table, ("kind", *_OF_A_KIND), prefix)
+            self._known(table, ("kind", *_OF_KINDS), prefix)
         kind = self._text(table, key, prefix)
         if kind not in CONNECTIONS:
             raise self._wrong(prefix + key, kind, f"one of {', '.join(CONNECTIONS)}")
-        for name, of in _OF_A_KIND.items():
-            if key == "kind" and name in table and kind != of:
-                raise self._wrong(prefix + name, table[name], f'of kind "{of}" alone')
+        for name, kinds in _OF_KINDS.items():
+            if key == "kind" and name in table and kind not in kinds:
+                allowed = " or ".join(f'"{of}"' for of in kinds)
+                raise self._wrong(prefix + name, table[name], f"of kind {allowed} alone")
         if kind == "ssh":
             return self._ssh(table if key == "kind" else {})
+        if kind == "adb":
+            product, serial = (
+                self._text(table, name, "connection.") if key == "kind" and name in table else None
+                for name in _OF_ADB
+            )
+            return Connection(kind, product=product, serial=serial)
         if kind == "local":
-            worker = table.get("worker", PYTHON)
-            if worker not in WORKERS:
-                raise self._wrong("connection.worker", worker, f"one of {', '.join(WORKERS)}")
-            return Connection(kind, worker=worker)
+            return Connection(kind, worker=self._worker(table))
         if kind != "command":
             return Connection(kind)
         words = table.get("command")
@@ -349,9 +408,17 @@ class _Reader:
             raise self._wrong("connection.command", words, "a program and its arguments, as a list")
         return Connection(kind, tuple(words))
 
+    def _worker(self, table: Mapping[str, Any]) -> str | None:
+        worker = table.get("worker")
+        if worker is not None and worker not in WORKERS:
+            raise self._wrong("connection.worker", worker, f"one of {', '.join(WORKERS)}")
+        return worker
+
     def _ssh(self, table: Mapping[str, Any]) -> Connection:
-        host = self._text(table, "host", "connection.")
-        if not SSH_HOST.fullmatch(host):
+        host = self._text(table, "host", "connection.") if "host" in table else None
+        if host is None and SSH_HOST.fullmatch(self._path.stem):
+            host = self._path.stem if self._path.stem in named_hosts(_SSH_CONFIG) else None
+        if host is not None and not SSH_HOST.fullmatch(host):
             allowed = "what `ssh` is given: USER@HOST, or a name of ~/.ssh/config"
             raise self._wrong("connection.host", host, allowed)
         port = table.get("port")
@@ -369,7 +436,8 @@ class _Reader:
                 raise self._wrong(f"connection.{which}", text, allowed)
         if "\\" in folder or '"' in folder:
             raise self._wrong("connection.folder", folder, "a path without quotes and backslashes")
-        return Connection("ssh", host=host, port=port, python=python, folder=folder)
+        worker = self._worker(table)
+        return Connection("ssh", host=host, port=port, python=python, folder=folder, worker=worker)
 
     def _accelerator(self, data: Mapping[str, Any]) -> Accelerator:
         """The processor itself where a file names none."""
@@ -429,6 +497,12 @@ class _Reader:
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise self._wrong(key, items, f"[[{key}]] tables")
         return items
+
+    def _flag(self, table: Mapping[str, Any], key: str) -> bool:
+        value = table.get(key, False)
+        if not isinstance(value, bool):
+            raise self._wrong(key, value, "true or false")
+        return value
 
     def _text(self, table: Mapping[str, Any], key: str, prefix: str = "") -> str:
         value = table.get(key)

@@ -13,6 +13,7 @@ from nasc.version import __version__
 
 if TYPE_CHECKING:
     from nasc.api import (
+        AddedDevice,
         Audit,
         BenchResult,
         CompileResult,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         TrainResult,
         Variant,
         VerifyReport,
+        add_device,
         audit,
         bench,
         compile,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AddedDevice",
     "Audit",
     "BenchResult",
     "CompileResult",
@@ -82,6 +85,7 @@ __all__ = [
     "Variant",
     "VerifyReport",
     "__version__",
+    "add_device",
     "audit",
     "bench",
     "compile",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nasc.latency.profile import Profiled
     from nasc.latency.table_report import TableReport
     from nasc.package.verify_report import VerifyReport
+    from nasc.pipelines.add_device import AddedDevice, add_device
     from nasc.pipelines.audit import audit
     from nasc.pipelines.bench import bench
     from nasc.pipelines.compile import compile
@@ -55,6 +56,7 @@ _HOMES = {
     "nasc.latency.profile": ("Profiled",),
     "nasc.latency.table_report": ("TableReport",),
     "nasc.package.verify_report": ("VerifyReport",),
+    "nasc.pipelines.add_device": ("AddedDevice", "add_device"),
     "nasc.pipelines.audit": ("audit",),
     "nasc.pipelines.bench": ("bench",),
     "nasc.pipelines.compile": ("compile",),
@@ -88,6 +90,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AddedDevice",
     "Audit",
     "BenchResult",
     "CompileResult",
@@ -112,6 +115,7 @@ __all__ = [
     "TrainResult",
     "Variant",
     "VerifyReport",
+    "add_device",
     "audit",
     "bench",
     "compile",

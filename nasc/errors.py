@@ -28,7 +28,8 @@ a command.
     |   `-- ParityError
     |-- PackageError
     |-- OutputBusy
-    `-- CacheBusy
+    |-- CacheBusy
+    `-- DeviceEmulated
 """
 
 from typing import ClassVar, Protocol
@@ -170,3 +171,7 @@ class OutputBusy(NascError):
 
 class CacheBusy(NascError):
     """Another run holds the lock of a cache entry for longer than is reasonable to wait."""
+
+
+class DeviceEmulated(NascError):
+    """Latencies are asked for of a device, or from a table, that is emulated: it has none."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from profilers.benching import BenchEntry, BenchResult, bench
     from profilers.context import precisions_of, read_context
-    from profilers.devices import Opener, open_worker, reachable
+    from profilers.devices import Opener, check_device, open_worker, reachable
     from profilers.devices.base import Worker
     from profilers.errors import (
         DeviceUnreachable,
@@ -59,7 +59,7 @@ _HOMES = {
     ),
     "profilers.benching": ("BenchEntry", "BenchResult", "bench"),
     "profilers.context": ("precisions_of", "read_context"),
-    "profilers.devices": ("Opener", "open_worker", "reachable"),
+    "profilers.devices": ("Opener", "check_device", "open_worker", "reachable"),
     "profilers.devices.base": ("Worker",),
     "profilers.errors": (
         "DeviceUnreachable",
@@ -124,6 +124,7 @@ __all__ = [
     "WorkerLimits",
     "bench",
     "bound_met",
+    "check_device",
     "extend_baseline",
     "load_baseline",
     "load_or_record_baseline",

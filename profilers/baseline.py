@@ -304,8 +304,9 @@ def _place(
         }
     if device.connection.host is not None:  # boards of one kind are not equally fast
         key["host"] = [device.connection.host, device.connection.port]
-    if device.connection.worker != PYTHON:
-        key["worker"] = device.connection.worker
+    program = context.get("worker") or device.connection.worker or PYTHON
+    if program != PYTHON:
+        key["worker"] = program
     if device.accelerator.kind != CPU:
         key["accelerator"] = device.accelerator.kind
     key = json.loads(json.dumps(key))  # as it is read again

@@ -28,7 +28,20 @@ class RuntimeMissing(ProfilerError):
 
 
 class DeviceUnreachable(ProfilerError):
-    """A device cannot be reached or gives out, or nothing runs models on its accelerator."""
+    """A device cannot be reached or gives out, or nothing runs models on its accelerator.
+
+    Attributes:
+        reason: Why, in a few words; the whole message where there are none.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        """With its message, and the reason in a few words, as for a list of devices."""
+        super().__init__(message)
+        self.reason = reason or message
+
+
+class DeviceLost(DeviceUnreachable):
+    """A device that was reached is gone in the middle of its work; it may come back."""
 
 
 class RunnerUnavailable(ProfilerError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from device_profiles.reading import FileRefused, opened
 from profilers import plain
@@ -98,21 +99,67 @@ def is_ir(path: Path) -> bool:
 def model_files(path: Path) -> tuple[Path, ...]:
     """A model file and what holds its external weights.
 
-    Of an IR that is the .bin beside it. Else, files beside it whose name is the model's with a
-    suffix that ends in "data" (`model.onnx.data`, `model.onnx_data`) are taken to be such.
+    Of an IR that is the .bin beside it. Else, the files that the model itself names, and those
+    beside it whose name is the model's with a suffix that ends in "data" (`model.onnx.data`,
+    `model.onnx_data`).
 
     Args:
         path: The model file.
+
+    Returns:
+        The model first. Files of weights that are missing, or lie outside the model's folder, are
+        left out: no runtime takes the latter.
     """
     if is_ir(path):
         weights = path.with_suffix(".bin")
         return (path, weights) if weights.exists() else (path,)
-    beside = (
+    beside = {
         found
         for found in path.parent.glob("*data")
         if found.name.startswith((f"{path.name}.", f"{path.name}_"))
-    )
-    return (path, *sorted(beside))
+    }
+    named = {path.parent / name for name in _external_names(path)}
+    return (path, *sorted(beside | {found for found in named if found.is_file()} - {path}))
+
+
+_LOCATION = b"\x0a\x08location\x12"
+"""Before the name of a file of weights: onnx.proto, StringStringEntryProto of external_data."""
+
+_MAX_LOCATION = 1 << 14
+
+
+def _external_names(path: Path) -> set[str]:
+    """Files of weights that an ONNX file names, below its own folder."""
+    found = set()
+    try:
+        with opened(path) as file, _mapped(file) as data:
+            at = data.find(_LOCATION)
+            while at >= 0:
+                found.add(_text_at(data, at + len(_LOCATION)))
+                at = data.find(_LOCATION, at + 1)
+    except (OSError, ValueError, FileRefused):  # whoever reads it says why
+        return set()
+    parts = {name: PurePosixPath(name) for name in found if name}
+    return {n for n, p in parts.items() if not p.is_absolute() and ".." not in p.parts}
+
+
+def _mapped(file: BinaryIO) -> mmap.mmap:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _text_at(data: mmap.mmap, at: int) -> str:
+    """A text of protobuf: its length, seven bits a byte, then as many bytes."""
+    size = shift = 0
+    for byte in data[at : at + 3]:
+        at += 1
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    if size > _MAX_LOCATION:
+        return ""
+    text = data[at : at + size].decode("utf-8", errors="replace")
+    return text if text.isprintable() else ""
 
 
 @dataclass(frozen=True, slots=True)

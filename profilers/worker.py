@@ -153,6 +153,7 @@ class WorkerProcess:
             raise Failure("request", str(error)) from error
         _allow_memory(self._limits.memory_bytes)
         context = read_context()
+        context["worker"] = "python"
         context["runtime"] = self._options.runtime
         context["runtime_version"] = self._runtime.version()
         context["precisions"] = list(self._runtime.precisions(context["cpu"]["flags"]))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
@@ -65,6 +66,20 @@ def one_compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(root / "zig"))
         yield
+
+
+@pytest.fixture(scope="session")
+def built_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that holds the native worker for this machine."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    from profilers.runner import build
+    from profilers.runner.targets import this_machine
+
+    with filelock.FileLock(root / "runner.lock"):
+        build.build_runner(this_machine().name, root / "runner-cache")
+    return root / "runner-cache"
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -170,26 +171,67 @@ def _sizes(text: str, option: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(part) for part in parts)
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @json_option
-def devices(as_json: bool) -> None:
+@click.pass_context
+def devices(context: click.Context, as_json: bool) -> None:
     """List the devices known, which can be reached now, and what each can do.
 
-    A device of your own is a TOML file in the user folder, or --device path/to/file.
+    A device of your own is a TOML file in the user folder, or --device path/to/file; nasc devices
+    add writes one for a phone.
 
     \b
     Example: nasc devices
+             nasc devices add my-phone
     """
+    if context.invoked_subcommand is not None:
+        return
     import device_profiles
     from nasc.cli.console import print_json, print_text
+    from nasc.pipelines.devices import unknown_phones
     from nasc.utils.printable import printable
 
     wrong: list[device_profiles.DeviceProfileError] = []
     found = api.devices(wrong.append)
     for error in wrong:
         click.echo(f"left out: {printable(str(error))}", err=True)
+    for phone in unknown_phones():
+        click.echo(
+            f"no device: {printable(str(phone))}. Make it one: nasc devices add NAME --serial "
+            f"{printable(shlex.quote(phone.serial))}",
+            err=True,
+        )
     if as_json:
         print_json([device.to_dict() for device in found])
         return
     print_text("\n".join(line for device in found for line in device.lines()))
     click.echo(f"your own devices: {device_profiles.user_folder()}", err=True)
+
+
+@devices.command()
+@click.argument("name")
+@click.option("--serial", metavar="S", help="Of the phone [default: the only one attached].")
+@click.option("--force", is_flag=True, help="Replace a device of that name.")
+@json_option
+def add(name: str, serial: str | None, force: bool, as_json: bool) -> None:
+    """Write a device file for a phone that adb sees, from what the phone tells of itself.
+
+    \b
+    Example: nasc devices add my-phone --serial 1A2B3C4D
+    """
+    from nasc.cli.console import print_json, print_rows
+
+    found = api.add_device(name, serial=serial, force=force)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    cores = ", ".join(f"{c.count} x {c.core}" for c in found.profile.clusters)
+    print_rows(
+        [
+            ("device", found.profile.name),
+            ("phone", f"{found.profile.description}, serial number {found.serial}"),
+            ("cores", cores or "not told"),
+            ("file", str(found.profile.path)),
+            ("next", f"nasc profile --device {found.profile.name}"),
+        ]
+    )

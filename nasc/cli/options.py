@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -100,12 +101,74 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
-device_option = click.option(
-    "--device",
-    default="host",
-    show_default=True,
-    shell_complete=complete_device,
-    help="Device profile: a name or a TOML file.",
+def _name_phone(ctx: click.Context, param: click.Parameter, serial: str | None) -> None:
+    """Have adb's own variable name the phone, for as long as the command runs."""
+    from profilers.devices.phones import SERIAL_VARIABLE
+
+    if serial is None or ctx.resilient_parsing:
+        return
+    before = os.environ.get(SERIAL_VARIABLE)
+    os.environ[SERIAL_VARIABLE] = serial
+
+    def restore() -> None:
+        os.environ.pop(SERIAL_VARIABLE, None)
+        if before is not None:
+            os.environ[SERIAL_VARIABLE] = before
+
+    ctx.find_root().call_on_close(restore)  # a command that is refused closes none of its own
+
+
+_CLUSTER = "nasc.cluster"
+
+
+def _keep_cluster(ctx: click.Context, param: click.Parameter, cluster: str | None) -> None:
+    """Have --device, which is read next, hold the device to its cores."""
+    if cluster is not None and not re.fullmatch("big|mid|little|0x[0-9a-fA-F]{1,1024}", cluster):
+        raise click.BadParameter(
+            f"{shown(cluster)}: write big, mid, little, or a mask of cores as in 0xc0", ctx, param
+        )
+    ctx.meta[_CLUSTER] = cluster
+
+
+def _check_device(ctx: click.Context, param: click.Parameter, device: str) -> str:
+    """Refuse a device that is not there before what takes seconds is even imported."""
+    if (cluster := ctx.meta.get(_CLUSTER)) is not None:
+        device = f"{device}:{cluster}"
+    if not ctx.resilient_parsing:
+        import device_profiles
+        from profilers import check_device
+
+        check_device(device_profiles.find(device))
+    return device
+
+
+serial_option = click.option(
+    "--serial",
+    metavar="S",
+    expose_value=False,
+    is_eager=True,
+    callback=_name_phone,
+    help="Which of several phones that adb sees [default: $ANDROID_SERIAL].",
+)
+device_option = _options(
+    click.option(
+        "--device",
+        default="host",
+        show_default=True,
+        shell_complete=complete_device,
+        callback=_check_device,
+        help="Device profile: a name or a TOML file.",
+    ),
+    serial_option,
+    click.option(
+        "--cluster",
+        metavar="CORES",
+        expose_value=False,
+        is_eager=True,
+        callback=_keep_cluster,
+        help="Cores that run the models: big, mid or little by the device's file, or a mask such "
+        "as 0xc0 [default: the device's, else the system's choice].",
+    ),
 )
 seed_option = click.option(
     "--seed",

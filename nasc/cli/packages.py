@@ -17,6 +17,7 @@ from nasc.cli.options import (
     limit_options,
     limits_of,
     run_timeout_option,
+    serial_option,
     setting_options,
     settings_of,
 )
@@ -148,6 +149,7 @@ def _named_value(text: str) -> tuple[str, float]:
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--no-measure", is_flag=True, help="Leave the latency out.")
 @click.option("--device", help="A name or a TOML file [default: the package's].")
+@serial_option
 @run_timeout_option
 @cache_option
 @json_option

@@ -15,6 +15,7 @@ from nasc.cli.options import (
     complete_device,
     json_option,
     seed_option,
+    serial_option,
     setting_options,
     settings_of,
     space_options,
@@ -99,6 +100,7 @@ from nasc.cli.options import (
     shell_complete=complete_device,
     help="Whose latencies the bins of --shrink follow.",
 )
+@serial_option
 @click.option(
     "--seq-len",
     type=click.IntRange(1),

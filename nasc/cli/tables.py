@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 
 from nasc import api
 from nasc.cli.group import main
-from nasc.cli.options import cache_option, complete_device, json_option
+from nasc.cli.options import cache_option, complete_device, json_option, serial_option
 
 
 def _complete_name(
@@ -184,6 +184,7 @@ def export(
     shell_complete=complete_device,
     help="Device that it is for: a name or a TOML file [default: of the name in the table].",
 )
+@serial_option
 @click.option(
     "--accept-other-machine",
     is_flag=True,

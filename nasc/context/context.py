@@ -27,7 +27,7 @@ from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
 from nasc.latency.profile import make_key, profile
-from nasc.latency.session import MeasurementSession
+from nasc.latency.session import MeasurementSession, check_real
 from nasc.latency.table import LatencyTable
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import Artifact, get_lowering
@@ -83,7 +83,7 @@ class RunContext:
         settings: Settings,
         reporter: Reporter | None = None,
         *,
-        opener: profilers.Opener = profilers.open_worker,
+        opener: profilers.Opener | None = None,
     ) -> None:
         """Find the device and the cache; nothing heavy happens yet.
 
@@ -94,6 +94,8 @@ class RunContext:
 
         Raises:
             DeviceProfileError: If there is no such device.
+            DeviceEmulated: If its latencies mean nothing.
+            profilers.DeviceUnreachable: If it is not attached.
             NascError: If the cache cannot be written.
         """
         self.settings = settings
@@ -102,6 +104,8 @@ class RunContext:
         self.probed_ms: dict[Variant, Mapping[Architecture, float]] = {}
         self.cache = cache_folder(settings.cache)
         self.device = device_profiles.find(settings.device)
+        check_real(self.device)
+        profilers.check_device(self.device)
         self._opener = opener
         self._said: set[str] = set()
         self._sessions: dict[str, MeasurementSession] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import profilers
 from device_profiles import CPU, DeviceProfile
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
+from nasc.latency.emulated import refusal
 from nasc.latency.key import device_prefix, options_text
 from nasc.lowering import EVERYWHERE, Artifact, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
@@ -61,7 +63,7 @@ class MeasurementSession:
         threads: int | None = None,
         runtime: str | None = None,
         *,
-        opener: profilers.Opener = profilers.open_worker,
+        opener: profilers.Opener | None = None,
         say: Say | None = None,
     ) -> MeasurementSession:
         """With the runtime's settings that tables, limits and `verify` share on a device.
@@ -71,9 +73,10 @@ class MeasurementSession:
             cache_dir: The cache.
             threads: Of the runtime; None takes the device's default.
             runtime: Its name; None takes the device's default.
-            opener: See the class.
+            opener: See the class; None is `profilers.open_worker` with this cache.
             say: See the class.
         """
+        opener = opener or functools.partial(profilers.open_worker, cache=cache_dir)
         return cls(device, runtime_options(device, threads, runtime), cache_dir, opener, say)
 
     def with_threads(self, threads: int) -> MeasurementSession:
@@ -338,6 +341,16 @@ class MeasurementSession:
     @property
     def _records(self) -> Path:
         return baseline_folder(self.cache_dir)
+
+
+def check_real(device: DeviceProfile) -> None:
+    """Refuses a device whose latencies mean nothing, before anything is promised by them.
+
+    Raises:
+        DeviceEmulated: If its file says that it is emulated.
+    """
+    if device.emulated:
+        raise refusal(f"device {device.name!r} (by its file '{device.path}')")
 
 
 def baseline_folder(cache_dir: Path) -> Path:

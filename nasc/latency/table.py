@@ -323,11 +323,18 @@ class LatencyTable:
         return abs(math.log(quiet_ms / self.quiet_ms)) <= math.log(MAX_RESCALING)
 
     @property
+    def emulated(self) -> bool:
+        """Whether what was measured is emulated: no price of a search may come from it."""
+        return self.context.get("emulated", False) is not False
+
+    @property
     def foreign(self) -> str | None:
         """That it was measured on another machine, or by another version of the runtime, in words.
 
         Everything made from such a table says so. None: it was measured on a device like this one.
         """
+        if self.emulated:
+            return "latency table of an emulated device: its milliseconds mean nothing"
         origin, key = self.imported, self.key
         if origin is None:
             return None

@@ -102,10 +102,11 @@ def verify_package(
         checks.append(Check("latency", None, unknown))
     else:
         try:
-            opener = opener or functools.partial(open_worker, limits=limits)
+            kept_in = cache_folder(cache)
+            opener = opener or functools.partial(open_worker, limits=limits, cache=kept_in)
             session = MeasurementSession.on(
                 device,
-                cache_folder(cache),
+                kept_in,
                 runtime=manifest.conditions.runtime,
                 opener=opener,
                 say=say,

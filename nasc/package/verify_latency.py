@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from device_profiles import Noise
-from nasc.errors import NascError
-from nasc.latency.session import MeasurementSession
+from device_profiles import DeviceProfile, Noise
+from nasc.errors import DeviceEmulated, NascError
+from nasc.latency.session import MeasurementSession, check_real
 from nasc.package.formats import format_of
 from nasc.package.manifest import Manifest, MeasuredLatency
 from nasc.package.verify_report import Check, reason_of
@@ -47,11 +47,13 @@ def measure_again(
     if manifest.measured is None:
         return [Check("latency", None, "the manifest has no measurement to compare with")], None
     try:
+        check_real(session.device)
         first = manifest.measured.measurement
         own = dataclasses.replace(
             session.options,
             runtime=manifest.conditions.runtime,
             threads=first.options.threads,
+            cores=_cores(first.options.cores, session.device) or session.options.cores,
         )
         session = dataclasses.replace(session, options=own)
         why = _not_comparable(manifest.measured, session)
@@ -69,7 +71,7 @@ def measure_again(
         )
         baseline = session.extend(baseline, measurement)
         found = _rescaled(measurement[job.name], baseline.scale, session.device.noise)
-    except ProfilerError as error:
+    except (DeviceEmulated, ProfilerError) as error:
         return [Check("latency", None, reason_of(error))], None
     noise = session.device.noise
     share = measurement.busy_share
@@ -78,6 +80,12 @@ def measure_again(
     if limit is not None:
         checks.append(memory_check(job, session, limit))
     return checks, found
+
+
+def _cores(stated: tuple[int, ...] | None, device: DeviceProfile) -> tuple[int, ...] | None:
+    """The cores that a package was measured on, where its device is known to have them."""
+    known = {core for cluster in device.clusters for core in cluster.ids or ()}
+    return stated if stated is not None and known.issuperset(stated) else None
 
 
 def _rescaled(model: ModelMeasurement, scale: Scale, noise: Noise) -> ModelMeasurement:

@@ -23,7 +23,7 @@ def audit(
     plot: Path | None = None,
     force: bool = False,
     reporter: Reporter | None = None,
-    opener: profilers.Opener = profilers.open_worker,
+    opener: profilers.Opener | None = None,
 ) -> Audit:
     """How truly the search's proxy ranks networks: see `nasc.selection.audit`.
 
@@ -36,7 +36,7 @@ def audit(
         plot: Where they are drawn; None draws none.
         force: Replace files that lie there.
         reporter: Told of the progress.
-        opener: Starts a worker on the device; `profilers.testing` makes one up.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         UsageError: If there are too few networks to rank, no picture can be drawn, or a file

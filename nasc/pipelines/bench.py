@@ -8,7 +8,7 @@ from pathlib import Path
 
 import device_profiles
 import profilers
-from nasc.latency.session import MeasurementSession
+from nasc.latency.session import MeasurementSession, check_real
 from nasc.utils.files import cache_folder, check_path
 from nasc.utils.progress import Reporter, Silent
 from profilers.runtimes import runtime_for
@@ -45,6 +45,7 @@ def bench(
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
+        DeviceEmulated: If the device's latencies mean nothing.
         CacheBusy: If another process measured on this device for an hour.
         ProfilerError: If the device cannot be reached or a model cannot be run.
     """
@@ -52,13 +53,15 @@ def bench(
     for model in models:
         check_path(model, "nasc bench FILE")
     found = device_profiles.find(device)
+    check_real(found)
+    profilers.check_device(found)
     limits = None if run_timeout_s is None else profilers.WorkerLimits(run_s=run_timeout_s)
     session = MeasurementSession.on(
         found,
         cache_folder(cache),
         threads,
         runtime or runtime_for(models, found.default_runtime),
-        opener=opener or partial(profilers.open_worker, limits=limits),
+        opener=opener or partial(profilers.open_worker, limits=limits, cache=cache_folder(cache)),
         say=reporter.say,
     )
     progress = reporter.stage(f"Measuring on device {found.name!r}")

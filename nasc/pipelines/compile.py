@@ -77,7 +77,7 @@ def compile(
     options: Options | None = None,
     reporter: Reporter | None = None,
     *,
-    opener: profilers.Opener = profilers.open_worker,
+    opener: profilers.Opener | None = None,
 ) -> CompileResult:
     """The best subnet within limits, as a package that was measured on the device.
 
@@ -86,7 +86,7 @@ def compile(
         settings: Conditions; None takes the defaults: the host, the default teacher.
         options: Training, checks and output; None takes the defaults.
         reporter: Told of the progress.
-        opener: Starts a worker on the device; `profilers.testing` makes one up.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Returns:
         The package, with everything that was found on the way.

@@ -16,7 +16,11 @@ from nasc.lowering import EVERYWHERE
 from nasc.lowering import PRECISIONS as LOWERED
 from profilers import ProfilerError, RuntimeOptions, open_worker, precisions_of, reachable
 from profilers.context import read_context
+from profilers.devices.phones import Phone, attached, fits
 from profilers.runtimes import NAMES, installed
+
+WORKER_OVER_SSH = "native; python for runtimes and machines that it is not made for"
+"""Where a device file does not say more; which one it was stands in what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,12 @@ class DeviceReport:
         transport: How it is reached.
         reachable: Whether models can be run on it now.
         reason: Why, or why not, in a few words.
+        worker: What runs models there, in a few words.
         runtimes: The default one first.
         precisions: Those that any of its runtimes runs.
         threads: Of a runtime.
         clusters: Its cores by kind: ``core``, ``count`` and, where they are certain, ``ids``.
+        attached: Serial numbers of the phones that it may be, of those that adb sees.
     """
 
     name: str
@@ -74,10 +80,12 @@ class DeviceReport:
     transport: str
     reachable: bool
     reason: str
+    worker: str
     runtimes: tuple[RuntimeReport, ...]
     precisions: tuple[str, ...]
     threads: ThreadsReport
     clusters: tuple[device_profiles.Cluster, ...]
+    attached: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
@@ -85,14 +93,17 @@ class DeviceReport:
 
     def lines(self) -> list[str]:
         """The device for people: what it is, whether it is there, what it can do."""
-        state = "reachable" if self.reachable else f"not reachable: {self.reason}"
+        state = f"reachable, worker: {self.worker}"
+        if not self.reachable:
+            state = f"not reachable: {self.reason}"
         cores = ", ".join(f"{c.count} x {c.core}" for c in self.clusters) or "not told"
         most = "" if self.threads.maximum is None else f", at most {self.threads.maximum}"
         return [
-            f"{self.name:10} {self.transport:7} {self.description}",
-            f"{'':18} {state}",
-            *(f"{'':18} {_runtime_text(runtime)}" for runtime in self.runtimes),
-            f"{'':18} threads: {self.threads.default}{most}; cores: {cores}",
+            f"{self.name:16} {self.transport:7} {self.description}",
+            f"{'':24} {state}",
+            *(f"{'':24} {_runtime_text(runtime)}" for runtime in self.runtimes),
+            f"{'':24} threads: {self.threads.default}{most}; cores: {cores}",
+            *(f"{'':24} attached: {serial}" for serial in self.attached),
         ]
 
 
@@ -119,8 +130,9 @@ def devices(
 def report(device: DeviceProfile) -> DeviceReport:
     """What a device can do, by its profile, and by a look at it where it is this machine."""
     there, reason = reachable(device)
+    phones = _phones() if device.connection.kind == "adb" else ()
     here = device.connection.kind == "local"
-    any_runtime = here and device.connection.worker == device_profiles.PYTHON
+    any_runtime = here and device.connection.worker != device_profiles.NATIVE
     names = dict.fromkeys([device.default_runtime, *(NAMES if any_runtime else ())])
     runtimes = tuple(_runtime(name, device, here) for name in names)
     clusters = device.clusters
@@ -133,6 +145,7 @@ def report(device: DeviceProfile) -> DeviceReport:
         device.connection.kind,
         there,
         reason,
+        _worker(device),
         runtimes,
         tuple(
             p
@@ -141,7 +154,30 @@ def report(device: DeviceProfile) -> DeviceReport:
         ),
         ThreadsReport(device.default_threads, _most_threads(device, here, clusters)),
         clusters,
+        tuple(phone.serial for phone in phones if fits(device, phone)),
     )
+
+
+def unknown_phones() -> list[Phone]:
+    """Phones that adb sees and that no known device means; none where adb does not work."""
+    known = device_profiles.available(on_wrong=lambda error: None)
+    return [phone for phone in _phones() if not any(fits(device, phone) for device in known)]
+
+
+def _phones() -> tuple[Phone, ...]:
+    try:
+        return attached()
+    except ProfilerError:
+        return ()
+
+
+def _worker(device: DeviceProfile) -> str:
+    kind, worker = device.connection.kind, device.connection.worker
+    if kind == "local":
+        return worker or device_profiles.PYTHON
+    if kind == "ssh":
+        return worker or WORKER_OVER_SSH
+    return "what its command starts" if kind == "command" else device_profiles.NATIVE
 
 
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:

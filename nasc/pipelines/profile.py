@@ -33,7 +33,7 @@ def profile(
     seed: int = 0,
     cache: Path | None = None,
     reporter: Reporter | None = None,
-    opener: profilers.Opener = profilers.open_worker,
+    opener: profilers.Opener | None = None,
 ) -> list[Profiled]:
     """Latency tables for every combination of settings, measured or found in the cache.
 
@@ -52,12 +52,13 @@ def profile(
         seed: Of the plan.
         cache: Cache folder.
         reporter: Told of the progress.
-        opener: Starts a worker on the device; `profilers.testing` makes one up.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         UsageError, CacheBusy, ProfilerError: See `nasc.latency.profile.profile`.
     """
     found_device = device_profiles.find(device)
+    profilers.check_device(found_device)
     found_space = (
         load_space(space)
         if space is not None and teacher is None

@@ -29,7 +29,7 @@ def search(
     front: bool = False,
     strategy: str = "exact",
     reporter: Reporter | None = None,
-    opener: profilers.Opener = profilers.open_worker,
+    opener: profilers.Opener | None = None,
 ) -> list[Solution]:
     """The best architectures within limits, or the whole Pareto front.
 
@@ -42,7 +42,7 @@ def search(
             of all combinations the 100 (or `best`) of each variant with the least sum of block
             losses, by their true loss.
         reporter: Told of the progress.
-        opener: Starts a worker on the device; `profilers.testing` makes one up.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         UsageError: On an unknown strategy, or more combinations than can be enumerated.

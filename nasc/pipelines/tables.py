@@ -92,13 +92,13 @@ class ImportedTable:
 
 
 def tables(
-    *, cache: Path | None = None, opener: profilers.Opener = profilers.open_worker
+    *, cache: Path | None = None, opener: profilers.Opener | None = None
 ) -> list[ListedTable]:
     """Every latency table of the cache; those that cannot be read with the reason.
 
     Args:
         cache: Cache folder.
-        opener: Starts a worker on a device; `profilers.testing` makes one up.
+        opener: Starts a worker on a device; None is `profilers.open_worker`.
     """
     folder = cache_folder(cache)
     return list_tables(tables_folder(folder), partial(_key_fields, folder, opener))
@@ -108,14 +108,14 @@ def show_table(
     name_or_file: str | Path,
     *,
     cache: Path | None = None,
-    opener: profilers.Opener = profilers.open_worker,
+    opener: profilers.Opener | None = None,
 ) -> TableReport:
     """Where a table comes from, how far it is off, and what it holds.
 
     Args:
         name_or_file: A name in the cache, its beginning, the hash at its end; or a file.
         cache: Cache folder.
-        opener: Starts a worker on the device; `profilers.testing` makes one up.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         TableMissing, TableDamaged, UsageError: If there is no such table, it cannot be read, or
@@ -178,7 +178,7 @@ def import_table(
     accept_other_machine: bool = False,
     force: bool = False,
     cache: Path | None = None,
-    opener: profilers.Opener = profilers.open_worker,
+    opener: profilers.Opener | None = None,
 ) -> ImportedTable:
     """Take a table from elsewhere into the cache.
 
@@ -190,7 +190,7 @@ def import_table(
             everything made from it then says so.
         force: Put it in the place of a table that was measured here.
         cache: Cache folder.
-        opener: Starts a worker on the device; `profilers.testing` makes one up.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         TableMissing, TableDamaged: If there is no such file, it is damaged or contradicts itself.
@@ -245,7 +245,7 @@ def _read(cache: Path, name_or_file: str | Path) -> tuple[Path, LatencyTable]:
 
 
 def _session(
-    cache: Path, opener: profilers.Opener, key: LatencyKey, device: str | None = None
+    cache: Path, opener: profilers.Opener | None, key: LatencyKey, device: str | None = None
 ) -> MeasurementSession:
     """Where a table like one of a key would be measured now.
 
@@ -256,7 +256,9 @@ def _session(
     return MeasurementSession.on(found, cache, key.threads, key.runtime, opener=opener)
 
 
-def _key_fields(cache: Path, opener: profilers.Opener, key: LatencyKey) -> Mapping[str, Any] | str:
+def _key_fields(
+    cache: Path, opener: profilers.Opener | None, key: LatencyKey
+) -> Mapping[str, Any] | str:
     """See `nasc.latency.listing.KeyFields`."""
     if key.device not in device_profiles.names():
         return f"device {key.device!r} is not known here by its name (nasc devices)"

@@ -18,7 +18,7 @@ from nasc.data import Corpus, load_corpus
 from nasc.errors import CheckpointError, UsageError
 from nasc.latency.costs import TableCosts
 from nasc.latency.profile import profile as measure_tables
-from nasc.latency.session import MeasurementSession
+from nasc.latency.session import MeasurementSession, check_real
 from nasc.supernet.budget import check_budget
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.prepare import (
@@ -114,7 +114,7 @@ def train(
     seed: int = 0,
     cache: Path | None = None,
     reporter: Reporter | None = None,
-    opener: profilers.Opener = profilers.open_worker,
+    opener: profilers.Opener | None = None,
 ) -> TrainResult:
     """Train and score a supernet and write it to a file.
 
@@ -145,7 +145,7 @@ def train(
         seed: Of everything random.
         cache: Cache folder.
         reporter: Told of the progress.
-        opener: Starts a worker on the device; `profilers.testing` makes one up.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         UsageError: If the file is a folder, or exists and `force` is not given; or options do not
@@ -161,6 +161,10 @@ def train(
         raise UsageError("--packed is for text of your own: name it with --corpus")
     if text_column is not None and not corpus:
         raise UsageError(f"--text-column {text_column} names a column of --corpus: give one")
+    if shrink is not None and shrink.unit != "dominated":
+        found_device = device_profiles.find(device)
+        check_real(found_device)
+        profilers.check_device(found_device)
     if sampling is not None and shrink is not None:
         raise UsageError(
             f"--sampling {sampling} does not go with --shrink, which samples uniformly among what "

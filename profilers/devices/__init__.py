@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from device_profiles import CPU, NATIVE, DeviceProfile
 from profilers.devices.base import Worker
+from profilers.devices.phones import find_phone
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import RuntimeOptions, WorkerLimits
 
-REACHED = {"local": "this machine", "command": "by a command", "ssh": "over SSH"}
+REACHED = {
+    "local": "this machine",
+    "command": "by a command",
+    "ssh": "over SSH",
+    "adb": "over adb",
+}
 """Kinds of connection by which a worker can be started today, in words."""
 
 COMPUTED_ON = (CPU,)
@@ -17,17 +24,51 @@ COMPUTED_ON = (CPU,)
 
 
 def reachable(profile: DeviceProfile) -> tuple[bool, str]:
-    """Says whether models can be run on a device now.
+    """Says whether models can be run on a device now, as far as can be told in a moment.
+
+    A phone must be attached; machines over SSH are not connected to.
 
     Returns:
         Whether, and the reason in a few words either way.
     """
-    kind = profile.connection.kind
-    if kind not in REACHED:
-        return False, f"connection {kind!r} is not implemented yet"
+    try:
+        check_device(profile)
+    except DeviceUnreachable as error:
+        return False, error.reason
+    return True, REACHED[profile.connection.kind]
+
+
+def check_device(profile: DeviceProfile) -> None:
+    """Refuses a device on which models cannot be run now, before anything slow is done for it.
+
+    Args:
+        profile: The device.
+
+    Raises:
+        DeviceUnreachable: There is no such connection or no runtime for its accelerator, or a
+            phone is not attached; says what to do.
+    """
     if profile.accelerator.kind not in COMPUTED_ON:
-        return False, f"no runtime computes on accelerator {profile.accelerator.kind!r} yet"
-    return True, REACHED[kind]
+        reason = f"no runtime computes on accelerator {profile.accelerator.kind!r} yet"
+        raise DeviceUnreachable(
+            f"models cannot be run on device {profile.name!r}: {reason}. Runtimes compute on: "
+            f"{', '.join(COMPUTED_ON)}. Measure its processor: write a device file of another name "
+            f"without [accelerator] from {str(profile.path)!r} and give it to --device",
+            reason,
+        )
+    if profile.connection.kind == "ssh" and profile.connection.host is None:
+        raise _not_located(profile.name)
+    if profile.connection.kind == "adb":
+        find_phone(profile)
+
+
+def _not_located(name: str) -> DeviceUnreachable:
+    return DeviceUnreachable(
+        f"it is not known where device {name!r} is. Say it in ~/.ssh/config, in two lines: "
+        f"'Host {name}' and below it 'HostName ADDRESS' (and 'User NAME'), so that this gets in: "
+        f"ssh {name}. Any machine without a profile of its own: --device USER@HOST",
+        f"~/.ssh/config has no Host {name}, which is to say where it is",
+    )
 
 
 Opener = Callable[[DeviceProfile, RuntimeOptions], Worker]
@@ -35,7 +76,10 @@ Opener = Callable[[DeviceProfile, RuntimeOptions], Worker]
 
 
 def open_worker(
-    profile: DeviceProfile, options: RuntimeOptions, limits: WorkerLimits | None = None
+    profile: DeviceProfile,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
+    cache: Path | None = None,
 ) -> Worker:
     """Starts a worker on a device.
 
@@ -43,42 +87,50 @@ def open_worker(
         profile: The device.
         options: How its runtime is set up.
         limits: What the worker may take; None takes the defaults.
+        cache: The cache folder, where the native worker is kept; None takes the user's.
 
     Returns:
         A worker to be closed after use; also a context manager.
 
     Raises:
-        DeviceUnreachable: There is no such connection yet, or no runtime for its accelerator: what
+        DeviceUnreachable: It is not attached, or there is no runtime for its accelerator: what
             would run on the processor in its place is not started.
         RuntimeMissing: The runtime is unknown or not installed there.
         RunnerUnavailable: The native worker is asked for and cannot be built.
         WorkerDied: The worker did not start.
     """
-    ok, reason = reachable(profile)
-    if not ok and profile.connection.kind in REACHED:
-        raise DeviceUnreachable(
-            f"models cannot be run on device {profile.name!r}: {reason}. Runtimes compute on: "
-            f"{', '.join(COMPUTED_ON)}. Measure its processor: write a device file of another name "
-            f"without [accelerator] from {str(profile.path)!r} and give it to --device"
-        )
-    if not ok:
-        raise DeviceUnreachable(
-            f"device {profile.name!r} cannot be reached: {reason}. Devices can be reached by: "
-            f"{', '.join(REACHED)}. Measure on this machine: --device host"
-        )
+    check_device(profile)
+    worker = _started(profile, options, limits, cache)
+    if profile.emulated:  # nothing of it is ever taken for a real device's
+        worker.context["emulated"] = True
+        worker.context["fingerprint"] = f"emulated-{worker.context['fingerprint']}"
+    return worker
+
+
+def _started(
+    profile: DeviceProfile,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None,
+    cache: Path | None,
+) -> Worker:
+    """A worker by the connection of a device."""
     # numpy: not needed to say what is reachable
     if profile.connection.kind == "command":
         from profilers.devices.client import WorkerClient
 
         return WorkerClient(profile.connection.command, options, limits=limits)
+    if profile.connection.kind == "adb":
+        from profilers.devices.adb import open_adb_worker
+
+        return open_adb_worker(profile, options, limits, cache)
     if profile.connection.kind == "ssh":
         from profilers.devices.ssh import open_ssh_worker
 
-        return open_ssh_worker(profile.connection, options, limits)
+        return open_ssh_worker(profile.connection, options, limits, cache)
     if profile.connection.worker == NATIVE:
         from profilers.devices.native import NativeWorker
 
-        return NativeWorker(options, limits=limits)
+        return NativeWorker(options, limits=limits, cache=cache)
     from profilers.devices.local import LocalWorker
 
     return LocalWorker(options, limits=limits)

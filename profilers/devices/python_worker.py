@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import platformdirs
 
 import device_profiles
 import profilers
+from profilers.devices.client import thread_variables
+from profilers.devices.remote import NOT_A_PROGRAM, Files, RemoteWorker, Transport
+from profilers.errors import DeviceUnreachable, ProfilerError, RuntimeMissing
+from profilers.jobs import RuntimeOptions, WorkerLimits
 
 _PACKAGES = (profilers, device_profiles, platformdirs)
 """What the worker imports besides numpy and its runtime."""
@@ -43,3 +48,50 @@ def worker_archive(folder: Path) -> Path:
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
+
+
+def open_python_worker(
+    transport: Transport,
+    files: Files,
+    python: str,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
+) -> RemoteWorker:
+    """Starts a Python worker on a machine.
+
+    Args:
+        transport: How the machine is reached.
+        files: Of that machine.
+        python: The program there that runs it.
+        options: How its runtime is set up.
+        limits: What it may take; None takes the defaults.
+
+    Raises:
+        DeviceUnreachable: The machine cannot be reached, or has no such Python.
+        RuntimeMissing, InvalidSetting, WorkerDied: The worker did not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="nasc-") as folder:
+        archive = files.place([(worker_archive(Path(folder)), "worker.pyz")])
+
+    def ended(status: int, said: str) -> ProfilerError | None:
+        return _meant(transport.name, python, status, said)
+
+    held = [f"{name}={value}" for name, value in thread_variables(options.threads).items()]
+    words = ["env", *held, python, archive]
+    return RemoteWorker(transport, files, words, options, ended=ended, limits=limits)
+
+
+def _meant(device: str, python: str, status: int, said: str) -> ProfilerError | None:
+    last = (said.splitlines() or [""])[-1]
+    if status in NOT_A_PROGRAM:
+        return DeviceUnreachable(
+            f"device {device!r} has no program {python!r} to run the worker: "
+            f"{last[:300]}. Name its Python: connection.python in a device file"
+        )
+    if last.startswith(("ModuleNotFoundError", "SyntaxError")):
+        return RuntimeMissing(
+            f"the Python {python!r} on device {device!r} cannot run the worker: "
+            f"{last[:300]}. It must be 3.11 or newer, with numpy and the runtime: "
+            f"{python} -m pip install numpy onnxruntime"
+        )
+    return None

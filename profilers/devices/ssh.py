@@ -1,7 +1,7 @@
 """A machine reached by OpenSSH's client, with the user's own configuration, keys and known hosts.
 
 Nothing is asked of the user: a host whose key is unknown or that wants a password is refused, with
-what to do. Its worker is `profilers.worker` under the machine's own Python.
+what to do.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from device_profiles import Connection
-from profilers.devices.client import thread_variables
-from profilers.devices.python_worker import worker_archive
+from profilers.devices.native_remote import open_native_worker, runs_native
+from profilers.devices.python_worker import open_python_worker
 from profilers.devices.remote import Files, RemoteWorker
-from profilers.errors import DeviceUnreachable, ProfilerError, RuntimeMissing
+from profilers.errors import DeviceUnreachable, ProfilerError
 from profilers.jobs import RuntimeOptions, WorkerLimits
 
 OPTIONS = (
@@ -33,7 +33,6 @@ SEND_TIMEOUT_S = 3600.0
 300 kB/s."""
 
 _CONNECTION_FAILED = 255  # ssh(1), EXIT STATUS
-_NOT_A_PROGRAM = (126, 127)  # POSIX, Shell Command Language, 2.8.2
 
 _REASONS = (
     ("Could not resolve hostname", "no machine of that name is known. Try by itself: ssh {host}"),
@@ -72,8 +71,11 @@ class SshTransport:
         """
         assert connection.host is not None
         self._host = connection.host
-        self._python = connection.python
-        self._port = [] if connection.port is None else ["-o", f"Port={connection.port}"]
+        self.name = self._host
+        self._port = []
+        if connection.port is not None:
+            self.name += f":{connection.port}"
+            self._port = ["-o", f"Port={connection.port}"]
 
     def command(self, words: Sequence[str]) -> list[str]:
         """See `Transport`."""
@@ -97,6 +99,8 @@ class SshTransport:
         part = f"{folder.rpartition('/')[0]}/part-{secrets.token_hex(8)}"
         with tempfile.TemporaryDirectory(prefix="nasc-") as staged:
             lines = [f"mkdir {_quoted(part)}"]
+            within = {str(folder) for _, name in files for folder in PurePosixPath(name).parents}
+            lines += [f"mkdir {_quoted(f'{part}/{one}')}" for one in sorted(within - {"."})]
             for i, (path, name) in enumerate(files):  # sftp takes names here for patterns
                 (Path(staged) / f"{i}").symlink_to(path.absolute())
                 lines.append(f"put -f {i} {_quoted(f'{part}/{name}')}")
@@ -122,18 +126,6 @@ class SshTransport:
         """See `Transport`."""
         if status == _CONNECTION_FAILED:
             return self._failed(status, said, "run a worker")
-        lines = said.splitlines() or [""]
-        if status in _NOT_A_PROGRAM:
-            return DeviceUnreachable(
-                f"device {self._host!r} has no program {self._python!r} to run the worker: "
-                f"{lines[-1][:300]}. Name its Python: connection.python in a device file"
-            )
-        if lines[-1].startswith(("ModuleNotFoundError", "SyntaxError")):
-            return RuntimeMissing(
-                f"the Python {self._python!r} on device {self._host!r} cannot run the worker: "
-                f"{lines[-1][:300]}. It must be 3.11 or newer, with numpy and the runtime: "
-                f"{self._python} -m pip install numpy onnxruntime"
-            )
         return None
 
     def _run(
@@ -186,23 +178,26 @@ def _quoted(path: str) -> str:
 
 
 def open_ssh_worker(
-    connection: Connection, options: RuntimeOptions, limits: WorkerLimits | None = None
+    connection: Connection,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
+    cache: Path | None = None,
 ) -> RemoteWorker:
-    """Starts a worker on a machine.
+    """Starts a worker on a machine: the native one where it can be, see `runs_native`.
 
     Args:
         connection: Of the kind "ssh".
         options: How its runtime is set up.
-        limits: What it may take; None takes the defaults.
+        limits: What the worker may take; None takes the defaults.
+        cache: The cache folder, for the native worker; None takes the user's.
 
     Raises:
-        DeviceUnreachable: It cannot be reached, or has no Python.
+        DeviceUnreachable: It cannot be reached, or has no Python where that is needed.
+        RunnerUnavailable: The native worker is to run and cannot be had here, or not run there.
         RuntimeMissing, InvalidSetting, WorkerDied: Its worker did not start.
     """
     transport = SshTransport(connection)
     files = Files(transport, connection.folder)
-    with tempfile.TemporaryDirectory(prefix="nasc-") as folder:
-        archive = files.place([(worker_archive(Path(folder)), "worker.pyz")])
-    held = [f"{name}={value}" for name, value in thread_variables(options.threads).items()]
-    words = ["env", *held, connection.python, archive]
-    return RemoteWorker(transport, files, words, options, limits=limits)
+    if runs_native(connection.worker, options.runtime, files.system):
+        return open_native_worker(transport, files, options, limits, cache)
+    return open_python_worker(transport, files, connection.python, options, limits)

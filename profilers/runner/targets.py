@@ -30,11 +30,16 @@ class Target:
     triple: str
 
 
+OLDEST_GLIBC = (2, 28)
+"""Of 2018: what wheels of ONNX Runtime 1.32 need."""
+
 TARGETS = {
-    f"{machine}-linux": Target(f"{machine}-linux", machine, f"{machine}-linux-gnu.2.28")
+    f"{machine}-linux": Target(
+        f"{machine}-linux", machine, f"{machine}-linux-gnu.{OLDEST_GLIBC[0]}.{OLDEST_GLIBC[1]}"
+    )
     for machine in ("x86_64", "aarch64")
 }
-"""By name. glibc 2.28 (2018) is what wheels of ONNX Runtime 1.32 need."""
+"""By name."""
 
 
 def get_target(name: str) -> Target:

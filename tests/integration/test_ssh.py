@@ -27,9 +27,17 @@ from nasc.cli import main
 from profilers import ModelRejected, RuntimeOptions, WorkerLimits, open_worker
 from profilers.devices.base import ModelRunner
 from profilers.devices.remote import RemoteWorker
-from profilers.errors import DeviceUnreachable, ProfilerError, RuntimeMissing, WorkerDied
+from profilers.errors import (
+    DeviceUnreachable,
+    ProfilerError,
+    RunnerUnavailable,
+    RuntimeMissing,
+    WorkerDied,
+)
 from profilers.jobs import ModelJob
 from profilers.reference import reference_job
+from profilers.runner.library import runtime_library
+from profilers.runner.targets import this_machine
 from profilers.samples import Step
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
@@ -54,6 +62,10 @@ class Board:
     device: DeviceProfile
     folder: Path
     server: subprocess.Popen[bytes]
+
+    def python(self, **connection: object) -> DeviceProfile:
+        """The same machine with the Python worker."""
+        return self.at(worker="python", **connection)
 
     def at(self, **connection: object) -> DeviceProfile:
         """The same machine, reached otherwise."""
@@ -98,6 +110,11 @@ def started(folder: Path, limit_kb: int | None = None) -> tuple[subprocess.Popen
     server.kill()
     server.wait()
     pytest.skip("this user may not run an sshd")
+
+
+def runtime_library_name() -> str:
+    """What ONNX Runtime's library is called."""
+    return runtime_library(this_machine().name).name
 
 
 Start = Callable[..., Board]
@@ -152,18 +169,32 @@ def board(start: Start) -> Board:
     return start()
 
 
-def test_a_machine_is_measured_over_ssh(board: Board, tmp_path: Path) -> None:
+@pytest.fixture
+def cache(built_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the native worker is; another folder of the user's own has none."""
+    monkeypatch.setattr(
+        "profilers.runner.build._compile", lambda *_: pytest.fail("it was built in another cache")
+    )
+    return built_cache
+
+
+@pytest.mark.parametrize("worker", [None, "python"])
+def test_a_machine_is_measured_over_ssh(
+    board: Board, cache: Path, tmp_path: Path, worker: str | None
+) -> None:
     reference = reference_job(tmp_path)
     steps = [Step(reference.name, warmup=1, runs=2)]
-    with open_worker(board.device, RuntimeOptions()) as there:
+    program = ["worker.pyz"] if worker else ["nasc-runner", runtime_library_name()]
+    device = board.at(worker=worker)
+    with open_worker(device, RuntimeOptions(), cache=cache) as there:
         there.load(reference, seed=0)
         assert len(there.visit(steps)[0].runs_ms) == 2
         assert there.describe(str(reference.path))
         assert (there.peak_bytes() or 0) > (there.base_bytes or 0) > 0
         before = board.sent
-        assert [name.rpartition("/")[2] for name in before] == ["model.onnx", "worker.pyz"] or [
-            name.rpartition("/")[2] for name in before
-        ] == ["worker.pyz", "model.onnx"]
+        names = sorted(name.rpartition("/")[2] for name in before)
+        assert names == sorted(["model.onnx", *program])
+        assert there.context["worker"] == (worker or "native")
         assert isinstance(there, RemoteWorker)
         assert isinstance(there, ModelRunner)
         drawn = {
@@ -178,36 +209,38 @@ def test_a_machine_is_measured_over_ssh(board: Board, tmp_path: Path) -> None:
         assert np.array_equal(here.run("m", drawn)[0], found[0])
         assert here.context["fingerprint"] == context["fingerprint"]
     # What lies there is not sent again, and nothing of the folder's name was interpreted.
-    with open_worker(board.device, RuntimeOptions()) as there:
+    with open_worker(device, RuntimeOptions(), cache=cache) as there:
         there.load(reference, seed=0)
     assert board.sent == before
     assert not (board.folder / "interpreted").exists()
 
 
-def test_weights_beside_a_model_are_sent_under_their_name(board: Board, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "beside", ["a model's 'name' $(x).onnx.data", "weights.bin", "be low/$(touch interpreted)"]
+)
+def test_weights_beside_a_model_are_sent_under_their_name(
+    board: Board, tmp_path: Path, beside: str
+) -> None:
     onnx = pytest.importorskip("onnx")
     model = onnx.load(reference_job(tmp_path).path)
-    path = tmp_path / 'a model\'s "name" $(x).onnx'
-    beside = f"{path.name}.data".replace('"', "'")
-    path = path.with_name(path.name.replace('"', "'"))
+    path = tmp_path / "a model's 'name' $(x).onnx"
+    (tmp_path / beside).parent.mkdir(exist_ok=True)
     onnx.save(model, path, save_as_external_data=True, location=beside, size_threshold=1024)
     job = ModelJob("m", path, reference_job(tmp_path).inputs)
-    with open_worker(board.device, RuntimeOptions()) as there:
+    with open_worker(board.python(), RuntimeOptions()) as there:
         there.load(job, seed=0)
         assert there.visit([Step("m", 0, 1)])
         with pytest.raises(ModelRejected, match=r"cannot read the model|there is no file"):
             there.load(ModelJob("gone", tmp_path / "gone.onnx", job.inputs), seed=0)
         worse = path.with_name('a".onnx')
         shutil.copy(path, worse)
-        shutil.copy(path.with_name(beside), worse.with_name('a".onnx.data'))
+        worse.with_name('a".onnx.data').touch()
         with pytest.raises(ModelRejected, match=r"weights 'a\"\.onnx\.data' .* cannot be sent"):
             there.load(ModelJob("m", worse, job.inputs), seed=0)
 
 
-def test_a_file_is_benched_over_ssh(
-    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The whole of a command, as a user gives it."""
+def test_a_file_is_benched_over_ssh(board: Board, cache: Path, tmp_path: Path) -> None:
+    """The whole of a command, as a user gives it; the native worker comes from its --cache."""
     connection = board.device.connection
     path = tmp_path / "board.toml"
     path.write_text(
@@ -218,7 +251,7 @@ def test_a_file_is_benched_over_ssh(
     )
     assert device_profiles.find(path).connection == connection
     model = reference_job(tmp_path).path
-    words = ["bench", str(model), "--device", str(path), "--cache", str(tmp_path / "cache")]
+    words = ["bench", str(model), "--device", str(path), "--cache", str(cache)]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     assert "ms" in done.output
@@ -247,7 +280,7 @@ def test_what_cannot_be_reached_says_why(
     board: Board, change: dict[str, str], error: type[ProfilerError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        open_worker(board.at(**change), RuntimeOptions())
+        open_worker(board.python(**change), RuntimeOptions())
 
 
 def test_a_host_whose_key_has_changed_is_refused(board: Board) -> None:
@@ -256,10 +289,10 @@ def test_a_host_whose_key_has_changed_is_refused(board: Board) -> None:
     other = (key(board.folder / "other").with_suffix(".pub")).read_text().split()[1]
     known.write_text(f"{name} {kind} {other}\n")
     with pytest.raises(DeviceUnreachable, match=r"host key is not known here, or has changed"):
-        open_worker(board.device, RuntimeOptions())
+        open_worker(board.python(), RuntimeOptions())
     known.unlink()
     with pytest.raises(DeviceUnreachable, match=r"host key is not known here, or has changed"):
-        open_worker(board.device, RuntimeOptions())
+        open_worker(board.python(), RuntimeOptions())
     assert not known.exists()
 
 
@@ -268,7 +301,7 @@ def test_a_python_without_numpy_says_what_it_needs(board: Board) -> None:
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
     bare.chmod(0o755)
     with pytest.raises(RuntimeMissing, match=r"cannot run the worker: ModuleNotFoundError.*3\.11"):
-        open_worker(board.at(python=str(bare)), RuntimeOptions())
+        open_worker(board.python(python=str(bare)), RuntimeOptions())
 
 
 def test_a_full_storage_says_so_and_keeps_nothing_half(start: Start, tmp_path: Path) -> None:
@@ -276,7 +309,7 @@ def test_a_full_storage_says_so_and_keeps_nothing_half(start: Start, tmp_path: P
     path = reference_job(tmp_path).path
     large = tmp_path / "large.onnx"
     large.write_bytes(path.read_bytes() + bytes(1 << 20))
-    with open_worker(board.device, RuntimeOptions()) as there:
+    with open_worker(board.python(), RuntimeOptions()) as there:
         job = dataclasses.replace(reference_job(tmp_path), path=large)
         with pytest.raises(DeviceUnreachable, match=r"cannot send files .*Is its storage full\?"):
             there.load(job, seed=0)
@@ -286,7 +319,7 @@ def test_a_full_storage_says_so_and_keeps_nothing_half(start: Start, tmp_path: P
 
 def test_a_lost_connection_is_told_from_a_worker_that_died(board: Board, tmp_path: Path) -> None:
     reference = reference_job(tmp_path)
-    worker = open_worker(board.device, RuntimeOptions())
+    worker = open_worker(board.python(), RuntimeOptions())
     worker.load(reference, seed=0)
     sessions = subprocess.run(
         ["pgrep", "-P", str(board.server.pid)], capture_output=True, text=True, check=True
@@ -298,18 +331,42 @@ def test_a_lost_connection_is_told_from_a_worker_that_died(board: Board, tmp_pat
     worker.close()
 
 
-def test_a_worker_that_is_killed_there_is_no_lost_connection(board: Board, tmp_path: Path) -> None:
+def test_what_is_damaged_there_is_sent_again(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reference = reference_job(tmp_path)
-    worker = open_worker(board.device, RuntimeOptions())
-    worker.load(reference, seed=0)
+    with open_worker(board.python(), RuntimeOptions()) as there:
+        there.load(reference, seed=0)
+    files = Path(board.device.connection.folder) / "files"
+    sizes = {name: (files / name).stat().st_size for name in board.sent}
+    for name in sizes:
+        (files / name).write_bytes(b"forged")
+    monkeypatch.setattr("profilers.devices.remote._LOOKED_AT", {})  # as in another process
+    with open_worker(board.python(), RuntimeOptions()) as there:
+        there.load(reference, seed=0)
+    assert {name: (files / name).stat().st_size for name in board.sent} == sizes
+
+
+def running(board: Board, program: str) -> list[int]:
+    """Processes of a program that lies on the device."""
     found = subprocess.run(
-        ["pgrep", "-f", f"^{sys.executable} .*{board.folder.name}/.*worker.pyz"],
+        ["pgrep", "-f", f"^[^ ]*(python[^ ]* )?[^ ]*{board.folder.name}/.*/{program}"],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    (pid,) = found.stdout.split()
-    os.kill(int(pid), signal.SIGKILL)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+@pytest.mark.parametrize(("kind", "program"), [("native", "nasc-runner"), ("python", "worker.pyz")])
+def test_a_worker_that_is_killed_there_is_no_lost_connection(
+    board: Board, cache: Path, tmp_path: Path, kind: str, program: str
+) -> None:
+    reference = reference_job(tmp_path)
+    worker = open_worker(board.at(worker=kind), RuntimeOptions(), cache=cache)
+    worker.load(reference, seed=0)
+    (pid,) = running(board, program)
+    os.kill(pid, signal.SIGKILL)
     with pytest.raises(WorkerDied, match=r"signal SIGKILL, as when memory runs out"):
         worker.visit([Step(reference.name, 0, 1)])
     worker.close()
@@ -321,13 +378,96 @@ def test_where_no_sftp_server_is_it_says_so(board: Board) -> None:
     board.server.send_signal(signal.SIGHUP)  # reads it anew
     time.sleep(1.0)
     with pytest.raises(DeviceUnreachable, match=r"ssh gets in, sftp does not.*openssh-sftp-server"):
-        open_worker(board.device, RuntimeOptions())
+        open_worker(board.python(), RuntimeOptions())
 
 
 def test_a_run_without_an_end_is_ended_there(board: Board, tmp_path: Path) -> None:
     reference = reference_job(tmp_path)
     limits = WorkerLimits(run_s=0.001)
-    with open_worker(board.device, RuntimeOptions(), limits) as worker:
+    with open_worker(board.python(), RuntimeOptions(), limits) as worker:
         worker.load(reference, seed=0)
         with pytest.raises(ModelRejected, match=r"did not finish one run within 0\.001 s"):
             worker.visit([Step(reference.name, 0, 2000)])
+
+
+def test_a_native_worker_ends_when_the_caller_is_killed(
+    board: Board, cache: Path, tmp_path: Path
+) -> None:
+    worker = open_worker(board.device, RuntimeOptions(), cache=cache)
+    assert isinstance(worker, RemoteWorker)
+    assert len(running(board, "nasc-runner")) == 1
+    os.killpg(worker._process.pid, signal.SIGKILL)
+    for _ in range(200):
+        if not running(board, "nasc-runner"):
+            break
+        time.sleep(0.05)
+    assert not running(board, "nasc-runner")
+    worker.close()
+
+
+def test_openvino_is_driven_by_the_python_there(board: Board, cache: Path) -> None:
+    pytest.importorskip("openvino")
+    with open_worker(board.device, RuntimeOptions("openvino"), cache=cache) as there:
+        assert there.context["worker"] == "python"
+
+
+@pytest.fixture
+def pretending(board: Board) -> Callable[[str, str], None]:
+    """Makes the machine say that it is another: uname and getconf of its own on its path."""
+    config = board.folder / "sshd_config"
+    own = board.folder / "there"
+    own.mkdir()
+    path = f"{own}:/usr/local/bin:/usr/bin:/bin"
+    config.write_text(f"{config.read_text()}SetEnv PATH={path}\n")
+
+    def become(machine: str, libc: str) -> None:
+        for name, said in (
+            ("uname", f'[ "$1" = -s ] && echo Linux || echo "{machine}"'),
+            ("getconf", f'echo "{libc}"'),
+        ):
+            (own / name).write_text(f"#!/bin/sh\n{said}\n")
+            (own / name).chmod(0o755)
+        board.server.send_signal(signal.SIGHUP)  # reads it anew
+        time.sleep(1.0)
+
+    return become
+
+
+@pytest.mark.parametrize(
+    ("machine", "libc", "message"),
+    [
+        ("riscv64", "glibc 2.36", r"'riscv64-linux' with glibc 2\.36: it is for: x86_64-linux, "),
+        ("x86_64", "glibc 2.27", r"'x86_64-linux' with glibc 2\.27: it needs glibc 2\.28 or newer"),
+        ("x86_64", "musl libc (x86_64)", r"with musl libc \(x86_64\): it needs glibc 2\.28"),
+    ],
+)
+def test_where_no_native_worker_runs_the_python_there_does(
+    board: Board,
+    cache: Path,
+    pretending: Callable[[str, str], None],
+    machine: str,
+    libc: str,
+    message: str,
+) -> None:
+    pretending(machine, libc)
+    with open_worker(board.device, RuntimeOptions(), cache=cache) as there:
+        assert there.context["worker"] == "python"
+    with pytest.raises(RunnerUnavailable, match=rf"{message}.*connection\.worker = \"python\""):
+        open_worker(board.at(worker="native"), RuntimeOptions(), cache=cache)
+
+
+def test_a_worker_for_another_machine_says_what_it_needs(
+    board: Board,
+    cache: Path,
+    pretending: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that says it is what it is not: its shell tells that the program is no program."""
+    pretending("aarch64", "glibc 2.36")
+    wrong = board.folder / "no program"
+    wrong.write_bytes(b"\x7fELF and nothing else")
+    wrong.chmod(0o755)
+    monkeypatch.setattr("profilers.devices.native_remote.build_runner", lambda *_: wrong)
+    monkeypatch.setattr("profilers.devices.native_remote.runtime_library", lambda *_: wrong)
+    with pytest.raises(RunnerUnavailable, match=r"cannot be run on device 'board': .*glibc 2\.28"):
+        open_worker(board.device, RuntimeOptions(), cache=cache)

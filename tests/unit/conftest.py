@@ -12,6 +12,13 @@ import pytest
 from nasc.networks.network import Network, random_network
 
 
+@pytest.fixture(autouse=True)
+def no_adb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """adb is not installed: it would list what is attached here, and leave its server running."""
+    monkeypatch.setattr("profilers.devices.phones.PROGRAM", "/nonexistent/adb")
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+
+
 @functools.cache
 def _drawn(*about: Any, **options: Any) -> Network:
     """A network of random weights, which lie by themselves: those drawn are of a pool of 4 MB."""

@@ -35,7 +35,13 @@ SSH = 'connection.kind = "ssh"'
 COMMAND = 'connection.kind = "command"\nconnection.command'
 
 
+SHIPPED = ["host", "jetson-orin-nano", "pixel6", "raspberrypi5"]
+
+
 def test_shipped_devices() -> None:
+    assert [profile.name for profile in available(Path("none"))] == SHIPPED
+    for profile in available(Path("none")):
+        assert all(spec.source.startswith("https://") and spec.date for spec in profile.specs)
     host, pixel6 = find("host"), find("pixel6")
     assert (host.connection, host.detect) == (Connection("local"), True)
     assert host.default_threads == 1
@@ -44,14 +50,17 @@ def test_shipped_devices() -> None:
         Cluster("Cortex-A76", 2, (4, 5)),
         Cluster("Cortex-A55", 4, (0, 1, 2, 3)),
     )
-    assert pixel6.connection.kind == "adb"
-    assert all(spec.source.startswith("https://") and spec.date for spec in pixel6.specs)
+    assert pixel6.connection == Connection("adb", product="oriole")
+    assert not pixel6.emulated
 
 
 def test_a_user_adds_and_hides_devices(tmp_path: Path) -> None:
     (tmp_path / "board.toml").write_text(GOOD)
     (tmp_path / "host.toml").write_text(GOOD.replace('"board"', '"host"'))
-    assert [profile.name for profile in available(tmp_path)] == ["board", "host", "pixel6"]
+    assert [profile.name for profile in available(tmp_path)] == [
+        "board",
+        *SHIPPED,
+    ]
     board = find("board", tmp_path)
     assert (board.default_threads, board.default_cores) == (2, (0, 1))
     assert find("host", tmp_path).description == "a board"
@@ -59,7 +68,7 @@ def test_a_user_adds_and_hides_devices(tmp_path: Path) -> None:
 
 
 def test_the_user_folder_may_be_missing(tmp_path: Path) -> None:
-    assert [profile.name for profile in available(tmp_path / "none")] == ["host", "pixel6"]
+    assert [profile.name for profile in available(tmp_path / "none")] == SHIPPED
     assert user_folder().parts[-2:] == ("nasc", "devices")
 
 
@@ -89,8 +98,11 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         (KIND, f'{COMMAND} = ["sh", 1]', "it must be a program and its arguments, as a list"),
         (KIND, f'{KIND}\nconnection.command = ["sh"]', 'it must be of kind "command" alone'),
         (KIND, f'{KIND}\nconnection.host = "pi"', "host = 'pi'; it must be of kind \"ssh\" alone"),
-        (KIND, SSH, "lacks 'connection.host'"),
-        (KIND, 'transport = "ssh"', "lacks 'connection.host'"),
+        (KIND, f'{KIND}\nconnection.product = "oriole"', 'it must be of kind "adb" alone'),
+        (KIND, f'{KIND}\nconnection.serial = "1A2B"', 'it must be of kind "adb" alone'),
+        (KIND, 'connection.kind = "adb"\nconnection.product = ""', "product = ''; it must be a"),
+        (KIND, 'connection.kind = "adb"\nconnection.serial = "a\\nb"', "it must be a text of one"),
+        (KIND, f"emulated = 1\n{KIND}", "emulated = 1; it must be true or false"),
         (KIND, f'{SSH}\nconnection.host = "-oProxyCommand=x"', "what `ssh` is given: USER@HOST"),
         (KIND, f'{SSH}\nconnection.host = "pi; x"', "host = 'pi; x'; it must be what `ssh`"),
         (KIND, f'{SSH}\nconnection.host = "$(x)"', "it must be what `ssh` is given"),
@@ -120,13 +132,13 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         (KIND, f"{KIND}\nconnection.worker = [1]", r"worker = \[1\]; it must be one of python"),
         (
             KIND,
-            'connection.kind = "ssh"\nconnection.worker = "native"',
-            "connection.worker = 'native'; it must be of kind \"local\" alone",
+            'connection.kind = "adb"\nconnection.worker = "native"',
+            'connection.worker = \'native\'; it must be of kind "local" or "ssh" alone',
         ),
         (
             KIND,
             f'{COMMAND} = ["sh"]\nconnection.worker = "python"',
-            "connection.worker = 'python'; it must be of kind \"local\" alone",
+            'connection.worker = \'python\'; it must be of kind "local" or "ssh" alone',
         ),
         (KIND, f'{KIND}\nconnection.workers = "native"', "Did you mean 'worker'"),
         (
@@ -195,16 +207,38 @@ def test_a_device_is_reached_by_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in ("x", "*.lan", "-pi", "me@", "me@pi x"):
         with pytest.raises(DeviceProfileError, match="unknown device"):
             find(name, tmp_path)
-    assert [device.name for device in available(tmp_path)] == ["board", "host", "pixel6"]
+    assert [device.name for device in available(tmp_path)] == [
+        "board",
+        *SHIPPED,
+    ]
+
+
+@pytest.mark.parametrize("name", ["raspberrypi5", "jetson-orin-nano"])
+def test_where_a_board_is_stands_in_the_configuration_of_ssh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = tmp_path / "config"
+    monkeypatch.setattr("device_profiles._SSH_CONFIG", config)
+    assert find(name).connection == Connection("ssh")
+    config.write_text(f"Host {name}\nHostName 10.0.0.2\n")
+    assert find(name).connection == Connection("ssh", host=name)
+    assert find(name).clusters
+    path = tmp_path / "a b.toml"  # no name that ssh takes
+    path.write_text(GOOD.replace('"board"', '"a b"').replace(KIND, SSH))
+    assert find(path).connection == Connection("ssh")
 
 
 @pytest.mark.parametrize("worker", ["python", "native"])
-def test_a_local_device_may_ask_for_a_worker(tmp_path: Path, worker: str) -> None:
+def test_a_device_may_ask_for_a_worker(tmp_path: Path, worker: str) -> None:
     path = tmp_path / "board.toml"
     path.write_text(GOOD)
-    assert find(path).connection.worker == "python"
+    assert find(path).connection.worker is None
     path.write_text(GOOD.replace(KIND, f'{KIND}\nconnection.worker = "{worker}"'))
     assert find(path).connection == Connection("local", worker=worker)
+    path.write_text(
+        GOOD.replace(KIND, f'{SSH}\nconnection.host = "pi"\nconnection.worker = "{worker}"')
+    )
+    assert find(path).connection == Connection("ssh", host="pi", worker=worker)
 
 
 @pytest.mark.parametrize(
@@ -226,3 +260,28 @@ def test_files_of_earlier_releases_are_read(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
     path.write_text(GOOD.replace(KIND, 'transport = "adb"'))
     assert find(path).connection == Connection("adb")
+
+
+def test_a_device_is_held_to_some_of_its_cores(tmp_path: Path) -> None:
+    assert find("pixel6").default_cores is None
+    held = {
+        "big": (6, 7),
+        "mid": (4, 5),
+        "little": (0, 1, 2, 3),
+        "0xc1": (0, 6, 7),
+        "0xF0": (4, 5, 6, 7),
+    }
+    for cluster, cores in held.items():
+        found = find(f"pixel6:{cluster}")
+        assert (found.name, found.default_cores) == ("pixel6", cores)
+        assert found.clusters == find("pixel6").clusters
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD)  # one cluster, whose cores are not numbered
+    assert find(f"{path}:0x2").default_cores == (1,)
+    for name in (f"{path}:big", f"{path}:mid", "host:little"):
+        with pytest.raises(DeviceProfileError, match=r"no cluster '.*' whose cores.*--cluster 0x3"):
+            find(name)
+    with pytest.raises(DeviceProfileError, match="0x0 names no core"):
+        find("pixel6:0x0")
+    with pytest.raises(DeviceProfileError, match="unknown device 'pixel6:huge'"):
+        find("pixel6:huge")

@@ -151,3 +151,13 @@ def test_a_table_of_another_release_is_not_there(tmp_path: Path) -> None:
         find_table([tmp_path], make_key(seq_len=32), TINY)
     good = make_table(seed=1).save(tmp_path / "new")
     assert find_table([tmp_path, tmp_path / "new"], make_key(seq_len=32), TINY).path == good
+
+
+def test_cores_are_part_of_what_a_table_is_called() -> None:
+    held = make_key(device="pixel6", options='{"arena": true, "cores": [7, 6]}')
+    assert held.cores == (6, 7)
+    assert "cores 6 7" in held.describe()
+    assert held.command().endswith("--threads 1 --cluster 0xc0")
+    odd = ("x", "[", "{", "1e999", "null", '["x"]', "[-1, 1e999]", "[0.5", "[" * 9999)
+    for text in ("", "[]", "{}", *(f'{{"cores": {one}}}' for one in odd)):
+        assert make_key(options=text).cores == ()

@@ -409,6 +409,13 @@ def test_a_device_that_cannot_be_reached_is_a_reason_too(packed: Packages) -> No
     assert "cannot be reached" in report.checks[-1].detail
 
 
+def test_an_emulated_device_is_a_reason_too(packed: Packages) -> None:
+    device = dataclasses.replace(device_profiles.find("host"), emulated=True)
+    report = verify_package(packed["fp32", "embed"], device=device)
+    assert unchecked(report) == ["latency"]
+    assert "is emulated" in report.checks[-1].detail
+
+
 def test_another_reference_network_is_a_reason_too(
     packed: Packages, monkeypatch: pytest.MonkeyPatch
 ) -> None:

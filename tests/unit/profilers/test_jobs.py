@@ -189,9 +189,10 @@ def test_a_transport_that_is_not_there_says_so() -> None:
     from device_profiles import find
 
     pixel6 = find("pixel6")
-    assert profilers.reachable(pixel6) == (False, "connection 'adb' is not implemented yet")
+    assert profilers.reachable(pixel6) == (False, "adb is not installed")
     assert profilers.reachable(find("host"))[0]
-    with pytest.raises(DeviceUnreachable, match=r"'pixel6' cannot be reached.*--device host"):
+    message = r"'pixel6' cannot be reached: .* adb, which cannot be run here.*apt install adb"
+    with pytest.raises(DeviceUnreachable, match=message):
         profilers.open_worker(pixel6, RuntimeOptions())
 
 
@@ -364,3 +365,52 @@ def test_what_lies_beside_a_model_is_no_pipe_or_device(tmp_path: Path) -> None:
         with pytest.raises(ModelRejected, match=rf"{beside}' is no file but {kind}\. .*weights"):
             ModelJob("a", path, {"x": InputSpec((1, 4))}).content_hash()
         beside.unlink()
+
+
+def test_a_board_that_nobody_has_located_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device_profiles._SSH_CONFIG", tmp_path / "none")
+    board = device_profiles.find("raspberrypi5")
+    assert profilers.reachable(board)[0] is False
+    message = r"not known where device 'raspberrypi5' is.*'Host raspberrypi5'.*ssh raspberrypi5\."
+    with pytest.raises(DeviceUnreachable, match=message):
+        profilers.open_worker(board, RuntimeOptions())
+
+
+def save_with_weights(folder: Path, location: str, name: str = "model.onnx") -> Path:
+    """A model whose weights lie in another file."""
+    onnx = pytest.importorskip("onnx")
+    path = folder / name
+    (folder / location).parent.mkdir(parents=True, exist_ok=True)
+    model = onnx.load(reference_job(folder).path)
+    onnx.save(model, path, save_as_external_data=True, location=location, size_threshold=1024)
+    return path
+
+
+@pytest.mark.parametrize("name", ["w.bin", "model.onnx.data", "deep/er/we ights", "x" * 200])
+def test_weights_are_found_by_the_name_that_the_model_has_for_them(
+    tmp_path: Path, name: str
+) -> None:
+    path = save_with_weights(tmp_path, name)
+    job = ModelJob("m", path, {})
+    assert job.files() == (path, tmp_path / name)
+    before = job.content_hash()
+    data = bytearray((tmp_path / name).read_bytes())
+    data[0] ^= 1
+    (tmp_path / name).write_bytes(data)
+    assert job.content_hash() != before
+    (tmp_path / name).unlink()
+    assert job.files() == (path,)
+
+
+@pytest.mark.parametrize(
+    "name", [b"../w.bin", b"/etc/passwd", b"a\0b", b"", b"model.onnx", b"\xff"]
+)
+def test_no_file_elsewhere_is_taken_for_weights(tmp_path: Path, name: bytes) -> None:
+    (tmp_path / "w.bin").touch()
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "models" / "model.onnx"
+    head = b"\x0a\x08location\x12"
+    path.write_bytes(b"x" + head + bytes([len(name)]) + name + head + b"\xff\xff\xff" + head)
+    assert ModelJob("m", path, {}).files() == (path,)

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import filelock
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
@@ -19,17 +18,6 @@ from raw_worker import RawWorker
 from profilers.runner import build
 from profilers.runner.library import runtime_library
 from profilers.runner.targets import this_machine
-
-
-@pytest.fixture(scope="session")
-def built_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder that holds the native worker for this machine."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    with filelock.FileLock(root / "runner.lock"):
-        build.build_runner(this_machine().name, root / "runner-cache")
-    return root / "runner-cache"
 
 
 @pytest.fixture(scope="session")

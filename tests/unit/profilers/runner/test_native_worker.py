@@ -152,11 +152,12 @@ def test_the_device_is_told_as_by_python(native: Start, python: Start) -> None:
     }
     assert (mine["protocol"], mine["clock"]) == (1, "thread")
     here, there = mine["context"], other["context"]
-    assert here.keys() - {"worker"} == there.keys() - {"python"}
-    assert here["worker"] == "native"
+    assert here.keys() == there.keys() - {"python"}
+    assert (here["worker"], there["worker"]) == ("native", "python")
     assert here["cpu"] == there["cpu"]
     assert here["fingerprint"] == there["fingerprint"] == fingerprint(there["cpu"])
-    for key in there.keys() - {"python", "time_utc", "load_average", "frequency_khz"}:
+    own = {"worker", "python", "time_utc", "load_average", "frequency_khz"}
+    for key in there.keys() - own:
         assert here[key] == there[key], key
     for key in ("time_utc", "frequency_khz"):
         assert type(here[key]) is type(there[key])
