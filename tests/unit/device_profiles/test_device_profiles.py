@@ -13,6 +13,7 @@ from device_profiles import (
     DeviceProfileError,
     available,
     find,
+    find_all,
     user_folder,
 )
 
@@ -260,3 +261,16 @@ def test_files_of_earlier_releases_are_read(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
     path.write_text(GOOD.replace(KIND, 'transport = "adb"'))
     assert find(path).connection == Connection("adb")
+
+
+def test_several_devices_are_named_with_commas(tmp_path: Path) -> None:
+    (tmp_path / "board.toml").write_text(GOOD)
+    names = [device.name for device in find_all("host, board", tmp_path)]
+    assert names == ["host", "board"]
+    odd = tmp_path / "a,b.toml"
+    odd.write_text(GOOD.replace('"board"', '"a,b"'))
+    assert [device.name for device in find_all(odd)] == ["a,b"]
+    with pytest.raises(DeviceProfileError, match="unknown device ''"):
+        find_all("host,", tmp_path)
+    with pytest.raises(DeviceProfileError, match="share a measurement in nasc profile alone"):
+        find("host,board", tmp_path)
