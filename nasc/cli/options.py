@@ -138,7 +138,8 @@ def _check_device(ctx: click.Context, param: click.Parameter, device: str) -> st
         import device_profiles
         from profilers import check_device
 
-        check_device(device_profiles.find(device))
+        for one in device_profiles.find_all(device):
+            check_device(one)
     return device
 
 
