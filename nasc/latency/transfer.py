@@ -68,8 +68,12 @@ ROUNDS = 3
 
 STEPS = 12
 MAX_STEP = 1.0
-TOLERANCE = 1e-5
-"""Gauss-Newton ends where no logarithm of a factor moves by more."""
+TOLERANCE = 1e-3
+"""Gauss-Newton ends where no logarithm of a factor moves by more: what is left is its square."""
+
+LEAST_SHARE = 1e-3
+"""Choices of standard deviations with a smaller part of the largest weight are left out where a
+network is left out."""
 
 Cube = NDArray[np.float64]
 
@@ -182,7 +186,7 @@ def transferred_fit(prior: Prior, observations: Sequence[Observation], *, noise:
     apart = np.empty(len(held))
     for k, i in enumerate(held):
         others = np.arange(len(measured)) != i
-        start = _Start(found.factors, found.weights[others])
+        start = _Start(found.grid, found.factors, found.weights[others])
         one = _solve(prior, design[others], measured[others], deviations[others], start)
         apart[k] = measured[i] / (design[i] @ one.costs) - 1
     n = len(prior.basis.unknowns)
@@ -200,18 +204,28 @@ def transferred_fit(prior: Prior, observations: Sequence[Observation], *, noise:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Solved:
-    """Costs in ms, their standard errors, Huber's weight of every network; factors by choice."""
+    """What was found.
+
+    Attributes:
+        costs: In ms.
+        errors: Their standard errors in ms.
+        weights: Huber's, of every network.
+        grid: Choices of standard deviations that count.
+        factors: Logarithms of the factors by each of them.
+    """
 
     costs: Vector
     errors: Vector
     weights: Vector
+    grid: Matrix
     factors: Matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Start:
-    """Factors by choice of the grid, and Huber's weight of every network, to begin with."""
+    """Choices of standard deviations, factors by each, and Huber's weights, to begin with."""
 
+    grid: Matrix
     factors: Matrix
     weights: Vector
 
@@ -232,18 +246,18 @@ def _solve(
         deviations: Their relative standard errors.
         start: Where nearly the same networks ended; one round more is enough then.
     """
-    grid = np.array(
-        list(itertools.product(KIND_SPREADS, SLOPE_SPREADS, OWN_SPREADS, NOISE_SPREADS))
-    )
     # Half of the variance is that of all networks alike, half goes with what is known of each.
     usual = float(np.median(deviations))
     own = (1 + (deviations / usual) ** 2) / 2 if usual > 0 else np.ones(len(measured))
     logs = np.log(measured)
     if start is None:
+        grid = np.array(
+            list(itertools.product(KIND_SPREADS, SLOPE_SPREADS, OWN_SPREADS, NOISE_SPREADS))
+        )
         shared = float(np.median(logs - np.log(design @ prior.costs)))
         factors, weights = np.full((len(grid), len(prior.costs)), shared), np.ones(len(measured))
     else:
-        factors, weights = start.factors, start.weights
+        grid, factors, weights = start.grid, start.factors, start.weights
     for _ in range(ROUNDS if start is None else 1):
         found = _posteriors(prior, design, logs, own / weights, grid, factors)
         factors = found.factors
@@ -254,7 +268,8 @@ def _solve(
     variance = share @ (found.variances + (found.factors - mean) ** 2)
     costs = prior.costs * np.exp(mean)
     errors = costs * np.sqrt(np.maximum(variance, 0.0))
-    return _Solved(costs, errors, weights, found.factors)
+    counts = share >= LEAST_SHARE * share.max()
+    return _Solved(costs, errors, weights, grid[counts], factors[counts])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
