@@ -16,6 +16,7 @@ from nasc.cli.options import (
     PRECISIONS,
     RUNTIMES,
     cache_option,
+    complete_device,
     device_option,
     fixed_shape_option,
     json_option,
@@ -63,6 +64,18 @@ from nasc.cli.options import (
 )
 @fixed_shape_option
 @click.option("--force", is_flag=True, help="Measure again what is in the cache.")
+@click.option(
+    "--from-table",
+    metavar="DEVICE|NAME|FILE",
+    shell_complete=complete_device,
+    help="Make the table from that of a similar device and a few networks measured on this one.",
+)
+@click.option(
+    "--budget",
+    type=int,
+    metavar="NETWORKS",
+    help="So many, 5 to 100, with --from-table [default: 20].",
+)
 @seed_option
 @cache_option
 @json_option
@@ -74,6 +87,7 @@ def profile(as_json: bool, **options: Any) -> None:
 
     \b
     Example: nasc profile --device host --precision int8 --seq-len 32 --seq-len 128
+             nasc profile --device board2 --from-table board --budget 20
     """
     from nasc.cli.console import print_json, print_rows, reporting
 

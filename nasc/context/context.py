@@ -336,8 +336,8 @@ class RunContext:
         return self._costs[variants]
 
     def table_note(self, variant: Variant) -> str | None:
-        """That the latency table of a variant was measured elsewhere (`LatencyTable.foreign`)."""
-        return self._tables[variant].foreign if variant in self._tables else None
+        """What is to be said of the latency table of a variant (`LatencyTable.note`)."""
+        return self._tables[variant].note if variant in self._tables else None
 
     @property
     def table_notes(self) -> tuple[str, ...]:
@@ -369,6 +369,7 @@ class RunContext:
                 head=s.head,
                 fixed_shape=s.fixed_shape,
                 seed=s.seed,
+                accept_transferred=True,
                 progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
             )
         # A table's minutes tell more of the quiet time than the seconds before it: what was

@@ -256,7 +256,7 @@ def plot_table(table: LatencyTable, path: Path, force: bool = False) -> None:
         )
     axes.set_xlabel("hidden size")
     axes.set_ylabel("cost (ms), with its standard error")
-    notes = [table.key.describe(), *([] if table.foreign is None else [table.foreign])]
+    notes = [table.key.describe(), *([] if table.note is None else [table.note])]
     axes.set_title("\n".join(notes), fontsize=8, wrap=True, parse_math=False)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)

@@ -194,8 +194,7 @@ class Solution:
         costs: Predicted totals by metric, and ``peak_memory_bytes`` where known.
         upper: Upper ends of those that can be limited: what is held to the limits.
         true_loss: Of the complete network, where it was taken.
-        latency_table: That the table of its latency was measured on another machine, in words;
-            None if it was not.
+        latency_table: What is to be said of the table of its latency (`LatencyTable.note`).
     """
 
     architecture: Architecture

@@ -37,6 +37,7 @@ from nasc.pipelines import artifact_quality
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
 from nasc.pipelines.options import Options
+from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
 from nasc.pipelines.search import search
 from nasc.pipelines.tables import export_table, import_table, tables
@@ -493,6 +494,43 @@ def test_what_is_made_from_tables_of_another_machine_says_so(
     assert own.manifest.latency_table is None
     assert "latency_table" not in own.manifest.to_dict()
     assert "another machine" not in (own.package / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_what_is_made_from_transferred_tables_says_so(
+    toy: Toy, limit_ms: float, first: tuple[CompileResult, Device], tmp_path: Path
+) -> None:
+    """Tables of a few networks, with those of a device of another speed, and no whole ones."""
+    cache = toy.settings.cache
+    assert cache is not None
+    files = {
+        one.table.key.precision: export_table(one.name, tmp_path / one.name, cache=cache).path
+        for one in tables(cache=cache, opener=toy.device())
+        if one.table is not None
+    }
+    shutil.rmtree(tables_folder(cache))
+    for precision in ("fp32", "int8"):
+        [made] = profile(
+            space=toy.settings.space,
+            precisions=[precision],
+            seq_lens=[SEQ_LEN],
+            threads=[THREADS],
+            from_table=files.get(precision) or next(iter(files.values())),
+            budget=10,
+            cache=cache,
+            opener=toy.device(),
+        )
+        assert made.table.transferred is not None
+    device = toy.device()
+    note = "latency table transferred, with 10 networks measured on synthetic: onnxruntime int8 "
+    found = search(Limits(latency_ms=limit_ms), toy.settings, opener=device)
+    notes = {s.latency_table for s in found if s.architecture.precision == "int8"}
+    assert [str(one)[: len(note)] for one in notes] == [note]
+    result = toy.compile(device, "transferred", limit_ms)
+    assert not [job for job in device.jobs if job.path.stem == "0000"]  # of a plan
+    assert note in str(read_manifest(result.package).latency_table)
+    assert result.manifest.latency_table in result.warnings()
+    assert f"| predicted by | {note}" in (result.package / "README.md").read_text("utf-8")
 
 
 # Several runtimes
