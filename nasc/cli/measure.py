@@ -18,6 +18,7 @@ from nasc.cli.options import (
     device_option,
     fixed_shape_option,
     json_option,
+    lengths_option,
     run_timeout_option,
     runtime_option,
     seed_option,
@@ -44,6 +45,7 @@ from nasc.cli.options import (
     type=click.IntRange(1),
     help="Tokens; repeatable [default: 128].",
 )
+@lengths_option
 @click.option(
     "--batch",
     "batches",

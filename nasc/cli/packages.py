@@ -14,6 +14,7 @@ from nasc.cli.options import (
     TaskName,
     cache_option,
     json_option,
+    lengths_option,
     limit_options,
     limits_of,
     run_timeout_option,
@@ -30,6 +31,7 @@ QUANTILES = ("p50", "p90", "p99")
 @main.command()
 @limit_options
 @setting_options
+@lengths_option
 @click.option("--distill-minutes", type=float, help="Budget of the chosen network [default: 2.5].")
 @click.option("--distill-steps", type=click.IntRange(0), help="Its steps, instead of minutes.")
 @click.option(
@@ -97,6 +99,7 @@ def compile(as_json: bool, **options: Any) -> None:
     \b
     Example: nasc compile --latency-ms 20
              nasc compile --latency-ms 5 --size-bytes 20MB --corpus texts/
+             nasc compile --latency-ms 5 --lengths lengths.csv
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
     """
     from nasc.cli.console import print_json, print_rows, reporting

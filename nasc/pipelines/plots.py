@@ -213,7 +213,7 @@ def plot_front(
     axes.set_ylabel("predicted loss (1 - cosine to the teacher)")
     about = (
         f"Pareto front on device {settings.device}: batch {settings.batch}, "
-        f"{settings.seq_len} tokens"
+        f"{next((s.mixture for s in solutions if s.mixture), f'{settings.seq_len} tokens')}"
     )
     notes = dict.fromkeys(s.latency_table for s in solutions if s.latency_table is not None)
     axes.set_title(

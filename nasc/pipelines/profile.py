@@ -8,6 +8,8 @@ from pathlib import Path
 import device_profiles
 import profilers
 from nasc.architecture.space import load_space
+from nasc.context.read_lengths import read_lengths
+from nasc.errors import UsageError
 from nasc.latency.profile import Profiled
 from nasc.latency.profile import profile as measure_tables
 from nasc.latency.session import MeasurementSession
@@ -25,6 +27,7 @@ def profile(
     runtime: str | None = None,
     precisions: Sequence[str] = (),
     seq_lens: Sequence[int] = (),
+    lengths: Path | None = None,
     batches: Sequence[int] = (),
     threads: Sequence[int] = (),
     head: str = "embed",
@@ -44,6 +47,8 @@ def profile(
         runtime: What runs the networks; None takes the device's default.
         precisions: Empty takes those of the space that the runtime computes in.
         seq_lens: Tokens; empty takes 128.
+        lengths: A file of lengths or texts: see `nasc.context.settings.Settings`. A table is
+            measured at each of the lengths that stand for them.
         batches: Sentences in a run; empty takes 1.
         threads: Empty takes the device's default.
         head: ``embed`` or ``hidden``.
@@ -56,7 +61,13 @@ def profile(
 
     Raises:
         UsageError, CacheBusy, ProfilerError: See `nasc.latency.profile.profile`.
+        CorpusError: If there is no length in `lengths`, or it cannot be read.
     """
+    if lengths is not None and (seq_lens or fixed_shape or tuple(batches) not in ((), (1,))):
+        raise UsageError(
+            f"--lengths {lengths} gives a mixture of lengths of single texts: leave --seq-len, "
+            "--fixed-shape and --batch out"
+        )
     found_device = device_profiles.find(device)
     found_space = (
         load_space(space)
@@ -64,6 +75,8 @@ def profile(
         else space_for(load_teacher(teacher), space)
     )
     reporter = reporter or Silent()
+    if lengths is not None:
+        seq_lens = read_lengths(lengths, load_teacher(teacher), reporter.say).lengths
     return measure_tables(
         found_space,
         MeasurementSession.on(

@@ -196,6 +196,8 @@ class Solution:
         true_loss: Of the complete network, where it was taken.
         latency_table: That the table of its latency was measured on another machine, in words;
             None if it was not.
+        mixture: What its latency is the mean over, in words; None where all texts are of one
+            length.
     """
 
     architecture: Architecture
@@ -205,6 +207,7 @@ class Solution:
     upper: Mapping[str, float]
     true_loss: float | None = None
     latency_table: str | None = None
+    mixture: str | None = None
 
     def with_loss(self, predicted_loss: float) -> Solution:
         """The same with another predicted loss."""
