@@ -19,6 +19,8 @@ from nasc.cli.options import (
     fixed_shape_option,
     json_option,
     lengths_option,
+    min_duration_option,
+    protocol_option,
     run_timeout_option,
     runtime_option,
     seed_option,
@@ -106,6 +108,8 @@ def profile(as_json: bool, **options: Any) -> None:
     metavar="INPUT=SIZES",
     help="The whole shape of an input, as in input_ids=1,128; repeatable.",
 )
+@protocol_option
+@min_duration_option
 @run_timeout_option
 @seed_option
 @cache_option
@@ -151,6 +155,11 @@ def bench(
         f"{entry.path}: {entry.latency.latency_ms:.3f} ms is {text}"
         for entry in found.entries
         if (text := meaning(entry.latency))
+    ]
+    meanings += [
+        f"{entry.path}: {entry.stream}; {entry.stream.rules}"
+        for entry in found.entries
+        if entry.stream is not None
     ]
     ran = f"{measurement.context['runtime']} {measurement.context['runtime_version']}"
     notes = [f"by {ran}; statistic of record: {measurement.statistic}", *measurement.warnings()]

@@ -146,6 +146,19 @@ run_timeout_option = click.option(
     metavar="SECONDS",
     help="A run of the model that takes longer is ended [default: 120].",
 )
+protocol_option = click.option(
+    "--protocol",
+    type=click.Choice(("mlperf-single-stream",)),
+    help="Measure by the rules of MLPerf's single-stream scenario: p90 of queries one after the "
+    "other, its early-stopping estimate at confidence 0.99.",
+)
+min_duration_option = click.option(
+    "--min-duration",
+    "min_duration_s",
+    type=click.FloatRange(0, 86400, min_open=True),
+    metavar="SECONDS",
+    help="A run of --protocol lasts so long at least [default: 600, as MLPerf's own].",
+)
 text_column_option = click.option(
     "--text-column",
     metavar="NAME",

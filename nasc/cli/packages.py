@@ -17,6 +17,8 @@ from nasc.cli.options import (
     lengths_option,
     limit_options,
     limits_of,
+    min_duration_option,
+    protocol_option,
     run_timeout_option,
     setting_options,
     settings_of,
@@ -39,6 +41,8 @@ QUANTILES = ("p50", "p90", "p99")
     type=click.Choice(QUANTILES),
     help="Hold this quantile of the runs as observed to --latency-ms, not the statistic of record.",
 )
+@protocol_option
+@min_duration_option
 @click.option(
     "--min-quality",
     multiple=True,
@@ -152,6 +156,14 @@ def _named_value(text: str) -> tuple[str, float]:
 @click.option("--no-measure", is_flag=True, help="Leave the latency out.")
 @click.option("--device", help="A name or a TOML file [default: the package's].")
 @run_timeout_option
+@click.option(
+    "--min-duration",
+    "min_duration_s",
+    type=click.FloatRange(0, 86400, min_open=True),
+    metavar="SECONDS",
+    help="A run of MLPerf's single-stream lasts so long at least, where the package states one "
+    "[default: as long as its own].",
+)
 @cache_option
 @json_option
 def verify(
@@ -159,6 +171,7 @@ def verify(
     no_measure: bool,
     device: str | None,
     run_timeout_s: float | None,
+    min_duration_s: float | None,
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -181,6 +194,7 @@ def verify(
             measure=not no_measure,
             device=device,
             run_timeout_s=run_timeout_s,
+            min_duration_s=min_duration_s,
             cache=cache,
             reporter=reporter,
         )

@@ -29,7 +29,15 @@ from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport, parity
 from nasc.latency.lengths import LengthMixture
 from nasc.utils.printable import is_printable, printable
 from nasc.version import __version__
-from profilers import InputSpec, Measurement, ModelJob, ModelMeasurement, ProfilerError
+from profilers import (
+    InputSpec,
+    Measurement,
+    ModelJob,
+    ModelMeasurement,
+    ProfilerError,
+    SingleStream,
+)
+from profilers.mlperf import NAME, QUANTILE
 from profilers.statistic import weighted_quantile
 
 MANIFEST = "manifest.json"
@@ -74,6 +82,7 @@ class Conditions:
         fixed_shape: Whether the model takes inputs of this batch and length alone.
         lengths: Of the texts, where a latency is the mean over a mixture of them; `seq_len` is the
             longest then. None: all are of `seq_len`.
+        protocol: By whose rules the quantile is taken; None: as `profilers` takes it.
 
     Raises:
         PackageError: If these contradict each other.
@@ -88,8 +97,11 @@ class Conditions:
     quantile: str | None = None
     fixed_shape: bool = False
     lengths: LengthMixture | None = None
+    protocol: str | None = None
 
     def __post_init__(self) -> None:
+        if self.protocol is not None and (self.protocol, self.quantile) != (NAME, QUANTILE):
+            raise PackageError(f"conditions: {self.quantile} by protocol {self.protocol!r}")
         if self.lengths is None:
             return
         if (self.batch, self.seq_len, self.fixed_shape) != (1, self.lengths.longest, False):
@@ -113,6 +125,8 @@ class Conditions:
         del values["lengths"]
         if self.lengths is not None:
             values["lengths"] = self.lengths.to_dict()
+        if self.protocol is None:
+            del values["protocol"]
         return values
 
     @classmethod
@@ -130,6 +144,8 @@ class Conditions:
 
     def __str__(self) -> str:
         held = self.quantile or self.statistic
+        if self.protocol is not None:
+            held += f" by protocol {self.protocol}"
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         shape = f"batch {self.batch}, {self.seq_len} tokens"
         if self.lengths is not None:
@@ -185,12 +201,15 @@ class MeasuredLatency:
         inputs: What the model was fed; of a mixture the longest.
         measurement: The measurement.
         parts: The lengths of a mixture, the shortest first; empty where all texts are of one.
+        stream: A run of MLPerf's single-stream scenario, whose p90 is held to the limit; None where
+            it was not asked for.
     """
 
     job: str
     inputs: Mapping[str, InputSpec]
     measurement: Measurement
     parts: tuple[MeasuredPart, ...] = ()
+    stream: SingleStream | None = None
 
     def __post_init__(self) -> None:
         known = {model.name for model in self.measurement.models}
@@ -335,11 +354,18 @@ class MeasuredLatency:
 
     def value_ms(self, quantile: str | None) -> float:
         """The statistic of record, or a quantile of the runs as observed, in milliseconds."""
-        return self.latency_ms if quantile is None else self.observed_ms(quantile)
+        if quantile is None:
+            return self.latency_ms
+        return self.observed_ms(quantile) if self.stream is None else self.stream.percentile_ms
 
     def held_ms(self, quantile: str | None) -> float:
-        """The one-sided 95% upper bound that is held to a limit, in milliseconds."""
-        return self.upper_ms if quantile is None else self.observed_upper_ms(quantile)
+        """What is held to a limit, in milliseconds: the one-sided 95% upper bound.
+
+        Of single-stream it is the estimate of early stopping.
+        """
+        if quantile is None:
+            return self.upper_ms
+        return self.observed_upper_ms(quantile) if self.stream is None else self.stream.estimate_ms
 
     def repetition_ms(self, quantile: str | None) -> float:
         """What `held_ms` of another measurement may come to, in milliseconds."""
@@ -354,6 +380,7 @@ class MeasuredLatency:
             "job": self.job,
             "inputs": {name: spec.to_dict() for name, spec in self.inputs.items()},
             **({"parts": [dataclasses.asdict(part) for part in self.parts]} if self.parts else {}),
+            **({} if self.stream is None else {"single_stream": self.stream.to_dict()}),
             "measurement": self.measurement.to_dict(),
         }
 
@@ -362,7 +389,14 @@ class MeasuredLatency:
         """Read what `to_dict` gave."""
         inputs = {name: InputSpec.from_dict(spec) for name, spec in raw["inputs"].items()}
         parts = tuple(MeasuredPart(**part) for part in raw.get("parts", ()))
-        return cls(raw["job"], inputs, Measurement.from_dict(raw["measurement"]), parts)
+        stream = raw.get("single_stream")
+        return cls(
+            raw["job"],
+            inputs,
+            Measurement.from_dict(raw["measurement"]),
+            parts,
+            None if stream is None else SingleStream.from_dict(stream),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -568,6 +602,10 @@ class Manifest:
                 f"got {self.max_length}"
             )
 
+        if self.measured is not None:
+            by_protocol = self.conditions.protocol is not None
+            if by_protocol != (self.measured.stream is not None):
+                raise PackageError("manifest: conditions and measurement are of two protocols")
         mixture = self.conditions.lengths
         if mixture is not None and mixture.longest > self.max_length:
             raise PackageError(

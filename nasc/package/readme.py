@@ -164,6 +164,8 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
                 for one in model.lengths()
             ),
         ]
+        if model.stream is not None:
+            found.append((model.stream.rules, f"{model.stream.estimate_ms:.2f} ms"))
     if manifest.predicted is not None:
         p = manifest.predicted
         found.append(

@@ -75,6 +75,28 @@ def _other_lengths(said: Conditions, measured: MeasuredLatency) -> list[str]:
     return ["the lengths in the conditions and their shares are not those of the measurement"]
 
 
+def _wrong_stream(measured: MeasuredLatency) -> list[str]:
+    """Why a single-stream run is not one of the model that was measured; one phrase each."""
+    stream, model = measured.stream, measured.model
+    if stream is None:
+        return []
+    problems = []
+    if stream.content_hash != model.content_hash:
+        problems.append("the single-stream run is of another file or other inputs")
+    if not stream.is_valid:
+        problems.append(f"the single-stream run is too short: {stream}")
+    for name, found in stream.context.items():
+        if found != str(measured.measurement.context.get(name)):
+            problems.append(f"the single-stream run was with another {name}: {found}")
+    fastest_ms = min(run for sample in model.samples for run in sample.own_ms)
+    if stream.percentile_ms < fastest_ms:
+        problems.append(
+            f"{stream.percentile_ms:.4g} ms for 90% of single-stream's queries, where the fastest "
+            f"run took {fastest_ms:.4g}"
+        )
+    return problems
+
+
 class FileChecks:
     """The checks that need no device. Each gives whether it holds, and what was found."""
 
@@ -312,6 +334,7 @@ class FileChecks:
             return None, "the manifest has no measurement"
         problems = wrong_measurement(self._manifest, self._model)
         problems += other_references(measured)
+        problems += _wrong_stream(measured)
         for name, value in measured.to_dict().items():
             if not name.endswith("_ms"):
                 continue

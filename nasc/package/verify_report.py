@@ -106,6 +106,8 @@ class VerifyReport:
             measured = {name: getattr(self.measured, name) for name in names}
             if self.measured.parts:
                 measured["lengths"] = self.measured.lengths()
+            if self.measured.stream is not None:
+                measured["single_stream"] = self.measured.stream.to_dict()
         return {
             "package": str(self.folder),
             "ok": self.ok,

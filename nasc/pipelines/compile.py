@@ -106,7 +106,8 @@ def compile(
             "--peak-memory-bytes"
         )
     if options.quantile is not None and limits.latency_ms is None:
-        raise UsageError("--quantile says what --latency-ms is held to: give --latency-ms too")
+        given = "--quantile" if options.protocol is None else "--protocol"
+        raise UsageError(f"{given} says what --latency-ms is held to: give --latency-ms too")
     settings = settings or Settings()
     if options.task is not None:
         if settings.head not in ("embed", options.task.head):
@@ -132,9 +133,12 @@ def check_mixture(settings: Settings, options: Options) -> None:
         UsageError: With what to leave out.
     """
     if options.quantile is not None:
+        other = f"--quantile {options.quantile}"
+        if options.protocol is not None:
+            other = f"--protocol {options.protocol}"
         raise UsageError(
             f"--lengths {settings.lengths} holds the mean over a mixture to --latency-ms, "
-            f"--quantile {options.quantile} the runs of one length: give one of them"
+            f"{other} the runs of one length: give one of them"
         )
     if options.task is not None:
         raise UsageError(
@@ -414,10 +418,20 @@ class _Compilation:
             measurement = session.measure(
                 jobs,
                 baseline.scale,
-                protocol=latency_protocol(len(jobs), self.options.quantile),
+                protocol=latency_protocol(len(jobs), self.options.waits_for),
                 progress=progress,
             )
             session.extend(baseline, measurement)
+            stream = (
+                None
+                if self.options.protocol is None
+                else session.single_stream(
+                    jobs[-1],
+                    self.options.duration_s,
+                    limit_ms=self.limits.latency_ms,
+                    progress=progress,
+                )
+            )
             peak = (
                 session.optional_peak_memory(jobs[-1])
                 if self.limits.peak_memory_bytes is None
@@ -430,6 +444,7 @@ class _Compilation:
             if context.mixture is None
             else MeasuredLatency.of_mixture(jobs, measurement, context.mixture)
         )
+        latency = dataclasses.replace(latency, stream=stream)
         repetition_ms = latency.repetition_ms(self.options.quantile)
         key = (str(network.architecture), variant.runtime)
         seen = state.bounds.get(key, ())
@@ -670,6 +685,7 @@ class _Compilation:
                 options.quantile,
                 s.fixed_shape,
                 context.mixture,
+                options.protocol,
             ),
             teacher=TeacherRecord(
                 context.teacher.name, context.teacher.sha256, context.teacher.source

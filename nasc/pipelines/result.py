@@ -79,7 +79,8 @@ class CompileResult:
                 "p99_ms": measured.p99_ms,
                 "samples": [list(runs) for runs in measured.model.samples_ms],
             }
-            | ({"lengths": _lengths(measured)} if measured.parts else {}),
+            | ({"lengths": _lengths(measured)} if measured.parts else {})
+            | ({} if measured.stream is None else {"single_stream": measured.stream.to_dict()}),
             "others": [
                 {"runtime": v.runtime, "precision": v.precision, "latency_ms": ms}
                 for v, ms in self._others()
@@ -156,7 +157,11 @@ class CompileResult:
             quantile = m.conditions.quantile
             if quantile is not None:
                 held_ms = m.measured.held_ms(quantile)
-                rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
+                stream = m.measured.stream
+                if stream is None:
+                    rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
+                else:
+                    rows += [("held", str(stream)), ("", stream.rules)]
             rows += [("note", text) for text in self.warnings()]
         if self.others_ms:
             others = ", ".join(f"{variant} {ms:.2f} ms" for variant, ms in self._others())

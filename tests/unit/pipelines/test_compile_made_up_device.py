@@ -345,6 +345,84 @@ def test_a_mixture_goes_with_no_quantile_and_no_task(toy: Toy, mixture: Path) ->
         pipeline.check_mixture(settings, options)
 
 
+@pytest.mark.slow
+def test_the_p90_of_single_stream_is_held_stated_and_verified(toy: Toy, limit_ms: float) -> None:
+    """Runs of a few seconds where MLPerf's own last 600."""
+    device = toy.device()
+    asked = {"protocol": "mlperf-single-stream", "min_duration_s": 4.0}
+    result = toy.compile(device, "mlperf", limit_ms, **asked)
+    m, measured = result.manifest, result.manifest.measured
+    assert measured is not None
+    stream = measured.stream
+    assert stream is not None
+    assert (m.conditions.protocol, m.conditions.quantile) == ("mlperf-single-stream", "p90")
+    assert stream.is_valid
+    true_ms = device.layers_ms(m.architecture)
+    assert true_ms < stream.percentile_ms <= stream.estimate_ms <= limit_ms
+    assert measured.held_ms("p90") == stream.estimate_ms == result.attempts[-1].held_ms
+    assert "statistic: p90 by protocol mlperf-single-stream" in str(m.conditions)
+    text = (result.package / "README.md").read_text(encoding="utf-8")
+    assert f"| {stream.rules} | {stream.estimate_ms:.2f} ms |" in text
+    d = result.to_dict()
+    assert d["measured"]["single_stream"]["estimate_ms"] == stream.estimate_ms
+    assert d["conditions"]["protocol"] == "mlperf-single-stream"
+    assert ("held", str(stream)) in result.rows()
+    report = verify_package(result.package, opener=device, cache=toy.settings.cache)
+    assert report.ok, report
+    again = report.to_dict()["measured"]["single_stream"]
+    assert again["duration_s"] >= 4.0
+    assert "queries in a row" in next(c.detail for c in report.checks if c.name == "latency")
+    slower = toy.device(whole=lambda architecture: 1.4)
+    failed = verify_package(result.package, opener=slower, cache=toy.settings.cache)
+    assert [check.name for check in failed.failed] == ["latency"]
+
+    plain = json.loads((result.package / "manifest.json").read_text(encoding="utf-8"))
+
+    def problems(change: Callable[[dict[str, Any]], None]) -> tuple[bool | None, str]:
+        forged = json.loads(json.dumps(plain))
+        change(forged)
+        manifest = Manifest.from_dict(forged)
+        return FileChecks(result.package, manifest, forged, None).measurement()
+
+    def of_another_file(forged: dict[str, Any]) -> None:
+        forged["measured"]["single_stream"]["content_hash"] = "0" * 16
+
+    def asked_for_longer(forged: dict[str, Any]) -> None:
+        forged["measured"]["single_stream"]["min_duration_s"] = 600
+
+    def elsewhere(forged: dict[str, Any]) -> None:
+        forged["measured"]["single_stream"]["context"]["fingerprint"] = "other"
+
+    def faster(forged: dict[str, Any]) -> None:
+        took = dataclasses.replace(stream, latencies_ns=stream.latencies_ns // 2)
+        forged["measured"]["single_stream"] = took.to_dict()
+
+    assert problems(lambda forged: None)[0]
+    for change, message in (
+        (of_another_file, "the single-stream run is of another file or other inputs"),
+        (asked_for_longer, "the single-stream run is too short"),
+        (elsewhere, "the single-stream run was with another fingerprint: other"),
+        (faster, "for 90% of single-stream's queries, where the fastest run took"),
+    ):
+        ok, told = problems(change)
+        assert ok is False
+        assert message in told
+    plain["conditions"]["protocol"] = None
+    with pytest.raises(PackageError):
+        Manifest.from_dict(plain)
+    del plain["conditions"]["protocol"]
+    with pytest.raises(PackageError, match="conditions and measurement are of two protocols"):
+        Manifest.from_dict(plain)
+
+
+def test_a_network_that_is_over_is_not_asked_for_all_of_a_run(toy: Toy, limit_ms: float) -> None:
+    """An hour each would be nothing on this machine's clock, but every query is drawn."""
+    device = toy.device(whole=lambda architecture: 100.0)
+    asked = {"protocol": "mlperf-single-stream", "min_duration_s": 3600.0}
+    with pytest.raises(LimitsMissed, match="none met the limits"):
+        toy.compile(device, "missed", limit_ms, **asked)
+
+
 def test_what_is_searched_weighs_blocks_by_the_measured_sensitivities(toy: Toy) -> None:
     context = RunContext(toy.settings, opener=toy.device())
     scores = context.prepare_supernet().scores
