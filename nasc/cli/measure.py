@@ -20,6 +20,9 @@ from nasc.cli.options import (
     device_option,
     fixed_shape_option,
     json_option,
+    lengths_option,
+    min_duration_option,
+    protocol_option,
     run_timeout_option,
     runtime_option,
     seed_option,
@@ -46,6 +49,7 @@ from nasc.cli.options import (
     type=click.IntRange(1),
     help="Tokens; repeatable [default: 128].",
 )
+@lengths_option
 @click.option(
     "--batch",
     "batches",
@@ -119,6 +123,8 @@ def profile(as_json: bool, **options: Any) -> None:
     metavar="INPUT=SIZES",
     help="The whole shape of an input, as in input_ids=1,128; repeatable.",
 )
+@protocol_option
+@min_duration_option
 @run_timeout_option
 @seed_option
 @cache_option
@@ -164,6 +170,11 @@ def bench(
         f"{entry.path}: {entry.latency.latency_ms:.3f} ms is {text}"
         for entry in found.entries
         if (text := meaning(entry.latency))
+    ]
+    meanings += [
+        f"{entry.path}: {entry.stream}; {entry.stream.rules}"
+        for entry in found.entries
+        if entry.stream is not None
     ]
     ran = f"{measurement.context['runtime']} {measurement.context['runtime_version']}"
     notes = [f"by {ran}; statistic of record: {measurement.statistic}", *measurement.warnings()]

@@ -9,6 +9,7 @@ from pathlib import Path
 import device_profiles
 import profilers
 from nasc.architecture.space import SearchSpace, load_space
+from nasc.context.read_lengths import read_lengths
 from nasc.errors import TableMissing, TableRefused, UsageError
 from nasc.latency.boards import BoardsSession
 from nasc.latency.find import find_source
@@ -35,6 +36,7 @@ def profile(
     runtime: str | None = None,
     precisions: Sequence[str] = (),
     seq_lens: Sequence[int] = (),
+    lengths: Path | None = None,
     batches: Sequence[int] = (),
     threads: Sequence[int] = (),
     head: str = "embed",
@@ -57,6 +59,8 @@ def profile(
         runtime: What runs the networks; None takes the device's default.
         precisions: Empty takes those of the space that the runtime computes in.
         seq_lens: Tokens; empty takes 128.
+        lengths: A file of lengths or texts: see `nasc.context.settings.Settings`. A table is
+            measured at each of the lengths that stand for them.
         batches: Sentences in a run; empty takes 1.
         threads: Empty takes the device's default.
         head: ``embed`` or ``hidden``.
@@ -74,8 +78,14 @@ def profile(
         UsageError, CacheBusy, ProfilerError: See `nasc.latency.profile.profile`.
         TableMissing, TableDamaged, TableRefused: If there is no table to transfer from, or it was
             transferred itself.
+        CorpusError: If there is no length in `lengths`, or it cannot be read.
     """
     check_budget(from_table, budget)
+    if lengths is not None and (seq_lens or fixed_shape or tuple(batches) not in ((), (1,))):
+        raise UsageError(
+            f"--lengths {lengths} gives a mixture of lengths of single texts: leave --seq-len, "
+            "--fixed-shape and --batch out"
+        )
     found_devices = device_profiles.find_all(device)
     for one in found_devices:
         profilers.check_device(one)
@@ -99,6 +109,8 @@ def profile(
     if from_table is not None:
         source = _source(str(from_table), folder, found_space)
         transfer = TransferFrom(source, DEFAULT_BUDGET if budget is None else budget)
+    if lengths is not None:
+        seq_lens = read_lengths(lengths, load_teacher(teacher), reporter.say).lengths
     return measure_tables(
         found_space,
         session,

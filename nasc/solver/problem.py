@@ -195,6 +195,8 @@ class Solution:
         upper: Upper ends of those that can be limited: what is held to the limits.
         true_loss: Of the complete network, where it was taken.
         latency_table: What is to be said of the table of its latency (`LatencyTable.note`).
+        mixture: What its latency is the mean over, in words; None where all texts are of one
+            length.
     """
 
     architecture: Architecture
@@ -204,6 +206,7 @@ class Solution:
     upper: Mapping[str, float]
     true_loss: float | None = None
     latency_table: str | None = None
+    mixture: str | None = None
 
     def with_loss(self, predicted_loss: float) -> Solution:
         """The same with another predicted loss."""
