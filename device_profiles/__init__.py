@@ -247,6 +247,8 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
         return _over_ssh(text, user_dir)
     close = difflib.get_close_matches(text, files, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
+    if "," in text:
+        hint = " Several devices share a measurement in nasc profile alone; give one here."
     raise DeviceProfileError(
         f"unknown device {text!r}.{hint} Known devices: {', '.join(sorted(files))}. "
         "List them: nasc devices. Add your own: give --device the path of a TOML file, or put it "
@@ -286,6 +288,22 @@ def on_cluster(profile: DeviceProfile, cluster: str) -> DeviceProfile:
         )
     ids = tuple(sorted(core for one in found for core in one or ()))
     return dataclasses.replace(profile, default_cores=ids)
+
+
+def find_all(names_or_paths: str | Path, user_dir: Path | None = None) -> tuple[DeviceProfile, ...]:
+    """Finds the devices of a list.
+
+    Args:
+        names_or_paths: What `find` takes, one or several with commas between.
+        user_dir: See `available`.
+
+    Raises:
+        DeviceProfileError: See `find`, or an empty name.
+    """
+    text = str(names_or_paths)
+    if "," not in text or Path(text).is_file():
+        return (find(names_or_paths, user_dir),)
+    return tuple(find(one.strip(), user_dir) for one in text.split(","))
 
 
 def _over_ssh(host: str, user_dir: Path | None) -> DeviceProfile:

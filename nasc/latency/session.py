@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import profilers
 from device_profiles import CPU, DeviceProfile
+from nasc.errors import UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
 from nasc.latency.emulated import refusal
@@ -27,6 +28,13 @@ from profilers.runtimes import get_runtime, installed
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
+
+ALIKE = {
+    "their processors differ, with fingerprints": "fingerprint",
+    "their runtimes are of versions": "runtime_version",
+    "their workers are": "worker",
+}
+"""What must be equal on devices that share a measurement, in words and by its name in a context."""
 
 PEAK_PROCESSES = 3
 """Processes that peak memory is measured in where it is limited."""
@@ -131,6 +139,22 @@ class MeasurementSession:
             with self.opener(self.device, self.options) as worker:
                 self._told[self.runtime] = worker.context
         return self._told[self.runtime]
+
+    def check_alike(self, other: MeasurementSession) -> None:
+        """Raise unless another device is of the same kind, so that both share a measurement.
+
+        Raises:
+            UsageError: If processor, runtime or worker differ.
+            profilers.ProfilerError: If one cannot be reached.
+        """
+        for what, name in ALIKE.items():
+            mine, theirs = (str(one._context.get(name)) for one in (self, other))
+            if mine != theirs:
+                raise UsageError(
+                    f"devices {self.device.name!r} and {other.device.name!r} cannot share a "
+                    f"measurement: {what} {mine} and {theirs}. Measure each by itself: --device "
+                    f"{self.device.name}"
+                )
 
     def lower(
         self,

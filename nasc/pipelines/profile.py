@@ -8,6 +8,7 @@ from pathlib import Path
 import device_profiles
 import profilers
 from nasc.architecture.space import load_space
+from nasc.latency.boards import BoardsSession
 from nasc.latency.profile import Profiled
 from nasc.latency.profile import profile as measure_tables
 from nasc.latency.session import MeasurementSession
@@ -38,7 +39,8 @@ def profile(
     """Latency tables for every combination of settings, measured or found in the cache.
 
     Args:
-        device: Name of a device profile, or the path of one.
+        device: Name of a device profile, or the path of one. Several of one kind, with commas
+            between, share the measurement; the first one's name is the table's.
         teacher: Its geometry decides the space; not loaded where `space` is given.
         space: Preset or path.
         runtime: What runs the networks; None takes the device's default.
@@ -57,19 +59,28 @@ def profile(
     Raises:
         UsageError, CacheBusy, ProfilerError: See `nasc.latency.profile.profile`.
     """
-    found_device = device_profiles.find(device)
-    profilers.check_device(found_device)
+    found_devices = device_profiles.find_all(device)
+    for one in found_devices:
+        profilers.check_device(one)
+    found_device = found_devices[0]
     found_space = (
         load_space(space)
         if space is not None and teacher is None
         else space_for(load_teacher(teacher), space)
     )
     reporter = reporter or Silent()
+    folder = cache_folder(cache)
+    if len(found_devices) > 1:
+        session: MeasurementSession = BoardsSession.of(
+            found_devices, folder, runtime, opener=opener, say=reporter.say
+        )
+    else:
+        session = MeasurementSession.on(
+            found_device, folder, runtime=runtime, opener=opener, say=reporter.say
+        )
     return measure_tables(
         found_space,
-        MeasurementSession.on(
-            found_device, cache_folder(cache), runtime=runtime, opener=opener, say=reporter.say
-        ),
+        session,
         precisions=tuple(precisions),
         seq_lens=tuple(seq_lens) or (128,),
         batches=tuple(batches) or (1,),

@@ -5,6 +5,7 @@ Skipped where there is no sshd (Debian: openssh-server) that this user may run.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -23,7 +24,11 @@ from click.testing import CliRunner
 
 import device_profiles
 from device_profiles import Connection, DeviceProfile
+from nasc import api
+from nasc.architecture.space import Geometry
 from nasc.cli import main
+from nasc.teacher import load_teacher
+from nasc.utils.progress import Silent
 from profilers import ModelRejected, RuntimeOptions, WorkerLimits, open_worker
 from profilers.devices.base import ModelRunner
 from profilers.devices.remote import RemoteWorker
@@ -126,8 +131,10 @@ def start(
 ) -> Iterator[Start]:
     """Makes a board. OpenSSH's client takes no other home from the environment: it is told one."""
     running: list[subprocess.Popen[bytes]] = []
+    known: list[str] = []
+    path = os.environ["PATH"]
 
-    def make(limit_kb: int | None = None) -> Board:
+    def make(limit_kb: int | None = None, name: str = "board") -> Board:
         folder = tmp_path_factory.mktemp("sshd")
         key(folder / "host")
         key(folder / "user")
@@ -135,27 +142,30 @@ def start(
         running.append(server)
         host = (folder / "host.pub").read_text().split()
         (folder / "known").write_text(f"[127.0.0.1]:{port} {host[0]} {host[1]}\n")
+        known.append(
+            f"Host {name}\nHostName 127.0.0.1\nPort {port}\nIdentityFile {folder}/user\n"
+            f"UserKnownHostsFile {folder}/known\n"
+        )
         (folder / "config").write_text(
-            f"Host board\nHostName 127.0.0.1\nPort {port}\nIdentityFile {folder}/user\n"
-            f"Host stranger\nHostName 127.0.0.1\nPort {port}\nIdentityFile {folder}/host\n"
+            "".join(known)
+            + f"Host stranger\nHostName 127.0.0.1\nPort {port}\nIdentityFile {folder}/host\n"
             f"Host off\nHostName 127.0.0.1\nPort 1\n"
             f"Host *\nUserKnownHostsFile {folder}/known\nIdentitiesOnly yes\n"
         )
         (folder / "bin").mkdir()
-        for name in ("ssh", "sftp"):
-            program = folder / "bin" / name
-            program.write_text(f'#!/bin/sh\nexec {shutil.which(name)} -F {folder}/config "$@"\n')
+        for client in ("ssh", "sftp"):
+            program = folder / "bin" / client
+            whole = shutil.which(client, path=path)
+            program.write_text(f'#!/bin/sh\nexec {whole} -F {folder}/config "$@"\n')
             program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}/bin{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setenv("PATH", f"{folder}/bin{os.pathsep}{path}")
         connection = Connection(
             "ssh",
-            host="board",
+            host=name,
             python=sys.executable,
             folder=f"{folder}/on the device; $(touch {folder}/interpreted)",
         )
-        device = dataclasses.replace(
-            device_profiles.find("host"), name="board", connection=connection
-        )
+        device = dataclasses.replace(device_profiles.find("host"), name=name, connection=connection)
         return Board(device, folder, server)
 
     yield make
@@ -241,15 +251,8 @@ def test_weights_beside_a_model_are_sent_under_their_name(
 
 def test_a_file_is_benched_over_ssh(board: Board, cache: Path, tmp_path: Path) -> None:
     """The whole of a command, as a user gives it; the native worker comes from its --cache."""
-    connection = board.device.connection
-    path = tmp_path / "board.toml"
-    path.write_text(
-        'name = "board"\ndescription = "a board"\ndetect = true\n[connection]\nkind = "ssh"\n'
-        f'host = "board"\npython = "{connection.python}"\nfolder = "{connection.folder}"\n'
-        '[defaults]\nthreads = 1\nruntime = "onnxruntime"\n',
-        encoding="utf-8",
-    )
-    assert device_profiles.find(path).connection == connection
+    path = device_file(tmp_path, board)
+    assert device_profiles.find(path).connection == board.device.connection
     model = reference_job(tmp_path).path
     words = ["bench", str(model), "--device", str(path), "--cache", str(cache)]
     done = CliRunner().invoke(main, words)
@@ -321,11 +324,8 @@ def test_a_lost_connection_is_told_from_a_worker_that_died(board: Board, tmp_pat
     reference = reference_job(tmp_path)
     worker = open_worker(board.python(), RuntimeOptions())
     worker.load(reference, seed=0)
-    sessions = subprocess.run(
-        ["pgrep", "-P", str(board.server.pid)], capture_output=True, text=True, check=True
-    )
-    for session in sessions.stdout.split():
-        os.kill(int(session), signal.SIGKILL)
+    for session in sessions_of(board):
+        os.kill(session, signal.SIGKILL)
     with pytest.raises(DeviceUnreachable, match=r"cannot run a worker on device 'board'.*kept"):
         worker.visit([Step(reference.name, 0, 1)])
     worker.close()
@@ -370,6 +370,95 @@ def test_a_worker_that_is_killed_there_is_no_lost_connection(
     with pytest.raises(WorkerDied, match=r"signal SIGKILL, as when memory runs out"):
         worker.visit([Step(reference.name, 0, 1)])
     worker.close()
+
+
+def device_file(folder: Path, board: Board) -> Path:
+    """What a user writes of a board."""
+    connection = board.device.connection
+    path = folder / f"{board.device.name}.toml"
+    path.write_text(
+        f'name = "{path.stem}"\ndescription = "a board"\ndetect = true\n[connection]\n'
+        f'kind = "ssh"\nhost = "{connection.host}"\npython = "{connection.python}"\n'
+        f'folder = "{connection.folder}"\n[defaults]\nthreads = 1\nruntime = "onnxruntime"\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+class Killer(Silent):
+    """Kills a board's server, and what it serves, in the middle of the measuring."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def stage(self, name: str) -> Callable[[int, int, str], None]:
+        def report(done: int, total: int, message: str) -> None:
+            if f"{self._board.device.name}: round" in message and done > 8:
+                for pid in [*sessions_of(self._board), self._board.server.pid]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+        return report
+
+
+def sessions_of(board: Board) -> list[int]:
+    found = subprocess.run(
+        ["pgrep", "-P", str(board.server.pid)], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def test_boards_share_a_table_and_one_may_die(
+    start: Start,
+    cache: Path,
+    tmp_path: Path,
+    teacher_folder: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two of them, one of which is killed half-way: the other takes its networks too."""
+    first, second = start(name="first"), start(name="second")
+    names = ",".join(str(device_file(tmp_path, board)) for board in (first, second))
+    geometry = load_teacher(teacher_folder()).geometry
+    (tmp_path / "toy.toml").write_text(
+        'n_blocks = 2\nslots = 2\nhidden_sizes = [32]\noperations = ["mha", "ffn"]\n[geometry]\n'
+        + "".join(f"{name} = {value}\n" for name, value in vars_of(geometry).items())
+    )
+    settings = {"space": str(tmp_path / "toy.toml"), "precisions": ["fp32"], "seq_lens": [8]}
+    killer = Killer(second)
+    (found,) = api.profile(device=names, cache=cache, reporter=killer, **settings)
+    assert found.table.key.device == "first"
+    boards = found.table.context["boards"]
+    assert {board["name"] for board in boards} == {"first"}
+    assert sum(board["models"] for board in boards) == len(found.table.measured)
+    assert any("'second' gave out: cannot run a worker" in text for text in killer.said)
+    # The table is the first's: it is found without the other, of which nothing is asked.
+    (again,) = api.profile(device=str(tmp_path / "first.toml"), cache=cache, **settings)
+    assert not again.fresh
+
+
+def vars_of(geometry: Geometry) -> dict[str, int]:
+    names = ("layers", "hidden", "head_size", "intermediate", "vocab_size", "max_positions")
+    return {name: getattr(geometry, name) for name in names}
+
+
+def test_boards_that_differ_are_refused(start: Start, cache: Path, tmp_path: Path) -> None:
+    board = start(name="other")
+    paths = [device_file(tmp_path, one) for one in (board, start(name="second"))]
+    paths[1].write_text(paths[1].read_text().replace("[defaults]", 'worker = "python"\n[defaults]'))
+    words = ["profile", "--space", "minilm-l6", "--cache", str(cache)]
+    names = ",".join(map(str, paths))
+    done = CliRunner().invoke(main, [*words, "--device", names])
+    assert done.exit_code == 2
+    message = "'other' and 'second' cannot share a measurement: their workers are native and python"
+    assert message in done.output
+    done = CliRunner().invoke(main, [*words, "--device", f"{paths[0]},{paths[0]}"])
+    assert "names the board 'other' twice" in done.output
+    done = CliRunner().invoke(main, ["bench", "model.onnx", "--device", "first,second"])
+    assert "unknown device 'first'" in done.output
 
 
 def test_where_no_sftp_server_is_it_says_so(board: Board) -> None:

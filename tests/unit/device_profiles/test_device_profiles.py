@@ -13,6 +13,7 @@ from device_profiles import (
     DeviceProfileError,
     available,
     find,
+    find_all,
     user_folder,
 )
 
@@ -285,3 +286,16 @@ def test_a_device_is_held_to_some_of_its_cores(tmp_path: Path) -> None:
         find("pixel6:0x0")
     with pytest.raises(DeviceProfileError, match="unknown device 'pixel6:huge'"):
         find("pixel6:huge")
+
+
+def test_several_devices_are_named_with_commas(tmp_path: Path) -> None:
+    (tmp_path / "board.toml").write_text(GOOD)
+    names = [device.name for device in find_all("host, board", tmp_path)]
+    assert names == ["host", "board"]
+    odd = tmp_path / "a,b.toml"
+    odd.write_text(GOOD.replace('"board"', '"a,b"'))
+    assert [device.name for device in find_all(odd)] == ["a,b"]
+    with pytest.raises(DeviceProfileError, match="unknown device ''"):
+        find_all("host,", tmp_path)
+    with pytest.raises(DeviceProfileError, match="share a measurement in nasc profile alone"):
+        find("host,board", tmp_path)
