@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nasc.pipelines.finetune import FinetuneResult, finetune
     from nasc.pipelines.options import Options
     from nasc.pipelines.profile import profile
+    from nasc.pipelines.regret import regret
     from nasc.pipelines.report import SupernetReport, report
     from nasc.pipelines.result import CompileResult
     from nasc.pipelines.search import search
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from nasc.pipelines.train import TrainResult, train
     from nasc.pipelines.verify import verify
     from nasc.selection.audit import Audit
+    from nasc.selection.regret import Regret
     from nasc.solver.problem import Limits, Solution
     from nasc.supernet.shrink import ShrinkConfig
     from nasc.tasks.finetune import FinetuneConfig
@@ -66,6 +68,7 @@ _HOMES = {
     "nasc.pipelines.finetune": ("FinetuneResult", "finetune"),
     "nasc.pipelines.options": ("Options",),
     "nasc.pipelines.profile": ("profile",),
+    "nasc.pipelines.regret": ("regret",),
     "nasc.pipelines.report": ("SupernetReport", "report"),
     "nasc.pipelines.result": ("CompileResult",),
     "nasc.pipelines.search": ("search",),
@@ -81,6 +84,7 @@ _HOMES = {
     "nasc.pipelines.train": ("TrainResult", "train"),
     "nasc.pipelines.verify": ("verify",),
     "nasc.selection.audit": ("Audit",),
+    "nasc.selection.regret": ("Regret",),
     "nasc.solver.problem": ("Limits", "Solution"),
     "nasc.supernet.shrink": ("ShrinkConfig",),
     "nasc.tasks.finetune": ("FinetuneConfig",),
@@ -105,6 +109,7 @@ __all__ = [
     "ListedTable",
     "Options",
     "Profiled",
+    "Regret",
     "Settings",
     "ShrinkConfig",
     "Solution",
@@ -127,6 +132,7 @@ __all__ = [
     "finetune",
     "import_table",
     "profile",
+    "regret",
     "report",
     "search",
     "show_table",

@@ -16,9 +16,13 @@ from nasc.cli.options import (
     PRECISIONS,
     RUNTIMES,
     cache_option,
+    complete_device,
     device_option,
     fixed_shape_option,
     json_option,
+    lengths_option,
+    min_duration_option,
+    protocol_option,
     run_timeout_option,
     runtime_option,
     seed_option,
@@ -45,6 +49,7 @@ from nasc.cli.options import (
     type=click.IntRange(1),
     help="Tokens; repeatable [default: 128].",
 )
+@lengths_option
 @click.option(
     "--batch",
     "batches",
@@ -63,6 +68,18 @@ from nasc.cli.options import (
 )
 @fixed_shape_option
 @click.option("--force", is_flag=True, help="Measure again what is in the cache.")
+@click.option(
+    "--from-table",
+    metavar="DEVICE|NAME|FILE",
+    shell_complete=complete_device,
+    help="Make the table from that of a similar device and a few networks measured on this one.",
+)
+@click.option(
+    "--budget",
+    type=int,
+    metavar="NETWORKS",
+    help="So many, 5 to 100, with --from-table [default: 20].",
+)
 @seed_option
 @cache_option
 @json_option
@@ -74,6 +91,7 @@ def profile(as_json: bool, **options: Any) -> None:
 
     \b
     Example: nasc profile --device host --precision int8 --seq-len 32 --seq-len 128
+             nasc profile --device board2 --from-table board --budget 20
     """
     from nasc.cli.console import print_json, print_rows, reporting
 
@@ -105,6 +123,8 @@ def profile(as_json: bool, **options: Any) -> None:
     metavar="INPUT=SIZES",
     help="The whole shape of an input, as in input_ids=1,128; repeatable.",
 )
+@protocol_option
+@min_duration_option
 @run_timeout_option
 @seed_option
 @cache_option
@@ -150,6 +170,11 @@ def bench(
         f"{entry.path}: {entry.latency.latency_ms:.3f} ms is {text}"
         for entry in found.entries
         if (text := meaning(entry.latency))
+    ]
+    meanings += [
+        f"{entry.path}: {entry.stream}; {entry.stream.rules}"
+        for entry in found.entries
+        if entry.stream is not None
     ]
     ran = f"{measurement.context['runtime']} {measurement.context['runtime_version']}"
     notes = [f"by {ran}; statistic of record: {measurement.statistic}", *measurement.warnings()]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from device_profiles.reading import shown
@@ -193,6 +194,13 @@ fixed_shape_option = click.option(
     is_flag=True,
     help="Make a network for inputs of this batch and length alone: some runtimes run it faster.",
 )
+lengths_option = click.option(
+    "--lengths",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Price the mixture of lengths of your texts, not one length: a CSV of length,count, or "
+    "the texts themselves (.txt, .jsonl, .csv). A latency is the mean over it; not with --seq-len.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )
@@ -202,6 +210,19 @@ run_timeout_option = click.option(
     type=click.FloatRange(0, 1e6, min_open=True),
     metavar="SECONDS",
     help="A run of the model that takes longer is ended [default: 120].",
+)
+protocol_option = click.option(
+    "--protocol",
+    type=click.Choice(("mlperf-single-stream",)),
+    help="Measure by the rules of MLPerf's single-stream scenario: p90 of queries one after the "
+    "other, its early-stopping estimate at confidence 0.99.",
+)
+min_duration_option = click.option(
+    "--min-duration",
+    "min_duration_s",
+    type=click.FloatRange(0, 86400, min_open=True),
+    metavar="SECONDS",
+    help="A run of --protocol lasts so long at least [default: 600, as MLPerf's own].",
 )
 text_column_option = click.option(
     "--text-column",
@@ -290,7 +311,17 @@ limit_options = _options(
 
 
 def settings_of(options: dict[str, Any]) -> api.Settings:
-    """The conditions, taken out of all options."""
+    """The conditions, taken out of all options.
+
+    Raises:
+        click.UsageError: If one length is asked for beside a mixture.
+    """
+    source = click.get_current_context().get_parameter_source("seq_len")
+    if options.get("lengths") is not None and source == ParameterSource.COMMANDLINE:
+        raise click.UsageError(
+            f"--lengths {shown(str(options['lengths']))} gives a mixture of lengths, --seq-len "
+            f"{options['seq_len']} one: give one of them"
+        )
     names = [f.name for f in dataclasses.fields(api.Settings)]
     values = {name: options.pop(name) for name in names if name in options}
     if "precisions" in values:
