@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles import Noise
-from profilers.devices.base import Worker
+from profilers.devices.base import Heating, Worker
 from profilers.errors import DeviceLost, DeviceUnreachable, InvalidSetting
 from profilers.jobs import ModelJob
 from profilers.samples import RoundSample, Step, Visit, pair_with_reference
@@ -52,6 +52,11 @@ LOST_PATIENCE_S = 300.0
 LOST_PAUSE_S = 2.0
 """A device that is lost in the middle of a measurement (a cable is pulled) is looked for so long,
 and at such intervals, before the measurement gives up (chosen, 2026)."""
+
+REST_PATIENCE_S = 180.0
+REST_PAUSE_S = 5.0
+"""A device that has heated up rests so long before a round at most, and is looked at in such
+intervals (chosen, 2026)."""
 
 MOST_LOST = 3
 """A device that is lost so often before a round is finished is not waited for again."""
@@ -310,6 +315,18 @@ def run_rounds(
         waiting_since = None
         return worker
 
+    def rest(worker: Worker) -> None:
+        """Lets a device that has heated up cool down; that time does not count."""
+        nonlocal begin
+        since = clock()
+        while isinstance(worker, Heating) and clock() - since < REST_PATIENCE_S:
+            if (why := worker.why_rest()) is None:
+                break
+            note = f"waiting for the device to cool down: {why}"
+            report(done, len(jobs) - len(active), len(rounds), 0, note)
+            pause(REST_PAUSE_S)
+        begin += clock() - since
+
     active = unfinished()
     done = units(active)
     while active and not out_of_time() and not out_of_patience():
@@ -326,6 +343,7 @@ def run_rounds(
                     if out_of_patience():
                         break
                     pause(QUIET_PAUSE_S)
+                rest(worker)
                 index = 1 + max((one.index for one in rounds), default=-1)
                 visits = _one_round(
                     worker,

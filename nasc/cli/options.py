@@ -134,7 +134,8 @@ def _keep_cluster(ctx: click.Context, param: click.Parameter, cluster: str | Non
 def _check_device(ctx: click.Context, param: click.Parameter, device: str) -> str:
     """Refuse a device that is not there before what takes seconds is even imported."""
     if (cluster := ctx.meta.get(_CLUSTER)) is not None:
-        device = f"{device}:{cluster}"
+        each = [device] if Path(device).is_file() else device.split(",")
+        device = ",".join(f"{one.strip()}:{cluster}" for one in each)
     if not ctx.resilient_parsing:
         import device_profiles
         from profilers import check_device

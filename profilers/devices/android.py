@@ -13,7 +13,7 @@ _PARTS = {
     "properties": "getprop",
     "battery": "dumpsys battery",
     "power": "dumpsys power | grep mWakefulness",
-    "thermal": "dumpsys thermalservice | grep 'Thermal Status'",
+    "thermal": "dumpsys thermalservice",
     "governors": (
         "cd /sys/devices/system/cpu && for one in cpu*/cpufreq/scaling_governor; do "
         'echo "$one $(cat $one)"; done'
@@ -40,6 +40,9 @@ def _script(parts: Mapping[str, str]) -> str:
 STATE_SCRIPT = _script(_PARTS)
 """Script of a phone's shell whose output `parse_state` reads."""
 
+HEAT_SCRIPT = _script({"thermal": _PARTS["thermal"]})
+"""Script of a phone's shell whose output `parse_heat` reads."""
+
 DESCRIPTION_SCRIPT = _script(_DESCRIBED)
 """Script of a phone's shell whose output `parse_description` reads."""
 
@@ -47,6 +50,8 @@ _PROPERTY = re.compile(r"\[(.+?)\]: \[(.*)\]")
 _FIELD = re.compile(r"\s*([A-Za-z ]+): (.*)")
 _WAKEFULNESS = re.compile(r"mWakefulness=(\w+)")
 _STATUS = re.compile(r"Thermal Status: (\d+)")
+_NOW = "Current temperatures from HAL:"
+_SKIN = re.compile(r"Temperature\{mValue=([0-9.]{1,9}), mType=3,")
 _GOVERNOR = re.compile(r"cpu(\d+)/cpufreq/scaling_governor (\S+)")
 
 _CLOCK = re.compile(r"cpu(\d+)/cpufreq/cpuinfo_max_freq (\d+)")
@@ -78,6 +83,10 @@ _CORES = {
 
 MAX_CORES = 4096
 
+WARMER_C = 3.0
+"""A phone that is warmer than at first by more, in degrees Celsius, rests (chosen, 2026, without a
+phone)."""
+
 _CHARGING = ("2", "5")  # BatteryManager: BATTERY_STATUS_CHARGING, BATTERY_STATUS_FULL
 
 _TOLD = {
@@ -108,15 +117,14 @@ def parse_state(text: str) -> dict[str, Any]:
     Returns:
         "model", "product", "android" (its version), "build", "soc", "abi"; "screen" ("Awake",
         "Asleep" and others of Android), "battery_percent", "battery_c" (degrees Celsius),
-        "charging", "thermal_status" (0: none, to 6), "governors" by the core's number. What the
-        phone does not tell is None.
+        "charging", what `parse_heat` tells, "governors" by the core's number. What the phone does
+        not tell is None.
     """
     parts = split_parts(text)
     properties = dict(_PROPERTY.findall(parts.get("properties", "")))
     battery = dict(_FIELD.findall(parts.get("battery", "")))
     found: dict[str, Any] = {name: properties.get(key) or None for name, key in _TOLD.items()}
     awake = _WAKEFULNESS.search(parts.get("power", ""))
-    status = _STATUS.search(parts.get("thermal", ""))
     tenths = _number(battery, "temperature")
     charge = battery.get("status", "").strip()
     return found | {
@@ -124,9 +132,52 @@ def parse_state(text: str) -> dict[str, Any]:
         "battery_percent": _number(battery, "level"),
         "battery_c": None if tenths is None else tenths / 10,
         "charging": charge in _CHARGING if charge else None,
-        "thermal_status": int(status[1]) if status else None,
         "governors": dict(_GOVERNOR.findall(parts.get("governors", ""))) or None,
+        **parse_heat(text),
     }
+
+
+def parse_heat(text: str) -> dict[str, Any]:
+    """How hot a phone is.
+
+    Args:
+        text: What `HEAT_SCRIPT` or `STATE_SCRIPT` printed.
+
+    Returns:
+        "thermal_status" (0: nothing is slowed, to 6) and "skin_c", the warmest place that its owner
+        feels, in degrees Celsius. What the phone does not tell is None.
+    """
+    told = split_parts(text).get("thermal", "")
+    status = _STATUS.search(told)
+    now = told.partition(_NOW)[2].partition("Current cooling")[0]
+    skin = [_real(one) for one in _SKIN.findall(now)]
+    return {
+        "thermal_status": int(status[1]) if status else None,
+        "skin_c": max((one for one in skin if one), default=None),
+    }
+
+
+def why_rest(first: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Why a phone should rest before it is measured on; None where it need not.
+
+    Args:
+        first: What `parse_heat` told before anything ran.
+        now: What it tells now.
+    """
+    before, after = first.get("thermal_status"), now.get("thermal_status")
+    if before is not None and after is not None and after > before:
+        return f"its thermal status is {after}, at first it was {before}"
+    cool, warm = first.get("skin_c"), now.get("skin_c")
+    if cool is not None and warm is not None and warm > cool + WARMER_C:
+        return f"its skin is at {warm:.1f} C, at first it was at {cool:.1f} C"
+    return None
+
+
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # two points
+        return 0.0
 
 
 def _number(fields: Mapping[str, str], name: str) -> int | None:

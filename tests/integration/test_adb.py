@@ -45,7 +45,7 @@ from profilers import (
     open_worker,
 )
 from profilers.devices.adb import FOLDER
-from profilers.devices.base import ModelRunner, Worker
+from profilers.devices.base import Heating, ModelRunner, Worker
 from profilers.devices.remote import RemoteWorker
 from profilers.errors import (
     DeviceUnreachable,
@@ -191,9 +191,11 @@ def test_a_phone_computes_what_this_machine_does(bench: Bench, tmp_path: Path) -
     assert context["emulated"] is True
     assert context["fingerprint"].startswith("emulated-")
     about = {"model": "Pixel 6", "android": "14", "screen": "Asleep", "battery_percent": 84}
-    about |= {"charging": True, "thermal_status": 0, "battery_c": 32.6}
+    about |= {"charging": True, "thermal_status": 0, "battery_c": 32.6, "skin_c": 31.5}
     assert about.items() <= context["phone"].items()
     assert context["phone"]["governors"]["7"] == "sched_pixel"
+    assert isinstance(there, Heating)
+    assert there.why_rest() is None
     # What lies there is not sent again.
     before = list(bench.phone.sent)
     with bench.open() as there:

@@ -18,7 +18,9 @@ import device_profiles
 import profilers
 from nasc.cli import main
 from nasc.errors import DeviceEmulated
+from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
+from nasc.latency.transfer import prior_of
 from profilers import RuntimeOptions, open_worker
 from profilers.devices.android import CoreCluster, PhoneDescription
 from profilers.devices.phones import Phone
@@ -163,6 +165,8 @@ def test_prices_never_come_from_an_emulated_table() -> None:
     assert "emulated" in made_up.foreign
     with pytest.raises(DeviceEmulated, match=r"latency table of device 'host' .* is emulated"):
         TableCosts.of([made_up])
+    with pytest.raises(DeviceEmulated, match=r"--from-table: the latency table .* is emulated"):
+        prior_of(made_up, Basis(made_up.space, 32, 1, "embed"))
 
 
 # Devices of one's own

@@ -7,8 +7,10 @@ from profilers.devices.android import (
     STATE_SCRIPT,
     CoreCluster,
     parse_description,
+    parse_heat,
     parse_state,
     split_parts,
+    why_rest,
 )
 
 TOLD = """nasc-part properties
@@ -28,6 +30,14 @@ nasc-part power
   mWakefulness=Awake
 nasc-part thermal
 Thermal Status: 2
+Cached temperatures:
+\tTemperature{mValue=99.0, mType=3, mName=SKIN, mStatus=0}
+Current temperatures from HAL:
+\tTemperature{mValue=44.0, mType=0, mName=BIG, mStatus=0}
+\tTemperature{mValue=31.5, mType=3, mName=SKIN, mStatus=0}
+\tTemperature{mValue=1.2.3, mType=3, mName=ODD, mStatus=0}
+Current cooling devices from HAL:
+\tTemperature{mValue=98.0, mType=3, mName=SKIN, mStatus=0}
 nasc-part governors
 cpu0/cpufreq/scaling_governor sched_pixel
 cpu7/cpufreq/scaling_governor performance
@@ -48,6 +58,7 @@ def test_a_phone_tells_its_state() -> None:
         "battery_c": -1.5,
         "charging": False,
         "thermal_status": 2,
+        "skin_c": 31.5,
         "governors": {"0": "sched_pixel", "7": "performance"},
     }
 
@@ -87,3 +98,18 @@ def test_a_phone_that_tells_nothing_has_no_cores() -> None:
         assert (told.clusters, told.memory_bytes, dict(told.properties)) == ((), None, {})
     (cluster,) = parse_description(f"nasc-part cores\n{core(0, '$(x)')}").clusters
     assert cluster == CoreCluster("part not told", (0,), None)
+
+
+def test_a_phone_rests_until_it_is_as_cool_as_at_first() -> None:
+    assert parse_heat(TOLD) == {"thermal_status": 2, "skin_c": 31.5}
+    first = {"thermal_status": 0, "skin_c": 30.0}
+    assert why_rest(first, first) is None
+    assert why_rest(first, {"thermal_status": 0, "skin_c": 33.0}) is None
+    assert why_rest(first, {"thermal_status": 1, "skin_c": 30.0}) == (
+        "its thermal status is 1, at first it was 0"
+    )
+    assert why_rest(first, {"thermal_status": 0, "skin_c": 33.1}) == (
+        "its skin is at 33.1 C, at first it was at 30.0 C"
+    )
+    untold = {"thermal_status": None, "skin_c": None}
+    assert why_rest(untold, first) is why_rest(first, untold) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from profilers.protocol import (
     LOST_PATIENCE_S,
     LOST_PAUSE_S,
     QUANTILE_PATIENCE,
+    REST_PATIENCE_S,
+    REST_PAUSE_S,
     Round,
     busy_share,
     drift_ratio,
@@ -131,6 +134,36 @@ def test_waiting_for_a_device_takes_none_of_the_time_to_measure() -> None:
     protocol = Protocol(min_rounds=5, max_rounds=5, max_seconds=60.0)
     assert len(pulled.run(5)) == 5 == protocol.min_rounds
     assert machine.now_s - began > 100 * LOST_PAUSE_S > protocol.max_seconds
+
+
+@pytest.mark.parametrize("looks", [3, 10**9])
+def test_a_device_that_heats_up_rests_before_a_round(looks: int) -> None:
+    """For so many looks at it before the second round, or as long as is waited at most."""
+    machine = SyntheticMachine(TRUTH_MS)
+    said: list[str] = []
+    hot = iter([None, *["hot"] * min(looks, 999)])
+
+    def open_worker():  # type: ignore[no-untyped-def]
+        worker = machine.open()
+        worker.why_rest = lambda: next(hot, None)  # type: ignore[attr-defined]
+        return worker
+
+    began = machine.now_s
+    rounds = run_rounds(
+        open_worker,
+        JOBS,
+        REFERENCE,
+        Protocol(min_rounds=3, max_rounds=3, max_seconds=5.0),
+        clock=lambda: machine.now_s,
+        pause=machine.pause,
+        progress=lambda done, total, text: said.append(text),
+        noise=Noise(),
+    )
+    assert len(rounds) == 3
+    waits = said.count("waiting for the device to cool down: hot")
+    most = math.ceil(REST_PATIENCE_S / REST_PAUSE_S)
+    assert waits == (looks if looks < most else 2 * most)
+    assert machine.now_s - began >= waits * REST_PAUSE_S
 
 
 def test_a_measurement_gives_up_in_the_end() -> None:
