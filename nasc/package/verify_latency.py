@@ -44,10 +44,10 @@ def measure_again(
     progress: Progress | None,
 ) -> tuple[list[Check], ModelMeasurement | None]:
     """Latency and memory on the device, or the reason why they were not measured."""
-    if manifest.measured is None:
-        return [Check("latency", None, "the manifest has no measurement to compare with")], None
     try:
         check_real(session.device)
+        if manifest.measured is None:
+            return [Check("latency", None, "the manifest has no measurement to compare with")], None
         first = manifest.measured.measurement
         own = dataclasses.replace(
             session.options,

@@ -110,7 +110,7 @@ class CompileResult:
         """What a reader of the figures should know."""
         m = self.manifest
         if m.measured is None:
-            return []
+            return [] if m.latency_table is None else [m.latency_table]
         return [
             *([] if m.latency_table is None else [m.latency_table]),
             *observed.warnings(m.measured.model, m.limits, m.conditions.quantile),
@@ -147,7 +147,7 @@ class CompileResult:
             if quantile is not None:
                 held_ms = m.measured.held_ms(quantile)
                 rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
-            rows += [("note", text) for text in self.warnings()]
+        rows += [("note", text) for text in self.warnings()]
         if self.others_ms:
             others = ", ".join(f"{variant} {ms:.2f} ms" for variant, ms in self._others())
             rows.append(("otherwise", f"the same network by {others} (by tables and probes)"))
