@@ -88,6 +88,7 @@ class RunContext:
         reporter: Reporter | None = None,
         *,
         opener: profilers.Opener | None = None,
+        promises_latency: bool = True,
     ) -> None:
         """Find the device and the cache; nothing heavy happens yet.
 
@@ -95,10 +96,12 @@ class RunContext:
             settings: The conditions.
             reporter: Told of the progress; None tells nobody.
             opener: Starts a worker on the device, see `MeasurementSession`.
+            promises_latency: Whether anything is said of latencies. Where nothing is, the device
+                may be emulated.
 
         Raises:
             DeviceProfileError: If there is no such device.
-            DeviceEmulated: If its latencies mean nothing.
+            DeviceEmulated: If its latencies mean nothing, and any is promised.
             profilers.DeviceUnreachable: If it is not attached.
             NascError: If the cache cannot be written.
         """
@@ -108,7 +111,8 @@ class RunContext:
         self.probed_ms: dict[Variant, Mapping[Architecture, float]] = {}
         self.cache = cache_folder(settings.cache)
         self.device = device_profiles.find(settings.device)
-        check_real(self.device)
+        if promises_latency:
+            check_real(self.device)
         profilers.check_device(self.device)
         self._opener = opener
         self._said: set[str] = set()
@@ -365,7 +369,9 @@ class RunContext:
         if variants not in self._costs:
             tables = [self._tables[v] for v in variants]
             reach = max(self.record_baseline(v.runtime).scale.reach for v in variants)
-            self._costs[variants] = TableCosts.of(tables, self._tables.values(), reach)
+            self._costs[variants] = TableCosts.of(
+                tables, self._tables.values(), reach, emulated=self.device.emulated
+            )
         return self._costs[variants]
 
     def table_note(self, variant: Variant) -> str | None:

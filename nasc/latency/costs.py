@@ -37,11 +37,14 @@ class TableCosts:
             peak memory can be limited where it is known of all of them.
         scale_reach: How far the quiet time of the tables may lie below that of another half
             minute, relative: see `profilers.Scale.reach`.
+        emulated: Tables of an emulated device are taken too: nothing may be promised by prices from
+            them.
     """
 
     tables: Mapping[Variant, LatencyTable]
     runtime_base_bytes: Mapping[str, float]
     scale_reach: float = 0.0
+    emulated: bool = False
     _first: LatencyTable = field(init=False, repr=False)
     _held: Mapping[Variant, tuple[float, float, float]] = field(
         init=False, repr=False
@@ -52,7 +55,7 @@ class TableCosts:
             raise UsageError("prices need at least one latency table")
         first: dict[str, LatencyKey] = {}
         for variant, table in self.tables.items():
-            if table.emulated:
+            if table.emulated and not self.emulated:
                 raise refusal(f"the latency table of {table.key.describe()}")
             if table.key.variant != variant:
                 raise UsageError(f"a table of {table.key.variant} was given as {variant}")
@@ -83,6 +86,7 @@ class TableCosts:
         tables: Iterable[LatencyTable],
         known: Iterable[LatencyTable] | None = None,
         scale_reach: float = 0.0,
+        emulated: bool = False,
     ) -> TableCosts:
         """Prices from tables, one for each variant.
 
@@ -91,6 +95,7 @@ class TableCosts:
             known: Those that tell the runtime's base, which is the same in all its precisions;
                 None takes `tables`.
             scale_reach: See the class.
+            emulated: See the class.
         """
         found: dict[Variant, LatencyTable] = {}
         for table in tables:
@@ -102,7 +107,7 @@ class TableCosts:
             runtime, told = table.key.runtime, table.runtime_base_bytes
             if told is not None:
                 base[runtime] = max(told, base.get(runtime, 0.0))
-        return cls(found, base, scale_reach)
+        return cls(found, base, scale_reach, emulated)
 
     @property
     def knows_memory(self) -> bool:

@@ -172,7 +172,8 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
             ("latency, predicted (ms)", f"{p.latency_ms:.2f} ({p.low_ms:.2f} to {p.high_ms:.2f})")
         )
     if manifest.latency_table is not None:
-        found.append(("predicted by", manifest.latency_table))
+        what = "latency" if manifest.measured is None else "predicted by"
+        found.append((what, manifest.latency_table))
     if manifest.tokenisation_ms is not None:
         found.append(("tokenisation, beside it (ms)", f"{manifest.tokenisation_ms:.2f}"))
     found += [

@@ -68,6 +68,9 @@ BUSY_REPEATS = 3
 quiet: each takes about a minute, another halving longer, and what it chooses then would be smaller
 than it need be (docs/benchmarks.md, Promise)."""
 
+NO_LATENCY = "the device is emulated: nothing is known of this package's latency"
+"""What a package for an emulated device says in place of its latency."""
+
 KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
 """What a compilation that is interrupted in a measurement need not do again."""
 
@@ -97,6 +100,8 @@ def compile(
         LimitsMissed: If networks that should fit were measured and did not, or the quality
             asked for is not reached.
         OutputBusy: If another run is writing the package.
+        DeviceEmulated: If the device is, and its latency is limited. Where that is not, a package
+            comes about that says nothing of latency.
         UsageError, TeacherError, CorpusError, PackageError, ProfilerError: See there.
     """
     options = options or Options()
@@ -123,7 +128,10 @@ def compile(
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
     if settings.lengths is not None:
         check_mixture(settings, options)
-    return compile_on(RunContext(settings, reporter, opener=opener), limits, options)
+    context = RunContext(
+        settings, reporter, opener=opener, promises_latency=limits.latency_ms is not None
+    )
+    return compile_on(context, limits, options)
 
 
 def check_mixture(settings: Settings, options: Options) -> None:
@@ -668,6 +676,9 @@ class _Compilation:
         session = context.session(variant.runtime)
         costs = context.measure_costs([variant])
         peak = costs.peak_memory_bytes(architecture, variant.runtime)
+        timed = not context.device.emulated
+        notes = context.table_notes if timed else [NO_LATENCY]
+        attempts = state.attempts if timed else ()
         manifest = Manifest(
             architecture=architecture,
             geometry=network.geometry,
@@ -692,14 +703,14 @@ class _Compilation:
             ),
             text=TextRecord(context.corpus.description, context.corpus.sha256),
             training=self.training(exported.candidate),
-            predicted=exported.predicted,
-            latency_table="; ".join(context.table_notes) or None,
-            measured=exported.measured,
+            predicted=exported.predicted if timed else None,
+            latency_table="; ".join(notes) or None,
+            measured=exported.measured if timed else None,
             tokenisation_ms=evaluator.tokenisation_ms(),
             peak_memory=PeakMemory(peak, exported.peak_bytes),
             quality=record,
             parity=parity,
-            attempts=[dataclasses.asdict(attempt) for attempt in state.attempts],
+            attempts=[dataclasses.asdict(attempt) for attempt in attempts],
             seeds={"seed": s.seed},
         )
         context.reporter.stage("Package")(0, 1, str(self.output))
@@ -712,13 +723,14 @@ class _Compilation:
             say=context.reporter.say,
             open_encoder=context.open_encoder,
         )
+        known_ms = context.known_ms(architecture) if timed else {}
         return CompileResult(
             read_manifest(folder),
-            state.attempts,
+            tuple(attempts),
             folder,
             dict(context.seconds),
             network,
-            {v: ms for v, ms in context.known_ms(architecture).items() if v != variant},
+            {v: ms for v, ms in known_ms.items() if v != variant},
         )
 
     def training(self, candidate: _Candidate) -> TrainingRecord:

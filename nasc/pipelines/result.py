@@ -112,7 +112,7 @@ class CompileResult:
         """What a reader of the figures should know."""
         m = self.manifest
         if m.measured is None:
-            return []
+            return [] if m.latency_table is None else [m.latency_table]
         return [
             *([] if m.latency_table is None else [m.latency_table]),
             *observed.warnings(m.measured, m.limits, m.conditions.quantile),
@@ -162,7 +162,7 @@ class CompileResult:
                     rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
                 else:
                     rows += [("held", str(stream)), ("", stream.rules)]
-            rows += [("note", text) for text in self.warnings()]
+        rows += [("note", text) for text in self.warnings()]
         if self.others_ms:
             others = ", ".join(f"{variant} {ms:.2f} ms" for variant, ms in self._others())
             rows.append(("otherwise", f"the same network by {others} (by tables and probes)"))

@@ -242,7 +242,7 @@ class _VariantProbe:
 
     def _costs(self, ratios: Ratios, key: LatencyKey) -> TableCosts:
         """VariantCosts by some ratios to the first variant's."""
-        return TableCosts.of([slowed(self.table, key, ratios)])
+        return TableCosts.of([slowed(self.table, key, ratios)], emulated=self.table.emulated)
 
     def _losses(self, problem: Problem, count: int) -> list[float]:
         """So many least predicted losses, rising; infinite beyond what meets the limits."""

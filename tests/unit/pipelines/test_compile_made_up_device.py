@@ -29,7 +29,7 @@ from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.data.heldout import judging_sentences, scored_sentences
-from nasc.errors import LimitsMissed, PackageError, TableRefused, UsageError
+from nasc.errors import DeviceEmulated, LimitsMissed, PackageError, TableRefused, UsageError
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.basis import nominal_ms
 from nasc.latency.places import tables_folder
@@ -794,3 +794,28 @@ def test_what_the_device_alone_can_run_is_judged_there(
     assert result.manifest.architecture.precision == "int8"
     assert len(opened) >= 4  # parity in fp32 and in int8, quality, golden texts
     assert Path(opened[-1]).parent.parent.name.startswith(".board")  # the package's own file
+
+
+def test_a_package_for_an_emulated_device_says_nothing_of_time(toy: Toy, limit_ms: float) -> None:
+    path = toy.folder / "host.toml"  # whose tables are there
+    path.write_text(
+        'name = "host"\ndescription = "made up"\ndetect = true\nemulated = true\n'
+        'connection = {kind = "local"}\ndefaults = {threads = 1, runtime = "onnxruntime"}\n',
+        encoding="utf-8",
+    )
+    settings = dataclasses.replace(toy.settings, device=str(path))
+    with pytest.raises(DeviceEmulated, match=r"device 'host' .* is emulated"):
+        toy.compile(toy.device(), "refused", limit_ms, {"device": str(path)})
+    options = Options(distill_steps=0, output=toy.folder / "emulated")
+    found = pipeline.compile(Limits(size_bytes=1e9), settings, options, opener=toy.device())
+    manifest = found.manifest
+    assert (manifest.measured, manifest.predicted, list(manifest.attempts)) == (None, None, [])
+    assert manifest.latency_table == pipeline.NO_LATENCY
+    assert (found.attempts, found.others_ms) == ((), {})
+    readme = (found.package / "README.md").read_text()
+    assert "the device is emulated" in readme
+    text = " ".join(value for _, value in found.rows() if "tokenisation" not in value)
+    assert "the device is emulated" in text
+    rows = dict(found.rows())
+    assert not {"measured", "observed", "otherwise"} & rows.keys()
+    assert " ms" not in " ".join(value for name, value in rows.items() if name != "tokenisation")
