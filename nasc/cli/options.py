@@ -200,6 +200,12 @@ lengths_option = click.option(
     help="Price the mixture of lengths of your texts, not one length: a CSV of length,count, or "
     "the texts themselves (.txt, .jsonl, .csv). A latency is the mean over it; not with --seq-len.",
 )
+estimate_option = click.option(
+    "--estimate",
+    is_flag=True,
+    help="Ask no device: estimate latencies from what its file states of its cores; everything "
+    "made says ESTIMATE.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )
