@@ -135,13 +135,28 @@ def _check_device(ctx: click.Context, param: click.Parameter, device: str) -> st
     """Refuse a device that is not there before what takes seconds is even imported."""
     if (cluster := ctx.meta.get(_CLUSTER)) is not None:
         device = f"{device}:{cluster}"
-    if not ctx.resilient_parsing:
+    if not ctx.resilient_parsing and not ctx.meta.get(_ESTIMATE):
         import device_profiles
-        from profilers import check_device
+        from nasc.latency.ways_on import without_device
+        from profilers import DeviceUnreachable, check_device
 
         for one in device_profiles.find_all(device):
-            check_device(one)
+            try:
+                check_device(one)
+            except DeviceUnreachable as error:
+                if _ESTIMATE not in ctx.meta:  # a command that measures, and nothing else
+                    raise
+                raise without_device(one, error) from error
     return device
+
+
+_ESTIMATE = "nasc.estimate"
+
+
+def _keep_estimate(ctx: click.Context, param: click.Parameter, estimate: bool) -> bool:
+    """Have --device, which is read next, ask no device."""
+    ctx.meta[_ESTIMATE] = estimate
+    return estimate
 
 
 serial_option = click.option(
@@ -203,6 +218,8 @@ lengths_option = click.option(
 estimate_option = click.option(
     "--estimate",
     is_flag=True,
+    is_eager=True,
+    callback=_keep_estimate,
     help="Ask no device: estimate latencies from what its file states of its cores; everything "
     "made says ESTIMATE.",
 )

@@ -23,7 +23,7 @@ from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
-from nasc.errors import ExportError, NascError, TableMissing, UsageError
+from nasc.errors import ExportError, NascError, UsageError
 from nasc.evaluation.agreement import pooled_cosine
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.latency.costs import TableCosts
@@ -34,6 +34,7 @@ from nasc.latency.mixed_table import mixed
 from nasc.latency.profile import make_key, profile
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.latency.table import LatencyTable
+from nasc.latency.ways_on import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import Artifact, get_lowering
 from nasc.networks.from_teacher import teacher_network
@@ -336,22 +337,7 @@ class RunContext:
         try:
             yield
         except profilers.DeviceUnreachable as error:
-            name = self.device.name
-            ways = [
-                f"measure a table where the device is: nasc profile --device {name}",
-                "or a few networks, with a table of a similar device: nasc profile --device "
-                f"{name} --from-table DEVICE --budget 20",
-                "take one that somebody measured: nasc tables import FILE",
-            ]
-            if self.device.peaks:
-                ways.append(
-                    "without the device, by what is stated of it, which is no measurement: "
-                    "--estimate"
-                )
-            raise TableMissing(
-                f"no latency table for device {name!r} can be found or measured: "
-                f"{str(error).rstrip('.')}. Ways on: {'; '.join(ways)}"
-            ) from error
+            raise without_device(self.device, error) from error
 
     @property
     def estimate_threads(self) -> int:

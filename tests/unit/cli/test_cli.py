@@ -119,7 +119,7 @@ def test_a_device_out_of_reach_is_one_error_with_the_ways_on(nasc: Callable[...,
     for command in ("search", "compile"):
         done = nasc(command, "--device", "pixel6", "--latency-ms", "5")
         refused(done, 1, "no latency table for device 'pixel6'", "Ways on: ", "--from-table DEVICE",
-                "nasc tables import FILE", "which is no measurement: --estimate")  # fmt: skip
+                "nasc tables import FILE", "no measurement: --estimate")  # fmt: skip
 
 
 def test_an_unknown_command_suggests_one(nasc: Callable[..., Result]) -> None:

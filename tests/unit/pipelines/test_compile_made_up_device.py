@@ -889,6 +889,6 @@ def test_a_device_out_of_reach_is_one_error_with_the_ways_on(tmp_path: Path) -> 
         "nasc profile --device pixel6;",
         "nasc profile --device pixel6 --from-table DEVICE --budget 20;",
         "nasc tables import FILE;",
-        "which is no measurement: --estimate",
+        "no measurement: --estimate",
     ):
         assert way in str(caught.value)
