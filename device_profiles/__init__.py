@@ -50,9 +50,12 @@ SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,253}[A-Za-z0-9_.-]|[A-Za-z
 MAX_CORES = 4096
 """Threads, cores and core numbers of a device are no more."""
 
+MAX_FIGURE = 100_000
+"""No core has a clock of more MHz, nor computes more in a cycle."""
+
 _TOP_LEVEL = (
     *("name", "description", "connection", "transport", "accelerator"),
-    *("detect", "clusters", "defaults", "specs", "noise", "emulated"),
+    *("detect", "clusters", "defaults", "specs", "peaks", "noise", "emulated"),
 )
 _HELD = re.compile(r"(.+):(big|mid|little|0x[0-9a-fA-F]{1,1024})")
 
@@ -93,6 +96,28 @@ class Spec:
 
     name: str
     value: str | int | float
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """What one core of a kind computes at most, by what its maker states.
+
+    Attributes:
+        core: the core's product name, as of its cluster.
+        clock_mhz: its highest clock.
+        fp32_macs_per_cycle: multiply-accumulates in fp32, all vector units together.
+        int8_macs_per_cycle: the same of int8, by dot-product instructions where it has them; None
+            where that is not known.
+        source: an address, or a document's title and number, that shows it.
+        date: when it was read there (ISO 8601).
+    """
+
+    core: str
+    clock_mhz: int
+    fp32_macs_per_cycle: int
+    int8_macs_per_cycle: int | None
     source: str
     date: str
 
@@ -164,6 +189,7 @@ class DeviceProfile:
         path: the file it was read from; of a machine that ssh alone knows, where one would lie.
         noise: how far measurements on it lie apart.
         emulated: what runs there is emulated: it shows that models work, and nothing of their time.
+        peaks: what its cores compute at most, for estimates without the device.
     """
 
     name: str
@@ -179,6 +205,7 @@ class DeviceProfile:
     path: Path
     noise: Noise = field(default_factory=Noise)
     emulated: bool = False
+    peaks: tuple[Peak, ...] = ()
 
 
 def user_folder() -> Path:
@@ -383,6 +410,7 @@ class _Reader:
             path=self._path,
             noise=self._noise(data.get("noise", {})),
             emulated=self._flag(data, "emulated"),
+            peaks=self._peaks(data, clusters),
         )
 
     def _connection(self, data: Mapping[str, Any]) -> Connection:
@@ -482,11 +510,48 @@ class _Reader:
         value = item.get("value")
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise self._wrong("specs.value", value, "text or a number")
+        date = self._date(item, "specs.")
+        source = self._text(item, "source", "specs.")
+        return Spec(self._text(item, "name", "specs."), value, source, date)
+
+    def _peaks(self, data: Mapping[str, Any], clusters: tuple[Cluster, ...]) -> tuple[Peak, ...]:
+        found = tuple(self._peak(item) for item in self._tables(data, "peaks"))
+        cores = [cluster.core for cluster in clusters]
+        for peak in found:
+            if cores and peak.core not in cores:
+                raise self._wrong("peaks.core", peak.core, f"one of {', '.join(cores)}")
+        if len({peak.core for peak in found}) < len(found):
+            named = [peak.core for peak in found]
+            raise self._wrong("peaks.core", named, "another core in each [[peaks]] table")
+        return found
+
+    def _peak(self, item: Mapping[str, Any]) -> Peak:
+        figures = ("clock_mhz", "fp32_macs_per_cycle", "int8_macs_per_cycle")
+        self._known(item, ("core", *figures, "source", "date"), "peaks.")
+        optional = "int8_macs_per_cycle"
+        values = {
+            name: self._figure(item, name) for name in figures if name in item or name != optional
+        }
+        return Peak(
+            self._text(item, "core", "peaks."),
+            values["clock_mhz"],
+            values["fp32_macs_per_cycle"],
+            values.get(optional),
+            self._text(item, "source", "peaks."),
+            self._date(item, "peaks."),
+        )
+
+    def _figure(self, item: Mapping[str, Any], name: str) -> int:
+        value = item.get(name)
+        if type(value) is not int or not 1 <= value <= MAX_FIGURE:
+            raise self._wrong(f"peaks.{name}", value, f"a whole number from 1 to {MAX_FIGURE}")
+        return value
+
+    def _date(self, item: Mapping[str, Any], prefix: str) -> str:
         date = item.get("date")
         if not isinstance(date, datetime.date):
-            raise self._wrong("specs.date", date, "a date such as 2026-11-22")
-        source = self._text(item, "source", "specs.")
-        return Spec(self._text(item, "name", "specs."), value, source, date.isoformat())
+            raise self._wrong(f"{prefix}date", date, "a date such as 2026-11-22")
+        return date.isoformat()
 
     def _noise(self, table: Any) -> Noise:
         if not isinstance(table, dict):

@@ -136,13 +136,28 @@ def _check_device(ctx: click.Context, param: click.Parameter, device: str) -> st
     if (cluster := ctx.meta.get(_CLUSTER)) is not None:
         each = [device] if Path(device).is_file() else device.split(",")
         device = ",".join(f"{one.strip()}:{cluster}" for one in each)
-    if not ctx.resilient_parsing:
+    if not ctx.resilient_parsing and not ctx.meta.get(_ESTIMATE):
         import device_profiles
-        from profilers import check_device
+        from nasc.latency.ways_on import without_device
+        from profilers import DeviceUnreachable, check_device
 
         for one in device_profiles.find_all(device):
-            check_device(one)
+            try:
+                check_device(one)
+            except DeviceUnreachable as error:
+                if _ESTIMATE not in ctx.meta:  # a command that measures, and nothing else
+                    raise
+                raise without_device(one, error) from error
     return device
+
+
+_ESTIMATE = "nasc.estimate"
+
+
+def _keep_estimate(ctx: click.Context, param: click.Parameter, estimate: bool) -> bool:
+    """Have --device, which is read next, ask no device."""
+    ctx.meta[_ESTIMATE] = estimate
+    return estimate
 
 
 serial_option = click.option(
@@ -200,6 +215,14 @@ lengths_option = click.option(
     metavar="FILE",
     help="Price the mixture of lengths of your texts, not one length: a CSV of length,count, or "
     "the texts themselves (.txt, .jsonl, .csv). A latency is the mean over it; not with --seq-len.",
+)
+estimate_option = click.option(
+    "--estimate",
+    is_flag=True,
+    is_eager=True,
+    callback=_keep_estimate,
+    help="Ask no device: estimate latencies from what its file states of its cores; everything "
+    "made says ESTIMATE.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."

@@ -13,6 +13,7 @@ from nasc.cli.group import Number, main
 from nasc.cli.options import (
     TaskName,
     cache_option,
+    estimate_option,
     json_option,
     lengths_option,
     limit_options,
@@ -35,6 +36,7 @@ QUANTILES = ("p50", "p90", "p99")
 @limit_options
 @setting_options
 @lengths_option
+@estimate_option
 @click.option("--distill-minutes", type=float, help="Budget of the chosen network [default: 2.5].")
 @click.option("--distill-steps", type=click.IntRange(0), help="Its steps, instead of minutes.")
 @click.option(

@@ -10,6 +10,7 @@ import click
 from nasc import api
 from nasc.cli.group import main
 from nasc.cli.options import (
+    estimate_option,
     json_option,
     lengths_option,
     limit_options,
@@ -23,6 +24,7 @@ from nasc.cli.options import (
 @limit_options
 @setting_options
 @lengths_option
+@estimate_option
 @click.option("--best", type=click.IntRange(1), help="How many [default: 5].")
 @click.option("--front", is_flag=True, help="The whole Pareto front of latency and loss.")
 @click.option(
@@ -79,7 +81,7 @@ def search(
             plot_front(found, plot, settings, force)
             reporter.say(f"front drawn to {plot}")
     if as_json:
-        print_json([_solution(s) for s in found])
+        print_json([_solution(s) | {"estimate": settings.estimate} for s in found])
         return
     first = ("true",) if strategy == "enumerate" else ()
     rows = []
@@ -90,11 +92,13 @@ def search(
         loss = f"{s.predicted_loss:.4f}"
         row = (loss, *times, f"{size:.1f}", f"{params:.1f}M", s.runtime, str(s.architecture))
         rows.append((*true, *row))
-    names = ("loss", "ms", "at most", "MB", "params", "runtime", "architecture")
+    ms = "ms (ESTIMATE)" if settings.estimate else "ms"
+    names = ("loss", ms, "at most", "MB", "params", "runtime", "architecture")
     print_table((*first, *names), rows)
     notes = dict.fromkeys(s.latency_table for s in found if s.latency_table is not None)
     about = _conditions(settings, found[0].mixture if found else None)
-    click.echo("\n".join([f"predicted, not measured; {about}", *notes]), err=True)
+    how = "ESTIMATE, not measured" if settings.estimate else "predicted, not measured"
+    click.echo("\n".join([f"{how}; {about}", *notes]), err=True)
 
 
 def _solution(s: api.Solution) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import profilers
 from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
-from nasc.context.settings import AUTO, Settings
+from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
@@ -27,12 +27,14 @@ from nasc.errors import ExportError, NascError, UsageError
 from nasc.evaluation.agreement import pooled_cosine
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.latency.costs import TableCosts
+from nasc.latency.estimate import estimated_precisions, estimated_table, peak_of
 from nasc.latency.key import LatencyKey
 from nasc.latency.lengths import LengthMixture
 from nasc.latency.mixed_table import mixed
 from nasc.latency.profile import make_key, profile
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.latency.table import LatencyTable
+from nasc.latency.ways_on import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import Artifact, get_lowering
 from nasc.networks.from_teacher import teacher_network
@@ -54,6 +56,7 @@ from nasc.teacher import Teacher, load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Reporter, Silent
 from nasc.utils.torch_device import has_bf16, training_device
+from profilers.devices.base import Worker
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -102,7 +105,8 @@ class RunContext:
         Raises:
             DeviceProfileError: If there is no such device.
             DeviceEmulated: If its latencies mean nothing, and any is promised.
-            profilers.DeviceUnreachable: If it is not attached.
+            TableMissing: If it is not attached; says what can be done.
+            UsageError: If its file states too little for an estimate that is asked for.
             NascError: If the cache cannot be written.
         """
         self.settings = settings
@@ -113,7 +117,12 @@ class RunContext:
         self.device = device_profiles.find(settings.device)
         if promises_latency:
             check_real(self.device)
-        profilers.check_device(self.device)
+        if settings.estimate:
+            peak_of(self.device, self.estimate_threads)  # raises
+            opener = _open_nothing
+        else:
+            with self._saying_ways_on():
+                profilers.check_device(self.device)
         self._opener = opener
         self._said: set[str] = set()
         self._sessions: dict[str, MeasurementSession] = {}
@@ -273,7 +282,9 @@ class RunContext:
             profilers.ProfilerError: If the device cannot be reached.
         """
         own, wanted = self.device.default_runtime, self.settings.runtime
-        if wanted == AUTO:
+        if self.settings.estimate:
+            offered = {ESTIMATED_RUNTIME: estimated_precisions(self.device, self.estimate_threads)}
+        elif wanted == AUTO:
             offered = self._installed(sorted(LOWERED, key=lambda runtime: runtime != own))
         else:
             offered = {wanted or own: self.session(wanted or own).precisions()}
@@ -320,10 +331,49 @@ class RunContext:
             raise missing
         return offered
 
+    @contextmanager
+    def _saying_ways_on(self) -> Iterator[None]:
+        """Adds to a device that cannot be reached what can be done.
+
+        Raises:
+            TableMissing: In place of `profilers.DeviceUnreachable`.
+        """
+        try:
+            yield
+        except profilers.DeviceUnreachable as error:
+            raise without_device(self.device, error) from error
+
+    @property
+    def estimate_threads(self) -> int:
+        """Threads that an estimate is for."""
+        return self.settings.threads or self.device.default_threads
+
+    def _estimate(self, variant: Variant) -> None:
+        """What the device's file says of a variant. No measurement."""
+        s = self.settings
+        tables = tuple(
+            estimated_table(
+                self.device,
+                self.space,
+                runtime=variant.runtime,
+                precision=variant.precision,
+                seq_len=seq_len,
+                batch=s.batch,
+                threads=self.estimate_threads,
+                head=s.head,
+                fixed_shape=s.fixed_shape,
+            )
+            for seq_len in self.lengths
+        )
+        self._by_length[variant] = tables
+        self._tables[variant] = mixed(tables, tuple(self.lengths.values()), self.space)
+        self.say_once(str(self.table_note(variant)))
+
     def record_baseline(self, runtime: str) -> profilers.ReferenceBaseline:
         """The reference baseline: the scale of this run, taken anew where a table was measured."""
         if runtime not in self._baselines:
-            self._baselines[runtime] = self.session(runtime).baseline()
+            with self._saying_ways_on():
+                self._baselines[runtime] = self.session(runtime).baseline()
         return self._baselines[runtime]
 
     def table_key(self, variant: Variant) -> LatencyKey:
@@ -353,7 +403,15 @@ class RunContext:
             profilers.ProfilerError: If the device cannot be reached or measured.
             NascError: If the device changes its speed faster than tables are measured.
         """
-        variants = tuple(variants)
+        with self._saying_ways_on():
+            return self._costs_of(tuple(variants))
+
+    def _costs_of(self, variants: tuple[Variant, ...]) -> TableCosts:
+        if self.settings.estimate:
+            for variant in variants:
+                if variant not in self._tables:
+                    self._estimate(variant)
+            return TableCosts.of([self._tables[v] for v in variants])
         for _ in range(MAX_TABLE_ROUNDS):
             missing = [v for v in variants if v not in self._tables]
             for runtime in dict.fromkeys(v.runtime for v in missing):
@@ -558,3 +616,15 @@ class RunContext:
         tokens = self.teacher.tokenize(sentences, max_length=train_length(self.teacher))
         batches = [tokens.batch(indices) for indices in tokens.buckets(PRUNING_BATCH)]
         return PrunedLoss(self.teacher, self.space, batches)
+
+
+def _open_nothing(device: object, options: object, limits: object = None) -> Worker:
+    """What an estimate opens on its device.
+
+    Raises:
+        profilers.DeviceUnreachable: Always.
+    """
+    raise profilers.DeviceUnreachable(
+        "with --estimate no device is asked, and what is wanted is not computed on this machine. "
+        "Allow fp32 alone: --precision fp32; or measure on the device: leave --estimate out"
+    )

@@ -18,6 +18,8 @@ LEAST_FIXED = 3
 
 SEQ_LEN = 128
 """Tokens of the measured sentence where nothing else is said."""
+ESTIMATED_RUNTIME = "onnxruntime"
+"""What the constants of an estimate were measured with."""
 
 AUTO = "auto"
 """As a runtime: whichever is best on the device."""
@@ -44,6 +46,8 @@ class Settings:
         batch: Sentences of the measured run.
         fixed_shape: Whether the network takes inputs of this batch and length alone, which some
             runtimes run faster.
+        estimate: Whether latencies are estimated from what the device's file states, and nothing is
+            measured; everything that is made says so.
         threads: Of the runtime; None takes the device's default.
         head: See `nasc.architecture.heads`.
         train_minutes: Budget of the supernet; None takes `TRAIN_MINUTES`.
@@ -70,9 +74,15 @@ class Settings:
     train_steps: int | None = None
     seed: int = 0
     cache: Path | None = None
+    estimate: bool = False
 
     def __post_init__(self) -> None:
         check_head(self.head)
+        if self.estimate and self.runtime not in (None, ESTIMATED_RUNTIME):
+            raise UsageError(
+                f"--estimate knows {ESTIMATED_RUNTIME} alone, not --runtime {self.runtime}: its "
+                "constants come from networks measured by it"
+            )
         if self.runtime not in (None, AUTO, *LOWERED):
             raise UsageError(
                 f"unknown runtime {self.runtime!r}; known: {AUTO}, {', '.join(LOWERED)}"

@@ -69,6 +69,13 @@ def space_layers(space: SearchSpace, head: str = "embed") -> tuple[Layer, ...]:
 
 def nominal_ms(layer: Layer, geometry: Geometry, seq_len: int, batch: int = 1) -> float:
     """A rough cost of a layer in ms, for scaling and for planning only."""
+    macs = layer_macs(layer, geometry, seq_len) * batch
+    values = elementwise_values(layer, geometry, seq_len, batch)
+    return macs / _NOMINAL_MACS_PER_MS + values / _NOMINAL_VALUES_PER_MS + _NOMINAL_LAYER_MS
+
+
+def elementwise_values(layer: Layer, geometry: Geometry, seq_len: int, batch: int = 1) -> int:
+    """Values that a layer works on one by one, beside its matrix products; roughly."""
     tokens = seq_len * batch
     values = tokens * (layer.hidden_in + layer.hidden_out)
     if layer.kind == "mha":
@@ -78,8 +85,7 @@ def nominal_ms(layer: Layer, geometry: Geometry, seq_len: int, batch: int = 1) -
         values += tokens * geometry.ffn_ratio * layer.hidden_in
     elif layer.kind.startswith("sep"):
         values += 4 * tokens * layer.hidden_in
-    macs = layer_macs(layer, geometry, seq_len) * batch
-    return macs / _NOMINAL_MACS_PER_MS + values / _NOMINAL_VALUES_PER_MS + _NOMINAL_LAYER_MS
+    return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,9 @@ import pandas as pd
 import profilers
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import Architecture, Geometry, SearchSpace
-from nasc.errors import NascError, TableMissing, UsageError
+from nasc.errors import DeviceEmulated, NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
+from nasc.latency.emulated import refusal
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey, options_text
 from nasc.latency.places import samples_path, tables_folder
@@ -266,7 +267,9 @@ def profile(
                 sessions[count],
                 protocol,
                 baselines[count],
-                None if transfer is None else _source(transfer, key, basis),
+                None
+                if transfer is None
+                else _source(transfer, key, basis, session.device.emulated),
                 accept_transferred,
             )
             for key, (basis, _, count) in zip(keys, wanted, strict=True)
@@ -295,9 +298,16 @@ class _Source:
     origin: Transferred
 
 
-def _source(transfer: TransferFrom, key: LatencyKey, basis: Basis) -> _Source:
-    """The table to be transferred from, checked before anything is measured."""
+def _source(transfer: TransferFrom, key: LatencyKey, basis: Basis, emulated: bool) -> _Source:
+    """The table to be transferred from, checked before anything is measured.
+
+    Raises:
+        DeviceEmulated: If that is of an emulated device, and the one to be measured is none.
+        UsageError: See `prior_of`.
+    """
     table = transfer.source(key).as_measured()
+    if table.emulated and not emulated:
+        raise DeviceEmulated(refusal(f"the latency table of {table.key.describe()}"))
     origin = Transferred(
         table.key.describe(),
         table.processor,

@@ -215,6 +215,8 @@ class LatencyTable:
         imported: Where it was measured, if it was imported; its key names the device that it was
             imported for. None: it was measured for this cache.
         transferred: The table that it was transferred from; None: all of it was measured.
+        estimated: That nothing was measured, in words (`nasc.latency.estimate`); such a table is
+            never saved. None: it was measured.
     """
 
     key: LatencyKey
@@ -231,6 +233,7 @@ class LatencyTable:
     created: str
     imported: Imported | None = None
     transferred: Transferred | None = None
+    estimated: str | None = None
     _costs: dict[Layer, tuple[float, float]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -383,11 +386,11 @@ class LatencyTable:
 
     @property
     def note(self) -> str | None:
-        """What everything made from the table says of it: that it is foreign, or transferred.
+        """What everything made from the table says of it: estimated, foreign, transferred.
 
         None: all of it was measured on a device like this one.
         """
-        return "; ".join(filter(None, (self.foreign, self._transfer))) or None
+        return "; ".join(filter(None, (self.estimated, self.foreign, self._transfer))) or None
 
     @property
     def _transfer(self) -> str | None:
@@ -410,6 +413,8 @@ class LatencyTable:
     @property
     def bound_ratio(self) -> float:
         """How far the upper bound of a measured network lies above its value, typically."""
+        if self.estimated is not None:
+            return 1.0
         ratio = self.measured["upper_ms"] / self.measured["latency_ms"]
         return float(ratio.median())
 
@@ -458,6 +463,8 @@ class LatencyTable:
             "runtime_base_bytes": self.runtime_base_bytes,
             "context": dict(self.context),
         }
+        if self.estimated is not None:
+            raise UsageError(f"an estimate is never kept as a latency table: {self.estimated}")
         if self.imported is not None:
             head["imported"] = dataclasses.asdict(self.imported)
         if self.transferred is not None:

@@ -540,8 +540,10 @@ class Manifest:
         conditions: What the latency is about.
         task: What the head is for; None of the teacher's own heads.
         predicted: Latency from the table; None where none was predicted.
-        latency_table: Which of the latency tables that the network was chosen by were measured on
-            another machine, in words; None if none was.
+        latency_table: What is to be said of the latency tables that the network was chosen by
+            (`LatencyTable.note`); None if nothing is.
+        estimate: That its latency was estimated from what is stated of the device, in words, and
+            nothing was measured there; None if it was not.
         measured: Latency of this file on the device; None where it was not measured.
         tokenisation_ms: Time to tokenise one text of `conditions.seq_len` tokens, in
             milliseconds; stands beside the latency and is no part of it. None if unknown.
@@ -574,6 +576,7 @@ class Manifest:
     task: TaskRecord | None = None
     predicted: PredictedLatency | None = None
     latency_table: str | None = None
+    estimate: str | None = None
     measured: MeasuredLatency | None = None
     tokenisation_ms: float | None = None
     peak_memory: PeakMemory = field(default_factory=PeakMemory)
@@ -589,11 +592,13 @@ class Manifest:
     created: str = field(default_factory=utc_now)
 
     def __post_init__(self) -> None:
-        _make_printable(self, "latency_table")
+        _make_printable(self, "latency_table", "estimate")
         try:
             check_head(self.head)
         except UsageError as error:
             raise PackageError(f"manifest: {error}") from error
+        if self.estimate is not None and self.measured is not None:
+            raise PackageError("manifest: its latency was estimated, and it was measured")
         if is_task_head(self.head) != (self.task is not None):
             raise PackageError(f"manifest: head {self.head!r} with task {self.task}")
         if not 3 <= self.max_length <= self.geometry.max_positions:
@@ -639,6 +644,7 @@ class Manifest:
             "conditions": self.conditions.to_dict(),
             "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
             **({} if self.latency_table is None else {"latency_table": self.latency_table}),
+            **({} if self.estimate is None else {"estimate": self.estimate}),
             "measured": None if self.measured is None else self.measured.to_dict(),
             "tokenisation_ms": self.tokenisation_ms,
             "size_bytes": self.size_bytes,
@@ -696,6 +702,7 @@ class Manifest:
                 conditions=Conditions.from_dict(raw["conditions"]),
                 predicted=None if predicted is None else PredictedLatency(**predicted),
                 latency_table=raw.get("latency_table"),
+                estimate=raw.get("estimate"),
                 measured=None if measured is None else MeasuredLatency.from_dict(measured),
                 tokenisation_ms=raw["tokenisation_ms"],
                 peak_memory=PeakMemory(**raw["peak_memory"]),

@@ -116,7 +116,7 @@ def readme(manifest: Manifest) -> str:
     )
     return f"""\
 # A text encoder, compiled by NASC
-
+{_estimate(manifest)}
 {what}: `{manifest.architecture}`.{does}
 
 ## Use it
@@ -140,6 +140,16 @@ manifest.json holds the evidence: raw samples, conditions, versions, hashes. Che
 again, and on the device it was made for the latency too, with `nasc verify` and the path of
 this folder. golden.json holds texts with the token ids and vectors that any port of the
 tokenizer and the model has to reproduce.
+"""
+
+
+def _estimate(manifest: Manifest) -> str:
+    """That nobody measured its latency, in a paragraph; nothing where it was measured."""
+    if manifest.estimate is None:
+        return ""
+    return f"""
+**{_plain(manifest.estimate)}.** Measure it where the device is: `nasc compile`
+without `--estimate`.
 """
 
 
@@ -168,8 +178,9 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
             found.append((model.stream.rules, f"{model.stream.estimate_ms:.2f} ms"))
     if manifest.predicted is not None:
         p = manifest.predicted
+        how = "predicted" if manifest.estimate is None else "ESTIMATE, not measured"
         found.append(
-            ("latency, predicted (ms)", f"{p.latency_ms:.2f} ({p.low_ms:.2f} to {p.high_ms:.2f})")
+            (f"latency, {how} (ms)", f"{p.latency_ms:.2f} ({p.low_ms:.2f} to {p.high_ms:.2f})")
         )
     if manifest.latency_table is not None:
         what = "latency" if manifest.measured is None else "predicted by"

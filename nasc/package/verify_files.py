@@ -331,7 +331,7 @@ class FileChecks:
         """The stated latency follows from the raw samples, which are of this file."""
         measured = self._manifest.measured
         if measured is None:
-            return None, "the manifest has no measurement"
+            return None, self._manifest.estimate or "the manifest has no measurement"
         problems = wrong_measurement(self._manifest, self._model)
         problems += other_references(measured)
         problems += _wrong_stream(measured)
@@ -367,16 +367,18 @@ class FileChecks:
         }
         if not manifest.limits:
             return True, "none is promised"
-        problems, met = [], []
+        problems, met, doubt = [], [], ""
         for name, limit in manifest.limits.items():
             value = held.get(name)
-            if value is None:
+            if name == "latency_ms" and manifest.estimate is not None:
+                doubt = f"{name} <= {limit:g} is an ESTIMATE, not measured"
+            elif value is None:
                 problems.append(f"{name} <= {limit:g} has no figure")
             elif value > limit:
                 problems.append(f"{name} is {value:g}, over the limit {limit:g}")
             else:
                 met.append(f"{name} {value:g} <= {limit:g}")
-        doubt = "" if problems else self._doubt()
+        doubt = "" if problems else doubt or self._doubt()
         if doubt:
             return None, "; ".join([*met, doubt])
         return not problems, "; ".join(problems or met)

@@ -71,6 +71,9 @@ than it need be (docs/benchmarks.md, Promise)."""
 NO_LATENCY = "the device is emulated: nothing is known of this package's latency"
 """What a package for an emulated device says in place of its latency."""
 
+ESTIMATE = "ESTIMATE"
+"""Stands in the name of a package whose latency nobody measured."""
+
 KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
 """What a compilation that is interrupted in a measurement need not do again."""
 
@@ -114,6 +117,8 @@ def compile(
         given = "--quantile" if options.protocol is None else "--protocol"
         raise UsageError(f"{given} says what --latency-ms is held to: give --latency-ms too")
     settings = settings or Settings()
+    if settings.estimate:
+        check_estimate(limits, options)
     if options.task is not None:
         if settings.head not in ("embed", options.task.head):
             raise UsageError(f"--task {options.task.name} decides the head: leave --head out")
@@ -168,11 +173,37 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
             ProfilerError: See `compile`.
     """
     task = None if options.task is None else options.task.name
-    output = options.output or Path(default_name(context.device.name, limits, task))
+    estimate = context.settings.estimate
+    name = default_name(context.device.name, limits, task)
+    output = options.output or Path(f"{name}-{ESTIMATE}" if estimate else name)
+    if estimate and ESTIMATE not in output.name:
+        raise UsageError(
+            f"--output {output}: the name of a package whose latency is estimated says so, as in "
+            f"--output {output.name}-{ESTIMATE}"
+        )
     check_place(output, "--output DIR", PackageError, "the package")
     with claimed(output):
         check_target(output, options.force)
         return _Compilation(context, limits, options, output).run()
+
+
+def check_estimate(limits: Limits, options: Options) -> None:
+    """Raise for what only a measurement can hold.
+
+    Raises:
+        UsageError: Naming it.
+    """
+    measured = {
+        "--peak-memory-bytes": limits.peak_memory_bytes,
+        "--protocol": options.protocol,
+        "--quantile": options.quantile,
+    }
+    for name, value in measured.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} {value:{'g' if isinstance(value, float) else ''}} is measured on the "
+                "device, which --estimate does not ask: leave one of them out"
+            )
 
 
 def default_name(device: str, limits: Limits, task: str | None) -> str:
@@ -244,6 +275,31 @@ class _Exported:
 
 
 @dataclass(frozen=True, slots=True)
+class _Shipped:
+    """What goes into a package.
+
+    Attributes:
+        candidate: The network.
+        artifact: The network in the runtime's own form.
+        predicted: Latency from the tables, or estimated.
+        measured: Latency on the device; None where it was estimated.
+        peak_bytes: Peak memory on the device; None if it was not measured.
+    """
+
+    candidate: _Candidate
+    artifact: Artifact
+    predicted: PredictedLatency
+    measured: MeasuredLatency | None
+    peak_bytes: int | None
+
+    @classmethod
+    def of(cls, exported: _Exported) -> _Shipped:
+        """What was measured."""
+        e = exported
+        return cls(e.candidate, e.artifact, e.predicted, e.measured, e.peak_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     """What a compilation knows before its next step.
 
@@ -282,6 +338,9 @@ class _Compilation:
         context.check_inputs()
         evaluator = ArtifactEvaluator(context, labelled, self.packaged_task())
         state = self.start()
+        if context.settings.estimate:
+            with temporary_folder() as folder:
+                return self.run_estimated(state, folder, evaluator)
         with temporary_folder() as folder:
             waiting: _Candidate | None = None
             while True:
@@ -305,10 +364,26 @@ class _Compilation:
                 if finished is accepted.candidate:
                     parity, state = self.check(state, finished, accepted.artifact, evaluator)
                     if parity is not None:
-                        return self.package(state, accepted, parity, evaluator)
+                        return self.package(state, _Shipped.of(accepted), parity, evaluator)
                     continue
                 parity, state = self.check(state, finished, self.lower(finished, folder), evaluator)
                 waiting = None if parity is None else finished
+
+    def run_estimated(
+        self, state: _State, folder: Path, evaluator: ArtifactEvaluator
+    ) -> CompileResult:
+        """The best network by estimated latencies; nothing is measured on the device."""
+        while True:
+            candidate = self.finish(self.choose(state), evaluator)
+            artifact = self.lower(candidate, folder)
+            parity, state = self.check(state, candidate, artifact, evaluator)
+            if parity is not None:
+                found = self.context.measure_costs([candidate.variant]).predict(
+                    candidate.network.architecture, candidate.runtime
+                )
+                predicted = PredictedLatency(found.latency_ms, found.low_ms, found.high_ms)
+                shipped = _Shipped(candidate, artifact, predicted, None, None)
+                return self.package(state, shipped, parity, evaluator)
 
     def start(self) -> _State:
         """What is to be searched first.
@@ -664,14 +739,15 @@ class _Compilation:
     def package(
         self,
         state: _State,
-        exported: _Exported,
+        exported: _Shipped,
         parity: ParityReport,
         evaluator: ArtifactEvaluator,
     ) -> CompileResult:
         """Write the package."""
         context, options, s = self.context, self.options, self.context.settings
         record, task = self.quality(exported.artifact, evaluator), options.task
-        network, architecture = exported.network, exported.network.architecture
+        network = exported.candidate.network
+        architecture = network.architecture
         variant = exported.candidate.variant
         session = context.session(variant.runtime)
         costs = context.measure_costs([variant])
@@ -705,6 +781,7 @@ class _Compilation:
             training=self.training(exported.candidate),
             predicted=exported.predicted if timed else None,
             latency_table="; ".join(notes) or None,
+            estimate=costs.tables[variant].estimated if timed else None,
             measured=exported.measured if timed else None,
             tokenisation_ms=evaluator.tokenisation_ms(),
             peak_memory=PeakMemory(peak, exported.peak_bytes),

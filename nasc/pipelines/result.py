@@ -68,6 +68,7 @@ class CompileResult:
             "precision": m.architecture.precision,
             "limits": dict(m.limits),
             "conditions": _conditions(m.conditions),
+            "estimate": m.estimate,
             "predicted": None if m.predicted is None else dataclasses.asdict(m.predicted),
             "measured": None
             if measured is None
@@ -128,7 +129,7 @@ class CompileResult:
         rows = [
             ("package", _from_here(self.package)),
             ("architecture", str(m.architecture)),
-            ("limits", f"{limits}: met"),
+            ("limits", f"{limits}: {'met' if m.estimate is None else 'ESTIMATED to be met'}"),
             ("conditions", str(m.conditions)),
         ]
         if m.measured is not None and m.predicted is not None:
@@ -162,10 +163,14 @@ class CompileResult:
                     rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
                 else:
                     rows += [("held", str(stream)), ("", stream.rules)]
+        if m.estimate is not None and m.predicted is not None:
+            p = m.predicted
+            rows.append(("ESTIMATE", f"{p.latency_ms:.2f} ms ({p.low_ms:.2f} to {p.high_ms:.2f})"))
         rows += [("note", text) for text in self.warnings()]
         if self.others_ms:
             others = ", ".join(f"{variant} {ms:.2f} ms" for variant, ms in self._others())
-            rows.append(("otherwise", f"the same network by {others} (by tables and probes)"))
+            how = "by tables and probes" if m.estimate is None else "ESTIMATE"
+            rows.append(("otherwise", f"the same network by {others} ({how})"))
         peak = d["peak_memory_bytes"]
         rows += [
             ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),

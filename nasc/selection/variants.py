@@ -79,7 +79,7 @@ def promising_variants(
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
     variants = [v for v in context.variants if v in allowed]
-    if len(variants) == 1:
+    if len(variants) == 1 or context.settings.estimate:  # an estimate is for nothing
         return variants
     first = first_variant(context, limits, variants)
     table = context.measure_costs([first]).tables[first]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -87,6 +88,38 @@ def test_help_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_estimate_needs_what_is_stated_of_the_device(nasc: Callable[..., Result]) -> None:
+    for command in (("search",), ("compile", "--latency-ms", "5")):
+        refused(
+            nasc(*command, "--estimate"), 2, "states no [[peaks]]", "nasc profile --device host"
+        )
+    other = nasc("search", "--device", "pixel6", "--estimate", "--runtime", "openvino")
+    refused(other, 2, "--estimate knows onnxruntime alone, not --runtime openvino")
+
+
+def test_an_estimate_says_so(nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the tables that are searched, see `test_compile_made_up_device.py`."""
+    seen = []
+
+    def search(limits: object, settings: Any, **options: object) -> list[object]:
+        seen.append(settings.estimate)
+        return []
+
+    monkeypatch.setattr("nasc.pipelines.search.search", search)
+    plain, estimated = (nasc("search", *more) for more in ((), ("--estimate",)))
+    assert seen == [False, True]
+    assert estimated.stderr.startswith("ESTIMATE, not measured; ")
+    assert "ms (ESTIMATE)" in estimated.stdout
+    assert "ESTIMATE" not in plain.stderr + plain.stdout
+
+
+def test_a_device_out_of_reach_is_one_error_with_the_ways_on(nasc: Callable[..., Result]) -> None:
+    for command in ("search", "compile"):
+        done = nasc(command, "--device", "pixel6", "--latency-ms", "5")
+        refused(done, 1, "no latency table for device 'pixel6'", "Ways on: ", "--from-table DEVICE",
+                "nasc tables import FILE", "no measurement: --estimate")  # fmt: skip
 
 
 def test_an_unknown_command_suggests_one(nasc: Callable[..., Result]) -> None:

@@ -11,6 +11,7 @@ from device_profiles import (
     Cluster,
     Connection,
     DeviceProfileError,
+    Peak,
     available,
     find,
     find_all,
@@ -31,6 +32,13 @@ cores = [0, 1]
 """
 
 
+PEAK = """[[peaks]]
+core = "Little"
+clock_mhz = 2000
+fp32_macs_per_cycle = 16
+source = "its maker"
+date = 2026-11-29"""
+OWN_PEAK = PEAK.replace("Little", "Cortex-A76")
 KIND = 'connection.kind = "local"'
 SSH = 'connection.kind = "ssh"'
 COMMAND = 'connection.kind = "command"\nconnection.command'
@@ -53,6 +61,19 @@ def test_shipped_devices() -> None:
     )
     assert pixel6.connection == Connection("adb", product="oriole")
     assert not pixel6.emulated
+    assert all(spec.source.startswith("https://") and spec.date for spec in pixel6.specs)
+    [peak] = pixel6.peaks
+    assert (peak.core, peak.clock_mhz) == ("Cortex-X1", 2802)
+    assert (peak.fp32_macs_per_cycle, peak.int8_macs_per_cycle) == (16, 64)
+    assert peak.source.count("https://") == 2
+
+
+def test_what_cores_compute_at_most_may_be_stated(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD.replace("[defaults]", f"{OWN_PEAK}\n[defaults]"))
+    expected = Peak("Cortex-A76", 2000, 16, None, "its maker", "2026-11-29")
+    assert find(path).peaks == (expected,)
+    assert find("host").peaks == ()
 
 
 def test_a_user_adds_and_hides_devices(tmp_path: Path) -> None:
@@ -167,6 +188,12 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
             '[[specs]]\nname="x"\nvalue=1\ndate=2026-01-01\n[defaults]',
             "lacks 'specs.source'",
         ),
+        ("[defaults]", f"{PEAK}\n[defaults]", "peaks.core = 'Little'; it must be one of Cortex"),
+        ("[defaults]", f"{OWN_PEAK}\n{OWN_PEAK}\n[defaults]", "another core in each"),
+        ("[defaults]", f"{OWN_PEAK.replace('2000', '0')}\n[defaults]", "peaks.clock_mhz = 0"),
+        ("[defaults]", f"{OWN_PEAK.replace('16', 'true')}\n[defaults]", "a whole number from 1"),
+        ("[defaults]", f"{OWN_PEAK.replace('clock', 'klock')}\n[defaults]", "Did you mean 'clock"),
+        ("[defaults]", '[[peaks]]\ncore="Cortex-A76"\n[defaults]', "lacks 'peaks.clock_mhz'"),
     ],
 )
 def test_wrong_files_are_one_message(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -20,7 +20,7 @@ from synthetic_device import make_table
 import profilers
 from device_profiles import DeviceProfile, Noise, find
 from nasc.architecture.space import Geometry, SearchSpace
-from nasc.errors import CacheBusy, NascError, TableDamaged, UsageError
+from nasc.errors import CacheBusy, DeviceEmulated, NascError, TableDamaged, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
 from nasc.latency.places import samples_path, tables_folder
@@ -555,6 +555,16 @@ def test_a_table_that_does_not_fit_is_refused_before_anything_is_measured(
             machine=machine,
             seq_lens=[32],
             transfer=transferring(elsewhere),
+        )
+    emulated = dataclasses.replace(elsewhere, context={"emulated": True})
+    with pytest.raises(DeviceEmulated, match=r"of device 'board' .* is emulated"):
+        profile(
+            SPACE,
+            device,
+            cache_dir=tmp_path,
+            machine=machine,
+            seq_lens=[32],
+            transfer=transferring(emulated),
         )
     assert machine.measured == []
 

@@ -76,6 +76,26 @@ def test_a_latency_table_of_another_machine_stands_in_manifest_and_readme(
             Manifest.from_dict(raw | {"latency_table": wrong})
 
 
+def test_an_estimate_stands_in_manifest_and_readme_and_goes_with_no_measurement(
+    raw: dict[str, Any],
+) -> None:
+    """A manifest of before is the same, byte for byte."""
+    assert "estimate" not in raw
+    note = "ESTIMATE, not measured: of a phone |x|"
+    with pytest.raises(PackageError, match="was estimated, and it was measured"):
+        Manifest.from_dict(raw | {"estimate": note})
+    raw |= {"estimate": note, "measured": None}
+    manifest = Manifest.from_dict(raw)
+    assert manifest.estimate == note
+    assert json.loads(manifest.to_json()) == raw
+    told = readme(manifest)
+    assert "**ESTIMATE, not measured: of a phone \\|x\\|.**" in told
+    assert "latency, measured" not in told
+    for wrong in (1, "", "\x1b[31m"):
+        with pytest.raises(PackageError, match=r"estimate|control characters"):
+            Manifest.from_dict(raw | {"estimate": wrong})
+
+
 def test_a_noise_stands_in_a_manifest_where_it_is_not_the_usual(
     packed: Packages, raw: dict[str, Any]
 ) -> None:

@@ -26,10 +26,18 @@ import pytest
 
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space
+from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.data.heldout import judging_sentences, scored_sentences
-from nasc.errors import DeviceEmulated, LimitsMissed, PackageError, TableRefused, UsageError
+from nasc.errors import (
+    DeviceEmulated,
+    LimitsMissed,
+    PackageError,
+    TableMissing,
+    TableRefused,
+    UsageError,
+)
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.basis import nominal_ms
 from nasc.latency.places import tables_folder
@@ -819,3 +827,100 @@ def test_a_package_for_an_emulated_device_says_nothing_of_time(toy: Toy, limit_m
     rows = dict(found.rows())
     assert not {"measured", "observed", "otherwise"} & rows.keys()
     assert " ms" not in " ".join(value for name, value in rows.items() if name != "tokenisation")
+
+
+# Without the device
+
+
+def stated(folder: Path) -> str:
+    """A device that nobody can reach, and of which something is stated."""
+    path = folder / "phone.toml"
+    path.write_text(
+        'name = "phone"\ndescription = "a phone"\n[connection]\nkind = "adb"\n'
+        '[[clusters]]\ncore = "Big"\ncount = 2\n[defaults]\nthreads = 1\nruntime = "onnxruntime"\n'
+        '[[peaks]]\ncore = "Big"\nclock_mhz = 2000\nfp32_macs_per_cycle = 16\n'
+        'int8_macs_per_cycle = 64\nsource = "its maker"\ndate = 2026-11-29\n',
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+@pytest.mark.slow
+def test_an_estimate_says_so_in_all_that_is_made_of_it(toy: Toy, tmp_path: Path) -> None:
+    def never(*about: object) -> Any:
+        raise AssertionError("an estimate asks no device")
+
+    changes = {"device": stated(tmp_path), "estimate": True, "threads": None}
+    settings = dataclasses.replace(toy.settings, **changes)
+    nobody: Any = never
+    context = RunContext(settings, opener=nobody)
+    whole = toy.space.teacher.with_precision("int8")
+    [costs] = [context.measure_costs(context.variants)]
+    limit_ms = 0.9 * costs.upper(
+        "latency_ms",
+        costs.predict(whole, "onnxruntime").latency_ms,
+        Variant("onnxruntime", "int8"),
+    )
+    [found, *_] = search(Limits(latency_ms=limit_ms), settings, opener=nobody)
+    assert str(found.latency_table).startswith("ESTIMATE, not measured: onnxruntime ")
+
+    with pytest.raises(UsageError, match=r"--output .*-ESTIMATE"):
+        toy.compile(nobody, "plain", limit_ms, changes)
+    result = toy.compile(nobody, "phone-ESTIMATE", limit_ms, changes)
+    manifest = result.manifest
+    note = manifest.estimate
+    assert note is not None
+    assert note.startswith("ESTIMATE, not measured: onnxruntime ")
+    assert (manifest.measured, manifest.peak_memory.measured_bytes) == (None, None)
+    assert manifest.predicted is not None
+    assert manifest.predicted.high_ms <= limit_ms
+    assert manifest.predicted.high_ms > 1.9 * manifest.predicted.latency_ms
+    assert read_manifest(result.package) == manifest
+    assert result.to_dict()["estimate"] == note
+    assert result.to_dict()["measured"] is None
+    assert note in "; ".join(result.warnings())
+    names = dict(result.rows())
+    assert "ESTIMATE" in names
+    assert "ESTIMATED" in names["limits"]
+    assert names["otherwise"].endswith("(ESTIMATE)")
+    told = (result.package / "README.md").read_text(encoding="utf-8")
+    assert f"**{note}.**" in told
+    assert "latency, ESTIMATE, not measured (ms)" in told
+    for measure in (True, False):
+        report = verify_package(result.package, measure=measure, opener=nobody)
+        assert [(c.name, c.detail) for c in report.checks if c.ok is False] == []
+        [latency] = [check for check in report.checks if check.name == "latency"]
+        assert (latency.ok, latency.declined, latency.detail) == (None, False, note)
+        [limits] = [check for check in report.checks if check.name == "limits"]
+        assert limits.ok is None
+        assert limits.detail.endswith("is an ESTIMATE, not measured")
+        assert report.exit_code not in (0, 1)
+    assert not any("phone" in path.name for path in tables_folder(settings.cache).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("limits", "options", "named"),
+    [
+        ({"latency_ms": 5.0}, {"quantile": "p90"}, "--quantile p90"),
+        ({"peak_memory_bytes": 1e8}, {}, "--peak-memory-bytes 1e.08"),
+    ],
+)
+def test_what_only_a_measurement_can_hold_is_not_estimated(
+    limits: dict[str, float], options: dict[str, str], named: str, tmp_path: Path
+) -> None:
+    settings = Settings(device=stated(tmp_path), estimate=True, cache=tmp_path)
+    with pytest.raises(UsageError, match=f"{named} is measured on the device"):
+        pipeline.compile(Limits(**limits), settings, Options(**options))
+
+
+def test_a_device_out_of_reach_is_one_error_with_the_ways_on(tmp_path: Path) -> None:
+    settings = Settings(device="pixel6", cache=tmp_path)
+    with pytest.raises(TableMissing) as caught:
+        search(Limits(latency_ms=5.0), settings)
+    for way in (
+        "nasc profile --device pixel6;",
+        "nasc profile --device pixel6 --from-table DEVICE --budget 20;",
+        "nasc tables import FILE;",
+        "no measurement: --estimate",
+    ):
+        assert way in str(caught.value)
