@@ -91,7 +91,7 @@ def regret(
     if as_json:
         print_json(found.to_dict())
         return
-    header = ["best for", "limit", "loss", *(f"on {one.label}" for one in found.devices)]
+    header = ["best for", "limit (ms)", "loss", *(f"on {one.label}" for one in found.devices)]
     rows = []
     for one, transfers in zip(found.devices, found.transfers, strict=True):
         cells = [

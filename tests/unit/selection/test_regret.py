@@ -112,9 +112,16 @@ def test_devices_are_told_apart_by_what_differs() -> None:
     assert labels(tables, ["x-1", "x-2"]) == ["phone", "board"]
     two = device("host", {}, threads=2)
     assert labels([HOST, two, PHONE], ["x-1", "x-2", "x-3"]) == [
-        "host precision fp32 threads 1",
-        "host precision int8 threads 2",
+        "host fp32",
+        "host int8",
         "phone",
+    ]
+    assert labels([two, device("host", {})], ["x-1", "x-2"]) == ["host threads 2", "host threads 1"]
+    other = device("host", {}, precision="fp32", threads=2)
+    assert labels([HOST, two, other], ["x-1", "x-2", "x-3"]) == [
+        "host fp32 threads 1",
+        "host int8 threads 2",
+        "host fp32 threads 2",
     ]
     assert labels([HOST, HOST], ["x-1", "x-2"]) == ["host 1", "host 2"]
 
@@ -171,7 +178,7 @@ def test_the_command(run: Run) -> None:
     done = run(*devices, "--latency-share", "0.6", "--csv", "regret.csv")
     assert done.exit_code == 0, done.output
     header, *rows = done.stdout.splitlines()
-    assert header.split()[:5] == ["best", "for", "limit", "loss", "on"]
+    assert header.split()[:5] == ["best", "for", "limit", "(ms)", "loss"]
     assert [row.split()[0] for row in rows] == ["phone", "board", "host"]
     assert "predicted, not measured" in done.stderr
     assert len(pd.read_csv("regret.csv")) == 9
