@@ -102,7 +102,7 @@ def regret(
         (*header, "architecture"),
         [(*row, str(one.best.architecture)) for row, one in zip(rows, found.devices, strict=True)],
     )
-    notes = dict.fromkeys(one.foreign for one in found.devices if one.foreign is not None)
+    notes = dict.fromkeys(one.note for one in found.devices if one.note is not None)
     about = (
         "predicted, not measured; +: loss beyond what is best there in no more time; (over): over "
         "the limit there"

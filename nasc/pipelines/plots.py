@@ -295,7 +295,7 @@ def plot_regret(found: Regret, path: Path, force: bool = False) -> None:
     axes.set_yticks(range(count), labels, fontsize=8, parse_math=False)
     axes.set_xlabel("run on")
     axes.set_ylabel("best for")
-    notes = dict.fromkeys(one.foreign for one in found.devices if one.foreign is not None)
+    notes = dict.fromkeys(one.note for one in found.devices if one.note is not None)
     limits = ", ".join(f"{one.limit_ms:.3g}" for one in found.devices)
     about = f"loss beyond what is best there in no more time; limits {limits} ms"
     axes.set_title(

@@ -41,14 +41,14 @@ class RegretDevice:
     Attributes:
         label: Short, different from those of the others.
         key: Of its table, in words.
-        foreign: That the table was measured on another machine, in words; None if it was not.
+        note: What is to be said of its table (`LatencyTable.note`); None if nothing is.
         limit_ms: On the upper end of a predicted latency.
         best: The network that is best under that.
     """
 
     label: str
     key: str
-    foreign: str | None
+    note: str | None
     limit_ms: float
     best: Solution
 
@@ -96,7 +96,7 @@ class Regret:
                 {
                     "label": one.label,
                     "table": one.key,
-                    "foreign": one.foreign,
+                    "note": one.note,
                     "limit_ms": one.limit_ms,
                     "architecture": str(one.best.architecture),
                     "latency_ms": one.best.costs[LATENCY],
@@ -158,7 +158,7 @@ def regret(
         for (_, table), limit_ms in zip(tables, limits_ms, strict=True)
     ]
     devices = tuple(
-        RegretDevice(label, table.key.describe(), table.foreign, limit_ms, solve(problem)[0])
+        RegretDevice(label, table.key.describe(), table.note, limit_ms, solve(problem)[0])
         for (label, table), limit_ms, problem in zip(tables, limits_ms, problems, strict=True)
     )
     return Regret(
