@@ -91,7 +91,7 @@ def regret(
     if as_json:
         print_json(found.to_dict())
         return
-    header = ["best for", "limit", "loss", *(f"on {one.label}" for one in found.devices)]
+    header = ["best for", "limit (ms)", "loss", *(f"on {one.label}" for one in found.devices)]
     rows = []
     for one, transfers in zip(found.devices, found.transfers, strict=True):
         cells = [
@@ -102,7 +102,7 @@ def regret(
         (*header, "architecture"),
         [(*row, str(one.best.architecture)) for row, one in zip(rows, found.devices, strict=True)],
     )
-    notes = dict.fromkeys(one.foreign for one in found.devices if one.foreign is not None)
+    notes = dict.fromkeys(one.note for one in found.devices if one.note is not None)
     about = (
         "predicted, not measured; +: loss beyond what is best there in no more time; (over): over "
         "the limit there"

@@ -55,7 +55,8 @@ def mixed(
     entries = summed.dropna().reset_index()  # type: ignore[union-attr]  # layers of all of them
     priced = [(share * t.streaming.ms_per_param, t.streaming.beyond_params) for t, share in weighed]
     priced = [(ms, beyond) for ms, beyond in priced if ms > 0]
-    foreign = next((table for table in tables if table.foreign is not None), last)
+    # What is to be said of any of them is said of all: the worst of it first.
+    told = max(tables, key=lambda table: (table.emulated, table.foreign is not None))
     bases = [t.runtime_base_bytes for t in tables if t.runtime_base_bytes is not None]
     return dataclasses.replace(
         last,
@@ -73,9 +74,9 @@ def mixed(
         ),
         measured=max(tables, key=lambda table: table.bound_ratio).measured,
         runtime_base_bytes=max(bases, default=None),
-        imported=foreign.imported,
+        imported=told.imported,
         transferred=next((t.transferred for t in tables if t.transferred is not None), None),
-        context=foreign.context,
+        context=told.context,
     )
 
 

@@ -307,7 +307,7 @@ def _source(transfer: TransferFrom, key: LatencyKey, basis: Basis, emulated: boo
     """
     table = transfer.source(key).as_measured()
     if table.emulated and not emulated:
-        raise DeviceEmulated(refusal(f"the latency table of {table.key.describe()}"))
+        raise refusal(f"the latency table of {table.key.describe()}")
     origin = Transferred(
         table.key.describe(),
         table.processor,

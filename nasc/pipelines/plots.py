@@ -283,7 +283,8 @@ def plot_regret(found: Regret, path: Path, force: bool = False) -> None:
     figure = Figure(figsize=(3 + 1.4 * count, 2 + count), layout="constrained")
     axes = figure.subplots()
     lost = [[one.lost for one in row] for row in found.transfers]
-    image = axes.imshow(lost, cmap="Oranges", vmin=0, vmax=max(map(max, lost)) or 1.0)
+    darkest = 1.6 * max(map(max, lost)) or 1.0  # text is read on all
+    image = axes.imshow(lost, cmap="Oranges", vmin=0, vmax=darkest)
     for row, own in enumerate(found.transfers):
         for column, one in enumerate(own):
             over = "" if one.meets else "\nover the limit"
@@ -294,7 +295,7 @@ def plot_regret(found: Regret, path: Path, force: bool = False) -> None:
     axes.set_yticks(range(count), labels, fontsize=8, parse_math=False)
     axes.set_xlabel("run on")
     axes.set_ylabel("best for")
-    notes = dict.fromkeys(one.foreign for one in found.devices if one.foreign is not None)
+    notes = dict.fromkeys(one.note for one in found.devices if one.note is not None)
     limits = ", ".join(f"{one.limit_ms:.3g}" for one in found.devices)
     about = f"loss beyond what is best there in no more time; limits {limits} ms"
     axes.set_title(

@@ -120,8 +120,8 @@ def _table(
             f"no latency table of device {device!r} is of {asked}; there are: {_listed(named)}"
         )
     if fitting:
-        settings: dict[str, str] = {}  # of each setting the newest
-        for name, table in sorted(fitting.items(), key=lambda one: one[1].created):
+        settings: dict[str, str] = {}  # of each setting that which a search would take
+        for name, table in sorted(fitting.items(), key=_preference):
             settings[table.key.describe() + table.key.fingerprint] = name
         if len(settings) > 1:
             raise UsageError(
@@ -132,6 +132,13 @@ def _table(
         return name, fitting[name]
     path, table = read_named(cache, device)
     return table_name(path), table
+
+
+def _preference(named: tuple[str, LatencyTable]) -> tuple[bool, bool, bool, str]:
+    """The last is taken: of such a machine, measured whole, measured here, the newest."""
+    _, table = named
+    whole, here = table.transferred is None, table.imported is None
+    return table.foreign is None, whole, here, table.created
 
 
 def _listed(tables: dict[str, LatencyTable]) -> str:

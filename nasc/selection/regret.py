@@ -30,7 +30,8 @@ ROOM = 1 + 1e-9
 """A network meets its own latency as a limit, whatever was rounded."""
 
 _COMPARED = ("geometry", "head", "seq_len", "batch")
-_TOLD = ("runtime", "precision", "threads", "runtime_version", "fingerprint", "fixed_shape")
+_TOLD = ("runtime", "precision", "threads", "fixed_shape", "runtime_version", "fingerprint")
+_WORDS = {"threads": "threads {}", "fixed_shape": "fixed shape {}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,14 @@ class RegretDevice:
     Attributes:
         label: Short, different from those of the others.
         key: Of its table, in words.
-        foreign: That the table was measured on another machine, in words; None if it was not.
+        note: What is to be said of its table (`LatencyTable.note`); None if nothing is.
         limit_ms: On the upper end of a predicted latency.
         best: The network that is best under that.
     """
 
     label: str
     key: str
-    foreign: str | None
+    note: str | None
     limit_ms: float
     best: Solution
 
@@ -95,7 +96,7 @@ class Regret:
                 {
                     "label": one.label,
                     "table": one.key,
-                    "foreign": one.foreign,
+                    "note": one.note,
                     "limit_ms": one.limit_ms,
                     "architecture": str(one.best.architecture),
                     "latency_ms": one.best.costs[LATENCY],
@@ -157,7 +158,7 @@ def regret(
         for (_, table), limit_ms in zip(tables, limits_ms, strict=True)
     ]
     devices = tuple(
-        RegretDevice(label, table.key.describe(), table.foreign, limit_ms, solve(problem)[0])
+        RegretDevice(label, table.key.describe(), table.note, limit_ms, solve(problem)[0])
         for (label, table), limit_ms, problem in zip(tables, limits_ms, problems, strict=True)
     )
     return Regret(
@@ -193,19 +194,22 @@ def check_comparable(tables: Sequence[LatencyTable]) -> None:
 
 
 def labels(tables: Sequence[LatencyTable], names: Sequence[str]) -> list[str]:
-    """The device of each table, and what sets it apart from the others.
+    """The device of each table, and as much as sets it apart from the others of that name.
 
     Args:
         tables: Of the devices.
         names: Of the tables, for those that nothing else sets apart.
     """
-    apart = [name for name in _TOLD if len({str(getattr(t.key, name)) for t in tables}) > 1]
-    found = []
-    for table in tables:
-        same = [other for other in tables if other.key.device == table.key.device]
-        own = apart if len(same) > 1 else []
-        words = [f"{name} {getattr(table.key, name)}" for name in own]
-        found.append(printable(" ".join([table.key.device, *words]))[:120])
+    found = [printable(table.key.device)[:120] for table in tables]
+    for field in _TOLD:
+        told = list(found)
+        for place, (label, table) in enumerate(zip(told, tables, strict=True)):
+            same = [other for other in tables if other.key.device == table.key.device]
+            apart = len({getattr(other.key, field) for other in same}) > 1
+            if apart and len({told[tables.index(other)] for other in same}) < len(same):
+                found[place] = (
+                    f"{label} {_WORDS.get(field, '{}').format(getattr(table.key, field))}"
+                )
     return [
         label if found.count(label) == 1 else f"{label} {name.rpartition('-')[2]}"
         for label, name in zip(found, names, strict=True)

@@ -164,3 +164,17 @@ def test_a_mixture_goes_with_no_single_shape(about: dict[str, Any], message: str
 def test_nor_do_tables(about: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="leave --seq-len, --fixed-shape and --batch out"):
         profile(lengths=Path("h.csv"), **about)
+
+
+def test_tables_are_measured_at_the_lengths_that_stand_for_all(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    module = "nasc.pipelines.profile"
+    monkeypatch.setattr(f"{module}.load_teacher", lambda teacher: TEACHER)
+    monkeypatch.setattr(
+        f"{module}.measure_tables", lambda *about, **options: asked.update(options) or []
+    )
+    path = write("h.csv", "length,count\n4,60\n10,30\n11,10\n")
+    assert profile(space="minilm-l6", lengths=path, cache=tmp_path / "cache") == []
+    assert asked["seq_lens"] == (4, 11)

@@ -14,7 +14,7 @@ from nasc.latency.cache_misses import Streaming
 from nasc.latency.costs import TableCosts
 from nasc.latency.mixed_table import mixed
 from nasc.latency.plan import random_architectures
-from nasc.latency.table import Imported, LatencyTable
+from nasc.latency.table import Imported, LatencyTable, Transferred
 
 SHARES = (0.7, 0.3)
 
@@ -87,3 +87,10 @@ def test_that_one_was_measured_elsewhere_stays_known() -> None:
     foreign = dataclasses.replace(tables[0], imported=Imported("board", "other", "9", "2026"))
     found = mixed((foreign, tables[1]), SHARES, TINY)
     assert found.foreign == foreign.foreign is not None
+    transferred = Transferred("that", "CPU", "f", "1", "2026", 10)
+    other = dataclasses.replace(tables[1], transferred=transferred)
+    both = mixed((foreign, other), SHARES, TINY)
+    assert both.foreign == foreign.foreign
+    assert both.transferred == transferred
+    emulated = dataclasses.replace(tables[1], context={"emulated": True})
+    assert mixed((foreign, emulated), SHARES, TINY).emulated

@@ -19,7 +19,7 @@ import nasc
 import nasc.pipelines.regret as pipeline
 from nasc.architecture.space import Architecture, Block
 from nasc.cli import main
-from nasc.errors import InfeasibleLimits, TableMissing, UsageError
+from nasc.errors import DeviceEmulated, InfeasibleLimits, TableMissing, UsageError
 from nasc.latency.costs import TableCosts
 from nasc.latency.places import SUFFIX, tables_folder
 from nasc.latency.table import Imported, LatencyTable
@@ -100,8 +100,8 @@ def test_as_data_and_as_a_table() -> None:
     found = regret([("a", tables[0]), ("b", tables[1])], scored(), [100.0, 100.0], params=1e9)
     d = json.loads(json.dumps(found.to_dict()))
     assert [one["label"] for one in d["devices"]] == ["a", "b"]
-    assert d["devices"][0]["foreign"] is None
-    assert "imported from another machine" in d["devices"][1]["foreign"]
+    assert d["devices"][0]["note"] is None
+    assert "imported from another machine" in d["devices"][1]["note"]
     rows = [(one["best_for"], one["run_on"]) for one in d["transfers"]]
     assert rows == [("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")]
     assert list(found.table().columns) == list(d["transfers"][0])
@@ -112,9 +112,16 @@ def test_devices_are_told_apart_by_what_differs() -> None:
     assert labels(tables, ["x-1", "x-2"]) == ["phone", "board"]
     two = device("host", {}, threads=2)
     assert labels([HOST, two, PHONE], ["x-1", "x-2", "x-3"]) == [
-        "host precision fp32 threads 1",
-        "host precision int8 threads 2",
+        "host fp32",
+        "host int8",
         "phone",
+    ]
+    assert labels([two, device("host", {})], ["x-1", "x-2"]) == ["host threads 2", "host threads 1"]
+    other = device("host", {}, precision="fp32", threads=2)
+    assert labels([HOST, two, other], ["x-1", "x-2", "x-3"]) == [
+        "host fp32 threads 1",
+        "host int8 threads 2",
+        "host fp32 threads 2",
     ]
     assert labels([HOST, HOST], ["x-1", "x-2"]) == ["host 1", "host 2"]
 
@@ -135,6 +142,12 @@ def test_what_cannot_be_compared_is_refused(tables: list[LatencyTable], message:
 def test_one_limit_is_needed(ms: float | None, share: float | None) -> None:
     with pytest.raises(UsageError, match="--latency-ms"):
         limits_of([PHONE], TINY.teacher, ms, share)
+
+
+def test_milliseconds_of_something_emulated_compare_with_nothing() -> None:
+    emulated = dataclasses.replace(BOARD, context={"emulated": True})
+    with pytest.raises(DeviceEmulated):
+        regret([("a", PHONE), ("b", emulated)], scored(), [100.0, 100.0])
 
 
 def test_a_limit_that_nothing_meets_has_its_certificate() -> None:
@@ -171,7 +184,7 @@ def test_the_command(run: Run) -> None:
     done = run(*devices, "--latency-share", "0.6", "--csv", "regret.csv")
     assert done.exit_code == 0, done.output
     header, *rows = done.stdout.splitlines()
-    assert header.split()[:5] == ["best", "for", "limit", "loss", "on"]
+    assert header.split()[:5] == ["best", "for", "limit", "(ms)", "loss"]
     assert [row.split()[0] for row in rows] == ["phone", "board", "host"]
     assert "predicted, not measured" in done.stderr
     assert len(pd.read_csv("regret.csv")) == 9
