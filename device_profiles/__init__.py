@@ -6,6 +6,7 @@ The format is described in docs/measuring.md.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import difflib
 import re
@@ -53,6 +54,8 @@ _TOP_LEVEL = (
     *("name", "description", "connection", "transport", "accelerator"),
     *("detect", "clusters", "defaults", "specs", "noise", "emulated"),
 )
+_HELD = re.compile(r"(.+):(big|mid|little|0x[0-9a-fA-F]{1,1024})")
+
 _MAX_WORDS = 100
 _SSH_CONFIG = Path("~/.ssh/config").expanduser()
 _HERE = Path(__file__).resolve().parent
@@ -222,7 +225,8 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
     Args:
         name_or_path: a name out of `available`, the path of a TOML file (anything that ends in
             .toml or holds a path separator), or a machine as `ssh` is given it: USER@HOST, or a
-            name of ~/.ssh/config.
+            name of ~/.ssh/config. With ":big", ":mid", ":little" or ":0xMASK" behind it, the device
+            held to those of its cores, see `on_cluster`.
         user_dir: see `available`.
 
     Returns:
@@ -232,6 +236,8 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
         DeviceProfileError: no such device or file, or the file is wrong.
     """
     text = str(name_or_path)
+    if isinstance(name_or_path, str) and (held := _HELD.fullmatch(text)):
+        return on_cluster(find(held[1], user_dir), held[2])
     if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text or "\\" in text:
         return load(Path(name_or_path))
     files = _files(user_dir)
@@ -248,6 +254,40 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
         "List them: nasc devices. Add your own: give --device the path of a TOML file, or put it "
         f"into {user_dir or user_folder()}. A machine that ssh reaches: --device USER@HOST"
     )
+
+
+def on_cluster(profile: DeviceProfile, cluster: str) -> DeviceProfile:
+    """The same device, held to some of its cores.
+
+    Args:
+        profile: The device.
+        cluster: "big", "little" (the first and the last of its clusters), "mid" (those between),
+            or a mask of cores such as 0xc0.
+
+    Raises:
+        DeviceProfileError: the device's file does not tell which cores these are.
+    """
+    ids: tuple[int, ...] = ()
+    if cluster.startswith("0x"):
+        mask = int(cluster, 16)
+        ids = tuple(core for core in range(mask.bit_length()) if mask >> core & 1)
+        if not ids:
+            raise DeviceProfileError(
+                f"the mask {cluster} names no core: its lowest bit is core 0, 0x3 is cores 0 and 1"
+            )
+        return dataclasses.replace(profile, default_cores=ids)
+    clusters = profile.clusters
+    named = {"big": clusters[:1], "mid": clusters[1:-1], "little": clusters[1:][-1:]}
+    found = [one.ids for one in named.get(cluster, ())]
+    if not found or None in found:
+        kinds = "; ".join(f"{one.count} x {one.core}" for one in clusters) or "not told"
+        raise DeviceProfileError(
+            f"device {profile.name!r} has no cluster {cluster!r} whose cores are known (its cores: "
+            f"{kinds}). Name cores by a mask, core 0 its lowest bit: --cluster 0x3; or write "
+            f"[[clusters]] with ids into {str(profile.path)!r}"
+        )
+    ids = tuple(sorted(core for one in found for core in one or ()))
+    return dataclasses.replace(profile, default_cores=ids)
 
 
 def find_all(names_or_paths: str | Path, user_dir: Path | None = None) -> tuple[DeviceProfile, ...]:

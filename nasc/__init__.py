@@ -13,6 +13,7 @@ from nasc.version import __version__
 
 if TYPE_CHECKING:
     from nasc.api import (
+        AddedDevice,
         Audit,
         BenchResult,
         CompileResult,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         ListedTable,
         Options,
         Profiled,
+        Regret,
         Settings,
         ShrinkConfig,
         Solution,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
         TrainResult,
         Variant,
         VerifyReport,
+        add_device,
         audit,
         bench,
         compile,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
         finetune,
         import_table,
         profile,
+        regret,
         report,
         search,
         show_table,
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AddedDevice",
     "Audit",
     "BenchResult",
     "CompileResult",
@@ -71,6 +76,7 @@ __all__ = [
     "ListedTable",
     "Options",
     "Profiled",
+    "Regret",
     "Settings",
     "ShrinkConfig",
     "Solution",
@@ -82,6 +88,7 @@ __all__ = [
     "Variant",
     "VerifyReport",
     "__version__",
+    "add_device",
     "audit",
     "bench",
     "compile",
@@ -93,6 +100,7 @@ __all__ = [
     "finetune",
     "import_table",
     "profile",
+    "regret",
     "report",
     "search",
     "show_table",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nasc.latency.profile import Profiled
     from nasc.latency.table_report import TableReport
     from nasc.package.verify_report import VerifyReport
+    from nasc.pipelines.add_device import AddedDevice, add_device
     from nasc.pipelines.audit import audit
     from nasc.pipelines.bench import bench
     from nasc.pipelines.compile import compile
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nasc.pipelines.finetune import FinetuneResult, finetune
     from nasc.pipelines.options import Options
     from nasc.pipelines.profile import profile
+    from nasc.pipelines.regret import regret
     from nasc.pipelines.report import SupernetReport, report
     from nasc.pipelines.result import CompileResult
     from nasc.pipelines.search import search
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from nasc.pipelines.train import TrainResult, train
     from nasc.pipelines.verify import verify
     from nasc.selection.audit import Audit
+    from nasc.selection.regret import Regret
     from nasc.solver.problem import Limits, Solution
     from nasc.supernet.shrink import ShrinkConfig
     from nasc.tasks.finetune import FinetuneConfig
@@ -55,6 +58,7 @@ _HOMES = {
     "nasc.latency.profile": ("Profiled",),
     "nasc.latency.table_report": ("TableReport",),
     "nasc.package.verify_report": ("VerifyReport",),
+    "nasc.pipelines.add_device": ("AddedDevice", "add_device"),
     "nasc.pipelines.audit": ("audit",),
     "nasc.pipelines.bench": ("bench",),
     "nasc.pipelines.compile": ("compile",),
@@ -64,6 +68,7 @@ _HOMES = {
     "nasc.pipelines.finetune": ("FinetuneResult", "finetune"),
     "nasc.pipelines.options": ("Options",),
     "nasc.pipelines.profile": ("profile",),
+    "nasc.pipelines.regret": ("regret",),
     "nasc.pipelines.report": ("SupernetReport", "report"),
     "nasc.pipelines.result": ("CompileResult",),
     "nasc.pipelines.search": ("search",),
@@ -79,6 +84,7 @@ _HOMES = {
     "nasc.pipelines.train": ("TrainResult", "train"),
     "nasc.pipelines.verify": ("verify",),
     "nasc.selection.audit": ("Audit",),
+    "nasc.selection.regret": ("Regret",),
     "nasc.solver.problem": ("Limits", "Solution"),
     "nasc.supernet.shrink": ("ShrinkConfig",),
     "nasc.tasks.finetune": ("FinetuneConfig",),
@@ -88,6 +94,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AddedDevice",
     "Audit",
     "BenchResult",
     "CompileResult",
@@ -102,6 +109,7 @@ __all__ = [
     "ListedTable",
     "Options",
     "Profiled",
+    "Regret",
     "Settings",
     "ShrinkConfig",
     "Solution",
@@ -112,6 +120,7 @@ __all__ = [
     "TrainResult",
     "Variant",
     "VerifyReport",
+    "add_device",
     "audit",
     "bench",
     "compile",
@@ -123,6 +132,7 @@ __all__ = [
     "finetune",
     "import_table",
     "profile",
+    "regret",
     "report",
     "search",
     "show_table",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from profilers.jobs import InputSpec, ModelJob, RuntimeOptions, WorkerLimits
     from profilers.measuring import measure
     from profilers.memory import PeakMemory, measure_peak_memory
+    from profilers.mlperf import SingleStream, single_stream
     from profilers.protocol import Protocol, Round
     from profilers.reference import reference_hash, reference_job
     from profilers.results import (
@@ -79,6 +80,7 @@ _HOMES = {
     "profilers.jobs": ("InputSpec", "ModelJob", "RuntimeOptions", "WorkerLimits"),
     "profilers.measuring": ("measure",),
     "profilers.memory": ("PeakMemory", "measure_peak_memory"),
+    "profilers.mlperf": ("SingleStream", "single_stream"),
     "profilers.protocol": ("Protocol", "Round"),
     "profilers.reference": ("reference_hash", "reference_job"),
     "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
@@ -118,6 +120,7 @@ __all__ = [
     "RuntimeMissing",
     "RuntimeOptions",
     "Scale",
+    "SingleStream",
     "Visit",
     "Worker",
     "WorkerDied",
@@ -138,6 +141,7 @@ __all__ = [
     "reference_hash",
     "reference_job",
     "runtime_for",
+    "single_stream",
 ]
 
 

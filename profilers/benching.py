@@ -25,6 +25,7 @@ from profilers.jobs import (
 )
 from profilers.measuring import device_options, measure
 from profilers.memory import PeakMemory, measure_peak_memory
+from profilers.mlperf import SingleStream, check_duration, single_stream
 from profilers.protocol import Protocol
 from profilers.results import Measurement, ModelMeasurement
 from profilers.runtimes import runtime_for
@@ -76,6 +77,7 @@ class BenchEntry:
         latency: Latency of the file on the device, with its bounds and raw runs.
         memory: Peak memory of a process that runs the file; None if it was not asked for, or the
             device does not tell.
+        stream: A run of MLPerf's single-stream scenario; None if it was not asked for.
     """
 
     path: Path
@@ -83,6 +85,7 @@ class BenchEntry:
     size_bytes: int
     latency: ModelMeasurement
     memory: PeakMemory | None
+    stream: SingleStream | None = None
 
     @property
     def job(self) -> ModelJob:
@@ -104,7 +107,7 @@ class BenchEntry:
             "inputs": {name: spec.to_dict() for name, spec in self.job.inputs.items()},
             "peak_memory_bytes": self.memory.total_bytes if self.memory else None,
             "base_memory_bytes": self.memory.base_bytes if self.memory else None,
-        }
+        } | ({} if self.stream is None else {"single_stream": self.stream.to_dict()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ def bench(
     protocol: Protocol | None = None,
     scale: Scale | None = None,
     memory: bool = True,
+    stream_s: float | None = None,
     limits: WorkerLimits | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     journal: Path | None = None,
@@ -160,6 +164,8 @@ def bench(
         protocol: The settings of the measurement.
         scale: See `measure`.
         memory: Measure peak memory too.
+        stream_s: Seconds that a run of MLPerf's single-stream scenario lasts, of each file; None
+            runs none.
         limits: What a worker may take; None takes the defaults.
         progress: See `measure`.
         journal: See `measure`.
@@ -175,6 +181,8 @@ def bench(
     """
     if not paths:
         raise InvalidSetting("there is nothing to measure; give at least one model file.")
+    if stream_s is not None:
+        check_duration(stream_s)
     sizes = Sizes(dict(dims or {}), {name: tuple(s) for name, s in (shapes or {}).items()})
     if options is None:
         options = device_options(device, None)
@@ -199,6 +207,16 @@ def bench(
             size_bytes=sum(path.stat().st_size for path in run.job.files()),
             latency=measurement[run.job.name],
             memory=_peak_memory(run.job, device, options, opener) if memory else None,
+            stream=None
+            if stream_s is None
+            else single_stream(
+                run.job,
+                device,
+                options,
+                min_duration_s=stream_s,
+                progress=progress,
+                opener=opener,
+            ),
         )
         for run in runs
     )

@@ -40,6 +40,10 @@ class DeviceUnreachable(ProfilerError):
         self.reason = reason or message
 
 
+class DeviceLost(DeviceUnreachable):
+    """A device that was reached is gone in the middle of its work; it may come back."""
+
+
 class RunnerUnavailable(ProfilerError):
     """The native worker, or the library that it runs, cannot be made ready for a device."""
 

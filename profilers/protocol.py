@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from device_profiles import Noise
-from profilers.devices.base import Worker
-from profilers.errors import InvalidSetting
+from profilers.devices.base import Heating, Worker
+from profilers.errors import DeviceLost, DeviceUnreachable, InvalidSetting
 from profilers.jobs import ModelJob
 from profilers.samples import RoundSample, Step, Visit, pair_with_reference
 from profilers.statistic import (
@@ -47,6 +47,19 @@ them (chosen, 2026: on two shared cores a neighbour worked for up to half a minu
 
 QUIET_PAUSE_S = 1.0
 """Between two rounds of a measurement that only waits for a quiet machine (chosen, 2026)."""
+
+LOST_PATIENCE_S = 300.0
+LOST_PAUSE_S = 2.0
+"""A device that is lost in the middle of a measurement (a cable is pulled) is looked for so long,
+and at such intervals, before the measurement gives up (chosen, 2026)."""
+
+REST_PATIENCE_S = 180.0
+REST_PAUSE_S = 5.0
+"""A device that has heated up rests so long before a round at most, and is looked at in such
+intervals (chosen, 2026)."""
+
+MOST_LOST = 3
+"""A device that is lost so often before a round is finished is not waited for again."""
 
 _MOST_RUNS = 32  # of a short model in one visit
 _NEGLIGIBLE = 0.2  # share of a half-width that a standard error of rounds may have
@@ -235,7 +248,8 @@ def run_rounds(
         `earlier` and the new rounds.
 
     Raises:
-        ProfilerError: Whatever the worker raises; rounds given to `on_round` are complete.
+        DeviceLost: The device was lost and did not come back, see `LOST_PATIENCE_S`.
+        ProfilerError: Whatever else the worker raises; rounds given to `on_round` are complete.
     """
     begin = clock()
     rounds = list(earlier)
@@ -282,15 +296,41 @@ def run_rounds(
             for name, found in samples.items()
         )
 
-    def report(done: int, models: int, index: int, visited: int) -> None:
+    def report(done: int, models: int, index: int, visited: int, note: str = "") -> None:
         if progress is not None:
-            message = f"round {index + 1}, {models} of {len(jobs)} models done"
+            message = note or f"round {index + 1}, {models} of {len(jobs)} models done"
             progress(min(done + visited, total), total, message)
+
+    lost: _Lost | None = None
+
+    def opened() -> Worker:
+        """A fresh worker, once the device is back if it was lost; that time does not count."""
+        nonlocal begin, waiting_since
+        if lost is None:
+            return open_worker()
+        since = clock()
+        report(done, len(jobs) - len(active), len(rounds), 0, "the device is lost: waiting for it")
+        worker = lost.wait(open_worker, clock, pause)
+        begin += clock() - since
+        waiting_since = None
+        return worker
+
+    def rest(worker: Worker) -> None:
+        """Lets a device that has heated up cool down; that time does not count."""
+        nonlocal begin
+        since = clock()
+        while isinstance(worker, Heating) and clock() - since < REST_PATIENCE_S:
+            if (why := worker.why_rest()) is None:
+                break
+            note = f"waiting for the device to cool down: {why}"
+            report(done, len(jobs) - len(active), len(rounds), 0, note)
+            pause(REST_PAUSE_S)
+        begin += clock() - since
 
     active = unfinished()
     done = units(active)
     while active and not out_of_time() and not out_of_patience():
-        worker = open_worker()
+        worker = opened()
         try:
             for copy in _reference_copies(reference, protocol):
                 worker.load(copy, protocol.seed)
@@ -303,6 +343,7 @@ def run_rounds(
                     if out_of_patience():
                         break
                     pause(QUIET_PAUSE_S)
+                rest(worker)
                 index = 1 + max((one.index for one in rounds), default=-1)
                 visits = _one_round(
                     worker,
@@ -323,12 +364,58 @@ def run_rounds(
                 active = unfinished()
                 done = units(active)
                 report(done, len(jobs) - len(active), index, 0)
+                lost = None
                 if not active or out_of_time():
                     break
+        except DeviceLost as error:
+            lost = _Lost(error) if lost is None else lost.again()
         finally:
             worker.close()
         instance += 1
     return rounds
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A device that was lost.
+
+    Attributes:
+        error: What was said when it was.
+        times: How often it was since a round was last finished.
+    """
+
+    error: DeviceLost
+    times: int = 1
+
+    def again(self) -> _Lost:
+        """Lost once more before a round was finished.
+
+        Raises:
+            DeviceLost: It is lost again and again.
+        """
+        if self.times >= MOST_LOST:
+            raise self.error
+        return replace(self, times=self.times + 1)
+
+    def wait(
+        self,
+        open_worker: Callable[[], Worker],
+        clock: Callable[[], float],
+        pause: Callable[[float], None],
+    ) -> Worker:
+        """A worker on the device once it is back.
+
+        Raises:
+            DeviceLost: It did not come back in `LOST_PATIENCE_S`.
+        """
+        since = clock()
+        while True:
+            pause(LOST_PAUSE_S)
+            try:
+                return open_worker()
+            except DeviceUnreachable:
+                if clock() - since >= LOST_PATIENCE_S:
+                    raise self.error from None
 
 
 def _one_round(

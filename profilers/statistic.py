@@ -362,6 +362,24 @@ def observed_quantile(runs_ms: Sequence[float], quantile: str) -> float:
     return float(np.quantile(np.asarray(runs_ms), share))
 
 
+def weighted_quantile(runs_ms: Sequence[float], weights: Sequence[float], quantile: str) -> float:
+    """A quantile of runs of which some count for more than others: the least run that reaches it.
+
+    Args:
+        runs_ms: Every run, at least one.
+        weights: What each counts for.
+        quantile: "p50", "p90" or "p99".
+
+    Returns:
+        Milliseconds.
+
+    Raises:
+        InvalidSetting: Another quantile.
+    """
+    share = parse_quantile(quantile)
+    return _weighted_quantile(np.asarray(runs_ms), np.asarray(weights), share)
+
+
 def observed_upper(runs_ms: Sequence[float], quantile: str) -> float:
     """One-sided 95% upper bound of an observed quantile, from order statistics.
 

@@ -57,6 +57,17 @@ def little_patience() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the native worker's compiler makes for itself once serves all processes of a run."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(root / "zig"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def built_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder that holds the native worker for this machine."""

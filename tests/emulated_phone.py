@@ -54,7 +54,17 @@ Current Battery Service state:
 END
 ;;
 power) echo "  mWakefulness=Asleep" ;;
-thermalservice) echo "IsStatusOverride: false"; echo "Thermal Status: 0" ;;
+thermalservice) cat <<'END'
+IsStatusOverride: false
+Thermal Status: 0
+Cached temperatures:
+	Temperature{mValue=99.0, mType=3, mName=VIRTUAL-SKIN, mStatus=0}
+Current temperatures from HAL:
+	Temperature{mValue=46.0, mType=0, mName=BIG, mStatus=0}
+	Temperature{mValue=31.5, mType=3, mName=VIRTUAL-SKIN, mStatus=0}
+Current cooling devices from HAL:
+END
+;;
 *) echo "Can't find service: $1" >&2 ;;
 esac
 """

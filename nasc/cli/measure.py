@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from nasc.cli.options import (
     PRECISIONS,
     RUNTIMES,
     cache_option,
+    complete_device,
     device_option,
     fixed_shape_option,
     json_option,
+    lengths_option,
+    min_duration_option,
+    protocol_option,
     run_timeout_option,
     runtime_option,
     seed_option,
@@ -44,6 +49,7 @@ from nasc.cli.options import (
     type=click.IntRange(1),
     help="Tokens; repeatable [default: 128].",
 )
+@lengths_option
 @click.option(
     "--batch",
     "batches",
@@ -62,6 +68,18 @@ from nasc.cli.options import (
 )
 @fixed_shape_option
 @click.option("--force", is_flag=True, help="Measure again what is in the cache.")
+@click.option(
+    "--from-table",
+    metavar="DEVICE|NAME|FILE",
+    shell_complete=complete_device,
+    help="Make the table from that of a similar device and a few networks measured on this one.",
+)
+@click.option(
+    "--budget",
+    type=int,
+    metavar="NETWORKS",
+    help="So many, 5 to 100, with --from-table [default: 20].",
+)
 @seed_option
 @cache_option
 @json_option
@@ -73,6 +91,7 @@ def profile(as_json: bool, **options: Any) -> None:
 
     \b
     Example: nasc profile --device host --precision int8 --seq-len 32 --seq-len 128
+             nasc profile --device board2 --from-table board --budget 20
     """
     from nasc.cli.console import print_json, print_rows, reporting
 
@@ -104,6 +123,8 @@ def profile(as_json: bool, **options: Any) -> None:
     metavar="INPUT=SIZES",
     help="The whole shape of an input, as in input_ids=1,128; repeatable.",
 )
+@protocol_option
+@min_duration_option
 @run_timeout_option
 @seed_option
 @cache_option
@@ -150,6 +171,11 @@ def bench(
         for entry in found.entries
         if (text := meaning(entry.latency))
     ]
+    meanings += [
+        f"{entry.path}: {entry.stream}; {entry.stream.rules}"
+        for entry in found.entries
+        if entry.stream is not None
+    ]
     ran = f"{measurement.context['runtime']} {measurement.context['runtime_version']}"
     notes = [f"by {ran}; statistic of record: {measurement.statistic}", *measurement.warnings()]
     click.echo("\n".join([*meanings, "; ".join(notes)]), err=True)
@@ -170,26 +196,67 @@ def _sizes(text: str, option: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(part) for part in parts)
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @json_option
-def devices(as_json: bool) -> None:
+@click.pass_context
+def devices(context: click.Context, as_json: bool) -> None:
     """List the devices known, which can be reached now, and what each can do.
 
-    A device of your own is a TOML file in the user folder, or --device path/to/file.
+    A device of your own is a TOML file in the user folder, or --device path/to/file; nasc devices
+    add writes one for a phone.
 
     \b
     Example: nasc devices
+             nasc devices add my-phone
     """
+    if context.invoked_subcommand is not None:
+        return
     import device_profiles
     from nasc.cli.console import print_json, print_text
+    from nasc.pipelines.devices import unknown_phones
     from nasc.utils.printable import printable
 
     wrong: list[device_profiles.DeviceProfileError] = []
     found = api.devices(wrong.append)
     for error in wrong:
         click.echo(f"left out: {printable(str(error))}", err=True)
+    for phone in unknown_phones():
+        click.echo(
+            f"no device: {printable(str(phone))}. Make it one: nasc devices add NAME --serial "
+            f"{printable(shlex.quote(phone.serial))}",
+            err=True,
+        )
     if as_json:
         print_json([device.to_dict() for device in found])
         return
     print_text("\n".join(line for device in found for line in device.lines()))
     click.echo(f"your own devices: {device_profiles.user_folder()}", err=True)
+
+
+@devices.command()
+@click.argument("name")
+@click.option("--serial", metavar="S", help="Of the phone [default: the only one attached].")
+@click.option("--force", is_flag=True, help="Replace a device of that name.")
+@json_option
+def add(name: str, serial: str | None, force: bool, as_json: bool) -> None:
+    """Write a device file for a phone that adb sees, from what the phone tells of itself.
+
+    \b
+    Example: nasc devices add my-phone --serial 1A2B3C4D
+    """
+    from nasc.cli.console import print_json, print_rows
+
+    found = api.add_device(name, serial=serial, force=force)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    cores = ", ".join(f"{c.count} x {c.core}" for c in found.profile.clusters)
+    print_rows(
+        [
+            ("device", found.profile.name),
+            ("phone", f"{found.profile.description}, serial number {found.serial}"),
+            ("cores", cores or "not told"),
+            ("file", str(found.profile.path)),
+            ("next", f"nasc profile --device {found.profile.name}"),
+        ]
+    )

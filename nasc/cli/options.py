@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from device_profiles.reading import shown
@@ -118,8 +119,23 @@ def _name_phone(ctx: click.Context, param: click.Parameter, serial: str | None) 
     ctx.find_root().call_on_close(restore)  # a command that is refused closes none of its own
 
 
+_CLUSTER = "nasc.cluster"
+
+
+def _keep_cluster(ctx: click.Context, param: click.Parameter, cluster: str | None) -> None:
+    """Have --device, which is read next, hold the device to its cores."""
+    if cluster is not None and not re.fullmatch("big|mid|little|0x[0-9a-fA-F]{1,1024}", cluster):
+        raise click.BadParameter(
+            f"{shown(cluster)}: write big, mid, little, or a mask of cores as in 0xc0", ctx, param
+        )
+    ctx.meta[_CLUSTER] = cluster
+
+
 def _check_device(ctx: click.Context, param: click.Parameter, device: str) -> str:
     """Refuse a device that is not there before what takes seconds is even imported."""
+    if (cluster := ctx.meta.get(_CLUSTER)) is not None:
+        each = [device] if Path(device).is_file() else device.split(",")
+        device = ",".join(f"{one.strip()}:{cluster}" for one in each)
     if not ctx.resilient_parsing:
         import device_profiles
         from profilers import check_device
@@ -147,6 +163,15 @@ device_option = _options(
         help="Device profile: a name or a TOML file.",
     ),
     serial_option,
+    click.option(
+        "--cluster",
+        metavar="CORES",
+        expose_value=False,
+        is_eager=True,
+        callback=_keep_cluster,
+        help="Cores that run the models: big, mid or little by the device's file, or a mask such "
+        "as 0xc0 [default: the device's, else the system's choice].",
+    ),
 )
 seed_option = click.option(
     "--seed",
@@ -169,6 +194,13 @@ fixed_shape_option = click.option(
     is_flag=True,
     help="Make a network for inputs of this batch and length alone: some runtimes run it faster.",
 )
+lengths_option = click.option(
+    "--lengths",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Price the mixture of lengths of your texts, not one length: a CSV of length,count, or "
+    "the texts themselves (.txt, .jsonl, .csv). A latency is the mean over it; not with --seq-len.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )
@@ -178,6 +210,19 @@ run_timeout_option = click.option(
     type=click.FloatRange(0, 1e6, min_open=True),
     metavar="SECONDS",
     help="A run of the model that takes longer is ended [default: 120].",
+)
+protocol_option = click.option(
+    "--protocol",
+    type=click.Choice(("mlperf-single-stream",)),
+    help="Measure by the rules of MLPerf's single-stream scenario: p90 of queries one after the "
+    "other, its early-stopping estimate at confidence 0.99.",
+)
+min_duration_option = click.option(
+    "--min-duration",
+    "min_duration_s",
+    type=click.FloatRange(0, 86400, min_open=True),
+    metavar="SECONDS",
+    help="A run of --protocol lasts so long at least [default: 600, as MLPerf's own].",
 )
 text_column_option = click.option(
     "--text-column",
@@ -266,7 +311,17 @@ limit_options = _options(
 
 
 def settings_of(options: dict[str, Any]) -> api.Settings:
-    """The conditions, taken out of all options."""
+    """The conditions, taken out of all options.
+
+    Raises:
+        click.UsageError: If one length is asked for beside a mixture.
+    """
+    source = click.get_current_context().get_parameter_source("seq_len")
+    if options.get("lengths") is not None and source == ParameterSource.COMMANDLINE:
+        raise click.UsageError(
+            f"--lengths {shown(str(options['lengths']))} gives a mixture of lengths, --seq-len "
+            f"{options['seq_len']} one: give one of them"
+        )
     names = [f.name for f in dataclasses.fields(api.Settings)]
     values = {name: options.pop(name) for name in names if name in options}
     if "precisions" in values:

@@ -14,8 +14,11 @@ from nasc.cli.options import (
     TaskName,
     cache_option,
     json_option,
+    lengths_option,
     limit_options,
     limits_of,
+    min_duration_option,
+    protocol_option,
     run_timeout_option,
     serial_option,
     setting_options,
@@ -31,6 +34,7 @@ QUANTILES = ("p50", "p90", "p99")
 @main.command()
 @limit_options
 @setting_options
+@lengths_option
 @click.option("--distill-minutes", type=float, help="Budget of the chosen network [default: 2.5].")
 @click.option("--distill-steps", type=click.IntRange(0), help="Its steps, instead of minutes.")
 @click.option(
@@ -38,6 +42,8 @@ QUANTILES = ("p50", "p90", "p99")
     type=click.Choice(QUANTILES),
     help="Hold this quantile of the runs as observed to --latency-ms, not the statistic of record.",
 )
+@protocol_option
+@min_duration_option
 @click.option(
     "--min-quality",
     multiple=True,
@@ -98,6 +104,7 @@ def compile(as_json: bool, **options: Any) -> None:
     \b
     Example: nasc compile --latency-ms 20
              nasc compile --latency-ms 5 --size-bytes 20MB --corpus texts/
+             nasc compile --latency-ms 5 --lengths lengths.csv
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
     """
     from nasc.cli.console import print_json, print_rows, reporting
@@ -151,6 +158,14 @@ def _named_value(text: str) -> tuple[str, float]:
 @click.option("--device", help="A name or a TOML file [default: the package's].")
 @serial_option
 @run_timeout_option
+@click.option(
+    "--min-duration",
+    "min_duration_s",
+    type=click.FloatRange(0, 86400, min_open=True),
+    metavar="SECONDS",
+    help="A run of MLPerf's single-stream lasts so long at least, where the package states one "
+    "[default: as long as its own].",
+)
 @cache_option
 @json_option
 def verify(
@@ -158,6 +173,7 @@ def verify(
     no_measure: bool,
     device: str | None,
     run_timeout_s: float | None,
+    min_duration_s: float | None,
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -180,6 +196,7 @@ def verify(
             measure=not no_measure,
             device=device,
             run_timeout_s=run_timeout_s,
+            min_duration_s=min_duration_s,
             cache=cache,
             reporter=reporter,
         )

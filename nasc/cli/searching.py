@@ -9,12 +9,20 @@ import click
 
 from nasc import api
 from nasc.cli.group import main
-from nasc.cli.options import json_option, limit_options, limits_of, setting_options, settings_of
+from nasc.cli.options import (
+    json_option,
+    lengths_option,
+    limit_options,
+    limits_of,
+    setting_options,
+    settings_of,
+)
 
 
 @main.command()
 @limit_options
 @setting_options
+@lengths_option
 @click.option("--best", type=click.IntRange(1), help="How many [default: 5].")
 @click.option("--front", is_flag=True, help="The whole Pareto front of latency and loss.")
 @click.option(
@@ -85,7 +93,8 @@ def search(
     names = ("loss", "ms", "at most", "MB", "params", "runtime", "architecture")
     print_table((*first, *names), rows)
     notes = dict.fromkeys(s.latency_table for s in found if s.latency_table is not None)
-    click.echo("\n".join([f"predicted, not measured; {_conditions(settings)}", *notes]), err=True)
+    about = _conditions(settings, found[0].mixture if found else None)
+    click.echo("\n".join([f"predicted, not measured; {about}", *notes]), err=True)
 
 
 def _solution(s: api.Solution) -> dict[str, Any]:
@@ -98,17 +107,18 @@ def _solution(s: api.Solution) -> dict[str, Any]:
         "upper": dict(s.upper),
     } | {
         name: value
-        for name in ("true_loss", "latency_table")
+        for name in ("true_loss", "latency_table", "mixture")
         if (value := getattr(s, name)) is not None
     }
 
 
-def _conditions(settings: api.Settings) -> str:
+def _conditions(settings: api.Settings, mixture: str | None) -> str:
     from profilers import STATISTIC
 
     threads = settings.threads or "the device's default"
     return (
-        f"device {settings.device}, batch {settings.batch}, {settings.seq_len} tokens"
+        f"device {settings.device}, batch {settings.batch}, "
+        f"{mixture or f'{settings.seq_len} tokens'}"
         f"{' and no other shape' if settings.fixed_shape else ''}, threads: "
         f"{threads}, tokenisation not included, statistic: {STATISTIC}"
     )

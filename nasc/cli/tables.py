@@ -63,8 +63,8 @@ def list_(cache: Path | None, as_json: bool) -> None:
     for one in found:
         if one.unusable is not None:
             click.echo(f"{one.name}: not used: {one.unusable}", err=True)
-        elif one.table is not None and one.table.foreign is not None:
-            click.echo(f"{one.name}: {one.table.foreign}", err=True)
+        elif one.table is not None and one.table.note is not None:
+            click.echo(f"{one.name}: {one.table.note}", err=True)
     folder = tables_folder(cache_folder(cache))
     none = "" if found else "; there are none yet. Measure one: nasc profile --device host"
     click.echo(f"tables in: {folder}{none}", err=True)
@@ -99,7 +99,9 @@ def _cells(one: api.ListedTable) -> tuple[str, ...]:
 def _usable(one: api.ListedTable) -> str:
     if one.unusable is not None:
         return "no"
-    return "yes" if one.table is None or one.table.foreign is None else "other machine's"
+    if one.table is not None and one.table.foreign is not None:
+        return "other machine's"
+    return "yes" if one.table is None or one.table.transferred is None else "transferred"
 
 
 @tables.command()

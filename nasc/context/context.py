@@ -6,6 +6,7 @@ in the cache or made when it is first asked for. What may measure or train is a 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +18,7 @@ import device_profiles
 import profilers
 from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
 from nasc.architecture.variant import Variant
+from nasc.context.read_lengths import read_lengths
 from nasc.context.settings import AUTO, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
@@ -26,6 +28,8 @@ from nasc.evaluation.agreement import pooled_cosine
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
+from nasc.latency.lengths import LengthMixture
+from nasc.latency.mixed_table import mixed
 from nasc.latency.profile import make_key, profile
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.latency.table import LatencyTable
@@ -115,6 +119,7 @@ class RunContext:
         self._sessions: dict[str, MeasurementSession] = {}
         self._baselines: dict[str, profilers.ReferenceBaseline] = {}
         self._tables: dict[Variant, LatencyTable] = {}
+        self._by_length: dict[Variant, tuple[LatencyTable, ...]] = {}
         self._costs: dict[tuple[Variant, ...], TableCosts] = {}
         self._losses: dict[Variant, float] = {}
         self._whole_losses: dict[Variant, float] = {}
@@ -147,6 +152,29 @@ class RunContext:
         """Tokens that texts are cut to: the teacher's, or what a network of fixed shape takes."""
         longest = self.teacher.max_length
         return min(longest, self.settings.seq_len) if self.settings.fixed_shape else longest
+
+    @cached_property
+    def mixture(self) -> LengthMixture | None:
+        """The lengths that latencies are means over; None where all texts are of one.
+
+        Raises:
+            CorpusError: If the file that was named cannot be read, or holds no lengths.
+        """
+        path = self.settings.lengths
+        return None if path is None else read_lengths(path, self.teacher, self.reporter.say)
+
+    @property
+    def lengths(self) -> Mapping[int, float]:
+        """Shares of texts by the length that is measured, the shortest first."""
+        mixture = self.mixture
+        if mixture is None:
+            return {self.settings.seq_len: 1.0}
+        return dict(zip(mixture.lengths, mixture.shares, strict=True))
+
+    @property
+    def seq_len(self) -> int:
+        """Tokens of the longest text that is measured."""
+        return max(self.lengths)
 
     @cached_property
     def supernet_path(self) -> Path | None:
@@ -299,18 +327,23 @@ class RunContext:
         return self._baselines[runtime]
 
     def table_key(self, variant: Variant) -> LatencyKey:
-        """What a latency table of a variant holds for under these settings."""
+        """What a latency table of a variant holds for under these settings, at the longest."""
         s = self.settings
         return make_key(
             self.record_baseline(variant.runtime),
             self.session(variant.runtime),
             self.space.geometry,
             precision=variant.precision,
-            seq_len=s.seq_len,
+            seq_len=self.seq_len,
             batch=s.batch,
             head=s.head,
             fixed_shape=s.fixed_shape,
         )
+
+    def table_keys(self, variant: Variant) -> tuple[LatencyKey, ...]:
+        """The same at each of `lengths`."""
+        key = self.table_key(variant)
+        return tuple(dataclasses.replace(key, seq_len=seq_len) for seq_len in self.lengths)
 
     def measure_costs(self, variants: Iterable[Variant]) -> TableCosts:
         """Prices in some variants, from latency tables that are measured where there are none.
@@ -342,14 +375,15 @@ class RunContext:
         return self._costs[variants]
 
     def table_note(self, variant: Variant) -> str | None:
-        """That the latency table of a variant was measured elsewhere (`LatencyTable.foreign`)."""
-        return self._tables[variant].foreign if variant in self._tables else None
+        """What is to be said of the latency tables of a variant (`LatencyTable.note`)."""
+        notes = (table.note for table in self._by_length.get(variant, ()))
+        return next((note for note in notes if note is not None), None)
 
     @property
     def table_notes(self) -> tuple[str, ...]:
         """Those of all latency tables so far, and of the one that the supernet was shrunk by."""
         shrunk = (self.supernet_header or {}).get("shrinking") or {}
-        notes = (*map(self.table_note, self._tables), shrunk.get("latency_table"))
+        notes = (*map(self.table_note, self._by_length), shrunk.get("latency_table"))
         return tuple(dict.fromkeys(note for note in notes if note is not None))
 
     def known_ms(self, architecture: Architecture) -> dict[Variant, float]:
@@ -370,27 +404,35 @@ class RunContext:
                 self.space,
                 self.session(runtime),
                 precisions=precisions,
-                seq_lens=(s.seq_len,),
+                seq_lens=tuple(self.lengths),
                 batches=(s.batch,),
                 head=s.head,
                 fixed_shape=s.fixed_shape,
                 seed=s.seed,
+                accept_transferred=True,
                 progress=self.reporter.stage(f"Latency tables of device {self.device.name!r}"),
             )
         # A table's minutes tell more of the quiet time than the seconds before it: what was
         # measured on a busy machine must not be brought back to the scale of those, and tables of
         # several runtimes are compared in milliseconds.
         self._baselines[runtime] = baseline = self.session(runtime).baseline()
-        self._tables |= {one.table.key.variant: one.table for one in found}
+        for precision in precisions:
+            variant = Variant(runtime, precision)
+            own = (one.table for one in found if one.table.key.variant == variant)
+            self._by_length[variant] = tuple(own)
         for note in self.table_notes:
             self.say_once(note)
-        for variant, table in list(self._tables.items()):
+        for variant, tables in list(self._by_length.items()):
             if variant.runtime != runtime:
                 continue
-            if table.is_near(baseline.quiet_ms):
-                self._tables[variant] = table.rescaled(baseline.quiet_ms)
+            if all(table.is_near(baseline.quiet_ms) for table in tables):
+                rescaled = tuple(table.rescaled(baseline.quiet_ms) for table in tables)
+                self._by_length[variant] = rescaled
+                shares = tuple(self.lengths.values())
+                self._tables[variant] = mixed(rescaled, shares, self.space)
             else:  # to be measured again
-                del self._tables[variant]
+                del self._by_length[variant]
+                self._tables.pop(variant, None)
 
     # Text and supernet
 
@@ -403,13 +445,14 @@ class RunContext:
         Raises:
             UsageError, CheckpointError: See `whole_space` and `variants`.
             TeacherError: If its own library makes other vectors: see `check_teacher`.
-            CorpusError: From the text that was named.
+            CorpusError: From the text, or the lengths, that were named.
         """
         teacher = self.teacher
         if searched:
             _ = self.variants
         with self.timed("teacher"):
             check_teacher(teacher, self.cache, self.reporter)
+        _ = self.mixture
         if self.settings.corpus:
             _ = self.corpus
 

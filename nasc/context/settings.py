@@ -16,6 +16,9 @@ TRAIN_MINUTES = 3.0
 LEAST_FIXED = 3
 """Tokens of the shortest text: one, between the two special ones."""
 
+SEQ_LEN = 128
+"""Tokens of the measured sentence where nothing else is said."""
+
 AUTO = "auto"
 """As a runtime: whichever is best on the device."""
 
@@ -36,6 +39,8 @@ class Settings:
             takes the device's default.
         precisions: Allowed ones; None takes those of the space that the runtime computes in.
         seq_len: Tokens of the measured sentence.
+        lengths: A file with the lengths of many texts, or the texts: a latency is the mean over
+            their mixture, see `nasc.context.read_lengths`. None: all are of `seq_len`.
         batch: Sentences of the measured run.
         fixed_shape: Whether the network takes inputs of this batch and length alone, which some
             runtimes run faster.
@@ -55,7 +60,8 @@ class Settings:
     text_column: str | None = None
     runtime: str | None = None
     precisions: tuple[str, ...] | None = None
-    seq_len: int = 128
+    seq_len: int = SEQ_LEN
+    lengths: Path | None = None
     batch: int = 1
     fixed_shape: bool = False
     threads: int | None = None
@@ -80,6 +86,8 @@ class Settings:
                 f"--fixed-shape with --seq-len {self.seq_len} leaves no room for a text: "
                 f"{LEAST_FIXED} or more"
             )
+        if self.lengths is not None:
+            self._check_lengths()
         if self.text_column is not None and not self.corpus:
             raise UsageError(
                 f"--text-column {self.text_column} names a column of --corpus: give one"
@@ -93,6 +101,23 @@ class Settings:
         if len(names) > 1:
             raise UsageError(
                 f"{' and '.join(names)} each say where the supernet is from: give one of them"
+            )
+
+    def _check_lengths(self) -> None:
+        if self.seq_len != SEQ_LEN:
+            raise UsageError(
+                f"--lengths {self.lengths} gives a mixture of lengths, --seq-len {self.seq_len} "
+                "one: give one of them"
+            )
+        if self.fixed_shape:
+            raise UsageError(
+                f"--fixed-shape is for one length, --lengths {self.lengths} gives a mixture: give "
+                "one of them"
+            )
+        if self.batch != 1:
+            raise UsageError(
+                f"--lengths {self.lengths} counts texts one by one, and a batch is padded to its "
+                f"longest: leave --batch {self.batch} out"
             )
 
     @property

@@ -71,6 +71,7 @@ class Reading:
     Attributes:
         text_column: The column of a table that holds the text; None takes the obvious one.
         say: Told of the column that was taken and of rows that were left out.
+        whole: Whether the text of a row is given as it is, not in paragraphs.
         by_name: Whether a column is taken for its name only, since the file lies in a folder and
             may be an index of its other files.
         tables: Whether a source with columns was among them.
@@ -78,6 +79,7 @@ class Reading:
 
     text_column: str | None = None
     say: Say | None = None
+    whole: bool = False
     by_name: bool = field(default=False, init=False)
     tables: bool = field(default=False, init=False)
     _told: set[str] = field(default_factory=set, init=False)
@@ -148,6 +150,31 @@ def read(source: str | Path, reading: Reading) -> Iterator[str]:
             f"no corpus at '{path}'. A corpus is a text file, a folder of {kinds}, or datasets:NAME"
         )
     return _read_file(path, reading)
+
+
+def read_whole_texts(path: Path, say: Say | None = None) -> Iterator[tuple[int, str]]:
+    """The texts of a file as they are: its rows, or the lines of a file without rows.
+
+    Args:
+        path: A file of one of the kinds that a corpus may be of.
+        say: See `Reading`.
+
+    Yields:
+        Each with the number of its row or line; empty ones are left out.
+
+    Raises:
+        FileRefused: If it is damaged, binary or holds no column of text, or not one alone.
+        OSError: If it cannot be read.
+    """
+    read = _READERS.get(_kind(path) or "")
+    texts = enumerate(lines(path), 1) if read is None else read(path, Reading(say=say, whole=True))
+    for number, text in texts:
+        if BROKEN.search(text):
+            raise FileRefused(
+                path, f"holds a lone surrogate or NUL character in row {number:,}: leave it out"
+            )
+        if text.strip():
+            yield number, text.strip()
 
 
 def _kind(path: Path) -> str | None:
@@ -309,6 +336,11 @@ def _page(path: Path, reading: Reading) -> Numbered:
 # ------------------------------------------------------------------ rows
 
 
+def _parts(text: str, reading: Reading) -> Iterable[str]:
+    """A row's text as it is wanted: in paragraphs, or whole."""
+    return (text,) if reading.whole else _paragraphs(text)
+
+
 def _paragraphs(text: str) -> Iterable[str]:
     """Paragraphs of a row's text, which may be HTML."""
     if has_tags(text):
@@ -350,7 +382,7 @@ def _texts(
             value = value.get(column)
         text = text_of(value, column, path, number)
         if text:
-            for paragraph in _paragraphs(text):
+            for paragraph in _parts(text, reading):
                 yield number, paragraph
         empty += not text
     if empty:
@@ -397,7 +429,7 @@ def _table(read_rows: Rows, path: Path, reading: Reading) -> Numbered:
     place = names.index(reading.column(names, of_text, path))
     rows = _complete(read_rows(), path, reading)
     for number, row in itertools.islice(rows, 1, None):
-        for paragraph in _paragraphs(row[place]):
+        for paragraph in _parts(row[place], reading):
             yield number, paragraph
 
 

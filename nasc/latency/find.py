@@ -43,11 +43,16 @@ class FoundTable:
 
 
 def find_table(
-    folders: Iterable[Path], query: LatencyKey, space: SearchSpace, noise: Noise | None = None
+    folders: Iterable[Path],
+    query: LatencyKey,
+    space: SearchSpace,
+    noise: Noise | None = None,
+    *,
+    transferred: bool = True,
 ) -> FoundTable:
     """The newest table that fits and has a cost of every layer of a space.
 
-    One that was imported is taken only where none was measured for this cache.
+    One that was imported, or transferred, is taken only where none was measured for this cache.
 
     It comes in milliseconds of the quiet time asked for, if it was measured on one near that.
 
@@ -56,6 +61,7 @@ def find_table(
         query: What the table must hold for, in every point.
         space: Whose layers are needed; the table may have been measured for a larger one.
         noise: Of the device as it is known now; None leaves the interval as it was measured.
+        transferred: Whether one will do that was transferred from another device.
 
     Raises:
         TableMissing: If there is none, naming those that come near and the command to run.
@@ -73,6 +79,8 @@ def find_table(
             if path.name.startswith(query.stem()):
                 damaged = error
             continue
+        if not transferred and table.transferred is not None:
+            continue
         if not _apart(table, query) and table.covers(space):
             if noise is not None:
                 table = table.with_noise(noise)
@@ -89,10 +97,16 @@ def find_table(
     )
 
 
-def _preference(found: FoundTable) -> tuple[bool, bool, str, str]:
-    """What was measured for this cache first, then what was on such a machine, then the newest."""
+def _preference(found: FoundTable) -> tuple[bool, bool, bool, str, str]:
+    """Of such a machine first, then measured whole, then measured here, then the newest."""
     table = found.table
-    return table.imported is None, table.foreign is None, table.created, found.path.name
+    return (
+        table.foreign is None,
+        table.transferred is None,
+        table.imported is None,
+        table.created,
+        found.path.name,
+    )
 
 
 def _files(folders: Iterable[Path], device: str) -> list[Path]:
@@ -122,3 +136,38 @@ def _near(tables: Sequence[LatencyTable], query: LatencyKey) -> str:
     if not words:
         return "There is none for this device yet."
     return f"Tables exist for: {'; '.join(sorted(words))}."
+
+
+def find_source(
+    folder: Path, device: str, query: LatencyKey, space: SearchSpace
+) -> FoundTable | None:
+    """The table of another device, or another setting, that is most like one that is wanted.
+
+    Args:
+        folder: Of tables in a cache.
+        device: Whose tables are looked at.
+        query: What is wanted.
+        space: Whose layers are needed.
+
+    Returns:
+        One that was measured whole; None where there is none of this space.
+    """
+    found = []
+    for path in _files([folder], device):
+        try:
+            table = load_table(path)
+        except (TableMissing, TableDamaged):
+            continue
+        if table.key.device == device and table.transferred is None and table.covers(space):
+            found.append(FoundTable(table, path))
+    return max(found, key=lambda one: _likeness(one, query), default=None)
+
+
+def _likeness(found: FoundTable, query: LatencyKey) -> tuple[bool | str, ...]:
+    """What most decides the ratios of costs comes first; among equals the newest."""
+    key = found.table.key
+    same = (getattr(key, name) == getattr(query, name) for name in _LIKENESS)
+    return (*same, found.table.foreign is None, found.table.created, found.path.name)
+
+
+_LIKENESS = ("accelerator", "precision", "runtime", "seq_len", "batch", "threads", "fixed_shape")

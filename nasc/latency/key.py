@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from device_profiles import ACCELERATORS, CPU
+from device_profiles import ACCELERATORS, CPU, MAX_CORES
 from nasc.architecture.heads import check_head
 from nasc.architecture.space import MINILM_L6, Geometry
 from nasc.architecture.variant import Variant
@@ -94,6 +94,15 @@ class LatencyKey:
         """What inputs the measured graphs take, in words."""
         return "fixed shape" if self.fixed_shape else "any shape"
 
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """The cores that the runtime was held to; empty where it was not."""
+        try:
+            found = json.loads(self.options)["cores"] or ()
+            return tuple(sorted(int(core) for core in found if 0 <= int(core) < MAX_CORES))
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            return ()  # it is somebody's file
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what tables of before do not know is left out where it is as it was then."""
         values = dataclasses.asdict(self)
@@ -120,6 +129,8 @@ class LatencyKey:
             words.append("fixed shape")
         if self.accelerator != CPU:
             words.append(f"on {self.accelerator}")
+        if self.cores:
+            words.append(f"cores {' '.join(map(str, self.cores))}")
         if self.head != "embed":
             words.append(f"head {self.head}")
         return f"device {self.device!r} ({', '.join(words)})"
@@ -139,6 +150,8 @@ class LatencyKey:
         if self.batch != 1:
             parts.append(f"--batch {self.batch}")
         parts.append(f"--threads {self.threads}")
+        if self.cores:
+            parts.append(f"--cluster {sum(1 << core for core in self.cores):#x}")
         if self.fixed_shape:
             parts.append("--fixed-shape")
         if self.head != "embed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from collections.abc import Callable, Mapping
@@ -83,6 +84,9 @@ class ListedTable:
             "fingerprint": table.as_measured().key.fingerprint,
             "imported_utc": None if table.imported is None else table.imported.imported_utc,
             "foreign": table.foreign,
+            "transferred": None
+            if table.transferred is None
+            else dataclasses.asdict(table.transferred),
         }
 
 
@@ -118,6 +122,21 @@ def list_tables(folder: Path, key_fields: KeyFields) -> list[ListedTable]:
             known[about] = key_fields(key)
         found.append(ListedTable(path, table, why_unusable(key, known[about])))
     return found
+
+
+def devices_of(folder: Path) -> list[str]:
+    """Devices of which a folder has tables that can be read, ordered.
+
+    Raises:
+        OSError: If the folder is there and cannot be read.
+    """
+    found = set()
+    for path in table_files(folder):
+        try:
+            found.add(load_table(path).key.device)
+        except TableError:
+            continue
+    return sorted(found)
 
 
 def why_unusable(key: LatencyKey, here: Mapping[str, Any] | str) -> str | None:

@@ -14,6 +14,7 @@ The teacher is always measured: it is the largest network and what everything is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,10 @@ are added until none has more than this leverage."""
 
 STACK_COPIES = (1, 3)
 MIN_NETWORKS = 16
+SPECIAL_SHARE = 0.2
+"""Of the networks of a small plan: the teacher, the one without any operation, designed ones. All
+others are random, for the errors that calibrate the interval (docs/transfer.md)."""
+
 N_TARGETS = 256
 N_CANDIDATES = 128
 
@@ -208,14 +213,7 @@ def plan(
     }
     teacher = space.teacher.with_precision(precision)
     bare = Architecture((space.skipped_block,), precision)
-    networks_in_all = space.count_blocks() ** space.n_blocks
-    if networks_in_all < MIN_NETWORKS:
-        raise UsageError(
-            f"search space {space.name!r} has {networks_in_all} networks of one precision; "
-            f"a latency table pays from {MIN_NETWORKS} on. Measure them one by one: "
-            "nasc bench MODEL.onnx"
-        )
-    wanted["random"] = min(wanted["random"], networks_in_all // 2)
+    wanted["random"] = min(wanted["random"], _count_networks(space) // 2)
     randoms = random_architectures(space, rng, wanted["random"], precision)
     taken = {teacher, bare, *randoms}
     pool = [c for c in candidates(space, rng, precision) if c not in taken]
@@ -233,17 +231,80 @@ def plan(
     return made
 
 
+def small_plan(
+    space: SearchSpace,
+    budget: int,
+    seed: int = 0,
+    *,
+    precision: str = "fp32",
+    seq_len: int = 128,
+    batch: int = 1,
+    head: str = "embed",
+) -> Plan:
+    """Choose a few networks, which determine the costs only together with another table.
+
+    Args:
+        space: Whose costs are wanted.
+        budget: Networks in all; fewer in a space that has few.
+        seed: Of every random choice; the same seed gives the same plan.
+        precision: Of the networks.
+        seq_len: Tokens.
+        batch: Sentences in a run.
+        head: ``embed`` or ``hidden``.
+
+    Raises:
+        UsageError: If the space has hardly any networks.
+    """
+    basis = Basis(space, seq_len, batch, head)
+    rng = np.random.default_rng(seed)
+    teacher = space.teacher.with_precision(precision)
+    bare = Architecture((space.skipped_block,), precision)
+    special = max(1, round(SPECIAL_SHARE * budget))
+    count = min(budget - special, _count_networks(space) // 2)
+    drawn = random_architectures(space, rng, count + 1, precision)
+    randoms = [network for network in drawn if network != teacher][:count]
+    pool = [c for c in candidates(space, rng, precision) if c not in {teacher, bare, *randoms}]
+    targets = [random_architecture(space, rng, precision) for _ in range(N_TARGETS)]
+    fixed = [teacher, bare][:special]
+    designed = special - len(fixed)
+    chosen = _greedy(basis, [*fixed, *randoms], pool, targets, designed, math.inf)
+    networks = (
+        *(PlannedNetwork(n, "teacher" if n == teacher else "designed") for n in fixed),
+        *(PlannedNetwork(pool[i], "designed") for i in chosen),
+        *(PlannedNetwork(r, "random") for r in randoms),
+    )
+    return Plan(basis, precision, seed, networks)
+
+
+def _count_networks(space: SearchSpace) -> int:
+    """Networks of a space in one precision.
+
+    Raises:
+        UsageError: If a table of so few does not pay.
+    """
+    count: int = space.count_blocks() ** space.n_blocks
+    if count < MIN_NETWORKS:
+        raise UsageError(
+            f"search space {space.name!r} has {count} networks of one precision; "
+            f"a latency table pays from {MIN_NETWORKS} on. Measure them one by one: "
+            "nasc bench MODEL.onnx"
+        )
+    return count
+
+
 def _greedy(
     basis: Basis,
     fixed: list[Architecture],
     pool: list[Architecture],
     targets: list[Architecture],
     count: int,
+    max_leverage: float = MAX_LEVERAGE,
 ) -> list[int]:
     """Indices into `pool`, chosen for the variance of predictions at `targets` per cost.
 
     Unknowns are relative to their nominal cost, with a prior variance of `PRIOR_ERROR`
-    squared; each network adds one observation with a relative error of `NOISE_ERROR`.
+    squared; each network adds one observation with a relative error of `NOISE_ERROR`. More than
+    `count` are chosen until no fixed one has so much leverage.
     """
     nominal = basis.nominal()
 
@@ -265,7 +326,7 @@ def _greedy(
         if len(chosen) >= count:
             leverage = np.einsum("ij,jk,ik->i", observed, covariance, observed)
             worst = int(np.argmax(leverage))
-            if leverage[worst] < MAX_LEVERAGE:
+            if leverage[worst] < max_leverage:
                 break
             moment = np.outer(observed[worst], observed[worst])
         spread = possible @ covariance

@@ -46,6 +46,9 @@ MIN_ON_EACH_SIDE = 8
 STREAMING_GAIN = 0.9
 """The scale of the held-out residuals must fall below this part for the price to be believed."""
 CONFIDENCE = 0.90
+LEAST_OF_FASTEST = 0.01
+"""Part of the fastest network's latency that an embedding takes at least (chosen, 2026): under
+noise of tens of percent the fit would give it, and so a whole network, no time at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +203,13 @@ def fit(
             scale = np.append(nominal, _NOMINAL_MS_PER_PARAM)
         widening = np.where(stacks, factor, 1.0)
         apart = np.empty(len(held))
+        together, _ = _solve(design, measured, deviations, scale, widening)
         for k, i in enumerate(held):
             others = np.arange(len(measured)) != i
             costs, _ = _solve(
-                design[others], measured[others], deviations[others], scale, widening[others]
+                *(design[others], measured[others], deviations[others], scale, widening[others]),
+                start=together,
+                tolerance=1e-4,  # of a residual of percents
             )
             apart[k] = measured[i] / (design[i] @ costs) - 1
         return _Attempt(beyond, design, scale, widening, apart)
@@ -276,25 +282,44 @@ def residual_scale(residuals: Vector) -> float:
 
 
 def _solve(
-    rows: Matrix, measured: Vector, noise: Vector, nominal: Vector, widening: Vector
+    rows: Matrix,
+    measured: Vector,
+    noise: Vector,
+    nominal: Vector,
+    widening: Vector,
+    start: Vector | None = None,
+    tolerance: float = 1e-6,
 ) -> tuple[Vector, Vector]:
-    """Non-negative costs in ms and the final Huber weights.
+    """Non-negative costs in ms, that of the embedding over 0, and the final Huber weights.
 
     The residual of a network has two parts: its own noise, known, and what does not add up,
     the same for all, taken from the residuals themselves; both times its widening.
+
+    Args:
+        rows: How often each cost counts in each network, (networks, costs).
+        measured: Latencies in ms, (networks,).
+        noise: Their relative standard errors.
+        nominal: Rough costs in ms, which scale the columns.
+        widening: Factors of the standard deviations.
+        start: Costs to begin from, those of nearly the same networks.
+        tolerance: A change of the costs, relative to the nominal ones, that ends the iteration.
     """
     design = rows * nominal / measured[:, None]
-    ones = np.ones(len(measured))
     if np.linalg.matrix_rank(design, tol=1e-8 * np.linalg.norm(design)) < design.shape[1]:
         raise UsageError(
             f"{len(measured)} measured networks do not determine {design.shape[1]} costs; "
             "measure the networks of a plan for this space"
         )
+    # Every network has one embedding, the first column: none is predicted to take no time.
+    least = np.zeros(design.shape[1])
+    least[0] = LEAST_OF_FASTEST * float(measured.min()) / nominal[0]
+    ones = np.ones(len(measured))
+    above = ones - design @ least
     weights = ones.copy()
     misfit = 0.0
     spread = np.ones_like(noise)
     freedom = max(1, len(measured) - design.shape[1])
-    x, _ = nnls(design, ones)
+    x = least + nnls(design, above)[0] if start is None else start / nominal
     for _ in range(MAX_ITERATIONS):
         off = design @ x - 1
         # Median absolute deviation, times the share that the fitted costs have absorbed.
@@ -304,8 +329,8 @@ def _solve(
         standard = np.abs(off) / spread
         weights = np.minimum(1.0, HUBER_K / np.maximum(standard, 1e-12))
         root = np.sqrt(weights) * (spread.min() / spread)
-        solved, _ = nnls(design * root[:, None], root)
-        done = np.max(np.abs(solved - x)) < 1e-6 * max(1.0, float(np.max(np.abs(x))))
+        solved = least + nnls(design * root[:, None], root * above)[0]
+        done = np.max(np.abs(solved - x)) < tolerance * max(1.0, float(np.max(np.abs(x))))
         x = solved
         if done:
             break

@@ -4,6 +4,8 @@ A table that is in the cache is not measured again. What was measured of one tha
 finished (Ctrl-C, kill -9) is kept in a journal and goes into it the next time. One process
 at a time measures on a device from one cache (`MeasurementSession.alone`): the others wait, then
 find the table.
+
+With a table of a similar device a few networks are enough (`nasc.latency.transfer`).
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import gzip
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +34,11 @@ from nasc.latency.basis import Basis
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey, options_text
 from nasc.latency.places import samples_path, tables_folder
-from nasc.latency.plan import Plan, plan
+from nasc.latency.plan import Plan, plan, small_plan
 from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.session import MeasurementSession, latency_job
-from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, entries_of
+from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, Transferred, entries_of
+from nasc.latency.transfer import Prior, prior_of, transferred_fit
 from nasc.networks.network import random_network
 from nasc.utils.files import write_atomically
 from nasc.utils.progress import Progress
@@ -50,6 +54,19 @@ MOST_MEASURE_S = 900.0
 preset minilm-l6 at length 128); larger ones get more, in proportion, up to the last."""
 
 EMIT_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFrom:
+    """How a table is made from that of a similar device.
+
+    Attributes:
+        source: Tells the table to be transferred from, by the key of the one that is wanted.
+        budget: Networks to be measured at most.
+    """
+
+    source: Callable[[LatencyKey], LatencyTable]
+    budget: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,7 @@ class Profiled:
             "fresh": self.fresh,
             "created": t.created,
             "foreign": t.foreign,
+            "transferred": None if t.transferred is None else dataclasses.asdict(t.transferred),
             "quiet_ms": t.quiet_ms,
             "networks": len(t.measured),
             "held_out_networks": len(errors),
@@ -105,7 +123,7 @@ class Profiled:
             f"{d['interval_confidence']:.0%} interval": f"+-{d['interval_half_width']:.2%}",
             "seconds": ", ".join(f"{name} {value:.1f}" for name, value in d["seconds"].items()),
             "machine": _machine(d["busy"], d["quiet_time_busy"]),
-            **({} if d["foreign"] is None else {"note": d["foreign"]}),
+            **({} if self.table.note is None else {"note": self.table.note}),
             "file": d["path"],
         }
 
@@ -186,6 +204,8 @@ def profile(
     fixed_shape: bool = False,
     seed: int = 0,
     force: bool = False,
+    transfer: TransferFrom | None = None,
+    accept_transferred: bool = False,
     protocol: profilers.Protocol | None = None,
     progress: Progress | None = None,
 ) -> list[Profiled]:
@@ -202,6 +222,9 @@ def profile(
         fixed_shape: Whether networks take inputs of one batch and length alone.
         seed: Of the plans and of the order of measuring.
         force: Measure anew what is in the cache, too, the reference baseline included.
+        transfer: Measure a few networks, and take the rest from another table; one that was
+            measured whole is better, and taken where it is in the cache. None measures it whole.
+        accept_transferred: Whether a table in the cache will do that was transferred.
         protocol: Of the measurement; None chooses by the size of the space.
         progress: Called with (units done, units in all, message) for each table in turn.
 
@@ -209,7 +232,9 @@ def profile(
         One for each combination: precisions vary fastest, then lengths, batches, threads.
 
     Raises:
-        UsageError: If a list is empty or holds an impossible value.
+        UsageError: If a list is empty or holds an impossible value, or the table to be transferred
+            from has not the layers that are wanted.
+        TableError: From `transfer`.
         CacheBusy: If another process measured on this device for an hour.
         NascError: If the cache cannot be written.
         profilers.ProfilerError: If the device cannot be reached or measured.
@@ -220,25 +245,31 @@ def profile(
     sessions = {count: session.with_threads(count) for _, _, count in wanted}
 
     def works(baselines: Mapping[int, profilers.ReferenceBaseline]) -> list[_Work]:
+        keys = [
+            make_key(
+                baselines[count],
+                sessions[count],
+                space.geometry,
+                precision=precision,
+                seq_len=basis.seq_len,
+                batch=basis.batch,
+                head=head,
+                fixed_shape=fixed_shape,
+            )
+            for basis, precision, count in wanted
+        ]
         return [
             _Work(
                 basis,
-                make_key(
-                    baselines[count],
-                    sessions[count],
-                    space.geometry,
-                    precision=precision,
-                    seq_len=basis.seq_len,
-                    batch=basis.batch,
-                    head=head,
-                    fixed_shape=fixed_shape,
-                ),
+                key,
                 seed,
                 sessions[count],
                 protocol,
                 baselines[count],
+                None if transfer is None else _source(transfer, key, basis),
+                accept_transferred,
             )
-            for basis, precision, count in wanted
+            for key, (basis, _, count) in zip(keys, wanted, strict=True)
         ]
 
     if not force:  # what is there is found without waiting for anybody
@@ -256,6 +287,28 @@ def profile(
         return [_one(work, work_folder, force, progress) for work in works(baselines)]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """What a table is transferred from, and what is said of it."""
+
+    prior: Prior
+    origin: Transferred
+
+
+def _source(transfer: TransferFrom, key: LatencyKey, basis: Basis) -> _Source:
+    """The table to be transferred from, checked before anything is measured."""
+    table = transfer.source(key).as_measured()
+    origin = Transferred(
+        table.key.describe(),
+        table.processor,
+        table.key.fingerprint,
+        table.key.runtime_version,
+        table.created,
+        transfer.budget,
+    )
+    return _Source(prior_of(table, basis), origin)
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """One table to be made, with all that it takes."""
@@ -266,6 +319,35 @@ class _Work:
     session: MeasurementSession
     protocol: profilers.Protocol | None
     baseline: profilers.ReferenceBaseline
+    source: _Source | None
+    accept_transferred: bool
+
+    def will_do(self, table: LatencyTable) -> bool:
+        """Whether a table out of the cache is what is asked for."""
+        if table.transferred is None or self.source is None:
+            return True
+        return table.transferred == self.source.origin
+
+    def plan(self) -> Plan:
+        """The networks to be measured."""
+        key, chosen = self.key, plan
+        if self.source is not None:
+            chosen = partial(small_plan, budget=self.source.origin.budget)
+        return chosen(
+            self.basis.space,
+            seed=self.seed,
+            precision=key.precision,
+            seq_len=key.seq_len,
+            batch=key.batch,
+            head=key.head,
+        )
+
+    def fit(self, observations: Sequence[Observation]) -> Fit:
+        """The costs that follow from what was measured."""
+        noise = self.session.device.noise
+        if self.source is None:
+            return fit(self.basis, observations, noise=noise)
+        return transferred_fit(self.source.prior, observations, noise=noise)
 
     @property
     def tables(self) -> Path:
@@ -321,8 +403,11 @@ def _cached(work: _Work, progress: Progress | None) -> Profiled | None:
     """One table from the cache, if it is there."""
     try:
         noise = work.session.device.noise
-        found = find_table([work.tables], work.key, work.basis.space, noise)
+        known = work.accept_transferred or work.source is not None
+        found = find_table([work.tables], work.key, work.basis.space, noise, transferred=known)
     except TableMissing:
+        return None
+    if not work.will_do(found.table):
         return None
     if progress is not None:
         progress(1, 1, f"{work.key.describe()}: found in the cache")
@@ -365,14 +450,7 @@ def _make(
     """Plan, emit, measure, solve."""
     key, space = work.key, work.basis.space
     started = time.monotonic()
-    planned = plan(
-        space,
-        work.seed,
-        precision=key.precision,
-        seq_len=key.seq_len,
-        batch=key.batch,
-        head=key.head,
-    )
+    planned = work.plan()
     plan_s = time.monotonic() - started
     report(0, 1, f"emitting {len(planned.networks)} graphs")
     started = time.monotonic()
@@ -393,7 +471,7 @@ def _make(
     measure_s = time.monotonic() - started
     started = time.monotonic()
     found = estimates(measurement, baseline.quiet_ms)
-    solved = fit(planned.basis, observed(planned, found), noise=work.session.device.noise)
+    solved = work.fit(observed(planned, found))
     table = LatencyTable(
         key=key,
         space=space,
@@ -412,6 +490,7 @@ def _make(
             "fit_s": time.monotonic() - started,
         },
         created=begin.isoformat(timespec="microseconds"),
+        transferred=None if work.source is None else work.source.origin,
     )
     return table, measurement
 
@@ -458,6 +537,8 @@ def _journal(work: _Work, folder: Path) -> Path:
         "seed": work.seed,
         "protocol": None if work.protocol is None else work.protocol.to_dict(),
     }
+    if work.source is not None:
+        named["budget"] = work.source.origin.budget
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
     return folder / f"{work.key.stem()}{digest[:12]}.journal"
 

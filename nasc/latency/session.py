@@ -328,6 +328,29 @@ class MeasurementSession:
             opener=self.opener,
         )
 
+    def single_stream(
+        self,
+        job: profilers.ModelJob,
+        min_duration_s: float,
+        *,
+        limit_ms: float | None = None,
+        progress: Progress | None = None,
+    ) -> profilers.SingleStream:
+        """MLPerf's single-stream scenario; see `profilers.mlperf`.
+
+        Raises:
+            profilers.ProfilerError: See there.
+        """
+        return profilers.single_stream(
+            job,
+            self.device,
+            self.options,
+            min_duration_s=min_duration_s,
+            limit_ms=limit_ms,
+            progress=progress,
+            opener=self.opener,
+        )
+
     def extend(
         self, baseline: profilers.ReferenceBaseline, measurement: profilers.Measurement
     ) -> profilers.ReferenceBaseline:

@@ -88,10 +88,14 @@ def check_shared(found: TableFile) -> None:
 
 def _check_texts(table: LatencyTable) -> None:
     """Nothing in the head acts on a terminal or in a spreadsheet, whose cells end at commas."""
-    imported = None if table.imported is None else dataclasses.asdict(table.imported)
+    imported, transferred = (
+        None if origin is None else dataclasses.asdict(origin)
+        for origin in (table.imported, table.transferred)
+    )
     parts = {
         "key": table.key.to_dict(),
         "imported": imported,
+        "transferred": transferred,
         "space": {"name": table.space.name},
         "created": table.created,
         "times": dict(table.times),

@@ -43,6 +43,7 @@ class Replaced:
 
     def __str__(self) -> str:
         how = "measured here" if self.table.imported is None else "imported"
+        how += "" if self.table.transferred is None else ", transferred"
         return f"{table_name(self.path)} ({how}, created {self.table.created})"
 
 
@@ -156,7 +157,13 @@ def in_its_place(folder: Path, table: LatencyTable) -> list[Replaced]:
         except TableError:
             continue
         same = _question(other.key) == _question(table.key)
-        if same and other.is_near(table.quiet_ms) and other.covers(table.space):
+        whole = other.transferred is None
+        if (
+            same
+            and whole == (table.transferred is None)
+            and other.is_near(table.quiet_ms)
+            and other.covers(table.space)
+        ):
             found.append(Replaced(path, other))
     return found
 

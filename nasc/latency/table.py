@@ -52,6 +52,8 @@ from nasc.utils.files import write_atomically
 from nasc.utils.printable import printable
 
 FORMAT_VERSION = 4
+TRANSFERRED_VERSION = 5
+"""Of tables that were transferred: releases that do not know of it take none for a measured one."""
 MAX_RESCALING = 2.0
 SPEED_SPREAD = 0.15
 """Times in units of the reference depend on the speed of the machine: by this standard deviation of
@@ -100,6 +102,7 @@ _KEY = {
     "quiet_ms": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_MS},
 }
 _IMPORTED = ["device", "fingerprint", "runtime_version", "imported_utc"]
+_TRANSFERRED = ["source", "processor", "fingerprint", "runtime_version", "created"]
 _HEAD_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": [
@@ -141,6 +144,12 @@ _HEAD_SCHEMA: dict[str, Any] = {
             "additionalProperties": False,
             "properties": dict.fromkeys(_IMPORTED, _NAME),
         },
+        "transferred": {
+            "type": "object",
+            "required": [*_TRANSFERRED, "budget"],
+            "additionalProperties": False,
+            "properties": {**dict.fromkeys(_TRANSFERRED, _NAME), "budget": _SIZE},
+        },
         "samples": {"type": "string", "maxLength": MAX_BYTES},
     },
 }
@@ -164,6 +173,27 @@ class Imported:
     imported_utc: str
 
 
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """The table that another one was transferred from (`nasc.latency.transfer`).
+
+    Attributes:
+        source: What it holds for, in words.
+        processor: Model of the processor that it was measured on.
+        fingerprint: Of that processor.
+        runtime_version: Of the runtime there.
+        created: UTC time (ISO 8601).
+        budget: Networks that might be measured on this device.
+    """
+
+    source: str
+    processor: str
+    fingerprint: str
+    runtime_version: str
+    created: str
+    budget: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LatencyTable:
     """Costs of all layers of a search space in one setting on one device.
@@ -184,6 +214,7 @@ class LatencyTable:
         created: UTC time (ISO 8601).
         imported: Where it was measured, if it was imported; its key names the device that it was
             imported for. None: it was measured for this cache.
+        transferred: The table that it was transferred from; None: all of it was measured.
     """
 
     key: LatencyKey
@@ -199,6 +230,7 @@ class LatencyTable:
     times: Mapping[str, float]
     created: str
     imported: Imported | None = None
+    transferred: Transferred | None = None
     _costs: dict[Layer, tuple[float, float]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -350,6 +382,25 @@ class LatencyTable:
         return printable(text)
 
     @property
+    def note(self) -> str | None:
+        """What everything made from the table says of it: that it is foreign, or transferred.
+
+        None: all of it was measured on a device like this one.
+        """
+        return "; ".join(filter(None, (self.foreign, self._transfer))) or None
+
+    @property
+    def _transfer(self) -> str | None:
+        """That most of it was not measured on this device, in words."""
+        if self.transferred is None:
+            return None
+        origin = self.transferred
+        return printable(
+            f"latency table transferred, with {len(self.measured)} networks measured on "
+            f"{self.processor}: {self.key.variant} from that of {origin.source}, {origin.processor}"
+        )
+
+    @property
     def processor(self) -> str:
         """Model of the processor that it was measured on, as far as that is told."""
         cpu = self.context.get("cpu")
@@ -372,7 +423,8 @@ class LatencyTable:
         """Name of the table's file: readable, with a hash of the whole key and the space."""
         named = {"key": self.key.to_dict(), "space": _priced(self.space)}
         digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
-        return f"{self.key.stem()}{digest[:12]}{SUFFIX}"
+        kind = "" if self.transferred is None else "transferred-"
+        return f"{self.key.stem()}{kind}{digest[:12]}{SUFFIX}"
 
     def save(self, folder: Path) -> Path:
         """Write the table into a folder: complete under its name, or not at all.
@@ -408,6 +460,8 @@ class LatencyTable:
         }
         if self.imported is not None:
             head["imported"] = dataclasses.asdict(self.imported)
+        if self.transferred is not None:
+            head["transferred"] = dataclasses.asdict(self.transferred)
         if samples is not None:
             head["samples"] = base64.b64encode(samples).decode()
         text = io.StringIO()
@@ -419,7 +473,8 @@ class LatencyTable:
         text.write(self.entries[ENTRY_COLUMNS].to_csv(index=False))
         body = text.getvalue()
         digest = hashlib.sha256(body.encode()).hexdigest()
-        return f"# nasc latency table, version {FORMAT_VERSION}, sha256 {digest}\n{body}"
+        version = FORMAT_VERSION if self.transferred is None else TRANSFERRED_VERSION
+        return f"# nasc latency table, version {version}, sha256 {digest}\n{body}"
 
 
 def entries_of(basis: Basis, solved: Fit) -> pd.DataFrame:
@@ -486,16 +541,20 @@ def read_table(path: Path, max_bytes: int = MAX_BYTES) -> TableFile:
     match = _FIRST_LINE.match(text)
     if match is None:
         raise _damaged(path, "its first line is not that of a latency table")
-    if int(match.group(1)) != FORMAT_VERSION:
+    if int(match.group(1)) not in (FORMAT_VERSION, TRANSFERRED_VERSION):
         raise TableMissing(
             f"the latency table {str(path)!r} has version {match.group(1)}, this nasc reads "
-            f"{FORMAT_VERSION}. Measure it again: nasc profile --device host"
+            f"{FORMAT_VERSION} and {TRANSFERRED_VERSION}. Measure it again: "
+            "nasc profile --device host"
         )
     body = text[match.end() :]
     if hashlib.sha256(body.encode()).hexdigest() != match.group(2):
         raise _damaged(path, "its content does not match its hash")
     try:
-        return _parse(body, path)
+        found = _parse(body, path)
+        if (found.table.transferred is None) != (int(match.group(1)) == FORMAT_VERSION):
+            raise ValueError(f"version {match.group(1)} does not go with how it was made")
+        return found
     except FileRefused as error:
         raise _damaged(path, f"its head {error.reason}") from error
     except (ValueError, IndexError, StopIteration, UsageError) as error:
@@ -532,6 +591,7 @@ def _parse(body: str, path: Path) -> TableFile:
         times={name: float(value) for name, value in head["times"].items()},
         created=head["created"],
         imported=Imported(**head["imported"]) if "imported" in head else None,
+        transferred=Transferred(**head["transferred"]) if "transferred" in head else None,
     )
     return TableFile(table, _samples(head.get("samples")), mark + 4)
 

@@ -98,7 +98,7 @@ class TableReport:
         return [
             ("table", d["table"]),
             ("usable here", "yes" if self.listed.unusable is None else f"no: {d['reason']}"),
-            *([] if t.foreign is None else [("note", t.foreign)]),
+            *([] if t.note is None else [("note", t.note)]),
             *([] if t.imported is None else [("imported", t.imported.imported_utc)]),
             ("measured", f"{d['created']} by nasc {d['nasc'] or '(version not told)'}"),
             ("processor", f"{d['processor']} (fingerprint {d['fingerprint']})"),

@@ -27,7 +27,6 @@ from nasc.package.tokenizer_files import write_tokenizer
 from nasc.utils.files import check_path
 from nasc.utils.outputs import check_place, full_path
 from nasc.utils.progress import Say
-from profilers import ModelJob
 from profilers.runtimes import installed
 
 if TYPE_CHECKING:
@@ -280,7 +279,8 @@ def wrong_measurement(manifest: Manifest, model: Path) -> list[str]:
     """
     if manifest.measured is None:
         return []
-    job = ModelJob(manifest.measured.job, model, manifest.measured.inputs)
-    if job.content_hash() != manifest.measured.model.content_hash:
+    measurement = manifest.measured.measurement
+    jobs = manifest.measured.jobs(model)
+    if any(job.content_hash() != measurement[job.name].content_hash for job in jobs):
         return ["the measurement is of another file or other inputs"]
     return []

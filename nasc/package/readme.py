@@ -147,15 +147,25 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     found = [(f"limit: {name}", f"{value:,g}") for name, value in manifest.limits.items()]
     files = " and ".join(model_files(format_of(manifest.conditions.runtime)))
     if manifest.measured is not None:
-        model = manifest.measured.model
+        model = manifest.measured
+        mean = "mean " if model.parts else ""
         found += [
-            ("latency, measured (ms)", f"{model.latency_ms:.2f}"),
+            (f"{mean}latency, measured (ms)", f"{model.latency_ms:.2f}"),
             ("its upper bound (one-sided 95%, ms)", f"{model.upper_ms:.2f}"),
             (
                 "as observed: p50, p90, p99 (ms)",
                 f"{model.p50_ms:.2f}, {model.p90_ms:.2f}, {model.p99_ms:.2f}",
             ),
+            *(
+                (
+                    f"{one['seq_len']} tokens, {one['share']:.1%} of the texts (ms)",
+                    f"{one['latency_ms']:.2f}, at most {one['upper_ms']:.2f}",
+                )
+                for one in model.lengths()
+            ),
         ]
+        if model.stream is not None:
+            found.append((model.stream.rules, f"{model.stream.estimate_ms:.2f} ms"))
     if manifest.predicted is not None:
         p = manifest.predicted
         found.append(

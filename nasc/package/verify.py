@@ -47,6 +47,7 @@ def verify_package(
     say: Say | None = None,
     cache: Path | None = None,
     limits: WorkerLimits | None = None,
+    min_duration_s: float | None = None,
     opener: Opener | None = None,
 ) -> VerifyReport:
     """Check a package again.
@@ -60,6 +61,8 @@ def verify_package(
         say: Told when another process that measures on the device has to be waited for.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
         limits: What a process that opens or runs the model may take; None takes the defaults.
+        min_duration_s: Seconds that a run of MLPerf's single-stream scenario lasts, where the
+            package states one; None takes its own.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Returns:
@@ -112,7 +115,9 @@ def verify_package(
                 say=say,
             )
             with session.alone(kept=""):
-                more, found = measure_again(folder, manifest, session, protocol, progress)
+                more, found = measure_again(
+                    folder, manifest, session, protocol, progress, min_duration_s
+                )
         except NascError as error:
             more = [Check("latency", None, reason_of(error))]
         checks += more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from nasc.package.formats.base import model_files
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, things_beside
 from nasc.package.library_files import LIBRARY_FILES, wrong_library_files
-from nasc.package.manifest import Manifest
+from nasc.package.manifest import Conditions, Manifest, MeasuredLatency
 from nasc.package.process import PackageProcess
 from nasc.package.readme import figures_of, readme
 from nasc.package.tokenizer_files import COMPANIONS
@@ -57,6 +58,43 @@ def _outputs(head: str) -> tuple[tuple[str, ...], ...]:
     """What files of a head may give, by name; `ONE_TOKEN` is of emitter version 3 and later."""
     first = OUTPUT_NAMES.get(head, "logits")
     return ((first,), (first, ONE_TOKEN)) if head == "embed" else ((first,),)
+
+
+def _other_lengths(said: Conditions, measured: MeasuredLatency) -> list[str]:
+    """Whether the lengths that were measured are not those of the conditions; one phrase."""
+    stated = (
+        []
+        if said.lengths is None
+        else [*zip(said.lengths.lengths, said.lengths.shares, strict=True)]
+    )
+    found = [(part.seq_len, part.share) for part in measured.parts]
+    if [length for length, _ in stated] == [length for length, _ in found] and all(
+        math.isclose(one[1], other[1]) for one, other in zip(stated, found, strict=True)
+    ):
+        return []
+    return ["the lengths in the conditions and their shares are not those of the measurement"]
+
+
+def _wrong_stream(measured: MeasuredLatency) -> list[str]:
+    """Why a single-stream run is not one of the model that was measured; one phrase each."""
+    stream, model = measured.stream, measured.model
+    if stream is None:
+        return []
+    problems = []
+    if stream.content_hash != model.content_hash:
+        problems.append("the single-stream run is of another file or other inputs")
+    if not stream.is_valid:
+        problems.append(f"the single-stream run is too short: {stream}")
+    for name, found in stream.context.items():
+        if found != str(measured.measurement.context.get(name)):
+            problems.append(f"the single-stream run was with another {name}: {found}")
+    fastest_ms = min(run for sample in model.samples for run in sample.own_ms)
+    if stream.percentile_ms < fastest_ms:
+        problems.append(
+            f"{stream.percentile_ms:.4g} ms for 90% of single-stream's queries, where the fastest "
+            f"run took {fastest_ms:.4g}"
+        )
+    return problems
 
 
 class FileChecks:
@@ -262,6 +300,7 @@ class FileChecks:
                 problems.append(f"{name} was {spec.dtype} of shape {list(spec.shape)}")
             if not least <= spec.low < spec.high <= most:
                 problems.append(f"{name} was drawn from [{spec.low}, {spec.high})")
+        problems += _other_lengths(said, measured)
         return not problems, "; ".join(problems) or f"{said}: as measured"
 
     @property
@@ -295,10 +334,15 @@ class FileChecks:
             return None, "the manifest has no measurement"
         problems = wrong_measurement(self._manifest, self._model)
         problems += other_references(measured)
+        problems += _wrong_stream(measured)
         for name, value in measured.to_dict().items():
-            if self._plain["measured"][name] != value and name.endswith("_ms"):
+            if not name.endswith("_ms"):
+                continue
+            stated = self._plain["measured"][name]
+            # Sums of floats are not the same in all versions of Python.
+            if stated != value and not (measured.parts and math.isclose(stated, value)):
                 problems.append(f"measured.{name} differs from the measurement's own")
-        model, version = measured.model, measured.measurement.version
+        version = measured.measurement.version
         problems += underivable(measured)
         if version != FORMAT_VERSION and not problems:
             return None, (
@@ -306,8 +350,8 @@ class FileChecks:
                 f"this nasc (format {FORMAT_VERSION}) cannot derive from the raw samples"
             )
         return not problems, "; ".join(problems) or (
-            f"{model.latency_ms:.2f} ms (upper bound {model.upper_ms:.2f}) from "
-            f"{len(model.samples)} rounds of raw samples"
+            f"{measured.latency_ms:.2f} ms (upper bound {measured.upper_ms:.2f}) from "
+            f"{sum(len(model.samples) for model in measured.models)} rounds of raw samples"
         )
 
     def limits(self) -> Outcome:

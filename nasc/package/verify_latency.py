@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from device_profiles import Noise
+from device_profiles import DeviceProfile, Noise
 from nasc.errors import DeviceEmulated, NascError
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.package.formats import format_of
@@ -42,8 +42,13 @@ def measure_again(
     session: MeasurementSession,
     protocol: Protocol | None,
     progress: Progress | None,
-) -> tuple[list[Check], ModelMeasurement | None]:
-    """Latency and memory on the device, or the reason why they were not measured."""
+    min_duration_s: float | None = None,
+) -> tuple[list[Check], MeasuredLatency | None]:
+    """Latency and memory on the device, or the reason why they were not measured.
+
+    A run of MLPerf's single-stream scenario lasts as long as that in the manifest, or as
+    `min_duration_s` says.
+    """
     try:
         check_real(session.device)
         if manifest.measured is None:
@@ -53,23 +58,32 @@ def measure_again(
             session.options,
             runtime=manifest.conditions.runtime,
             threads=first.options.threads,
+            cores=_cores(first.options.cores, session.device) or session.options.cores,
         )
         session = dataclasses.replace(session, options=own)
         why = _not_comparable(manifest.measured, session)
         if why:
             return [Check("latency", None, why)], None
         model = folder / format_of(manifest.conditions.runtime).MODEL
-        job = ModelJob(manifest.measured.job, model, manifest.measured.inputs)
+        jobs, stream = manifest.measured.jobs(model), manifest.measured.stream
+        waits_for = manifest.conditions.quantile if stream is None else None
         # The scale is the verifier's own: a package's would let it state any latency.
         baseline = session.baseline()
         measurement = session.measure(
-            [job],
+            jobs,
             baseline.scale,
-            protocol=protocol or Protocol(quantile=manifest.conditions.quantile),
+            protocol=protocol or latency_protocol(len(jobs), waits_for),
             progress=progress,
         )
         baseline = session.extend(baseline, measurement)
-        found = _rescaled(measurement[job.name], baseline.scale, session.device.noise)
+        found = dataclasses.replace(manifest.measured, measurement=measurement).with_models(
+            [_rescaled(one, baseline.scale, session.device.noise) for one in measurement.models]
+        )
+        if stream is not None:
+            again = session.single_stream(
+                jobs[-1], min_duration_s or stream.min_duration_s, progress=progress
+            )
+            found = dataclasses.replace(found, stream=again)
     except (DeviceEmulated, ProfilerError) as error:
         return [Check("latency", None, reason_of(error))], None
     noise = session.device.noise
@@ -77,8 +91,20 @@ def measure_again(
     checks = [latency_check(manifest, manifest.measured, found, baseline, share, noise)]
     limit = manifest.limits.get("peak_memory_bytes")
     if limit is not None:
-        checks.append(memory_check(job, session, limit))
+        checks.append(memory_check(jobs[-1], session, limit))
     return checks, found
+
+
+def _cores(stated: tuple[int, ...] | None, device: DeviceProfile) -> tuple[int, ...] | None:
+    """The cores that a package was measured on, where its device is known to have them."""
+    known = {core for cluster in device.clusters for core in cluster.ids or ()}
+    return stated if stated is not None and known.issuperset(stated) else None
+
+
+def latency_protocol(models: int, quantile: str | None) -> Protocol:
+    """How a network is measured at so many lengths: in as much time for each as alone."""
+    alone = Protocol(quantile=quantile)
+    return dataclasses.replace(alone, max_seconds=models * alone.max_seconds)
 
 
 def _rescaled(model: ModelMeasurement, scale: Scale, noise: Noise) -> ModelMeasurement:
@@ -123,7 +149,7 @@ def _not_comparable(measured: MeasuredLatency, session: MeasurementSession) -> s
 def latency_check(
     manifest: Manifest,
     first: MeasuredLatency,
-    found: ModelMeasurement,
+    found: MeasuredLatency,
     baseline: ReferenceBaseline,
     busy_share: float,
     noise: Noise,
@@ -158,15 +184,18 @@ def latency_check(
         return judged and least > most and not (young and least / slower <= most)
 
     text = f"{found.latency_ms:.2f} ms now"
+    if first.parts:
+        text = f"mean over {len(first.parts)} lengths {text}"
     if lower > (most := upper_ms(first, first.measurement.noise.larger(noise))):
-        over[f"the manifest states at most {first.model.upper_ms:.3g} ms"] = is_sure(most)
+        over[f"the manifest states at most {first.upper_ms:.3g} ms"] = is_sure(most)
     if quantile is not None:
-        lower, upper = found.observed_ms(quantile), found.observed_upper_ms(quantile)
+        lower, upper = found.value_ms(quantile), found.held_ms(quantile)
         is_quiet = is_quiet and not busy
-        text += f", {quantile} of all runs {lower:.2f}"
+        runs = "all runs" if found.stream is None else f"{found.stream.queries:,} queries in a row"
+        text += f", {quantile} of {runs} {lower:.2f}"
         if lower > (most := first.held_ms(quantile)):
             over[f"the manifest states a {quantile} of at most {most:.3g} ms"] = is_sure(most)
-    text += f", upper bound {upper:.2f}; {first.model.latency_ms:.2f} ms in the manifest"
+    text += f", upper bound {upper:.2f}; {first.latency_ms:.2f} ms in the manifest"
     if limit is not None:
         text += f"; limit {limit:g} ms"
         if lower > limit:

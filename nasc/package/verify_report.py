@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasc.package.manifest import Manifest
+from nasc.package.manifest import Manifest, MeasuredLatency
 from profilers import (
     MemoryExceeded,
-    ModelMeasurement,
     RuntimeMissing,
     WorkerDied,
 )
@@ -70,7 +69,7 @@ class VerifyReport:
     folder: Path
     checks: tuple[Check, ...]
     manifest: Manifest | None = None
-    measured: ModelMeasurement | None = None
+    measured: MeasuredLatency | None = None
 
     @property
     def ok(self) -> bool:
@@ -101,10 +100,14 @@ class VerifyReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
-        measured = None
+        measured: dict[str, Any] | None = None
         if self.measured is not None:
             names = ("latency_ms", "lower_ms", "upper_ms", "p50_ms", "p90_ms", "p99_ms")
             measured = {name: getattr(self.measured, name) for name in names}
+            if self.measured.parts:
+                measured["lengths"] = self.measured.lengths()
+            if self.measured.stream is not None:
+                measured["single_stream"] = self.measured.stream.to_dict()
         return {
             "package": str(self.folder),
             "ok": self.ok,

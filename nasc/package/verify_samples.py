@@ -33,7 +33,15 @@ def underivable(measured: MeasuredLatency) -> list[str]:
     Quantiles of the runs are what they are, in every format, and no figure is below what the runs
     took themselves. All others follow from the samples in the present format only.
     """
-    model, measurement = measured.model, measured.measurement
+    found: list[str] = []
+    for model in measured.models:
+        name = f"of {model.name}, " if measured.parts else ""
+        found += [name + text for text in _underivable(model, measured.measurement)]
+    return found
+
+
+def _underivable(model: ModelMeasurement, measurement: Measurement) -> list[str]:
+    """The same of one model."""
     pairs: dict[str, tuple[Any, Any]] = {
         f"{quantile}_ms": (getattr(model, f"{quantile}_ms"), model.observed_ms(quantile))
         for quantile in ("p50", "p90", "p99")
@@ -95,10 +103,11 @@ def upper_ms(measured: MeasuredLatency, noise: Noise) -> float:
         measured: As stated; of older formats the bound stands as it is.
         noise: At least that of the measurement in each constant.
     """
-    model, measurement = measured.model, measured.measurement
+    measurement = measured.measurement
     if noise == measurement.noise or measurement.version != FORMAT_VERSION:
-        return model.upper_ms
-    return max(model.upper_ms, _again(model, measurement, noise).upper_ms)
+        return measured.upper_ms
+    again = [_again(model, measurement, noise) for model in measured.models]
+    return max(measured.upper_ms, measured.with_models(again).upper_ms)
 
 
 def other_references(measured: MeasuredLatency) -> list[str]:
@@ -108,7 +117,8 @@ def other_references(measured: MeasuredLatency) -> list[str]:
     known = {(round(before, 9), round(after, 9)) for before, after in pairs}
     strange = sum(
         (round(one.reference_before_ms, 9), round(one.reference_after_ms, 9)) not in known
-        for one in measured.model.samples
+        for model in measured.models
+        for one in model.samples
     )
     if not strange:
         return []

@@ -150,7 +150,7 @@ class ArtifactEvaluator:
 
     def tokenisation_ms(self) -> float:
         """Median time to tokenise a text of as many tokens as the measured input holds."""
-        teacher, length = self._context.teacher, self._context.settings.seq_len
+        teacher, length = self._context.teacher, self._context.seq_len
         text = " ".join(judging_sentences(self._context.corpus, JUDGING_SENTENCES))
         cut = teacher.tokenizer(
             text, truncation=True, max_length=length, return_offsets_mapping=True

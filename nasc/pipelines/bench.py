@@ -9,6 +9,7 @@ from pathlib import Path
 import device_profiles
 import profilers
 from nasc.latency.session import MeasurementSession, check_real
+from nasc.pipelines.options import Options
 from nasc.utils.files import cache_folder, check_path
 from nasc.utils.progress import Reporter, Silent
 from profilers.runtimes import runtime_for
@@ -24,6 +25,8 @@ def bench(
     threads: int | None = None,
     seed: int = 0,
     run_timeout_s: float | None = None,
+    protocol: str | None = None,
+    min_duration_s: float | None = None,
     cache: Path | None = None,
     reporter: Reporter | None = None,
     opener: profilers.Opener | None = None,
@@ -40,16 +43,20 @@ def bench(
         threads: Of the runtime; None takes the device's default.
         seed: Of the order of the models in a round.
         run_timeout_s: Seconds that one run of a model may take; None takes the default.
+        protocol: ``mlperf-single-stream`` runs that scenario of each file, too.
+        min_duration_s: Seconds that it lasts at least; None takes MLPerf's own.
         cache: Cache folder; keeps the reference baseline: figures are comparable with tables by it.
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Raises:
         DeviceEmulated: If the device's latencies mean nothing.
+        UsageError: If a duration is given and no protocol.
         CacheBusy: If another process measured on this device for an hour.
         ProfilerError: If the device cannot be reached or a model cannot be run.
     """
     reporter = reporter or Silent()
+    options = Options(protocol=protocol, min_duration_s=min_duration_s)
     for model in models:
         check_path(model, "nasc bench FILE")
     found = device_profiles.find(device)
@@ -74,6 +81,7 @@ def bench(
             shapes=shapes,
             options=session.options,
             protocol=profilers.Protocol(seed=seed),
+            stream_s=None if protocol is None else options.duration_s,
             scale=baseline.scale,
             progress=progress,
             opener=session.opener,

@@ -43,6 +43,7 @@ from nasc.package.manifest import (
     TrainingRecord,
     read_manifest,
 )
+from nasc.package.verify_latency import latency_protocol
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import DISTILL_MINUTES, Options
@@ -110,7 +111,8 @@ def compile(
             "--peak-memory-bytes"
         )
     if options.quantile is not None and limits.latency_ms is None:
-        raise UsageError("--quantile says what --latency-ms is held to: give --latency-ms too")
+        given = "--quantile" if options.protocol is None else "--protocol"
+        raise UsageError(f"{given} says what --latency-ms is held to: give --latency-ms too")
     settings = settings or Settings()
     if options.task is not None:
         if settings.head not in ("embed", options.task.head):
@@ -124,10 +126,33 @@ def compile(
             )
     elif is_task_head(settings.head):
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
+    if settings.lengths is not None:
+        check_mixture(settings, options)
     context = RunContext(
         settings, reporter, opener=opener, promises_latency=limits.latency_ms is not None
     )
     return compile_on(context, limits, options)
+
+
+def check_mixture(settings: Settings, options: Options) -> None:
+    """Raise where a mixture of lengths goes with nothing that is asked for.
+
+    Raises:
+        UsageError: With what to leave out.
+    """
+    if options.quantile is not None:
+        other = f"--quantile {options.quantile}"
+        if options.protocol is not None:
+            other = f"--protocol {options.protocol}"
+        raise UsageError(
+            f"--lengths {settings.lengths} holds the mean over a mixture to --latency-ms, "
+            f"{other} the runs of one length: give one of them"
+        )
+    if options.task is not None:
+        raise UsageError(
+            f"--lengths {settings.lengths} is not offered with --task: examples are of two texts, "
+            "or cut in their own way. Give --seq-len"
+        )
 
 
 def compile_on(context: RunContext, limits: Limits, options: Options) -> CompileResult:
@@ -369,6 +394,14 @@ class _Compilation:
         own = Path(tempfile.mkdtemp(dir=folder))
         return self.context.session(candidate.runtime).lower(network, own, shape=s.shape)
 
+    def jobs(self, artifact: Artifact, network: Network) -> list[profilers.ModelJob]:
+        """What is measured of an artifact: itself, at each length, the shortest first."""
+        context, rows = self.context, network.geometry.vocab_size
+        lengths, batch = context.lengths, context.settings.batch
+        if context.mixture is None:
+            return [latency_job("model", artifact.path, n, batch, rows) for n in lengths]
+        return [latency_job(f"model-{n}", artifact.path, n, batch, rows) for n in lengths]
+
     def measure(
         self, state: _State, candidate: _Candidate, artifact: Artifact
     ) -> tuple[_Exported, _State]:
@@ -378,9 +411,12 @@ class _Compilation:
             CacheBusy: If another process measures for an hour.
             profilers.MemoryUnavailable: If memory is limited and the device does not tell it.
         """
-        context, s, variant = self.context, self.context.settings, candidate.variant
-        network, session = candidate.network.with_head(s.head), context.session(variant.runtime)
-        job = latency_job("model", artifact.path, s.seq_len, s.batch, network.geometry.vocab_size)
+        context, variant = self.context, candidate.variant
+        network, session = (
+            candidate.network.with_head(context.settings.head),
+            context.session(variant.runtime),
+        )
+        jobs = self.jobs(artifact, network)
         baseline = context.record_baseline(variant.runtime)
         progress = context.reporter.stage(f"Measuring on device {context.device.name!r}")
         with (
@@ -388,25 +424,40 @@ class _Compilation:
             context.timed("measure"),
         ):
             measurement = session.measure(
-                [job],
+                jobs,
                 baseline.scale,
-                protocol=profilers.Protocol(quantile=self.options.quantile),
+                protocol=latency_protocol(len(jobs), self.options.waits_for),
                 progress=progress,
             )
             session.extend(baseline, measurement)
+            stream = (
+                None
+                if self.options.protocol is None
+                else session.single_stream(
+                    jobs[-1],
+                    self.options.duration_s,
+                    limit_ms=self.limits.latency_ms,
+                    progress=progress,
+                )
+            )
             peak = (
-                session.optional_peak_memory(job)
+                session.optional_peak_memory(jobs[-1])
                 if self.limits.peak_memory_bytes is None
-                else session.peak_memory(job, PEAK_PROCESSES)
+                else session.peak_memory(jobs[-1], PEAK_PROCESSES)
             )
         costs = context.measure_costs([variant])
         predicted = costs.predict(network.architecture, variant.runtime)
-        latency = MeasuredLatency.of(job, measurement)
+        latency = (
+            MeasuredLatency.of(jobs[0], measurement)
+            if context.mixture is None
+            else MeasuredLatency.of_mixture(jobs, measurement, context.mixture)
+        )
+        latency = dataclasses.replace(latency, stream=stream)
         repetition_ms = latency.repetition_ms(self.options.quantile)
         key = (str(network.architecture), variant.runtime)
         seen = state.bounds.get(key, ())
         if math.isfinite(repetition_ms):
-            seen = (*seen, (latency.model.is_quiet, repetition_ms))
+            seen = (*seen, (latency.is_quiet, repetition_ms))
         # What the busy machine gave counts only for as long as there is nothing else.
         on_quiet = tuple(ms for is_quiet, ms in seen if is_quiet)
         exported = _Exported(
@@ -427,7 +478,7 @@ class _Compilation:
             str(exported.network.architecture),
             exported.candidate.runtime,
             exported.predicted,
-            exported.measured.model.latency_ms,
+            exported.measured.latency_ms,
             held_ms if math.isfinite(held_ms) else None,
             met,
             note,
@@ -465,7 +516,7 @@ class _Compilation:
         found = self.check_limits(state, exported)
         if not found.tighter:
             return False
-        if self.options.quantile is None and not exported.measured.model.is_quiet:
+        if self.options.quantile is None and not exported.measured.is_quiet:
             return repeats < BUSY_REPEATS
         near = not found.over and len(exported.repetitions_ms) == 1
         return repeats == 0 and (trained or near)
@@ -639,11 +690,13 @@ class _Compilation:
                 context.device.name,
                 variant.runtime,
                 s.batch,
-                s.seq_len,
+                context.seq_len,
                 session.options.threads,
                 profilers.STATISTIC,
                 options.quantile,
                 s.fixed_shape,
+                context.mixture,
+                options.protocol,
             ),
             teacher=TeacherRecord(
                 context.teacher.name, context.teacher.sha256, context.teacher.source

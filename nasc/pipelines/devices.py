@@ -16,6 +16,7 @@ from nasc.lowering import EVERYWHERE
 from nasc.lowering import PRECISIONS as LOWERED
 from profilers import ProfilerError, RuntimeOptions, open_worker, precisions_of, reachable
 from profilers.context import read_context
+from profilers.devices.phones import Phone, attached, fits
 from profilers.runtimes import NAMES, installed
 
 WORKER_OVER_SSH = "native; python for runtimes and machines that it is not made for"
@@ -70,6 +71,7 @@ class DeviceReport:
         precisions: Those that any of its runtimes runs.
         threads: Of a runtime.
         clusters: Its cores by kind: ``core``, ``count`` and, where they are certain, ``ids``.
+        attached: Serial numbers of the phones that it may be, of those that adb sees.
     """
 
     name: str
@@ -83,6 +85,7 @@ class DeviceReport:
     precisions: tuple[str, ...]
     threads: ThreadsReport
     clusters: tuple[device_profiles.Cluster, ...]
+    attached: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
@@ -100,6 +103,7 @@ class DeviceReport:
             f"{'':24} {state}",
             *(f"{'':24} {_runtime_text(runtime)}" for runtime in self.runtimes),
             f"{'':24} threads: {self.threads.default}{most}; cores: {cores}",
+            *(f"{'':24} attached: {serial}" for serial in self.attached),
         ]
 
 
@@ -126,6 +130,7 @@ def devices(
 def report(device: DeviceProfile) -> DeviceReport:
     """What a device can do, by its profile, and by a look at it where it is this machine."""
     there, reason = reachable(device)
+    phones = _phones() if device.connection.kind == "adb" else ()
     here = device.connection.kind == "local"
     any_runtime = here and device.connection.worker != device_profiles.NATIVE
     names = dict.fromkeys([device.default_runtime, *(NAMES if any_runtime else ())])
@@ -149,7 +154,21 @@ def report(device: DeviceProfile) -> DeviceReport:
         ),
         ThreadsReport(device.default_threads, _most_threads(device, here, clusters)),
         clusters,
+        tuple(phone.serial for phone in phones if fits(device, phone)),
     )
+
+
+def unknown_phones() -> list[Phone]:
+    """Phones that adb sees and that no known device means; none where adb does not work."""
+    known = device_profiles.available(on_wrong=lambda error: None)
+    return [phone for phone in _phones() if not any(fits(device, phone) for device in known)]
+
+
+def _phones() -> tuple[Phone, ...]:
+    try:
+        return attached()
+    except ProfilerError:
+        return ()
 
 
 def _worker(device: DeviceProfile) -> str:
@@ -158,7 +177,7 @@ def _worker(device: DeviceProfile) -> str:
         return worker or device_profiles.PYTHON
     if kind == "ssh":
         return worker or WORKER_OVER_SSH
-    return "what its command starts" if kind == "command" else "none yet"
+    return "what its command starts" if kind == "command" else device_profiles.NATIVE
 
 
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nasc.errors import UsageError
 from nasc.supernet.budget import check_budget
+from profilers.mlperf import MIN_DURATION_S, NAME, QUANTILE, check_duration
 
 if TYPE_CHECKING:
     from nasc.tasks.shipping import TaskOptions
@@ -17,6 +18,21 @@ DISTILL_MINUTES = 2.5
 """Default budget of the chosen network."""
 
 QUALITY_METRICS = ("pooled_cosine", "similarity_spearman")
+
+
+def check_protocol(protocol: str, quantile: str | None) -> None:
+    """Raise unless a protocol is known and reports a quantile.
+
+    Raises:
+        UsageError: If not.
+    """
+    if protocol != NAME:
+        raise UsageError(f"unknown protocol {protocol!r}; known: {NAME}")
+    if quantile not in (None, QUANTILE):
+        raise UsageError(
+            f"--protocol {NAME} is about {QUANTILE}, not {quantile}: leave --quantile {quantile} "
+            "out, or the protocol"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,9 @@ class Options:
         distill_steps: Optimizer steps of the chosen network instead.
         quantile: None holds the statistic of record to the latency limit; p50, p90 or p99
             of the observed runs that one.
+        protocol: None holds a statistic of the measurement to the latency limit;
+            ``mlperf-single-stream`` the figure of that scenario, p90 (`profilers.mlperf`).
+        min_duration_s: Seconds that its runs last at least; None takes MLPerf's own.
         min_quality: By metric of `QUALITY_METRICS`, what the package must reach.
         sts_data: STS file; int8 may cost at most 0.01 of the score on it.
         output: Folder of the package; None names one in the current folder.
@@ -41,6 +60,8 @@ class Options:
     distill_minutes: float | None = None
     distill_steps: int | None = None
     quantile: str | None = None
+    protocol: str | None = None
+    min_duration_s: float | None = None
     min_quality: Mapping[str, float] = field(default_factory=dict)
     sts_data: Path | None = None
     output: Path | None = None
@@ -54,6 +75,13 @@ class Options:
                 raise UsageError("give --distill-minutes or --distill-steps, not both")
         if self.quantile not in (None, "p50", "p90", "p99"):
             raise UsageError(f"unknown quantile {self.quantile!r}; allowed: p50, p90, p99")
+        if self.protocol is not None:
+            check_protocol(self.protocol, self.quantile)
+            object.__setattr__(self, "quantile", QUANTILE)
+        if self.min_duration_s is not None:
+            if self.protocol is None:
+                raise UsageError(f"--min-duration goes with --protocol {NAME}: give that too")
+            check_duration(self.min_duration_s)
         if self.task is not None and self.sts_data is not None:
             raise UsageError("--sts-data judges sentence vectors; --task has data: give one")
         known = QUALITY_METRICS if self.task is None else self.task.metrics
@@ -62,3 +90,13 @@ class Options:
                 raise UsageError(f"unknown quality {name!r}; known: {', '.join(known)}")
             if not -1 <= value <= 1:
                 raise UsageError(f"a quality to reach must be in [-1, 1], got {name} {value}")
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds that a run of the protocol lasts at least."""
+        return MIN_DURATION_S if self.min_duration_s is None else self.min_duration_s
+
+    @property
+    def waits_for(self) -> str | None:
+        """The quantile whose bound the measurement itself has to find."""
+        return self.quantile if self.protocol is None else None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nasc.context.settings import Settings
     from nasc.latency.table import LatencyTable
     from nasc.selection.audit import Audit
+    from nasc.selection.regret import Regret
     from nasc.solver.problem import Solution
 
 
@@ -213,7 +214,7 @@ def plot_front(
     axes.set_ylabel("predicted loss (1 - cosine to the teacher)")
     about = (
         f"Pareto front on device {settings.device}: batch {settings.batch}, "
-        f"{settings.seq_len} tokens"
+        f"{next((s.mixture for s in solutions if s.mixture), f'{settings.seq_len} tokens')}"
     )
     notes = dict.fromkeys(s.latency_table for s in solutions if s.latency_table is not None)
     axes.set_title(
@@ -256,9 +257,48 @@ def plot_table(table: LatencyTable, path: Path, force: bool = False) -> None:
         )
     axes.set_xlabel("hidden size")
     axes.set_ylabel("cost (ms), with its standard error")
-    notes = [table.key.describe(), *([] if table.foreign is None else [table.foreign])]
+    notes = [table.key.describe(), *([] if table.note is None else [table.note])]
     axes.set_title("\n".join(notes), fontsize=8, wrap=True, parse_math=False)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
+    _write(path, force, lambda part: figure.savefig(part, dpi=150))
+
+
+def plot_regret(found: Regret, path: Path, force: bool = False) -> None:
+    """Draw what the network of each device loses on the others.
+
+    Args:
+        found: Every network on every device.
+        path: The picture; its suffix decides the format.
+        force: Replace a file that lies there.
+
+    Raises:
+        UsageError, NascError: See `check_plot`; or the file cannot be written.
+    """
+    check_plot(path, force)
+    from matplotlib.figure import Figure
+
+    count = len(found.devices)
+    figure = Figure(figsize=(3 + 1.4 * count, 2 + count), layout="constrained")
+    axes = figure.subplots()
+    lost = [[one.lost for one in row] for row in found.transfers]
+    image = axes.imshow(lost, cmap="Oranges", vmin=0, vmax=max(map(max, lost)) or 1.0)
+    for row, own in enumerate(found.transfers):
+        for column, one in enumerate(own):
+            over = "" if one.meets else "\nover the limit"
+            text = f"+{one.lost:.4f}\n{one.latency_ms:.2f} ms{over}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8)
+    labels = [one.label for one in found.devices]
+    axes.set_xticks(range(count), labels, rotation=20, ha="right", fontsize=8, parse_math=False)
+    axes.set_yticks(range(count), labels, fontsize=8, parse_math=False)
+    axes.set_xlabel("run on")
+    axes.set_ylabel("best for")
+    notes = dict.fromkeys(one.foreign for one in found.devices if one.foreign is not None)
+    limits = ", ".join(f"{one.limit_ms:.3g}" for one in found.devices)
+    about = f"loss beyond what is best there in no more time; limits {limits} ms"
+    axes.set_title(
+        "\n".join([about, *notes]), fontsize=7 if notes else 9, wrap=True, parse_math=False
+    )
+    figure.colorbar(image, ax=axes, label="predicted loss (1 - cosine to the teacher)")
     _write(path, force, lambda part: figure.savefig(part, dpi=150))

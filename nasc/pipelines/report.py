@@ -42,8 +42,8 @@ class SupernetReport:
         left: By position a row for every candidate left: block, bin, params, latency_ms, dev_loss.
             None if the supernet was not shrunk.
         empty_bins: Bins that held nothing from the start; None if it was not shrunk.
-        latency_table: That the latency table that it was shrunk by was measured on another
-            machine, in words; None if it was not.
+        latency_table: What is to be said of the latency table that it was shrunk by
+            (`LatencyTable.note`).
     """
 
     supernet: Path

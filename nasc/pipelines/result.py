@@ -12,7 +12,7 @@ from typing import Any
 from nasc.architecture.variant import Variant
 from nasc.latency import observed
 from nasc.networks.network import Network
-from nasc.package.manifest import Manifest, PredictedLatency
+from nasc.package.manifest import Conditions, Manifest, MeasuredLatency, PredictedLatency
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class CompileResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
         m = self.manifest
-        measured = None if m.measured is None else m.measured.model
+        measured = m.measured
         return {
             "architecture": str(m.architecture),
             "precision": m.architecture.precision,
             "limits": dict(m.limits),
-            "conditions": dataclasses.asdict(m.conditions),
+            "conditions": _conditions(m.conditions),
             "predicted": None if m.predicted is None else dataclasses.asdict(m.predicted),
             "measured": None
             if measured is None
@@ -77,8 +77,10 @@ class CompileResult:
                 "p50_ms": measured.p50_ms,
                 "p90_ms": measured.p90_ms,
                 "p99_ms": measured.p99_ms,
-                "samples": [list(runs) for runs in measured.samples_ms],
-            },
+                "samples": [list(runs) for runs in measured.model.samples_ms],
+            }
+            | ({"lengths": _lengths(measured)} if measured.parts else {})
+            | ({} if measured.stream is None else {"single_stream": measured.stream.to_dict()}),
             "others": [
                 {"runtime": v.runtime, "precision": v.precision, "latency_ms": ms}
                 for v, ms in self._others()
@@ -113,7 +115,7 @@ class CompileResult:
             return [] if m.latency_table is None else [m.latency_table]
         return [
             *([] if m.latency_table is None else [m.latency_table]),
-            *observed.warnings(m.measured.model, m.limits, m.conditions.quantile),
+            *observed.warnings(m.measured, m.limits, m.conditions.quantile),
             *self.tight(),
             *m.measured.measurement.warnings(),
         ]
@@ -130,12 +132,21 @@ class CompileResult:
             ("conditions", str(m.conditions)),
         ]
         if m.measured is not None and m.predicted is not None:
-            model, p = m.measured.model, m.predicted
+            model, p = m.measured, m.predicted
+            mean = "mean " if model.parts else ""
             rows += [
                 (
                     "measured",
-                    f"{model.latency_ms:.2f} ms, at most {model.upper_ms:.2f} (95%); "
+                    f"{mean}{model.latency_ms:.2f} ms, at most {model.upper_ms:.2f} (95%); "
                     f"predicted {p.latency_ms:.2f} ({p.low_ms:.2f} to {p.high_ms:.2f})",
+                ),
+                *(
+                    (
+                        "",
+                        f"{one['seq_len']} tokens, {one['share']:.1%} of the texts: "
+                        f"{one['latency_ms']:.2f} ms, at most {one['upper_ms']:.2f}",
+                    )
+                    for one in model.lengths()
                 ),
                 *([] if (means := observed.meaning(model)) is None else [("", means)]),
                 (
@@ -146,7 +157,11 @@ class CompileResult:
             quantile = m.conditions.quantile
             if quantile is not None:
                 held_ms = m.measured.held_ms(quantile)
-                rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
+                stream = m.measured.stream
+                if stream is None:
+                    rows.append(("held", f"{quantile} at most {held_ms:.2f} ms (95%)"))
+                else:
+                    rows += [("held", str(stream)), ("", stream.rules)]
         rows += [("note", text) for text in self.warnings()]
         if self.others_ms:
             others = ", ".join(f"{variant} {ms:.2f} ms" for variant, ms in self._others())
@@ -171,6 +186,20 @@ class CompileResult:
             ),
         ]
         return rows
+
+
+def _conditions(conditions: Conditions) -> dict[str, Any]:
+    """All of them as plain data."""
+    values = dataclasses.asdict(conditions)
+    del values["lengths"]
+    lengths = conditions.lengths
+    return values | ({} if lengths is None else {"lengths": lengths.to_dict()})
+
+
+def _lengths(measured: MeasuredLatency) -> list[dict[str, Any]]:
+    """What was measured at each length of a mixture, with its runs."""
+    pairs = zip(measured.lengths(), measured.models, strict=True)
+    return [one | {"samples": [list(runs) for runs in model.samples_ms]} for one, model in pairs]
 
 
 def _from_here(path: Path) -> str:

@@ -66,4 +66,8 @@ def search(
     else:
         problem = problem_of(context, limits, variants)
         found = solve_front(problem) if front else solve(problem, best)
-    return [dataclasses.replace(s, latency_table=context.table_note(s.variant)) for s in found]
+    mixture = None if context.mixture is None else context.mixture.words()
+    return [
+        dataclasses.replace(s, latency_table=context.table_note(s.variant), mixture=mixture)
+        for s in found
+    ]

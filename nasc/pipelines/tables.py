@@ -77,6 +77,7 @@ class ImportedTable:
             "samples": self.samples,
             "replaced": list(self.replaced),
             "foreign": self.table.foreign,
+            "note": self.table.note,
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -87,7 +88,7 @@ class ImportedTable:
             ("file", str(self.path)),
             ("samples", "with it" if self.samples else "none came with it"),
             *(("replaced", text) for text in self.replaced),
-            *([] if self.table.foreign is None else [("note", self.table.foreign)]),
+            *([] if self.table.note is None else [("note", self.table.note)]),
         ]
 
 
@@ -122,7 +123,7 @@ def show_table(
             several are named so.
     """
     folder = cache_folder(cache)
-    path, table = _read(folder, name_or_file)
+    path, table = read_named(folder, name_or_file)
     reason = why_unusable(table.key, _key_fields(folder, opener, table.key))
     return TableReport(ListedTable(path, table, reason), table)
 
@@ -231,12 +232,16 @@ def diff_tables(a: str | Path, b: str | Path, *, cache: Path | None = None) -> T
         TableMissing, TableDamaged, UsageError: See `show_table`.
     """
     folder = cache_folder(cache)
-    (path_a, table_a), (path_b, table_b) = _read(folder, a), _read(folder, b)
+    (path_a, table_a), (path_b, table_b) = read_named(folder, a), read_named(folder, b)
     return compare(table_a, table_b, (table_name(path_a), table_name(path_b)))
 
 
-def _read(cache: Path, name_or_file: str | Path) -> tuple[Path, LatencyTable]:
-    """A table of the cache by its name; or a file, checked as what comes from elsewhere."""
+def read_named(cache: Path, name_or_file: str | Path) -> tuple[Path, LatencyTable]:
+    """A table of the cache by its name; or a file, checked as what comes from elsewhere.
+
+    Raises:
+        TableMissing, TableDamaged, UsageError: See `show_table`.
+    """
     path = find_named(tables_folder(cache), str(name_or_file))
     if path is not None:
         return path, load_table(path)

@@ -202,10 +202,11 @@ def train(
                     precisions=offered[-1:],
                     seq_lens=(seq_len or train_length(found_teacher),),
                     seed=seed,
+                    accept_transferred=True,
                     progress=reporter.stage(f"Latency tables of device {device!r}"),
                 )
             )
-            for elsewhere in filter(None, dict.fromkeys(t.table.foreign for t in tables)):
+            for elsewhere in filter(None, dict.fromkeys(t.table.note for t in tables)):
                 reporter.say(elsewhere)
             plan = shrink_plan(found_space, TableCosts.of(t.table for t in tables), shrink)
         seconds = (

@@ -9,6 +9,7 @@ from nasc.package.verify import verify_package
 from nasc.package.verify_report import VerifyReport
 from nasc.utils.progress import Reporter, Silent
 from profilers import WorkerLimits
+from profilers.mlperf import check_duration
 
 
 def verify(
@@ -17,6 +18,7 @@ def verify(
     measure: bool = True,
     device: str | None = None,
     run_timeout_s: float | None = None,
+    min_duration_s: float | None = None,
     cache: Path | None = None,
     reporter: Reporter | None = None,
 ) -> VerifyReport:
@@ -28,6 +30,8 @@ def verify(
         device: Name of a device profile, or the path of one; None is the device that the package
             names.
         run_timeout_s: Seconds that one run of the model may take; None takes the default.
+        min_duration_s: Seconds that a run of MLPerf's single-stream scenario lasts, where the
+            package states one; None takes its own.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
         reporter: Told of the progress.
 
@@ -37,15 +41,19 @@ def verify(
     Raises:
         PackageError: If there is no package at all.
         UsageError: If its path is not UTF-8.
+        profilers.InvalidSetting: If no run can last so long.
         DeviceProfileError: If there is no such device.
     """
     reporter = reporter or Silent()
+    if min_duration_s is not None:
+        check_duration(min_duration_s)
     return verify_package(
         package,
         measure=measure,
         device=None if device is None else device_profiles.find(device),
         cache=cache,
         limits=None if run_timeout_s is None else WorkerLimits(run_s=run_timeout_s),
+        min_duration_s=min_duration_s,
         progress=reporter.stage("Verifying"),
         say=reporter.say,
     )

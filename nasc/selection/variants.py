@@ -117,12 +117,17 @@ def probed(context: RunContext, variant: Variant) -> dict[Architecture, float]:
     if context.space.keep:
         networks.append(context.space.teacher.with_precision(variant.precision))
     with context.timed("profile"):
-        context.probed_ms[variant] = found = probe(
-            list(dict.fromkeys(networks)),
-            context.table_key(variant),
-            context.session(variant.runtime),
-            context.reporter.stage(f"How fast {variant} can be"),
-        )
+        networks = list(dict.fromkeys(networks))
+        found = dict.fromkeys(networks, 0.0)
+        for key, share in zip(context.table_keys(variant), context.lengths.values(), strict=True):
+            took_ms = probe(
+                networks,
+                key,
+                context.session(variant.runtime),
+                context.reporter.stage(f"How fast {variant} can be"),
+            )
+            found = {network: ms + share * took_ms[network] for network, ms in found.items()}
+        context.probed_ms[variant] = found
     return found
 
 
@@ -156,26 +161,28 @@ class _VariantProbe:
 
     def can_improve(self) -> bool:
         """Whether its table could change what is chosen; yes where it is there."""
-        key = self.context.table_key(self.variant)
-        return self._is_there(key) or self._in_question(key)
+        keys = self.context.table_keys(self.variant)
+        return self._are_there(keys) or self._in_question(keys[-1])
 
     def reaches_further(self, certificate: Certificate) -> bool:
         """Whether it may meet the limits that the first one cannot, or come nearer to one."""
-        context, limits, key = self.context, self.limits, self.context.table_key(self.variant)
-        if self._is_there(key):
+        context, limits = self.context, self.limits
+        keys = context.table_keys(self.variant)
+        if self._are_there(keys):
             return True
         ratios = FREE if limits.latency_ms is None else self._slowdowns().layers
         try:
-            check_feasible(context, limits, [self.variant], self._costs(ratios, key))
+            check_feasible(context, limits, [self.variant], self._costs(ratios, keys[-1]))
         except InfeasibleLimits as error:
             own = cast(Certificate, error.certificate)
             pairs = zip(own.reports, certificate.reports, strict=True)
             return any(mine.minimum < first.minimum for mine, first in pairs)
         return True
 
-    def _is_there(self, key: LatencyKey) -> bool:
+    def _are_there(self, keys: Sequence[LatencyKey]) -> bool:
         try:
-            find_table([tables_folder(self.context.cache)], key, self.context.space)
+            for key in keys:
+                find_table([tables_folder(self.context.cache)], key, self.context.space)
         except TableMissing:
             return False
         return True

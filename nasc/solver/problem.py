@@ -194,8 +194,9 @@ class Solution:
         costs: Predicted totals by metric, and ``peak_memory_bytes`` where known.
         upper: Upper ends of those that can be limited: what is held to the limits.
         true_loss: Of the complete network, where it was taken.
-        latency_table: That the table of its latency was measured on another machine, in words;
-            None if it was not.
+        latency_table: What is to be said of the table of its latency (`LatencyTable.note`).
+        mixture: What its latency is the mean over, in words; None where all texts are of one
+            length.
     """
 
     architecture: Architecture
@@ -205,6 +206,7 @@ class Solution:
     upper: Mapping[str, float]
     true_loss: float | None = None
     latency_table: str | None = None
+    mixture: str | None = None
 
     def with_loss(self, predicted_loss: float) -> Solution:
         """The same with another predicted loss."""

@@ -69,8 +69,7 @@ class ShrinkPlan:
     Attributes:
         config: How.
         candidates: Priced and in bins.
-        latency_table: That the table of their latencies was measured on another machine, in words;
-            None if it was not.
+        latency_table: What is to be said of the table of their latencies (`LatencyTable.note`).
     """
 
     config: ShrinkConfig
@@ -89,7 +88,7 @@ class ShrinkPlan:
 
     @property
     def origin(self) -> dict[str, str]:
-        """What is recorded of the latency table, where that is of another machine."""
+        """What is recorded of the latency table, where there is anything to be said of it."""
         return {} if self.latency_table is None else {"latency_table": self.latency_table}
 
     @property
@@ -129,8 +128,8 @@ def shrink_plan(space: SearchSpace, costs: TableCosts | None, config: ShrinkConf
     def latency_ms(layer: Layer) -> float:
         return costs.layer(layer, precision)["latency_ms"]
 
-    foreign = costs.tables[precision].foreign
-    return ShrinkPlan(config, candidates_of(space, latency_ms, config.bins), foreign)
+    note = costs.tables[precision].note
+    return ShrinkPlan(config, candidates_of(space, latency_ms, config.bins), note)
 
 
 def teacher_initialised_space(space: SearchSpace) -> SearchSpace:

@@ -11,15 +11,31 @@ import contextlib
 import secrets
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from device_profiles import DeviceProfile
 from device_profiles.reading import shown
-from profilers.devices.android import STATE_SCRIPT, parse_state
+from profilers.devices.android import (
+    DESCRIPTION_SCRIPT,
+    HEAT_SCRIPT,
+    STATE_SCRIPT,
+    PhoneDescription,
+    parse_description,
+    parse_heat,
+    parse_state,
+    why_rest,
+)
 from profilers.devices.phones import PROGRAM, READY, attached, find_phone, last_line, run_adb
 from profilers.devices.remote import NOT_A_PROGRAM, Files, RemoteWorker
-from profilers.errors import DeviceUnreachable, ProfilerError, RunnerUnavailable, RuntimeMissing
+from profilers.errors import (
+    DeviceLost,
+    DeviceUnreachable,
+    ProfilerError,
+    RunnerUnavailable,
+    RuntimeMissing,
+)
 from profilers.jobs import RuntimeOptions, WorkerLimits
 from profilers.runner.build import build_runner
 from profilers.runner.glibc import glibc_files
@@ -131,9 +147,9 @@ class AdbTransport:
     def _advice(self, words: str) -> str:
         return f"adb -s {shlex.quote(self._serial)} {words}"
 
-    def _lost(self, what: str, said: str) -> DeviceUnreachable:
+    def _lost(self, what: str, said: str) -> DeviceLost:
         reason = f": {said[:300]}" if said else ""
-        return DeviceUnreachable(
+        return DeviceLost(
             f"cannot {what} on device {self.name!r}: the phone is not there any more{reason}. What "
             "was measured is kept: attach it again, see that adb lists it (adb devices -l), and "
             "run the same again"
@@ -141,12 +157,9 @@ class AdbTransport:
 
     def _failed(self, done: subprocess.CompletedProcess[str], what: str) -> DeviceUnreachable:
         said = last_line(done)
-        if done.returncode == 0 or any(
-            sign in said for sign in ("device offline", "not found", "error: closed", "no devices")
-        ):
-            states = {phone.serial: phone.state for phone in attached()}
-            if states.get(self._serial) != READY:
-                return self._lost(what, said if done.returncode else "")
+        there = {phone.serial for phone in attached() if phone.state == READY}
+        if done.returncode == 0 or said.startswith("error: ") or self._serial not in there:
+            return self._lost(what, said if done.returncode else "")
         if "No space left" in said:
             return DeviceUnreachable(
                 f"cannot {what} on device {self.name!r}: its storage is full ({said}). Make room: "
@@ -159,12 +172,51 @@ class AdbTransport:
         )
 
 
+_FIRST_STATES: dict[str, Mapping[str, Any]] = {}
+"""How phones were when this process first reached them, by serial number."""
+
+
+class PhoneWorker(RemoteWorker):
+    """A worker on a phone; see `profilers.devices.base.Heating`."""
+
+    def __init__(
+        self,
+        transport: AdbTransport,
+        files: Files,
+        words: Sequence[str],
+        options: RuntimeOptions,
+        *,
+        first: Mapping[str, Any],
+        limits: WorkerLimits | None = None,
+    ) -> None:
+        """Starts the worker.
+
+        Args:
+            transport: How the phone is reached.
+            files: Of the phone.
+            words: The program there, and its arguments, that is the worker.
+            options: How its runtime is set up.
+            first: The phone's state when it was first reached.
+            limits: What it may take; None takes the defaults.
+
+        Raises:
+            DeviceUnreachable, RuntimeMissing, InvalidSetting, WorkerDied: It could not start.
+        """
+        self._phone = transport
+        self._first = first
+        super().__init__(transport, files, words, options, ended=transport.ended, limits=limits)
+
+    def why_rest(self) -> str | None:
+        """See `Heating`."""
+        return why_rest(self._first, parse_heat(self._phone.ask(HEAT_SCRIPT)))
+
+
 def open_adb_worker(
     profile: DeviceProfile,
     options: RuntimeOptions,
     limits: WorkerLimits | None = None,
     cache: Path | None = None,
-) -> RemoteWorker:
+) -> PhoneWorker:
     """Starts a native worker on the phone that a device file means.
 
     The worker comes with a C library of its own: Android's is another.
@@ -180,7 +232,8 @@ def open_adb_worker(
         RunnerUnavailable: The worker cannot be made for it, or its library cannot be had.
         RuntimeMissing, InvalidSetting, WorkerDied: The worker did not start with these options.
     """
-    transport = AdbTransport(profile.name, find_phone(profile).serial)
+    serial = find_phone(profile).serial
+    transport = AdbTransport(profile.name, serial)
     transport.check()
     target = TARGETS["aarch64-linux"]
     library = runtime_library(target.name, cache)
@@ -194,6 +247,21 @@ def open_adb_worker(
     folder = loader.rpartition("/")[0]
     words = [loader, "--library-path", folder, f"{folder}/nasc-runner", f"{folder}/{library.name}"]
     state = parse_state(transport.ask(STATE_SCRIPT))
-    worker = RemoteWorker(transport, files, words, options, ended=transport.ended, limits=limits)
+    first = _FIRST_STATES.setdefault(serial, state)
+    worker = PhoneWorker(transport, files, words, options, first=first, limits=limits)
     worker.context["phone"] = state
     return worker
+
+
+def describe_phone(profile: DeviceProfile) -> tuple[str, PhoneDescription]:
+    """The serial number of the phone that a device file means, and what it is.
+
+    Args:
+        profile: Of a connection of the kind "adb".
+
+    Raises:
+        DeviceUnreachable: There is no such phone, or it cannot be reached; see `find_phone`.
+    """
+    serial = find_phone(profile).serial
+    text = AdbTransport(profile.name, serial).ask(DESCRIPTION_SCRIPT)
+    return serial, parse_description(text)

@@ -99,6 +99,18 @@ class Worker(Protocol):
 
 
 @runtime_checkable
+class Heating(Protocol):
+    """A worker on a device that heats up: what it measures then is slower than what it could."""
+
+    def why_rest(self) -> str | None:
+        """Why the device should rest before it is measured on, in words; None where it need not.
+
+        Raises:
+            DeviceUnreachable: The device is lost.
+        """
+
+
+@runtime_checkable
 class ModelRunner(Protocol):
     """A worker that also gives what a model computes; one on a made-up device does not."""
 

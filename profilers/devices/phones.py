@@ -155,6 +155,17 @@ def parse_listed(short: str, long: str) -> tuple[Phone, ...]:
     return tuple(phones)
 
 
+def fits(profile: DeviceProfile, phone: Phone) -> bool:
+    """Whether a phone takes commands and is one that a device file means."""
+    connection = profile.connection
+    return (
+        connection.kind == "adb"
+        and phone.state == READY
+        and connection.product in (None, phone.product)
+        and connection.serial in (None, phone.serial)
+    )
+
+
 def find_phone(profile: DeviceProfile) -> Phone:
     """The attached phone that a device file means.
 

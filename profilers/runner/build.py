@@ -88,8 +88,10 @@ def _compile(target: Target, program: Path) -> None:
         made = folder / "nasc-runner"
         command = [sys.executable, "-m", "ziglang", "cc", "-target", target.triple, *FLAGS]
         environment = dict(os.environ)
-        # What the compiler keeps for itself takes a hundred times the program's size.
-        environment["ZIG_GLOBAL_CACHE_DIR"] = environment["ZIG_LOCAL_CACHE_DIR"] = str(folder)
+        # What the compiler keeps for itself takes a hundred times the program's size: it goes,
+        # unless the user has named a place for it.
+        environment["ZIG_LOCAL_CACHE_DIR"] = str(folder)
+        environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(folder))
         environment["SOURCE_DATE_EPOCH"] = "0"
         done = _run([*command, *map(str, sources()), "-o", str(made), *LIBRARIES], environment)
         if done.returncode != 0 or not made.is_file():

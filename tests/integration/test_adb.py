@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,9 +35,17 @@ from nasc.architecture.space import PRESETS, Architecture, load_space
 from nasc.cli import main
 from nasc.lowering import get_lowering
 from nasc.networks.network import random_network
-from profilers import ModelRejected, RuntimeOptions, WorkerLimits, open_worker
+from profilers import (
+    ModelRejected,
+    Protocol,
+    Round,
+    RuntimeOptions,
+    WorkerLimits,
+    measure,
+    open_worker,
+)
 from profilers.devices.adb import FOLDER
-from profilers.devices.base import ModelRunner, Worker
+from profilers.devices.base import Heating, ModelRunner, Worker
 from profilers.devices.remote import RemoteWorker
 from profilers.errors import (
     DeviceUnreachable,
@@ -182,9 +191,11 @@ def test_a_phone_computes_what_this_machine_does(bench: Bench, tmp_path: Path) -
     assert context["emulated"] is True
     assert context["fingerprint"].startswith("emulated-")
     about = {"model": "Pixel 6", "android": "14", "screen": "Asleep", "battery_percent": 84}
-    about |= {"charging": True, "thermal_status": 0, "battery_c": 32.6}
+    about |= {"charging": True, "thermal_status": 0, "battery_c": 32.6, "skin_c": 31.5}
     assert about.items() <= context["phone"].items()
     assert context["phone"]["governors"]["7"] == "sched_pixel"
+    assert isinstance(there, Heating)
+    assert there.why_rest() is None
     # What lies there is not sent again.
     before = list(bench.phone.sent)
     with bench.open() as there:
@@ -223,6 +234,20 @@ def test_no_name_is_interpreted_and_nothing_lies_outside(bench: Bench, tmp_path:
     assert all(str(bench.phone.here(one)).startswith(f"{files}/") for one in bench.phone.sent)
     assert not list(tmp_path.parent.rglob("interpreted"))
     assert not list(bench.phone.root.rglob("interpreted"))
+
+
+def test_a_phone_tells_what_it_is(bench: Bench, own_cache: Path) -> None:
+    run = CliRunner()
+    text = run.invoke(main, ["devices"]).stdout
+    assert f"attached: {bench.daemon.address}" in text
+    added = run.invoke(main, ["devices", "add", "mine", "--serial", bench.daemon.address])
+    assert added.exit_code == 0, added.stderr
+    assert "2 x Cortex-X1, 2 x Cortex-A76, 4 x Cortex-A55" in added.stdout
+    mine, shipped = device_profiles.find("mine"), device_profiles.find("pixel6")
+    assert mine.clusters == shipped.clusters
+    assert mine.connection.product == shipped.connection.product
+    assert {spec.name: spec.value for spec in mine.specs}["memory_bytes"] == 7812345 * 1024
+    assert mine.connection.serial == bench.daemon.address
 
 
 # Failures
@@ -387,6 +412,31 @@ def small_reference() -> Iterator[None]:
         for name, value in SMALL.items():
             patch.setattr(f"profilers.reference.{name}", value)
         yield
+
+
+def test_a_measurement_goes_on_when_the_cable_is_back(
+    bench: Bench, tmp_path: Path, small_reference: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profilers.protocol.LOST_PAUSE_S", 0.2)
+    job = dataclasses.replace(reference_job(tmp_path), name="model")
+    seen: list[int] = []
+
+    def pull(one: Round) -> None:
+        seen.append(one.index)
+        if len(seen) == 1:
+            bench.daemon.close()
+            threading.Timer(1.0, bench.plug_in).start()
+
+    found = measure(
+        [job],
+        bench.device,
+        protocol=Protocol(min_rounds=3, max_rounds=3),
+        on_round=pull,
+        opener=lambda device, options: open_worker(device, options, cache=bench.cache),
+    )
+    assert seen == list(range(len(seen)))
+    assert len(seen) >= 3
+    assert len({sample.instance for sample in found["model"].samples}) > 1
 
 
 def test_a_profile_is_killed_and_goes_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -14,10 +15,15 @@ from click.testing import CliRunner, Result
 from synthetic_device import make_table
 
 import device_profiles
+import profilers
 from nasc.cli import main
 from nasc.errors import DeviceEmulated
+from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
+from nasc.latency.transfer import prior_of
 from profilers import RuntimeOptions, open_worker
+from profilers.devices.android import CoreCluster, PhoneDescription
+from profilers.devices.phones import Phone
 from profilers.testing import SyntheticMachine
 
 EMULATED = (
@@ -90,6 +96,26 @@ def test_a_serial_number_is_for_one_command(
     assert "whose serial number is 'kept'" in nasc("profile", "--device", "pixel6").stderr
 
 
+def test_models_are_held_to_a_cluster(
+    nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...] | None] = []
+
+    def check(device: device_profiles.DeviceProfile) -> None:
+        asked.append(device.default_cores)
+        raise profilers.DeviceUnreachable("not now")
+
+    monkeypatch.setattr("profilers.check_device", check)
+    for words in (["--cluster", "big", "--device", "pixel6"], ["--cluster", "0x3"], []):
+        assert nasc("profile", *words).exit_code == 1
+    assert asked == [(6, 7), (0, 1), None]
+    for wrong in ("huge", "6,7", "0x", "0xg", "$(x)", "big:big"):
+        result = nasc("profile", "--cluster", wrong)
+        assert result.exit_code == 2
+        assert "write big, mid, little, or a mask" in " ".join(result.stderr.split())
+    assert "has no cluster 'big'" in nasc("profile", "--cluster", "big").stderr
+
+
 @pytest.fixture
 def emulated(tmp_path: Path) -> Path:
     """A device file: this machine, said to be emulated."""
@@ -139,3 +165,75 @@ def test_prices_never_come_from_an_emulated_table() -> None:
     assert "emulated" in made_up.foreign
     with pytest.raises(DeviceEmulated, match=r"latency table of device 'host' .* is emulated"):
         TableCosts.of([made_up])
+    with pytest.raises(DeviceEmulated, match=r"--from-table: the latency table .* is emulated"):
+        prior_of(made_up, Basis(made_up.space, 32, 1, "embed"))
+
+
+# Devices of one's own
+
+HOSTILE = 'a "name" \\ of $(touch interpreted) #'
+TOLD = PhoneDescription(
+    {
+        "ro.product.manufacturer": "Maker",
+        "ro.product.model": HOSTILE,
+        "ro.product.device": 'dev"ice',
+        "ro.soc.model": "two\nlines",
+        "ro.build.version.release": "14",
+    },
+    (CoreCluster("Cortex-X1", (6, 7), 2802000), CoreCluster("part 0x802", (0,), None)),
+    8 << 30,
+)
+
+
+@pytest.fixture
+def attached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A phone is attached, of which no device is known; the user's folder of devices."""
+    folder = tmp_path / "devices"
+    serial = "1A 2B'\""
+    phone = Phone(serial, "device", 'dev"ice', "X")
+    monkeypatch.setattr("device_profiles.user_folder", lambda: folder)
+    monkeypatch.setattr("profilers.devices.phones.attached", lambda: (phone,))
+    monkeypatch.setattr("nasc.pipelines.devices.attached", lambda: (phone,))
+    monkeypatch.setattr("nasc.pipelines.add_device.describe_phone", lambda profile: (serial, TOLD))
+    return folder
+
+
+def test_a_phone_becomes_a_device(nasc: Callable[..., Result], attached: Path) -> None:
+    listed = nasc("devices")
+    assert "no device: '1A 2B\\'\"' ('dev\"ice'). Make it one: nasc devices add" in listed.stderr
+    result = nasc("devices", "add", "my-phone", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["path"] == str(attached / "my-phone.toml")
+    found = device_profiles.find("my-phone")
+    assert found.description == f"Maker {HOSTILE}"
+    assert (found.connection.product, found.connection.serial) == ('dev"ice', "1A 2B'\"")
+    assert found.clusters == (
+        device_profiles.Cluster("Cortex-X1", 2, (6, 7)),
+        device_profiles.Cluster("part 0x802", 1, (0,)),
+    )
+    facts = {spec.name: spec.value for spec in found.specs}
+    clock = "max_khz of cores [6, 7]"
+    assert facts == {"android": "14", "memory_bytes": 8 << 30, clock: 2802000}
+    listed = nasc("devices", "--json")
+    assert "no device:" not in listed.stderr
+    by_name = {row["name"]: row for row in json.loads(listed.stdout)}
+    assert by_name["my-phone"]["attached"] == ["1A 2B'\""]
+    assert by_name["my-phone"]["reachable"]
+    assert "attached: 1A 2B" in nasc("devices").stdout
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "$(x)", "a b", "", ".x", "a" * 65, "x'", "\n"])
+def test_a_device_has_a_plain_name(name: str, nasc: Callable[..., Result], attached: Path) -> None:
+    result = nasc("devices", "add", name)
+    assert result.exit_code == 2
+    assert "no device can be named" in result.stderr
+    assert not attached.exists()
+
+
+def test_a_device_is_not_replaced_unasked(nasc: Callable[..., Result], attached: Path) -> None:
+    assert "there is a device 'pixel6' already" in nasc("devices", "add", "pixel6").stderr
+    assert nasc("devices", "add", "mine").exit_code == 0
+    assert nasc("devices", "add", "mine").exit_code == 2
+    result = nasc("devices", "add", "mine", "--force")
+    assert result.exit_code == 0
+    assert "nasc profile --device mine" in result.stdout

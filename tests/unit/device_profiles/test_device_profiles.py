@@ -263,6 +263,31 @@ def test_files_of_earlier_releases_are_read(tmp_path: Path) -> None:
     assert find(path).connection == Connection("adb")
 
 
+def test_a_device_is_held_to_some_of_its_cores(tmp_path: Path) -> None:
+    assert find("pixel6").default_cores is None
+    held = {
+        "big": (6, 7),
+        "mid": (4, 5),
+        "little": (0, 1, 2, 3),
+        "0xc1": (0, 6, 7),
+        "0xF0": (4, 5, 6, 7),
+    }
+    for cluster, cores in held.items():
+        found = find(f"pixel6:{cluster}")
+        assert (found.name, found.default_cores) == ("pixel6", cores)
+        assert found.clusters == find("pixel6").clusters
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD)  # one cluster, whose cores are not numbered
+    assert find(f"{path}:0x2").default_cores == (1,)
+    for name in (f"{path}:big", f"{path}:mid", "host:little"):
+        with pytest.raises(DeviceProfileError, match=r"no cluster '.*' whose cores.*--cluster 0x3"):
+            find(name)
+    with pytest.raises(DeviceProfileError, match="0x0 names no core"):
+        find("pixel6:0x0")
+    with pytest.raises(DeviceProfileError, match="unknown device 'pixel6:huge'"):
+        find("pixel6:huge")
+
+
 def test_several_devices_are_named_with_commas(tmp_path: Path) -> None:
     (tmp_path / "board.toml").write_text(GOOD)
     names = [device.name for device in find_all("host, board", tmp_path)]

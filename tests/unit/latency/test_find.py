@@ -7,10 +7,12 @@ import pytest
 from synthetic_device import TINY, make_key, make_table
 
 from device_profiles import Noise
-from nasc.architecture.space import MINILM_L6
+from nasc.architecture.space import MINILM_L6, PRESETS
 from nasc.errors import TableDamaged, TableMissing, UsageError
-from nasc.latency.find import find_table
+from nasc.latency.find import find_source, find_table
+from nasc.latency.table import LatencyTable, Transferred
 
+MINILM = PRESETS["minilm-l6"]
 QUERY = make_key(device="pixel6")
 COMMAND = "nasc profile --device pixel6 --precision int8 --teacher NAME"
 
@@ -151,3 +153,56 @@ def test_a_table_of_another_release_is_not_there(tmp_path: Path) -> None:
         find_table([tmp_path], make_key(seq_len=32), TINY)
     good = make_table(seed=1).save(tmp_path / "new")
     assert find_table([tmp_path, tmp_path / "new"], make_key(seq_len=32), TINY).path == good
+
+
+def test_cores_are_part_of_what_a_table_is_called() -> None:
+    held = make_key(device="pixel6", options='{"arena": true, "cores": [7, 6]}')
+    assert held.cores == (6, 7)
+    assert "cores 6 7" in held.describe()
+    assert held.command().endswith("--threads 1 --cluster 0xc0")
+    odd = ("x", "[", "{", "1e999", "null", '["x"]', "[-1, 1e999]", "[0.5", "[" * 9999)
+    for text in ("", "[]", "{}", *(f'{{"cores": {one}}}' for one in odd)):
+        assert make_key(options=text).cores == ()
+
+
+ORIGIN = Transferred("device 'board'", "Made-up", "0" * 16, "1.32.0", "2026-11-01", 20)
+
+
+def transferred(table: LatencyTable) -> LatencyTable:
+    return dataclasses.replace(table, transferred=ORIGIN)
+
+
+def test_a_table_that_was_measured_whole_comes_before_one_that_was_transferred(
+    tmp_path: Path,
+) -> None:
+    query = make_key(seq_len=32)
+    part = transferred(make_table(created="2026-11-04T10:00:00+00:00")).save(tmp_path)
+    assert find_table([tmp_path], query, TINY).path == part
+    with pytest.raises(TableMissing):
+        find_table([tmp_path], query, TINY, transferred=False)
+    whole = make_table().save(tmp_path)
+    assert part != whole
+    assert find_table([tmp_path], query, TINY).path == whole
+
+
+def test_the_source_of_a_transfer_is_the_most_alike_of_a_device(tmp_path: Path) -> None:
+    def found(query_precision: str, **query: int) -> tuple[str, int, int] | None:
+        key = make_key(device="new", precision=query_precision, **query)
+        one = find_source(tmp_path, "board", key, TINY)
+        if one is None:
+            return None
+        key = one.table.key
+        return key.precision, key.seq_len, key.threads
+
+    assert found("int8") is None
+    transferred(make_table(device="board")).save(tmp_path)
+    make_table(device="host").save(tmp_path)
+    assert found("int8") is None
+    for precision, seq_len, threads in (("fp32", 32, 1), ("int8", 64, 1), ("int8", 32, 2)):
+        make_table(device="board", precision=precision, seq_len=seq_len, threads=threads).save(
+            tmp_path
+        )
+    assert found("int8", seq_len=32, threads=1) == ("int8", 32, 2)  # length before threads
+    assert found("int8", seq_len=64, threads=2) == ("int8", 64, 1)
+    assert found("fp32", seq_len=64, threads=2) == ("fp32", 32, 1)  # precision before all
+    assert find_source(tmp_path, "board", make_key(), MINILM) is None

@@ -10,6 +10,7 @@ from device_profiles import Noise
 from nasc.architecture.space import PRESETS, Architecture, Block, SearchSpace
 from nasc.errors import UsageError
 from nasc.latency import predict
+from nasc.latency.basis import Basis
 from nasc.latency.cache_misses import Streaming, network_streamed_params
 from nasc.latency.plan import plan, random_architecture
 from nasc.latency.predict import Interval, Observation, fit
@@ -166,6 +167,21 @@ def test_no_cost_is_negative() -> None:
         _, solved = fitted(TINY, seed, noise=0.1)
         assert (solved.costs >= 0).all()
         assert (solved.errors >= 0).all()
+
+
+@pytest.mark.slow
+def test_no_network_takes_no_time() -> None:
+    """Nor is anything divided by it, which would be an error here."""
+    rng = np.random.default_rng(4)
+    for seed in range(10):
+        device, planned = SyntheticDevice(Basis(TINY, 32), seed), plan(TINY, seed, seq_len=32)
+        observations = [
+            dataclasses.replace(o, latency_ms=o.latency_ms * float(np.exp(rng.normal(0, 0.4))))
+            for o in device.observe(planned)
+        ]
+        solved = fit(planned.basis, observations, noise=Noise())
+        assert (planned.basis.matrix(o.architecture for o in observations) @ solved.costs > 0).all()
+        assert np.isfinite(solved.residuals).all()
 
 
 def test_each_held_out_network_is_predicted_without_itself() -> None:

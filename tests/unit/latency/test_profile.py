@@ -15,6 +15,7 @@ from typing import Any
 import filelock
 import numpy as np
 import pytest
+from synthetic_device import make_table
 
 import profilers
 from device_profiles import DeviceProfile, Noise, find
@@ -24,10 +25,10 @@ from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
 from nasc.latency.places import samples_path, tables_folder
 from nasc.latency.plan import random_architecture
-from nasc.latency.profile import Profiled
+from nasc.latency.profile import Profiled, TransferFrom
 from nasc.latency.profile import profile as profile_on
 from nasc.latency.session import MeasurementSession, baseline_folder
-from nasc.latency.table import load_table
+from nasc.latency.table import LatencyTable, load_table, read_table
 from nasc.networks.network import random_network
 from profilers.baseline import Window
 
@@ -472,6 +473,90 @@ def test_an_interrupted_measurement_goes_on_from_its_journal(
     other = SyntheticMachine()
     profile(SPACE, device, machine=other, seed=1, force=True, **arguments)
     assert other.journals != machine.journals
+
+
+def transferring(source: LatencyTable, budget: int = 8) -> TransferFrom:
+    return TransferFrom(lambda key: source, budget)
+
+
+@pytest.fixture
+def elsewhere() -> LatencyTable:
+    """The table of another device, of the same space."""
+    return make_table(SPACE, device="board", created="2026-11-01T10:00:00+00:00", seed=3)
+
+
+def test_a_few_networks_make_a_table_from_that_of_another_device(
+    device: DeviceProfile, tmp_path: Path, elsewhere: LatencyTable
+) -> None:
+    arguments = {"cache_dir": tmp_path, "precisions": ["int8"], "seq_lens": [32]}
+    machine = SyntheticMachine()
+    [found] = profile(SPACE, device, machine=machine, transfer=transferring(elsewhere), **arguments)
+    table = found.table
+    assert (found.fresh, machine.measured, len(table.measured)) == (True, [8], 8)
+    assert table.transferred is not None
+    assert table.transferred.source == elsewhere.key.describe()
+    assert (table.transferred.budget, table.transferred.created) == (8, elsewhere.created)
+    assert len(table.held_out) == table.interval.dof == 6
+    assert "-transferred-" in found.path.name
+    assert found.summary()["note"] == table.note
+    assert found.to_dict()["transferred"]["source"] == elsewhere.key.describe()
+    loaded = read_table(found.path)
+    assert loaded.table.to_text() == table.to_text()
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        network = random_architecture(SPACE, rng, "int8")
+        assert table.latency_ms(network) == pytest.approx(true_ms(str(network), 32), rel=0.2)
+
+    def again(transfer: TransferFrom | None, **options: Any) -> bool:
+        [one] = profile(SPACE, device, machine=machine, transfer=transfer, **(arguments | options))
+        assert (one.table.transferred is None) == (transfer is None or (not one.fresh and whole))
+        return one.fresh
+
+    whole = False
+    assert not again(transferring(elsewhere))
+    [one] = profile(SPACE, device, machine=machine, accept_transferred=True, **arguments)
+    assert (one.fresh, one.path) == (False, found.path)
+    assert again(transferring(elsewhere, 9))
+    other = dataclasses.replace(elsewhere, created="2026-11-02T10:00:00+00:00")
+    assert again(transferring(other))
+    assert again(None)  # what is to be measured whole is not there
+    whole = True
+    assert not again(transferring(elsewhere))  # and is better than a transferred one
+
+
+def test_a_transfer_that_was_interrupted_goes_on_from_its_journal(
+    device: DeviceProfile, tmp_path: Path, elsewhere: LatencyTable
+) -> None:
+    def interrupt() -> None:
+        raise profilers.MeasurementInterrupted("interrupted")
+
+    machine, again = SyntheticMachine(before=interrupt), SyntheticMachine()
+    arguments = {"cache_dir": tmp_path, "precisions": ["fp32"], "seq_lens": [32]}
+    with pytest.raises(KeyboardInterrupt):
+        profile(SPACE, device, machine=machine, transfer=transferring(elsewhere, 5), **arguments)
+    assert machine.journals[0].read_text() == "rounds"
+    profile(SPACE, device, machine=again, transfer=transferring(elsewhere, 5), **arguments)
+    assert again.journals == machine.journals
+    assert not machine.journals[0].exists()
+    profile(SPACE, device, machine=again, transfer=transferring(elsewhere, 6), **arguments)
+    assert again.journals[1] != again.journals[0]
+
+
+def test_a_table_that_does_not_fit_is_refused_before_anything_is_measured(
+    device: DeviceProfile, tmp_path: Path, elsewhere: LatencyTable
+) -> None:
+    machine = SyntheticMachine()
+    larger = dataclasses.replace(SPACE, hidden_sizes=(8, 16, 32))
+    with pytest.raises(UsageError, match="Take one of the same space"):
+        profile(
+            larger,
+            device,
+            cache_dir=tmp_path,
+            machine=machine,
+            seq_lens=[32],
+            transfer=transferring(elsewhere),
+        )
+    assert machine.measured == []
 
 
 @pytest.mark.slow

@@ -90,6 +90,8 @@ def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | N
     )
     context: Any = SimpleNamespace(
         settings=SimpleNamespace(seq_len=16, batch=1, head="embed", shape=None),
+        mixture=None,
+        lengths={16: 1.0},
         device=device,
         session=lambda runtime: session,
         record_baseline=lambda runtime: baseline,
@@ -195,6 +197,22 @@ def test_bench_measures_alone(host: Host, tmp_path: Path, monkeypatch: pytest.Mo
     with held(tmp_path), pytest.raises(CacheBusy, match="on device 'host'"):
         api.bench([path], cache=tmp_path, reporter=listener, opener=host)
     assert len(listener.said) == 1
+
+
+def test_bench_runs_single_stream_where_asked(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"model")
+    asked: Any = {"protocol": "mlperf-single-stream", "min_duration_s": 2.0}
+    sizes = {"batch": 1, "seq_len": 8}
+    found = api.bench([path], sizes, cache=tmp_path, opener=host, **asked)
+    stream = found.entries[0].stream
+    assert stream is not None
+    assert stream.duration_s >= 2.0
+    assert stream.estimate_ms == pytest.approx(5.0, rel=0.1)
+    assert found.to_dict()["entries"][0]["single_stream"] == stream.to_dict()
+    assert all(host.alone)
+    without = api.bench([path], sizes, cache=tmp_path, opener=host)
+    assert "single_stream" not in without.to_dict()["entries"][0]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from nasc.errors import NascError, TableDamaged, TableMissing, TableRefused, Usa
 from nasc.latency.find import find_table
 from nasc.latency.places import SUFFIX, samples_path, tables_folder
 from nasc.latency.profile import Profiled
-from nasc.latency.table import LatencyTable, load_table
+from nasc.latency.table import LatencyTable, Transferred, load_table
 from profilers.errors import DeviceUnreachable
 
 ELSEWHERE = opener_of(fingerprint="elsewhere")
@@ -319,6 +319,42 @@ def test_an_imported_table_takes_the_place_of_another_that_was(
     assert second.path == first.path
     assert second.replaced == (f"{name_of(table)} (imported, created {table.created})",)
     assert not samples_path(second.path).exists()  # they were the other one's
+
+
+def transferred(table: LatencyTable) -> LatencyTable:
+    origin = Transferred("device 'x'", "Made-up CPU @ 3", "0" * 16, "1.32.0", "2026-11-01", 20)
+    return dataclasses.replace(table, transferred=origin)
+
+
+def test_a_transferred_table_is_one_wherever_it_is_taken(
+    cache: Path, table: LatencyTable, tmp_path: Path
+) -> None:
+    """It takes no place of one that was measured whole, nor is its place taken by that."""
+    part = transferred(table)
+    there = saved(part, tmp_path / "there")
+    output = tmp_path / "part.latency.csv"
+    api.export_table(name_of(part), output, samples=True, cache=tmp_path / "there")
+    found = api.import_table(output, cache=cache, opener=opener)
+    assert found.replaced == ()
+    assert (found.table.transferred, found.path.name) == (part.transferred, there.name)
+    assert found.table.note == part.note
+    assert find_table([tables_folder(cache)], table.key, TINY).table.transferred is None
+    listed = {one.name: one.to_dict() for one in api.tables(cache=cache, opener=opener)}
+    assert listed[name_of(part)]["transferred"]["source"] == "device 'x'"
+    assert listed[name_of(table)]["transferred"] is None
+
+
+def test_what_a_transferred_table_says_of_its_source_acts_on_nothing(
+    table: LatencyTable, tmp_path: Path
+) -> None:
+    part = transferred(table)
+    assert part.transferred is not None
+    for text in ("=1+1", "a\x1b[31m"):
+        bad = dataclasses.replace(part.transferred, source=text)
+        path = tmp_path / "bad.latency.csv"
+        path.write_text(dataclasses.replace(part, transferred=bad).to_text(), encoding="utf-8")
+        with pytest.raises(TableDamaged, match=r"transferred\.source"):
+            api.import_table(path, cache=tmp_path, opener=opener)
 
 
 @pytest.mark.parametrize("changes", [{"precision": "fp32"}, {"seq_len": 16}, {"batch": 2}])

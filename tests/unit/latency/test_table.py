@@ -14,7 +14,7 @@ from nasc.architecture.space import PRESETS, Architecture, Block
 from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
 from nasc.latency.cache_misses import Streaming
 from nasc.latency.plan import random_architecture
-from nasc.latency.table import LatencyTable, load_table
+from nasc.latency.table import Imported, LatencyTable, Transferred, load_table
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,42 @@ def test_another_version_is_no_table_for_this_release(table: LatencyTable, tmp_p
     path = table.save(tmp_path)
     path.write_text(path.read_text().replace("version 4", "version 7", 1))
     with pytest.raises(TableMissing, match="has version 7, this nasc reads 4"):
+        load_table(path)
+
+
+def test_a_transferred_table_says_so_in_its_file_and_its_name(
+    table: LatencyTable, tmp_path: Path
+) -> None:
+    origin = Transferred("device 'board'", "Made-up CPU", "0" * 16, "1.32.0", "2026-11-01", 20)
+    made = dataclasses.replace(table, transferred=origin)
+    path = made.save(tmp_path)
+    assert path != table.save(tmp_path)
+    assert "-transferred-" in path.name
+    loaded = load_table(path)
+    assert loaded.transferred == origin
+    assert loaded.note == (
+        f"latency table transferred, with {len(table.measured)} networks measured on synthetic, "
+        "\u00e9 # 1: onnxruntime int8 from that of device 'board', Made-up CPU"
+    )
+    assert (loaded.foreign, table.note) == (None, None)
+    imported = Imported("board", "9" * 16, "1.32.0", "2026-11-02")
+    both = dataclasses.replace(made, imported=imported).note
+    assert both is not None
+    assert both.startswith("latency table imported from another machine: ")
+    assert both.endswith("Made-up CPU")
+
+
+@pytest.mark.parametrize("is_transferred", [True, False])
+def test_a_transferred_table_has_a_version_that_older_releases_refuse(
+    is_transferred: bool, table: LatencyTable, tmp_path: Path
+) -> None:
+    origin = Transferred("device 'board'", "Made-up CPU", "0" * 16, "1.32.0", "2026-11-01", 20)
+    made = dataclasses.replace(table, transferred=origin if is_transferred else None)
+    path, version = made.save(tmp_path), 5 if is_transferred else 4
+    text = path.read_text()
+    assert f"latency table, version {version}, " in text
+    path.write_text(text.replace(f"version {version}", f"version {9 - version}", 1))
+    with pytest.raises(TableDamaged, match="does not go with how it was made"):
         load_table(path)
 
 

@@ -721,7 +721,12 @@ def test_what_hardly_takes_any_time_is_not_failed_by_its_jitter(
     manifest = make_manifest(model, limits={}, measured=first)
     baseline: Any = SimpleNamespace(quiet_ms=4.0, windows=())
     check = latency_check(
-        manifest, first, measured(now_ms)["model"], baseline, 0.0, Noise(jitter_ms=jitter)
+        manifest,
+        first,
+        MeasuredLatency.of(job, measured(now_ms)),
+        baseline,
+        0.0,
+        Noise(jitter_ms=jitter),
     )
     assert check.ok is ok
     told = f"measurements of such small networks differ by more ({jitter:g} ms)"
@@ -752,7 +757,8 @@ def test_a_quantile_is_judged_by_what_was_observed(
         limits={"latency_ms": observed + share * (upper - observed)},
     )
     baseline: Any = SimpleNamespace(quiet_ms=4.0, windows=())
-    check = latency_check(manifest, manifest.measured, model, baseline, busy_share, Noise())
+    measured = manifest.measured
+    check = latency_check(manifest, measured, measured, baseline, busy_share, Noise())
     assert check.ok is ok
     assert message in check.detail
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import random
 import re
 import shutil
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,16 +29,18 @@ from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.data.heldout import judging_sentences, scored_sentences
-from nasc.errors import DeviceEmulated, LimitsMissed, TableRefused
+from nasc.errors import DeviceEmulated, LimitsMissed, PackageError, TableRefused, UsageError
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.basis import nominal_ms
 from nasc.latency.places import tables_folder
-from nasc.package.manifest import read_manifest
+from nasc.package.manifest import Manifest, read_manifest
 from nasc.package.verify import verify_package
+from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
 from nasc.pipelines.options import Options
+from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
 from nasc.pipelines.search import search
 from nasc.pipelines.tables import export_table, import_table, tables
@@ -83,6 +87,7 @@ class Device:
         is_busy: Whether a neighbour slows whole networks by 1.6 and the reference by 1.3.
         precisions: That its processor computes in.
         jobs: Loaded so far, the reference left out.
+        tokens: Of the inputs of what is loaded: it takes time in proportion.
         options: Of the sessions opened so far.
     """
 
@@ -91,6 +96,7 @@ class Device:
     is_busy: bool = False
     precisions: tuple[str, ...] = ("fp32", "int8")
     jobs: list[ModelJob] = field(default_factory=list)
+    tokens: int = SEQ_LEN
     options: list[RuntimeOptions] = field(default_factory=list)
 
     def layers_ms(self, architecture: Architecture, runtime: str = "onnxruntime") -> float:
@@ -117,9 +123,8 @@ class Device:
             slots=8,
         )
         architecture = longer.parse(text)
-        return self.layers_ms(architecture, runtime) * (
-            self.whole(architecture) if path.stem == "model" else 1.0
-        )
+        whole = self.whole(architecture) if path.stem == "model" else 1.0
+        return self.layers_ms(architecture, runtime) * whole * self.tokens / SEQ_LEN
 
     def __call__(self, device: object, options: RuntimeOptions) -> Any:
         self.options.append(options)
@@ -138,6 +143,7 @@ class Device:
         def remember(job: ModelJob, seed: int) -> None:
             if not job.name.startswith(REFERENCE_NAME):
                 self.jobs.append(job)
+                self.tokens = job.inputs["input_ids"].shape[1]
             load(job, seed)
 
         session.load = remember  # type: ignore[method-assign]
@@ -263,6 +269,159 @@ def test_no_measured_token_is_padding(first: tuple[CompileResult, Device]) -> No
         masks = draw_inputs({"attention_mask": job.inputs["attention_mask"]}, seed=3)
         assert masks["attention_mask"].shape == (1, SEQ_LEN)
         assert np.all(masks["attention_mask"] == 1)
+
+
+@pytest.fixture
+def mixture(tmp_path: Path) -> Path:
+    path = tmp_path / "lengths.csv"
+    path.write_text("length,count\n8,60\n15,10\n16,30\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_a_mixture_of_lengths_is_held_to_its_mean(
+    toy: Toy, limit_ms: float, mixture: Path, tmp_path: Path
+) -> None:
+    """Where 16 tokens take t, 8 take half of that: the mean is 0.7 t."""
+    device, limit = toy.device(), 0.7 * limit_ms
+    changed = {"lengths": mixture, "seq_len": 128}
+    result = toy.compile(device, "mixture", limit, changed)
+    m, measured = result.manifest, result.manifest.measured
+    assert m.conditions.lengths is not None
+    assert [(p.seq_len, p.texts) for p in m.conditions.lengths.parts] == [(8, 60), (16, 40)]
+    assert m.conditions.seq_len == 16
+    true_ms = device.layers_ms(m.architecture)
+    assert measured is not None
+    assert [part.seq_len for part in measured.parts] == [8, 16]
+    for model, factor in zip(measured.models, (0.5, 1.0), strict=True):
+        assert model.latency_ms == pytest.approx(factor * true_ms, rel=0.03)
+    assert measured.latency_ms == pytest.approx(0.7 * true_ms, rel=0.03)
+    assert measured.latency_ms < measured.upper_ms <= limit
+    assert m.predicted is not None
+    assert m.predicted.latency_ms == pytest.approx(0.7 * true_ms, rel=0.03)
+    about = "the mean over 100 texts of histogram lengths.csv (8 tokens 60%, 16 tokens 40%)"
+    assert about in str(m.conditions)
+    text = (result.package / "README.md").read_text(encoding="utf-8")
+    assert about in text
+    assert "| mean latency, measured (ms) |" in text
+    assert "| 8 tokens, 60.0% of the texts (ms) |" in text
+    d = result.to_dict()
+    assert d["conditions"]["lengths"] == m.conditions.lengths.to_dict()
+    assert [one["seq_len"] for one in d["measured"]["lengths"]] == [8, 16]
+    assert d["measured"]["latency_ms"] == measured.latency_ms
+    assert any(about in value for _, value in result.rows())
+    report = verify_package(result.package, opener=device, cache=toy.settings.cache)
+    assert report.ok, report
+    again = report.to_dict()["measured"]
+    assert again["latency_ms"] == pytest.approx(0.7 * true_ms, rel=0.03)
+    assert [one["seq_len"] for one in again["lengths"]] == [8, 16]
+    assert "mean over 2 lengths" in next(c.detail for c in report.checks if c.name == "latency")
+    slower = toy.device(whole=lambda architecture: 1.4)
+    failed = verify_package(result.package, opener=slower, cache=toy.settings.cache)
+    assert [check.name for check in failed.failed] == ["latency"]
+
+    forged = json.loads((result.package / "manifest.json").read_text(encoding="utf-8"))
+    forged["conditions"]["lengths"]["parts"][0]["texts"] = 30
+    assert not FileChecks(result.package, Manifest.from_dict(forged), forged, None).conditions()[0]
+    forged["conditions"]["quantile"] = "p90"
+    with pytest.raises(PackageError, match="the mean over a mixture has no p90"):
+        Manifest.from_dict(forged)
+
+    found = search(
+        Limits(latency_ms=limit), dataclasses.replace(toy.settings, **changed), opener=device
+    )
+    assert {s.mixture for s in found} == {about}
+    assert found[0].costs["latency_ms"] == pytest.approx(
+        0.7 * device.layers_ms(found[0].architecture), rel=0.03
+    )
+
+
+def test_a_mixture_goes_with_no_quantile_and_no_task(toy: Toy, mixture: Path) -> None:
+    changed = {"lengths": mixture, "seq_len": 128}
+    with pytest.raises(UsageError, match="--quantile p90 the runs of one length: give one"):
+        toy.compile(toy.device(), "none", 1.0, changed, quantile="p90")
+    settings: Any = dataclasses.replace(toy.settings, **changed)
+    options: Any = SimpleNamespace(quantile=None, task="sst-2")
+    with pytest.raises(UsageError, match="is not offered with --task"):
+        pipeline.check_mixture(settings, options)
+
+
+@pytest.mark.slow
+def test_the_p90_of_single_stream_is_held_stated_and_verified(toy: Toy, limit_ms: float) -> None:
+    """Runs of a few seconds where MLPerf's own last 600."""
+    device = toy.device()
+    asked = {"protocol": "mlperf-single-stream", "min_duration_s": 4.0}
+    result = toy.compile(device, "mlperf", limit_ms, **asked)
+    m, measured = result.manifest, result.manifest.measured
+    assert measured is not None
+    stream = measured.stream
+    assert stream is not None
+    assert (m.conditions.protocol, m.conditions.quantile) == ("mlperf-single-stream", "p90")
+    assert stream.is_valid
+    true_ms = device.layers_ms(m.architecture)
+    assert true_ms < stream.percentile_ms <= stream.estimate_ms <= limit_ms
+    assert measured.held_ms("p90") == stream.estimate_ms == result.attempts[-1].held_ms
+    assert "statistic: p90 by protocol mlperf-single-stream" in str(m.conditions)
+    text = (result.package / "README.md").read_text(encoding="utf-8")
+    assert f"| {stream.rules} | {stream.estimate_ms:.2f} ms |" in text
+    d = result.to_dict()
+    assert d["measured"]["single_stream"]["estimate_ms"] == stream.estimate_ms
+    assert d["conditions"]["protocol"] == "mlperf-single-stream"
+    assert ("held", str(stream)) in result.rows()
+    report = verify_package(result.package, opener=device, cache=toy.settings.cache)
+    assert report.ok, report
+    again = report.to_dict()["measured"]["single_stream"]
+    assert again["duration_s"] >= 4.0
+    assert "queries in a row" in next(c.detail for c in report.checks if c.name == "latency")
+    slower = toy.device(whole=lambda architecture: 1.4)
+    failed = verify_package(result.package, opener=slower, cache=toy.settings.cache)
+    assert [check.name for check in failed.failed] == ["latency"]
+
+    plain = json.loads((result.package / "manifest.json").read_text(encoding="utf-8"))
+
+    def problems(change: Callable[[dict[str, Any]], None]) -> tuple[bool | None, str]:
+        forged = json.loads(json.dumps(plain))
+        change(forged)
+        manifest = Manifest.from_dict(forged)
+        return FileChecks(result.package, manifest, forged, None).measurement()
+
+    def of_another_file(forged: dict[str, Any]) -> None:
+        forged["measured"]["single_stream"]["content_hash"] = "0" * 16
+
+    def asked_for_longer(forged: dict[str, Any]) -> None:
+        forged["measured"]["single_stream"]["min_duration_s"] = 600
+
+    def elsewhere(forged: dict[str, Any]) -> None:
+        forged["measured"]["single_stream"]["context"]["fingerprint"] = "other"
+
+    def faster(forged: dict[str, Any]) -> None:
+        took = dataclasses.replace(stream, latencies_ns=stream.latencies_ns // 2)
+        forged["measured"]["single_stream"] = took.to_dict()
+
+    assert problems(lambda forged: None)[0]
+    for change, message in (
+        (of_another_file, "the single-stream run is of another file or other inputs"),
+        (asked_for_longer, "the single-stream run is too short"),
+        (elsewhere, "the single-stream run was with another fingerprint: other"),
+        (faster, "for 90% of single-stream's queries, where the fastest run took"),
+    ):
+        ok, told = problems(change)
+        assert ok is False
+        assert message in told
+    plain["conditions"]["protocol"] = None
+    with pytest.raises(PackageError):
+        Manifest.from_dict(plain)
+    del plain["conditions"]["protocol"]
+    with pytest.raises(PackageError, match="conditions and measurement are of two protocols"):
+        Manifest.from_dict(plain)
+
+
+def test_a_network_that_is_over_is_not_asked_for_all_of_a_run(toy: Toy, limit_ms: float) -> None:
+    """An hour each would be nothing on this machine's clock, but every query is drawn."""
+    device = toy.device(whole=lambda architecture: 100.0)
+    asked = {"protocol": "mlperf-single-stream", "min_duration_s": 3600.0}
+    with pytest.raises(LimitsMissed, match="none met the limits"):
+        toy.compile(device, "missed", limit_ms, **asked)
 
 
 def test_what_is_searched_weighs_blocks_by_the_measured_sensitivities(toy: Toy) -> None:
@@ -493,6 +652,43 @@ def test_what_is_made_from_tables_of_another_machine_says_so(
     assert own.manifest.latency_table is None
     assert "latency_table" not in own.manifest.to_dict()
     assert "another machine" not in (own.package / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_what_is_made_from_transferred_tables_says_so(
+    toy: Toy, limit_ms: float, first: tuple[CompileResult, Device], tmp_path: Path
+) -> None:
+    """Tables of a few networks, with those of a device of another speed, and no whole ones."""
+    cache = toy.settings.cache
+    assert cache is not None
+    files = {
+        one.table.key.precision: export_table(one.name, tmp_path / one.name, cache=cache).path
+        for one in tables(cache=cache, opener=toy.device())
+        if one.table is not None
+    }
+    shutil.rmtree(tables_folder(cache))
+    for precision in ("fp32", "int8"):
+        [made] = profile(
+            space=toy.settings.space,
+            precisions=[precision],
+            seq_lens=[SEQ_LEN],
+            threads=[THREADS],
+            from_table=files.get(precision) or next(iter(files.values())),
+            budget=10,
+            cache=cache,
+            opener=toy.device(),
+        )
+        assert made.table.transferred is not None
+    device = toy.device()
+    note = "latency table transferred, with 10 networks measured on synthetic: onnxruntime int8 "
+    found = search(Limits(latency_ms=limit_ms), toy.settings, opener=device)
+    notes = {s.latency_table for s in found if s.architecture.precision == "int8"}
+    assert [str(one)[: len(note)] for one in notes] == [note]
+    result = toy.compile(device, "transferred", limit_ms)
+    assert not [job for job in device.jobs if job.path.stem == "0000"]  # of a plan
+    assert note in str(read_manifest(result.package).latency_table)
+    assert result.manifest.latency_table in result.warnings()
+    assert f"| predicted by | {note}" in (result.package / "README.md").read_text("utf-8")
 
 
 # Several runtimes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,13 @@ from profilers import (
     Scale,
     Visit,
 )
+from profilers.errors import DeviceLost, DeviceUnreachable
 from profilers.protocol import (
+    LOST_PATIENCE_S,
+    LOST_PAUSE_S,
     QUANTILE_PATIENCE,
+    REST_PATIENCE_S,
+    REST_PAUSE_S,
     Round,
     busy_share,
     drift_ratio,
@@ -67,6 +73,108 @@ def take(machine: SyntheticMachine, protocol: Protocol) -> dict[str, list[RoundS
         noise=Noise(),
     )
     return samples_by_name(rounds, ["small", "large"], REFERENCE_NAME)
+
+
+@dataclasses.dataclass
+class Pulled:
+    """A machine whose cable is pulled at some visits, for some looks at it."""
+
+    machine: SyntheticMachine
+    at: set[int]
+    away: int
+    visits: int = 0
+    looks: int = 0
+
+    def open(self):  # type: ignore[no-untyped-def]
+        if self.looks > 0:
+            self.looks -= 1
+            raise DeviceUnreachable("not there")
+        worker = self.machine.open()
+        visit = worker.visit
+
+        def pulled(steps):  # type: ignore[no-untyped-def]
+            self.visits += 1
+            if self.visits in self.at:
+                self.looks = self.away
+                raise DeviceLost("the cable was pulled")
+            return visit(steps)
+
+        worker.visit = pulled  # type: ignore[method-assign]
+        return worker
+
+    def run(self, rounds: int, said: list[str] | None = None) -> list[Round]:
+        return run_rounds(
+            self.open,
+            JOBS,
+            REFERENCE,
+            fixed(rounds),
+            clock=lambda: self.machine.now_s,
+            pause=self.machine.pause,
+            progress=lambda done, total, text: None if said is None else said.append(text),
+            noise=Noise(),
+        )
+
+
+def test_a_measurement_waits_for_a_device_that_is_lost() -> None:
+    """Two visits are a round: the fourth is lost, and with it the round that it was in."""
+    said: list[str] = []
+    pulled = Pulled(SyntheticMachine(TRUTH_MS), {4, 6}, away=3)
+    rounds = pulled.run(5, said)
+    assert [one.index for one in rounds] == list(range(5))
+    assert [len(one.visits) for one in rounds] == [len(rounds[0].visits)] * 5
+    assert pulled.visits == 10 + 2 * 2  # a round begins anew
+    assert said.count("the device is lost: waiting for it") == 2
+    assert len({one.instance for one in rounds}) > 1
+
+
+def test_waiting_for_a_device_takes_none_of_the_time_to_measure() -> None:
+    machine = SyntheticMachine(TRUTH_MS)
+    pulled = Pulled(machine, {4}, away=100)
+    began = machine.now_s
+    protocol = Protocol(min_rounds=5, max_rounds=5, max_seconds=60.0)
+    assert len(pulled.run(5)) == 5 == protocol.min_rounds
+    assert machine.now_s - began > 100 * LOST_PAUSE_S > protocol.max_seconds
+
+
+@pytest.mark.parametrize("looks", [3, 10**9])
+def test_a_device_that_heats_up_rests_before_a_round(looks: int) -> None:
+    """For so many looks at it before the second round, or as long as is waited at most."""
+    machine = SyntheticMachine(TRUTH_MS)
+    said: list[str] = []
+    hot = iter([None, *["hot"] * min(looks, 999)])
+
+    def open_worker():  # type: ignore[no-untyped-def]
+        worker = machine.open()
+        worker.why_rest = lambda: next(hot, None)  # type: ignore[attr-defined]
+        return worker
+
+    began = machine.now_s
+    rounds = run_rounds(
+        open_worker,
+        JOBS,
+        REFERENCE,
+        Protocol(min_rounds=3, max_rounds=3, max_seconds=5.0),
+        clock=lambda: machine.now_s,
+        pause=machine.pause,
+        progress=lambda done, total, text: said.append(text),
+        noise=Noise(),
+    )
+    assert len(rounds) == 3
+    waits = said.count("waiting for the device to cool down: hot")
+    most = math.ceil(REST_PATIENCE_S / REST_PAUSE_S)
+    assert waits == (looks if looks < most else 2 * most)
+    assert machine.now_s - began >= waits * REST_PAUSE_S
+
+
+def test_a_measurement_gives_up_in_the_end() -> None:
+    machine = SyntheticMachine(TRUTH_MS)
+    pulled = Pulled(machine, {4}, away=10**9)
+    began = machine.now_s
+    with pytest.raises(DeviceLost, match="the cable was pulled"):
+        pulled.run(5)
+    assert LOST_PATIENCE_S <= machine.now_s - began < 2 * LOST_PATIENCE_S
+    with pytest.raises(DeviceLost, match="the cable was pulled"):  # there, and lost at once
+        Pulled(SyntheticMachine(TRUTH_MS), set(range(4, 99)), away=0).run(5)
 
 
 @pytest.mark.slow

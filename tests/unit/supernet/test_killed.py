@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import killed_worker
 import pytest
+from forked import forking
 from supernet_toy import sentences
 
 from nasc.supernet import checkpoint
 from nasc.teacher import load_teacher
 
-WORKER = Path(__file__).with_name("killed_worker.py")
 STEPS, KILLED_AFTER = 8, 6
 SHRINK = {"bins": 2, "keep": 1, "sample": 2, "warm_epochs": 1, "epoch_steps": 2}
 
 
-def run(asked: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+def run(asked: dict[str, Any], folder: Path) -> tuple[int, list[dict[str, Any]]]:
     """Exit status of a process that trains, and what it reported."""
-    paths = [str(WORKER.parent), os.getcwd(), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, str(WORKER), json.dumps(asked)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert "Traceback" not in done.stderr, done.stderr[-3000:]
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+    told = folder / "told.jsonl"
+    process = forking().Process(target=killed_worker.work, args=(asked, told))
+    process.start()
+    try:
+        process.join(timeout=300)
+    finally:
+        process.kill()
+    assert process.exitcode is not None
+    return process.exitcode, [json.loads(line) for line in told.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -62,7 +58,7 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(
     """Weights, losses and what shrinking left: the files are equal to the last byte."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     asked |= {"shrink": shrink, "folders": [str(killed)], "kill_after": KILLED_AFTER}
-    status, told = run(asked)
+    status, told = run(asked, tmp_path)
     assert status == -signal.SIGKILL
     assert {"step": KILLED_AFTER} in told
     (state,) = killed.glob("supernets/*/state.safetensors")
@@ -70,7 +66,7 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(
     assert saved["step"] == KILLED_AFTER - 1
     assert not (killed / "supernet.safetensors").exists()
 
-    status, told = run(asked | {"folders": [str(killed), str(whole)], "kill_after": None})
+    status, told = run(asked | {"folders": [str(killed), str(whole)], "kill_after": None}, tmp_path)
     assert status == 0
     steps = [line["step"] for line in told if "step" in line]
     assert steps == [*range(KILLED_AFTER, STEPS + 1), *range(1, STEPS + 1)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import numpy as np
 import parallel_worker
 import pytest
 import torch
+from forked import forking
 from stopped import Stopped, stop_after
 from supernet_toy import beginning, sentences, state
 
@@ -76,12 +76,8 @@ def request_of(
 
 @pytest.fixture(scope="session")
 def together(request_of: Callable[..., dict[str, Any]]) -> Together:
-    """Two processes with torchrun's variables; what the first one wrote.
-
-    They are forked from one that has loaded torch, which takes each seconds otherwise.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nasc.supernet.prepare", "nasc.supernet.shrink"])
+    """Two processes with torchrun's variables; what the first one wrote."""
+    context = forking()
 
     def run(kind: str, processes: int = 2, **options: Any) -> dict[str, Any]:
         asked = request_of(kind, **options)
