@@ -21,7 +21,7 @@ FP32, INT8 = Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8")
 class Table:
     variant: Variant
     quiet_ms: float
-    foreign: str | None = None
+    note: str | None = None
 
     @property
     def key(self) -> Any:

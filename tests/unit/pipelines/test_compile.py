@@ -107,7 +107,8 @@ def measured(
     path.write_bytes(b"model")
     network: Any = SimpleNamespace(architecture=PRESETS["minilm-l6"].teacher)
     latency: Any = SimpleNamespace(
-        model=SimpleNamespace(latency_ms=value_ms, is_quiet=is_quiet),
+        latency_ms=value_ms,
+        is_quiet=is_quiet,
         held_ms=lambda quantile: upper_ms,
         value_ms=lambda quantile: value_ms,
     )
