@@ -29,7 +29,7 @@ import pandas as pd
 import profilers
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import Architecture, Geometry, SearchSpace
-from nasc.errors import DeviceEmulated, NascError, TableMissing, UsageError
+from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.emulated import refusal
 from nasc.latency.find import find_table

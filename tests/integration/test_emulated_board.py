@@ -31,7 +31,10 @@ from profilers.devices.base import ModelRunner
 from profilers.devices.remote import _digest, _hashes
 from profilers.runner.library import runtime_library
 
-pytestmark = [pytest.mark.slow, pytest.mark.ssh, pytest.mark.qemu]
+pytestmark = [
+    *(pytest.mark.slow, pytest.mark.ssh, pytest.mark.qemu),
+    pytest.mark.timeout(1800),  # it runs a hundred times slower than this machine
+]
 
 SMALL = {"SEQ_LEN": 4, "HIDDEN": 8, "HEADS": 2, "FFN": 8}
 """A reference network that qemu runs in a millisecond, not in a second."""
