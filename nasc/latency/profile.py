@@ -29,7 +29,7 @@ import pandas as pd
 import profilers
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import Architecture, Geometry, SearchSpace
-from nasc.errors import DeviceEmulated, NascError, TableMissing, UsageError
+from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.emulated import refusal
 from nasc.latency.find import find_table
@@ -307,7 +307,7 @@ def _source(transfer: TransferFrom, key: LatencyKey, basis: Basis, emulated: boo
     """
     table = transfer.source(key).as_measured()
     if table.emulated and not emulated:
-        raise DeviceEmulated(refusal(f"the latency table of {table.key.describe()}"))
+        raise refusal(f"the latency table of {table.key.describe()}")
     origin = Transferred(
         table.key.describe(),
         table.processor,
