@@ -328,6 +328,13 @@ class MeasuredLatency:
         return self.observed_ms("p50") if self.parts else self.model.p50_ms
 
     @property
+    def mean_p50_ms(self) -> float | None:
+        """Of a mixture the mean of the medians at each length; None of a single length."""
+        if not self.parts:
+            return None
+        return sum(share * model.p50_ms for model, share in self._weighed())
+
+    @property
     def p90_ms(self) -> float:
         """90% quantile of all runs as observed, in milliseconds."""
         return self.observed_ms("p90") if self.parts else self.model.p90_ms

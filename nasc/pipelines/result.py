@@ -116,7 +116,7 @@ class CompileResult:
             return [] if m.latency_table is None else [m.latency_table]
         return [
             *([] if m.latency_table is None else [m.latency_table]),
-            *observed.warnings(m.measured, m.limits, m.conditions.quantile),
+            *observed.warnings(m.measured, m.limits, m.conditions.quantile, m.measured.mean_p50_ms),
             *self.tight(),
             *m.measured.measurement.warnings(),
         ]
@@ -149,7 +149,11 @@ class CompileResult:
                     )
                     for one in model.lengths()
                 ),
-                *([] if (means := observed.meaning(model)) is None else [("", means)]),
+                *(
+                    []
+                    if (means := observed.meaning(model, model.mean_p50_ms)) is None
+                    else [("", means)]
+                ),
                 (
                     "observed",
                     f"p50 {model.p50_ms:.2f}, p90 {model.p90_ms:.2f}, p99 {model.p99_ms:.2f} ms",

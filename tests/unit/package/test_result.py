@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nasc.latency import observed
-from nasc.package.manifest import Manifest
+from nasc.package.manifest import Manifest, MeasuredLatency, MeasuredPart
 from nasc.pipelines.result import CompileResult
 
 
@@ -62,6 +62,41 @@ def test_a_median_over_the_limit_is_a_warning_that_names_the_way_out(
     )
     assert other == wide
     assert [text for name, text in over.rows() if name == "note"] == [warning, wide]
+
+
+def of_two_lengths(result: CompileResult, short_ms: float, long_ms: float) -> CompileResult:
+    """The same of a mixture, 90% short texts, whose medians are these; 5 ms is the mean latency."""
+    measured = result.manifest.measured
+    assert measured is not None
+    models = tuple(
+        dataclasses.replace(
+            measured.model, name=name, latency_ms=ms, upper_ms=1.02 * ms, p50_ms=p50_ms
+        )
+        for name, ms, p50_ms in (("short", 5.2, short_ms), (measured.job, 3.2, long_ms))
+    )
+    parts = (MeasuredPart("short", 8, 0.9), MeasuredPart(measured.job, 16, 0.1))
+    measurement = dataclasses.replace(measured.measurement, models=models, converged=True)
+    mixture = dataclasses.replace(measured, measurement=measurement, parts=parts)
+    return dataclasses.replace(
+        result, manifest=dataclasses.replace(result.manifest, measured=mixture)
+    )
+
+
+def test_how_busy_the_machine_was_is_told_of_each_length_of_a_mixture(
+    result_of: Callable[..., CompileResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The median of all runs of a mixture is far from its mean on the quietest machine.
+    monkeypatch.setattr(MeasuredLatency, "observed_ms", lambda self, quantile: 9.0)
+    quiet = of_two_lengths(result_of(5.0), 5.2, 3.2)
+    assert quiet.warnings() == []
+    assert "quiet machine" not in str(quiet.rows())
+    busy = of_two_lengths(result_of(5.0), 6.4, 4.4)
+    assert busy.warnings() == [
+        "the medians of the runs just now at each length: mean 6.20 ms, the limit is 6 ms: it "
+        "holds on the quiet machine. Measure it again when this one is quiet: nasc verify PACKAGE"
+    ]
+    means = "the quiet machine's; the medians of the runs just now: mean 6.20 ms"
+    assert ("", means) in busy.rows()
 
 
 def test_no_warning_where_there_is_nothing_to_hold() -> None:
