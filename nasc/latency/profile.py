@@ -334,8 +334,10 @@ class _Work:
 
     def will_do(self, table: LatencyTable) -> bool:
         """Whether a table out of the cache is what is asked for."""
-        if table.transferred is None or self.source is None:
+        if self.source is None:
             return True
+        if table.transferred is None:
+            return table.foreign is None  # another machine's is no reason to measure nothing here
         return table.transferred == self.source.origin
 
     def plan(self) -> Plan:

@@ -28,7 +28,7 @@ from nasc.latency.plan import random_architecture
 from nasc.latency.profile import Profiled, TransferFrom
 from nasc.latency.profile import profile as profile_on
 from nasc.latency.session import MeasurementSession, baseline_folder
-from nasc.latency.table import LatencyTable, load_table, read_table
+from nasc.latency.table import Imported, LatencyTable, load_table, read_table
 from nasc.networks.network import random_network
 from profilers.baseline import Window
 
@@ -521,6 +521,17 @@ def test_a_few_networks_make_a_table_from_that_of_another_device(
     assert again(transferring(other))
     assert again(None)  # what is to be measured whole is not there
     whole = True
+    [here] = profile(SPACE, device, machine=machine, **arguments)
+    origin = Imported("board", "another", "1", "2026-11-01")
+    foreign = dataclasses.replace(here.table, imported=origin)
+    foreign.save(here.path.parent)
+    [one] = profile(SPACE, device, machine=machine, **arguments)
+    assert (one.fresh, one.table.foreign) == (False, foreign.foreign)
+    found.path.unlink(missing_ok=True)
+    [one] = profile(SPACE, device, machine=machine, transfer=transferring(elsewhere), **arguments)
+    assert one.fresh  # nothing was measured on this machine
+    one.path.unlink()
+    here.table.save(here.path.parent)
     assert not again(transferring(elsewhere))  # and is better than a transferred one
 
 
