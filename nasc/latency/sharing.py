@@ -145,9 +145,10 @@ def adopted(
 
 
 def in_its_place(folder: Path, table: LatencyTable) -> list[Replaced]:
-    """Tables of a cache that answer all that another one does; damaged ones are passed over.
+    """Tables of a cache that answer what another one does, no more; damaged ones are passed over.
 
     Raises:
+        TableRefused: If one answers all that it does and more.
         OSError: If the folder is there and cannot be read.
     """
     found = []
@@ -164,6 +165,14 @@ def in_its_place(folder: Path, table: LatencyTable) -> list[Replaced]:
             and other.is_near(table.quiet_ms)
             and other.covers(table.space)
         ):
+            if not table.covers(other.space):
+                name = table_name(path)
+                raise TableRefused(
+                    f"the cache ('{folder}') has a table that holds all that this one does, and "
+                    f"layers that it does not: {Replaced(path, other)}. It stays as it is. To have "
+                    f"this one nevertheless, move that one away: nasc tables export {name} "
+                    f"--output FILE && rm '{path}'"
+                )
             found.append(Replaced(path, other))
     return found
 

@@ -321,6 +321,22 @@ def test_an_imported_table_takes_the_place_of_another_that_was(
     assert not samples_path(second.path).exists()  # they were the other one's
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_table_that_answers_more_stays(table: LatencyTable, tmp_path: Path, force: bool) -> None:
+    larger, smaller = tmp_path / "larger.csv", tmp_path / "smaller.csv"
+    larger.write_text(table.to_text(), encoding="utf-8")
+    small = sound_table(TINY.restrict(hidden_sizes=(32,), operations=("mha", "ffn")), seed=1)
+    smaller.write_text(small.to_text(), encoding="utf-8")
+    cache = tmp_path / "cache"
+    first = api.import_table(larger, cache=cache, opener=opener)
+    with pytest.raises(
+        TableRefused,
+        match=rf"and layers that it does not: {name_of(table)} \(imported.*nasc tables export",
+    ):
+        api.import_table(smaller, cache=cache, opener=opener, force=force)
+    assert [path.name for path in tables_folder(cache).glob(f"*{SUFFIX}")] == [first.path.name]
+
+
 def transferred(table: LatencyTable) -> LatencyTable:
     origin = Transferred("device 'x'", "Made-up CPU @ 3", "0" * 16, "1.32.0", "2026-11-01", 20)
     return dataclasses.replace(table, transferred=origin)
