@@ -433,9 +433,9 @@ class RunContext:
         return self._costs[variants]
 
     def table_note(self, variant: Variant) -> str | None:
-        """What is to be said of the latency tables of a variant (`LatencyTable.note`)."""
+        """What is to be said of the latency tables of a variant: every `LatencyTable.note`."""
         notes = (table.note for table in self._by_length.get(variant, ()))
-        return next((note for note in notes if note is not None), None)
+        return "; ".join(dict.fromkeys(note for note in notes if note is not None)) or None
 
     @property
     def table_notes(self) -> tuple[str, ...]:
