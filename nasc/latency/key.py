@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +130,7 @@ class LatencyKey:
         if self.accelerator != CPU:
             words.append(f"on {self.accelerator}")
         if self.cores:
-            words.append(f"cores {' '.join(map(str, self.cores))}")
+            words.append(f"cores {core_ranges(self.cores)}")
         if self.head != "embed":
             words.append(f"head {self.head}")
         return f"device {self.device!r} ({', '.join(words)})"
@@ -174,6 +174,17 @@ class LatencyKey:
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != getattr(key, field.name)
         ]
+
+
+def core_ranges(cores: Sequence[int]) -> str:
+    """Numbers of cores in words, neighbours as a range: ``0-3 6``."""
+    runs: list[list[int]] = []
+    for core in sorted(set(cores)):
+        if runs and core == runs[-1][1] + 1:
+            runs[-1][1] = core
+        else:
+            runs.append([core, core])
+    return " ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
 
 
 def options_text(options: Mapping[str, Any]) -> str:

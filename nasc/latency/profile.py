@@ -38,7 +38,7 @@ from nasc.latency.places import samples_path, tables_folder
 from nasc.latency.plan import Plan, plan, small_plan
 from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.session import MeasurementSession, latency_job
-from nasc.latency.table import MEASURED_COLUMNS, LatencyTable, Transferred, entries_of
+from nasc.latency.table import MAX_NAME, MEASURED_COLUMNS, LatencyTable, Transferred, entries_of
 from nasc.latency.transfer import Prior, prior_of, transferred_fit
 from nasc.networks.network import random_network
 from nasc.utils.files import write_atomically
@@ -309,7 +309,7 @@ def _source(transfer: TransferFrom, key: LatencyKey, basis: Basis, emulated: boo
     if table.emulated and not emulated:
         raise refusal(f"the latency table of {table.key.describe()}")
     origin = Transferred(
-        table.key.describe(),
+        _bounded(table.key.describe()),
         table.processor,
         table.key.fingerprint,
         table.key.runtime_version,
@@ -317,6 +317,11 @@ def _source(transfer: TransferFrom, key: LatencyKey, basis: Basis, emulated: boo
         transfer.budget,
     )
     return _Source(prior_of(table, basis), origin)
+
+
+def _bounded(text: str) -> str:
+    """A text as the head of a table can be read again with it."""
+    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 4]} ..."
 
 
 @dataclass(frozen=True, slots=True)

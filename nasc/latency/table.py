@@ -77,7 +77,9 @@ _SIZE = {"type": "integer", "minimum": 1, "maximum": 10**9}
 _SHARE = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 _AMOUNT = {"type": "number", "minimum": 0, "maximum": 1e15}
 _TEXT = {"type": "string", "maxLength": 10_000}
-_NAME = {"type": "string", "maxLength": 200}
+MAX_NAME = 200
+"""Characters of a text in the head of a table."""
+_NAME = {"type": "string", "maxLength": MAX_NAME}
 _GEOMETRY = [field.name for field in dataclasses.fields(Geometry)]
 _KEY = {
     "device": _NAME,

@@ -1,6 +1,7 @@
 """Finding the table for a question, and the message where there is none."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -158,8 +159,10 @@ def test_a_table_of_another_release_is_not_there(tmp_path: Path) -> None:
 def test_cores_are_part_of_what_a_table_is_called() -> None:
     held = make_key(device="pixel6", options='{"arena": true, "cores": [7, 6]}')
     assert held.cores == (6, 7)
-    assert "cores 6 7" in held.describe()
+    assert "cores 6-7" in held.describe()
     assert held.command().endswith("--threads 1 --cluster 0xc0")
+    many = json.dumps({"cores": [*range(64), 66]})
+    assert "cores 0-63 66)" in make_key(options=many).describe()
     odd = ("x", "[", "{", "1e999", "null", '["x"]', "[-1, 1e999]", "[0.5", "[" * 9999)
     for text in ("", "[]", "{}", *(f'{{"cores": {one}}}' for one in odd)):
         assert make_key(options=text).cores == ()

@@ -535,6 +535,20 @@ def test_a_few_networks_make_a_table_from_that_of_another_device(
     assert not again(transferring(elsewhere))  # and is better than a transferred one
 
 
+def test_a_transfer_from_a_setting_of_many_words_can_be_read_again(
+    device: DeviceProfile, tmp_path: Path, elsewhere: LatencyTable
+) -> None:
+    options = json.dumps({"cores": list(range(0, 256, 2))})
+    key = dataclasses.replace(elsewhere.key, options=options)
+    source = transferring(dataclasses.replace(elsewhere, key=key), 5)
+    arguments = {"cache_dir": tmp_path, "precisions": ["int8"], "seq_lens": [32]}
+    [found] = profile(SPACE, device, machine=SyntheticMachine(), transfer=source, **arguments)
+    loaded = read_table(found.path).table
+    assert loaded.transferred is not None
+    assert loaded.transferred.source.startswith("device 'board' (onnxruntime, ")
+    assert loaded.transferred.source.endswith(" ...")
+
+
 def test_a_transfer_that_was_interrupted_goes_on_from_its_journal(
     device: DeviceProfile, tmp_path: Path, elsewhere: LatencyTable
 ) -> None:
