@@ -145,9 +145,27 @@ def _check_created(table: LatencyTable) -> None:
         raise ValueError(f"it was created at {table.created}, which is yet to come")
 
 
+_TOLD: Mapping[str, tuple[type, ...]] = {
+    "busy": (bool,),
+    "converged": (bool,),
+    "rounds": (int,),
+    "busy_share": (int, float),
+    "drift_ratio": (int, float),
+}
+"""Types of what of a measurement's context `nasc tables show` tells."""
+
+
 def _check_context(table: LatencyTable) -> None:
-    """What the key says is what the measurement recorded."""
+    """What the key says is what the measurement recorded; what is told of it is what it says."""
     key, context = table.as_measured().key, table.context
+    for name, kinds in _TOLD.items():
+        if not isinstance(context.get(name), (*kinds, type(None))) or (
+            bool not in kinds and isinstance(context.get(name), bool)
+        ):
+            raise ValueError(
+                f"its context has {name} = {shown(context[name])}, which is no "
+                f"{'true or false' if bool in kinds else 'number'}"
+            )
     options, reference = context.get("options"), context.get("reference")
     if not isinstance(options, Mapping) or not isinstance(reference, Mapping):
         raise ValueError("its context lacks the options of the runtime or the reference network")

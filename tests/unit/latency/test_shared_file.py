@@ -52,6 +52,25 @@ def refusal(path: Path) -> str:
     return str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        *(("busy", value, "true or false") for value in ("no", [], {}, 0)),
+        ("converged", "yes", "true or false"),
+        *(("rounds", value, "number") for value in ([1], "4", True)),
+        ("busy_share", {}, "number"),
+        ("drift_ratio", "1", "number"),
+    ],
+)
+def test_what_a_context_tells_is_of_its_type(
+    text: str, tmp_path: Path, name: str, value: Any, kind: str
+) -> None:
+    body = with_head(text, lambda head: head["context"].update({name: value}))
+    told = refusal(written(tmp_path / "a.csv", body))
+    assert f"its context has {name} = " in told
+    assert f"which is no {kind}" in told
+
+
 def test_a_sound_table_is_read_with_its_samples(table: LatencyTable, tmp_path: Path) -> None:
     samples = packed(measurement_of(table))
     path = tmp_path / "sound.latency.csv"
