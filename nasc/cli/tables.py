@@ -97,6 +97,8 @@ def _cells(one: api.ListedTable) -> tuple[str, ...]:
 
 
 def _usable(one: api.ListedTable) -> str:
+    if one.table is not None and one.table.emulated:
+        return "emulated"
     if one.unusable is not None:
         return "no"
     if one.table is not None and one.table.foreign is not None:

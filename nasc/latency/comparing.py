@@ -41,6 +41,8 @@ class TableDiff:
         entries: Costs that both have, in the order of the first.
         only_a: Layers that only the first has a cost of.
         only_b: Layers that only the second has a cost of.
+        note_a: What is to be said of the first (`LatencyTable.note`); None if nothing is.
+        note_b: As well of the second.
     """
 
     a: str
@@ -49,6 +51,8 @@ class TableDiff:
     entries: tuple[EntryRatio, ...]
     only_a: tuple[Layer, ...]
     only_b: tuple[Layer, ...]
+    note_a: str | None = None
+    note_b: str | None = None
 
     @property
     def ratios(self) -> list[float]:
@@ -67,6 +71,7 @@ class TableDiff:
         return {
             "a": self.a,
             "b": self.b,
+            "notes": {"a": self.note_a, "b": self.note_b},
             "keys": {name: {"a": a, "b": b} for name, (a, b) in self.keys.items()},
             "common": len(self.entries),
             "ratio": None
@@ -89,6 +94,8 @@ class TableDiff:
         """The result for people: names and values."""
         d = self.to_dict()
         rows = [("a", self.a), ("b", self.b)]
+        notes = (("note on a", self.note_a), ("note on b", self.note_b))
+        rows += [(name, note) for name, note in notes if note is not None]
         rows += [(f"{name}", f"a {a}, b {b}") for name, (a, b) in self.keys.items()]
         rows.append(("costs in both", str(d["common"])))
         if d["ratio"] is not None:
@@ -126,6 +133,8 @@ def compare(a: LatencyTable, b: LatencyTable, names: tuple[str, str] = ("a", "b"
         entries,
         tuple(layer for layer in costs_a if layer not in costs_b),
         tuple(layer for layer in costs_b if layer not in costs_a),
+        a.note,
+        b.note,
     )
 
 

@@ -100,12 +100,12 @@ def list_tables(folder: Path, key_fields: KeyFields) -> list[ListedTable]:
 
     Args:
         folder: Of tables in a cache.
-        key_fields: Asked once for each device, runtime and number of threads.
+        key_fields: Asked once for each device, runtime, number of threads and choice of cores.
 
     Raises:
         OSError: If the folder is there and cannot be read.
     """
-    known: dict[tuple[str, str, int], Mapping[str, Any] | str] = {}
+    known: dict[tuple[str, str, int, tuple[int, ...]], Mapping[str, Any] | str] = {}
     found = []
     for path in table_files(folder):
         try:
@@ -117,10 +117,11 @@ def list_tables(folder: Path, key_fields: KeyFields) -> list[ListedTable]:
             found.append(ListedTable(path, None, error.message))
             continue
         key = table.key
-        about = (key.device, key.runtime, key.threads)
+        about = (key.device, key.runtime, key.threads, key.cores)
         if about not in known:
             known[about] = key_fields(key)
-        found.append(ListedTable(path, table, why_unusable(key, known[about])))
+        reason = why_unusable(key, known[about], emulated=table.emulated)
+        found.append(ListedTable(path, table, reason))
     return found
 
 
@@ -139,13 +140,18 @@ def devices_of(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def why_unusable(key: LatencyKey, here: Mapping[str, Any] | str) -> str | None:
+def why_unusable(
+    key: LatencyKey, here: Mapping[str, Any] | str, *, emulated: bool = False
+) -> str | None:
     """Why a table is not used on its device as that is now; None if it may be.
 
     Args:
         key: Of the table.
         here: What it must hold for, or why that cannot be told.
+        emulated: Whether it was measured on an emulated device.
     """
+    if emulated:
+        return "emulated: its milliseconds mean nothing, no search takes it"
     if isinstance(here, str):
         return here
     return "; ".join(differences(key, here).values()) or None

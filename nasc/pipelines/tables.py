@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ def show_table(
     """
     folder = cache_folder(cache)
     path, table = read_named(folder, name_or_file)
-    reason = why_unusable(table.key, _key_fields(folder, opener, table.key))
+    here = _key_fields(folder, opener, table.key)
+    reason = why_unusable(table.key, here, emulated=table.emulated)
     return TableReport(ListedTable(path, table, reason), table)
 
 
@@ -258,6 +260,8 @@ def _session(
         DeviceProfileError: If there is no such device.
     """
     found = device_profiles.find(key.device if device is None else device)
+    if key.cores:
+        found = dataclasses.replace(found, default_cores=key.cores)
     return MeasurementSession.on(found, cache, key.threads, key.runtime, opener=opener)
 
 

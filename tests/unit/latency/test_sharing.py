@@ -13,8 +13,10 @@ from synthetic_device import TINY
 
 import profilers
 from nasc import api
+from nasc.cli.tables import _usable
 from nasc.errors import NascError, TableDamaged, TableMissing, TableRefused, UsageError
 from nasc.latency.find import find_table
+from nasc.latency.key import options_text
 from nasc.latency.places import SUFFIX, samples_path, tables_folder
 from nasc.latency.profile import Profiled
 from nasc.latency.table import LatencyTable, Transferred, load_table
@@ -421,6 +423,30 @@ def test_every_table_is_listed_with_why_it_is_not_used(
     assert (told["usable"], told["reason"], told["foreign"]) == (True, None, None)
 
 
+def test_a_table_of_some_cores_is_asked_of_these_cores(tmp_path: Path) -> None:
+    tables = []
+    for cores in (None, (0,), (0, 1)):
+        options = profilers.RuntimeOptions(threads=1, cores=cores)
+        table = sound_table(options=options_text(options.to_dict()))
+        table.save(tables_folder(tmp_path))
+        tables.append(table)
+    assert [one.unusable for one in api.tables(cache=tmp_path, opener=opener)] == [None] * 3
+    file = tmp_path / "sent.csv"
+    file.write_text(tables[2].to_text(), encoding="utf-8")
+    found = api.import_table(file, cache=tmp_path / "other", opener=opener)
+    assert found.table.key == tables[2].key
+
+
+def test_a_table_of_an_emulated_device_is_not_usable(cache: Path, table: LatencyTable) -> None:
+    emulated = dataclasses.replace(table, context={**table.context, "emulated": True})
+    emulated.save(tables_folder(cache))
+    [one] = api.tables(cache=cache, opener=opener)
+    assert one.unusable == "emulated: its milliseconds mean nothing, no search takes it"
+    shown = api.show_table(name_of(table), cache=cache, opener=opener)
+    assert not shown.to_dict()["usable"]
+    assert _usable(one) == "emulated"
+
+
 def test_a_device_that_cannot_be_asked_is_the_reason(cache: Path) -> None:
     [one] = api.tables(cache=cache, opener=unreachable)
     assert one.unusable == "device 'host' cannot be asked: no cable"
@@ -483,6 +509,14 @@ def test_tables_are_compared_cost_by_cost(cache: Path, table: LatencyTable, tmp_
     zero = [entry for entry in found.entries if entry.a_ms == 0]
     assert zero
     assert all(entry.ratio is None for entry in zero)
+
+
+def test_what_is_to_be_said_of_compared_tables_is_said(cache: Path, table: LatencyTable) -> None:
+    other = transferred(table)
+    other.save(tables_folder(cache))
+    found = api.diff_tables(name_of(table), name_of(other), cache=cache)
+    assert found.to_dict()["notes"] == {"a": None, "b": other.note}
+    assert ("note on b", other.note) in found.rows()
 
 
 def test_costs_that_only_one_table_has_are_named(cache: Path, table: LatencyTable) -> None:
