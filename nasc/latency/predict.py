@@ -23,7 +23,7 @@ from scipy.stats import t as student_t
 
 from device_profiles import Noise
 from nasc.architecture.space import Architecture
-from nasc.errors import UsageError
+from nasc.errors import NascError, UsageError
 from nasc.latency.basis import Basis, Matrix, Vector
 from nasc.latency.cache_misses import Streaming, network_streamed_params
 
@@ -236,7 +236,7 @@ def fit(
         weights,
         Streaming() if best.beyond is None else Streaming(best.beyond, float(costs[n])),
         best.apart,
-        Interval(best.scale(), len(held), shift=noise.shift, jitter_ms=noise.jitter_ms),
+        calibrated(best.scale(), len(held), noise),
     )
 
 
@@ -269,6 +269,26 @@ def _is_stack(observation: Observation) -> bool:
     """Whether a network is there to determine one cost, and has operations at all."""
     blocks = observation.architecture.blocks
     return not observation.held_out and any(block.operations for block in blocks)
+
+
+def calibrated(scale: float, held: int, noise: Noise) -> Interval:
+    """The interval that follows from networks left out.
+
+    Args:
+        scale: Root mean square of their relative errors.
+        held: How many.
+        noise: Of the device.
+
+    Raises:
+        NascError: If they are off by as much as they take: nothing can be told from them.
+    """
+    if not scale < 1:
+        raise NascError(
+            f"the measurements of the networks do not fit together: {held} of them, each predicted "
+            f"from the others, are off by {scale:.0%} (root mean square; less than 100% makes a "
+            "latency table). Measure again when the machine is quiet: nasc profile --force"
+        )
+    return Interval(scale, held, shift=noise.shift, jitter_ms=noise.jitter_ms)
 
 
 def residual_scale(residuals: Vector) -> float:

@@ -37,8 +37,8 @@ from nasc.latency.emulated import refusal
 from nasc.latency.predict import (
     HUBER_K,
     Fit,
-    Interval,
     Observation,
+    calibrated,
     residual_scale,
 )
 from nasc.latency.table import LatencyTable
@@ -202,7 +202,7 @@ def transferred_fit(prior: Prior, observations: Sequence[Observation], *, noise:
         found.weights,
         Streaming() if beyond is None else Streaming(beyond, float(found.costs[n])),
         apart,
-        Interval(residual_scale(apart), len(held), shift=noise.shift, jitter_ms=noise.jitter_ms),
+        calibrated(residual_scale(apart), len(held), noise),
     )
 
 

@@ -11,10 +11,10 @@ from synthetic_device import NOISE, TINY, SyntheticDevice, make_table
 
 from device_profiles import Noise
 from nasc.architecture.space import PRESETS, SearchSpace
-from nasc.errors import UsageError
+from nasc.errors import NascError, UsageError
 from nasc.latency.cache_misses import Streaming
 from nasc.latency.plan import Plan, plan, random_architecture, small_plan
-from nasc.latency.predict import Fit, Observation, fit
+from nasc.latency.predict import Fit, Observation, calibrated, fit
 from nasc.latency.table import LatencyTable
 from nasc.latency.transfer import Prior, prior_of, transferred_fit
 
@@ -153,6 +153,19 @@ def test_a_table_of_another_teacher_or_space_is_refused() -> None:
     larger = dataclasses.replace(TINY, hidden_sizes=(16, 24, 32))
     with pytest.raises(UsageError, match=r"has no cost of \d+ of \d+ layers of 'tiny': .*24"):
         prior_of(source(), plan(larger, seq_len=32).basis)
+
+
+def test_measurements_that_do_not_fit_together_are_to_be_measured_again() -> None:
+    with pytest.raises(NascError, match=r"do not fit together: .*150%.*quiet: .* --force") as e:
+        calibrated(1.5, 4, STILL)
+    assert not isinstance(e.value, UsageError)
+    there = device(0)
+    wild = [
+        Observation(a, ms, 0.01, held_out=True)
+        for a, ms in zip(small_plan(TINY, 5).architectures, (1.0, 1e4, 1e-2, 1e3, 1.0), strict=True)
+    ]
+    with pytest.raises(NascError, match="do not fit together"):
+        transferred_fit(prior_of(source(), there.basis), wild, noise=STILL)
 
 
 def test_two_networks_have_to_be_held_out() -> None:
