@@ -26,7 +26,9 @@ def mixed(
 
     Nothing in it is surer or lower than the tables say: their errors count as having one cause, so
     that the widest interval is that of the mean, and where weights cost beyond the caches they do
-    so from the least number of weights on at which they do at any length.
+    so from the least number of weights on at which they do at any length. But where jitter and the
+    relative error, which are two causes, count about as much, the interval may be narrower than the
+    mean of those of the lengths: by a factor of at most the square root of 2.
 
     Args:
         tables: Of one setting and scale, each of another length.

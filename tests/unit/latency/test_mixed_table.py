@@ -49,6 +49,20 @@ def test_a_network_takes_the_mean_of_what_it_takes_at_each_length() -> None:
         assert held >= mean(ends_held) / 1.001
 
 
+@pytest.mark.parametrize("jitter_ms", [0.001, 0.05, 0.3, 0.9])
+def test_jitter_narrows_the_interval_by_the_root_of_two_at_most(jitter_ms: float) -> None:
+    tables = [
+        dataclasses.replace(t, interval=dataclasses.replace(t.interval, jitter_ms=jitter_ms))
+        for t in (of_length(16, seed=1), of_length(64, seed=2))
+    ]
+    found = mixed(tables, SHARES, TINY)
+    for network in random_architectures(TINY, np.random.default_rng(0), 20, "int8"):
+        ends = [table.predict(network) for table in tables]
+        half_ms = mean([end.high_ms - end.latency_ms for end in ends])
+        own = found.predict(network)
+        assert own.high_ms - own.latency_ms >= half_ms / 2**0.5
+
+
 def test_weights_beyond_the_caches_are_never_priced_below() -> None:
     tables = (
         of_length(16, streaming=Streaming(2_000.0, 1e-5)),
