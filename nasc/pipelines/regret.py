@@ -46,8 +46,8 @@ def regret(
     Args:
         devices: Two or more: names of devices that have a table in the cache, names of tables, or
             files of tables.
-        settings: Teacher, supernet, text and cache; of its conditions `runtime`, `threads` and
-            `batch` choose among the tables of a device.
+        settings: Teacher, supernet, text and cache; of its conditions `runtime` and `threads`
+            choose among the tables of a device.
         latency_ms: Limit on each device.
         latency_share: Limit on each device as a share of what the full-size network takes there.
         params: Limit on parameters.
