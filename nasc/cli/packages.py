@@ -166,7 +166,7 @@ def _named_value(text: str) -> tuple[str, float]:
     type=click.FloatRange(0, 86400, min_open=True),
     metavar="SECONDS",
     help="A run of MLPerf's single-stream lasts so long at least, where the package states one "
-    "[default: as long as its own].",
+    "[default: as long as its own, at most 600]",
 )
 @cache_option
 @json_option

@@ -19,6 +19,7 @@ import profilers
 from device_profiles import Noise
 from nasc.errors import CacheBusy, PackageError
 from nasc.latency.session import MeasurementSession
+from nasc.package import verify_latency
 from nasc.package.build import build_package
 from nasc.package.hashes import SUMS, find_changes, record_file, record_folder, sums_text
 from nasc.package.manifest import (
@@ -775,3 +776,11 @@ def test_a_cache_that_has_only_seen_a_busy_machine_is_no_judge(
     slow = SyntheticMachine({"model": 9.0, "reference": 6.0})  # by any scale
     report = verify_package(folder, opener=lambda *_: slow.open(), cache=tmp_path / "b")
     assert list(failed(report)) == ["latency"]
+
+
+@pytest.mark.parametrize(("stated_s", "lasts_s"), [(4.0, 4.0), (600.0, 600.0), (86_400.0, 600.0)])
+def test_a_package_does_not_decide_for_how_many_hours_it_is_measured(
+    stated_s: float, lasts_s: float
+) -> None:
+    stated: Any = SimpleNamespace(min_duration_s=stated_s)
+    assert verify_latency._lasting(stated) == lasts_s
