@@ -81,7 +81,8 @@ def search(
             plot_front(found, plot, settings, force)
             reporter.say(f"front drawn to {plot}")
     if as_json:
-        print_json([_solution(s) | {"estimate": settings.estimate} for s in found])
+        estimated = {"estimate": True} if settings.estimate else {}
+        print_json([_solution(s) | estimated for s in found])
         return
     first = ("true",) if strategy == "enumerate" else ()
     rows = []

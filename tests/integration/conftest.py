@@ -10,7 +10,7 @@ from profilers import Protocol
 FEW_ROUNDS = {"min_rounds": 4, "max_rounds": 6}
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def rough_measurements() -> Iterator[None]:
     """Measurements take seconds, and are rough in return."""
     fields = {f.name: f.default for f in dataclasses.fields(Protocol)} | FEW_ROUNDS

@@ -80,7 +80,9 @@ def test_a_table_whose_scale_was_wrong_is_measured_again_some_times(
         )
 
     monkeypatch.setattr("nasc.context.context.profile", profile)
-    monkeypatch.setattr("nasc.context.context.TableCosts.of", lambda tables, *about: list(tables))
+    monkeypatch.setattr(
+        "nasc.context.context.TableCosts.of", lambda tables, *about, **options: list(tables)
+    )
     context = RunContext(Settings(cache=tmp_path))
     session = SimpleNamespace(baseline=baseline)
     context.__dict__ |= {"space": None, "_sessions": {"onnxruntime": session}}

@@ -14,6 +14,7 @@ import pytest
 from device_profiles import DeviceProfile, Noise, find
 from nasc.architecture.space import PRESETS
 from nasc.architecture.variant import Variant
+from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits, LimitsMissed
 from nasc.lowering import Artifact
 from nasc.package.manifest import PredictedLatency
@@ -50,6 +51,7 @@ class Context:
     least_ms: dict[Variant, float]
     reporter: Silent
     device: DeviceProfile = field(default_factory=lambda: find("host"))
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def variants(self) -> tuple[Variant, ...]:
