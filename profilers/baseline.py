@@ -304,6 +304,8 @@ def _place(
         }
     if device.connection.host is not None:  # boards of one kind are not equally fast
         key["host"] = [device.connection.host, device.connection.port]
+    if "phone_id" in context:  # nor are phones
+        key["phone_id"] = context["phone_id"]
     program = context.get("worker") or device.connection.worker or PYTHON
     if program != PYTHON:
         key["worker"] = program

@@ -14,7 +14,12 @@ from device_profiles import DeviceProfile, Noise
 from device_profiles.temporary import temporary_folder
 from profilers.devices import Opener, open_worker
 from profilers.devices.base import Worker
-from profilers.errors import InvalidSetting, MeasurementInterrupted, ModelRejected
+from profilers.errors import (
+    DeviceUnreachable,
+    InvalidSetting,
+    MeasurementInterrupted,
+    ModelRejected,
+)
 from profilers.jobs import GIVE_A_FILE, ModelJob, RuntimeOptions
 from profilers.journal import Journal
 from profilers.protocol import (
@@ -133,6 +138,8 @@ def measure(
             "reference": reference_hash(),
             **{name: getattr(protocol, name) for name in _VISIT_SETTINGS},
         }
+        if "phone_id" in context:
+            key["phone_id"] = context["phone_id"]
         if journal is not None:
             record = stack.enter_context(Journal(journal, key))
         if reference_dir is None:
@@ -140,7 +147,16 @@ def measure(
         opened = [first]
 
         def next_worker() -> Worker:  # the first is the one that gave the context
-            return opened.pop() if opened else opener(device, options)
+            if opened:
+                return opened.pop()
+            worker = opener(device, options)
+            if worker.context.get("phone_id") != context.get("phone_id"):
+                worker.close()
+                raise DeviceUnreachable(
+                    f"another phone than the one that was {device.name!r} at first is attached: "
+                    "what was measured is kept. Attach the first one, and run the same again"
+                )
+            return worker
 
         try:
             rounds = run_rounds(

@@ -147,8 +147,12 @@ class MeasurementSession:
             UsageError: If processor, runtime or worker differ.
             profilers.ProfilerError: If one cannot be reached.
         """
-        for what, name in ALIKE.items():
-            mine, theirs = (str(one._context.get(name)) for one in (self, other))
+        told = {
+            what: [str(one._context.get(name)) for one in (self, other)]
+            for what, name in ALIKE.items()
+        }
+        told["their cores are"] = [str(one.options.cores) for one in (self, other)]
+        for what, (mine, theirs) in told.items():
             if mine != theirs:
                 raise UsageError(
                     f"devices {self.device.name!r} and {other.device.name!r} cannot share a "

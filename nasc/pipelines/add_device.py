@@ -18,7 +18,7 @@ from nasc.utils.files import write_atomically
 from profilers.devices.adb import describe_phone
 from profilers.devices.android import PhoneDescription
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"(?!.*\.toml$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _SPECS = {
     "soc": "ro.soc.model",
@@ -71,7 +71,7 @@ def add_device(name: str, *, serial: str | None = None, force: bool = False) -> 
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"no device can be named {shown(name)}: take letters, digits, '-', '_' and '.', at "
-            "most 64, a letter or digit first, as in my-phone"
+            "most 64, a letter or digit first, without .toml, as in my-phone"
         )
     path = device_profiles.user_folder() / f"{name}.toml"
     if not force and name in device_profiles.names():

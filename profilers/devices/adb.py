@@ -8,6 +8,7 @@ phone's shell reads are quoted.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
 import shlex
 import subprocess
@@ -27,7 +28,15 @@ from profilers.devices.android import (
     parse_state,
     why_rest,
 )
-from profilers.devices.phones import PROGRAM, READY, attached, find_phone, last_line, run_adb
+from profilers.devices.phones import (
+    PROGRAM,
+    READY,
+    SEND_TIMEOUT_S,
+    attached,
+    find_phone,
+    last_line,
+    run_adb,
+)
 from profilers.devices.remote import NOT_A_PROGRAM, Files, RemoteWorker
 from profilers.errors import (
     DeviceLost,
@@ -88,7 +97,7 @@ class AdbTransport:
         self.ask(f"mkdir {there}")
         for path, name in files:
             words = ["-s", self._serial, "push", str(path.absolute()), f"{part}/{name}"]
-            done = run_adb(words)
+            done = run_adb(words, SEND_TIMEOUT_S)
             if done.returncode != 0:
                 error = self._failed(done, f"send {str(path)!r}")
                 with contextlib.suppress(DeviceUnreachable):  # removed when it is next reached
@@ -157,7 +166,10 @@ class AdbTransport:
 
     def _failed(self, done: subprocess.CompletedProcess[str], what: str) -> DeviceUnreachable:
         said = last_line(done)
-        there = {phone.serial for phone in attached() if phone.state == READY}
+        try:
+            there = {phone.serial for phone in attached() if phone.state == READY}
+        except DeviceUnreachable:  # adb's server has ended, or starts anew
+            there = set()
         if done.returncode == 0 or said.startswith("error: ") or self._serial not in there:
             return self._lost(what, said if done.returncode else "")
         if "No space left" in said:
@@ -250,6 +262,7 @@ def open_adb_worker(
     first = _FIRST_STATES.setdefault(serial, state)
     worker = PhoneWorker(transport, files, words, options, first=first, limits=limits)
     worker.context["phone"] = state
+    worker.context["phone_id"] = hashlib.sha256(serial.encode()).hexdigest()[:16]
     return worker
 
 

@@ -28,7 +28,10 @@ LIST_TIMEOUT_S = 20.0
 """adb may take so long to tell what is attached; its server starts within a second (2026)."""
 
 SEND_TIMEOUT_S = 3600.0
-"""Sending one file, or running a short script, may take so long; chosen, 2026: as over SSH."""
+"""Sending one file may take so long; chosen, 2026: as over SSH."""
+
+ASK_TIMEOUT_S = 300.0
+"""Running a short script may take so long; the slowest hashes a model. Chosen, 2026."""
 
 _INSTALL = (
     "Install it (Debian, Ubuntu: apt install adb; elsewhere Android's SDK Platform-Tools, their "
@@ -79,7 +82,7 @@ class Phone:
 
 
 def run_adb(
-    words: Sequence[str], timeout_s: float = SEND_TIMEOUT_S
+    words: Sequence[str], timeout_s: float = ASK_TIMEOUT_S
 ) -> subprocess.CompletedProcess[str]:
     """Runs adb once, with nothing to read.
 

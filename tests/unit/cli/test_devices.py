@@ -222,7 +222,9 @@ def test_a_phone_becomes_a_device(nasc: Callable[..., Result], attached: Path) -
     assert "attached: 1A 2B" in nasc("devices").stdout
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "$(x)", "a b", "", ".x", "a" * 65, "x'", "\n"])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "$(x)", "a b", "", ".x", "a" * 65, "x'", "\n", "x.toml"]
+)
 def test_a_device_has_a_plain_name(name: str, nasc: Callable[..., Result], attached: Path) -> None:
     result = nasc("devices", "add", name)
     assert result.exit_code == 2

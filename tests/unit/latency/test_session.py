@@ -20,7 +20,7 @@ import profilers
 from nasc import api
 from nasc.architecture.space import MINILM_L6, Architecture, Block
 from nasc.cli import main
-from nasc.errors import CacheBusy
+from nasc.errors import CacheBusy, UsageError
 from nasc.latency.predict import Prediction
 from nasc.latency.profile import make_key
 from nasc.latency.session import MeasurementSession
@@ -288,3 +288,16 @@ def test_a_renewed_baseline_replaces_the_recorded_one(host: Host, tmp_path: Path
     known = session.known_baseline()
     assert known is not None
     assert known.quiet_ms == renewed.quiet_ms
+
+
+def test_devices_that_share_a_measurement_use_the_same_cores(tmp_path: Path) -> None:
+    host = device_profiles.find("host")
+    first, second, other = (
+        MeasurementSession.on(
+            dataclasses.replace(host, default_cores=cores), tmp_path, opener=Host(tmp_path)
+        )
+        for cores in ((0,), (0,), None)
+    )
+    first.check_alike(second)
+    with pytest.raises(UsageError, match=r"their cores are \(0,\) and None"):
+        first.check_alike(other)

@@ -11,6 +11,7 @@ import pytest
 
 from device_profiles import DeviceProfile, find
 from profilers import (
+    DeviceUnreachable,
     InputSpec,
     InvalidSetting,
     Measurement,
@@ -25,10 +26,11 @@ from profilers import (
     RuntimeOptions,
     Scale,
     bound_met,
+    load_or_record_baseline,
     measure,
 )
 from profilers.reference import REFERENCE_NAME
-from profilers.testing import SyntheticMachine, synthetic_opener
+from profilers.testing import SyntheticMachine, SyntheticWorker, synthetic_opener
 
 PROTOCOL = Protocol(min_rounds=6, max_rounds=6, rounds_per_instance=3)
 
@@ -144,6 +146,31 @@ def test_an_interrupted_measurement_goes_on_from_its_journal(
             on_round=lambda one: pytest.fail("measured again"),
             opener=synthetic_opener(machine(2)),
         )
+
+
+def test_a_measurement_is_of_one_phone(
+    device: DeviceProfile, jobs: list[ModelJob], tmp_path: Path
+) -> None:
+    """Neither goes on with another in the middle of it, nor from another's journal or baseline."""
+    phones: list[str] = []
+    made_up = machine()
+
+    def opener(*_: object) -> SyntheticWorker:
+        worker = made_up.open()
+        worker.context["phone_id"] = phones.pop(0) if len(phones) > 1 else phones[0]
+        return worker
+
+    journal = tmp_path / "journal"
+    phones[:] = ["a", "b"]  # the second process finds another
+    with pytest.raises(DeviceUnreachable, match=r"another phone .* what was measured is kept"):
+        measure(jobs, device, protocol=PROTOCOL, journal=journal, opener=opener)
+    phones[:] = ["b"]
+    with pytest.raises(RecordDamaged, match="another phone_id"):
+        measure(jobs, device, protocol=PROTOCOL, journal=journal, opener=opener)
+    first = load_or_record_baseline(tmp_path, device, opener=opener)
+    phones[:] = ["a"]
+    assert load_or_record_baseline(tmp_path, device, opener=opener).path != first.path
+    measure(jobs, device, protocol=PROTOCOL, journal=journal, opener=opener)
 
 
 @pytest.mark.parametrize("content", ["one line of a thesis", "a thesis\n", '{"format": "other"}'])

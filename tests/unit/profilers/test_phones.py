@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from device_profiles import Connection, DeviceProfile, find
 from profilers import DeviceUnreachable, check_device, reachable
+from profilers.devices.adb import AdbTransport
 from profilers.devices.phones import Phone, attached, choose, find_phone, parse_listed
+from profilers.errors import DeviceLost
 
 PIXEL6 = find("pixel6")
 READY = Phone("1A2B", "device", "oriole", "Pixel_6")
@@ -145,3 +148,15 @@ def test_without_adb_it_says_how_to_get_it() -> None:
     assert reachable(PIXEL6) == (False, "adb is not installed")
     assert Connection("adb").product is None
     assert "ANDROID_SERIAL" not in os.environ
+
+
+def test_a_phone_is_lost_where_adb_cannot_even_tell_what_is_attached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> tuple[Phone, ...]:
+        raise DeviceUnreachable("adb's server has ended")
+
+    monkeypatch.setattr("profilers.devices.adb.attached", broken)
+    done = subprocess.CompletedProcess(["adb"], 1, "", "no answer")
+    error = AdbTransport("pixel6", "1A2B")._failed(done, "run a command")
+    assert isinstance(error, DeviceLost)
