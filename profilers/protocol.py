@@ -305,9 +305,14 @@ def run_rounds(
 
     def opened() -> Worker:
         """A fresh worker, once the device is back if it was lost; that time does not count."""
-        nonlocal begin, waiting_since
+        nonlocal begin, waiting_since, lost
         if lost is None:
-            return open_worker()
+            try:
+                return open_worker()
+            except DeviceLost as error:
+                if not rounds:  # it was never there
+                    raise
+                lost = _Lost(error)
         since = clock()
         report(done, len(jobs) - len(active), len(rounds), 0, "the device is lost: waiting for it")
         worker = lost.wait(open_worker, clock, pause)

@@ -184,6 +184,9 @@ class AdbTransport:
         )
 
 
+_REACHED: set[str] = set()
+"""Devices whose phone this process has found once: where it is not any more, it is lost."""
+
 _FIRST_STATES: dict[str, Mapping[str, Any]] = {}
 """How phones were when this process first reached them, by serial number."""
 
@@ -244,7 +247,13 @@ def open_adb_worker(
         RunnerUnavailable: The worker cannot be made for it, or its library cannot be had.
         RuntimeMissing, InvalidSetting, WorkerDied: The worker did not start with these options.
     """
-    serial = find_phone(profile).serial
+    try:
+        serial = find_phone(profile).serial
+    except DeviceUnreachable as error:
+        if profile.name in _REACHED:
+            raise DeviceLost(str(error), error.reason) from error
+        raise
+    _REACHED.add(profile.name)
     transport = AdbTransport(profile.name, serial)
     transport.check()
     target = TARGETS["aarch64-linux"]

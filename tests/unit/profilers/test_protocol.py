@@ -127,6 +127,35 @@ def test_a_measurement_waits_for_a_device_that_is_lost() -> None:
     assert len({one.instance for one in rounds}) > 1
 
 
+def test_a_device_that_is_lost_while_a_worker_starts_is_waited_for() -> None:
+    machine = SyntheticMachine(TRUTH_MS)
+    said: list[str] = []
+
+    def measured(lost_at: set[int]) -> list[Round]:
+        starts = iter(range(99))
+
+        def open_worker():  # type: ignore[no-untyped-def]
+            if next(starts) in lost_at:
+                raise DeviceLost("not there any more")
+            return machine.open()
+
+        return run_rounds(
+            open_worker,
+            JOBS,
+            REFERENCE,
+            Protocol(min_rounds=6, max_rounds=6, rounds_per_instance=2),
+            clock=lambda: machine.now_s,
+            pause=machine.pause,
+            progress=lambda done, total, text: said.append(text),
+            noise=Noise(),
+        )
+
+    assert len(measured({1, 2, 4})) == 6
+    assert said.count("the device is lost: waiting for it") == 2
+    with pytest.raises(DeviceLost, match="not there any more"):  # it was never there
+        measured({0})
+
+
 def test_waiting_for_a_device_takes_none_of_the_time_to_measure() -> None:
     machine = SyntheticMachine(TRUTH_MS)
     pulled = Pulled(machine, {4}, away=100)
