@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -128,14 +128,13 @@ class BoardsSession(MeasurementSession):
             some: Sequence[profilers.ModelJob],
             report: Progress,
         ) -> profilers.Measurement:
-            name = device_prefix(session.device.name)
             return MeasurementSession.measure(
                 session,
                 some,
                 own,
                 protocol=protocol,
                 progress=report,
-                journal=None if journal is None else journal.with_name(f"{name}{journal.name}"),
+                journal=None if journal is None else _journal_of(session, journal),
                 strict=strict,
             )
 
@@ -144,10 +143,22 @@ class BoardsSession(MeasurementSession):
         devices |= {o.device.name: partial(on, o, scales[o.device.name]) for o in self.others}
         parts = measure_parts(jobs, devices, progress=progress, say=self.say)
         self._parts[:] = parts
-        if journal is not None:  # all that was asked for is measured
-            for name in devices:
-                journal.with_name(f"{device_prefix(name)}{journal.name}").unlink(missing_ok=True)
-        return merged(jobs, parts, scale)
+        found = merged(jobs, parts, scale)
+        return replace(found, context=dict(found.context, device=self.device.name))
+
+    def forget(self, journal: Path) -> None:
+        """Removes the journals that all boards keep of a measurement whose result is kept."""
+        for one in (self, *self.others):
+            _journal_of(one, journal).unlink(missing_ok=True)
+
+    def peak_memory(self, job: profilers.ModelJob, processes: int = 1) -> profilers.PeakMemory:
+        """See `MeasurementSession.peak_memory`; of the first board that is still there."""
+        for one in (self, *self.others[:-1]):
+            try:
+                return MeasurementSession.peak_memory(one, job, processes)
+            except (profilers.DeviceUnreachable, profilers.WorkerDied):
+                continue
+        return MeasurementSession.peak_memory(self.others[-1], job, processes)
 
     def extend(
         self, baseline: profilers.ReferenceBaseline, measurement: profilers.Measurement
@@ -162,3 +173,8 @@ class BoardsSession(MeasurementSession):
             found[part.device] = profilers.extend_baseline(found[part.device], part.measurement)
         self._baselines.update(found)
         return found[self.device.name]
+
+
+def _journal_of(session: MeasurementSession, journal: Path) -> Path:
+    """Where a board keeps its part of a measurement."""
+    return journal.with_name(f"{device_prefix(session.device.name)}{journal.name}")

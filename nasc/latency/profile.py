@@ -451,7 +451,7 @@ def _one(work: _Work, folder: Path, force: bool, progress: Progress | None) -> P
         raw = json.dumps(measurement.to_dict(), allow_nan=False).encode()
         write_atomically(samples_path(path), gzip.compress(raw, mtime=0))
         table.save(path.parent)
-        _journal(work, folder).unlink(missing_ok=True)
+        work.session.forget(_journal(work, folder))
     except OSError as error:
         raise NascError(
             f"cannot write the latency table for {words} in {str(work.session.cache_dir)!r}: "

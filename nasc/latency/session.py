@@ -378,6 +378,10 @@ class MeasurementSession:
         ]
         return max(found, key=lambda peak: peak.total_bytes)
 
+    def forget(self, journal: Path) -> None:
+        """Removes the journal of a measurement whose result is kept."""
+        journal.unlink(missing_ok=True)
+
     def optional_peak_memory(self, job: profilers.ModelJob) -> profilers.PeakMemory | None:
         """Peak memory in one process; None where the device does not tell.
 
