@@ -335,10 +335,23 @@ def find_all(names_or_paths: str | Path, user_dir: Path | None = None) -> tuple[
 
 def _over_ssh(host: str, user_dir: Path | None) -> DeviceProfile:
     """A machine of which nothing is known but how ssh reaches it."""
+    path = (user_dir or user_folder()) / f"{host}.toml"
+    return bare(host, f"{host}, by ssh", Connection("ssh", host=host), path)
+
+
+def bare(name: str, description: str, connection: Connection, path: Path) -> DeviceProfile:
+    """A device of which nothing is known but how it is reached.
+
+    Args:
+        name: Of the device.
+        description: See `DeviceProfile`.
+        connection: How it is reached.
+        path: Where its file would lie.
+    """
     return DeviceProfile(
-        name=host,
-        description=f"{host}, by ssh",
-        connection=Connection("ssh", host=host),
+        name=name,
+        description=description,
+        connection=connection,
         accelerator=Accelerator(),
         detect=True,
         clusters=(),
@@ -346,7 +359,7 @@ def _over_ssh(host: str, user_dir: Path | None) -> DeviceProfile:
         default_runtime="onnxruntime",
         default_cores=None,
         specs=(),
-        path=(user_dir or user_folder()) / f"{host}.toml",
+        path=path,
     )
 
 

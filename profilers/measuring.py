@@ -138,8 +138,9 @@ def measure(
             "reference": reference_hash(),
             **{name: getattr(protocol, name) for name in _VISIT_SETTINGS},
         }
-        if "phone_id" in context:
-            key["phone_id"] = context["phone_id"]
+        phone_id = context.pop("phone_id", None)  # stays here: a table travels with its context
+        if phone_id is not None:
+            key["phone_id"] = phone_id
         if journal is not None:
             record = stack.enter_context(Journal(journal, key))
         if reference_dir is None:
@@ -150,7 +151,7 @@ def measure(
             if opened:
                 return opened.pop()
             worker = opener(device, options)
-            if worker.context.get("phone_id") != context.get("phone_id"):
+            if worker.context.get("phone_id") != phone_id:
                 worker.close()
                 raise DeviceUnreachable(
                     f"another phone than the one that was {device.name!r} at first is attached: "

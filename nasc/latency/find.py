@@ -88,7 +88,7 @@ def find_table(
         else:
             others.append(table)
     if fitting:
-        return max(fitting, key=_preference)
+        return max(fitting, key=preference)
     if damaged is not None:
         raise damaged
     raise TableMissing(
@@ -97,7 +97,7 @@ def find_table(
     )
 
 
-def _preference(found: FoundTable) -> tuple[bool, bool, bool, str, str]:
+def preference(found: FoundTable) -> tuple[bool, bool, bool, str, str]:
     """Of such a machine first, then measured whole, then measured here, then the newest."""
     table = found.table
     return (

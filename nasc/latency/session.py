@@ -144,7 +144,7 @@ class MeasurementSession:
         """Raise unless another device is of the same kind, so that both share a measurement.
 
         Raises:
-            UsageError: If processor, runtime or worker differ.
+            UsageError: If processor, runtime, worker or cores differ.
             profilers.ProfilerError: If one cannot be reached.
         """
         told = {

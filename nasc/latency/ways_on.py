@@ -18,11 +18,10 @@ def without_device(device: DeviceProfile, error: Exception) -> TableMissing:
         f"measure a table where the device is: nasc profile --device {name}",
         f"or a few networks, with a table of a similar device: nasc profile --device {name} "
         "--from-table DEVICE --budget 20",
-        "take one that somebody measured: nasc tables import FILE",
     ]
     if device.peaks:
         ways.append("without the device, by what is stated of it, no measurement: --estimate")
     return TableMissing(
-        f"no latency table for device {name!r} can be found or measured: "
-        f"{str(error).rstrip('.')}. Ways on: {'; '.join(ways)}"
+        f"no latency table can be measured on device {name!r}, nor one that was be held against "
+        f"it: {str(error).rstrip('.')}. Ways on: {'; '.join(ways)}"
     )

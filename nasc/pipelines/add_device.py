@@ -7,11 +7,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import device_profiles
-from device_profiles import Accelerator, Connection, DeviceProfile
+from device_profiles import Connection, DeviceProfile
 from device_profiles.reading import shown
 from nasc.errors import NascError, UsageError
 from nasc.utils.files import write_atomically
@@ -74,12 +73,13 @@ def add_device(name: str, *, serial: str | None = None, force: bool = False) -> 
             "most 64, a letter or digit first, without .toml, as in my-phone"
         )
     path = device_profiles.user_folder() / f"{name}.toml"
-    if not force and name in device_profiles.names():
+    if not force and (name in device_profiles.names() or path.exists()):  # if a broken one
         raise UsageError(
             f"there is a device {name!r} already: nasc devices. Take another name, or have it "
             f"replaced by '{path}': --force"
         )
-    found, told = describe_phone(_asked(name, serial, path))
+    asked = device_profiles.bare(name, name, Connection("adb", serial=serial), path)
+    found, told = describe_phone(asked)
     text = "".join(device_text(name, found, told, datetime.date.today()))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,23 +90,6 @@ def add_device(name: str, *, serial: str | None = None, force: bool = False) -> 
             "XDG_CONFIG_HOME to another folder"
         ) from error
     return AddedDevice(device_profiles.load(path), found)
-
-
-def _asked(name: str, serial: str | None, path: Path) -> DeviceProfile:
-    """Any phone, or that of a serial number, under a name."""
-    return DeviceProfile(
-        name=name,
-        description=name,
-        connection=Connection("adb", serial=serial),
-        accelerator=Accelerator(),
-        detect=True,
-        clusters=(),
-        default_threads=1,
-        default_runtime="onnxruntime",
-        default_cores=None,
-        specs=(),
-        path=path,
-    )
 
 
 def device_text(

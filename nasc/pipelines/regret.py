@@ -9,6 +9,7 @@ from pathlib import Path
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import TableError, UsageError
+from nasc.latency.find import FoundTable, preference
 from nasc.latency.places import table_files, table_name, tables_folder
 from nasc.latency.table import LatencyTable, load_table
 from nasc.pipelines.plots import check_csv, check_plot, plot_regret, write_csv
@@ -105,14 +106,16 @@ def _table(
         UsageError: If the cache holds several for it.
         TableMissing, TableDamaged: See `read_named`.
     """
-    named: dict[str, LatencyTable] = {}
+    there: list[FoundTable] = []
     for path in table_files(tables_folder(cache)):
         try:
             table = load_table(path)
         except TableError:
             continue
         if table.key.device == device:
-            named[table_name(path)] = table
+            there.append(FoundTable(table, path))
+    there.sort(key=preference)
+    named = {table_name(one.path): one.table for one in there}
     fitting = by_setting(named, wanted)
     if named and not fitting:
         asked = ", ".join(f"{name} {value}" for name, value in wanted.items() if value is not None)
@@ -121,7 +124,7 @@ def _table(
         )
     if fitting:
         settings: dict[str, str] = {}  # of each setting that which a search would take
-        for name, table in sorted(fitting.items(), key=_preference):
+        for name, table in fitting.items():
             settings[table.key.describe() + table.key.fingerprint] = name
         if len(settings) > 1:
             raise UsageError(
@@ -132,13 +135,6 @@ def _table(
         return name, fitting[name]
     path, table = read_named(cache, device)
     return table_name(path), table
-
-
-def _preference(named: tuple[str, LatencyTable]) -> tuple[bool, bool, bool, str]:
-    """The last is taken: of such a machine, measured whole, measured here, the newest."""
-    _, table = named
-    whole, here = table.transferred is None, table.imported is None
-    return table.foreign is None, whole, here, table.created
 
 
 def _listed(tables: dict[str, LatencyTable]) -> str:

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from synthetic_device import make_table
 
 import device_profiles
 import profilers
-from nasc.cli import main
 from nasc.errors import DeviceEmulated
 from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
@@ -30,18 +29,6 @@ EMULATED = (
     'name = "made-up"\ndescription = "x"\ndetect = true\nemulated = true\n'
     'connection.kind = "local"\n[defaults]\nthreads = 1\nruntime = "onnxruntime"\n'
 )
-
-
-@pytest.fixture
-def nasc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs a command in an empty folder; bugs escape as they are."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NASC_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: str | Path) -> Result:
-        return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
-
-    return run
 
 
 COMMANDS = {
@@ -239,3 +226,7 @@ def test_a_device_is_not_replaced_unasked(nasc: Callable[..., Result], attached:
     result = nasc("devices", "add", "mine", "--force")
     assert result.exit_code == 0
     assert "nasc profile --device mine" in result.stdout
+    broken = attached / "own.toml"  # no device, and somebody's file
+    broken.write_text("name = ")
+    assert nasc("devices", "add", "own").exit_code == 2
+    assert broken.read_text() == "name = "

@@ -3,24 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-
-from nasc.cli import main
-
-
-@pytest.fixture
-def nasc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs a command in an empty folder; bugs escape as they are."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NASC_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: str | Path) -> Result:
-        return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
-
-    return run
+from click.testing import Result
 
 
 def refused(result: Result, message: str, code: int = 2) -> None:

@@ -170,7 +170,8 @@ def test_a_measurement_is_of_one_phone(
     first = load_or_record_baseline(tmp_path, device, opener=opener)
     phones[:] = ["a"]
     assert load_or_record_baseline(tmp_path, device, opener=opener).path != first.path
-    measure(jobs, device, protocol=PROTOCOL, journal=journal, opener=opener)
+    found = measure(jobs, device, protocol=PROTOCOL, journal=journal, opener=opener)
+    assert "phone_id" not in found.context
 
 
 @pytest.mark.parametrize("content", ["one line of a thesis", "a thesis\n", '{"format": "other"}'])

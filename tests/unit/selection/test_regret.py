@@ -22,7 +22,7 @@ from nasc.cli import main
 from nasc.errors import DeviceEmulated, InfeasibleLimits, TableMissing, UsageError
 from nasc.latency.costs import TableCosts
 from nasc.latency.places import SUFFIX, tables_folder
-from nasc.latency.table import Imported, LatencyTable
+from nasc.latency.table import Imported, LatencyTable, Transferred
 from nasc.selection.regret import Regret, labels, limits_of, regret
 from nasc.solver.problem import ScoredBlocks
 
@@ -233,3 +233,16 @@ def test_a_regret_has_a_name_in_the_public_surface(tmp_path: Path) -> None:
     assert nasc.Regret is Regret
     with pytest.raises(TableMissing, match="no latency table 'a'"):
         nasc.regret(["a", "b"], nasc.Settings(cache=tmp_path), latency_ms=1.0)
+
+
+def test_of_a_setting_the_table_is_taken_that_a_search_would_take(tmp_path: Path) -> None:
+    """Not the newest: the one that was measured whole on the device."""
+    whole = make_table(TINY, device="phone", created="2026-11-01T10:00:00+00:00")
+    origin = Transferred("device 'board'", "Made-up", "0" * 16, "1.32.0", "2026-11-01", 20)
+    newer = make_table(TINY, device="phone", created="2026-11-09T10:00:00+00:00")
+    folder = tables_folder(tmp_path)
+    path = whole.save(folder)
+    dataclasses.replace(newer, transferred=origin).save(folder)
+    name, table = pipeline._table(tmp_path, "phone", {})
+    assert path.name.startswith(name)
+    assert table.transferred is None
