@@ -22,6 +22,6 @@ def without_device(device: DeviceProfile, error: Exception) -> TableMissing:
     if device.peaks:
         ways.append("without the device, by what is stated of it, no measurement: --estimate")
     return TableMissing(
-        f"no latency table can be measured on device {name!r}, nor one that was be held against "
-        f"it: {str(error).rstrip('.')}. Ways on: {'; '.join(ways)}"
+        f"no latency table can be measured on device {name!r}, and one in the cache cannot be "
+        f"checked against it: {str(error).rstrip('.')}. Ways on: {'; '.join(ways)}"
     )
