@@ -28,7 +28,7 @@ try:
 except RuntimeMissing as error:
     raise ExportError(f"networks cannot be made for openvino: {error}") from error
 
-_OWN_VERSION = 1
+_OWN_VERSION = 2
 """Raised with every change of what is done here to the emitted graphs."""
 
 VERSION = 1000 * EMITTER_VERSION + _OWN_VERSION
@@ -41,8 +41,8 @@ _STORED_IN_HALF = ("bf16", "fp16")
 their ten digits after the point hold bfloat16's seven."""
 
 _GROUP_SIZE = "128"
-"""Neighbouring activations of a token that share a scale, of int8 without bfloat16: the fastest of
-32, 64, 128, 384 and none (docs/openvino.md, November 2026)."""
+"""Neighbouring activations of a token that share a scale, of int8 where OpenVINO turns them into
+int8: the fastest of 32, 64, 128, 384 and none (docs/openvino.md, November 2026)."""
 
 _SHIFTED_KERNELS = (3,)
 """Sizes of depthwise convolutions that are faster as sums of shifted copies where axes are free
@@ -59,8 +59,9 @@ def lower(
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`.
 
-    int8 is int8 of the weights alone where the device computes in bfloat16; elsewhere OpenVINO
-    turns activations into int8 as well, with scales that are found in every run.
+    int8 is int8 of the weights alone where the device has AMX; elsewhere OpenVINO turns
+    activations into int8 as well, with scales that are found in every run. What is not a product
+    of int8 is computed in bfloat16 where the device offers it.
     """
     precision = network.architecture.precision
     check_precision("openvino", precision)
@@ -93,9 +94,11 @@ def _options(precision: str, offered: Collection[str]) -> dict[str, str]:
     """What an IR asks of the runtime."""
     if precision != "int8":
         return {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
-    if "bf16" in offered:
-        return {"INFERENCE_PRECISION_HINT": "bf16"}
-    return {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP_SIZE}
+    beside = _HINTS["bf16" if "bf16" in offered else "fp32"]
+    return {
+        "INFERENCE_PRECISION_HINT": beside,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": _GROUP_SIZE,
+    }
 
 
 def _name_nodes(model: Any, emitted: onnx.ModelProto) -> None:

@@ -257,6 +257,11 @@ OPENVINO_CASES = [
     ("int8", "embed", WORDPIECE, 1),
 ]
 """Reduced precisions alone in a batch: padding may change how their sums are rounded."""
+ALLOWED = {"fp32": 1e-5, "bf16": 1e-3, "int8": 5e-3}
+"""Libraries run all cores, where bfloat16 is rounded at other places of a sum, and reshape the
+graph, which OpenVINO then joins otherwise: activations that it turns into int8 in the run are
+rounded at other places (0.0026 seen with AVX512-BF16; with a group size of 0, which takes that
+rounding away, nothing differs)."""
 
 
 THROUGH_OPENVINO = """
@@ -286,8 +291,7 @@ def test_libraries_give_the_vectors_of_an_ir(package: Package, tmp_path: Path) -
     allowed = []
     for *which, batch_size in OPENVINO_CASES:
         folder = package(*which, "openvino")
-        # Libraries run all cores, where bfloat16 is rounded at other places of a sum.
-        allowed += [1e-5 if which[0] == "fp32" else 1e-3] * (2 if which[1] == "embed" else 1)
+        allowed += [ALLOWED[which[0]]] * (2 if which[1] == "embed" else 1)
         cases.append((str(folder), readme_block(folder, "sentence_transformers"), batch_size))
         if which[1] == "embed":
             cases.append((str(folder), readme_block(folder, "optimum.intel"), None))

@@ -123,7 +123,12 @@ def test_without_openvino_the_message_says_how_to_install_it() -> None:
         ("fp32", ("bf16",), {"INFERENCE_PRECISION_HINT": "f32"}, "FP32"),
         ("bf16", ("bf16",), {"INFERENCE_PRECISION_HINT": "bf16"}, "FP16"),
         ("fp16", (), {"INFERENCE_PRECISION_HINT": "f16"}, "FP16"),
-        ("int8", ("fp32", "bf16", "int8"), {"INFERENCE_PRECISION_HINT": "bf16"}, "I8"),
+        (
+            "int8",
+            ("fp32", "bf16", "int8"),
+            {"INFERENCE_PRECISION_HINT": "bf16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128"},
+            "I8",
+        ),
         (
             "int8",
             ("fp32", "int8"),
