@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nasc.pipelines.report import SupernetReport, report
     from nasc.pipelines.result import CompileResult
     from nasc.pipelines.search import search
+    from nasc.pipelines.spaces import spaces
     from nasc.pipelines.tables import (
         ExportedTable,
         ImportedTable,
@@ -72,6 +73,7 @@ _HOMES = {
     "nasc.pipelines.report": ("SupernetReport", "report"),
     "nasc.pipelines.result": ("CompileResult",),
     "nasc.pipelines.search": ("search",),
+    "nasc.pipelines.spaces": ("spaces",),
     "nasc.pipelines.tables": (
         "ExportedTable",
         "ImportedTable",
@@ -136,6 +138,7 @@ __all__ = [
     "report",
     "search",
     "show_table",
+    "spaces",
     "tables",
     "train",
     "verify",

@@ -421,13 +421,47 @@ MINILM_L6 = Geometry(
 )
 """all-MiniLM-L6-v2 (its config.json)."""
 
+MINILM_L12 = dataclasses.replace(MINILM_L6, layers=12)
+"""all-MiniLM-L12-v2, bge-small-en-v1.5, e5-small-v2, gte-small (their config.json)."""
+
 BERT_BASE = Geometry(
     layers=12, hidden=768, head_size=64, intermediate=3072, vocab_size=30522, max_positions=512
 )
 """BERT-base, uncased (Devlin et al., 2019)."""
 
+_MOST_SLOTS = 6
+"""Operations of a derived block at most, as in NAS-BERT: 78,122 sub-architectures of four sizes."""
+
+
+def derived_space(geometry: Geometry, name: str = "derived") -> SearchSpace:
+    """The space of a teacher for which nobody made one.
+
+    Blocks stand for two to four of the teacher's layers, as many as leave about four blocks (one
+    layer where none of these divides them), with two operations for each layer. Hidden sizes are a
+    third, half, two thirds and all of the teacher's, in whole heads. Blocks may stay the teacher's
+    own, or be skipped.
+
+    Args:
+        geometry: Of the teacher.
+        name: Of the space.
+    """
+    shares = [n for n in (2, 3, 4) if geometry.layers % n == 0 and geometry.layers > n]
+    per_block = min(shares, key=lambda n: abs(geometry.layers // n - 4), default=1)
+    heads = geometry.hidden // geometry.head_size
+    counts = {max(1, round(heads * part)) for part in (1 / 3, 1 / 2, 2 / 3, 1)}
+    return SearchSpace(
+        name,
+        geometry,
+        geometry.layers // per_block,
+        min(2 * per_block, _MOST_SLOTS),
+        tuple(count * geometry.head_size for count in sorted(counts)),
+    )
+
+
 PRESETS: dict[str, SearchSpace] = {
-    "minilm-l6": SearchSpace("minilm-l6", MINILM_L6, 3, 4, (128, 192, 256, 384)),
+    "minilm-l6": derived_space(MINILM_L6, "minilm-l6"),
+    "minilm-l12": derived_space(MINILM_L12, "minilm-l12"),
+    "bert-base": derived_space(BERT_BASE, "bert-base"),
     "nas-bert": SearchSpace(
         "nas-bert",
         BERT_BASE,
@@ -438,6 +472,8 @@ PRESETS: dict[str, SearchSpace] = {
         skip=False,
     ),
 }
+"""Spaces by name. nas-bert is the paper's (Xu et al., KDD 2021, section 4.1): no block of it can
+stay the teacher's own, so that the full size is not in it."""
 
 
 def load_space(name_or_path: str) -> SearchSpace:
@@ -485,19 +521,6 @@ def space_to_toml(space: SearchSpace) -> str:
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     lines += ["[geometry]", *(f"{name} = {value}" for name, value in geometry.items())]
     return "\n".join(lines) + "\n"
-
-
-def space_like(geometry: Geometry) -> SearchSpace:
-    """A space to start from for a teacher that has no preset: two of its layers a block."""
-    per_block = 2 if geometry.layers % 2 == 0 else 1
-    heads = geometry.hidden // geometry.head_size
-    return SearchSpace(
-        "mine",
-        geometry,
-        geometry.layers // per_block,
-        2 * per_block,
-        tuple(sorted({max(1, heads * part // 4) * geometry.head_size for part in (1, 2, 3, 4)})),
-    )
 
 
 _WHOLE = {"type": "integer"}

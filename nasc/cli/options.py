@@ -66,7 +66,7 @@ class TaskName(click.ParamType[str]):
         return [CompletionItem(task) for task in TASKS if task.startswith(incomplete.lower())]
 
 
-def _complete_folder(
+def complete_folder(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Folders, found by the shell."""
@@ -83,7 +83,7 @@ def complete_device(
     return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
 
 
-def _complete_space(
+def complete_space(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Presets, or files."""
@@ -256,12 +256,12 @@ text_column_option = click.option(
 space_options = _options(
     click.option(
         "--teacher",
-        shell_complete=_complete_folder,
+        shell_complete=complete_folder,
         help="Folder or hub id [default: all-MiniLM-L6-v2 from PyPI].",
     ),
     click.option(
         "--space",
-        shell_complete=_complete_space,
+        shell_complete=complete_space,
         help="Search space: a preset or a TOML file [default: by teacher].",
     ),
 )

@@ -22,10 +22,10 @@ from nasc.architecture.space import (
     Block,
     Geometry,
     SearchSpace,
+    derived_space,
     kernel_size,
     load_space,
     space_from_dict,
-    space_like,
     space_to_dict,
     space_to_toml,
 )
@@ -260,20 +260,72 @@ def test_a_space_from_a_file(tmp_path: Path) -> None:
 def test_a_space_as_a_file_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     odd = dataclasses.replace(BERT_BASE, layers=5)
-    for space in (*PRESETS.values(), space_like(BERT_BASE), space_like(odd)):
+    for space in (*PRESETS.values(), derived_space(odd)):
         path.write_text(space_to_toml(space), encoding="utf-8")
         assert load_space(str(path)) == space
 
 
+@pytest.mark.parametrize(
+    ("layers", "n_blocks", "slots"),
+    [
+        (1, 1, 2),
+        (2, 2, 2),
+        (3, 3, 2),
+        (4, 2, 4),
+        (5, 5, 2),
+        (6, 3, 4),
+        (8, 4, 4),
+        (9, 3, 6),
+        (10, 5, 4),
+        (11, 11, 2),
+        (12, 4, 6),
+        (16, 4, 6),
+        (22, 11, 4),
+        (24, 6, 6),
+    ],
+)
+def test_a_derived_space_has_blocks_of_a_few_layers(layers: int, n_blocks: int, slots: int) -> None:
+    space = derived_space(dataclasses.replace(BERT_BASE, layers=layers))
+    assert (space.n_blocks, space.slots) == (n_blocks, slots)
+    assert len(space.kept_block.operations) == 2 * layers // n_blocks
+    assert space.teacher.is_teacher
+    space.check(space.teacher)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "head_size", "sizes"),
+    [
+        (384, 32, (128, 192, 256, 384)),
+        (768, 64, (256, 384, 512, 768)),
+        (312, 26, (104, 156, 208, 312)),
+        (128, 64, (64, 128)),
+        (64, 64, (64,)),
+        (1024, 64, (320, 512, 704, 1024)),
+    ],
+)
+def test_a_derived_space_has_sizes_of_whole_heads(
+    hidden: int, head_size: int, sizes: tuple[int, ...]
+) -> None:
+    geometry = dataclasses.replace(
+        BERT_BASE, hidden=hidden, head_size=head_size, intermediate=4 * hidden
+    )
+    assert derived_space(geometry).hidden_sizes == sizes
+
+
+def test_the_preset_of_six_layers_is_the_one_that_shipped_supernets_were_trained_for() -> None:
+    assert SearchSpace("minilm-l6", MINILM_L6, 3, 4, (128, 192, 256, 384)) == MINILM
+
+
 def test_presets_by_name() -> None:
     assert load_space("minilm-l6").geometry == MINILM_L6
-    assert load_space("nas-bert").geometry == BERT_BASE
+    assert load_space("minilm-l12").geometry == dataclasses.replace(MINILM_L6, layers=12)
+    assert load_space("bert-base").geometry == load_space("nas-bert").geometry == BERT_BASE
 
 
 def test_an_unknown_space_names_the_presets() -> None:
     with pytest.raises(
         UsageError,
-        match=r"'minilm'\. Did you mean 'minilm-l6'\? Presets: minilm-l6, nas-bert; or give",
+        match=r"'minilm'\. Did you mean 'minilm-l6'\? Presets: minilm-l6, minilm-l12, bert-base, ",
     ):
         load_space("minilm")
 

@@ -10,7 +10,7 @@ import pytest
 
 from device_profiles.temporary import LOCK
 from nasc import api
-from nasc.architecture.space import space_like, space_to_toml
+from nasc.architecture.space import derived_space, space_to_toml
 from nasc.context import teacher_check
 from nasc.context.settings import Settings
 from nasc.context.teacher_check import check_teacher
@@ -159,7 +159,7 @@ def test_a_teacher_is_refused_before_text_is_read_or_anything_is_trained(
     monkeypatch.setattr(teacher_check, "check_against_library", differ)
     folder = teacher_folder(hidden=64, heads=1, intermediate=256)
     space = tmp_path / "space.toml"
-    space.write_text(space_to_toml(space_like(load_teacher(folder).geometry.for_space())))
+    space.write_text(space_to_toml(derived_space(load_teacher(folder).geometry.for_space())))
     settings = Settings(
         teacher=str(folder),
         space=str(space),
