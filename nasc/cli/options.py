@@ -224,6 +224,14 @@ estimate_option = click.option(
     help="Ask no device: estimate latencies from what its file states of its cores; everything "
     "made says ESTIMATE.",
 )
+sustained_option = click.option(
+    "--sustained",
+    "sustained_minutes",
+    type=click.FloatRange(0.1, 120),
+    metavar="MINUTES",
+    help="Keep the device under load for so long, 0.1 to 120, before it is measured: what it gives "
+    "when it has heated up. Tables and packages are of that alone.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )
@@ -313,6 +321,7 @@ setting_options = _options(
     ),
     fixed_shape_option,
     threads_option,
+    sustained_option,
     click.option(
         "--head",
         default="embed",

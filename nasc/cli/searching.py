@@ -118,12 +118,15 @@ def _solution(s: api.Solution) -> dict[str, Any]:
 
 
 def _conditions(settings: api.Settings, mixture: str | None) -> str:
+    from device_profiles.sustained import load_words
     from profilers import STATISTIC
 
+    load = load_words(settings.sustained_minutes)
     threads = settings.threads or "the device's default"
     return (
         f"device {settings.device}, batch {settings.batch}, "
         f"{mixture or f'{settings.seq_len} tokens'}"
         f"{' and no other shape' if settings.fixed_shape else ''}, threads: "
-        f"{threads}, tokenisation not included, statistic: {STATISTIC}"
+        f"{threads}{'' if load is None else f', {load}'}, tokenisation not included, "
+        f"statistic: {STATISTIC}"
     )

@@ -252,6 +252,7 @@ class RunContext:
                 self.cache,
                 self.settings.threads,
                 runtime,
+                sustained_minutes=self.settings.sustained_minutes,
                 opener=self._opener,
                 say=self.reporter.say,
             )
@@ -373,7 +374,9 @@ class RunContext:
         """The reference baseline: the scale of this run, taken anew where a table was measured."""
         if runtime not in self._baselines:
             with self._saying_ways_on():
-                self._baselines[runtime] = self.session(runtime).baseline()
+                self._baselines[runtime] = self.session(runtime).baseline(
+                    progress=self.reporter.stage(f"Reference of device {self.device.name!r}")
+                )
         return self._baselines[runtime]
 
     def table_key(self, variant: Variant) -> LatencyKey:

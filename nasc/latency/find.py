@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiles import Noise
+from device_profiles.sustained import load_words
 from nasc.architecture.space import SearchSpace
 from nasc.errors import TableDamaged, TableMissing
 from nasc.latency.key import LatencyKey, device_prefix
@@ -132,6 +133,8 @@ def _near(tables: Sequence[LatencyTable], query: LatencyKey) -> str:
         if "device" in apart:
             continue
         said = [text.format(key=table.key) for name, text in _WORDS.items() if name in apart]
+        if (load := load_words(table.key.sustained_minutes)) is not None:
+            said.append(load)
         words.add(", ".join(said) or f"another search space ({table.space.name})")
     if not words:
         return "There is none for this device yet."

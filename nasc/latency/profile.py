@@ -286,7 +286,9 @@ def profile(
     with session.alone() as work_folder:
         if progress is not None:
             progress(0, 1, f"device {session.device.name!r}: reference baseline")
-        baselines = {count: one.baseline(renew=force) for count, one in sessions.items()}
+        baselines = {
+            count: one.baseline(renew=force, progress=progress) for count, one in sessions.items()
+        }
         return [_one(work, work_folder, force, progress) for work in works(baselines)]
 
 

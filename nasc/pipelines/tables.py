@@ -262,7 +262,14 @@ def _session(
     found = device_profiles.find(key.device if device is None else device)
     if key.cores:
         found = dataclasses.replace(found, default_cores=key.cores)
-    return MeasurementSession.on(found, cache, key.threads, key.runtime, opener=opener)
+    return MeasurementSession.on(
+        found,
+        cache,
+        key.threads,
+        key.runtime,
+        sustained_minutes=key.sustained_minutes,
+        opener=opener,
+    )
 
 
 def _key_fields(

@@ -344,6 +344,42 @@ def test_a_mixture_of_lengths_is_held_to_its_mean(
     )
 
 
+@pytest.mark.slow
+def test_a_package_after_load_says_so_and_is_verified_after_load(toy: Toy, limit_ms: float) -> None:
+    """Tables of the device as it is are no tables of it after load: they are measured anew."""
+    device = toy.device()
+    before = {path.name for path in tables_folder(toy.settings.cache or Path()).iterdir()}
+    result = toy.compile(device, "hot", limit_ms, {"sustained_minutes": 0.1})
+    m = result.manifest
+    assert m.conditions.sustained_minutes == 0.1
+    assert "2 threads, after 0.1 minutes of load, tokenisation" in str(m.conditions)
+    assert {path.name for path in tables_folder(toy.settings.cache or Path()).iterdir()} > before
+    assert {options.sustained_minutes for options in device.options} == {0.1}
+    assert m.measured is not None
+    assert m.measured.measurement.context["sustained"]["minutes"] == 0.1
+    assert any("temperatures are not known" in text for text in result.warnings())
+    assert "after 0.1 minutes of load" in (result.package / "README.md").read_text("utf-8")
+    assert read_manifest(result.package) == m
+
+    def latency(**options: Any) -> Any:
+        asked = toy.device()
+        report = verify_package(result.package, opener=asked, cache=toy.settings.cache, **options)
+        return next(c for c in report.checks if c.name == "latency"), asked
+
+    found, asked = latency()
+    assert found.ok, found
+    assert asked.options[-1].sustained_minutes == 0.1
+    found, _ = latency(sustained_minutes=0.2)
+    assert found.ok is None
+    assert "sustained_minutes 0.1, on device 'host' nasc measures with 0.2" in found.detail
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nasc.package.verify_latency.LOAD_MINUTES", 0.05)
+        found, asked = latency()
+    assert found.ok is None
+    assert "--sustained 0.1" in found.detail
+    assert asked.options == []
+
+
 def test_a_mixture_goes_with_no_quantile_and_no_task(toy: Toy, mixture: Path) -> None:
     changed = {"lengths": mixture, "seq_len": 128}
     with pytest.raises(UsageError, match="--quantile p90 the runs of one length: give one"):
