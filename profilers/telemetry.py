@@ -133,7 +133,7 @@ def disturbances(told: Any, above: float = OFTEN) -> list[str]:
 
     Args:
         told: What a context has as "telemetry"; it may be anybody's.
-        above: Shares above it are told.
+        above: Shares above it are told; below 0 all are.
     """
     if not isinstance(told, Mapping):
         return []
@@ -146,5 +146,6 @@ def disturbances(told: Any, above: float = OFTEN) -> list[str]:
         for name, text in words.items()
         if isinstance(share := told.get(name), int | float)
         and not isinstance(share, bool)
-        and above < share <= 1
+        and above < share
+        and 0 <= share <= 1
     ]

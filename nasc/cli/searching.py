@@ -10,11 +10,11 @@ import click
 from nasc import api
 from nasc.cli.group import main
 from nasc.cli.options import (
-    estimate_option,
     json_option,
     lengths_option,
     limit_options,
     limits_of,
+    predicting_option,
     setting_options,
     settings_of,
 )
@@ -24,7 +24,7 @@ from nasc.cli.options import (
 @limit_options
 @setting_options
 @lengths_option
-@estimate_option
+@predicting_option
 @click.option("--best", type=click.IntRange(1), help="How many [default: 5].")
 @click.option("--front", is_flag=True, help="The whole Pareto front of latency and loss.")
 @click.option(

@@ -119,6 +119,22 @@ def _files(folders: Iterable[Path], device: str) -> list[Path]:
     ]
 
 
+def tables_of(folders: Iterable[Path], device: str) -> list[LatencyTable]:
+    """All tables of a device that can be read.
+
+    Args:
+        folders: Where tables may be; missing folders are passed over.
+        device: Its name.
+    """
+    found = []
+    for path in _files(folders, device):
+        try:
+            found.append(load_table(path))
+        except (TableMissing, TableDamaged):
+            continue
+    return [table for table in found if table.key.device == device]
+
+
 def _apart(table: LatencyTable, query: LatencyKey) -> set[str]:
     """Fields in which a table is not what is wanted; a scale near the one asked for is none."""
     near = {"quiet_ms"} if table.is_near(query.quiet_ms) else set()

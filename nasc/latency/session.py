@@ -130,6 +130,16 @@ class MeasurementSession:
         return {
             "fingerprint": str(self._context["fingerprint"]),
             "runtime_version": str(self._context["runtime_version"]),
+            **self.fixed_fields(),
+        }
+
+    def fixed_fields(self) -> dict[str, Any]:
+        """Those of `key_fields` for which the device need not be asked.
+
+        Raises:
+            UsageError, ExportError: If networks are not lowered for the runtime here.
+        """
+        return {
             "options": options_text(self.options.to_dict()),
             "emitter_version": self.lowering_version,
             "statistic": profilers.STATISTIC,

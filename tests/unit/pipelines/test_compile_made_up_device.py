@@ -57,7 +57,7 @@ from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
 from nasc.utils.progress import Silent
-from profilers import ModelJob, RuntimeOptions
+from profilers import DeviceUnreachable, ModelJob, RuntimeOptions
 from profilers.devices.client import WorkerClient
 from profilers.devices.local import LocalWorker
 from profilers.inputs import draw_inputs
@@ -960,3 +960,83 @@ def test_a_device_out_of_reach_is_one_error_with_the_ways_on(tmp_path: Path) -> 
     ):
         assert way in str(caught.value)
     assert "tables import" not in str(caught.value)  # which looks at the device too
+
+
+@pytest.mark.slow
+def test_tables_alone_are_searched_where_the_device_is_away(
+    toy: Toy, limit_ms: float, tmp_path: Path
+) -> None:
+    """A phone whose tables somebody else measured, and which nobody has here."""
+    cache, limits = toy.settings.cache, Limits(latency_ms=limit_ms)
+    assert cache is not None
+    sent = [
+        export_table(one.name, tmp_path / one.name, cache=cache).path
+        for one in tables(cache=cache, opener=toy.device())
+    ]
+    shutil.rmtree(tables_folder(cache))
+    settings = dataclasses.replace(toy.settings, device="pixel6")
+    with pytest.raises(TableMissing, match="Ways on: measure a table"):
+        search(limits, settings)
+    for path in sent:
+        taken = import_table(path, device="pixel6", cache=cache)
+        assert taken.unchecked is not None
+        assert "cannot be reached" in taken.unchecked
+        assert ("not checked", taken.unchecked) in taken.rows()
+        assert taken.table.key.fingerprint == "synthetic"
+        assert taken.table.note is None
+    reporter = Listener()
+    found = search(limits, settings, reporter=reporter)
+    note = "device 'pixel6' could not be reached: predicted from its latency tables alone"
+    for one in found:
+        true_ms = toy.device().layers_ms(one.architecture)
+        assert one.costs["latency_ms"] == pytest.approx(true_ms, rel=0.05)
+        assert str(one.latency_table).startswith(note)
+    assert any(text.startswith(note) for text in reporter.said)
+    for path in tables_folder(cache).glob("*fp32*"):
+        path.unlink()
+    reporter = Listener()
+    found = search(limits, settings, reporter=reporter)
+    assert {s.architecture.precision for s in found} == {"int8"}
+    assert any(text.startswith("left out, as no latency table") for text in reporter.said)
+    with pytest.raises(TableMissing, match="Ways on: measure a table"):
+        search(limits, dataclasses.replace(settings, precisions=("fp32",)))
+    with pytest.raises(TableMissing, match="Ways on: measure a table"):  # it measures in the end
+        pipeline.compile(limits, settings, Options(output=tmp_path / "package"))
+
+
+@pytest.mark.slow
+def test_a_device_that_is_found_to_be_away_is_known_by_its_own_tables_first(
+    toy: Toy, limit_ms: float, tmp_path: Path
+) -> None:
+    """It is known to be away only once it was tried, as over SSH; then another one is there."""
+    path = tmp_path / "board.toml"
+    path.write_text(
+        'name = "board"\ndescription = "made up"\ndetect = true\n'
+        'connection = {kind = "command", command = ["unused"]}\n'
+        'defaults = {threads = 1, runtime = "onnxruntime"}\n',
+        encoding="utf-8",
+    )
+    cache, limits = toy.settings.cache, Limits(latency_ms=limit_ms)
+    assert cache is not None
+    settings = dataclasses.replace(toy.settings, device=str(path), precisions=("int8",))
+
+    def lost(*about: Any) -> Any:
+        raise DeviceUnreachable("no route to it")
+
+    with pytest.raises(TableMissing, match="no route to it"):
+        search(limits, settings, opener=lost)
+    search(limits, settings, opener=toy.device())
+    [table] = list(tables_folder(cache).glob("board-*.csv"))
+    found = search(limits, settings, opener=lost)
+    assert "could not be reached" in str(found[0].latency_table)
+
+    other = toy.device()
+
+    def another(*about: Any) -> Any:
+        worker = other(*about)
+        worker.context |= {"fingerprint": "another"}
+        return worker
+
+    search(limits, settings, opener=another)  # measures its own: that table is none of it
+    assert len([*tables_folder(cache).glob("board-*.csv")]) == 2
+    assert table.exists()
