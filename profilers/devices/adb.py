@@ -230,7 +230,7 @@ class PhoneWorker(RemoteWorker):
         return parse_heat(self._phone.ask(HEAT_SCRIPT))
 
 
-def open_adb_worker(
+def open_device(
     profile: DeviceProfile,
     options: RuntimeOptions,
     limits: WorkerLimits | None = None,
