@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         RuntimeMissing,
         WorkerDied,
     )
+    from profilers.heating import Heat
     from profilers.jobs import InputSpec, ModelJob, RuntimeOptions, WorkerLimits
     from profilers.measuring import measure
     from profilers.memory import PeakMemory, measure_peak_memory
@@ -77,6 +78,7 @@ _HOMES = {
         "RuntimeMissing",
         "WorkerDied",
     ),
+    "profilers.heating": ("Heat",),
     "profilers.jobs": ("InputSpec", "ModelJob", "RuntimeOptions", "WorkerLimits"),
     "profilers.measuring": ("measure",),
     "profilers.memory": ("PeakMemory", "measure_peak_memory"),
@@ -96,6 +98,7 @@ __all__ = [
     "BenchResult",
     "DeviceUnreachable",
     "Estimate",
+    "Heat",
     "InputSpec",
     "InvalidSetting",
     "Measurement",

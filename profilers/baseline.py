@@ -15,7 +15,8 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
 from profilers.devices import Opener, open_worker
 from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
+from profilers.heating import Heat, sustained_load
 from profilers.jobs import RuntimeOptions
 from profilers.measuring import device_options
 from profilers.protocol import Protocol
@@ -206,6 +208,8 @@ def load_or_record_baseline(
     *,
     options: RuntimeOptions | None = None,
     renew: bool = False,
+    heat: Heat | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
     opener: Opener = open_worker,
 ) -> ReferenceBaseline:
     """Returns a device's recorded baseline, measuring it (4 to 20 seconds) the first time.
@@ -217,6 +221,9 @@ def load_or_record_baseline(
         device: The device.
         options: The runtime's settings; None takes the device's defaults.
         renew: Measure it anew even where it was recorded, and drop what was.
+        heat: See `measure`.
+        progress: Called with (seconds done, seconds in all, message) while the device is kept
+            under load, where the options ask for that.
         opener: Starts a worker on the device; see `measure`.
 
     Returns:
@@ -229,9 +236,10 @@ def load_or_record_baseline(
     """
     options = device_options(device, options)
     key, path, time_utc = _place(cache_dir, device, options, opener)
-    with _held(path):
+    with _held(path, 60.0 * (options.sustained_minutes or 0.0)):
         if renew or not path.exists():
-            _write(path, key, [_record(cache_dir, device, options, time_utc, opener)])
+            new = _record(cache_dir, device, options, time_utc, opener, heat, progress)
+            _write(path, key, [new])
             return _read(path, key, device.noise, fresh=True)
         return _read(path, key, device.noise, fresh=False)
 
@@ -263,20 +271,24 @@ def extend_baseline(baseline: ReferenceBaseline, measurement: Measurement) -> Re
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
+def _held(path: Path, load_s: float = 0.0) -> Iterator[None]:
     """Holds a baseline's file, so that no other process changes it meanwhile; makes its folder.
+
+    Args:
+        path: The file.
+        load_s: Seconds that another process may keep the device under load while it holds the file.
 
     Raises:
         RecordBusy, ProfilerError: See `load_or_record_baseline`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S):
+        with filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S + load_s):
             yield
     except filelock.Timeout as error:
         raise RecordBusy(
             f"the reference baseline {str(path)!r} has been locked by another process for "
-            f"{_LOCK_TIMEOUT_S:g} s. Wait for it to end, or use another cache folder."
+            f"{_LOCK_TIMEOUT_S + load_s:g} s. Wait for it to end, or use another cache folder."
         ) from error
     except OSError as error:
         raise ProfilerError(
@@ -323,6 +335,8 @@ def _record(
     options: RuntimeOptions,
     time_utc: str,
     opener: Opener,
+    heat: Heat | None,
+    progress: Callable[[int, int, str], None] | None,
 ) -> Window:
     """Measures the reference: copies of it in process after process, run as in `Protocol`."""
     reference = reference_job(cache_dir)
@@ -330,13 +344,18 @@ def _record(
     names = [f"{reference.name}-{copy}" for copy in range(_COPIES)]
     visits: list[Visit] = []
     seconds = 0.0
+    load = sustained_load(options, heat)
     while seconds < MAX_RECORD_S:
         with opener(device, options) as worker:
             for name in names:
                 worker.load(dataclasses.replace(reference, name=name), seed=0)
+            if load is not None:
+                load.heat_up(worker, names[0], time.monotonic, progress)
             new: list[Visit] = []
             for _ in range(_ROUNDS):
                 new += worker.visit([Step(name, warmup, 1) for name in names])
+            if load is not None:
+                load.measured(worker, new[-1], time.monotonic())
         seconds += new[-1].end_s - new[0].start_s
         visits += new
         times = [visit.median_ms for visit in visits]

@@ -13,6 +13,7 @@ from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_bytes
 from profilers.devices import Opener, open_worker
 from profilers.errors import InvalidSetting, MemoryUnavailable, ModelRejected
+from profilers.heating import Heat
 from profilers.jobs import (
     DTYPES,
     GIVE_A_FILE,
@@ -144,6 +145,7 @@ def bench(
     limits: WorkerLimits | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     journal: Path | None = None,
+    heat: Heat | None = None,
     opener: Opener | None = None,
 ) -> BenchResult:
     """Measures model files whose inputs are found by loading them.
@@ -169,6 +171,7 @@ def bench(
         limits: What a worker may take; None takes the defaults.
         progress: See `measure`.
         journal: See `measure`.
+        heat: See `measure`.
         opener: Starts a worker on the device, see `measure`; None is `open_worker`.
 
     Returns:
@@ -190,6 +193,7 @@ def bench(
         options = dataclasses.replace(options, runtime=name)
     opener = opener or functools.partial(open_worker, limits=limits)
     runs = describe_jobs(paths, device, sizes, options, opener)
+    heat = heat or Heat()
     measurement = measure(
         [run.job for run in runs],
         device,
@@ -198,6 +202,7 @@ def bench(
         scale=scale,
         progress=progress,
         journal=journal,
+        heat=heat,
         opener=opener,
     )
     entries = tuple(
@@ -215,6 +220,7 @@ def bench(
                 options,
                 min_duration_s=stream_s,
                 progress=progress,
+                heat=heat,
                 opener=opener,
             ),
         )

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from device_profiles.reading import FileRefused, opened
+from device_profiles.sustained import MAX_SUSTAINED, MIN_SUSTAINED
 from profilers import plain
 from profilers.errors import InvalidSetting, ModelRejected
 
@@ -32,6 +33,19 @@ MAX_THREADS = 1024
 
 MAX_CORE = 65_535
 """The largest core number that may be asked for."""
+
+
+def check_sustained(minutes: float) -> None:
+    """Raise unless a device may be kept under load for so many minutes.
+
+    Raises:
+        InvalidSetting: If not.
+    """
+    if not MIN_SUSTAINED <= minutes <= MAX_SUSTAINED:
+        raise InvalidSetting(
+            f"sustained = {minutes:g}; minutes from {MIN_SUSTAINED:g} to {MAX_SUSTAINED:g}. Try: "
+            "--sustained 10"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +253,12 @@ class RuntimeOptions:
             "extended", "basic" or "disable". All of them are what an application ships.
         cores: Logical cores that the worker may run on; None leaves the choice to the operating
             system.
+        sustained_minutes: Minutes that the device is kept under load before it is measured
+            (`profilers.heating`); None measures it as it is. No matter of the runtime: but what is
+            measured so is comparable with nothing else, as with other settings here.
 
     Raises:
-        InvalidSetting: An impossible count of threads or list of cores.
+        InvalidSetting: An impossible count of threads, list of cores, or time.
     """
 
     runtime: str = "onnxruntime"
@@ -251,8 +268,12 @@ class RuntimeOptions:
     spinning: bool = True
     graph_optimization: str = "all"
     cores: tuple[int, ...] | None = None
+    sustained_minutes: float | None = None
 
     def __post_init__(self) -> None:
+        if self.sustained_minutes is not None:
+            check_sustained(self.sustained_minutes)
+            object.__setattr__(self, "sustained_minutes", float(self.sustained_minutes))
         if self.threads < 1:
             raise InvalidSetting(
                 f"threads = {self.threads}; it must be 1 or more. Try: --threads 1"
@@ -283,6 +304,14 @@ class RuntimeOptions:
         """Returns the fields as plain JSON data."""
         data = asdict(self)
         data["cores"] = None if self.cores is None else list(self.cores)
+        if self.sustained_minutes is None:  # as it was before there was any
+            del data["sustained_minutes"]
+        return data
+
+    def for_worker(self) -> dict[str, Any]:
+        """Returns what a worker is told: how long it is kept busy beforehand is the caller's."""
+        data = self.to_dict()
+        data.pop("sustained_minutes", None)
         return data
 
     @classmethod

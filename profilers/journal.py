@@ -7,6 +7,7 @@ for whatever models are asked for next.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,11 @@ from typing import Any, TextIO
 import filelock
 
 from device_profiles.reading import FileRefused, parse_json, read_bytes
+from profilers import plain
 from profilers.errors import InvalidSetting, ProfilerError, RecordBusy, RecordDamaged
 from profilers.protocol import Round
 from profilers.samples import Visit
+from profilers.telemetry import VisitState
 
 _FORMAT = "profilers.journal/1"
 _MAX_BYTES = 1 << 30
@@ -76,9 +79,15 @@ class Journal:
         Raises:
             ProfilerError: It cannot be written, for example on a full disk.
         """
-        visits = [visit.to_list() for visit in one.visits]
+        data = {
+            "index": one.index,
+            "instance": one.instance,
+            "visits": [visit.to_list() for visit in one.visits],
+        }
+        if any(visit.state is not None for visit in one.visits):
+            data["states"] = [visit.state and visit.state.to_list() for visit in one.visits]
         try:
-            self._write({"index": one.index, "instance": one.instance, "visits": visits})
+            self._write(data)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -149,7 +158,7 @@ class Journal:
                 raise ValueError(f"it was begun under another {', '.join(differing)}")
             for number in range(1, len(lines)):
                 data = self._parsed(lines, number)
-                visits = tuple(Visit.from_list(item) for item in data["visits"])
+                visits = _read_visits(data)
                 self.rounds.append(Round(int(data["index"]), int(data["instance"]), visits))
         except (ValueError, KeyError, TypeError, AttributeError, InvalidSetting) as error:
             raise self._damaged(str(error)) from error
@@ -172,3 +181,21 @@ class Journal:
             f"the journal {str(self._path)!r} cannot be continued: {reason}. "
             f"Remove it to measure anew: rm '{self._path}'"
         )
+
+
+def _read_visits(data: Mapping[str, Any]) -> tuple[Visit, ...]:
+    """The visits of a round, each with what else was told of it.
+
+    Raises:
+        KeyError, ValueError: Something is missing or wrong.
+    """
+    visits = [Visit.from_list(item) for item in data["visits"]]
+    if "states" in data:
+        states = plain.items(data["states"], "states", len(visits), len(visits))
+        visits = [
+            visit
+            if state is None
+            else dataclasses.replace(visit, state=VisitState.from_list(state))
+            for visit, state in zip(visits, states, strict=True)
+        ]
+    return tuple(visits)

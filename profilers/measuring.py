@@ -20,6 +20,7 @@ from profilers.errors import (
     MeasurementInterrupted,
     ModelRejected,
 )
+from profilers.heating import Heat, sustained_load
 from profilers.jobs import GIVE_A_FILE, ModelJob, RuntimeOptions
 from profilers.journal import Journal
 from profilers.protocol import (
@@ -37,6 +38,7 @@ from profilers.protocol import (
 from profilers.reference import REFERENCE_NAME, reference_hash, reference_job
 from profilers.results import Measurement, ModelMeasurement, ReferenceMeasurement
 from profilers.statistic import Scale, stretches_reach
+from profilers.telemetry import summary
 
 LOADED_SHARE = 0.5
 """Models stay loaded between rounds while their files, doubled for the runtime's own copy of the
@@ -75,6 +77,7 @@ def measure(
     on_round: Callable[[Round], None] | None = None,
     reference_dir: Path | None = None,
     strict: bool = True,
+    heat: Heat | None = None,
     opener: Opener = open_worker,
 ) -> Measurement:
     """Measures the latency of models on a device.
@@ -98,6 +101,8 @@ def measure(
             folder.
         strict: Raise where a latency contradicts the runs that it was derived from; False leaves
             that to the caller, as for tables, which rest on `pooled_latencies`.
+        heat: What is known of load before, where the options ask for load: what the device has
+            heated up by is not spent again. None knows nothing.
         opener: Starts a worker on the device; `profilers.testing` offers one for tests.
 
     Returns:
@@ -119,6 +124,7 @@ def measure(
     hashes = {job.name: job.content_hash() for job in jobs}
     keyed = _by_content(jobs, hashes)
     finished: list[Round] = []
+    load = sustained_load(options, heat)
 
     def keep(one: Round) -> None:
         if record is not None:
@@ -169,6 +175,7 @@ def measure(
                 noise=device.noise,
                 earlier=record.rounds if record is not None else (),
                 keep_loaded=_fits(jobs, context.get("memory_bytes")),
+                load=load,
                 on_round=keep,
                 progress=progress,
             )
@@ -178,6 +185,8 @@ def measure(
                 f"measuring was interrupted after {len(finished)} finished rounds."
                 f"{where if journal is not None else ' They are not kept: it begins anew.'}"
             ) from error
+    if load is not None:
+        context["sustained"] = load.to_dict()
     found = _summary(keyed, hashes, rounds, context, options, protocol, scale, device.noise, begin)
     if strict:
         for model in found.models:
@@ -238,7 +247,10 @@ def _summary(
     samples = samples_by_name(rounds, sorted(wanted), REFERENCE_NAME)
     relevant = [one for one in rounds if any(visit.name in wanted for visit in one.visits)]
     references = tuple(
-        visit for one in relevant for visit in one.visits if visit.name == REFERENCE_NAME
+        dataclasses.replace(visit, state=None)  # `summary` has it
+        for one in relevant
+        for visit in one.visits
+        if visit.name == REFERENCE_NAME
     )
     observed_ms = quiet_reference_ms(references)
     # Where nothing was recorded before, this measurement is the only stretch of its baseline.
@@ -255,6 +267,9 @@ def _summary(
         for name, job in keyed.items()
     )
     drift, busy = drift_ratio(references), busy_share(references)
+    told = summary([visit.state for one in relevant for visit in one.visits])
+    if told is not None:
+        context = context | {"telemetry": told}
     return Measurement(
         models=models,
         reference=ReferenceMeasurement(

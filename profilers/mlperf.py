@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,10 +24,13 @@ import numpy.typing as npt
 from scipy import special
 
 from device_profiles import DeviceProfile
+from device_profiles.temporary import temporary_folder
 from profilers import plain
 from profilers.devices import Opener, open_worker
 from profilers.errors import InvalidSetting, RecordDamaged
+from profilers.heating import Heat, sustained_load
 from profilers.jobs import ModelJob, RuntimeOptions
+from profilers.reference import REFERENCE_NAME, reference_job
 from profilers.samples import Step
 
 NAME = "mlperf-single-stream"
@@ -269,6 +273,7 @@ def single_stream(
     limit_ms: float | None = None,
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
+    heat: Heat | None = None,
     opener: Opener = open_worker,
 ) -> SingleStream:
     """Runs MLPerf's single-stream scenario on a device.
@@ -285,6 +290,7 @@ def single_stream(
             this for certain; None never does.
         seed: Of the values of inputs.
         progress: Called with (seconds done, seconds in all, message).
+        heat: See `profilers.measure`.
         opener: Starts a worker on the device; `profilers.testing` offers one for tests.
 
     Raises:
@@ -301,6 +307,12 @@ def single_stream(
             for name in ("fingerprint", "runtime", "runtime_version")
         }
         worker.load(job, seed)
+        load = sustained_load(options, heat)
+        if load is not None:
+            with temporary_folder() as folder:
+                worker.load(reference_job(folder), seed)
+                load.heat_up(worker, REFERENCE_NAME, time.monotonic, progress)
+            worker.unload(REFERENCE_NAME)
         warmup = WARMUP_RUNS
         while queries < MIN_QUERIES or (end_s - start_s < min_duration_s and queries < MAX_QUERIES):
             [visit] = worker.visit([Step(job.name, warmup, min(together, MAX_QUERIES - queries))])
@@ -317,6 +329,8 @@ def single_stream(
                 over += int((took > limit_ms * 1e6).sum())
                 if queries >= MIN_QUERIES and _is_hopeless(over, queries):
                     break
+        if load is not None:
+            load.measured(worker, visit, time.monotonic())
     return SingleStream(
         np.concatenate(taken), end_s - start_s, min_duration_s, content_hash, context
     )

@@ -18,6 +18,7 @@ import numpy as np
 from device_profiles import Noise
 from profilers.devices.base import Heating, Worker
 from profilers.errors import DeviceLost, DeviceUnreachable, InvalidSetting
+from profilers.heating import SustainedLoad
 from profilers.jobs import ModelJob
 from profilers.samples import RoundSample, Step, Visit, pair_with_reference
 from profilers.statistic import (
@@ -222,6 +223,7 @@ def run_rounds(
     quiet_ms: float | None = None,
     earlier: Sequence[Round] = (),
     keep_loaded: bool = True,
+    load: SustainedLoad | None = None,
     on_round: Callable[[Round], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -238,6 +240,8 @@ def run_rounds(
         quiet_ms: The reference's recorded quiet time; None takes the one that it shows here.
         earlier: Rounds of an interrupted measurement, which count as taken.
         keep_loaded: Models stay loaded between rounds; otherwise each is loaded for its visit.
+        load: Under which the device is kept before its rounds; it rests between none of them then.
+            None lets it rest where it has heated up.
         on_round: Called with every finished round.
         progress: Called after every visit with (units done, units in all, message); more units
             may be needed than `min_rounds` per model, then the last ones wait.
@@ -332,6 +336,14 @@ def run_rounds(
             pause(REST_PAUSE_S)
         begin += clock() - since
 
+    def heat_up(worker: Worker) -> None:
+        """Keeps the device under load; that time does not count."""
+        nonlocal begin
+        if load is not None:
+            since = clock()
+            load.heat_up(worker, reference.name, clock, progress)
+            begin += clock() - since
+
     active = unfinished()
     done = units(active)
     while active and not out_of_time() and not out_of_patience():
@@ -342,13 +354,15 @@ def run_rounds(
             if keep_loaded:
                 for job in active:
                     worker.load(job, protocol.seed)
+            heat_up(worker)
             for _ in range(protocol.rounds_per_instance):
                 if all(has_its_rounds(job.name) for job in active):
                     waiting_since = clock() if waiting_since is None else waiting_since
                     if out_of_patience():
                         break
                     pause(QUIET_PAUSE_S)
-                rest(worker)
+                if load is None:
+                    rest(worker)
                 index = 1 + max((one.index for one in rounds), default=-1)
                 visits = _one_round(
                     worker,
@@ -360,6 +374,8 @@ def run_rounds(
                     keep_loaded,
                     functools.partial(report, done, len(jobs) - len(active), index),
                 )
+                if load is not None:
+                    load.measured(worker, visits[-1], clock())
                 finished = Round(index, instance, tuple(visits))
                 if on_round is not None:
                     on_round(finished)

@@ -14,6 +14,7 @@ from device_profiles import UNSTATED, Noise
 from device_profiles.reading import shown
 from profilers import plain
 from profilers.errors import InvalidSetting, MeasurementInconsistent, RecordDamaged
+from profilers.heating import told_of_load
 from profilers.jobs import RuntimeOptions
 from profilers.samples import RoundSample, Visit
 from profilers.statistic import (
@@ -26,6 +27,7 @@ from profilers.statistic import (
     student95,
     visits_upper,
 )
+from profilers.telemetry import disturbances
 
 FORMAT_VERSION = 3
 FIRST_VERSION = 2
@@ -330,13 +332,17 @@ class Measurement:
         )
 
     def warnings(self) -> list[str]:
-        """What a reader of the figures should know: drift, a busy machine, wide estimates."""
+        """What a reader should know: drift, a busy machine, wide estimates, load beforehand."""
         found = [
             (self.drift, f"the clock drifted ({self.drift_ratio:.2f}x)"),
             (self.busy, f"the machine is busy ({self.busy_share:.0%} of runs disturbed)"),
             (not self.converged, "not every estimate reached its width"),
         ]
-        return [text for flag, text in found if flag]
+        return [
+            *(text for flag, text in found if flag),
+            *disturbances(self.context.get("telemetry")),
+            *told_of_load(self.context.get("sustained")),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain JSON data, with the format's version.

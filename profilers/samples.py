@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from profilers import plain
 from profilers.errors import InvalidSetting
+from profilers.telemetry import VisitState
 
 MAX_RUNS = 10_000
 """Runs of a visit in a record; a measurement takes 32 at most."""
@@ -48,6 +49,7 @@ class Visit:
         own_ms: Time of every recorded run in milliseconds without that in which another process
             held the core: with one thread the processor time, with several the wall time again.
         preempted: How often the system took a core away during each recorded run.
+        state: What else the device told around it; None where it told nothing.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Visit:
     runs_ms: tuple[float, ...]
     own_ms: tuple[float, ...]
     preempted: tuple[int, ...]
+    state: VisitState | None = None
 
     def __post_init__(self) -> None:
         counts = (len(self.runs_ms), len(self.own_ms), len(self.preempted))
@@ -76,7 +79,10 @@ class Visit:
         return statistics.median(self.own_ms)
 
     def to_list(self) -> list[Any]:
-        """Returns [name, start_s, end_s, runs_ms, own_ms, preempted] as plain JSON data."""
+        """Returns [name, start_s, end_s, runs_ms, own_ms, preempted] as plain JSON data.
+
+        The state is left to `Journal`: what is passed on holds a summary of it.
+        """
         return [
             self.name,
             self.start_s,

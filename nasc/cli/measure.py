@@ -27,6 +27,7 @@ from nasc.cli.options import (
     runtime_option,
     seed_option,
     space_options,
+    sustained_option,
     threads_option,
 )
 
@@ -67,6 +68,7 @@ from nasc.cli.options import (
     "--head", default="embed", show_default=True, help="embed, hidden, classify-N or spans."
 )
 @fixed_shape_option
+@sustained_option
 @click.option("--force", is_flag=True, help="Measure again what is in the cache.")
 @click.option(
     "--from-table",
@@ -125,6 +127,7 @@ def profile(as_json: bool, **options: Any) -> None:
 )
 @protocol_option
 @min_duration_option
+@sustained_option
 @run_timeout_option
 @seed_option
 @cache_option

@@ -147,9 +147,13 @@ def _check_device(ctx: click.Context, param: click.Parameter, device: str) -> st
             except DeviceUnreachable as error:
                 if _ESTIMATE not in ctx.meta:  # a command that measures, and nothing else
                     raise
+                if ctx.meta.get(_PREDICTS_ALONE):  # it looks for tables of the device
+                    continue
                 raise without_device(one, error) from error
     return device
 
+
+_PREDICTS_ALONE = "nasc.predicts-alone"
 
 _ESTIMATE = "nasc.estimate"
 
@@ -216,13 +220,36 @@ lengths_option = click.option(
     help="Price the mixture of lengths of your texts, not one length: a CSV of length,count, or "
     "the texts themselves (.txt, .jsonl, .csv). A latency is the mean over it; not with --seq-len.",
 )
-estimate_option = click.option(
-    "--estimate",
-    is_flag=True,
-    is_eager=True,
-    callback=_keep_estimate,
-    help="Ask no device: estimate latencies from what its file states of its cores; everything "
-    "made says ESTIMATE.",
+
+
+def _keep_predicting(ctx: click.Context, param: click.Parameter, estimate: bool) -> bool:
+    """The same, of a command that needs no device where there are latency tables of it."""
+    ctx.meta[_PREDICTS_ALONE] = True
+    return _keep_estimate(ctx, param, estimate)
+
+
+def _estimate_option(
+    keep: Callable[[click.Context, click.Parameter, bool], bool],
+) -> Callable[[F], F]:
+    return click.option(
+        "--estimate",
+        is_flag=True,
+        is_eager=True,
+        callback=keep,
+        help="Ask no device: estimate latencies from what its file states of its cores; everything "
+        "made says ESTIMATE.",
+    )
+
+
+estimate_option = _estimate_option(_keep_estimate)
+predicting_option = _estimate_option(_keep_predicting)
+sustained_option = click.option(
+    "--sustained",
+    "sustained_minutes",
+    type=click.FloatRange(0.1, 120),
+    metavar="MINUTES",
+    help="Keep the device under load for so long, 0.1 to 120, before it is measured: what it gives "
+    "when it has heated up. Tables and packages are of that alone.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
@@ -313,6 +340,7 @@ setting_options = _options(
     ),
     fixed_shape_option,
     threads_option,
+    sustained_option,
     click.option(
         "--head",
         default="embed",

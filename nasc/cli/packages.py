@@ -168,6 +168,14 @@ def _named_value(text: str) -> tuple[str, float]:
     help="A run of MLPerf's single-stream lasts so long at least, where the package states one "
     "[default: as long as its own, at most 600]",
 )
+@click.option(
+    "--sustained",
+    "sustained_minutes",
+    type=click.FloatRange(0.1, 120),
+    metavar="MINUTES",
+    help="Keep the device under load for so long before it is measured [default: as long as the "
+    "package states, at most 10].",
+)
 @cache_option
 @json_option
 def verify(
@@ -176,6 +184,7 @@ def verify(
     device: str | None,
     run_timeout_s: float | None,
     min_duration_s: float | None,
+    sustained_minutes: float | None,
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -199,6 +208,7 @@ def verify(
             device=device,
             run_timeout_s=run_timeout_s,
             min_duration_s=min_duration_s,
+            sustained_minutes=sustained_minutes,
             cache=cache,
             reporter=reporter,
         )

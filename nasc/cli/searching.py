@@ -10,11 +10,11 @@ import click
 from nasc import api
 from nasc.cli.group import main
 from nasc.cli.options import (
-    estimate_option,
     json_option,
     lengths_option,
     limit_options,
     limits_of,
+    predicting_option,
     setting_options,
     settings_of,
 )
@@ -24,7 +24,7 @@ from nasc.cli.options import (
 @limit_options
 @setting_options
 @lengths_option
-@estimate_option
+@predicting_option
 @click.option("--best", type=click.IntRange(1), help="How many [default: 5].")
 @click.option("--front", is_flag=True, help="The whole Pareto front of latency and loss.")
 @click.option(
@@ -118,12 +118,15 @@ def _solution(s: api.Solution) -> dict[str, Any]:
 
 
 def _conditions(settings: api.Settings, mixture: str | None) -> str:
+    from device_profiles.sustained import load_words
     from profilers import STATISTIC
 
+    load = load_words(settings.sustained_minutes)
     threads = settings.threads or "the device's default"
     return (
         f"device {settings.device}, batch {settings.batch}, "
         f"{mixture or f'{settings.seq_len} tokens'}"
         f"{' and no other shape' if settings.fixed_shape else ''}, threads: "
-        f"{threads}, tokenisation not included, statistic: {STATISTIC}"
+        f"{threads}{'' if load is None else f', {load}'}, tokenisation not included, "
+        f"statistic: {STATISTIC}"
     )

@@ -23,14 +23,17 @@ from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
-from nasc.errors import ExportError, NascError, UsageError
+from nasc.errors import ExportError, NascError, TableMissing, UsageError
 from nasc.evaluation.agreement import pooled_cosine
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
+from nasc.latency.away import AwaySession, away, unreachable
 from nasc.latency.costs import TableCosts
 from nasc.latency.estimate import estimated_precisions, estimated_table, peak_of
+from nasc.latency.find import find_table, tables_of
 from nasc.latency.key import LatencyKey
 from nasc.latency.lengths import LengthMixture
 from nasc.latency.mixed_table import mixed
+from nasc.latency.places import tables_folder
 from nasc.latency.profile import make_key, profile
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.latency.table import LatencyTable
@@ -92,6 +95,7 @@ class RunContext:
         *,
         opener: profilers.Opener | None = None,
         promises_latency: bool = True,
+        predicts_alone: bool = False,
     ) -> None:
         """Find the device and the cache; nothing heavy happens yet.
 
@@ -101,6 +105,8 @@ class RunContext:
             opener: Starts a worker on the device, see `MeasurementSession`.
             promises_latency: Whether anything is said of latencies. Where nothing is, the device
                 may be emulated.
+            predicts_alone: Whether a device that cannot be reached may be known by its latency
+                tables: what is made then says so, and measures nothing.
 
         Raises:
             DeviceProfileError: If there is no such device.
@@ -115,14 +121,22 @@ class RunContext:
         self.probed_ms: dict[Variant, Mapping[Architecture, float]] = {}
         self.cache = cache_folder(settings.cache)
         self.device = device_profiles.find(settings.device)
+        self._why_away: profilers.DeviceUnreachable | None = None
         if promises_latency:
             check_real(self.device)
         if settings.estimate:
             peak_of(self.device, self.estimate_threads)  # raises
             opener = _open_nothing
         else:
-            with self._saying_ways_on():
+            try:
                 profilers.check_device(self.device)
+            except profilers.DeviceUnreachable as error:
+                if not predicts_alone or not tables_of(
+                    [tables_folder(self.cache)], self.device.name
+                ):
+                    raise without_device(self.device, error) from error
+                self._why_away = error
+        self._predicts_alone = predicts_alone
         self._opener = opener
         self._said: set[str] = set()
         self._sessions: dict[str, MeasurementSession] = {}
@@ -247,15 +261,49 @@ class RunContext:
     def session(self, runtime: str) -> MeasurementSession:
         """Where latencies are measured by a runtime."""
         if runtime not in self._sessions:
-            self._sessions[runtime] = MeasurementSession.on(
+            session = MeasurementSession.on(
                 self.device,
                 self.cache,
                 self.settings.threads,
                 runtime,
+                sustained_minutes=self.settings.sustained_minutes,
                 opener=self._opener,
                 say=self.reporter.say,
             )
+            if self._predicts_alone and not self.settings.estimate:
+                session = self._or_away(session)
+            self._sessions[runtime] = session
         return self._sessions[runtime]
+
+    def _or_away(self, session: MeasurementSession) -> MeasurementSession:
+        """A session, or what stands for it where its device cannot be reached.
+
+        Raises:
+            TableMissing: If it cannot be reached, and there is no table of it.
+        """
+        if self._why_away is None and self.device.connection.kind != "local":
+            self._why_away = unreachable(session)
+        if self._why_away is None:
+            return session
+        found = away(session, self._why_away)
+        if found is None:
+            raise without_device(self.device, self._why_away) from self._why_away
+        self.say_once(found.note)
+        return found
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the device was found not to be there, so that nothing can be measured."""
+        return self._why_away is not None
+
+    def _has_tables(self, variant: Variant) -> bool:
+        """Whether the cache has the tables of a variant."""
+        try:
+            for key in self.table_keys(variant):
+                find_table([tables_folder(self.cache)], key, self.space)
+        except TableMissing:
+            return False
+        return True
 
     def open_encoder(
         self,
@@ -294,6 +342,8 @@ class RunContext:
             for runtime in offered
             if precision in offered[runtime] and precision in self.space.precisions
         )
+        if self.is_away:
+            found = self._with_tables(found)
         known = "; ".join(f"{runtime}: {', '.join(each)}" for runtime, each in offered.items())
         for precision in self.settings.precisions or ():
             if all(variant.precision != precision for variant in found):
@@ -311,6 +361,24 @@ class RunContext:
             )
         return found
 
+    def _with_tables(self, found: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        """Variants that can be priced without the device.
+
+        Raises:
+            TableMissing: If there is none.
+        """
+        priced = tuple(variant for variant in found if self._has_tables(variant))
+        left_out = [str(variant) for variant in found if variant not in priced]
+        if not priced:
+            assert self._why_away is not None
+            raise without_device(self.device, self._why_away) from self._why_away
+        if left_out:
+            self.say_once(
+                f"left out, as no latency table of device {self.device.name!r} prices it under "
+                f"these conditions: {', '.join(left_out)}"
+            )
+        return priced
+
     def _installed(self, runtimes: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """What the device computes in by those runtimes that it and this machine have.
 
@@ -323,7 +391,7 @@ class RunContext:
             try:
                 offered[runtime] = self.session(runtime).precisions(ask=True)
                 get_lowering(runtime)
-            except (profilers.RuntimeMissing, ExportError) as error:
+            except (profilers.RuntimeMissing, ExportError, TableMissing) as error:
                 offered.pop(runtime, None)
                 missing = error
                 self.say_once(f"{runtime} is left out: {error}")
@@ -373,7 +441,9 @@ class RunContext:
         """The reference baseline: the scale of this run, taken anew where a table was measured."""
         if runtime not in self._baselines:
             with self._saying_ways_on():
-                self._baselines[runtime] = self.session(runtime).baseline()
+                self._baselines[runtime] = self.session(runtime).baseline(
+                    progress=self.reporter.stage(f"Reference of device {self.device.name!r}")
+                )
         return self._baselines[runtime]
 
     def table_key(self, variant: Variant) -> LatencyKey:
@@ -434,7 +504,10 @@ class RunContext:
 
     def table_note(self, variant: Variant) -> str | None:
         """What is to be said of the latency tables of a variant: every `LatencyTable.note`."""
-        notes = (table.note for table in self._by_length.get(variant, ()))
+        notes = [table.note for table in self._by_length.get(variant, ())]
+        session = self._sessions.get(variant.runtime)
+        if notes and isinstance(session, AwaySession):
+            notes.append(session.note)
         return "; ".join(dict.fromkeys(note for note in notes if note is not None)) or None
 
     @property

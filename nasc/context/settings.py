@@ -9,6 +9,7 @@ from nasc.architecture.heads import check_head, is_task_head
 from nasc.errors import UsageError
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.supernet.budget import check_budget
+from profilers.jobs import check_sustained
 
 TRAIN_MINUTES = 3.0
 """Default budget of the supernet."""
@@ -54,6 +55,8 @@ class Settings:
         train_steps: Steps of the supernet instead.
         seed: Of everything random.
         cache: Cache folder; None is the user's.
+        sustained_minutes: Minutes, 0.1 to 120, that the device is kept under load before it is
+            measured; latencies, tables and the package are of that then. None measures it as it is.
     """
 
     device: str = "host"
@@ -75,9 +78,17 @@ class Settings:
     seed: int = 0
     cache: Path | None = None
     estimate: bool = False
+    sustained_minutes: float | None = None
 
     def __post_init__(self) -> None:
         check_head(self.head)
+        if self.sustained_minutes is not None:
+            check_sustained(self.sustained_minutes)
+            if self.estimate:
+                raise UsageError(
+                    "--estimate knows nothing of heat: leave --sustained out, or measure: leave "
+                    "--estimate out"
+                )
         if self.estimate and self.runtime not in (None, ESTIMATED_RUNTIME):
             raise UsageError(
                 f"--estimate knows {ESTIMATED_RUNTIME} alone, not --runtime {self.runtime}: its "

@@ -38,6 +38,7 @@ class BoardsSession(MeasurementSession):
         cache_dir: Path,
         runtime: str | None = None,
         *,
+        sustained_minutes: float | None = None,
         opener: profilers.Opener | None = None,
         say: Say | None = None,
     ) -> BoardsSession:
@@ -59,6 +60,7 @@ class BoardsSession(MeasurementSession):
                 cache_dir,
                 devices[0].default_threads,
                 runtime or devices[0].default_runtime,
+                sustained_minutes=sustained_minutes,
                 opener=opener,
                 say=say,
             )
@@ -74,6 +76,7 @@ class BoardsSession(MeasurementSession):
             first.opener,
             say,
             first._told,
+            first.heat,
             others=tuple(others),
         )
 
@@ -87,6 +90,7 @@ class BoardsSession(MeasurementSession):
             one.opener,
             one.say,
             self._told,
+            self.heat,
             others=tuple(other.with_threads(threads) for other in self.others),
         )
 
@@ -100,11 +104,13 @@ class BoardsSession(MeasurementSession):
             }
             yield folders[self.device.name]
 
-    def baseline(self, *, renew: bool = False) -> profilers.ReferenceBaseline:
+    def baseline(
+        self, *, renew: bool = False, progress: Progress | None = None
+    ) -> profilers.ReferenceBaseline:
         """The first board's; those of the others are recorded too where they are not yet."""
         for other in self.others:
-            self._baselines[other.device.name] = other.baseline(renew=renew)
-        return MeasurementSession.baseline(self, renew=renew)
+            self._baselines[other.device.name] = other.baseline(renew=renew, progress=progress)
+        return MeasurementSession.baseline(self, renew=renew, progress=progress)
 
     def measure(
         self,

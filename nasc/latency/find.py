@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiles import Noise
+from device_profiles.sustained import load_words
 from nasc.architecture.space import SearchSpace
 from nasc.errors import TableDamaged, TableMissing
 from nasc.latency.key import LatencyKey, device_prefix
@@ -118,6 +119,22 @@ def _files(folders: Iterable[Path], device: str) -> list[Path]:
     ]
 
 
+def tables_of(folders: Iterable[Path], device: str) -> list[LatencyTable]:
+    """All tables of a device that can be read.
+
+    Args:
+        folders: Where tables may be; missing folders are passed over.
+        device: Its name.
+    """
+    found = []
+    for path in _files(folders, device):
+        try:
+            found.append(load_table(path))
+        except (TableMissing, TableDamaged):
+            continue
+    return [table for table in found if table.key.device == device]
+
+
 def _apart(table: LatencyTable, query: LatencyKey) -> set[str]:
     """Fields in which a table is not what is wanted; a scale near the one asked for is none."""
     near = {"quiet_ms"} if table.is_near(query.quiet_ms) else set()
@@ -132,6 +149,8 @@ def _near(tables: Sequence[LatencyTable], query: LatencyKey) -> str:
         if "device" in apart:
             continue
         said = [text.format(key=table.key) for name, text in _WORDS.items() if name in apart]
+        if (load := load_words(table.key.sustained_minutes)) is not None:
+            said.append(load)
         words.add(", ".join(said) or f"another search space ({table.space.name})")
     if not words:
         return "There is none for this device yet."

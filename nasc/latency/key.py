@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_profiles import ACCELERATORS, CPU, MAX_CORES
+from device_profiles.sustained import MAX_SUSTAINED, MIN_SUSTAINED, load_words
 from nasc.architecture.heads import check_head
 from nasc.architecture.space import MINILM_L6, Geometry
 from nasc.architecture.variant import Variant
@@ -103,6 +104,15 @@ class LatencyKey:
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
             return ()  # it is somebody's file
 
+    @property
+    def sustained_minutes(self) -> float | None:
+        """Minutes that the device was kept under load before it was measured; None: none."""
+        try:
+            found = float(json.loads(self.options)["sustained_minutes"])
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            return None  # it is somebody's file
+        return found if MIN_SUSTAINED <= found <= MAX_SUSTAINED else None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what tables of before do not know is left out where it is as it was then."""
         values = dataclasses.asdict(self)
@@ -133,6 +143,8 @@ class LatencyKey:
             words.append(f"cores {core_ranges(self.cores)}")
         if self.head != "embed":
             words.append(f"head {self.head}")
+        if (load := load_words(self.sustained_minutes)) is not None:
+            words.append(load)
         return f"device {self.device!r} ({', '.join(words)})"
 
     def command(self) -> str:
@@ -156,6 +168,8 @@ class LatencyKey:
             parts.append("--fixed-shape")
         if self.head != "embed":
             parts.append(f"--head {self.head}")
+        if self.sustained_minutes is not None:
+            parts.append(f"--sustained {self.sustained_minutes:g}")
         return " ".join(parts)
 
     def stem(self) -> str:

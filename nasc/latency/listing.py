@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ class ListedTable:
             "fixed_shape": key.fixed_shape,
             "threads": key.threads,
             "head": key.head,
+            "sustained_minutes": key.sustained_minutes,
             "accelerator": key.accelerator,
             "space": table.space.name,
             "entries": len(table.entries),
@@ -100,12 +101,12 @@ def list_tables(folder: Path, key_fields: KeyFields) -> list[ListedTable]:
 
     Args:
         folder: Of tables in a cache.
-        key_fields: Asked once for each device, runtime, number of threads and choice of cores.
+        key_fields: Asked once for each device, runtime, number of threads, cores and load.
 
     Raises:
         OSError: If the folder is there and cannot be read.
     """
-    known: dict[tuple[str, str, int, tuple[int, ...]], Mapping[str, Any] | str] = {}
+    known: dict[Hashable, Mapping[str, Any] | str] = {}
     found = []
     for path in table_files(folder):
         try:
@@ -117,7 +118,7 @@ def list_tables(folder: Path, key_fields: KeyFields) -> list[ListedTable]:
             found.append(ListedTable(path, None, error.message))
             continue
         key = table.key
-        about = (key.device, key.runtime, key.threads, key.cores)
+        about = (key.device, key.runtime, key.threads, key.cores, key.sustained_minutes)
         if about not in known:
             known[about] = key_fields(key)
         reason = why_unusable(key, known[about], emulated=table.emulated)

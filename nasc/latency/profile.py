@@ -44,6 +44,8 @@ from nasc.networks.network import random_network
 from nasc.utils.files import write_atomically
 from nasc.utils.progress import Progress
 from nasc.version import __version__
+from profilers.heating import told_of_load
+from profilers.telemetry import disturbances
 
 VOCAB_ROWS = 256
 """Rows of the word embedding in measured graphs: a run reads as many rows as it has tokens."""
@@ -107,6 +109,8 @@ class Profiled:
             "seconds": {name.removesuffix("_s"): value for name, value in t.times.items()},
             "busy": bool(t.context.get("busy")),
             "quiet_time_busy": bool(t.context.get("reference", {}).get("busy")),
+            "disturbances": disturbances(t.context.get("telemetry")),
+            "sustained_minutes": t.key.sustained_minutes,
         }
 
     def summary(self) -> dict[str, str]:
@@ -123,15 +127,16 @@ class Profiled:
             "bias": f"{d['bias']:+.2%}",
             f"{d['interval_confidence']:.0%} interval": f"+-{d['interval_half_width']:.2%}",
             "seconds": ", ".join(f"{name} {value:.1f}" for name, value in d["seconds"].items()),
-            "machine": _machine(d["busy"], d["quiet_time_busy"]),
+            "machine": _machine(d["busy"], d["quiet_time_busy"], d["disturbances"]),
+            **dict(zip(["load"], told_of_load(self.table.context.get("sustained")), strict=False)),
             **({} if self.table.note is None else {"note": self.table.note}),
             "file": d["path"],
         }
 
 
-def _machine(busy: bool, baseline_busy: bool) -> str:
+def _machine(busy: bool, baseline_busy: bool, disturbed: Sequence[str]) -> str:
     """Whether the machine was quiet while it was measured, in words."""
-    found = []
+    found = list(disturbed)
     if busy:
         found.append("busy while the networks were measured")
     if baseline_busy:
@@ -286,7 +291,9 @@ def profile(
     with session.alone() as work_folder:
         if progress is not None:
             progress(0, 1, f"device {session.device.name!r}: reference baseline")
-        baselines = {count: one.baseline(renew=force) for count, one in sessions.items()}
+        baselines = {
+            count: one.baseline(renew=force, progress=progress) for count, one in sessions.items()
+        }
         return [_one(work, work_folder, force, progress) for work in works(baselines)]
 
 

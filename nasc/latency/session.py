@@ -54,6 +54,7 @@ class MeasurementSession:
         cache_dir: Keeps reference baselines. Processes that share it measure one at a time.
         opener: Starts a worker on the device.
         say: Told when another process has to be waited for.
+        heat: What is known of load on the device, where it is measured after some.
     """
 
     device: DeviceProfile
@@ -62,6 +63,7 @@ class MeasurementSession:
     opener: profilers.Opener = profilers.open_worker
     say: Say | None = None
     _told: dict[str, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+    heat: profilers.Heat = field(default_factory=profilers.Heat, compare=False, repr=False)
 
     @classmethod
     def on(
@@ -71,6 +73,7 @@ class MeasurementSession:
         threads: int | None = None,
         runtime: str | None = None,
         *,
+        sustained_minutes: float | None = None,
         opener: profilers.Opener | None = None,
         say: Say | None = None,
     ) -> MeasurementSession:
@@ -81,11 +84,13 @@ class MeasurementSession:
             cache_dir: The cache.
             threads: Of the runtime; None takes the device's default.
             runtime: Its name; None takes the device's default.
+            sustained_minutes: Minutes under load before the device is measured; None: none.
             opener: See the class; None is `profilers.open_worker` with this cache.
             say: See the class.
         """
         opener = opener or functools.partial(profilers.open_worker, cache=cache_dir)
-        return cls(device, runtime_options(device, threads, runtime), cache_dir, opener, say)
+        options = runtime_options(device, threads, runtime, sustained_minutes)
+        return cls(device, options, cache_dir, opener, say)
 
     def with_threads(self, threads: int) -> MeasurementSession:
         """The same with so many threads of the runtime."""
@@ -125,6 +130,16 @@ class MeasurementSession:
         return {
             "fingerprint": str(self._context["fingerprint"]),
             "runtime_version": str(self._context["runtime_version"]),
+            **self.fixed_fields(),
+        }
+
+    def fixed_fields(self) -> dict[str, Any]:
+        """Those of `key_fields` for which the device need not be asked.
+
+        Raises:
+            UsageError, ExportError: If networks are not lowered for the runtime here.
+        """
+        return {
             "options": options_text(self.options.to_dict()),
             "emitter_version": self.lowering_version,
             "statistic": profilers.STATISTIC,
@@ -295,14 +310,22 @@ class MeasurementSession:
             self._records, self.device, options=self.options, opener=self.opener
         )
 
-    def baseline(self, *, renew: bool = False) -> profilers.ReferenceBaseline:
+    def baseline(
+        self, *, renew: bool = False, progress: Progress | None = None
+    ) -> profilers.ReferenceBaseline:
         """The reference baseline; recorded now where there is none, or to renew it.
 
         Raises:
             profilers.ProfilerError: See `profilers.load_or_record_baseline`.
         """
         return profilers.load_or_record_baseline(
-            self._records, self.device, options=self.options, renew=renew, opener=self.opener
+            self._records,
+            self.device,
+            options=self.options,
+            renew=renew,
+            heat=self.heat,
+            progress=progress,
+            opener=self.opener,
         )
 
     def measure(
@@ -329,6 +352,7 @@ class MeasurementSession:
             progress=progress,
             journal=journal,
             strict=strict,
+            heat=self.heat,
             opener=self.opener,
         )
 
@@ -352,6 +376,7 @@ class MeasurementSession:
             min_duration_s=min_duration_s,
             limit_ms=limit_ms,
             progress=progress,
+            heat=self.heat,
             opener=self.opener,
         )
 
@@ -423,13 +448,17 @@ def precisions_here(runtime: str) -> tuple[str, ...]:
 
 
 def runtime_options(
-    device: DeviceProfile, threads: int | None = None, runtime: str | None = None
+    device: DeviceProfile,
+    threads: int | None = None,
+    runtime: str | None = None,
+    sustained_minutes: float | None = None,
 ) -> profilers.RuntimeOptions:
     """The runtime's settings on a device; None takes the device's default."""
     return profilers.RuntimeOptions(
         runtime=runtime or device.default_runtime,
         threads=threads or device.default_threads,
         cores=device.default_cores,
+        sustained_minutes=sustained_minutes,
     )
 
 

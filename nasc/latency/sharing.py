@@ -95,7 +95,11 @@ def _samples_of(path: Path) -> bytes:
 
 
 def adopted(
-    found: TableFile, session: MeasurementSession, *, accept_other_machine: bool = False
+    found: TableFile,
+    session: MeasurementSession,
+    *,
+    accept_other_machine: bool = False,
+    reached: bool = True,
 ) -> LatencyTable:
     """A table from elsewhere as one of a device here.
 
@@ -103,6 +107,8 @@ def adopted(
         found: From `read_shared`.
         session: On the device that it is for, with the runtime and the threads of the table.
         accept_other_machine: Take it even if it is of another processor or runtime version.
+        reached: Whether the device can be asked. Where not, the table is taken as one of such a
+            device: it keeps its fingerprint, by which it is used or passed over later.
 
     Raises:
         TableRefused: If it is of another machine, and that is not accepted; or cannot be compared
@@ -110,14 +116,15 @@ def adopted(
         profilers.ProfilerError: If the device cannot be reached.
     """
     table = found.table.as_measured()
-    here = session.key_fields()
+    told = {name: getattr(table.key, name) for name in ACCEPTABLE}
+    here = session.key_fields() if reached else told | session.fixed_fields()
     theirs = dataclasses.replace(table.key, device=session.device.name)
     apart = differences(theirs, here)
     never = {name: text for name, text in apart.items() if name not in ACCEPTABLE}
     own = dataclasses.replace(theirs, **{name: here[name] for name in ACCEPTABLE})
-    if table.key.precision not in session.precisions():
+    if reached and table.key.precision not in session.precisions():
         never["precision"] = f"the device does not compute in {table.key.precision}"
-    if not never:
+    if reached and not never:
         known = session.known_baseline()
         if known is not None and not table.is_near(known.quiet_ms):
             never["quiet_ms"] = (

@@ -10,6 +10,8 @@ import numpy as np
 
 from nasc.latency.listing import ListedTable, mean_error
 from nasc.latency.table import LatencyTable
+from profilers.heating import told_of_load
+from profilers.telemetry import disturbances
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class TableReport:
             "busy": t.context.get("busy"),
             "busy_share": t.context.get("busy_share"),
             "drift_ratio": t.context.get("drift_ratio"),
+            "telemetry": t.context.get("telemetry"),
+            "sustained": t.context.get("sustained"),
             "seconds": dict(t.times),
             "held_out_networks": len(held_out),
             "largest_error": float(np.max(np.abs(held_out))) if held_out else None,
@@ -94,6 +98,7 @@ class TableReport:
             )
         seconds = ", ".join(f"{n.removesuffix('_s')} {s:.1f}" for n, s in d["seconds"].items())
         protocol = ", ".join(f"{name} {value}" for name, value in d["protocol"].items())
+        visits = disturbances(d["telemetry"], above=-1.0)
         busy = {True: "busy", False: "quiet enough", None: "not told"}[d["busy"]]
         return [
             ("table", d["table"]),
@@ -107,6 +112,8 @@ class TableReport:
             ("statistic", d["statistic"]),
             ("reference", f"{d['quiet_ms']:.4g} ms when quiet ({d['reference']})"),
             ("machine", f"{busy}; rounds {d['rounds']}, converged {d['converged']}"),
+            *([("visits", "; ".join(visits))] if visits else []),
+            *(("load", text) for text in told_of_load(d["sustained"])),
             ("protocol", protocol or "not told"),
             ("seconds", seconds),
             ("search space", f"{d['space']}, {d['networks']} networks measured"),

@@ -22,6 +22,7 @@ from typing import Any
 import jsonschema
 
 from device_profiles.reading import FileRefused, read_json, shown
+from device_profiles.sustained import load_words
 from nasc.architecture.heads import check_head, is_task_head
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import NascError, PackageError, UsageError
@@ -83,6 +84,8 @@ class Conditions:
         lengths: Of the texts, where a latency is the mean over a mixture of them; `seq_len` is the
             longest then. None: all are of `seq_len`.
         protocol: By whose rules the quantile is taken; None: as `profilers` takes it.
+        sustained_minutes: Minutes that the device was kept under load before it was measured; None:
+            none.
 
     Raises:
         PackageError: If these contradict each other.
@@ -98,6 +101,7 @@ class Conditions:
     fixed_shape: bool = False
     lengths: LengthMixture | None = None
     protocol: str | None = None
+    sustained_minutes: float | None = None
 
     def __post_init__(self) -> None:
         if self.protocol is not None and (self.protocol, self.quantile) != (NAME, QUANTILE):
@@ -125,8 +129,9 @@ class Conditions:
         del values["lengths"]
         if self.lengths is not None:
             values["lengths"] = self.lengths.to_dict()
-        if self.protocol is None:
-            del values["protocol"]
+        for name in ("protocol", "sustained_minutes"):
+            if values[name] is None:
+                del values[name]
         return values
 
     @classmethod
@@ -152,8 +157,9 @@ class Conditions:
             shape = f"batch {self.batch}, {self.lengths.words()}"
         if self.fixed_shape:
             shape += " and no other shape"
+        load = "" if self.sustained_minutes is None else f"{load_words(self.sustained_minutes)}, "
         return (
-            f"device {self.device}, {self.runtime}, {shape}, {threads}, "
+            f"device {self.device}, {self.runtime}, {shape}, {threads}, {load}"
             f"tokenisation not included, statistic: {held}"
         )
 

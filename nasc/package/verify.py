@@ -48,6 +48,7 @@ def verify_package(
     cache: Path | None = None,
     limits: WorkerLimits | None = None,
     min_duration_s: float | None = None,
+    sustained_minutes: float | None = None,
     opener: Opener | None = None,
 ) -> VerifyReport:
     """Check a package again.
@@ -63,6 +64,8 @@ def verify_package(
         limits: What a process that opens or runs the model may take; None takes the defaults.
         min_duration_s: Seconds that a run of MLPerf's single-stream scenario lasts, where the
             package states one; None takes its own.
+        sustained_minutes: Minutes that the device is kept under load before; None is as long as the
+            package states, at most `nasc.package.verify_latency.LOAD_MINUTES`.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Returns:
@@ -118,7 +121,13 @@ def verify_package(
             )
             with session.alone(kept=""):
                 more, found = measure_again(
-                    folder, manifest, session, protocol, progress, min_duration_s
+                    folder,
+                    manifest,
+                    session,
+                    protocol,
+                    progress,
+                    min_duration_s,
+                    sustained_minutes,
                 )
         except NascError as error:
             more = [Check("latency", None, reason_of(error))]

@@ -280,10 +280,16 @@ class FileChecks:
                 ("runtime", said.runtime, first.options.runtime),
                 ("statistic", said.statistic, first.statistic),
                 ("device", said.device, first.context.get("device")),
+                ("minutes of load", said.sustained_minutes, first.options.sustained_minutes),
             )
             if stated != found
         ]
-        own = RuntimeOptions(said.runtime, said.threads, cores=first.options.cores)
+        own = RuntimeOptions(
+            said.runtime,
+            said.threads,
+            cores=first.options.cores,
+            sustained_minutes=first.options.sustained_minutes,
+        )
         problems += [
             f"measured with {name} {found!r}, nasc measures with {held!r}"
             for name, found, held in differences(first.options, own)

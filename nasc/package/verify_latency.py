@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from device_profiles import DeviceProfile, Noise
+from device_profiles.sustained import load_words
 from nasc.errors import DeviceEmulated, NascError
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.package.formats import format_of
@@ -31,6 +32,10 @@ MOSTLY_BUSY = 0.5
 a neighbour that keeps the caches warm for itself slows a network more than the reference. Chosen,
 2026: at a share of 0.8 an honest package was measured 18% slower a minute after."""
 
+LOAD_MINUTES = 10.0
+"""A package does not decide for how long a device is kept under load: at most so many minutes,
+unless the user says longer (chosen, 2026)."""
+
 YOUNG_S = 90.0
 YOUNG_SLOWDOWN = 2.0
 """A record of a device that is shorter, in seconds, may have seen nothing but a busy machine, up to
@@ -44,22 +49,33 @@ def measure_again(
     protocol: Protocol | None,
     progress: Progress | None,
     min_duration_s: float | None = None,
+    sustained_minutes: float | None = None,
 ) -> tuple[list[Check], MeasuredLatency | None]:
     """Latency and memory on the device, or the reason why they were not measured.
 
     A run of MLPerf's single-stream scenario lasts as long as that in the manifest, at most as long
-    as MLPerf's own; or as `min_duration_s` says.
+    as MLPerf's own; or as `min_duration_s` says. A device is kept under load for as long as in the
+    manifest, at most `LOAD_MINUTES`; or as `sustained_minutes` says.
     """
     try:
         check_real(session.device)
         if manifest.measured is None:
             return [Check("latency", None, "the manifest has no measurement to compare with")], None
         first = manifest.measured.measurement
+        if sustained_minutes is None:
+            sustained_minutes = first.options.sustained_minutes
+            if sustained_minutes is not None and sustained_minutes > LOAD_MINUTES:
+                why = (
+                    f"it was measured {load_words(sustained_minutes)}, which nasc verify does not "
+                    f"repeat unless it is told to: --sustained {sustained_minutes:g}"
+                )
+                return [Check("latency", None, why)], None
         own = dataclasses.replace(
             session.options,
             runtime=manifest.conditions.runtime,
             threads=first.options.threads,
             cores=_cores(first.options.cores, session.device) or session.options.cores,
+            sustained_minutes=sustained_minutes,
         )
         session = dataclasses.replace(session, options=own)
         why = _not_comparable(manifest.measured, session)
@@ -69,7 +85,7 @@ def measure_again(
         jobs, stream = manifest.measured.jobs(model), manifest.measured.stream
         waits_for = manifest.conditions.quantile if stream is None else None
         # The scale is the verifier's own: a package's would let it state any latency.
-        baseline = session.baseline()
+        baseline = session.baseline(progress=progress)
         measurement = session.measure(
             jobs,
             baseline.scale,

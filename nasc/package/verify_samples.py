@@ -128,4 +128,7 @@ def other_references(measured: MeasuredLatency) -> list[str]:
 def differences(stated: RuntimeOptions, own: RuntimeOptions) -> list[tuple[str, Any, Any]]:
     """The settings in which two differ: their name, and both values."""
     one, other = stated.to_dict(), own.to_dict()
-    return [(name, one[name], other[name]) for name in one if one[name] != other[name]]
+    names = dict.fromkeys([*one, *other])
+    return [
+        (name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)
+    ]

@@ -27,6 +27,7 @@ def bench(
     run_timeout_s: float | None = None,
     protocol: str | None = None,
     min_duration_s: float | None = None,
+    sustained_minutes: float | None = None,
     cache: Path | None = None,
     reporter: Reporter | None = None,
     opener: profilers.Opener | None = None,
@@ -45,6 +46,7 @@ def bench(
         run_timeout_s: Seconds that one run of a model may take; None takes the default.
         protocol: ``mlperf-single-stream`` runs that scenario of each file, too.
         min_duration_s: Seconds that it lasts at least; None takes MLPerf's own.
+        sustained_minutes: See `nasc.context.settings.Settings`.
         cache: Cache folder; keeps the reference baseline: figures are comparable with tables by it.
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
@@ -68,12 +70,13 @@ def bench(
         cache_folder(cache),
         threads,
         runtime or runtime_for(models, found.default_runtime),
+        sustained_minutes=sustained_minutes,
         opener=opener or partial(profilers.open_worker, limits=limits, cache=cache_folder(cache)),
         say=reporter.say,
     )
     progress = reporter.stage(f"Measuring on device {found.name!r}")
     with session.alone(kept=""):
-        baseline = session.baseline()
+        baseline = session.baseline(progress=progress)
         result = profilers.bench(
             models,
             found,
@@ -84,6 +87,7 @@ def bench(
             stream_s=None if protocol is None else options.duration_s,
             scale=baseline.scale,
             progress=progress,
+            heat=session.heat,
             opener=session.opener,
         )
         session.extend(baseline, result.measurement)

@@ -773,6 +773,7 @@ class _Compilation:
                 s.fixed_shape,
                 context.mixture,
                 options.protocol,
+                s.sustained_minutes,
             ),
             teacher=TeacherRecord(
                 context.teacher.name, context.teacher.sha256, context.teacher.source

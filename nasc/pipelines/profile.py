@@ -26,6 +26,7 @@ from nasc.supernet.space_for import space_for
 from nasc.teacher import load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Reporter, Silent
+from profilers.jobs import check_sustained
 
 
 def profile(
@@ -41,6 +42,7 @@ def profile(
     threads: Sequence[int] = (),
     head: str = "embed",
     fixed_shape: bool = False,
+    sustained_minutes: float | None = None,
     force: bool = False,
     from_table: str | Path | None = None,
     budget: int | None = None,
@@ -65,6 +67,7 @@ def profile(
         threads: Empty takes the device's default.
         head: ``embed`` or ``hidden``.
         fixed_shape: Whether networks take inputs of one batch and length alone.
+        sustained_minutes: See `nasc.context.settings.Settings`.
         force: Measure again what is in the cache.
         from_table: A table of a similar device, from which and a few measured networks that of this
             one is made: a device with tables in the cache, a name of `nasc tables list`, or a file.
@@ -81,6 +84,8 @@ def profile(
         CorpusError: If there is no length in `lengths`, or it cannot be read.
     """
     check_budget(from_table, budget)
+    if sustained_minutes is not None:
+        check_sustained(sustained_minutes)
     if lengths is not None and (seq_lens or fixed_shape or tuple(batches) not in ((), (1,))):
         raise UsageError(
             f"--lengths {lengths} gives a mixture of lengths of single texts: leave --seq-len, "
@@ -99,11 +104,21 @@ def profile(
     folder = cache_folder(cache)
     if len(found_devices) > 1:
         session: MeasurementSession = BoardsSession.of(
-            found_devices, folder, runtime, opener=opener, say=reporter.say
+            found_devices,
+            folder,
+            runtime,
+            sustained_minutes=sustained_minutes,
+            opener=opener,
+            say=reporter.say,
         )
     else:
         session = MeasurementSession.on(
-            found_device, folder, runtime=runtime, opener=opener, say=reporter.say
+            found_device,
+            folder,
+            runtime=runtime,
+            sustained_minutes=sustained_minutes,
+            opener=opener,
+            say=reporter.say,
         )
     transfer = None
     if from_table is not None:

@@ -44,14 +44,18 @@ def search(
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
+    A device that cannot be reached is known by its latency tables in the cache: every solution says
+    so then (`Solution.latency_table`).
+
     Raises:
+        TableMissing: If it cannot be reached, and has none that answers.
         UsageError: On an unknown strategy, or more combinations than can be enumerated.
         InfeasibleLimits: With its certificate, before anything is trained.
     """
     if strategy not in STRATEGIES:
         raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     limits = limits or Limits()
-    context = RunContext(settings or Settings(), reporter, opener=opener)
+    context = RunContext(settings or Settings(), reporter, opener=opener, predicts_alone=True)
     context.check_inputs()
     variants: Sequence[Variant] = context.variants
     several = len({variant.runtime for variant in variants}) > 1

@@ -14,6 +14,7 @@ import device_profiles
 import profilers
 from device_profiles import DeviceProfileError
 from nasc.errors import NascError, UsageError
+from nasc.latency.away import unreachable
 from nasc.latency.comparing import TableDiff, compare
 from nasc.latency.key import LatencyKey
 from nasc.latency.listing import ListedTable, find_named, list_tables, why_unusable
@@ -62,12 +63,14 @@ class ImportedTable:
         path: Its file.
         samples: Whether the measured samples came with it.
         replaced: Tables whose place it took, in words.
+        unchecked: Why it was not compared with its device; None where it was.
     """
 
     table: LatencyTable
     path: Path
     samples: bool
     replaced: tuple[str, ...]
+    unchecked: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
@@ -79,6 +82,7 @@ class ImportedTable:
             "replaced": list(self.replaced),
             "foreign": self.table.foreign,
             "note": self.table.note,
+            "unchecked": self.unchecked,
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -90,6 +94,7 @@ class ImportedTable:
             ("samples", "with it" if self.samples else "none came with it"),
             *(("replaced", text) for text in self.replaced),
             *([] if self.table.note is None else [("note", self.table.note)]),
+            *([] if self.unchecked is None else [("not checked", self.unchecked)]),
         ]
 
 
@@ -185,6 +190,9 @@ def import_table(
 ) -> ImportedTable:
     """Take a table from elsewhere into the cache.
 
+    Where the device cannot be reached it is taken unchecked: `nasc search` predicts by it, and says
+    so; once the device is there, it is used if it is of such a processor and runtime.
+
     Args:
         file: From `export_table`.
         device: That it is for: a name or the path of a profile; None takes the known device of the
@@ -200,7 +208,7 @@ def import_table(
         TableRefused: If it is of another machine, cannot be used on the device, or one that was
             measured here answers the same.
         UsageError: If it names a device that is not known here.
-        profilers.ProfilerError: If the device cannot be reached.
+        profilers.ProfilerError: If the device is reached and does not work.
         NascError: If the cache cannot be written.
     """
     folder = cache_folder(cache)
@@ -213,13 +221,22 @@ def import_table(
             f"Say which it is for: --device NAME; known: {', '.join(device_profiles.names())}"
         )
     session = _session(folder, opener, key, device)
-    table = adopted(found, session, accept_other_machine=accept_other_machine)
+    why = unreachable(session)
+    table = adopted(found, session, accept_other_machine=accept_other_machine, reached=why is None)
     where = tables_folder(folder)
     replaced = in_its_place(where, table)
     if not force:
         check_replaceable(replaced, where)
     path = place(where, table, found.samples, replaced)
-    return ImportedTable(table, path, found.samples is not None, tuple(map(str, replaced)))
+    unchecked = None
+    if why is not None:
+        unchecked = (
+            f"the device, which cannot be reached ({why.reason.rstrip('.')}): the table is used on "
+            f"it if it has the fingerprint {table.key.fingerprint} and {table.key.runtime} "
+            f"{table.key.runtime_version}; until then nasc search predicts by it"
+        )
+    words = tuple(map(str, replaced))
+    return ImportedTable(table, path, found.samples is not None, words, unchecked)
 
 
 def diff_tables(a: str | Path, b: str | Path, *, cache: Path | None = None) -> TableDiff:
@@ -262,7 +279,14 @@ def _session(
     found = device_profiles.find(key.device if device is None else device)
     if key.cores:
         found = dataclasses.replace(found, default_cores=key.cores)
-    return MeasurementSession.on(found, cache, key.threads, key.runtime, opener=opener)
+    return MeasurementSession.on(
+        found,
+        cache,
+        key.threads,
+        key.runtime,
+        sustained_minutes=key.sustained_minutes,
+        opener=opener,
+    )
 
 
 def _key_fields(

@@ -9,6 +9,7 @@ from nasc.package.verify import verify_package
 from nasc.package.verify_report import VerifyReport
 from nasc.utils.progress import Reporter, Silent
 from profilers import WorkerLimits
+from profilers.jobs import check_sustained
 from profilers.mlperf import check_duration
 
 
@@ -19,6 +20,7 @@ def verify(
     device: str | None = None,
     run_timeout_s: float | None = None,
     min_duration_s: float | None = None,
+    sustained_minutes: float | None = None,
     cache: Path | None = None,
     reporter: Reporter | None = None,
 ) -> VerifyReport:
@@ -32,6 +34,7 @@ def verify(
         run_timeout_s: Seconds that one run of the model may take; None takes the default.
         min_duration_s: Seconds that a run of MLPerf's single-stream scenario lasts, where the
             package states one; None takes its own.
+        sustained_minutes: See `nasc.package.verify.verify_package`.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
         reporter: Told of the progress.
 
@@ -47,6 +50,8 @@ def verify(
     reporter = reporter or Silent()
     if min_duration_s is not None:
         check_duration(min_duration_s)
+    if sustained_minutes is not None:
+        check_sustained(sustained_minutes)
     return verify_package(
         package,
         measure=measure,
@@ -54,6 +59,7 @@ def verify(
         cache=cache,
         limits=None if run_timeout_s is None else WorkerLimits(run_s=run_timeout_s),
         min_duration_s=min_duration_s,
+        sustained_minutes=sustained_minutes,
         progress=reporter.stage("Verifying"),
         say=reporter.say,
     )

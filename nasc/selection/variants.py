@@ -79,7 +79,7 @@ def promising_variants(
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
     variants = [v for v in context.variants if v in allowed]
-    if len(variants) == 1 or context.settings.estimate:  # an estimate is for nothing
+    if len(variants) == 1 or context.settings.estimate or context.is_away:  # all cost nothing
         return variants
     first = first_variant(context, limits, variants)
     table = context.measure_costs([first]).tables[first]

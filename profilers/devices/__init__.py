@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from device_profiles import CPU, NATIVE, DeviceProfile
+from device_profiles import CPU, DeviceProfile
 from profilers.devices.base import Worker
-from profilers.devices.phones import find_phone
+from profilers.devices.transports import TRANSPORTS
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import RuntimeOptions, WorkerLimits
-
-REACHED = {
-    "local": "this machine",
-    "command": "by a command",
-    "ssh": "over SSH",
-    "adb": "over adb",
-}
-"""Kinds of connection by which a worker can be started today, in words."""
 
 COMPUTED_ON = (CPU,)
 """Kinds of accelerator on which a runtime computes today."""
@@ -35,7 +27,7 @@ def reachable(profile: DeviceProfile) -> tuple[bool, str]:
         check_device(profile)
     except DeviceUnreachable as error:
         return False, error.reason
-    return True, REACHED[profile.connection.kind]
+    return True, TRANSPORTS[profile.connection.kind].words
 
 
 def check_device(profile: DeviceProfile) -> None:
@@ -56,19 +48,7 @@ def check_device(profile: DeviceProfile) -> None:
             f"without [accelerator] from {str(profile.path)!r} and give it to --device",
             reason,
         )
-    if profile.connection.kind == "ssh" and profile.connection.host is None:
-        raise _not_located(profile.name)
-    if profile.connection.kind == "adb":
-        find_phone(profile)
-
-
-def _not_located(name: str) -> DeviceUnreachable:
-    return DeviceUnreachable(
-        f"it is not known where device {name!r} is. Say it in ~/.ssh/config, in two lines: "
-        f"'Host {name}' and below it 'HostName ADDRESS' (and 'User NAME'), so that this gets in: "
-        f"ssh {name}. Any machine without a profile of its own: --device USER@HOST",
-        f"~/.ssh/config has no Host {name}, which is to say where it is",
-    )
+    TRANSPORTS[profile.connection.kind].check(profile)
 
 
 Opener = Callable[[DeviceProfile, RuntimeOptions], Worker]
@@ -100,37 +80,8 @@ def open_worker(
         WorkerDied: The worker did not start.
     """
     check_device(profile)
-    worker = _started(profile, options, limits, cache)
+    worker = TRANSPORTS[profile.connection.kind].open(profile, options, limits, cache)
     if profile.emulated:  # nothing of it is ever taken for a real device's
         worker.context["emulated"] = True
         worker.context["fingerprint"] = f"emulated-{worker.context['fingerprint']}"
     return worker
-
-
-def _started(
-    profile: DeviceProfile,
-    options: RuntimeOptions,
-    limits: WorkerLimits | None,
-    cache: Path | None,
-) -> Worker:
-    """A worker by the connection of a device."""
-    # numpy: not needed to say what is reachable
-    if profile.connection.kind == "command":
-        from profilers.devices.client import WorkerClient
-
-        return WorkerClient(profile.connection.command, options, limits=limits)
-    if profile.connection.kind == "adb":
-        from profilers.devices.adb import open_adb_worker
-
-        return open_adb_worker(profile, options, limits, cache)
-    if profile.connection.kind == "ssh":
-        from profilers.devices.ssh import open_ssh_worker
-
-        return open_ssh_worker(profile.connection, options, limits, cache)
-    if profile.connection.worker == NATIVE:
-        from profilers.devices.native import NativeWorker
-
-        return NativeWorker(options, limits=limits, cache=cache)
-    from profilers.devices.local import LocalWorker
-
-    return LocalWorker(options, limits=limits)

@@ -192,7 +192,7 @@ _FIRST_STATES: dict[str, Mapping[str, Any]] = {}
 
 
 class PhoneWorker(RemoteWorker):
-    """A worker on a phone; see `profilers.devices.base.Heating`."""
+    """A worker on a phone; see `Heating` and `HeatReader` of `profilers.devices.base`."""
 
     def __init__(
         self,
@@ -223,10 +223,14 @@ class PhoneWorker(RemoteWorker):
 
     def why_rest(self) -> str | None:
         """See `Heating`."""
-        return why_rest(self._first, parse_heat(self._phone.ask(HEAT_SCRIPT)))
+        return why_rest(self._first, self.read_heat())
+
+    def read_heat(self) -> dict[str, Any]:
+        """See `HeatReader`."""
+        return parse_heat(self._phone.ask(HEAT_SCRIPT))
 
 
-def open_adb_worker(
+def open_device(
     profile: DeviceProfile,
     options: RuntimeOptions,
     limits: WorkerLimits | None = None,

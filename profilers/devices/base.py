@@ -111,6 +111,22 @@ class Heating(Protocol):
 
 
 @runtime_checkable
+class HeatReader(Protocol):
+    """A worker on a device that tells how warm it is by another way than around visits."""
+
+    def read_heat(self) -> dict[str, Any]:
+        """How warm the device is.
+
+        Returns:
+            "thermal_status" (0: nothing is slowed, to 6) and "skin_c", the warmest place that its
+            owner feels, in degrees Celsius; None where it does not tell.
+
+        Raises:
+            DeviceUnreachable: The device is lost.
+        """
+
+
+@runtime_checkable
 class ModelRunner(Protocol):
     """A worker that also gives what a model computes; one on a made-up device does not."""
 

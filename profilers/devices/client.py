@@ -30,6 +30,7 @@ from profilers.jobs import GIVE_A_FILE, ModelJob, RuntimeOptions, WorkerLimits, 
 from profilers.messages import PROTOCOL, decode_array, encode_array
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step, Visit
+from profilers.telemetry import read_state
 
 REQUEST_TIMEOUT_S = 600.0
 """A worker that has not answered a request (load a model, visit it) for so long, and for longer
@@ -101,7 +102,7 @@ class WorkerClient:
             ) from error
         try:
             answer = self._ask(
-                {"op": "start", "options": options.to_dict(), "limits": self._limits.to_dict()}
+                {"op": "start", "options": options.for_worker(), "limits": self._limits.to_dict()}
             )
             if not isinstance(answer.get("context"), dict) or "base_bytes" not in answer:
                 raise self._no_worker(json.dumps(answer).encode())
@@ -156,6 +157,7 @@ class WorkerClient:
                 runs_ms=tuple(round(ns * 1e-6, 6) for ns in visit["wall_ns"]),
                 own_ms=tuple(round(ns * 1e-6, 6) for ns in visit["own_ns"]),
                 preempted=tuple(int(count) for count in visit["preempted"]),
+                state=read_state(visit.get("state")),
             )
             for visit in answer["visits"]
         ]

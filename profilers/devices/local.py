@@ -6,7 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+from device_profiles import NATIVE, DeviceProfile
 from profilers.devices.client import REQUEST_TIMEOUT_S, WorkerClient, thread_variables
+from profilers.devices.native import NativeWorker
 from profilers.jobs import RuntimeOptions, WorkerLimits
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -50,3 +52,26 @@ class LocalWorker(WorkerClient):
             request_timeout_s=request_timeout_s,
             environment=_environment(options),
         )
+
+
+def open_device(
+    profile: DeviceProfile,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
+    cache: Path | None = None,
+) -> WorkerClient:
+    """Starts a worker on this machine: the one that the device file names, or this Python.
+
+    Args:
+        profile: Of a connection of the kind "local".
+        options: How the runtime is set up.
+        limits: What the worker may take; None takes the defaults.
+        cache: The cache folder, where the native worker is kept; None takes the user's.
+
+    Raises:
+        RunnerUnavailable: The native worker is asked for and cannot be built.
+        RuntimeMissing, InvalidSetting, WorkerDied: The worker did not start.
+    """
+    if profile.connection.worker == NATIVE:
+        return NativeWorker(options, limits=limits, cache=cache)
+    return LocalWorker(options, limits=limits)

@@ -259,3 +259,12 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
     said = [line for line in lines if "error" in line.lower()] or lines
     return said[-1].strip()[:300] if said else f"exit status {done.returncode}"
+
+
+def check_located(profile: DeviceProfile) -> None:
+    """Raises where the phone that a device file means is not attached.
+
+    Raises:
+        DeviceUnreachable: See `find_phone`.
+    """
+    find_phone(profile)

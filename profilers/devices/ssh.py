@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from device_profiles import Connection
+from device_profiles import Connection, DeviceProfile
 from profilers.devices.native_remote import open_native_worker, runs_native
 from profilers.devices.python_worker import open_python_worker
 from profilers.devices.remote import Files, RemoteWorker
@@ -201,3 +201,13 @@ def open_ssh_worker(
     if runs_native(connection.worker, options.runtime, files.system):
         return open_native_worker(transport, files, options, limits, cache)
     return open_python_worker(transport, files, connection.python, options, limits)
+
+
+def open_device(
+    profile: DeviceProfile,
+    options: RuntimeOptions,
+    limits: WorkerLimits | None = None,
+    cache: Path | None = None,
+) -> RemoteWorker:
+    """See `open_ssh_worker`."""
+    return open_ssh_worker(profile.connection, options, limits, cache)

@@ -439,6 +439,31 @@ def test_a_measurement_goes_on_when_the_cable_is_back(
     assert len({sample.instance for sample in found["model"].samples}) > 1
 
 
+def test_a_phone_that_is_kept_under_load_tells_how_hot_it_is(
+    bench: Bench, tmp_path: Path, small_reference: None
+) -> None:
+    job = dataclasses.replace(reference_job(tmp_path), name="model")
+    said: list[str] = []
+    found = measure(
+        [job],
+        bench.device,
+        options=RuntimeOptions(sustained_minutes=0.1),
+        protocol=Protocol(min_rounds=3, max_rounds=3),
+        progress=lambda done, total, text: said.append(text),
+        opener=lambda device, options: open_worker(device, options, cache=bench.cache),
+    )
+    told = found.context["sustained"]
+    assert told["minutes"] == 0.1
+    assert told["load_s"] >= 6.0
+    for name in ("cold", "begin", "end"):
+        assert (told[name]["skin_c"], told[name]["thermal_status"]) == (31.5, 0)
+    load = [i for i, text in enumerate(said) if text.startswith("keeping the device under load")]
+    assert load[0] == 0
+    (text,) = [text for text in found.warnings() if text.startswith("after 0.1 minutes of load: ")]
+    assert text.count(" C ") == 3
+    assert not any("cool down" in text for text in said)
+
+
 def test_a_profile_is_killed_and_goes_on(
     bench: Bench, tmp_path: Path, small_reference: None
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import partial
@@ -100,6 +101,21 @@ def test_a_table_is_shown_with_its_costs_the_dearest_first(run: Run, table: Late
     told = json.loads(run("show", name_of(table), "--json").stdout)
     assert len(told["costs"]) == len(table.entries)
     assert told["protocol"] == {"max_rounds": 36}
+
+
+def test_load_and_what_was_read_around_visits_are_shown(run: Run, table: LatencyTable) -> None:
+    assert "of load" not in run("show", name_of(table)).stdout
+    reading = {"temperature_c": 41.5, "clock_khz": 1, "thermal_status": None, "skin_c": None}
+    told = {
+        "telemetry": {"visits": 9, "migrated_share": 0.25, "slowed_share": 0.0},
+        "sustained": {"minutes": 10.0, "begin": reading, "end": reading},
+    }
+    changed = dataclasses.replace(table, context={**table.context, **told})
+    changed.save(tables_folder(Path("cache")))
+    out = run("show", name_of(table)).stdout
+    assert "the measuring thread changed its core in 25% of visits; the clock was slowed" in out
+    assert "after 10 minutes of load: 41.5 C when measuring began, 41.5 C when it ended" in out
+    assert json.loads(run("show", name_of(table), "--json").stdout)["telemetry"]["visits"] == 9
 
 
 @pytest.mark.slow

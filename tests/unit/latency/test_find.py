@@ -209,3 +209,17 @@ def test_the_source_of_a_transfer_is_the_most_alike_of_a_device(tmp_path: Path) 
     assert found("int8", seq_len=64, threads=2) == ("int8", 64, 1)
     assert found("fp32", seq_len=64, threads=2) == ("fp32", 32, 1)  # precision before all
     assert find_source(tmp_path, "board", make_key(), MINILM) is None
+
+
+def test_a_table_after_load_is_another_one(tmp_path: Path) -> None:
+    hot = json.dumps({"arena": True, "sustained_minutes": 10.0}, sort_keys=True)
+    made = make_table(options=hot)
+    made.save(tmp_path)
+    assert made.key.sustained_minutes == 10.0
+    assert "after 10 minutes of load)" in made.key.describe()
+    assert made.key.command().endswith("--sustained 10")
+    assert find_table([tmp_path], made.key, TINY).table.key == made.key
+    with pytest.raises(TableMissing, match="other runtime options, after 10 minutes of load"):
+        find_table([tmp_path], make_key(seq_len=32), TINY)
+    for wrong in ('{"sustained_minutes": "x"}', '{"sustained_minutes": 1e9}', "[", "{}"):
+        assert make_key(options=wrong).sustained_minutes is None

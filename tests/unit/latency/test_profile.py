@@ -182,7 +182,12 @@ class SyntheticSession(MeasurementSession):
     def known_baseline(self) -> profilers.ReferenceBaseline | None:
         return self.machine.recorded.get(self.options.threads)
 
-    def baseline(self, *, renew: bool = False) -> profilers.ReferenceBaseline:
+    def baseline(
+        self,
+        *,
+        renew: bool = False,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> profilers.ReferenceBaseline:
         return self.machine.baseline(self.options, renew)
 
     def measure(

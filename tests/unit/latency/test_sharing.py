@@ -277,11 +277,18 @@ def test_a_device_is_named_here_and_never_taken_from_the_file(
     assert found.path.name.startswith("host-")
 
 
-def test_a_device_that_cannot_be_reached_is_an_error_of_the_device(
-    sent: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(DeviceUnreachable, match="no cable"):
-        api.import_table(sent, cache=tmp_path, opener=unreachable)
+def test_a_table_of_a_device_that_is_away_is_taken_unchecked(sent: Path, tmp_path: Path) -> None:
+    found = api.import_table(sent, cache=tmp_path, opener=unreachable)
+    assert found.unchecked is not None
+    assert "which cannot be reached (no cable)" in found.unchecked
+    assert "if it has the fingerprint synthetic and onnxruntime 1;" in found.unchecked
+    assert found.to_dict()["unchecked"] == found.unchecked
+    assert found.table.key.fingerprint == "synthetic"
+    # Only what the device alone can tell is not known.
+    old = tmp_path / "old.csv"
+    old.write_text(sound_table(emitter_version=1).to_text(), encoding="utf-8")
+    with pytest.raises(TableRefused, match="graphs of another release"):
+        api.import_table(old, cache=tmp_path, opener=unreachable)
 
 
 def unreachable(*_: object) -> Any:

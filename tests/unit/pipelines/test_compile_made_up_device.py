@@ -57,7 +57,7 @@ from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
 from nasc.utils.progress import Silent
-from profilers import ModelJob, RuntimeOptions
+from profilers import DeviceUnreachable, ModelJob, RuntimeOptions
 from profilers.devices.client import WorkerClient
 from profilers.devices.local import LocalWorker
 from profilers.inputs import draw_inputs
@@ -342,6 +342,42 @@ def test_a_mixture_of_lengths_is_held_to_its_mean(
     assert found[0].costs["latency_ms"] == pytest.approx(
         0.7 * device.layers_ms(found[0].architecture), rel=0.03
     )
+
+
+@pytest.mark.slow
+def test_a_package_after_load_says_so_and_is_verified_after_load(toy: Toy, limit_ms: float) -> None:
+    """Tables of the device as it is are no tables of it after load: they are measured anew."""
+    device = toy.device()
+    before = {path.name for path in tables_folder(toy.settings.cache or Path()).iterdir()}
+    result = toy.compile(device, "hot", limit_ms, {"sustained_minutes": 0.1})
+    m = result.manifest
+    assert m.conditions.sustained_minutes == 0.1
+    assert "2 threads, after 0.1 minutes of load, tokenisation" in str(m.conditions)
+    assert {path.name for path in tables_folder(toy.settings.cache or Path()).iterdir()} > before
+    assert {options.sustained_minutes for options in device.options} == {0.1}
+    assert m.measured is not None
+    assert m.measured.measurement.context["sustained"]["minutes"] == 0.1
+    assert any("temperatures are not known" in text for text in result.warnings())
+    assert "after 0.1 minutes of load" in (result.package / "README.md").read_text("utf-8")
+    assert read_manifest(result.package) == m
+
+    def latency(**options: Any) -> Any:
+        asked = toy.device()
+        report = verify_package(result.package, opener=asked, cache=toy.settings.cache, **options)
+        return next(c for c in report.checks if c.name == "latency"), asked
+
+    found, asked = latency()
+    assert found.ok, found
+    assert asked.options[-1].sustained_minutes == 0.1
+    found, _ = latency(sustained_minutes=0.2)
+    assert found.ok is None
+    assert "sustained_minutes 0.1, on device 'host' nasc measures with 0.2" in found.detail
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nasc.package.verify_latency.LOAD_MINUTES", 0.05)
+        found, asked = latency()
+    assert found.ok is None
+    assert "--sustained 0.1" in found.detail
+    assert asked.options == []
 
 
 def test_a_mixture_goes_with_no_quantile_and_no_task(toy: Toy, mixture: Path) -> None:
@@ -924,3 +960,83 @@ def test_a_device_out_of_reach_is_one_error_with_the_ways_on(tmp_path: Path) -> 
     ):
         assert way in str(caught.value)
     assert "tables import" not in str(caught.value)  # which looks at the device too
+
+
+@pytest.mark.slow
+def test_tables_alone_are_searched_where_the_device_is_away(
+    toy: Toy, limit_ms: float, tmp_path: Path
+) -> None:
+    """A phone whose tables somebody else measured, and which nobody has here."""
+    cache, limits = toy.settings.cache, Limits(latency_ms=limit_ms)
+    assert cache is not None
+    sent = [
+        export_table(one.name, tmp_path / one.name, cache=cache).path
+        for one in tables(cache=cache, opener=toy.device())
+    ]
+    shutil.rmtree(tables_folder(cache))
+    settings = dataclasses.replace(toy.settings, device="pixel6")
+    with pytest.raises(TableMissing, match="Ways on: measure a table"):
+        search(limits, settings)
+    for path in sent:
+        taken = import_table(path, device="pixel6", cache=cache)
+        assert taken.unchecked is not None
+        assert "cannot be reached" in taken.unchecked
+        assert ("not checked", taken.unchecked) in taken.rows()
+        assert taken.table.key.fingerprint == "synthetic"
+        assert taken.table.note is None
+    reporter = Listener()
+    found = search(limits, settings, reporter=reporter)
+    note = "device 'pixel6' could not be reached: predicted from its latency tables alone"
+    for one in found:
+        true_ms = toy.device().layers_ms(one.architecture)
+        assert one.costs["latency_ms"] == pytest.approx(true_ms, rel=0.05)
+        assert str(one.latency_table).startswith(note)
+    assert any(text.startswith(note) for text in reporter.said)
+    for path in tables_folder(cache).glob("*fp32*"):
+        path.unlink()
+    reporter = Listener()
+    found = search(limits, settings, reporter=reporter)
+    assert {s.architecture.precision for s in found} == {"int8"}
+    assert any(text.startswith("left out, as no latency table") for text in reporter.said)
+    with pytest.raises(TableMissing, match="Ways on: measure a table"):
+        search(limits, dataclasses.replace(settings, precisions=("fp32",)))
+    with pytest.raises(TableMissing, match="Ways on: measure a table"):  # it measures in the end
+        pipeline.compile(limits, settings, Options(output=tmp_path / "package"))
+
+
+@pytest.mark.slow
+def test_a_device_that_is_found_to_be_away_is_known_by_its_own_tables_first(
+    toy: Toy, limit_ms: float, tmp_path: Path
+) -> None:
+    """It is known to be away only once it was tried, as over SSH; then another one is there."""
+    path = tmp_path / "board.toml"
+    path.write_text(
+        'name = "board"\ndescription = "made up"\ndetect = true\n'
+        'connection = {kind = "command", command = ["unused"]}\n'
+        'defaults = {threads = 1, runtime = "onnxruntime"}\n',
+        encoding="utf-8",
+    )
+    cache, limits = toy.settings.cache, Limits(latency_ms=limit_ms)
+    assert cache is not None
+    settings = dataclasses.replace(toy.settings, device=str(path), precisions=("int8",))
+
+    def lost(*about: Any) -> Any:
+        raise DeviceUnreachable("no route to it")
+
+    with pytest.raises(TableMissing, match="no route to it"):
+        search(limits, settings, opener=lost)
+    search(limits, settings, opener=toy.device())
+    [table] = list(tables_folder(cache).glob("board-*.csv"))
+    found = search(limits, settings, opener=lost)
+    assert "could not be reached" in str(found[0].latency_table)
+
+    other = toy.device()
+
+    def another(*about: Any) -> Any:
+        worker = other(*about)
+        worker.context |= {"fingerprint": "another"}
+        return worker
+
+    search(limits, settings, opener=another)  # measures its own: that table is none of it
+    assert len([*tables_folder(cache).glob("board-*.csv")]) == 2
+    assert table.exists()
