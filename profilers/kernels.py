@@ -5,6 +5,7 @@ gives is read here alone. Operations and bytes follow from the shapes that the k
 
 * a product of (M, K) by (K, N) is 2 x M x N x K operations, a convolution 2 for each value of its
   output and each weight of its filter;
+* attention in one kernel is its two products, with as many keys as the mask that it adds has;
 * all else counts `PER_VALUE` operations for each value, a convention and no count of instructions;
 * bytes are those of the inputs and outputs, each moved once. Of a table only the rows that are
   taken count, of a reshape nothing.
@@ -131,6 +132,8 @@ class Kernel:
             return 2 * self.outputs[0].size * filters
         if self._is_product:
             return 2 * self.outputs[0].size * self._inner
+        if "attention" in self.operator.lower():
+            return 4 * self.outputs[0].size * self._keys
         values = max(value.size for value in (*self.inputs, *self.outputs))
         return PER_VALUE.get(self.kind, 0) * values
 
@@ -161,6 +164,15 @@ class Kernel:
         """The size that a product sums over: the last axis of its first input."""
         first = self.inputs[0].shape if self.inputs else ()
         return first[-1] if first else 1
+
+    @property
+    def _keys(self) -> int:
+        """How many keys whole attention looks at: the length of what is added to its scores.
+
+        0 where nothing is.
+        """
+        added = [v.shape for v in self.inputs if len(v.shape) == 4 and v.shape[1:3] == (1, 1)]
+        return added[0][-1] if added else 0
 
     @property
     def _has_weight(self) -> bool:

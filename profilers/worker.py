@@ -264,7 +264,8 @@ class WorkerProcess:
     def _kernels(self, request: dict[str, Any]) -> dict[str, Any]:
         feeds = {name: decode_array(data) for name, data in request["inputs"].items()}
         without = self._open(request["path"])
-        runtime, limit_s = self._runtime, self._limits.run_s
+        runtime: object = self._runtime
+        limit_s = self._limits.run_s
         if not isinstance(runtime, CountingRuntime):
             raise Failure(
                 "runtime",

@@ -92,9 +92,8 @@ class ProfiledOnnxRuntimeSession(OnnxRuntimeSession):
 
     def kernels(self) -> list[dict[str, Any]]:
         """See `ProfiledSession`."""
-        with self._folder:
-            with open(self._session.end_profiling(), encoding="utf-8") as file:
-                events = json.load(file)
+        with self._folder, open(self._session.end_profiling(), encoding="utf-8") as file:
+            events = json.load(file)
         return _kernels(events)
 
 

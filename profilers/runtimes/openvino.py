@@ -242,7 +242,7 @@ class ProfiledOpenVinoSession:
         return [
             {
                 "name": node.get_friendly_name(),
-                "operator": _told(node, "layerType"),
+                "operator": _operator(node),
                 "inputs": [_value(port.get_source_output()) for port in node.inputs()],
                 "outputs": [_value(port) for port in node.outputs()],
                 "us": [
@@ -269,6 +269,13 @@ def _without_first(block: list[dict[str, float]]) -> dict[str, float]:
         for name, mean in last.items()
         if name in first
     }
+
+
+def _operator(node: Any) -> str:
+    """What a node of the graph that ran does; of several operators in one, whether attention."""
+    kind = _told(node, "layerType")
+    whole = kind == "Subgraph" and _told(node, "originalLayersNames").count("MatMul") > 1
+    return "AttentionSubgraph" if whole else kind
 
 
 def _told(node: Any, key: str) -> str:
