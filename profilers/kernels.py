@@ -29,8 +29,9 @@ from profilers.jobs import ModelJob
 from profilers.messages import encode_array
 
 QUIETEST = 0.25
-"""Share of the runs, the shortest ones, whose mean is a kernel's time: what is left out was
-disturbed by others, and a mean over many lies between the profilers' whole microseconds."""
+"""Share of a kernel's runs, its shortest ones, whose mean is its time: what is left out was
+disturbed by others, and a mean over many lies between the profilers' whole microseconds. A whole
+run's time is found alike, so that on a busy machine it lies above the sum of its kernels."""
 
 MAX_KERNELS = 100_000
 """Kernels of a model that are read."""
@@ -240,33 +241,31 @@ def kernel_run(answer: Mapping[str, Any]) -> KernelRun:
         InvalidSetting: It is none.
     """
     try:
-        plain_ns = np.asarray(answer["plain_ns"], np.float64)
-        profiled_ns = np.asarray(answer["profiled_ns"], np.float64)
         rows = plain.items(answer["kernels"], "kernels", MAX_KERNELS)
-        quiet = _quietest(profiled_ns)
         kernels = tuple(
             Kernel(
                 str(row["name"]),
                 str(row["operator"]),
                 tuple(_value(v) for v in row["inputs"]),
                 tuple(_value(v) for v in row["outputs"]),
-                float(np.asarray(row["us"], np.float64)[quiet].mean()) * 1e-3,
+                _quiet_mean(row["us"]) * 1e-3,
             )
             for row in rows
         )
         return KernelRun(
             kernels,
-            float(plain_ns[_quietest(plain_ns)].mean()) * 1e-6,
-            float(profiled_ns[quiet].mean()) * 1e-6,
-            len(plain_ns),
+            _quiet_mean(answer["plain_ns"]) * 1e-6,
+            _quiet_mean(answer["profiled_ns"]) * 1e-6,
+            len(answer["plain_ns"]),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InvalidSetting(f"what the worker says of kernels cannot be read: {error}") from error
 
 
-def _quietest(times: Any) -> Any:
-    """Indices of the shortest runs."""
-    return np.argsort(times, kind="stable")[: max(1, math.ceil(QUIETEST * len(times)))]
+def _quiet_mean(times: Sequence[float]) -> float:
+    """Mean of the shortest times, see `QUIETEST`."""
+    ordered = np.sort(np.asarray(times, np.float64))
+    return float(ordered[: max(1, math.ceil(QUIETEST * len(ordered)))].mean())
 
 
 def _value(data: Sequence[Any]) -> Value:

@@ -272,7 +272,8 @@ class WorkerProcess:
                 f"the runtime {self._options.runtime!r} tells nothing of its kernels. Look at a "
                 "package for one that does: onnxruntime, openvino",
             )
-        plain, profiled = [], []
+        plain: list[int] = []
+        profiled: list[int] = []
         try:
             with self.loading():
                 counted = runtime.open_profiled(Path(request["path"]), self._options)
