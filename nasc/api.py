@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nasc.pipelines.distill import DistillResult, distill
     from nasc.pipelines.evaluate import EvaluateResult, evaluate
     from nasc.pipelines.finetune import FinetuneResult, finetune
+    from nasc.pipelines.kernels import KernelReport, report_kernels
     from nasc.pipelines.options import Options
     from nasc.pipelines.profile import profile
     from nasc.pipelines.regret import regret
@@ -67,6 +68,7 @@ _HOMES = {
     "nasc.pipelines.distill": ("DistillResult", "distill"),
     "nasc.pipelines.evaluate": ("EvaluateResult", "evaluate"),
     "nasc.pipelines.finetune": ("FinetuneResult", "finetune"),
+    "nasc.pipelines.kernels": ("KernelReport", "report_kernels"),
     "nasc.pipelines.options": ("Options",),
     "nasc.pipelines.profile": ("profile",),
     "nasc.pipelines.regret": ("regret",),
@@ -107,6 +109,7 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneResult",
     "ImportedTable",
+    "KernelReport",
     "Limits",
     "ListedTable",
     "Options",
@@ -136,6 +139,7 @@ __all__ = [
     "profile",
     "regret",
     "report",
+    "report_kernels",
     "search",
     "show_table",
     "spaces",

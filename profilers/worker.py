@@ -30,7 +30,7 @@ from profilers.errors import InvalidSetting, ProfilerError, RuntimeMissing
 from profilers.jobs import RuntimeOptions, WorkerLimits
 from profilers.messages import PROTOCOL, decode_array, encode_array
 from profilers.runtimes import get_runtime
-from profilers.runtimes.base import Runtime, RuntimeSession, check_settings
+from profilers.runtimes.base import CountingRuntime, Runtime, RuntimeSession, check_settings
 
 try:
     import resource
@@ -45,6 +45,10 @@ nobody says less: it fails before the machine does. Chosen, 2026."""
 
 MAX_OUTPUT_BYTES = 256 << 20
 """Outputs of a run that are given back; 32 texts of 512 tokens, 1024 numbers each, are 64 MiB."""
+
+KERNEL_RUNS = 5
+"""Runs in a row with a runtime's profiler, and as many without it; the first of them is left
+out."""
 
 _WRONG_REQUEST = (
     *(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
@@ -257,6 +261,47 @@ class WorkerProcess:
         except Exception as error:  # any failure of the runtime concerns this model
             raise self._failure(error, request["name"]) from error
 
+    def _kernels(self, request: dict[str, Any]) -> dict[str, Any]:
+        feeds = {name: decode_array(data) for name, data in request["inputs"].items()}
+        without = self._open(request["path"])
+        runtime: object = self._runtime
+        limit_s = self._limits.run_s
+        if not isinstance(runtime, CountingRuntime):
+            raise Failure(
+                "runtime",
+                f"the runtime {self._options.runtime!r} tells nothing of its kernels. Look at a "
+                "package for one that does: onnxruntime, openvino",
+            )
+        plain: list[int] = []
+        profiled: list[int] = []
+        try:
+            with self.loading():
+                counted = runtime.open_profiled(Path(request["path"]), self._options)
+            for _ in range(1 + int(request["turns"])):
+                for session, taken in ((without, plain), (counted, profiled)):
+                    for _ in range(KERNEL_RUNS):
+                        _arm(limit_s)
+                        before = time.perf_counter_ns()
+                        session.run(feeds)
+                        taken.append(time.perf_counter_ns() - before)
+            _arm(limit_s)
+            kernels = counted.kernels()
+        except Exception as error:  # any failure of the runtime concerns this model
+            raise self._failure(error) from error
+        finally:
+            _arm(0)
+        # The first turn makes all ready; the first run of each brings the weights into the caches.
+        counting = [n for n in range(KERNEL_RUNS, len(plain)) if n % KERNEL_RUNS]
+        return {
+            "plain_ns": [plain[n] for n in counting],
+            "profiled_ns": [profiled[n] for n in counting],
+            "kernels": [
+                kernel | {"us": [kernel["us"][n] for n in counting]}
+                for kernel in kernels
+                if len(kernel["us"]) == len(plain)  # what ran in the first run alone is none
+            ],
+        }
+
     def _memory(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"peak_bytes": peak_memory_bytes()}
 
@@ -281,6 +326,7 @@ class WorkerProcess:
             "describe": self._describe,
             "open": self._open_model,
             "run": self._run,
+            "kernels": self._kernels,
             "memory": self._memory,
             "unload": self._unload,
             "quit": self._quit,

@@ -180,32 +180,101 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
 
 
 @main.command()
-@click.argument("supernet", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("supernet", required=False, metavar="[FILE|DIR]", type=click.Path(path_type=Path))
+@click.option(
+    "--kernels",
+    is_flag=True,
+    help="Of a package: every kernel's rate and share of the time, against the core's peaks.",
+)
+@click.option(
+    "--device",
+    shell_complete=complete_device,
+    help="With --kernels, where it runs: this machine [default: the package's].",
+)
 @click.option(
     "--csv", type=click.Path(dir_okay=False, path_type=Path), help="What is left, as a table."
 )
 @click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rounds to a file."
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the rounds, or the roofline of the kernels, to a file.",
 )
 @click.option("--force", is_flag=True, help="Replace existing files.")
+@cache_option
 @json_option
 def report(
-    supernet: Path | None, csv: Path | None, plot: Path | None, force: bool, as_json: bool
+    supernet: Path | None,
+    kernels: bool,
+    device: str | None,
+    csv: Path | None,
+    plot: Path | None,
+    force: bool,
+    cache: Path | None,
+    as_json: bool,
 ) -> None:
-    """Show how a supernet was trained, and what progressive shrinking left of it.
+    """Show how a supernet was trained, or what each kernel of a package takes.
 
-    Without a file, that of the supernet that comes with nasc for the default teacher.
+    Without a file, that of the supernet that comes with nasc for the default teacher. What
+    progressive shrinking left of a supernet is shown too.
 
     \b
     Example: nasc report supernet.safetensors --plot rounds.png
+             nasc report nasc-host-20ms --kernels --plot roofline.png
     """
-    from nasc.cli.console import print_json, print_rows
+    from nasc.cli.console import print_json, print_rows, reporting
 
-    found = api.report(supernet, csv=csv, plot=plot, force=force)
+    if not kernels:
+        if device is not None:
+            raise click.UsageError("--device goes with --kernels")
+        found = api.report(supernet, csv=csv, plot=plot, force=force)
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            print_rows(found.rows())
+        return
+    if supernet is None:
+        raise click.UsageError("--kernels needs a package: nasc report DIR --kernels")
+    if csv is not None:
+        raise click.UsageError("--csv does not go with --kernels; figures as data: --json")
+    with reporting() as reporter:
+        told = api.report_kernels(
+            supernet, device=device, plot=plot, force=force, cache=cache, reporter=reporter
+        )
     if as_json:
-        print_json(found.to_dict())
+        print_json(told.to_dict())
     else:
-        print_rows(found.rows())
+        _print_kernels(told)
+
+
+def _print_kernels(told: api.KernelReport) -> None:
+    """A line for kernels that do the same on as much; the notes on stderr."""
+    from nasc.cli.console import print_table
+
+    header = ("ms", "share", "n", "in", "GOP/s", "GB/s", "of roof", "bound", "kind", "operator")
+    rows = []
+    for group in told.groups():
+        one, time_ms = group[0], sum(row.time_ms for row in group)
+        share = sum(row.share for row in group)
+        if time_ms == 0:
+            continue
+        rate = 1e-6 * len(group) / time_ms
+        shares = [row.roof_share * row.time_ms for row in group if row.roof_share is not None]
+        rows.append(
+            (
+                f"{time_ms:.3f}",
+                f"{share:.1%}",
+                str(len(group)),
+                one.computed_in,
+                f"{one.operations * rate:.1f}",
+                f"{one.bytes_moved * rate:.1f}",
+                f"{sum(shares) / time_ms:.0%}" if shares else "-",
+                one.bound or "-",
+                one.kind,
+                one.operator,
+            )
+        )
+    print_table(header, rows)
+    click.echo("\n".join([f"by {told.runtime}", *told.notes()]), err=True)
 
 
 @main.command()

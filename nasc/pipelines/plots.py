@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from nasc.context.settings import Settings
     from nasc.latency.table import LatencyTable
+    from nasc.pipelines.kernels import KernelReport
     from nasc.selection.audit import Audit
     from nasc.selection.regret import Regret
     from nasc.solver.problem import Solution
@@ -302,4 +303,51 @@ def plot_regret(found: Regret, path: Path, force: bool = False) -> None:
         "\n".join([about, *notes]), fontsize=7 if notes else 9, wrap=True, parse_math=False
     )
     figure.colorbar(image, ax=axes, label="predicted loss (1 - cosine to the teacher)")
+    _write(path, force, lambda part: figure.savefig(part, dpi=150))
+
+
+def plot_roofline(report: KernelReport, path: Path, force: bool = False) -> None:
+    """Draw kernels under the roofs of a core, on logarithmic axes; areas are shares of the time.
+
+    Args:
+        report: Of a package.
+        path: The picture; its suffix decides the format.
+        force: Replace a file that lies there.
+
+    Raises:
+        UsageError, NascError: See `check_plot`; or the file cannot be written.
+    """
+    check_plot(path, force)
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    drawn = [row for row in report.rows if row.intensity and row.ops_per_s]
+    for kind in sorted({row.kind for row in drawn}):
+        own = [row for row in drawn if row.kind == kind]
+        axes.scatter(
+            [row.intensity or 0.0 for row in own],
+            [row.ops_per_s / 1e9 for row in own],
+            s=[10 + 4000 * row.share for row in own],
+            alpha=0.5,
+            label=kind,
+        )
+    intensity = np.geomspace(0.05, 2000, 400)
+    peaks = report.peaks
+    for name, peak in (("fp32", peaks.fp32), ("int8", peaks.int8)):
+        for place, bandwidth, style in (
+            ("cache", peaks.cache, "-"),
+            ("memory", peaks.memory, "--"),
+        ):
+            if peak is not None:
+                roof = np.minimum(peak.per_s, intensity * bandwidth.per_s) / 1e9
+                axes.plot(intensity, roof, style, linewidth=1, label=f"{name}, {place}")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("operations for each byte moved")
+    axes.set_ylabel("GOP/s")
+    axes.set_title(f"{report.architecture}, {report.runtime}", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, markerscale=0.3)
     _write(path, force, lambda part: figure.savefig(part, dpi=150))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from profilers.errors import InvalidSetting
 from profilers.jobs import RuntimeOptions
@@ -31,6 +31,29 @@ class RuntimeSession(Protocol):
 
     def outputs(self, feeds: dict[str, Any]) -> list[Any]:
         """Runs the model once and returns its outputs, in their order."""
+
+
+class ProfiledSession(Protocol):
+    """A model that is loaded with the runtime's own profiler switched on."""
+
+    def run(self, feeds: dict[str, Any]) -> None:
+        """Runs the model once; what each kernel took is kept."""
+
+    def kernels(self) -> list[dict[str, Any]]:
+        """Ends the profiling and returns the kernels that ran, in their order.
+
+        Returns:
+            Of each its "name", its "operator", "inputs" and "outputs" (pairs of numpy's type name
+            and the shape, as it ran), and "us", its microseconds in each run.
+        """
+
+
+@runtime_checkable
+class CountingRuntime(Protocol):
+    """A runtime that tells what each of its kernels takes: what `nasc report --kernels` needs."""
+
+    def open_profiled(self, path: Path, options: RuntimeOptions) -> ProfiledSession:
+        """Loads a model file as `Runtime.open_session` does, with the profiler switched on."""
 
 
 class Runtime(Protocol):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,11 @@ def precisions(flags: Collection[str]) -> tuple[str, ...]:
 class OnnxRuntimeSession:
     """One onnxruntime session on one model file."""
 
-    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+    def __init__(self, path: Path, options: RuntimeOptions, profile: Path | None = None) -> None:
         settings = ort.SessionOptions()
+        if profile is not None:
+            settings.enable_profiling = True
+            settings.profile_file_prefix = str(profile)
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = options.inter_op_threads
         settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -78,6 +83,49 @@ class OnnxRuntimeSession:
         return list(self._session.run(None, feeds))
 
 
+class ProfiledOnnxRuntimeSession(OnnxRuntimeSession):
+    """The same with onnxruntime's profiler, which writes a file of whole microseconds."""
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="nasc-kernels-")
+        super().__init__(path, options, Path(self._folder.name) / "profile")
+
+    def kernels(self) -> list[dict[str, Any]]:
+        """See `ProfiledSession`."""
+        with self._folder, open(self._session.end_profiling(), encoding="utf-8") as file:
+            events = json.load(file)
+        return _kernels(events)
+
+
+def _kernels(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The kernels in a profile of runs that are all alike."""
+    suffix = "_kernel_time"
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for event in events:
+        if event.get("cat") != "Node" or not event["name"].endswith(suffix):
+            continue
+        told = event["args"]
+        key = (event["name"], told.get("node_index", ""))
+        kernel = found.setdefault(
+            key,
+            {
+                "name": event["name"].removesuffix(suffix),
+                "operator": told["op_name"],
+                "inputs": _values(told.get("input_type_shape", [])),
+                "outputs": _values(told.get("output_type_shape", [])),
+                "us": [],
+            },
+        )
+        kernel["us"].append(event["dur"])
+    return list(found.values())
+
+
+def _values(told: list[dict[str, list[int]]]) -> list[list[Any]]:
+    return [
+        [_NUMPY_NAMES.get(kind, kind), shape] for value in told for kind, shape in value.items()
+    ]
+
+
 def _described(values: list[Any]) -> dict[str, tuple[str, list[int | str | None]]]:
     """Numpy type name and axes of inputs or outputs, by name."""
     found = {}
@@ -90,6 +138,11 @@ def _described(values: list[Any]) -> dict[str, tuple[str, list[int | str | None]
 def open_session(path: Path, options: RuntimeOptions) -> OnnxRuntimeSession:
     """See `Runtime`."""
     return OnnxRuntimeSession(path, options)
+
+
+def open_profiled(path: Path, options: RuntimeOptions) -> ProfiledOnnxRuntimeSession:
+    """See `CountingRuntime`."""
+    return ProfiledOnnxRuntimeSession(path, options)
 
 
 def is_out_of_memory(error: Exception) -> bool:

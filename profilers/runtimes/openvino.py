@@ -54,6 +54,10 @@ _NUMPY_NAMES = {
     "boolean": "bool",
 }
 
+_BLOCK = 10
+"""Runs that are counted together, see `ProfiledOpenVinoSession`: so few that whole microseconds
+leave an error of one in their mean."""
+
 _OUT_OF_MEMORY = ("ailed to allocate", "bad_alloc", "ould not allocate", "bad allocation")
 """How OpenVINO, whose errors are all of a kind, says that memory is not given."""
 
@@ -91,7 +95,7 @@ def _core() -> Any:
 class OpenVinoSession:
     """One compiled model and its only request."""
 
-    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+    def __init__(self, path: Path, options: RuntimeOptions, profile: bool = False) -> None:
         try:
             model = _core().read_model(str(path))
             for port in model.inputs:
@@ -102,6 +106,8 @@ class OpenVinoSession:
                     )
             self._metadata = _metadata(model)
             config = _CONFIG | {"INFERENCE_NUM_THREADS": options.threads} | _asked_for(model)
+            if profile:
+                config |= {"PERF_COUNT": True}
             self._compiled = _core().compile_model(model, "CPU", config)
             self._request = self._compiled.create_infer_request()
         except RuntimeError as error:
@@ -159,6 +165,18 @@ class OpenVinoSession:
         tensors = map(self._request.get_output_tensor, range(len(self._compiled.outputs)))
         return [tensor.data.copy() for tensor in tensors]
 
+    def means(self) -> dict[str, float]:
+        """Microseconds by kernel, the mean of all runs so far; where it was opened to profile."""
+        return {
+            told.node_name: told.real_time.total_seconds() * 1e6
+            for told in self._request.get_profiling_info()
+            if told.status == ov.ProfilingInfo.Status.EXECUTED
+        }
+
+    def graph(self) -> Any:
+        """The graph that ran, as OpenVINO made it of the model."""
+        return self._compiled.get_runtime_model()
+
     def _feed(self, feeds: dict[str, Any]) -> bool:
         """Gives the request its inputs, without a copy where numpy and OpenVINO allow it.
 
@@ -195,6 +213,83 @@ class OpenVinoSession:
         except RuntimeError as error:
             self._fed = dict.fromkeys(self._fed)
             raise ModelRejected(_plain(error)) from error
+
+
+class ProfiledOpenVinoSession:
+    """The same with OpenVINO's counters: whole microseconds, and the mean of all runs so far.
+
+    The first run of a compiled model makes its kernels ready. So the model is compiled anew after
+    every `_BLOCK` runs, and what a kernel took in each of them is their mean without the first.
+    """
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        self._open = functools.partial(OpenVinoSession, path, options, profile=True)
+        self._session = self._open()
+        self._blocks: list[list[dict[str, float]]] = [[]]
+
+    def run(self, feeds: dict[str, Any]) -> None:
+        """See `ProfiledSession`."""
+        if len(self._blocks[-1]) == _BLOCK:
+            self._session = self._open()
+            self._blocks.append([])
+        self._session.run(feeds)
+        self._blocks[-1].append(self._session.means())
+
+    def kernels(self) -> list[dict[str, Any]]:
+        """See `ProfiledSession`. The graph that ran knows the shapes of the last run."""
+        means = [(_without_first(block), len(block)) for block in self._blocks]
+        ran = {name for told, _ in means for name in told}
+        return [
+            {
+                "name": node.get_friendly_name(),
+                "operator": _operator(node),
+                "inputs": [_value(port.get_source_output()) for port in node.inputs()],
+                "outputs": [_value(port) for port in node.outputs()],
+                "us": [
+                    told.get(node.get_friendly_name(), 0.0)
+                    for told, runs in means
+                    for _ in range(runs)
+                ],
+            }
+            for node in self._session.graph().get_ordered_ops()
+            if node.get_friendly_name() in ran
+        ]
+
+
+def _without_first(block: list[dict[str, float]]) -> dict[str, float]:
+    """Microseconds by kernel: of means over ever more runs, the mean of all but the first run.
+
+    That one was two: inputs that are new are run once by `_checked_run` before.
+    """
+    first, last, more = block[0], block[-1], len(block) - 1
+    if not more:
+        return first
+    return {
+        name: max(0.0, ((more + 2) * mean - 2 * first.get(name, 0.0)) / more)
+        for name, mean in last.items()
+        if name in first
+    }
+
+
+def _operator(node: Any) -> str:
+    """What a node of the graph that ran does; of several operators in one, whether attention."""
+    kind = _told(node, "layerType")
+    whole = kind == "Subgraph" and _told(node, "originalLayersNames").count("MatMul") > 1
+    return "AttentionSubgraph" if whole else kind
+
+
+def _told(node: Any, key: str) -> str:
+    """What the graph that ran says of a node."""
+    value = node.get_rt_info()[key]
+    return str(value.astype(str) if hasattr(value, "astype") else value)
+
+
+def _value(port: Any) -> list[Any]:
+    """Type and shape of an output of the graph that ran."""
+    types = _told(port.get_node(), "outputPrecisions").split(",")
+    kind = types[min(port.get_index(), len(types) - 1)]
+    name = "bfloat16" if kind == "bf16" else _NUMPY_NAMES.get(kind, kind)
+    return [name, [axis.get_length() if axis.is_static else 1 for axis in port.partial_shape]]
 
 
 def _name(port: Any) -> str:
@@ -260,6 +355,11 @@ def _plain(error: Exception) -> str:
 def open_session(path: Path, options: RuntimeOptions) -> OpenVinoSession:
     """See `Runtime`."""
     return OpenVinoSession(path, options)
+
+
+def open_profiled(path: Path, options: RuntimeOptions) -> ProfiledOpenVinoSession:
+    """See `CountingRuntime`."""
+    return ProfiledOpenVinoSession(path, options)
 
 
 def is_out_of_memory(error: Exception) -> bool:
