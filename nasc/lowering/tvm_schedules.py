@@ -79,17 +79,17 @@ def _in_tiles(trial: s_tir.Schedule, lanes: int) -> bool:
     trial.reorder(*outer, *summed, *tile)
     around = trial.fuse(*outer)
     trial.parallel(around)
-    trial.reverse_compute_at(after, around)
-    _in_registers(trial, main, len(tile))
-    _in_registers(trial, after, len(tile))
-    _in_registers(trial, trial.decompose_reduction(main, summed[0]), len(tile))
+    trial.reverse_compute_at(after, around, preserve_unit_loops=True)
+    _write_out(trial, tile)
+    _write_out(trial, trial.get_loops(after)[1:])
+    _write_out(trial, trial.get_loops(trial.decompose_reduction(main, summed[0]))[1:])
     RewriteLayout().apply(trial)
     return True
 
 
-def _in_registers(trial: s_tir.Schedule, block: Any, axes: int) -> None:
-    """Write out the loops of a tile."""
-    *rows, columns = trial.get_loops(block)[-axes:]
+def _write_out(trial: s_tir.Schedule, tile: list[Any]) -> None:
+    """Write out the loops of a tile, the last as vectors: its results get registers of their own."""
+    *rows, columns = tile
     trial.vectorize(columns)
     for loop in rows:
         trial.unroll(loop)
