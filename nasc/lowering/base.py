@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PRECISIONS = {
     "onnxruntime": ("fp32", "int8"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),
+    "tvm": ("fp32",),
 }
 """By name of a runtime, the number formats that networks are lowered in for it."""
 

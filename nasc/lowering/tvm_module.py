@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 
 from nasc.errors import ExportError, UsageError
-from profilers import RuntimeMissing
+from profilers import InvalidSetting, RuntimeMissing
 from profilers.runtimes import get_runtime
 
 try:
@@ -25,7 +25,8 @@ try:
 except RuntimeMissing as error:
     raise ExportError(f"networks cannot be made for tvm: {error}") from error
 
-from nasc.lowering.tvm_schedules import schedule
+from profilers import tvm_targets
+from profilers.tvm_schedules import schedule
 
 DATABASE = ("database_workload.json", "database_tuning_record.json")
 """Files of a directory of tuning records, as MetaSchedule names them."""
@@ -33,81 +34,17 @@ DATABASE = ("database_workload.json", "database_tuning_record.json")
 MODULE_EQUALITY = "ignore-tensor"
 """How MetaSchedule compares kernels with those that it has records of: by all but constants."""
 
-_X86 = (
-    ("x86-64-v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
-    ("x86-64-v3", {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}),
-)
-"""LLVM's names of processors, best first, with the flags (as Linux calls them) that each needs
-beside those of the ones below."""
-
-_X86_EXTRA = {"avx512_vnni": "avx512vnni", "avx_vnni": "avxvnni", "avx512_bf16": "avx512bf16"}
-"""Flags of which a target makes use where a processor has them, with LLVM's names."""
-
-_ARM64 = {"asimd", "fp"}
-
-_ARM64_EXTRA = {"asimddp": "dotprod", "asimdhp": "fullfp16", "i8mm": "i8mm", "bf16": "bf16"}
-
-_TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
-
-
-def needed_flags(flags: Collection[str], arch: str) -> tuple[str, ...]:
-    """Which of a processor's flags the code for it makes use of, in their order.
-
-    Args:
-        flags: Of the processor, as `profilers.context.read_context` gives them.
-        arch: As `platform.machine` says it.
-
-    Raises:
-        UsageError: If networks are not made for such a processor.
-    """
-    has = set(flags)
-    if arch == "aarch64":
-        _check_flags(_ARM64, has, arch)
-        return tuple(sorted(_ARM64 | (_ARM64_EXTRA.keys() & has)))
-    if arch != "x86_64":
-        raise UsageError(
-            f"networks are not made by tvm for processors of {arch!r}; known: {', '.join(_TRIPLES)}"
-            ". Take another runtime: --runtime onnxruntime"
-        )
-    lowest = _X86[-1][1]
-    _check_flags(lowest, has, arch)
-    best = _X86[0][1]
-    if best <= has:
-        return tuple(sorted(lowest | best | (_X86_EXTRA.keys() & has)))
-    return tuple(sorted(lowest | ({"avx_vnni"} & has)))
-
-
-def _check_flags(needed: set[str], has: set[str], arch: str) -> None:
-    lacking = sorted(needed - has)
-    if lacking:
-        raise UsageError(
-            f"networks are made by tvm for processors of {arch} with {', '.join(sorted(needed))}; "
-            f"this one lacks {', '.join(lacking)}. Take another runtime: --runtime onnxruntime"
-        )
-
 
 def target_of(flags: Collection[str], arch: str, threads: int = 1) -> tvm.target.Target:
-    """The processor that code is made for.
-
-    Args:
-        flags: Of the processor, as `profilers.context.read_context` gives them.
-        arch: As `platform.machine` says it.
-        threads: That kernels are tuned for; MetaSchedule must know.
+    """The processor that code is made for: see `profilers.tvm_targets.target_of`.
 
     Raises:
         UsageError: If networks are not made for such a processor.
     """
-    used = set(needed_flags(flags, arch))
-    config: dict[str, Any] = {"kind": "llvm", "num-cores": threads}
-    if arch == "aarch64":
-        config["mattr"] = ["+neon", *(f"+{x}" for f, x in _ARM64_EXTRA.items() if f in used)]
-    else:
-        config["mcpu"] = next(name for name, needed in _X86 if needed <= used)
-        extra = [f"+{name}" for flag, name in _X86_EXTRA.items() if flag in used]
-        if extra:
-            config["mattr"] = extra
-    config["mtriple"] = _TRIPLES[arch]
-    return tvm.target.Target(config)
+    try:
+        return tvm_targets.target_of(flags, arch, threads)
+    except InvalidSetting as error:
+        raise UsageError(str(error)) from error
 
 
 def fused_module(
@@ -136,7 +73,9 @@ def fused_module(
     passes = [
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
-        transform.LegalizeOps({"relax.nn.gelu": _gelu, "relax.nn.softmax": _softmax}),
+        transform.LegalizeOps(
+            {"relax.nn.gelu": _gelu, "relax.nn.softmax": _softmax, "relax.take": _take}
+        ),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),
@@ -156,7 +95,7 @@ def compile_module(
         module: Of `fused_module`, for the same target.
         target: What it is for.
         records: Directory of tuning records (`DATABASE`), measured on that target. Kernels without
-            a record, and all where there is none, are scheduled by `nasc.lowering.tvm_schedules`.
+            a record, and all where there is none, are scheduled by `profilers.tvm_schedules`.
 
     Raises:
         UsageError: If the directory holds no records that can be read.
@@ -218,3 +157,10 @@ def _gelu(builder: Any, call: Any) -> Any:
 def _softmax(builder: Any, call: Any) -> Any:
     axis = int(call.attrs.axis)
     return builder.call_te(topi.nn.fast_softmax, call.args[0], axis, primfunc_name_hint="softmax")
+
+
+def _take(builder: Any, call: Any) -> Any:
+    """Rows of a table, within its bounds: ONNX's operator would read whatever lies beyond."""
+    table, rows = call.args
+    axis = int(call.attrs.axis)
+    return builder.call_te(topi.take, table, rows, axis, 0, "clip", primfunc_name_hint="take")

@@ -88,7 +88,7 @@ def _in_tiles(trial: s_tir.Schedule, lanes: int) -> bool:
 
 
 def _write_out(trial: s_tir.Schedule, tile: list[Any]) -> None:
-    """Write out the loops of a tile, the last as vectors: its results get registers of their own."""
+    """Write out the loops of a tile, the last as vectors: so that results get registers."""
     *rows, columns = tile
     trial.vectorize(columns)
     for loop in rows:
