@@ -104,8 +104,8 @@ def model_files(path: Path) -> tuple[Path, ...]:
     """A model file and what holds its external weights.
 
     Of an IR that is the .bin beside it, of a library of TVM's the .json. Else, the files that the
-    model itself names, and those beside it whose name is the model's with a suffix that ends in "data" (`model.onnx.data`,
-    `model.onnx_data`).
+    model itself names, and those beside it whose name is the model's with a suffix that ends in
+    "data" (`model.onnx.data`, `model.onnx_data`).
 
     Args:
         path: The model file.
