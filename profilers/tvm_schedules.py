@@ -41,13 +41,13 @@ def schedule(module: tvm.ir.IRModule, target: tvm.target.Target) -> tvm.ir.IRMod
 
 
 def _scheduled(function: tirx.PrimFunc, lanes: int) -> tirx.PrimFunc:
-    """A kernel by the first rule that fits; as it is where none does."""
+    """A kernel by the first rule that fits; as it is where none does, or where axes are free."""
     for rule in (_in_tiles, _in_rows, _elementwise):
         trial = s_tir.Schedule(function)
         try:
             if rule(trial, lanes):
                 return trial.mod["main"].with_attr("tirx.is_scheduled", True)
-        except ScheduleError:
+        except (ScheduleError, TypeError):  # the latter: an axis is no number
             continue
     return function
 

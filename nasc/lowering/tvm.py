@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ _OWN_VERSION = 1
 
 _RECORDS = 10_000
 """So many numbers tell sets of tuning records apart in a version."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""TVM's frontend knows the graph that it reads by a global variable."""
 
 LENGTHS = (32, 64, 128, 256, 512)
 """Tokens that a network whose axes are free is compiled for, as far as it has positions."""
@@ -94,7 +98,8 @@ def lower(
     target = target_of(cpu["flags"], cpu["arch"])
     shapes = [shape] if shape else [(1, n) for n in _lengths(network, lengths)]
     models = {f"run_{batch}x{n}": build(network, shape=(batch, n)) for batch, n in shapes}
-    executable = compile_module(fused_module(models, target), target, records)
+    with _ONE_AT_A_TIME:
+        executable = compile_module(fused_module(models, target), target, records)
     path, description = folder / f"{name}{LIBRARY}", folder / f"{name}{DESCRIPTION}"
     for file in (path, description):
         file.unlink(missing_ok=True)  # a session that is open has the library mapped

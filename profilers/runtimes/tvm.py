@@ -2,7 +2,7 @@
 
 It opens what `nasc.lowering.tvm` writes: a shared library, with a JSON file beside it that tells
 for which processor it was made, what it takes and gives, and which functions it has. It also opens
-ONNX files, which it compiles for this processor as they are, without tuning.
+ONNX files whose inputs have fixed axes, which it compiles for this processor, without tuning.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.reading import FileRefused, opened, read_json
+from device_profiles.temporary import temporary_folder
 from profilers.context import read_context
 from profilers.errors import InvalidSetting, ModelRejected
 from profilers.jobs import RuntimeOptions
@@ -296,6 +297,12 @@ class OnnxSession:
         self._inputs = _onnx_values(v for v in model.graph.input if v.name not in constants)
         self._outputs = _onnx_values(model.graph.output)
         self._metadata = {entry.key: entry.value for entry in model.metadata_props}
+        for name, (_, axes) in self._inputs.items():
+            if not all(isinstance(axis, int) for axis in axes):
+                raise ModelRejected(
+                    f"the axes {axes} of the input {name!r} are not all fixed; TVM compiles for "
+                    "one shape. Fix them, or take another runtime: --runtime onnxruntime"
+                )
         cpu = read_context()["cpu"]
         target = target_of(cpu["flags"], cpu["arch"], options.threads)
         self._function = relax.VirtualMachine(_compiled(model, target), tvm.cpu())["main"]
@@ -364,8 +371,13 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _opened(path: Path, about: Mapping[str, Any]) -> Any:
+    """Load a library, under a name of its own: of one name, the system gives the one it has."""
     try:
-        machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+        with temporary_folder() as folder:
+            link = folder / f"model{LIBRARY}"
+            link.symlink_to(path.absolute())
+            library = tvm.runtime.load_module(str(link))
+        machine = relax.VirtualMachine(library, tvm.cpu())
         for function in about["functions"]:
             machine[function["name"]]
     except Exception as error:  # of many kinds
