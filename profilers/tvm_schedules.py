@@ -1,7 +1,7 @@
 """Schedules of kernels that nothing was tuned for: blocked, vectorised, parallel.
 
-TVM by itself runs such kernels as they are written, one value after the other, some 60 times slower
-than onnxruntime. Here the first rule that fits is followed:
+TVM by itself runs such kernels as they are written, one value after the other. Here the first rule
+that fits is followed:
 
 * a product, or another sum whose results lie next to each other, is computed in tiles that stay in
   registers while the sum runs, its constants stored in the order in which they are read;

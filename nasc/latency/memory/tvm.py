@@ -3,10 +3,11 @@
 A library holds each weight once, in the order in which its code reads it, and code: for every kind
 of kernel, and of that for every length that it was compiled for; what further layers of the same
 kinds add is little. Position embeddings are there once a length. The bounds are for the five
-lengths of `nasc.lowering.tvm` and geometries of up to 1,024 (10 libraries of up to 9 layers, hidden
-384 to 128, lowering version 3001, x86-64-v4, 2026-11).
+lengths of `nasc.lowering.tvm` and hidden sizes of up to 512 (nine libraries of up to 10 layers,
+lowering version 1 of emitter version 3, x86-64-v4, 2026-11).
 
-Memory: loading copies the weights out of the library, which is mapped too.
+Memory: loading copies the weights out of the library, which is mapped too. These figures were set
+without measured peaks: the margin is wide, and the finished artifact is measured.
 """
 
 from nasc.latency.memory.base import MemoryModel
