@@ -110,12 +110,16 @@ def is_ir(path: Path) -> bool:
     return path.suffix.lower() == ".xml"
 
 
+_BESIDE = {".xml": ".bin", ".so": ".json"}
+"""By how the name of a model's file ends, how that of the other file does that belongs to it."""
+
+
 def model_files(path: Path) -> tuple[Path, ...]:
     """A model file and what holds its external weights.
 
-    Of an IR that is the .bin beside it. Else, the files that the model itself names, and those
-    beside it whose name is the model's with a suffix that ends in "data" (`model.onnx.data`,
-    `model.onnx_data`).
+    Of an IR that is the .bin beside it, of a library of TVM's the .json. Else, the files that the
+    model itself names, and those beside it whose name is the model's with a suffix that ends in
+    "data" (`model.onnx.data`, `model.onnx_data`).
 
     Args:
         path: The model file.
@@ -124,8 +128,8 @@ def model_files(path: Path) -> tuple[Path, ...]:
         The model first. Files of weights that are missing, or lie outside the model's folder, are
         left out: no runtime takes the latter.
     """
-    if is_ir(path):
-        weights = path.with_suffix(".bin")
+    if path.suffix.lower() in _BESIDE:
+        weights = path.with_suffix(_BESIDE[path.suffix.lower()])
         return (path, weights) if weights.exists() else (path,)
     beside = {
         found

@@ -20,7 +20,7 @@ from nasc import api
 F = TypeVar("F", bound=Callable[..., Any])
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-RUNTIMES = ("onnxruntime", "openvino")
+RUNTIMES = ("onnxruntime", "openvino", "tvm")
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
 
 _AMOUNT = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmg]?)b?", re.ASCII | re.IGNORECASE)

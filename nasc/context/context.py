@@ -41,6 +41,7 @@ from nasc.latency.ways_on import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import Artifact, get_lowering
 from nasc.networks.from_teacher import teacher_network
+from nasc.package.formats import SHIPPED
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.precision_loss import (
@@ -333,7 +334,7 @@ class RunContext:
         if self.settings.estimate:
             offered = {ESTIMATED_RUNTIME: estimated_precisions(self.device, self.estimate_threads)}
         elif wanted == AUTO:
-            offered = self._installed(sorted(LOWERED, key=lambda runtime: runtime != own))
+            offered = self._installed(sorted(SHIPPED, key=lambda runtime: runtime != own))
         else:
             offered = {wanted or own: self.session(wanted or own).precisions()}
         found = tuple(

@@ -534,7 +534,7 @@ def emit_jobs(
     def emit_one(index: int) -> profilers.ModelJob:
         architecture, geometry = architectures[index], key.geometry
         network = random_network(architecture, geometry, key.head, vocab_rows=VOCAB_ROWS)
-        made = session.lower(network, folder, f"{index:04d}", key.shape)
+        made = session.lower(network, folder, f"{index:04d}", session.measured_shape(key))
         rows = min(VOCAB_ROWS, geometry.vocab_size)
         return latency_job(str(architecture), made.path, key.seq_len, key.batch, rows)
 

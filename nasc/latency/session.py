@@ -16,8 +16,8 @@ from nasc.errors import UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
 from nasc.latency.emulated import refusal
-from nasc.latency.key import device_prefix, options_text
-from nasc.lowering import EVERYWHERE, Artifact, get_lowering
+from nasc.latency.key import LatencyKey, device_prefix, options_text
+from nasc.lowering import BY_LENGTH, EVERYWHERE, Artifact, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.networks.network import Network
 from nasc.utils.files import locked
@@ -174,6 +174,16 @@ class MeasurementSession:
                     f"measurement: {what} {mine} and {theirs}. Measure each by itself: --device "
                     f"{self.device.name}"
                 )
+
+    def measured_shape(self, key: LatencyKey) -> tuple[int, int] | None:
+        """(batch, seq_len) that graphs are written for which a table's costs are measured with.
+
+        Args:
+            key: Of the table.
+        """
+        if self.runtime in BY_LENGTH and key.batch == 1:
+            return 1, key.seq_len
+        return key.shape
 
     def lower(
         self,

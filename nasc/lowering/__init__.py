@@ -9,9 +9,9 @@ import importlib
 from typing import cast
 
 from nasc.errors import UsageError
-from nasc.lowering.base import EVERYWHERE, PRECISIONS, Artifact, Lowering
+from nasc.lowering.base import BY_LENGTH, EVERYWHERE, PRECISIONS, Artifact, Lowering
 
-__all__ = ["EVERYWHERE", "PRECISIONS", "Artifact", "Lowering", "get_lowering"]
+__all__ = ["BY_LENGTH", "EVERYWHERE", "PRECISIONS", "Artifact", "Lowering", "get_lowering"]
 
 
 def get_lowering(runtime: str) -> Lowering:

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 PRECISIONS = {
     "onnxruntime": ("fp32", "int8"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),
+    "tvm": ("fp32",),
 }
 """By name of a runtime, the number formats that networks are lowered in for it."""
+
+BY_LENGTH = ("tvm",)
+"""Runtimes whose files hold code for each length: what is measured of one length is made for it
+alone, which is the same code in a fraction of the time."""
 
 EVERYWHERE = ("fp32", "int8")
 """Those that a runtime computes in on any processor; of others the device is asked."""

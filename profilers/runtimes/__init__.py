@@ -17,20 +17,24 @@ from profilers.errors import RuntimeMissing
 from profilers.runtimes.base import Runtime
 
 if TYPE_CHECKING:
-    from profilers.runtimes import onnxruntime, openvino
+    from profilers.runtimes import onnxruntime, openvino, tvm
 
-    _TYPED: tuple[Runtime, ...] = (onnxruntime, openvino)
+    _TYPED: tuple[Runtime, ...] = (onnxruntime, openvino, tvm)
 
 _DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
     "openvino": ("openvino", "openvino-nightly"),
+    "tvm": ("apache-tvm",),
 }
 """Runtimes by name, with what the package is called where it can be installed from."""
+
+_HELD = {"tvm": "'apache-tvm==0.27.0.post1' 'apache-tvm-ffi==0.1.14.post0'"}
+"""What is given to pip where not the newest releases are needed, but those that work together."""
 
 NAMES = tuple(_DISTRIBUTIONS)
 """Names of the runtimes that models can be run by."""
 
-_ONLY_OPENED_BY = {".xml": "openvino"}
+_ONLY_OPENED_BY = {".xml": "openvino", ".so": "tvm"}
 """Endings of files that no other runtime opens; ONNX files are every runtime's."""
 
 
@@ -50,7 +54,7 @@ def get_runtime(name: str) -> Runtime:
     except ImportError as error:
         raise RuntimeMissing(
             f"the runtime {name!r} cannot be imported: {error}. Install it: "
-            f"python -m pip install {_DISTRIBUTIONS[name][0]}"
+            f"python -m pip install {_HELD.get(name, _DISTRIBUTIONS[name][0])}"
         ) from error
 
 

@@ -16,10 +16,10 @@ from nasc.architecture.layers import Layer, layer_params, layers, linear_shapes
 from nasc.architecture.space import Architecture, Geometry, kernel_size
 from nasc.architecture.variant import Variant
 from nasc.errors import UsageError
-from nasc.latency.memory import onnxruntime, openvino
+from nasc.latency.memory import onnxruntime, openvino, tvm
 from nasc.latency.memory.base import MemoryModel
 
-_MODELS = {"onnxruntime": onnxruntime.MODEL, "openvino": openvino.MODEL}
+_MODELS = {"onnxruntime": onnxruntime.MODEL, "openvino": openvino.MODEL, "tvm": tvm.MODEL}
 
 
 def memory_model(variant: Variant) -> MemoryModel:

@@ -11,10 +11,13 @@ from typing import cast
 from nasc.errors import PackageError
 from nasc.package.formats.base import ModelFile, PackageFormat
 
-__all__ = ["ModelFile", "PackageFormat", "format_of"]
+__all__ = ["SHIPPED", "ModelFile", "PackageFormat", "format_of"]
 
 _MODULES = {"onnxruntime": "onnx_folder", "openvino": "openvino_folder"}
 """By name of a runtime."""
+
+SHIPPED = tuple(_MODULES)
+"""Names of the runtimes that there are packages for."""
 
 
 def format_of(runtime: str) -> PackageFormat:

@@ -19,8 +19,8 @@ from nasc.latency.memory import (
     tensor_bytes,
 )
 from nasc.latency.plan import random_architecture
+from nasc.lowering import BY_LENGTH, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
-from nasc.lowering import get_lowering
 from nasc.networks.network import random_network, tensor_shapes
 
 FP32, INT8 = VARIANTS = (Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8"))
@@ -39,7 +39,12 @@ def test_tensors_have_the_bytes_that_the_emitter_writes(variant: Variant, head: 
         assert counted == sum(len(t.raw_data) for t in tensors)
 
 
-EVERY = [Variant(runtime, p) for runtime, precisions in LOWERED.items() for p in precisions]
+EVERY = [
+    Variant(runtime, precision)
+    for runtime, precisions in LOWERED.items()
+    for precision in precisions
+    if runtime not in BY_LENGTH  # they take seconds each: below
+]
 MOST_OVER = {"onnxruntime": (2500, 250), "openvino": (12_000, 3_500)}
 """By runtime, bytes that a file may be smaller than said: in all, and for each layer."""
 
@@ -62,6 +67,20 @@ def test_a_file_is_never_larger_than_said_and_hardly_smaller(
         )
         at_all, each = MOST_OVER[variant.runtime]
         assert size <= said <= size + at_all + each * len(network.layers)
+
+
+@pytest.mark.tvm
+@pytest.mark.slow
+def test_a_library_is_never_larger_than_said(tmp_path: Path) -> None:
+    pytest.importorskip("tvm")
+    variant = Variant("tvm", "fp32")
+    architecture = Architecture((Block(32, ("mha", "ffn", "sep3")), Block(16, ("mha", "ffn"))))
+    network = random_network(architecture, TINY.geometry)
+    size = get_lowering("tvm").lower(network, tmp_path).size_bytes
+    said = file_base_bytes(variant) + sum(
+        layer_file_bytes(layer, TINY.geometry, variant) for layer in network.layers
+    )
+    assert size <= said
 
 
 def test_exact_bytes_of_known_layers() -> None:

@@ -1,0 +1,35 @@
+"""TVM's files and memory.
+
+A library holds each weight once, in the order in which its code reads it, and code: for every kind
+of kernel, and of that for every length that it was compiled for; what further layers of the same
+kinds add is little. Position embeddings are there once a length. The bounds are for the five
+lengths of `nasc.lowering.tvm` and hidden sizes of up to 512 (nine libraries of up to 10 layers,
+lowering version 1 of emitter version 3, x86-64-v4, 2026-11).
+
+Memory: loading copies the weights out of the library, which is mapped too. These figures were set
+without measured peaks: the margin is wide, and the finished artifact is measured.
+"""
+
+from nasc.latency.memory.base import MemoryModel
+
+MODEL = MemoryModel(
+    value_bytes={"fp32": 4},
+    activation_bytes={"fp32": 4},
+    file_base_bytes=400_000,
+    structure_bytes={
+        "fp32": {
+            "embedding": 2_100_000,
+            "border": 150_000,
+            "mha": 450_000,
+            "ffn": 300_000,
+            "sep": 350_000,
+            "head": 300_000,
+        },
+    },
+    layer_bytes=200_000,
+    embedding_copies={"fp32": 2.0},
+    matrix_copies={"fp32": 2.0},
+    activation_copies={"fp32": 1.0},
+    session_bytes=30_000_000,
+    peak_margin=0.2,
+)

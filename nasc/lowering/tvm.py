@@ -1,0 +1,178 @@
+"""Networks for TVM: a shared library of compiled code and weights, with its description in JSON.
+
+TVM compiles for one shape. Where axes are free the library has a function for each of a few lengths
+(`LENGTHS`), which share weights; a text is run by the shortest that it fits into, padded, its
+padding masked; a batch is run text by text. `profilers.runtimes.tvm` says how the files are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from device_profiles.temporary import temporary_folder
+from nasc.errors import ExportError, UsageError
+from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
+from nasc.lowering.base import Artifact, check_precision
+from nasc.lowering.tvm_module import DATABASE, compile_module, fused_module, target_of
+from nasc.networks.network import Network
+from profilers.context import read_context
+from profilers.runtimes.tvm import DESCRIPTION, FORMAT, LIBRARY
+from profilers.tvm_targets import needed_flags
+
+_OWN_VERSION = 1
+"""Raised with every change of what is done to the emitted graphs (`tvm_module`, the schedules)."""
+
+_RECORDS = 10_000
+"""So many numbers tell sets of tuning records apart in a version."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""TVM's frontend knows the graph that it reads by a global variable."""
+
+LENGTHS = (32, 64, 128, 256, 512)
+"""Tokens that a network whose axes are free is compiled for, as far as it has positions."""
+
+
+def version_of(records: Path | None = None) -> int:
+    """Of this lowering with tuning records: another set of them gives other files.
+
+    Args:
+        records: Directory of tuning records; None for networks that nothing was tuned for.
+
+    Raises:
+        UsageError: If the directory has none.
+    """
+    own = 1000 * EMITTER_VERSION + _OWN_VERSION
+    if records is None:
+        return _RECORDS * own
+    digest = hashlib.sha256()
+    for name in DATABASE:
+        try:
+            digest.update((records / name).read_bytes())
+        except OSError as error:
+            raise UsageError(f"'{records}' has no tuning records of tvm: {error}") from error
+    return _RECORDS * own + 1 + int.from_bytes(digest.digest()[:8], "big") % (_RECORDS - 1)
+
+
+VERSION = version_of()
+
+
+def lower(
+    network: Network,
+    folder: Path,
+    name: str = "model",
+    *,
+    offered: Collection[str] = (),
+    shape: tuple[int, int] | None = None,
+    lengths: Collection[int] = (),
+    records: Path | None = None,
+    processor: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """See `nasc.lowering.base.Lowering`.
+
+    Args:
+        network: See there.
+        folder: See there.
+        name: See there.
+        offered: See there.
+        shape: See there; (batch, seq_len) gives one function of that shape, None one for each
+            length.
+        lengths: Lengths beside `LENGTHS`.
+        records: Directory of tuning records, measured on that processor.
+        processor: "arch" and "flags" of the processor that it is for, as
+            `profilers.context.read_context` gives them; None is this machine's.
+    """
+    precision = network.architecture.precision
+    check_precision("tvm", precision)
+    cpu = processor or read_context()["cpu"]
+    target = target_of(cpu["flags"], cpu["arch"])
+    shapes = [shape] if shape else [(1, n) for n in _lengths(network, lengths)]
+    models = {f"run_{batch}x{n}": build(network, shape=(batch, n)) for batch, n in shapes}
+    with _ONE_AT_A_TIME:
+        executable = compile_module(fused_module(models, target), target, records)
+    path, description = folder / f"{name}{LIBRARY}", folder / f"{name}{DESCRIPTION}"
+    for file in (path, description):
+        file.unlink(missing_ok=True)  # a session that is open has the library mapped
+    with temporary_folder() as own:
+        library = own / "model.so"
+        executable.export_library(str(library), fcompile=_link, workspace_dir=str(own))
+        content = library.read_bytes()
+    path.write_bytes(content)
+    free = build(network, shape=shape)
+    about = {
+        "format": FORMAT,
+        "arch": cpu["arch"],
+        "flags": list(needed_flags(cpu["flags"], cpu["arch"])),
+        "library_sha256": hashlib.sha256(content).hexdigest(),
+        "inputs": [
+            {"name": n, "type": "int64", "axes": list(shape or (None, None))} for n in INPUTS
+        ],
+        "outputs": [_output(value) for value in free.graph.output],
+        "token_axis": _token_axes(free),
+        "tokens": network.tensors[0]["word"].shape[0],
+        "functions": [
+            {"name": key, "batch": batch, "seq_len": n}
+            for key, (batch, n) in zip(models, shapes, strict=True)
+        ],
+        "metadata": {entry.key: entry.value for entry in free.metadata_props},
+    }
+    description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return Artifact(path, (description,), "tvm", precision, version_of(records))
+
+
+def _lengths(network: Network, more: Collection[int]) -> list[int]:
+    """Lengths of the functions, ascending; the last is that of the longest text up to 512."""
+    positions = network.geometry.max_positions
+    fit = {n for n in (*LENGTHS, *more) if n <= positions}
+    return sorted(fit | {min(positions, max(LENGTHS))})
+
+
+def _output(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    axes = value.type.tensor_type.shape.dim
+    return {
+        "name": value.name,
+        "type": "float32",
+        "axes": [axis.dim_value if axis.HasField("dim_value") else None for axis in axes],
+    }
+
+
+def _token_axes(free: onnx.ModelProto) -> dict[str, int]:
+    """By output, which of its axes is as long as the text."""
+    found = {}
+    for value in free.graph.output:
+        for axis, size in enumerate(value.type.tensor_type.shape.dim):
+            if size.dim_param == "seq_len":
+                found[value.name] = axis
+    return found
+
+
+def _link(output: str, objects: list[str], **_: Any) -> None:
+    """Make a shared library of compiled code: by ziglang, or where that is absent the C compiler.
+
+    Raises:
+        ExportError: If neither is there, or it fails.
+    """
+    if importlib.util.find_spec("ziglang") is not None:
+        command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared", "--build-id=none"]
+    elif (compiler := shutil.which("cc")) is not None:
+        command = [compiler, "-shared", "-fPIC", "-Wl,--build-id=none"]
+    else:
+        raise ExportError(
+            "tvm's code cannot be linked: neither ziglang nor a C compiler (cc) is installed. "
+            "Install one: python -m pip install ziglang"
+        )
+    made = subprocess.run(
+        [*command, "-o", output, *objects], capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        raise ExportError(f"tvm's code cannot be linked: {made.stderr.strip() or made.returncode}")

@@ -1,0 +1,166 @@
+"""From an ONNX graph to TVM's modules: what the files of a network, and its tuning, are made of.
+
+Pure functions. A network of several lengths is one module with one function a length, so that
+lengths share the weights that they hold in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from nasc.errors import ExportError, UsageError
+from profilers import InvalidSetting, RuntimeMissing
+from profilers.runtimes import get_runtime
+
+try:
+    get_runtime("tvm")  # checks the versions
+    import tvm
+    from tvm import relax, topi
+    from tvm.relax import transform
+    from tvm.relax.frontend.onnx import from_onnx
+except RuntimeMissing as error:
+    raise ExportError(f"networks cannot be made for tvm: {error}") from error
+
+from profilers import tvm_targets
+from profilers.tvm_schedules import schedule
+
+DATABASE = ("database_workload.json", "database_tuning_record.json")
+"""Files of a directory of tuning records, as MetaSchedule names them."""
+
+MODULE_EQUALITY = "ignore-tensor"
+"""How MetaSchedule compares kernels with those that it has records of: by all but constants."""
+
+
+def target_of(flags: Collection[str], arch: str, threads: int = 1) -> tvm.target.Target:
+    """The processor that code is made for: see `profilers.tvm_targets.target_of`.
+
+    Raises:
+        UsageError: If networks are not made for such a processor.
+    """
+    try:
+        return tvm_targets.target_of(flags, arch, threads)
+    except InvalidSetting as error:
+        raise UsageError(str(error)) from error
+
+
+def fused_module(
+    models: Mapping[str, onnx.ModelProto], target: tvm.target.Target
+) -> tvm.ir.IRModule:
+    """Kernels of graphs, each with what follows it, not yet scheduled.
+
+    The error function and the exponential are polynomials (topi.fast_erf, topi.nn.fast_softmax):
+    LLVM has vectors of neither. Constants may be stored in another order (layout-free buffers).
+
+    Args:
+        models: Graphs with fixed axes, by the names of the functions that they become.
+        target: What the module is for.
+
+    Raises:
+        ExportError: If TVM cannot read a graph.
+    """
+    functions = {}
+    for name, model in models.items():
+        _check_axes(model)
+        try:
+            imported = from_onnx(model, keep_params_in_input=False)["main"]
+        except Exception as error:  # of many kinds, by operator
+            raise ExportError(f"tvm cannot read the graph of {name!r}: {error}") from error
+        functions[relax.GlobalVar(name)] = imported.with_attr("global_symbol", name)
+    passes = [
+        transform.DecomposeOpsForInference(),
+        transform.CanonicalizeBindings(),
+        transform.LegalizeOps(
+            {"relax.nn.gelu": _gelu, "relax.nn.softmax": _softmax, "relax.take": _take}
+        ),
+        transform.AnnotateTIROpPattern(),
+        transform.FoldConstant(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+        transform.AttachAttrLayoutFreeBuffers(),
+    ]
+    with target:
+        return tvm.transform.Sequential(passes)(tvm.IRModule(functions))
+
+
+def compile_module(
+    module: tvm.ir.IRModule, target: tvm.target.Target, records: Path | None = None
+) -> Any:
+    """The executable of a fused module.
+
+    Args:
+        module: Of `fused_module`, for the same target.
+        target: What it is for.
+        records: Directory of tuning records (`DATABASE`), measured on that target. Kernels without
+            a record, and all where there is none, are scheduled by `profilers.tvm_schedules`.
+
+    Raises:
+        UsageError: If the directory holds no records that can be read.
+        ExportError: If TVM cannot compile it.
+    """
+    database = None if records is None else open_records(records)
+    try:
+        with target:
+            if database is not None:
+                with database:
+                    module = transform.MetaScheduleApplyDatabase()(module)
+            module = schedule(module, target)
+            # Constants are put into the order that kernels want now, not in every run.
+            module = tvm.transform.Sequential(
+                [transform.SplitLayoutRewritePreproc(), transform.FoldConstant()]
+            )(module)
+            return tvm.compile(module, target=target)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ExportError(f"tvm cannot compile the network for {target}: {error}") from error
+
+
+def open_records(folder: Path) -> Any:
+    """MetaSchedule's database of a directory of tuning records.
+
+    Raises:
+        UsageError: If the directory holds none that can be read.
+    """
+    from tvm.s_tir import meta_schedule
+
+    workload, record = (folder / name for name in DATABASE)
+    for path in (workload, record):
+        if not path.is_file():
+            raise UsageError(f"'{folder}' has no tuning records of tvm: {path.name} is missing")
+    try:
+        return meta_schedule.database.JSONDatabase(
+            str(workload), str(record), module_equality=MODULE_EQUALITY
+        )
+    except Exception as error:  # of many kinds, by what is wrong with a line
+        raise UsageError(f"the tuning records in '{folder}' cannot be read: {error}") from error
+
+
+def _check_axes(model: onnx.ModelProto) -> None:
+    for value in model.graph.input:
+        if not all(axis.HasField("dim_value") for axis in value.type.tensor_type.shape.dim):
+            raise ExportError(
+                f"tvm compiles graphs of one shape; the axes of {value.name!r} are free"
+            )
+
+
+def _gelu(builder: Any, call: Any) -> Any:
+    def gelu(x: Any) -> Any:
+        scaled = topi.multiply(x, tvm.tirx.const(0.5**0.5, x.dtype))
+        halved = topi.multiply(x, tvm.tirx.const(0.5, x.dtype))
+        return topi.multiply(halved, topi.add(topi.fast_erf(scaled), tvm.tirx.const(1.0, x.dtype)))
+
+    return builder.call_te(gelu, call.args[0], primfunc_name_hint="gelu")
+
+
+def _softmax(builder: Any, call: Any) -> Any:
+    axis = int(call.attrs.axis)
+    return builder.call_te(topi.nn.fast_softmax, call.args[0], axis, primfunc_name_hint="softmax")
+
+
+def _take(builder: Any, call: Any) -> Any:
+    """Rows of a table, within its bounds: ONNX's operator would read whatever lies beyond."""
+    table, rows = call.args
+    axis = int(call.attrs.axis)
+    return builder.call_te(topi.take, table, rows, axis, 0, "clip", primfunc_name_hint="take")

@@ -1,0 +1,469 @@
+"""TVM with its code for the CPU.
+
+It opens what `nasc.lowering.tvm` writes: a shared library, with a JSON file beside it that tells
+for which processor it was made, what it takes and gives, and which functions it has. It also opens
+ONNX files whose inputs have fixed axes, which it compiles for this processor, without tuning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_profiles.reading import FileRefused, opened, read_json
+from device_profiles.temporary import temporary_folder
+from profilers.context import read_context
+from profilers.errors import InvalidSetting, ModelRejected
+from profilers.jobs import RuntimeOptions
+
+_NEEDED = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.14.post0"}
+"""With apache-tvm-ffi 0.1.15, which pip takes by itself, this TVM crashes when it reads or writes
+tuning records; other releases of TVM have other interfaces."""
+
+
+def _check_versions() -> None:
+    """Refuse other releases before they are imported.
+
+    Raises:
+        ImportError: What is installed, and what is needed.
+    """
+    found = {}
+    for name in _NEEDED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "missing"
+    if found != _NEEDED:
+        are = ", ".join(f"{name} {version}" for name, version in found.items())
+        need = ", ".join(f"{name} {version}" for name, version in _NEEDED.items())
+        raise ImportError(f"it is held to {need}; installed: {are}")
+
+
+_check_versions()
+
+# On which cores threads run is the worker's to say.
+os.environ.setdefault("TVM_BIND_THREADS", "0")
+
+import tvm  # noqa: E402
+from tvm import relax, topi  # noqa: E402
+
+from profilers.tvm_schedules import schedule  # noqa: E402
+from profilers.tvm_targets import target_of  # noqa: E402
+
+SETTINGS = ()
+"""See `Runtime`."""
+
+LIBRARY, DESCRIPTION = ".so", ".json"
+"""Endings of the two files of a model."""
+
+FORMAT = 1
+"""Of the description."""
+
+MAX_LIBRARY_BYTES = 8 << 30
+
+_KIND = {"enum": ["float32", "int64"]}
+_AXES = {
+    "type": "array",
+    "maxItems": 8,
+    "items": {"type": ["integer", "null"], "minimum": 1, "maximum": 1 << 31},
+}
+_VALUES = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 8,
+    "items": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "type", "axes"],
+        "properties": {
+            "name": {"type": "string", "maxLength": 200},
+            "type": _KIND,
+            "axes": _AXES,
+        },
+    },
+}
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": [
+        "format",
+        "arch",
+        "flags",
+        "library_sha256",
+        "inputs",
+        "outputs",
+        "token_axis",
+        "tokens",
+        "functions",
+        "metadata",
+    ],
+    "properties": {
+        "format": {"const": FORMAT},
+        "arch": {"type": "string", "maxLength": 40},
+        "flags": {"type": "array", "maxItems": 200, "items": {"type": "string", "maxLength": 40}},
+        "library_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "inputs": _VALUES,
+        "outputs": _VALUES,
+        "token_axis": {"type": "object", "additionalProperties": {"enum": [1, 2]}},
+        "tokens": {"type": "integer", "minimum": 1, "maximum": 1 << 31},
+        "functions": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name", "batch", "seq_len"],
+                "properties": {
+                    "name": {"type": "string", "pattern": "^[a-z0-9_]{1,60}$"},
+                    "batch": {"type": "integer", "minimum": 1, "maximum": 1 << 20},
+                    "seq_len": {"type": "integer", "minimum": 1, "maximum": 1 << 20},
+                },
+            },
+        },
+        "metadata": {
+            "type": "object",
+            "maxProperties": 100,
+            "additionalProperties": {"type": "string", "maxLength": 1 << 16},
+        },
+    },
+}
+"""Of the description: `flags` of the processor that the code needs, as Linux calls them; values
+with their axes, null where free; `token_axis` by output, which of its axes is as long as the
+text; `tokens`, above all that the first input holds; functions by ascending length."""
+
+_OUT_OF_MEMORY = ("ailed to allocate", "bad_alloc", "bad allocation", "annot allocate memory")
+"""How TVM, whose errors are of many kinds, says that memory is not given."""
+
+
+def version() -> str:
+    """Returns the version of the installed TVM."""
+    return importlib.metadata.version("apache-tvm")
+
+
+def precisions(flags: Collection[str]) -> tuple[str, ...]:
+    """See `Runtime`."""
+    return ("fp32", "int8")
+
+
+def _set_threads(threads: int) -> None:
+    """Give TVM's pool its size.
+
+    Raises:
+        InvalidSetting: If it takes another.
+    """
+    tvm.get_global_func("runtime.config_threadpool")(1, threads)
+    found = int(tvm.get_global_func("runtime.NumThreads")())
+    if found != threads:
+        raise InvalidSetting(
+            f"threads = {threads}; TVM runs {found} here, as many as there are cores that this "
+            f"process may use. Try: --threads {found}"
+        )
+
+
+class _Fed:
+    """Inputs as TVM has them; what is given again is not copied again."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._given: dict[str, Any] = dict.fromkeys(names)
+        self._tensors: list[Any] = []
+
+    def is_new(self, feeds: Mapping[str, Any]) -> bool:
+        """Whether any is another array than before.
+
+        Raises:
+            ModelRejected: If they are not those of the model.
+        """
+        if feeds.keys() != self._given.keys():
+            raise ModelRejected(
+                f"its inputs are {', '.join(self._given)}; given: {', '.join(feeds) or 'none'}."
+            )
+        return any(feeds[name] is not given for name, given in self._given.items())
+
+    def keep(self, feeds: Mapping[str, Any] | None) -> None:
+        """Remember what was given; None forgets it."""
+        self._given = {name: feeds[name] if feeds else None for name in self._given}
+
+
+class CompiledSession:
+    """A library of `nasc.lowering.tvm`: the functions of its lengths."""
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        self._about = _described(path)
+        self._machine = _opened(path, self._about)
+        _set_threads(options.threads)
+        self._fed = _Fed([value["name"] for value in self._about["inputs"]])
+        self._calls: list[tuple[Any, list[Any]]] = []
+        self._length = 0
+
+    def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """See `RuntimeSession`."""
+        return _values(self._about["inputs"])
+
+    def describe_outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """See `RuntimeSession`."""
+        return _values(self._about["outputs"])
+
+    def metadata(self) -> dict[str, str]:
+        """See `RuntimeSession`."""
+        return dict(self._about["metadata"])
+
+    def run(self, feeds: dict[str, Any]) -> None:
+        """See `RuntimeSession`."""
+        self._feed(feeds)
+        for function, tensors in self._calls:
+            function(*tensors)
+
+    def outputs(self, feeds: dict[str, Any]) -> list[Any]:
+        """See `RuntimeSession`. Texts shorter than the function's length are cut to their own."""
+        self._feed(feeds)
+        rows = [_numpy(function(*tensors)) for function, tensors in self._calls]
+        found = []
+        for index, value in enumerate(self._about["outputs"]):
+            whole = np.concatenate([row[index] for row in rows])
+            axis = self._about["token_axis"].get(value["name"])
+            found.append(whole if axis is None else _cut(whole, axis, self._length))
+        return found
+
+    def _feed(self, feeds: Mapping[str, Any]) -> None:
+        """Find the function for the inputs' length, and give it them, padded."""
+        if not self._fed.is_new(feeds):
+            return
+        self._fed.keep(None)
+        arrays = [_checked(value, feeds[value["name"]]) for value in self._about["inputs"]]
+        shape = arrays[0].shape
+        for value, array in zip(self._about["inputs"], arrays, strict=True):
+            if array.shape != shape:
+                raise ModelRejected(
+                    f"the input {value['name']!r} is of shape {array.shape}, the first of {shape}."
+                )
+        highest = self._about["tokens"]
+        if arrays[0].size and not 0 <= arrays[0].min() <= arrays[0].max() < highest:
+            raise ModelRejected(
+                f"the input {self._about['inputs'][0]['name']!r} holds numbers that are no tokens: "
+                f"they are from 0 to {highest - 1}."
+            )
+        batch, length = shape
+        function = self._function(batch, length)
+        padding = ((0, 0), (0, function["seq_len"] - length))
+        padded = [np.ascontiguousarray(np.pad(array, padding)) for array in arrays]
+        compiled = self._machine[function["name"]]
+        step = function["batch"]
+        self._calls = [
+            (compiled, [tvm.runtime.tensor(array[at : at + step]) for array in padded])
+            for at in range(0, batch, step)
+        ]
+        self._length = length
+        self._fed.keep(feeds)
+
+    def _function(self, batch: int, length: int) -> dict[str, Any]:
+        """The shortest that a text fits into.
+
+        Raises:
+            ModelRejected: If there is none.
+        """
+        functions = self._about["functions"]
+        free = self._about["inputs"][0]["axes"][0] is None
+        fit = [f for f in functions if f["seq_len"] >= length and (free or f["batch"] == batch)]
+        if not fit or not batch or not length:
+            most = max(function["seq_len"] for function in functions)
+            texts = "1 text or more" if free else f"{functions[0]['batch']} texts"
+            raise ModelRejected(
+                f"it was made for {texts} of 1 to {most} tokens; given: {batch} of {length}. Cut "
+                "them, or make it anew with --seq-len."
+            )
+        return dict(min(fit, key=lambda function: function["seq_len"]))
+
+
+class OnnxSession:
+    """An ONNX file, compiled as it is opened."""
+
+    def __init__(self, path: Path, options: RuntimeOptions) -> None:
+        import onnx
+
+        try:
+            model = onnx.load(path)
+            onnx.checker.check_model(model)
+        except Exception as error:  # of many kinds, by what is wrong with the file
+            raise ModelRejected(f"it is no ONNX file that can be read: {error}") from error
+        constants = {tensor.name for tensor in model.graph.initializer}
+        self._inputs = _onnx_values(v for v in model.graph.input if v.name not in constants)
+        self._outputs = _onnx_values(model.graph.output)
+        self._metadata = {entry.key: entry.value for entry in model.metadata_props}
+        for name, (_, axes) in self._inputs.items():
+            if not all(isinstance(axis, int) for axis in axes):
+                raise ModelRejected(
+                    f"the axes {axes} of the input {name!r} are not all fixed; TVM compiles for "
+                    "one shape. Fix them, or take another runtime: --runtime onnxruntime"
+                )
+        cpu = read_context()["cpu"]
+        target = target_of(cpu["flags"], cpu["arch"], options.threads)
+        self._function = relax.VirtualMachine(_compiled(model, target), tvm.cpu())["main"]
+        _set_threads(options.threads)
+        self._fed = _Fed(list(self._inputs))
+        self._tensors: list[Any] = []
+
+    def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """See `RuntimeSession`."""
+        return self._inputs
+
+    def describe_outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """See `RuntimeSession`."""
+        return self._outputs
+
+    def metadata(self) -> dict[str, str]:
+        """See `RuntimeSession`."""
+        return dict(self._metadata)
+
+    def run(self, feeds: dict[str, Any]) -> None:
+        """See `RuntimeSession`."""
+        self._feed(feeds)
+        self._function(*self._tensors)
+
+    def outputs(self, feeds: dict[str, Any]) -> list[Any]:
+        """See `RuntimeSession`."""
+        self._feed(feeds)
+        return _numpy(self._function(*self._tensors))
+
+    def _feed(self, feeds: Mapping[str, Any]) -> None:
+        if self._fed.is_new(feeds):
+            self._fed.keep(None)
+            arrays = []
+            for name, (kind, axes) in self._inputs.items():
+                value = {"name": name, "type": kind, "axes": axes}
+                arrays.append(_checked(value, feeds[name]))
+            self._tensors = [tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays]
+            self._fed.keep(feeds)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What lies beside a library, once this processor can run it.
+
+    Raises:
+        ModelRejected: If it is missing or damaged, or made for another processor.
+    """
+    try:
+        about: dict[str, Any] = read_json(path.with_suffix(DESCRIPTION), 1 << 20, SCHEMA)
+        digest = hashlib.sha256()
+        with opened(path, MAX_LIBRARY_BYTES) as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except (FileRefused, OSError) as error:
+        raise ModelRejected(f"its files cannot be read: {error}") from error
+    if digest.hexdigest() != about["library_sha256"]:
+        raise ModelRejected("it is not the library that was made with its description: damaged.")
+    cpu = read_context()["cpu"]
+    lacking = sorted(set(about["flags"]) - set(cpu["flags"]))
+    if about["arch"] != platform.machine() or lacking:
+        needs = f"a processor of {about['arch']} with {', '.join(about['flags'])}"
+        has = f"{platform.machine()}{' without ' if lacking else ''}{', '.join(lacking)}"
+        raise ModelRejected(f"its code is for {needs}; this one is {has}. Make it anew here.")
+    if any(len(value["axes"]) != 2 for value in about["inputs"]):
+        raise ModelRejected("its inputs have other axes than a batch and tokens.")
+    return about
+
+
+def _opened(path: Path, about: Mapping[str, Any]) -> Any:
+    """Load a library, under a name of its own: of one name, the system gives the one it has."""
+    try:
+        with temporary_folder() as folder:
+            link = folder / f"model{LIBRARY}"
+            link.symlink_to(path.absolute())
+            library = tvm.runtime.load_module(str(link))
+        machine = relax.VirtualMachine(library, tvm.cpu())
+        for function in about["functions"]:
+            machine[function["name"]]
+    except Exception as error:  # of many kinds
+        raise ModelRejected(f"tvm cannot open the library: {error}") from error
+    return machine
+
+
+def _compiled(model: Any, target: Any) -> Any:
+    from tvm.relax import transform
+    from tvm.relax.frontend.onnx import from_onnx
+
+    def fast_erf(builder: Any, call: Any) -> Any:
+        return builder.call_te(topi.fast_erf, call.args[0])
+
+    passes = [
+        transform.DecomposeOpsForInference(),
+        transform.CanonicalizeBindings(),
+        transform.LegalizeOps({"relax.erf": fast_erf}),
+        transform.AnnotateTIROpPattern(),
+        transform.FoldConstant(),
+        transform.FuseOps(),
+        transform.FuseTIR(),
+    ]
+    try:
+        with target:
+            module = tvm.transform.Sequential(passes)(from_onnx(model, keep_params_in_input=False))
+            return tvm.compile(schedule(module, target), target=target)
+    except Exception as error:  # of many kinds, by operator
+        raise ModelRejected(f"tvm cannot compile it: {error}") from error
+
+
+def _checked(value: Mapping[str, Any], array: Any) -> Any:
+    """An input, as its description has it.
+
+    Raises:
+        ModelRejected: If it is of another type or shape.
+    """
+    array = np.asarray(array)
+    axes = value["axes"]
+    fits = array.ndim == len(axes) and all(
+        not isinstance(size, int) or size == given
+        for size, given in zip(axes, array.shape, strict=True)
+    )
+    if not fits or str(array.dtype) != value["type"]:
+        raise ModelRejected(
+            f"the input {value['name']!r} is {value['type']} of shape {axes}; given: {array.dtype} "
+            f"of shape {list(array.shape)}."
+        )
+    return array
+
+
+def _cut(array: Any, axis: int, length: int) -> Any:
+    return array[(slice(None),) * axis + (slice(0, length),)]
+
+
+def _numpy(found: Any) -> list[Any]:
+    """Outputs of a function as arrays."""
+    tensors = [found] if hasattr(found, "numpy") else list(found)
+    return [tensor.numpy() for tensor in tensors]
+
+
+def _values(values: Any) -> dict[str, tuple[str, list[int | str | None]]]:
+    return {value["name"]: (value["type"], list(value["axes"])) for value in values}
+
+
+def _onnx_values(values: Any) -> dict[str, tuple[str, list[int | str | None]]]:
+    import onnx
+
+    found = {}
+    for value in values:
+        kind = value.type.tensor_type
+        name = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        axes: list[int | str | None] = [
+            axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None
+            for axis in kind.shape.dim
+        ]
+        found[value.name] = (name, axes)
+    return found
+
+
+def open_session(path: Path, options: RuntimeOptions) -> CompiledSession | OnnxSession:
+    """See `Runtime`."""
+    kind = CompiledSession if path.suffix.lower() == LIBRARY else OnnxSession
+    return kind(path, options)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """See `Runtime`."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
