@@ -318,6 +318,11 @@ class WorkerClient:
     def _allowed(self, subject: str | None) -> str:
         """What a runtime takes, and how a file is checked."""
         path = subject or "model.onnx"
+        if Path(path).suffix.lower() == ".so":
+            return (
+                "A .so is for the runtime tvm, as nasc makes it, with its description beside it "
+                f"({Path(path).with_suffix('.json').name!r}). Make it anew for this processor."
+            )
         if not is_ir(Path(path)):
             return (
                 "Allowed is any ONNX file that this runtime can load and run. Check it: "

@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -371,12 +372,11 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _opened(path: Path, about: Mapping[str, Any]) -> Any:
-    """Load a library, under a name of its own: of one name, the system gives the one it has."""
+    """Load a copy of a library: of one name, the system gives the one that it has loaded before."""
     try:
         with temporary_folder() as folder:
-            link = folder / f"model{LIBRARY}"
-            link.symlink_to(path.absolute())
-            library = tvm.runtime.load_module(str(link))
+            own = shutil.copyfile(path, folder / f"model{LIBRARY}")
+            library = tvm.runtime.load_module(str(own))
         machine = relax.VirtualMachine(library, tvm.cpu())
         for function in about["functions"]:
             machine[function["name"]]
