@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
     "openvino": ("openvino", "openvino-nightly"),
+    "tvm": ("apache-tvm",),
 }
 """Runtimes by name, with what the package is called where it can be installed from."""
 
