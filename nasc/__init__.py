@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TableReport,
         TaskOptions,
         TrainResult,
+        TuneResult,
         Variant,
         VerifyReport,
         add_device,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         show_table,
         tables,
         train,
+        tune,
         verify,
     )
 
@@ -85,6 +87,7 @@ __all__ = [
     "TableReport",
     "TaskOptions",
     "TrainResult",
+    "TuneResult",
     "Variant",
     "VerifyReport",
     "__version__",
@@ -106,6 +109,7 @@ __all__ = [
     "show_table",
     "tables",
     "train",
+    "tune",
     "verify",
 ]
 

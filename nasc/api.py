@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         tables,
     )
     from nasc.pipelines.train import TrainResult, train
+    from nasc.pipelines.tune import TuneResult, tune
     from nasc.pipelines.verify import verify
     from nasc.selection.audit import Audit
     from nasc.selection.regret import Regret
@@ -82,6 +83,7 @@ _HOMES = {
         "tables",
     ),
     "nasc.pipelines.train": ("TrainResult", "train"),
+    "nasc.pipelines.tune": ("TuneResult", "tune"),
     "nasc.pipelines.verify": ("verify",),
     "nasc.selection.audit": ("Audit",),
     "nasc.selection.regret": ("Regret",),
@@ -118,6 +120,7 @@ __all__ = [
     "TableReport",
     "TaskOptions",
     "TrainResult",
+    "TuneResult",
     "Variant",
     "VerifyReport",
     "add_device",
@@ -138,6 +141,7 @@ __all__ = [
     "show_table",
     "tables",
     "train",
+    "tune",
     "verify",
 ]
 

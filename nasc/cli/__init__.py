@@ -4,7 +4,17 @@ Whatever is heavy is imported inside the commands, or by `nasc.api` when they ca
 `nasc --help` loads no torch.
 """
 
-from nasc.cli import measure, models, packages, regret, searching, supernet, tables
+from nasc.cli import measure, models, packages, regret, searching, supernet, tables, tuning
 from nasc.cli.group import main
 
-__all__ = ["main", "measure", "models", "packages", "regret", "searching", "supernet", "tables"]
+__all__ = [
+    "main",
+    "measure",
+    "models",
+    "packages",
+    "regret",
+    "searching",
+    "supernet",
+    "tables",
+    "tuning",
+]
