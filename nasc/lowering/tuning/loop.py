@@ -267,7 +267,7 @@ def _round(
         kernel.exhausted = candidates is None or search.empty >= EMPTY_ROUNDS
         return
     search.empty = 0
-    results = []
+    results: list[Any] = []
     for candidate in candidates:
         if options.max_trials is not None and kernel.trials >= options.max_trials:
             kernel.exhausted = True

@@ -43,8 +43,8 @@ class RecordsKey:
         device: Its name.
         cpu: Fingerprint of its processor.
         target: As TVM writes it; holds the instructions that it may use, and the threads.
-        tvm: Version of TVM.
-        tvm_ffi: Version of apache-tvm-ffi.
+        tvm_version: Of TVM.
+        ffi_version: Of apache-tvm-ffi.
         equality: How kernels are compared, as MetaSchedule calls it.
         version: `VERSION`.
     """
@@ -52,8 +52,8 @@ class RecordsKey:
     device: str
     cpu: str
     target: str
-    tvm: str
-    tvm_ffi: str
+    tvm_version: str
+    ffi_version: str
     equality: str = MODULE_EQUALITY
     version: int = VERSION
 
@@ -66,8 +66,8 @@ class RecordsKey:
             cpu: Fingerprint of its processor.
             target: That kernels are compiled for.
         """
-        versions = (importlib.metadata.version(n) for n in ("apache-tvm", "apache-tvm-ffi"))
-        return cls(device, cpu, str(target), *versions)
+        tvm_version, ffi_version = map(importlib.metadata.version, ("apache-tvm", "apache-tvm-ffi"))
+        return cls(device, cpu, str(target), tvm_version, ffi_version)
 
     def folder(self, tables: Path) -> Path:
         """Where the records lie, beside the device's tables."""

@@ -55,5 +55,5 @@ def test_a_budget_that_makes_no_sense_is_refused(minutes):
 
 
 def test_a_device_that_is_not_this_machine_is_refused():
-    with pytest.raises(UsageError, match="is reached by adb. Run nasc tune on the device itself"):
+    with pytest.raises(UsageError, match=r"is reached by adb\. Run nasc tune on the device itself"):
         nasc.tune(device="pixel6")

@@ -93,7 +93,12 @@ def test_a_run_goes_on(copied):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("target", "llvm -mcpu=other"), ("tvm", "0.26.0"), ("cpu", "other"), ("device", "phone")],
+    [
+        ("target", "llvm -mcpu=other"),
+        ("tvm_version", "0.26.0"),
+        ("cpu", "other"),
+        ("device", "phone"),
+    ],
 )
 def test_records_of_another_target_are_refused(copied, field, value):
     key = json.loads((copied / KEY_FILE).read_text())
