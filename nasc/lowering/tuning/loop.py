@@ -27,6 +27,10 @@ from nasc.utils.progress import Progress
 ROUND_TRIALS = 16
 """Candidates of a round: what a killed run loses at most."""
 
+POPULATION = 512
+MOST_UNMEASURED = 50
+"""MetaSchedule's own sizes of a population, and of its part that was never measured."""
+
 FIRST_GAIN = 0.5
 """Part of a kernel's time that its first round is expected to save."""
 
@@ -116,6 +120,7 @@ class LoopOptions:
         max_trials: Candidates of a kernel; None is as many as there is time for.
         cost_model: Which picks candidates, out of `COST_MODELS`.
         search_threads: Threads that look for candidates; none while one runs.
+        population: Schedules that the search breeds candidates from.
         seed: Of the search.
     """
 
@@ -124,6 +129,7 @@ class LoopOptions:
     max_trials: int | None = None
     cost_model: str = "random"
     search_threads: int = 1
+    population: int = POPULATION
     seed: int = 0
 
 
@@ -229,7 +235,10 @@ class _Search:
                 mod=task.module,
                 target=target,
                 space_generator="post-order-apply",
-                search_strategy="evolutionary",
+                search_strategy=meta_schedule.search_strategy.EvolutionarySearch(
+                    population_size=options.population,
+                    init_min_unmeasured=min(MOST_UNMEASURED, options.population),
+                ),
                 task_name=task.name,
                 rand_state=1 + (options.seed + int(task.key, 16)) % (2**31 - 2),
                 num_threads=options.search_threads,
