@@ -18,7 +18,7 @@ from nasc.lowering.tuning.trials import Trial, TrialServer, trial_server
 from nasc.lowering.tvm_module import DATABASE
 from nasc.lowering.tvm_schedules import schedule
 
-pytestmark = pytest.mark.tvm
+pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 1})
 KEY = RecordsKey.of("board", "cpu", TARGET)
@@ -213,12 +213,13 @@ def test_kernels_are_counted_once_and_what_only_moves_is_left_out():
         builder = relax.BlockBuilder()
         x = relax.Var("x", relax.TensorType((8, 8), "float32"))
         index = relax.Var("index", relax.TensorType((8,), "int64"))
-        with builder.function("main", [x, index]), builder.dataflow():
-            value = builder.emit(relax.op.take(x, index, axis=0))
-            for _ in range(copies):
-                value = builder.emit(relax.op.matmul(value, value))
-            value = builder.emit(relax.op.permute_dims(value))
-            result = builder.emit_output(value)
+        with builder.function("main", [x, index]):
+            with builder.dataflow():
+                value = builder.emit(relax.op.take(x, index, axis=0))
+                for _ in range(copies):
+                    value = builder.emit(relax.op.matmul(value, value))
+                value = builder.emit(relax.op.permute_dims(value))
+                result = builder.emit_output(value)
             builder.emit_func_output(result)
         passes = (
             transform.LegalizeOps(),
@@ -242,7 +243,6 @@ def server():
         yield server
 
 
-@pytest.mark.slow
 class TestTrialServer:
     """Candidates in processes of their own."""
 
