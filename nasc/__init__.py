@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         TableReport,
         TaskOptions,
         TrainResult,
+        TuneResult,
         Variant,
         VerifyReport,
         add_device,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         spaces,
         tables,
         train,
+        tune,
         verify,
     )
 
@@ -89,6 +91,7 @@ __all__ = [
     "TableReport",
     "TaskOptions",
     "TrainResult",
+    "TuneResult",
     "Variant",
     "VerifyReport",
     "__version__",
@@ -112,6 +115,7 @@ __all__ = [
     "spaces",
     "tables",
     "train",
+    "tune",
     "verify",
 ]
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         tables,
     )
     from nasc.pipelines.train import TrainResult, train
+    from nasc.pipelines.tune import TuneResult, tune
     from nasc.pipelines.verify import verify
     from nasc.selection.audit import Audit
     from nasc.selection.regret import Regret
@@ -86,6 +87,7 @@ _HOMES = {
         "tables",
     ),
     "nasc.pipelines.train": ("TrainResult", "train"),
+    "nasc.pipelines.tune": ("TuneResult", "tune"),
     "nasc.pipelines.verify": ("verify",),
     "nasc.selection.audit": ("Audit",),
     "nasc.selection.regret": ("Regret",),
@@ -123,6 +125,7 @@ __all__ = [
     "TableReport",
     "TaskOptions",
     "TrainResult",
+    "TuneResult",
     "Variant",
     "VerifyReport",
     "add_device",
@@ -145,6 +148,7 @@ __all__ = [
     "spaces",
     "tables",
     "train",
+    "tune",
     "verify",
 ]
 

@@ -24,6 +24,9 @@ a command.
     |-- CorpusError
     |-- TaskDataError
     |-- CheckpointError
+    |-- RecordsError
+    |   |-- RecordsDamaged
+    |   `-- RecordsRefused
     |-- ExportError
     |   `-- ParityError
     |-- PackageError
@@ -151,6 +154,18 @@ class TaskDataError(NascError):
 
 class CheckpointError(NascError):
     """A checkpoint is damaged, or belongs to another teacher, search space or version."""
+
+
+class RecordsError(NascError):
+    """Tuning records cannot be used."""
+
+
+class RecordsDamaged(RecordsError):
+    """Tuning records cannot be read, or contradict themselves."""
+
+
+class RecordsRefused(RecordsError):
+    """There are no tuning records, or they are of another device, target or version."""
 
 
 class ExportError(NascError):

@@ -4,7 +4,17 @@ Whatever is heavy is imported inside the commands, or by `nasc.api` when they ca
 `nasc --help` loads no torch.
 """
 
-from nasc.cli import measure, models, packages, regret, searching, spaces, supernet, tables
+from nasc.cli import (
+    measure,
+    models,
+    packages,
+    regret,
+    searching,
+    spaces,
+    supernet,
+    tables,
+    tuning,
+)
 from nasc.cli.group import main
 
 __all__ = [
@@ -17,4 +27,5 @@ __all__ = [
     "spaces",
     "supernet",
     "tables",
+    "tuning",
 ]

@@ -1,0 +1,304 @@
+"""Kernels of a small network, tuned by a made-up and by the real way to measure."""
+
+import json
+import shutil
+
+import pytest
+
+pytest.importorskip("tvm", reason="needs apache-tvm (extra 'tvm')")
+
+import tvm
+from tvm import te
+
+from nasc.errors import RecordsDamaged, RecordsRefused
+from nasc.lowering.tuning.kernels import Task, find_kernels, kernel_key
+from nasc.lowering.tuning.loop import LoopOptions, Tuned, tune_kernels
+from nasc.lowering.tuning.records import KEY_FILE, RecordsKey, check_records, open_for_tuning
+from nasc.lowering.tuning.trials import Trial, TrialServer, trial_server
+from nasc.lowering.tvm_module import DATABASE
+from profilers.tvm_schedules import schedule
+
+pytestmark = [pytest.mark.tvm, pytest.mark.slow]
+
+TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 1})
+KEY = RecordsKey.of("board", "cpu", TARGET)
+
+
+def product(n: int = 32, name: str = "product", count: int = 1) -> Task:
+    a, b = (te.placeholder((n, n), name=x) for x in "AB")
+    k = te.reduce_axis((0, n), name="k")
+    c = te.compute((n, n), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="C")
+    function = te.create_prim_func([a, b, c]).with_attr("global_symbol", "main")
+    module = tvm.IRModule({"main": function.with_attr("tirx.noalias", True)})
+    return Task(name, kernel_key(module), module, (), 2.0 * n**3, count, float(count))
+
+
+def ticking(step_s: float = 1.0):
+    """A clock that goes on by a step whenever it is looked at."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += step_s
+        return now[0]
+
+    return clock
+
+
+def silent(done: int, total: int, message: str) -> None:
+    assert 0 <= done <= total
+
+
+def tuned(folder, tasks, measure, seconds=60.0, **options) -> list[Tuned]:
+    folder.mkdir(exist_ok=True)
+    given = LoopOptions(seconds, round_trials=2, population=4, **options)
+    with open_for_tuning(folder, KEY) as records:
+        return tune_kernels(tasks, records, TARGET, measure, given, silent, ticking())
+
+
+def always(seconds: float):
+    return lambda module: Trial(seconds, None)
+
+
+def lines(folder) -> list[int]:
+    return [len((folder / name).read_text().splitlines()) for name in DATABASE]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with records of one kernel."""
+    folder = tmp_path_factory.mktemp("made") / "records"
+    tuned(folder, [product()], always(1e-3), max_trials=2)
+    return folder
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "copy")
+
+
+def test_records_are_found_again(copied):
+    check_records(copied, KEY)
+    assert lines(copied) == [1, 2]
+    with open_for_tuning(copied, KEY) as records:
+        assert records.best_s(product().module) == pytest.approx(1e-3)
+        assert records.best_s(product(16).module) is None
+
+
+def test_a_run_goes_on(copied):
+    times = iter([5e-3, *[4e-4] * 100])
+    (kernel,) = tuned(copied, [product()], lambda m: Trial(next(times), None), max_trials=2)
+    assert (kernel.before_s, kernel.best_s, kernel.trials) == (5e-3, 4e-4, 2)
+    assert lines(copied) == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target", "llvm -mcpu=other"),
+        ("tvm_version", "0.26.0"),
+        ("cpu", "other"),
+        ("device", "phone"),
+    ],
+)
+def test_records_of_another_target_are_refused(copied, field, value):
+    key = json.loads((copied / KEY_FILE).read_text())
+    (copied / KEY_FILE).write_text(json.dumps({**key, field: value}))
+    with pytest.raises(RecordsRefused, match=f"not for this: {field} '{value}'"):
+        check_records(copied, KEY)
+    with (
+        pytest.raises(RecordsRefused, match="nasc tune --device board"),
+        open_for_tuning(copied, KEY),
+    ):
+        pass
+
+
+def test_lines_of_another_target_are_refused(copied):
+    name = DATABASE[1]
+    text = (copied / name).read_text()
+    assert '"num-cores":1' in text.replace(" ", "")
+    (copied / name).write_text(text.replace(" ", "").replace('"num-cores":1', '"num-cores":4'))
+    with pytest.raises(RecordsRefused, match=f"line 1 of '.*{name}' is of another target"):
+        check_records(copied, KEY)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (1, lambda lines: [lines[0], lines[1][:40]], "line 2 of .*record.json' is no JSON"),
+        (0, lambda lines: [lines[0][:40]], "line 1 of .*workload.json' is no JSON"),
+        (0, lambda lines: [], "line 1 of .*record.json' is a record of kernel 0, of 0"),
+        (1, lambda lines: ["[0, [[], [-1.0], {}, []]]"], "line 1 of .* states no times"),
+        (1, lambda lines: ["{}"], "line 1 of .* is no pair"),
+    ],
+)
+def test_a_damaged_line_is_named(copied, file, change, message):
+    path = copied / DATABASE[file]
+    path.write_text("\n".join(change(path.read_text().splitlines())))
+    with pytest.raises(RecordsDamaged, match=message):
+        check_records(copied, KEY)
+
+
+def test_a_missing_file_is_damage(copied):
+    (copied / DATABASE[0]).unlink()
+    with pytest.raises(RecordsDamaged, match="rm -r"):
+        check_records(copied, KEY)
+
+
+def test_no_records_is_said(tmp_path):
+    with pytest.raises(RecordsRefused, match=r"holds no tuning records \(key.json is missing\)"):
+        check_records(tmp_path, KEY)
+
+
+@pytest.mark.parametrize("at", range(0, 9, 2))
+def test_a_run_killed_at_any_moment_leaves_records_that_read(tmp_path, at):
+    """Whatever is called outside: the run ends there, and the next one goes on."""
+    calls = 0
+
+    def measure(module):
+        nonlocal calls
+        calls += 1
+        if calls > at:
+            raise KeyboardInterrupt
+        return Trial(1e-3, None)
+
+    folder = tmp_path / "records"
+    with pytest.raises(KeyboardInterrupt):
+        tuned(folder, [product()], measure, seconds=1e9)
+    check_records(folder, KEY)
+    # Of the first call it is how the kernel runs without a record; then rounds of two.
+    assert lines(folder)[1] == max(0, (at - 1) // 2 * 2)
+
+
+def test_killed_between_the_files_records_read(copied, monkeypatch):
+    """Kernels are written first: with those of the new and records of the old all is well."""
+    from nasc.lowering.tuning import records as module
+
+    real, written = module.write_atomically, []
+
+    def killed(path, content):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        real(path, content)
+
+    monkeypatch.setattr(module, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(copied, [product(16)], always(1e-3), max_trials=2)
+    check_records(copied, KEY)
+    assert lines(copied) == [2, 2]
+
+
+def test_time_goes_where_it_is_spent(tmp_path):
+    """Of two kernels that gain alike, the one that runs more often is tuned more."""
+    tasks = [product(16, "rare", count=1), product(32, "often", count=50)]
+    often, rare = tuned(tmp_path, tasks, always(1e-3), seconds=30)
+    assert (often.task.name, rare.task.name) == ("often", "rare")
+    assert often.trials > rare.trials
+
+
+def test_failing_candidates_are_counted_and_not_kept(tmp_path):
+    answers = iter([Trial(1e-3, None), *[Trial(None, "ended by signal 11")] * 50])
+    (kernel,) = tuned(tmp_path, [product()], lambda m: next(answers), max_trials=2)
+    assert (kernel.best_s, kernel.failed) == (None, 2)
+    assert kernel.error == "ended by signal 11"
+    assert kernel.now_s == 1e-3
+    assert lines(tmp_path) == [1, 0]
+
+
+def test_kernels_are_counted_once_and_what_only_moves_is_left_out():
+    def network(copies: int) -> tvm.IRModule:
+        from tvm import relax
+        from tvm.relax import transform
+
+        builder = relax.BlockBuilder()
+        x = relax.Var("x", relax.TensorType((8, 8), "float32"))
+        index = relax.Var("index", relax.TensorType((8,), "int64"))
+        with builder.function("main", [x, index]):
+            with builder.dataflow():
+                value = builder.emit(relax.op.take(x, index, axis=0))
+                for _ in range(copies):
+                    value = builder.emit(relax.op.matmul(value, value))
+                value = builder.emit(relax.op.permute_dims(value))
+                result = builder.emit_output(value)
+            builder.emit_func_output(result)
+        passes = (
+            transform.LegalizeOps(),
+            transform.AnnotateTIROpPattern(),
+            transform.FuseOps(),
+            transform.FuseTIR(),
+        )
+        with TARGET:
+            return tvm.transform.Sequential(passes)(builder.finalize())
+
+    found = find_kernels([network(3), network(1)], TARGET)
+    (task,) = found.tasks
+    assert (task.count, task.weight, task.flops) == (3, 2.0, 2.0 * 8**3)
+    assert task.shapes == ("float32[8,8]",) * 3
+    assert len(found.left_out) == 2
+
+
+@pytest.fixture(scope="module")
+def server():
+    with trial_server(TARGET, timeout_s=20) as server:
+        yield server
+
+
+class TestTrialServer:
+    """Candidates in processes of their own."""
+
+    def test_measures(self, server):
+        trial = server.measure(schedule(product().module, TARGET))
+        assert trial.error is None
+        assert trial.seconds > 0
+
+    def test_a_broken_candidate_is_an_error(self, server):
+        trial = server.measure(tvm.IRModule({}))
+        assert trial.seconds is None
+        assert "main" in trial.error
+
+    def test_a_crash_costs_that_candidate_alone(self, server):
+        """It writes far outside of its memory."""
+        assert server.measure(_out_of_bounds(10**12)).error.startswith("ended by signal")
+        assert server.measure(product().module).seconds > 0
+
+    def test_a_hang_is_ended(self, server):
+        server._timeout_s, kept = 0.3, server._timeout_s
+        try:
+            trial = server.measure(product(4096).module)
+        finally:
+            server._timeout_s = kept
+        assert trial.error == "no end after 0.3 s"
+        assert server.measure(product().module).seconds > 0
+
+    def test_a_server_that_was_killed_starts_anew(self, server):
+        assert server.measure(product().module).seconds > 0
+        server._process.kill()
+        assert server.measure(product().module).seconds > 0
+
+    def test_a_real_run(self, server, tmp_path):
+        (kernel,) = tuned(tmp_path, [product()], server.measure, max_trials=2)
+        assert kernel.trials == 2
+        assert kernel.before_s > 0
+        assert (kernel.best_s or 1) > 0
+        check_records(tmp_path, KEY)
+
+
+def _out_of_bounds(factor: int) -> tvm.IRModule:
+    from tvm.script import tirx as T
+
+    @T.prim_func(s_tir=True)
+    def main(a: T.Buffer((32,), "float32"), c: T.Buffer((32,), "float32")):
+        for i in range(32):
+            with T.sblock("C"):
+                v = T.axis.spatial(32, i)
+                c[T.Cast("int64", v) * T.int64(factor)] = a[v]
+
+    return tvm.IRModule({"main": main})
+
+
+def test_a_server_that_cannot_start_says_so(monkeypatch):
+    from nasc.errors import NascError
+
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
+    with pytest.raises(NascError, match="ends at once"):
+        TrialServer(TARGET).measure(product().module)
