@@ -116,7 +116,7 @@ class _Module:
     # Parts that several layers use
 
     def _reshape(self, x: Value, *shape: int) -> Value:
-        return self._builder.emit(relax.op.reshape(x, shape))
+        return self._builder.emit(relax.op.memory.view(x, shape))
 
     def _call(
         self, name: str, make: Callable[[], Kernel], inputs: Sequence[Value]
@@ -164,12 +164,18 @@ class _Module:
         )
 
     def _exact_linear(
-        self, x: Value, rows: int, weight: Array, bias: Array, tanh: bool = False
+        self,
+        x: Value,
+        rows: int,
+        weight: Array,
+        bias: Array,
+        tanh: bool = False,
+        across: int = 1,
     ) -> Value:
         outputs, inputs = weight.shape
         return self._call(
             f"exact_linear_{rows}_{inputs}_{outputs}{'_tanh' if tanh else ''}",
-            lambda: kernels.exact_linear(rows, inputs, outputs, tanh),
+            lambda: kernels.exact_linear(rows, inputs, outputs, tanh, across),
             [x, weight, bias],
         )[0]
 
@@ -247,9 +253,9 @@ class _Module:
             y = self._linear(x.bytes, tensors["weight"], tensors["bias"]) if tensors else x
             return [self._reshape(y.exact, batch, seq_len, size)]
         if layer.head == SPANS:
-            y = self._exact_linear(x.exact, tokens, tensors["weight"], tensors["bias"])
-            y = self._reshape(y, batch, seq_len, head_outputs(SPANS))
-            return [self._builder.emit(relax.op.permute_dims(y, [0, 2, 1]))]
+            weight, bias = tensors["weight"], tensors["bias"]
+            y = self._exact_linear(x.exact, tokens, weight, bias, across=seq_len)
+            return [self._reshape(y, batch, head_outputs(SPANS), seq_len)]
         pooled = self._call(
             "mean", lambda: kernels.mean(self._shape, hidden), [x.exact, self._mask]
         )[0]

@@ -182,12 +182,12 @@ def _product(
         scales = [v.load(matrix["scales"], column) for column in columns]
         biases = [v.load(matrix["bias"], column) for column in columns]
         for row in range(count):
-            scale = build.Bind(v.splat(v.load_one(x.scales, x.first + row)))
+            scale = v.keep(v.splat(v.load_one(x.scales, x.first + row)))
             found = []
             for half in range(_HALVES):
                 total = v.load(sums, (row * _HALVES + half) * LANES)
-                total = build.Bind(tirx.Cast("float32x16", total) * scale)
-                found.append(build.Bind(total * scales[half] + biases[half]))
+                total = v.keep(tirx.Cast("float32x16", total) * scale)
+                found.append(v.keep(total * scales[half] + biases[half]))
             finish(row, block * BLOCK, found)
 
 
@@ -203,8 +203,8 @@ def _add_products(sums: Expr, x: Expr, weights: Expr) -> Expr:
 
 def _quantize(source: Expr, first: Expr, size: int, largest: Expr, out: _Bytes, row: Expr) -> None:
     """Write a row of `source`, whose largest magnitude is known, as bytes around 128."""
-    largest = build.Bind(tirx.max(largest, v.constant(1e-20)))
-    factor = build.Bind(v.splat(build.Bind(v.constant(127.0) / largest)))
+    largest = v.keep(tirx.max(largest, v.constant(1e-20)))
+    factor = v.keep(v.splat(v.keep(v.constant(127.0) / largest)))
     for i in range(size // LANES):
         x = v.load(source, first + i * LANES)
         v.store(out.values, (out.first + row) * size + i * LANES, v.rounded_bytes(x * factor, ZERO))
@@ -213,7 +213,7 @@ def _quantize(source: Expr, first: Expr, size: int, largest: Expr, out: _Bytes, 
 
 def _largest(vectors: list[Expr]) -> Expr:
     """Largest magnitude of all lanes."""
-    return v.across(v.folded([build.Bind(tirx.abs(x)) for x in vectors], tirx.max), tirx.max)
+    return v.across(v.folded([v.keep(tirx.abs(x)) for x in vectors], tirx.max), tirx.max)
 
 
 def _normalize(
@@ -225,17 +225,17 @@ def _normalize(
     with build.serial(0, count) as row:
         x = [v.load(source, row * size + i * LANES) for i in parts]
         mean = v.splat(v.across(v.folded(x, v.add), v.add) * v.constant(1 / size))
-        mean = build.Bind(mean)
-        x = [build.Bind(part - mean) for part in x]
-        squares = v.across(v.folded([build.Bind(part * part) for part in x], v.add), v.add)
+        mean = v.keep(mean)
+        x = [v.keep(part - mean) for part in x]
+        squares = v.across(v.folded([v.keep(part * part) for part in x], v.add), v.add)
         deviation = tirx.sqrt(squares * v.constant(1 / size) + v.constant(eps))
-        factor = build.Bind(v.splat(build.Bind(v.constant(1.0) / deviation)))
+        factor = v.keep(v.splat(v.keep(v.constant(1.0) / deviation)))
         found = []
         at = (first + row) * size
         for i, part in enumerate(x):
-            scaled = build.Bind(part * factor)
+            scaled = v.keep(part * factor)
             weight = v.load(buffers["ln_weight"], i * LANES)
-            y = build.Bind(scaled * weight + v.load(buffers["ln_bias"], i * LANES))
+            y = v.keep(scaled * weight + v.load(buffers["ln_bias"], i * LANES))
             v.store(buffers["out"], at + i * LANES, y)
             found.append(y)
         _quantize(buffers["out"], at, size, _largest(found), out, row)
@@ -271,7 +271,7 @@ def embedding(shape: Shape, hidden: int, words: int, positions: int, eps: float)
         row = v.scratch(hidden)
         with build.serial(0, shape.tokens) as token:
             word = build.Bind(tirx.Cast("int32", v.load_one(b["ids"], token)))
-            scale = build.Bind(v.splat(v.load_one(b["word_scales"], word)))
+            scale = v.keep(v.splat(v.load_one(b["word_scales"], word)))
             place = tirx.floormod(token, shape.seq_len) * hidden
             for i in range(0, hidden, LANES):
                 x = tirx.Cast("float32x16", v.load(b["word"], word * hidden + i))
@@ -349,7 +349,7 @@ def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
             _product(x, count, b, outputs, finish)
             for row in range(count):
                 most = v.across(v.load(largest, row * LANES), tirx.max)
-                factor = build.Bind(v.splat(build.Bind(v.constant(255.0) / most)))
+                factor = v.keep(v.splat(v.keep(v.constant(255.0) / most)))
                 with build.serial(0, row_size // LANES) as part:
                     value = v.load(inner, row * row_size + part * LANES)
                     at = (first + row) * row_size + part * LANES
@@ -444,8 +444,8 @@ class Heads:
     def add_products(self, sums: Expr, a: Expr, b: Expr) -> Expr:
         """Sums plus the products of a and b."""
         if not self.bf16:
-            return build.Bind(sums + a * b)
-        return build.Bind(_call("float32x16", "nasc_add_bf16_products", sums, a, b))
+            return v.keep(sums + a * b)
+        return v.keep(_call("float32x16", "nasc_add_bf16_products", sums, a, b))
 
 
 def _call(dtype: str, name: str, *arguments: Expr) -> Expr:
@@ -639,10 +639,10 @@ def _softmax(
     padded = shape.padded
     with build.serial(0, count) as row:
         x = [v.load(scores, row * padded + i) for i in range(0, padded, LANES)]
-        most = build.Bind(v.splat(v.across(v.folded(x, tirx.max), tirx.max)))
+        most = v.keep(v.splat(v.across(v.folded(x, tirx.max), tirx.max)))
         found = []
         for part in x:
-            found.append(v.exp(build.Bind(tirx.max(part - most, v.splat(_NEVER)))))
+            found.append(v.exp(v.keep(tirx.max(part - most, v.splat(_NEVER)))))
         total = v.across(v.folded(found, v.add), v.add)
         v.store(factors, row, v.constant(1.0) / total, 1)
         for i, word in enumerate(heads.words(found)):
@@ -673,13 +673,13 @@ def _mix(
                 for half in range(_HALVES)
             ]
             for row in range(count):
-                weight = build.Bind(v.splat(v.load_one(weights, row * keys + key)))
+                weight = v.keep(v.splat(v.load_one(weights, row * keys + key)))
                 for half in range(_HALVES):
                     place = (row * _HALVES + half) * LANES
                     value = heads.add_products(v.load(sums, place), weight, values[half])
                     v.store(sums, place, value)
         for row in range(count):
-            factor = build.Bind(v.splat(v.load_one(factors, row)))
+            factor = v.keep(v.splat(v.load_one(factors, row)))
             for half in range(_HALVES):
                 value = v.load(sums, (row * _HALVES + half) * LANES) * factor
                 place = row * heads.hidden + head * size + block * BLOCK + half * LANES
@@ -709,7 +709,7 @@ def convolution(shape: Shape, hidden: int, kernel: int) -> Kernel:
         with build.serial(0, shape.batch) as text:
             with build.serial(0, shape.seq_len) as token:
                 real = v.load_one(b["mask"], text * shape.seq_len + token)
-                real = build.Bind(v.splat(build.Bind(tirx.Cast("float32", real))))
+                real = v.keep(v.splat(v.keep(tirx.Cast("float32", real))))
                 with build.serial(0, hidden // LANES) as part:
                     at = (text * shape.seq_len + token) * hidden + part * LANES
                     value = tirx.max(v.load(b["x"], at), v.splat(0.0)) * real
@@ -720,7 +720,7 @@ def convolution(shape: Shape, hidden: int, kernel: int) -> Kernel:
                     for place in range(kernel):
                         x = v.load(padded, (token + place) * hidden + part * LANES)
                         weight = v.load(b["weight"], place * hidden + part * LANES)
-                        total = build.Bind(total + x * weight)
+                        total = v.keep(total + x * weight)
                     v.store(found, part * LANES, total)
                 parts = [v.load(found, i) for i in range(0, hidden, LANES)]
                 first = text * shape.seq_len + token
@@ -741,7 +741,7 @@ def mean(shape: Shape, hidden: int) -> Kernel:
             with build.serial(0, shape.seq_len) as token:
                 at = text * shape.seq_len + token
                 real = tirx.Cast("float32", v.load_one(b["mask"], at))
-                real = build.Bind(v.splat(build.Bind(real)))
+                real = v.keep(v.splat(v.keep(real)))
                 x = v.load(b["x"], at * hidden + part * LANES)
                 v.store(sums, 0, v.load(sums, 0) + x * real)
                 v.store(sums, LANES, v.load(sums, LANES) + real)
@@ -752,17 +752,24 @@ def mean(shape: Shape, hidden: int) -> Kernel:
     return _kernel(inputs, {"out": (shape.batch * hidden, "float32")}, body)
 
 
-def exact_linear(rows: int, inputs: int, outputs: int, tanh: bool = False) -> Kernel:
-    """A product in fp32 with ``weight`` (outputs, inputs), plus ``bias``: for few rows or outputs."""
+def exact_linear(
+    rows: int, inputs: int, outputs: int, tanh: bool = False, across: int = 1
+) -> Kernel:
+    """A product in fp32 with ``weight`` (outputs, inputs), plus ``bias``: for few rows or outputs.
+
+    Gives (rows / across, outputs, across): of every `across` rows one output after the other.
+    """
 
     def body(b: Buffers) -> None:
         with build.serial(0, rows) as row, build.serial(0, outputs) as output:
             parts = []
             for i in range(0, inputs, LANES):
                 x, weight = v.load(b["x"], row * inputs + i), b["weight"]
-                parts.append(build.Bind(x * v.load(weight, output * inputs + i)))
+                parts.append(v.keep(x * v.load(weight, output * inputs + i)))
             value = v.across(v.folded(parts, v.add), v.add) + v.load_one(b["bias"], output)
-            v.store(b["out"], row * outputs + output, tirx.tanh(value) if tanh else value, 1)
+            group = tirx.floordiv(row, across) * outputs + output
+            place = group * across + tirx.floormod(row, across)
+            v.store(b["out"], place, tirx.tanh(value) if tanh else value, 1)
 
     sizes: Sizes = {
         "x": (rows * inputs, "float32"),
@@ -778,9 +785,9 @@ def unit_length(batch: int, hidden: int) -> Kernel:
     def body(b: Buffers) -> None:
         with build.serial(0, batch) as row:
             x = [v.load(b["x"], row * hidden + i) for i in range(0, hidden, LANES)]
-            squares = v.across(v.folded([build.Bind(p * p) for p in x], v.add), v.add)
+            squares = v.across(v.folded([v.keep(p * p) for p in x], v.add), v.add)
             length = tirx.max(tirx.sqrt(squares), v.constant(1e-12))
-            factor = build.Bind(v.splat(build.Bind(v.constant(1.0) / length)))
+            factor = v.keep(v.splat(v.keep(v.constant(1.0) / length)))
             for i, part in enumerate(x):
                 v.store(b["out"], row * hidden + i * LANES, part * factor)
 

@@ -53,6 +53,18 @@ def span(start: Expr, lanes: int = LANES) -> Expr:
     return tirx.Ramp(start, 1, lanes)
 
 
+def keep(value: Expr) -> Expr:
+    """A vector or number of fp32, computed once.
+
+    It goes through a buffer, which LLVM turns into a register again: TVM's simplifier puts what a
+    variable is bound to in its place wherever it is used, and grows with the power of the depth.
+    """
+    lanes = value.ty.dtype.lanes
+    held = build.alloc_buffer((lanes,), "float32", scope="local", align=4 * lanes)
+    store(held, 0, value, lanes)
+    return load(held, 0, lanes) if lanes > 1 else load_one(held, 0)
+
+
 def load(buffer: Expr, start: Expr, lanes: int = LANES) -> Expr:
     """Neighbours of a flat buffer, read once."""
     return build.Bind(tirx.BufferLoad(buffer, [span(start, lanes)]))
@@ -93,10 +105,9 @@ def across(vector: Expr, combine: Callable[[Expr, Expr], Expr]) -> Expr:
     lanes = LANES
     while lanes > 1:
         vector, lanes = build.Bind(vector), lanes // 2
-        dtype = f"float32x{lanes}" if lanes > 1 else "float32"
-        low = tirx.call_intrin(dtype, "tirx.vectorlow", vector)
-        vector = combine(low, tirx.call_intrin(dtype, "tirx.vectorhigh", vector))
-    return build.Bind(vector)
+        halves = [list(range(lanes)), list(range(lanes, 2 * lanes))]
+        vector = combine(*(tirx.Shuffle([vector], half) for half in halves))
+    return keep(vector)
 
 
 def add(a: Expr, b: Expr) -> Expr:
@@ -109,7 +120,7 @@ def folded(vectors: Sequence[Expr], combine: Callable[[Expr, Expr], Expr]) -> Ex
     found = list(vectors)
     while len(found) > 1:
         pairs = [
-            build.Bind(combine(*found[i : i + 2])) if i + 1 < len(found) else found[i]
+            keep(combine(*found[i : i + 2])) if i + 1 < len(found) else found[i]
             for i in range(0, len(found), 2)
         ]
         found = pairs
@@ -118,32 +129,32 @@ def folded(vectors: Sequence[Expr], combine: Callable[[Expr, Expr], Expr]) -> Ex
 
 def exp(x: Expr) -> Expr:
     """e**x for x from -87 to 0, wrong by 3e-6 of itself at most."""
-    scaled = build.Bind(x * splat(math.log2(math.e)))
-    rounded = build.Bind(scaled + splat(_ROUNDING))
-    rest = build.Bind(scaled - (rounded - splat(_ROUNDING)))
-    power = build.Bind(_polynomial(rest, _EXP2))
+    scaled = keep(x * splat(math.log2(math.e)))
+    rounded = keep(scaled + splat(_ROUNDING))
+    rest = keep(scaled - (rounded - splat(_ROUNDING)))
+    power = keep(_polynomial(rest, _EXP2))
     exponent = tirx.reinterpret("int32x16", rounded) << splat(23, "int32")
-    return build.Bind(
+    return keep(
         tirx.reinterpret("float32x16", tirx.reinterpret("int32x16", power) + exponent)
     )
 
 
 def shifted_gelu(x: Expr) -> Expr:
     """The GELU of x plus `GELU_SHIFT`, wrong by 5e-4 at most."""
-    t = build.Bind(tirx.max(tirx.min(x, splat(_GELU_END)), splat(-_GELU_END)))
-    square = build.Bind(t * t)
-    share = build.Bind(t * _polynomial(square, _GELU) + splat(0.5))
-    return build.Bind(x * share + splat(GELU_SHIFT))
+    t = keep(tirx.max(tirx.min(x, splat(_GELU_END)), splat(-_GELU_END)))
+    square = keep(t * t)
+    share = keep(t * _polynomial(square, _GELU) + splat(0.5))
+    return keep(x * share + splat(GELU_SHIFT))
 
 
 def rounded_bytes(x: Expr, offset: int) -> Expr:
     """x, of magnitude under 2**21, rounded, plus an offset, as unsigned bytes (their low 8 bits)."""
-    bits = tirx.reinterpret("int32x16", build.Bind(x + splat(_ROUNDING + offset)))
+    bits = tirx.reinterpret("int32x16", keep(x + splat(_ROUNDING + offset)))
     return tirx.Cast("uint8x16", bits)
 
 
 def _polynomial(x: Expr, coefficients: Sequence[float]) -> Expr:
     value = splat(coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
-        value = build.Bind(value * x + splat(coefficient))
+        value = keep(value * x + splat(coefficient))
     return value
