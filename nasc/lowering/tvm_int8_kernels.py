@@ -673,7 +673,7 @@ def _mix(
                 for half in range(_HALVES)
             ]
             for row in range(count):
-                weight = v.keep(v.splat(v.load_one(weights, row * keys + key)))
+                weight = build.Bind(v.splat(v.load_one(weights, row * keys + key)))
                 for half in range(_HALVES):
                     place = (row * _HALVES + half) * LANES
                     value = heads.add_products(v.load(sums, place), weight, values[half])
