@@ -118,9 +118,7 @@ class _Module:
     def _reshape(self, x: Value, *shape: int) -> Value:
         return self._builder.emit(relax.op.memory.view(x, shape))
 
-    def _call(
-        self, name: str, make: Callable[[], Kernel], inputs: Sequence[Value]
-    ) -> list[Value]:
+    def _call(self, name: str, make: Callable[[], Kernel], inputs: Sequence[Value]) -> list[Value]:
         """Outputs of a kernel; kernels of one name are one function."""
         if name not in self._functions:
             kernel = make()
@@ -139,7 +137,12 @@ class _Module:
         return [tensors["ln_weight"], tensors["ln_bias"]]
 
     def _residual(
-        self, x: Sequence[Value], weight: Array, bias: Array, tensors: Tensors, before: Value,
+        self,
+        x: Sequence[Value],
+        weight: Array,
+        bias: Array,
+        tensors: Tensors,
+        before: Value,
         shift: float | None = None,
     ) -> _Activations:
         outputs, inputs = weight.shape

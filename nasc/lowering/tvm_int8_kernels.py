@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-
 import tvm
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
@@ -96,7 +95,9 @@ Sizes = dict[str, tuple[int, str]]
 Buffers = dict[str, Expr]
 
 
-def _kernel(inputs: Sizes, outputs: Sizes, body: Callable[[Buffers], None], llvm: str = "") -> Kernel:
+def _kernel(
+    inputs: Sizes, outputs: Sizes, body: Callable[[Buffers], None], llvm: str = ""
+) -> Kernel:
     with IRBuilder() as builder, build.prim_func(private=True):
         buffers = {
             name: build.arg(name, build.buffer((size,), dtype))
@@ -560,8 +561,9 @@ def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
     norm, outputs = _normalized(tokens, hidden)
 
     def body(b: Buffers) -> None:
-        scores, weights = v.scratch(ROWS * shape.padded), v.scratch(
-            ROWS * shape.padded // heads.each, heads.dtype
+        scores, weights = (
+            v.scratch(ROWS * shape.padded),
+            v.scratch(ROWS * shape.padded // heads.each, heads.dtype),
         )
         mixed, total = v.scratch(ROWS * hidden), v.scratch(ROWS * hidden)
         factors = v.scratch(ROWS)
@@ -731,7 +733,7 @@ def convolution(shape: Shape, hidden: int, kernel: int) -> Kernel:
 
 
 def mean(shape: Shape, hidden: int) -> Kernel:
-    """Mean of ``x`` (tokens, hidden) over the tokens that ``mask`` (tokens, int64) says are real."""
+    """Mean of ``x`` (tokens, hidden) over the tokens that are real by ``mask`` (tokens, int64)."""
 
     def body(b: Buffers) -> None:
         with build.serial(0, shape.batch) as text, build.serial(0, hidden // LANES) as part:

@@ -44,6 +44,9 @@ _GELU = (
 reach 1: the GELU is then wrong by 5e-4 at most (least squares, weighted anew until the errors are
 even). A step of the 8 bits that follow it is ten times as wide or more."""
 
+_ON_STACK = {"disable_lower_builtin": True}
+"""TVM else asks its runtime for the memory of a buffer, whatever its size."""
+
 GELU_SHIFT = 0.17
 """Added to a GELU it is never negative: its minimum is -0.16997."""
 
@@ -60,7 +63,9 @@ def keep(value: Expr) -> Expr:
     variable is bound to in its place wherever it is used, and grows with the power of the depth.
     """
     lanes = value.ty.dtype.lanes
-    held = build.alloc_buffer((lanes,), "float32", scope="local", align=4 * lanes)
+    held = build.alloc_buffer(
+        (lanes,), "float32", scope="local", align=4 * lanes, annotations=_ON_STACK
+    )
     store(held, 0, value, lanes)
     return load(held, 0, lanes) if lanes > 1 else load_one(held, 0)
 
@@ -87,12 +92,16 @@ def constant(value: float, dtype: str = "float32") -> Expr:
 
 def splat(value: Expr | float, dtype: str = "float32") -> Expr:
     """A number in all lanes."""
-    return tirx.Broadcast(constant(value, dtype) if isinstance(value, float | int) else value, LANES)
+    return tirx.Broadcast(
+        constant(value, dtype) if isinstance(value, float | int) else value, LANES
+    )
 
 
 def registers(count: int, dtype: str = "float32") -> Expr:
     """A buffer that becomes `count` registers where every index into it is constant."""
-    return build.alloc_buffer((count * LANES,), dtype, scope="local", align=64)
+    return build.alloc_buffer(
+        (count * LANES,), dtype, scope="local", align=64, annotations=_ON_STACK
+    )
 
 
 def scratch(size: int, dtype: str = "float32") -> Expr:
@@ -134,9 +143,7 @@ def exp(x: Expr) -> Expr:
     rest = keep(scaled - (rounded - splat(_ROUNDING)))
     power = keep(_polynomial(rest, _EXP2))
     exponent = tirx.reinterpret("int32x16", rounded) << splat(23, "int32")
-    return keep(
-        tirx.reinterpret("float32x16", tirx.reinterpret("int32x16", power) + exponent)
-    )
+    return keep(tirx.reinterpret("float32x16", tirx.reinterpret("int32x16", power) + exponent))
 
 
 def shifted_gelu(x: Expr) -> Expr:
@@ -148,7 +155,7 @@ def shifted_gelu(x: Expr) -> Expr:
 
 
 def rounded_bytes(x: Expr, offset: int) -> Expr:
-    """x, of magnitude under 2**21, rounded, plus an offset, as unsigned bytes (their low 8 bits)."""
+    """x, of magnitude under 2**21, rounded, plus an offset: its low 8 bits as unsigned bytes."""
     bits = tirx.reinterpret("int32x16", keep(x + splat(_ROUNDING + offset)))
     return tirx.Cast("uint8x16", bits)
 
