@@ -1,0 +1,797 @@
+"""Kernels of int8 networks in TVM's IR, each a function of flat buffers.
+
+Activations lie as (tokens, hidden): fp32, and beside them bytes with one scale a token, found
+when a token is computed (its neighbours never move it). A kernel computes some tokens at a time
+over all outputs, so that what follows a product (bias, GELU, residual, layer normalisation,
+quantisation) is done while the tokens are in the nearest cache. Matrices are
+`tvm_int8_weights.PackedMatrix`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import tvm
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script.builder import ir as build
+
+from nasc.lowering import tvm_vectors as v
+from nasc.lowering.tvm_int8_weights import BLOCK, ZERO
+from nasc.lowering.tvm_vectors import LANES, Expr
+from nasc.networks.network import MASKED
+
+ROWS = 8
+"""Tokens at a time: with two registers of outputs, 16 of AVX-512's 32 registers hold sums."""
+
+_HALVES = BLOCK // LANES
+
+_OUTSIDE = -1e9
+"""Added to the scores of keys that a text does not have."""
+
+_NEVER = -87.0
+"""Lowest exponent of `tvm_vectors.exp`."""
+
+_BF16 = """
+declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
+declare <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(<16 x float>, <16 x float>)
+define <16 x float> @nasc_add_bf16_products(<16 x float> %c, <16 x i32> %a, <16 x i32> %b) {
+  %x = bitcast <16 x i32> %a to <32 x bfloat>
+  %y = bitcast <16 x i32> %b to <32 x bfloat>
+  %r = call <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(
+      <16 x float> %c, <32 x bfloat> %x, <32 x bfloat> %y)
+  ret <16 x float> %r
+}
+define <16 x i32> @nasc_bf16(<16 x float> %a, <16 x float> %b) {
+  %x = call <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(
+      <16 x float> %b, <16 x float> %a)
+  %r = bitcast <32 x bfloat> %x to <16 x i32>
+  ret <16 x i32> %r
+}
+"""
+"""Two instructions of AVX512-BF16 in LLVM's language: TVM turns every bfloat16 of its own into
+float before it gets there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A function and what it writes.
+
+    Attributes:
+        function: Its buffers are flat, those that it writes last.
+        outputs: (elements, dtype) of each of those.
+    """
+
+    function: tvm.tirx.PrimFunc
+    outputs: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a network is compiled for.
+
+    Attributes:
+        batch: Texts.
+        seq_len: Tokens of each.
+    """
+
+    batch: int
+    seq_len: int
+
+    @property
+    def tokens(self) -> int:
+        """Of all texts."""
+        return self.batch * self.seq_len
+
+    @property
+    def padded(self) -> int:
+        """Keys of a text in whole blocks."""
+        return -(-self.seq_len // BLOCK) * BLOCK
+
+
+Sizes = dict[str, tuple[int, str]]
+Buffers = dict[str, Expr]
+
+
+def _kernel(
+    inputs: Sizes, outputs: Sizes, body: Callable[[Buffers], None], llvm: str = ""
+) -> Kernel:
+    with IRBuilder() as builder, build.prim_func(private=True):
+        buffers = {
+            name: build.arg(name, build.buffer((size,), dtype))
+            for name, (size, dtype) in (inputs | outputs).items()
+        }
+        build.func_attr({"tirx.noalias": True})
+        with _imported(llvm):
+            body(buffers)
+    return Kernel(builder.get(), tuple(outputs.values()))
+
+
+@contextlib.contextmanager
+def _imported(llvm: str) -> Iterator[None]:
+    if not llvm:
+        yield
+        return
+    with build.attr(v.constant(0, "int32"), "pragma_import_llvm", tvm.ir.StringImm(llvm)):
+        yield
+
+
+def _in_rows(total: int, body: Callable[[Expr, int], None]) -> None:
+    """Call `body` with the first of some rows and their number, until all had their turn."""
+    if total // ROWS:
+        with build.serial(0, total // ROWS) as tile:
+            body(tile * ROWS, ROWS)
+    if total % ROWS:
+        body(v.constant(total - total % ROWS, "int32"), total % ROWS)
+
+
+# Products
+
+
+def matrix_sizes(inputs: int, outputs: int, name: str = "") -> Sizes:
+    """Buffers of a `PackedMatrix`."""
+    return {
+        f"{name}packed": (inputs * outputs, "int8"),
+        f"{name}start": (outputs, "int32"),
+        f"{name}scales": (outputs, "float32"),
+        f"{name}bias": (outputs, "float32"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Bytes:
+    """Quantized activations: bytes (rows, size) and scales (rows,), from a first row on."""
+
+    values: Expr
+    scales: Expr
+    first: Expr
+    size: int
+
+
+def _product(
+    x: _Bytes,
+    count: int,
+    matrix: Buffers,
+    outputs: int,
+    finish: Callable[[int, Expr, list[Expr]], None],
+) -> None:
+    """Some rows times a matrix, plus bias: `finish` takes a row, an output and the 32 from it."""
+    inputs = x.size
+    with build.serial(0, outputs // BLOCK) as block:
+        sums = v.registers(count * _HALVES, "int32")
+        columns = [block * BLOCK + LANES * half for half in range(_HALVES)]
+        starts = [v.load(matrix["start"], column) for column in columns]
+        for row in range(count):
+            for half in range(_HALVES):
+                v.store(sums, (row * _HALVES + half) * LANES, starts[half])
+        with build.serial(0, inputs // 4) as step:
+            at = (block * (inputs // 4) + step) * (4 * BLOCK)
+            weights = [
+                v.load(matrix["packed"], at + 4 * LANES * half, 4 * LANES)
+                for half in range(_HALVES)
+            ]
+            for row in range(count):
+                four = v.load(x.values, (x.first + row) * inputs + step * 4, 4)
+                four = tirx.Broadcast(tirx.reinterpret("int32", four), LANES)
+                four = build.Bind(tirx.reinterpret("uint8x64", four))
+                for half in range(_HALVES):
+                    place = (row * _HALVES + half) * LANES
+                    value = _add_products(v.load(sums, place), four, weights[half])
+                    v.store(sums, place, value)
+        scales = [v.load(matrix["scales"], column) for column in columns]
+        biases = [v.load(matrix["bias"], column) for column in columns]
+        for row in range(count):
+            scale = v.keep(v.splat(v.load_one(x.scales, x.first + row)))
+            found = []
+            for half in range(_HALVES):
+                total = v.load(sums, (row * _HALVES + half) * LANES)
+                total = v.keep(tirx.Cast("float32x16", total) * scale)
+                found.append(v.keep(total * scales[half] + biases[half]))
+            finish(row, block * BLOCK, found)
+
+
+def _add_products(sums: Expr, x: Expr, weights: Expr) -> Expr:
+    """Sums (16 of int32) plus four products each, of unsigned with signed bytes."""
+    # LLVM 22 wants the bytes as such; the intrinsic that TVM 0.27 ships gives it int32.
+    name = "llvm.x86.avx512.vpdpbusd.512"
+    return build.Bind(tirx.call_llvm_pure_intrin("int32x16", name, sums, x, weights))
+
+
+# Quantisation
+
+
+def _quantize(source: Expr, first: Expr, size: int, largest: Expr, out: _Bytes, row: Expr) -> None:
+    """Write a row of `source`, whose largest magnitude is known, as bytes around 128."""
+    largest = v.keep(tirx.max(largest, v.constant(1e-20)))
+    factor = v.keep(v.splat(v.keep(v.constant(127.0) / largest)))
+    for i in range(size // LANES):
+        x = v.load(source, first + i * LANES)
+        v.store(out.values, (out.first + row) * size + i * LANES, v.rounded_bytes(x * factor, ZERO))
+    v.store(out.scales, out.first + row, largest * v.constant(1 / 127), 1)
+
+
+def _largest(vectors: list[Expr]) -> Expr:
+    """Largest magnitude of all lanes."""
+    return v.across(v.folded([v.keep(tirx.abs(x)) for x in vectors], tirx.max), tirx.max)
+
+
+def _normalize(
+    source: Expr, count: int, size: int, buffers: Buffers, eps: float, first: Expr
+) -> None:
+    """Layer normalisation of rows of `source` into ``out``, ``out_bytes`` and ``out_scales``."""
+    out = _Bytes(buffers["out_bytes"], buffers["out_scales"], first, size)
+    parts = range(size // LANES)
+    with build.serial(0, count) as row:
+        x = [v.load(source, row * size + i * LANES) for i in parts]
+        mean = v.splat(v.across(v.folded(x, v.add), v.add) * v.constant(1 / size))
+        mean = v.keep(mean)
+        x = [v.keep(part - mean) for part in x]
+        squares = v.across(v.folded([v.keep(part * part) for part in x], v.add), v.add)
+        deviation = tirx.sqrt(squares * v.constant(1 / size) + v.constant(eps))
+        factor = v.keep(v.splat(v.keep(v.constant(1.0) / deviation)))
+        found = []
+        at = (first + row) * size
+        for i, part in enumerate(x):
+            scaled = v.keep(part * factor)
+            weight = v.load(buffers["ln_weight"], i * LANES)
+            y = v.keep(scaled * weight + v.load(buffers["ln_bias"], i * LANES))
+            v.store(buffers["out"], at + i * LANES, y)
+            found.append(y)
+        _quantize(buffers["out"], at, size, _largest(found), out, row)
+
+
+def _quantized(tokens: int, size: int, name: str = "out_") -> Sizes:
+    return {f"{name}bytes": (tokens * size, "uint8"), f"{name}scales": (tokens, "float32")}
+
+
+def _normalized(tokens: int, size: int) -> tuple[Sizes, Sizes]:
+    """Tensors of a layer normalisation, and its outputs."""
+    inputs: Sizes = {"ln_weight": (size, "float32"), "ln_bias": (size, "float32")}
+    return inputs, {"out": (tokens * size, "float32")} | _quantized(tokens, size)
+
+
+# Kernels
+
+
+def embedding(shape: Shape, hidden: int, words: int, positions: int, eps: float) -> Kernel:
+    """Words (int8, one scale a word) plus positions, normalised.
+
+    Of ``ids`` (batch * seq_len, int64), ``word`` (words, hidden), ``word_scales``, ``position``.
+    """
+    inputs: Sizes = {
+        "ids": (shape.tokens, "int64"),
+        "word": (words * hidden, "int8"),
+        "word_scales": (words, "float32"),
+        "position": (positions * hidden, "float32"),
+    }
+    norm, outputs = _normalized(shape.tokens, hidden)
+
+    def body(b: Buffers) -> None:
+        row = v.scratch(hidden)
+        with build.serial(0, shape.tokens) as token:
+            word = build.Bind(tirx.Cast("int32", v.load_one(b["ids"], token)))
+            scale = v.keep(v.splat(v.load_one(b["word_scales"], word)))
+            place = tirx.floormod(token, shape.seq_len) * hidden
+            for i in range(0, hidden, LANES):
+                x = tirx.Cast("float32x16", v.load(b["word"], word * hidden + i))
+                v.store(row, i, x * scale + v.load(b["position"], place + i))
+            _normalize(row, 1, hidden, b, eps, token)
+
+    return _kernel(inputs | norm, outputs, body)
+
+
+def score_bias(shape: Shape) -> Kernel:
+    """From ``mask`` (batch * seq_len, int64) what attention adds, (batch, padded)."""
+
+    def body(b: Buffers) -> None:
+        with build.serial(0, shape.batch) as text:
+            with build.serial(0, shape.seq_len) as token:
+                real = tirx.Cast("float32", v.load_one(b["mask"], text * shape.seq_len + token))
+                value = (v.constant(1.0) - real) * v.constant(MASKED)
+                v.store(b["out"], text * shape.padded + token, value, 1)
+            with build.serial(shape.seq_len, shape.padded) as token:
+                v.store(b["out"], text * shape.padded + token, v.constant(_OUTSIDE), 1)
+
+    return _kernel(
+        {"mask": (shape.tokens, "int64")}, {"out": (shape.batch * shape.padded, "float32")}, body
+    )
+
+
+def linear(shape: Shape, inputs: int, outputs: int) -> Kernel:
+    """A product with its bias, in fp32 and quantized."""
+    tokens = shape.tokens
+
+    def body(b: Buffers) -> None:
+        def rows(first: Expr, count: int) -> None:
+            def finish(row: int, column: Expr, found: list[Expr]) -> None:
+                for half, value in enumerate(found):
+                    at = (first + row) * outputs + column + half * LANES
+                    v.store(b["out"], at, value)
+
+            x = _Bytes(b["x_bytes"], b["x_scales"], first, inputs)
+            _product(x, count, b, outputs, finish)
+            out = _Bytes(b["out_bytes"], b["out_scales"], first, outputs)
+            with build.serial(0, count) as row:
+                at = (first + row) * outputs
+                parts = [v.load(b["out"], at + i) for i in range(0, outputs, LANES)]
+                _quantize(b["out"], at, outputs, _largest(parts), out, row)
+
+        _in_rows(tokens, rows)
+
+    sizes = _quantized(tokens, inputs, "x_") | matrix_sizes(inputs, outputs)
+    return _kernel(
+        sizes, {"out": (tokens * outputs, "float32")} | _quantized(tokens, outputs), body
+    )
+
+
+def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
+    """The GELU of a product, quantized as ``byte * scale - GELU_SHIFT``."""
+    tokens = shape.tokens
+
+    def body(b: Buffers) -> None:
+        row_size = outputs
+        inner = v.scratch(ROWS * row_size)
+
+        def rows(first: Expr, count: int) -> None:
+            largest = v.registers(count)
+            for row in range(count):
+                v.store(largest, row * LANES, v.splat(0.0))
+
+            def finish(row: int, column: Expr, found: list[Expr]) -> None:
+                values = [v.shifted_gelu(value) for value in found]
+                for half, value in enumerate(values):
+                    v.store(inner, row * row_size + column + half * LANES, value)
+                most = v.folded([v.load(largest, row * LANES), *values], tirx.max)
+                v.store(largest, row * LANES, most)
+
+            x = _Bytes(b["x_bytes"], b["x_scales"], first, inputs)
+            _product(x, count, b, outputs, finish)
+            for row in range(count):
+                most = v.across(v.load(largest, row * LANES), tirx.max)
+                factor = v.keep(v.splat(v.keep(v.constant(255.0) / most)))
+                with build.serial(0, row_size // LANES) as part:
+                    value = v.load(inner, row * row_size + part * LANES)
+                    at = (first + row) * row_size + part * LANES
+                    v.store(b["out_bytes"], at, v.rounded_bytes(value * factor, 0))
+                v.store(b["out_scales"], first + row, most * v.constant(1 / 255), 1)
+
+        _in_rows(tokens, rows)
+
+    sizes = _quantized(tokens, inputs, "x_") | matrix_sizes(inputs, outputs)
+    return _kernel(sizes, _quantized(tokens, outputs), body)
+
+
+def residual(shape: Shape, inputs: int, hidden: int, eps: float) -> Kernel:
+    """Layer normalisation of a product plus ``residual`` (tokens, hidden)."""
+    tokens = shape.tokens
+    norm, outputs = _normalized(tokens, hidden)
+
+    def body(b: Buffers) -> None:
+        total = v.scratch(ROWS * hidden)
+
+        def rows(first: Expr, count: int) -> None:
+            x = _Bytes(b["x_bytes"], b["x_scales"], first, inputs)
+            _residual(x, count, hidden, b, total, eps)
+
+        _in_rows(tokens, rows)
+
+    sizes = _quantized(tokens, inputs, "x_") | {"residual": (tokens * hidden, "float32")}
+    return _kernel(sizes | matrix_sizes(inputs, hidden) | norm, outputs, body)
+
+
+def _residual(
+    x: _Bytes, count: int, hidden: int, b: Buffers, total: Expr, eps: float, first: Expr = None
+) -> None:
+    """Rows of a product plus those of ``residual`` from `first` on, normalised."""
+    first = x.first if first is None else first
+
+    def finish(row: int, column: Expr, found: list[Expr]) -> None:
+        for half, value in enumerate(found):
+            place = column + half * LANES
+            before = v.load(b["residual"], (first + row) * hidden + place)
+            v.store(total, row * hidden + place, value + before)
+
+    _product(x, count, b, hidden, finish)
+    _normalize(total, count, hidden, b, eps, first)
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """How attention multiplies.
+
+    Attributes:
+        hidden: Hidden size.
+        size: Of a head, a multiple of 32.
+        bf16: Whether products are of pairs of bfloat16, in fp32 otherwise.
+    """
+
+    hidden: int
+    size: int
+    bf16: bool
+
+    @property
+    def dtype(self) -> str:
+        """Of what a product takes: a pair of bfloat16 or a float."""
+        return "int32" if self.bf16 else "float32"
+
+    @property
+    def each(self) -> int:
+        """Numbers in one of those."""
+        return 2 if self.bf16 else 1
+
+    @property
+    def llvm(self) -> str:
+        """What kernels import."""
+        return _BF16 if self.bf16 else ""
+
+    def words(self, values: list[Expr]) -> list[Expr]:
+        """Vectors of neighbours as vectors of what a product takes, in the same order."""
+        if not self.bf16:
+            return values
+        pairs = zip(values[::2], values[1::2], strict=True)
+        return [build.Bind(_call("int32x16", "nasc_bf16", a, b)) for a, b in pairs]
+
+    def between(self, rows: list[Expr]) -> Expr:
+        """One vector of each of `each` rows, as a vector of what a product takes."""
+        if not self.bf16:
+            return rows[0]
+        half = v.splat(0x8000, "int32")
+        low, high = (tirx.reinterpret("int32x16", row) + half for row in rows)
+        low = (low >> v.splat(16, "int32")) & v.splat(0xFFFF, "int32")
+        return build.Bind(low | (high & v.splat(-0x10000, "int32")))
+
+    def add_products(self, sums: Expr, a: Expr, b: Expr) -> Expr:
+        """Sums plus the products of a and b."""
+        if not self.bf16:
+            return v.keep(sums + a * b)
+        return v.keep(_call("float32x16", "nasc_add_bf16_products", sums, a, b))
+
+
+def _call(dtype: str, name: str, *arguments: Expr) -> Expr:
+    return tirx.call_pure_extern(dtype, name, *arguments)
+
+
+def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
+    """One product for all three (their rows in that order), as `attention` reads them.
+
+    Queries as (tokens, hidden / each); keys as (batch, heads, padded / 16, size / each, 16);
+    values as (batch, heads, padded / each, size), `each` neighbouring keys in one.
+    """
+    hidden, tokens, each = heads.hidden, shape.tokens, heads.each
+    wide = hidden // each
+
+    def body(b: Buffers) -> None:
+        keys = v.scratch(tokens * wide, heads.dtype)
+        values = v.scratch(tokens * hidden)
+
+        def rows(first: Expr, count: int) -> None:
+            x = _Bytes(b["x_bytes"], b["x_scales"], first, hidden)
+            for part, target in enumerate((b["queries"], keys, values)):
+
+                def finish(
+                    row: int, column: Expr, found: list[Expr], part: int = part, to: Expr = target
+                ) -> None:
+                    if part == 2:
+                        words, at = found, (first + row) * hidden + column
+                    else:
+                        at = (first + row) * wide + tirx.floordiv(column, each)
+                        words = heads.words(found)
+                    for i, word in enumerate(words):
+                        v.store(to, at + i * LANES, word)
+
+                _product(x, count, _third(b, part), hidden, finish)
+
+        _in_rows(tokens, rows)
+        with build.serial(0, shape.batch) as text, build.serial(0, hidden // heads.size) as head:
+            _pack_keys(shape, heads, keys, b["keys"], text, head)
+            _pack_values(shape, heads, values, b["values"], text, head)
+
+    inputs = _quantized(tokens, hidden, "x_")
+    for name in "qkv":
+        inputs |= matrix_sizes(hidden, hidden, name)
+    outputs: Sizes = {
+        "queries": (tokens * wide, heads.dtype),
+        "keys": (shape.batch * shape.padded * wide, heads.dtype),
+        "values": (shape.batch * shape.padded * wide, heads.dtype),
+    }
+    return _kernel(inputs, outputs, body, heads.llvm)
+
+
+def _third(buffers: Buffers, part: int) -> Buffers:
+    name = "qkv"[part]
+    return {field: buffers[name + field] for field in ("packed", "start", "scales", "bias")}
+
+
+def _pack_keys(shape: Shape, heads: Heads, keys: Expr, out: Expr, text: Expr, head: Expr) -> None:
+    wide, size = heads.hidden // heads.each, heads.size // heads.each
+    at = (text * (heads.hidden // heads.size) + head) * shape.padded * size
+
+    def block(first: Expr, count: int) -> None:
+        with build.serial(0, size) as word:
+            for lane in range(LANES):
+                value = v.constant(0, heads.dtype)
+                if lane < count:
+                    token = text * shape.seq_len + first + lane
+                    value = v.load_one(keys, token * wide + head * size + word)
+                v.store(out, at + first * size + word * LANES + lane, value, 1)
+
+    whole = shape.seq_len // LANES
+    if whole:
+        with build.serial(0, whole) as index:
+            block(index * LANES, LANES)
+    for index in range(whole, shape.padded // LANES):
+        first = index * LANES
+        block(v.constant(first, "int32"), max(0, shape.seq_len - first))
+
+
+def _pack_values(
+    shape: Shape, heads: Heads, values: Expr, out: Expr, text: Expr, head: Expr
+) -> None:
+    hidden, size, each = heads.hidden, heads.size, heads.each
+    at = (text * (hidden // size) + head) * (shape.padded // each) * size
+
+    def group(index: Expr, real: int) -> None:
+        for i in range(0, size, LANES):
+            rows = [
+                v.load(values, (text * shape.seq_len + index * each + r) * hidden + head * size + i)
+                if r < real
+                else v.splat(0.0)
+                for r in range(each)
+            ]
+            v.store(out, at + index * size + i, heads.between(rows))
+
+    whole = shape.seq_len // each
+    if whole:
+        with build.serial(0, whole) as index:
+            group(index, each)
+    for index in range(whole, shape.padded // each):
+        group(v.constant(index, "int32"), max(0, shape.seq_len - index * each))
+
+
+def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
+    """Attention, its output product, the residual and the normalisation.
+
+    Of ``queries``, ``keys`` and ``values`` of `queries_keys_values` (the queries already divided
+    by the root of the head size), ``score_bias`` and ``residual``.
+    """
+    hidden, tokens = heads.hidden, shape.tokens
+    wide = hidden // heads.each
+    norm, outputs = _normalized(tokens, hidden)
+
+    def body(b: Buffers) -> None:
+        scores, weights = (
+            v.scratch(ROWS * shape.padded),
+            v.scratch(ROWS * shape.padded // heads.each, heads.dtype),
+        )
+        mixed, total = v.scratch(ROWS * hidden), v.scratch(ROWS * hidden)
+        factors = v.scratch(ROWS)
+        mixed_bytes, mixed_scales = v.scratch(ROWS * hidden, "uint8"), v.scratch(ROWS)
+
+        with build.serial(0, shape.batch) as text:
+
+            def rows(start: Expr, count: int) -> None:
+                first = build.Bind(text * shape.seq_len + start)
+                with build.serial(0, hidden // heads.size) as head:
+                    _scores(shape, heads, b, text, head, first, count, scores)
+                    _softmax(shape, heads, scores, count, weights, factors)
+                    _mix(shape, heads, b, text, head, weights, factors, count, mixed)
+                own = _Bytes(mixed_bytes, mixed_scales, v.constant(0, "int32"), hidden)
+                with build.serial(0, count) as row:
+                    at = row * hidden
+                    parts = [v.load(mixed, at + i) for i in range(0, hidden, LANES)]
+                    _quantize(mixed, at, hidden, _largest(parts), own, row)
+                _residual(own, count, hidden, b, total, eps, first)
+
+            _in_rows(shape.seq_len, rows)
+
+    inputs: Sizes = {
+        "queries": (tokens * wide, heads.dtype),
+        "keys": (shape.batch * shape.padded * wide, heads.dtype),
+        "values": (shape.batch * shape.padded * wide, heads.dtype),
+        "score_bias": (shape.batch * shape.padded, "float32"),
+        "residual": (tokens * hidden, "float32"),
+    }
+    return _kernel(inputs | matrix_sizes(hidden, hidden) | norm, outputs, body, heads.llvm)
+
+
+def _scores(
+    shape: Shape,
+    heads: Heads,
+    b: Buffers,
+    text: Expr,
+    head: Expr,
+    first: Expr,
+    count: int,
+    scores: Expr,
+) -> None:
+    """Products of some queries with all keys of a head: (count, padded)."""
+    wide, size = heads.hidden // heads.each, heads.size // heads.each
+    at = (text * (heads.hidden // heads.size) + head) * shape.padded * size
+    with build.serial(0, shape.padded // BLOCK) as block:
+        sums = v.registers(count * _HALVES)
+        for half in range(_HALVES):
+            key = block * BLOCK + half * LANES
+            start = v.load(b["score_bias"], text * shape.padded + key)
+            for row in range(count):
+                v.store(sums, (row * _HALVES + half) * LANES, start)
+        with build.serial(0, size) as word:
+            keys = [
+                v.load(b["keys"], at + (block * _HALVES + half) * LANES * size + word * LANES)
+                for half in range(_HALVES)
+            ]
+            for row in range(count):
+                query = v.load_one(b["queries"], (first + row) * wide + head * size + word)
+                query = build.Bind(v.splat(query))
+                for half in range(_HALVES):
+                    place = (row * _HALVES + half) * LANES
+                    value = heads.add_products(v.load(sums, place), query, keys[half])
+                    v.store(sums, place, value)
+        for row in range(count):
+            for half in range(_HALVES):
+                value = v.load(sums, (row * _HALVES + half) * LANES)
+                v.store(scores, row * shape.padded + block * BLOCK + half * LANES, value)
+
+
+def _softmax(
+    shape: Shape, heads: Heads, scores: Expr, count: int, weights: Expr, factors: Expr
+) -> None:
+    """Weights before they are divided by their sum, and that factor a row."""
+    padded = shape.padded
+    with build.serial(0, count) as row:
+        x = [v.load(scores, row * padded + i) for i in range(0, padded, LANES)]
+        most = v.keep(v.splat(v.across(v.folded(x, tirx.max), tirx.max)))
+        found = []
+        for part in x:
+            found.append(v.exp(v.keep(tirx.max(part - most, v.splat(_NEVER)))))
+        total = v.across(v.folded(found, v.add), v.add)
+        v.store(factors, row, v.constant(1.0) / total, 1)
+        for i, word in enumerate(heads.words(found)):
+            v.store(weights, row * (padded // heads.each) + i * LANES, word)
+
+
+def _mix(
+    shape: Shape,
+    heads: Heads,
+    b: Buffers,
+    text: Expr,
+    head: Expr,
+    weights: Expr,
+    factors: Expr,
+    count: int,
+    mixed: Expr,
+) -> None:
+    """Values of a head by their weights: its part of (count, hidden)."""
+    keys, size = shape.padded // heads.each, heads.size
+    at = (text * (heads.hidden // size) + head) * keys * size
+    with build.serial(0, size // BLOCK) as block:
+        sums = v.registers(count * _HALVES)
+        for place in range(count * _HALVES):
+            v.store(sums, place * LANES, v.splat(0.0))
+        with build.serial(0, keys) as key:
+            values = [
+                v.load(b["values"], at + key * size + block * BLOCK + half * LANES)
+                for half in range(_HALVES)
+            ]
+            for row in range(count):
+                weight = build.Bind(v.splat(v.load_one(weights, row * keys + key)))
+                for half in range(_HALVES):
+                    place = (row * _HALVES + half) * LANES
+                    value = heads.add_products(v.load(sums, place), weight, values[half])
+                    v.store(sums, place, value)
+        for row in range(count):
+            factor = v.keep(v.splat(v.load_one(factors, row)))
+            for half in range(_HALVES):
+                value = v.load(sums, (row * _HALVES + half) * LANES) * factor
+                place = row * heads.hidden + head * size + block * BLOCK + half * LANES
+                v.store(mixed, place, value)
+
+
+def convolution(shape: Shape, hidden: int, kernel: int) -> Kernel:
+    """Depthwise convolution along a text of ``x`` (tokens, hidden) after ReLU, quantized.
+
+    Padding is 0, whether `seq_len` or ``mask`` (tokens, int64) says it. ``weight`` is
+    (kernel, hidden).
+    """
+    inputs: Sizes = {
+        "x": (shape.tokens * hidden, "float32"),
+        "mask": (shape.tokens, "int64"),
+        "weight": (kernel * hidden, "float32"),
+        "bias": (hidden, "float32"),
+    }
+    around = kernel // 2
+    rows = shape.seq_len + 2 * around
+
+    def body(b: Buffers) -> None:
+        padded, found = v.scratch(rows * hidden), v.scratch(hidden)
+        with build.serial(0, around * hidden // LANES) as part:
+            v.store(padded, part * LANES, v.splat(0.0))
+            v.store(padded, (around + shape.seq_len) * hidden + part * LANES, v.splat(0.0))
+        with build.serial(0, shape.batch) as text:
+            with build.serial(0, shape.seq_len) as token:
+                real = v.load_one(b["mask"], text * shape.seq_len + token)
+                real = v.keep(v.splat(v.keep(tirx.Cast("float32", real))))
+                with build.serial(0, hidden // LANES) as part:
+                    at = (text * shape.seq_len + token) * hidden + part * LANES
+                    value = tirx.max(v.load(b["x"], at), v.splat(0.0)) * real
+                    v.store(padded, (token + around) * hidden + part * LANES, value)
+            with build.serial(0, shape.seq_len) as token:
+                with build.serial(0, hidden // LANES) as part:
+                    total = v.load(b["bias"], part * LANES)
+                    for place in range(kernel):
+                        x = v.load(padded, (token + place) * hidden + part * LANES)
+                        weight = v.load(b["weight"], place * hidden + part * LANES)
+                        total = v.keep(total + x * weight)
+                    v.store(found, part * LANES, total)
+                parts = [v.load(found, i) for i in range(0, hidden, LANES)]
+                first = text * shape.seq_len + token
+                out = _Bytes(b["out_bytes"], b["out_scales"], first, hidden)
+                _quantize(found, v.constant(0, "int32"), hidden, _largest(parts), out, 0)
+
+    return _kernel(inputs, _quantized(shape.tokens, hidden), body)
+
+
+def mean(shape: Shape, hidden: int) -> Kernel:
+    """Mean of ``x`` (tokens, hidden) over the tokens that are real by ``mask`` (tokens, int64)."""
+
+    def body(b: Buffers) -> None:
+        with build.serial(0, shape.batch) as text, build.serial(0, hidden // LANES) as part:
+            sums = v.registers(2)
+            for place in range(2):
+                v.store(sums, place * LANES, v.splat(0.0))
+            with build.serial(0, shape.seq_len) as token:
+                at = text * shape.seq_len + token
+                real = tirx.Cast("float32", v.load_one(b["mask"], at))
+                real = v.keep(v.splat(v.keep(real)))
+                x = v.load(b["x"], at * hidden + part * LANES)
+                v.store(sums, 0, v.load(sums, 0) + x * real)
+                v.store(sums, LANES, v.load(sums, LANES) + real)
+            count = tirx.max(v.load(sums, LANES), v.splat(1.0))
+            v.store(b["out"], text * hidden + part * LANES, v.load(sums, 0) / count)
+
+    inputs: Sizes = {"x": (shape.tokens * hidden, "float32"), "mask": (shape.tokens, "int64")}
+    return _kernel(inputs, {"out": (shape.batch * hidden, "float32")}, body)
+
+
+def exact_linear(
+    rows: int, inputs: int, outputs: int, tanh: bool = False, across: int = 1
+) -> Kernel:
+    """A product in fp32 with ``weight`` (outputs, inputs), plus ``bias``: for few rows or outputs.
+
+    Gives (rows / across, outputs, across): of every `across` rows one output after the other.
+    """
+
+    def body(b: Buffers) -> None:
+        with build.serial(0, rows) as row, build.serial(0, outputs) as output:
+            parts = []
+            for i in range(0, inputs, LANES):
+                x, weight = v.load(b["x"], row * inputs + i), b["weight"]
+                parts.append(v.keep(x * v.load(weight, output * inputs + i)))
+            value = v.across(v.folded(parts, v.add), v.add) + v.load_one(b["bias"], output)
+            group = tirx.floordiv(row, across) * outputs + output
+            place = group * across + tirx.floormod(row, across)
+            v.store(b["out"], place, tirx.tanh(value) if tanh else value, 1)
+
+    sizes: Sizes = {
+        "x": (rows * inputs, "float32"),
+        "weight": (outputs * inputs, "float32"),
+        "bias": (outputs, "float32"),
+    }
+    return _kernel(sizes, {"out": (rows * outputs, "float32")}, body)
+
+
+def unit_length(batch: int, hidden: int) -> Kernel:
+    """Rows of ``x`` divided by their length."""
+
+    def body(b: Buffers) -> None:
+        with build.serial(0, batch) as row:
+            x = [v.load(b["x"], row * hidden + i) for i in range(0, hidden, LANES)]
+            squares = v.across(v.folded([v.keep(p * p) for p in x], v.add), v.add)
+            length = tirx.max(tirx.sqrt(squares), v.constant(1e-12))
+            factor = v.keep(v.splat(v.keep(v.constant(1.0) / length)))
+            for i, part in enumerate(x):
+                v.store(b["out"], row * hidden + i * LANES, part * factor)
+
+    sizes: Sizes = {"x": (batch * hidden, "float32")}
+    return _kernel(sizes, {"out": (batch * hidden, "float32")}, body)

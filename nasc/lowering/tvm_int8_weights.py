@@ -1,0 +1,67 @@
+"""Matrices as the int8 kernels of TVM read them. Numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasc.export.quantization import quantize_rows
+from nasc.networks.network import Array
+
+BLOCK = 32
+"""Outputs that lie together, and that a kernel computes together: two registers of 16."""
+
+ZERO = 128
+"""The byte that stands for 0 in activations of both signs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedMatrix:
+    """A matrix in int8, with what turns sums of products into numbers again.
+
+    With activations ``x ~ (byte - zero) * scale`` a row of x times the matrix, plus its bias, is
+    ``(start + byte . packed) * scale * scales + bias``.
+
+    Attributes:
+        inputs: Columns of the matrix.
+        outputs: Rows.
+        packed: (outputs / 32, inputs / 4, 32, 4): of 32 outputs the 4 inputs whose products one
+            instruction adds (``vpdpbusd``), next to each other.
+        start: (outputs,), what the sum starts at.
+        scales: (outputs,).
+        bias: (outputs,).
+    """
+
+    inputs: int
+    outputs: int
+    packed: NDArray[np.int8]
+    start: NDArray[np.int32]
+    scales: Array
+    bias: Array
+
+
+def pack_matrix(weight: Array, bias: Array, shift: float | None = None) -> PackedMatrix:
+    """Quantize a matrix, one scale for each output, and put it in order.
+
+    ``vpdpbusd`` adds in 32 bits and never clips, so that all of -127 to 127 is used.
+
+    Args:
+        weight: (outputs, inputs); outputs a multiple of 32, inputs of 4.
+        bias: (outputs,).
+        shift: None where activations are ``(byte - 128) * scale``; else they are
+            ``byte * scale - shift``.
+    """
+    outputs, inputs = weight.shape
+    quantized, scales = quantize_rows(weight)
+    sums = quantized.sum(axis=1, dtype=np.int32)
+    if shift is None:
+        start = -ZERO * sums
+    else:
+        start = np.zeros_like(sums)
+        bias = bias - np.float32(shift) * scales * sums
+    blocks = quantized.reshape(outputs // BLOCK, BLOCK, inputs // 4, 4).transpose(0, 2, 1, 3)
+    return PackedMatrix(
+        inputs, outputs, np.ascontiguousarray(blocks), start, scales, bias.astype(np.float32)
+    )
