@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nasc.architecture.space import SearchSpace
     from nasc.architecture.variant import Variant
     from nasc.context.settings import Settings
     from nasc.latency.comparing import TableDiff
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from profilers import BenchResult
 
 _HOMES = {
+    "nasc.architecture.space": ("SearchSpace",),
     "nasc.architecture.variant": ("Variant",),
     "nasc.context.settings": ("Settings",),
     "nasc.latency.comparing": ("TableDiff",),
@@ -117,6 +119,7 @@ __all__ = [
     "Options",
     "Profiled",
     "Regret",
+    "SearchSpace",
     "Settings",
     "ShrinkConfig",
     "Solution",

@@ -18,8 +18,16 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = ("nasc", "profilers", "device_profiles")
 
-OTHER_NAMES = {"sklearn": "scikit-learn", "pyarrow": "datasets"}
+OTHER_NAMES = {
+    "sklearn": "scikit-learn",
+    "pyarrow": "datasets",
+    "tvm": "apache-tvm",
+    "tvm_ffi": "apache-tvm-ffi",
+}
 """Packages that modules of another name come with."""
+
+OF_A_RUNTIME = ("tvm_schedules", "tvm_targets")
+"""Modules of profilers that only a runtime's own imports."""
 
 NEVER_ASKED_FOR = {"sentence-transformers"}
 """What is used where it happens to be installed."""
@@ -49,7 +57,8 @@ def foreign(module: str) -> bool:
 
 def of_a_runtime(file: Path) -> bool:
     """Whether a module is imported by the name of a runtime that may be missing."""
-    return file.parent in (ROOT / "profilers" / "runtimes", ROOT / "nasc" / "lowering")
+    folders = (ROOT / "profilers" / "runtimes", ROOT / "nasc" / "lowering")
+    return any(folder in file.parents for folder in folders) or file.stem in OF_A_RUNTIME
 
 
 def package_of(module: str) -> str:

@@ -47,7 +47,7 @@ def test_a_scale_that_a_table_s_measurement_corrected_is_the_run_s(
 
     monkeypatch.setattr("nasc.context.context.profile", profile)
     context = RunContext(Settings(cache=tmp_path))
-    session = SimpleNamespace(baseline=lambda: SimpleNamespace(quiet_ms=known[-1]))
+    session = SimpleNamespace(baseline=lambda progress=None: SimpleNamespace(quiet_ms=known[-1]))
     context.__dict__ |= {"space": None, "_sessions": {"onnxruntime": session}}
     assert context.record_baseline("onnxruntime").quiet_ms == 1.1
     context._measure_tables("onnxruntime", ["int8"])
