@@ -22,7 +22,7 @@ from nasc.architecture.heads import is_task_head
 from nasc.architecture.space import operation_symbols
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
-from nasc.context.settings import Settings
+from nasc.context.settings import AUTO, Settings
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
 from nasc.evaluation.parity_report import ParityReport
@@ -31,6 +31,7 @@ from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.package.build import build_package, check_target
+from nasc.package.formats import SHIPPED
 from nasc.package.manifest import (
     Conditions,
     Manifest,
@@ -117,6 +118,11 @@ def compile(
         given = "--quantile" if options.protocol is None else "--protocol"
         raise UsageError(f"{given} says what --latency-ms is held to: give --latency-ms too")
     settings = settings or Settings()
+    if settings.runtime not in (None, AUTO, *SHIPPED):
+        raise UsageError(
+            f"there are no packages for the runtime {settings.runtime} yet: nasc profile, search "
+            f"and bench take it. Compile for another: --runtime {SHIPPED[0]}"
+        )
     if settings.estimate:
         check_estimate(limits, options)
     if options.task is not None:

@@ -15,7 +15,7 @@ from device_profiles import DeviceProfile, Noise, find
 from nasc.architecture.space import PRESETS
 from nasc.architecture.variant import Variant
 from nasc.context.settings import Settings
-from nasc.errors import InfeasibleLimits, LimitsMissed
+from nasc.errors import InfeasibleLimits, LimitsMissed, UsageError
 from nasc.lowering import Artifact
 from nasc.package.manifest import PredictedLatency
 from nasc.pipelines import compile as pipeline
@@ -363,3 +363,8 @@ def test_a_refusal_is_about_one_variant_and_the_others_are_weighed_again(
         ("onnxruntime", False, "int8 refused: vectors are off"),
         ("openvino", True, ""),
     ]
+
+
+def test_a_runtime_that_nothing_is_packed_for_is_refused_before_anything_is_measured() -> None:
+    with pytest.raises(UsageError, match=r"no packages for the runtime tvm yet.*--runtime onnx"):
+        pipeline.compile(Limits(latency_ms=5.0), Settings(runtime="tvm"))
