@@ -28,7 +28,7 @@ from nasc.lowering.tvm_module import DATABASE, compile_module, fused_module, tar
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm import DESCRIPTION, FORMAT, LIBRARY
-from profilers.tvm_targets import needed_flags
+from profilers.runtimes.tvm_targets import needed_flags
 
 _OWN_VERSION = 1
 """Raised with every change of what is done to the emitted graphs (`tvm_module`, the schedules)."""

@@ -25,8 +25,8 @@ try:
 except RuntimeMissing as error:
     raise ExportError(f"networks cannot be made for tvm: {error}") from error
 
-from profilers import tvm_targets
-from profilers.tvm_schedules import schedule
+from profilers.runtimes import tvm_targets
+from profilers.runtimes.tvm_schedules import schedule
 
 DATABASE = ("database_workload.json", "database_tuning_record.json")
 """Files of a directory of tuning records, as MetaSchedule names them."""
@@ -36,7 +36,7 @@ MODULE_EQUALITY = "ignore-tensor"
 
 
 def target_of(flags: Collection[str], arch: str, threads: int = 1) -> tvm.target.Target:
-    """The processor that code is made for: see `profilers.tvm_targets.target_of`.
+    """The processor that code is made for: see `profilers.runtimes.tvm_targets.target_of`.
 
     Raises:
         UsageError: If networks are not made for such a processor.
@@ -95,7 +95,8 @@ def compile_module(
         module: Of `fused_module`, for the same target.
         target: What it is for.
         records: Directory of tuning records (`DATABASE`), measured on that target. Kernels without
-            a record, and all where there is none, are scheduled by `profilers.tvm_schedules`.
+            a record, and all where there is none, are scheduled by
+            `profilers.runtimes.tvm_schedules`.
 
     Raises:
         UsageError: If the directory holds no records that can be read.

@@ -11,6 +11,7 @@ from typing import Any
 
 import device_profiles
 import profilers
+from nasc.architecture.heads import check_head
 from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.errors import UsageError
 from nasc.export.onnx import build
@@ -19,6 +20,7 @@ from nasc.latency.places import tables_folder
 from nasc.latency.plan import plan
 from nasc.latency.profile import VOCAB_ROWS
 from nasc.latency.session import check_real
+from nasc.lowering.base import check_precision
 from nasc.networks.network import random_network
 from nasc.supernet.space_for import space_for
 from nasc.teacher import load_teacher
@@ -30,7 +32,7 @@ MAX_MINUTES = 7 * 24 * 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class KernelReport:
+class TunedKernel:
     """What became of a kernel; times are of one run of it alone.
 
     Attributes:
@@ -89,7 +91,7 @@ class TuneResult:
     records: Path
     cost_model: str
     networks: int
-    kernels: tuple[KernelReport, ...]
+    kernels: tuple[TunedKernel, ...]
     left_out: tuple[str, ...]
 
     @property
@@ -182,6 +184,8 @@ def tune(
     """
     if not 0 < minutes <= MAX_MINUTES:
         raise UsageError(f"--minutes must be above 0, at most {MAX_MINUTES:g}, got {minutes}")
+    check_precision("tvm", precision)
+    check_head(head)
     found = device_profiles.find(device)
     check_real(found)
     if found.connection.kind != "local":
@@ -244,7 +248,7 @@ def tune(
         )
     whole_s = sum(kernel.time_s for kernel in tuned)
     reports = tuple(
-        KernelReport(
+        TunedKernel(
             name=kernel.task.name,
             key=kernel.task.key,
             shapes=kernel.task.shapes,

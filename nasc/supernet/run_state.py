@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from nasc.errors import CheckpointError, TrainingDiverged
 from nasc.supernet import checkpoint
 from nasc.supernet.parallel import ALONE, Parallel
+from nasc.utils.interrupts import interrupts_held
 
 
 class Savable(Protocol):
@@ -156,23 +155,6 @@ class RunState:
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 found[f"optimizer/{key}/{name}"] = value
         return found
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Ctrl-C inside takes effect at the end. Other threads never see one: nothing to hold."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is None:
-        yield
-        return
-    held: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if held:
-            signal.raise_signal(signal.SIGINT)
 
 
 def restore_state(

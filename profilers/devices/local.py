@@ -8,7 +8,6 @@ from pathlib import Path
 
 from device_profiles import NATIVE, DeviceProfile
 from profilers.devices.client import REQUEST_TIMEOUT_S, WorkerClient, thread_variables
-from profilers.devices.native import NativeWorker
 from profilers.jobs import RuntimeOptions, WorkerLimits
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -73,5 +72,7 @@ def open_device(
         RuntimeMissing, InvalidSetting, WorkerDied: The worker did not start.
     """
     if profile.connection.worker == NATIVE:
+        from profilers.devices.native import NativeWorker  # its building is not needed else
+
         return NativeWorker(options, limits=limits, cache=cache)
     return LocalWorker(options, limits=limits)

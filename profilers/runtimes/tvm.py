@@ -55,8 +55,8 @@ os.environ.setdefault("TVM_BIND_THREADS", "0")
 import tvm  # noqa: E402
 from tvm import relax, topi  # noqa: E402
 
-from profilers.tvm_schedules import schedule  # noqa: E402
-from profilers.tvm_targets import target_of  # noqa: E402
+from profilers.runtimes.tvm_schedules import schedule  # noqa: E402
+from profilers.runtimes.tvm_targets import target_of  # noqa: E402
 
 SETTINGS = ()
 """See `Runtime`."""

@@ -26,9 +26,6 @@ OTHER_NAMES = {
 }
 """Packages that modules of another name come with."""
 
-OF_A_RUNTIME = ("tvm_schedules", "tvm_targets")
-"""Modules of profilers that only a runtime's own imports."""
-
 NEVER_ASKED_FOR = {"sentence-transformers"}
 """What is used where it happens to be installed."""
 
@@ -58,7 +55,7 @@ def foreign(module: str) -> bool:
 def of_a_runtime(file: Path) -> bool:
     """Whether a module is imported by the name of a runtime that may be missing."""
     folders = (ROOT / "profilers" / "runtimes", ROOT / "nasc" / "lowering")
-    return any(folder in file.parents for folder in folders) or file.stem in OF_A_RUNTIME
+    return any(folder in file.parents for folder in folders)
 
 
 def package_of(module: str) -> str:

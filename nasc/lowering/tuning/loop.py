@@ -21,8 +21,9 @@ import tvm
 from nasc.lowering.tuning.kernels import Task
 from nasc.lowering.tuning.records import Records
 from nasc.lowering.tuning.trials import Measure
+from nasc.utils.interrupts import ENDING, interrupts_held
 from nasc.utils.progress import Progress
-from profilers.tvm_schedules import schedule
+from profilers.runtimes.tvm_schedules import schedule
 
 ROUND_TRIALS = 16
 """Candidates of a round: what a killed run loses at most."""
@@ -267,10 +268,11 @@ def _round(
     """Find candidates of a kernel, measure them, and keep what came out."""
     from tvm.s_tir import meta_schedule
 
-    if kernel._search is None:
-        kernel._search = _Search(kernel.task, records, target, options, model)
-    search = kernel._search
-    candidates = search.context.generate_measure_candidates()
+    with interrupts_held(ENDING):  # an exception within its threads takes the process down
+        if kernel._search is None:
+            kernel._search = _Search(kernel.task, records, target, options, model)
+        search = kernel._search
+        candidates = search.context.generate_measure_candidates()
     if not candidates:
         search.empty += 1
         kernel.exhausted = candidates is None or search.empty >= EMPTY_ROUNDS
@@ -290,6 +292,8 @@ def _round(
         if trial.seconds is None:
             kernel.failed, kernel.error = kernel.failed + 1, trial.error
             continue
+        if kernel.before_s is not None and trial.seconds >= kernel.before_s:
+            continue  # a record is what is compiled by: the schedule without one is better
         records.database.commit_tuning_record(
             meta_schedule.database.TuningRecord(
                 candidate.sch.trace, search.workload, seconds, target, candidate.args_info
@@ -298,8 +302,9 @@ def _round(
         kernel.best_s = min(kernel.best_s or math.inf, trial.seconds)
     measured = list(candidates)[: len(results)]
     if measured:
-        search.context.notify_runner_results(measured, results)
-        search.model.update(search.context, measured, results)
+        with interrupts_held(ENDING):
+            search.context.notify_runner_results(measured, results)
+            search.model.update(search.context, measured, results)
 
 
 def _cost_model(options: LoopOptions) -> Any:

@@ -8,9 +8,9 @@ import pytest
 
 import nasc
 from nasc.errors import UsageError
-from nasc.pipelines.tune import KernelReport, TuneResult
+from nasc.pipelines.tune import TunedKernel, TuneResult
 
-KERNEL = KernelReport(
+KERNEL = TunedKernel(
     name="product",
     key="0" * 16,
     shapes=("float32[8,8]",) * 3,
@@ -26,7 +26,7 @@ KERNEL = KernelReport(
 BARE = replace(KERNEL, name="softmax", count=2, before_ms=0.02, after_ms=None)
 
 
-def result(*kernels: KernelReport) -> TuneResult:
+def result(*kernels: TunedKernel) -> TuneResult:
     return TuneResult("host", "llvm", Path("records"), "xgb", 1, kernels, ("take",))
 
 
@@ -57,3 +57,14 @@ def test_a_budget_that_makes_no_sense_is_refused(minutes):
 def test_a_device_that_is_not_this_machine_is_refused():
     with pytest.raises(UsageError, match=r"is reached by adb\. Run nasc tune on the device itself"):
         nasc.tune(device="pixel6")
+
+
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+def test_a_precision_that_networks_are_not_lowered_in_is_refused(precision):
+    with pytest.raises(UsageError, match=f"not made in '{precision}' for the runtime tvm"):
+        nasc.tune(precision=precision)
+
+
+def test_a_head_that_is_none_is_refused():
+    with pytest.raises(UsageError, match="unknown head 'embedd'"):
+        nasc.tune(head="embedd")

@@ -160,7 +160,7 @@ def test_other_versions_are_refused_before_they_are_imported(name: str) -> None:
 
 
 def test_processors_that_lack_what_is_needed_are_refused() -> None:
-    from profilers.tvm_targets import needed_flags
+    from profilers.runtimes.tvm_targets import needed_flags
 
     best = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}
     assert set(needed_flags(best | {"sse"}, "x86_64")) == best

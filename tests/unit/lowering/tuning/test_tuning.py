@@ -1,5 +1,6 @@
 """Kernels of a small network, tuned by a made-up and by the real way to measure."""
 
+import itertools
 import json
 import shutil
 
@@ -16,7 +17,7 @@ from nasc.lowering.tuning.loop import LoopOptions, Tuned, tune_kernels
 from nasc.lowering.tuning.records import KEY_FILE, RecordsKey, check_records, open_for_tuning
 from nasc.lowering.tuning.trials import Trial, TrialServer, trial_server
 from nasc.lowering.tvm_module import DATABASE
-from profilers.tvm_schedules import schedule
+from profilers.runtimes.tvm_schedules import schedule
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
@@ -59,6 +60,12 @@ def always(seconds: float):
     return lambda module: Trial(seconds, None)
 
 
+def then(first_s: float, seconds: float):
+    """The kernel as it is without a record, then its candidates."""
+    times = itertools.chain([first_s], itertools.repeat(seconds))
+    return lambda module: Trial(next(times), None)
+
+
 def lines(folder) -> list[int]:
     return [len((folder / name).read_text().splitlines()) for name in DATABASE]
 
@@ -67,7 +74,7 @@ def lines(folder) -> list[int]:
 def made(tmp_path_factory):
     """A folder with records of one kernel."""
     folder = tmp_path_factory.mktemp("made") / "records"
-    tuned(folder, [product()], always(1e-3), max_trials=2)
+    tuned(folder, [product()], then(2e-3, 1e-3), max_trials=2)
     return folder
 
 
@@ -159,7 +166,7 @@ def test_a_run_killed_at_any_moment_leaves_records_that_read(tmp_path, at):
         calls += 1
         if calls > at:
             raise KeyboardInterrupt
-        return Trial(1e-3, None)
+        return Trial(2e-3 if calls == 1 else 1e-3, None)
 
     folder = tmp_path / "records"
     with pytest.raises(KeyboardInterrupt):
@@ -183,7 +190,7 @@ def test_killed_between_the_files_records_read(copied, monkeypatch):
 
     monkeypatch.setattr(module, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
-        tuned(copied, [product(16)], always(1e-3), max_trials=2)
+        tuned(copied, [product(16)], then(2e-3, 1e-3), max_trials=2)
     check_records(copied, KEY)
     assert lines(copied) == [2, 2]
 
@@ -194,6 +201,14 @@ def test_time_goes_where_it_is_spent(tmp_path):
     often, rare = tuned(tmp_path, tasks, always(1e-3), seconds=30)
     assert (often.task.name, rare.task.name) == ("often", "rare")
     assert often.trials > rare.trials
+
+
+@pytest.mark.parametrize("seconds", [1e-3, 2e-3])
+def test_a_candidate_that_is_not_faster_than_no_record_is_not_kept(tmp_path, seconds):
+    """Whatever has a record is compiled by it."""
+    (kernel,) = tuned(tmp_path, [product()], then(1e-3, seconds), max_trials=2)
+    assert (kernel.best_s, kernel.now_s, kernel.trials, kernel.failed) == (None, 1e-3, 2, 0)
+    assert lines(tmp_path) == [1, 0]
 
 
 def test_failing_candidates_are_counted_and_not_kept(tmp_path):
