@@ -26,6 +26,7 @@ from nasc.supernet.space_for import space_for
 from nasc.teacher import load_teacher
 from nasc.utils.files import cache_folder, locked
 from nasc.utils.progress import Reporter, Silent
+from profilers.runtimes import get_runtime
 
 DEFAULT_MINUTES = 30.0
 MAX_MINUTES = 7 * 24 * 60.0
@@ -177,7 +178,8 @@ def tune(
 
     Raises:
         UsageError: If a setting makes no sense, or the device is not this machine.
-        ExportError: If TVM is not installed, or cannot read a network.
+        RuntimeMissing: If TVM is not installed, or in another release.
+        ExportError: If TVM cannot read a network.
         RecordsDamaged, RecordsRefused: If what an earlier run left cannot be used.
         CacheBusy: If another run tunes the same for an hour.
         OSError: If records cannot be written.
@@ -193,7 +195,8 @@ def tune(
             f"kernels are tuned on this machine alone so far, and device {found.name!r} is reached "
             f"by {found.connection.kind}. Run nasc tune on the device itself, or leave --device out"
         )
-    # Late: they import TVM, which may not be there, and takes seconds.
+    get_runtime("tvm")  # says what is missing
+    # Late: they import TVM, which takes seconds.
     from nasc.lowering.tuning.kernels import find_kernels
     from nasc.lowering.tuning.loop import LoopOptions, best_cost_model, tune_kernels
     from nasc.lowering.tuning.records import RecordsKey, open_for_tuning

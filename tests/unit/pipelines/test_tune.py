@@ -1,6 +1,7 @@
 """What `nasc tune` refuses, and what its result says."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import nasc
 from nasc.errors import UsageError
 from nasc.pipelines.tune import TunedKernel, TuneResult
+from profilers import RuntimeMissing
 
 KERNEL = TunedKernel(
     name="product",
@@ -68,3 +70,10 @@ def test_a_precision_that_networks_are_not_lowered_in_is_refused(precision):
 def test_a_head_that_is_none_is_refused():
     with pytest.raises(UsageError, match="unknown head 'embedd'"):
         nasc.tune(head="embedd")
+
+
+def test_without_tvm_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "profilers.runtimes.tvm", None)
+    monkeypatch.setitem(sys.modules, "nasc.lowering.tuning.kernels", None)
+    with pytest.raises(RuntimeMissing, match=r"Install it: python -m pip install 'apache-tvm=="):
+        nasc.tune()
