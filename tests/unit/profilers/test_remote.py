@@ -214,7 +214,7 @@ def test_the_cache_of_a_session_reaches_its_workers(
     assert isinstance(session.opener, functools.partial)
     asked = []
     monkeypatch.setattr(
-        "profilers.devices.local.NativeWorker", lambda *_, **named: asked.append(named["cache"])
+        "profilers.devices.native.NativeWorker", lambda *_, **named: asked.append(named["cache"])
     )
     path = tmp_path / "own.toml"
     host = Path(str(device_profiles.find("host").path)).read_text()
