@@ -270,7 +270,7 @@ class WorkerProcess:
             raise Failure(
                 "runtime",
                 f"the runtime {self._options.runtime!r} tells nothing of its kernels. Look at a "
-                "package for one that does: onnxruntime, openvino",
+                "package for one that does: onnxruntime, openvino, tvm",
             )
         plain: list[int] = []
         profiled: list[int] = []

@@ -118,6 +118,20 @@ def find_changes(folder: Path, files: Mapping[str, FileRecord]) -> list[str]:
     return [f"{_readable(name)} {reason}" for name, reason in found.items()]
 
 
+def check_unchanged(folder: Path, files: Mapping[str, FileRecord]) -> None:
+    """Refuse a package whose files are not as hashed, before one of them is opened.
+
+    Raises:
+        PackageError: If it is not as it was made, or cannot be read.
+    """
+    changes = find_changes(folder, files)
+    if changes:
+        raise PackageError(
+            f"the package '{folder}' is not as it was made: {'; '.join(changes)[:500]}. See all "
+            f"that is wrong with it: nasc verify {folder}"
+        )
+
+
 def _difference(path: Path, record: FileRecord | None) -> str:
     """What is wrong with a file, as the end of a sentence; empty if nothing is."""
     try:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from nasc.errors import NascError, PackageError, UsageError
 from nasc.package.build import TOKENIZER
 from nasc.package.formats import format_of
-from nasc.package.hashes import find_changes
+from nasc.package.hashes import check_unchanged
 from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 from nasc.package.process import PackageProcess
 from nasc.tasks.data import check_length, default_length, load_tuned, read_task, task_name
@@ -97,12 +97,7 @@ def evaluate(
         )
     manifest = read_manifest(package)
     limits = None if run_timeout_s is None else WorkerLimits(run_s=run_timeout_s)
-    changes = find_changes(package, manifest.files)
-    if changes:
-        raise PackageError(
-            f"the package '{package}' is not as it was made: {'; '.join(changes)[:500]}. See all "
-            f"that is wrong with it: nasc verify {package}"
-        )
+    check_unchanged(package, manifest.files)
     score = _vectors if manifest.task is None else _task_package
     return score(package, manifest, task, data, max_length, reporter, limits)
 

@@ -14,6 +14,7 @@ from device_profiles import DeviceProfile
 from nasc.errors import UsageError
 from nasc.latency.session import MeasurementSession
 from nasc.package.formats import format_of
+from nasc.package.hashes import check_unchanged
 from nasc.package.manifest import Manifest, read_manifest
 from nasc.pipelines.plots import check_plot, plot_roofline
 from nasc.utils.files import cache_folder, check_path
@@ -180,6 +181,7 @@ def report_kernels(
             f"'{package}' was never measured: its inputs are not known. Make it on a device that "
             "can be reached: nasc compile"
         )
+    check_unchanged(folder, manifest.files)
     found = _device(manifest, package, device)
     job = manifest.measured.jobs(folder / format_of(runtime).MODEL)[-1]
     session = MeasurementSession.on(

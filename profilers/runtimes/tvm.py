@@ -55,6 +55,7 @@ os.environ.setdefault("TVM_BIND_THREADS", "0")
 import tvm  # noqa: E402
 from tvm import relax, topi  # noqa: E402
 
+from profilers.runtimes.tvm_profiled import ProfiledSession  # noqa: E402
 from profilers.runtimes.tvm_schedules import schedule  # noqa: E402
 from profilers.runtimes.tvm_targets import target_of  # noqa: E402
 
@@ -198,7 +199,7 @@ class CompiledSession:
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
         self._about = _described(path)
-        self._machine = _opened(path, self._about)
+        self.machine = _opened(path, self._about)
         _set_threads(options.threads)
         self._fed = _Fed([value["name"] for value in self._about["inputs"]])
         self._calls: list[tuple[Any, list[Any]]] = []
@@ -255,7 +256,7 @@ class CompiledSession:
         function = self._function(batch, length)
         padding = ((0, 0), (0, function["seq_len"] - length))
         padded = [np.ascontiguousarray(np.pad(array, padding)) for array in arrays]
-        compiled = self._machine[function["name"]]
+        compiled = self.machine[function["name"]]
         step = function["batch"]
         self._calls = [
             (compiled, [tvm.runtime.tensor(array[at : at + step]) for array in padded])
@@ -306,7 +307,8 @@ class OnnxSession:
                 )
         cpu = read_context()["cpu"]
         target = target_of(cpu["flags"], cpu["arch"], options.threads)
-        self._function = relax.VirtualMachine(_compiled(model, target), tvm.cpu())["main"]
+        self.machine = relax.VirtualMachine(_compiled(model, target), tvm.cpu())
+        self._function = self.machine["main"]
         _set_threads(options.threads)
         self._fed = _Fed(list(self._inputs))
         self._tensors: list[Any] = []
@@ -462,6 +464,12 @@ def open_session(path: Path, options: RuntimeOptions) -> CompiledSession | OnnxS
     """See `Runtime`."""
     kind = CompiledSession if path.suffix.lower() == LIBRARY else OnnxSession
     return kind(path, options)
+
+
+def open_profiled(path: Path, options: RuntimeOptions) -> ProfiledSession:
+    """See `CountingRuntime`."""
+    session = open_session(path, options)
+    return ProfiledSession(session, session.machine)
 
 
 def is_out_of_memory(error: Exception) -> bool:

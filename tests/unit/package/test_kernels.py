@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,6 +75,12 @@ def test_what_cannot_be_looked_at(
         report_kernels(tmp_path)
     with pytest.raises(UsageError, match="formats:"):
         report_kernels(package, device="host", plot=tmp_path / "roof.none")
+    changed = tmp_path / "changed"
+    shutil.copytree(package, changed)
+    with open(changed / "model.onnx", "ab") as file:
+        file.write(b"more")
+    with pytest.raises(PackageError, match=r"not as it was made: model.onnx"):
+        report_kernels(changed, device="host")  # nothing of it is opened
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match=r"nasc\[plot\]"):
         report_kernels(package, device="host", plot=tmp_path / "roof.svg")

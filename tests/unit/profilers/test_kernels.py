@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -23,6 +22,8 @@ from profilers.devices.local import LocalWorker
 from profilers.errors import ProfilerError
 from profilers.kernels import Kernel, Value, kernel_run, run_kernels
 from profilers.peaks import CorePeaks, Rate, core_peaks, faster, rate_of
+from profilers.runtimes import installed
+from profilers.runtimes.tvm_profiled import operator_name
 from profilers.worker import WorkerProcess
 
 M, K, N = 96, 64, 80
@@ -93,17 +94,17 @@ def test_times_are_those_of_the_quietest_runs() -> None:
         kernel_run(answer | {"kernels": [{"name": "n"}]})
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "tvm"])
 def test_a_runtime_tells_the_shapes_of_a_product(runtime: str, tmp_path: Path) -> None:
-    if importlib.util.find_spec(runtime) is None:
+    if not installed(runtime)[0]:
         pytest.skip(f"needs {runtime}")
     weight = numpy_helper.from_array(np.ones((K, N), np.float32), "w")
     model = helper.make_model(
         helper.make_graph(
             [helper.make_node("MatMul", ["x", "w"], ["y"], "product")],
             "one",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", K])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", N])],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [M, K])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [M, N])],
             [weight],
         ),
         opset_imports=[helper.make_opsetid("", 17)],
@@ -123,6 +124,23 @@ def test_a_runtime_tells_the_shapes_of_a_product(runtime: str, tmp_path: Path) -
     assert [one.operations for one in products] == [2 * M * N * K]
     assert products[0].bytes_moved == 4 * (M * K + K * N + M * N)
     assert found.runs == 12
+
+
+@pytest.mark.parametrize(
+    ("kernel", "operator"),
+    [
+        ("fused_matmul3_add5_gelu1_prepacked", "matmul+add+gelu"),
+        ("fused_add1_reshape11", "add"),
+        ("fused_reshape2_transpose21", "transpose"),
+        ("reshape4", "reshape"),
+        ("take11", "gather"),
+        ("fused_conv1d2_add", "conv1d+add"),
+        ("layer_norm1", "layer_normalization"),
+        ("fused_squeeze_divide1", "divide"),
+    ],
+)
+def test_a_kernel_of_tvm_is_named_by_what_it_computes(kernel: str, operator: str) -> None:
+    assert operator_name(kernel) == operator
 
 
 def test_a_runtime_without_counters_says_so(
