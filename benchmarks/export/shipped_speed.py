@@ -1,8 +1,8 @@
 """Target: what nasc ships is at or below the fastest of the alternatives of equal quality.
 
-The full-size network and two others, random weights, batch 1, one thread. Ours: the network in
-every runtime and precision that nasc can make and this machine offers, lowered and run as
-`profilers` measures it, with free axes and with fixed ones (`nasc compile --fixed-shape`). The
+The full-size network and two others, random weights, batch 1, one thread (or --threads). Ours: the
+network in every runtime and precision that nasc can make and this machine offers, lowered and run
+as `profilers` measures it, with free axes and with fixed ones (`nasc compile --fixed-shape`). The
 others run the same network:
 
 * onnxruntime with its transformers optimizer, on our file and on torch's own export; in int8 after
@@ -10,6 +10,7 @@ others run the same network:
 * OpenVINO in the precision that it takes by itself, on our fp32 file and on torch's export; in int8
   on a file that quantize_static calibrated (QDQ).
 * torch.compile (inductor, weights frozen), fp32.
+* ExecuTorch with XNNPACK, and LiteRT, in fp32 and in int8 (see `mobile_runtimes`).
 
 Of equal quality are vectors with a cosine of 0.999 or more to the network in fp32; int8 stands
 apart, with a cosine of 0.98 or more, as `nasc compile` asks of it. What falls short is listed and
@@ -23,7 +24,8 @@ named with its reason. Every contender's outputs are taken before it is timed.
 
     OMP_NUM_THREADS=1 python benchmarks/export/shipped_speed.py > shipped_speed.json
 
-needs `pip install openvino onnxscript` for all of it.
+needs `pip install openvino onnxscript` for all but ExecuTorch and LiteRT, and the environment of
+`mobile_runtimes` for these.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mobile_runtimes import executorch_run, litert_run
 from numpy.typing import NDArray
 
 import profilers
@@ -63,7 +66,10 @@ NETWORKS = {
     "narrow": "192: M F M F | 192: M F M F | 192: M F M F",
     "mixed": "384: M F | 256: F M S3 | 128: M F F",
 }
-PACKAGES = ("onnxruntime", "openvino", "torch")
+PACKAGES = (
+    *("onnxruntime", "openvino", "apache-tvm", "torch"),
+    *("executorch", "ai-edge-litert", "litert-torch"),
+)
 
 QUALITIES = {"lossless": 0.999, "int8": MEAN_COSINE}
 """Least cosine to the network in fp32 of what is compared."""
@@ -108,6 +114,7 @@ class Contenders:
         feeds: The input that is timed.
         folder: For files.
         sessions: By runtime; of those that are installed.
+        threads: Of each.
     """
 
     def __init__(
@@ -116,9 +123,10 @@ class Contenders:
         feeds: Feeds,
         folder: Path,
         sessions: dict[str, MeasurementSession],
+        threads: int,
     ) -> None:
         self.network, self.feeds, self.folder = network, feeds, folder
-        self.sessions = sessions
+        self.sessions, self.threads = sessions, threads
 
     def all(self, quality: str) -> dict[str, Contender]:
         """Ours first. torch runs in fp32 only: its int8 for linear layers has moved to torchao."""
@@ -137,6 +145,7 @@ class Contenders:
                 **self.openvinos("on our file", self.plain),
                 **self.openvinos("torch export", self.exported),
                 "torch.compile": Contender(self.torch_compiled, fixed=True),
+                **self.mobiles(int8=False),
             }
         return ours | {
             "onnxruntime, quantize_dynamic on our fp32 file": Contender(self.quantized),
@@ -145,6 +154,14 @@ class Contenders:
                 self.quantized_optimized_export
             ),
             **self.openvinos("quantize_static", self.static),
+            **self.mobiles(int8=True),
+        }
+
+    def mobiles(self, *, int8: bool) -> dict[str, Contender]:
+        """The runtimes of phones."""
+        return {
+            "executorch, xnnpack": Contender(partial(self.executorch, int8=int8), fixed=True),
+            "litert": Contender(partial(self.litert, int8=int8), fixed=True),
         }
 
     def variants(self, quality: str) -> list[Variant]:
@@ -182,7 +199,7 @@ class Contenders:
         if not path.exists():
             axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq_len", max=512)}
             torch.onnx.export(
-                TorchNetwork(self.network).eval(),
+                self.module(),
                 # Two sentences: an axis of one would be taken for a constant.
                 tuple(torch.from_numpy(np.repeat(feed, 2, 0)) for feed in self.feeds.values()),
                 str(path),
@@ -303,7 +320,11 @@ class Contenders:
         model = core.read_model(str(path))
         if fixed:
             model.reshape({name: list(feed.shape) for name, feed in self.feeds.items()})
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+        }
         request = core.compile_model(model, "CPU", settings).create_infer_request()
 
         def output() -> Vector:
@@ -317,9 +338,8 @@ class Contenders:
         )
 
     def torch_compiled(self) -> Runner:
-        torch.set_num_threads(1)
-        module = TorchNetwork(self.network).eval().requires_grad_(False)
-        compiled = torch.compile(module, dynamic=False, options={"freezing": True})
+        torch.set_num_threads(self.threads)
+        compiled = torch.compile(self.module(), dynamic=False, options={"freezing": True})
         inputs = [torch.from_numpy(feed) for feed in self.feeds.values()]
 
         def run() -> Vector:
@@ -328,6 +348,18 @@ class Contenders:
                 return found
 
         return Runner(run, run)
+
+    def executorch(self, *, int8: bool) -> Runner:
+        run = executorch_run(self.module(), self.feeds, self.threads, int8=int8)
+        return Runner(run, run)
+
+    def litert(self, *, int8: bool) -> Runner:
+        run = litert_run(self.module(), self.feeds, self.folder, self.threads, int8=int8)
+        return Runner(run, run)
+
+    def module(self) -> TorchNetwork:
+        """The network in torch."""
+        return TorchNetwork(self.network).eval().requires_grad_(False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,7 +477,7 @@ def run(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
         "input_ids": rng.integers(0, vocabulary, (1, arguments.seq_len)),
         "attention_mask": np.ones((1, arguments.seq_len), np.int64),
     }
-    sessions = installed(cache)
+    sessions = installed(cache, arguments.threads)
     results: dict[str, Any] = {}
     met: dict[str, bool | None] = {}
     for label in arguments.networks:
@@ -454,7 +486,7 @@ def run(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
             architecture, space.geometry, seed=arguments.seed, vocab_rows=vocabulary
         )
         with TemporaryDirectory() as folder:
-            contenders = Contenders(network, feeds, Path(folder), sessions)
+            contenders = Contenders(network, feeds, Path(folder), sessions, arguments.threads)
             for quality in arguments.quality:
                 print(f"{label}, {quality}", file=sys.stderr)
                 found, skipped = race(contenders, quality, arguments)
@@ -471,18 +503,18 @@ def run(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
         "benchmark": "shipped_speed",
         "versions": {name: version(name) for name in PACKAGES},
         "precisions": {runtime: session.precisions() for runtime, session in sessions.items()},
-        "conditions": f"batch 1, length {arguments.seq_len}, 1 thread",
+        "conditions": f"batch 1, length {arguments.seq_len}, {arguments.threads} thread(s)",
         "rounds": arguments.rounds,
         "networks": results,
         "targets_met": met,
     }
 
 
-def installed(cache: Path) -> dict[str, MeasurementSession]:
+def installed(cache: Path, threads: int) -> dict[str, MeasurementSession]:
     """Where networks run on this machine, by runtime."""
     found = {}
     for runtime in LOWERED:
-        session = MeasurementSession.on(find("host"), cache, 1, runtime)
+        session = MeasurementSession.on(find("host"), cache, threads, runtime)
         try:
             session.precisions()
             get_runtime(runtime)
@@ -509,6 +541,7 @@ def main() -> None:
     parser.add_argument("--quality", nargs="+", choices=QUALITIES, default=list(QUALITIES))
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--seq-len", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--without", nargs="+", default=[], metavar="NAME", help="leave out what begins so"
     )
