@@ -168,13 +168,16 @@ def _token_axes(free: onnx.ModelProto) -> dict[str, int]:
 def _link(output: str, objects: list[str], **_: Any) -> None:
     """Make a shared library of compiled code: by ziglang, or where that is absent the C compiler.
 
+    LLVM's notes for debuggers, half of what the code holds, are left out.
+
     Raises:
         ExportError: If neither is there, or it fails.
     """
     if importlib.util.find_spec("ziglang") is not None:
-        command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared", "--build-id=none"]
+        command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared"]
+        command += ["--build-id=none", "--strip-debug"]
     elif (compiler := shutil.which("cc")) is not None:
-        command = [compiler, "-shared", "-fPIC", "-Wl,--build-id=none"]
+        command = [compiler, "-shared", "-fPIC", "-Wl,--build-id=none,--strip-debug"]
     else:
         raise ExportError(
             "tvm's code cannot be linked: neither ziglang nor a C compiler (cc) is installed. "
