@@ -1,13 +1,15 @@
-"""int8 by TVM beside onnxruntime's: speed of the full-size network, and quality.
+"""int8 by TVM beside onnxruntime's: speed of the full-size network, its file, and quality.
 
-The network: batch 1, 128
-tokens, one thread, onnxruntime's int8 and TVM's in turn. A ratio below 1 is ours faster; the
-minima's and the median of those within a round are given. Quality: cosine to onnxruntime's fp32
-vectors of sentences of the docstrings and manuals of Python's own library.
+The network: batch 1, 128 tokens, one thread, onnxruntime's int8 and TVM's in turn. A ratio below 1
+is ours faster; the minima's and the median of those within a round are given. `--kind` takes the
+kernels of lesser processors. Quality: cosine to onnxruntime's fp32 vectors of sentences of the
+docstrings and manuals of Python's own library; what shapes do to a vector: the same sentences in
+batches, each padded to the longest, against each alone. With `--sts FILE` (dev.tsv of GLUE's STS-B)
+the Spearman correlation of each with its scores.
 
     OMP_NUM_THREADS=1 python benchmarks/export/tvm_int8.py > tvm_int8.json
 
-needs `pip install 'nasc[tvm]'` and a processor with AVX512-VNNI.
+needs `pip install 'nasc[tvm]'`.
 """
 
 from __future__ import annotations
@@ -15,101 +17,120 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-import tvm
-from tvm import relax
 
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prose import installed_prose
-from nasc.export.onnx import INPUTS, build
-from nasc.lowering.tvm_int8 import int8_module
-from nasc.lowering.tvm_int8_compile import compile_int8
+from nasc.evaluation.encoder import Encoder
+from nasc.lowering import get_lowering
 from nasc.networks.from_teacher import teacher_network
+from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import load_teacher
+from profilers import RuntimeOptions
+from profilers.context import read_context
+from profilers.runtimes import get_runtime
+from profilers.runtimes.tvm_targets import flags_of_kind, int8_kind
 
 SEQ_LEN = 128
-
-Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def ours(executable: Any) -> Run:
-    """A compiled module as a function of ids and mask."""
-    main = relax.VirtualMachine(executable, tvm.cpu())["main"]
-    return lambda ids, mask: main(*map(tvm.runtime.tensor, (ids, mask)))[0].numpy()
+OTHERS = ("onnxruntime_int8", "onnxruntime_fp32")
 
 
-def theirs(model: bytes) -> Run:
-    """An ONNX file in onnxruntime, one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options)
-    return lambda *given: session.run(None, dict(zip(INPUTS, given, strict=True)))[0]
+def lowered(network: Any, kind: str, folder: Path, **options: Any) -> dict[str, Path]:
+    """Files of a network by runtime and precision, ours for a kind of processor."""
+    processor = {"arch": read_context()["cpu"]["arch"], "flags": sorted(flags_of_kind(kind))}
+    own = get_lowering("tvm").lower(
+        network.with_precision("int8"), folder, processor=processor, **options
+    )
+    found = {"tvm_int8": own.path}
+    for name in OTHERS:
+        runtime, precision = name.split("_")
+        theirs = network.with_precision(precision)
+        found[name] = get_lowering(runtime).lower(theirs, folder, name, **options).path
+    return found
 
 
-def rounds(runs: dict[str, Run], ids: np.ndarray, mask: np.ndarray, count: int) -> dict[str, Any]:
+def rounds(paths: dict[str, Path], ids: np.ndarray, count: int) -> dict[str, Any]:
     """Milliseconds of each, in turn."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    sessions = {}
+    for name, path in paths.items():
+        runtime = name.split("_")[0]
+        sessions[name] = get_runtime(runtime).open_session(path, RuntimeOptions(runtime))
+    found: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(count):
-        for name, run in runs.items():
+        for name, session in sessions.items():
             start = time.perf_counter()
-            run(ids, mask)
+            session.run(feeds)
             found[name].append(1000 * (time.perf_counter() - start))
-    a, b = (np.array(found[name]) for name in ("tvm_int8", "onnxruntime_int8"))
+    ours, theirs = (np.array(found[name]) for name in ("tvm_int8", "onnxruntime_int8"))
     return {
         "least_ms": {name: min(values) for name, values in found.items()},
-        "ratio_of_least": float(a.min() / b.min()),
-        "median_ratio": float(np.median(a / b)),
+        "ratio_of_least": float(ours.min() / theirs.min()),
+        "median_ratio": float(np.median(ours / theirs)),
     }
+
+
+def quality(encoders: dict[str, Encoder], texts: list[str]) -> dict[str, Any]:
+    """How far vectors are from those in fp32, and what the shape of a run does to them."""
+    vectors = {name: encoder.encode(texts, batch_size=1) for name, encoder in encoders.items()}
+    exact = vectors["onnxruntime_fp32"]
+    result: dict[str, Any] = {"texts": len(texts)}
+    for name, found in vectors.items():
+        cosines = (found * exact).sum(axis=1)
+        batched = encoders[name].encode(texts, batch_size=32)
+        result[name] = {
+            "cosine_mean": float(cosines.mean()),
+            "cosine_least": float(cosines.min()),
+            "largest_difference": float(np.abs(found - exact).max()),
+            "largest_length_of_difference": float(np.linalg.norm(found - exact, axis=1).max()),
+            "largest_difference_in_batches": float(np.abs(found - batched).max()),
+        }
+    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--sentences", type=int, default=300)
+    parser.add_argument("--kind", help="of kernels, as nasc.lowering.tvm_int8_products names them")
+    parser.add_argument("--sts", type=Path, help="dev.tsv of GLUE's STS-B")
     arguments = parser.parse_args()
-    flags = set(Path("/proc/cpuinfo").read_text().split())
-    bf16 = "avx512_bf16" in flags
-    extra = ["+avx512vnni", *(["+avx512bf16"] if bf16 else [])]
-    target = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v4", "mattr": extra})
-
+    kind = arguments.kind or int8_kind(read_context()["cpu"]["flags"])
     teacher = load_teacher()
     g = teacher.geometry
-    whole = Architecture((Block(g.hidden, ("mha", "ffn") * g.layers),))
-    network = teacher_network(teacher, whole)
-    start = time.perf_counter()
-    executable = compile_int8(int8_module(network, 1, SEQ_LEN, bf16=bf16), target)
-    result: dict[str, Any] = {"bf16": bf16, "compile_s": time.perf_counter() - start}
-    runs = {"tvm_int8": ours(executable)}
-    for precision in ("int8", "fp32"):
-        model = build(network.with_precision(precision), shape=(1, SEQ_LEN))
-        runs[f"onnxruntime_{precision}"] = theirs(model.SerializeToString())
-    texts = sentences(arguments.sentences)
-    encoded = teacher.tokenizer(
-        texts, padding="max_length", truncation=True, max_length=SEQ_LEN, return_tensors="np"
-    )
-    ids, masks = (np.asarray(encoded[name], np.int64) for name in INPUTS)
-    vectors = {
-        name: np.concatenate(
-            [run(i[None], m[None]).copy() for i, m in zip(ids, masks, strict=True)]
-        )
-        for name, run in runs.items()
-    }
-    exact = vectors.pop("onnxruntime_fp32")
-    for name, found in vectors.items():
-        cosines = (found * exact).sum(axis=1)
-        result[f"cosine_{name}"] = {
-            "mean": float(cosines.mean()),
-            "least": float(cosines.min()),
-            "texts": len(cosines),
+    network = teacher_network(teacher, Architecture((Block(g.hidden, ("mha", "ffn") * g.layers),)))
+    result: dict[str, Any] = {"kind": kind}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = time.perf_counter()
+        paths = lowered(network, kind, folder, shape=(1, SEQ_LEN))
+        result["one_length"] = {
+            "lowering_s": time.perf_counter() - start,
+            "bytes": {name: path.stat().st_size for name, path in paths.items()},
         }
-    full = np.ones((1, SEQ_LEN), np.int64)
-    result |= rounds(runs, np.resize(ids[masks > 0], (1, SEQ_LEN)), full, arguments.rounds)
+        ids = np.random.default_rng(0).integers(1000, g.vocab_size, (1, SEQ_LEN))
+        result |= rounds(paths, ids, arguments.rounds)
+        start = time.perf_counter()
+        paths = lowered(network, kind, folder)
+        result["free_axes"] = {
+            "lowering_s": time.perf_counter() - start,
+            "bytes": {name: path.stat().st_size for name, path in paths.items()},
+        }
+        encoders = {
+            name: Encoder(path, teacher.tokenizer, runtime=name.split("_")[0], max_length=SEQ_LEN)
+            for name, path in paths.items()
+        }
+        result["quality"] = quality(encoders, sentences(arguments.sentences))
+        if arguments.sts:
+            pairs = read_sts(arguments.sts)
+            result["sts_b_spearman"] = {
+                name: evaluate_sts(encoder.encode, pairs) for name, encoder in encoders.items()
+            }
     print(json.dumps(result, indent=2))
 
 

@@ -39,7 +39,7 @@ from nasc.latency.session import MeasurementSession, check_real
 from nasc.latency.table import LatencyTable
 from nasc.latency.ways_on import without_device
 from nasc.lowering import PRECISIONS as LOWERED
-from nasc.lowering import Artifact, get_lowering
+from nasc.lowering import Artifact, get_lowering, unfit
 from nasc.networks.from_teacher import teacher_network
 from nasc.package.formats import SHIPPED
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
@@ -326,7 +326,8 @@ class RunContext:
         The truest precision comes first; the device's own runtime before others.
 
         Raises:
-            UsageError: If a precision that is asked for is computed by none of the runtimes.
+            UsageError: If a precision that is asked for is computed by none of the runtimes, or by
+                none that makes networks of the space in it.
             profilers.RuntimeMissing: If the runtime that is asked for is not installed there.
             profilers.ProfilerError: If the device cannot be reached.
         """
@@ -337,12 +338,16 @@ class RunContext:
             offered = self._installed(sorted(SHIPPED, key=lambda runtime: runtime != own))
         else:
             offered = {wanted or own: self.session(wanted or own).precisions()}
-        found = tuple(
-            Variant(runtime, precision)
+        why: dict[Variant, str | None] = {
+            Variant(runtime, precision): unfit(runtime, precision, self.space)
             for precision in PRECISIONS
             for runtime in offered
             if precision in offered[runtime] and precision in self.space.precisions
-        )
+        }
+        found = tuple(variant for variant, reason in why.items() if reason is None)
+        for variant, reason in why.items():
+            if reason is not None:
+                self.say_once(f"{variant} is left out: {reason}")
         if self.is_away:
             found = self._with_tables(found)
         known = "; ".join(f"{runtime}: {', '.join(each)}" for runtime, each in offered.items())
@@ -351,6 +356,9 @@ class RunContext:
                 elsewhere = [r for r, each in LOWERED.items() if precision in each]
                 others = [r for r in elsewhere if r not in offered]
                 advice = f" Another runtime may: --runtime {others[0]}" if others else ""
+                unmade = [text for v, text in why.items() if text and v.precision == precision]
+                if unmade:
+                    raise UsageError(f"--precision {precision}: {'; '.join(unmade)}.{advice}")
                 raise UsageError(
                     f"--precision {precision} is not computed on device {self.device.name!r} by "
                     f"what may be taken there ({known}).{advice}"

@@ -40,6 +40,7 @@ from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.session import MeasurementSession, latency_job
 from nasc.latency.table import MAX_NAME, MEASURED_COLUMNS, LatencyTable, Transferred, entries_of
 from nasc.latency.transfer import Prior, prior_of, transferred_fit
+from nasc.lowering import unfit
 from nasc.networks.network import random_network
 from nasc.utils.files import write_atomically
 from nasc.utils.progress import Progress
@@ -382,13 +383,21 @@ class _Work:
 def _offered(
     space: SearchSpace, session: MeasurementSession, wanted: Sequence[str]
 ) -> tuple[str, ...]:
-    """The precisions to measure, out of what the device computes in.
+    """The precisions to measure, out of what the device computes in and the space is made in.
 
     Raises:
-        UsageError: If it does not compute in one that is wanted, or in any of the space.
+        UsageError: If it does not compute in one that is wanted, or in any of the space; or the
+            space's sizes are not made in one that is wanted.
     """
     offered = session.precisions()
-    chosen = tuple(wanted) or tuple(p for p in offered if p in space.precisions)
+    why = {p: unfit(session.runtime, p, space) for p in offered}
+    for precision in wanted:
+        if why.get(precision):
+            raise UsageError(
+                f"--precision {precision}: {why[precision]}. Take another: --precision "
+                f"{', '.join(p for p in offered if not why[p])}, or --runtime onnxruntime"
+            )
+    chosen = tuple(wanted) or tuple(p for p in offered if p in space.precisions and not why[p])
     foreign = [p for p in chosen if p not in offered]
     if foreign or not chosen:
         raise UsageError(

@@ -115,7 +115,7 @@ class MeasurementSession:
         if self.runtime not in LOWERED:
             get_lowering(self.runtime)  # raises
         possible = LOWERED[self.runtime]
-        if set(possible) <= set(EVERYWHERE) and not ask:
+        if set(possible) <= set(EVERYWHERE[self.runtime]) and not ask:
             return possible
         offered = profilers.precisions_of(self._context)
         return tuple(p for p in possible if p in offered)

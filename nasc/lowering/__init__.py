@@ -9,9 +9,9 @@ import importlib
 from typing import cast
 
 from nasc.errors import UsageError
-from nasc.lowering.base import BY_LENGTH, EVERYWHERE, PRECISIONS, Artifact, Lowering
+from nasc.lowering.base import BY_LENGTH, EVERYWHERE, PRECISIONS, Artifact, Lowering, unfit
 
-__all__ = ["BY_LENGTH", "EVERYWHERE", "PRECISIONS", "Artifact", "Lowering", "get_lowering"]
+__all__ = ["BY_LENGTH", "EVERYWHERE", "PRECISIONS", "Artifact", "Lowering", "get_lowering", "unfit"]
 
 
 def get_lowering(runtime: str) -> Lowering:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from nasc.errors import UsageError
 
 if TYPE_CHECKING:
+    from nasc.architecture.space import SearchSpace
     from nasc.networks.network import Network  # numpy: not needed to say what is possible
 
 PRECISIONS = {
     "onnxruntime": ("fp32", "int8"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),
-    "tvm": ("fp32",),
+    "tvm": ("fp32", "int8"),
 }
 """By name of a runtime, the number formats that networks are lowered in for it."""
 
@@ -24,8 +25,17 @@ BY_LENGTH = ("tvm",)
 """Runtimes whose files hold code for each length: what is measured of one length is made for it
 alone, which is the same code in a fraction of the time."""
 
-EVERYWHERE = ("fp32", "int8")
-"""Those that a runtime computes in on any processor; of others the device is asked."""
+EVERYWHERE = {
+    "onnxruntime": ("fp32", "int8"),
+    "openvino": ("fp32", "int8"),
+    "tvm": ("fp32",),
+}
+"""By name of a runtime, those that it computes in on any processor; of others the device is
+asked."""
+
+MULTIPLES = {("tvm", "int8"): 32}
+"""By runtime and precision, what hidden sizes and the head size are multiples of; any size where
+nothing is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,25 @@ class Lowering(Protocol):
             ExportError: If the network cannot be written in this form.
             OSError: If the files cannot be written.
         """
+
+
+def unfit(runtime: str, precision: str, space: SearchSpace) -> str | None:
+    """Why networks of a space are not made in a precision that a runtime has; None where they are.
+
+    Args:
+        runtime: Its name.
+        precision: Out of `PRECISIONS`.
+        space: Whose sizes are looked at.
+    """
+    multiple = MULTIPLES.get((runtime, precision), 1)
+    sizes = {*space.hidden_sizes, space.geometry.hidden, space.geometry.head_size}
+    wrong = sorted(size for size in sizes if size % multiple)
+    if not wrong:
+        return None
+    return (
+        f"{runtime} makes {precision} of hidden and head sizes that are multiples of {multiple}; "
+        f"search space {space.name!r} has {wrong[0]}"
+    )
 
 
 def check_precision(runtime: str, precision: str) -> None:

@@ -28,16 +28,21 @@ from nasc.lowering.tvm_module import DATABASE, compile_module, fused_module, tar
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm import DESCRIPTION, FORMAT, LIBRARY
-from profilers.runtimes.tvm_targets import needed_flags
+from profilers.runtimes.tvm_targets import int8_kind, needed_flags
 
-_OWN_VERSION = 1
+# isort: split
+# After `tvm_module`, which refuses other versions of TVM before they are imported.
+from nasc.lowering.tvm_int8 import int8_module
+from nasc.lowering.tvm_int8_compile import compile_int8
+
+_OWN_VERSION = 2
 """Raised with every change of what is done to the emitted graphs (`tvm_module`, the schedules)."""
 
 _RECORDS = 10_000
 """So many numbers tell sets of tuning records apart in a version."""
 
 _ONE_AT_A_TIME = threading.Lock()
-"""TVM's frontend knows the graph that it reads by a global variable."""
+"""TVM's frontend knows the graph that it reads, its builder what it builds, by global variables."""
 
 LENGTHS = (32, 64, 128, 256, 512)
 """Tokens that a network whose axes are free is compiled for, as far as it has positions."""
@@ -88,18 +93,23 @@ def lower(
         shape: See there; (batch, seq_len) gives one function of that shape, None one for each
             length.
         lengths: Lengths beside `LENGTHS`.
-        records: Directory of tuning records, measured on that processor.
+        records: Directory of tuning records, measured on that processor; int8 has none.
         processor: "arch" and "flags" of the processor that it is for, as
             `profilers.context.read_context` gives them; None is this machine's.
     """
     precision = network.architecture.precision
     check_precision("tvm", precision)
     cpu = processor or read_context()["cpu"]
-    target = target_of(cpu["flags"], cpu["arch"])
+    target = target_of(cpu["flags"], cpu["arch"], precision=precision)
     shapes = [shape] if shape else [(1, n) for n in _lengths(network, lengths)]
-    models = {f"run_{batch}x{n}": build(network, shape=(batch, n)) for batch, n in shapes}
+    functions = {f"run_{batch}x{n}": (batch, n) for batch, n in shapes}
     with _ONE_AT_A_TIME:
-        executable = compile_module(fused_module(models, target), target, records)
+        if precision == "int8":
+            kind = str(int8_kind(cpu["flags"]))  # there is one: `target_of` was asked
+            executable = compile_int8(int8_module(network, functions, kind), target)
+        else:
+            models = {key: build(network, shape=each) for key, each in functions.items()}
+            executable = compile_module(fused_module(models, target), target, records)
     path, description = folder / f"{name}{LIBRARY}", folder / f"{name}{DESCRIPTION}"
     for file in (path, description):
         file.unlink(missing_ok=True)  # a session that is open has the library mapped
@@ -112,7 +122,7 @@ def lower(
     about = {
         "format": FORMAT,
         "arch": cpu["arch"],
-        "flags": list(needed_flags(cpu["flags"], cpu["arch"])),
+        "flags": list(needed_flags(cpu["flags"], cpu["arch"], precision)),
         "library_sha256": hashlib.sha256(content).hexdigest(),
         "inputs": [
             {"name": n, "type": "int64", "axes": list(shape or (None, None))} for n in INPUTS
@@ -121,8 +131,7 @@ def lower(
         "token_axis": _token_axes(free),
         "tokens": network.tensors[0]["word"].shape[0],
         "functions": [
-            {"name": key, "batch": batch, "seq_len": n}
-            for key, (batch, n) in zip(models, shapes, strict=True)
+            {"name": key, "batch": batch, "seq_len": n} for key, (batch, n) in functions.items()
         ],
         "metadata": {entry.key: entry.value for entry in free.metadata_props},
     }
@@ -159,13 +168,16 @@ def _token_axes(free: onnx.ModelProto) -> dict[str, int]:
 def _link(output: str, objects: list[str], **_: Any) -> None:
     """Make a shared library of compiled code: by ziglang, or where that is absent the C compiler.
 
+    LLVM's notes for debuggers, half of what the code holds, are left out.
+
     Raises:
         ExportError: If neither is there, or it fails.
     """
     if importlib.util.find_spec("ziglang") is not None:
-        command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared", "--build-id=none"]
+        command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared"]
+        command += ["--build-id=none", "--strip-debug"]
     elif (compiler := shutil.which("cc")) is not None:
-        command = [compiler, "-shared", "-fPIC", "-Wl,--build-id=none"]
+        command = [compiler, "-shared", "-fPIC", "-Wl,--build-id=none,--strip-debug"]
     else:
         raise ExportError(
             "tvm's code cannot be linked: neither ziglang nor a C compiler (cc) is installed. "

@@ -22,6 +22,7 @@ from nasc.errors import ExportError
 from nasc.export.quantization import quantize_rows
 from nasc.lowering import tvm_int8_kernels as kernels
 from nasc.lowering.tvm_int8_kernels import Heads, Kernel, Shape
+from nasc.lowering.tvm_int8_products import PRODUCTS, Products
 from nasc.lowering.tvm_int8_weights import BLOCK, pack_matrix
 from nasc.lowering.tvm_vectors import GELU_SHIFT
 from nasc.networks.network import Array, Network, Tensors
@@ -31,26 +32,28 @@ Value = Any
 
 
 def int8_module(
-    network: Network, batch: int, seq_len: int, *, bf16: bool = False, name: str = "main"
+    network: Network, functions: Mapping[str, tuple[int, int]], kind: str
 ) -> tvm.ir.IRModule:
-    """The module of a network at one shape.
+    """The module of a network at some shapes, which share weights.
 
-    Its function takes ``input_ids`` and ``attention_mask``, int64 (batch, seq_len), and gives what
+    Its functions take ``input_ids`` and ``attention_mask``, int64 (batch, seq_len), and give what
     `nasc.export.onnx.build` says, as a tuple.
 
     Args:
         network: With its weights; its own precision is not asked.
-        batch: Texts of every run.
-        seq_len: Tokens of each.
-        bf16: Whether the processor multiplies in bfloat16 (AVX512-BF16).
-        name: Of the function.
+        functions: By name of a function its texts and the tokens of each.
+        kind: Of the processor, see `nasc.lowering.tvm_int8_products.PRODUCTS`.
 
     Raises:
         ExportError: If a hidden size or the head size is no multiple of 32, or the network has
             fewer positions than a text has tokens.
     """
-    _check(network, batch, seq_len)
-    return _Module(network, Shape(batch, seq_len), bf16).build(name)
+    products = PRODUCTS[kind]
+    builder, constants = relax.BlockBuilder(), _Constants(products)
+    for name, (batch, seq_len) in functions.items():
+        _check(network, batch, seq_len)
+        _Function(network, Shape(batch, seq_len, products), builder, constants).build(name)
+    return builder.finalize()
 
 
 def _check(network: Network, batch: int, seq_len: int) -> None:
@@ -78,17 +81,59 @@ class _Activations:
         self.bytes = [values, scales]
 
 
-class _Module:
-    def __init__(self, network: Network, shape: Shape, bf16: bool) -> None:
+class _Constants:
+    """Weights as kernels read them, made once for all functions."""
+
+    def __init__(self, products: Products) -> None:
+        self._products = products
+        self._made: dict[tuple[int, str], tuple[Array, list[Value]]] = {}
+
+    def _once(self, source: Array, form: str, make: Callable[[], Sequence[Any]]) -> list[Value]:
+        key = (id(source), form)
+        if key not in self._made:
+            flat = [np.ascontiguousarray(x).reshape(-1) for x in make()]
+            found = [relax.const(x, str(x.dtype)) for x in flat]
+            self._made[key] = (source, found)  # held: another array might get its id
+        return self._made[key][1]
+
+    def array(self, x: Array) -> list[Value]:
+        """As it is."""
+        return self._once(x, "array", lambda: [x])
+
+    def transposed(self, x: Array) -> list[Value]:
+        """With its axes exchanged."""
+        return self._once(x, "transposed", lambda: [x.T])
+
+    def words(self, x: Array) -> list[Value]:
+        """In int8, one scale a row."""
+        return self._once(x, "words", lambda: quantize_rows(x))
+
+    def matrix(
+        self, weight: Array, bias: Array, shift: float | None = None, factor: float = 1.0
+    ) -> list[Value]:
+        """A `PackedMatrix`, times a factor."""
+
+        def make() -> list[Any]:
+            by, p = np.float32(factor), self._products
+            packed = pack_matrix(weight * by, bias * by, shift, signed=p.signed, clips=p.clips)
+            return [packed.packed, packed.start, packed.scales, packed.bias]
+
+        return self._once(weight, "matrix", make)
+
+
+class _Function:
+    def __init__(
+        self, network: Network, shape: Shape, builder: relax.BlockBuilder, constants: _Constants
+    ) -> None:
         self._network = network
         self._shape = shape
-        self._bf16 = bf16
-        self._builder = relax.BlockBuilder()
+        self._builder = builder
+        self._constants = constants
         self._functions: dict[str, tuple[Any, Kernel]] = {}
         self._mask: Value = None
         self._score_bias: Value = None
 
-    def build(self, name: str) -> tvm.ir.IRModule:
+    def build(self, name: str) -> None:
         shape = (self._shape.batch, self._shape.seq_len)
         ids, mask = (
             relax.Var(input_name, relax.TensorType(shape, "int64"))
@@ -99,7 +144,6 @@ class _Module:
             flat = self._reshape(ids, self._shape.tokens)
             self._mask = self._reshape(mask, self._shape.tokens)
             self._builder.emit_func_output(relax.Tuple(self._layers(flat)))
-        return self._builder.finalize()
 
     def _layers(self, ids: Value) -> list[Value]:
         layers, tensors = self._network.layers, self._network.tensors
@@ -119,22 +163,23 @@ class _Module:
         return self._builder.emit(relax.op.memory.view(x, shape))
 
     def _call(self, name: str, make: Callable[[], Kernel], inputs: Sequence[Value]) -> list[Value]:
-        """Outputs of a kernel; kernels of one name are one function."""
+        """Outputs of a kernel; kernels of one name are one function at one shape."""
         if name not in self._functions:
             kernel = make()
-            added = self._builder.add_func(kernel.function, name)
+            own = f"{name}_{self._shape.batch}x{self._shape.seq_len}"
+            added = self._builder.add_func(kernel.function, own)
             self._functions[name] = (added, kernel)
         function, kernel = self._functions[name]
         infos = [relax.TensorType((size,), dtype) for size, dtype in kernel.outputs]
-        arguments = [_constant(x) if isinstance(x, np.ndarray) else x for x in inputs]
         whole = infos if len(infos) > 1 else infos[0]
-        found = self._builder.emit(relax.call_tir(function, arguments, whole))
+        found = self._builder.emit(relax.call_tir(function, list(inputs), whole))
         if len(infos) == 1:
             return [found]
         return [self._builder.emit(relax.TupleGetItem(found, i)) for i in range(len(infos))]
 
-    def _norm(self, tensors: Tensors) -> list[Array]:
-        return [tensors["ln_weight"], tensors["ln_bias"]]
+    def _norm(self, tensors: Tensors) -> list[Value]:
+        array = self._constants.array
+        return [*array(tensors["ln_weight"]), *array(tensors["ln_bias"])]
 
     def _residual(
         self,
@@ -147,7 +192,8 @@ class _Module:
     ) -> _Activations:
         outputs, inputs = weight.shape
         eps = self._network.layer_norm_eps
-        arguments = [*x, before, *_matrix(weight, bias, shift), *self._norm(tensors)]
+        matrix = self._constants.matrix(weight, bias, shift)
+        arguments = [*x, before, *matrix, *self._norm(tensors)]
         return _Activations(
             *self._call(
                 f"residual_{inputs}_{outputs}",
@@ -162,7 +208,7 @@ class _Module:
             *self._call(
                 f"linear_{inputs}_{outputs}",
                 lambda: kernels.linear(self._shape, inputs, outputs),
-                [*x, *_matrix(weight, bias)],
+                [*x, *self._constants.matrix(weight, bias)],
             )
         )
 
@@ -179,20 +225,24 @@ class _Module:
         return self._call(
             f"exact_linear_{rows}_{inputs}_{outputs}{'_tanh' if tanh else ''}",
             lambda: kernels.exact_linear(rows, inputs, outputs, tanh, across),
-            [x, weight, bias],
+            [x, *self._constants.array(weight), *self._constants.array(bias)],
         )[0]
 
     # Layers
 
     def _embedding(self, layer: Layer, tensors: Tensors, ids: Value) -> _Activations:
         hidden, word, position = layer.hidden_out, tensors["word"], tensors["position"]
-        values, scales = quantize_rows(word)
         eps = self._network.layer_norm_eps
         return _Activations(
             *self._call(
                 "embedding",
                 lambda: kernels.embedding(self._shape, hidden, len(word), len(position), eps),
-                [ids, values, scales, position, *self._norm(tensors)],
+                [
+                    ids,
+                    *self._constants.words(word),
+                    *self._constants.array(position),
+                    *self._norm(tensors),
+                ],
             )
         )
 
@@ -201,21 +251,21 @@ class _Module:
 
     def _mha(self, layer: Layer, tensors: Tensors, x: _Activations) -> _Activations:
         hidden, size = layer.hidden_in, self._network.geometry.head_size
-        heads, eps = Heads(hidden, size, self._bf16), self._network.layer_norm_eps
+        heads, eps = Heads(hidden, size, self._shape.products.bf16), self._network.layer_norm_eps
         if self._score_bias is None:
             make = lambda: kernels.score_bias(self._shape)  # noqa: E731
             self._score_bias = self._call("score_bias", make, [self._mask])[0]
-        matrices: list[Array] = []
+        matrices: list[Value] = []
         for name in "qkv":
-            factor = np.float32(size**-0.5 if name == "q" else 1)
-            weight, bias = tensors[f"{name}_weight"] * factor, tensors[f"{name}_bias"] * factor
-            matrices += _matrix(weight, bias)
+            factor = size**-0.5 if name == "q" else 1.0
+            weight, bias = tensors[f"{name}_weight"], tensors[f"{name}_bias"]
+            matrices += self._constants.matrix(weight, bias, factor=factor)
         parts = self._call(
             f"queries_keys_values_{hidden}",
             lambda: kernels.queries_keys_values(self._shape, heads),
             [*x.bytes, *matrices],
         )
-        out = _matrix(tensors["o_weight"], tensors["o_bias"])
+        out = self._constants.matrix(tensors["o_weight"], tensors["o_bias"])
         return _Activations(
             *self._call(
                 f"attention_{hidden}",
@@ -229,7 +279,7 @@ class _Module:
         inner = self._call(
             f"gelu_{inputs}_{outputs}",
             lambda: kernels.gelu(self._shape, inputs, outputs),
-            [*x.bytes, *_matrix(tensors["in_weight"], tensors["in_bias"])],
+            [*x.bytes, *self._constants.matrix(tensors["in_weight"], tensors["in_bias"])],
         )
         weight, bias = tensors["out_weight"], tensors["out_bias"]
         return self._residual(inner, weight, bias, tensors, x.exact, GELU_SHIFT)
@@ -238,11 +288,12 @@ class _Module:
         hidden, kernel = layer.hidden_in, kernel_size(layer.kind)
         y = x.exact
         for pair in range(1, SEPCONV_PAIRS + 1):
-            weight = np.ascontiguousarray(tensors[f"dw{pair}_weight"].T)
+            weight, bias = tensors[f"dw{pair}_weight"], tensors[f"dw{pair}_bias"]
+            depthwise = [*self._constants.transposed(weight), *self._constants.array(bias)]
             found = self._call(
                 f"convolution_{hidden}_{kernel}",
                 lambda: kernels.convolution(self._shape, hidden, kernel),
-                [y, self._mask, weight, tensors[f"dw{pair}_bias"]],
+                [y, self._mask, *depthwise],
             )
             weight, bias = tensors[f"pw{pair}_weight"], tensors[f"pw{pair}_bias"]
             if pair < SEPCONV_PAIRS:
@@ -272,12 +323,3 @@ class _Module:
         pooled = self._exact_linear(pooled, batch, weight, bias, tanh=True)
         found = self._exact_linear(pooled, batch, tensors["weight"], tensors["bias"])
         return [self._reshape(found, batch, len(tensors["bias"]))]
-
-
-def _matrix(weight: Array, bias: Array, shift: float | None = None) -> list[Any]:
-    packed = pack_matrix(weight, bias, shift)
-    return [packed.packed, packed.start, packed.scales, packed.bias]
-
-
-def _constant(value: np.ndarray[Any, Any]) -> Value:
-    return relax.const(np.ascontiguousarray(value).reshape(-1), str(value.dtype))

@@ -17,6 +17,8 @@ from tvm.tirx.compilation_pipeline import (
     register_tir_pipeline,
 )
 
+from nasc.lowering.tvm_int8_kernels import Kernel
+
 _NAME = "nasc_int8"
 
 
@@ -47,3 +49,14 @@ def compile_int8(module: tvm.ir.IRModule, target: tvm.target.Target) -> Any:
         target: A processor with AVX512-VNNI, and with AVX512-BF16 where the module was made for it.
     """
     return tvm.compile(module, target=target, tir_pipeline=_NAME)
+
+
+def build_kernel(kernel: Kernel, target: tvm.target.Target) -> Any:
+    """The module of one kernel alone, as function ``f``.
+
+    Args:
+        kernel: Its buffers are what the function takes.
+        target: See `compile_int8`.
+    """
+    named = kernel.function.with_attr("global_symbol", "f")
+    return tvm.tirx.build(tvm.IRModule({"f": named}), target=target, pipeline=_NAME)

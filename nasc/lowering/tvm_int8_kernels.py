@@ -19,12 +19,10 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as build
 
 from nasc.lowering import tvm_vectors as v
+from nasc.lowering.tvm_int8_products import Products, add_bf16, to_bf16
 from nasc.lowering.tvm_int8_weights import BLOCK, ZERO
 from nasc.lowering.tvm_vectors import LANES, Expr
 from nasc.networks.network import MASKED
-
-ROWS = 8
-"""Tokens at a time: with two registers of outputs, 16 of AVX-512's 32 registers hold sums."""
 
 _HALVES = BLOCK // LANES
 
@@ -33,26 +31,6 @@ _OUTSIDE = -1e9
 
 _NEVER = -87.0
 """Lowest exponent of `tvm_vectors.exp`."""
-
-_BF16 = """
-declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
-declare <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(<16 x float>, <16 x float>)
-define <16 x float> @nasc_add_bf16_products(<16 x float> %c, <16 x i32> %a, <16 x i32> %b) {
-  %x = bitcast <16 x i32> %a to <32 x bfloat>
-  %y = bitcast <16 x i32> %b to <32 x bfloat>
-  %r = call <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(
-      <16 x float> %c, <32 x bfloat> %x, <32 x bfloat> %y)
-  ret <16 x float> %r
-}
-define <16 x i32> @nasc_bf16(<16 x float> %a, <16 x float> %b) {
-  %x = call <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(
-      <16 x float> %b, <16 x float> %a)
-  %r = bitcast <32 x bfloat> %x to <16 x i32>
-  ret <16 x i32> %r
-}
-"""
-"""Two instructions of AVX512-BF16 in LLVM's language: TVM turns every bfloat16 of its own into
-float before it gets there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +53,12 @@ class Shape:
     Attributes:
         batch: Texts.
         seq_len: Tokens of each.
+        products: Of the processor.
     """
 
     batch: int
     seq_len: int
+    products: Products
 
     @property
     def tokens(self) -> int:
@@ -118,13 +98,14 @@ def _imported(llvm: str) -> Iterator[None]:
         yield
 
 
-def _in_rows(total: int, body: Callable[[Expr, int], None]) -> None:
+def _in_rows(total: int, shape: Shape, body: Callable[[Expr, int], None]) -> None:
     """Call `body` with the first of some rows and their number, until all had their turn."""
-    if total // ROWS:
-        with build.serial(0, total // ROWS) as tile:
-            body(tile * ROWS, ROWS)
-    if total % ROWS:
-        body(v.constant(total - total % ROWS, "int32"), total % ROWS)
+    each = shape.products.rows
+    if total // each:
+        with build.serial(0, total // each) as tile:
+            body(tile * each, each)
+    if total % each:
+        body(v.constant(total - total % each, "int32"), total % each)
 
 
 # Products
@@ -151,6 +132,7 @@ class _Bytes:
 
 
 def _product(
+    products: Products,
     x: _Bytes,
     count: int,
     matrix: Buffers,
@@ -174,11 +156,10 @@ def _product(
             ]
             for row in range(count):
                 four = v.load(x.values, (x.first + row) * inputs + step * 4, 4)
-                four = tirx.Broadcast(tirx.reinterpret("int32", four), LANES)
-                four = build.Bind(tirx.reinterpret("uint8x64", four))
+                four = build.Bind(tirx.reinterpret("int32", four))
                 for half in range(_HALVES):
                     place = (row * _HALVES + half) * LANES
-                    value = _add_products(v.load(sums, place), four, weights[half])
+                    value = products.add(v.load(sums, place), four, weights[half])
                     v.store(sums, place, value)
         scales = [v.load(matrix["scales"], column) for column in columns]
         biases = [v.load(matrix["bias"], column) for column in columns]
@@ -190,13 +171,6 @@ def _product(
                 total = v.keep(tirx.Cast("float32x16", total) * scale)
                 found.append(v.keep(total * scales[half] + biases[half]))
             finish(row, block * BLOCK, found)
-
-
-def _add_products(sums: Expr, x: Expr, weights: Expr) -> Expr:
-    """Sums (16 of int32) plus four products each, of unsigned with signed bytes."""
-    # LLVM 22 wants the bytes as such; the intrinsic that TVM 0.27 ships gives it int32.
-    name = "llvm.x86.avx512.vpdpbusd.512"
-    return build.Bind(tirx.call_llvm_pure_intrin("int32x16", name, sums, x, weights))
 
 
 # Quantisation
@@ -311,19 +285,18 @@ def linear(shape: Shape, inputs: int, outputs: int) -> Kernel:
                     v.store(b["out"], at, value)
 
             x = _Bytes(b["x_bytes"], b["x_scales"], first, inputs)
-            _product(x, count, b, outputs, finish)
+            _product(shape.products, x, count, b, outputs, finish)
             out = _Bytes(b["out_bytes"], b["out_scales"], first, outputs)
             with build.serial(0, count) as row:
                 at = (first + row) * outputs
                 parts = [v.load(b["out"], at + i) for i in range(0, outputs, LANES)]
                 _quantize(b["out"], at, outputs, _largest(parts), out, row)
 
-        _in_rows(tokens, rows)
+        _in_rows(tokens, shape, rows)
 
     sizes = _quantized(tokens, inputs, "x_") | matrix_sizes(inputs, outputs)
-    return _kernel(
-        sizes, {"out": (tokens * outputs, "float32")} | _quantized(tokens, outputs), body
-    )
+    found: Sizes = {"out": (tokens * outputs, "float32")} | _quantized(tokens, outputs)
+    return _kernel(sizes, found, body, shape.products.llvm)
 
 
 def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
@@ -332,7 +305,7 @@ def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
 
     def body(b: Buffers) -> None:
         row_size = outputs
-        inner = v.scratch(ROWS * row_size)
+        inner = v.scratch(shape.products.rows * row_size)
 
         def rows(first: Expr, count: int) -> None:
             largest = v.registers(count)
@@ -347,7 +320,7 @@ def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
                 v.store(largest, row * LANES, most)
 
             x = _Bytes(b["x_bytes"], b["x_scales"], first, inputs)
-            _product(x, count, b, outputs, finish)
+            _product(shape.products, x, count, b, outputs, finish)
             for row in range(count):
                 most = v.across(v.load(largest, row * LANES), tirx.max)
                 factor = v.keep(v.splat(v.keep(v.constant(255.0) / most)))
@@ -357,10 +330,10 @@ def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
                     v.store(b["out_bytes"], at, v.rounded_bytes(value * factor, 0))
                 v.store(b["out_scales"], first + row, most * v.constant(1 / 255), 1)
 
-        _in_rows(tokens, rows)
+        _in_rows(tokens, shape, rows)
 
     sizes = _quantized(tokens, inputs, "x_") | matrix_sizes(inputs, outputs)
-    return _kernel(sizes, _quantized(tokens, outputs), body)
+    return _kernel(sizes, _quantized(tokens, outputs), body, shape.products.llvm)
 
 
 def residual(shape: Shape, inputs: int, hidden: int, eps: float) -> Kernel:
@@ -369,20 +342,28 @@ def residual(shape: Shape, inputs: int, hidden: int, eps: float) -> Kernel:
     norm, outputs = _normalized(tokens, hidden)
 
     def body(b: Buffers) -> None:
-        total = v.scratch(ROWS * hidden)
+        total = v.scratch(shape.products.rows * hidden)
 
         def rows(first: Expr, count: int) -> None:
             x = _Bytes(b["x_bytes"], b["x_scales"], first, inputs)
-            _residual(x, count, hidden, b, total, eps)
+            _residual(shape, x, count, hidden, b, total, eps)
 
-        _in_rows(tokens, rows)
+        _in_rows(tokens, shape, rows)
 
     sizes = _quantized(tokens, inputs, "x_") | {"residual": (tokens * hidden, "float32")}
-    return _kernel(sizes | matrix_sizes(inputs, hidden) | norm, outputs, body)
+    inputs_of = sizes | matrix_sizes(inputs, hidden) | norm
+    return _kernel(inputs_of, outputs, body, shape.products.llvm)
 
 
 def _residual(
-    x: _Bytes, count: int, hidden: int, b: Buffers, total: Expr, eps: float, first: Expr = None
+    shape: Shape,
+    x: _Bytes,
+    count: int,
+    hidden: int,
+    b: Buffers,
+    total: Expr,
+    eps: float,
+    first: Expr = None,
 ) -> None:
     """Rows of a product plus those of ``residual`` from `first` on, normalised."""
     first = x.first if first is None else first
@@ -393,7 +374,7 @@ def _residual(
             before = v.load(b["residual"], (first + row) * hidden + place)
             v.store(total, row * hidden + place, value + before)
 
-    _product(x, count, b, hidden, finish)
+    _product(shape.products, x, count, b, hidden, finish)
     _normalize(total, count, hidden, b, eps, first)
 
 
@@ -421,17 +402,12 @@ class Heads:
         """Numbers in one of those."""
         return 2 if self.bf16 else 1
 
-    @property
-    def llvm(self) -> str:
-        """What kernels import."""
-        return _BF16 if self.bf16 else ""
-
     def words(self, values: list[Expr]) -> list[Expr]:
         """Vectors of neighbours as vectors of what a product takes, in the same order."""
         if not self.bf16:
             return values
         pairs = zip(values[::2], values[1::2], strict=True)
-        return [build.Bind(_call("int32x16", "nasc_bf16", a, b)) for a, b in pairs]
+        return [to_bf16(a, b) for a, b in pairs]
 
     def between(self, rows: list[Expr]) -> Expr:
         """One vector of each of `each` rows, as a vector of what a product takes."""
@@ -446,11 +422,7 @@ class Heads:
         """Sums plus the products of a and b."""
         if not self.bf16:
             return v.keep(sums + a * b)
-        return v.keep(_call("float32x16", "nasc_add_bf16_products", sums, a, b))
-
-
-def _call(dtype: str, name: str, *arguments: Expr) -> Expr:
-    return tirx.call_pure_extern(dtype, name, *arguments)
+        return add_bf16(sums, a, b)
 
 
 def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
@@ -481,9 +453,9 @@ def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
                     for i, word in enumerate(words):
                         v.store(to, at + i * LANES, word)
 
-                _product(x, count, _third(b, part), hidden, finish)
+                _product(shape.products, x, count, _third(b, part), hidden, finish)
 
-        _in_rows(tokens, rows)
+        _in_rows(tokens, shape, rows)
         with build.serial(0, shape.batch) as text, build.serial(0, hidden // heads.size) as head:
             _pack_keys(shape, heads, keys, b["keys"], text, head)
             _pack_values(shape, heads, values, b["values"], text, head)
@@ -496,7 +468,7 @@ def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
         "keys": (shape.batch * shape.padded * wide, heads.dtype),
         "values": (shape.batch * shape.padded * wide, heads.dtype),
     }
-    return _kernel(inputs, outputs, body, heads.llvm)
+    return _kernel(inputs, outputs, body, shape.products.llvm)
 
 
 def _third(buffers: Buffers, part: int) -> Buffers:
@@ -561,13 +533,12 @@ def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
     norm, outputs = _normalized(tokens, hidden)
 
     def body(b: Buffers) -> None:
-        scores, weights = (
-            v.scratch(ROWS * shape.padded),
-            v.scratch(ROWS * shape.padded // heads.each, heads.dtype),
-        )
-        mixed, total = v.scratch(ROWS * hidden), v.scratch(ROWS * hidden)
-        factors = v.scratch(ROWS)
-        mixed_bytes, mixed_scales = v.scratch(ROWS * hidden, "uint8"), v.scratch(ROWS)
+        count = shape.products.rows
+        scores = v.scratch(count * shape.padded)
+        weights = v.scratch(count * shape.padded // heads.each, heads.dtype)
+        mixed, total = v.scratch(count * hidden), v.scratch(count * hidden)
+        factors = v.scratch(count)
+        mixed_bytes, mixed_scales = v.scratch(count * hidden, "uint8"), v.scratch(count)
 
         with build.serial(0, shape.batch) as text:
 
@@ -582,9 +553,9 @@ def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
                     at = row * hidden
                     parts = [v.load(mixed, at + i) for i in range(0, hidden, LANES)]
                     _quantize(mixed, at, hidden, _largest(parts), own, row)
-                _residual(own, count, hidden, b, total, eps, first)
+                _residual(shape, own, count, hidden, b, total, eps, first)
 
-            _in_rows(shape.seq_len, rows)
+            _in_rows(shape.seq_len, shape, rows)
 
     inputs: Sizes = {
         "queries": (tokens * wide, heads.dtype),
@@ -593,7 +564,8 @@ def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
         "score_bias": (shape.batch * shape.padded, "float32"),
         "residual": (tokens * hidden, "float32"),
     }
-    return _kernel(inputs | matrix_sizes(hidden, hidden) | norm, outputs, body, heads.llvm)
+    inputs |= matrix_sizes(hidden, hidden) | norm
+    return _kernel(inputs, outputs, body, shape.products.llvm)
 
 
 def _scores(

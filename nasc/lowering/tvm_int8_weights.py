@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nasc.export.quantization import quantize_rows
+from nasc.export.quantization import quantize_matrix, quantize_rows
 from nasc.networks.network import Array
 
 BLOCK = 32
@@ -22,7 +22,8 @@ class PackedMatrix:
     """A matrix in int8, with what turns sums of products into numbers again.
 
     With activations ``x ~ (byte - zero) * scale`` a row of x times the matrix, plus its bias, is
-    ``(start + byte . packed) * scale * scales + bias``.
+    ``(start + byte . packed) * scale * scales + bias``; ``byte - 128`` takes the place of the byte
+    where a processor's bytes are signed.
 
     Attributes:
         inputs: Columns of the matrix.
@@ -42,24 +43,32 @@ class PackedMatrix:
     bias: Array
 
 
-def pack_matrix(weight: Array, bias: Array, shift: float | None = None) -> PackedMatrix:
+def pack_matrix(
+    weight: Array,
+    bias: Array,
+    shift: float | None = None,
+    *,
+    signed: bool = False,
+    clips: bool = False,
+) -> PackedMatrix:
     """Quantize a matrix, one scale for each output, and put it in order.
-
-    ``vpdpbusd`` adds in 32 bits and never clips, so that all of -127 to 127 is used.
 
     Args:
         weight: (outputs, inputs); outputs a multiple of 32, inputs of 4.
         bias: (outputs,).
         shift: None where activations are ``(byte - 128) * scale``; else they are
             ``byte * scale - shift``.
+        signed: Whether the processor multiplies ``byte - 128``.
+        clips: Whether it adds two neighbouring products in 16 bits: weights are then so small that
+            none clips. Else all of -127 to 127 is used.
     """
     outputs, inputs = weight.shape
-    quantized, scales = quantize_rows(weight)
+    quantized, scales = (quantize_matrix if clips else quantize_rows)(weight)
     sums = quantized.sum(axis=1, dtype=np.int32)
-    if shift is None:
-        start = -ZERO * sums
-    else:
-        start = np.zeros_like(sums)
+    start = np.zeros_like(sums) if shift is not None else -ZERO * sums
+    if signed:
+        start += ZERO * sums
+    if shift is not None:
         bias = bias - np.float32(shift) * scales * sums
     blocks = quantized.reshape(outputs // BLOCK, BLOCK, inputs // 4, 4).transpose(0, 2, 1, 3)
     return PackedMatrix(

@@ -35,14 +35,16 @@ MODULE_EQUALITY = "ignore-tensor"
 """How MetaSchedule compares kernels with those that it has records of: by all but constants."""
 
 
-def target_of(flags: Collection[str], arch: str, threads: int = 1) -> tvm.target.Target:
+def target_of(
+    flags: Collection[str], arch: str, threads: int = 1, precision: str = "fp32"
+) -> tvm.target.Target:
     """The processor that code is made for: see `profilers.runtimes.tvm_targets.target_of`.
 
     Raises:
         UsageError: If networks are not made for such a processor.
     """
     try:
-        return tvm_targets.target_of(flags, arch, threads)
+        return tvm_targets.target_of(flags, arch, threads, precision)
     except InvalidSetting as error:
         raise UsageError(str(error)) from error
 

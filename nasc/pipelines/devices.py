@@ -183,8 +183,8 @@ def _worker(device: DeviceProfile) -> str:
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
     found, version = installed(name) if here else (None, None)
     precisions = LOWERED.get(name, ())
-    if found and not set(precisions) <= set(EVERYWHERE):
-        offered: tuple[str, ...] = EVERYWHERE
+    if found and not set(precisions) <= set(EVERYWHERE[name]):
+        offered: tuple[str, ...] = EVERYWHERE[name]
         with suppress(ProfilerError), open_worker(device, RuntimeOptions(runtime=name)) as worker:
             offered = precisions_of(worker.context)
         precisions = tuple(p for p in precisions if p in offered)

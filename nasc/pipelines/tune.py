@@ -28,6 +28,9 @@ from nasc.utils.files import cache_folder, locked
 from nasc.utils.progress import Reporter, Silent
 from profilers.runtimes import get_runtime
 
+TUNED = ("fp32",)
+"""Precisions whose kernels are searched for."""
+
 DEFAULT_MINUTES = 30.0
 MAX_MINUTES = 7 * 24 * 60.0
 
@@ -187,6 +190,11 @@ def tune(
     if not 0 < minutes <= MAX_MINUTES:
         raise UsageError(f"--minutes must be above 0, at most {MAX_MINUTES:g}, got {minutes}")
     check_precision("tvm", precision)
+    if precision not in TUNED:
+        raise UsageError(
+            f"--precision {precision}: tvm's kernels of it are written by hand, there is nothing "
+            f"to tune. Take another: --precision {', '.join(TUNED)}"
+        )
     check_head(head)
     found = device_profiles.find(device)
     check_real(found)

@@ -57,7 +57,7 @@ from tvm import relax, topi  # noqa: E402
 
 from profilers.runtimes.tvm_profiled import ProfiledSession  # noqa: E402
 from profilers.runtimes.tvm_schedules import schedule  # noqa: E402
-from profilers.runtimes.tvm_targets import target_of  # noqa: E402
+from profilers.runtimes.tvm_targets import int8_kind, target_of  # noqa: E402
 
 SETTINGS = ()
 """See `Runtime`."""
@@ -151,8 +151,8 @@ def version() -> str:
 
 
 def precisions(flags: Collection[str]) -> tuple[str, ...]:
-    """See `Runtime`."""
-    return ("fp32", "int8")
+    """See `Runtime`: int8 where `nasc.lowering.tvm` has kernels for the processor."""
+    return ("fp32", "int8") if int8_kind(flags) else ("fp32",)
 
 
 def _set_threads(threads: int) -> None:

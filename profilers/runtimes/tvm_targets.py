@@ -23,15 +23,43 @@ _ARM64 = {"asimd", "fp"}
 
 _ARM64_EXTRA = {"asimddp": "dotprod", "asimdhp": "fullfp16", "i8mm": "i8mm", "bf16": "bf16"}
 
+_INT8 = (
+    ("avx512_bf16", _X86[0][1] | _X86[1][1] | {"avx512_vnni", "avx512_bf16"}),
+    ("avx512_vnni", _X86[0][1] | _X86[1][1] | {"avx512_vnni"}),
+    ("avx_vnni", _X86[1][1] | {"avx_vnni"}),
+    ("avx512bw", _X86[0][1] | _X86[1][1]),
+    ("avx2", _X86[1][1]),
+    ("asimddp", _ARM64 | {"asimddp"}),
+)
+"""Kinds of int8 kernels, fastest first, with the flags that their code needs."""
+
+_INT8_EXTRA = {"avx512_bf16": "avx512bf16"}
+"""As `_X86_EXTRA`, for int8 alone."""
+
 _TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 
 
-def needed_flags(flags: Collection[str], arch: str) -> tuple[str, ...]:
+def int8_kind(flags: Collection[str]) -> str | None:
+    """The kernels of int8 that are the fastest a processor runs; None where it runs none.
+
+    Args:
+        flags: Of the processor, as `profilers.context.read_context` gives them.
+    """
+    return next((kind for kind, needed in _INT8 if needed <= set(flags)), None)
+
+
+def flags_of_kind(kind: str) -> frozenset[str]:
+    """Flags of a processor that the code of a kind of int8 kernels needs."""
+    return frozenset(dict(_INT8)[kind])
+
+
+def needed_flags(flags: Collection[str], arch: str, precision: str = "fp32") -> tuple[str, ...]:
     """Which of a processor's flags the code for it makes use of, in their order.
 
     Args:
         flags: Of the processor, as `profilers.context.read_context` gives them.
         arch: As `platform.machine` says it.
+        precision: Of the network.
 
     Raises:
         InvalidSetting: If networks are not made for such a processor.
@@ -39,18 +67,32 @@ def needed_flags(flags: Collection[str], arch: str) -> tuple[str, ...]:
     has = set(flags)
     if arch == "aarch64":
         _check_flags(_ARM64, has, arch)
-        return tuple(sorted(_ARM64 | (_ARM64_EXTRA.keys() & has)))
-    if arch != "x86_64":
+        used = _ARM64 | (_ARM64_EXTRA.keys() & has)
+    elif arch != "x86_64":
         raise InvalidSetting(
             f"networks are not made by tvm for processors of {arch!r}; known: {', '.join(_TRIPLES)}"
             ". Take another runtime: --runtime onnxruntime"
         )
-    lowest = _X86[-1][1]
-    _check_flags(lowest, has, arch)
-    best = _X86[0][1]
-    if best <= has:
-        return tuple(sorted(lowest | best | (_X86_EXTRA.keys() & has)))
-    return tuple(sorted(lowest | ({"avx_vnni"} & has)))
+    else:
+        best, lowest = (needed for _, needed in _X86)
+        _check_flags(lowest, has, arch)
+        extra = _X86_EXTRA.keys() if best <= has else {"avx_vnni"}
+        used = lowest | (best if best <= has else set()) | (extra & has)
+    if precision == "int8":
+        used |= _int8_flags(has)
+    return tuple(sorted(used))
+
+
+def _int8_flags(has: set[str]) -> set[str]:
+    found = int8_kind(has)
+    if found is None:
+        kinds = ", ".join(kind for kind, _ in reversed(_INT8))
+        raise InvalidSetting(
+            f"networks are made by tvm in int8 for processors with one of {kinds}, and what goes "
+            "with it; this one has none. Take another precision or runtime: --precision fp32, "
+            "--runtime onnxruntime"
+        )
+    return set(flags_of_kind(found))
 
 
 def _check_flags(needed: set[str], has: set[str], arch: str) -> None:
@@ -62,24 +104,28 @@ def _check_flags(needed: set[str], has: set[str], arch: str) -> None:
         )
 
 
-def target_of(flags: Collection[str], arch: str, threads: int = 1) -> tvm.target.Target:
+def target_of(
+    flags: Collection[str], arch: str, threads: int = 1, precision: str = "fp32"
+) -> tvm.target.Target:
     """The processor that code is made for.
 
     Args:
         flags: Of the processor, as `profilers.context.read_context` gives them.
         arch: As `platform.machine` says it.
         threads: That kernels are tuned for; MetaSchedule must know.
+        precision: Of the network.
 
     Raises:
         InvalidSetting: If networks are not made for such a processor.
     """
-    used = set(needed_flags(flags, arch))
+    used = set(needed_flags(flags, arch, precision))
     config: dict[str, Any] = {"kind": "llvm", "num-cores": threads}
     if arch == "aarch64":
         config["mattr"] = ["+neon", *(f"+{x}" for f, x in _ARM64_EXTRA.items() if f in used)]
     else:
         config["mcpu"] = next(name for name, needed in _X86 if needed <= used)
-        extra = [f"+{name}" for flag, name in _X86_EXTRA.items() if flag in used]
+        named = _X86_EXTRA | (_INT8_EXTRA if precision == "int8" else {})
+        extra = [f"+{name}" for flag, name in named.items() if flag in used]
         if extra:
             config["mattr"] = extra
     config["mtriple"] = _TRIPLES[arch]

@@ -2,9 +2,11 @@
 
 A library holds each weight once, in the order in which its code reads it, and code: for every kind
 of kernel, and of that for every length that it was compiled for; what further layers of the same
-kinds add is little. Position embeddings are there once a length. The bounds are for the five
-lengths of `nasc.lowering.tvm` and hidden sizes of up to 512 (nine libraries of up to 10 layers,
-lowering version 1 of emitter version 3, x86-64-v4, 2026-11).
+kinds add is little. Position embeddings are there once a length, of int8 once. The bounds are for
+the five lengths of `nasc.lowering.tvm` and hidden sizes of up to 512: those of fp32 of nine
+libraries of up to 10 layers with LLVM's notes for debuggers, which are left out by now (lowering
+version 1 of emitter version 3, x86-64-v4, 2026-11), those of int8 of libraries of layers of each
+kind at 512 (lowering version 2, with AVX512-VNNI, 2026-11).
 
 Memory: loading copies the weights out of the library, which is mapped too. These figures were set
 without measured peaks: the margin is wide, and the finished artifact is measured.
@@ -13,8 +15,8 @@ without measured peaks: the margin is wide, and the finished artifact is measure
 from nasc.latency.memory.base import MemoryModel
 
 MODEL = MemoryModel(
-    value_bytes={"fp32": 4},
-    activation_bytes={"fp32": 4},
+    value_bytes={"fp32": 4, "int8": 4},
+    activation_bytes={"fp32": 4, "int8": 4},
     file_base_bytes=400_000,
     structure_bytes={
         "fp32": {
@@ -25,11 +27,19 @@ MODEL = MemoryModel(
             "sep": 350_000,
             "head": 300_000,
         },
+        "int8": {
+            "embedding": 10_000,
+            "border": 120_000,
+            "mha": 380_000,
+            "ffn": 250_000,
+            "sep": 300_000,
+            "head": 10_000,
+        },
     },
     layer_bytes=200_000,
-    embedding_copies={"fp32": 2.0},
-    matrix_copies={"fp32": 2.0},
-    activation_copies={"fp32": 1.0},
+    embedding_copies={"fp32": 2.0, "int8": 2.0},
+    matrix_copies={"fp32": 2.0, "int8": 2.0},
+    activation_copies={"fp32": 1.0, "int8": 1.0},
     session_bytes=30_000_000,
     peak_margin=0.2,
 )

@@ -134,3 +134,29 @@ def test_precisions_that_are_allowed_are_taken_from_every_runtime(tmp_path: Path
     found, _ = context(tmp_path, space=space, runtime="auto")
     assert names(found) == ["openvino bf16", "onnxruntime int8", "openvino int8"]
     assert found.variants[0] == Variant("openvino", "bf16")
+
+
+def test_a_processor_without_int8_by_tvm_is_said_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    found, listener = context(tmp_path, precisions=("fp32",), runtime="tvm")
+    assert names(found) == ["tvm fp32"]
+    assert not listener.said
+    found, _ = context(tmp_path, (), ("fp32",), SPACE, ("int8",), runtime="tvm")
+    with pytest.raises(UsageError, match=r"int8 is not computed .*\(tvm: fp32\).*--runtime onnx"):
+        _ = found.variants
+    found, _ = context(tmp_path, precisions=("fp32", "int8"), runtime="tvm")
+    assert names(found) == ["tvm fp32", "tvm int8"]
+
+
+def test_sizes_that_a_runtime_does_not_make_leave_its_precision_out(tmp_path: Path) -> None:
+    geometry = dataclasses.replace(SPACE.geometry, head_size=16)
+    space = dataclasses.replace(SPACE, geometry=geometry, hidden_sizes=(128, 208, 384))
+    found, listener = context(tmp_path, precisions=("fp32", "int8"), space=space, runtime="tvm")
+    assert names(found) == ["tvm fp32"]
+    [said] = listener.said
+    assert said.startswith("tvm int8 is left out: tvm makes int8 of hidden and head sizes that are")
+    assert said.endswith("multiples of 32; search space 'minilm-l6' has 16")
+    found, _ = context(tmp_path, (), ("fp32", "int8"), space, ("int8",), runtime="tvm")
+    with pytest.raises(UsageError, match=r"--precision int8: .* has 16. Another .*onnxruntime"):
+        _ = found.variants

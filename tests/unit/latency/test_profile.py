@@ -29,6 +29,7 @@ from nasc.latency.profile import Profiled, TransferFrom
 from nasc.latency.profile import profile as profile_on
 from nasc.latency.session import MeasurementSession, baseline_folder
 from nasc.latency.table import Imported, LatencyTable, load_table, read_table
+from nasc.lowering.base import MULTIPLES
 from nasc.networks.network import random_network
 from profilers.baseline import Window
 
@@ -708,6 +709,19 @@ def test_impossible_settings_are_refused_before_anything_runs(
     with pytest.raises(UsageError, match=message):
         profile(SPACE, device, cache_dir=tmp_path, machine=machine, **arguments)
     assert machine.baseline_calls == 0
+
+
+def test_sizes_that_a_precision_is_not_made_in_are_refused_or_left_out(
+    device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MULTIPLES, ("onnxruntime", "int8"), 32)
+    machine = SyntheticMachine()
+    arguments: dict[str, Any] = {"cache_dir": tmp_path, "machine": machine, "seq_lens": [32]}
+    with pytest.raises(UsageError, match=r"--precision int8: .* of 32; .* 'tiny' has 8. Take .*fp"):
+        profile(SPACE, device, precisions=["int8"], **arguments)
+    assert machine.baseline_calls == 0
+    [made] = profile(SPACE, device, **arguments)
+    assert made.table.key.precision == "fp32"
 
 
 def test_larger_spaces_get_more_time(device: DeviceProfile, tmp_path: Path) -> None:

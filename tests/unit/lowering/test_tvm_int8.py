@@ -1,28 +1,43 @@
-"""Networks in int8 by TVM against torch in fp32, on a processor with AVX512-VNNI."""
+"""Networks in int8 by TVM against torch in fp32, on each kind of processor that this one is."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import platform
 
 import numpy as np
 import pytest
+
+pytest.importorskip("tvm")
+
 import torch
+import tvm
+from tvm import relax
 
 from nasc.architecture.space import Architecture, Block, Geometry
-from nasc.errors import ExportError
-from nasc.lowering.tvm_int8_weights import ZERO, pack_matrix
+from nasc.errors import ExportError, UsageError
+from nasc.lowering import get_lowering
+from nasc.lowering.tvm_int8 import int8_module
+from nasc.lowering.tvm_int8_compile import compile_int8
+from nasc.lowering.tvm_module import target_of
 from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
+from profilers import RuntimeOptions
+from profilers.context import read_context
+from profilers.runtimes import get_runtime
+from profilers.runtimes.tvm_targets import flags_of_kind, int8_kind
+
+pytestmark = pytest.mark.tvm
 
 GEOMETRY = Geometry(2, 64, 32, 256, 100, 64)
-_CPU = Path("/proc/cpuinfo")
-FLAGS = set(_CPU.read_text().split()) if _CPU.is_file() else set()
-runs_here = pytest.mark.skipif("avx512_vnni" not in FLAGS, reason="needs AVX512-VNNI")
-tvm = pytest.mark.tvm
+FLAGS = read_context()["cpu"]["flags"]
+HERE = int8_kind(FLAGS)
+runs_here = pytest.mark.skipif(HERE is None, reason="this processor has no int8 kernels")
+KINDS = ("avx512_bf16", "avx512_vnni", "avx_vnni", "avx512bw", "avx2", "asimddp")
 
 
 def made(hidden: int, operations: tuple[str, ...], head: str = "embed") -> Network:
-    return random_network(Architecture((Block(hidden, operations),)), GEOMETRY, head, seed=1)
+    architecture = Architecture((Block(hidden, operations),), "int8")
+    return random_network(architecture, GEOMETRY, head, seed=1)
 
 
 def inputs(batch: int, seq_len: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,18 +47,13 @@ def inputs(batch: int, seq_len: int) -> tuple[np.ndarray, np.ndarray]:
     return ids, mask
 
 
-def run(network: Network, ids: np.ndarray, mask: np.ndarray, bf16: bool) -> list[np.ndarray]:
-    pytest.importorskip("tvm")
-    import tvm
-    from tvm import relax
-
-    from nasc.lowering.tvm_int8 import int8_module
-    from nasc.lowering.tvm_int8_compile import compile_int8
-
-    extra = ["+avx512vnni", *(["+avx512bf16"] if bf16 else [])]
-    target = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v4", "mattr": extra})
-    executable = compile_int8(int8_module(network, *ids.shape, bf16=bf16), target)
-    machine = relax.VirtualMachine(executable, tvm.cpu())
+def run(network: Network, ids: np.ndarray, mask: np.ndarray, kind: str) -> list[np.ndarray]:
+    needed = flags_of_kind(kind)
+    if not needed <= set(FLAGS):
+        pytest.skip(f"needs a processor with {kind}")
+    target = target_of(sorted(needed), platform.machine(), precision="int8")
+    module = int8_module(network, {"main": ids.shape}, kind)
+    machine = relax.VirtualMachine(compile_int8(module, target), tvm.cpu())
     return [x.numpy() for x in machine["main"](*map(tvm.runtime.tensor, (ids, mask)))]
 
 
@@ -51,23 +61,20 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-@pytest.mark.parametrize("shift", [None, 0.17])
-def test_a_packed_matrix_multiplies_as_the_matrix_did(shift: float | None) -> None:
-    rng = np.random.default_rng(0)
-    weight = rng.standard_normal((64, 32), dtype=np.float32)
-    bias = rng.standard_normal(64, dtype=np.float32)
-    packed = pack_matrix(weight, bias, shift)
-    scale = np.float32(0.02)
-    x = rng.integers(0, 256, (5, 32))
-    numbers = (x - ZERO) * scale if shift is None else x * scale - np.float32(shift)
-    flat = packed.packed.transpose(0, 2, 1, 3).reshape(64, 32).astype(np.int64)
-    found = (packed.start + x @ flat.T) * scale * packed.scales + packed.bias
-    exact = numbers @ (flat * packed.scales[:, None]).T + bias
-    np.testing.assert_allclose(found, exact, atol=1e-4)
-    np.testing.assert_allclose(flat * packed.scales[:, None], weight, atol=packed.scales.max() / 2)
+def check_vectors(
+    hidden: int, operations: tuple[str, ...], head: str, shape: tuple[int, int], kind: str
+) -> None:
+    network = made(hidden, operations, head)
+    ids, mask = inputs(*shape)
+    wanted = TorchNetwork(network)(torch.tensor(ids), torch.tensor(mask)).detach().numpy()
+    found = run(network, ids, mask, kind)[0]
+    assert found.shape == wanted.shape
+    if head in ("hidden", "spans"):
+        real = mask[:, :, None] if head == "hidden" else mask[:, None, :]
+        wanted, found = wanted * real, found * real
+    assert cosine(wanted, found) > 0.999
 
 
-@tvm
 @runs_here
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -79,40 +86,61 @@ def test_a_packed_matrix_multiplies_as_the_matrix_did(shift: float | None) -> No
         (64, ("mha",), "spans", (2, 16)),
     ],
 )
-@pytest.mark.parametrize("bf16", [False, True])
 def test_vectors_are_those_of_torch(
-    hidden: int, operations: tuple[str, ...], head: str, shape: tuple[int, int], bf16: bool
+    hidden: int, operations: tuple[str, ...], head: str, shape: tuple[int, int]
 ) -> None:
-    if bf16 and "avx512_bf16" not in FLAGS:
-        pytest.skip("needs AVX512-BF16")
-    network = made(hidden, operations, head)
-    ids, mask = inputs(*shape)
-    wanted = TorchNetwork(network)(torch.tensor(ids), torch.tensor(mask)).detach().numpy()
-    found = run(network, ids, mask, bf16)[0]
-    assert found.shape == wanted.shape
-    if head in ("hidden", "spans"):
-        real = mask[:, :, None] if head == "hidden" else mask[:, None, :]
-        wanted, found = wanted * real, found * real
-    assert cosine(wanted, found) > 0.999
+    check_vectors(hidden, operations, head, shape, str(HERE))
 
 
-@tvm
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != HERE])
+def test_vectors_are_those_of_torch_on_other_processors(kind: str) -> None:
+    check_vectors(64, ("mha", "ffn", "sep3"), "embed", (2, 33), kind)
+
+
 @runs_here
 @pytest.mark.slow
-def test_a_neighbour_in_the_batch_moves_nothing() -> None:
-    network = made(64, ("mha", "ffn"))
-    ids, mask = inputs(2, 20)
-    alone = run(network, ids, mask, False)[0][0]
-    ids[1] = (ids[1] + 7) % GEOMETRY.vocab_size
-    assert (run(network, ids, mask, False)[0][0] == alone).all()
+def test_neither_neighbours_nor_padding_move_a_vector(tmp_path) -> None:
+    """Nor which of the lengths a text is run by."""
+    path = get_lowering("tvm").lower(made(64, ("mha", "ffn")), tmp_path, lengths=(8, 24)).path
+    session = get_runtime("tvm").open_session(path, RuntimeOptions("tvm"))
+    ids, _ = inputs(1, 7)
+
+    def vector(length: int, neighbours: int = 0) -> np.ndarray:
+        padded = np.zeros((1 + neighbours, length), np.int64)
+        padded[:, :7] = ids + np.arange(1 + neighbours)[:, None]
+        mask = np.zeros_like(padded)
+        mask[:, :7] = 1
+        return session.outputs({"input_ids": padded % 100, "attention_mask": mask})[0][0]
+
+    alone = vector(7)
+    for other in (vector(8), vector(20), vector(24), vector(33), vector(64), vector(9, 3)):
+        assert np.array_equal(other, alone)
 
 
-@tvm
+@runs_here
+@pytest.mark.slow
+def test_lengths_share_weights(tmp_path) -> None:
+    """Of 16 MB and more, five lengths hold no second copy."""
+    geometry = Geometry(2, 64, 32, 256, 250_000, 512)
+    architecture = Architecture((Block(64, ("ffn",)),), "int8")
+    network = random_network(architecture, geometry, vocab_rows=geometry.vocab_size)
+    made = get_lowering("tvm").lower(network, tmp_path)
+    words = geometry.vocab_size * (64 + 4)
+    assert words < made.size_bytes < 1.3 * words
+
+
+@runs_here
 def test_sizes_that_registers_do_not_hold_are_refused() -> None:
-    pytest.importorskip("tvm")
-    from nasc.lowering.tvm_int8 import int8_module
-
     geometry = Geometry(2, 48, 16, 192, 100, 64)
     network = random_network(Architecture((Block(48, ("ffn",)),)), geometry)
     with pytest.raises(ExportError, match="multiples of 32, 48 is not"):
-        int8_module(network, 1, 8)
+        int8_module(network, {"main": (1, 8)}, str(HERE))
+
+
+def test_a_processor_without_kernels_is_refused(tmp_path) -> None:
+    processor = {"arch": "aarch64", "flags": ["asimd", "fp"]}
+    with pytest.raises(UsageError, match=r"in int8 for processors with one of asimddp, avx2.*fp32"):
+        get_lowering("tvm").lower(made(64, ("ffn",)), tmp_path, processor=processor)
+    assert get_runtime("tvm").precisions(processor["flags"]) == ("fp32",)
+    assert get_runtime("tvm").precisions([*processor["flags"], "asimddp"]) == ("fp32", "int8")

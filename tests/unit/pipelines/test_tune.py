@@ -61,9 +61,15 @@ def test_a_device_that_is_not_this_machine_is_refused():
         nasc.tune(device="pixel6")
 
 
-@pytest.mark.parametrize("precision", ["int8", "bf16"])
-def test_a_precision_that_networks_are_not_lowered_in_is_refused(precision):
-    with pytest.raises(UsageError, match=f"not made in '{precision}' for the runtime tvm"):
+@pytest.mark.parametrize(
+    ("precision", "reason"),
+    [
+        ("bf16", "not made in 'bf16' for the runtime tvm"),
+        ("int8", "--precision int8: .* nothing to tune. Take another: --precision fp32"),
+    ],
+)
+def test_a_precision_without_kernels_to_tune_is_refused(precision, reason):
+    with pytest.raises(UsageError, match=reason):
         nasc.tune(precision=precision)
 
 
