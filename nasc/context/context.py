@@ -7,6 +7,7 @@ in the cache or made when it is first asked for. What may measure or train is a 
 from __future__ import annotations
 
 import dataclasses
+import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -41,7 +42,7 @@ from nasc.latency.ways_on import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import Artifact, get_lowering
 from nasc.networks.from_teacher import teacher_network
-from nasc.package.formats import SHIPPED
+from nasc.package.formats import SHIPPED, format_of
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.precision_loss import (
@@ -392,6 +393,9 @@ class RunContext:
             try:
                 offered[runtime] = self.session(runtime).precisions(ask=True)
                 get_lowering(runtime)
+                if refusal := self.why_not_packed(runtime):
+                    offered.pop(runtime)
+                    self.say_once(f"{runtime} is left out: {refusal}")
             except (profilers.RuntimeMissing, ExportError, TableMissing) as error:
                 offered.pop(runtime, None)
                 missing = error
@@ -399,6 +403,18 @@ class RunContext:
         if missing is not None and not offered:
             raise missing
         return offered
+
+    def why_not_packed(self, runtime: str) -> str:
+        """Why no package can be written here for a runtime on the device; empty if one can.
+
+        Args:
+            runtime: One of `SHIPPED`.
+
+        Raises:
+            profilers.ProfilerError: If the device cannot be reached.
+        """
+        processor = self.session(runtime).processor or {}
+        return format_of(runtime).refusal(str(processor.get("arch", platform.machine())))
 
     @contextmanager
     def _saying_ways_on(self) -> Iterator[None]:

@@ -142,7 +142,22 @@ def compile(
     context = RunContext(
         settings, reporter, opener=opener, promises_latency=limits.latency_ms is not None
     )
+    if settings.runtime not in (None, AUTO):
+        check_packable(context, settings.runtime)
     return compile_on(context, limits, options)
+
+
+def check_packable(context: RunContext, runtime: str) -> None:
+    """Raise before anything is measured where no package can be written here for a device.
+
+    Raises:
+        PackageError: With the reason.
+        profilers.ProfilerError: If the device cannot be reached.
+    """
+    if refusal := context.why_not_packed(runtime):
+        raise PackageError(
+            f"no package for {runtime} can be written for device {context.device.name!r}: {refusal}"
+        )
 
 
 def check_mixture(settings: Settings, options: Options) -> None:
@@ -473,7 +488,12 @@ class _Compilation:
         s = self.context.settings
         network = candidate.network.with_head(s.head)
         own = Path(tempfile.mkdtemp(dir=folder))
-        return self.context.session(candidate.runtime).lower(network, own, shape=s.shape)
+        longest = self.context.max_length
+        if self.options.task is not None:
+            longest = self.options.task.max_length
+        lengths = {*self.context.lengths, longest}
+        session = self.context.session(candidate.runtime)
+        return session.lower(network, own, shape=s.shape, lengths=lengths)
 
     def jobs(self, artifact: Artifact, network: Network) -> list[profilers.ModelJob]:
         """What is measured of an artifact: itself, at each length, the shortest first."""

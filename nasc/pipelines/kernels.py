@@ -175,6 +175,11 @@ def report_kernels(
     folder = Path(os.path.expanduser(package)).absolute()
     manifest = read_manifest(folder)
     runtime = manifest.conditions.runtime
+    if format_of(runtime).RUNS_CODE:
+        raise UsageError(
+            f"'{package}' is compiled code, whose kernels tell nothing of their times. Look at a "
+            "package for another runtime: onnxruntime, openvino"
+        )
     if manifest.measured is None:
         raise UsageError(
             f"'{package}' was never measured: its inputs are not known. Make it on a device that "
