@@ -68,8 +68,8 @@ def bench(
         check_path(model, "nasc bench FILE")
         if is_code(model) and not run_code:
             raise CodeRefused(
-                f"nothing was measured: '{model}' is code, and to open it is to run it with all that "
-                "you may do: if you trust who made it, give --run-code"
+                f"nothing was measured: '{model}' is code, and to open it is to run it with all "
+                "that you may do here: if you trust who made it, give --run-code"
             )
     found = device_profiles.find(device)
     check_real(found)

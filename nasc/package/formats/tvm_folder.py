@@ -63,8 +63,8 @@ def load_lines(manifest: Manifest) -> str:
 def precision_note(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     return f"""
-`encoder.py` calls TVM's runtime, which lies beside it: no TVM need be installed. `{MODEL}` is code for
-the processors that `{COMPANIONS[0]}` names: opening it runs it.
+`encoder.py` calls TVM's runtime, which lies beside it: no TVM need be installed. `{MODEL}` is code
+for the processors that `{COMPANIONS[0]}` names: opening it runs it.
 """
 
 
@@ -75,11 +75,11 @@ def other_libraries(manifest: Manifest) -> str:
 
 def other_languages(manifest: Manifest) -> str:
     """See `PackageFormat`."""
-    return f"""
+    return """
 From C or C++, token ids in and numbers out: `encoder.h` or `encoder.hpp`, in this folder:
 
 ```sh
-cc -std=c11 -O2 -Iinclude -c encoder.c
+cc -std=c11 -O2 -I. -c encoder.c
 cc -std=c11 -O2 example.c encoder.o -o example_c -L. -ltvm_ffi -ldl -Wl,-rpath,'$ORIGIN'
 c++ -std=c++17 -O2 example.cpp encoder.o -o example_cpp -L. -ltvm_ffi -ldl -Wl,-rpath,'$ORIGIN'
 ./example_c . 101 2023 102   # a text's token ids; prints its numbers, one a line
@@ -107,7 +107,7 @@ def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     hashes = {name: record.sha256 for name, record in manifest.files.items()}
     found = tvm_runtime_files.wrong_files(hashes, about["arch"])
     text = _header(about)
-    if HEADER not in manifest.files or read_bytes(folder / HEADER, len(text)) != text.encode():
+    if read_bytes(folder / HEADER, MAX_DESCRIPTION_BYTES) != text.encode():
         found.append(f"{HEADER} does not say what {COMPANIONS[0]} says")
     rows = manifest.geometry.vocab_size
     if about["tokens"] != rows:
@@ -124,8 +124,10 @@ def inspect(path: Path) -> ModelFile:
     """
     about = _description(path)
     with opened(path, MAX_LIBRARY_BYTES) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != about["library_sha256"]:
+        digest = hashlib.sha256()
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+        if digest.hexdigest() != about["library_sha256"]:
             raise ValueError(f"{path.name} is not the library that its description was made with")
         library = read_library(file)
         unexpected = [*_foreign(library), *_missing(library, about["functions"], file)]

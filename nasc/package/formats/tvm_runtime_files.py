@@ -25,8 +25,8 @@ _TVM, _TVM_FFI = "apache-tvm", "apache-tvm-ffi"
 _SOURCES: Mapping[str, tuple[str, str]] = {
     RUNTIME: (_TVM, "tvm/lib/libtvm_runtime.so"),
     FFI: (_TVM_FFI, "tvm_ffi/lib/libtvm_ffi.so"),
-    "include/tvm/ffi/c_api.h": (_TVM_FFI, "tvm_ffi/include/tvm/ffi/c_api.h"),
-    "include/dlpack/dlpack.h": (_TVM_FFI, "tvm_ffi/include/dlpack/dlpack.h"),
+    "tvm-ffi/c_api.h": (_TVM_FFI, "tvm_ffi/include/tvm/ffi/c_api.h"),
+    "dlpack/dlpack.h": (_TVM_FFI, "tvm_ffi/include/dlpack/dlpack.h"),
     "licenses/tvm-LICENSE": (_TVM, "tvm/LICENSE"),
     "licenses/tvm-NOTICE": (_TVM, "tvm/NOTICE"),
     "licenses/tvm-builtin_fp16-LICENSE": (_TVM, "tvm/licenses/LICENSE.builtin_fp16.txt"),
@@ -42,12 +42,8 @@ _HASHES: Mapping[str, tuple[str, ...]] = {
     f"{RUNTIME} aarch64": ("ba06950fac134b8d71549111fad2c6605cd6f738061fe0482f217c37ccbdff05",),
     f"{FFI} x86_64": ("29242cd8cd6590ff3a82806b25e0b756c9a0cece87e15d69f5f5ff9cb971c467",),
     f"{FFI} aarch64": ("255ca850a0714b1c27bcc0841a53d479fa0100459d08a1fdddc852ab8a6214f7",),
-    "include/tvm/ffi/c_api.h": (
-        "66a4d3cdb38c327ec672b809db2b75dacd1247f62d9ede62bcde882063864a7f",
-    ),
-    "include/dlpack/dlpack.h": (
-        "62052bef24bd69bb7b52e95428f9e99bd7951783850c36c5f2a41e71fd63c2fc",
-    ),
+    "tvm-ffi/c_api.h": ("66a4d3cdb38c327ec672b809db2b75dacd1247f62d9ede62bcde882063864a7f",),
+    "dlpack/dlpack.h": ("62052bef24bd69bb7b52e95428f9e99bd7951783850c36c5f2a41e71fd63c2fc",),
     "licenses/tvm-LICENSE": ("e62264b483aca7a9f8c1ac69388b476971b43975ced90ac11dbd9e9c530edb46",),
     "licenses/tvm-NOTICE": ("967cd2fb97712c43271e2b1c4f636c4d8823898869f0f76f65bf8a3232584f0f",),
     "licenses/tvm-builtin_fp16-LICENSE": (

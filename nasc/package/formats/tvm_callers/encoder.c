@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <tvm/ffi/c_api.h>
+#include "tvm-ffi/c_api.h"
 
 #include "model.h"
 

@@ -3,9 +3,9 @@
     from encoder import Encoder
     vectors = Encoder(".").encode(["A man is playing a guitar."])
 
-It calls libtvm_ffi.so and libtvm_runtime.so, which lie beside it, by ctypes; a TVM that is installed
-is neither needed nor used, and cannot be imported in the same process. `model.so` is code that runs
-in this process: open what you trust.
+It calls libtvm_ffi.so and libtvm_runtime.so, which lie beside it, by ctypes; a TVM that is
+installed is neither needed nor used, and cannot be imported in the same process. `model.so` is code
+that runs in this process: open what you trust.
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ class Encoder:
             RuntimeError: If TVM refuses, or another TVM is loaded.
         """
         if "tvm_ffi" in sys.modules or "tvm" in sys.modules:
-            raise RuntimeError(
-                "another TVM is imported in this process: open the folder in its own"
-            )
+            raise RuntimeError("another TVM is imported in this process: open it in another")
         self._folder = Path(folder).absolute()
         about = json.loads((self._folder / "model.json").read_text(encoding="utf-8"))
         self._functions = about["functions"]
@@ -168,15 +166,15 @@ class Encoder:
             self._run_once(function["name"], [array[at : at + step] for array in padded])
             for at in range(0, batch, step)
         ]
-        found = [np.concatenate(rows) for rows in zip(*parts)]
+        found = [np.concatenate(rows) for rows in zip(*parts, strict=True)]
         axes = [self._token_axis.get(name) for name in self.outputs]
         return [
             rows if axis is None else rows[(slice(None),) * axis + (slice(length),)]
-            for rows, axis in zip(found, axes)
+            for rows, axis in zip(found, axes, strict=True)
         ]
 
     def _run_once(self, name: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        tensors, kept = zip(*(_tensor(array) for array in arrays))
+        tensors, kept = zip(*(_tensor(array) for array in arrays), strict=True)
         inputs = []
         for managed in tensors:
             handle = ctypes.c_void_p()
