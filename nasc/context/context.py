@@ -411,10 +411,14 @@ class RunContext:
             runtime: One of `SHIPPED`.
 
         Raises:
-            profilers.ProfilerError: If the device cannot be reached.
+            TableMissing, profilers.ProfilerError: If the device cannot be asked.
         """
-        processor = self.session(runtime).processor or {}
-        return format_of(runtime).refusal(str(processor.get("arch", platform.machine())))
+        form = format_of(runtime)
+        if not form.RUNS_CODE:  # for any processor: the device need not be asked
+            return ""
+        with self._saying_ways_on():
+            processor = self.session(runtime).processor or {}
+        return form.refusal(str(processor.get("arch", platform.machine())))
 
     @contextmanager
     def _saying_ways_on(self) -> Iterator[None]:

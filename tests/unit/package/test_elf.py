@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import struct
@@ -56,10 +57,8 @@ def library(
     segments += struct.pack(
         "<IIQQQQQQ", 2, 4, dynamic_at, BASE + dynamic_at, 0, len(dynamic), len(dynamic), 8
     )
-    return b"".join(
-        [head, segments, NAMES, symbols, struct.pack("<II", 1, nchain)]
-        + [struct.pack("<QQq", BASE, relocation, 0), dynamic]
-    )
+    tables = struct.pack("<IIQQq", 1, nchain, BASE, relocation, 0)
+    return b"".join((head, segments, NAMES, symbols, tables, dynamic))
 
 
 def read(data: bytes) -> SharedLibrary:
@@ -119,13 +118,9 @@ def test_whatever_is_changed_it_is_read_or_refused() -> None:
     for _ in range(3000):
         changed = bytearray(data)
         for _ in range(rng.randint(1, 4)):
-            changed[rng.randrange(len(changed))] = rng.choice(
-                (0, 1, 127, 128, 255, rng.getrandbits(8))
-            )
-        try:
+            changed[rng.randrange(len(changed))] = rng.choice((0, 1, 127, 255, rng.getrandbits(8)))
+        with contextlib.suppress(ValueError):
             read(bytes(changed[: rng.choice((len(data), rng.randrange(len(data))))]))
-        except ValueError:
-            pass
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs libraries of Linux")
