@@ -483,15 +483,18 @@ class _Compilation:
 
     # Measuring and deciding
 
+    @property
+    def max_length(self) -> int:
+        """Tokens that the package cuts texts to."""
+        task = self.options.task
+        return self.context.max_length if task is None else task.max_length
+
     def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
         """What the runtime opens of a network, in a folder of its own."""
         s = self.context.settings
         network = candidate.network.with_head(s.head)
         own = Path(tempfile.mkdtemp(dir=folder))
-        longest = self.context.max_length
-        if self.options.task is not None:
-            longest = self.options.task.max_length
-        lengths = {*self.context.lengths, longest}
+        lengths = {*self.context.lengths, self.max_length}
         session = self.context.session(candidate.runtime)
         return session.lower(network, own, shape=s.shape, lengths=lengths)
 
@@ -786,7 +789,7 @@ class _Compilation:
             geometry=network.geometry,
             head=s.head,
             task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
-            max_length=context.max_length if task is None else task.max_length,
+            max_length=self.max_length,
             limits=self.limits.given(),
             conditions=Conditions(
                 context.device.name,
