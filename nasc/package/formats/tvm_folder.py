@@ -39,7 +39,10 @@ MAX_LIBRARY_BYTES = 2 << 30
 
 MAX_DESCRIPTION_BYTES = 1 << 20
 
-IMPORT = "from encoder import Encoder  # encoder.py of this folder"
+IMPORT = """import sys
+
+sys.dont_write_bytecode = True  # the folder stays as it is
+from encoder import Encoder  # encoder.py of this folder"""
 RUN = "encoder.run(ids, mask)[0]"
 
 _CONTENT = "__tvm_ffi__library_bin"
@@ -76,13 +79,14 @@ def other_libraries(manifest: Manifest) -> str:
 def other_languages(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     return """
-From C or C++, token ids in and numbers out: `encoder.h` or `encoder.hpp`, in this folder:
+From C or C++, token ids in and numbers out: `encoder.h` or `encoder.hpp`. In this folder, which
+stays as it is:
 
 ```sh
-cc -std=c11 -O2 -I. -c encoder.c
-cc -std=c11 -O2 example.c encoder.o -o example_c -L. -ltvm_ffi -ldl -Wl,-rpath,'$ORIGIN'
-c++ -std=c++17 -O2 example.cpp encoder.o -o example_cpp -L. -ltvm_ffi -ldl -Wl,-rpath,'$ORIGIN'
-./example_c . 101 2023 102   # a text's token ids; prints its numbers, one a line
+cc -std=c11 -O2 -I. -c encoder.c -o ../encoder.o
+cc -std=c11 -O2 example.c ../encoder.o -o ../example_c -L. -ltvm_ffi -ldl -Wl,-rpath,"$PWD"
+c++ -std=c++17 -O2 example.cpp ../encoder.o -o ../example_cpp -L. -ltvm_ffi -ldl -Wl,-rpath,"$PWD"
+../example_c . 101 2023 102   # a text's token ids; prints its numbers, one a line
 ```
 
 Licences of what is TVM's: the folder `licenses`.

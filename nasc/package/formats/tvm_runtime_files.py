@@ -22,6 +22,9 @@ MAX_BYTES = 16 << 20
 
 _TVM, _TVM_FFI = "apache-tvm", "apache-tvm-ffi"
 
+_RELEASES = {_TVM: "0.27.0.post1", _TVM_FFI: "0.1.14.post0"}
+"""Those that `profilers.runtimes.tvm` is held to."""
+
 _SOURCES: Mapping[str, tuple[str, str]] = {
     RUNTIME: (_TVM, "tvm/lib/libtvm_runtime.so"),
     FFI: (_TVM_FFI, "tvm_ffi/lib/libtvm_ffi.so"),
@@ -135,9 +138,8 @@ def _known(name: str, arch: str) -> tuple[str, ...]:
 
 def _source(name: str) -> tuple[str, str]:
     """Distribution and release of a file."""
-    release = {_TVM: "0.27.0.post1", _TVM_FFI: "0.1.14.post0"}
     distribution, _ = _SOURCES[name]
-    return distribution, release[distribution]
+    return distribution, _RELEASES[distribution]
 
 
 def _caller(name: str) -> bytes:
@@ -153,7 +155,8 @@ def _content(name: str, arch: str) -> bytes:
     if name in CALLERS:
         return _caller(name)
     distribution, place = _SOURCES[name]
-    advice = f"Install it: python -m pip install --force-reinstall '{'=='.join(_source(name))}'"
+    both = " ".join(f"'{name}=={release}'" for name, release in _RELEASES.items())
+    advice = f"Install both: python -m pip install --force-reinstall {both}"
     try:
         found = importlib.metadata.distribution(distribution)
         info = f"{found.metadata['Name'].replace('-', '_')}-{found.version}.dist-info"

@@ -8,10 +8,12 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -153,28 +155,29 @@ def seal(folder: Path, **description: Any) -> None:
     (folder / SUMS).write_text(sums_text(files, record_file(folder / MANIFEST)))
 
 
-def compiler() -> list[str]:
+def compiler() -> str:
     """The command that compiles C; with ``c++`` for ``cc``, C++. Ziglang first builds libraries."""
     if shutil.which("cc") and shutil.which("c++"):
-        return ["cc"]
+        return "cc"
     if importlib.util.find_spec("ziglang") is None:
         pytest.skip("needs a C compiler or ziglang")
-    return [sys.executable, "-m", "ziglang", "cc"]
+    return f"{shlex.quote(sys.executable)} -m ziglang cc"
 
 
 def built(folder: Path) -> dict[str, Path]:
     """Both examples of a folder, by the lines of the README."""
-    own = ["-Wall", "-Wextra", "-Werror", "-O1"]
-    link = ["encoder.o", "-L.", "-ltvm_ffi", "-ldl", "-Wl,-rpath,$ORIGIN"]
-    of_c, other = compiler(), [*compiler()[:-1], "c++"]
-    for command in (
-        [*of_c, "-std=c11", *own, "-I.", "-c", "encoder.c"],
-        [*of_c, "-std=c11", *own, "example.c", *link, "-o", "example_c"],
-        [*other, "-std=c++17", *own, "example.cpp", *link, "-o", "example_cpp"],
-    ):
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    text = tvm_folder.other_languages(SimpleNamespace())  # type: ignore[arg-type]
+    lines = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[0].splitlines()[:-1]
+    assert len(lines) == 3
+    of = {"cc": compiler(), "c++": compiler().removesuffix("cc") + "c++"}
+    for line in lines:
+        name, _, rest = line.partition(" ")
+        command = f"{of[name]} -Wall -Wextra -Werror {rest}"
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
-    return {name: folder / name for name in ("example_c", "example_cpp")}
+    return {name: folder.parent / name for name in ("example_c", "example_cpp")}
 
 
 def printed(program: Path, ids: list[int], folder: Path) -> np.ndarray:
@@ -254,11 +257,14 @@ def test_the_lines_of_the_readme_give_the_golden_vectors(packed: Path) -> None:
     for vectors in called(packed, code):
         wanted = np.array([one.vector for one in golden.texts])
         assert np.abs(np.array(vectors) - wanted).max() < golden.tolerance
+    assert not (packed / "__pycache__").exists()
 
 
 def test_the_examples_in_c_give_the_golden_vectors(package: Path, tmp_path: Path) -> None:
     golden = Golden.read(package / "golden.json")
-    for program in built(package).values():
+    programs = built(package)
+    assert verify_package(package, measure=False).exit_code == 3  # nothing came into the folder
+    for program in programs.values():
         for one in golden.texts:
             found = printed(program, list(one.input_ids), package)
             assert np.abs(found - np.array(one.vector)).max() < golden.tolerance
@@ -285,9 +291,11 @@ def test_the_examples_in_c_give_the_golden_vectors(package: Path, tmp_path: Path
 def test_every_head_and_shape_is_called_right(
     head: str, shape: tuple[int, int] | None, manifest: Manifest, tmp_path: Path
 ) -> None:
-    made = lowered(tmp_path, head, shape)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    made = lowered(folder, head, shape)
     assert tvm_folder.inspect(made.path).unexpected == ()
-    tvm_folder.write_more(tmp_path, manifest)
+    tvm_folder.write_more(folder, manifest)
     rng = np.random.default_rng(0)
     batch, length = shape or (3, 7)
     ids = rng.integers(0, 100, (batch, length))
@@ -300,9 +308,9 @@ from encoder import Encoder
 ids, mask = np.array({ids.tolist()}), np.array({mask.tolist()})
 print(json.dumps(Encoder(".").run(ids, mask)[0].tolist()))
 """
-    assert np.abs(np.array(called(tmp_path, code)) - wanted).max() < 1e-5
+    assert np.abs(np.array(called(folder, code)) - wanted).max() < 1e-5
     flat = ", ".join(map(str, [*ids.ravel(), *mask.ravel()]))
-    (tmp_path / "example.c").write_text(
+    (folder / "example.c").write_text(
         f"""
 #include <stdio.h>
 #include "encoder.h"
@@ -320,8 +328,26 @@ int main(int argc, char **argv) {{
 }}
 """
     )
-    found = printed(built(tmp_path)["example_c"], [0], tmp_path)
+    found = printed(built(folder)["example_c"], [0], folder)
     assert np.abs(found - wanted.ravel()).max() < 1e-5
+
+
+def test_a_package_of_one_shape_verifies(
+    manifest: Manifest, tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    made = lowered(tmp_path, shape=(1, 16))
+    conditions = dataclasses.replace(manifest.conditions, fixed_shape=True)
+    changes = {"conditions": conditions, "measured": None, "limits": {}, "max_length": 16}
+    folder = build_package(
+        tmp_path / "package",
+        model=made,
+        tokenizer=tokenizer,
+        manifest=dataclasses.replace(manifest, **changes),
+    )
+    report = verify_package(folder, measure=False, run_code=True)
+    assert details(report, False) == {}
+    assert "largest difference" in details(report, True)["golden vectors"]
+    assert "padding(length=16)" in (folder / "README.md").read_text()
 
 
 def test_a_damaged_library_is_not_opened(package: Path) -> None:
@@ -383,8 +409,15 @@ def test_a_library_that_acts_when_it_is_opened_is_found_and_not_opened(
         "#include <fcntl.h>\n__attribute__((constructor)) static void run(void) "
         f'{{ creat("{trace}", 0600); }}\n'
     )
-    command = [*compiler(), "-O2", "-shared", "-fPIC", "-Wl,--hash-style=both", str(source), "-o"]
-    subprocess.run([*command, str(package / SO)], check=True, capture_output=True)
+    command = [
+        *shlex.split(compiler()),
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-Wl,--hash-style=both",
+        str(source),
+    ]
+    subprocess.run([*command, "-o", str(package / SO)], check=True, capture_output=True)
     seal(package)
     report = verify_package(package, measure=False, run_code=run_code)
     assert report.exit_code == 1
@@ -427,7 +460,7 @@ def test_without_tvm_nothing_is_written(
     assert tvm_folder.refusal(here) == ""
     assert f"installed here is for {here}, the package needs" in tvm_folder.refusal(other)
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
-    assert "apache-tvm is not installed. Install it: python -m pip" in tvm_folder.refusal(here)
+    assert "apache-tvm is not installed. Install both: python -m pip" in tvm_folder.refusal(here)
     with pytest.raises(PackageError, match="apache-tvm is not installed"):
         build_package(tmp_path / "p", model=made, tokenizer=tokenizer, manifest=manifest)
     assert not (tmp_path / "p").exists()
