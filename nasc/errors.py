@@ -30,6 +30,7 @@ a command.
     |-- ExportError
     |   `-- ParityError
     |-- PackageError
+    |-- CodeRefused
     |-- OutputBusy
     |-- CacheBusy
     `-- DeviceEmulated
@@ -178,6 +179,12 @@ class ParityError(ExportError):
 
 class PackageError(NascError):
     """A package cannot be written, or is not what its manifest says."""
+
+
+class CodeRefused(NascError):
+    """A file is code that somebody else may have made, and nobody said that it may run."""
+
+    exit_code: ClassVar[int] = 3
 
 
 class OutputBusy(NascError):

@@ -23,6 +23,7 @@ from nasc.cli.options import (
     lengths_option,
     min_duration_option,
     protocol_option,
+    run_code_option,
     run_timeout_option,
     runtime_option,
     seed_option,
@@ -129,6 +130,7 @@ def profile(as_json: bool, **options: Any) -> None:
 @min_duration_option
 @sustained_option
 @run_timeout_option
+@run_code_option
 @seed_option
 @cache_option
 @json_option

@@ -14,6 +14,7 @@ from nasc.cli.options import (
     TaskName,
     cache_option,
     json_option,
+    run_code_option,
     run_timeout_option,
     seed_option,
     settings_of,
@@ -159,6 +160,7 @@ def finetune(
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The task's file.")
 @click.option("--max-length", type=click.IntRange(4), help="Tokens of an example.")
 @run_timeout_option
+@run_code_option
 @json_option
 def evaluate(package: Path, task: str, data: Path, as_json: bool, **options: Any) -> None:
     """Score a package or a fine-tuned model on a task with labels.

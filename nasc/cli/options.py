@@ -261,6 +261,12 @@ run_timeout_option = click.option(
     metavar="SECONDS",
     help="A run of the model that takes longer is ended [default: 120].",
 )
+run_code_option = click.option(
+    "--run-code",
+    is_flag=True,
+    help="Run code that comes with it (TVM's libraries), with all that you may do: only for what "
+    "you trust.",
+)
 protocol_option = click.option(
     "--protocol",
     type=click.Choice(("mlperf-single-stream",)),

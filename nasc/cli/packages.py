@@ -20,6 +20,7 @@ from nasc.cli.options import (
     limits_of,
     min_duration_option,
     protocol_option,
+    run_code_option,
     run_timeout_option,
     serial_option,
     setting_options,
@@ -160,6 +161,7 @@ def _named_value(text: str) -> tuple[str, float]:
 @click.option("--device", help="A name or a TOML file [default: the package's].")
 @serial_option
 @run_timeout_option
+@run_code_option
 @click.option(
     "--min-duration",
     "min_duration_s",
@@ -185,6 +187,7 @@ def verify(
     run_timeout_s: float | None,
     min_duration_s: float | None,
     sustained_minutes: float | None,
+    run_code: bool,
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -209,6 +212,7 @@ def verify(
             run_timeout_s=run_timeout_s,
             min_duration_s=min_duration_s,
             sustained_minutes=sustained_minutes,
+            run_code=run_code,
             cache=cache,
             reporter=reporter,
         )

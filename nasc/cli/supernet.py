@@ -14,6 +14,7 @@ from nasc.cli.options import (
     cache_option,
     complete_device,
     json_option,
+    run_code_option,
     seed_option,
     serial_option,
     setting_options,
@@ -200,6 +201,7 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
     help="Draw the rounds, or the roofline of the kernels, to a file.",
 )
 @click.option("--force", is_flag=True, help="Replace existing files.")
+@run_code_option
 @cache_option
 @json_option
 def report(
@@ -209,6 +211,7 @@ def report(
     csv: Path | None,
     plot: Path | None,
     force: bool,
+    run_code: bool,
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -238,7 +241,13 @@ def report(
         raise click.UsageError("--csv does not go with --kernels; figures as data: --json")
     with reporting() as reporter:
         told = api.report_kernels(
-            supernet, device=device, plot=plot, force=force, cache=cache, reporter=reporter
+            supernet,
+            device=device,
+            plot=plot,
+            force=force,
+            run_code=run_code,
+            cache=cache,
+            reporter=reporter,
         )
     if as_json:
         print_json(told.to_dict())

@@ -7,6 +7,7 @@ in the cache or made when it is first asked for. What may measure or train is a 
 from __future__ import annotations
 
 import dataclasses
+import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +20,7 @@ import profilers
 from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
-from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
+from nasc.context.settings import AUTO, BY_AUTO, ESTIMATED_RUNTIME, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
@@ -41,7 +42,7 @@ from nasc.latency.ways_on import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import Artifact, get_lowering, unfit
 from nasc.networks.from_teacher import teacher_network
-from nasc.package.formats import SHIPPED
+from nasc.package.formats import format_of
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.precision_loss import (
@@ -335,7 +336,7 @@ class RunContext:
         if self.settings.estimate:
             offered = {ESTIMATED_RUNTIME: estimated_precisions(self.device, self.estimate_threads)}
         elif wanted == AUTO:
-            offered = self._installed(sorted(SHIPPED, key=lambda runtime: runtime != own))
+            offered = self._installed(sorted(BY_AUTO, key=lambda runtime: runtime != own))
         else:
             offered = {wanted or own: self.session(wanted or own).precisions()}
         why: dict[Variant, str | None] = {
@@ -400,6 +401,9 @@ class RunContext:
             try:
                 offered[runtime] = self.session(runtime).precisions(ask=True)
                 get_lowering(runtime)
+                if refusal := self.why_not_packed(runtime):
+                    offered.pop(runtime)
+                    self.say_once(f"{runtime} is left out: {refusal}")
             except (profilers.RuntimeMissing, ExportError, TableMissing) as error:
                 offered.pop(runtime, None)
                 missing = error
@@ -407,6 +411,22 @@ class RunContext:
         if missing is not None and not offered:
             raise missing
         return offered
+
+    def why_not_packed(self, runtime: str) -> str:
+        """Why no package can be written here for a runtime on the device; empty if one can.
+
+        Args:
+            runtime: One of `SHIPPED`.
+
+        Raises:
+            TableMissing, profilers.ProfilerError: If the device cannot be asked.
+        """
+        form = format_of(runtime)
+        if not form.RUNS_CODE:  # for any processor: the device need not be asked
+            return ""
+        with self._saying_ways_on():
+            processor = self.session(runtime).processor or {}
+        return form.refusal(str(processor.get("arch", platform.machine())))
 
     @contextmanager
     def _saying_ways_on(self) -> Iterator[None]:

@@ -25,6 +25,9 @@ ESTIMATED_RUNTIME = "onnxruntime"
 AUTO = "auto"
 """As a runtime: whichever is best on the device."""
 
+BY_AUTO = ("onnxruntime", "openvino")
+"""Runtimes that `AUTO` tries, where they are installed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

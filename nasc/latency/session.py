@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,6 +191,7 @@ class MeasurementSession:
         folder: Path,
         name: str = "model",
         shape: tuple[int, int] | None = None,
+        lengths: Collection[int] = (),
     ) -> Artifact:
         """What the runtime opens on this device of a network.
 
@@ -199,13 +200,31 @@ class MeasurementSession:
             folder: Exists; files of this name are replaced.
             name: Of the files, without their suffixes.
             shape: (batch, seq_len) of the only input that it takes; None leaves both free.
+            lengths: Of texts, see `nasc.lowering.base.Lowering`.
 
         Raises:
             UsageError, ExportError, OSError: See `nasc.lowering.base.Lowering`.
             profilers.ProfilerError: See `precisions`.
         """
         lowering = get_lowering(self.runtime)
-        return lowering.lower(network, folder, name, offered=self.precisions(), shape=shape)
+        return lowering.lower(
+            network,
+            folder,
+            name,
+            offered=self.precisions(),
+            shape=shape,
+            lengths=lengths,
+            processor=self.processor if self.runtime in BY_LENGTH else None,
+        )
+
+    @property
+    def processor(self) -> Mapping[str, Any] | None:
+        """The device's, as `profilers.context.read_context` tells it; None is this machine's.
+
+        Raises:
+            profilers.ProfilerError: If the device cannot be reached.
+        """
+        return None if self.device.connection.kind == "local" else self._context.get("cpu")
 
     @property
     def lowering_version(self) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nasc.errors import UsageError
 
@@ -96,6 +96,8 @@ class Lowering(Protocol):
         *,
         offered: Collection[str] = (),
         shape: tuple[int, int] | None = None,
+        lengths: Collection[int] = (),
+        processor: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Write a network, in the precision of its architecture, into a folder.
 
@@ -106,6 +108,10 @@ class Lowering(Protocol):
             offered: Precisions that the device computes in natively; what a file of int8 does
                 beside its products may depend on it.
             shape: (batch, seq_len) of every run; None leaves both free.
+            lengths: Of texts, which it must run and runs without padding, where a length has code
+                of its own.
+            processor: That it is for, where it is made for one: "arch" and "flags", as
+                `profilers.context.read_context` gives them; None is this machine's.
 
         Raises:
             UsageError: If networks are not lowered in that precision.

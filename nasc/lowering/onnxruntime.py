@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from nasc.export.onnx import EMITTER_VERSION, build
 from nasc.lowering.base import Artifact, check_precision
@@ -19,6 +20,8 @@ def lower(
     *,
     offered: Collection[str] = (),
     shape: tuple[int, int] | None = None,
+    lengths: Collection[int] = (),
+    processor: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`."""
     precision = network.architecture.precision

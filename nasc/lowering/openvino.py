@@ -8,7 +8,7 @@ opened by `profilers.runtimes.openvino`.
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ def lower(
     *,
     offered: Collection[str] = (),
     shape: tuple[int, int] | None = None,
+    lengths: Collection[int] = (),
+    processor: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`.
 

@@ -27,7 +27,7 @@ from nasc.lowering.base import Artifact, check_precision
 from nasc.lowering.tvm_module import DATABASE, compile_module, fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
-from profilers.runtimes.tvm import DESCRIPTION, FORMAT, LIBRARY
+from profilers.runtimes.tvm_description import DESCRIPTION, FORMAT, LIBRARY
 from profilers.runtimes.tvm_targets import int8_kind, needed_flags
 
 # isort: split
@@ -92,10 +92,9 @@ def lower(
         offered: See there.
         shape: See there; (batch, seq_len) gives one function of that shape, None one for each
             length.
-        lengths: Lengths beside `LENGTHS`.
+        lengths: Beside `LENGTHS`, as far as the network has positions.
         records: Directory of tuning records, measured on that processor; int8 has none.
-        processor: "arch" and "flags" of the processor that it is for, as
-            `profilers.context.read_context` gives them; None is this machine's.
+        processor: See there.
     """
     precision = network.architecture.precision
     check_precision("tvm", precision)
@@ -177,7 +176,9 @@ def _link(output: str, objects: list[str], **_: Any) -> None:
         command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared"]
         command += ["--build-id=none", "--strip-debug"]
     elif (compiler := shutil.which("cc")) is not None:
-        command = [compiler, "-shared", "-fPIC", "-Wl,--build-id=none,--strip-debug"]
+        # No code of the compiler's own, which would run when the library is opened.
+        flags = ["-nostdlib", "-Wl,--build-id=none,--strip-debug", "-Wl,--hash-style=both"]
+        command = [compiler, "-shared", "-fPIC", *flags]
     else:
         raise ExportError(
             "tvm's code cannot be linked: neither ziglang nor a C compiler (cc) is installed. "

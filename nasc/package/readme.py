@@ -108,7 +108,7 @@ def readme(manifest: Manifest) -> str:
         what = f"A smaller network that follows {name}"
         used = "Trained on"
         trained = f"\n\nTraining: {_plain(str(manifest.training))}."
-    task = manifest.task
+    form, task = format_of(manifest.conditions.runtime), manifest.task
     does = (
         ""
         if task is None
@@ -121,11 +121,11 @@ def readme(manifest: Manifest) -> str:
 
 ## Use it
 
-In this folder, with {manifest.conditions.runtime}, tokenizers and numpy installed:
+In this folder, with {form.NEEDS} installed:
 
 ```python
 {usage(manifest)}```
-{format_of(manifest.conditions.runtime).precision_note(manifest)}{_other_libraries(manifest)}
+{form.precision_note(manifest)}{_other_libraries(manifest)}{form.other_languages(manifest)}
 ## Figures
 
 | | |

@@ -19,7 +19,7 @@ import device_profiles
 from device_profiles import DeviceProfile, DeviceProfileError
 from nasc.errors import NascError, PackageError
 from nasc.latency.session import MeasurementSession
-from nasc.package.formats import format_of
+from nasc.package.formats import code_refused, format_of
 from nasc.package.manifest import MANIFEST, Manifest, read_plain_manifest
 from nasc.package.verify_files import FileChecks
 from nasc.package.verify_latency import measure_again
@@ -49,6 +49,7 @@ def verify_package(
     limits: WorkerLimits | None = None,
     min_duration_s: float | None = None,
     sustained_minutes: float | None = None,
+    run_code: bool = False,
     opener: Opener | None = None,
 ) -> VerifyReport:
     """Check a package again.
@@ -66,6 +67,8 @@ def verify_package(
             package states one; None takes its own.
         sustained_minutes: Minutes that the device is kept under load before; None is as long as the
             package states, at most `nasc.package.verify_latency.LOAD_MINUTES`.
+        run_code: Whether code that came with the package may run, with all that the user may do:
+            without it, what would run such code is not checked.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Returns:
@@ -95,7 +98,7 @@ def verify_package(
             device = _device_of(manifest)
         except DeviceProfileError as error:
             unknown = reason_of(error)
-    with FileChecks(folder, manifest, plain, limits, device) as checker:
+    with FileChecks(folder, manifest, plain, limits, device, run_code) as checker:
         checks = checker.all()
     found = None
     if any(check.ok is False for check in checks):
@@ -104,6 +107,8 @@ def verify_package(
         checks.append(Check("latency", None, manifest.estimate))
     elif not measure:
         checks.append(Check("latency", None, "as asked for", declined=True))
+    elif refused := code_refused(manifest.conditions.runtime, run_code):
+        checks.append(Check("latency", None, refused))
     elif any(check.name in RUN_ONCE_CHECKED and not check.ok for check in checks):
         checks.append(Check("latency", None, "only a model that passes its checks is measured"))
     elif device is None:

@@ -19,7 +19,7 @@ from nasc.evaluation.parity_report import (
 )
 from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
-from nasc.package.formats import ModelFile, format_of
+from nasc.package.formats import ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, things_beside
@@ -107,6 +107,7 @@ class FileChecks:
         plain: Mapping[str, Any],
         limits: WorkerLimits | None,
         device: DeviceProfile | None = None,
+        run_code: bool = False,
     ) -> None:
         """What is looked at.
 
@@ -117,6 +118,7 @@ class FileChecks:
             limits: What a process that opens or runs the model may take.
             device: That the latency is about, where it is known here: bounds count for no surer
                 than they are there.
+            run_code: Whether code that came with the package may run.
         """
         self._folder = folder
         self._manifest = manifest
@@ -124,6 +126,7 @@ class FileChecks:
         self._device = device
         self._process = PackageProcess(limits)
         self._form = format_of(manifest.conditions.runtime)
+        self._code_refused = code_refused(manifest.conditions.runtime, run_code)
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +144,7 @@ class FileChecks:
         files = guarded("files", self.files)
         opening: list[tuple[str, Callable[[], Outcome]]] = [
             ("model", self.model),
+            *([("files beside the model", self.more)] if self._form.MORE_FILES else []),
             ("tokenizer", self.tokenizer),
             ("files for other libraries", self.libraries),
             ("golden vectors", self.vectors),
@@ -149,12 +153,14 @@ class FileChecks:
         ]
         found: dict[str, Check] = {}
         for name, check in opening:
-            model = found.get("model")
+            models = [found[n] for n in ("model", "files beside the model") if n in found]
             if not files.ok:
                 why = "nothing of a package is opened whose files are not as hashed"
                 found[name] = Check(name, None, why)
-            elif name == "golden vectors" and model is not None and not model.ok:
+            elif name == "golden vectors" and not all(model.ok for model in models):
                 found[name] = Check(name, None, "only a model that passes its check is run")
+            elif name == "golden vectors" and self._code_refused:
+                found[name] = Check(name, None, self._code_refused)
             else:
                 found[name] = guarded(name, check)
         return [
@@ -169,7 +175,7 @@ class FileChecks:
     def files(self) -> Outcome:
         """Every file is as hashed, and nothing else is there."""
         changes = find_changes(self._folder, self._manifest.files)
-        own = {*model_files(self._form)}
+        own = {*model_files(self._form), *self._form.MORE_FILES}
         changes += [f"{name} is missing" for name in sorted(own - self._manifest.files.keys())]
         strange = sorted(self._manifest.files.keys() - FILES - own)
         changes += [f"{name} is no file that nasc writes" for name in strange]
@@ -183,10 +189,15 @@ class FileChecks:
         problems = [*contradictions(self._manifest, facts), *facts.unexpected]
         if facts.outputs not in _outputs(self._manifest.head):
             problems.append(f"outputs {', '.join(facts.outputs)}")
+        counted = "" if facts.params is None else f" {facts.params:,} parameters,"
         return not problems, "; ".join(problems) or (
-            f"valid {self._form.NAME}, {facts.architecture}, {facts.params:,} parameters, "
-            f"{facts.size_bytes:,} bytes"
+            f"valid {self._form.NAME}, {facts.architecture},{counted} {facts.size_bytes:,} bytes"
         )
+
+    def more(self) -> Outcome:
+        """What lies beside the model for programs that use it is what the program would write."""
+        problems = self._form.wrong_more(self._folder, self._manifest)
+        return not problems, "; ".join(problems) or "as nasc writes them"
 
     @property
     def _model(self) -> Path:
@@ -236,6 +247,8 @@ class FileChecks:
         )
         if problems:
             return False, f"{GOLDEN}: {'; '.join(problems[:3])}"
+        if self._facts.not_here:
+            return None, self._facts.not_here
         ids = [list(one.input_ids) for one in golden.texts]
         try:
             encoder = self._process.encoder(self._model, runtime=self._runtime)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import device_profiles
 import profilers
+from nasc.errors import CodeRefused
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.pipelines.options import Options
 from nasc.utils.files import cache_folder, check_path
 from nasc.utils.progress import Reporter, Silent
-from profilers.runtimes import runtime_for
+from profilers.runtimes import is_code, runtime_for
 
 
 def bench(
@@ -28,6 +29,7 @@ def bench(
     protocol: str | None = None,
     min_duration_s: float | None = None,
     sustained_minutes: float | None = None,
+    run_code: bool = False,
     cache: Path | None = None,
     reporter: Reporter | None = None,
     opener: profilers.Opener | None = None,
@@ -47,6 +49,8 @@ def bench(
         protocol: ``mlperf-single-stream`` runs that scenario of each file, too.
         min_duration_s: Seconds that it lasts at least; None takes MLPerf's own.
         sustained_minutes: See `nasc.context.settings.Settings`.
+        run_code: Whether files that are code (TVM's libraries) may run, with all that the user may
+            do.
         cache: Cache folder; keeps the reference baseline: figures are comparable with tables by it.
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
@@ -54,6 +58,7 @@ def bench(
     Raises:
         DeviceEmulated: If the device's latencies mean nothing.
         UsageError: If a duration is given and no protocol.
+        CodeRefused: If a file is code and `run_code` does not say that it may run.
         CacheBusy: If another process measured on this device for an hour.
         ProfilerError: If the device cannot be reached or a model cannot be run.
     """
@@ -61,6 +66,11 @@ def bench(
     options = Options(protocol=protocol, min_duration_s=min_duration_s)
     for model in models:
         check_path(model, "nasc bench FILE")
+        if is_code(model) and not run_code:
+            raise CodeRefused(
+                f"nothing was measured: '{model}' is code, and to open it is to run it with all "
+                "that you may do here: if you trust who made it, give --run-code"
+            )
     found = device_profiles.find(device)
     check_real(found)
     profilers.check_device(found)

@@ -142,7 +142,22 @@ def compile(
     context = RunContext(
         settings, reporter, opener=opener, promises_latency=limits.latency_ms is not None
     )
+    if settings.runtime not in (None, AUTO):
+        check_packable(context, settings.runtime)
     return compile_on(context, limits, options)
+
+
+def check_packable(context: RunContext, runtime: str) -> None:
+    """Raise before anything is measured where no package can be written here for a device.
+
+    Raises:
+        PackageError: With the reason.
+        profilers.ProfilerError: If the device cannot be reached.
+    """
+    if refusal := context.why_not_packed(runtime):
+        raise PackageError(
+            f"no package for {runtime} can be written for device {context.device.name!r}: {refusal}"
+        )
 
 
 def check_mixture(settings: Settings, options: Options) -> None:
@@ -468,12 +483,20 @@ class _Compilation:
 
     # Measuring and deciding
 
+    @property
+    def max_length(self) -> int:
+        """Tokens that the package cuts texts to."""
+        task = self.options.task
+        return self.context.max_length if task is None else task.max_length
+
     def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
         """What the runtime opens of a network, in a folder of its own."""
         s = self.context.settings
         network = candidate.network.with_head(s.head)
         own = Path(tempfile.mkdtemp(dir=folder))
-        return self.context.session(candidate.runtime).lower(network, own, shape=s.shape)
+        lengths = {*self.context.lengths, self.max_length}
+        session = self.context.session(candidate.runtime)
+        return session.lower(network, own, shape=s.shape, lengths=lengths)
 
     def jobs(self, artifact: Artifact, network: Network) -> list[profilers.ModelJob]:
         """What is measured of an artifact: itself, at each length, the shortest first."""
@@ -766,7 +789,7 @@ class _Compilation:
             geometry=network.geometry,
             head=s.head,
             task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
-            max_length=context.max_length if task is None else task.max_length,
+            max_length=self.max_length,
             limits=self.limits.given(),
             conditions=Conditions(
                 context.device.name,

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from nasc.errors import NascError, PackageError, UsageError
+from nasc.errors import CodeRefused, NascError, PackageError, UsageError
 from nasc.package.build import TOKENIZER
-from nasc.package.formats import format_of
+from nasc.package.formats import code_refused, format_of
 from nasc.package.hashes import check_unchanged
 from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 from nasc.package.process import PackageProcess
@@ -65,6 +65,7 @@ def evaluate(
     *,
     max_length: int | None = None,
     run_timeout_s: float | None = None,
+    run_code: bool = False,
     reporter: Reporter | None = None,
 ) -> EvaluateResult:
     """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
@@ -80,10 +81,12 @@ def evaluate(
         max_length: Tokens that an example is cut to; None takes what the package or the
             fine-tuning used.
         run_timeout_s: Seconds that one run of a package's model may take; None takes the default.
+        run_code: Whether code that came with a package may run, with all that the user may do.
         reporter: Told of rows that were skipped.
 
     Raises:
         UsageError, PackageError, TaskDataError, TeacherMissing: On what is unknown or damaged.
+        CodeRefused: If the package holds code and `run_code` does not say that it may run.
         ProfilerError: If a package's model cannot be run within its limits.
     """
     reporter = reporter or Silent()
@@ -98,6 +101,8 @@ def evaluate(
     manifest = read_manifest(package)
     limits = None if run_timeout_s is None else WorkerLimits(run_s=run_timeout_s)
     check_unchanged(package, manifest.files)
+    if refused := code_refused(manifest.conditions.runtime, run_code):
+        raise CodeRefused(f"nothing of '{package}' was scored: {refused}")
     score = _vectors if manifest.task is None else _task_package
     return score(package, manifest, task, data, max_length, reporter, limits)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import device_profiles
 from device_profiles import DeviceProfile
-from nasc.errors import UsageError
+from nasc.errors import CodeRefused, UsageError
 from nasc.latency.session import MeasurementSession
-from nasc.package.formats import format_of
+from nasc.package.formats import code_refused, format_of
 from nasc.package.hashes import check_unchanged
 from nasc.package.manifest import Manifest, read_manifest
 from nasc.pipelines.plots import check_plot, plot_roofline
@@ -148,6 +148,7 @@ def report_kernels(
     plot: Path | None = None,
     force: bool = False,
     turns: int = TURNS,
+    run_code: bool = False,
     cache: Path | None = None,
     reporter: Reporter | None = None,
 ) -> KernelReport:
@@ -160,11 +161,13 @@ def report_kernels(
         plot: Where the roofline is drawn; None draws none.
         force: Replace a picture that lies there.
         turns: See `profilers.kernels.run_kernels`.
+        run_code: Whether code that came with the package may run, with all that the user may do.
         cache: Cache folder, which keeps the peaks; None is the user's.
         reporter: Told of the progress.
 
     Raises:
         PackageError: If there is no package, or it is damaged.
+        CodeRefused: If it holds code and `run_code` does not say that it may run.
         UsageError: If it is for another device, or the picture cannot be drawn.
         CacheBusy: If another process measured on this device for an hour.
         ProfilerError: If its runtime tells nothing of kernels, or the model cannot be run.
@@ -176,6 +179,8 @@ def report_kernels(
     folder = Path(os.path.expanduser(package)).absolute()
     manifest = read_manifest(folder)
     runtime = manifest.conditions.runtime
+    if refused := code_refused(runtime, run_code):
+        raise CodeRefused(f"nothing of '{package}' was run: {refused}")
     if manifest.measured is None:
         raise UsageError(
             f"'{package}' was never measured: its inputs are not known. Make it on a device that "

@@ -21,6 +21,7 @@ def verify(
     run_timeout_s: float | None = None,
     min_duration_s: float | None = None,
     sustained_minutes: float | None = None,
+    run_code: bool = False,
     cache: Path | None = None,
     reporter: Reporter | None = None,
 ) -> VerifyReport:
@@ -35,6 +36,7 @@ def verify(
         min_duration_s: Seconds that a run of MLPerf's single-stream scenario lasts, where the
             package states one; None takes its own.
         sustained_minutes: See `nasc.package.verify.verify_package`.
+        run_code: See there.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
         reporter: Told of the progress.
 
@@ -60,6 +62,7 @@ def verify(
         limits=None if run_timeout_s is None else WorkerLimits(run_s=run_timeout_s),
         min_duration_s=min_duration_s,
         sustained_minutes=sustained_minutes,
+        run_code=run_code,
         progress=reporter.stage("Verifying"),
         say=reporter.say,
     )

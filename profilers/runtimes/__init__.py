@@ -37,6 +37,9 @@ NAMES = tuple(_DISTRIBUTIONS)
 _ONLY_OPENED_BY = {".xml": "openvino", ".so": "tvm"}
 """Endings of files that no other runtime opens; ONNX files are every runtime's."""
 
+_CODE = (".so",)
+"""Endings of files that are code for a processor."""
+
 
 def get_runtime(name: str) -> Runtime:
     """Imports a runtime.
@@ -70,6 +73,11 @@ def runtime_for(paths: Sequence[Path], default: str) -> str:
     """
     named = (_ONLY_OPENED_BY.get(path.suffix.lower()) for path in paths)
     return next((name for name in named if name is not None), default)
+
+
+def is_code(path: Path) -> bool:
+    """Whether to open a model file is to run code that is in it, by how its name ends."""
+    return path.suffix.lower() in _CODE
 
 
 def installed(name: str) -> tuple[bool, str | None]:

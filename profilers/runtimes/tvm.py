@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
-import platform
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -55,91 +54,19 @@ os.environ.setdefault("TVM_BIND_THREADS", "0")
 import tvm  # noqa: E402
 from tvm import relax, topi  # noqa: E402
 
+from profilers.runtimes.tvm_description import (  # noqa: E402
+    DESCRIPTION,
+    LIBRARY,
+    MAX_LIBRARY_BYTES,
+    SCHEMA,
+    why_not_here,
+)
 from profilers.runtimes.tvm_profiled import ProfiledSession  # noqa: E402
 from profilers.runtimes.tvm_schedules import schedule  # noqa: E402
 from profilers.runtimes.tvm_targets import int8_kind, target_of  # noqa: E402
 
 SETTINGS = ()
 """See `Runtime`."""
-
-LIBRARY, DESCRIPTION = ".so", ".json"
-"""Endings of the two files of a model."""
-
-FORMAT = 1
-"""Of the description."""
-
-MAX_LIBRARY_BYTES = 8 << 30
-
-_KIND = {"enum": ["float32", "int64"]}
-_AXES = {
-    "type": "array",
-    "maxItems": 8,
-    "items": {"type": ["integer", "null"], "minimum": 1, "maximum": 1 << 31},
-}
-_VALUES = {
-    "type": "array",
-    "minItems": 1,
-    "maxItems": 8,
-    "items": {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["name", "type", "axes"],
-        "properties": {
-            "name": {"type": "string", "maxLength": 200},
-            "type": _KIND,
-            "axes": _AXES,
-        },
-    },
-}
-SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": [
-        "format",
-        "arch",
-        "flags",
-        "library_sha256",
-        "inputs",
-        "outputs",
-        "token_axis",
-        "tokens",
-        "functions",
-        "metadata",
-    ],
-    "properties": {
-        "format": {"const": FORMAT},
-        "arch": {"type": "string", "maxLength": 40},
-        "flags": {"type": "array", "maxItems": 200, "items": {"type": "string", "maxLength": 40}},
-        "library_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "inputs": _VALUES,
-        "outputs": _VALUES,
-        "token_axis": {"type": "object", "additionalProperties": {"enum": [1, 2]}},
-        "tokens": {"type": "integer", "minimum": 1, "maximum": 1 << 31},
-        "functions": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 64,
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["name", "batch", "seq_len"],
-                "properties": {
-                    "name": {"type": "string", "pattern": "^[a-z0-9_]{1,60}$"},
-                    "batch": {"type": "integer", "minimum": 1, "maximum": 1 << 20},
-                    "seq_len": {"type": "integer", "minimum": 1, "maximum": 1 << 20},
-                },
-            },
-        },
-        "metadata": {
-            "type": "object",
-            "maxProperties": 100,
-            "additionalProperties": {"type": "string", "maxLength": 1 << 16},
-        },
-    },
-}
-"""Of the description: `flags` of the processor that the code needs, as Linux calls them; values
-with their axes, null where free; `token_axis` by output, which of its axes is as long as the
-text; `tokens`, above all that the first input holds; functions by ascending length."""
 
 _OUT_OF_MEMORY = ("ailed to allocate", "bad_alloc", "bad allocation", "annot allocate memory")
 """How TVM, whose errors are of many kinds, says that memory is not given."""
@@ -362,12 +289,8 @@ def _described(path: Path) -> dict[str, Any]:
         raise ModelRejected(f"its files cannot be read: {error}") from error
     if digest.hexdigest() != about["library_sha256"]:
         raise ModelRejected("it is not the library that was made with its description: damaged.")
-    cpu = read_context()["cpu"]
-    lacking = sorted(set(about["flags"]) - set(cpu["flags"]))
-    if about["arch"] != platform.machine() or lacking:
-        needs = f"a processor of {about['arch']} with {', '.join(about['flags'])}"
-        has = f"{platform.machine()}{' without ' if lacking else ''}{', '.join(lacking)}"
-        raise ModelRejected(f"its code is for {needs}; this one is {has}. Make it anew here.")
+    if reason := why_not_here(about):
+        raise ModelRejected(f"{reason} Make it anew here.")
     if any(len(value["axes"]) != 2 for value in about["inputs"]):
         raise ModelRejected("its inputs have other axes than a batch and tokens.")
     return about

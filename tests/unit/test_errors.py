@@ -3,6 +3,7 @@ import pickle
 import pytest
 
 from nasc import errors
+from nasc.package.verify_report import INCOMPLETE_EXIT_CODE
 
 
 def every(cls: type[errors.NascError]) -> list[type[errors.NascError]]:
@@ -24,8 +25,8 @@ def test_message_is_shown_as_written_and_survives_pickling(cls: type[errors.Nasc
 
 def test_exit_codes() -> None:
     assert errors.NascError.exit_code == 1
-    assert {c.__name__ for c in every(errors.NascError) if c.exit_code != 1} == {"UsageError"}
-    assert errors.UsageError.exit_code == 2
+    others = {c.__name__: c.exit_code for c in every(errors.NascError) if c.exit_code != 1}
+    assert others == {"UsageError": 2, "CodeRefused": INCOMPLETE_EXIT_CODE}
 
 
 def test_a_lookup_miss_is_a_key_error() -> None:

@@ -11,9 +11,9 @@ from typing import cast
 from nasc.errors import PackageError
 from nasc.package.formats.base import ModelFile, PackageFormat
 
-__all__ = ["SHIPPED", "ModelFile", "PackageFormat", "format_of"]
+__all__ = ["SHIPPED", "ModelFile", "PackageFormat", "code_refused", "format_of"]
 
-_MODULES = {"onnxruntime": "onnx_folder", "openvino": "openvino_folder"}
+_MODULES = {"onnxruntime": "onnx_folder", "openvino": "openvino_folder", "tvm": "tvm_folder"}
 """By name of a runtime."""
 
 SHIPPED = tuple(_MODULES)
@@ -34,3 +34,18 @@ def format_of(runtime: str) -> PackageFormat:
             f"there are no packages for the runtime {runtime!r}; known: {', '.join(_MODULES)}"
         )
     return cast(PackageFormat, importlib.import_module(f"{__name__}.{_MODULES[runtime]}"))
+
+
+def code_refused(runtime: str, run_code: bool) -> str:
+    """Why a package's model is not opened; empty if it may be.
+
+    Args:
+        runtime: That it is for, one of `SHIPPED`.
+        run_code: Whether the user has said that the code of a package may run.
+    """
+    if run_code or not format_of(runtime).RUNS_CODE:
+        return ""
+    return (
+        f"{format_of(runtime).MODEL} is code, and to open it is to run it with all that you may do "
+        "here: if you trust who made the package, give --run-code"
+    )

@@ -27,22 +27,24 @@ class ModelFile:
         architecture: Text form, from the metadata.
         head: From the metadata.
         params: Parameters, counted from the tensors: constants of the graph and scales of
-            int8 are none.
+            int8 are none. None where they cannot be counted, as in compiled code.
         size_bytes: Of all its files.
         shape: (batch, seq_len) of the only inputs that it takes; None if both are free.
         outputs: Names of what it gives, in order.
         computed_in: Precision that the runtime computes in, as the file asks for it.
         unexpected: What of it nasc does not write; one phrase each.
+        not_here: Why this machine's processor cannot run it; empty if it can.
     """
 
     architecture: str
     head: str
-    params: int
+    params: int | None
     size_bytes: int
     shape: tuple[int, ...] | None
     outputs: tuple[str, ...]
     computed_in: str
     unexpected: tuple[str, ...]
+    not_here: str = ""
 
 
 class PackageFormat(Protocol):
@@ -59,6 +61,16 @@ class PackageFormat(Protocol):
 
     COMPANIONS: tuple[str, ...]
     """Names of the other files that it reads with it: with the same stem as `MODEL`."""
+
+    MORE_FILES: tuple[str, ...]
+    """Names of other files of this format, which no runtime of nasc opens: those of programs that
+    use the package."""
+
+    RUNS_CODE: bool
+    """Whether to open the model is to run code that came with it."""
+
+    NEEDS: str
+    """What must be installed for the lines of Python in the README, in words."""
 
     TOLERANCE: Mapping[str, float]
     """By precision, the largest absolute difference that a vector's values may have from the golden
@@ -78,6 +90,34 @@ class PackageFormat(Protocol):
 
     def other_libraries(self, manifest: Manifest) -> str:
         """How other libraries load the package of an encoder, as sections of the README."""
+
+    def other_languages(self, manifest: Manifest) -> str:
+        """How other languages use the package, as a section of the README; or nothing."""
+
+    def refusal(self, arch: str) -> str:
+        """Why no package can be written here for a device; empty if one can.
+
+        Args:
+            arch: Of the device's processor, as `platform.machine` says it.
+        """
+
+    def write_more(self, folder: Path, manifest: Manifest) -> None:
+        """Write `MORE_FILES` into a package whose model's files are there.
+
+        Raises:
+            PackageError: If they cannot be had here.
+            OSError: If one cannot be written.
+        """
+
+    def wrong_more(self, folder: Path, manifest: Manifest) -> list[str]:
+        """What of `MORE_FILES` is not as nasc writes it, once all files are as hashed.
+
+        Returns:
+            One phrase each.
+
+        Raises:
+            OSError, FileRefused: If a file cannot be read.
+        """
 
     def inspect(self, path: Path) -> ModelFile:
         """Read and check a model's files.

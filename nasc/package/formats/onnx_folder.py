@@ -27,6 +27,9 @@ from nasc.package.manifest import Manifest
 NAME = "ONNX"
 MODEL = "model.onnx"
 COMPANIONS = ()
+MORE_FILES = ()
+RUNS_CODE = False
+NEEDS = "onnxruntime, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "int8": 4e-2}
 """fp32: rounding on other processors. int8: rounding turns into whole steps of quantised
@@ -111,6 +114,25 @@ With fastembed 0.9 or newer:
 
 {TOKENIZER_TOO}{alone}
 """
+
+
+def other_languages(manifest: Manifest) -> str:
+    """See `PackageFormat`."""
+    return ""
+
+
+def refusal(arch: str) -> str:
+    """See `PackageFormat`."""
+    return ""
+
+
+def write_more(folder: Path, manifest: Manifest) -> None:
+    """See `PackageFormat`."""
+
+
+def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
+    """See `PackageFormat`."""
+    return []
 
 
 def inspect(path: Path) -> ModelFile:

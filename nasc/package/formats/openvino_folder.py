@@ -26,6 +26,9 @@ from nasc.package.manifest import Manifest
 NAME = "OpenVINO IR"
 MODEL = "openvino_model.xml"
 COMPANIONS = ("openvino_model.bin",)
+MORE_FILES = ()
+RUNS_CODE = False
+NEEDS = "openvino, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 5e-3, "int8": 6e-2}
 """Twice to four times what was seen of the default teacher on the golden texts, means of hidden
@@ -211,6 +214,25 @@ class _Constant:
     def is_parameter(self) -> bool:
         """See `nasc.package.formats.base.is_parameter`."""
         return is_parameter(self.name)
+
+
+def other_languages(manifest: Manifest) -> str:
+    """See `PackageFormat`."""
+    return ""
+
+
+def refusal(arch: str) -> str:
+    """See `PackageFormat`."""
+    return ""
+
+
+def write_more(folder: Path, manifest: Manifest) -> None:
+    """See `PackageFormat`."""
+
+
+def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
+    """See `PackageFormat`."""
+    return []
 
 
 def inspect(path: Path) -> ModelFile:

@@ -92,6 +92,7 @@ def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | N
         settings=SimpleNamespace(seq_len=16, batch=1, head="embed", shape=None),
         mixture=None,
         lengths={16: 1.0},
+        max_length=16,
         device=device,
         session=lambda runtime: session,
         record_baseline=lambda runtime: baseline,

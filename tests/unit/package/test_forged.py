@@ -101,7 +101,7 @@ SAMPLE = (*MODEL, "samples", 0)
         (("conditions", "threads"), 4, "conditions", "threads: 4 in the conditions, 1 in the mea"),
         (("conditions", "threads"), 10**6, "manifest", r"threads: 1000000 is greater than"),
         (("conditions", "runtime"), "openvino", "conditions", "runtime: 'openvino' in the cond"),
-        (("conditions", "runtime"), "tvm", "manifest", "no packages for the runtime .tvm.; known"),
+        (("conditions", "runtime"), "torch", "manifest", "no packages for the runtime .torch.; kn"),
         (("conditions", "statistic"), "luck", "conditions", "statistic: 'luck' in the conditions"),
         (("conditions", "device"), "pixel6", "conditions", "device: 'pixel6' in the conditions"),
         (("conditions", "device"), "/etc/passwd", "manifest", r"\$\.conditions\.device"),

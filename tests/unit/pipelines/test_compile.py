@@ -15,7 +15,8 @@ from device_profiles import DeviceProfile, Noise, find
 from nasc.architecture.space import PRESETS
 from nasc.architecture.variant import Variant
 from nasc.context.settings import Settings
-from nasc.errors import InfeasibleLimits, LimitsMissed, UsageError
+from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
+from nasc.latency.session import MeasurementSession
 from nasc.lowering import Artifact
 from nasc.package.manifest import PredictedLatency
 from nasc.pipelines import compile as pipeline
@@ -365,6 +366,17 @@ def test_a_refusal_is_about_one_variant_and_the_others_are_weighed_again(
     ]
 
 
-def test_a_runtime_that_nothing_is_packed_for_is_refused_before_anything_is_measured() -> None:
+def test_a_runtime_that_nothing_is_packed_for_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "SHIPPED", ("onnxruntime",))
     with pytest.raises(UsageError, match=r"no packages for the runtime tvm yet.*--runtime onnx"):
+        pipeline.compile(Limits(latency_ms=5.0), Settings(runtime="tvm"))
+
+
+def test_a_device_that_no_package_can_be_written_for_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(MeasurementSession, "processor", {"arch": "riscv64", "flags": []})
+    with pytest.raises(PackageError, match=r"no package for tvm .* 'host': TVM's runtime is"):
         pipeline.compile(Limits(latency_ms=5.0), Settings(runtime="tvm"))
