@@ -1,61 +1,83 @@
-"""A tracker or a server of TVM's RPC, in a process of its own: a program, and what starts it.
+"""A tracker and servers of TVM's RPC, each in a process of its own: a program, and what starts it.
 
-It takes the part of `tvm.exec.rpc_tracker` and `rpc_server`, which start a further process each; it
-needs nothing but TVM. Prints the port that it listens on.
-
-    python tests/tvm_rpc.py tracker
-    python tests/tvm_rpc.py server TRACKER_PORT KEY
+It takes the part of `tvm.exec.rpc_tracker` and `rpc_server`, and imports TVM once for all of them.
+A line of its input starts one, ``tracker`` or ``server TRACKER_PORT KEY [PERSONALITY]``; it answers
+with the process and the port. It needs nothing but TVM. A personality is that of Linux's
+personality(2): with 8, PER_LINUX32, a processor says that it is an older one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 HOST = "127.0.0.1"
 START_S = 240.0
+PER_LINUX32 = 8
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as one:
         one.bind((HOST, 0))
         return int(one.getsockname()[1])
 
 
-def tracker() -> None:
-    from tvm.rpc import tracker
+def serve(words: Sequence[str], out: int) -> None:
+    """Be a tracker or a server, and write the port to a pipe once it listens."""
+    from tvm.rpc import server, tracker
 
     port = free_port()
-    state = tracker.PopenTrackerServerState(HOST, port, port + 1, silent=True)
-    print(state.port, flush=True)
+    if words[0] == "tracker":
+        state = tracker.PopenTrackerServerState(HOST, port, port + 1, silent=True)
+    else:
+        if words[3:]:
+            ctypes.CDLL(None).personality(int(words[3]))
+        state = server.PopenRPCServerState(
+            *(HOST, port, port + 1),
+            tracker_addr=(HOST, int(words[1])),
+            key=words[2],
+            custom_addr=HOST,
+            silent=True,
+        )
+    os.write(out, f"{os.getpid()} {state.port}\n".encode())
+    os.close(out)
     state.thread.join()
 
 
-def server(tracker_port: int, key: str) -> None:
-    from tvm.rpc import server
+def main() -> None:
+    import tvm.rpc.server
+    import tvm.rpc.tracker  # noqa: F401  # before processes part
 
-    port = free_port()
-    state = server.PopenRPCServerState(
-        HOST, port, port + 1, tracker_addr=(HOST, tracker_port), key=key, custom_addr=HOST
-    )
-    print(state.port, flush=True)
-    state.thread.join()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    for line in sys.stdin:
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.close(0)
+            os.close(reading)
+            serve(line.split(), writing)
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as told:
+            print(told.readline() or "\n", end="", flush=True)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Running:
-    """A process of its group, and the port that it listens on."""
+    """A process that leads its group, and the port that it listens on."""
 
-    process: subprocess.Popen[str]
+    pid: int
     port: int
 
     @property
@@ -65,77 +87,82 @@ class Running:
     def kill(self) -> None:
         """End it and all that it started, as when the power goes."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            os.killpg(self.pid, signal.SIGKILL)
 
-
-def started(
-    *words: str, program: Sequence[str] = (sys.executable,), more: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*program, __file__, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, **(more or {})},
-    )
-
-
-def listening(process: subprocess.Popen[str]) -> Running:
-    """Once it says its port."""
-    assert process.stdout is not None
-    too_late = threading.Timer(START_S, process.kill)
-    too_late.start()
-    line = process.stdout.readline()
-    too_late.cancel()
-    assert line.strip().isdigit(), f"it did not start: exit code {process.poll()}"
-    return Running(process, int(line))
+    def has_session(self) -> bool:
+        """Whether a server runs something: TVM forks for each who comes."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return any(path.read_text().strip() for path in tasks)
 
 
 @dataclass
-class TestFarm:
+class Farm:
     """A tracker with its servers."""
 
-    __test__ = False
+    program: subprocess.Popen[str]
+    running: list[Running] = field(default_factory=list)
 
-    tracker: Running
-    servers: list[Running] = field(default_factory=list)
+    def start(self, *words: str) -> Running:
+        assert self.program.stdin is not None
+        assert self.program.stdout is not None
+        print(*words, file=self.program.stdin, flush=True)
+        too_late = threading.Timer(START_S, self.program.kill)
+        too_late.start()
+        told = self.program.stdout.readline().split()
+        too_late.cancel()
+        assert len(told) == 2, f"{words} did not start: exit code {self.program.poll()}"
+        self.running.append(Running(*map(int, told)))
+        return self.running[-1]
 
     @property
     def address(self) -> str:
-        return self.tracker.address
+        """The tracker's."""
+        return self.running[0].address
 
-    def add(self, *keys: str, **options: object) -> list[Running]:
+    def add(self, *keys: str, personality: int | None = None) -> list[Running]:
         """Servers, once the tracker knows them."""
         from profilers.devices.tvm_tracker import TrackerAddress, servers
 
-        begun = [started("server", str(self.tracker.port), key, **options) for key in keys]
-        new = []
-        for process in begun:
-            new.append(listening(process))
-            self.servers.append(new[-1])
+        port, more = str(self.running[0].port), () if personality is None else (str(personality),)
+        new = [self.start("server", port, key, *more) for key in keys]
         where, deadline = TrackerAddress.parse(self.address), time.monotonic() + START_S
-        wanted = {one.address for one in new}
-        while not wanted <= {a for found in servers(where).values() for a in found}:
+        while not {one.address for one in new} <= {a for s in servers(where).values() for a in s}:
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            time.sleep(0.05)
         return new
 
 
 @contextlib.contextmanager
-def farm() -> Iterator[TestFarm]:
-    """A tracker that ends with the block, and its servers with it."""
-    made = TestFarm(listening(started("tracker")))
+def farm(
+    program: Sequence[str] = (sys.executable, __file__), more: Mapping[str, str] | None = None
+) -> Iterator[Farm]:
+    """A tracker that ends with the block, and its servers with it.
+
+    Args:
+        program: This one, as it is started.
+        more: Of the environment.
+    """
+    process = subprocess.Popen(
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **(more or {})},
+    )
+    made = Farm(process)
     try:
+        made.start("tracker")
         yield made
     finally:
-        for one in (*made.servers, made.tracker):
+        for one in made.running:
             one.kill()
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "tracker":
-        tracker()
-    else:
-        server(int(sys.argv[2]), sys.argv[3])
+    main()

@@ -47,12 +47,14 @@ class FarmBoards:
         addresses: Of their servers, as they were found, `MOST_BOARDS` at most.
         cpu: Their processor, as `profilers.context.read_context` describes it.
         code: What they are sent.
+        process: That visited them, and runs more.
     """
 
     farm: BoardKey
     addresses: tuple[str, ...]
     cpu: Mapping[str, Any]
     code: BoardCode
+    process: TrialProcess
 
 
 @contextlib.contextmanager
@@ -66,9 +68,9 @@ def visited(farm: BoardKey, say: Say) -> Iterator[FarmBoards]:
     """
     addresses = farm.addresses()
     addresses = farm.addresses()[:MOST_BOARDS]
-    with temporary_folder() as folder:
+    with temporary_folder() as folder, contextlib.closing(TrialProcess()) as process:
         codes = make_board_code(folder)
-        told, lost = _visits(farm, addresses, codes)
+        told, lost = _visits(farm, addresses, codes, process)
         for reason in lost:
             say(f"a board is left out: {reason}")
         if not told:
@@ -89,11 +91,11 @@ def visited(farm: BoardKey, say: Say) -> Iterator[FarmBoards]:
                 f"the boards of {farm.key!r} are of {cpu['arch']}, and there is no code for them. "
                 "Install the compiler that makes it: python -m pip install ziglang"
             )
-        yield FarmBoards(farm, addresses, cpu, code)
+        yield FarmBoards(farm, addresses, cpu, code, process)
 
 
 def _visits(
-    farm: BoardKey, addresses: Sequence[str], codes: Sequence[BoardCode]
+    farm: BoardKey, addresses: Sequence[str], codes: Sequence[BoardCode], process: TrialProcess
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """What boards tell that are free, and why others do not."""
     request = {
@@ -107,17 +109,13 @@ def _visits(
         },
     }
     lost: list[str] = []
-    process = TrialProcess()
-    try:
-        for _ in range(MOST_LOSSES):
-            found = process.ask(request)
-            _check(found, farm)
-            if "boards" in found:
-                return found["boards"], lost + found["lost"]
-            # One that never answers ends the visit; the tracker does not offer it again.
-            lost.append(str(found.get("lost", "all are busy")))
-    finally:
-        process.close()
+    for _ in range(MOST_LOSSES):
+        found = process.ask(request)
+        _check(found, farm)
+        if "boards" in found:
+            return found["boards"], lost + found["lost"]
+        # One that never answers ends the visit; the tracker does not offer it again.
+        lost.append(str(found.get("lost", "all are busy")))
     return [], lost
 
 
@@ -218,7 +216,7 @@ class BoardPool:
                 "linker": list(found.code.linker),
             },
         }
-        self._processes = [TrialProcess() for _ in found.addresses]
+        self._processes = [found.process, *(TrialProcess() for _ in found.addresses[1:])]
         self._lock = threading.Lock()
         self._gone_since: float | None = None
         self.uses = {address: BoardUse(address) for address in found.addresses}
