@@ -11,8 +11,8 @@ from nasc.cli.group import main
 from nasc.cli.options import (
     PRECISIONS,
     cache_option,
-    device_option,
     json_option,
+    named_device_option,
     seed_option,
     space_options,
     threads_option,
@@ -20,7 +20,7 @@ from nasc.cli.options import (
 
 
 @main.command()
-@device_option
+@named_device_option
 @space_options
 @click.option(
     "--minutes",
@@ -72,9 +72,8 @@ def tune(as_json: bool, **options: Any) -> None:
     With --tracker they run on all boards of a key, compiled here for their processor.
 
     \b
-    Examples:
-      nasc tune --device host --minutes 30 --full-size
-      nasc tune --tracker 192.168.1.10:9190 --key rpi5
+    Example: nasc tune --device host --minutes 30 --full-size
+    Example: nasc tune --tracker 192.168.1.10:9190 --key rpi5
     """
     from nasc.cli.console import print_json, print_rows, print_table, reporting
 

@@ -312,6 +312,11 @@ def _device(device: str, farm: BoardKey | None) -> tuple[str, int]:
             return device, 1
     found = device_profiles.find(device)
     check_real(found)
+    if found.connection.kind == "adb":
+        raise UsageError(
+            f"device {found.name!r} is a phone, and TVM has neither a wheel nor a server for "
+            "phones. Take another runtime there: --runtime onnxruntime"
+        )
     if farm is None and found.connection.kind != "local":
         raise UsageError(
             f"device {found.name!r} is reached by {found.connection.kind}, and kernels are tuned "
