@@ -27,6 +27,7 @@ a command.
     |-- RecordsError
     |   |-- RecordsDamaged
     |   `-- RecordsRefused
+    |-- BoardsRefused
     |-- ExportError
     |   `-- ParityError
     |-- PackageError
@@ -167,6 +168,10 @@ class RecordsDamaged(RecordsError):
 
 class RecordsRefused(RecordsError):
     """There are no tuning records, or they are of another device, target or version."""
+
+
+class BoardsRefused(NascError):
+    """Boards of a farm differ, or run what kernels are not tuned with."""
 
 
 class ExportError(NascError):

@@ -21,17 +21,29 @@ _PRECISIONS_OF_OLD = ("fp32", "int8")
 """Those of a worker that does not tell them, of nasc 0.1: its only runtime was onnxruntime."""
 
 
-def _cpu_fields() -> dict[str, str]:
-    """The first processor's fields of /proc/cpuinfo; empty where there is none."""
+def describe_cpu(cpuinfo: str, arch: str, logical_cores: int | None) -> dict[str, Any]:
+    """A processor, as `read_context` describes it.
+
+    Args:
+        cpuinfo: The text of its /proc/cpuinfo; empty where there is none.
+        arch: As `platform.machine` says it there.
+        logical_cores: How many it has.
+    """
     fields: dict[str, str] = {}
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return fields
-    for line in text.split("\n\n", 1)[0].splitlines():
+    for line in cpuinfo.split("\n\n", 1)[0].splitlines():
         key, _, value = line.partition(":")
         fields[key.strip()] = value.strip()
-    return fields
+    flags = fields.get("flags") or fields.get("Features") or ""
+    return {
+        "arch": arch,
+        "vendor": fields.get("vendor_id") or fields.get("CPU implementer"),
+        "model": fields.get("model name") or fields.get("CPU part"),
+        "family": fields.get("cpu family") or fields.get("CPU architecture"),
+        "model_number": fields.get("model") or fields.get("CPU variant"),
+        "stepping": fields.get("stepping") or fields.get("CPU revision"),
+        "flags": sorted(flags.split()),
+        "logical_cores": logical_cores,
+    }
 
 
 def _read(path: str) -> str | None:
@@ -84,18 +96,12 @@ def read_context() -> dict[str, Any]:
         (None where unreadable), "load_average" over 1, 5 and 15 minutes, "affinity", "memory_bytes"
         and "time_utc" (ISO 8601).
     """
-    fields = _cpu_fields()
-    flags = fields.get("flags") or fields.get("Features") or ""
-    cpu: dict[str, Any] = {
-        "arch": platform.machine(),
-        "vendor": fields.get("vendor_id") or fields.get("CPU implementer"),
-        "model": fields.get("model name") or fields.get("CPU part") or platform.processor() or None,
-        "family": fields.get("cpu family") or fields.get("CPU architecture"),
-        "model_number": fields.get("model") or fields.get("CPU variant"),
-        "stepping": fields.get("stepping") or fields.get("CPU revision"),
-        "flags": sorted(flags.split()),
-        "logical_cores": os.cpu_count(),
-    }
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        cpuinfo = ""
+    cpu = describe_cpu(cpuinfo, platform.machine(), os.cpu_count())
+    cpu["model"] = cpu["model"] or platform.processor() or None
     frequency = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     try:
         load = list(os.getloadavg())

@@ -172,6 +172,14 @@ serial_option = click.option(
     callback=_name_phone,
     help="Which of several phones that adb sees [default: $ANDROID_SERIAL].",
 )
+named_device_option = click.option(
+    "--device",
+    default="host",
+    show_default=True,
+    shell_complete=complete_device,
+    help="Device profile: a name or a TOML file; it need not be reached from here.",
+)
+
 device_option = _options(
     click.option(
         "--device",

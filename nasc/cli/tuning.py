@@ -11,8 +11,8 @@ from nasc.cli.group import main
 from nasc.cli.options import (
     PRECISIONS,
     cache_option,
-    device_option,
     json_option,
+    named_device_option,
     seed_option,
     space_options,
     threads_option,
@@ -20,7 +20,7 @@ from nasc.cli.options import (
 
 
 @main.command()
-@device_option
+@named_device_option
 @space_options
 @click.option(
     "--minutes",
@@ -54,6 +54,12 @@ from nasc.cli.options import (
     type=click.IntRange(1),
     help="Candidates of a kernel at most [default: as many as there is time for].",
 )
+@click.option(
+    "--tracker",
+    metavar="HOST:PORT",
+    help="Tune on the boards that serve --key at this tracker of TVM's RPC.",
+)
+@click.option("--key", metavar="NAME", help="Key of the boards at the tracker.")
 @seed_option
 @cache_option
 @json_option
@@ -63,8 +69,11 @@ def tune(as_json: bool, **options: Any) -> None:
     The same command goes on where it ended or was interrupted. Records are kept beside the
     device's tables; kernels without one are compiled by general schedules, and named.
 
+    With --tracker they run on all boards of a key, compiled here for their processor.
+
     \b
     Example: nasc tune --device host --minutes 30 --full-size
+    Example: nasc tune --tracker 192.168.1.10:9190 --key rpi5
     """
     from nasc.cli.console import print_json, print_rows, print_table, reporting
 
@@ -102,6 +111,14 @@ def tune(as_json: bool, **options: Any) -> None:
             *((f"{k.name} failed", k.error) for k in found.kernels if k.error is not None),
             ("never tuned", ", ".join(found.left_out) or "none"),
             ("candidates by", found.cost_model),
+            *(
+                (
+                    f"board {board.address}",
+                    f"{board.trials} candidates"
+                    + (f", gave out {board.lost} times" if board.lost else ""),
+                )
+                for board in (found.farm.boards if found.farm is not None else ())
+            ),
             ("target", found.target),
             ("records", str(found.records)),
         ]

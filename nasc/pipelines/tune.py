@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import device_profiles
-import profilers
 from nasc.architecture.heads import check_head
 from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.errors import UsageError
@@ -22,10 +21,13 @@ from nasc.latency.profile import VOCAB_ROWS
 from nasc.latency.session import check_real
 from nasc.lowering.base import check_precision
 from nasc.networks.network import random_network
+from nasc.pipelines.tuning_place import TunedFarm, tuning_place
 from nasc.supernet.space_for import space_for
 from nasc.teacher import load_teacher
 from nasc.utils.files import cache_folder, locked
 from nasc.utils.progress import Reporter, Silent
+from profilers.context import fingerprint
+from profilers.devices.tvm_tracker import BoardKey, TrackerAddress, check_key
 from profilers.runtimes import get_runtime
 
 TUNED = ("fp32",)
@@ -88,6 +90,7 @@ class TuneResult:
         networks: That kernels were taken from.
         kernels: Every kernel, the one that most time goes to first.
         left_out: Kernels that are never tuned: they compute nothing, or gather.
+        farm: Boards that they were tuned on; None where that was this machine.
     """
 
     device: str
@@ -97,6 +100,7 @@ class TuneResult:
     networks: int
     kernels: tuple[TunedKernel, ...]
     left_out: tuple[str, ...]
+    farm: TunedFarm | None = None
 
     @property
     def without_record(self) -> tuple[str, ...]:
@@ -141,6 +145,13 @@ class TuneResult:
             ],
             "without_record": list(self.without_record),
             "left_out": list(self.left_out),
+            "farm": None
+            if self.farm is None
+            else {
+                "tracker": self.farm.tracker,
+                "key": self.farm.key,
+                "boards": [asdict(board) for board in self.farm.boards],
+            },
         }
 
 
@@ -157,6 +168,8 @@ def tune(
     head: str = "embed",
     full_size: bool = False,
     trials: int | None = None,
+    tracker: str | None = None,
+    key: str | None = None,
     seed: int = 0,
     cache: Path | None = None,
     reporter: Reporter | None = None,
@@ -164,7 +177,8 @@ def tune(
     """Tune TVM's kernels of a search space on a device; goes on where an earlier run ended.
 
     Args:
-        device: Name of a device profile, or the path of one: this machine.
+        device: Name of a device profile, or the path of one: this machine. With `tracker`, whose
+            records they are; where none is named, the key is its name.
         minutes: Budget.
         teacher: Its geometry decides the space; not loaded where `space` is given.
         space: Preset or path.
@@ -175,12 +189,18 @@ def tune(
         head: See `nasc.architecture.heads`.
         full_size: Take the kernels of the full-size network alone, not those of the whole space.
         trials: Candidates of a kernel at most; None is as many as there is time for.
+        tracker: HOST:PORT of a tracker of TVM's RPC; kernels run on all its boards of `key`.
+        key: That their servers were started with.
         seed: Of the search.
         cache: Cache folder.
         reporter: Told of the progress.
 
     Raises:
-        UsageError: If a setting makes no sense, or the device is not this machine.
+        UsageError: If a setting makes no sense, or the device is not this machine and there is no
+            tracker.
+        InvalidSetting: If the tracker or the key is none.
+        DeviceUnreachable, DeviceLost: If the tracker or all boards cannot be reached, or are gone.
+        BoardsRefused: If boards differ, or run another release of TVM.
         RuntimeMissing: If TVM is not installed, or in another release.
         ExportError: If TVM cannot read a network.
         RecordsDamaged, RecordsRefused: If what an earlier run left cannot be used.
@@ -196,19 +216,23 @@ def tune(
             f"to tune. Take another: --precision {', '.join(TUNED)}"
         )
     check_head(head)
-    found = device_profiles.find(device)
-    check_real(found)
-    if found.connection.kind != "local":
+    if (tracker is None) != (key is None):
+        given, lacking = ("--tracker", "--key") if key is None else ("--key", "--tracker")
         raise UsageError(
-            f"kernels are tuned on this machine alone so far, and device {found.name!r} is reached "
-            f"by {found.connection.kind}. Run nasc tune on the device itself, or leave --device out"
+            f"{given} needs {lacking}: boards are those of a key at a tracker, as in --tracker "
+            "192.168.1.10:9190 --key rpi5"
         )
+    farm = (
+        None
+        if tracker is None or key is None
+        else BoardKey(TrackerAddress.parse(tracker), check_key(key))
+    )
+    name, default_threads = _device(device, farm)
     get_runtime("tvm")  # says what is missing
     # Late: they import TVM, which takes seconds.
     from nasc.lowering.tuning.kernels import find_kernels
     from nasc.lowering.tuning.loop import LoopOptions, best_cost_model, tune_kernels
     from nasc.lowering.tuning.records import RecordsKey, open_for_tuning
-    from nasc.lowering.tuning.trials import trial_server
     from nasc.lowering.tvm_module import fused_module, target_of
 
     reporter = reporter or Silent()
@@ -217,46 +241,48 @@ def tune(
         if space is not None and teacher is None
         else space_for(load_teacher(teacher), space)
     )
-    threads = threads or found.default_threads
-    context = profilers.read_context()
-    target = target_of(context["cpu"]["flags"], context["cpu"]["arch"], threads)
+    threads = threads or default_threads
     lengths = tuple(dict.fromkeys(seq_lens)) or (128,)
-    architectures = _networks(found_space, precision, lengths, batch, head, full_size, seed)
-    progress = reporter.stage("Kernels")
+    with tuning_place(farm, threads, reporter) as place:
+        target = target_of(place.cpu["flags"], place.cpu["arch"], threads)
+        architectures = _networks(found_space, precision, lengths, batch, head, full_size, seed)
+        progress = reporter.stage("Kernels")
 
-    def modules() -> Iterator[Any]:
-        for index, architecture in enumerate(architectures):
-            progress(index, len(architectures), str(architecture))
-            network = random_network(
-                architecture, found_space.geometry, head, vocab_rows=VOCAB_ROWS
-            )
-            graphs = {f"length_{n}": build(network, shape=(batch, n)) for n in lengths}
-            yield fused_module(graphs, target)
-        progress(len(architectures), len(architectures), "")
+        def modules() -> Iterator[Any]:
+            for index, architecture in enumerate(architectures):
+                progress(index, len(architectures), str(architecture))
+                network = random_network(
+                    architecture, found_space.geometry, head, vocab_rows=VOCAB_ROWS
+                )
+                graphs = {f"length_{n}": build(network, shape=(batch, n)) for n in lengths}
+                yield fused_module(graphs, target)
+            progress(len(architectures), len(architectures), "")
 
-    kernels = find_kernels(modules(), target)
-    key = RecordsKey.of(found.name, context["fingerprint"], target)
-    folder = key.folder(tables_folder(cache_folder(cache)))
-    options = LoopOptions(
-        seconds=60 * minutes,
-        max_trials=trials,
-        cost_model=best_cost_model(),
-        search_threads=_cores(),
-        seed=seed,
-    )
-    with (
-        locked(folder, "tuning records", reporter.say),
-        open_for_tuning(folder, key) as records,
-        trial_server(target, threads) as server,
-    ):
-        tuned = tune_kernels(
-            kernels.tasks,
-            records,
-            target,
-            server.measure,
-            options,
-            reporter.stage(f"Tuning on device {found.name!r}"),
+        kernels = find_kernels(modules(), target)
+        records_key = RecordsKey.of(name, fingerprint(dict(place.cpu)), target)
+        folder = records_key.folder(tables_folder(cache_folder(cache)))
+        options = LoopOptions(
+            seconds=60 * minutes,
+            max_trials=trials,
+            cost_model=best_cost_model(),
+            search_threads=_cores(),
+            seed=seed,
+            at_once=place.at_once,
         )
+        with (
+            locked(folder, "tuning records", reporter.say),
+            open_for_tuning(folder, records_key) as records,
+            place.measure(target) as measure,
+        ):
+            tuned = tune_kernels(
+                kernels.tasks,
+                records,
+                target,
+                measure,
+                options,
+                reporter.stage(f"Tuning on device {name!r}"),
+            )
+        boards = place.boards()
     whole_s = sum(kernel.time_s for kernel in tuned)
     reports = tuple(
         TunedKernel(
@@ -275,14 +301,39 @@ def tune(
         for kernel in tuned
     )
     return TuneResult(
-        found.name,
+        name,
         str(target),
         folder,
         options.cost_model,
         len(architectures),
         reports,
         kernels.left_out,
+        boards,
     )
+
+
+def _device(device: str, farm: BoardKey | None) -> tuple[str, int]:
+    """Name of the device that records are kept for, and the threads that it runs by default."""
+    if farm is not None and device == "host":
+        device = farm.key
+        if device not in device_profiles.names():
+            return device, 1
+    found = device_profiles.find(device)
+    check_real(found)
+    if found.connection.kind == "adb":
+        raise UsageError(
+            f"device {found.name!r} is a phone, and TVM has neither a wheel nor a server for "
+            "phones. Take another runtime there: --runtime onnxruntime"
+        )
+    if farm is None and found.connection.kind != "local":
+        raise UsageError(
+            f"device {found.name!r} is reached by {found.connection.kind}, and kernels are tuned "
+            "on this machine or on boards that serve TVM's RPC. Run nasc tune on the device "
+            "itself; or start a server there (python -m tvm.exec.rpc_server --tracker HOST:PORT "
+            f"--key {found.name}), and: nasc tune --device {found.name} --tracker HOST:PORT --key "
+            f"{found.name}"
+        )
+    return found.name, found.default_threads
 
 
 def _networks(

@@ -31,6 +31,8 @@ from nasc.context.settings import Settings
 from nasc.errors import CheckpointError, PackageError, UsageError
 from nasc.evaluation.agreement import Quality
 from nasc.package.verify_report import Check
+from nasc.pipelines.tune import TunedKernel
+from nasc.pipelines.tuning_place import TunedBoard, TunedFarm
 
 MANIFEST = SimpleNamespace(
     max_length=8, task=None, files={}, conditions=SimpleNamespace(batch=3, runtime="onnxruntime")
@@ -315,6 +317,58 @@ SOLUTION_JSON = {
     "predicted": {"latency_ms": 1.5, "size_bytes": 4e6, "params": 1e6},
     "upper": {"latency_ms": 1.75},
 }
+TUNED = api.TuneResult(
+    device="rpi5",
+    target="llvm",
+    records=Path("records"),
+    cost_model="xgb",
+    networks=3,
+    kernels=(
+        TunedKernel(
+            name="product",
+            key="0" * 16,
+            shapes=("float32[8,8]",),
+            count=2,
+            share=1.0,
+            flops=2e6,
+            before_ms=0.5,
+            after_ms=0.25,
+            trials=32,
+            failed=1,
+            error="ended by signal 11",
+        ),
+    ),
+    left_out=("take",),
+)
+TUNED_JSON = {
+    "device": "rpi5",
+    "target": "llvm",
+    "records": "records",
+    "cost_model": "xgb",
+    "networks": 3,
+    "full_size_ms_before": 1.0,
+    "full_size_ms_after": 0.5,
+    "kernels": [
+        {
+            "name": "product",
+            "key": "0" * 16,
+            "shapes": ["float32[8,8]"],
+            "count": 2,
+            "share": 1.0,
+            "flops": 2e6,
+            "before_ms": 0.5,
+            "after_ms": 0.25,
+            "trials": 32,
+            "failed": 1,
+            "error": "ended by signal 11",
+            "gflops_before": 4.0,
+            "gflops_after": 8.0,
+        }
+    ],
+    "without_record": [],
+    "left_out": ["take"],
+    "farm": None,
+}
 EVALUATE = "evaluate made-up --task sst-2 --data dev.tsv"
 
 
@@ -371,6 +425,21 @@ EVALUATE = "evaluate made-up --task sst-2 --data dev.tsv"
             },
         ),
         ("search", [SOLUTION], [SOLUTION_JSON]),
+        ("tune --full-size", TUNED, TUNED_JSON),
+        (
+            "tune --tracker 10.0.0.1:9190 --key rpi5",
+            dataclasses.replace(
+                TUNED, farm=TunedFarm("10.0.0.1:9190", "rpi5", (TunedBoard("10.0.0.7:9090", 4, 1),))
+            ),
+            TUNED_JSON
+            | {
+                "farm": {
+                    "tracker": "10.0.0.1:9190",
+                    "key": "rpi5",
+                    "boards": [{"address": "10.0.0.7:9090", "trials": 4, "lost": 1}],
+                }
+            },
+        ),
         (
             "report",
             dataclasses.replace(REPORT, latency_table="of another machine"),

@@ -123,6 +123,7 @@ class LoopOptions:
         search_threads: Threads that look for candidates; none while one runs.
         population: Schedules that the search breeds candidates from.
         seed: Of the search.
+        at_once: Candidates that `Measure` runs side by side.
     """
 
     seconds: float
@@ -132,6 +133,7 @@ class LoopOptions:
     search_threads: int = 1
     population: int = POPULATION
     seed: int = 0
+    at_once: int = 1
 
 
 def best_cost_model() -> str:
@@ -154,7 +156,7 @@ def tune_kernels(
         tasks: The kernels.
         records: Gain what is found.
         target: What they are tuned for.
-        measure: Runs a candidate, see `nasc.lowering.tuning.trials`.
+        measure: Runs candidates, see `nasc.lowering.tuning.trials`.
         options: Time and search.
         progress: Told the seconds gone, of those there are, and how it goes.
         clock: Seconds.
@@ -172,9 +174,10 @@ def tune_kernels(
     def tell(message: str) -> None:
         progress(min(total, max(0, round(total - (end - clock())))), total, message)
 
-    for task in tasks:
-        tell(f"{task.name} as it is")
-        kernels.append(_known(task, records, target, measure))
+    for first in range(0, len(tasks), options.at_once):
+        some = tasks[first : first + options.at_once]
+        tell(f"{some[0].name} as it is")
+        kernels.extend(_known(some, records, target, measure))
     model = _cost_model(options)
     start_s = _network_s(kernels)
     while clock() < end:
@@ -190,17 +193,17 @@ def tune_kernels(
     return sorted(kernels, key=lambda k: -k.time_s)
 
 
-def _known(task: Task, records: Records, target: tvm.target.Target, measure: Measure) -> Tuned:
-    """A kernel as a run finds it."""
-    trial = measure(schedule(task.module, target))
-    best_s = records.best_s(task.module)
-    return Tuned(
-        task,
-        trial.seconds,
-        best_s,
-        error=trial.error,
-        expected=FIRST_GAIN if best_s is None else LATER_GAIN,
-    )
+def _known(
+    tasks: Sequence[Task], records: Records, target: tvm.target.Target, measure: Measure
+) -> list[Tuned]:
+    """Kernels as a run finds them."""
+    trials = measure([schedule(task.module, target) for task in tasks])
+    found = []
+    for task, trial in zip(tasks, trials, strict=True):
+        best_s = records.best_s(task.module)
+        expected = FIRST_GAIN if best_s is None else LATER_GAIN
+        found.append(Tuned(task, trial.seconds, best_s, error=trial.error, expected=expected))
+    return found
 
 
 def _network_s(kernels: Sequence[Tuned]) -> float:
@@ -278,14 +281,11 @@ def _round(
         kernel.exhausted = candidates is None or search.empty >= EMPTY_ROUNDS
         return
     search.empty = 0
+    todo = list(candidates)
+    if options.max_trials is not None:
+        todo = todo[: options.max_trials - kernel.trials]
     results: list[Any] = []
-    for candidate in candidates:
-        if options.max_trials is not None and kernel.trials >= options.max_trials:
-            kernel.exhausted = True
-            break
-        if results and is_over():
-            break
-        trial = measure(candidate.sch.mod)
+    for candidate, trial in zip(todo, measure([c.sch.mod for c in todo], is_over), strict=False):
         kernel.trials += 1
         seconds = None if trial.seconds is None else [trial.seconds]
         results.append(meta_schedule.runner.RunnerResult(seconds, trial.error))
@@ -300,7 +300,9 @@ def _round(
             )
         )
         kernel.best_s = min(kernel.best_s or math.inf, trial.seconds)
-    measured = list(candidates)[: len(results)]
+    if options.max_trials is not None and kernel.trials >= options.max_trials:
+        kernel.exhausted = True
+    measured = todo[: len(results)]
     if measured:
         with interrupts_held(ENDING):
             search.context.notify_runner_results(measured, results)

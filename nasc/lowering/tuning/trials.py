@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import tvm
 
@@ -35,46 +36,65 @@ class Trial:
     error: str | None
 
 
-Measure = Callable[[Any], Trial]
-"""Measures a scheduled kernel, a module with one function ``main``."""
+class Measure(Protocol):
+    """Measures scheduled kernels, each a module with one function ``main``."""
 
-
-class TrialServer:
-    """The process that starts candidates; started anew where it was ended."""
-
-    def __init__(
-        self, target: tvm.target.Target, threads: int = 1, timeout_s: float = TIMEOUT_S
-    ) -> None:
-        """A server; its process starts with the first candidate.
+    def __call__(
+        self, modules: Sequence[Any], is_over: Callable[[], bool] = lambda: False
+    ) -> list[Trial]:
+        """What came out of them, in their order.
 
         Args:
-            target: What candidates are compiled for.
-            threads: That they run on.
-            timeout_s: Of a candidate.
-        """
-        self._target = tvm.ir.save_json(target)
-        self._threads = threads
-        self._timeout_s = timeout_s
-        self._process: subprocess.Popen[str] | None = None
+            modules: The kernels.
+            is_over: Asked before each but the first: no more are begun once it is so.
 
-    def measure(self, module: tvm.ir.IRModule) -> Trial:
-        """See `Measure`.
+        Returns:
+            Of as many of the first as were begun.
+        """
+        ...
+
+
+def one_by_one(measure: Callable[[Any], Trial]) -> Measure:
+    """Measures one kernel after the other."""
+
+    def measure_all(
+        modules: Sequence[Any], is_over: Callable[[], bool] = lambda: False
+    ) -> list[Trial]:
+        trials: list[Trial] = []
+        for module in modules:
+            if trials and is_over():
+                break
+            trials.append(measure(module))
+        return trials
+
+    return measure_all
+
+
+class TrialProcess:
+    """The process that starts candidates; started anew where it was ended."""
+
+    def __init__(self, threads: int = 1) -> None:
+        """It starts with the first request.
+
+        Args:
+            threads: That candidates run on here.
+        """
+        self._threads = threads
+        self._process: subprocess.Popen[str] | None = None
+        self._closed = False
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a request, see `nasc.lowering.tuning.trial_server`.
 
         Raises:
-            NascError: If the process that starts candidates ends twice in a row.
+            NascError: If the process ends twice in a row.
         """
-        request = {
-            "module": tvm.ir.save_json(module),
-            "target": self._target,
-            "timeout_s": self._timeout_s,
-            "duration_s": DURATION_S,
-        }
         line = json.dumps(request) + "\n"
         for _ in range(2):
             answered = self._ask(line)
             if answered is not None:
-                return Trial(answered.get("seconds"), answered.get("error"))
-            self.close()
+                return answered
+            self._end()
         raise NascError(
             "the process that runs tuning candidates ends at once. See why: "
             f"{sys.executable} -m nasc.lowering.tuning.trial_server </dev/null"
@@ -94,6 +114,8 @@ class TrialServer:
         return json.loads(told) if told.endswith("\n") else None
 
     def _started(self) -> subprocess.Popen[str]:
+        if self._closed:
+            raise NascError("tuning candidates are not run any more")
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "nasc.lowering.tuning.trial_server"],
@@ -112,17 +134,59 @@ class TrialServer:
         return self._process
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and what it runs; nothing is asked of it any more."""
+        self._closed = True
+        self._end()
+
+    def _end(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         with contextlib.suppress(OSError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # the candidate that it runs as well
         process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+
+class TrialServer:
+    """Candidates on this machine."""
+
+    def __init__(
+        self, target: tvm.target.Target, threads: int = 1, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """A server; its process starts with the first candidate.
+
+        Args:
+            target: What candidates are compiled for.
+            threads: That they run on.
+            timeout_s: Of a candidate.
+        """
+        self._target = tvm.ir.save_json(target)
+        self._timeout_s = timeout_s
+        self._process = TrialProcess(threads)
+
+    def measure(self, module: tvm.ir.IRModule) -> Trial:
+        """What comes out of a scheduled kernel.
+
+        Raises:
+            NascError: If the process that starts candidates ends twice in a row.
+        """
+        answered = self._process.ask(
+            {
+                "module": tvm.ir.save_json(module),
+                "target": self._target,
+                "timeout_s": self._timeout_s,
+                "duration_s": DURATION_S,
+            }
+        )
+        return Trial(answered.get("seconds"), answered.get("error"))
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
 
 
 @contextlib.contextmanager

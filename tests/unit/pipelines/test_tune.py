@@ -1,5 +1,6 @@
 """What `nasc tune` refuses, and what its result says."""
 
+import importlib
 import json
 import sys
 from dataclasses import replace
@@ -8,9 +9,13 @@ from pathlib import Path
 import pytest
 
 import nasc
-from nasc.errors import UsageError
+from nasc.errors import DeviceEmulated, UsageError
 from nasc.pipelines.tune import TunedKernel, TuneResult
-from profilers import RuntimeMissing
+from nasc.pipelines.tuning_place import TunedBoard, TunedFarm
+from profilers import InvalidSetting, RuntimeMissing
+from profilers.devices.tvm_tracker import BoardKey, TrackerAddress
+
+tune = importlib.import_module("nasc.pipelines.tune")
 
 KERNEL = TunedKernel(
     name="product",
@@ -57,8 +62,68 @@ def test_a_budget_that_makes_no_sense_is_refused(minutes):
 
 
 def test_a_device_that_is_not_this_machine_is_refused():
-    with pytest.raises(UsageError, match=r"is reached by adb\. Run nasc tune on the device itself"):
-        nasc.tune(device="pixel6")
+    with pytest.raises(UsageError) as refused:
+        nasc.tune(device="raspberrypi5")
+    for part in (
+        "is reached by ssh",
+        "Run nasc tune on the device itself",
+        "python -m tvm.exec.rpc_server --tracker HOST:PORT --key raspberrypi5",
+        "nasc tune --device raspberrypi5 --tracker HOST:PORT --key raspberrypi5",
+    ):
+        assert part in str(refused.value)
+
+
+@pytest.mark.parametrize("boards", [{}, {"tracker": "h:1", "key": "pixel6"}])
+def test_a_phone_is_refused(boards):
+    with pytest.raises(UsageError, match="'pixel6' is a phone, and TVM has neither a wheel nor"):
+        nasc.tune(device="pixel6", **boards)
+
+
+@pytest.mark.parametrize("given", [{"tracker": "h:1"}, {"key": "rpi5"}])
+def test_a_tracker_and_a_key_go_together(given):
+    with pytest.raises(UsageError, match=r"--(tracker|key) needs --(tracker|key): boards"):
+        nasc.tune(**given)
+
+
+@pytest.mark.parametrize(("tracker", "key"), [("nowhere", "rpi5"), ("h:1", "a b")])
+def test_a_tracker_or_a_key_that_is_none_is_refused(tracker, key):
+    with pytest.raises(InvalidSetting, match=r"a tracker is HOST:PORT|a key of boards is"):
+        nasc.tune(tracker=tracker, key=key)
+
+
+def test_an_emulated_device_is_not_tuned(tmp_path):
+    profile = tmp_path / "made-up.toml"
+    profile.write_text(
+        'name = "made-up"\ndescription = "x"\nemulated = true\ndetect = true\n'
+        '[connection]\nkind = "ssh"\n[defaults]\nthreads = 1\nruntime = "onnxruntime"\n'
+    )
+    with pytest.raises(DeviceEmulated, match="is emulated"):
+        nasc.tune(device=str(profile), tracker="h:1", key="rpi5")
+
+
+@pytest.mark.parametrize(
+    ("device", "key", "name"),
+    [
+        ("host", "shelf", "shelf"),
+        ("host", "raspberrypi5", "raspberrypi5"),
+        ("jetson-orin-nano", "shelf", "jetson-orin-nano"),
+    ],
+)
+def test_records_are_of_the_device_that_is_named_else_of_the_key(device, key, name):
+    farm = BoardKey(TrackerAddress("h", 1), key)
+    found, threads = tune._device(device, farm)
+    assert (found, threads) == (name, 1)
+
+
+def test_boards_are_in_the_result():
+    farm = TunedFarm("h:1", "rpi5", (TunedBoard("10.0.0.7:9090", 12, 1),))
+    told = replace(result(KERNEL), farm=farm).to_dict()
+    assert told["farm"] == {
+        "tracker": "h:1",
+        "key": "rpi5",
+        "boards": [{"address": "10.0.0.7:9090", "trials": 12, "lost": 1}],
+    }
+    assert result(KERNEL).to_dict()["farm"] is None
 
 
 @pytest.mark.parametrize(

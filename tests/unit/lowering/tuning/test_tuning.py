@@ -9,13 +9,13 @@ import pytest
 pytest.importorskip("tvm", reason="needs apache-tvm (extra 'tvm')")
 
 import tvm
-from tvm import te
+from tvm_kernels import out_of_bounds, product
 
 from nasc.errors import RecordsDamaged, RecordsRefused
-from nasc.lowering.tuning.kernels import Task, find_kernels, kernel_key
+from nasc.lowering.tuning.kernels import find_kernels
 from nasc.lowering.tuning.loop import LoopOptions, Tuned, tune_kernels
 from nasc.lowering.tuning.records import KEY_FILE, RecordsKey, check_records, open_for_tuning
-from nasc.lowering.tuning.trials import Trial, TrialServer, trial_server
+from nasc.lowering.tuning.trials import Trial, TrialServer, one_by_one, trial_server
 from nasc.lowering.tvm_module import DATABASE
 from profilers.runtimes.tvm_schedules import schedule
 
@@ -23,15 +23,6 @@ pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 1})
 KEY = RecordsKey.of("board", "cpu", TARGET)
-
-
-def product(n: int = 32, name: str = "product", count: int = 1) -> Task:
-    a, b = (te.placeholder((n, n), name=x) for x in "AB")
-    k = te.reduce_axis((0, n), name="k")
-    c = te.compute((n, n), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="C")
-    function = te.create_prim_func([a, b, c]).with_attr("global_symbol", "main")
-    module = tvm.IRModule({"main": function.with_attr("tirx.noalias", True)})
-    return Task(name, kernel_key(module), module, (), 2.0 * n**3, count, float(count))
 
 
 def ticking(step_s: float = 1.0):
@@ -53,7 +44,7 @@ def tuned(folder, tasks, measure, seconds=60.0, **options) -> list[Tuned]:
     folder.mkdir(exist_ok=True)
     given = LoopOptions(seconds, round_trials=2, population=4, **options)
     with open_for_tuning(folder, KEY) as records:
-        return tune_kernels(tasks, records, TARGET, measure, given, silent, ticking())
+        return tune_kernels(tasks, records, TARGET, one_by_one(measure), given, silent, ticking())
 
 
 def always(seconds: float):
@@ -273,7 +264,7 @@ class TestTrialServer:
 
     def test_a_crash_costs_that_candidate_alone(self, server):
         """It writes far outside of its memory."""
-        assert server.measure(_out_of_bounds(10**12)).error.startswith("ended by signal")
+        assert server.measure(out_of_bounds(10**12)).error.startswith("ended by signal")
         assert server.measure(product().module).seconds > 0
 
     def test_a_hang_is_ended(self, server):
@@ -287,7 +278,7 @@ class TestTrialServer:
 
     def test_a_server_that_was_killed_starts_anew(self, server):
         assert server.measure(product().module).seconds > 0
-        server._process.kill()
+        server._process._process.kill()
         assert server.measure(product().module).seconds > 0
 
     def test_a_real_run(self, server, tmp_path):
@@ -296,19 +287,6 @@ class TestTrialServer:
         assert kernel.before_s > 0
         assert (kernel.best_s or 1) > 0
         check_records(tmp_path, KEY)
-
-
-def _out_of_bounds(factor: int) -> tvm.IRModule:
-    from tvm.script import tirx as T
-
-    @T.prim_func(s_tir=True)
-    def main(a: T.Buffer((32,), "float32"), c: T.Buffer((32,), "float32")):
-        for i in range(32):
-            with T.sblock("C"):
-                v = T.axis.spatial(32, i)
-                c[T.Cast("int64", v) * T.int64(factor)] = a[v]
-
-    return tvm.IRModule({"main": main})
 
 
 def test_a_server_that_cannot_start_says_so(monkeypatch):
