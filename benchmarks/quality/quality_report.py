@@ -201,7 +201,7 @@ def far_end(found: dict[str, dict[str, Any]]) -> list[str]:
         shown = [
             row,
             name(body),
-            *([f"{times[row][0]:.3f}" if row in times else ""] if times else []),
+            *([f"{times[row.partition('+')[0]][0]:.3f}"] if times else []),
             f"{body['size_bytes'] / 1e6:.1f}",
             f"{main.value:.3f} ({main.low:.3f} to {main.high:.3f})",
             f"{main.value / best:.1%}",
