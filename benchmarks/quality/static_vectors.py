@@ -5,12 +5,19 @@ vector is the mean over those three tokens. Principal components of all of them 
 is weighted by a / (a + p), where p is the token's share by Zipf's law (its number in the vocabulary
 stands for its rank) and a is 1e-4 (SIF: Arora et al., ICLR 2017). A text is the mean of its tokens,
 scaled to length 1. So does model2vec 0.10 (Tulkens and van Dongen, 2024) without a vocabulary of
-one's own. It runs nothing by itself; far_end.py measures it.
+one's own: far_end.py measures what is made here, and here it is held against model2vec itself,
+
+    pip install --no-deps model2vec==0.10.0 'skeletoken<0.7'
+    python benchmarks/quality/static_vectors.py --sts STS-B/dev.tsv
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import json
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +27,11 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from nasc.teacher import Teacher
+from nasc.evaluation.agreement import rank_correlation
+from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.similarity import unit_vectors
+from nasc.tasks.sts import evaluate_sts, read_sts
+from nasc.teacher import Teacher, default_teacher_folder, load_teacher
 
 SIF = 1e-4
 UNUSED = re.compile(r"\[unused\d+\]")
@@ -132,3 +143,44 @@ def write_static(table: Floats, path: Path, max_positions: int) -> None:
     }
     helper.set_model_props(model, about)
     onnx.save(model, path)
+
+
+def against_model2vec(sts: Path, size: int, sentences: int) -> dict[str, float]:
+    """How far similarities, and the score on STS-B, are from those of model2vec's own model."""
+    distill = importlib.import_module("model2vec.distill").distill
+    teacher = load_teacher()
+    ids = kept_tokens(teacher)
+    table = static_table(teacher, ids, token_vectors(teacher, ids), size)
+    theirs = distill(str(default_teacher_folder()), pca_dims=size, quantize_to="float32")
+    pairs = read_sts(sts)
+    texts = list(dict.fromkeys(pair.first for pair in pairs))[:sentences]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "static.onnx"
+        write_static(table, path, teacher.geometry.max_positions)
+        encoder = Encoder(path, teacher.tokenizer, max_length=teacher.max_length)
+        found = {}
+        similar = []
+        for name, encode in (("ours", encoder.encode), ("model2vec", theirs.encode)):
+            unit = unit_vectors(encode(texts), name)
+            similar.append((unit @ unit.T)[np.triu_indices(len(texts), k=1)])
+            found[f"sts_{name}"] = evaluate_sts(encode, pairs)
+    return found | {
+        "largest_difference": float(np.abs(similar[0] - similar[1]).max()),
+        "rank_correlation": rank_correlation(*similar),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sts", type=Path, required=True, help="dev.tsv of GLUE's STS-B")
+    parser.add_argument("--size", type=int, default=256, help="values a token")
+    parser.add_argument("--sentences", type=int, default=400, help="whose similarities are held")
+    arguments = parser.parse_args()
+    found = against_model2vec(arguments.sts, arguments.size, arguments.sentences)
+    print(json.dumps({"benchmark": "static_vectors"} | found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
