@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nasc.pipelines.regret import regret
     from nasc.pipelines.report import SupernetReport, report
     from nasc.pipelines.result import CompileResult
+    from nasc.pipelines.score_vectors import Queries
     from nasc.pipelines.search import search
     from nasc.pipelines.spaces import spaces
     from nasc.pipelines.tables import (
@@ -77,6 +78,7 @@ _HOMES = {
     "nasc.pipelines.regret": ("regret",),
     "nasc.pipelines.report": ("SupernetReport", "report"),
     "nasc.pipelines.result": ("CompileResult",),
+    "nasc.pipelines.score_vectors": ("Queries",),
     "nasc.pipelines.search": ("search",),
     "nasc.pipelines.spaces": ("spaces",),
     "nasc.pipelines.tables": (
@@ -118,6 +120,7 @@ __all__ = [
     "ListedTable",
     "Options",
     "Profiled",
+    "Queries",
     "Regret",
     "SearchSpace",
     "Settings",

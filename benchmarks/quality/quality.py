@@ -129,6 +129,7 @@ class Judge:
             "sts": evaluate_sts(encode, self._sts),
             "similarity": found.similarity_spearman,
             "pooled_cosine": found.pooled_cosine,
+            "ranking": found.ranking_ndcg,
         }
 
     def sts_gain(self, ours: str, rival: str) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Makes the tables and pictures of docs/quality.md from the results of `quality_grid.py`.
 
+What `far_end.py` found stands in the same table, as rows ``far-NAME``.
 What `distill_recipes.py` and `supernet_recipes.py --networks` printed counts too, as rows
 ``distill-NAME`` and ``supernets-NAME`` of the same table (`results.py`), and what ``nasc audit
 --json`` did as ``audit``. Pictures go into the folder beside the document that has its name. What
@@ -11,15 +12,20 @@ stands between two marks of the document is replaced; the words around it are wr
 from __future__ import annotations
 
 import argparse
+import itertools
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from far_end import PREFIX
 from quality_grid import FRACTIONS, ROWS, SYSTEMS, TASKS
 from quality_parts import PARTS
 from results import TABLE, Results
+
+from nasc.evaluation.bootstrap import Estimate, mean_with_interval
+from nasc.evaluation.retrieval import CUTOFF, reciprocal_ranks
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -52,7 +58,8 @@ def name(body: dict[str, Any]) -> str:
 
 def table(found: dict[str, dict[str, Any]]) -> list[str]:
     """One row a network, as Markdown."""
-    heads = ["share", "network", "ms", "MB", "cosine", "similarity"]
+    ranked = any("ranking" in found.get(f"{s}-{f:g}", {}) for s, f in ROWS)
+    heads = ["share", "network", "ms", "MB", "cosine", "similarity", *["ranking"] * ranked]
     heads += ["STS-B (of the teacher's)"]
     heads += [task.name for task in TASKS] + ["mean of tasks"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -75,6 +82,7 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
                     f"{body['size_bytes'] / 1e6:.1f}",
                     f"{body['pooled_cosine']:.3f}",
                     f"{body['similarity']:.3f}",
+                    *[f"{body['ranking']:.3f}" if "ranking" in body else ""] * ranked,
                     f"{body['sts']:.3f} ({body['sts'] / best:.1%})",
                     *map(cell, own),
                     f"{np.mean(whole):.3f}" if len(whole) == 1 + len(TASKS) else "",
@@ -89,7 +97,9 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
             for task in TASKS
         ]
         lines.append(
-            "| " + " | ".join(["", "always the most frequent class", *[""] * 5, *own, ""]) + " |"
+            "| "
+            + " | ".join(["", "always the most frequent class", *[""] * (5 + ranked), *own, ""])
+            + " |"
         )
     return lines
 
@@ -173,6 +183,57 @@ def audits(found: dict[str, dict[str, Any]]) -> list[str]:
     return lines if len(lines) > 2 else []
 
 
+def far_end(found: dict[str, dict[str, Any]]) -> list[str]:
+    """One row a model of `far_end.py`, the best at retrieval first, as Markdown."""
+    rows = {n.removeprefix(PREFIX): row for n, row in found.items() if n.startswith(PREFIX)}
+    asked, times = rows.pop("questions", {}), rows.pop("latencies", {}).get("latency_ms", {})
+    heads = ["row", "network", *(["ms"] if times else []), "MB", "MRR@10", "of the teacher's"]
+    heads += ["recall@1", "recall@10", "ranking", "ranking, paragraphs", "similarity", "cosine"]
+    heads += ["STS-B", "of the teacher's"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    if "teacher-fp32" not in rows:
+        return []
+    best = mrr(rows["teacher-fp32"])
+    for row, body in sorted(rows.items(), key=lambda pair: -mrr(pair[1])):
+        told = {n: Estimate(**one) for n, one in body["retrieval"].items()}
+        main, first, ten = told.values()
+        cosine = body["pooled_cosine"]
+        shown = [
+            row,
+            name(body),
+            *([f"{times[row.partition('+')[0]][0]:.3f}"] if times else []),
+            f"{body['size_bytes'] / 1e6:.1f}",
+            f"{main.value:.3f} ({main.low:.3f} to {main.high:.3f})",
+            f"{main.value / best:.1%}",
+            f"{first.value:.3f}",
+            f"{ten.value:.3f}",
+            f"{body['ranking_ndcg']:.3f}",
+            f"{body['ranking_paragraphs']:.3f}",
+            f"{body['similarity_spearman']:.3f}",
+            "" if cosine is None else f"{cosine:.3f}",
+            f"{body['sts']:.3f}",
+            f"{body['sts'] / rows['teacher-fp32']['sts']:.1%}",
+        ]
+        lines.append("| " + " | ".join(shown) + " |")
+    return [*lines, *far_gains(rows, np.array(asked["answers"]))]
+
+
+def mrr(body: dict[str, Any]) -> float:
+    """MRR@10 of a row of `far_end.py`."""
+    return float(body["retrieval"][f"mrr_at_{CUTOFF}"]["value"])
+
+
+def far_gains(rows: dict[str, dict[str, Any]], answers: np.ndarray[Any, Any]) -> list[str]:
+    """Gains of each row in MRR@10 over the next one, on the same questions, as Markdown."""
+    order = sorted(rows, key=lambda row: -mrr(rows[row]))
+    each = {row: reciprocal_ranks(np.array(rows[row]["places"])) for row in order}
+    lines = ["", "| row | over | gain in MRR@10 (paired, 90%) |", "|---|---|---|"]
+    for row, other in itertools.pairwise(order):
+        gain = mean_with_interval(each[row] - each[other], answers, seed=0)
+        lines.append(f"| {row} | {other} | {gain.value:.3f} ({gain.low:.3f} to {gain.high:.3f}) |")
+    return lines
+
+
 def draw(found: dict[str, dict[str, Any]], x: dict[str, float], label: str, path: Path) -> None:
     """Agreement and STS-B against latency or size, by row."""
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
@@ -228,6 +289,7 @@ def main() -> None:
         ("parts", parts(found)),
         ("distillations", distillations(found)),
         ("audit", audits(found)),
+        ("far end", far_end(found)),
     ):
         text = replaced(text, name, lines)
     arguments.document.write_text(text, encoding="utf-8")

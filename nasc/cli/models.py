@@ -11,8 +11,10 @@ from nasc import api
 from nasc.cli.group import main
 from nasc.cli.options import (
     TASKS,
+    VECTOR_TASKS,
     TaskName,
     cache_option,
+    complete_folder,
     json_option,
     run_code_option,
     run_timeout_option,
@@ -156,26 +158,61 @@ def finetune(
 
 @main.command()
 @click.argument("package", type=click.Path(path_type=Path))
-@click.option("--task", type=TaskName(), required=True, help=f"{', '.join(TASKS)}.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="The task's file.")
+@click.option(
+    "--task",
+    type=TaskName(VECTOR_TASKS),
+    required=True,
+    help=f"{', '.join((*TASKS, *VECTOR_TASKS))}.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The task's file; of retrieval one of SQuAD, of ranking any texts, a line or row each.",
+)
 @click.option("--max-length", type=click.IntRange(4), help="Tokens of an example.")
+@click.option(
+    "--queries",
+    type=click.IntRange(1),
+    help="Of retrieval and ranking only so many, drawn by --seed [default: all; ranking: 2000].",
+)
+@click.option(
+    "--teacher",
+    shell_complete=complete_folder,
+    help="Of ranking, folder or hub id [default: the package's, where that is the default one].",
+)
+@seed_option
 @run_timeout_option
 @run_code_option
 @json_option
-def evaluate(package: Path, task: str, data: Path, as_json: bool, **options: Any) -> None:
-    """Score a package or a fine-tuned model on a task with labels.
+def evaluate(
+    package: Path,
+    task: str,
+    data: Path,
+    queries: int | None,
+    teacher: str | None,
+    seed: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Score a package or a fine-tuned model on a task, or a teacher's vectors.
 
-    Of a package the shipped file runs, not a torch model.
+    Of a package the shipped file runs, not a torch model. retrieval: which paragraph of a file of
+    SQuAD answers a question. ranking: whether texts of your own are ranked as the teacher ranks
+    them, without labels. Both take a teacher's folder too.
 
     \b
     Example: nasc evaluate nasc-host-20ms --task sts-b --data STS-B/dev.tsv
+             nasc evaluate nasc-host-20ms --task retrieval --data dev-v1.1.json --queries 2000
+             nasc evaluate nasc-host-20ms --task ranking --data texts.txt
              nasc evaluate subnet-sst2 --task sst-2 --data SST-2/dev.tsv
     """
     from nasc.cli.console import print_json, print_rows, reporting
 
+    asked = api.Queries(queries, seed, teacher)
     with reporting() as reporter:
-        found = api.evaluate(package, task, data, reporter=reporter, **options)
+        found = api.evaluate(package, task, data, queries=asked, reporter=reporter, **options)
     if as_json:
         print_json(found.to_dict())
     else:
-        print_rows([(name, str(value)) for name, value in found.to_dict().items()])
+        print_rows(found.rows())

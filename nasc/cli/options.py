@@ -22,6 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 RUNTIMES = ("onnxruntime", "openvino", "tvm")
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
+VECTOR_TASKS = ("retrieval", "ranking")
+"""Of vectors alone: `nasc evaluate` knows them, nothing is fine-tuned on them."""
 
 _AMOUNT = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmg]?)b?", re.ASCII | re.IGNORECASE)
 
@@ -51,19 +53,23 @@ class TaskName(click.ParamType[str]):
 
     name = "task"
 
+    def __init__(self, more: tuple[str, ...] = ()) -> None:
+        """Tasks that are learnt, and more that a command knows."""
+        self._tasks = (*TASKS, *more)
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Its own name."""
-        plain = {re.sub(r"\W|_", "", task): task for task in TASKS}
+        plain = {re.sub(r"\W|_", "", task): task for task in self._tasks}
         found = plain.get(re.sub(r"\W|_", "", str(value).lower()))
         if found is None:
-            self.fail(f"{value!r} is not one of {', '.join(map(repr, TASKS))}", param, ctx)
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, self._tasks))}", param, ctx)
         return found
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Tasks that begin so."""
-        return [CompletionItem(task) for task in TASKS if task.startswith(incomplete.lower())]
+        return [CompletionItem(task) for task in self._tasks if task.startswith(incomplete.lower())]
 
 
 def complete_folder(

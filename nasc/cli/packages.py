@@ -51,8 +51,8 @@ QUANTILES = ("p50", "p90", "p99")
     "--min-quality",
     multiple=True,
     metavar="NAME=VALUE",
-    help="pooled_cosine=0.9 or similarity_spearman=0.9 on held-out text, or a score of the task; "
-    "repeatable.",
+    help="pooled_cosine=0.9, similarity_spearman=0.9 or ranking_ndcg=0.8 on held-out text, or a "
+    "score of the task; repeatable.",
 )
 @click.option(
     "--sts-data",

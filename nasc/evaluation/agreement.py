@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from nasc.evaluation.retrieval import ranking_ndcg
+from nasc.evaluation.similarity import unit_vectors
+
 MAX_SENTENCES = 1024
 """Similarities of all pairs of at most so many sentences are compared: half a million pairs."""
 
@@ -19,21 +22,25 @@ class Quality:
             direction for all.
         similarity_spearman: Spearman's rank correlation between the teacher's and the
             network's cosine similarities of all pairs of sentences; 1 is the same ranking.
+        ranking_ndcg: nDCG@10 of the network's ranking of the other sentences for each, where those
+            that the teacher ranks first are wanted (`nasc.evaluation.retrieval.ranking_ndcgs`);
+            1 is the same first ten for all.
         sentences: Sentences that it was measured on.
     """
 
     pooled_cosine: float
     similarity_spearman: float
+    ranking_ndcg: float
     sentences: int
 
     @property
     def mean(self) -> float:
-        """Of both figures: what decides between networks."""
+        """Of cosine and similarity: what decides between networks."""
         return (self.pooled_cosine + self.similarity_spearman) / 2
 
 
 def compare(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> Quality:
-    """Both figures for the vectors of the same sentences.
+    """All figures for the vectors of the same sentences.
 
     Args:
         teacher: (sentences, hidden), at least three sentences.
@@ -43,7 +50,10 @@ def compare(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> Qua
         ValueError: See `pooled_cosine` and `similarity_spearman`.
     """
     return Quality(
-        pooled_cosine(teacher, student), similarity_spearman(teacher, student), len(teacher)
+        pooled_cosine(teacher, student),
+        similarity_spearman(teacher, student),
+        ranking_ndcg(teacher, student),
+        len(teacher),
     )
 
 
@@ -83,7 +93,7 @@ def similarity_spearman(teacher: NDArray[np.floating], student: NDArray[np.float
     pairs = np.triu_indices(len(rows), k=1)
     similarities = []
     for vectors, whose in ((teacher, "teacher"), (student, "network")):
-        unit = _unit(vectors[rows], whose)
+        unit = unit_vectors(vectors[rows], whose)
         similarities.append((unit @ unit.T)[pairs])
     return rank_correlation(*similarities)
 
@@ -106,15 +116,4 @@ def cosines(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArra
     Raises:
         ValueError: If a vector is zero or holds values that are no number.
     """
-    return np.asarray(np.vecdot(_unit(first, "first"), _unit(second, "second")))
-
-
-def _unit(vectors: NDArray[np.floating], whose: str) -> NDArray[np.float64]:
-    wide = vectors.astype(np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-    if len(bad):
-        raise ValueError(
-            f"{len(bad)} of the {whose} vectors are zero or no numbers, the first is row {bad[0]}"
-        )
-    return np.asarray(wide / lengths)
+    return np.asarray(np.vecdot(unit_vectors(first, "first"), unit_vectors(second, "second")))

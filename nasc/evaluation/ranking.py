@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-
-RESAMPLES = 2000
-CONFIDENCE = 0.9
+from nasc.evaluation.bootstrap import RESAMPLES, Floats, interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +85,13 @@ def rank(
     first = next(iter(proxies))
     each = {name: np.array([draw[name] for draw in draws]) for name in proxies}
 
-    def interval(value: float, values: Floats) -> Tau:
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(values, [tail, 1 - tail])
-        return Tau(value, float(low), float(high))
+    def tau(value: float, values: Floats) -> Tau:
+        return Tau(value, *interval(values))
 
     return Ranking(
-        {name: interval(found[name], each[name]) for name in proxies},
+        {name: tau(found[name], each[name]) for name in proxies},
         {
-            name: interval(found[first] - found[name], each[first] - each[name])
+            name: tau(found[first] - found[name], each[first] - each[name])
             for name in proxies
             if name != first
         },

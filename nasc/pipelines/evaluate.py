@@ -1,25 +1,40 @@
-"""What `nasc evaluate` does: the score of a package or a fine-tuned model on a task with labels."""
+"""What `nasc evaluate` does: the score of a package, a fine-tuned model or a teacher on a task."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from device_profiles.temporary import temporary_folder
+from nasc.architecture.space import Architecture, Block
 from nasc.errors import CodeRefused, NascError, PackageError, UsageError
+from nasc.evaluation.encoder import open_here
+from nasc.lowering import onnxruntime
+from nasc.networks.from_teacher import teacher_network
 from nasc.package.build import TOKENIZER
 from nasc.package.formats import code_refused, format_of
 from nasc.package.hashes import check_unchanged
 from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 from nasc.package.process import PackageProcess
+from nasc.pipelines.score_vectors import (
+    QUERY_TASKS,
+    VECTOR_TASKS,
+    Queries,
+    VectorScores,
+    score_vectors,
+    teacher_of,
+)
+from nasc.tasks import ranking
 from nasc.tasks.data import check_length, default_length, load_tuned, read_task, task_name
 from nasc.tasks.models import OnnxTaskModel, read_record
-from nasc.tasks.sts import evaluate_sts, read_sts
+from nasc.teacher import load_teacher
+from nasc.teacher.folder import DEFAULT_TEACHER
 from nasc.teacher.reading_library import read_by_transformers
 from nasc.utils.files import check_path
 from nasc.utils.progress import Reporter, Silent
@@ -29,33 +44,50 @@ from profilers import WorkerLimits
 
 @dataclass(frozen=True, slots=True)
 class EvaluateResult:
-    """How well a package or a fine-tuned model does a task.
+    """How well a package, a fine-tuned model or a teacher does a task.
 
     Attributes:
         task: Name of the task.
         scores: By metric, the score of record first.
-        examples: How many were scored: examples, questions, or pairs of sentences.
-        scored: What was scored: the ``vectors`` of a package, a ``package`` that does the task, or
-            a fine-tuned ``model``.
-        folder: Folder of the package or the model.
+        examples: How many were scored: examples, questions, pairs of sentences, or queries.
+        scored: What was scored: the ``vectors`` of a package, a ``package`` that does the task, a
+            fine-tuned ``model``, or the vectors of a ``teacher``.
+        folder: Folder of the package, the model or the teacher.
+        intervals: Two-sided 90% bootstrap intervals (low, high) by metric, where texts are ranked.
+        documents: Texts that were ranked for each query; None where none are.
     """
 
     task: str
     scores: Mapping[str, float]
     examples: int
-    scored: Literal["vectors", "package", "model"]
+    scored: Literal["vectors", "package", "model", "teacher"]
     folder: Path
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    documents: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
         counted = "pairs" if self.scored == "vectors" else "examples"
-        place = "model" if self.scored == "model" else "package"
+        ranked: dict[str, Any] = {}
+        if self.documents is not None:
+            counted, ranked = "queries", {"documents": self.documents}
+        place = "package" if self.scored == "vectors" else self.scored
+        intervals = {name: list(ends) for name, ends in self.intervals.items()}
         return {
             "task": self.task,
             **self.scores,
+            **({"intervals": intervals} if intervals else {}),
             counted: self.examples,
+            **ranked,
             place: str(self.folder),
         }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The result for people: names and values."""
+        told = self.to_dict()
+        for name, (low, high) in told.pop("intervals", {}).items():
+            told[name] = f"{told[name]:.4f} ({low:.4f} to {high:.4f})"
+        return [(name, str(value)) for name, value in told.items()]
 
 
 def evaluate(
@@ -64,34 +96,43 @@ def evaluate(
     data: Path,
     *,
     max_length: int | None = None,
+    queries: Queries | None = None,
     run_timeout_s: float | None = None,
     run_code: bool = False,
     reporter: Reporter | None = None,
 ) -> EvaluateResult:
-    """Score of a package's shipped file, or of a fine-tuned model, on a task with labels.
+    """Score of a package's shipped file, a fine-tuned model or a teacher on a task.
 
     A package runs in the batch size that its latency is about: the vectors of an int8 model depend
     on what else is in the batch.
 
     Args:
-        package: The folder of a package (``sts-b`` by the similarity of its vectors, or the task
-            that it was fine-tuned on) or of a fine-tuned model of transformers (every task).
-        task: Name.
+        package: The folder of a package (its vectors on one of `VECTOR_TASKS`, or the task that it
+            was fine-tuned on), of a fine-tuned model of transformers (every task with labels), or
+            of a teacher, whose vectors are those of its own network in fp32 by onnxruntime
+            (``retrieval``, ``ranking``).
+        task: Name. ``retrieval`` takes a file of SQuAD: which paragraph answers a question.
+            ``ranking`` takes texts without labels: how far the first ten of each ranking are those
+            of the teacher.
         data: The task's file.
         max_length: Tokens that an example is cut to; None takes what the package or the
-            fine-tuning used.
+            fine-tuning used, or the teacher's own.
+        queries: How many texts ask, and of whom; None takes the defaults.
         run_timeout_s: Seconds that one run of a package's model may take; None takes the default.
         run_code: Whether code that came with a package may run, with all that the user may do.
-        reporter: Told of rows that were skipped.
+        reporter: Told of the progress and of rows that were skipped.
 
     Raises:
         UsageError, PackageError, TaskDataError, TeacherMissing: On what is unknown or damaged.
         CodeRefused: If the package holds code and `run_code` does not say that it may run.
         ProfilerError: If a package's model cannot be run within its limits.
     """
-    reporter = reporter or Silent()
+    reporter, queries = reporter or Silent(), queries or Queries()
+    queries.check(task)
     check_path(package, "nasc evaluate DIR")
     if not (package / MANIFEST).is_file():
+        if task in QUERY_TASKS and (package.is_dir() or str(package) == DEFAULT_TEACHER):
+            return _teacher(package, task, data, max_length, queries, reporter)
         if (package / "config.json").is_file():
             return _model(package, task, data, max_length, reporter)
         raise PackageError(
@@ -103,8 +144,9 @@ def evaluate(
     check_unchanged(package, manifest.files)
     if refused := code_refused(manifest.conditions.runtime, run_code):
         raise CodeRefused(f"nothing of '{package}' was scored: {refused}")
-    score = _vectors if manifest.task is None else _task_package
-    return score(package, manifest, task, data, max_length, reporter, limits)
+    if manifest.task is None:
+        return _vectors(package, manifest, task, data, max_length, queries, reporter, limits)
+    return _task_package(package, manifest, task, data, max_length, reporter, limits)
 
 
 def _model(
@@ -136,7 +178,7 @@ def _task_package(
     Raises:
         UsageError: If that is another task.
     """
-    task = task_name(task)
+    task = task if task in QUERY_TASKS else task_name(task)
     if manifest.task is None or manifest.task.name != task:
         does = "gives vectors" if manifest.task is None else f"does {manifest.task.name}"
         raise UsageError(f"the package '{folder}' {does}, not {task}")
@@ -163,20 +205,22 @@ def _vectors(
     task: str,
     data: Path,
     max_length: int | None,
+    queries: Queries,
     reporter: Reporter,
     limits: WorkerLimits | None,
 ) -> EvaluateResult:
     """Score the shipped file of a package that gives sentence vectors.
 
     Raises:
-        UsageError: If the task is not about their similarity.
+        UsageError: If the task is not about those.
     """
-    if task != "sts-b":
+    if task not in VECTOR_TASKS:
         raise UsageError(
-            f"this package gives sentence vectors: it can be scored on sts-b, not on {task!r}. "
-            f"Compile one for that: nasc compile --task {task} --finetune-data DIR"
+            f"this package gives sentence vectors: it can be scored on {', '.join(VECTOR_TASKS)}, "
+            f"not on {task!r}. Compile one for that: nasc compile --task {task} "
+            "--finetune-data DIR"
         )
-    pairs = read_sts(data, reporter.say)
+    teacher = teacher_of(manifest, queries.teacher) if task == ranking.NAME else None
     with _reading_tokenizer(folder):
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     runtime = manifest.conditions.runtime
@@ -188,8 +232,42 @@ def _vectors(
             max_length=max_length or manifest.max_length,
             batch_size=manifest.conditions.batch,
         )
-        score = evaluate_sts(encoder.encode, pairs)
-    return EvaluateResult(task, {"spearman": score}, len(pairs), "vectors", folder)
+        found = score_vectors(encoder, task, data, queries, reporter, teacher)
+    return _result(task, found, "vectors", folder)
+
+
+def _teacher(
+    folder: Path,
+    task: str,
+    data: Path,
+    max_length: int | None,
+    queries: Queries,
+    reporter: Reporter,
+) -> EvaluateResult:
+    """Score the vectors of a teacher: its own network in fp32, by onnxruntime.
+
+    Raises:
+        TeacherError: If the folder holds none.
+        UsageError: If it does not read texts so long.
+    """
+    own = load_teacher(folder)
+    other = own if queries.teacher is None else load_teacher(queries.teacher)
+    g = own.geometry
+    whole = Architecture((Block(g.hidden, ("mha", "ffn") * g.layers, kept=True),))
+    with temporary_folder() as place:
+        artifact = onnxruntime.lower(teacher_network(own, whole), place)
+        length = max_length or own.max_length
+        with open_here(artifact, own.tokenizer, max_length=length) as encoder:
+            found = score_vectors(encoder, task, data, queries, reporter, other)
+    return _result(task, found, "teacher", folder)
+
+
+def _result(
+    task: str, found: VectorScores, scored: Literal["vectors", "teacher"], folder: Path
+) -> EvaluateResult:
+    return EvaluateResult(
+        task, found.scores, found.examples, scored, folder, found.intervals, found.documents
+    )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DISTILL_MINUTES = 2.5
 """Default budget of the chosen network."""
 
-QUALITY_METRICS = ("pooled_cosine", "similarity_spearman")
+QUALITY_METRICS = ("pooled_cosine", "similarity_spearman", "ranking_ndcg")
 
 
 def check_protocol(protocol: str, quantile: str | None) -> None:

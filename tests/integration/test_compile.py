@@ -348,6 +348,14 @@ def test_a_package_is_evaluated(work: Work, package: dict[str, Any]) -> None:
     found = json.loads(result.stdout)
     assert found["pairs"] == 30
     assert -1 <= found["spearman"] <= 1
+    texts = work.folder / "ranked.txt"
+    texts.write_text("\n".join(f"The cat {i} sat on mat {i * i}." for i in range(15)), "utf-8")
+    asked = ("--task", "ranking", "--data", texts, "--teacher", work.teacher, "--json")
+    result = run("evaluate", package["package"], *asked)
+    assert result.exit_code == 0, result.stderr
+    ranked = json.loads(result.stdout)
+    assert (ranked["queries"], ranked["documents"]) == (15, 14)
+    assert 0 < ranked["ndcg_at_10"] <= 1
 
 
 def test_a_second_limit_measures_and_trains_nothing_again(
@@ -402,10 +410,11 @@ def test_an_impossible_limit_ends_in_a_certificate(work: Work, command: str) -> 
 
 
 def test_a_quality_out_of_reach_leaves_no_package(work: Work, package: dict[str, Any]) -> None:
-    limits = ("--params", package["limits"]["params"], "--min-quality", "pooled_cosine=1")
+    asked = min(package["quality"]["ranking_ndcg"] + 0.01, 1.0)
+    limits = ("--params", package["limits"]["params"], "--min-quality", f"ranking_ndcg={asked}")
     result = work.compile("none", *limits)
     assert result.exit_code == 1
-    assert "pooled_cosine is " in result.stderr
+    assert "ranking_ndcg is " in result.stderr
     assert not (work.folder / "none").exists()
 
 

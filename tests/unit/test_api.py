@@ -288,7 +288,7 @@ DISTILLED = api.DistillResult(
     start="supernet",
     steps=3,
     text="made up",
-    quality=Quality(0.9, 0.8, 512),
+    quality=Quality(0.9, 0.8, 0.7, 512),
 )
 DISTILLED_JSON = {
     "model": "subnet",
@@ -300,6 +300,7 @@ DISTILLED_JSON = {
     "text": "made up",
     "pooled_cosine": 0.9,
     "similarity_spearman": 0.8,
+    "ranking_ndcg": 0.7,
     "sentences": 512,
 }
 SOLUTION = api.Solution(
@@ -410,6 +411,20 @@ EVALUATE = "evaluate made-up --task sst-2 --data dev.tsv"
             EVALUATE,
             api.EvaluateResult("sst-2", {"accuracy": 0.5}, 2, "model", Path("m")),
             {"task": "sst-2", "accuracy": 0.5, "examples": 2, "model": "m"},
+        ),
+        (
+            EVALUATE,
+            api.EvaluateResult(
+                "ranking", {"ndcg_at_10": 0.5}, 9, "teacher", Path("t"), {"ndcg_at_10": (0, 1)}, 8
+            ),
+            {
+                "task": "ranking",
+                "ndcg_at_10": 0.5,
+                "intervals": {"ndcg_at_10": [0, 1]},
+                "queries": 9,
+                "documents": 8,
+                "teacher": "t",
+            },
         ),
         (
             "verify made-up",

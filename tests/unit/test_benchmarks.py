@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,9 @@ import pytest
 
 import device_profiles
 from device_profiles import Noise
+from nasc.evaluation.encoder import Encoder
 from nasc.latency.session import MeasurementSession
+from nasc.teacher import load_teacher
 from profilers import ModelJob
 from profilers.testing import SyntheticMachine, synthetic_opener
 
@@ -199,3 +202,45 @@ def test_the_kept_table_is_written_as_it_would_be(results: ModuleType) -> None:
     assert names == sorted(set(names))
     assert [json.dumps(row) for row in rows] == lines
     assert all(next(iter(row)) == "name" for row in rows)
+
+
+@pytest.fixture(scope="module")
+def static() -> ModuleType:
+    return loaded(BENCHMARKS / "quality" / "static_vectors.py")
+
+
+def test_a_static_model_gives_the_mean_of_its_tokens(
+    static: ModuleType, teacher_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    teacher = load_teacher(teacher_folder())
+    ids = static.kept_tokens(teacher)
+    special = teacher.tokenizer.all_special_ids
+    assert sorted([*ids, *special]) == list(range(len(teacher.tokenizer)))
+    vectors = static.token_vectors(teacher, ids)
+    alone = teacher.vectors(["cat"])[0]
+    cat = vectors[list(ids).index(teacher.tokenizer.convert_tokens_to_ids("cat"))]
+    assert cat / np.linalg.norm(cat) == pytest.approx(alone, abs=1e-5)
+    table = static.static_table(teacher, ids, vectors, 8)
+    assert not table[special].any()
+    path = tmp_path / "static.onnx"
+    static.write_static(table, path, 40)
+    encoder = Encoder(path, teacher.tokenizer, batch_size=2)
+    texts = ["the cat sat", "a big dog", "sun"]
+    for text, vector in zip(texts, encoder.encode(texts), strict=True):
+        mean = table[teacher.tokenizer(text, add_special_tokens=False)["input_ids"]].mean(0)
+        assert vector == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+
+
+def test_static_weights_and_components(static: ModuleType) -> None:
+    """By hand: shares of three ranks are 6/13, 4/13, 3/13; all components keep distances."""
+    a = 1e-4
+    expected = [a / (a + share) for share in (6 / 13, 4 / 13, 3 / 13)]
+    assert static.zipf_weights(3) == pytest.approx(expected)
+    vectors = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+    whole = static.principal(vectors, 5)
+    assert np.linalg.norm(whole[3] - whole[9]) == pytest.approx(
+        np.linalg.norm(vectors[3] - vectors[9]), rel=1e-5
+    )
+    spread = whole.std(0)
+    assert list(spread) == sorted(spread, reverse=True)
+    assert static.principal(vectors, 2) == pytest.approx(whole[:, :2])

@@ -131,10 +131,12 @@ def test_the_defaults_named_are_those_of_the_code(nasc: Callable[..., Result]) -
 
 def test_the_tasks_named_are_those_of_the_code() -> None:
     from nasc.cli import options
+    from nasc.pipelines.score_vectors import QUERY_TASKS
     from nasc.tasks import squad
     from nasc.tasks.glue import TASKS
 
     assert (*TASKS, squad.NAME) == options.TASKS
+    assert options.VECTOR_TASKS == QUERY_TASKS
 
 
 def test_the_networks_named_are_those_of_the_code(nasc: Callable[..., Result]) -> None:
@@ -284,6 +286,8 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ("compile --latency-ms 5 --seq-len 0", "0 is not in the range x>=1"),
         ("compile --latency-ms 5 --seed -1", "-1 is not in the range 0<=x<=4294967295"),
         ("evaluate package --task sst --data x.tsv", "'sst' is not one of 'cola'"),
+        ("evaluate package --task sst-2 --data x --queries 9", "--queries goes with --task retr"),
+        ("finetune --task ranking --train x --output y", "'ranking' is not one of 'cola'"),
         *(
             (f"bench model.onnx --dim {text}", f"value for --dim: '{text}': write NAME=SIZE")
             for text in ("length", "x=nan", "x=inf", "x=2.9", "x=0", "x=-1", "=3", "x=")

@@ -15,6 +15,7 @@ def test_a_model_agrees_with_itself_whatever_the_length_of_vectors(vectors: np.n
     found = agreement.compare(vectors, vectors * scales)
     assert found.pooled_cosine == pytest.approx(1)
     assert found.similarity_spearman == pytest.approx(1)
+    assert found.ranking_ndcg == pytest.approx(1)
     assert found.sentences == 40
 
 

@@ -1,6 +1,7 @@
 """Scoring packages: the shipped file, in the batch size that the package promises."""
 
 import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,11 +13,13 @@ import pytest
 from click.testing import CliRunner
 from transformers import BertTokenizer
 
-from nasc.api import evaluate
+from nasc.api import Queries, evaluate
 from nasc.cli import main
-from nasc.errors import PackageError
+from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import Encoder
 from nasc.package.build import build_package
+from nasc.package.manifest import TeacherRecord
+from nasc.teacher import load_teacher
 
 DATA = {
     "sts-b": "sentence1,sentence2,score\nthe cat,a cat sat here,4\ncat,the,1\nsat,x y z,0\n",
@@ -97,3 +100,130 @@ def test_a_tokenizer_that_a_package_cannot_have_is_one_message(
     (tmp_path / "dev.csv").write_text(DATA["sst-2"], encoding="utf-8")
     with pytest.raises(PackageError, match=r"the tokenizer of .* cannot be read: .*nasc verify"):
         evaluate(folder, "sst-2", tmp_path / "dev.csv")
+
+
+WORDS = "the cat sat mat dog sun house big small ran slept on".split()
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of SQuAD: 14 paragraphs of words, each with two questions of some of these."""
+    rng = np.random.default_rng(0)
+    paragraphs = []
+    for i in range(14):
+        words = list(rng.choice(WORDS, 9))
+        context = " ".join(words)
+        qas = [
+            {
+                "id": f"{i}-{k}",
+                "question": " ".join(words[k : k + 6]),
+                "answers": [{"text": words[0], "answer_start": 0}],
+            }
+            for k in range(2)
+        ]
+        paragraphs.append({"context": context, "qas": qas})
+    path = tmp_path_factory.mktemp("squad") / "dev-v1.1.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(1)
+    path = tmp_path_factory.mktemp("texts") / "texts.txt"
+    lines = [" ".join(rng.choice(WORDS, 6)) for _ in range(20)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_package_finds_paragraphs(
+    packed: Any, questions: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped file runs; questions of a paragraph's own words find it more often than not."""
+    package = packed[precision, "embed"]
+    arguments = ["evaluate", str(package), "--task", "retrieval", "--data", str(questions)]
+    done = CliRunner().invoke(main, [*arguments, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["queries"], found["documents"], found["package"]) == (28, 14, str(package))
+    assert 0.4 < found["mrr_at_10"] <= 1
+    assert set(found["intervals"]) == {"mrr_at_10", "recall_at_1", "recall_at_10"}
+    for name, (low, high) in found["intervals"].items():
+        assert low <= found[name] <= high
+    some = evaluate(package, "retrieval", questions, queries=Queries(5, seed=2))
+    assert (some.examples, some.documents) == (5, 14)
+    told = dict(some.rows())
+    assert " to " in told["mrr_at_10"]
+
+    # What breaks the vectors is seen: the same with each paragraph in another's place.
+    from nasc.tasks import retrieval
+
+    right = retrieval.places
+    turned = np.roll(np.arange(14), 1)
+    monkeypatch.setattr(retrieval, "places", lambda q, p, wanted: right(q, p[turned], wanted))
+    broken = evaluate(package, "retrieval", questions)
+    assert broken.scores["mrr_at_10"] < 0.4 < found["mrr_at_10"]
+
+
+def test_a_teacher_finds_paragraphs_and_ranks_as_itself(
+    teacher_folder: Callable[..., Path], questions: Path, texts: Path
+) -> None:
+    folder = teacher_folder()
+    found = evaluate(folder, "retrieval", questions)
+    assert found.scored == "teacher"
+    assert found.scores["recall_at_10"] > 0.5
+    itself = evaluate(folder, "ranking", texts, queries=Queries(7))
+    assert itself.scores == {"ndcg_at_10": pytest.approx(1, abs=1e-3)}
+    assert itself.to_dict()["teacher"] == str(folder)
+    assert (itself.examples, itself.documents) == (7, 19)
+    other = teacher_folder("distilbert")
+    assert (
+        evaluate(folder, "ranking", texts, queries=Queries(teacher=other)).scores != itself.scores
+    )
+
+
+def test_a_package_is_ranked_against_its_own_teacher(
+    tmp_path: Path,
+    packed: Any,
+    tokenizer: BertTokenizer,
+    make_model: Callable[..., Path],
+    make_manifest: Callable[..., Any],
+    teacher_folder: Callable[..., Path],
+    texts: Path,
+) -> None:
+    folder = teacher_folder()
+    teacher = load_teacher(folder)
+    record = TeacherRecord(teacher.name, teacher.sha256, "/nowhere/that/is/opened")
+    model = make_model()
+    package = build_package(
+        tmp_path / "p",
+        model=model,
+        tokenizer=tokenizer,
+        manifest=dataclasses.replace(make_manifest(model), teacher=record, max_length=40),
+    )
+    found = evaluate(package, "ranking", texts, queries=Queries(teacher=folder))
+    assert 0 < found.scores["ndcg_at_10"] < 0.99
+    assert (found.scored, found.examples, found.documents) == ("vectors", 20, 19)
+    with pytest.raises(UsageError, match=r"follows the teacher .* name its folder: --teacher DIR"):
+        evaluate(package, "ranking", texts)
+    other = teacher_folder("distilbert")
+    with pytest.raises(UsageError, match="Name the folder of its own"):
+        evaluate(package, "ranking", texts, queries=Queries(teacher=other))
+
+
+def test_what_does_not_go_together_is_one_message(
+    packed: Any, tmp_path: Path, questions: Path
+) -> None:
+    package, does = packed["fp32", "embed"], packed["int8", "classify-2"]
+    for folder, task, queries, error, message in (
+        (package, "sts-b", Queries(3), UsageError, "--queries goes with --task retrieval or rank"),
+        (package, "retrieval", Queries(teacher="x"), UsageError, "--teacher goes with --task rank"),
+        (package, "mrpc", None, UsageError, "on sts-b, retrieval, ranking, not on 'mrpc'"),
+        (does, "retrieval", None, UsageError, "does sst-2, not retrieval"),
+        (tmp_path / "none", "retrieval", None, PackageError, "no package and no model in"),
+    ):
+        with pytest.raises(error, match=message):
+            evaluate(folder, task, questions, queries=queries)
+    with pytest.raises(UsageError, match="--queries must be at least 1, got 0"):
+        Queries(0)

@@ -47,7 +47,7 @@ from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
-from nasc.pipelines.options import Options
+from nasc.pipelines.options import QUALITY_METRICS, Options
 from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
 from nasc.pipelines.search import search
@@ -640,7 +640,9 @@ def test_quality_is_judged_on_text_that_chose_nothing(
 
     monkeypatch.setattr(Encoder, "encode", encoding)
     monkeypatch.setattr(halving, "pooled_vectors", choosing)
-    toy.compile(toy.device(), "judged", limit_ms, distill_steps=20)
+    found = toy.compile(toy.device(), "judged", limit_ms, distill_steps=20).manifest.quality
+    assert list(found) == [*QUALITY_METRICS, "sentences"]
+    assert 0 < found["ranking_ndcg"] <= 1
     corpus = RunContext(toy.settings, opener=toy.device()).corpus
     assert set(chosen) == set(scored_sentences(corpus))
     assert set(judging_sentences(corpus, 10)) <= set(judged)
