@@ -90,7 +90,7 @@ static int make(const unsigned char *weights, size_t bytes, size_t mapped, nasc_
   return NASC_OK;
 }
 
-/* Maps a whole file; NASC_DAMAGED where it is empty or no file. */
+/* Maps a whole file; NASC_DAMAGED where it is too short for a header. */
 static int map(const char *path, void **weights, size_t *bytes) {
   int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file < 0) {
@@ -98,10 +98,9 @@ static int map(const char *path, void **weights, size_t *bytes) {
   }
   struct stat about;
   int code = NASC_NO_FILE;
-  if (fstat(file, &about) == 0) {
+  if (fstat(file, &about) == 0 && S_ISREG(about.st_mode)) {
     code = NASC_DAMAGED;
-    if (S_ISREG(about.st_mode) && about.st_size >= HEADER_BYTES &&
-        (uint64_t)about.st_size <= SIZE_MAX) {
+    if (about.st_size >= HEADER_BYTES && (uint64_t)about.st_size <= SIZE_MAX) {
       *bytes = (size_t)about.st_size;
       *weights = mmap(NULL, *bytes, PROT_READ, MAP_PRIVATE, file, 0);
       code = *weights == MAP_FAILED ? NASC_NO_MEMORY : NASC_OK;
