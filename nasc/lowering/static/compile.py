@@ -1,0 +1,182 @@
+"""From a network to machine code and weights that need no runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import relax, tirx
+from tvm.relax import transform
+
+from nasc.architecture.heads import SPANS, head_outputs
+from nasc.errors import ExportError, UsageError
+from nasc.export.onnx import build
+from nasc.lowering.static import kernels as k
+from nasc.lowering.static.program import Kernel, StaticNetwork
+from nasc.lowering.static.steps import Trace, program, trace
+from nasc.lowering.static.weights import Weights
+from nasc.lowering.tvm import _ONE_AT_A_TIME, LENGTHS
+from nasc.lowering.tvm_module import fused_module, open_records, target_of
+from nasc.networks.network import Network
+from profilers.context import read_context
+from profilers.runtimes.tvm_schedules import schedule
+from profilers.runtimes.tvm_targets import needed_flags
+
+PREFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
+"""Names of a library: what every global name in it begins with."""
+
+
+def compile_static(
+    network: Network,
+    *,
+    prefix: str = "nasc",
+    lengths: Collection[int] = (),
+    records: Path | None = None,
+    processor: Mapping[str, Any] | None = None,
+) -> StaticNetwork:
+    """Compile a network for one kind of processor, without a runtime.
+
+    Texts are run one by one, each by the shortest length that it fits into: `LENGTHS` as far as the
+    network has positions. The same network gives the same bytes.
+
+    Args:
+        network: With its weights, in fp32.
+        prefix: Of every global name, so that several networks go into one program.
+        lengths: Tokens to compile for instead of `LENGTHS`; the largest is that of the longest
+            text.
+        records: Directory of tuning records, measured on that processor.
+        processor: "arch" and "flags" of the processor that it is for, as
+            `profilers.context.read_context` gives them; None is this machine's.
+
+    Raises:
+        UsageError: If prefix or lengths are wrong, networks are not made for that processor or in
+            that precision, or the records cannot be read.
+        ExportError: If TVM cannot compile it, or ziglang is missing.
+    """
+    _check(network, prefix, lengths)
+    cpu = processor or read_context()["cpu"]
+    target = target_of(cpu["flags"], cpu["arch"])
+    sizes = sorted(lengths) or _usual_lengths(network)
+    names = {n: f"run_{n}" for n in sizes}
+    models = {names[n]: build(network, shape=(1, n)) for n in sizes}
+    weights = Weights()
+    with _ONE_AT_A_TIME:
+        module = _ready(fused_module(models, target), target, records)
+        lowered, traces = _taken_apart(module, names, prefix, target, weights)
+        code = k.object_file(lowered, target)
+    layout = weights.lay_out()
+    programs = tuple(program(n, found, layout.places) for n, found in traces.items())
+    features = needed_flags(cpu["flags"], cpu["arch"])
+    identity = _identity(network, cpu["arch"], features, layout.content, programs)
+    outer, inner, by_token = _outputs(network)
+    counts = {call.kernel: len(call.arguments) for t in traces.values() for call in t.calls}
+    return StaticNetwork(
+        prefix,
+        cpu["arch"],
+        features,
+        tuple(Kernel(s, counts[s], lowered[s].parts) for s in sorted(lowered)),
+        programs,
+        (outer, inner),
+        by_token,
+        len(network.tensors[0]["word"]),
+        identity,
+        layout.file(identity),
+        code,
+    )
+
+
+def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
+    if not PREFIX.fullmatch(prefix):
+        raise UsageError(
+            f"{prefix!r} cannot be the prefix of C names: take a small letter, then at most 30 "
+            "small letters, digits and underscores"
+        )
+    if network.architecture.precision != "fp32":
+        raise UsageError(
+            f"C libraries are made in fp32, not in {network.architecture.precision!r}. Try: "
+            "--precision fp32"
+        )
+    most = network.geometry.max_positions
+    wrong = [n for n in lengths if not 1 <= n <= most]
+    if wrong:
+        raise UsageError(f"no text has {wrong[0]} tokens: this network takes 1 to {most}")
+
+
+def _usual_lengths(network: Network) -> list[int]:
+    longest = min(network.geometry.max_positions, max(LENGTHS))
+    return sorted({n for n in LENGTHS if n < longest} | {longest})
+
+
+def _ready(module: Any, target: tvm.target.Target, records: Path | None) -> Any:
+    """The module, scheduled, its constants in the order that kernels read them in."""
+    try:
+        with target:
+            if records is not None:
+                with open_records(records):
+                    module = transform.MetaScheduleApplyDatabase()(module)
+            passes = [
+                transform.SplitLayoutRewritePreproc(),
+                transform.FoldConstant(),
+                transform.RewriteDataflowReshape(),
+            ]
+            return tvm.transform.Sequential(passes)(schedule(module, target))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ExportError(f"tvm cannot compile the network for {target}: {error}") from error
+
+
+def _taken_apart(
+    module: Any,
+    names: Mapping[int, str],
+    prefix: str,
+    target: tvm.target.Target,
+    weights: Weights,
+) -> tuple[dict[str, k.Lowered], dict[int, Trace]]:
+    """The kernels that are used, by symbol, and the traces by length."""
+    symbols = {
+        variable.name_hint: f"{prefix}_kernel_{variable.name_hint}"
+        for variable, function in module.functions_items()
+        if isinstance(function, tirx.PrimFunc)
+    }
+    used = {name: symbols[name] for n in names.values() for name in _called(module[n])}
+    functions = {symbol: module[name] for name, symbol in used.items()}
+    try:
+        lowered = k.lower(functions, k.scheduled_passes(), target)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ExportError(f"tvm cannot compile the network for {target}: {error}") from error
+    traces = {n: trace(module[name], symbols, lowered, weights) for n, name in names.items()}
+    kept = {call.kernel for found in traces.values() for call in found.calls}
+    return {symbol: lowered[symbol] for symbol in sorted(kept)}, traces
+
+
+def _called(function: Any) -> list[str]:
+    """Names of the kernels that a network's function calls."""
+    return [
+        binding.value.args[0].name_hint
+        for block in function.body.blocks
+        for binding in block.bindings
+        if isinstance(binding.value, relax.Call)
+        and isinstance(binding.value.op, tvm.ir.Op)
+        and binding.value.op.name == "relax.call_tir"
+    ]
+
+
+def _outputs(network: Network) -> tuple[int, int, bool]:
+    """See `StaticNetwork.outputs` and `by_token`."""
+    if network.head == "hidden":
+        return 1, network.geometry.hidden, True
+    if network.head == SPANS:
+        return head_outputs(SPANS) or 0, 1, True
+    return 1, head_outputs(network.head) or network.geometry.hidden, False
+
+
+def _identity(network: Network, *about: object) -> bytes:
+    """Of everything that code and weights are made of."""
+    digest = hashlib.sha256()
+    for part in (network.architecture, network.head, network.layer_norm_eps, *about):
+        content = part if isinstance(part, bytes) else repr(part).encode()
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.digest()
