@@ -13,7 +13,6 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from nasc.errors import PackageError
 from nasc.package import tokenizer_layout as layout
 from nasc.package import tokenizer_tables as tables
 from nasc.package.tokenizer_breaks import break_properties
@@ -46,7 +45,7 @@ _STEPS = {Map: 1, Reorder: 2, Compose: 3, Precompiled: 4, Strip: 5, JoinSpaces: 
 _SPACE, _PUNCTUATION, _WORD, _PATTERN_SPACE, _LETTER, _NUMBER = (1 << bit for bit in range(6))
 
 _UNK_PENALTY = 10.0
-"""What Unigram of tokenizers takes off its lowest score for an unknown character (K_UNK_PENALTY)."""
+"""What Unigram takes off its lowest score for an unknown character (tokenizers: K_UNK_PENALTY)."""
 
 
 def compile_tokenizer(tokenizer: Tokenizer) -> bytes:
@@ -129,8 +128,7 @@ def _growth(steps: Sequence[Step]) -> int:
             pairs = list(step.entries.items())
         else:
             continue
-        ratio *= max((len(new) / len(old) for old, new in pairs), default=1.0)
-        ratio = max(ratio, 1.0)
+        ratio *= max(1.0, *(len(new) / len(old) for old, new in pairs))
     if ratio > 64:
         raise refused("normalizer", f"a growth of {ratio:.0f}", "at most 64 times the bytes")
     return math.ceil(ratio)

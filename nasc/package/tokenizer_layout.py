@@ -153,24 +153,15 @@ def trie(values: Mapping[bytes, int]) -> bytes:
 
 def node_of(values: Mapping[bytes, int], prefix: bytes) -> int:
     """The number of a node of the tree, by the bytes on the way to it; NONE if there is none."""
-    if not prefix:
-        return 0
-    if not any(key.startswith(prefix) for key in values):
+    beginnings = {key[:depth] for key in values if key for depth in range(1, len(prefix) + 1)}
+    if prefix and prefix not in beginnings:
         return NONE
-    shorter = {key[: len(prefix)] for key in values if key}
-    return (
-        sum(
-            len({key[:depth] for key in shorter if len(key) >= depth})
-            for depth in range(1, len(prefix))
-        )
-        + 1
-        + sorted({key for key in shorter if len(key) == len(prefix)}).index(prefix)
-    )
+    return sum(1 for one in beginnings if (len(one), one) <= (len(prefix), prefix)) if prefix else 0
 
 
 def hash_table(merges: Mapping[tuple[int, int], tuple[int, int]]) -> bytes:
     """Pairs of tokens to rank and token; open addressing, at most half full, slots of 16 bytes."""
-    slots = 1 << max(2, (2 * len(merges)).bit_length())
+    slots = 1 << max(2, (2 * len(merges)).bit_length())  # a power of two
     table = np.full((slots, 4), NONE, np.uint32)
     for (left, right), (rank, token) in merges.items():
         slot = ((left * 0x9E3779B1 ^ right * 0x85EBCA6B) & 0xFFFFFFFF) >> 7 & slots - 1
