@@ -90,6 +90,8 @@ class Kernel:
         inputs: What it reads, those aside that the runtime keeps in a form of its own.
         outputs: What it writes.
         time_ms: Mean over the quietest runs, see `QUIETEST`.
+        stated: Operations of its products and what they are computed in, where the runtime says
+            so because the shapes do not tell; None where they do.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Kernel:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     time_ms: float
+    stated: tuple[int, str] | None = None
 
     @property
     def kind(self) -> str:
@@ -115,6 +118,8 @@ class Kernel:
     @property
     def computed_in(self) -> str:
         """Number format of its products, by which its peak is known: fp32, int8, or another's."""
+        if self.stated is not None:
+            return self.stated[1]
         types = [value.dtype for value in self.inputs[:2]]
         if self._is_product and (
             {"int8", "uint8"} & set(types) or self.operator.startswith("DynamicQuantizeMatMul")
@@ -127,6 +132,8 @@ class Kernel:
         """Operations, two for a multiply-add; see the module."""
         if not self.outputs:
             return 0
+        if self.stated is not None and self.stated[0]:
+            return self.stated[0]
         if self.kind == "convolution":
             weight = self.inputs[1] if len(self.inputs) > 1 else None
             filters = 1 if weight is None else weight.size // max(1, self.outputs[0].shape[1])
@@ -147,7 +154,7 @@ class Kernel:
         if self.kind == "embedding" or "slice" in self.operator.lower():
             return 2 * written
         read = sum(value.bytes for value in self.inputs)
-        if self.kind == "product" and not self._has_weight:
+        if self.kind == "product" and self.stated is None and not self._has_weight:
             read += self._inner * self.outputs[0].shape[-1] * (1 if self._in_bytes else 4)
         return read + written
 
@@ -249,6 +256,7 @@ def kernel_run(answer: Mapping[str, Any]) -> KernelRun:
                 tuple(_value(v) for v in row["inputs"]),
                 tuple(_value(v) for v in row["outputs"]),
                 _quiet_mean(row["us"]) * 1e-3,
+                (int(row["operations"]), str(row["computed_in"])) if "operations" in row else None,
             )
             for row in rows
         )

@@ -32,7 +32,7 @@ from profilers.runtimes.tvm_targets import int8_kind, needed_flags
 
 # isort: split
 # After `tvm_module`, which refuses other versions of TVM before they are imported.
-from nasc.lowering.tvm_int8 import int8_module
+from nasc.lowering.tvm_int8 import int8_module, kernels_of
 from nasc.lowering.tvm_int8_compile import compile_int8
 
 _OWN_VERSION = 2
@@ -102,10 +102,13 @@ def lower(
     target = target_of(cpu["flags"], cpu["arch"], precision=precision)
     shapes = [shape] if shape else [(1, n) for n in _lengths(network, lengths)]
     functions = {f"run_{batch}x{n}": (batch, n) for batch, n in shapes}
+    kernels: dict[str, dict[str, str | int]] = {}
     with _ONE_AT_A_TIME:
         if precision == "int8":
             kind = str(int8_kind(cpu["flags"]))  # there is one: `target_of` was asked
-            executable = compile_int8(int8_module(network, functions, kind), target)
+            module = int8_module(network, functions, kind)
+            kernels = kernels_of(module)
+            executable = compile_int8(module, target)
         else:
             models = {key: build(network, shape=each) for key, each in functions.items()}
             executable = compile_module(fused_module(models, target), target, records)
@@ -132,6 +135,7 @@ def lower(
         "functions": [
             {"name": key, "batch": batch, "seq_len": n} for key, (batch, n) in functions.items()
         ],
+        "kernels": kernels,
         "metadata": {entry.key: entry.value for entry in free.metadata_props},
     }
     description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

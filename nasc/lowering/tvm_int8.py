@@ -30,6 +30,9 @@ from nasc.networks.network import Array, Network, Tensors
 Value = Any
 """A tensor of the module that is being built."""
 
+KERNEL = "nasc.kernel"
+"""Attribute of a kernel's function, of what it does: see `kernels_of`."""
+
 
 def int8_module(
     network: Network, functions: Mapping[str, tuple[int, int]], kind: str
@@ -71,6 +74,29 @@ def _check(network: Network, batch: int, seq_len: int) -> None:
             f"{network.architecture} cannot be made in int8 for tvm: sizes must be multiples of "
             f"{BLOCK}, {wrong[0]} is not. Take another runtime: --runtime onnxruntime"
         )
+
+
+def kernels_of(module: tvm.ir.IRModule) -> dict[str, dict[str, str | int]]:
+    """What the kernels of a module do, by their names.
+
+    Args:
+        module: Of `int8_module`.
+
+    Returns:
+        Of each its "operator", how many "outputs" it has, the "operations" of its products and the
+        number format that these are "computed_in".
+    """
+    found: dict[str, dict[str, str | int]] = {}
+    for variable, function in module.functions.items():
+        if function.attrs is not None and KERNEL in function.attrs:
+            about = function.attrs[KERNEL]
+            found[str(variable.name_hint)] = {
+                "operator": str(about["operator"]),
+                "outputs": int(about["outputs"]),
+                "operations": int(about["operations"]),
+                "computed_in": str(about["computed_in"]),
+            }
+    return dict(sorted(found.items()))
 
 
 class _Activations:
@@ -162,12 +188,35 @@ class _Function:
     def _reshape(self, x: Value, *shape: int) -> Value:
         return self._builder.emit(relax.op.memory.view(x, shape))
 
-    def _call(self, name: str, make: Callable[[], Kernel], inputs: Sequence[Value]) -> list[Value]:
-        """Outputs of a kernel; kernels of one name are one function at one shape."""
+    def _call(
+        self,
+        name: str,
+        make: Callable[[], Kernel],
+        inputs: Sequence[Value],
+        does: str,
+        multiplied: int = 0,
+        computed_in: str = "int8",
+    ) -> list[Value]:
+        """Outputs of a kernel; kernels of one name are one function at one shape.
+
+        Args:
+            name: Of the function, that of its shape aside.
+            make: Makes it.
+            inputs: Of the function.
+            does: Its operators, as `profilers.kernels` knows them.
+            multiplied: Values that its products multiply for each token.
+            computed_in: Number format of the products.
+        """
         if name not in self._functions:
             kernel = make()
             own = f"{name}_{self._shape.batch}x{self._shape.seq_len}"
-            added = self._builder.add_func(kernel.function, own)
+            about = {
+                "operator": does,
+                "outputs": len(kernel.outputs),
+                "operations": 2 * self._shape.tokens * multiplied,
+                "computed_in": computed_in if multiplied else "fp32",
+            }
+            added = self._builder.add_func(kernel.function.with_attr(KERNEL, about), own)
             self._functions[name] = (added, kernel)
         function, kernel = self._functions[name]
         infos = [relax.TensorType((size,), dtype) for size, dtype in kernel.outputs]
@@ -199,6 +248,8 @@ class _Function:
                 f"residual_{inputs}_{outputs}",
                 lambda: kernels.residual(self._shape, inputs, outputs, eps),
                 arguments,
+                "matmul+add+layer_normalization",
+                inputs * outputs,
             )
         )
 
@@ -209,6 +260,8 @@ class _Function:
                 f"linear_{inputs}_{outputs}",
                 lambda: kernels.linear(self._shape, inputs, outputs),
                 [*x, *self._constants.matrix(weight, bias)],
+                "matmul+add",
+                inputs * outputs,
             )
         )
 
@@ -226,6 +279,9 @@ class _Function:
             f"exact_linear_{rows}_{inputs}_{outputs}{'_tanh' if tanh else ''}",
             lambda: kernels.exact_linear(rows, inputs, outputs, tanh, across),
             [x, *self._constants.array(weight), *self._constants.array(bias)],
+            "matmul+add",
+            rows * inputs * outputs // self._shape.tokens,
+            "fp32",
         )[0]
 
     # Layers
@@ -243,6 +299,7 @@ class _Function:
                     *self._constants.array(position),
                     *self._norm(tensors),
                 ],
+                "gather+add+layer_normalization",
             )
         )
 
@@ -254,7 +311,7 @@ class _Function:
         heads, eps = Heads(hidden, size, self._shape.products.bf16), self._network.layer_norm_eps
         if self._score_bias is None:
             make = lambda: kernels.score_bias(self._shape)  # noqa: E731
-            self._score_bias = self._call("score_bias", make, [self._mask])[0]
+            self._score_bias = self._call("score_bias", make, [self._mask], "multiply")[0]
         matrices: list[Value] = []
         for name in "qkv":
             factor = size**-0.5 if name == "q" else 1.0
@@ -264,6 +321,8 @@ class _Function:
             f"queries_keys_values_{hidden}",
             lambda: kernels.queries_keys_values(self._shape, heads),
             [*x.bytes, *matrices],
+            "matmul+add",
+            3 * hidden * hidden,
         )
         out = self._constants.matrix(tensors["o_weight"], tensors["o_bias"])
         return _Activations(
@@ -271,6 +330,8 @@ class _Function:
                 f"attention_{hidden}",
                 lambda: kernels.attention(self._shape, heads, eps),
                 [*parts, self._score_bias, x.exact, *out, *self._norm(tensors)],
+                "attention+projection+add+layer_normalization",
+                (2 * self._shape.seq_len + hidden) * hidden,
             )
         )
 
@@ -280,6 +341,8 @@ class _Function:
             f"gelu_{inputs}_{outputs}",
             lambda: kernels.gelu(self._shape, inputs, outputs),
             [*x.bytes, *self._constants.matrix(tensors["in_weight"], tensors["in_bias"])],
+            "matmul+add+gelu",
+            inputs * outputs,
         )
         weight, bias = tensors["out_weight"], tensors["out_bias"]
         return self._residual(inner, weight, bias, tensors, x.exact, GELU_SHIFT)
@@ -294,6 +357,9 @@ class _Function:
                 f"convolution_{hidden}_{kernel}",
                 lambda: kernels.convolution(self._shape, hidden, kernel),
                 [y, self._mask, *depthwise],
+                "convolution",
+                hidden * kernel,
+                "fp32",
             )
             weight, bias = tensors[f"pw{pair}_weight"], tensors[f"pw{pair}_bias"]
             if pair < SEPCONV_PAIRS:
@@ -311,13 +377,13 @@ class _Function:
             y = self._exact_linear(x.exact, tokens, weight, bias, across=seq_len)
             return [self._reshape(y, batch, head_outputs(SPANS), seq_len)]
         pooled = self._call(
-            "mean", lambda: kernels.mean(self._shape, hidden), [x.exact, self._mask]
+            "mean", lambda: kernels.mean(self._shape, hidden), [x.exact, self._mask], "reduce_mean"
         )[0]
         if layer.head == "embed":
             if tensors:
                 pooled = self._exact_linear(pooled, batch, tensors["weight"], tensors["bias"])
             make = lambda: kernels.unit_length(batch, size)  # noqa: E731
-            vector = self._call("unit_length", make, [pooled])[0]
+            vector = self._call("unit_length", make, [pooled], "reduce_l2+divide")[0]
             return [self._reshape(vector, batch, size), self._reshape(vector, batch, 1, size)]
         weight, bias = tensors["pool_weight"], tensors["pool_bias"]
         pooled = self._exact_linear(pooled, batch, weight, bias, tanh=True)

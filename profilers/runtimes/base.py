@@ -44,7 +44,8 @@ class ProfiledSession(Protocol):
 
         Returns:
             Of each its "name", its "operator", "inputs" and "outputs" (pairs of numpy's type name
-            and the shape, as it ran), and "us", its microseconds in each run.
+            and the shape, as it ran), and "us", its microseconds in each run. Where shapes do not
+            tell it, the "operations" of its products, and what they are "computed_in".
         """
 
 

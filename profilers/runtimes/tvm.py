@@ -128,6 +128,7 @@ class CompiledSession:
         self._about = _described(path)
         self.machine = _opened(path, self._about)
         _set_threads(options.threads)
+        self.kernels: Mapping[str, Mapping[str, Any]] = self._about["kernels"]
         self._fed = _Fed([value["name"] for value in self._about["inputs"]])
         self._calls: list[tuple[Any, list[Any]]] = []
         self._length = 0
@@ -236,6 +237,7 @@ class OnnxSession:
         target = target_of(cpu["flags"], cpu["arch"], options.threads)
         self.machine = relax.VirtualMachine(_compiled(model, target), tvm.cpu())
         self._function = self.machine["main"]
+        self.kernels: Mapping[str, Mapping[str, Any]] = {}
         _set_threads(options.threads)
         self._fed = _Fed(list(self._inputs))
         self._tensors: list[Any] = []
@@ -392,7 +394,7 @@ def open_session(path: Path, options: RuntimeOptions) -> CompiledSession | OnnxS
 def open_profiled(path: Path, options: RuntimeOptions) -> ProfiledSession:
     """See `CountingRuntime`."""
     session = open_session(path, options)
-    return ProfiledSession(session, session.machine)
+    return ProfiledSession(session, session.machine, session.kernels)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -53,6 +53,7 @@ SCHEMA: Mapping[str, Any] = {
         "token_axis",
         "tokens",
         "functions",
+        "kernels",
         "metadata",
     ],
     "properties": {
@@ -79,6 +80,22 @@ SCHEMA: Mapping[str, Any] = {
                 },
             },
         },
+        "kernels": {
+            "type": "object",
+            "maxProperties": 1000,
+            "propertyNames": {"pattern": "^[a-z0-9_]{1,100}$"},
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["operator", "outputs", "operations", "computed_in"],
+                "properties": {
+                    "operator": {"type": "string", "pattern": "^[a-z0-9_+]{1,100}$"},
+                    "outputs": {"type": "integer", "minimum": 1, "maximum": 16},
+                    "operations": {"type": "integer", "minimum": 0, "maximum": 1 << 60},
+                    "computed_in": {"enum": ["fp32", "int8"]},
+                },
+            },
+        },
         "metadata": {
             "type": "object",
             "maxProperties": 100,
@@ -88,7 +105,9 @@ SCHEMA: Mapping[str, Any] = {
 }
 """Of the description: `flags` of the processor that the code needs, as Linux calls them; values
 with their axes, null where free; `token_axis` by output, which of its axes is as long as the
-text; `tokens`, above all that the first input holds; functions by ascending length."""
+text; `tokens`, above all that the first input holds; functions by ascending length; `kernels`,
+of those whose values are flat, what they do, how many of their last values are outputs, and the
+operations of their products."""
 
 
 def why_not_here(about: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from profilers.runtimes.base import RuntimeSession
@@ -43,10 +44,15 @@ class ProfiledSession:
     Args:
         session: That runs the model.
         machine: Its `tvm.relax.VirtualMachine`.
+        stated: What is known of kernels by their names, see
+            `profilers.runtimes.tvm_description.SCHEMA`.
     """
 
-    def __init__(self, session: RuntimeSession, machine: Any) -> None:
+    def __init__(
+        self, session: RuntimeSession, machine: Any, stated: Mapping[str, Mapping[str, Any]]
+    ) -> None:
         self._session = session
+        self._stated = stated
         self._found: list[dict[str, Any]] = []
         self._at = 0
         self._before_ns = 0
@@ -66,15 +72,19 @@ class ProfiledSession:
             self._before_ns = time.perf_counter_ns()
             return
         if self._at == len(self._found):
-            *inputs, output = [_value(x) for x in arguments if hasattr(x, "dtype")]
+            values = [_value(x) for x in arguments if hasattr(x, "dtype")]
+            about = self._stated.get(name, {})
+            written = about.get("outputs", 1)
+            known = {key: about[key] for key in ("operations", "computed_in") if key in about}
             self._found.append(
                 {
                     "name": f"{name} ({self._at})",
-                    "operator": operator_name(name),
-                    "inputs": inputs,
-                    "outputs": [output],
+                    "operator": about.get("operator", operator_name(name)),
+                    "inputs": values[:-written],
+                    "outputs": values[-written:],
                     "us": [],
                 }
+                | known
             )
         self._found[self._at]["us"].append((now - self._before_ns) * 1e-3)
         self._at += 1

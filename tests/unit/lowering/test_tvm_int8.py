@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from nasc.lowering.tvm_int8_compile import compile_int8
 from nasc.lowering.tvm_module import target_of
 from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
-from profilers import RuntimeOptions
+from profilers import InputSpec, ModelJob, RuntimeOptions
 from profilers.context import read_context
+from profilers.devices.local import LocalWorker
+from profilers.kernels import run_kernels
 from profilers.runtimes import get_runtime
 from profilers.runtimes.tvm_targets import flags_of_kind, int8_kind
 
@@ -144,3 +147,23 @@ def test_a_processor_without_kernels_is_refused(tmp_path) -> None:
         get_lowering("tvm").lower(made(64, ("ffn",)), tmp_path, processor=processor)
     assert get_runtime("tvm").precisions(processor["flags"]) == ("fp32",)
     assert get_runtime("tvm").precisions([*processor["flags"], "asimddp"]) == ("fp32", "int8")
+
+
+@runs_here
+def test_the_kernels_say_what_they_multiply(tmp_path: Path) -> None:
+    network = made(64, ("mha", "ffn", "sep3"))
+    path = get_lowering("tvm").lower(network, tmp_path, shape=(1, 40)).path
+    job = ModelJob(
+        "one", path, {n: InputSpec((1, 40), "int64") for n in ("input_ids", "attention_mask")}
+    )
+    with LocalWorker(RuntimeOptions("tvm")) as worker:
+        kernels = run_kernels(worker, job, turns=1).kernels
+    products = [k for k in kernels if k.computed_in == "int8"]
+    # q, k, v, o and what attention multiplies; the two of a feed-forward; the two of a SepConv
+    wanted = 4 * 64 * 64 + 2 * 40 * 64 + 2 * 64 * 256 + 2 * 64 * 64
+    assert sum(k.operations for k in products) == 2 * 40 * wanted
+    assert {k.kind for k in products} == {"product", "attention"}
+    (embedding,) = (k for k in kernels if k.kind == "embedding")
+    assert embedding.bytes_moved < 4 * embedding.outputs[0].bytes  # not the whole table
+    gelu = next(k for k in products if k.operator == "matmul+add+gelu")
+    assert gelu.bytes_moved >= 64 * 256 + 40 * (64 + 256)
