@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ pytest.importorskip("ziglang")
 
 from nasc.lowering.static.compile import compile_static
 from nasc.lowering.static.program import StaticNetwork
-from nasc.package.formats.c_folder import COMPILED, COPIED, DEMO, renamed, write_c_folder
+from nasc.package.formats.c_folder import COMPILED, COPIED, DEMO, SOURCES, renamed, write_c_folder
 from profilers.runner.targets import get_target
 
 CC = shutil.which("gcc") or shutil.which("clang")
@@ -62,7 +63,8 @@ SANITIZERS = {
 }
 DRIVER = Path(__file__).with_name("c_driver.c")
 
-OK, NO_FILE, DAMAGED, OTHER_NETWORK = 0, -9, -10, -11
+OK, NO_FILE, DAMAGED, OTHER_NETWORK, WRONG_PROCESSOR = 0, -9, -10, -11, -12
+ARM_FEATURES = {"fp", "asimd", "asimdhp", "asimddp", "i8mm", "bf16"}
 
 
 def made(head: str = "embed", seed: int = 0) -> Network:
@@ -251,6 +253,23 @@ def test_other_files_are_refused(
     assert len(same.weights) == len(native.weights)
     (tmp_path / "other.bin").write_bytes(same.weights)
     assert library.open(tmp_path / "other.bin") == OTHER_NETWORK
+
+
+def test_the_processor_is_asked(library: Library, native: StaticNetwork, tmp_path: Path) -> None:
+    known = set(Path("/proc/cpuinfo").read_text().split())
+    for name in re.findall(r'\{"(\w+)", \d', (SOURCES / "nasc_cpu.c").read_text()):
+        if name not in ARM_FEATURES:
+            assert library.c.nasc_cpu_has(names(name)) == (name in known), name
+    assert library.c.nasc_cpu_has(names()) == 1
+    assert library.c.nasc_cpu_has(names("avx2", "made_up")) == 0
+    wrong = dataclasses.replace(native, features=("made_up",))
+    write_c_folder([wrong], tmp_path)
+    shared = build(tmp_path / "libnasc.so", "-O1", "-fPIC", "-shared", *parts(tmp_path))
+    assert Library(shared).open(tmp_path / "x86_64/weights.bin") == WRONG_PROCESSOR
+
+
+def names(*given: str) -> ctypes.Array[ctypes.c_char_p]:
+    return (ctypes.c_char_p * (len(given) + 1))(*(name.encode() for name in given), None)
 
 
 def test_every_code_is_told_in_words(library: Library) -> None:
