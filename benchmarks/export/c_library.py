@@ -46,7 +46,7 @@ class Library:
         write_c_folder([compiled], folder)
         own, shared = folder / compiled.arch, folder / "libnasc.so"
         sources = [*(folder / name for name in COMPILED), own / "nasc_network.c", own / "kernels.o"]
-        subprocess.run(["cc", *FLAGS, f"-I{folder}", *sources, "-o", shared], check=True)
+        subprocess.run(["cc", *FLAGS, f"-I{folder}", *sources, "-o", shared, "-lm"], check=True)
         self._c = ctypes.CDLL(str(shared))
         self._c.nasc_output_floats.restype = ctypes.c_size_t
         self._c.nasc_context_bytes.restype = ctypes.c_size_t

@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("nasc", "profilers", "device_profiles")
 DATA = (
     "device_profiles/host.toml",
+    "nasc/package/c/CMakeLists.txt",
+    "nasc/package/c/nasc.h",
+    "nasc/package/c/nasc_context.c",
+    "nasc/package/c/nasc_weights.S",
     "nasc/package/manifest.schema.json",
     "nasc/py.typed",
     "nasc/supernet/shipped/minilm-l6.safetensors",
@@ -26,7 +30,7 @@ DATA = (
     "profilers/runner/src/main.c",
     "profilers/runner/src/ort_abi.h",
 )
-SUFFIXES = (".py", ".toml", ".json", ".typed", ".safetensors", ".c", ".h", ".txt")
+SUFFIXES = (".py", ".toml", ".json", ".typed", ".safetensors", ".c", ".h", ".S", ".txt")
 
 
 @dataclass(frozen=True, slots=True)

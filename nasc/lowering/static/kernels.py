@@ -8,6 +8,7 @@ arguments.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -34,6 +35,9 @@ _STACK_TOTAL_BYTES = 48 << 10
 _DISCARDED = "SECTIONS { /DISCARD/ : { *(.debug*) *(.text.tvm.fp16.conv) } }\n"
 """What no program needs: descriptions for debuggers, and two functions of the compiler's own
 library, unused here, which would take the place of that library's in the whole program."""
+
+_RUNTIME = re.compile(rb"TVM(Backend|FFI)\w+")
+"""Names of functions of TVM's runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def _plain(symbol: str, function: Any, target: tvm.target.Target) -> Lowered:
     if not work and _is_shared(before, last):
         parts = int(last.extent)
         top = [*before, _part(last, first, end)]
-    body = tirx.SeqStmt([*declared, *top])
+    body = tirx.SeqStmt([*declared, *map(_serial, top)])
     _check_stack(symbol, body)
     attributes = {
         "global_symbol": symbol,
@@ -148,6 +152,25 @@ def _is_shared(before: list[Any], last: Any) -> bool:
 
 def _part(loop: Any, first: Any, end: Any) -> Any:
     return tirx.For(loop.loop_var, first, end - first, tirx.ForKind.SERIAL, loop.body)
+
+
+def _serial(statement: Any) -> Any:
+    """A statement whose loops that may run at once run in turn: TVM would start threads there."""
+    if isinstance(statement, tirx.SeqStmt):
+        return tirx.SeqStmt([_serial(one) for one in statement.seq])
+    if isinstance(statement, tirx.For):
+        together = int(statement.kind) == int(tirx.ForKind.PARALLEL)
+        kind = tirx.ForKind.SERIAL if together else statement.kind
+        body = _serial(statement.body)
+        return tirx.For(statement.loop_var, statement.min, statement.extent, kind, body)
+    if isinstance(statement, tirx.IfThenElse):
+        other = statement.else_case
+        return tirx.IfThenElse(
+            statement.condition,
+            _serial(statement.then_case),
+            None if other is None else _serial(other),
+        )
+    return statement
 
 
 def _size(buffer: Any) -> int:
@@ -194,7 +217,8 @@ def object_file(kernels: Mapping[str, Lowered], target: tvm.target.Target) -> by
         target: That they were lowered for.
 
     Raises:
-        ExportError: If ziglang, whose linker cleans the file, is missing or fails.
+        ExportError: If ziglang, whose linker cleans the file, is missing or fails, or a kernel
+            needs TVM's runtime.
     """
     module = tvm.IRModule({name: kernel.function for name, kernel in kernels.items()})
     compiled = tir_to_runtime(tirx.transform.LowerIntrin()(module), {}, target)
@@ -203,7 +227,13 @@ def object_file(kernels: Mapping[str, Lowered], target: tvm.target.Target) -> by
         compiled.write_to_file(str(raw))
         script.write_text(_DISCARDED)
         _link(raw, script, made)
-        return made.read_bytes()
+        content = made.read_bytes()
+    if found := _RUNTIME.search(content):
+        raise ExportError(
+            f"a kernel calls {found[0].decode()}, of TVM's runtime, which a C library is without. "
+            "Leave the tuning records out"
+        )
+    return content
 
 
 def _link(raw: Path, script: Path, made: Path) -> None:

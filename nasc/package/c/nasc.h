@@ -1,4 +1,4 @@
-/* A text encoder: token ids in, vectors out. C11, POSIX threads, no other library.
+/* A text encoder: token ids in, vectors out. C11, libm, POSIX threads, no other library.
  *
  * The short way: nasc_init once, nasc_encode from any thread, nasc_quit at the end.
  * The long way: a model (the weights), and a context for each thread that encodes (its memory and

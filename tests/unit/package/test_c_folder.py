@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import itertools
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,9 +26,15 @@ from nasc.networks.torch_network import TorchNetwork
 pytest.importorskip("tvm")
 pytest.importorskip("ziglang")
 
+from nasc.export.onnx import build as build_onnx
 from nasc.lowering.static.compile import compile_static
 from nasc.lowering.static.program import StaticNetwork
-from nasc.package.formats.c_folder import COMPILED, COPIED, DEMO, renamed, write_c_folder
+from nasc.lowering.tuning.kernels import find_kernels
+from nasc.lowering.tuning.loop import LoopOptions, tune_kernels
+from nasc.lowering.tuning.records import RecordsKey, open_for_tuning
+from nasc.lowering.tuning.trials import Trial
+from nasc.lowering.tvm_module import fused_module, target_of
+from nasc.package.formats.c_folder import COMPILED, COPIED, DEMO, SOURCES, renamed, write_c_folder
 from profilers.runner.targets import get_target
 
 CC = shutil.which("gcc") or shutil.which("clang")
@@ -60,9 +68,11 @@ SANITIZERS = {
     "address": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g"),
     "thread": ("-fsanitize=thread", "-O1", "-g"),
 }
+SHARED = ("-O1", "-fPIC", "-shared", "-Wl,-z,defs")
 DRIVER = Path(__file__).with_name("c_driver.c")
 
-OK, NO_FILE, DAMAGED, OTHER_NETWORK = 0, -9, -10, -11
+OK, NO_FILE, DAMAGED, OTHER_NETWORK, WRONG_PROCESSOR = 0, -9, -10, -11, -12
+ARM_FEATURES = {"fp", "asimd", "asimdhp", "asimddp", "i8mm", "bf16"}
 
 
 def made(head: str = "embed", seed: int = 0) -> Network:
@@ -96,7 +106,7 @@ def parts(folder: Path, arch: str = "x86_64", prefix: str = "nasc") -> list[str]
 
 
 def build(output: Path, *arguments: object, compiler: Sequence[str] = (CC or "cc",)) -> Path:
-    command = [*compiler, *FLAGS, *map(str, arguments), "-o", str(output)]
+    command = [*compiler, *FLAGS, *map(str, arguments), "-lm", "-o", str(output)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return output
@@ -128,7 +138,7 @@ class Library:
 
 @pytest.fixture(scope="module")
 def library(folder: Path) -> Library:
-    # -nodefaultlibs and -z defs: a symbol that is not the C library's is an error.
+    # -nodefaultlibs and -z defs: a symbol that is not the C library's (or libm's) is an error.
     shared = build(
         folder / "libnasc.so",
         *("-O2", "-fPIC", "-shared", "-Wl,-z,defs", "-nodefaultlibs"),
@@ -205,7 +215,7 @@ def test_several_threads_call_at_once(opened: Library) -> None:
 def test_heads_of_other_shapes(tmp_path: Path, head: str) -> None:
     network = made(head)
     write_c_folder([compiled(network)], tmp_path)
-    shared = build(tmp_path / "libnasc.so", "-O1", "-fPIC", "-shared", *parts(tmp_path))
+    shared = build(tmp_path / "libnasc.so", *SHARED, *parts(tmp_path))
     library = Library(shared)
     for threads, batch, length in ((1, 1, 16), (2, 3, 7), (2, 1, 24)):
         assert library.c.nasc_init(str(tmp_path / "x86_64/weights.bin").encode(), threads, 1) == OK
@@ -216,6 +226,36 @@ def test_heads_of_other_shapes(tmp_path: Path, head: str) -> None:
             real = mask[:, :, None] if head == "hidden" else mask[:, None, :]
             wanted, found = wanted * real, found * real
         np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE)
+        library.c.nasc_quit()
+
+
+def test_tuned_kernels_run_too(tmp_path: Path) -> None:
+    """Of random schedules, as tuning tries them: with several loops, and memory to work with."""
+    processor = PROCESSORS["x86_64"]
+    target = target_of(processor["flags"], "x86_64")
+    fused = fused_module({"run": build_onnx(made(), shape=(1, 24))}, target)
+    tasks = [t for t in find_kernels([fused], target).tasks if re.search("gelu|softmax", t.name)]
+    assert len(tasks) == 2
+    runs = itertools.count(1)
+    records = tmp_path / "records"
+    records.mkdir()
+    with open_for_tuning(records, RecordsKey.of("board", "cpu", target)) as kept:
+        tune_kernels(
+            *(tasks, kept, target, lambda _: Trial(1 / next(runs), None)),
+            LoopOptions(60.0, round_trials=2, population=4, max_trials=2),
+            *(lambda *_: None, lambda: 0.0),
+        )
+    network = compile_static(made(), lengths=[24], processor=processor, records=records)
+    plain = compile_static(made(), lengths=[24], processor=processor)
+    assert network.code != plain.code
+    write_c_folder([network], tmp_path)
+    shared = build(tmp_path / "libnasc.so", *SHARED, *parts(tmp_path))
+    library = Library(shared)
+    ids, mask = inputs(2, 20)
+    for threads in (1, 3):
+        assert library.c.nasc_init(str(tmp_path / "x86_64/weights.bin").encode(), threads, 1) == OK
+        found = library.encode(ids, mask)
+        np.testing.assert_allclose(found, expected(made(), ids, mask), rtol=0, atol=TOLERANCE)
         library.c.nasc_quit()
 
 
@@ -251,6 +291,23 @@ def test_other_files_are_refused(
     assert len(same.weights) == len(native.weights)
     (tmp_path / "other.bin").write_bytes(same.weights)
     assert library.open(tmp_path / "other.bin") == OTHER_NETWORK
+
+
+def test_the_processor_is_asked(library: Library, native: StaticNetwork, tmp_path: Path) -> None:
+    known = set(Path("/proc/cpuinfo").read_text().split())
+    for name in re.findall(r'\{"(\w+)", \d', (SOURCES / "nasc_cpu.c").read_text()):
+        if name not in ARM_FEATURES:
+            assert library.c.nasc_cpu_has(names(name)) == (name in known), name
+    assert library.c.nasc_cpu_has(names()) == 1
+    assert library.c.nasc_cpu_has(names("avx2", "made_up")) == 0
+    wrong = dataclasses.replace(native, features=("made_up",))
+    write_c_folder([wrong], tmp_path)
+    shared = build(tmp_path / "libnasc.so", *SHARED, *parts(tmp_path))
+    assert Library(shared).open(tmp_path / "x86_64/weights.bin") == WRONG_PROCESSOR
+
+
+def names(*given: str) -> ctypes.Array[ctypes.c_char_p]:
+    return (ctypes.c_char_p * (len(given) + 1))(*(name.encode() for name in given), None)
 
 
 def test_every_code_is_told_in_words(library: Library) -> None:

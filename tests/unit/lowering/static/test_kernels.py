@@ -16,7 +16,7 @@ pytest.importorskip("tvm")
 pytest.importorskip("ziglang")
 
 import tvm
-from tvm import te
+from tvm import s_tir, te, tirx
 
 from nasc.errors import ExportError
 from nasc.lowering.static import kernels
@@ -90,6 +90,28 @@ def test_large_buffers_are_arguments(tmp_path: Path, size: int, work: tuple[int,
     x[:] = 1
     call(library.summed, x, y, *(buffer(bytes_ // 4) for bytes_ in work), 0, 1)
     assert (y == size + 1).all()
+
+
+def test_a_kernel_of_several_loops_starts_no_threads(tmp_path: Path) -> None:
+    trial = s_tir.Schedule(summed(64))
+    for name in "yw":
+        outer, _ = trial.split(trial.get_loops(trial.get_sblock(name))[0], [4, 16])
+        trial.parallel(outer)
+    library, lowered = loaded({"summed": trial.mod["main"]}, tmp_path)
+    assert lowered["summed"].parts == 1
+    x, y = buffer(64), buffer(64)
+    x[:] = np.arange(64)
+    call(library.summed, x, y, 0, 1)
+    np.testing.assert_allclose(y, x * x + (x * x).sum(), rtol=1e-6)
+
+
+def test_a_kernel_that_needs_the_runtime_is_refused() -> None:
+    x = te.placeholder((4,), name="x")
+    y = te.compute((4,), lambda i: tirx.call_pure_extern("float32", "TVMBackendX", x[i]), name="y")
+    function = te.create_prim_func([x, y])
+    lowered = kernels.lower({"calls": function}, kernels.scheduled_passes(), TARGET)
+    with pytest.raises(ExportError, match="a kernel calls TVMBackendX, of TVM's runtime"):
+        kernels.object_file(lowered, TARGET)
 
 
 def test_nothing_is_in_the_file_but_the_kernels(tmp_path: Path) -> None:
