@@ -222,9 +222,19 @@ class MeasurementSession:
         """The device's, as `profilers.context.read_context` tells it; None is this machine's.
 
         Raises:
+            UsageError: If the device does not tell it.
             profilers.ProfilerError: If the device cannot be reached.
         """
-        return None if self.device.connection.kind == "local" else self._context.get("cpu")
+        if self.device.connection.kind == "local":
+            return None
+        told = self._context.get("cpu")
+        if not isinstance(told, Mapping) or not {"arch", "flags"} <= told.keys():
+            raise UsageError(
+                f"device {self.device.name!r} does not tell which instructions its processor has, "
+                f"which code of {self.runtime} is made for. Take another runtime: --runtime "
+                "onnxruntime"
+            )
+        return told
 
     @property
     def lowering_version(self) -> int:

@@ -302,3 +302,26 @@ def test_devices_that_share_a_measurement_use_the_same_cores(tmp_path: Path) -> 
     first.check_alike(second)
     with pytest.raises(UsageError, match=r"their cores are \(0,\) and None"):
         first.check_alike(other)
+
+
+def test_code_is_made_for_the_processor_of_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, Any]] = []
+    lowering = SimpleNamespace(lower=lambda *_, **options: given.append(options))
+    monkeypatch.setattr("nasc.latency.session.get_lowering", lambda runtime: lowering)
+    network = random_network(ARCHITECTURE, MINILM_L6, vocab_rows=8)
+    cpu = {"arch": "aarch64", "flags": ["asimd"]}
+    for name, runtime, expected in (
+        ("raspberrypi5", "tvm", cpu),
+        ("raspberrypi5", "onnxruntime", None),
+        ("host", "tvm", None),
+    ):
+        session = MeasurementSession.on(device_profiles.find(name), tmp_path, runtime=runtime)
+        session._told[runtime] = {"cpu": cpu, "precisions": ["fp32"]}
+        session.lower(network, tmp_path, lengths=(7,))
+        assert (given[-1]["processor"], given[-1]["lengths"]) == (expected, (7,))
+    session = MeasurementSession.on(device_profiles.find("raspberrypi5"), tmp_path, runtime="tvm")
+    session._told["tvm"] = {"cpu": {"model": "made up"}, "precisions": ["fp32"]}
+    with pytest.raises(UsageError, match="does not tell which instructions its processor has"):
+        session.lower(network, tmp_path)

@@ -245,6 +245,15 @@ def test_commands_say_so_by_their_exit_status(packed: Path, tmp_path: Path) -> N
     run = CliRunner().invoke(main, ["bench", str(packed / SO), "--cache", str(tmp_path)])
     assert run.exit_code == 3
     assert "--run-code" in run.stderr
+    rows = tmp_path / "dev.tsv"
+    rows.write_text("sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2\ne\tf\t3\n", encoding="utf-8")
+    words = ["evaluate", str(packed), "--task", "sts-b", "--data", str(rows)]
+    run = CliRunner().invoke(main, words)
+    assert run.exit_code == 3
+    assert "--run-code" in run.stderr
+    run = CliRunner().invoke(main, [*words, "--run-code"])
+    assert run.exit_code == 0, run.output
+    assert "spearman" in run.stdout
 
 
 def test_the_lines_of_the_readme_give_the_golden_vectors(packed: Path) -> None:
