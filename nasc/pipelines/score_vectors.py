@@ -170,6 +170,7 @@ def _ranking(
     teach = functools.partial(teacher.vectors, max_length=length)
     wanted = encode_blocks(teach, texts, reporter.stage("The teacher's vectors"))
     given = encode_blocks(encoder.encode, texts, reporter.stage("Vectors of texts"))
+    reporter.stage("Rankings")(0, 1, f"{len(chosen):,} queries")
     try:
         each = ranking_ndcgs(wanted, given, chosen)
     except ValueError as error:
