@@ -15,8 +15,8 @@ from nasc.utils.progress import Say
 NAME = "ranking"
 
 MAX_TEXTS = 50_000
-"""Texts that are ranked: with vectors of 384 values a gigabyte of memory, and 2,000 of them ask in a
-minute (2026)."""
+"""Texts that are ranked: with vectors of 384 values a gigabyte of memory, and a minute for 2,000
+queries (2026)."""
 
 MAX_CHARACTERS = 100_000
 """Characters of a text that are looked at: more than any model's longest input holds."""
