@@ -40,6 +40,9 @@ class Queries:
         most: Only so many, drawn by the seed; None takes the task's default.
         seed: Of the draw and of the intervals.
         teacher: Folder or hub id of the teacher, for ``ranking``; None is the scored model's own.
+
+    Raises:
+        UsageError: On numbers that make no sense.
     """
 
     most: int | None = None
@@ -49,6 +52,8 @@ class Queries:
     def __post_init__(self) -> None:
         if self.most is not None and self.most < 1:
             raise UsageError(f"--queries must be at least 1, got {self.most}")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"a seed must be in [0, {2**32 - 1}], got {self.seed}")
 
     def check(self, task: str) -> None:
         """Raise where something is asked for that a task does not know.
@@ -165,6 +170,7 @@ def _ranking(
     teach = functools.partial(teacher.vectors, max_length=length)
     wanted = encode_blocks(teach, texts, reporter.stage("The teacher's vectors"))
     given = encode_blocks(encoder.encode, texts, reporter.stage("Vectors of texts"))
+    reporter.stage("Rankings")(0, 1, f"{len(chosen):,} queries")
     try:
         each = ranking_ndcgs(wanted, given, chosen)
     except ValueError as error:

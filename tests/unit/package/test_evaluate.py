@@ -227,3 +227,5 @@ def test_what_does_not_go_together_is_one_message(
             evaluate(folder, task, questions, queries=queries)
     with pytest.raises(UsageError, match="--queries must be at least 1, got 0"):
         Queries(0)
+    with pytest.raises(UsageError, match="a seed must be in"):
+        Queries(seed=-1)
