@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from nasc.errors import ExportError, UsageError
+from nasc.errors import ExportError, RecordsRefused, UsageError
 from profilers import InvalidSetting, RuntimeMissing
 from profilers.runtimes import get_runtime
 
@@ -102,9 +102,12 @@ def compile_module(
 
     Raises:
         UsageError: If the directory holds no records that can be read.
+        RecordsRefused: If they are of another target.
         ExportError: If TVM cannot compile it.
     """
     database = None if records is None else open_records(records)
+    if database is not None:
+        _check_target(database, target, records)
     try:
         with target:
             if database is not None:
@@ -138,6 +141,20 @@ def open_records(folder: Path) -> Any:
         )
     except Exception as error:  # of many kinds, by what is wrong with a line
         raise UsageError(f"the tuning records in '{folder}' cannot be read: {error}") from error
+
+
+def _check_target(database: Any, target: tvm.target.Target, folder: Path | None) -> None:
+    """Refuse records of another target, which TVM would apply without a word.
+
+    Raises:
+        RecordsRefused: If there are any.
+    """
+    others = {str(record.target) for record in database.get_all_tuning_records()} - {str(target)}
+    if others:
+        raise RecordsRefused(
+            f"the tuning records in '{folder}' are of another target, {min(others)}, and not of "
+            f"{target}. Take those of this one, or make some: nasc tune"
+        )
 
 
 def _check_axes(model: onnx.ModelProto) -> None:

@@ -12,7 +12,7 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ _ADDRESS = {
     "minItems": 2,
     "maxItems": 2,
     "prefixItems": [
-        {"type": ["string", "null"], "maxLength": 253},
+        {"type": ["string", "null"], "pattern": f"^{_HOST.pattern}$"},
         {"type": "integer", "minimum": 1, "maximum": 65535},
     ],
 }
@@ -202,11 +202,16 @@ class BoardKey:
         if self.key not in found:
             raise DeviceUnreachable(
                 f"no board serves the key {self.key!r} at the tracker {self.tracker}; keys that "
-                f"are served: {', '.join(sorted(found)) or 'none'}. See: {self.tracker.query}. "
+                f"are served: {', '.join(_shown(found)) or 'none'}. See: {self.tracker.query}. "
                 f"Start a server on a board: {self.start}",
                 "no board serves the key",
             )
         return found[self.key]
+
+
+def _shown(keys: Iterable[str]) -> list[str]:
+    """Names as they may be printed: a tracker takes any."""
+    return sorted(key if _KEY.fullmatch(key) else repr(key) for key in keys)
 
 
 def servers(tracker: TrackerAddress, timeout_s: float = TIMEOUT_S) -> dict[str, tuple[str, ...]]:

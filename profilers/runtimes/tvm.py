@@ -153,6 +153,7 @@ class CompiledSession:
 
     def outputs(self, feeds: dict[str, Any]) -> list[Any]:
         """See `RuntimeSession`. Texts shorter than the function's length are cut to their own."""
+        self._fed.keep(None)  # the same array may hold other numbers by now
         self._feed(feeds)
         rows = [_numpy(function(*tensors)) for function, tensors in self._calls]
         found = []
@@ -261,6 +262,7 @@ class OnnxSession:
 
     def outputs(self, feeds: dict[str, Any]) -> list[Any]:
         """See `RuntimeSession`."""
+        self._fed.keep(None)  # the same array may hold other numbers by now
         self._feed(feeds)
         return _numpy(self._function(*self._tensors))
 

@@ -126,7 +126,7 @@ def _gone(session: rpc.RPCSession) -> bool:
 
 
 def _read(content: bytes, offer: Offer) -> Board:
-    text = content.decode("utf-8", errors="replace")
+    text = _printable(content.decode("utf-8", errors="replace"))
     head = _HEAD.match(text)
     if head is None:
         raise BoardRefused(f"{offer.address} tells of itself what cannot be read: {text[:80]!r}")
@@ -214,4 +214,9 @@ def _ended(found: int, timeout_s: float) -> str:
 
 def _short(error: BaseException) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__).strip()[:300]
+    return _printable((lines[-1] if lines else type(error).__name__).strip()[:300])
+
+
+def _printable(text: str) -> str:
+    """A text of somebody else's without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

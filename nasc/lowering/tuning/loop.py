@@ -47,6 +47,9 @@ LEAST_GAIN = 1e-4
 KNOWN_RECORDS = 256
 """Records from which a cost model learns when a run goes on."""
 
+FUTILE_TRIALS = 64
+"""A kernel that does not run, nor do so many candidates of it, is left: it would take all time."""
+
 EMPTY_ROUNDS = 3
 """A kernel is exhausted after so many rounds without a candidate that is new."""
 
@@ -116,7 +119,8 @@ class LoopOptions:
     """How a run searches.
 
     Attributes:
-        seconds: It lasts, up to the end of the candidate at hand.
+        seconds: It lasts, up to the end of the candidate at hand; each kernel is run as it is even
+            where that takes longer.
         round_trials: Candidates of a round.
         max_trials: Candidates of a kernel; None is as many as there is time for.
         cost_model: Which picks candidates, out of `COST_MODELS`.
@@ -301,6 +305,8 @@ def _round(
         )
         kernel.best_s = min(kernel.best_s or math.inf, trial.seconds)
     if options.max_trials is not None and kernel.trials >= options.max_trials:
+        kernel.exhausted = True
+    if kernel.now_s is None and kernel.trials >= FUTILE_TRIALS:
         kernel.exhausted = True
     measured = todo[: len(results)]
     if measured:

@@ -32,6 +32,9 @@ VERSION = 1
 KEY_FILE = "key.json"
 SUFFIX = ".tuning"
 MAX_BYTES = 1 << 29
+MAX_S = 1e6
+"""A run of a kernel is shorter; so is every time that is finite."""
+
 _KEY_SCHEMA = {"type": "object"}
 
 
@@ -136,13 +139,14 @@ def _wrong(name: str, line: str, workloads: int) -> str | None:
     if not isinstance(record, list) or len(record) != 4:
         return "is no record"
     seconds = record[1]
-    if not isinstance(seconds, list) or not all(_positive(s) for s in seconds):
+    if not isinstance(seconds, list) or not seconds or not all(_positive(s) for s in seconds):
         return f"states no times: {str(seconds)[:80]!r}"
     return None
 
 
 def _positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < MAX_S
 
 
 class Records:
@@ -191,6 +195,12 @@ def open_for_tuning(folder: Path, key: RecordsKey) -> Iterator[Records]:
     """
     if not (folder / KEY_FILE).exists():
         for name in DATABASE:  # what a run left that was killed before it wrote a key is empty
+            if (folder / name).exists() and (folder / name).stat().st_size:
+                raise RecordsDamaged(
+                    f"'{folder}' holds tuning records, and not what they are for: {KEY_FILE} is "
+                    f"missing. Put it back, or tune anew: rm -r '{folder}', and: nasc tune "
+                    f"--device {key.device}"
+                )
             write_atomically(folder / name, b"")
         write_atomically(
             folder / KEY_FILE, json.dumps(dataclasses.asdict(key), indent=1).encode() + b"\n"

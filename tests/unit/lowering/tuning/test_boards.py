@@ -20,7 +20,9 @@ import tvm_rpc
 from fake_tracker import answering, framed
 from tvm_kernels import out_of_bounds, product
 
+import nasc
 from nasc.errors import BoardsRefused
+from nasc.latency.places import tables_folder
 from nasc.lowering.tuning import board_session, boards, trial_server
 from nasc.lowering.tuning.board_code import make_board_code
 from nasc.lowering.tuning.boards import BoardPool, _Batch, board_pool, visited
@@ -200,6 +202,49 @@ def test_a_board_that_comes_later_and_differs_is_refused(
         BoardsRefused, match=r"differ: 127.* flags beside common ones .* others other"
     ):
         pool([product().module])
+
+
+SPACE = """
+name = "toy"
+n_blocks = 1
+slots = 2
+hidden_sizes = [32, 64]
+operations = ["mha", "ffn"]
+keep = true
+skip = false
+[geometry]
+layers = 1
+hidden = 64
+head_size = 16
+intermediate = 128
+vocab_size = 100
+max_positions = 32
+"""
+
+
+def test_nasc_tune_runs_on_boards(farm: tvm_rpc.Farm, tmp_path: Path) -> None:
+    """Records are as those of a run on the board itself, but for the device's name."""
+    (tmp_path / "toy.toml").write_text(SPACE)
+    found = nasc.tune(
+        tracker=farm.address,
+        key="two",
+        space=str(tmp_path / "toy.toml"),
+        seq_lens=(16,),
+        full_size=True,
+        minutes=1e-3,  # kernels are run as they are, and no more
+        cache=tmp_path / "cache",
+    )
+    assert found.device == "two"
+    assert found.farm is not None
+    assert (found.farm.tracker, found.farm.key) == (farm.address, "two")
+    assert len(found.farm.boards) == 2
+    assert sum(board.trials for board in found.farm.boards) == len(found.kernels)
+    assert all(kernel.before_ms and kernel.error is None for kernel in found.kernels)
+    target = host_target()
+    assert found.target == str(target)
+    key = RecordsKey.of("two", read_context()["fingerprint"], target)
+    assert found.records == key.folder(tables_folder(tmp_path / "cache"))
+    check_records(found.records, key)
 
 
 # What a board may tell

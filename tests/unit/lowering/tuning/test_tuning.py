@@ -1,22 +1,29 @@
 """Kernels of a small network, tuned by a made-up and by the real way to measure."""
 
+import contextlib
 import itertools
 import json
 import shutil
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("tvm", reason="needs apache-tvm (extra 'tvm')")
 
 import tvm
+from processes import gone
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm_kernels import out_of_bounds, product
 
-from nasc.errors import RecordsDamaged, RecordsRefused
+from nasc.errors import NascError, RecordsDamaged, RecordsRefused
+from nasc.lowering.tuning import loop
 from nasc.lowering.tuning.kernels import find_kernels
 from nasc.lowering.tuning.loop import LoopOptions, Tuned, tune_kernels
 from nasc.lowering.tuning.records import KEY_FILE, RecordsKey, check_records, open_for_tuning
 from nasc.lowering.tuning.trials import Trial, TrialServer, one_by_one, trial_server
-from nasc.lowering.tvm_module import DATABASE
+from nasc.lowering.tvm_module import DATABASE, compile_module
 from profilers.runtimes.tvm_schedules import schedule
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
@@ -126,6 +133,8 @@ def test_lines_of_another_target_are_refused(copied):
         (0, lambda lines: [lines[0][:40]], "line 1 of .*workload.json' is no JSON"),
         (0, lambda lines: [], "line 1 of .*record.json' is a record of kernel 0, of 0"),
         (1, lambda lines: ["[0, [[], [-1.0], {}, []]]"], "line 1 of .* states no times"),
+        (1, lambda lines: ["[0, [[], [Infinity], {}, []]]"], "line 1 of .* states no times"),
+        (1, lambda lines: ["[0, [[], [], {}, []]]"], "line 1 of .* states no times"),
         (1, lambda lines: ["{}"], "line 1 of .* is no pair"),
     ],
 )
@@ -140,6 +149,36 @@ def test_a_missing_file_is_damage(copied):
     (copied / DATABASE[0]).unlink()
     with pytest.raises(RecordsDamaged, match="rm -r"):
         check_records(copied, KEY)
+
+
+def test_records_without_their_key_are_not_begun_anew(copied):
+    (copied / KEY_FILE).unlink()
+    with pytest.raises(RecordsDamaged, match="holds tuning records, and not what they are for"):
+        open_for_tuning(copied, KEY).__enter__()
+    assert lines(copied) == [1, 2]
+
+
+def test_records_of_another_target_are_not_compiled_by(copied):
+    other = tvm.target.Target({"kind": "llvm", "num-cores": 4})
+    with pytest.raises(RecordsRefused, match=r'are of another target, .*"num-cores":1.* and not'):
+        compile_module(product().module, other, copied)
+
+
+def test_a_kernel_that_never_runs_does_not_take_all_the_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "FUTILE_TRIALS", 4)
+    tasks = [product(16, "stuck"), product(32, "well")]
+
+    def measure(module):
+        return Trial(None, "no") if _rows(module) == 16 else Trial(1e-3, None)
+
+    kernels = tuned(tmp_path, tasks, measure, seconds=50)
+    trials = {kernel.task.name: kernel.trials for kernel in kernels}
+    assert trials["stuck"] == 4
+    assert trials["well"] > 0
+
+
+def _rows(module) -> int:
+    return int(ArgInfo.from_prim_func(module["main"])[0].shape[0])
 
 
 def test_no_records_is_said(tmp_path):
@@ -281,6 +320,17 @@ class TestTrialServer:
         server._process._process.kill()
         assert server.measure(product().module).seconds > 0
 
+    def test_an_end_ends_the_candidate_too(self):
+        """It runs in a fork, which would go on for ever."""
+        with trial_server(TARGET, timeout_s=600) as own:
+            assert own.measure(product().module).seconds > 0
+            threading.Thread(target=ended, args=(own, product(8192).module), daemon=True).start()
+            pid = own._process._process.pid
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            while not (child := children.read_text().split()):
+                time.sleep(0.01)
+        assert gone(int(child[0]))
+
     def test_a_real_run(self, server, tmp_path):
         (kernel,) = tuned(tmp_path, [product()], server.measure, max_trials=2)
         assert kernel.trials == 2
@@ -289,9 +339,12 @@ class TestTrialServer:
         check_records(tmp_path, KEY)
 
 
-def test_a_server_that_cannot_start_says_so(monkeypatch):
-    from nasc.errors import NascError
+def ended(server, module) -> None:
+    with contextlib.suppress(NascError):
+        server.measure(module)
 
+
+def test_a_server_that_cannot_start_says_so(monkeypatch):
     monkeypatch.setattr("sys.executable", shutil.which("false"))
     with pytest.raises(NascError, match="ends at once"):
         TrialServer(TARGET).measure(product().module)
