@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import device_profiles
 import profilers
+from nasc.architecture.heads import HEADS, gives_vector, graph_head, is_task_head
 from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
@@ -172,6 +173,34 @@ class RunContext:
             return load_teacher(self.settings.teacher)
 
     @property
+    def head(self) -> str:
+        """The head of what is made: a task's, or the teacher's own with its pooling.
+
+        Raises:
+            UsageError: If another pooling than the teacher's is asked for.
+        """
+        asked = self.settings.head
+        if is_task_head(asked):
+            return asked
+        own = self.teacher.head("embed" if gives_vector(asked) else "hidden")
+        if asked not in (own, *HEADS):
+            raise UsageError(
+                f"--head {asked}: teacher {self.teacher.name!r} makes its vectors by the head "
+                f"{own!r}. Leave --head out, or take one of {', '.join(HEADS)}"
+            )
+        return own
+
+    @property
+    def trained_head(self) -> str:
+        """The head that networks are trained with: a task's takes its place at the end."""
+        return self.teacher.head() if is_task_head(self.settings.head) else self.head
+
+    @property
+    def graph_head(self) -> str:
+        """The head of the graphs that tables are measured of."""
+        return graph_head(self.head)
+
+    @property
     def max_length(self) -> int:
         """Tokens that texts are cut to: the teacher's, or what a network of fixed shape takes."""
         longest = self.teacher.max_length
@@ -211,7 +240,7 @@ class RunContext:
             return s.supernet
         if (s.space, s.train_minutes, s.train_steps) != (None, None, None):
             return None
-        return shipped_supernet(self.teacher.sha256)
+        return shipped_supernet(self.teacher.sha256, self.teacher.head())
 
     @cached_property
     def whole_space(self) -> SearchSpace:
@@ -429,7 +458,7 @@ class RunContext:
                 seq_len=seq_len,
                 batch=s.batch,
                 threads=self.estimate_threads,
-                head=s.head,
+                head=self.graph_head,
                 fixed_shape=s.fixed_shape,
             )
             for seq_len in self.lengths
@@ -457,7 +486,7 @@ class RunContext:
             precision=variant.precision,
             seq_len=self.seq_len,
             batch=s.batch,
-            head=s.head,
+            head=self.graph_head,
             fixed_shape=s.fixed_shape,
         )
 
@@ -538,7 +567,7 @@ class RunContext:
                 precisions=precisions,
                 seq_lens=tuple(self.lengths),
                 batches=(s.batch,),
-                head=s.head,
+                head=self.graph_head,
                 fixed_shape=s.fixed_shape,
                 seed=s.seed,
                 accept_transferred=True,

@@ -436,7 +436,7 @@ class _Compilation:
                 context.reporter.say(
                     f"the full-size network fits by {whole.variant}: nothing to search or train"
                 )
-                head = context.settings.trained_head
+                head = context.trained_head
                 network = teacher_network(context.teacher, whole.architecture, head)
                 return _Candidate(network, whole.runtime, None)
         try:
@@ -471,7 +471,7 @@ class _Compilation:
     def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
         """What the runtime opens of a network, in a folder of its own."""
         s = self.context.settings
-        network = candidate.network.with_head(s.head)
+        network = candidate.network.with_head(self.context.head)
         own = Path(tempfile.mkdtemp(dir=folder))
         return self.context.session(candidate.runtime).lower(network, own, shape=s.shape)
 
@@ -494,7 +494,7 @@ class _Compilation:
         """
         context, variant = self.context, candidate.variant
         network, session = (
-            candidate.network.with_head(context.settings.head),
+            candidate.network.with_head(context.head),
             context.session(variant.runtime),
         )
         jobs = self.jobs(artifact, network)
@@ -764,7 +764,7 @@ class _Compilation:
         manifest = Manifest(
             architecture=architecture,
             geometry=network.geometry,
-            head=s.head,
+            head=context.head,
             task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
             max_length=context.max_length if task is None else task.max_length,
             limits=self.limits.given(),

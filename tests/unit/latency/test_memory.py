@@ -24,7 +24,7 @@ from nasc.lowering import PRECISIONS as LOWERED
 from nasc.networks.network import random_network, tensor_shapes
 
 FP32, INT8 = VARIANTS = (Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8"))
-HEADS = ["embed", "hidden", "spans", "classify-3"]
+HEADS = ["embed", "embed-cls", "embed-max-unscaled", "hidden", "spans", "classify-3"]
 
 
 @pytest.mark.parametrize("head", HEADS)
