@@ -1,4 +1,4 @@
-"""The teacher: a BERT, RoBERTa or DistilBERT encoder in one plain structure.
+"""The teacher: an encoder of one of `FAMILIES` in one plain structure.
 
 Families differ in the names of their tensors and in small matters (position offset, token
 types). All of that ends here: the rest of NASC sees `TeacherGeometry`, `EmbeddingWeights`

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from nasc.architecture.heads import Pooling
 from nasc.errors import TeacherDamaged, UnsupportedFamily
+from nasc.teacher.config import ROBERTAS
 from nasc.teacher.encoder import Teacher, sentence_vectors
 from nasc.teacher.files import TeacherFiles, reason
 from nasc.teacher.modules import read_modules
@@ -179,7 +180,7 @@ def comparable(teacher: Teacher, texts: Sequence[str]) -> list[str]:
     RoBERTa of transformers counts positions by the ids that are not padding, so that those after
     a literal ``<pad>`` in a text move; nasc counts tokens (docs/teachers.md).
     """
-    if teacher.geometry.family != "roberta":
+    if teacher.geometry.family not in ROBERTAS:
         return list(texts)
     return [text.replace(str(teacher.tokenizer.pad_token), "") for text in texts]
 

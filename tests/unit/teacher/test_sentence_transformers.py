@@ -1,5 +1,6 @@
 """What a folder of sentence-transformers says is read as it reads it, or refused by its key."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -140,6 +141,7 @@ EQUAL: dict[str, tuple[Change, int]] = {
         lambda f: add_tensors(f, "cls.predictions.bias", "embeddings.position_ids"),
         40,
     ),
+    "GELU by its formula": (lambda f: edit_json(f / "config.json", hidden_act="gelu_python"), 40),
     "layers that config.json leaves out": (
         lambda f: edit_json(f / "config.json", num_hidden_layers=1),
         40,
@@ -206,8 +208,13 @@ def test_poolings_are_those_of_sentence_transformers(
         check_against_library(teacher, sentence_folder, mean.vectors)
 
 
-@pytest.mark.parametrize("family", ["roberta", "distilbert"])
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        *itertools.product(("roberta", "distilbert"), ("float32", "float16", "bfloat16")),
+        *((family, "float32") for family in ("xlm-roberta", "camembert", "electra")),
+    ],
+)
 def test_other_families_and_types_too(
     teacher_folder: Folders, tmp_path: Path, family: str, dtype: str
 ) -> None:
@@ -235,6 +242,16 @@ SPLIT_DIGITS = {
 }
 
 REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
+    "another activation": (
+        lambda f: edit_json(f / "config.json", hidden_act="gelu_new"),
+        UnsupportedFamily,
+        r"config\.json: hidden_act = 'gelu_new'; supported is 'gelu' or 'gelu_python'",
+    ),
+    "a narrow embedding": (
+        lambda f: edit_json(f / "config.json", model_type="electra", embedding_size=16),
+        UnsupportedFamily,
+        r"config\.json: embedding_size = 16; supported is 32, the hidden_size",
+    ),
     "mean and max": (
         lambda f: edit_json(f / POOLING, pooling_mode=["mean", "max"]),
         UnsupportedFamily,
