@@ -240,7 +240,7 @@ class RunContext:
             return s.supernet
         if (s.space, s.train_minutes, s.train_steps) != (None, None, None):
             return None
-        return shipped_supernet(self.teacher.sha256, self.teacher.head())
+        return shipped_supernet(self.teacher.sha256, self.teacher.pooling.mode)
 
     @cached_property
     def whole_space(self) -> SearchSpace:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from device_profiles.reading import FileRefused, conform, opened, parse_json
-from nasc.architecture.heads import MEAN_HEAD
+from nasc.architecture.heads import MEAN
 from nasc.architecture.space import Block, SearchSpace, space_from_dict, space_to_dict
 from nasc.errors import CheckpointError, UsageError
 from nasc.supernet.compact import compressed, expanded
@@ -63,7 +63,7 @@ _SUPERNET_SCHEMA: dict[str, Any] = {
         "teacher": {
             "type": "object",
             "required": ["name", "sha256"],
-            "properties": {"name": _TEXT, "sha256": _TEXT, "head": _TEXT},
+            "properties": {"name": _TEXT, "sha256": _TEXT, "pooling": _TEXT},
         },
         "space": {"type": "object"},
         "from_end": {"type": "array", "items": {"type": "boolean"}},
@@ -266,9 +266,12 @@ def save_supernet(
 
 
 def _teacher_record(teacher: Teacher) -> dict[str, str]:
-    """Whom a supernet follows; its head is told where it is another than all of them once had."""
-    record, head = {"name": teacher.name, "sha256": teacher.sha256}, teacher.head()
-    return record if head == MEAN_HEAD else record | {"head": head}
+    """Whom a supernet follows; its pooling is told where it is not the mean, as it once always was.
+
+    The length of vectors does not matter: losses and scores are of their directions.
+    """
+    record, mode = {"name": teacher.name, "sha256": teacher.sha256}, teacher.pooling.mode
+    return record if mode == MEAN.mode else record | {"pooling": mode}
 
 
 def read_space(path: Path, teacher: Teacher) -> SearchSpace:
@@ -407,10 +410,10 @@ def _space_of(path: Path, header: Mapping[str, Any], teacher: Teacher) -> Search
             f"({header['teacher']['sha256'][:12]}), not from {teacher.name!r} "
             f"({teacher.sha256[:12]}). Give the same --teacher, or train a new one: nasc train"
         )
-    head = header["teacher"].get("head", MEAN_HEAD)
-    if head != teacher.head():
+    mode = header["teacher"].get("pooling", MEAN.mode)
+    if mode != teacher.pooling.mode:
         raise CheckpointError(
-            f"supernet {path} was trained and scored for vectors of the head {head!r}; those of "
-            f"{teacher.name!r} are made by {teacher.head()!r}. Train a new one: nasc train"
+            f"supernet {path} was trained and scored for vectors by the pooling {mode!r}; those of "
+            f"{teacher.name!r} are by {teacher.pooling.mode!r}. Train a new one: nasc train"
         )
     return space_from_dict(header["space"])

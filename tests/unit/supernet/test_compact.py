@@ -189,14 +189,16 @@ def test_a_supernet_is_taken_for_its_own_pooling_alone(
     other = dataclasses.replace(teacher, pooling=Pooling("cls"))
     path = tmp_path / "toy.safetensors"
     save_supernet(path, supernet, {}, compact=True)
-    assert "head" not in checkpoint.read(path).header["teacher"]  # as releases before wrote it
-    assert shipped_supernet(other.sha256, other.head()) is None
-    with pytest.raises(CheckpointError, match=r"head 'embed'; those of .* by 'embed-cls'"):
+    assert "pooling" not in checkpoint.read(path).header["teacher"]  # as releases before wrote it
+    assert shipped_supernet(other.sha256, "cls") is None
+    with pytest.raises(CheckpointError, match=r"pooling 'mean'; those of .* by 'cls'"):
         load_supernet(path, other)
+    unscaled = dataclasses.replace(teacher, pooling=Pooling(scaled=False))
+    assert load_supernet(path, unscaled)[0].space == supernet.space  # directions are the same
     save_supernet(path, Supernet(supernet.space, other), {})
-    assert shipped_supernet(other.sha256, other.head()) == path
+    assert shipped_supernet(other.sha256, "cls") == path
     assert shipped_supernet(teacher.sha256) is None
-    with pytest.raises(CheckpointError, match=r"head 'embed-cls'; those of .* by 'embed'"):
+    with pytest.raises(CheckpointError, match=r"pooling 'cls'; those of .* by 'mean'"):
         load_supernet(path, teacher)
 
 
