@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import device_profiles
 import profilers
-from nasc.architecture.heads import HEADS, gives_vector, graph_head, is_task_head
+from nasc.architecture.heads import graph_head, is_task_head
 from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
@@ -179,16 +179,7 @@ class RunContext:
         Raises:
             UsageError: If another pooling than the teacher's is asked for.
         """
-        asked = self.settings.head
-        if is_task_head(asked):
-            return asked
-        own = self.teacher.head("embed" if gives_vector(asked) else "hidden")
-        if asked not in (own, *HEADS):
-            raise UsageError(
-                f"--head {asked}: teacher {self.teacher.name!r} makes its vectors by the head "
-                f"{own!r}. Leave --head out, or take one of {', '.join(HEADS)}"
-            )
-        return own
+        return self.teacher.own_head(self.settings.head)
 
     @property
     def trained_head(self) -> str:

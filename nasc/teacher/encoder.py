@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from nasc.architecture.heads import MEAN, Pooling
+from nasc.architecture.heads import HEADS, MEAN, Pooling, gives_vector, is_task_head
 from nasc.architecture.space import Geometry
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
@@ -194,6 +194,25 @@ class Teacher:
     def head(self, output: str = "embed") -> str:
         """The head of networks that follow it: see `nasc.architecture.heads.Pooling.head`."""
         return self.pooling.head(output)
+
+    def own_head(self, asked: str) -> str:
+        """The head that is asked for, with this teacher's pooling; a task's as it is.
+
+        Args:
+            asked: See `nasc.architecture.heads`.
+
+        Raises:
+            UsageError: If it names another pooling than the teacher's.
+        """
+        if is_task_head(asked):
+            return asked
+        own = self.head("embed" if gives_vector(asked) else "hidden")
+        if asked not in (own, *HEADS):
+            raise UsageError(
+                f"--head {asked}: teacher {self.name!r} makes its vectors by the head {own!r}. "
+                f"Leave --head out, or take one of {', '.join(HEADS)}"
+            )
+        return own
 
     @property
     def device(self) -> torch.device:

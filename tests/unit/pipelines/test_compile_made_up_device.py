@@ -293,6 +293,17 @@ def test_a_teacher_s_pooling_reaches_the_package(
     found = [table.to_dict() for table in tables(cache=tmp_path / "cache")]
     assert {table["head"] for table in found} == {"embed-cls-unscaled"}
 
+    [known] = profile(
+        teacher=str(pooled_folder),
+        space=shared.settings.space,
+        precisions=("fp32",),
+        seq_lens=(SEQ_LEN,),
+        threads=(THREADS,),
+        cache=tmp_path / "cache",
+        opener=device,
+    )
+    assert known.table.key.head == "embed-cls-unscaled"
+
     # the states of tokens are measured as those of any teacher are, and shipped with its pooling
     hidden = shared.compile(
         device, str(tmp_path / "states"), whole_ms, {**changed, "head": "hidden"}

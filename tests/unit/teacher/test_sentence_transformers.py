@@ -13,7 +13,14 @@ import tokenizers
 import transformers
 from safetensors.torch import load_file, save_file
 
-from nasc.errors import NascError, TeacherDamaged, TeacherError, TeacherMissing, UnsupportedFamily
+from nasc.errors import (
+    NascError,
+    TeacherDamaged,
+    TeacherError,
+    TeacherMissing,
+    UnsupportedFamily,
+    UsageError,
+)
 from nasc.teacher import Teacher, load_teacher
 from nasc.teacher import library as module
 from nasc.teacher.library import (
@@ -200,6 +207,10 @@ def test_poolings_are_those_of_sentence_transformers(
     change(sentence_folder)
     teacher = load_teacher(sentence_folder)
     assert (teacher.head(), mean.head()) == (head, "embed")
+    assert [teacher.own_head(one) for one in ("embed", head, "spans")] == [head, head, "spans"]
+    assert teacher.own_head("hidden") == head.replace("embed", "hidden")
+    with pytest.raises(UsageError, match=f"--head {head}: .* by the head 'embed'"):
+        mean.own_head(head)
     assert teacher.fingerprint != mean.fingerprint
     check = check_against_library(teacher, sentence_folder, teacher.vectors)
     assert check.library.startswith(f"{library} ")
