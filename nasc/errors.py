@@ -135,7 +135,7 @@ class TeacherError(NascError):
 
 
 class UnsupportedFamily(TeacherError):
-    """The teacher is no BERT, RoBERTa or DistilBERT, or a variant of one that differs."""
+    """The teacher is of no family that is supported, or a variant of one that differs."""
 
 
 class TeacherMissing(TeacherError):

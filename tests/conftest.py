@@ -86,8 +86,9 @@ def built_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes folders of tiny random teachers: `teacher_folder("roberta", layers=3)`.
 
-    Families: bert, roberta, distilbert. Sizes: layers=2, hidden=32, heads=4, intermediate=64,
-    positions=40 (usable). The same arguments give the same folder; write into a copy of it.
+    Families: those of `nasc.teacher.FAMILIES`. Sizes: layers=2, hidden=32, heads=4,
+    intermediate=64, positions=40 (usable). The same arguments give the same folder; write
+    into a copy of it.
     """
     made: dict[object, Path] = {}
 
@@ -115,7 +116,8 @@ def _save_teacher(
     import transformers
 
     tokenizer = _tiny_tokenizer(family)
-    if family == "roberta":  # else transformers says the rows, which are 2 more
+    is_roberta = family in ("roberta", "xlm-roberta", "camembert")
+    if is_roberta:  # else transformers says the rows, which are 2 more
         tokenizer.model_max_length = positions
     names: dict[str, Any] = {
         "num_hidden_layers": layers,
@@ -125,10 +127,12 @@ def _save_teacher(
     }
     if family == "distilbert":
         names = {"n_layers": layers, "dim": hidden, "n_heads": heads, "hidden_dim": intermediate}
+    if family == "electra":
+        names["embedding_size"] = hidden
     config = transformers.AutoConfig.for_model(
         family,
         vocab_size=len(tokenizer) + 3,
-        max_position_embeddings=positions + (2 if family == "roberta" else 0),
+        max_position_embeddings=positions + (2 if is_roberta else 0),
         pad_token_id=tokenizer.pad_token_id,
         **names,
     )
@@ -154,7 +158,15 @@ def _tiny_tokenizer(family: str) -> Any:
         tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(alphabet)]
         vocab = {token: i for i, token in enumerate(tokens)}
         return transformers.RobertaTokenizer(vocab=vocab, merges=[])
+    if family in ("xlm-roberta", "camembert"):
+        pieces = [(f"▁{word}", -1.0) for word in words]
+        pieces += [(p + c, -3.0) for c in "abcdefghijklmnopqrstuvwxyz.,?!" for p in ("", "▁")]
+        special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+        vocab = [*special, *dict(pieces).items(), ("<mask>", 0.0)]
+        kind = "XLMRobertaTokenizer" if family == "xlm-roberta" else "CamembertTokenizer"
+        return getattr(transformers, kind)(vocab=vocab)
     letters = [p + c for c in "abcdefghijklmnopqrstuvwxyz.,?!" for p in ("", "##")]
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *words]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
-    return transformers.BertTokenizer(vocab=vocab)
+    kind = transformers.ElectraTokenizer if family == "electra" else transformers.BertTokenizer
+    return kind(vocab=vocab)

@@ -108,12 +108,12 @@ def markdown(record: dict[str, Any]) -> str:
         "sentence-transformers then takes the mean over tokens and leaves its length; nasc takes "
         "the mean and scales it to length 1. Such vectors are compared scaled: the same "
         "direction, so the same cosines.",
-        "- A folder whose modules.json has no Normalize says that vectors keep their length, "
-        "and is refused.",
+        "- A folder whose modules.json has no Normalize says that vectors keep their length: those "
+        "of nasc then do so too.",
         "- Weights stored in float16 or bfloat16 are computed in float32, which "
         "sentence-transformers by default does not; the comparison is in float32.",
         "- One text differs and cannot be refused in advance: the literal padding token within a "
-        "text (`<pad>`) given to a RoBERTa, whose positions are counted without it.",
+        "text (`<pad>`) given to a RoBERTa or XLM-R, whose positions are counted without it.",
         "- A RoBERTa whose tokenizer_config.json has no model_max_length, or one above its "
         "positions, is refused: sentence-transformers cuts its texts 2 tokens too late, and fails.",
         "",

@@ -254,7 +254,7 @@ class Judge:
 
     def __call__(self, context: RunContext, scorer: Scorer, one: Architecture) -> dict[str, Any]:
         """What a network of the supernet is, before and after its distillation."""
-        network = context.prepare_supernet().supernet.extract(one, context.settings.trained_head)
+        network = context.prepare_supernet().supernet.extract(one, context.trained_head)
         trained, _ = distill(network, self.teacher, self.batches, self.config)
         return {
             "architecture": str(one),

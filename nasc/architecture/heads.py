@@ -1,22 +1,66 @@
 """Heads: what a network gives at its end.
 
-``embed``: mean pooling and normalisation, (batch, hidden). ``hidden``: (batch, seq_len, hidden).
+``embed``: one vector a text, (batch, hidden). ``hidden``: (batch, seq_len, hidden).
 ``classify-N``: scores of N classes, or one number (regression), (batch, N). ``spans``: scores of
 every token as the first and as the last of an answer, (batch, 2, seq_len).
+
+A vector is the mean over the tokens, scaled to length 1, unless the head's name says otherwise:
+``embed-cls`` is the first token's state, ``embed-max-unscaled`` the largest values over the
+tokens, their length left as it is. ``hidden-cls`` gives the same as ``hidden``, and says how a
+vector is made of it.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from nasc.errors import UsageError
 
 HEADS: tuple[str, ...] = ("embed", "hidden")
 """Those that a network has from its teacher; the others come with a task."""
 
+MEAN_HEAD = "embed"
+"""The mean over the tokens, scaled to length 1."""
+
 SPANS = "spans"
 
+POOLINGS: tuple[str, ...] = ("mean", "cls", "max", "sqrt_len")
+"""Over a text's tokens: their mean, the first one, the largest of each value, or their sum over the
+root of their number. What sentence-transformers calls mean, cls, max and mean_sqrt_len_tokens."""
+
 _CLASSIFY = re.compile(r"classify-([1-9][0-9]{0,3})")
+
+_VECTORS = re.compile(rf"({'|'.join(HEADS)})(?:-({'|'.join(POOLINGS[1:])}))?(-unscaled)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """How the vector of a text is made of the states of its tokens.
+
+    Attributes:
+        mode: Out of `POOLINGS`.
+        scaled: Whether the vector is scaled to length 1.
+    """
+
+    mode: str = "mean"
+    scaled: bool = True
+
+    def __post_init__(self) -> None:
+        if self.mode not in POOLINGS:
+            raise UsageError(f"unknown pooling {self.mode!r}; known: {', '.join(POOLINGS)}")
+
+    def head(self, output: str = "embed") -> str:
+        """The head that gives such vectors, or the states that they are made of.
+
+        Args:
+            output: Out of `HEADS`.
+        """
+        mode = "" if self.mode == "mean" else f"-{self.mode}"
+        return f"{output}{mode}{'' if self.scaled else '-unscaled'}"
+
+
+MEAN = Pooling()
 
 
 def check_head(head: str) -> None:
@@ -25,8 +69,13 @@ def check_head(head: str) -> None:
     Raises:
         UsageError: Naming those that there are.
     """
-    if head not in (*HEADS, SPANS) and not _CLASSIFY.fullmatch(head):
-        raise UsageError(f"unknown head {head!r}; known: {', '.join(HEADS)}, {SPANS}, classify-N")
+    if not _VECTORS.fullmatch(head) and head != SPANS and not _CLASSIFY.fullmatch(head):
+        poolings = ", ".join(f"embed-{mode}" for mode in POOLINGS[1:])
+        raise UsageError(
+            f"unknown head {head!r}; known: {', '.join(HEADS)}, {SPANS}, classify-N; of teachers "
+            f"with another pooling than the mean {poolings}; each with -unscaled where vectors "
+            "keep their length"
+        )
 
 
 def classify(outputs: int) -> str:
@@ -36,7 +85,38 @@ def classify(outputs: int) -> str:
 
 def is_task_head(head: str) -> bool:
     """Whether a head comes with a task, not from the teacher."""
-    return head not in HEADS
+    return not _VECTORS.fullmatch(head)
+
+
+def gives_vector(head: str) -> bool:
+    """Whether a head gives the vector of a text: ``embed``, whatever its pooling."""
+    return _output(head) == "embed"
+
+
+def gives_states(head: str) -> bool:
+    """Whether a head gives the states of a text's tokens: ``hidden``, whatever its pooling."""
+    return _output(head) == "hidden"
+
+
+def pooling_of(head: str) -> Pooling:
+    """How the vector of a text is made; the mean, scaled, of a task's head, which has none."""
+    found = _VECTORS.fullmatch(head)
+    return Pooling(found[2] or "mean", not found[3]) if found else MEAN
+
+
+def maps_tokens(head: str) -> bool:
+    """Whether the map to the teacher's size is of every token, not of the pooled row alone.
+
+    The mean of mapped states is the map of their mean, and the first the map of the first. The
+    largest is not, nor a sum over a root, in which the map's bias counts more than once.
+    """
+    mode = pooling_of(head).mode
+    return gives_states(head) or (gives_vector(head) and mode in ("max", "sqrt_len"))
+
+
+def graph_head(head: str) -> str:
+    """The head of the same graph: all of ``hidden`` compute the same."""
+    return "hidden" if gives_states(head) else head
 
 
 def head_outputs(head: str) -> int:
@@ -49,4 +129,9 @@ def head_outputs(head: str) -> int:
 
 def pooled(head: str) -> bool:
     """Whether a head gives one row a text, not one a token."""
-    return head == "embed" or head.startswith("classify-")
+    return gives_vector(head) or head.startswith("classify-")
+
+
+def _output(head: str) -> str:
+    found = _VECTORS.fullmatch(head)
+    return found[1] if found else ""

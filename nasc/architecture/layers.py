@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nasc.architecture.heads import SPANS, head_outputs, pooled
+from nasc.architecture.heads import SPANS, head_outputs, maps_tokens, pooled
 from nasc.architecture.space import SEPCONV_PAIRS, Architecture, Block, Geometry, kernel_size
 
 
@@ -77,7 +77,7 @@ def linear_shapes(layer: Layer, geometry: Geometry) -> Iterator[tuple[int, int]]
         yield (geometry.ffn_ratio * h, h)
     elif kernel_size(layer.kind):
         yield from ((h, h),) * SEPCONV_PAIRS
-    elif layer.kind == "border" or (layer.head == "hidden" and h != layer.hidden_out):
+    elif layer.kind == "border" or (maps_tokens(layer.head) and h != layer.hidden_out):
         yield (h, layer.hidden_out)
     elif layer.head == SPANS:
         yield (h, head_outputs(SPANS))
@@ -85,7 +85,7 @@ def linear_shapes(layer: Layer, geometry: Geometry) -> Iterator[tuple[int, int]]
 
 def pooled_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
     """(inputs, outputs) of every matrix that a layer applies once a text, after the pooling."""
-    if not pooled(layer.head):
+    if not pooled(layer.head) or maps_tokens(layer.head):
         return
     outputs = head_outputs(layer.head)
     if outputs or layer.hidden_in != layer.hidden_out:

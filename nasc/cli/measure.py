@@ -66,7 +66,10 @@ from nasc.cli.options import (
     help="Of the runtime; repeatable [default: the device's].",
 )
 @click.option(
-    "--head", default="embed", show_default=True, help="embed, hidden, classify-N or spans."
+    "--head",
+    default="embed",
+    show_default=True,
+    help="embed (pooled as the teacher's), hidden, classify-N or spans.",
 )
 @fixed_shape_option
 @sustained_option

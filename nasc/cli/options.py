@@ -365,7 +365,8 @@ setting_options = _options(
         "--head",
         default="embed",
         show_default=True,
-        help="embed: one pooled vector a sentence; hidden: one a token; classify-N, spans: tasks'.",
+        help="embed: one vector a sentence, pooled as the teacher's; hidden: one a token; "
+        "classify-N, spans: tasks'.",
     ),
     supernet_options,
 )

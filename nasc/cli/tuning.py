@@ -42,7 +42,10 @@ from nasc.cli.options import (
 )
 @threads_option
 @click.option(
-    "--head", default="embed", show_default=True, help="embed, hidden, classify-N or spans."
+    "--head",
+    default="embed",
+    show_default=True,
+    help="embed (pooled as the teacher's), hidden, classify-N or spans.",
 )
 @click.option(
     "--full-size",

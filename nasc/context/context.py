@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import device_profiles
 import profilers
+from nasc.architecture.heads import graph_head, is_task_head
 from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
@@ -173,6 +174,25 @@ class RunContext:
             return load_teacher(self.settings.teacher)
 
     @property
+    def head(self) -> str:
+        """The head of what is made: a task's, or the teacher's own with its pooling.
+
+        Raises:
+            UsageError: If another pooling than the teacher's is asked for.
+        """
+        return self.teacher.own_head(self.settings.head)
+
+    @property
+    def trained_head(self) -> str:
+        """The head that networks are trained with: a task's takes its place at the end."""
+        return self.teacher.head() if is_task_head(self.settings.head) else self.head
+
+    @property
+    def graph_head(self) -> str:
+        """The head of the graphs that tables are measured of."""
+        return graph_head(self.head)
+
+    @property
     def max_length(self) -> int:
         """Tokens that texts are cut to: the teacher's, or what a network of fixed shape takes."""
         longest = self.teacher.max_length
@@ -212,7 +232,7 @@ class RunContext:
             return s.supernet
         if (s.space, s.train_minutes, s.train_steps) != (None, None, None):
             return None
-        return shipped_supernet(self.teacher.sha256)
+        return shipped_supernet(self.teacher.sha256, self.teacher.pooling.mode)
 
     @cached_property
     def whole_space(self) -> SearchSpace:
@@ -457,7 +477,7 @@ class RunContext:
                 seq_len=seq_len,
                 batch=s.batch,
                 threads=self.estimate_threads,
-                head=s.head,
+                head=self.graph_head,
                 fixed_shape=s.fixed_shape,
             )
             for seq_len in self.lengths
@@ -485,7 +505,7 @@ class RunContext:
             precision=variant.precision,
             seq_len=self.seq_len,
             batch=s.batch,
-            head=s.head,
+            head=self.graph_head,
             fixed_shape=s.fixed_shape,
         )
 
@@ -566,7 +586,7 @@ class RunContext:
                 precisions=precisions,
                 seq_lens=tuple(self.lengths),
                 batches=(s.batch,),
-                head=s.head,
+                head=self.graph_head,
                 fixed_shape=s.fixed_shape,
                 seed=s.seed,
                 accept_transferred=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasc.architecture.heads import check_head, is_task_head
+from nasc.architecture.heads import check_head
 from nasc.errors import UsageError
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.supernet.budget import check_budget
@@ -53,7 +53,8 @@ class Settings:
         estimate: Whether latencies are estimated from what the device's file states, and nothing is
             measured; everything that is made says so.
         threads: Of the runtime; None takes the device's default.
-        head: See `nasc.architecture.heads`.
+        head: See `nasc.architecture.heads`; ``embed`` and ``hidden`` have the teacher's
+            pooling.
         train_minutes: Budget of the supernet; None takes `TRAIN_MINUTES`.
         train_steps: Steps of the supernet instead.
         seed: Of everything random.
@@ -148,11 +149,6 @@ class Settings:
     def shape(self) -> tuple[int, int] | None:
         """(batch, seq_len) of the only input that networks take; None if any."""
         return (self.batch, self.seq_len) if self.fixed_shape else None
-
-    @property
-    def trained_head(self) -> str:
-        """The head that networks are trained with: a task's takes its place at the end."""
-        return "embed" if is_task_head(self.head) else self.head
 
     @property
     def train_seconds(self) -> float | None:

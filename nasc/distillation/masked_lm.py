@@ -46,6 +46,8 @@ HEADS: dict[str, tuple[str, str, str]] = {
         "cls.predictions.bias",
     ),
     "roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "xlm-roberta": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    "camembert": ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
     "distilbert": ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
 }
 """Where the models of transformers keep their head for masked words: a linear layer with GELU, its

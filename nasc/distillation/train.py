@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nasc.architecture.heads import pooling_of
 from nasc.data import Corpus
 from nasc.data.tokens import Batch
 from nasc.distillation.teacher_cache import Schedule, TeacherBatches, window_of
 from nasc.errors import TrainingDiverged, UsageError
 from nasc.networks.network import Network
-from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
+from nasc.networks.torch_network import Mask, TorchNetwork, pool
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.budget import mean_step_s, recorded_steps
@@ -103,7 +104,11 @@ class DistillConfig:
 
 
 def distill_loss(
-    config: DistillConfig, states: Tensor, target: Tensor, attention_mask: Tensor
+    config: DistillConfig,
+    states: Tensor,
+    target: Tensor,
+    attention_mask: Tensor,
+    pooling: str = "mean",
 ) -> Tensor:
     """Loss of one batch.
 
@@ -112,10 +117,11 @@ def distill_loss(
         states: The student's last hidden states, (batch, seq_len, hidden).
         target: The teacher's, the same shape.
         attention_mask: (batch, seq_len).
+        pooling: By which vectors are made of states, out of `nasc.architecture.heads.POOLINGS`.
     """
     mask = Mask.of(attention_mask)
-    ours = functional.normalize(mean_pool(states, mask), dim=-1)
-    theirs = functional.normalize(mean_pool(target, mask), dim=-1)
+    ours = functional.normalize(pool(states, mask, pooling), dim=-1)
+    theirs = functional.normalize(pool(target, mask, pooling), dim=-1)
     loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
     loss = loss + config.pooled_weight * (1 - (ours * theirs).sum(-1)).mean()
     error = ours @ ours.T - theirs @ theirs.T
@@ -145,7 +151,8 @@ def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: 
     mask = Mask.of(batch.attention_mask)
     with torch.autocast(target.device.type, torch.bfloat16, enabled=config.bf16):
         states = model.map_out(model.hidden_state(batch.input_ids, mask))
-    return distill_loss(config, states.float(), target, batch.attention_mask)
+    how = pooling_of(model.head).mode
+    return distill_loss(config, states.float(), target, batch.attention_mask, how)
 
 
 def rate_scales(model: TorchNetwork) -> list[float]:

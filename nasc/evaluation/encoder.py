@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from nasc.architecture.heads import SPANS
+from nasc.architecture.heads import SPANS, gives_states, pooling_of
 from nasc.data.batching import TokenList, by_length, copy_tokenizer, pad, token_ids
 from nasc.errors import ExportError, UsageError
 from nasc.lowering import Artifact
+from nasc.utils import pooling
 from profilers import InvalidSetting, RuntimeMissing, RuntimeOptions
 from profilers.runtimes import get_runtime
 
@@ -171,7 +172,7 @@ class Encoder:
         if (batch, seq_len) == (texts, tokens):
             return output
         output = output[:texts]
-        if self.head == "hidden":
+        if gives_states(self.head):
             output = output[:, :tokens]
         elif self.head == SPANS:
             output = output[:, :, :tokens]
@@ -179,7 +180,7 @@ class Encoder:
 
     def _check_shape(self, shape: tuple[int, ...], batch: int, seq_len: int) -> None:
         wanted: tuple[int | None, ...] = (batch, None)
-        if self.head == "hidden":
+        if gives_states(self.head):
             wanted = (batch, seq_len, None)
         elif self.head == SPANS:
             wanted = (batch, 2, seq_len)
@@ -240,7 +241,7 @@ class Encoder:
 
         Returns:
             (lists, hidden), in their order: the model's vectors or scores, or with the head
-            ``hidden`` the mean over real tokens of its hidden states.
+            ``hidden`` its hidden states, pooled.
 
         Raises:
             UsageError: If a list is empty or longer than the model's positions, or the head is
@@ -280,13 +281,11 @@ class Encoder:
         return [found[i] for i in range(len(token_lists))]
 
     def pooled(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:
-        """As `run`, but hidden states are averaged over the real tokens: (batch, hidden)."""
+        """As `run`, but hidden states are pooled as the head says, not scaled: (batch, hidden)."""
         output = self.run(input_ids, attention_mask)
-        if self.head != "hidden":
+        if not gives_states(self.head):
             return output
-        real = attention_mask[:, :, None].astype(np.float32)
-        mean: Vectors = (output * real).sum(1) / np.maximum(real.sum(1), 1)
-        return mean
+        return pooling.pool(output, attention_mask, pooling_of(self.head).mode)
 
     def _length(self, max_length: int | None, otherwise: int) -> int:
         if max_length is None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nasc.architecture.heads import SPANS
+from nasc.architecture.heads import SPANS, gives_states, pooling_of
 from nasc.data.batching import TokenList, by_length, pad
 from nasc.errors import ExportError, ParityError, UsageError
 from nasc.evaluation.agreement import cosines
@@ -28,7 +28,7 @@ from nasc.evaluation.parity_report import (
     ReducedPrecisionReport,
 )
 from nasc.networks.network import Network
-from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
+from nasc.networks.torch_network import Mask, TorchNetwork, pool
 
 LENGTHS = (1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512)
 """Tokens of the texts that a file is checked on, as far as its positions reach."""
@@ -72,7 +72,7 @@ def check_parity(
         ids, mask = pad([text])
         alone, wanted = encoder.run(ids, mask)[0], _torch_run(module, ids, mask)[0]
         padded, scale = together[row], max(1.0, float(np.abs(wanted).max()))
-        if network.head == "hidden":
+        if gives_states(network.head):
             padded = padded[:n]
         elif network.head == SPANS:
             padded = padded[:, :n]
@@ -177,8 +177,8 @@ def _torch_vectors(module: TorchNetwork, token_lists: Sequence[TokenList]) -> Ve
     for indices in by_length(token_lists, 32):
         ids, attention_mask = map(torch.from_numpy, pad([token_lists[i] for i in indices]))
         output = module(ids, attention_mask)
-        if module.head == "hidden":
-            output = mean_pool(output, Mask.of(attention_mask))
+        if gives_states(module.head):
+            output = pool(output, Mask.of(attention_mask), pooling_of(module.head).mode)
         found.update(zip(indices, output.numpy(), strict=True))
     return np.stack([found[i] for i in range(len(token_lists))])
 

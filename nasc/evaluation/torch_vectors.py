@@ -18,7 +18,7 @@ def pooled_vectors(
     teacher: Teacher, network: Network, sentences: Sequence[str]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Pooled vectors (sentences, hidden) of a network in torch."""
-    model = TorchNetwork(dataclasses.replace(network, head="embed"))
+    model = TorchNetwork(dataclasses.replace(network, head=teacher.head()))
     tokens = teacher.tokenize(sentences)
     found = np.empty((len(sentences), network.geometry.hidden), np.float32)
     for indices in tokens.buckets(64):

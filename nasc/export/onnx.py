@@ -26,7 +26,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from nasc.architecture.heads import SPANS, head_outputs
+from nasc.architecture.heads import (
+    SPANS,
+    gives_states,
+    gives_vector,
+    head_outputs,
+    maps_tokens,
+    pooling_of,
+)
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
@@ -39,13 +46,22 @@ EMITTER_VERSION = 3
 
 INPUTS = ("input_ids", "attention_mask")
 
-OUTPUT_NAMES = {"embed": "sentence_embedding", "hidden": "last_hidden_state", SPANS: "span_logits"}
-"""By head; every other gives ``logits``."""
-
 ONE_TOKEN = "last_hidden_state"
 """Second output of the head ``embed``: the vector as the hidden state of a text's one token.
 Libraries that pool hidden states themselves (optimum, and with it sentence-transformers) know no
 other output; pooling by the first token gives the vector."""
+
+_PADDING = -1e9
+"""Added to states of padding before the largest is taken (sentence-transformers' own constant)."""
+
+
+def output_name(head: str) -> str:
+    """Name of the first output of a head's graph."""
+    if gives_vector(head):
+        return "sentence_embedding"
+    if gives_states(head):
+        return "last_hidden_state"
+    return "span_logits" if head == SPANS else "logits"
 
 
 def build(
@@ -80,15 +96,15 @@ def build(
     emitter = _Emitter(network, matrices, shifts)
     for index, (layer, tensors) in enumerate(zip(network.layers, network.tensors, strict=True)):
         emitter.emit(index, layer, tensors)
-    output = OUTPUT_NAMES.get(network.head, "logits")
+    output = output_name(network.head)
     emitter.graph.rename_last(output)
     axes: list[str | int] = [batch, head_outputs(network.head) or network.geometry.hidden]
-    if network.head == "hidden":
+    if gives_states(network.head):
         axes.insert(1, seq_len)
     elif network.head == SPANS:
         axes.append(seq_len)
     outputs = {output: axes}
-    if network.head == "embed":
+    if gives_vector(network.head):
         emitter.graph.node("Unsqueeze", output, emitter.graph.ints(1))
         emitter.graph.rename_last(ONE_TOKEN)
         outputs[ONE_TOKEN] = [batch, 1, network.geometry.hidden]
@@ -153,12 +169,16 @@ class _Emitter:
             "border": self._border,
             "mha": self._mha,
             "ffn": self._ffn,
-            "head_embed": self._head_embed,
-            "head_hidden": self._head_hidden,
-            f"head_{SPANS}": self._head_spans,
         }
-        other = self._head_classify if layer.head else self._sepconv
+        other = self._head(layer.head) if layer.head else self._sepconv
         self._x = kinds.get(layer.kind, other)(layer, tensors)
+
+    def _head(self, head: str) -> Callable[[Layer, Tensors], str]:
+        if gives_vector(head):
+            return self._head_embed
+        if gives_states(head):
+            return self._head_hidden
+        return self._head_spans if head == SPANS else self._head_classify
 
     # Parts that several layers use
 
@@ -184,12 +204,31 @@ class _Emitter:
         w, b = self._weight(f"{name}_weight", weight), self._weight(f"{name}_bias", bias)
         return self.graph.node("Gemm", x, w, b, transB=1)
 
-    def _mean(self, hidden: int) -> str:
-        """Mean of the activations over real tokens: (batch, hidden)."""
+    def _column_mask(self) -> str:
+        """The mask as (batch, seq_len, 1)."""
+        if not self._token_mask:
+            self._token_mask = self.graph.node("Transpose", self._mask_row, perm=[0, 2, 1])
+        return self._token_mask
+
+    def _pool(self, x: str, hidden: int, mode: str = "mean") -> str:
+        """The rows of each text's real tokens, x (tokens, hidden), as one: (batch, hidden).
+
+        The arithmetic of `nasc.utils.torch_pooling.pool`.
+        """
         g = self.graph
-        x = g.node("Reshape", self._x, self._shape(hidden))
+        x = g.node("Reshape", x, self._shape(hidden))
+        if mode == "cls":
+            return g.node("Gather", x, g.constant(np.int64(0)), axis=1)
+        if mode == "max":
+            padding = g.node("Sub", g.constant(np.float32(1)), self._column_mask())
+            lowered = g.node("Mul", padding, g.constant(np.float32(_PADDING)))
+            # Symbolic shape inference does not know ReduceMax with its axes as an input.
+            columns = g.node("Transpose", g.node("Add", x, lowered), perm=[0, 2, 1])
+            return g.node("Squeeze", g.node("GlobalMaxPool", columns), g.ints(2))
         total = g.node("Squeeze", g.node("MatMul", self._mask_row, x), g.ints(1))
         count = g.node("ReduceSum", self._mask_row, g.ints(2), keepdims=0)
+        if mode == "sqrt_len":
+            count = g.node("Sqrt", count)
         return g.node("Div", total, g.node("Max", count, g.constant(np.float32(1))))
 
     def _normalize(self, x: str, tensors: Tensors) -> str:
@@ -254,12 +293,11 @@ class _Emitter:
     def _sepconv(self, layer: Layer, tensors: Tensors) -> str:
         g = self.graph
         hidden, kernel = layer.hidden_in, kernel_size(layer.kind)
-        if not self._token_mask:
-            self._token_mask = g.node("Transpose", self._mask_row, perm=[0, 2, 1])
+        mask = self._column_mask()
         y = self._x
         for pair in range(1, SEPCONV_PAIRS + 1):
             y = g.node("Reshape", g.node("Relu", y), self._shape(hidden))
-            y = g.node("Mul", y, self._token_mask)
+            y = g.node("Mul", y, mask)
             depthwise = self._shifted if kernel in self._shifts else self._convolved
             weight, bias = tensors[f"dw{pair}_weight"], tensors[f"dw{pair}_bias"]
             y = depthwise(y, f"dw{pair}", weight, bias)
@@ -298,13 +336,19 @@ class _Emitter:
         return total
 
     def _head_embed(self, layer: Layer, tensors: Tensors) -> str:
-        """Mean over real tokens, the map to the teacher's size, length 1.
+        """One row out of the tokens, the map to the teacher's size, length 1 where it is scaled.
 
-        The map follows the mean because both are linear: it then costs one row, not seq_len.
+        The map follows the pooling where that gives the same: it then costs one row, not seq_len.
         """
-        g, pooled = self.graph, self._mean(layer.hidden_in)
-        if tensors:
+        g, how, first = self.graph, pooling_of(layer.head), maps_tokens(layer.head)
+        x = self._x
+        if tensors and first:
+            x = self._linear(x, "map", tensors["weight"], tensors["bias"])
+        pooled = self._pool(x, layer.hidden_out if first else layer.hidden_in, how.mode)
+        if tensors and not first:
             pooled = self._exact_linear(pooled, "map", tensors["weight"], tensors["bias"])
+        if not how.scaled:
+            return pooled
         # Symbolic shape inference does not know ReduceL2 with its axes as an input.
         squares = g.node("ReduceSum", g.node("Mul", pooled, pooled), g.ints(1), keepdims=1)
         length = g.node("Sqrt", squares)
@@ -312,7 +356,7 @@ class _Emitter:
 
     def _head_classify(self, layer: Layer, tensors: Tensors) -> str:
         """Mean over real tokens, two linear layers in fp32 with tanh between them."""
-        pooled = self._mean(layer.hidden_in)
+        pooled = self._pool(self._x, layer.hidden_in)
         pooled = self._exact_linear(pooled, "pool", tensors["pool_weight"], tensors["pool_bias"])
         pooled = self.graph.node("Tanh", pooled)
         return self._exact_linear(pooled, "map", tensors["weight"], tensors["bias"])

@@ -15,7 +15,14 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from nasc.architecture.heads import SPANS, head_outputs
+from nasc.architecture.heads import (
+    MEAN,
+    SPANS,
+    gives_states,
+    gives_vector,
+    head_outputs,
+    pooling_of,
+)
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
@@ -64,6 +71,11 @@ def _check(network: Network, batch: int, seq_len: int) -> None:
         raise ExportError(
             f"a module of {batch} x {seq_len} tokens cannot be written: a batch holds 1 text at "
             f"least, a text 1 to {network.geometry.max_positions} tokens"
+        )
+    if gives_vector(network.head) and pooling_of(network.head) != MEAN:
+        raise ExportError(
+            f"the head {network.head!r} cannot be made in int8 for tvm, which has the mean over "
+            "tokens, scaled, alone. Take another runtime: --runtime onnxruntime"
         )
     sizes = {size for layer in network.layers for size in (layer.hidden_in, layer.hidden_out)}
     if any(layer.kind == "mha" for layer in network.layers):
@@ -369,7 +381,7 @@ class _Function:
     def _head(self, layer: Layer, tensors: Tensors, x: _Activations) -> list[Value]:
         batch, seq_len, tokens = self._shape.batch, self._shape.seq_len, self._shape.tokens
         hidden, size = layer.hidden_in, layer.hidden_out
-        if layer.head == "hidden":
+        if gives_states(layer.head):
             y = self._linear(x.bytes, tensors["weight"], tensors["bias"]) if tensors else x
             return [self._reshape(y.exact, batch, seq_len, size)]
         if layer.head == SPANS:

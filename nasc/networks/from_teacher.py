@@ -53,13 +53,15 @@ def feed_forward(w: LayerWeights) -> dict[str, Tensor]:
     }
 
 
-def teacher_network(teacher: Teacher, architecture: Architecture, head: str = "embed") -> Network:
+def teacher_network(
+    teacher: Teacher, architecture: Architecture, head: str | None = None
+) -> Network:
     """The full-size network as it is exported, wherever the teacher's weights are.
 
     Args:
         teacher: Whose weights.
         architecture: Kept blocks only; gives the precision.
-        head: ``embed`` or ``hidden``.
+        head: Of the teacher's own; None gives its vectors.
     """
     tensors: list[dict[str, Tensor]] = [embedding(teacher)]
     for layer in teacher.layers:
@@ -67,4 +69,4 @@ def teacher_network(teacher: Teacher, architecture: Architecture, head: str = "e
     tensors.append({})
     arrays = tuple({n: v.cpu().numpy().astype(np.float32) for n, v in t.items()} for t in tensors)
     g = teacher.geometry
-    return Network(architecture, g.for_space(), head, arrays, g.layer_norm_eps)
+    return Network(architecture, g.for_space(), head or teacher.head(), arrays, g.layer_norm_eps)

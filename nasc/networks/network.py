@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nasc.architecture.heads import SPANS, head_outputs
+from nasc.architecture.heads import MEAN, SPANS, head_outputs, pooling_of
 from nasc.architecture.layers import Layer, layers
 from nasc.architecture.space import SEPCONV_PAIRS, Architecture, Geometry, kernel_size
 from nasc.errors import ExportError
@@ -116,8 +116,10 @@ class Network:
         return dataclasses.replace(self, architecture=self.architecture.with_precision(precision))
 
     def sha256(self) -> str:
-        """Of architecture and weights."""
+        """Of architecture, weights, and a pooling that is not the mean, scaled."""
         digest = hashlib.sha256(str(self.architecture).encode())
+        if pooling_of(self.head) != MEAN:
+            digest.update(self.head.encode())
         for own in self.tensors:
             for name in sorted(own):
                 digest.update(np.ascontiguousarray(own[name]).tobytes())

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasc.architecture.heads import SPANS
+from nasc.architecture.heads import SPANS, gives_states, gives_vector, maps_tokens, pooling_of
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
 from nasc.networks.network import MASKED, Network
+from nasc.utils import torch_pooling
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,12 @@ def embed(t: Mapping[str, Tensor], input_ids: Tensor, eps: float) -> Tensor:
 
 def mean_pool(x: Tensor, mask: Mask) -> Tensor:
     """Mean over real tokens: (batch, hidden)."""
-    return (x * mask.tokens).sum(1) / mask.tokens.sum(1).clamp(min=1)
+    return pool(x, mask, "mean")
+
+
+def pool(x: Tensor, mask: Mask, mode: str) -> Tensor:
+    """Hidden states as one row a text, (batch, hidden): see `nasc.utils.torch_pooling.pool`."""
+    return torch_pooling.pool(x, mask.tokens, mode)
 
 
 class TorchNetwork(nn.Module):
@@ -144,13 +150,18 @@ class TorchNetwork(nn.Module):
         """What the network's head gives: see `nasc.architecture.heads`."""
         mask = Mask.of(attention_mask)
         x = self.hidden_state(input_ids, mask)
-        if self.head == "hidden":
+        if gives_states(self.head):
             return self.map_out(x)
         if self.head == SPANS:
             return self.map_out(x).transpose(1, 2)
-        x = mean_pool(x, mask)
-        if self.head == "embed":
-            return functional.normalize(self.map_out(x), dim=-1)
+        how = pooling_of(self.head)
+        if gives_vector(self.head):
+            if maps_tokens(self.head):
+                x = pool(self.map_out(x), mask, how.mode)
+            else:
+                x = self.map_out(pool(x, mask, how.mode))
+            return functional.normalize(x, dim=-1) if how.scaled else x
+        x = pool(x, mask, how.mode)
         head = dict(self.tensors[-1].named_parameters())
         x = functional.linear(x, head["pool_weight"], head["pool_bias"])
         return self.map_out(torch.tanh(x))

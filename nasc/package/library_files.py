@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.reading import read_bytes, read_json
-from nasc.architecture.heads import HEADS, SPANS
+from nasc.architecture.heads import SPANS, gives_vector, is_task_head, pooling_of
 from nasc.package.manifest import Manifest
 
 CONFIG = "config.json"
@@ -40,7 +40,7 @@ def library_files(manifest: Manifest, pad_id: int) -> dict[str, str]:
         pad_id: The tokenizer's token for padding.
     """
     found: dict[str, Any] = {CONFIG: _config(manifest, pad_id)}
-    if manifest.head in HEADS:
+    if not is_task_head(manifest.head):
         kind = "sentence_transformers.models."
         modules = [("", "Transformer"), (_POOLING, "Pooling")]
         found |= {
@@ -140,13 +140,13 @@ def _pooling(manifest: Manifest) -> dict[str, Any]:
     The head ``embed`` gives the finished vector as the state of one token: see
     `nasc.export.onnx.ONE_TOKEN`.
     """
-    first = manifest.head == "embed"
+    mode = "cls" if gives_vector(manifest.head) else pooling_of(manifest.head).mode
     return {
         "word_embedding_dimension": manifest.geometry.hidden,
-        "pooling_mode_cls_token": first,
-        "pooling_mode_mean_tokens": not first,
-        "pooling_mode_max_tokens": False,
-        "pooling_mode_mean_sqrt_len_tokens": False,
+        "pooling_mode_cls_token": mode == "cls",
+        "pooling_mode_mean_tokens": mode == "mean",
+        "pooling_mode_max_tokens": mode == "max",
+        "pooling_mode_mean_sqrt_len_tokens": mode == "sqrt_len",
         "pooling_mode_weightedmean_tokens": False,
         "pooling_mode_lasttoken": False,
         "include_prompt": True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nasc.architecture.heads import HEADS, SPANS
+from nasc.architecture.heads import SPANS, gives_vector, is_task_head, pooling_of
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.package.formats import format_of
 from nasc.package.formats.base import SENTENCES, model_files
@@ -16,6 +16,11 @@ _QUESTIONS = '[("Who plays the guitar?", "In the park a man plays the guitar.")]
 _EMBED = """\
 vectors = RUN
 print(vectors @ vectors.T)  # cosine similarities: the vectors have length 1
+"""
+_UNSCALED = """\
+vectors = RUN
+unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # they keep the teacher's lengths
+print(unit @ unit.T)  # cosine similarities
 """
 _HIDDEN = """\
 states = RUN
@@ -43,9 +48,11 @@ def usage(manifest: Manifest) -> str:
     """The lines of Python that use a package, run inside its folder."""
     task = manifest.task
     form = format_of(manifest.conditions.runtime)
-    texts, last = SENTENCES, {"embed": _EMBED, "hidden": _HIDDEN}.get(manifest.head, _SPANS)
-    if manifest.head == SPANS:
-        texts = _QUESTIONS
+    texts, last = SENTENCES, _HIDDEN
+    if gives_vector(manifest.head):
+        last = _EMBED if pooling_of(manifest.head).scaled else _UNSCALED
+    elif manifest.head == SPANS:
+        texts, last = _QUESTIONS, _SPANS
     elif task is not None:
         texts = _PAIRS if task.paired else SENTENCES
         last = _CLASSES.replace("LABELS", repr(list(task.labels))) if task.labels else _REGRESSION
@@ -80,7 +87,7 @@ def figures_of(text: str) -> list[str]:
 
 def _other_libraries(manifest: Manifest) -> str:
     """How other libraries use an encoder; nothing where a package lacks what they read."""
-    if manifest.head not in HEADS or CONFIG not in manifest.files:
+    if is_task_head(manifest.head) or CONFIG not in manifest.files:
         return ""
     if manifest.conditions.shape is not None:
         batch, seq_len = manifest.conditions.shape

@@ -11,13 +11,14 @@ from typing import Any, Self
 
 from device_profiles import UNSTATED, DeviceProfile
 from device_profiles.reading import read_text
+from nasc.architecture.heads import gives_vector, pooling_of
 from nasc.evaluation.parity_report import (
     PADDING_TOLERANCE,
     TORCH_TOLERANCE,
     ReducedPrecisionReport,
     accept_reduced,
 )
-from nasc.export.onnx import ONE_TOKEN, OUTPUT_NAMES
+from nasc.export.onnx import ONE_TOKEN, output_name
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.formats import ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files
@@ -56,8 +57,8 @@ README_BYTES = 1 << 20
 
 def _outputs(head: str) -> tuple[tuple[str, ...], ...]:
     """What files of a head may give, by name; `ONE_TOKEN` is of emitter version 3 and later."""
-    first = OUTPUT_NAMES.get(head, "logits")
-    return ((first,), (first, ONE_TOKEN)) if head == "embed" else ((first,),)
+    first = output_name(head)
+    return ((first,), (first, ONE_TOKEN)) if gives_vector(head) else ((first,),)
 
 
 def _other_lengths(said: Conditions, measured: MeasuredLatency) -> list[str]:
@@ -337,7 +338,8 @@ class FileChecks:
         if isinstance(parity, ReducedPrecisionReport):
             return accept_reduced(parity)
         held = parity.share <= 1
-        if self._manifest.head == "embed":  # whose values are never above 1
+        head = self._manifest.head
+        if gives_vector(head) and pooling_of(head).scaled:  # whose values are never above 1
             held &= parity.max_abs_diff <= TORCH_TOLERANCE
             held &= parity.padding_max_abs_diff <= PADDING_TOLERANCE
         return held, (

@@ -451,7 +451,7 @@ class _Compilation:
                 context.reporter.say(
                     f"the full-size network fits by {whole.variant}: nothing to search or train"
                 )
-                head = context.settings.trained_head
+                head = context.trained_head
                 network = teacher_network(context.teacher, whole.architecture, head)
                 return _Candidate(network, whole.runtime, None)
         try:
@@ -492,7 +492,7 @@ class _Compilation:
     def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
         """What the runtime opens of a network, in a folder of its own."""
         s = self.context.settings
-        network = candidate.network.with_head(s.head)
+        network = candidate.network.with_head(self.context.head)
         own = Path(tempfile.mkdtemp(dir=folder))
         lengths = {*self.context.lengths, self.max_length}
         session = self.context.session(candidate.runtime)
@@ -517,7 +517,7 @@ class _Compilation:
         """
         context, variant = self.context, candidate.variant
         network, session = (
-            candidate.network.with_head(context.settings.head),
+            candidate.network.with_head(context.head),
             context.session(variant.runtime),
         )
         jobs = self.jobs(artifact, network)
@@ -787,7 +787,7 @@ class _Compilation:
         manifest = Manifest(
             architecture=architecture,
             geometry=network.geometry,
-            head=s.head,
+            head=context.head,
             task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
             max_length=self.max_length,
             limits=self.limits.given(),

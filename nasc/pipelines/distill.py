@@ -160,7 +160,7 @@ def _distill(
     parsed, start = _parsed(context, architecture, start)
     g = context.teacher.geometry
     whole = Architecture((Block(g.hidden, ("mha", "ffn") * g.layers, kept=True),))
-    full_size = teacher_network(context.teacher, whole, "hidden")
+    full_size = teacher_network(context.teacher, whole, context.teacher.head("hidden"))
     masked = None
     if objective != "states":
         masked = masked_teacher(full_size, context.settings.teacher or default_teacher_folder())
@@ -178,7 +178,7 @@ def _distill(
             if path is None
             else load_supernet(path, context.teacher)[0]
         )
-        network = supernet.extract(parsed, "hidden")
+        network = supernet.extract(parsed, context.teacher.head("hidden"))
     seconds = None if steps is not None else 60 * (DISTILL_MINUTES if minutes is None else minutes)
     model: NascModel | NascForMaskedLM
     if masked is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import device_profiles
 import profilers
+from nasc.architecture.heads import graph_head
 from nasc.architecture.space import SearchSpace, load_space
 from nasc.context.read_lengths import read_lengths
 from nasc.errors import TableMissing, TableRefused, UsageError
@@ -65,7 +66,7 @@ def profile(
             measured at each of the lengths that stand for them.
         batches: Sentences in a run; empty takes 1.
         threads: Empty takes the device's default.
-        head: ``embed`` or ``hidden``.
+        head: See `nasc.architecture.heads`; where a teacher is loaded, its pooling is put in.
         fixed_shape: Whether networks take inputs of one batch and length alone.
         sustained_minutes: See `nasc.context.settings.Settings`.
         force: Measure again what is in the cache.
@@ -95,11 +96,11 @@ def profile(
     for one in found_devices:
         profilers.check_device(one)
     found_device = found_devices[0]
-    found_space = (
-        load_space(space)
-        if space is not None and teacher is None
-        else space_for(load_teacher(teacher), space)
-    )
+    if space is not None and teacher is None:
+        found_space = load_space(space)
+    else:
+        own = load_teacher(teacher)
+        found_space, head = space_for(own, space), graph_head(own.own_head(head))
     reporter = reporter or Silent()
     folder = cache_folder(cache)
     if len(found_devices) > 1:

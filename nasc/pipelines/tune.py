@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import device_profiles
-from nasc.architecture.heads import check_head
+from nasc.architecture.heads import check_head, graph_head
 from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.errors import UsageError
 from nasc.export.onnx import build
@@ -236,11 +236,11 @@ def tune(
     from nasc.lowering.tvm_module import fused_module, target_of
 
     reporter = reporter or Silent()
-    found_space = (
-        load_space(space)
-        if space is not None and teacher is None
-        else space_for(load_teacher(teacher), space)
-    )
+    if space is not None and teacher is None:
+        found_space = load_space(space)
+    else:
+        own = load_teacher(teacher)
+        found_space, head = space_for(own, space), graph_head(own.own_head(head))
     threads = threads or default_threads
     lengths = tuple(dict.fromkeys(seq_lens)) or (128,)
     with tuning_place(farm, threads, reporter) as place:

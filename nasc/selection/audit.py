@@ -242,9 +242,7 @@ def _qualities(context: RunContext, networks: Sequence[Architecture], steps: int
     found = []
     for done, architecture in enumerate(networks):
         progress(done, len(networks), str(architecture))
-        network = context.prepare_supernet().supernet.extract(
-            architecture, context.settings.trained_head
-        )
+        network = context.prepare_supernet().supernet.extract(architecture, context.trained_head)
         if not architecture.is_teacher:
             network, _ = distill_cached(
                 network,

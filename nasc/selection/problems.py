@@ -20,7 +20,7 @@ def problem_of(context: RunContext, limits: Limits, variants: Sequence[Variant])
     """The search under some limits, among some variants."""
     return Problem(
         context.space.geometry,
-        context.settings.head,
+        context.graph_head,
         context.prepare_supernet().scores.positions(),
         {variant: context.measure_variant_loss(variant) for variant in variants},
         context.measure_costs(variants),
@@ -47,7 +47,7 @@ def check_feasible(
     """
     positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in context.choices)
     costs = costs or context.measure_costs(variants)
-    geometry, head = context.space.geometry, context.settings.head
+    geometry, head = context.space.geometry, context.graph_head
     return solve(Problem(geometry, head, positions, dict.fromkeys(variants, 0.0), costs, limits))[0]
 
 
@@ -72,7 +72,7 @@ def priced(
     """
     alone = tuple(ScoredBlocks((block,), np.zeros(1)) for block in architecture.blocks)
     costs = costs or context.measure_costs([variant])
-    geometry, head = context.space.geometry, context.settings.head
+    geometry, head = context.space.geometry, context.graph_head
     return solve(Problem(geometry, head, alone, {variant: 0.0}, costs, limits))[0]
 
 

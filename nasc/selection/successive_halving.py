@@ -150,9 +150,7 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
         if all(solution.architecture != r.solution.architecture for r in found):
             found.append(dataclasses.replace(best, solution=solution))
     cut = context.prepare_supernet().supernet.extract
-    entered = [
-        Candidate(r, cut(r.solution.architecture, context.settings.trained_head)) for r in found
-    ]
+    entered = [Candidate(r, cut(r.solution.architecture, context.trained_head)) for r in found]
     pruned = pruned_teacher(context, limits, variants)
     return entered if pruned is None else [*entered, pruned]
 
@@ -164,7 +162,7 @@ def pruned_teacher(
 
     It is pruned in the variant in which the whole teacher is fastest.
     """
-    space, head = context.space, context.settings.trained_head
+    space, head = context.space, context.trained_head
     if not space.keep or not space.skip:
         return None
 

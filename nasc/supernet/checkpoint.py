@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from device_profiles.reading import FileRefused, conform, opened, parse_json
+from nasc.architecture.heads import MEAN
 from nasc.architecture.space import Block, SearchSpace, space_from_dict, space_to_dict
 from nasc.errors import CheckpointError, UsageError
 from nasc.supernet.compact import compressed, expanded
@@ -62,7 +63,7 @@ _SUPERNET_SCHEMA: dict[str, Any] = {
         "teacher": {
             "type": "object",
             "required": ["name", "sha256"],
-            "properties": {"name": _TEXT, "sha256": _TEXT},
+            "properties": {"name": _TEXT, "sha256": _TEXT, "pooling": _TEXT},
         },
         "space": {"type": "object"},
         "from_end": {"type": "array", "items": {"type": "boolean"}},
@@ -252,7 +253,7 @@ def save_supernet(
     about: dict[str, Any] = {
         "space": space_to_dict(supernet.space),
         "from_end": [block.from_end for block in supernet.blocks],
-        "teacher": {"name": supernet.teacher.name, "sha256": supernet.teacher.sha256},
+        "teacher": _teacher_record(supernet.teacher),
     }
     tensors = supernet.blocks.state_dict()
     if compact:
@@ -262,6 +263,15 @@ def save_supernet(
             tensors = {n: t for n, t in tensors.items() if n.rpartition(".")[0] in used}
         tensors, about = compressed(tensors), about | {"compact": True}
     write(path, tensors, about | dict(header))
+
+
+def _teacher_record(teacher: Teacher) -> dict[str, str]:
+    """Whom a supernet follows; its pooling is told where it is not the mean, as it once always was.
+
+    The length of vectors does not matter: losses and scores are of their directions.
+    """
+    record, mode = {"name": teacher.name, "sha256": teacher.sha256}, teacher.pooling.mode
+    return record if mode == MEAN.mode else record | {"pooling": mode}
 
 
 def read_space(path: Path, teacher: Teacher) -> SearchSpace:
@@ -399,5 +409,11 @@ def _space_of(path: Path, header: Mapping[str, Any], teacher: Teacher) -> Search
             f"supernet {path} was trained from teacher {header['teacher']['name']!r} "
             f"({header['teacher']['sha256'][:12]}), not from {teacher.name!r} "
             f"({teacher.sha256[:12]}). Give the same --teacher, or train a new one: nasc train"
+        )
+    mode = header["teacher"].get("pooling", MEAN.mode)
+    if mode != teacher.pooling.mode:
+        raise CheckpointError(
+            f"supernet {path} was trained and scored for vectors by the pooling {mode!r}; those of "
+            f"{teacher.name!r} are by {teacher.pooling.mode!r}. Train a new one: nasc train"
         )
     return space_from_dict(header["space"])

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from nasc.architecture.space import Block
 from nasc.data.tokens import Batch
-from nasc.networks.torch_network import Mask, mean_pool
+from nasc.networks.torch_network import Mask, pool
 from nasc.supernet.supernet import Supernet
 from nasc.utils.progress import Progress
 
@@ -40,12 +40,13 @@ class Scorer:
         """Run the teacher once over the sentences."""
         self.supernet = supernet
         self._final: dict[tuple[Block, ...], float] = {}
+        self._pooling = supernet.teacher.pooling.mode
         self._prepared = []
         with torch.no_grad():
             for batch in (b.to(supernet.teacher.device) for b in batches):
                 mask = Mask.of(batch.attention_mask)
                 states = supernet.teacher_states(batch.input_ids, mask)
-                pooled = functional.normalize(mean_pool(states[-1], mask), dim=-1)
+                pooled = functional.normalize(pool(states[-1], mask, self._pooling), dim=-1)
                 self._prepared.append(_Prepared(mask, batch.attention_mask.bool(), states, pooled))
         self._variance = [
             self._mean_square([(p.states[i] - self._mean(i))[p.real] for p in self._prepared])
@@ -152,7 +153,7 @@ class Scorer:
                     x = states[begin[:-1]]
                     index = len(begin) - 1
                     states[begin] = self.supernet.forward_block(index, x, p.mask, begin[-1])
-            vectors = functional.normalize(mean_pool(states[blocks], p.mask), dim=-1)
+            vectors = functional.normalize(pool(states[blocks], p.mask, self._pooling), dim=-1)
             found[place] = float((1 - (vectors * p.pooled).sum(-1)).sum())
         return found
 

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nasc.architecture.heads import MEAN
 from nasc.errors import CheckpointError
 from nasc.supernet.checkpoint import read_supernet_header
 
 FOLDER = Path(__file__).parent / "shipped"
 
 
-def shipped_supernet(teacher_sha256: str) -> Path | None:
+def shipped_supernet(teacher_sha256: str, pooling: str = MEAN.mode) -> Path | None:
     """The file of the supernet that comes with nasc for a teacher; None if there is none.
 
     Args:
         teacher_sha256: `nasc.teacher.Teacher.sha256`.
+        pooling: Of the teacher, out of `nasc.architecture.heads.POOLINGS`.
 
     Raises:
         CheckpointError: If a file that comes with nasc is damaged.
     """
+    wanted = (teacher_sha256, pooling)
     for path in sorted(FOLDER.glob("*.safetensors")):
         try:
-            trained_from = read_supernet_header(path)["teacher"]["sha256"]
+            trained_from = read_supernet_header(path)["teacher"]
         except CheckpointError as error:
             raise CheckpointError(
                 f"{path}, which comes with nasc, is damaged: install nasc again. Meanwhile "
                 "--train-minutes 3 trains a supernet of your own"
             ) from error
-        if trained_from == teacher_sha256:
+        if (trained_from["sha256"], trained_from.get("pooling", MEAN.mode)) == wanted:
             return path
     return None

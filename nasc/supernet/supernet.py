@@ -197,11 +197,15 @@ class Supernet(nn.Module):
                     if f"{index}.{kind}.{key}" not in used:
                         del modules[key]
 
-    def extract(self, architecture: Architecture, head: str = "embed") -> Network:
+    def extract(self, architecture: Architecture, head: str | None = None) -> Network:
         """Cut a subnet out: its own weights, with the maps of neighbouring blocks merged.
 
         The two linear layers at a border, ``x -> A x + a`` and ``y -> B y + b``, become
         one: ``x -> (B A) x + (B a + b)``, equal up to rounding.
+
+        Args:
+            architecture: Out of the space.
+            head: None is the teacher's own, which gives its vectors.
 
         Raises:
             UsageError: If the architecture is not of the space, or a compact supernet left out its
@@ -237,7 +241,9 @@ class Supernet(nn.Module):
             {n: v.detach().cpu().to(torch.float32).numpy().copy() for n, v in t.items()}
             for t in tensors
         )
-        return Network(architecture, self.space.geometry, head, arrays, self.eps)
+        return Network(
+            architecture, self.space.geometry, head or self.teacher.head(), arrays, self.eps
+        )
 
 
 def merge(

@@ -21,7 +21,7 @@ from nasc.data.tokens import Batch
 from nasc.errors import InfeasibleLimits
 from nasc.networks.from_teacher import attention, embedding, feed_forward, teacher_network
 from nasc.networks.network import Network
-from nasc.networks.torch_network import Mask, apply_layer, embed, mean_pool
+from nasc.networks.torch_network import Mask, apply_layer, embed, pool
 from nasc.solver.problem import Solution
 from nasc.teacher import Teacher
 
@@ -91,6 +91,7 @@ class PrunedLoss:
     def __init__(self, teacher: Teacher, space: SearchSpace, batches: Sequence[Batch]) -> None:
         """Run the teacher once."""
         self._space, self._eps = space, teacher.geometry.layer_norm_eps
+        self._pooling = teacher.pooling.mode
         hidden = space.geometry.hidden
         self._operations = [
             (Layer(kind, hidden, hidden), tensors)
@@ -121,7 +122,7 @@ class PrunedLoss:
         # Only the latest path is remembered: neighbours in order share the most of it.
         self._states = {(): self._states[()]} | path
         return [
-            functional.normalize(mean_pool(x, mask), dim=-1)
+            functional.normalize(pool(x, mask, self._pooling), dim=-1)
             for x, mask in zip(states, self._masks, strict=True)
         ]
 

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from nasc.data.tokens import Batch
 from nasc.errors import TrainingDiverged, UsageError
-from nasc.networks.torch_network import Mask, mean_pool
+from nasc.networks.torch_network import Mask, pool
 from nasc.supernet.batches import Batches
 from nasc.supernet.budget import mean_step_s
 from nasc.supernet.initialize import STARTS
@@ -122,10 +122,10 @@ def block_errors(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).square().mean(-1)
 
 
-def _distance(states: Tensor, target: Tensor, mask: Mask) -> Tensor:
+def _distance(states: Tensor, target: Tensor, mask: Mask, pooling: str) -> Tensor:
     """Sum over sentences of one minus the cosine of the two sentence vectors."""
-    cosines = functional.cosine_similarity(mean_pool(states, mask), mean_pool(target, mask), dim=-1)
-    return (1 - cosines).sum()
+    ours, theirs = pool(states, mask, pooling), pool(target, mask, pooling)
+    return (1 - functional.cosine_similarity(ours, theirs, dim=-1)).sum()
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -197,7 +197,8 @@ class Objective:
                     losses.append(errors.sum() * part.weight / tokens / variances[index])
             total = torch.stack(losses).sum()
             if chained:
-                distance = _distance(out.float(), part.states[-1].float(), part.mask)
+                how = self.supernet.teacher.pooling.mode
+                distance = _distance(out.float(), part.states[-1].float(), part.mask, how)
                 share = part.weight / len(batch.input_ids)
                 total = total + VECTOR_WEIGHT * share * distance
             total.backward()  # type: ignore[no-untyped-call]

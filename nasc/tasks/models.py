@@ -84,7 +84,7 @@ Outputs = dict[str, NDArray[np.float32]]
 
 def _counts_from_padding(config: PreTrainedConfig) -> bool:
     """Whether a model's positions begin behind its padding token's number: RoBERTa and its kin."""
-    return "roberta" in config.model_type
+    return "roberta" in config.model_type or config.model_type == "camembert"
 
 
 def _named(labels: Sequence[str]) -> tuple[str, ...]:

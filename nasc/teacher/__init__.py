@@ -1,4 +1,4 @@
-"""The teacher: a BERT, RoBERTa or DistilBERT encoder in one plain structure."""
+"""The teacher: an encoder of one of `FAMILIES` in one plain structure."""
 
 from nasc.teacher.config import FAMILIES
 from nasc.teacher.encoder import (

@@ -9,7 +9,10 @@ from nasc.errors import TeacherMissing, UnsupportedFamily
 from nasc.teacher.encoder import TeacherGeometry
 from nasc.teacher.files import TeacherFiles, json_text, text_or_null
 
-FAMILIES = ("bert", "roberta", "distilbert")
+FAMILIES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "electra")
+
+ROBERTAS = ("roberta", "xlm-roberta", "camembert")
+"""RoBERTa under its names: positions start behind the row of padding."""
 
 CONFIG = "config.json"
 
@@ -32,7 +35,7 @@ SIZE_KEYS = {
         "positions": "max_position_embeddings",
     },
 }
-SIZE_KEYS["roberta"] = SIZE_KEYS["bert"]
+SIZE_KEYS |= dict.fromkeys((*ROBERTAS, "electra"), SIZE_KEYS["bert"])
 """By family the keys of config.json that give sizes."""
 
 _ALIASES = {
@@ -68,6 +71,7 @@ _SCHEMA = {
         "intermediate_size": _count(1 << 20),
         "hidden_dim": _count(1 << 20),
         "vocab_size": _ROWS,
+        "embedding_size": _WIDTH,
         "max_position_embeddings": _count(1 << 20),
         "type_vocab_size": _count(1 << 16),
         "layer_norm_eps": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
@@ -91,6 +95,9 @@ _SCHEMA = {
         "architectures": {"type": ["array", "null"], "items": {"type": "string"}},
     },
 }
+
+_GELU = ("gelu", "gelu_python")
+"""Names of the exact one in transformers, by torch's function and by its formula."""
 
 _SUPPORTED: Mapping[str, Sequence[Any]] = {
     "position_embedding_type": ("absolute", None),
@@ -127,7 +134,7 @@ def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
         )
     config = files.json(CONFIG, _SCHEMA)
     act = "activation" if family == "distilbert" else "hidden_act"
-    files.check_values(CONFIG, config, {act: ("gelu",), **_SUPPORTED})
+    files.check_values(CONFIG, config, {act: _GELU, **_SUPPORTED})
     return config, _geometry(files, family, config)
 
 
@@ -144,11 +151,17 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
                 f"teacher '{files.name}': {files.label(CONFIG)}: {keys[whole]} = {sizes[whole]} "
                 f"is no multiple of {keys[part]} = {sizes[part]}"
             )
+    if family == "electra":
+        width = config.get("embedding_size", defaults.embedding_size)
+        if width != sizes["hidden"]:
+            raise files.unsupported(
+                CONFIG, "embedding_size", width, f"{sizes['hidden']}, the hidden_size"
+            )
     pad_id = config.get("pad_token_id", defaults.pad_token_id)
-    if pad_id is None and family == "roberta":
+    if pad_id is None and family in ROBERTAS:
         raise files.damaged(CONFIG, "has pad_token_id = null, from which positions are counted")
     pad_id = _whole(files, pad_id or 0, "pad_token_id")
-    offset = pad_id + 1 if family == "roberta" else 0
+    offset = pad_id + 1 if family in ROBERTAS else 0
     if sizes["positions"] <= offset:
         raise files.damaged(
             CONFIG,

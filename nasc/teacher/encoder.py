@@ -1,4 +1,4 @@
-"""The teacher: a BERT, RoBERTa or DistilBERT encoder in one plain structure.
+"""The teacher: an encoder of one of `FAMILIES` in one plain structure.
 
 Families differ in the names of their tensors and in small matters (position offset, token
 types). All of that ends here: the rest of NASC sees `TeacherGeometry`, `EmbeddingWeights`
@@ -18,9 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
+from nasc.architecture.heads import HEADS, MEAN, Pooling, gives_vector, is_task_head
 from nasc.architecture.space import Geometry
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
+from nasc.utils.torch_pooling import pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +141,27 @@ class LayerWeights:
 _Weights = TypeVar("_Weights", EmbeddingWeights, LayerWeights)
 
 
-def sentence_vectors(hidden_state: Tensor, attention_mask: Tensor) -> Tensor:
-    """The mean of hidden states over real tokens, scaled to length 1: (batch, hidden).
+def sentence_vectors(
+    hidden_state: Tensor, attention_mask: Tensor, pooling: Pooling = MEAN
+) -> Tensor:
+    """Vectors of texts out of hidden states: (batch, hidden).
 
     Args:
         hidden_state: Of the last layer, (batch, seq_len, hidden).
         attention_mask: (batch, seq_len), 1 for real tokens and 0 for padding.
+        pooling: How; the mean over real tokens, scaled to length 1, unless told otherwise.
     """
     real = attention_mask[:, :, None].to(hidden_state.dtype)
-    mean = (hidden_state * real).sum(1) / real.sum(1).clamp(min=1)
-    return functional.normalize(mean, dim=-1)
+    vectors = pool(hidden_state, real, pooling.mode)
+    return functional.normalize(vectors, dim=-1) if pooling.scaled else vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Teacher:
     """A teacher: its weights, its tokenizer, and its hidden states.
 
-    Its sentence vectors are the mean over real tokens, scaled to length 1: those of its own
-    library, or, where its folder says nothing of vectors, those but for their length.
+    Its sentence vectors are those of its own library, or, where its folder says nothing of vectors,
+    those scaled to length 1.
 
     Attributes:
         geometry: Its sizes.
@@ -169,8 +174,9 @@ class Teacher:
         embeddings: Weights of its embedding.
         layers: Weights of its layers.
         folder: Where its files are; None of one that was made in memory.
-        declares_vectors: Whether its folder says how vectors are made, and says so: the mean over
-            tokens, scaled to length 1. Where it says nothing, the length is nasc's choice.
+        declares_vectors: Whether its folder says how vectors are made. Where it says nothing, the
+            mean over tokens is its library's choice, length 1 that of nasc.
+        pooling: How sentence vectors are made of its hidden states.
     """
 
     geometry: TeacherGeometry
@@ -183,6 +189,30 @@ class Teacher:
     layers: tuple[LayerWeights, ...]
     folder: Path | None = None
     declares_vectors: bool = True
+    pooling: Pooling = MEAN
+
+    def head(self, output: str = "embed") -> str:
+        """The head of networks that follow it: see `nasc.architecture.heads.Pooling.head`."""
+        return self.pooling.head(output)
+
+    def own_head(self, asked: str) -> str:
+        """The head that is asked for, with this teacher's pooling; a task's as it is.
+
+        Args:
+            asked: See `nasc.architecture.heads`.
+
+        Raises:
+            UsageError: If it names another pooling than the teacher's.
+        """
+        if is_task_head(asked):
+            return asked
+        own = self.head("embed" if gives_vector(asked) else "hidden")
+        if asked not in (own, *HEADS):
+            raise UsageError(
+                f"--head {asked}: teacher {self.name!r} makes its vectors by the head {own!r}. "
+                f"Leave --head out, or take one of {', '.join(HEADS)}"
+            )
+        return own
 
     @property
     def device(self) -> torch.device:
@@ -202,6 +232,8 @@ class Teacher:
             "geometry": asdict(self.geometry),
             "max_length": self.max_length,
         }
+        if self.pooling != MEAN:  # left out where it is as it always was: caches are by this
+            about["pooling"] = asdict(self.pooling)
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
@@ -333,6 +365,6 @@ class Teacher:
         for indices in tokens.buckets(batch_size):
             batch = tokens.batch(indices).to(self.device)
             last = self.hidden_states(batch.input_ids, batch.attention_mask)[-1]
-            vectors = sentence_vectors(last.float(), batch.attention_mask)
+            vectors = sentence_vectors(last.float(), batch.attention_mask, self.pooling)
             found[indices.numpy()] = vectors.cpu().numpy()
         return found

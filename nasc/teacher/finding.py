@@ -35,7 +35,7 @@ def load_teacher(source: str | Path | None = None) -> Teacher:
     Raises:
         TeacherMissing: If it, or one of its files, is not there.
         TeacherDamaged: If a file cannot be read, or is not what it should be.
-        UnsupportedFamily: If it is no BERT, RoBERTa or DistilBERT encoder, or a variant of
+        UnsupportedFamily: If it is of no family that is supported, or a variant of
             one, or sentence-transformers makes other vectors of it than the mean over tokens,
             scaled to length 1.
     """

@@ -64,6 +64,7 @@ def load_folder(
         layers=layers,
         folder=folder,
         declares_vectors=modules.declared,
+        pooling=modules.pooling,
     )
 
 

@@ -1,8 +1,8 @@
 """A teacher against the library of its own folder: the same tokens, the same vectors, or refused.
 
 The library is sentence-transformers; where it is not installed, or cannot load the folder, the
-network and tokenizer of transformers with the mean over tokens take its place, and the result
-says so. Both compute in float32, whatever the weights are stored in.
+network and tokenizer of transformers with the pooling that nasc reads take its place, and the
+result says so. Both compute in float32, whatever the weights are stored in.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from nasc.architecture.heads import Pooling
 from nasc.errors import TeacherDamaged, UnsupportedFamily
-from nasc.teacher.encoder import Teacher
+from nasc.teacher.config import ROBERTAS
+from nasc.teacher.encoder import Teacher, sentence_vectors
 from nasc.teacher.files import TeacherFiles, reason
 from nasc.teacher.modules import read_modules
 from nasc.teacher.tokenizer import PROBES, quiet_transformers
@@ -30,8 +32,8 @@ from nasc.teacher.tokenizer import PROBES, quiet_transformers
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 
 MAX_ABS = 1e-4
-"""Largest difference of a component that float32 in another order explains; vectors have
-length 1. Between libraries on one machine it is around 1e-6."""
+"""Largest difference of a component that float32 in another order explains, of vectors of length 1
+and of those that keep theirs. Between libraries on one machine it is around 1e-6."""
 
 LONG = " ".join(f"Sentence {i} of a long text, the {i % 7}th kind." for i in range(250))
 """10,000 characters: longer than what any teacher of the supported families takes."""
@@ -50,7 +52,7 @@ class LibraryCheck:
     Attributes:
         library: Name and version of the library.
         texts: Texts that were compared.
-        max_abs: Largest difference of a component of a vector of length 1.
+        max_abs: Largest difference of a component of a vector.
         scaled: Whether the library's vectors were scaled to length 1 first, since the folder
             does not say how vectors are made.
         note: Why the library is not sentence-transformers; empty where it is.
@@ -117,7 +119,7 @@ def check_against_library(
     Args:
         teacher: As it was loaded from the folder.
         folder: Its folder.
-        encode: Vectors of texts, each of length 1: the network that is to be judged.
+        encode: Vectors of texts: the network that is to be judged.
         texts: What to compare.
 
     Raises:
@@ -178,7 +180,7 @@ def comparable(teacher: Teacher, texts: Sequence[str]) -> list[str]:
     RoBERTa of transformers counts positions by the ids that are not padding, so that those after
     a literal ``<pad>`` in a text move; nasc counts tokens (docs/teachers.md).
     """
-    if teacher.geometry.family != "roberta":
+    if teacher.geometry.family not in ROBERTAS:
         return list(texts)
     return [text.replace(str(teacher.tokenizer.pad_token), "") for text in texts]
 
@@ -244,7 +246,7 @@ class SentenceTransformersLibrary:
 
 
 class TransformersLibrary:
-    """The network and the tokenizer of transformers, with the mean over tokens."""
+    """The network and the tokenizer of transformers, with the teacher's pooling."""
 
     def __init__(self, teacher: Teacher, folder: Path) -> None:
         inner = read_modules(TeacherFiles(folder, teacher.name)).transformer.folder
@@ -260,7 +262,8 @@ class TransformersLibrary:
                 dtype=torch.float32,
             ).eval()
         self._max_length = teacher.max_length
-        self._scales = teacher.declares_vectors
+        scaled = teacher.pooling.scaled and teacher.declares_vectors
+        self._pooling = Pooling(teacher.pooling.mode, scaled)
         self.name = f"transformers {transformers.__version__}"
 
     def _batch(self, texts: Sequence[str]) -> Any:
@@ -281,12 +284,8 @@ class TransformersLibrary:
     def vectors(self, texts: Sequence[str]) -> Vectors:
         """See `Library`."""
         batch = self._batch(texts)
-        real = batch["attention_mask"][:, :, None].float()
         states = self._model(**batch, return_dict=True).last_hidden_state
-        mean = (states * real).sum(1) / real.sum(1).clamp(min=1)
-        if self._scales:
-            mean = torch.nn.functional.normalize(mean, dim=-1)
-        found: Vectors = mean.numpy()
+        found: Vectors = sentence_vectors(states, batch["attention_mask"], self._pooling).numpy()
         return found
 
 

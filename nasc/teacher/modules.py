@@ -1,8 +1,8 @@
 """How a folder of sentence-transformers makes vectors: modules.json and what it names.
 
-What is supported is one chain: Transformer, mean Pooling, Normalize. Every other thing that these
-files can say and that changes a vector is refused with its file and key; the keys are those that
-sentence-transformers 6.2 reads (`base/model.py`, `base/modules/transformer.py`,
+What is supported is one chain: Transformer, Pooling, and Normalize or nothing after it. Every other
+thing that these files can say and that changes a vector is refused with its file and key; the keys
+are those that sentence-transformers 6.2 reads (`base/model.py`, `base/modules/transformer.py`,
 `sentence_transformer/modules/pooling.py`).
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nasc.architecture.heads import MEAN, Pooling
 from nasc.errors import UnsupportedFamily
 from nasc.teacher.files import TeacherFiles, is_inner_path, json_text, text_or_null
 
@@ -28,6 +29,7 @@ TRANSFORMER = (
 """Names of the Transformer's configuration; the first that holds anything counts."""
 
 CHAIN = ("Transformer", "Pooling", "Normalize")
+"""The last may be absent: vectors keep their length then."""
 
 _MODULES_SCHEMA = {
     "type": "array",
@@ -54,6 +56,9 @@ _FLAGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 """Keys of Pooling before version 6, one a mode; none of them true is the mean."""
+
+_MODES = {"mean": "mean", "cls": "cls", "max": "max", "mean_sqrt_len_tokens": "sqrt_len"}
+"""Modes that are supported, and what `nasc.architecture.heads.POOLINGS` calls them."""
 
 _DIMENSIONS = ("embedding_dimension", "word_embedding_dimension")
 
@@ -131,7 +136,8 @@ class SentenceModules:
         settings_file: The Transformer's configuration, for messages.
         max_seq_length: Tokens that it gives; None leaves them to the tokenizer and the network.
         do_lower_case: Whether texts are lower-cased before the tokenizer.
-        pooling: Folder of the Pooling's configuration; None without modules.json.
+        pooling: How vectors are made; without a modules.json the mean, scaled.
+        pooling_folder: Of the Pooling's configuration; None without modules.json.
         folders: The teacher's folder and those that modules.json names.
     """
 
@@ -140,7 +146,8 @@ class SentenceModules:
     settings_file: str = TRANSFORMER[0]
     max_seq_length: int | None = None
     do_lower_case: bool = False
-    pooling: TeacherFiles | None = None
+    pooling: Pooling = MEAN
+    pooling_folder: TeacherFiles | None = None
     folders: tuple[TeacherFiles, ...] = ()
 
 
@@ -157,12 +164,10 @@ def read_modules(files: TeacherFiles) -> SentenceModules:
     if modules is None:
         return SentenceModules(files, declared=False, folders=(files,))
     _check_chain(files, modules)
-    transformer, pooling, normalize = (files.within(module["path"]) for module in modules)
-    _check_pooling(pooling)
-    output = normalize.json("config.json", _NORMALIZE_SCHEMA) or {}
-    for key in ("module_input_name", "module_output_name"):
-        if output.get(key, "sentence_embedding") not in ("sentence_embedding", None):
-            raise normalize.unsupported("config.json", key, output[key], '"sentence_embedding"')
+    transformer, pooling, *normalize = (files.within(module["path"]) for module in modules)
+    mode = _pooling_mode(pooling)
+    for last in normalize:
+        _check_normalize(last)
     _check_model(files)
     file, settings = _transformer_settings(transformer)
     return SentenceModules(
@@ -171,8 +176,9 @@ def read_modules(files: TeacherFiles) -> SentenceModules:
         settings_file=file,
         max_seq_length=settings.get("max_seq_length"),
         do_lower_case=settings.get("do_lower_case", False),
-        pooling=pooling,
-        folders=tuple(dict.fromkeys((files, transformer, pooling, normalize))),
+        pooling=Pooling(mode, scaled=bool(normalize)),
+        pooling_folder=pooling,
+        folders=tuple(dict.fromkeys((files, transformer, pooling, *normalize))),
     )
 
 
@@ -183,12 +189,12 @@ def check_dimensions(modules: SentenceModules, files: TeacherFiles, hidden: int)
         TeacherDamaged: If the Pooling is made for another network.
         UnsupportedFamily: If vectors are cut to fewer dimensions.
     """
-    if modules.pooling is None:
+    if modules.pooling_folder is None:
         return
-    pooling = modules.pooling.json(POOLING, _POOLING_SCHEMA)
+    pooling = modules.pooling_folder.json(POOLING, _POOLING_SCHEMA)
     for key in _DIMENSIONS:
         if pooling.get(key, hidden) != hidden:
-            raise modules.pooling.damaged(
+            raise modules.pooling_folder.damaged(
                 POOLING, f"has {key} = {pooling[key]}; the network's hidden size is {hidden}"
             )
     kept = (files.json(MODEL, _MODEL_SCHEMA) or {}).get("truncate_dim")
@@ -217,38 +223,42 @@ def _check_chain(files: TeacherFiles, modules: Sequence[Mapping[str, Any]]) -> N
         if module.get("kwargs"):
             raise files.unsupported(MODULES, f"{place}.kwargs", module["kwargs"], "no kwargs")
         kinds.append(kind)
-    if tuple(kinds) == CHAIN[:2]:
-        raise UnsupportedFamily(
-            f"teacher '{files.name}': {MODULES}: there is no module Normalize, so vectors keep "
-            "their length; nasc's have length 1. If vectors of length 1 will do, add the module: "
-            "SentenceTransformer(...) of sentence-transformers, its append(Normalize()), its "
-            "save(...); and give what was saved"
-        )
-    if tuple(kinds) != CHAIN:
+    if tuple(kinds) not in (CHAIN, CHAIN[:2]):
         raise UnsupportedFamily(
             f"teacher '{files.name}': {MODULES}: type makes its vectors with "
-            f"{', '.join(kinds)}; supported is {', '.join(CHAIN)}"
+            f"{', '.join(kinds)}; supported is {', '.join(CHAIN[:2])} with or without {CHAIN[2]}"
         )
     if len({module["name"] for module in modules}) < len(modules):
         raise files.damaged(MODULES, "gives two modules the same name")
 
 
-def _check_pooling(pooling: TeacherFiles) -> None:
+def _check_normalize(files: TeacherFiles) -> None:
+    output = files.json("config.json", _NORMALIZE_SCHEMA) or {}
+    for key in ("module_input_name", "module_output_name"):
+        if output.get(key, "sentence_embedding") not in ("sentence_embedding", None):
+            raise files.unsupported("config.json", key, output[key], '"sentence_embedding"')
+
+
+def _pooling_mode(pooling: TeacherFiles) -> str:
+    """Which of `POOLINGS` a Pooling's configuration asks for."""
     config = pooling.json(POOLING, _POOLING_SCHEMA)
     if config is None:
         raise pooling.missing(f"no {pooling.label(POOLING)}, which modules.json names,")
     pooling.check_keys(POOLING, config, list(_POOLING_SCHEMA["properties"]))
     if not any(key in config for key in _DIMENSIONS):
         raise pooling.damaged(POOLING, f"has no {_DIMENSIONS[0]}")
-    mean = 'mean pooling ("pooling_mode": "mean")'
+    supported = f"one pooling alone, of {', '.join(_MODES)}"
     if "pooling_mode" in config:
-        if config["pooling_mode"] not in ("mean", ["mean"]):
-            raise pooling.unsupported(POOLING, "pooling_mode", config["pooling_mode"], mean)
-        return
+        asked = config["pooling_mode"]
+        modes = [asked] if isinstance(asked, str) else asked
+        if len(modes) != 1 or modes[0] not in _MODES:
+            raise pooling.unsupported(POOLING, "pooling_mode", asked, supported)
+        return _MODES[modes[0]]
     on = [key for key in _FLAGS if config.get(key)]
-    others = [key for key in on if _FLAGS[key] != "mean"]
+    others = [key for key in on if _FLAGS[key] not in _MODES] or on[1:]
     if others:
-        raise pooling.unsupported(POOLING, others[0], True, f"{mean} alone")
+        raise pooling.unsupported(POOLING, others[0], True, supported)
+    return _MODES[_FLAGS[on[0]]] if on else "mean"
 
 
 def _check_model(files: TeacherFiles) -> None:

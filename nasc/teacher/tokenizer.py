@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from nasc.errors import TeacherDamaged, TeacherMissing, UnsupportedFamily
+from nasc.teacher.config import ROBERTAS
 from nasc.teacher.encoder import TeacherGeometry
 from nasc.teacher.files import TeacherFiles, json_text, reason, text_or_null
 from nasc.teacher.modules import SentenceModules
@@ -291,7 +292,7 @@ def _checked(
     _check_rows(files, FILE, max(vocabulary.values(), default=0), geometry)
     if tokenizer.pad_token_id is None:
         raise files.damaged(SETTINGS, "names no pad_token, so texts cannot be put in one batch")
-    if geometry.family == "roberta" and tokenizer.pad_token_id != geometry.pad_id:
+    if geometry.family in ROBERTAS and tokenizer.pad_token_id != geometry.pad_id:
         raise files.damaged(
             SETTINGS,
             f"names pad_token {json_text(tokenizer.pad_token)} of id {tokenizer.pad_token_id}; "

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from device_profiles import reading
 from nasc.errors import TeacherDamaged, TeacherMissing, UnsupportedFamily
-from nasc.teacher.config import CONFIG, SIZE_KEYS
+from nasc.teacher.config import CONFIG, ROBERTAS, SIZE_KEYS
 from nasc.teacher.encoder import EmbeddingWeights, LayerWeights, TeacherGeometry
 from nasc.teacher.files import TeacherFiles, json_text, reason
 
@@ -53,7 +53,7 @@ _BERT_NAMES = {
 }
 _LAYER_NAMES: dict[str, tuple[str, dict[str, str]]] = {
     "bert": ("encoder.layer.", _BERT_NAMES),
-    "roberta": ("encoder.layer.", _BERT_NAMES),
+    **dict.fromkeys((*ROBERTAS, "electra"), ("encoder.layer.", _BERT_NAMES)),
     "distilbert": (
         "transformer.layer.",
         {
@@ -79,6 +79,7 @@ _EMBEDDINGS = {
 
 _PRETRAINING = re.compile(
     r"pooler\.|cls\.|lm_head\.|vocab_(transform|layer_norm|projector)\.|generator_lm_head\."
+    r"|(discriminator|generator)_predictions\."
     r"|embeddings\.(position_ids|token_type_ids)$"
 )
 """Tensors that sentence vectors do not depend on: those of pretraining, and buffers."""
@@ -259,7 +260,7 @@ def _unreadable(files: TeacherFiles, file: str, error: Exception) -> TeacherDama
 
 
 def _plain_name(name: str, family: str) -> str:
-    plain = name.removeprefix(f"{family}.")
+    plain = name.removeprefix("roberta." if family in ROBERTAS else f"{family}.")
     front, dot, last = plain.rpartition(".")
     return f"{front}{dot}{_LEGACY.get(last, last)}" if front.endswith("LayerNorm") else plain
 

@@ -11,7 +11,7 @@ What differs between runtimes is in one file each: `MODEL`, a
 
 from __future__ import annotations
 
-from nasc.architecture.heads import head_outputs, pooled
+from nasc.architecture.heads import head_outputs, maps_tokens, pooled
 from nasc.architecture.layers import Layer, layer_params, layers, linear_shapes
 from nasc.architecture.space import Architecture, Geometry, kernel_size
 from nasc.architecture.variant import Variant
@@ -101,7 +101,7 @@ def activation_bytes(
         floats = 4 * hidden
     elif group == "embedding":
         floats = 3 * hidden
-    elif pooled(layer.head):
+    elif pooled(layer.head) and not maps_tokens(layer.head):
         floats = 2 * hidden
     else:
         floats = 2 * hidden + tokens * (head_outputs(layer.head) or layer.hidden_out)

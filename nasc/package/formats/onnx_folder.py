@@ -11,8 +11,9 @@ from typing import Any
 import onnx
 
 from device_profiles.reading import read_bytes
+from nasc.architecture.heads import gives_vector, pooling_of
 from nasc.export.graph import IR_VERSION, OPSET
-from nasc.export.onnx import OUTPUT_NAMES
+from nasc.export.onnx import output_name
 from nasc.package.formats.base import (
     SENTENCES,
     TOKENIZER_TOO,
@@ -44,9 +45,9 @@ EMITTED = ((OPSET, IR_VERSION),)
 """Opset and IR version of the files that releases wrote. All did so far; add, never replace."""
 
 OPERATORS = frozenset(
-    "Add Cast Concat Conv Div DynamicQuantizeLinear Gather Gelu Gemm LayerNormalization MatMul "
-    "MatMulInteger Max Mul ReduceL2 ReduceSum Relu Reshape Shape Slice Softmax Sqrt Squeeze Sub "
-    "Tanh Transpose Unsqueeze".split()
+    "Add Cast Concat Conv Div DynamicQuantizeLinear Gather Gelu Gemm GlobalMaxPool "
+    "LayerNormalization MatMul MatMulInteger Max Mul ReduceL2 ReduceSum Relu Reshape Shape Slice "
+    "Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
 )
 """Operators of the files that releases wrote; add, never replace. ReduceL2 is of emitter version 2
 and before."""
@@ -64,22 +65,28 @@ session = ort.InferenceSession("{MODEL}", options, providers=["CPUExecutionProvi
 """
 
 
+_FASTEMBED = {"mean": "MEAN", "cls": "CLS"}
+"""fastembed's names of poolings; it has no others of nasc's."""
+
+
 def fastembed_usage(manifest: Manifest) -> str:
     """The lines of Python that use an encoder through fastembed."""
     name = json.dumps(f"nasc/{manifest.teacher.name.rpartition('/')[2]}")
-    embed = manifest.head == "embed"
+    pooling = (
+        "DISABLED" if gives_vector(manifest.head) else _FASTEMBED[pooling_of(manifest.head).mode]
+    )
     return f"""\
 from fastembed import TextEmbedding
 from fastembed.common.model_description import ModelSource, PoolingType
 
 TextEmbedding.add_custom_model(
     {name},
-    pooling=PoolingType.{"DISABLED" if embed else "MEAN"},
+    pooling=PoolingType.{pooling},
     normalization=False,
     sources=ModelSource(url="this folder"),
     dim={manifest.geometry.hidden},
     model_file="{MODEL}",
-    output_name={json.dumps(OUTPUT_NAMES[manifest.head])},
+    output_name={json.dumps(output_name(manifest.head))},
 )
 model = TextEmbedding({name}, specific_model_path=".")
 for vector in model.embed({SENTENCES}, batch_size={manifest.conditions.batch}):
@@ -90,6 +97,19 @@ for vector in model.embed({SENTENCES}, batch_size={manifest.conditions.batch}):
 def precision_note(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     return ""
+
+
+def _with_fastembed(manifest: Manifest) -> str:
+    head = manifest.head
+    if not gives_vector(head) and pooling_of(head).mode not in _FASTEMBED:
+        return ""
+    return f"""\
+With fastembed 0.9 or newer:
+
+```python
+{fastembed_usage(manifest)}```
+
+"""
 
 
 def other_libraries(manifest: Manifest) -> str:
@@ -107,12 +127,7 @@ transformers 5, which its ONNX backend optimum-onnx 0.1 cannot be installed with
 ```python
 {sentence_transformers_usage(manifest, 'backend="onnx"')}```
 
-With fastembed 0.9 or newer:
-
-```python
-{fastembed_usage(manifest)}```
-
-{TOKENIZER_TOO}{alone}
+{_with_fastembed(manifest)}{TOKENIZER_TOO}{alone}
 """
 
 

@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from device_profiles.reading import opened, read_bytes, shown
+from nasc.architecture.heads import gives_vector
 from nasc.package.formats.base import (
     SENTENCES,
     TOKENIZER_TOO,
@@ -156,8 +157,8 @@ options = ov.Core().read_model("{MODEL}").get_rt_info("runtime_options").value
 
 def optimum_usage(manifest: Manifest) -> str:
     """The lines of Python that use an encoder through optimum-intel."""
-    last = "last_hidden_state[:, 0]" if manifest.head == "embed" else "last_hidden_state"
-    what = "one vector a sentence" if manifest.head == "embed" else "hidden states"
+    last = "last_hidden_state[:, 0]" if gives_vector(manifest.head) else "last_hidden_state"
+    what = "one vector a sentence" if gives_vector(manifest.head) else "hidden states"
     return f"""\
 import openvino as ov
 from optimum.intel import OVModelForFeatureExtraction

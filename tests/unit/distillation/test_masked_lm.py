@@ -66,7 +66,7 @@ def text(count: int = 200) -> list[str]:
     return [" ".join(rng.choices(WORDS, k=rng.randint(4, 14))) + "." for _ in range(count)]
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "xlm-roberta", "camembert"])
 def test_the_teacher_predicts_what_it_predicts_in_transformers(
     family: str, with_head: Callable[[str], Path]
 ) -> None:

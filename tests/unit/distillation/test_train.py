@@ -12,13 +12,21 @@ import pytest
 import torch
 from stopped import Stopped, stop_after
 
+from nasc.architecture.heads import POOLINGS, pooling_of
 from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.data import Corpus, corpus_from_sentences
 from nasc.data.tokens import Tokens
-from nasc.distillation.train import DistillConfig, distill, distill_cached, distill_loss
+from nasc.distillation.train import (
+    DistillConfig,
+    distill,
+    distill_cached,
+    distill_loss,
+    step_loss,
+)
 from nasc.errors import CheckpointError, TrainingDiverged, UsageError
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
+from nasc.networks.torch_network import TorchNetwork
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
@@ -97,6 +105,44 @@ def test_the_loss_falls(start: Network, teacher: Teacher, tokens: Tokens) -> Non
     assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8])
     assert not same(trained, start)
     assert trained.architecture == start.architecture
+
+
+@pytest.mark.parametrize("mode", ["mean", "cls", "max", "sqrt_len"])
+def test_vectors_of_the_loss_are_pooled_as_the_head_says(mode: str) -> None:
+    """States that agree in what is pooled, and in nothing else."""
+    config = DistillConfig(1, hidden_weight=0, similarity_weight=0)
+    target = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
+    states, mask = target.clone(), torch.ones(3, 4)
+    mask[:, 3] = 0
+    states[:, 3] = -9
+    if mode == "cls":
+        states[:, 1:] = 9
+    elif mode == "max":
+        states[:, :3] = target[:, :3].flip(1)
+    else:
+        states[:, 0], states[:, 1] = target[:, 0] + 1, target[:, 1] - 1
+    losses = {how: float(distill_loss(config, states, target, mask, how)) for how in POOLINGS}
+    assert losses[mode] == pytest.approx(0, abs=1e-6)
+    assert losses["max" if mode == "cls" else "cls"] > 0.01
+
+
+@pytest.mark.parametrize("head", ["embed-cls", "embed-max-unscaled"])
+def test_a_network_learns_the_vectors_of_its_head(
+    start: Network, teacher: Teacher, tokens: Tokens, head: str
+) -> None:
+    pooled = dataclasses.replace(teacher, pooling=pooling_of(head))
+    begin, config = start.with_head(head), DistillConfig(1, 16, 5e-3, bf16=False)
+    trained, losses = run(begin, pooled, tokens, config)
+    assert trained.head == head
+    batch = TrainBatches(tokens, 16, config.seed).at(0)
+    with torch.no_grad():
+        states = pooled.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+        wanted = [
+            float(step_loss(TorchNetwork(begin.with_head(one)), config, batch, states))
+            for one in (head, "embed")
+        ]
+    assert losses[0] == pytest.approx(wanted[0], rel=1e-4)
+    assert abs(wanted[0] - wanted[1]) > 0.02 * wanted[0]
 
 
 def test_attention_leaves_cudnn_out(start: Network, teacher: Teacher, tokens: Tokens) -> None:

@@ -15,14 +15,14 @@ from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
-from nasc.architecture.heads import HEADS
+from nasc.architecture.heads import HEADS, gives_vector, pooling_of
 from nasc.architecture.layers import params
 from nasc.architecture.space import OPERATIONS
 from nasc.data.batching import pad
 from nasc.errors import ExportError
 from nasc.evaluation.encoder import Encoder
 from nasc.export.graph import IR_VERSION, OPSET, GraphBuilder
-from nasc.export.onnx import EMITTER_VERSION, ONE_TOKEN, OUTPUT_NAMES, build, emit
+from nasc.export.onnx import EMITTER_VERSION, ONE_TOKEN, build, emit, output_name
 from nasc.export.quantization import quantize_matrix, quantize_rows
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork, mean_pool
@@ -45,14 +45,20 @@ def onnx_output(network: Network, folder: Path, ids: np.ndarray, mask: np.ndarra
     return Encoder(path).run(ids, mask)
 
 
-EVERY_HEAD = (*HEADS, "spans", "classify-3")
+OTHER_POOLINGS = ("embed-cls", "embed-max-unscaled", "embed-sqrt_len", "embed-unscaled")
+EVERY_HEAD = (*HEADS, *OTHER_POOLINGS, "hidden-cls", "spans", "classify-3")
+
+
+def emitted(network: Network, path: Path) -> Path:
+    emit(network, path)
+    return path
 
 
 def unpadded(row: np.ndarray, tokens: int, head: str) -> np.ndarray:
     """What is not about padding in a model's output for a text."""
-    return (
-        {"hidden": row[:tokens], "spans": row[:, :tokens]}.get(head, row) if row.ndim > 1 else row
-    )
+    if row.ndim < 2:
+        return row
+    return row[:, :tokens] if head == "spans" else row[:tokens]
 
 
 def largest_difference(a: np.ndarray, b: np.ndarray, mask: np.ndarray, head: str) -> float:
@@ -141,8 +147,8 @@ def test_a_model_is_valid_and_of_standard_operators_only(
     for value in model.graph.input:
         assert [d.dim_param for d in value.type.tensor_type.shape.dim] == ["batch", "seq_len"]
     first, *others = [o.name for o in model.graph.output]
-    assert first == OUTPUT_NAMES.get(head, "logits")
-    assert others == ([ONE_TOKEN] if head == "embed" else [])
+    assert first == output_name(head)
+    assert others == ([ONE_TOKEN] if gives_vector(head) else [])
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert metadata["nasc.architecture"] == str(network.architecture)
     assert metadata["nasc.head"] == head
@@ -209,6 +215,36 @@ def test_the_second_output_is_the_vector_as_a_single_token(
     assert states.shape == (len(ids), 1, 64)
     np.testing.assert_array_equal(states[:, 0], vectors)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", OTHER_POOLINGS)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_vector_is_pooled_as_its_head_says(
+    make_network: MakeNetwork,
+    token_lists: list[list[int]],
+    tmp_path: Path,
+    precision: str,
+    head: str,
+) -> None:
+    """By hand, out of the states that the same network gives with the head ``hidden``."""
+    network = make_network(
+        EVERYTHING if precision == "fp32" else "32: sep3 | 64: mha", precision, head
+    )
+    states = Encoder(emitted(network.with_head("hidden"), tmp_path / "states.onnx"))
+    encoder = Encoder(emitted(network, tmp_path / "model.onnx"))
+    how = pooling_of(head)
+    for tokens in token_lists[:5]:
+        ids, mask = pad([tokens])
+        one = states.run(ids, mask)[0]
+        wanted = {
+            "mean": one.mean(0),
+            "cls": one[0],
+            "max": one.max(0),
+            "sqrt_len": one.sum(0) / np.sqrt(len(one)),
+        }[how.mode]
+        if how.scaled:
+            wanted = wanted / np.linalg.norm(wanted)
+        np.testing.assert_allclose(encoder.run(ids, mask)[0], wanted, atol=1e-5)
 
 
 def test_the_same_network_gives_the_same_bytes(make_network: MakeNetwork) -> None:

@@ -27,7 +27,7 @@ from profilers.context import read_context
 from profilers.runtimes import get_runtime
 
 FP32, INT8 = VARIANTS = (Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8"))
-HEADS = ["embed", "hidden", "spans", "classify-3"]
+HEADS = ["embed", "embed-cls", "embed-max-unscaled", "hidden", "spans", "classify-3"]
 
 
 @pytest.mark.parametrize("head", HEADS)

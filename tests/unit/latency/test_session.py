@@ -89,7 +89,8 @@ def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | N
         baseline_of(cache),
     )
     context: Any = SimpleNamespace(
-        settings=SimpleNamespace(seq_len=16, batch=1, head="embed", shape=None),
+        settings=SimpleNamespace(seq_len=16, batch=1, shape=None),
+        head="embed",
         mixture=None,
         lengths={16: 1.0},
         max_length=16,

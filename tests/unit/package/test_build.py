@@ -20,7 +20,7 @@ import pytest
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from nasc.architecture.heads import HEADS
+from nasc.architecture.heads import gives_vector, is_task_head, pooling_of
 from nasc.architecture.space import Architecture, Block
 from nasc.errors import PackageError
 from nasc.evaluation.encoder import Encoder
@@ -36,6 +36,9 @@ KINDS = [
     ("fp32", "embed"),
     ("int8", "embed"),
     ("fp32", "hidden"),
+    ("fp32", "embed-cls"),
+    ("fp32", "embed-max-unscaled"),
+    ("fp32", "hidden-cls"),
     ("fp32", "classify-1"),
     ("int8", "classify-2"),
     ("fp32", "spans"),
@@ -75,9 +78,20 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 def test_a_package_holds_its_files_and_nothing_else(packed: Packages) -> None:
     for (_, head), folder in packed.items():
-        assert snapshot(folder).keys() == FILES | (ENCODER_FILES if head in HEADS else set())
+        assert snapshot(folder).keys() == FILES | (set() if is_task_head(head) else ENCODER_FILES)
         for each in (folder, *filter(Path.is_dir, folder.iterdir())):
             assert each.stat().st_mode & 0o777 == 0o755
+
+
+def test_sentence_transformers_is_told_the_pooling(packed: Packages) -> None:
+    """A vector is the state of a text's one token, states are pooled as the teacher's are."""
+    for (_, head), folder in packed.items():
+        if is_task_head(head):
+            continue
+        config = json.loads((folder / "1_Pooling/config.json").read_text())
+        mode = "cls" if gives_vector(head) else pooling_of(head).mode
+        on = [key for key, value in config.items() if key.startswith("pooling_") and value]
+        assert on == [{"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}[mode]]
 
 
 def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
@@ -108,7 +122,7 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
     folder = packed[which]
     text = (folder / "README.md").read_text(encoding="utf-8")
     code, *others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(others) == (2 if which[1] in HEADS else 0)  # run in tests/integration
+    assert len(others) == (0 if is_task_head(which[1]) else 2)  # run in tests/integration
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=folder,
@@ -119,6 +133,7 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
     assert done.returncode == 0, done.stderr
     forms = {
         "hidden": r"\(2, \d+, 64\)",
+        "hidden-cls": r"\(2, \d+, 64\)",
         "classify-1": r"\[\S+\]",
         "classify-2": r"\['[01]', '[01]'\]",
         "spans": r"[A-Za-z .]+",

@@ -17,6 +17,7 @@ from onnx import numpy_helper
 import device_profiles
 import profilers
 from device_profiles import Noise
+from nasc.architecture.heads import MEAN, pooling_of
 from nasc.errors import CacheBusy, PackageError
 from nasc.latency.session import MeasurementSession
 from nasc.package import verify_latency
@@ -43,6 +44,8 @@ KINDS = [
     ("fp32", "embed"),
     ("int8", "embed"),
     ("fp32", "hidden"),
+    ("fp32", "embed-cls"),
+    ("fp32", "embed-max-unscaled"),
     ("fp32", "classify-1"),
     ("int8", "classify-2"),
     ("fp32", "spans"),
@@ -229,6 +232,16 @@ def test_a_package_of_before_passes(packed: Packages, tmp_path: Path) -> None:
         report = verify_package(old, measure=False)
         assert report.ok, report.failed
         assert "sentence-transformers" not in (old / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_package_of_schema_version_4_passes(packed: Packages, tmp_path: Path) -> None:
+    """Of the releases before heads of other poolings: the same files, the same words."""
+    for which, folder in packed.items():
+        if pooling_of(which[1]) == MEAN:
+            old = Path(shutil.copytree(folder, tmp_path / "-".join(which)))
+            seal(old, schema_version=4)
+            report = verify_package(old, measure=False)
+            assert report.ok, report.failed
 
 
 def test_files_changed_together_with_their_hashes_are_found_by_what_they_say(

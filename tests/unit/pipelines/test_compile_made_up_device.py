@@ -260,6 +260,73 @@ def test_the_stated_latency_is_the_device_s(
     assert all(a.met for a in result.attempts)
 
 
+@pytest.fixture
+def pooled_folder(shared: Toy, tmp_path: Path) -> Path:
+    """The teacher with CLS pooling and no Normalize, as sentence-transformers writes it."""
+    folder = Path(shutil.copytree(shared.settings.teacher or "", tmp_path / "pooled"))
+    kinds = {"Transformer": "", "Pooling": "1_Pooling"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (kind, path) in enumerate(kinds.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    config = {"word_embedding_dimension": 32, "pooling_mode_cls_token": True}
+    (folder / "1_Pooling/config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_teacher_s_pooling_reaches_the_package(
+    shared: Toy, pooled_folder: Path, tmp_path: Path
+) -> None:
+    teacher, device = load_teacher(pooled_folder), shared.device(precisions=("fp32",))
+    changed = {"teacher": str(pooled_folder), "cache": tmp_path / "cache", "precisions": ("fp32",)}
+    whole_ms = 2 * device.layers_ms(shared.space.teacher)
+    result = shared.compile(device, str(tmp_path / "whole"), whole_ms, changed)
+    assert (result.manifest.head, teacher.head()) == ("embed-cls-unscaled",) * 2
+    assert result.manifest.architecture.is_teacher
+    encoder = Encoder(result.package / "model.onnx", teacher.tokenizer)
+    texts = ["the cat sat", "a small dog ran to the house and slept"]
+    np.testing.assert_allclose(encoder.encode(texts), teacher.vectors(texts), atol=1e-5)
+    assert not np.allclose(encoder.encode(texts), shared.teacher.vectors(texts), atol=0.1)
+    assert verify_package(result.package, measure=False).ok
+    found = [table.to_dict() for table in tables(cache=tmp_path / "cache")]
+    assert {table["head"] for table in found} == {"embed-cls-unscaled"}
+
+    [known] = profile(
+        teacher=str(pooled_folder),
+        space=shared.settings.space,
+        precisions=("fp32",),
+        seq_lens=(SEQ_LEN,),
+        threads=(THREADS,),
+        cache=tmp_path / "cache",
+        opener=device,
+    )
+    assert known.table.key.head == "embed-cls-unscaled"
+
+    # the states of tokens are measured as those of any teacher are, and shipped with its pooling
+    hidden = shared.compile(
+        device, str(tmp_path / "states"), whole_ms, {**changed, "head": "hidden"}
+    )
+    assert hidden.manifest.head == "hidden-cls-unscaled"
+    states = Encoder(hidden.package / "model.onnx", teacher.tokenizer)
+    np.testing.assert_allclose(states.encode(texts), teacher.vectors(texts), atol=1e-5)
+    with pytest.raises(UsageError, match=r"--head embed-max: .* by the head 'embed-cls-unscaled'"):
+        shared.compile(device, str(tmp_path / "other"), whole_ms, changed | {"head": "embed-max"})
+
+
+@pytest.mark.slow
+def test_a_network_of_another_pooling_is_searched_and_trained(
+    shared: Toy, pooled_folder: Path, tmp_path: Path, limit_ms: float
+) -> None:
+    changed = {"teacher": str(pooled_folder), "cache": tmp_path / "cache"}
+    device = shared.device()
+    result = shared.compile(device, str(tmp_path / "small"), limit_ms, changed, distill_steps=20)
+    assert result.manifest.head == "embed-cls-unscaled"
+    assert not result.manifest.architecture.is_teacher
+    assert verify_package(result.package, measure=False).ok
+
+
 def test_everything_is_measured_with_the_options_asked_for(
     first: tuple[CompileResult, Device],
 ) -> None:

@@ -109,7 +109,8 @@ def test_a_supernet_with_too_few_networks_is_refused() -> None:
     context: Any = SimpleNamespace(
         space=SimpleNamespace(geometry=MINILM_L6),
         variants=(Variant("onnxruntime", "fp32"),),
-        settings=SimpleNamespace(seed=0, head="embed"),
+        settings=SimpleNamespace(seed=0),
+        graph_head="embed",
         measure_costs=lambda variants: costs,
         measure_variant_loss=lambda variant: 0.0,
         prepare_supernet=lambda: SimpleNamespace(scores=scores),

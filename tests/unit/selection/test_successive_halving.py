@@ -58,7 +58,7 @@ def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> No
     )
     costs: Any = SimpleNamespace(metrics=("latency_ms",))
     context: Any = SimpleNamespace(
-        settings=SimpleNamespace(head="embed"),
+        graph_head="embed",
         measure_costs=lambda variants: costs,
         measure_variant_loss=lambda variant: 0.0,
         prepare_supernet=lambda: SimpleNamespace(scores=scores),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from supernet_toy import random_supernet, sentences, state, toy_space
 
 from nasc import api
+from nasc.architecture.heads import Pooling
 from nasc.architecture.space import Architecture, Block
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
@@ -177,6 +179,27 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
     path.write_bytes(b"not whole")
     with pytest.raises(CheckpointError, match="comes with nasc, is damaged: install nasc again"):
         shipped_supernet(teacher.sha256)
+
+
+def test_a_supernet_is_taken_for_its_own_pooling_alone(
+    supernet: Supernet, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scores are of vectors by the pooling that it was trained for."""
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    other = dataclasses.replace(teacher, pooling=Pooling("cls"))
+    path = tmp_path / "toy.safetensors"
+    save_supernet(path, supernet, {}, compact=True)
+    assert "pooling" not in checkpoint.read(path).header["teacher"]  # as releases before wrote it
+    assert shipped_supernet(other.sha256, "cls") is None
+    with pytest.raises(CheckpointError, match=r"pooling 'mean'; those of .* by 'cls'"):
+        load_supernet(path, other)
+    unscaled = dataclasses.replace(teacher, pooling=Pooling(scaled=False))
+    assert load_supernet(path, unscaled)[0].space == supernet.space  # directions are the same
+    save_supernet(path, Supernet(supernet.space, other), {})
+    assert shipped_supernet(other.sha256, "cls") == path
+    assert shipped_supernet(teacher.sha256) is None
+    with pytest.raises(CheckpointError, match=r"pooling 'cls'; those of .* by 'mean'"):
+        load_supernet(path, teacher)
 
 
 def test_without_a_file_the_report_is_of_the_one_that_comes_with_nasc(

@@ -12,6 +12,7 @@ import torch
 from supernet_toy import initialized_supernet, random_supernet
 from torch.nn import functional
 
+from nasc.architecture.heads import Pooling
 from nasc.architecture.space import Block
 from nasc.data.tokens import Tokens
 from nasc.errors import CheckpointError
@@ -78,8 +79,11 @@ def test_progress_counts_candidates(teacher: Teacher, tokens: Tokens) -> None:
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
-def test_true_loss_is_that_of_the_network_cut_out(teacher: Teacher, tokens: Tokens) -> None:
-    supernet = random_supernet(teacher)
+@pytest.mark.parametrize("pooling", [Pooling(), Pooling("cls"), Pooling("max", scaled=False)])
+def test_true_loss_is_that_of_the_network_cut_out(
+    teacher: Teacher, tokens: Tokens, pooling: Pooling
+) -> None:
+    supernet = random_supernet(dataclasses.replace(teacher, pooling=pooling))
     space = supernet.space
     scorer = Scorer(supernet, [tokens.batch(range(12)), tokens.batch(range(12, 32))])
     assert scorer.final_loss(space.teacher.blocks) == pytest.approx(0, abs=1e-6)

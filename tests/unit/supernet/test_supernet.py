@@ -92,7 +92,7 @@ def test_from_end_uses_the_last_slots(teacher: Teacher, tokens: Tokens) -> None:
     assert torch.equal(again, first)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "xlm-roberta", "electra"])
 def test_the_kept_path_is_the_teacher(family: str, teacher_folder: Callable[..., Path]) -> None:
     teacher = load_teacher(teacher_folder(family, layers=4))
     batch = teacher.encode(sentences(6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from supernet_toy import sentences, toy_space
 
+from nasc.architecture.heads import Pooling
 from nasc.architecture.space import PRESETS, Architecture, SearchSpace
 from nasc.errors import InfeasibleLimits
 from nasc.evaluation.agreement import pooled_cosine
@@ -45,9 +47,13 @@ def test_the_text_tells_what_is_left(space: SearchSpace) -> None:
     assert text(False, True, True, True) == "32: F | keep @ int8"
 
 
-def test_weights_are_the_teachers_own(teacher: Teacher, space: SearchSpace) -> None:
+@pytest.mark.parametrize("pooling", [Pooling(), Pooling("cls"), Pooling("max", scaled=False)])
+def test_weights_are_the_teachers_own(
+    teacher: Teacher, space: SearchSpace, pooling: Pooling
+) -> None:
     texts = sentences(20)
-    whole = pruned_network(teacher, space, (True,) * COUNT, "fp32", "embed")
+    teacher = dataclasses.replace(teacher, pooling=pooling)
+    whole = pruned_network(teacher, space, (True,) * COUNT, "fp32", teacher.head())
     tokens = teacher.tokenize(texts)
     batch = tokens.batch(range(20))
     with torch.no_grad():
@@ -55,15 +61,19 @@ def test_weights_are_the_teachers_own(teacher: Teacher, space: SearchSpace) -> N
     np.testing.assert_allclose(found, teacher.vectors(texts), atol=1e-5)
 
 
-def test_losses_are_those_of_the_networks(teacher: Teacher, space: SearchSpace) -> None:
+@pytest.mark.parametrize("pooling", [Pooling(), Pooling("cls"), Pooling("max", scaled=False)])
+def test_losses_are_those_of_the_networks(
+    teacher: Teacher, space: SearchSpace, pooling: Pooling
+) -> None:
     texts = sentences(20)
+    teacher = dataclasses.replace(teacher, pooling=pooling)
     tokens = teacher.tokenize(texts)
     loss = PrunedLoss(teacher, space, [tokens.batch(i) for i in tokens.buckets(7)])
     wanted = teacher.vectors(texts)
     order = every()
     np.random.default_rng(0).shuffle(order)
     for kept in map(tuple, order):
-        module = TorchNetwork(pruned_network(teacher, space, kept, "fp32", "embed"))
+        module = TorchNetwork(pruned_network(teacher, space, kept, "fp32", teacher.head()))
         batch = tokens.batch(range(20))
         with torch.no_grad():
             vectors = module(batch.input_ids, batch.attention_mask).numpy()

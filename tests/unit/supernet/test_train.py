@@ -15,10 +15,11 @@ import torch
 from stopped import Stopped, stop_after
 from supernet_toy import beginning, random_supernet, state
 
+from nasc.architecture.heads import Pooling
 from nasc.architecture.space import Block
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import CheckpointError, TrainingDiverged, UsageError
-from nasc.networks.torch_network import Mask, mean_pool
+from nasc.networks.torch_network import Mask, pool
 from nasc.supernet import checkpoint
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.budget import recorded_steps
@@ -331,10 +332,11 @@ def test_a_step_touches_only_what_was_sampled(teacher: Teacher, tokens: Tokens) 
     assert len(touched) < len({name.rsplit(".", 1)[0] for name in before}) / 2
 
 
+@pytest.mark.parametrize("mode", ["mean", "cls"])
 def test_chained_blocks_read_the_student_and_answer_for_its_vectors(
-    teacher: Teacher, tokens: Tokens
+    teacher: Teacher, tokens: Tokens, mode: str
 ) -> None:
-    supernet = beginning(teacher, tokens)
+    supernet = beginning(dataclasses.replace(teacher, pooling=Pooling(mode)), tokens)
     batch, config = tokens.batch(range(8)), dataclasses.replace(CONFIG, chain=1.0)
     objective = Objective(supernet, config, whole_space(supernet, config))
     values = objective.backward(batch, 0)
@@ -349,7 +351,7 @@ def test_chained_blocks_read_the_student_and_answer_for_its_vectors(
     for index, path in enumerate(paths):
         x = supernet.forward_block(index, x, mask, path)
         losses.append(relative_error(x, states[index + 1], real))
-    ours, theirs = mean_pool(x, mask), mean_pool(states[-1], mask)
+    ours, theirs = pool(x, mask, mode), pool(states[-1], mask, mode)
     distance = (1 - torch.nn.functional.cosine_similarity(ours, theirs)).mean()
     (sum(losses) + 5 * distance).backward()  # type: ignore[union-attr]
     torch.testing.assert_close(values, torch.stack(losses).detach())

@@ -1,5 +1,6 @@
 """What a folder of sentence-transformers says is read as it reads it, or refused by its key."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,14 @@ import tokenizers
 import transformers
 from safetensors.torch import load_file, save_file
 
-from nasc.errors import NascError, TeacherDamaged, TeacherError, TeacherMissing, UnsupportedFamily
+from nasc.errors import (
+    NascError,
+    TeacherDamaged,
+    TeacherError,
+    TeacherMissing,
+    UnsupportedFamily,
+    UsageError,
+)
 from nasc.teacher import Teacher, load_teacher
 from nasc.teacher import library as module
 from nasc.teacher.library import (
@@ -140,6 +148,7 @@ EQUAL: dict[str, tuple[Change, int]] = {
         lambda f: add_tensors(f, "cls.predictions.bias", "embeddings.position_ids"),
         40,
     ),
+    "GELU by its formula": (lambda f: edit_json(f / "config.json", hidden_act="gelu_python"), 40),
     "layers that config.json leaves out": (
         lambda f: edit_json(f / "config.json", num_hidden_layers=1),
         40,
@@ -160,8 +169,63 @@ def test_vectors_are_those_of_sentence_transformers(sentence_folder: Path, case:
     assert check.scaled == (not (sentence_folder / "modules.json").exists())
 
 
-@pytest.mark.parametrize("family", ["roberta", "distilbert"])
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+POOLED: dict[str, tuple[Change, str]] = {
+    "cls, old": (lambda f: edit_json(f / POOLING, pooling_mode_cls_token=True), "embed-cls"),
+    "cls, new": (
+        lambda f: edit_json(f / POOLING, pooling_mode="cls", pooling_mode_mean_tokens=True),
+        "embed-cls",
+    ),
+    "cls elsewhere": (lambda f: move_pooling(f, pooling_mode_cls_token=True), "embed-cls"),
+    "cls, no Normalize": (
+        lambda f: as_sentence_transformers(f, *CHAIN[:2], pooling_mode="cls"),
+        "embed-cls-unscaled",
+    ),
+    "no Normalize": (lambda f: as_sentence_transformers(f, *CHAIN[:2]), "embed-unscaled"),
+    "max": (lambda f: edit_json(f / POOLING, pooling_mode_max_tokens=True), "embed-max"),
+    "max, no Normalize": (
+        lambda f: as_sentence_transformers(f, *CHAIN[:2], pooling_mode=["max"]),
+        "embed-max-unscaled",
+    ),
+    "the root of the length": (
+        lambda f: as_sentence_transformers(f, *CHAIN[:2], pooling_mode_mean_sqrt_len_tokens=True),
+        "embed-sqrt_len-unscaled",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", POOLED)
+@pytest.mark.parametrize("library", ["sentence-transformers", "transformers"])
+def test_poolings_are_those_of_sentence_transformers(
+    sentence_folder: Path, monkeypatch: pytest.MonkeyPatch, case: str, library: str
+) -> None:
+    if library == "transformers":
+        monkeypatch.setattr(module, "is_installed", lambda: False)
+    else:
+        pytest.importorskip("sentence_transformers")
+    change, head = POOLED[case]
+    mean = load_teacher(sentence_folder)
+    change(sentence_folder)
+    teacher = load_teacher(sentence_folder)
+    assert (teacher.head(), mean.head()) == (head, "embed")
+    assert [teacher.own_head(one) for one in ("embed", head, "spans")] == [head, head, "spans"]
+    assert teacher.own_head("hidden") == head.replace("embed", "hidden")
+    with pytest.raises(UsageError, match=f"--head {head}: .* by the head 'embed'"):
+        mean.own_head(head)
+    assert teacher.fingerprint != mean.fingerprint
+    check = check_against_library(teacher, sentence_folder, teacher.vectors)
+    assert check.library.startswith(f"{library} ")
+    assert check.max_abs < 1e-5
+    with pytest.raises(UnsupportedFamily, match="its vectors differ"):
+        check_against_library(teacher, sentence_folder, mean.vectors)
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        *itertools.product(("roberta", "distilbert"), ("float32", "float16", "bfloat16")),
+        *((family, "float32") for family in ("xlm-roberta", "camembert", "electra")),
+    ],
+)
 def test_other_families_and_types_too(
     teacher_folder: Folders, tmp_path: Path, family: str, dtype: str
 ) -> None:
@@ -189,25 +253,42 @@ SPLIT_DIGITS = {
 }
 
 REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
-    "CLS, old": (
-        lambda f: edit_json(f / POOLING, pooling_mode_cls_token=True),
+    "another activation": (
+        lambda f: edit_json(f / "config.json", hidden_act="gelu_new"),
         UnsupportedFamily,
-        r"1_Pooling/config\.json: pooling_mode_cls_token = true; supported is mean pooling",
+        r"config\.json: hidden_act = 'gelu_new'; supported is 'gelu' or 'gelu_python'",
     ),
-    "CLS, new": (
-        lambda f: edit_json(f / POOLING, pooling_mode="cls", pooling_mode_mean_tokens=True),
+    "a narrow embedding": (
+        lambda f: edit_json(f / "config.json", model_type="electra", embedding_size=16),
         UnsupportedFamily,
-        r"1_Pooling/config\.json: pooling_mode = 'cls'; supported is mean",
+        r"config\.json: embedding_size = 16; supported is 32, the hidden_size",
     ),
     "mean and max": (
         lambda f: edit_json(f / POOLING, pooling_mode=["mean", "max"]),
         UnsupportedFamily,
         r"pooling_mode = \['mean', 'max'\]",
     ),
-    "CLS elsewhere": (
-        lambda f: move_pooling(f, pooling_mode_cls_token=True),
+    "CLS and the mean, old": (
+        lambda f: edit_json(
+            f / POOLING, pooling_mode_cls_token=True, pooling_mode_mean_tokens=True
+        ),
         UnsupportedFamily,
-        r"pool/config\.json: pooling_mode_cls_token = true",
+        r"1_Pooling/config\.json: pooling_mode_mean_tokens = true; supported is one pooling alone",
+    ),
+    "the last token, old": (
+        lambda f: edit_json(f / POOLING, pooling_mode_lasttoken=True),
+        UnsupportedFamily,
+        r"1_Pooling/config\.json: pooling_mode_lasttoken = true; supported is .*mean, cls, max",
+    ),
+    "a weighted mean": (
+        lambda f: move_pooling(f, pooling_mode="weightedmean"),
+        UnsupportedFamily,
+        r"pool/config\.json: pooling_mode = 'weightedmean'",
+    ),
+    "no pooling at all": (
+        lambda f: edit_json(f / POOLING, pooling_mode=[]),
+        UnsupportedFamily,
+        r"1_Pooling/config\.json: pooling_mode = \[\]",
     ),
     "no pooling file": (
         lambda f: (f / POOLING).unlink(),
@@ -223,11 +304,6 @@ REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
         lambda f: edit_json(f / POOLING, word_embedding_dimension=64),
         TeacherDamaged,
         r"config\.json has word_embedding_dimension = 64; the network's hidden size is 32",
-    ),
-    "no Normalize": (
-        lambda f: as_sentence_transformers(f, *CHAIN[:2]),
-        UnsupportedFamily,
-        r"modules\.json: there is no module Normalize.*append\(Normalize\(\)\)",
     ),
     "Dense": (
         lambda f: as_sentence_transformers(f, "Transformer", "Pooling", "Dense", "Normalize"),

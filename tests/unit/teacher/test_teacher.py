@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from nasc.errors import TeacherDamaged, TeacherMissing, UnsupportedFamily, UsageError
 from nasc.teacher import FAMILIES, load_teacher, sentence_vectors
 from nasc.teacher import finding as module
+from nasc.teacher.config import ROBERTAS
 
 SENTENCES = [
     "The cat sat on the mat.",
@@ -56,7 +57,7 @@ def test_geometry_and_shapes(teacher_folder: Folders, family: str) -> None:
     g = teacher.geometry
     assert (g.family, g.layers, g.hidden, g.heads, g.head_size) == (family, 2, 32, 4, 8)
     assert (g.intermediate, g.max_positions, g.activation) == (64, 40, "gelu")
-    assert g.position_offset == (2 if family == "roberta" else 0)
+    assert g.position_offset == (2 if family in ROBERTAS else 0)
     assert g.type_vocab_size == (0 if family == "distilbert" else 2)
     assert g.pad_id == teacher.tokenizer.pad_token_id
     assert teacher.embeddings.word.shape == (g.vocab_size, 32)
@@ -171,7 +172,7 @@ def test_other_families_are_refused(own_folder: Path) -> None:
     edit_json(own_folder / "config.json", model_type="mpnet")
     with pytest.raises(
         UnsupportedFamily,
-        match=r"family 'mpnet' .*supported are bert, roberta, distilbert",
+        match=r"family 'mpnet' .*supported are bert, roberta, distilbert, xlm-roberta",
     ):
         load_teacher(own_folder)
 
