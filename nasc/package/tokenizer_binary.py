@@ -52,7 +52,8 @@ def compile_tokenizer(tokenizer: Tokenizer) -> bytes:
     """The file of a tokenizer.
 
     Args:
-        tokenizer: Without padding; truncation as the package has it. It is not changed.
+        tokenizer: As it was read from the tokenizer.json that is shipped, without padding; see
+            `golden_lines` why no copy will do.
 
     Raises:
         PackageError: If it does what ports do not, by the name of the field in tokenizer.json.
@@ -128,7 +129,7 @@ def _growth(steps: Sequence[Step]) -> int:
             pairs = list(step.entries.items())
         else:
             continue
-        ratio *= max(1.0, *(len(new) / len(old) for old, new in pairs))
+        ratio *= max([1.0, *(len(new) / len(old) for old, new in pairs)])
     if ratio > 64:
         raise refused("normalizer", f"a growth of {ratio:.0f}", "at most 64 times the bytes")
     return math.ceil(ratio)
@@ -139,8 +140,8 @@ def _normaliser_tables(steps: Sequence[Step]) -> dict[str, bytes]:
     maps = [step for step in steps if isinstance(step, Map)]
     if len(maps) > layout.MAX_MAPS:
         raise refused("normalizer", f"{len(maps)} tables", f"at most {layout.MAX_MAPS}")
-    for i, step in enumerate(maps):
-        sections[f"map{i}"] = layout.text_map(step.texts)
+    for i, one in enumerate(maps):
+        sections[f"map{i}"] = layout.text_map(one.texts)
     if any(isinstance(step, Reorder | Compose) for step in steps):
         sections["classes"] = layout.pages(tables.mark_classes())
     if any(isinstance(step, Compose) for step in steps):
