@@ -52,7 +52,8 @@ def compile_tokenizer(tokenizer: Tokenizer) -> bytes:
     """The file of a tokenizer.
 
     Args:
-        tokenizer: Without padding; truncation as the package has it. It is not changed.
+        tokenizer: As it was read from the tokenizer.json that is shipped, without padding; see
+            `golden_lines` why no copy will do.
 
     Raises:
         PackageError: If it does what ports do not, by the name of the field in tokenizer.json.
@@ -60,20 +61,34 @@ def compile_tokenizer(tokenizer: Tokenizer) -> bytes:
     content = json.loads(tokenizer.to_str())
     if content["padding"] is not None:
         raise refused("padding", content["padding"], "null")
-    steps = normaliser_steps(content["normalizer"])
+    truncation = _truncation(content["truncation"])
+    single, paired = templates(content["post_processor"])
     splitters = _splitters(content["pre_tokenizer"])
     sections, settings = _model(content["model"], splitters)
+    steps = normaliser_steps(content["normalizer"])
     sections |= _normaliser_tables(steps)
     sections |= _added_tokens(tokenizer)
     sections["chars"] = layout.pages(_characters(tokenizer, steps, splitters))
-    single, paired = templates(content["post_processor"])
     sections["single"], sections["paired"] = layout.pieces(single), layout.pieces(paired)
-    sections["config"] = _config(content, settings, steps, splitters)
+    sections["config"] = _config(content["model"]["type"], truncation, settings, steps, splitters)
     return layout.whole_file(sections)
 
 
+def _truncation(content: Mapping[str, Any] | None) -> tuple[int, int, int]:
+    """Tokens, which text is cut, and whether it is cut on the left."""
+    if content is None:
+        return 0, 0, 0
+    if content["stride"]:
+        raise refused("truncation.stride", content["stride"], "0")
+    if not 0 < content["max_length"] < 1 << 31:
+        raise refused("truncation.max_length", content["max_length"], "1 to 2147483647")
+    left = content.get("direction", "Right") == "Left"
+    return content["max_length"], _STRATEGIES[content["strategy"]], int(left)
+
+
 def _config(
-    content: Mapping[str, Any],
+    model: str,
+    truncation: tuple[int, int, int],
     settings: Mapping[str, Any],
     steps: Sequence[Step],
     splitters: Sequence[tuple[int, int]],
@@ -82,11 +97,6 @@ def _config(
         raise refused("normalizer", f"{len(steps)} steps", f"at most {MAX_STEPS}")
     if len(splitters) > MAX_STEPS:
         raise refused("pre_tokenizer", f"{len(splitters)} steps", f"at most {MAX_STEPS}")
-    cut = content["truncation"] or {"max_length": 0, "strategy": "LongestFirst", "stride": 0}
-    if cut["stride"]:
-        raise refused("truncation.stride", cut["stride"], "0")
-    if content["truncation"] and not 0 < cut["max_length"] < 1 << 31:
-        raise refused("truncation.max_length", cut["max_length"], "1 to 2147483647")
     maps = iter(range(layout.MAX_MAPS))
     numbered: list[tuple[int, int]] = []
     for step in steps:
@@ -96,10 +106,8 @@ def _config(
         numbered.append((_STEPS[type(step)], argument))
     return (
         layout.words(
-            _MODELS[content["model"]["type"]],
-            cut["max_length"],
-            _STRATEGIES[cut["strategy"]],
-            cut.get("direction", "Right") == "Left",
+            _MODELS[model],
+            *truncation,
             settings.get("unknown", layout.NONE),
             settings.get("max_word", 0),
             settings.get("inner", layout.NONE),
@@ -128,7 +136,7 @@ def _growth(steps: Sequence[Step]) -> int:
             pairs = list(step.entries.items())
         else:
             continue
-        ratio *= max(1.0, *(len(new) / len(old) for old, new in pairs))
+        ratio *= max([1.0, *(len(new) / len(old) for old, new in pairs)])
     if ratio > 64:
         raise refused("normalizer", f"a growth of {ratio:.0f}", "at most 64 times the bytes")
     return math.ceil(ratio)
@@ -139,8 +147,8 @@ def _normaliser_tables(steps: Sequence[Step]) -> dict[str, bytes]:
     maps = [step for step in steps if isinstance(step, Map)]
     if len(maps) > layout.MAX_MAPS:
         raise refused("normalizer", f"{len(maps)} tables", f"at most {layout.MAX_MAPS}")
-    for i, step in enumerate(maps):
-        sections[f"map{i}"] = layout.text_map(step.texts)
+    for i, one in enumerate(maps):
+        sections[f"map{i}"] = layout.text_map(one.texts)
     if any(isinstance(step, Reorder | Compose) for step in steps):
         sections["classes"] = layout.pages(tables.mark_classes())
     if any(isinstance(step, Compose) for step in steps):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import tokenizers
@@ -127,7 +127,7 @@ def golden_texts(
 def _random_text(rng: random.Random, tokens: Sequence[str], special: Sequence[str]) -> str:
     """A text of up to five kinds of pieces, which meet without spaces as well."""
     scripts = rng.sample(_SCRIPTS, 2)
-    makers = [
+    makers: list[Callable[[], str]] = [
         lambda: " ",
         lambda: rng.choice(_WORDS),
         lambda: chr(rng.randrange(*scripts[0])),
@@ -149,16 +149,19 @@ def golden_lines(tokenizer: Tokenizer, count: int = COUNT, seed: int = 0) -> Ite
     """The lines of the file: a header, then a text each with its tokens and types.
 
     Args:
-        tokenizer: Without padding; it is not changed.
+        tokenizer: As it was read from the tokenizer.json that is shipped, without padding. A copy
+            by way of its JSON is another one: numbers that tokenizers reads may be off by the last
+            bit, so that of two ways through Unigram of the same score another one wins.
         count: Texts and pairs.
         seed: Of what is random; the same texts come of the same tokenizer and seed.
     """
-    own: Tokenizer = Tokenizer.from_str(tokenizer.to_str())
-    truncation = own.truncation
-    added = {token.content for token in own.get_added_tokens_decoder().values()}
-    vocabulary = sorted(own.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    vocabulary = sorted(
+        tokenizer.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1]
+    )
     words = [word.removeprefix("##") for word, _ in vocabulary]
     texts = golden_texts(words, sorted(added), count, seed)
+    truncation = tokenizer.truncation
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -168,17 +171,25 @@ def golden_lines(tokenizer: Tokenizer, count: int = COUNT, seed: int = 0) -> Ite
     }
     yield json.dumps(header) + "\n"
     for text in texts:
-        settings = dict(truncation or {})
-        if text.max_length is not None:
-            settings["max_length"] = text.max_length
-        if settings:
-            own.enable_truncation(**settings)
-        else:
-            own.no_truncation()
-        encoding = own.encode(text.text, text.pair)
+        ids, types = tokens_of(tokenizer, text)
         line: dict[str, object] = {"text": text.text}
         if text.pair is not None:
             line["pair"] = text.pair
         if text.max_length is not None:
             line["max_length"] = text.max_length
-        yield json.dumps(line | {"ids": encoding.ids, "type_ids": encoding.type_ids}) + "\n"
+        yield json.dumps(line | {"ids": ids, "type_ids": types}) + "\n"
+
+
+def tokens_of(tokenizer: Tokenizer, text: GoldenText) -> tuple[list[int], list[int]]:
+    """The tokens and types of a text, cut to its own length where it names one."""
+    truncation = tokenizer.truncation
+    if text.max_length is not None:
+        tokenizer.enable_truncation(**{**(truncation or {}), "max_length": text.max_length})
+    try:
+        encoding = tokenizer.encode(text.text, text.pair)
+    finally:
+        if truncation:
+            tokenizer.enable_truncation(**truncation)
+        else:
+            tokenizer.no_truncation()
+    return encoding.ids, encoding.type_ids

@@ -76,7 +76,7 @@ def pages(values: Mapping[int, int]) -> bytes:
     if values:
         table[np.fromiter(values, np.int64)] = np.fromiter(values.values(), np.int64)
     index, unique = _paged(table)
-    return words(len(unique)) + index + unique.tobytes()
+    return words(len(unique)) + index + b"".join(unique)
 
 
 def text_map(texts: Mapping[int, str]) -> bytes:
@@ -85,7 +85,7 @@ def text_map(texts: Mapping[int, str]) -> bytes:
     Raises:
         ValueError: If a text is longer than the format holds.
     """
-    table = np.zeros(0x110000, np.uint32)
+    table = np.zeros(0x110000, "<u4")
     pool = bytearray()
     places: dict[str, int] = {}
     for point, text in texts.items():
@@ -97,14 +97,14 @@ def text_map(texts: Mapping[int, str]) -> bytes:
             pool += encoded
         table[point] = 1 << 31 | places[text] << 6 | len(encoded)
     index, unique = _paged(table)
-    head = words(len(unique), len(pool)) + index
-    return head + unique.astype("<u4").tobytes() + bytes(pool)
+    return words(len(unique), len(pool)) + index + b"".join(unique) + bytes(pool)
 
 
-def _paged(table: npt.NDArray[np.generic]) -> tuple[bytes, npt.NDArray[np.generic]]:
-    rows = table.reshape(PAGES, PAGE)
-    unique, index = np.unique(rows, axis=0, return_inverse=True)
-    return index.reshape(-1).astype("<u2").tobytes(), unique
+def _paged(table: npt.NDArray[np.generic]) -> tuple[bytes, list[bytes]]:
+    """The page of every 128 code points, and the pages that differ, in the order of the first."""
+    places: dict[bytes, int] = {}
+    index = [places.setdefault(row.tobytes(), len(places)) for row in table.reshape(PAGES, PAGE)]
+    return np.asarray(index, "<u2").tobytes(), list(places)
 
 
 def trie(values: Mapping[bytes, int]) -> bytes:

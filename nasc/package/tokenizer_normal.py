@@ -94,7 +94,7 @@ def normaliser_steps(content: Mapping[str, Any] | None, part: str = "normalizer"
 def _steps(content: Mapping[str, Any] | None, part: str) -> list[Step]:
     if content is None:
         return []
-    kind = content.get("type")
+    kind = str(content.get("type"))
     if kind == "Sequence":
         parts = content["normalizers"]
         return [
@@ -147,7 +147,7 @@ def _precompiled(content: Mapping[str, Any], part: str) -> list[Step]:
     return [Precompiled(entries)] if entries else []
 
 
-_BY_TYPE: dict[str | None, Callable[[Mapping[str, Any], str], list[Step]]] = {
+_BY_TYPE: dict[str, Callable[[Mapping[str, Any], str], list[Step]]] = {
     "BertNormalizer": _bert,
     "Lowercase": _by_name,
     "NFC": _form,

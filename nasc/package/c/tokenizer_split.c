@@ -46,6 +46,9 @@ static bool begins(struct text text, size_t at, const uint8_t *with, size_t size
 static int at_marks(struct call *call, struct text text, uint32_t argument, size_t splitter) {
   uint8_t mark[4];
   size_t bytes = text_put(argument & METASPACE_POINT, mark), spaces = 0;
+  if (text.size > SIZE_MAX / 8) { /* so that the room for the marks can be counted */
+    return NASC_TOKENIZER_SCRATCH;
+  }
   for (size_t i = 0; i < text.size; i++) {
     spaces += text.data[i] == ' ';
   }

@@ -298,8 +298,8 @@ static int merged_bytes(struct call *call, struct text word) {
 }
 
 int put_word(struct call *call, struct text word) {
-  if (word.size >= TOKENIZER_NONE) { /* places in a word are of 32 bits */
-    return NASC_TOKENIZER_ARGUMENT;
+  if (word.size >= TOKENIZER_NONE || word.size > SIZE_MAX / 64) { /* places are of 32 bits */
+    return NASC_TOKENIZER_SCRATCH;
   }
   switch (call->tokenizer->model) {
   case MODEL_WORDPIECE:

@@ -35,15 +35,22 @@ def corpus() -> tuple[str, ...]:
 
 def word_piece(longest: int = 100, **flags: Any) -> Tokenizer:
     """BERT's."""
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=longest))
+    made: Tokenizer = Tokenizer.from_str(_word_piece(longest))
     made.normalizer = normalizers.BertNormalizer(**flags)
+    return made
+
+
+@functools.cache
+def _word_piece(longest: int) -> str:
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=longest))
+    made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(
         vocab_size=1500, special_tokens=SPECIAL, show_progress=False
     )
     made.train_from_iterator(corpus(), trainer)
     bert_template(made)
-    return made
+    return made.to_str()
 
 
 def bert_template(made: Tokenizer) -> None:
@@ -54,9 +61,14 @@ def bert_template(made: Tokenizer) -> None:
     )
 
 
-def byte_pairs(**settings: Any) -> Tokenizer:
+def byte_pairs() -> Tokenizer:
     """RoBERTa's."""
-    made = Tokenizer(models.BPE(**settings))
+    return Tokenizer.from_str(_byte_pairs())
+
+
+@functools.cache
+def _byte_pairs() -> str:
+    made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
         vocab_size=1500,
@@ -67,7 +79,7 @@ def byte_pairs(**settings: Any) -> Tokenizer:
     made.train_from_iterator(corpus(), trainer)
     made.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
     made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    return made
+    return made.to_str()
 
 
 def bytes_alone(normalizer: normalizers.Normalizer | None, paired: bool = False) -> Tokenizer:

@@ -12,7 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from nasc.package.tokenizer_binary import compile_tokenizer
-from nasc.package.tokenizer_golden import GoldenText, golden_texts
+from nasc.package.tokenizer_golden import GoldenText, golden_texts, tokens_of
 
 DAMAGED, ARGUMENT, NOT_UTF8, CAPACITY, NO_ROOM, NO_PAIR = -1, -3, -4, -6, -7, -8
 
@@ -72,19 +72,7 @@ class Port:
 
 def expected(tokenizer: Tokenizer, texts: Iterable[GoldenText]) -> list[Tokens]:
     """What the tokenizers library makes of texts."""
-    own = Tokenizer.from_str(tokenizer.to_str())
-    settings = own.truncation
-    results = []
-    for text in texts:
-        if text.max_length is not None:
-            own.enable_truncation(**{**(settings or {}), "max_length": text.max_length})
-        encoding = own.encode(text.text, text.pair)
-        results.append((encoding.ids, encoding.type_ids))
-        if text.max_length is not None:
-            own.no_truncation()
-            if settings:
-                own.enable_truncation(**settings)
-    return results
+    return [tokens_of(tokenizer, text) for text in texts]
 
 
 def random_texts(tokenizer: Tokenizer, count: int, seed: int) -> list[GoldenText]:
