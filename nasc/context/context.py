@@ -21,7 +21,7 @@ from nasc.architecture.heads import graph_head, is_task_head
 from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
-from nasc.context.settings import AUTO, BY_AUTO, ESTIMATED_RUNTIME, Settings
+from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
@@ -43,7 +43,7 @@ from nasc.latency.ways_on import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import Artifact, get_lowering, unfit
 from nasc.networks.from_teacher import teacher_network
-from nasc.package.formats import format_of
+from nasc.package.formats import SHIPPED, format_of
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
 from nasc.supernet.precision_loss import (
@@ -356,7 +356,7 @@ class RunContext:
         if self.settings.estimate:
             offered = {ESTIMATED_RUNTIME: estimated_precisions(self.device, self.estimate_threads)}
         elif wanted == AUTO:
-            offered = self._installed(sorted(BY_AUTO, key=lambda runtime: runtime != own))
+            offered = self._installed(sorted(SHIPPED, key=lambda runtime: runtime != own))
         else:
             offered = {wanted or own: self.session(wanted or own).precisions()}
         why: dict[Variant, str | None] = {

@@ -23,10 +23,7 @@ ESTIMATED_RUNTIME = "onnxruntime"
 """What the constants of an estimate were measured with."""
 
 AUTO = "auto"
-"""As a runtime: whichever is best on the device."""
-
-BY_AUTO = ("onnxruntime", "openvino")
-"""Runtimes that `AUTO` tries, where they are installed."""
+"""As a runtime: whichever is best on the device, of those that are installed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import ExportError, UsageError
+from nasc.package.formats import SHIPPED
 from nasc.utils.progress import Silent
 from profilers import RuntimeMissing, RuntimeOptions
 from profilers.testing import SyntheticMachine
@@ -70,18 +71,16 @@ def test_without_a_word_it_is_the_device_s_own_runtime(tmp_path: Path) -> None:
 def test_auto_takes_all_and_the_truest_first(tmp_path: Path) -> None:
     found, listener = context(tmp_path, runtime="auto")
     assert names(found) == [
-        *("onnxruntime fp32", "openvino fp32", "openvino bf16"),
-        *("onnxruntime int8", "openvino int8"),
+        *("onnxruntime fp32", "openvino fp32", "tvm fp32", "openvino bf16"),
+        *("onnxruntime int8", "openvino int8", "tvm int8"),
     ]
     assert not listener.said
 
 
-@pytest.mark.parametrize("missing", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("missing", ["onnxruntime", "openvino", "tvm"])
 def test_auto_leaves_out_what_is_not_installed_on_the_device(tmp_path: Path, missing: str) -> None:
     found, listener = context(tmp_path, (missing,), runtime="auto")
-    assert {variant.runtime for variant in found.variants} == {"onnxruntime", "openvino"} - {
-        missing
-    }
+    assert {variant.runtime for variant in found.variants} == set(SHIPPED) - {missing}
     [said] = listener.said
     assert said.startswith(f"{missing} is left out: the runtime '{missing}' cannot be imported")
 
@@ -95,7 +94,7 @@ def test_auto_leaves_out_what_networks_cannot_be_made_for_here(
 
     monkeypatch.setattr("nasc.context.context.get_lowering", lowering)
     found, listener = context(tmp_path, runtime="auto")
-    assert {variant.runtime for variant in found.variants} == {"onnxruntime"}
+    assert {variant.runtime for variant in found.variants} == {"onnxruntime", "tvm"}
     assert listener.said == ["openvino is left out: networks cannot be made for openvino"]
 
 
@@ -103,7 +102,7 @@ def test_a_runtime_that_is_asked_for_has_to_be_there(tmp_path: Path) -> None:
     found, _ = context(tmp_path, ("openvino",), runtime="openvino")
     with pytest.raises(RuntimeMissing, match="'openvino' cannot be imported"):
         _ = found.variants
-    found, _ = context(tmp_path, ("openvino", "onnxruntime"), runtime="auto")
+    found, _ = context(tmp_path, SHIPPED, runtime="auto")
     with pytest.raises(RuntimeMissing, match="cannot be imported"):
         _ = found.variants
 
@@ -132,7 +131,12 @@ def test_a_precision_that_is_not_computed_there_is_refused_with_what_may_help(
 def test_precisions_that_are_allowed_are_taken_from_every_runtime(tmp_path: Path) -> None:
     space = dataclasses.replace(SPACE, precisions=("bf16", "int8"))
     found, _ = context(tmp_path, space=space, runtime="auto")
-    assert names(found) == ["openvino bf16", "onnxruntime int8", "openvino int8"]
+    assert names(found) == [
+        "openvino bf16",
+        "onnxruntime int8",
+        "openvino int8",
+        "tvm int8",
+    ]
     assert found.variants[0] == Variant("openvino", "bf16")
 
 

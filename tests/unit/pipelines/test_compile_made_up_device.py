@@ -57,7 +57,7 @@ from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
 from nasc.utils.progress import Silent
-from profilers import DeviceUnreachable, ModelJob, RuntimeOptions
+from profilers import DeviceUnreachable, ModelJob, RuntimeMissing, RuntimeOptions
 from profilers.devices.client import WorkerClient
 from profilers.devices.local import LocalWorker
 from profilers.inputs import draw_inputs
@@ -87,7 +87,7 @@ WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small
 
 @dataclass
 class Device:
-    """A machine on which every emitted network takes what its layers take.
+    """A machine on which every emitted network takes what its layers take; it has no TVM.
 
     Attributes:
         space: Whose networks it runs.
@@ -135,6 +135,8 @@ class Device:
         return self.layers_ms(architecture, runtime) * whole * self.tokens / SEQ_LEN
 
     def __call__(self, device: object, options: RuntimeOptions) -> Any:
+        if options.runtime == "tvm":
+            raise RuntimeMissing("the runtime 'tvm' cannot be imported")
         self.options.append(options)
         machine = SyntheticMachine(
             {REFERENCE_NAME: 4.0},
