@@ -15,16 +15,18 @@ from tvm.relax import transform
 from nasc.architecture.heads import SPANS, head_outputs
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
+from nasc.lowering.base import PRECISIONS
 from nasc.lowering.static import kernels as k
 from nasc.lowering.static.program import Kernel, StaticNetwork
 from nasc.lowering.static.steps import Trace, program, trace
 from nasc.lowering.static.weights import Weights
 from nasc.lowering.tvm import _ONE_AT_A_TIME, LENGTHS
+from nasc.lowering.tvm_int8 import int8_module
 from nasc.lowering.tvm_module import fused_module, open_records, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_schedules import schedule
-from profilers.runtimes.tvm_targets import needed_flags
+from profilers.runtimes.tvm_targets import int8_kind, needed_flags
 
 PREFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
 """Names of a library: what every global name in it begins with."""
@@ -44,11 +46,11 @@ def compile_static(
     network has positions. The same network gives the same bytes.
 
     Args:
-        network: With its weights, in fp32.
+        network: With its weights, in fp32 or int8.
         prefix: Of every global name, so that several networks go into one program.
         lengths: Tokens to compile for instead of `LENGTHS`; the largest is that of the longest
             text.
-        records: Directory of tuning records, measured on that processor.
+        records: Directory of tuning records, measured on that processor; int8 has none.
         processor: "arch" and "flags" of the processor that it is for, as
             `profilers.context.read_context` gives them; None is this machine's.
 
@@ -59,18 +61,25 @@ def compile_static(
     """
     _check(network, prefix, lengths)
     cpu = processor or read_context()["cpu"]
-    target = target_of(cpu["flags"], cpu["arch"])
-    sizes = sorted(lengths) or _usual_lengths(network)
+    precision = network.architecture.precision
+    target = target_of(cpu["flags"], cpu["arch"], precision=precision)
+    sizes = sorted(lengths) or usual_lengths(network)
     names = {n: f"run_{n}" for n in sizes}
-    models = {names[n]: build(network, shape=(1, n)) for n in sizes}
     weights = Weights()
     with _ONE_AT_A_TIME:
-        module = _ready(fused_module(models, target), target, records)
-        lowered, traces = _taken_apart(module, names, prefix, target, weights)
+        if precision == "int8":
+            kind = str(int8_kind(cpu["flags"]))  # there is one: `target_of` was asked
+            module = int8_module(network, {names[n]: (1, n) for n in sizes}, kind)
+            passes = k.handwritten_passes()
+        else:
+            models = {names[n]: build(network, shape=(1, n)) for n in sizes}
+            module = _ready(fused_module(models, target), target, records)
+            passes = k.scheduled_passes()
+        lowered, traces = _taken_apart(module, names, prefix, passes, target, weights)
         code = k.object_file(lowered, target)
     layout = weights.lay_out()
     programs = tuple(program(n, found, layout.places) for n, found in traces.items())
-    features = needed_flags(cpu["flags"], cpu["arch"])
+    features = needed_flags(cpu["flags"], cpu["arch"], precision)
     identity = _identity(network, cpu["arch"], features, layout.content, programs)
     outer, inner, by_token = _outputs(network)
     counts = {call.kernel: len(call.arguments) for t in traces.values() for call in t.calls}
@@ -95,10 +104,10 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
             f"{prefix!r} cannot be the prefix of C names: take a small letter, then at most 30 "
             "small letters, digits and underscores"
         )
-    if network.architecture.precision != "fp32":
+    if network.architecture.precision not in PRECISIONS["tvm"]:
         raise UsageError(
-            f"C libraries are made in fp32, not in {network.architecture.precision!r}. Try: "
-            "--precision fp32"
+            f"C libraries are made in {' and '.join(PRECISIONS['tvm'])}, not in "
+            f"{network.architecture.precision!r}. Try: --precision fp32"
         )
     most = network.geometry.max_positions
     wrong = [n for n in lengths if not 1 <= n <= most]
@@ -106,7 +115,8 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
         raise UsageError(f"no text has {wrong[0]} tokens: this network takes 1 to {most}")
 
 
-def _usual_lengths(network: Network) -> list[int]:
+def usual_lengths(network: Network) -> list[int]:
+    """Tokens that a network is compiled for where nothing else is said, ascending."""
     longest = min(network.geometry.max_positions, max(LENGTHS))
     return sorted({n for n in LENGTHS if n < longest} | {longest})
 
@@ -132,6 +142,7 @@ def _taken_apart(
     module: Any,
     names: Mapping[int, str],
     prefix: str,
+    passes: list[Any],
     target: tvm.target.Target,
     weights: Weights,
 ) -> tuple[dict[str, k.Lowered], dict[int, Trace]]:
@@ -144,7 +155,7 @@ def _taken_apart(
     used = {name: symbols[name] for n in names.values() for name in _called(module[n])}
     functions = {symbol: module[name] for name, symbol in used.items()}
     try:
-        lowered = k.lower(functions, k.scheduled_passes(), target)
+        lowered = k.lower(functions, passes, target)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"tvm cannot compile the network for {target}: {error}") from error
     traces = {n: trace(module[name], symbols, lowered, weights) for n, name in names.items()}

@@ -36,6 +36,9 @@ _DISCARDED = "SECTIONS { /DISCARD/ : { *(.debug*) *(.text.tvm.fp16.conv) } }\n"
 """What no program needs: descriptions for debuggers, and two functions of the compiler's own
 library, unused here, which would take the place of that library's in the whole program."""
 
+_IMPORT = "pragma_import_llvm"
+"""What handwritten kernels stand in: functions of theirs in LLVM's own language."""
+
 _RUNTIME = re.compile(rb"TVM(Backend|FFI)\w+")
 """Names of functions of TVM's runtime."""
 
@@ -111,7 +114,10 @@ def lower(
 
 def _plain(symbol: str, function: Any, target: tvm.target.Target) -> Lowered:
     first, end = (tirx.Var(name, "int32") for name in ("first", "end"))
-    top = list(function.body.seq) if isinstance(function.body, tirx.SeqStmt) else [function.body]
+    whole, imported = function.body, None
+    if isinstance(whole, tirx.AttrStmt) and whole.attr_key == _IMPORT:
+        whole, imported = whole.body, whole
+    top = list(whole.seq) if isinstance(whole, tirx.SeqStmt) else [whole]
     pointers, declared = [], []
     for buffer in function.params:
         pointers.append(tirx.Var(f"{buffer.name}_data", buffer_data_pointer_type(buffer)))
@@ -130,6 +136,8 @@ def _plain(symbol: str, function: Any, target: tvm.target.Target) -> Lowered:
         top = [*before, _part(last, first, end)]
     body = tirx.SeqStmt([*declared, *map(_serial, top)])
     _check_stack(symbol, body)
+    if imported is not None:
+        body = tirx.AttrStmt(imported.node, _IMPORT, imported.value, body)
     attributes = {
         "global_symbol": symbol,
         "target": target,

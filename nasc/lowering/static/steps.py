@@ -21,6 +21,7 @@ from nasc.lowering.static.program import Program, Step
 from nasc.lowering.static.weights import Weights
 
 _VIEWS = ("relax.reshape", "relax.memory.view")
+_NOTHING = "relax.null_value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class _Reader:
         if not isinstance(value, relax.Call):
             return self._value(value)
         name = value.op.name if isinstance(value.op, tvm.ir.Op) else str(value.op)
+        if name == _NOTHING:  # an argument that a view was not given
+            return ()
         if name in _VIEWS:
             return self._value(value.args[0])
         if name != "relax.call_tir":

@@ -79,12 +79,14 @@ static int with_added(struct call *call, const struct tokenizer_trie *trie, stru
   return SINK_MORE;
 }
 
-static int put_normal(struct call *call, struct text text) { return split_words(call, text, 0); }
+static int put_normal(struct call *call, struct text text) {
+  return nasc_tokenizer_split_words(call, text, 0);
+}
 
 static int put_raw(struct call *call, struct text text) {
   size_t used = call->arena->used;
   struct text normal;
-  int status = normalise(call, text, &normal);
+  int status = nasc_tokenizer_normalise(call, text, &normal);
   if (status == SINK_MORE) {
     status = with_added(call, &call->tokenizer->added_normal, normal, put_normal);
   }
@@ -94,7 +96,7 @@ static int put_raw(struct call *call, struct text text) {
 
 static int put_text(const struct nasc_tokenizer *to, struct text text, struct arena *arena,
                     struct sink *sink) {
-  if (!text_valid(text.data, text.size)) {
+  if (!nasc_tokenizer_text_valid(text.data, text.size)) {
     return NASC_TOKENIZER_NOT_UTF8;
   }
   struct call call = {to, arena, sink};

@@ -313,7 +313,7 @@ static bool apply(const struct nasc_tokenizer *to, struct tokenizer_step step, s
   }
 }
 
-int normalise(struct call *call, struct text text, struct text *result) {
+int nasc_tokenizer_normalise(struct call *call, struct text text, struct text *result) {
   const struct nasc_tokenizer *to = call->tokenizer;
   uint8_t *start = call->arena->base + call->arena->used;
   size_t room = call->arena->size - call->arena->used;

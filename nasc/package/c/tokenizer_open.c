@@ -96,7 +96,7 @@ static bool read_map(struct part part, struct tokenizer_map *map) {
     uint32_t entry = tokenizer_u32(map->entries, i);
     uint32_t offset = (entry & 0x7FFFFFFFu) >> 6, bytes = entry & 63;
     if (entry != 0 && (!(entry >> 31) || offset > pool || pool - offset < bytes ||
-                       !text_valid(map->pool + offset, bytes))) {
+                       !nasc_tokenizer_text_valid(map->pool + offset, bytes))) {
       return false;
     }
   }
@@ -163,7 +163,7 @@ static bool read_charsmap(struct part tree, struct part pool, struct nasc_tokeni
   for (size_t i = 0; i < to->charsmap.nodes; i++) {
     uint32_t at = tokenizer_u32(to->charsmap.value, i);
     if (at != TOKENIZER_NONE && (pool.size - at - 1 < pool.data[at] ||
-                                 !text_valid(pool.data + at + 1, pool.data[at]))) {
+                                 !nasc_tokenizer_text_valid(pool.data + at + 1, pool.data[at]))) {
       return false;
     }
   }

@@ -15,8 +15,8 @@ static int hand_on(struct call *call, struct text text, size_t start, size_t end
     return SINK_MORE;
   }
   struct text word = {text.data + start, end - start};
-  return splitter < call->tokenizer->splitters ? split_words(call, word, splitter)
-                                               : put_word(call, word);
+  return splitter < call->tokenizer->splitters ? nasc_tokenizer_split_words(call, word, splitter)
+                                               : nasc_tokenizer_put_word(call, word);
 }
 
 static int at_spaces(struct call *call, struct text text, size_t splitter, bool punctuation) {
@@ -53,7 +53,7 @@ static int at_marks(struct call *call, struct text text, uint32_t argument, size
     spaces += text.data[i] == ' ';
   }
   size_t used = call->arena->used;
-  uint8_t *data = arena_take(call->arena, text.size + spaces * bytes + bytes);
+  uint8_t *data = nasc_tokenizer_arena_take(call->arena, text.size + spaces * bytes + bytes);
   if (!data) {
     return NASC_TOKENIZER_SCRATCH;
   }
@@ -133,7 +133,7 @@ static size_t match_end(const struct nasc_tokenizer *to, struct text text, size_
 static int by_bytes(struct call *call, struct text text, uint32_t argument, size_t splitter) {
   size_t used = call->arena->used;
   if ((argument & BYTE_LEVEL_PREFIX) && text.data[0] != ' ') {
-    uint8_t *data = arena_take(call->arena, text.size + 1);
+    uint8_t *data = nasc_tokenizer_arena_take(call->arena, text.size + 1);
     if (!data) {
       return NASC_TOKENIZER_SCRATCH;
     }
@@ -154,7 +154,7 @@ static int by_bytes(struct call *call, struct text text, uint32_t argument, size
   return done;
 }
 
-int split_words(struct call *call, struct text text, size_t splitter) {
+int nasc_tokenizer_split_words(struct call *call, struct text text, size_t splitter) {
   if (splitter >= call->tokenizer->splitters) {
     return hand_on(call, text, 0, text.size, splitter);
   }

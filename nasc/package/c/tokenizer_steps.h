@@ -20,12 +20,12 @@ struct call {
 /* Each returns SINK_MORE, SINK_ENOUGH or an error of nasc_tokenizer_error. */
 
 /* Normalises a text that is not empty. The result lies in the arena, or is the text itself. */
-int normalise(struct call *call, struct text text, struct text *result);
+int nasc_tokenizer_normalise(struct call *call, struct text text, struct text *result);
 
 /* Splits a normalised text into words, from a splitter on, and puts the tokens of each. */
-int split_words(struct call *call, struct text text, size_t splitter);
+int nasc_tokenizer_split_words(struct call *call, struct text text, size_t splitter);
 
 /* Puts the tokens of a word that is not empty. */
-int put_word(struct call *call, struct text word);
+int nasc_tokenizer_put_word(struct call *call, struct text word);
 
 #endif

@@ -1,6 +1,6 @@
 #include "tokenizer_text.h"
 
-bool text_valid(const uint8_t *text, size_t size) {
+bool nasc_tokenizer_text_valid(const uint8_t *text, size_t size) {
   size_t i = 0;
   while (i < size) {
     uint8_t lead = text[i++];
@@ -24,7 +24,7 @@ bool text_valid(const uint8_t *text, size_t size) {
   return true;
 }
 
-void *arena_take(struct arena *arena, size_t bytes) {
+void *nasc_tokenizer_arena_take(struct arena *arena, size_t bytes) {
   size_t start = (arena->used + 7) & ~(size_t)7;
   if (start < arena->used || start > arena->size || arena->size - start < bytes) {
     return NULL;

@@ -67,7 +67,7 @@ static inline size_t text_put(uint32_t point, uint8_t *out) {
 
 /* Whether bytes are UTF-8 of Unicode's table 3-7: nothing overlong, no surrogates, nothing beyond
  * U+10FFFF. */
-bool text_valid(const uint8_t *text, size_t size);
+bool nasc_tokenizer_text_valid(const uint8_t *text, size_t size);
 
 /* The caller's scratch, taken in order and given back in reverse. */
 struct arena {
@@ -77,7 +77,7 @@ struct arena {
 };
 
 /* So many bytes, at a multiple of eight; NULL if they are not there. */
-void *arena_take(struct arena *arena, size_t bytes);
+void *nasc_tokenizer_arena_take(struct arena *arena, size_t bytes);
 
 /* Where tokens go: the first `room` of them, or the last, in a ring. */
 struct sink {

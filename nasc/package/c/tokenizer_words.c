@@ -93,7 +93,7 @@ static int best_pieces(struct call *call, struct text word) {
   const struct nasc_tokenizer *to = call->tokenizer;
   const struct tokenizer_trie *words = &to->vocabulary;
   size_t used = call->arena->used;
-  struct path *paths = arena_take(call->arena, (word.size + 1) * sizeof *paths);
+  struct path *paths = nasc_tokenizer_arena_take(call->arena, (word.size + 1) * sizeof *paths);
   if (!paths) {
     return NASC_TOKENIZER_SCRATCH;
   }
@@ -245,8 +245,8 @@ static void rate(const struct nasc_tokenizer *to, struct heap *heap, uint32_t in
 static int merged_bytes(struct call *call, struct text word) {
   const struct nasc_tokenizer *to = call->tokenizer;
   size_t used = call->arena->used;
-  struct heap heap = {arena_take(call->arena, word.size * sizeof(struct symbol)),
-                      arena_take(call->arena, word.size * sizeof(uint32_t)), 0};
+  struct heap heap = {nasc_tokenizer_arena_take(call->arena, word.size * sizeof(struct symbol)),
+                      nasc_tokenizer_arena_take(call->arena, word.size * sizeof(uint32_t)), 0};
   if (!heap.symbols || !heap.items) {
     return NASC_TOKENIZER_SCRATCH;
   }
@@ -297,7 +297,7 @@ static int merged_bytes(struct call *call, struct text word) {
   return done;
 }
 
-int put_word(struct call *call, struct text word) {
+int nasc_tokenizer_put_word(struct call *call, struct text word) {
   if (word.size >= TOKENIZER_NONE || word.size > SIZE_MAX / 64) { /* places are of 32 bits */
     return NASC_TOKENIZER_SCRATCH;
   }

@@ -25,9 +25,21 @@ COMPILED = (
     "nasc_model.c",
     "nasc_team.c",
 )
-"""Sources of the library."""
+"""Sources of the library, the tokenizer's aside."""
 
-DEMO = "embed.c"
+TOKENIZER_COMPILED = (
+    "tokenizer.c",
+    "tokenizer_normalise.c",
+    "tokenizer_open.c",
+    "tokenizer_split.c",
+    "tokenizer_text.c",
+    "tokenizer_words.c",
+)
+"""Sources of the tokenizer, which are part of the library too."""
+
+DEMO, TEXT_DEMO = "embed.c", "embed_text.c"
+"""Demonstrations: of token ids, and of texts."""
+
 COPIED = (
     "CMakeLists.txt",
     HEADER,
@@ -37,7 +49,13 @@ COPIED = (
     "nasc_team.h",
     *COMPILED,
     "nasc_weights.S",
+    "tokenizer.h",
+    "tokenizer_data.h",
+    "tokenizer_steps.h",
+    "tokenizer_text.h",
+    *TOKENIZER_COMPILED,
     DEMO,
+    TEXT_DEMO,
 )
 
 NETWORK, KERNELS, WEIGHTS = "nasc_network.c", "kernels.o", "weights.bin"
@@ -66,7 +84,9 @@ def write_c_folder(networks: Sequence[StaticNetwork], folder: Path) -> None:
         )
     try:
         for name in COPIED:
-            _write(folder / name, (SOURCES / name).read_text(encoding="utf-8"), prefixes[0])
+            path = folder / renamed(name, prefixes[0])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(copied(name, prefixes[0]), encoding="utf-8")
         for network in networks:
             own = folder / network.arch
             own.mkdir(parents=True, exist_ok=True)
@@ -85,7 +105,10 @@ def renamed(text: str, prefix: str) -> str:
     return _NAME.sub(lambda m: prefix if m[0].islower() else prefix.upper(), text)
 
 
-def _write(path: Path, text: str, prefix: str) -> None:
-    path = path.with_name(renamed(path.name, prefix))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(renamed(text, prefix), encoding="utf-8")
+def copied(name: str, prefix: str = "nasc") -> str:
+    """The text of a file of `COPIED` in a library of a prefix.
+
+    Raises:
+        OSError: If nasc's own copy cannot be read.
+    """
+    return renamed((SOURCES / name).read_text(encoding="utf-8"), prefix)

@@ -20,6 +20,8 @@ import torch
 
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import PackageError, UsageError
+from nasc.evaluation.encoder import Encoder
+from nasc.lowering import get_lowering
 from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
 
@@ -209,6 +211,24 @@ def test_several_threads_call_at_once(opened: Library) -> None:
         for _ in range(5):
             found = list(pool.map(lambda text: opened.encode(*text), texts))
             assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_int8_gives_what_tvm_gives(tmp_path: Path) -> None:
+    """The kernels of TVM's int8, run without TVM: the same vectors, whatever the threads."""
+    geometry = dataclasses.replace(GEOMETRY, hidden=64, head_size=32, intermediate=128)
+    blocks = (Block(32, ("mha", "ffn", "sep3")),)
+    network = random_network(Architecture(blocks, "int8"), geometry)
+    artifact = get_lowering("tvm").lower(network, tmp_path, lengths=LENGTHS)
+    encoder = Encoder(artifact.path, runtime="tvm")
+    write_c_folder([compile_static(network, lengths=LENGTHS)], tmp_path)
+    library = Library(build(tmp_path / "libnasc.so", *SHARED, *parts(tmp_path)))
+    for threads in (1, 3):
+        assert library.c.nasc_init(str(tmp_path / "x86_64/weights.bin").encode(), threads, 1) == OK
+        for length in (1, 16, 24):
+            ids, mask = inputs(4, length, length)
+            wanted = encoder.run(ids, mask)
+            np.testing.assert_allclose(library.encode(ids, mask), wanted, rtol=0, atol=TOLERANCE)
+        library.c.nasc_quit()
 
 
 @pytest.mark.parametrize("head", ["hidden", "spans", "classify-3"])
@@ -517,8 +537,8 @@ def test_what_makes_no_library_is_refused(native: StaticNetwork, tmp_path: Path)
     for prefix in ("", "Nasc", "1a", "a-b", "a" * 32, "a\n"):
         with pytest.raises(UsageError, match="cannot be the prefix"):
             compiled(made(), prefix=prefix)
-    with pytest.raises(UsageError, match="not in 'int8'"):
-        compiled(made().with_precision("int8"))
+    with pytest.raises(UsageError, match="not in 'bf16'"):
+        compiled(made().with_precision("bf16"))
     with pytest.raises(UsageError, match="25 tokens: this network takes 1 to 24"):
         compile_static(made(), lengths=(8, 25), processor=PROCESSORS["x86_64"])
     with pytest.raises(UsageError, match="riscv64"):
