@@ -11,6 +11,7 @@ from device_profiles.reading import shown
 from nasc import api
 from nasc.cli.group import Number, main
 from nasc.cli.options import (
+    FORMATS,
     TaskName,
     cache_option,
     estimate_option,
@@ -31,6 +32,17 @@ if TYPE_CHECKING:
     from nasc.tasks.shipping import TaskOptions
 
 QUANTILES = ("p50", "p90", "p99")
+
+
+def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...]:
+    """Names between commas, each once."""
+    names = () if given is None else tuple(dict.fromkeys(n.strip() for n in given.split(",")))
+    wrong = [name for name in names if name not in FORMATS]
+    if wrong:
+        raise click.BadParameter(
+            f"{shown(wrong[0])} is not one of {', '.join(FORMATS)}", ctx, param
+        )
+    return names
 
 
 @main.command()
@@ -96,6 +108,14 @@ QUANTILES = ("p50", "p90", "p99")
     help="Folder of the package [default: named by device and limits].",
 )
 @click.option("--force", is_flag=True, help="Replace an existing package.")
+@click.option(
+    "--format",
+    "formats",
+    callback=_formats,
+    metavar="NAMES",
+    help="What is written beside the package, with commas between. c: the same network and its "
+    "tokenizer as C code without a runtime, in OUTPUT-c (with --runtime tvm).",
+)
 @json_option
 def compile(as_json: bool, **options: Any) -> None:
     """Build the best subnet within limits into a package, measured on the device.
@@ -109,6 +129,7 @@ def compile(as_json: bool, **options: Any) -> None:
              nasc compile --latency-ms 5 --size-bytes 20MB --corpus texts/
              nasc compile --latency-ms 5 --lengths lengths.csv
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
+             nasc compile --latency-ms 20 --runtime tvm --format c
     """
     from nasc.cli.console import print_json, print_rows, reporting
 

@@ -442,7 +442,7 @@ class RunContext:
             TableMissing, profilers.ProfilerError: If the device cannot be asked.
         """
         form = format_of(runtime)
-        if not form.RUNS_CODE:  # for any processor: the device need not be asked
+        if not form.CODE:  # for any processor: the device need not be asked
             return ""
         with self._saying_ways_on():
             processor = self.session(runtime).processor or {}

@@ -56,7 +56,7 @@ def build_package(
     Args:
         out_dir: The package's folder; its parents are made.
         model: What a lowering made for the runtime of the manifest's conditions, or the path of its
-            main file, or the bytes of its only one.
+            main file, or the bytes of its only one; or a folder of all that the format has.
         tokenizer: The teacher's, a fast tokenizer of transformers.
         manifest: What is known of the model. `size_bytes`, `params`, `files` and the version of the
             runtime are set here.
@@ -206,6 +206,9 @@ def _write_model(
         PackageError: If they are made for another runtime, or are not as many as the format has.
         OSError: If one cannot be read or written.
     """
+    if not isinstance(model, (bytes, Artifact)) and Path(model).is_dir():
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+        return
     if isinstance(model, bytes):
         (folder / form.MODEL).write_bytes(model)
         return

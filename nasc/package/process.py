@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tokenizers import Tokenizer
 
-from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.encoder import Encoder, EncoderSession
 from nasc.evaluation.worker_session import WorkerSession
-from nasc.package.formats import ModelFile
+from nasc.package.formats import ModelFile, format_of
 from profilers import RuntimeOptions, WorkerLimits, precisions_of
 from profilers.devices.local import LocalWorker
 
@@ -36,6 +37,8 @@ class PackageProcess:
         """
         self._limits = limits
         self._open: dict[str, LocalWorker] = {}
+        self._programs = contextlib.ExitStack()
+        self._timeout_s = None if limits is None else limits.run_s
 
     def _worker(self, runtime: str = FILES) -> LocalWorker:
         worker = self._open.get(runtime)
@@ -89,6 +92,16 @@ class PackageProcess:
         ids: list[list[int]] = self._worker().ask(request, str(path))["ids"]
         return ids
 
+    def wrong_tokenizer(self, folder: Path) -> list[str]:
+        """See `nasc.package.formats.c_package.wrong_tokenizer`.
+
+        Raises:
+            ProfilerError: If a file cannot be read, or not within the limits.
+        """
+        request = {"op": "tables", "path": str(folder.resolve())}
+        problems: list[str] = self._worker().ask(request, str(folder))["problems"]
+        return problems
+
     def encoder(
         self,
         path: Path,
@@ -112,7 +125,11 @@ class PackageProcess:
                 limits.
             ExportError: If it was not written by NASC.
         """
-        session = WorkerSession(self._worker(runtime), path)
+        session: EncoderSession
+        if (own := format_of(runtime).open_session(path, self._timeout_s)) is not None:
+            session = self._programs.enter_context(own)
+        else:
+            session = WorkerSession(self._worker(runtime), path)
         return Encoder(
             path, tokenizer, max_length=max_length, batch_size=batch_size, session=session
         )
@@ -138,6 +155,7 @@ class PackageProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._programs.close()
         while self._open:
             _, worker = self._open.popitem()
             worker.__exit__(kind, error, trace)

@@ -121,6 +121,7 @@ def readme(manifest: Manifest) -> str:
         if task is None
         else f"\n\nIt was fine-tuned on the task {_plain(task.name)} and gives its answers."
     )
+    how = form.own_usage(manifest) or _python_usage(form.NEEDS, manifest)
     return f"""\
 # A text encoder, compiled by NASC
 {_estimate(manifest)}
@@ -128,11 +129,7 @@ def readme(manifest: Manifest) -> str:
 
 ## Use it
 
-In this folder, with {form.NEEDS} installed:
-
-```python
-{usage(manifest)}```
-{form.precision_note(manifest)}{_other_libraries(manifest)}{form.other_languages(manifest)}
+{how}{form.precision_note(manifest)}{_other_libraries(manifest)}{form.other_languages(manifest)}
 ## Figures
 
 | | |
@@ -150,6 +147,15 @@ tokenizer and the model has to reproduce.
 """
 
 
+def _python_usage(needs: str, manifest: Manifest) -> str:
+    return f"""\
+In this folder, with {needs} installed:
+
+```python
+{usage(manifest)}```
+"""
+
+
 def _estimate(manifest: Manifest) -> str:
     """That nobody measured its latency, in a paragraph; nothing where it was measured."""
     if manifest.estimate is None:
@@ -162,7 +168,9 @@ without `--estimate`.
 
 def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     found = [(f"limit: {name}", f"{value:,g}") for name, value in manifest.limits.items()]
-    files = " and ".join(model_files(format_of(manifest.conditions.runtime)))
+    form = format_of(manifest.conditions.runtime)
+    more = (name for name in form.OPTIONAL_FILES if name in manifest.files)
+    files = " and ".join([*model_files(form), *more])
     if manifest.measured is not None:
         model = manifest.measured
         mean = "mean " if model.parts else ""

@@ -19,7 +19,7 @@ import device_profiles
 from device_profiles import DeviceProfile, DeviceProfileError
 from nasc.errors import NascError, PackageError
 from nasc.latency.session import MeasurementSession
-from nasc.package.formats import code_refused, format_of
+from nasc.package.formats import BESIDE, code_refused, format_of
 from nasc.package.manifest import MANIFEST, Manifest, read_plain_manifest
 from nasc.package.verify_files import FileChecks
 from nasc.package.verify_latency import measure_again
@@ -32,6 +32,9 @@ from profilers import (
     WorkerLimits,
     open_worker,
 )
+
+NOT_MEASURED = "none is stated of this folder, and nasc measures none of its format: --no-measure"
+"""Of a folder that was written beside a package."""
 
 RUN_ONCE_CHECKED = ("files", "model", "golden vectors")
 """Checks that must have passed before a model is measured."""
@@ -107,6 +110,8 @@ def verify_package(
         checks.append(Check("latency", None, manifest.estimate))
     elif not measure:
         checks.append(Check("latency", None, "as asked for", declined=True))
+    elif manifest.conditions.runtime in BESIDE:
+        checks.append(Check("latency", None, NOT_MEASURED))
     elif refused := code_refused(manifest.conditions.runtime, run_code):
         checks.append(Check("latency", None, refused))
     elif any(check.name in RUN_ONCE_CHECKED and not check.ok for check in checks):

@@ -20,7 +20,7 @@ from nasc.evaluation.parity_report import (
 )
 from nasc.export.onnx import ONE_TOKEN, output_name
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
-from nasc.package.formats import ModelFile, code_refused, format_of
+from nasc.package.formats import BESIDE, ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, things_beside
@@ -28,6 +28,7 @@ from nasc.package.library_files import LIBRARY_FILES, wrong_library_files
 from nasc.package.manifest import Conditions, Manifest, MeasuredLatency
 from nasc.package.process import PackageProcess
 from nasc.package.readme import figures_of, readme
+from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_files import COMPANIONS
 from nasc.package.verify_report import Check, Outcome, guarded, reason_of
 from nasc.package.verify_samples import (
@@ -40,6 +41,7 @@ from nasc.package.verify_samples import (
 from profilers import (
     STATISTIC,
     ProfilerError,
+    RuntimeMissing,
     RuntimeOptions,
     WorkerLimits,
 )
@@ -147,6 +149,7 @@ class FileChecks:
             ("model", self.model),
             *([("files beside the model", self.more)] if self._form.MORE_FILES else []),
             ("tokenizer", self.tokenizer),
+            *([("tokenizer's tables", self.tables)] if TABLES in self._form.MORE_FILES else []),
             ("files for other libraries", self.libraries),
             ("golden vectors", self.vectors),
             ("README", self.readme),
@@ -178,7 +181,7 @@ class FileChecks:
         changes = find_changes(self._folder, self._manifest.files)
         own = {*model_files(self._form), *self._form.MORE_FILES}
         changes += [f"{name} is missing" for name in sorted(own - self._manifest.files.keys())]
-        strange = sorted(self._manifest.files.keys() - FILES - own)
+        strange = sorted(self._manifest.files.keys() - FILES - own - {*self._form.OPTIONAL_FILES})
         changes += [f"{name} is no file that nasc writes" for name in strange]
         beside = "".join(f"; not looked at: {name}" for name in things_beside(self._folder))
         found = "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
@@ -222,6 +225,11 @@ class FileChecks:
             else f"golden token ids of {len(golden.texts)} texts"
         )
 
+    def tables(self) -> Outcome:
+        """The tokenizer's tables and golden texts are those of its tokenizer.json."""
+        problems = self._process.wrong_tokenizer(self._folder)
+        return not problems, "; ".join(problems) or f"{TABLES} and its golden texts as made here"
+
     def libraries(self) -> Outcome:
         """What the README recommends to read is what the program would write."""
         manifest = self._manifest
@@ -254,6 +262,8 @@ class FileChecks:
         try:
             encoder = self._process.encoder(self._model, runtime=self._runtime)
             difference = golden.difference(encoder.outputs(ids, batch_size=1))
+        except RuntimeMissing:
+            raise
         except ProfilerError as error:
             asked = self._facts.computed_in
             if asked in self._process.precisions(self._runtime):
@@ -351,6 +361,8 @@ class FileChecks:
     def measurement(self) -> Outcome:
         """The stated latency follows from the raw samples, which are of this file."""
         measured = self._manifest.measured
+        if measured is None and self._runtime in BESIDE:
+            return True, "none is stated of this folder"
         if measured is None:
             return None, self._manifest.estimate or "the manifest has no measurement"
         problems = wrong_measurement(self._manifest, self._model)

@@ -1,13 +1,15 @@
 """The process in which the files of a package are opened: `python -m nasc.package.worker`.
 
 It is the worker of `profilers`, with its limits of time and memory and its end with the process
-that started it, and knows three requests more:
+that started it, and knows four requests more:
 
     {"op": "inspect", "path": s, "runtime": s}        check a model's files
         -> {"facts": the fields of `nasc.package.formats.base.ModelFile`}
     {"op": "tokenize", "path": s, "texts": [s, ...]}  by a tokenizer.json as it is
         -> {"ids": [[n, ...], ...]}
     {"op": "companions", "path": s, "max_length": n, "older": b}  the files beside it, in a folder
+        -> {"problems": [s, ...]}
+    {"op": "tables", "path": s}  the tokenizer's tables and golden texts, in a folder
         -> {"problems": [s, ...]}
 
 Their failures are of the kind "file".
@@ -24,6 +26,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from nasc.package.formats import format_of
+from nasc.package.formats.c_package import wrong_tokenizer
 from nasc.package.tokenizer_files import wrong_companions
 from profilers.worker import Failure, WorkerProcess, serve
 
@@ -37,6 +40,7 @@ class PackageWorker(WorkerProcess):
             "inspect": self._inspect,
             "tokenize": self._tokenize,
             "companions": self._companions,
+            "tables": self._tables,
         }
 
     def _inspect(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +57,10 @@ class PackageWorker(WorkerProcess):
         with self._reading():
             folder = Path(request["path"])
             return {"problems": wrong_companions(folder, request["max_length"], request["older"])}
+
+    def _tables(self, request: dict[str, Any]) -> dict[str, Any]:
+        with self._reading():
+            return {"problems": wrong_tokenizer(Path(request["path"]))}
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

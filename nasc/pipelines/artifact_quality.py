@@ -32,6 +32,13 @@ PARITY_LENGTH = 128
 """Tokens of them at most."""
 
 
+def parity_tokens(context: RunContext) -> list[list[int]]:
+    """Token ids of the held-out sentences that exports are checked on."""
+    sentences = judging_sentences(context.corpus, PARITY_SENTENCES)
+    length = min(PARITY_LENGTH, context.teacher.geometry.max_positions)
+    return context.teacher.tokenize(sentences, max_length=length).rows()
+
+
 class ArtifactEvaluator:
     """Judges files on held-out text and, where there are labels, on those.
 
@@ -66,9 +73,7 @@ class ArtifactEvaluator:
         context = self._context
         stage = context.reporter.stage("Parity of the export")
         stage(0, 1, f"running {artifact.runtime} and torch")
-        sentences = judging_sentences(context.corpus, PARITY_SENTENCES)
-        length = min(PARITY_LENGTH, context.teacher.geometry.max_positions)
-        tokens = context.teacher.tokenize(sentences, max_length=length).rows()
+        tokens = parity_tokens(context)
         precision = artifact.precision
         with context.timed("parity"), temporary_folder() as folder:
             if precision == "fp32":

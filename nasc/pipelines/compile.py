@@ -8,6 +8,7 @@ and the search runs again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import tempfile
@@ -31,7 +32,7 @@ from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.package.build import build_package, check_target
-from nasc.package.formats import SHIPPED
+from nasc.package.formats import BESIDE, SHIPPED
 from nasc.package.manifest import (
     Conditions,
     Manifest,
@@ -46,6 +47,7 @@ from nasc.package.manifest import (
 )
 from nasc.package.verify_latency import latency_protocol
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
+from nasc.pipelines.c_format import check_c, folder_beside, write_c
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import DISTILL_MINUTES, Options
 from nasc.pipelines.result import Attempt, CompileResult
@@ -123,6 +125,8 @@ def compile(
             f"there are no packages for the runtime {settings.runtime} yet: nasc profile, search "
             f"and bench take it. Compile for another: --runtime {SHIPPED[0]}"
         )
+    if options.formats:
+        check_formats(options.formats, settings.runtime)
     if settings.estimate:
         check_estimate(limits, options)
     if options.task is not None:
@@ -158,6 +162,20 @@ def check_packable(context: RunContext, runtime: str) -> None:
         raise PackageError(
             f"no package for {runtime} can be written for device {context.device.name!r}: {refusal}"
         )
+
+
+def check_formats(formats: Sequence[str], runtime: str | None) -> None:
+    """Raise where folders are wanted beside a package of a runtime that they are not made of.
+
+    Raises:
+        UsageError: With the runtime to take.
+    """
+    for name in formats:
+        if runtime != BESIDE[name]:
+            raise UsageError(
+                f"--format {name} is made of the network that was chosen for {BESIDE[name]}, not "
+                f"for {runtime or 'the runtime of the device'}. Add --runtime {BESIDE[name]}"
+            )
 
 
 def check_mixture(settings: Settings, options: Options) -> None:
@@ -203,8 +221,12 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
             f"--output {output.name}-{ESTIMATE}"
         )
     check_place(output, "--output DIR", PackageError, "the package")
-    with claimed(output):
-        check_target(output, options.force)
+    with contextlib.ExitStack() as claims:
+        for place in (output, *(folder_beside(output, each) for each in options.formats)):
+            claims.enter_context(claimed(place))
+            check_target(place, options.force)
+        if "c" in options.formats:
+            check_c(context)
         return _Compilation(context, limits, options, output).run()
 
 
@@ -830,6 +852,9 @@ class _Compilation:
             say=context.reporter.say,
             open_encoder=context.open_encoder,
         )
+        folders = {
+            name: self.write_beside(name, folder, manifest, network) for name in options.formats
+        }
         known_ms = context.known_ms(architecture) if timed else {}
         return CompileResult(
             read_manifest(folder),
@@ -838,7 +863,15 @@ class _Compilation:
             dict(context.seconds),
             network,
             {v: ms for v, ms in known_ms.items() if v != variant},
+            folders,
         )
+
+    def write_beside(self, name: str, package: Path, manifest: Manifest, network: Network) -> Path:
+        """Write a folder of another format beside a package, of the same network."""
+        context, place = self.context, folder_beside(self.output, name)
+        context.reporter.stage(f"Package in {name.upper()}")(0, 1, str(place))
+        with context.timed(f"package in {name.upper()}"):
+            return write_c(context, place, package, manifest, network, self.options.force)
 
     def training(self, candidate: _Candidate) -> TrainingRecord:
         """What was trained for it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasc.errors import UsageError
+from nasc.package.formats import BESIDE
 from nasc.supernet.budget import check_budget
 from profilers.mlperf import MIN_DURATION_S, NAME, QUANTILE, check_duration
 
@@ -51,6 +52,8 @@ class Options:
         sts_data: STS file; int8 may cost at most 0.01 of the score on it.
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
+        formats: Folders that are written beside the package, out of
+            `nasc.package.formats.BESIDE`: ``c``, in OUTPUT-c.
         task: What the package is to do besides giving vectors; it is fine-tuned on that.
 
     Raises:
@@ -66,6 +69,7 @@ class Options:
     sts_data: Path | None = None
     output: Path | None = None
     force: bool = False
+    formats: tuple[str, ...] = ()
     task: TaskOptions | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +88,9 @@ class Options:
             check_duration(self.min_duration_s)
         if self.task is not None and self.sts_data is not None:
             raise UsageError("--sts-data judges sentence vectors; --task has data: give one")
+        for name in self.formats:
+            if name not in BESIDE:
+                raise UsageError(f"unknown format {name!r}; known: {', '.join(BESIDE)}")
         known = QUALITY_METRICS if self.task is None else self.task.metrics
         for name, value in self.min_quality.items():
             if name not in known:

@@ -49,6 +49,7 @@ class CompileResult:
         package: The folder.
         seconds: Spent by stage.
         network: What is in the package, with its weights.
+        folders: By format, what was written beside the package.
         others_ms: By other variants what the same network is predicted to take, where it is known.
     """
 
@@ -58,6 +59,7 @@ class CompileResult:
     seconds: Mapping[str, float]
     network: Network
     others_ms: Mapping[Variant, float] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
@@ -97,7 +99,7 @@ class CompileResult:
             "text": m.text.description,
             "training": dataclasses.asdict(m.training),
             "seconds": dict(self.seconds),
-        }
+        } | ({"folders": {n: str(p) for n, p in self.folders.items()}} if self.folders else {})
 
     def _others(self) -> list[tuple[Variant, float]]:
         """The other variants, the fastest first."""
@@ -128,6 +130,10 @@ class CompileResult:
         limits = ", ".join(f"{n} {v:g} {held.get(n, '')}".strip() for n, v in m.limits.items())
         rows = [
             ("package", _from_here(self.package)),
+            *(
+                (f"in {name.upper()}", f"{_from_here(path)}; its latency was not measured")
+                for name, path in self.folders.items()
+            ),
             ("architecture", str(m.architecture)),
             ("limits", f"{limits}: {'met' if m.estimate is None else 'ESTIMATED to be met'}"),
             ("conditions", str(m.conditions)),

@@ -1,17 +1,25 @@
-"""From a tiny teacher to a package for TVM that is verified, through the command line."""
+"""From a tiny teacher to a package for TVM, and a folder of C, that verify, by the command line."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import platform
 import random
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from nasc.cli import main
+from nasc.package.c_program import build_program
+from nasc.package.formats.c_folder import TEXT_DEMO
+from nasc.package.golden import Golden
 from nasc.package.manifest import read_manifest
 from nasc.teacher import load_teacher
 from profilers.runtimes import installed
@@ -20,6 +28,8 @@ pytestmark = [
     pytest.mark.tvm,
     pytest.mark.slow,
     pytest.mark.skipif(not installed("tvm")[0], reason="needs tvm (extra 'tvm')"),
+    pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="needs ziglang"),
+    pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
 ]
 
 WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
@@ -48,14 +58,22 @@ def nasc(*arguments: object) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
 
 
-def test_compile_ships_a_package_for_tvm_that_verifies(inputs: Any) -> None:
+@pytest.fixture(scope="module")
+def package(inputs: Any) -> Path:
+    """A package; the folder of C is beside it."""
     folder, given = inputs
     package = folder / "package"
     done = nasc(
         *("compile", "--runtime", "tvm", "--precision", "fp32", "--latency-ms", 1000),
-        *("--train-steps", 3, "--distill-steps", 3, "--output", package, "--json", *given),
+        *("--train-steps", 3, "--distill-steps", 3, "--format", "c"),
+        *("--output", package, "--json", *given),
     )
     assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["folders"] == {"c": str(folder / "package-c")}
+    return Path(package)
+
+
+def test_compile_ships_a_package_for_tvm_that_verifies(package: Path) -> None:
     manifest = read_manifest(package)
     assert manifest.conditions.runtime == "tvm"
     assert manifest.peak_memory.measured_bytes is not None
@@ -68,3 +86,63 @@ def test_compile_ships_a_package_for_tvm_that_verifies(inputs: Any) -> None:
     assert "not checked  golden vectors: model.so is code" in done.stdout
     done = nasc("verify", package, "--no-measure", "--run-code")
     assert done.exit_code == 0, done.output
+
+
+def c_of(package: Path) -> Path:
+    return package.with_name("package-c")
+
+
+def test_the_folder_is_of_the_network_that_was_chosen(package: Path) -> None:
+    folder, beside = c_of(package), read_manifest(package)
+    manifest = read_manifest(folder)
+    assert (manifest.conditions.runtime, beside.conditions.runtime) == ("c", "tvm")
+    assert manifest.architecture == beside.architecture
+    assert (manifest.limits, manifest.measured) == ({}, None)
+    assert beside.measured is not None
+    assert "not measured" in str(manifest.latency_table)
+    assert "latency of this folder was not measured" in (folder / "README.md").read_text()
+    own, others = (Golden.read(one / "golden.json") for one in (folder, package))
+    for one, other in zip(own.texts, others.texts, strict=True):
+        assert one.input_ids == other.input_ids
+        np.testing.assert_allclose(one.vector, other.vector, rtol=0, atol=1e-4)
+
+
+def test_texts_in_vectors_out(package: Path, tmp_path: Path) -> None:
+    folder = c_of(package)
+    arch = platform.machine()
+    program = build_program(folder, TEXT_DEMO, arch, tmp_path / "embed_text")
+    texts = [one for one in Golden.read(folder / "golden.json").texts if "\n" not in one.text]
+    command = [program, folder / arch / "weights.bin", folder / "tokenizer.bin", "2"]
+    lines = "".join(f"{one.text}\n" for one in texts)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [np.array(row.split(), np.float32) for row in done.stdout.splitlines()]
+    assert len(rows) == len(texts) > 8
+    for row, one in zip(rows, texts, strict=True):
+        np.testing.assert_allclose(row, one.vector, rtol=0, atol=1e-6)
+
+
+def test_it_verifies_and_runs_nothing_unasked(package: Path) -> None:
+    folder = c_of(package)
+    done = nasc("verify", folder, "--no-measure")
+    assert done.exit_code == 3, done.output
+    assert "not checked  golden vectors: what network.json describes is code" in done.stdout
+    done = nasc("verify", folder, "--no-measure", "--run-code")
+    assert done.exit_code == 0, done.output
+    assert "tokenizer.bin and its golden texts as made here" in done.stdout
+    done = nasc("verify", folder, "--run-code")
+    assert done.exit_code == 3
+    assert "not checked  latency: none is stated of this folder" in done.stdout
+
+
+def test_an_existing_folder_is_refused_before_anything_is_measured(inputs: Any) -> None:
+    folder, given = inputs
+    (folder / "other-c").mkdir()
+    (folder / "other-c" / "mine").write_text("mine")
+    done = nasc(
+        *("compile", "--runtime", "tvm", "--size-bytes", "100MB", "--format", "c"),
+        *("--output", folder / "other", *given),
+    )
+    assert done.exit_code == 1
+    assert "other-c' exists and is no package" in done.stderr
+    assert not (folder / "other").exists()

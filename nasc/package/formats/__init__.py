@@ -11,12 +11,21 @@ from typing import cast
 from nasc.errors import PackageError
 from nasc.package.formats.base import ModelFile, PackageFormat
 
-__all__ = ["SHIPPED", "ModelFile", "PackageFormat", "code_refused", "format_of"]
+__all__ = ["BESIDE", "SHIPPED", "ModelFile", "PackageFormat", "code_refused", "format_of"]
 
-_MODULES = {"onnxruntime": "onnx_folder", "openvino": "openvino_folder", "tvm": "tvm_folder"}
-"""By name of a runtime."""
+_MODULES = {
+    "onnxruntime": "onnx_folder",
+    "openvino": "openvino_folder",
+    "tvm": "tvm_folder",
+    "c": "c_package",
+}
+"""By name of a runtime; `c` needs none."""
 
-SHIPPED = tuple(_MODULES)
+BESIDE = {"c": "tvm"}
+"""Formats of folders that are written beside the package of a runtime, of the network that was
+chosen and measured for that one. Their own latency is not measured."""
+
+SHIPPED = tuple(name for name in _MODULES if name not in BESIDE)
 """Names of the runtimes that there are packages for."""
 
 
@@ -43,9 +52,9 @@ def code_refused(runtime: str, run_code: bool) -> str:
         runtime: That it is for, one of `SHIPPED`.
         run_code: Whether the user has said that the code of a package may run.
     """
-    if run_code or not format_of(runtime).RUNS_CODE:
+    if run_code or not format_of(runtime).CODE:
         return ""
     return (
-        f"{format_of(runtime).MODEL} is code, and to open it is to run it with all that you may do "
+        f"{format_of(runtime).CODE} is code, and to open it is to run it with all that you may do "
         "here: if you trust who made the package, give --run-code"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from device_profiles.reading import shown
 
 if TYPE_CHECKING:
+    from nasc.evaluation.encoder import EncoderSession
     from nasc.package.manifest import Manifest
 
 
@@ -66,8 +68,11 @@ class PackageFormat(Protocol):
     """Names of other files of this format, which no runtime of nasc opens: those of programs that
     use the package."""
 
-    RUNS_CODE: bool
-    """Whether to open the model is to run code that came with it."""
+    OPTIONAL_FILES: tuple[str, ...]
+    """Names of files of the model that a package may hold, by what it was made for."""
+
+    CODE: str
+    """What of the model is code, which runs where that is opened, in words; empty: nothing."""
 
     NEEDS: str
     """What must be installed for the lines of Python in the README, in words."""
@@ -93,6 +98,19 @@ class PackageFormat(Protocol):
 
     def other_languages(self, manifest: Manifest) -> str:
         """How other languages use the package, as a section of the README; or nothing."""
+
+    def own_usage(self, manifest: Manifest) -> str:
+        """The README's section on how to use it, in place of lines of Python; or nothing."""
+
+    def open_session(
+        self, path: Path, timeout_s: float | None = None
+    ) -> AbstractContextManager[EncoderSession] | None:
+        """The model where no runtime of `profilers` opens it; None where one does.
+
+        Args:
+            path: The file `MODEL`.
+            timeout_s: Seconds that a run may take; None takes the default.
+        """
 
     def refusal(self, arch: str) -> str:
         """Why no package can be written here for a device; empty if one can.

@@ -29,7 +29,8 @@ NAME = "ONNX"
 MODEL = "model.onnx"
 COMPANIONS = ()
 MORE_FILES = ()
-RUNS_CODE = False
+OPTIONAL_FILES = ()
+CODE = ""
 NEEDS = "onnxruntime, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "int8": 4e-2}
@@ -134,6 +135,16 @@ transformers 5, which its ONNX backend optimum-onnx 0.1 cannot be installed with
 def other_languages(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     return ""
+
+
+def own_usage(manifest: Manifest) -> str:
+    """See `PackageFormat`."""
+    return ""
+
+
+def open_session(path: Path, timeout_s: float | None = None) -> None:
+    """See `PackageFormat`."""
+    return None
 
 
 def refusal(arch: str) -> str:

@@ -28,7 +28,8 @@ NAME = "OpenVINO IR"
 MODEL = "openvino_model.xml"
 COMPANIONS = ("openvino_model.bin",)
 MORE_FILES = ()
-RUNS_CODE = False
+OPTIONAL_FILES = ()
+CODE = ""
 NEEDS = "openvino, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 5e-3, "int8": 6e-2}
@@ -220,6 +221,16 @@ class _Constant:
 def other_languages(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     return ""
+
+
+def own_usage(manifest: Manifest) -> str:
+    """See `PackageFormat`."""
+    return ""
+
+
+def open_session(path: Path, timeout_s: float | None = None) -> None:
+    """See `PackageFormat`."""
+    return None
 
 
 def refusal(arch: str) -> str:

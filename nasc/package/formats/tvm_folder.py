@@ -29,7 +29,8 @@ HEADER = "model.h"
 """What encoder.c must know of the network, made from the description."""
 
 MORE_FILES = (HEADER, *tvm_runtime_files.FILES)
-RUNS_CODE = True
+OPTIONAL_FILES = ()
+CODE = MODEL
 
 TOLERANCE = {"fp32": 1e-4, "int8": 4e-2}
 """fp32: rounding on other processors. int8: as of the ONNX folder, for the same reason."""
@@ -91,6 +92,16 @@ c++ -std=c++17 -O2 example.cpp ../encoder.o -o ../example_cpp -L. -ltvm_ffi -ldl
 
 Licences of what is TVM's: the folder `licenses`.
 """
+
+
+def own_usage(manifest: Manifest) -> str:
+    """See `PackageFormat`."""
+    return ""
+
+
+def open_session(path: Path, timeout_s: float | None = None) -> None:
+    """See `PackageFormat`."""
+    return None
 
 
 def refusal(arch: str) -> str:

@@ -1,0 +1,234 @@
+"""Packages of C: what is checked without running them, and what is found by running them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import BertTokenizer
+
+from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.errors import ExportError, PackageError, UsageError
+from nasc.evaluation.parity_report import parity_from_dict
+from nasc.networks.network import random_network
+from nasc.package.build import build_package
+from nasc.package.formats import c_package
+from nasc.package.golden import Golden
+from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
+from nasc.package.manifest import MANIFEST, Conditions, Manifest, TeacherRecord, TextRecord
+from nasc.package.verify import verify_package
+from nasc.package.verify_report import VerifyReport
+
+pytest.importorskip("tvm")
+pytest.importorskip("ziglang")
+
+from nasc.export.onnx import build
+from nasc.lowering.static.compile import compile_static
+from nasc.package import c_program
+from nasc.pipelines import c_format
+from nasc.pipelines.compile import check_formats
+
+ARCH = platform.machine()
+
+pytestmark = [
+    pytest.mark.tvm,
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
+    pytest.mark.skipif(ARCH not in c_package.ARCHITECTURES, reason="there is no code for it"),
+]
+
+GEOMETRY = Geometry(
+    layers=1, hidden=32, head_size=32, intermediate=32, vocab_size=77, max_positions=24
+)
+NETWORK = random_network(Architecture((Block(32, ("mha",)),)), GEOMETRY)
+PARITY = {
+    "kind": "fp32",
+    "max_abs_diff": 1e-6,
+    "padding_max_abs_diff": 1e-7,
+    "lengths": [1, 24],
+    "n_texts": 2,
+    "share": 0.01,
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BertTokenizer:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz0123456789"]
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    words += [f"##{word}" for word in words[5:]]
+    path.write_text("\n".join(words) + "\n", encoding="utf-8")
+    return BertTokenizer(vocab=str(path))
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizer) -> Path:
+    """A package; tests must not change it."""
+    place = tmp_path_factory.mktemp("packed")
+    network = compile_static(NETWORK, lengths=[24])
+    c_package.write_library(network, build(NETWORK), place / "library")
+    manifest = Manifest(
+        architecture=NETWORK.architecture,
+        geometry=GEOMETRY,
+        head="embed",
+        max_length=24,
+        limits={},
+        conditions=Conditions("host", "c", 1, 16, 1, "median"),
+        teacher=TeacherRecord("tiny", "0" * 64, "made up"),
+        text=TextRecord("no text", "1" * 64),
+        parity=parity_from_dict(PARITY),
+    )
+    return build_package(
+        place / "package",
+        model=place / "library",
+        tokenizer=tokenizer,
+        manifest=manifest,
+        open_encoder=c_format.open_c,
+    )
+
+
+@pytest.fixture
+def package(packed: Path, tmp_path: Path) -> Path:
+    """A copy of it that may be changed."""
+    return Path(shutil.copytree(packed, tmp_path / "package"))
+
+
+def seal(folder: Path) -> None:
+    """Make all hashes right again, as a forger would."""
+    about = json.loads((folder / c_package.MODEL).read_text())
+    own = folder / about["arch"]
+    digests = {
+        name: hashlib.sha256((own / name).read_bytes()).hexdigest() for name in about["files"]
+    }
+    (folder / c_package.MODEL).write_text(json.dumps(about | {"files": digests}))
+    manifest, files = json.loads((folder / MANIFEST).read_text()), record_folder(folder)
+    manifest["files"] = {name: dataclasses.asdict(record) for name, record in files.items()}
+    size = (folder / c_package.MODEL).stat().st_size
+    manifest["size_bytes"] = size + sum((own / name).stat().st_size for name in digests)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / SUMS).write_text(sums_text(files, record_file(folder / MANIFEST)))
+
+
+def verified(folder: Path, run_code: bool = True) -> VerifyReport:
+    return verify_package(folder, measure=False, run_code=run_code)
+
+
+def failed(report: VerifyReport) -> dict[str, str]:
+    return {check.name: check.detail for check in report.failed}
+
+
+def test_it_holds_what_it_says(packed: Path) -> None:
+    report = verified(packed)
+    assert report.exit_code == 0, report.to_dict()
+    report = verified(packed, run_code=False)
+    assert [check.name for check in report.not_checked] == ["golden vectors"]
+    readme = (packed / "README.md").read_text()
+    assert f"nasc_embed_text {ARCH}/weights.bin tokenizer.bin" in readme
+    assert "latency of this folder was not measured" in readme
+
+
+def test_one_changed_byte_of_any_file_is_found(package: Path) -> None:
+    for name in (f"{ARCH}/kernels.o", "tokenizer.bin", "nasc.h"):
+        content = (package / name).read_bytes()
+        (package / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        report = verified(package)
+        assert f"{name} was changed" in failed(report)["files"]
+        assert "golden vectors" not in {check.name for check in report.checks if check.ok}
+        (package / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {
+            "nasc_model.c": ("files beside the model", "nasc_model.c is not as nasc writes it"),
+            "tokenizer.bin": ("tokenizer's tables", "tokenizer.bin is not what tokenizer.json"),
+            "tokenizer_golden.jsonl": ("tokenizer's tables", "tokenizer_golden.jsonl is not what"),
+        },
+        {f"{ARCH}/kernels.o": ("model", "that is no object file")},
+        {f"{ARCH}/weights.bin": ("golden vectors", "of another network")},
+    ],
+)
+def test_what_was_hashed_anew_is_found_by_what_it_is(
+    package: Path, changed: dict[str, tuple[str, str]]
+) -> None:
+    for name in changed:
+        content = bytearray((package / name).read_bytes())
+        at = {"kernels.o": 1, "weights.bin": 30}.get(Path(name).name, len(content) - 3)
+        content[at] ^= 1
+        (package / name).write_bytes(content)
+    seal(package)
+    found = failed(verified(package))
+    for check, why in changed.values():
+        assert why in found[check]
+
+
+def test_other_vectors_or_texts_refuse_the_folder(
+    packed: Path, tokenizer: BertTokenizer, tmp_path: Path
+) -> None:
+    golden = Golden.read(packed / "golden.json")
+    first = golden.texts[0]
+    moved = dataclasses.replace(first, vector=(first.vector[0] + 3e-4, *first.vector[1:]))
+    other = dataclasses.replace(golden, texts=(moved, *golden.texts[1:]))
+    with c_package.open_session(packed / c_package.MODEL) as session:
+        encoder = c_format.Encoder(packed / c_package.MODEL, session=session)
+        c_format.check_vectors(golden, encoder)
+        with pytest.raises(PackageError, match=r"other vectors of token ids .* differ by 0.0003"):
+            c_format.check_vectors(other, encoder)
+    (tmp_path / "a").mkdir()
+    c_format.check_texts(golden, packed, ARCH, tokenizer, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(PackageError, match=r"other vectors of texts .* differ by 0.0003"):
+        c_format.check_texts(other, packed, ARCH, tokenizer, tmp_path / "b")
+
+
+def test_code_that_fails_or_takes_too_long_is_an_error(packed: Path, tmp_path: Path) -> None:
+    program = c_program.build_program(packed, "embed.c", ARCH, tmp_path / "embed")
+    weights = packed / ARCH / "weights.bin"
+    rows = c_program.run_program([program, weights], ["1 2 3", "4"])
+    assert [row.shape for row in rows] == [(32,), (32,)]
+    assert np.isfinite(rows).all()
+    with pytest.raises(ExportError, match=r"failed .1.: line 2: an id is no token"):
+        c_program.run_program([program, weights], ["1", "77"])
+    with pytest.raises(ExportError, match="2 rows for 1 texts"):
+        c_program.run_program(["sh", "-c", "printf '1\\n2\\n'"], ["1"])
+    with pytest.raises(ExportError, match="something else than numbers"):
+        c_program.run_program(["sh", "-c", "echo one"], ["1"])
+    with pytest.raises(ExportError, match=r"longer than 0.1 s"):
+        c_program.run_program(["sleep", "5"], [], timeout_s=0.1)
+    (tmp_path / "bad").mkdir()
+    with pytest.raises(ExportError, match="does not compile"):
+        c_program.build_program(tmp_path / "bad", "embed.c", ARCH, tmp_path / "x")
+
+
+def test_the_demonstration_of_texts_says_what_is_wrong(packed: Path, tmp_path: Path) -> None:
+    program = c_program.build_program(packed, "embed_text.c", ARCH, tmp_path / "embed_text")
+    weights, tables = packed / ARCH / "weights.bin", packed / "tokenizer.bin"
+    assert len(c_program.run_program([program, weights, tables], ["", "a b", "x" * 5000])) == 3
+    for arguments, why in (
+        ([weights], r"failed .2.: usage: embed_text"),
+        ([weights, tables, "0"], r"failed .2.: usage: embed_text"),
+        ([weights, tmp_path / "none"], "none: cannot be read"),
+        ([weights, weights], "weights.bin: "),
+        ([tables, tables], "tokenizer.bin: "),
+    ):
+        with pytest.raises(ExportError, match=why):
+            c_program.run_program([program, *arguments], ["a"])
+
+
+@pytest.mark.parametrize("runtime", [None, "onnxruntime", "auto"])
+def test_other_runtimes_are_refused(runtime: str | None) -> None:
+    with pytest.raises(UsageError, match="Add --runtime tvm"):
+        check_formats(["c"], runtime)
+    check_formats(["c"], "tvm")
+
+
+def test_it_goes_beside_the_package() -> None:
+    assert c_format.folder_beside(Path("a/b.v1"), "c") == Path("a/b.v1-c")
+    assert c_package.refusal("sparc") != ""
+    assert c_package.refusal(ARCH) == ""
