@@ -32,6 +32,10 @@ stacks of 1 MB, those of musl of 128 kB."""
 _STACK_TOTAL_BYTES = 48 << 10
 """Of all buffers of a kernel together."""
 
+_REGISTER_BYTES = 64
+"""Of a buffer that holds one vector, as each sum of handwritten kernels: LLVM keeps it in a
+register."""
+
 _DISCARDED = "SECTIONS { /DISCARD/ : { *(.debug*) *(.text.tvm.fp16.conv) } }\n"
 """What no program needs: descriptions for debuggers, and two functions of the compiler's own
 library, unused here, which would take the place of that library's in the whole program."""
@@ -114,10 +118,10 @@ def lower(
 
 def _plain(symbol: str, function: Any, target: tvm.target.Target) -> Lowered:
     first, end = (tirx.Var(name, "int32") for name in ("first", "end"))
-    whole, imported = function.body, None
-    if isinstance(whole, tirx.AttrStmt) and whole.attr_key == _IMPORT:
-        whole, imported = whole.body, whole
-    top = list(whole.seq) if isinstance(whole, tirx.SeqStmt) else [whole]
+    top, imported = _statements(function.body), None
+    if isinstance(top[-1], tirx.AttrStmt) and top[-1].attr_key == _IMPORT:
+        imported = top.pop()
+        top += _statements(imported.body)
     pointers, declared = [], []
     for buffer in function.params:
         pointers.append(tirx.Var(f"{buffer.name}_data", buffer_data_pointer_type(buffer)))
@@ -146,6 +150,10 @@ def _plain(symbol: str, function: Any, target: tvm.target.Target) -> Lowered:
     }
     made = tirx.PrimFunc([*pointers, first, end], body).with_attrs(attributes)
     return Lowered(made, parts, tuple(work))
+
+
+def _statements(body: Any) -> list[Any]:
+    return list(body.seq) if isinstance(body, tirx.SeqStmt) else [body]
 
 
 def _is_shared(before: list[Any], last: Any) -> bool:
@@ -191,7 +199,7 @@ def _check_stack(symbol: str, body: Any) -> None:
     sizes: list[int] = []
 
     def visit(node: Any) -> None:
-        if isinstance(node, tirx.AllocBuffer):
+        if isinstance(node, tirx.AllocBuffer) and _size(node.buffer) > _REGISTER_BYTES:
             sizes.append(_size(node.buffer))
 
     _visit(body, visit)

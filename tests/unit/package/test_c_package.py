@@ -28,11 +28,17 @@ from nasc.package.verify_report import VerifyReport
 pytest.importorskip("tvm")
 pytest.importorskip("ziglang")
 
+from nasc.evaluation.parity import check_reduced
 from nasc.export.onnx import build
 from nasc.lowering.static.compile import compile_static
+from nasc.lowering.static.kernels import handwritten_passes, lower
+from nasc.lowering.tvm_int8_kernels import Heads, Shape, attention
+from nasc.lowering.tvm_int8_products import PRODUCTS
+from nasc.lowering.tvm_module import target_of
 from nasc.package import c_program
 from nasc.pipelines import c_format
 from nasc.pipelines.compile import check_formats
+from profilers.runtimes.tvm_targets import flags_of_kind
 
 ARCH = platform.machine()
 
@@ -185,6 +191,29 @@ def test_other_vectors_or_texts_refuse_the_folder(
     (tmp_path / "b").mkdir()
     with pytest.raises(PackageError, match=r"other vectors of texts .* differ by 0.0003"):
         c_format.check_texts(other, packed, ARCH, tokenizer, tmp_path / "b")
+
+
+def test_int8_is_judged_as_in_other_packages(tmp_path: Path) -> None:
+    network = random_network(Architecture((Block(32, ("mha", "ffn")),), "int8"), GEOMETRY)
+    compiled = compile_static(network, lengths=[24])
+    c_package.write_library(compiled, build(network), tmp_path / "library")
+    rng = np.random.default_rng(0)
+    tokens = [rng.integers(5, 77, size).tolist() for size in rng.integers(3, 20, 40)]
+    with c_package.open_session(tmp_path / "library" / c_package.MODEL) as session:
+        encoder = c_format.Encoder(tmp_path / "library" / c_package.MODEL, session=session)
+        report = check_reduced(network, encoder, tokens)
+    assert report.precision == "int8"
+    assert report.mean_cosine > 0.99
+    assert report.neighbour_min_cosine > 0.999999  # no neighbour moves a vector
+
+
+def test_attention_of_full_size_fits_on_a_stack() -> None:
+    """Its buffers beyond 8 kB are arguments; those of one vector are registers."""
+    products = PRODUCTS["avx512_vnni"]
+    kernel = attention(Shape(1, 256, products), Heads(384, 32, products.bf16), 1e-12)
+    target = target_of(flags_of_kind("avx512_vnni"), "x86_64", precision="int8")
+    (lowered,) = lower({"f": kernel.function}, handwritten_passes(), target).values()
+    assert lowered.work_bytes == (4 * 8 * 384, 4 * 8 * 384)  # of 8 tokens at a time
 
 
 def test_code_that_fails_or_takes_too_long_is_an_error(packed: Path, tmp_path: Path) -> None:
