@@ -260,7 +260,7 @@ class _Function:
                 f"residual_{inputs}_{outputs}",
                 lambda: kernels.residual(self._shape, inputs, outputs, eps),
                 arguments,
-                "matmul+add+layer_normalization",
+                "matmul+add+layer_norm",
                 inputs * outputs,
             )
         )
@@ -311,7 +311,7 @@ class _Function:
                     *self._constants.array(position),
                     *self._norm(tensors),
                 ],
-                "gather+add+layer_normalization",
+                "gather+add+layer_norm",
             )
         )
 
@@ -342,7 +342,7 @@ class _Function:
                 f"attention_{hidden}",
                 lambda: kernels.attention(self._shape, heads, eps),
                 [*parts, self._score_bias, x.exact, *out, *self._norm(tensors)],
-                "attention+projection+add+layer_normalization",
+                "attention+projection+add+layer_norm",
                 (2 * self._shape.seq_len + hidden) * hidden,
             )
         )

@@ -152,7 +152,7 @@ def test_a_package_with_a_damaged_tokenizer_is_a_message(
 ) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     monkeypatch.setattr(nasc.pipelines.evaluate, "read_manifest", lambda folder: MANIFEST)
-    monkeypatch.setattr(nasc.pipelines.evaluate, "find_changes", lambda *_: [])
+    monkeypatch.setattr(nasc.pipelines.evaluate, "check_unchanged", lambda *_: None)
     data = tmp_path / "dev.csv"
     data.write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
     if content is not None:
@@ -187,7 +187,7 @@ def test_a_package_is_evaluated_at_its_own_length_and_batch_size(
     Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "dev.csv").write_text("sentence1,sentence2,score\na,bb,5\nc,dddd,2\n")
     monkeypatch.setattr(nasc.pipelines.evaluate, "read_manifest", lambda folder: MANIFEST)
-    monkeypatch.setattr(nasc.pipelines.evaluate, "find_changes", lambda *_: [])
+    monkeypatch.setattr(nasc.pipelines.evaluate, "check_unchanged", lambda *_: None)
     monkeypatch.setattr(nasc.pipelines.evaluate, "PackageProcess", Process)
     found = evaluate(tmp_path, "sts-b", tmp_path / "dev.csv")
     assert (found.examples, found.scores) == (2, {"spearman": pytest.approx(1)})

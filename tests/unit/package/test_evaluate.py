@@ -94,7 +94,7 @@ def test_a_tokenizer_that_a_package_cannot_have_is_one_message(
     packed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
     """Its files are as its manifest lists them, which anybody can write."""
-    monkeypatch.setattr("nasc.pipelines.evaluate.find_changes", lambda *_: [])
+    monkeypatch.setattr("nasc.pipelines.evaluate.check_unchanged", lambda *_: None)
     folder = Path(shutil.copytree(packed["int8", "classify-2"], tmp_path / "p"))
     (folder / "tokenizer_config.json").write_text(content, encoding="utf-8")
     (tmp_path / "dev.csv").write_text(DATA["sst-2"], encoding="utf-8")
