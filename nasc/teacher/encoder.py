@@ -160,8 +160,7 @@ def sentence_vectors(
 class Teacher:
     """A teacher: its weights, its tokenizer, and its hidden states.
 
-    Its sentence vectors are those of its own library, or, where its folder says nothing of vectors,
-    those scaled to length 1.
+    Its sentence vectors are those of its own library.
 
     Attributes:
         geometry: Its sizes.
@@ -174,8 +173,6 @@ class Teacher:
         embeddings: Weights of its embedding.
         layers: Weights of its layers.
         folder: Where its files are; None of one that was made in memory.
-        declares_vectors: Whether its folder says how vectors are made. Where it says nothing, the
-            mean over tokens is its library's choice, length 1 that of nasc.
         pooling: How sentence vectors are made of its hidden states.
     """
 
@@ -188,7 +185,6 @@ class Teacher:
     embeddings: EmbeddingWeights
     layers: tuple[LayerWeights, ...]
     folder: Path | None = None
-    declares_vectors: bool = True
     pooling: Pooling = MEAN
 
     def head(self, output: str = "embed") -> str:
