@@ -27,6 +27,7 @@ from nasc.errors import ExportError
 from nasc.hf.configuration import NascConfig
 from nasc.networks.network import Array, Network, tensor_shapes
 from nasc.networks.torch_network import Mask, apply_layer, mean_pool
+from nasc.utils.torch_activation import activate
 
 
 class NascPreTrainedModel(PreTrainedModel):
@@ -221,7 +222,7 @@ class NascForMaskedLM(NascPreTrainedModel):
         other["return_dict"] = True
         out = self.nasc(input_ids, attention_mask, **other)
         x = out.last_hidden_state if places is None else out.last_hidden_state[places]
-        x = self.norm(functional.gelu(self.transform(x)))
+        x = self.norm(activate(self.transform(x), self.config.activation))
         logits = functional.linear(x, self.nasc.word_embeddings.weight, self.bias["bias"])
         loss = None
         if labels is not None:

@@ -24,7 +24,7 @@ from nasc.architecture.heads import (
     pooling_of,
 )
 from nasc.architecture.layers import Layer
-from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
+from nasc.architecture.space import GELU, SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
 from nasc.export.quantization import quantize_rows
 from nasc.lowering import tvm_int8_kernels as kernels
@@ -76,6 +76,11 @@ def _check(network: Network, batch: int, seq_len: int) -> None:
         raise ExportError(
             f"the head {network.head!r} cannot be made in int8 for tvm, which has the mean over "
             "tokens alone. Take another runtime: --runtime onnxruntime"
+        )
+    if network.geometry.activation != GELU:
+        raise ExportError(
+            f"the activation {network.geometry.activation!r} cannot be made in int8 for tvm, which "
+            f"has {GELU!r} alone. Take another runtime: --runtime onnxruntime"
         )
     sizes = {size for layer in network.layers for size in (layer.hidden_in, layer.hidden_out)}
     if any(layer.kind == "mha" for layer in network.layers):

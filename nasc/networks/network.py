@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nasc.architecture.heads import MEAN, SPANS, head_outputs, pooling_of
 from nasc.architecture.layers import Layer, layers
-from nasc.architecture.space import SEPCONV_PAIRS, Architecture, Geometry, kernel_size
+from nasc.architecture.space import GELU, SEPCONV_PAIRS, Architecture, Geometry, kernel_size
 from nasc.errors import ExportError
 
 Array = NDArray[np.float32]
@@ -116,10 +116,12 @@ class Network:
         return dataclasses.replace(self, architecture=self.architecture.with_precision(precision))
 
     def sha256(self) -> str:
-        """Of architecture, weights, and a pooling that is not the mean, scaled."""
+        """Of architecture, weights, and a pooling or activation that is not the usual one."""
         digest = hashlib.sha256(str(self.architecture).encode())
         if pooling_of(self.head) != MEAN:
             digest.update(self.head.encode())
+        if self.geometry.activation != GELU:
+            digest.update(self.geometry.activation.encode())
         for own in self.tensors:
             for name in sorted(own):
                 digest.update(np.ascontiguousarray(own[name]).tobytes())
@@ -183,14 +185,7 @@ def random_network(
         vocab_rows: Rows of the word embedding. A forward pass reads as many rows as it has
             tokens, so that a short table costs the same and is written faster.
     """
-    small = Geometry(
-        geometry.layers,
-        geometry.hidden,
-        geometry.head_size,
-        geometry.intermediate,
-        min(vocab_rows, geometry.vocab_size),
-        geometry.max_positions,
-    )
+    small = dataclasses.replace(geometry, vocab_size=min(vocab_rows, geometry.vocab_size))
     rng = np.random.default_rng(seed)
     pool = rng.standard_normal(1 << 20, dtype=np.float32) * np.float32(0.02)
     tensors: list[dict[str, Array]] = []

@@ -20,6 +20,7 @@ from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
 from nasc.networks.network import MASKED, Network
 from nasc.utils import torch_pooling
+from nasc.utils.torch_activation import activate
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ def apply_layer(
         update = attention_context(t, x, mask, geometry.head_size)
         update = functional.linear(update, t["o_weight"], t["o_bias"])
     elif layer.kind == "ffn":
-        update = functional.gelu(functional.linear(x, t["in_weight"], t["in_bias"]))
+        inner = functional.linear(x, t["in_weight"], t["in_bias"])
+        update = activate(inner, geometry.activation)
         update = functional.linear(update, t["out_weight"], t["out_bias"])
     else:
         update = x

@@ -96,8 +96,18 @@ _SCHEMA = {
     },
 }
 
-_GELU = ("gelu", "gelu_python")
-"""Names of the exact one in transformers, by torch's function and by its formula."""
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "relu": "relu",
+}
+"""What `nasc.architecture.space.ACTIVATIONS` calls those of transformers (`ACT2CLS` in its
+activations.py), which has several names for one formula."""
 
 _SUPPORTED: Mapping[str, Sequence[Any]] = {
     "position_embedding_type": ("absolute", None),
@@ -133,9 +143,13 @@ def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
             "with --teacher, or leave the option out for the default one"
         )
     config = files.json(CONFIG, _SCHEMA)
-    act = "activation" if family == "distilbert" else "hidden_act"
-    files.check_values(CONFIG, config, {act: _GELU, **_SUPPORTED})
+    files.check_values(CONFIG, config, {_act(family): tuple(_ACTIVATIONS), **_SUPPORTED})
     return config, _geometry(files, family, config)
+
+
+def _act(family: str) -> str:
+    """The key of config.json that names the activation."""
+    return "activation" if family == "distilbert" else "hidden_act"
 
 
 def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> TeacherGeometry:
@@ -185,6 +199,7 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
         ),
         position_offset=offset,
         pad_id=pad_id,
+        activation=_ACTIVATIONS[config.get(_act(family), "gelu")],
     )
 
 

@@ -19,9 +19,10 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from nasc.architecture.heads import HEADS, MEAN, Pooling, gives_vector, is_task_head
-from nasc.architecture.space import Geometry
+from nasc.architecture.space import GELU, Geometry
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
+from nasc.utils.torch_activation import activate
 from nasc.utils.torch_pooling import pool
 
 
@@ -42,7 +43,7 @@ class TeacherGeometry:
         layer_norm_eps: Added to the variance in layer normalisation.
         position_offset: Row of the position embedding that belongs to the first token.
         pad_id: Token id of padding.
-        activation: Of the feed-forward layers; "gelu", the exact one.
+        activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
     """
 
     family: str
@@ -57,7 +58,7 @@ class TeacherGeometry:
     layer_norm_eps: float
     position_offset: int
     pad_id: int
-    activation: Literal["gelu"] = "gelu"
+    activation: str = GELU
 
     def __post_init__(self) -> None:
         if self.heads * self.head_size != self.hidden:
@@ -75,6 +76,7 @@ class TeacherGeometry:
             intermediate=self.intermediate,
             vocab_size=self.vocab_size,
             max_positions=self.max_positions,
+            activation=self.activation,
         )
 
 
@@ -289,7 +291,7 @@ class Teacher:
             mixed = mixed.transpose(1, 2).reshape(batch, seq_len, g.hidden)
             x = x + functional.linear(mixed, w.o_w, w.o_b)
             x = functional.layer_norm(x, (g.hidden,), w.ln1_w, w.ln1_b, g.layer_norm_eps)
-            inner = functional.gelu(functional.linear(x, w.ff1_w, w.ff1_b))
+            inner = activate(functional.linear(x, w.ff1_w, w.ff1_b), g.activation)
             x = x + functional.linear(inner, w.ff2_w, w.ff2_b)
             x = functional.layer_norm(x, (g.hidden,), w.ln2_w, w.ln2_b, g.layer_norm_eps)
             states.append(x)

@@ -13,6 +13,7 @@ from tvm import relax, tirx
 from tvm.relax import transform
 
 from nasc.architecture.heads import SPANS, head_outputs
+from nasc.architecture.space import GELU
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
 from nasc.lowering.static import kernels as k
@@ -99,6 +100,11 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
         raise UsageError(
             f"C libraries are made in fp32, not in {network.architecture.precision!r}. Try: "
             "--precision fp32"
+        )
+    if network.geometry.activation != GELU:
+        raise UsageError(
+            f"C libraries are made of networks with the activation {GELU!r}, not "
+            f"{network.geometry.activation!r}. Leave out: --format c"
         )
     most = network.geometry.max_positions
     wrong = [n for n in lengths if not 1 <= n <= most]

@@ -11,13 +11,15 @@ from xml.etree import ElementTree
 import numpy as np
 import onnx
 import pytest
+import torch
 
-from nasc.architecture.space import PRECISIONS, Architecture, Block, Geometry
+from nasc.architecture.space import ACTIVATIONS, PRECISIONS, Architecture, Block, Geometry
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import EMITTER_VERSION
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import get_lowering
-from nasc.networks.network import random_network
+from nasc.networks.network import Network, random_network
+from nasc.networks.torch_network import TorchNetwork
 from profilers import RuntimeOptions
 from profilers.context import read_context
 from profilers.runtimes import NAMES, get_runtime, installed
@@ -198,3 +200,45 @@ def test_files_are_replaced_beneath_a_session_that_is_open(tmp_path: Path) -> No
     before = session.outputs(feeds)[0]
     lowering.lower(second, tmp_path)
     assert np.array_equal(session.outputs(feeds)[0], before)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("runtime", [r for r in LOWERED if installed(r)[0]])
+def test_every_activation_is_computed_as_in_torch(
+    tmp_path: Path, runtime: str, activation: str
+) -> None:
+    geometry = dataclasses.replace(GEOMETRY, activation=activation)
+    network = wide_ffn(geometry)
+    ids, mask = np.arange(12)[None] + 5, np.ones((1, 12), np.int64)
+    feeds = {"input_ids": ids, "attention_mask": mask}
+    path = get_lowering(runtime).lower(network, tmp_path, lengths=(12,)).path
+    found = get_runtime(runtime).open_session(path, RuntimeOptions(runtime)).outputs(feeds)[0]
+    vectors = {}
+    for name in ACTIVATIONS:
+        module = TorchNetwork(wide_ffn(dataclasses.replace(GEOMETRY, activation=name)))
+        with torch.no_grad():
+            vectors[name] = module(torch.tensor(ids), torch.tensor(mask)).numpy()
+    near = {name: float(np.abs(found - vector).max()) for name, vector in vectors.items()}
+    assert near.pop(activation) < 5e-6
+    assert min(near.values()) > 2e-5
+
+
+def wide_ffn(geometry: Geometry) -> Network:
+    """One feed-forward layer whose inner values are where activations differ."""
+    network = random_network(Architecture((Block(64, ("ffn",)),)), geometry)
+    tensors = [dict(own) for own in network.tensors]
+    tensors[1]["in_weight"] = tensors[1]["in_weight"] * np.float32(12)
+    tensors[1]["out_weight"] = tensors[1]["out_weight"] * np.float32(50)
+    return dataclasses.replace(network, tensors=tuple(tensors))
+
+
+@pytest.mark.tvm
+def test_what_tvm_has_one_activation_for_says_so() -> None:
+    from nasc.lowering.static.compile import compile_static
+    from nasc.lowering.tvm_int8 import int8_module
+
+    network = wide_ffn(dataclasses.replace(GEOMETRY, activation="relu"))
+    with pytest.raises(ExportError, match="activation 'relu' cannot be made in int8 for tvm"):
+        int8_module(network.with_precision("int8"), {"main": (1, 8)}, "avx2")
+    with pytest.raises(UsageError, match=r"C libraries are made of networks .* 'gelu', not 'relu'"):
+        compile_static(network, "own")

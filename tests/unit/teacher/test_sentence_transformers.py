@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +67,10 @@ def replace_first(folder: Path, sign: str) -> None:
     normalizer = json.loads((folder / "tokenizer.json").read_text())["normalizer"]
     replace = {"type": "Replace", "pattern": {"String": sign}, "content": " and "}
     edit_tokenizer(folder, "normalizer", {"type": "Sequence", "normalizers": [replace, normalizer]})
+
+
+def edit_activation(folder: Path, name: str) -> None:
+    edit_json(folder / "config.json", hidden_act=name)
 
 
 def edit_model(folder: Path, **changes: object) -> None:
@@ -148,6 +153,10 @@ EQUAL: dict[str, tuple[Change, int]] = {
         lambda f: add_tensors(f, "cls.predictions.bias", "embeddings.position_ids"),
         40,
     ),
+    **{
+        f"activation {name}": (partial(edit_activation, name=name), 40)
+        for name in ("relu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate")
+    },
     "GELU by its formula": (lambda f: edit_json(f / "config.json", hidden_act="gelu_python"), 40),
     "layers that config.json leaves out": (
         lambda f: edit_json(f / "config.json", num_hidden_layers=1),
@@ -254,9 +263,9 @@ SPLIT_DIGITS = {
 
 REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
     "another activation": (
-        lambda f: edit_json(f / "config.json", hidden_act="gelu_new"),
+        lambda f: edit_json(f / "config.json", hidden_act="quick_gelu"),
         UnsupportedFamily,
-        r"config\.json: hidden_act = 'gelu_new'; supported is 'gelu' or 'gelu_python'",
+        r"config\.json: hidden_act = 'quick_gelu'; supported is 'gelu' or 'gelu_python'",
     ),
     "a narrow embedding": (
         lambda f: edit_json(f / "config.json", model_type="electra", embedding_size=16),

@@ -167,6 +167,34 @@ def test_moving_keeps_the_states(teacher_folder: Folders) -> None:
 # ------------------------------------------------------------------ what is refused
 
 
+@pytest.mark.parametrize(
+    ("family", "key", "name", "activation"),
+    [
+        ("bert", "hidden_act", "gelu_new", "gelu_tanh"),
+        ("distilbert", "activation", "relu", "relu"),
+        ("electra", "hidden_act", "gelu_pytorch_tanh", "gelu_tanh"),
+    ],
+)
+def test_an_activation_is_that_of_transformers(
+    teacher_folder: Folders, tmp_path: Path, family: str, key: str, name: str, activation: str
+) -> None:
+    folder = Path(shutil.copytree(teacher_folder(family), tmp_path / "own"))
+    before = load_teacher(folder)
+    edit_json(folder / "config.json", **{key: name})
+    teacher = load_teacher(folder)
+    assert teacher.geometry.activation == teacher.geometry.for_space().activation == activation
+    assert teacher.fingerprint != before.fingerprint
+    batch = teacher.encode(SENTENCES)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        wanted = model(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+    own = teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+    other = before.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+    real = batch.attention_mask.bool()
+    torch.testing.assert_close(own[real], wanted[real], rtol=0, atol=1e-5)
+    assert float((other[real] - wanted[real]).abs().max()) > 1e-4
+
+
 def test_other_families_are_refused(own_folder: Path) -> None:
     edit_json(own_folder / "config.json", model_type="mpnet")
     with pytest.raises(
@@ -179,7 +207,7 @@ def test_other_families_are_refused(own_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden_act": "gelu_new"}, "hidden_act = 'gelu_new'; supported is 'gelu'"),
+        ({"hidden_act": "silu"}, "hidden_act = 'silu'; supported is 'gelu' or 'gelu_python'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type = 'relative_key'"),
         ({"is_decoder": True}, "is_decoder = true; supported is false"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder = true"),
