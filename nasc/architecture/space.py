@@ -91,6 +91,9 @@ _GEOMETRY_MOST: dict[str, int] = {
 }
 
 
+_EMBEDDING_MOST = {"embedding": 100_000}
+
+
 @dataclass(frozen=True, slots=True)
 class Geometry:
     """The sizes of a teacher that a search space depends on.
@@ -103,6 +106,8 @@ class Geometry:
         vocab_size: Rows of the word embedding.
         max_positions: Longest input in tokens.
         activation: Of the feed-forward layers, out of `ACTIVATIONS`.
+        embedding: Size of the embedding's rows, which a linear layer behind their normalisation
+            maps to the hidden size (ELECTRA, ALBERT); None where there is no such layer.
     """
 
     layers: int
@@ -112,10 +117,13 @@ class Geometry:
     vocab_size: int
     max_positions: int
     activation: str = GELU
+    embedding: int | None = None
 
     def __post_init__(self) -> None:
-        for name, most in _GEOMETRY_MOST.items():
+        for name, most in (_GEOMETRY_MOST | _EMBEDDING_MOST).items():
             value = getattr(self, name)
+            if name in _EMBEDDING_MOST and value is None:
+                continue
             if type(value) is not int or not 1 <= value <= most:
                 raise UsageError(
                     f"teacher geometry: {name} must be a whole number from 1 to {most:,}, "
@@ -143,6 +151,7 @@ class Geometry:
             f"inner size {self.intermediate}, {self.vocab_size} words, "
             f"{self.max_positions} positions"
             + ("" if self.activation == GELU else f", activation {self.activation}")
+            + ("" if self.embedding is None else f", embedding of {self.embedding}")
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,7 +159,14 @@ class Geometry:
         values = dataclasses.asdict(self)
         if self.activation == GELU:
             del values["activation"]
+        if self.embedding is None:
+            del values["embedding"]
         return values
+
+    @property
+    def row_size(self) -> int:
+        """Size of the embedding's rows."""
+        return self.hidden if self.embedding is None else self.embedding
 
     @property
     def ffn_ratio(self) -> int:
@@ -564,6 +580,7 @@ _SPACE_SCHEMA: dict[str, Any] = {
             "properties": {
                 **dict.fromkeys(_GEOMETRY_MOST, _WHOLE),
                 "activation": {"type": "string", "maxLength": 100},
+                "embedding": _WHOLE,
             },
         },
     },
@@ -584,7 +601,7 @@ def space_from_dict(raw: Mapping[str, Any], *, stored: bool = True) -> SearchSpa
     values: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
     _check_names(values, _SPACE_SCHEMA["properties"], "")
     if isinstance(values.get("geometry"), dict):
-        _check_names(values["geometry"], (*_GEOMETRY_MOST, "activation"), "geometry.")
+        _check_names(values["geometry"], (*_GEOMETRY_MOST, "activation", "embedding"), "geometry.")
     try:
         conform(values, _SPACE_SCHEMA, "search space")
     except FileRefused as error:

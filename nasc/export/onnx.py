@@ -262,8 +262,11 @@ class _Emitter:
         position = g.node("Slice", table, g.ints(0, 0), shape, g.ints(0, 1))
         # Of the slice, shape inference knows no more than that it may be shorter than the text.
         position = g.node("Reshape", position, shape)
-        x = self._to_tokens(g.node("Add", word, position), layer.hidden_out)
-        return self._normalize(x, tensors)
+        x = self._to_tokens(g.node("Add", word, position), len(tensors["ln_weight"]))
+        x = self._normalize(x, tensors)
+        if "map_weight" not in tensors:
+            return x
+        return self._linear(x, "map", tensors["map_weight"], tensors["map_bias"])
 
     def _border(self, layer: Layer, tensors: Tensors) -> str:
         return self._linear(self._x, "map", tensors["weight"], tensors["bias"])

@@ -22,6 +22,7 @@ class NascConfig(PreTrainedConfig):
         head_size: Of an attention head.
         intermediate_size: The teacher's; feed-forward layers keep its ratio.
         activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
+        embedding_size: Of the embedding's rows where a linear layer maps them to the hidden size.
         pooling: Out of `POOLINGS`.
         hidden_dropout_prob: Of every operation's output while training.
         classifier_dropout: Before the last layer of a task's head.
@@ -41,6 +42,7 @@ class NascConfig(PreTrainedConfig):
     hidden_dropout_prob: float = 0.0
     classifier_dropout: float = 0.1
     activation: str = GELU
+    embedding_size: int | None = None
     pooling: str = "mean"
     pad_token_id: int | None = 0
 
@@ -62,6 +64,7 @@ class NascConfig(PreTrainedConfig):
             max_position_embeddings=geometry.max_positions,
             layer_norm_eps=layer_norm_eps,
             activation=geometry.activation,
+            embedding_size=geometry.embedding,
             **other,
         )
 
@@ -97,4 +100,5 @@ class NascConfig(PreTrainedConfig):
             vocab_size=self.vocab_size,
             max_positions=self.max_position_embeddings,
             activation=self.activation,
+            embedding=self.embedding_size,
         )

@@ -82,6 +82,11 @@ def _check(network: Network, batch: int, seq_len: int) -> None:
             f"the activation {network.geometry.activation!r} cannot be made in int8 for tvm, which "
             f"has {GELU!r} alone. Take another runtime: --runtime onnxruntime"
         )
+    if network.geometry.embedding is not None:
+        raise ExportError(
+            "an embedding of its own size cannot be made in int8 for tvm. Take another runtime: "
+            "--runtime onnxruntime"
+        )
     sizes = {size for layer in network.layers for size in (layer.hidden_in, layer.hidden_out)}
     if any(layer.kind == "mha" for layer in network.layers):
         sizes.add(network.geometry.head_size)

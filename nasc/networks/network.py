@@ -29,16 +29,22 @@ MASKED = -1e4
 def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a layer's tensors; matrices are (outputs, inputs) as in torch.
 
-    ``position`` holds the token-type row 0 too. A depthwise weight is (hidden, kernel).
+    ``position`` holds the token-type row 0 too; ``map_weight`` and ``map_bias`` are of the linear
+    layer behind an embedding of its own size. A depthwise weight is (hidden, kernel).
     A layer without tensors (a head at the teacher's hidden size) gives an empty dict.
     """
     h, out = layer.hidden_in, layer.hidden_out
     norm: dict[str, tuple[int, ...]] = {"ln_weight": (h,), "ln_bias": (h,)}
     if layer.kind == "embedding":
-        return {
-            "word": (geometry.vocab_size, h),
-            "position": (geometry.max_positions, h),
-        } | norm
+        size = geometry.row_size
+        rows: dict[str, tuple[int, ...]] = {
+            "word": (geometry.vocab_size, size),
+            "position": (geometry.max_positions, size),
+            "ln_weight": (size,),
+            "ln_bias": (size,),
+        }
+        narrow = geometry.embedding is not None
+        return rows | ({"map_weight": (h, size), "map_bias": (h,)} if narrow else {})
     if layer.kind == "border":
         return {"weight": (out, h), "bias": (out,)}
     if layer.head:

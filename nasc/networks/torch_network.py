@@ -101,7 +101,22 @@ def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size:
 def embed(t: Mapping[str, Tensor], input_ids: Tensor, eps: float) -> Tensor:
     """Embedding output (batch, seq_len, hidden) of right-padded token ids."""
     x = functional.embedding(input_ids, t["word"]) + t["position"][: input_ids.shape[1]]
-    return functional.layer_norm(x, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
+    return normalized_rows(t, x, eps)
+
+
+def normalized_rows(t: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
+    """Sums of the embedding's rows, normalised and brought to the hidden size.
+
+    Args:
+        t: The embedding's tensors.
+        x: (batch, seq_len, row size).
+        eps: Of layer normalisation.
+
+    Returns:
+        (batch, seq_len, hidden).
+    """
+    x = functional.layer_norm(x, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
+    return functional.linear(x, t["map_weight"], t["map_bias"]) if "map_weight" in t else x
 
 
 def mean_pool(x: Tensor, mask: Mask) -> Tensor:

@@ -64,7 +64,7 @@ MAX_WORDS = 10_000
 READ_VERSIONS = (2, 3, 4, 5)
 """Forms that are read. 3 allows for files in a folder of the package, 4 for precisions other than
 fp32 and int8, 5 for heads of other poolings than the mean,
-scaled, and for other activations than the exact GELU."""
+scaled, other activations than the exact GELU, and embeddings of their own size."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 

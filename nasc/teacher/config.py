@@ -9,7 +9,7 @@ from nasc.errors import TeacherMissing, UnsupportedFamily
 from nasc.teacher.encoder import TeacherGeometry
 from nasc.teacher.files import TeacherFiles, json_text, text_or_null
 
-FAMILIES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "electra")
+FAMILIES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "electra", "albert")
 
 ROBERTAS = ("roberta", "xlm-roberta", "camembert")
 """RoBERTa under its names: positions start behind the row of padding."""
@@ -35,7 +35,10 @@ SIZE_KEYS = {
         "positions": "max_position_embeddings",
     },
 }
-SIZE_KEYS |= dict.fromkeys((*ROBERTAS, "electra"), SIZE_KEYS["bert"])
+SIZE_KEYS |= dict.fromkeys(ROBERTAS, SIZE_KEYS["bert"])
+SIZE_KEYS |= dict.fromkeys(
+    ("electra", "albert"), SIZE_KEYS["bert"] | {"embedding": "embedding_size"}
+)
 """By family the keys of config.json that give sizes."""
 
 _ALIASES = {
@@ -84,6 +87,8 @@ _SCHEMA = {
         "is_decoder": {"type": "boolean"},
         "is_encoder_decoder": {"type": "boolean"},
         "add_cross_attention": {"type": "boolean"},
+        "num_hidden_groups": {"type": "integer"},
+        "inner_group_num": {"type": "integer"},
         "pruned_heads": {"type": ["object", "null"]},
         "quantization_config": {"type": ["object", "null"]},
         "auto_map": {"type": ["object", "null"]},
@@ -123,6 +128,9 @@ _SUPPORTED: Mapping[str, Sequence[Any]] = {
 }
 """Keys of config.json that change the network or what is read, with the values that do not."""
 
+_ONE_FOR_ALL = {"num_hidden_groups": (1,), "inner_group_num": (1,)}
+"""Keys of ALBERT, all of whose layers have the weights of one."""
+
 
 def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
     """config.json, and the sizes and conventions that it gives.
@@ -144,6 +152,8 @@ def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
         )
     config = files.json(CONFIG, _SCHEMA)
     files.check_values(CONFIG, config, {_act(family): tuple(_ACTIVATIONS), **_SUPPORTED})
+    if family == "albert":
+        files.check_values(CONFIG, config, _ONE_FOR_ALL)
     return config, _geometry(files, family, config)
 
 
@@ -165,12 +175,9 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
                 f"teacher '{files.name}': {files.label(CONFIG)}: {keys[whole]} = {sizes[whole]} "
                 f"is no multiple of {keys[part]} = {sizes[part]}"
             )
-    if family == "electra":
-        width = config.get("embedding_size", defaults.embedding_size)
-        if width != sizes["hidden"]:
-            raise files.unsupported(
-                CONFIG, "embedding_size", width, f"{sizes['hidden']}, the hidden_size"
-            )
+    embedding = sizes.get("embedding")
+    if family == "electra" and embedding == sizes["hidden"]:
+        embedding = None  # ALBERT has the map all the same
     pad_id = config.get("pad_token_id", defaults.pad_token_id)
     if pad_id is None and family in ROBERTAS:
         raise files.damaged(CONFIG, "has pad_token_id = null, from which positions are counted")
@@ -199,7 +206,8 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
         ),
         position_offset=offset,
         pad_id=pad_id,
-        activation=_ACTIVATIONS[config.get(_act(family), "gelu")],
+        activation=_ACTIVATIONS[config.get(_act(family), getattr(defaults, _act(family)))],
+        embedding=embedding,
     )
 
 

@@ -44,6 +44,7 @@ class TeacherGeometry:
         position_offset: Row of the position embedding that belongs to the first token.
         pad_id: Token id of padding.
         activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
+        embedding: See `nasc.architecture.space.Geometry`.
     """
 
     family: str
@@ -59,6 +60,7 @@ class TeacherGeometry:
     position_offset: int
     pad_id: int
     activation: str = GELU
+    embedding: int | None = None
 
     def __post_init__(self) -> None:
         if self.heads * self.head_size != self.hidden:
@@ -77,6 +79,7 @@ class TeacherGeometry:
             vocab_size=self.vocab_size,
             max_positions=self.max_positions,
             activation=self.activation,
+            embedding=self.embedding,
         )
 
 
@@ -85,11 +88,13 @@ class EmbeddingWeights:
     """Weights of the embedding.
 
     Attributes:
-        word: (vocab_size, hidden).
-        position: (rows, hidden); the first token's row is `position_offset`.
-        token_type: (hidden,), the row of token type 0; zeros where the family has none.
-        ln_weight: (hidden,).
-        ln_bias: (hidden,).
+        word: (vocab_size, size), size being that of the rows: `embedding`, or `hidden`.
+        position: (rows, size); the first token's row is `position_offset`.
+        token_type: (size,), the row of token type 0; zeros where the family has none.
+        ln_weight: (size,).
+        ln_bias: (size,).
+        map_weight: (hidden, size), behind the normalisation; None without `embedding`.
+        map_bias: (hidden,); None without `embedding`.
     """
 
     word: Tensor
@@ -97,6 +102,8 @@ class EmbeddingWeights:
     token_type: Tensor
     ln_weight: Tensor
     ln_bias: Tensor
+    map_weight: Tensor | None = None
+    map_bias: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,10 +231,13 @@ class Teacher:
         What the tokenizer was last told to cut or pad is left out: every call tells it anew.
         """
         tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        geometry = asdict(self.geometry)
+        if self.geometry.embedding is None:  # as below
+            del geometry["embedding"]
         about = {
             "weights": self.sha256,
             "tokenizer": tokenizer | {"truncation": None, "padding": None},
-            "geometry": asdict(self.geometry),
+            "geometry": geometry,
             "max_length": self.max_length,
         }
         if self.pooling != MEAN:  # left out where it is as it always was: caches are by this
@@ -240,8 +250,9 @@ class Teacher:
         def moved(weights: _Weights) -> _Weights:
             return type(weights)(
                 **{
-                    name: getattr(weights, name).to(device=device, dtype=dtype)
+                    name: value if value is None else value.to(device=device, dtype=dtype)
                     for name in weights.__dataclass_fields__
+                    for value in (getattr(weights, name),)
                 }
             )
 
@@ -273,7 +284,9 @@ class Teacher:
             )
         positions = e.position[g.position_offset : g.position_offset + seq_len]
         x = functional.embedding(input_ids, e.word) + (positions + e.token_type)
-        x = functional.layer_norm(x, (g.hidden,), e.ln_weight, e.ln_bias, g.layer_norm_eps)
+        x = functional.layer_norm(x, x.shape[-1:], e.ln_weight, e.ln_bias, g.layer_norm_eps)
+        if e.map_weight is not None:
+            x = functional.linear(x, e.map_weight, e.map_bias)
         real = attention_mask.bool()
         mask = None if bool(real.all()) else real[:, None, None, :]
 
