@@ -248,13 +248,12 @@ class Teacher:
         """The same teacher on another device, perhaps in another floating-point type."""
 
         def moved(weights: _Weights) -> _Weights:
-            return type(weights)(
-                **{
-                    name: value if value is None else value.to(device=device, dtype=dtype)
-                    for name in weights.__dataclass_fields__
-                    for value in (getattr(weights, name),)
-                }
-            )
+            present = {
+                name: value.to(device=device, dtype=dtype)
+                for name in weights.__dataclass_fields__
+                if (value := getattr(weights, name)) is not None
+            }
+            return type(weights)(**present)
 
         return replace(
             self, embeddings=moved(self.embeddings), layers=tuple(map(moved, self.layers))
