@@ -87,7 +87,8 @@ def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pa
     """Makes folders of tiny random teachers: `teacher_folder("roberta", layers=3)`.
 
     Families: those of `nasc.teacher.FAMILIES`. Sizes: layers=2, hidden=32, heads=4,
-    intermediate=64, positions=40 (usable). The same arguments give the same folder; write
+    intermediate=64, positions=40 (usable), embedding=hidden
+    (of ELECTRA and ALBERT). The same arguments give the same folder; write
     into a copy of it.
     """
     made: dict[object, Path] = {}
@@ -111,6 +112,7 @@ def _save_teacher(
     heads: int = 4,
     intermediate: int = 64,
     positions: int = 40,
+    embedding: int | None = None,
 ) -> None:
     import torch
     import transformers
@@ -127,8 +129,8 @@ def _save_teacher(
     }
     if family == "distilbert":
         names = {"n_layers": layers, "dim": hidden, "n_heads": heads, "hidden_dim": intermediate}
-    if family == "electra":
-        names["embedding_size"] = hidden
+    if family in ("electra", "albert"):
+        names["embedding_size"] = hidden if embedding is None else embedding
     config = transformers.AutoConfig.for_model(
         family,
         vocab_size=len(tokenizer) + 3,
@@ -158,9 +160,12 @@ def _tiny_tokenizer(family: str) -> Any:
         tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(alphabet)]
         vocab = {token: i for i, token in enumerate(tokens)}
         return transformers.RobertaTokenizer(vocab=vocab, merges=[])
-    if family in ("xlm-roberta", "camembert"):
+    if family in ("xlm-roberta", "camembert", "albert"):
         pieces = [(f"▁{word}", -1.0) for word in words]
         pieces += [(p + c, -3.0) for c in "abcdefghijklmnopqrstuvwxyz.,?!" for p in ("", "▁")]
+        if family == "albert":
+            special = [(t, 0.0) for t in ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")]
+            return transformers.AlbertTokenizer(vocab=[*special, *dict(pieces).items()])
         special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
         vocab = [*special, *dict(pieces).items(), ("<mask>", 0.0)]
         kind = "XLMRobertaTokenizer" if family == "xlm-roberta" else "CamembertTokenizer"

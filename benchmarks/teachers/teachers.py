@@ -69,8 +69,6 @@ def row(folder: Path) -> dict[str, Any]:
     library, texts = SentenceTransformersLibrary(folder), comparable(teacher, MORE_TEXTS)
     expected = library.vectors(texts)
     alone = np.concatenate([library.vectors([text]) for text in texts])
-    if not teacher.declares_vectors:
-        expected, alone = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (expected, alone))
     ours = {
         "teacher": [teacher.vectors(texts), teacher.vectors(texts, batch_size=1)],
         "graph": vectors_of_graph(teacher, texts),
@@ -82,7 +80,6 @@ def row(folder: Path) -> dict[str, Any]:
     return {
         "same_tokens": teacher.tokenize(texts).rows() == library.token_lists(texts),
         "max_length": teacher.max_length,
-        "declared": teacher.declares_vectors,
         **worst,
     }
 
@@ -104,12 +101,8 @@ def markdown(record: dict[str, Any]) -> str:
         "*Teacher* is `nasc.teacher`, *graph* the full-size fp32 ONNX graph with the tokenizer "
         "files of a package.",
         "",
-        "- A folder without modules.json (marked *) does not say how sentence vectors are made. "
-        "sentence-transformers then takes the mean over tokens and leaves its length; nasc takes "
-        "the mean and scales it to length 1. Such vectors are compared scaled: the same "
-        "direction, so the same cosines.",
-        "- A folder whose modules.json has no Normalize says that vectors keep their length: those "
-        "of nasc then do so too.",
+        "- Without modules.json, vectors are the mean over tokens, as long as it is; without a "
+        "Normalize in it they keep their length too.",
         "- Weights stored in float16 or bfloat16 are computed in float32, which "
         "sentence-transformers by default does not; the comparison is in float32.",
         "- One text differs and cannot be refused in advance: the literal padding token within a "
@@ -132,9 +125,8 @@ def markdown(record: dict[str, Any]) -> str:
         for name, found in sorted(rows.items()):
             if "refused" in found:
                 continue
-            star = "" if found["declared"] else " *"
             lines.append(
-                f"| {name}{star} | {found['max_length']} | {found['teacher']:.1e} | "
+                f"| {name} | {found['max_length']} | {found['teacher']:.1e} | "
                 f"{found['graph']:.1e} |"
             )
         lines += ["", "| folder | refused |", "|---|---|"]

@@ -70,7 +70,9 @@ def layers(architecture: Architecture, geometry: Geometry, head: str = "embed") 
 def linear_shapes(layer: Layer, geometry: Geometry) -> Iterator[tuple[int, int]]:
     """(inputs, outputs) of every matrix that a layer applies to each token."""
     h = layer.hidden_in
-    if layer.kind == "mha":
+    if layer.kind == "embedding" and geometry.embedding is not None:
+        yield (geometry.embedding, h)
+    elif layer.kind == "mha":
         yield from ((h, h),) * 4
     elif layer.kind == "ffn":
         yield (h, geometry.ffn_ratio * h)
@@ -100,7 +102,7 @@ def layer_params(layer: Layer, geometry: Geometry) -> int:
     shapes = (*linear_shapes(layer, geometry), *pooled_shapes(layer))
     count = sum(i * o + o for i, o in shapes)
     if layer.kind == "embedding":
-        return (geometry.vocab_size + geometry.max_positions) * h + 2 * h
+        return (geometry.vocab_size + geometry.max_positions + 2) * geometry.row_size + count
     k = kernel_size(layer.kind)
     if k:
         count += SEPCONV_PAIRS * (k * h + h)
@@ -113,7 +115,7 @@ def layer_macs(layer: Layer, geometry: Geometry, seq_len: int) -> int:
     """Multiply-accumulates of a layer for one sentence of `seq_len` tokens.
 
     Matrix products only, as usual in the field: softmax, normalisation, activations and
-    additions are left out. The embedding is a lookup (0).
+    additions are left out. The embedding is a lookup, and its linear layer where it has one.
     """
     h = layer.hidden_in
     count = sum(i * o for i, o in linear_shapes(layer, geometry)) * seq_len

@@ -39,6 +39,12 @@ PRECISIONS: tuple[str, ...] = ("fp32", "bf16", "fp16", "int8")
 """Number formats that a network may be computed in, the truest first. Which of them there are on a
 device is up to its runtimes: see `nasc.lowering`."""
 
+GELU = "gelu"
+
+ACTIVATIONS: tuple[str, ...] = (GELU, "gelu_tanh", "relu")
+"""Of feed-forward layers: the exact GELU, its approximation by tanh (Hendrycks and Gimpel, 2016,
+arXiv 1606.08415), and max(x, 0)."""
+
 _ALL_STORED = ["fp32", "int8"]
 """What stands for all precisions in stored spaces: the two that there were when the form of
 supernets, scores and tables was made, which are found by it."""
@@ -75,7 +81,7 @@ def operations_of_text(text: str) -> tuple[str, ...]:
     return tuple(_FROM_SYMBOL[name] for name in names)
 
 
-_GEOMETRY_MOST = {
+_GEOMETRY_MOST: dict[str, int] = {
     "layers": 1_000,
     "hidden": 100_000,
     "head_size": 100_000,
@@ -83,6 +89,9 @@ _GEOMETRY_MOST = {
     "vocab_size": 10_000_000,
     "max_positions": 10_000_000,
 }
+
+
+_EMBEDDING_MOST = {"embedding": 100_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,9 @@ class Geometry:
         intermediate: Inner size of a feed-forward layer.
         vocab_size: Rows of the word embedding.
         max_positions: Longest input in tokens.
+        activation: Of the feed-forward layers, out of `ACTIVATIONS`.
+        embedding: Size of the embedding's rows, which a linear layer behind their normalisation
+            maps to the hidden size (ELECTRA, ALBERT); None where there is no such layer.
     """
 
     layers: int
@@ -104,16 +116,24 @@ class Geometry:
     intermediate: int
     vocab_size: int
     max_positions: int
+    activation: str = GELU
+    embedding: int | None = None
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            most = _GEOMETRY_MOST[field.name]
+        for name, most in (_GEOMETRY_MOST | _EMBEDDING_MOST).items():
+            value = getattr(self, name)
+            if name in _EMBEDDING_MOST and value is None:
+                continue
             if type(value) is not int or not 1 <= value <= most:
                 raise UsageError(
-                    f"teacher geometry: {field.name} must be a whole number from 1 to {most:,}, "
+                    f"teacher geometry: {name} must be a whole number from 1 to {most:,}, "
                     f"got {shown(value)}"
                 )
+        if self.activation not in ACTIVATIONS:
+            raise UsageError(
+                f"teacher geometry: unknown activation {shown(self.activation)}; known: "
+                f"{', '.join(ACTIVATIONS)}"
+            )
         if self.hidden % self.head_size:
             raise UsageError(
                 f"teacher geometry: hidden size {self.hidden} is no multiple of "
@@ -130,7 +150,23 @@ class Geometry:
             f"{self.layers} layers, hidden size {self.hidden}, heads of {self.head_size}, "
             f"inner size {self.intermediate}, {self.vocab_size} words, "
             f"{self.max_positions} positions"
+            + ("" if self.activation == GELU else f", activation {self.activation}")
+            + ("" if self.embedding is None else f", embedding of {self.embedding}")
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; what files of before do not know is left out where it is as it was."""
+        values = dataclasses.asdict(self)
+        if self.activation == GELU:
+            del values["activation"]
+        if self.embedding is None:
+            del values["embedding"]
+        return values
+
+    @property
+    def row_size(self) -> int:
+        """Size of the embedding's rows."""
+        return self.hidden if self.embedding is None else self.embedding
 
     @property
     def ffn_ratio(self) -> int:
@@ -507,19 +543,20 @@ def load_space(name_or_path: str) -> SearchSpace:
 
 def space_to_dict(space: SearchSpace) -> dict[str, object]:
     """Plain values of a space, as `space_from_dict` reads them."""
-    values = dataclasses.asdict(space)
+    values = dataclasses.asdict(space) | {"geometry": space.geometry.to_dict()}
     return values | ({"precisions": tuple(_ALL_STORED)} if space.precisions == PRECISIONS else {})
 
 
 def space_to_toml(space: SearchSpace) -> str:
     """A space as a file that `load_space` reads."""
     values = dataclasses.asdict(space)
-    geometry = values.pop("geometry")
+    del values["geometry"]
+    geometry = space.geometry.to_dict()
     if space.precisions == PRECISIONS:
         del values["precisions"]
     # JSON's text, numbers and lists of them are TOML's too.
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
-    lines += ["[geometry]", *(f"{name} = {value}" for name, value in geometry.items())]
+    lines += ["[geometry]", *(f"{name} = {json.dumps(value)}" for name, value in geometry.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -540,7 +577,11 @@ _SPACE_SCHEMA: dict[str, Any] = {
         "geometry": {
             "type": "object",
             "required": list(_GEOMETRY_MOST),
-            "properties": dict.fromkeys(_GEOMETRY_MOST, _WHOLE),
+            "properties": {
+                **dict.fromkeys(_GEOMETRY_MOST, _WHOLE),
+                "activation": {"type": "string", "maxLength": 100},
+                "embedding": _WHOLE,
+            },
         },
     },
 }
@@ -560,7 +601,7 @@ def space_from_dict(raw: Mapping[str, Any], *, stored: bool = True) -> SearchSpa
     values: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
     _check_names(values, _SPACE_SCHEMA["properties"], "")
     if isinstance(values.get("geometry"), dict):
-        _check_names(values["geometry"], _GEOMETRY_MOST, "geometry.")
+        _check_names(values["geometry"], (*_GEOMETRY_MOST, "activation", "embedding"), "geometry.")
     try:
         conform(values, _SPACE_SCHEMA, "search space")
     except FileRefused as error:

@@ -25,12 +25,11 @@ from nasc.version import __version__
 _SCHEMA = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["library", "texts", "max_abs", "scaled", "note"],
+    "required": ["library", "texts", "max_abs", "note"],
     "properties": {
         "library": {"type": "string"},
         "texts": {"type": "integer"},
         "max_abs": {"type": "number"},
-        "scaled": {"type": "boolean"},
         "note": {"type": "string"},
     },
 }

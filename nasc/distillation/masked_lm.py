@@ -25,13 +25,14 @@ from transformers import (
 )
 
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.space import Architecture
+from nasc.architecture.space import GELU, Architecture
 from nasc.errors import UsageError
 from nasc.hf.configuration import NascConfig
 from nasc.hf.modeling import NascForMaskedLM, NascModel
 from nasc.hf.training import BatchTrainer, arguments, run_trainer
 from nasc.networks.network import Network
 from nasc.supernet.budget import mean_step_s
+from nasc.teacher.config import ROBERTAS
 from nasc.teacher.reading_library import read_by_transformers
 from nasc.utils.progress import Progress
 from nasc.utils.torch_device import attention_without_cudnn
@@ -101,7 +102,10 @@ class MaskedConfig:
 
 
 def masked_teacher(full_size: Network, folder: str | Path) -> NascForMaskedLM | None:
-    """The teacher with its head for masked words; None if its files hold none.
+    """The teacher with its head for masked words.
+
+    None if its files hold none, or one with another activation than the layers': that of a RoBERTa
+    is always the exact GELU (`RobertaLMHead`).
 
     Args:
         full_size: The teacher as a network.
@@ -115,7 +119,8 @@ def masked_teacher(full_size: Network, folder: str | Path) -> NascForMaskedLM | 
             str(folder), use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     names = HEADS.get(model.config.model_type)
-    if names is None or any(key.startswith(names) for key in info["missing_keys"]):
+    other = model.config.model_type in ROBERTAS and full_size.geometry.activation != GELU
+    if names is None or other or any(key.startswith(names) for key in info["missing_keys"]):
         return None
     found, weights = NascForMaskedLM.from_network(full_size), model.state_dict()
     dense, norm, bias = names

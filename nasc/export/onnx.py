@@ -35,7 +35,7 @@ from nasc.architecture.heads import (
     pooling_of,
 )
 from nasc.architecture.layers import Layer
-from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
+from nasc.architecture.space import GELU, SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
 from nasc.export.graph import GraphBuilder
 from nasc.export.matrices import Matrices, matrices_for
@@ -50,6 +50,13 @@ ONE_TOKEN = "last_hidden_state"
 """Second output of the head ``embed``: the vector as the hidden state of a text's one token.
 Libraries that pool hidden states themselves (optimum, and with it sentence-transformers) know no
 other output; pooling by the first token gives the vector."""
+
+_ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
+    GELU: ("Gelu", {}),
+    "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
+    "relu": ("Relu", {}),
+}
+"""Operator and attributes of each of `nasc.architecture.space.ACTIVATIONS`."""
 
 _PADDING = -1e9
 """Added to states of padding before the largest is taken (sentence-transformers' own constant)."""
@@ -149,6 +156,7 @@ class _Emitter:
     def __init__(self, network: Network, matrices: Matrices, shifts: Collection[int]) -> None:
         self.graph = GraphBuilder()
         self._head_size = network.geometry.head_size
+        self._activation = _ACTIVATIONS[network.geometry.activation]
         self._eps = network.layer_norm_eps
         self._matrices = matrices
         self._shifts = shifts
@@ -254,8 +262,11 @@ class _Emitter:
         position = g.node("Slice", table, g.ints(0, 0), shape, g.ints(0, 1))
         # Of the slice, shape inference knows no more than that it may be shorter than the text.
         position = g.node("Reshape", position, shape)
-        x = self._to_tokens(g.node("Add", word, position), layer.hidden_out)
-        return self._normalize(x, tensors)
+        x = self._to_tokens(g.node("Add", word, position), len(tensors["ln_weight"]))
+        x = self._normalize(x, tensors)
+        if "map_weight" not in tensors:
+            return x
+        return self._linear(x, "map", tensors["map_weight"], tensors["map_bias"])
 
     def _border(self, layer: Layer, tensors: Tensors) -> str:
         return self._linear(self._x, "map", tensors["weight"], tensors["bias"])
@@ -285,7 +296,8 @@ class _Emitter:
 
     def _ffn(self, layer: Layer, tensors: Tensors) -> str:
         inner = self._linear(self._x, "in", tensors["in_weight"], tensors["in_bias"])
-        inner = self.graph.node("Gelu", inner)
+        operator, attributes = self._activation
+        inner = self.graph.node(operator, inner, **attributes)
         return self._residual(
             self._linear(inner, "out", tensors["out_weight"], tensors["out_bias"]), tensors
         )

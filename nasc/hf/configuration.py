@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.architecture.space import GELU, Architecture, Block, Geometry
 
 POOLINGS = ("mean", "cls")
 """What a sentence is classified by: the mean of its tokens' states, or the first one's state."""
@@ -21,6 +21,8 @@ class NascConfig(PreTrainedConfig):
         hidden_size: Of the embedding and of the output: the teacher's.
         head_size: Of an attention head.
         intermediate_size: The teacher's; feed-forward layers keep its ratio.
+        activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
+        embedding_size: Of the embedding's rows where a linear layer maps them to the hidden size.
         pooling: Out of `POOLINGS`.
         hidden_dropout_prob: Of every operation's output while training.
         classifier_dropout: Before the last layer of a task's head.
@@ -39,6 +41,8 @@ class NascConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     hidden_dropout_prob: float = 0.0
     classifier_dropout: float = 0.1
+    activation: str = GELU
+    embedding_size: int | None = None
     pooling: str = "mean"
     pad_token_id: int | None = 0
 
@@ -59,6 +63,8 @@ class NascConfig(PreTrainedConfig):
             vocab_size=geometry.vocab_size,
             max_position_embeddings=geometry.max_positions,
             layer_norm_eps=layer_norm_eps,
+            activation=geometry.activation,
+            embedding_size=geometry.embedding,
             **other,
         )
 
@@ -93,4 +99,6 @@ class NascConfig(PreTrainedConfig):
             intermediate=self.intermediate_size,
             vocab_size=self.vocab_size,
             max_positions=self.max_position_embeddings,
+            activation=self.activation,
+            embedding=self.embedding_size,
         )

@@ -26,7 +26,8 @@ from nasc.architecture.layers import layers
 from nasc.errors import ExportError
 from nasc.hf.configuration import NascConfig
 from nasc.networks.network import Array, Network, tensor_shapes
-from nasc.networks.torch_network import Mask, apply_layer, mean_pool
+from nasc.networks.torch_network import Mask, apply_layer, mean_pool, normalized_rows
+from nasc.utils.torch_activation import activate
 
 
 class NascPreTrainedModel(PreTrainedModel):
@@ -64,7 +65,7 @@ class NascModel(NascPreTrainedModel):
         self.layers = layers(config.architecture, self.geometry, "hidden")
         shapes = [tensor_shapes(layer, self.geometry) for layer in self.layers]
         shapes[0].pop("word")
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.word_embeddings = nn.Embedding(config.vocab_size, self.geometry.row_size)
         self.parts = nn.ModuleList(
             nn.ParameterDict({n: nn.Parameter(torch.empty(s)) for n, s in own.items()})
             for own in shapes
@@ -96,7 +97,7 @@ class NascModel(NascPreTrainedModel):
             input_ids: (batch, seq_len), right-padded.
             attention_mask: (batch, seq_len); None: nothing is padding.
             token_type_ids: Accepted and ignored: a subnet has none.
-            inputs_embeds: (batch, seq_len, hidden) instead of the words' rows.
+            inputs_embeds: (batch, seq_len, row size) instead of the words' rows.
             output_hidden_states: Also those after the embedding and after every operation, at
                 their own sizes.
             return_dict: False gives a tuple.
@@ -115,7 +116,7 @@ class NascModel(NascPreTrainedModel):
             attention_mask = torch.ones(x.shape[:2], dtype=torch.long, device=x.device)
         first = self.parts[0]
         x = x + first["position"][: x.shape[1]]  # type: ignore[index]
-        x = functional.layer_norm(x, x.shape[-1:], first["ln_weight"], first["ln_bias"], self.eps)  # type: ignore[index]
+        x = normalized_rows(first, x, self.eps)  # type: ignore[arg-type]
         mask, states = Mask.of(attention_mask, x.dtype), [x]
         for layer, part in zip(self.layers[1:-1], list(self.parts)[1:-1], strict=True):
             x = apply_layer(layer, part, self.dropout(x), mask, self.geometry, self.eps)  # type: ignore[arg-type]
@@ -182,8 +183,9 @@ class NascForMaskedLM(NascPreTrainedModel):
         """Allocate the weights."""
         super().__init__(config)
         self.nasc = NascModel(config)
-        self.transform = nn.Linear(config.hidden_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        size = config.geometry.row_size  # as ALBERT and ELECTRA have it
+        self.transform = nn.Linear(config.hidden_size, size)
+        self.norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
         self.bias = nn.ParameterDict({"bias": nn.Parameter(torch.empty(config.vocab_size))})
         self.post_init()
 
@@ -221,7 +223,7 @@ class NascForMaskedLM(NascPreTrainedModel):
         other["return_dict"] = True
         out = self.nasc(input_ids, attention_mask, **other)
         x = out.last_hidden_state if places is None else out.last_hidden_state[places]
-        x = self.norm(functional.gelu(self.transform(x)))
+        x = self.norm(activate(self.transform(x), self.config.activation))
         logits = functional.linear(x, self.nasc.word_embeddings.weight, self.bias["bias"])
         loss = None
         if labels is not None:

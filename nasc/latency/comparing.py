@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nasc.architecture.layers import Layer
+from nasc.architecture.space import Geometry
 from nasc.latency.table import LatencyTable
 
 
@@ -150,4 +151,6 @@ def costs_of(table: LatencyTable) -> dict[Layer, float]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Geometry):
+        return value.to_dict()
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]

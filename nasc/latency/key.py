@@ -115,7 +115,7 @@ class LatencyKey:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; what tables of before do not know is left out where it is as it was then."""
-        values = dataclasses.asdict(self)
+        values = dataclasses.asdict(self) | {"geometry": self.geometry.to_dict()}
         if not self.fixed_shape:
             del values["fixed_shape"]
         if self.accelerator == CPU:

@@ -80,15 +80,15 @@ _TEXT = {"type": "string", "maxLength": 10_000}
 MAX_NAME = 200
 """Characters of a text in the head of a table."""
 _NAME = {"type": "string", "maxLength": MAX_NAME}
-_GEOMETRY = [field.name for field in dataclasses.fields(Geometry)]
+_SIZES = [f.name for f in dataclasses.fields(Geometry) if f.default is dataclasses.MISSING]
 _KEY = {
     "device": _NAME,
     "precision": _NAME,
     "geometry": {
         "type": "object",
-        "required": _GEOMETRY,
+        "required": _SIZES,
         "additionalProperties": False,
-        "properties": dict.fromkeys(_GEOMETRY, _SIZE),
+        "properties": {**dict.fromkeys(_SIZES, _SIZE), "activation": _NAME, "embedding": _SIZE},
     },
     "seq_len": _SIZE,
     "batch": _SIZE,

@@ -24,7 +24,7 @@ from nasc.architecture.heads import (
     pooling_of,
 )
 from nasc.architecture.layers import Layer
-from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
+from nasc.architecture.space import GELU, SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
 from nasc.export.quantization import quantize_rows
 from nasc.lowering import tvm_int8_kernels as kernels
@@ -72,10 +72,20 @@ def _check(network: Network, batch: int, seq_len: int) -> None:
             f"a module of {batch} x {seq_len} tokens cannot be written: a batch holds 1 text at "
             f"least, a text 1 to {network.geometry.max_positions} tokens"
         )
-    if gives_vector(network.head) and pooling_of(network.head) != MEAN:
+    if gives_vector(network.head) and pooling_of(network.head).mode != MEAN.mode:
         raise ExportError(
             f"the head {network.head!r} cannot be made in int8 for tvm, which has the mean over "
-            "tokens, scaled, alone. Take another runtime: --runtime onnxruntime"
+            "tokens alone. Take another runtime: --runtime onnxruntime"
+        )
+    if network.geometry.activation != GELU:
+        raise ExportError(
+            f"the activation {network.geometry.activation!r} cannot be made in int8 for tvm, which "
+            f"has {GELU!r} alone. Take another runtime: --runtime onnxruntime"
+        )
+    if network.geometry.embedding is not None:
+        raise ExportError(
+            "an embedding of its own size cannot be made in int8 for tvm. Take another runtime: "
+            "--runtime onnxruntime"
         )
     sizes = {size for layer in network.layers for size in (layer.hidden_in, layer.hidden_out)}
     if any(layer.kind == "mha" for layer in network.layers):
@@ -391,11 +401,13 @@ class _Function:
         pooled = self._call(
             "mean", lambda: kernels.mean(self._shape, hidden), [x.exact, self._mask], "reduce_mean"
         )[0]
-        if layer.head == "embed":
+        if gives_vector(layer.head):
             if tensors:
                 pooled = self._exact_linear(pooled, batch, tensors["weight"], tensors["bias"])
-            make = lambda: kernels.unit_length(batch, size)  # noqa: E731
-            vector = self._call("unit_length", make, [pooled], "reduce_l2+divide")[0]
+            vector = pooled
+            if pooling_of(layer.head).scaled:
+                make = lambda: kernels.unit_length(batch, size)  # noqa: E731
+                vector = self._call("unit_length", make, [pooled], "reduce_l2+divide")[0]
             return [self._reshape(vector, batch, size), self._reshape(vector, batch, 1, size)]
         weight, bias = tensors["pool_weight"], tensors["pool_bias"]
         pooled = self._exact_linear(pooled, batch, weight, bias, tanh=True)

@@ -6,6 +6,7 @@ lengths share the weights that they hold in the same order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,12 @@ def fused_module(
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         transform.LegalizeOps(
-            {"relax.nn.gelu": _gelu, "relax.nn.softmax": _softmax, "relax.take": _take}
+            {
+                "relax.nn.gelu": _gelu,
+                "relax.nn.gelu_tanh": _gelu_tanh,
+                "relax.nn.softmax": _softmax,
+                "relax.take": _take,
+            }
         ),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
@@ -172,6 +178,22 @@ def _gelu(builder: Any, call: Any) -> Any:
         return topi.multiply(halved, topi.add(topi.fast_erf(scaled), tvm.tirx.const(1.0, x.dtype)))
 
     return builder.call_te(gelu, call.args[0], primfunc_name_hint="gelu")
+
+
+_SLOPE = (2 / math.pi) ** 0.5
+
+
+def _gelu_tanh(builder: Any, call: Any) -> Any:
+    def gelu_tanh(x: Any) -> Any:
+        def constant(value: float) -> Any:
+            return tvm.tirx.const(value, x.dtype)
+
+        cubic = topi.multiply(topi.multiply(x, x), constant(0.044715))
+        inner = topi.multiply(topi.multiply(x, topi.add(cubic, constant(1.0))), constant(_SLOPE))
+        halved = topi.multiply(x, constant(0.5))
+        return topi.multiply(halved, topi.add(topi.fast_tanh(inner), constant(1.0)))
+
+    return builder.call_te(gelu_tanh, call.args[0], primfunc_name_hint="gelu_tanh")
 
 
 def _softmax(builder: Any, call: Any) -> Any:

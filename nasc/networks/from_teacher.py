@@ -17,12 +17,15 @@ def embedding(teacher: Teacher) -> dict[str, Tensor]:
     """
     g, e = teacher.geometry, teacher.embeddings
     rows = e.position[g.position_offset : g.position_offset + g.max_positions]
-    return {
+    found = {
         "word": e.word,
         "position": rows + e.token_type,
         "ln_weight": e.ln_weight,
         "ln_bias": e.ln_bias,
     }
+    if e.map_weight is None or e.map_bias is None:
+        return found
+    return found | {"map_weight": e.map_weight, "map_bias": e.map_bias}
 
 
 def attention(w: LayerWeights) -> dict[str, Tensor]:

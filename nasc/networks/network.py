@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nasc.architecture.heads import MEAN, SPANS, head_outputs, pooling_of
 from nasc.architecture.layers import Layer, layers
-from nasc.architecture.space import SEPCONV_PAIRS, Architecture, Geometry, kernel_size
+from nasc.architecture.space import GELU, SEPCONV_PAIRS, Architecture, Geometry, kernel_size
 from nasc.errors import ExportError
 
 Array = NDArray[np.float32]
@@ -29,16 +29,22 @@ MASKED = -1e4
 def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a layer's tensors; matrices are (outputs, inputs) as in torch.
 
-    ``position`` holds the token-type row 0 too. A depthwise weight is (hidden, kernel).
+    ``position`` holds the token-type row 0 too; ``map_weight`` and ``map_bias`` are of the linear
+    layer behind an embedding of its own size. A depthwise weight is (hidden, kernel).
     A layer without tensors (a head at the teacher's hidden size) gives an empty dict.
     """
     h, out = layer.hidden_in, layer.hidden_out
     norm: dict[str, tuple[int, ...]] = {"ln_weight": (h,), "ln_bias": (h,)}
     if layer.kind == "embedding":
-        return {
-            "word": (geometry.vocab_size, h),
-            "position": (geometry.max_positions, h),
-        } | norm
+        size = geometry.row_size
+        rows: dict[str, tuple[int, ...]] = {
+            "word": (geometry.vocab_size, size),
+            "position": (geometry.max_positions, size),
+            "ln_weight": (size,),
+            "ln_bias": (size,),
+        }
+        narrow = geometry.embedding is not None
+        return rows | ({"map_weight": (h, size), "map_bias": (h,)} if narrow else {})
     if layer.kind == "border":
         return {"weight": (out, h), "bias": (out,)}
     if layer.head:
@@ -116,10 +122,12 @@ class Network:
         return dataclasses.replace(self, architecture=self.architecture.with_precision(precision))
 
     def sha256(self) -> str:
-        """Of architecture, weights, and a pooling that is not the mean, scaled."""
+        """Of architecture, weights, and a pooling or activation that is not the usual one."""
         digest = hashlib.sha256(str(self.architecture).encode())
         if pooling_of(self.head) != MEAN:
             digest.update(self.head.encode())
+        if self.geometry.activation != GELU:
+            digest.update(self.geometry.activation.encode())
         for own in self.tensors:
             for name in sorted(own):
                 digest.update(np.ascontiguousarray(own[name]).tobytes())
@@ -183,14 +191,7 @@ def random_network(
         vocab_rows: Rows of the word embedding. A forward pass reads as many rows as it has
             tokens, so that a short table costs the same and is written faster.
     """
-    small = Geometry(
-        geometry.layers,
-        geometry.hidden,
-        geometry.head_size,
-        geometry.intermediate,
-        min(vocab_rows, geometry.vocab_size),
-        geometry.max_positions,
-    )
+    small = dataclasses.replace(geometry, vocab_size=min(vocab_rows, geometry.vocab_size))
     rng = np.random.default_rng(seed)
     pool = rng.standard_normal(1 << 20, dtype=np.float32) * np.float32(0.02)
     tensors: list[dict[str, Array]] = []

@@ -20,6 +20,7 @@ from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
 from nasc.networks.network import MASKED, Network
 from nasc.utils import torch_pooling
+from nasc.utils.torch_activation import activate
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ def apply_layer(
         update = attention_context(t, x, mask, geometry.head_size)
         update = functional.linear(update, t["o_weight"], t["o_bias"])
     elif layer.kind == "ffn":
-        update = functional.gelu(functional.linear(x, t["in_weight"], t["in_bias"]))
+        inner = functional.linear(x, t["in_weight"], t["in_bias"])
+        update = activate(inner, geometry.activation)
         update = functional.linear(update, t["out_weight"], t["out_bias"])
     else:
         update = x
@@ -99,7 +101,22 @@ def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size:
 def embed(t: Mapping[str, Tensor], input_ids: Tensor, eps: float) -> Tensor:
     """Embedding output (batch, seq_len, hidden) of right-padded token ids."""
     x = functional.embedding(input_ids, t["word"]) + t["position"][: input_ids.shape[1]]
-    return functional.layer_norm(x, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
+    return normalized_rows(t, x, eps)
+
+
+def normalized_rows(t: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
+    """Sums of the embedding's rows, normalised and brought to the hidden size.
+
+    Args:
+        t: The embedding's tensors.
+        x: (batch, seq_len, row size).
+        eps: Of layer normalisation.
+
+    Returns:
+        (batch, seq_len, hidden).
+    """
+    x = functional.layer_norm(x, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
+    return functional.linear(x, t["map_weight"], t["map_bias"]) if "map_weight" in t else x
 
 
 def mean_pool(x: Tensor, mask: Mask) -> Tensor:

@@ -63,7 +63,8 @@ MAX_WORDS = 10_000
 
 READ_VERSIONS = (2, 3, 4, 5)
 """Forms that are read. 3 allows for files in a folder of the package, 4 for precisions other than
-fp32 and int8, 5 for heads of other poolings than the mean, scaled."""
+fp32 and int8, 5 for heads of other poolings than the mean,
+scaled, other activations than the exact GELU, and embeddings of their own size."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 
@@ -647,7 +648,7 @@ class Manifest:
             "created": self.created,
             "architecture": {"text": str(self.architecture), "blocks": blocks},
             "precision": self.precision,
-            "geometry": dataclasses.asdict(self.geometry),
+            "geometry": self.geometry.to_dict(),
             "head": self.head,
             "task": None
             if self.task is None

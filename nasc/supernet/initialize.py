@@ -23,6 +23,7 @@ from nasc.architecture.space import SEPCONV_PAIRS, Block, SearchSpace, kernel_si
 from nasc.networks.from_teacher import attention, feed_forward
 from nasc.networks.torch_network import Mask, apply_layer, attention_context
 from nasc.supernet.supernet import Supernet, SupernetBlock, operation_key
+from nasc.utils.torch_activation import activate
 
 STARTS = {"teacher": "the teacher's weights", "scratch": "random weights"}
 """What candidates begin with, in words; random ones as in the paper."""
@@ -102,7 +103,8 @@ def _trace(
     g, eps = supernet.space.geometry, supernet.eps
     context = attention_context(mha, x, mask, g.head_size)
     middle = apply_layer(Layer("mha", g.hidden, g.hidden), mha, x, mask, g, eps)
-    inner = functional.gelu(functional.linear(middle, ffn["in_weight"], ffn["in_bias"]))
+    inner = functional.linear(middle, ffn["in_weight"], ffn["in_bias"])
+    inner = activate(inner, g.activation)
     after = apply_layer(Layer("ffn", g.hidden, g.hidden), ffn, middle, mask, g, eps)
     return _Trace(x[real], context[real], middle[real], inner[real], after[real]), after
 
@@ -128,7 +130,7 @@ def _fill(
                 update = _mha_update(mha, trace, basis, g.head_size)
                 start, target, norm = trace.before, trace.middle, mha
             elif operation == "ffn":
-                values, update = _narrow_ffn(ffn, trace, basis, g.ffn_ratio * hidden)
+                values, update = _narrow_ffn(ffn, trace, basis, g.ffn_ratio * hidden, g.activation)
                 start, target, norm = trace.middle, trace.after, ffn
             else:
                 values = _fresh_sepconv(hidden, kernel_size(operation), generator)
@@ -180,7 +182,7 @@ def _mha_update(mha: Weights, trace: _Trace, basis: Tensor, head_size: int) -> T
 
 
 def _narrow_ffn(
-    ffn: Weights, trace: _Trace, basis: Tensor, keep: int
+    ffn: Weights, trace: _Trace, basis: Tensor, keep: int, activation: str
 ) -> tuple[dict[str, Tensor], Tensor]:
     size = trace.inner.square().mean(0) * ffn["out_weight"].square().sum(0)
     kept = size.topk(keep).indices.sort().values
@@ -191,9 +193,8 @@ def _narrow_ffn(
         "out_weight": basis.T @ ffn["out_weight"][:, kept],
         "out_bias": basis.T @ (ffn["out_bias"] + lost),
     }
-    inner = functional.gelu(
-        functional.linear(trace.middle @ basis, found["in_weight"], found["in_bias"])
-    )
+    inner = functional.linear(trace.middle @ basis, found["in_weight"], found["in_bias"])
+    inner = activate(inner, activation)
     return found, functional.linear(inner, found["out_weight"], found["out_bias"])
 
 

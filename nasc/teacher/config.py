@@ -9,7 +9,7 @@ from nasc.errors import TeacherMissing, UnsupportedFamily
 from nasc.teacher.encoder import TeacherGeometry
 from nasc.teacher.files import TeacherFiles, json_text, text_or_null
 
-FAMILIES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "electra")
+FAMILIES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "electra", "albert")
 
 ROBERTAS = ("roberta", "xlm-roberta", "camembert")
 """RoBERTa under its names: positions start behind the row of padding."""
@@ -35,7 +35,10 @@ SIZE_KEYS = {
         "positions": "max_position_embeddings",
     },
 }
-SIZE_KEYS |= dict.fromkeys((*ROBERTAS, "electra"), SIZE_KEYS["bert"])
+SIZE_KEYS |= dict.fromkeys(ROBERTAS, SIZE_KEYS["bert"])
+SIZE_KEYS |= dict.fromkeys(
+    ("electra", "albert"), SIZE_KEYS["bert"] | {"embedding": "embedding_size"}
+)
 """By family the keys of config.json that give sizes."""
 
 _ALIASES = {
@@ -84,6 +87,8 @@ _SCHEMA = {
         "is_decoder": {"type": "boolean"},
         "is_encoder_decoder": {"type": "boolean"},
         "add_cross_attention": {"type": "boolean"},
+        "num_hidden_groups": {"type": "integer"},
+        "inner_group_num": {"type": "integer"},
         "pruned_heads": {"type": ["object", "null"]},
         "quantization_config": {"type": ["object", "null"]},
         "auto_map": {"type": ["object", "null"]},
@@ -96,8 +101,18 @@ _SCHEMA = {
     },
 }
 
-_GELU = ("gelu", "gelu_python")
-"""Names of the exact one in transformers, by torch's function and by its formula."""
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh",
+    "relu": "relu",
+}
+"""What `nasc.architecture.space.ACTIVATIONS` calls those of transformers (`ACT2CLS` in its
+activations.py), which has several names for one formula."""
 
 _SUPPORTED: Mapping[str, Sequence[Any]] = {
     "position_embedding_type": ("absolute", None),
@@ -112,6 +127,9 @@ _SUPPORTED: Mapping[str, Sequence[Any]] = {
     "processor_class": (None,),
 }
 """Keys of config.json that change the network or what is read, with the values that do not."""
+
+_ONE_FOR_ALL = {"num_hidden_groups": (1,), "inner_group_num": (1,)}
+"""Keys of ALBERT, all of whose layers have the weights of one."""
 
 
 def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
@@ -133,9 +151,15 @@ def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
             "with --teacher, or leave the option out for the default one"
         )
     config = files.json(CONFIG, _SCHEMA)
-    act = "activation" if family == "distilbert" else "hidden_act"
-    files.check_values(CONFIG, config, {act: _GELU, **_SUPPORTED})
+    files.check_values(CONFIG, config, {_act(family): tuple(_ACTIVATIONS), **_SUPPORTED})
+    if family == "albert":
+        files.check_values(CONFIG, config, _ONE_FOR_ALL)
     return config, _geometry(files, family, config)
+
+
+def _act(family: str) -> str:
+    """The key of config.json that names the activation."""
+    return "activation" if family == "distilbert" else "hidden_act"
 
 
 def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> TeacherGeometry:
@@ -151,12 +175,9 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
                 f"teacher '{files.name}': {files.label(CONFIG)}: {keys[whole]} = {sizes[whole]} "
                 f"is no multiple of {keys[part]} = {sizes[part]}"
             )
-    if family == "electra":
-        width = config.get("embedding_size", defaults.embedding_size)
-        if width != sizes["hidden"]:
-            raise files.unsupported(
-                CONFIG, "embedding_size", width, f"{sizes['hidden']}, the hidden_size"
-            )
+    embedding = sizes.get("embedding")
+    if family == "electra" and embedding == sizes["hidden"]:
+        embedding = None  # ALBERT has the map all the same
     pad_id = config.get("pad_token_id", defaults.pad_token_id)
     if pad_id is None and family in ROBERTAS:
         raise files.damaged(CONFIG, "has pad_token_id = null, from which positions are counted")
@@ -185,6 +206,8 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
         ),
         position_offset=offset,
         pad_id=pad_id,
+        activation=_ACTIVATIONS[config.get(_act(family), getattr(defaults, _act(family)))],
+        embedding=embedding,
     )
 
 

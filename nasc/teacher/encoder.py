@@ -19,9 +19,10 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from nasc.architecture.heads import HEADS, MEAN, Pooling, gives_vector, is_task_head
-from nasc.architecture.space import Geometry
+from nasc.architecture.space import GELU, Geometry
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
+from nasc.utils.torch_activation import activate
 from nasc.utils.torch_pooling import pool
 
 
@@ -42,7 +43,8 @@ class TeacherGeometry:
         layer_norm_eps: Added to the variance in layer normalisation.
         position_offset: Row of the position embedding that belongs to the first token.
         pad_id: Token id of padding.
-        activation: Of the feed-forward layers; "gelu", the exact one.
+        activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
+        embedding: See `nasc.architecture.space.Geometry`.
     """
 
     family: str
@@ -57,7 +59,8 @@ class TeacherGeometry:
     layer_norm_eps: float
     position_offset: int
     pad_id: int
-    activation: Literal["gelu"] = "gelu"
+    activation: str = GELU
+    embedding: int | None = None
 
     def __post_init__(self) -> None:
         if self.heads * self.head_size != self.hidden:
@@ -75,6 +78,8 @@ class TeacherGeometry:
             intermediate=self.intermediate,
             vocab_size=self.vocab_size,
             max_positions=self.max_positions,
+            activation=self.activation,
+            embedding=self.embedding,
         )
 
 
@@ -83,11 +88,13 @@ class EmbeddingWeights:
     """Weights of the embedding.
 
     Attributes:
-        word: (vocab_size, hidden).
-        position: (rows, hidden); the first token's row is `position_offset`.
-        token_type: (hidden,), the row of token type 0; zeros where the family has none.
-        ln_weight: (hidden,).
-        ln_bias: (hidden,).
+        word: (vocab_size, size), size being that of the rows: `embedding`, or `hidden`.
+        position: (rows, size); the first token's row is `position_offset`.
+        token_type: (size,), the row of token type 0; zeros where the family has none.
+        ln_weight: (size,).
+        ln_bias: (size,).
+        map_weight: (hidden, size), behind the normalisation; None without `embedding`.
+        map_bias: (hidden,); None without `embedding`.
     """
 
     word: Tensor
@@ -95,6 +102,8 @@ class EmbeddingWeights:
     token_type: Tensor
     ln_weight: Tensor
     ln_bias: Tensor
+    map_weight: Tensor | None = None
+    map_bias: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,8 +169,7 @@ def sentence_vectors(
 class Teacher:
     """A teacher: its weights, its tokenizer, and its hidden states.
 
-    Its sentence vectors are those of its own library, or, where its folder says nothing of vectors,
-    those scaled to length 1.
+    Its sentence vectors are those of its own library.
 
     Attributes:
         geometry: Its sizes.
@@ -174,8 +182,6 @@ class Teacher:
         embeddings: Weights of its embedding.
         layers: Weights of its layers.
         folder: Where its files are; None of one that was made in memory.
-        declares_vectors: Whether its folder says how vectors are made. Where it says nothing, the
-            mean over tokens is its library's choice, length 1 that of nasc.
         pooling: How sentence vectors are made of its hidden states.
     """
 
@@ -188,7 +194,6 @@ class Teacher:
     embeddings: EmbeddingWeights
     layers: tuple[LayerWeights, ...]
     folder: Path | None = None
-    declares_vectors: bool = True
     pooling: Pooling = MEAN
 
     def head(self, output: str = "embed") -> str:
@@ -226,10 +231,13 @@ class Teacher:
         What the tokenizer was last told to cut or pad is left out: every call tells it anew.
         """
         tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        geometry = asdict(self.geometry)
+        if self.geometry.embedding is None:  # as below
+            del geometry["embedding"]
         about = {
             "weights": self.sha256,
             "tokenizer": tokenizer | {"truncation": None, "padding": None},
-            "geometry": asdict(self.geometry),
+            "geometry": geometry,
             "max_length": self.max_length,
         }
         if self.pooling != MEAN:  # left out where it is as it always was: caches are by this
@@ -240,12 +248,12 @@ class Teacher:
         """The same teacher on another device, perhaps in another floating-point type."""
 
         def moved(weights: _Weights) -> _Weights:
-            return type(weights)(
-                **{
-                    name: getattr(weights, name).to(device=device, dtype=dtype)
-                    for name in weights.__dataclass_fields__
-                }
-            )
+            present = {
+                name: value.to(device=device, dtype=dtype)
+                for name in weights.__dataclass_fields__
+                if (value := getattr(weights, name)) is not None
+            }
+            return type(weights)(**present)
 
         return replace(
             self, embeddings=moved(self.embeddings), layers=tuple(map(moved, self.layers))
@@ -275,7 +283,9 @@ class Teacher:
             )
         positions = e.position[g.position_offset : g.position_offset + seq_len]
         x = functional.embedding(input_ids, e.word) + (positions + e.token_type)
-        x = functional.layer_norm(x, (g.hidden,), e.ln_weight, e.ln_bias, g.layer_norm_eps)
+        x = functional.layer_norm(x, x.shape[-1:], e.ln_weight, e.ln_bias, g.layer_norm_eps)
+        if e.map_weight is not None:
+            x = functional.linear(x, e.map_weight, e.map_bias)
         real = attention_mask.bool()
         mask = None if bool(real.all()) else real[:, None, None, :]
 
@@ -293,7 +303,7 @@ class Teacher:
             mixed = mixed.transpose(1, 2).reshape(batch, seq_len, g.hidden)
             x = x + functional.linear(mixed, w.o_w, w.o_b)
             x = functional.layer_norm(x, (g.hidden,), w.ln1_w, w.ln1_b, g.layer_norm_eps)
-            inner = functional.gelu(functional.linear(x, w.ff1_w, w.ff1_b))
+            inner = activate(functional.linear(x, w.ff1_w, w.ff1_b), g.activation)
             x = x + functional.linear(inner, w.ff2_w, w.ff2_b)
             x = functional.layer_norm(x, (g.hidden,), w.ln2_w, w.ln2_b, g.layer_norm_eps)
             states.append(x)

@@ -36,8 +36,7 @@ def load_teacher(source: str | Path | None = None) -> Teacher:
         TeacherMissing: If it, or one of its files, is not there.
         TeacherDamaged: If a file cannot be read, or is not what it should be.
         UnsupportedFamily: If it is of no family that is supported, or a variant of
-            one, or sentence-transformers makes other vectors of it than the mean over tokens,
-            scaled to length 1.
+            one, or sentence-transformers makes its vectors in a way that nasc has not.
     """
     if source is None or str(source) == DEFAULT_TEACHER:
         folder = default_teacher_folder()

@@ -63,7 +63,6 @@ def load_folder(
         embeddings=embeddings,
         layers=layers,
         folder=folder,
-        declares_vectors=modules.declared,
         pooling=modules.pooling,
     )
 

@@ -21,7 +21,6 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from nasc.architecture.heads import Pooling
 from nasc.errors import TeacherDamaged, UnsupportedFamily
 from nasc.teacher.config import ROBERTAS
 from nasc.teacher.encoder import Teacher, sentence_vectors
@@ -53,23 +52,19 @@ class LibraryCheck:
         library: Name and version of the library.
         texts: Texts that were compared.
         max_abs: Largest difference of a component of a vector.
-        scaled: Whether the library's vectors were scaled to length 1 first, since the folder
-            does not say how vectors are made.
         note: Why the library is not sentence-transformers; empty where it is.
     """
 
     library: str
     texts: int
     max_abs: float
-    scaled: bool
     note: str = ""
 
     def __str__(self) -> str:
         """One sentence for the console."""
-        scaled = " once those are scaled to length 1" if self.scaled else ""
         note = f" ({self.note})" if self.note else ""
         return (
-            f"the full-size network gives the vectors of {self.library}{scaled}: largest "
+            f"the full-size network gives the vectors of {self.library}: largest "
             f"difference {self.max_abs:.1e} on {self.texts} texts{note}"
         )
 
@@ -146,8 +141,6 @@ def check_against_library(
             )
     with _failing(teacher, library, "vectors"):
         expected = np.concatenate([library.vectors(texts), library.vectors([texts[-1]])])
-    if not teacher.declares_vectors:
-        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     found = np.concatenate([encode(texts), encode([texts[-1]])])
     worst = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
     if not worst <= MAX_ABS:
@@ -158,7 +151,7 @@ def check_against_library(
             f"{worst:.1e} (on {text[:40]!r}), allowed is {MAX_ABS:g}. Something in its folder is "
             "not read as it is by its library: please report it, with the folder's small files"
         )
-    return LibraryCheck(library.name, len(texts), worst, not teacher.declares_vectors, note)
+    return LibraryCheck(library.name, len(texts), worst, note)
 
 
 @contextlib.contextmanager
@@ -262,8 +255,7 @@ class TransformersLibrary:
                 dtype=torch.float32,
             ).eval()
         self._max_length = teacher.max_length
-        scaled = teacher.pooling.scaled and teacher.declares_vectors
-        self._pooling = Pooling(teacher.pooling.mode, scaled)
+        self._pooling = teacher.pooling
         self.name = f"transformers {transformers.__version__}"
 
     def _batch(self, texts: Sequence[str]) -> Any:

@@ -10,9 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nasc.architecture.heads import MEAN, Pooling
+from nasc.architecture.heads import Pooling
 from nasc.errors import UnsupportedFamily
 from nasc.teacher.files import TeacherFiles, is_inner_path, json_text, text_or_null
+
+UNDECLARED = Pooling("mean", scaled=False)
+"""What sentence-transformers makes of a folder without modules.json: the mean over tokens, as long
+as it is (`SentenceTransformer._load_default_modules`)."""
 
 MODULES = "modules.json"
 POOLING = "config.json"
@@ -131,12 +135,11 @@ class SentenceModules:
 
     Attributes:
         transformer: Folder of the network and its tokenizer.
-        declared: Whether there is a modules.json. Without one sentence-transformers takes the
-            mean over tokens and leaves its length as it is.
+        declared: Whether there is a modules.json.
         settings_file: The Transformer's configuration, for messages.
         max_seq_length: Tokens that it gives; None leaves them to the tokenizer and the network.
         do_lower_case: Whether texts are lower-cased before the tokenizer.
-        pooling: How vectors are made; without a modules.json the mean, scaled.
+        pooling: How vectors are made; without a modules.json `UNDECLARED`.
         pooling_folder: Of the Pooling's configuration; None without modules.json.
         folders: The teacher's folder and those that modules.json names.
     """
@@ -146,7 +149,7 @@ class SentenceModules:
     settings_file: str = TRANSFORMER[0]
     max_seq_length: int | None = None
     do_lower_case: bool = False
-    pooling: Pooling = MEAN
+    pooling: Pooling = UNDECLARED
     pooling_folder: TeacherFiles | None = None
     folders: tuple[TeacherFiles, ...] = ()
 

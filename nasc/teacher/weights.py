@@ -54,6 +54,19 @@ _BERT_NAMES = {
 _LAYER_NAMES: dict[str, tuple[str, dict[str, str]]] = {
     "bert": ("encoder.layer.", _BERT_NAMES),
     **dict.fromkeys((*ROBERTAS, "electra"), ("encoder.layer.", _BERT_NAMES)),
+    "albert": (
+        "encoder.albert_layer_groups.0.albert_layers.",
+        {
+            "q": "attention.query",
+            "k": "attention.key",
+            "v": "attention.value",
+            "o": "attention.dense",
+            "ln1": "attention.LayerNorm",
+            "ff1": "ffn",
+            "ff2": "ffn_output",
+            "ln2": "full_layer_layer_norm",
+        },
+    ),
     "distilbert": (
         "transformer.layer.",
         {
@@ -70,15 +83,18 @@ _LAYER_NAMES: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 _EMBEDDINGS = {
-    "word": ("embeddings.word_embeddings.weight", ("vocab_size", "hidden")),
-    "position": ("embeddings.position_embeddings.weight", ("positions", "hidden")),
-    "token_type": ("embeddings.token_type_embeddings.weight", ("types", "hidden")),
-    "ln_weight": ("embeddings.LayerNorm.weight", ("hidden",)),
-    "ln_bias": ("embeddings.LayerNorm.bias", ("hidden",)),
+    "word": ("embeddings.word_embeddings.weight", ("vocab_size", "row")),
+    "position": ("embeddings.position_embeddings.weight", ("positions", "row")),
+    "token_type": ("embeddings.token_type_embeddings.weight", ("types", "row")),
+    "ln_weight": ("embeddings.LayerNorm.weight", ("row",)),
+    "ln_bias": ("embeddings.LayerNorm.bias", ("row",)),
 }
 
+_MAPS = {"electra": "embeddings_project", "albert": "encoder.embedding_hidden_mapping_in"}
+"""By family the linear layer behind an embedding of its own size."""
+
 _PRETRAINING = re.compile(
-    r"pooler\.|cls\.|lm_head\.|vocab_(transform|layer_norm|projector)\.|generator_lm_head\."
+    r"pooler\.|cls\.|predictions\.|sop_classifier\.|lm_head\.|vocab_(transform|layer_norm|projector)\.|generator_lm_head\."
     r"|(discriminator|generator)_predictions\."
     r"|embeddings\.(position_ids|token_type_ids)$"
 )
@@ -137,14 +153,18 @@ class WeightFiles:
         """
         tensors = self._tensors()
         types = tensors.get(_EMBEDDINGS["token_type"][0])
-        rows = {key: tensors[name] for key, (name, _) in _EMBEDDINGS.items() if name in tensors}
         g = self.geometry
-        rows["token_type"] = torch.zeros(g.hidden) if types is None else types[0].clone()
+        named = _embeddings(g).items()
+        rows = {key: tensors[name] for key, (name, _) in named if name in tensors}
+        rows["token_type"] = (
+            torch.zeros_like(rows["ln_bias"]) if types is None else types[0].clone()
+        )
         prefix, names = _LAYER_NAMES[g.family]
+        stored = _stored_layers(g)
         layers = (
             LayerWeights(
                 **{
-                    f"{short}_{kind[0]}": tensors[f"{prefix}{index}.{long}.{kind}"]
+                    f"{short}_{kind[0]}": tensors[f"{prefix}{index % stored}.{long}.{kind}"]
                     for short, long in names.items()
                     for kind in ("weight", "bias")
                 }
@@ -273,14 +293,17 @@ def _expected(geometry: TeacherGeometry) -> dict[str, tuple[tuple[int, ...], tup
         "positions": g.max_positions + g.position_offset,
         "types": g.type_vocab_size,
         "hidden": g.hidden,
+        "embedding": g.hidden if g.embedding is None else g.embedding,
         "intermediate": g.intermediate,
     }
     named = {
-        name: keys for name, keys in _EMBEDDINGS.values() if "types" not in keys or sizes["types"]
+        name: keys
+        for name, keys in _embeddings(g).values()
+        if "types" not in keys or sizes["types"]
     }
     prefix, names = _LAYER_NAMES[g.family]
     out_in = {"ff1": ("intermediate", "hidden"), "ff2": ("hidden", "intermediate")}
-    for index in range(g.layers):
+    for index in range(_stored_layers(g)):
         for short, long in names.items():
             rows = out_in.get(short, ("hidden", "hidden"))
             vector = rows[:1]
@@ -288,6 +311,25 @@ def _expected(geometry: TeacherGeometry) -> dict[str, tuple[tuple[int, ...], tup
             named[f"{name}.weight"] = vector if short.startswith("ln") else rows
             named[f"{name}.bias"] = vector
     return {name: (tuple(sizes[key] for key in keys), tuple(keys)) for name, keys in named.items()}
+
+
+def _embeddings(geometry: TeacherGeometry) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """By field of `EmbeddingWeights` the tensor's name, and the sizes that make its shape."""
+    row = "hidden" if geometry.embedding is None else "embedding"
+    found = {
+        key: (name, tuple(row if size == "row" else size for size in sizes))
+        for key, (name, sizes) in _EMBEDDINGS.items()
+    }
+    if geometry.embedding is not None:
+        name = _MAPS[geometry.family]
+        found["map_weight"] = (f"{name}.weight", ("hidden", "embedding"))
+        found["map_bias"] = (f"{name}.bias", ("hidden",))
+    return found
+
+
+def _stored_layers(geometry: TeacherGeometry) -> int:
+    """Layers whose weights are in the files: ALBERT's share those of one."""
+    return 1 if geometry.family == "albert" else geometry.layers
 
 
 def _check_tensor(

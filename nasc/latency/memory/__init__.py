@@ -58,7 +58,7 @@ def tensor_bytes(layer: Layer, geometry: Geometry, variant: Variant) -> int:
         return value_bytes * values
     matrices = [] if head_outputs(layer.head) else list(linear_shapes(layer, geometry))
     if layer.kind == "embedding":
-        matrices = [(layer.hidden_in, geometry.vocab_size)]
+        matrices.append((geometry.row_size, geometry.vocab_size))
     small = sum(inputs * outputs for inputs, outputs in matrices)
     scales = sum(outputs for _, outputs in matrices)
     return small + value_bytes * (scales + values - small)
@@ -75,7 +75,10 @@ def layer_file_bytes(layer: Layer, geometry: Geometry, variant: Variant) -> int:
     With `file_base_bytes` the layers of a network add up to the size of its file at most: over
     by some kilobytes, never under.
     """
-    return tensor_bytes(layer, geometry, variant) + structure_bytes(layer, variant)
+    structure = structure_bytes(layer, variant)
+    if layer.kind == "embedding" and geometry.embedding is not None:
+        structure += structure_bytes(Layer("border", geometry.row_size, geometry.hidden), variant)
+    return tensor_bytes(layer, geometry, variant) + structure
 
 
 def activation_bytes(

@@ -13,6 +13,7 @@ from tvm import relax, tirx
 from tvm.relax import transform
 
 from nasc.architecture.heads import SPANS, head_outputs
+from nasc.architecture.space import GELU
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
 from nasc.lowering.base import PRECISIONS
@@ -108,6 +109,16 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
         raise UsageError(
             f"C libraries are made in {' and '.join(PRECISIONS['tvm'])}, not in "
             f"{network.architecture.precision!r}. Try: --precision fp32"
+        )
+    if network.geometry.activation != GELU:
+        raise UsageError(
+            f"C libraries are made of networks with the activation {GELU!r}, not "
+            f"{network.geometry.activation!r}. Leave out: --format c"
+        )
+    if network.geometry.embedding is not None:
+        raise UsageError(
+            "C libraries are made of networks with an embedding of the hidden size, without a map "
+            "behind it. Leave out: --format c"
         )
     most = network.geometry.max_positions
     wrong = [n for n in lengths if not 1 <= n <= most]

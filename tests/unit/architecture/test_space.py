@@ -265,6 +265,24 @@ def test_a_space_as_a_file_is_read_back(tmp_path: Path) -> None:
         assert load_space(str(path)) == space
 
 
+def test_an_activation_is_written_where_it_is_not_the_usual_one(tmp_path: Path) -> None:
+    """Files, keys and checkpoints of before are what they were."""
+    assert "activation" not in space_to_toml(MINILM)
+    assert list(space_to_dict(MINILM)["geometry"]) == list(MINILM_L6.to_dict())
+    assert list(MINILM_L6.to_dict()) == [
+        *("layers", "hidden", "head_size", "intermediate", "vocab_size", "max_positions")
+    ]
+    other = derived_space(dataclasses.replace(MINILM_L6, activation="relu"))
+    path = tmp_path / "mine.toml"
+    path.write_text(space_to_toml(other), encoding="utf-8")
+    assert load_space(str(path)).geometry == other.geometry != MINILM_L6
+    assert space_from_dict(space_to_dict(other)) == other
+    assert "activation relu" in str(other.geometry)
+    path.write_text(FILE + 'activation = "swish"\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="unknown activation 'swish'; known: gelu, gelu_tanh"):
+        load_space(str(path))
+
+
 @pytest.mark.parametrize(
     ("layers", "n_blocks", "slots"),
     [

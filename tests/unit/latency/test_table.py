@@ -45,6 +45,16 @@ def test_a_table_survives_its_file(table: LatencyTable, tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_the_activation_of_a_teacher_is_in_the_key(table: LatencyTable, tmp_path: Path) -> None:
+    assert "activation" not in table.to_text()
+    geometry = dataclasses.replace(table.space.geometry, activation="relu")
+    key = dataclasses.replace(table.key, geometry=geometry)
+    space = dataclasses.replace(table.space, geometry=geometry)
+    other = dataclasses.replace(table, key=key, space=space)
+    assert other.file_name() != table.file_name()
+    assert load_table(other.save(tmp_path)).key == key
+
+
 def test_the_file_reads_as_plain_csv(table: LatencyTable, tmp_path: Path) -> None:
     frame = pd.read_csv(table.save(tmp_path), comment="#")
     assert list(frame.columns) == ["kind", "hidden_in", "hidden_out", "cost_ms", "std_error_ms"]

@@ -11,13 +11,18 @@ from xml.etree import ElementTree
 import numpy as np
 import onnx
 import pytest
+import torch
 
-from nasc.architecture.space import PRECISIONS, Architecture, Block, Geometry
+from nasc.architecture.layers import params
+from nasc.architecture.space import ACTIVATIONS, PRECISIONS, Architecture, Block, Geometry
+from nasc.architecture.variant import Variant
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import EMITTER_VERSION
+from nasc.latency.memory import file_base_bytes, layer_file_bytes
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import get_lowering
-from nasc.networks.network import random_network
+from nasc.networks.network import Network, random_network
+from nasc.networks.torch_network import TorchNetwork
 from profilers import RuntimeOptions
 from profilers.context import read_context
 from profilers.runtimes import NAMES, get_runtime, installed
@@ -198,3 +203,68 @@ def test_files_are_replaced_beneath_a_session_that_is_open(tmp_path: Path) -> No
     before = session.outputs(feeds)[0]
     lowering.lower(second, tmp_path)
     assert np.array_equal(session.outputs(feeds)[0], before)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("runtime", [r for r in LOWERED if installed(r)[0]])
+def test_every_activation_is_computed_as_in_torch(
+    tmp_path: Path, runtime: str, activation: str
+) -> None:
+    geometry = dataclasses.replace(GEOMETRY, activation=activation)
+    network = wide_ffn(geometry)
+    ids, mask = np.arange(12)[None] + 5, np.ones((1, 12), np.int64)
+    feeds = {"input_ids": ids, "attention_mask": mask}
+    path = get_lowering(runtime).lower(network, tmp_path, lengths=(12,)).path
+    found = get_runtime(runtime).open_session(path, RuntimeOptions(runtime)).outputs(feeds)[0]
+    vectors = {}
+    for name in ACTIVATIONS:
+        module = TorchNetwork(wide_ffn(dataclasses.replace(GEOMETRY, activation=name)))
+        with torch.no_grad():
+            vectors[name] = module(torch.tensor(ids), torch.tensor(mask)).numpy()
+    near = {name: float(np.abs(found - vector).max()) for name, vector in vectors.items()}
+    assert near.pop(activation) < 5e-6
+    assert min(near.values()) > 2e-5
+
+
+@pytest.mark.parametrize("runtime", [r for r in LOWERED if installed(r)[0]])
+def test_an_embedding_of_its_own_size_is_mapped(tmp_path: Path, runtime: str) -> None:
+    network = random_network(Architecture(BLOCKS), dataclasses.replace(GEOMETRY, embedding=32))
+    assert network.tensors[0]["word"].shape == (50, 32)
+    assert network.params == params(network.architecture, network.geometry)
+    ids, mask = np.arange(12)[None] + 5, np.ones((1, 12), np.int64)
+    feeds = {"input_ids": ids, "attention_mask": mask}
+    path = get_lowering(runtime).lower(network, tmp_path, lengths=(12,)).path
+    found = get_runtime(runtime).open_session(path, RuntimeOptions(runtime)).outputs(feeds)[0]
+    with torch.no_grad():
+        wanted = TorchNetwork(network)(torch.tensor(ids), torch.tensor(mask)).numpy()
+    assert np.abs(found - wanted).max() < 1e-5
+    if runtime == "onnxruntime":
+        variant, geometry = Variant(runtime, "fp32"), network.geometry
+        parts = [layer_file_bytes(layer, geometry, variant) for layer in network.layers]
+        assert path.stat().st_size <= file_base_bytes(variant) + sum(parts)
+
+
+def wide_ffn(geometry: Geometry) -> Network:
+    """One feed-forward layer whose inner values are where activations differ."""
+    network = random_network(Architecture((Block(64, ("ffn",)),)), geometry)
+    tensors = [dict(own) for own in network.tensors]
+    tensors[1]["in_weight"] = tensors[1]["in_weight"] * np.float32(12)
+    tensors[1]["out_weight"] = tensors[1]["out_weight"] * np.float32(50)
+    return dataclasses.replace(network, tensors=tuple(tensors))
+
+
+@pytest.mark.tvm
+def test_what_tvm_has_one_activation_for_says_so() -> None:
+    from nasc.lowering.static.compile import compile_static
+    from nasc.lowering.tvm_int8 import int8_module
+
+    network = wide_ffn(dataclasses.replace(GEOMETRY, activation="relu"))
+    with pytest.raises(ExportError, match="activation 'relu' cannot be made in int8 for tvm"):
+        int8_module(network.with_precision("int8"), {"main": (1, 8)}, "avx2")
+    narrow = random_network(Architecture(BLOCKS), dataclasses.replace(GEOMETRY, embedding=32))
+    with pytest.raises(ExportError, match="embedding of its own size cannot be made in int8"):
+        int8_module(narrow.with_precision("int8"), {"main": (1, 8)}, "avx2")
+    with pytest.raises(UsageError, match=r"C libraries are made of networks .* 'gelu', not 'relu'"):
+        compile_static(network, prefix="own")
+    with pytest.raises(UsageError, match=r"C libraries are made of .* without a map"):
+        compile_static(narrow, prefix="own")

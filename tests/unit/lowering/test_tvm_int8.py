@@ -76,6 +76,7 @@ def check_vectors(
         real = mask[:, :, None] if head == "hidden" else mask[:, None, :]
         wanted, found = wanted * real, found * real
     assert cosine(wanted, found) > 0.999
+    assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(wanted), rel=0.01)
 
 
 @runs_here
@@ -87,6 +88,7 @@ def check_vectors(
         (32, ("sep3", "mha", "ffn"), "hidden", (3, 40)),
         (64, ("ffn",), "classify-3", (2, 7)),
         (64, ("mha",), "spans", (2, 16)),
+        (32, ("ffn",), "embed-unscaled", (2, 16)),
     ],
 )
 def test_vectors_are_those_of_torch(

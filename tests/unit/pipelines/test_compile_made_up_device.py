@@ -786,6 +786,7 @@ def test_what_is_made_from_transferred_tables_says_so(
         [made] = profile(
             space=toy.settings.space,
             precisions=[precision],
+            head="embed-unscaled",  # of a teacher without modules.json
             seq_lens=[SEQ_LEN],
             threads=[THREADS],
             from_table=files.get(precision) or next(iter(files.values())),

@@ -11,7 +11,12 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from nasc.architecture.layers import params
+from nasc.architecture.space import derived_space, space_from_dict, space_to_dict
 from nasc.errors import TeacherDamaged, TeacherMissing, UnsupportedFamily, UsageError
+from nasc.hf.modeling import NascModel
+from nasc.networks.from_teacher import teacher_network
+from nasc.networks.torch_network import TorchNetwork
 from nasc.teacher import FAMILIES, load_teacher, sentence_vectors
 from nasc.teacher import finding as module
 from nasc.teacher.config import ROBERTAS
@@ -56,7 +61,11 @@ def test_geometry_and_shapes(teacher_folder: Folders, family: str) -> None:
     teacher = load_teacher(teacher_folder(family))
     g = teacher.geometry
     assert (g.family, g.layers, g.hidden, g.heads, g.head_size) == (family, 2, 32, 4, 8)
-    assert (g.intermediate, g.max_positions, g.activation) == (64, 40, "gelu")
+    assert (g.intermediate, g.max_positions, g.activation) == (
+        64,
+        40,
+        "gelu_tanh" if family == "albert" else "gelu",
+    )
     assert g.position_offset == (2 if family in ROBERTAS else 0)
     assert g.type_vocab_size == (0 if family == "distilbert" else 2)
     assert g.pad_id == teacher.tokenizer.pad_token_id
@@ -82,7 +91,6 @@ def test_a_sentence_alone_and_in_a_padded_batch_agree(teacher_folder: Folders, f
     together = teacher.vectors(SENTENCES, batch_size=4)
     alone = np.concatenate([teacher.vectors([s]) for s in SENTENCES])
     np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -168,6 +176,75 @@ def test_moving_keeps_the_states(teacher_folder: Folders) -> None:
 # ------------------------------------------------------------------ what is refused
 
 
+@pytest.mark.parametrize(
+    ("family", "key", "name", "activation"),
+    [
+        ("bert", "hidden_act", "gelu_new", "gelu_tanh"),
+        ("distilbert", "activation", "relu", "relu"),
+        ("electra", "hidden_act", "gelu_pytorch_tanh", "gelu_tanh"),
+    ],
+)
+def test_an_activation_is_that_of_transformers(
+    teacher_folder: Folders, tmp_path: Path, family: str, key: str, name: str, activation: str
+) -> None:
+    folder = Path(shutil.copytree(teacher_folder(family), tmp_path / "own"))
+    before = load_teacher(folder)
+    edit_json(folder / "config.json", **{key: name})
+    teacher = load_teacher(folder)
+    assert teacher.geometry.activation == teacher.geometry.for_space().activation == activation
+    assert teacher.fingerprint != before.fingerprint
+    batch = teacher.encode(SENTENCES)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        wanted = model(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+    own = teacher.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+    other = before.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+    real = batch.attention_mask.bool()
+    torch.testing.assert_close(own[real], wanted[real], rtol=0, atol=1e-5)
+    assert float((other[real] - wanted[real]).abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("family", "size", "mapped"),
+    [("electra", 16, True), ("electra", 32, False), ("albert", 16, True), ("albert", 32, True)],
+)
+def test_an_embedding_of_its_own_size_is_that_of_transformers(
+    teacher_folder: Folders, family: str, size: int, mapped: bool
+) -> None:
+    folder = teacher_folder(family, layers=3, embedding=size)
+    teacher = load_teacher(folder)
+    assert teacher.geometry.embedding == (size if mapped else None)
+    assert teacher.embeddings.word.shape[1] == size
+    batch = teacher.encode(SENTENCES)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        wanted = model(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+    own = teacher.to("cpu").hidden_states(batch.input_ids, batch.attention_mask)[-1]
+    real = batch.attention_mask.bool()
+    torch.testing.assert_close(own[real], wanted[real], rtol=0, atol=1e-5)
+    space = derived_space(teacher.geometry.for_space())
+    network = teacher_network(teacher, space.teacher, "hidden")
+    with torch.no_grad():
+        as_network = TorchNetwork(network)(batch.input_ids, batch.attention_mask)
+        as_model = NascModel.from_network(network)(batch.input_ids, batch.attention_mask)
+    torch.testing.assert_close(as_network[real], wanted[real], rtol=0, atol=1e-5)
+    torch.testing.assert_close(as_model.last_hidden_state[real], wanted[real], rtol=0, atol=1e-5)
+    assert network.params == params(network.architecture, network.geometry, "hidden")
+    assert space_from_dict(space_to_dict(space)) == space
+
+
+def test_albert_s_layers_share_weights_or_it_is_refused(
+    teacher_folder: Folders, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(teacher_folder("albert", layers=3), tmp_path / "own"))
+    first, *others = load_teacher(folder).layers
+    assert len(others) == 2
+    assert all(torch.equal(first.q_w, layer.q_w) for layer in others)
+    edit_json(folder / "config.json", num_hidden_groups=3)
+    with pytest.raises(UnsupportedFamily, match="num_hidden_groups = 3; supported is 1"):
+        load_teacher(folder)
+
+
 def test_other_families_are_refused(own_folder: Path) -> None:
     edit_json(own_folder / "config.json", model_type="mpnet")
     with pytest.raises(
@@ -180,7 +257,7 @@ def test_other_families_are_refused(own_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden_act": "gelu_new"}, "hidden_act = 'gelu_new'; supported is 'gelu'"),
+        ({"hidden_act": "silu"}, "hidden_act = 'silu'; supported is 'gelu' or 'gelu_python'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type = 'relative_key'"),
         ({"is_decoder": True}, "is_decoder = true; supported is false"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder = true"),
