@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from nasc.architecture.heads import gives_states
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import PackageError, UsageError
 from nasc.networks.network import Network, random_network
@@ -211,7 +212,7 @@ def test_several_threads_call_at_once(opened: Library) -> None:
             assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize("head", ["hidden", "spans", "classify-3"])
+@pytest.mark.parametrize("head", ["hidden-cls", "embed-max", "spans", "classify-3"])
 def test_heads_of_other_shapes(tmp_path: Path, head: str) -> None:
     network = made(head)
     write_c_folder([compiled(network)], tmp_path)
@@ -222,8 +223,8 @@ def test_heads_of_other_shapes(tmp_path: Path, head: str) -> None:
         ids, mask = inputs(batch, length)
         wanted = expected(network, ids, mask)
         found = library.encode(ids, mask).reshape(wanted.shape)
-        if head in ("hidden", "spans"):
-            real = mask[:, :, None] if head == "hidden" else mask[:, None, :]
+        if gives_states(head) or head == "spans":
+            real = mask[:, :, None] if gives_states(head) else mask[:, None, :]
             wanted, found = wanted * real, found * real
         np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE)
         library.c.nasc_quit()
