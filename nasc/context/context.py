@@ -360,7 +360,7 @@ class RunContext:
         else:
             offered = {wanted or own: self.session(wanted or own).precisions()}
         why: dict[Variant, str | None] = {
-            Variant(runtime, precision): unfit(runtime, precision, self.space)
+            Variant(runtime, precision): unfit(runtime, precision, self.space, self.trained_head)
             for precision in PRECISIONS
             for runtime in offered
             if precision in offered[runtime] and precision in self.space.precisions

@@ -247,7 +247,7 @@ def profile(
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
     threads = threads or (session.options.threads,)
-    precisions = _offered(space, session, precisions)
+    precisions = _offered(space, session, precisions, head)
     wanted = _combinations(space, precisions, seq_lens, batches, threads, head)
     sessions = {count: session.with_threads(count) for _, _, count in wanted}
 
@@ -381,7 +381,7 @@ class _Work:
 
 
 def _offered(
-    space: SearchSpace, session: MeasurementSession, wanted: Sequence[str]
+    space: SearchSpace, session: MeasurementSession, wanted: Sequence[str], head: str
 ) -> tuple[str, ...]:
     """The precisions to measure, out of what the device computes in and the space is made in.
 
@@ -390,7 +390,7 @@ def _offered(
             space's sizes are not made in one that is wanted.
     """
     offered = session.precisions()
-    why = {p: unfit(session.runtime, p, space) for p in offered}
+    why = {p: unfit(session.runtime, p, space, head) for p in offered}
     for precision in wanted:
         if why.get(precision):
             raise UsageError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nasc.architecture.heads import MEAN, gives_vector, pooling_of
 from nasc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ asked."""
 MULTIPLES = {("tvm", "int8"): 32}
 """By runtime and precision, what hidden sizes and the head size are multiples of; any size where
 nothing is said."""
+
+MEAN_ALONE = (("tvm", "int8"),)
+"""Runtimes and precisions that make sentence vectors by the mean, scaled, and by nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +124,17 @@ class Lowering(Protocol):
         """
 
 
-def unfit(runtime: str, precision: str, space: SearchSpace) -> str | None:
+def unfit(runtime: str, precision: str, space: SearchSpace, head: str) -> str | None:
     """Why networks of a space are not made in a precision that a runtime has; None where they are.
 
     Args:
         runtime: Its name.
         precision: Out of `PRECISIONS`.
         space: Whose sizes are looked at.
+        head: Of the networks that are made.
     """
+    if (runtime, precision) in MEAN_ALONE and gives_vector(head) and pooling_of(head) != MEAN:
+        return f"{runtime} makes {precision} with the mean over tokens, scaled, not with {head!r}"
     multiple = MULTIPLES.get((runtime, precision), 1)
     sizes = {*space.hidden_sizes, space.geometry.hidden, space.geometry.head_size}
     wrong = sorted(size for size in sizes if size % multiple)

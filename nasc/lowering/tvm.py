@@ -177,7 +177,7 @@ def _link(output: str, objects: list[str], **_: Any) -> None:
         ExportError: If neither is there, or it fails.
     """
     if importlib.util.find_spec("ziglang") is not None:
-        command = [sys.executable, "-m", "ziglang", "ld.lld", "-shared"]
+        command = [sys.executable, "-P", "-m", "ziglang", "ld.lld", "-shared"]
         command += ["--build-id=none", "--strip-debug"]
     elif (compiler := shutil.which("cc")) is not None:
         # No code of the compiler's own, which would run when the library is opened.

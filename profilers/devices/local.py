@@ -45,7 +45,7 @@ class LocalWorker(WorkerClient):
             RuntimeMissing, InvalidSetting, WorkerDied: It could not start with these options.
         """
         super().__init__(
-            [sys.executable, "-m", module, str(os.getpid())],
+            [sys.executable, "-P", "-m", module, str(os.getpid())],
             options,
             limits=limits,
             request_timeout_s=request_timeout_s,

@@ -201,7 +201,17 @@ def _by_program() -> Mapping[str, Sequence[float]] | None:
         program = folder / "peaks"
         environment = {**os.environ, "ZIG_LOCAL_CACHE_DIR": str(folder)}
         environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(folder))
-        build = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, str(SOURCE), "-o", str(program)]
+        build = [
+            sys.executable,
+            "-P",
+            "-m",
+            "ziglang",
+            "cc",
+            *_FLAGS,
+            str(SOURCE),
+            "-o",
+            str(program),
+        ]
         if _output(build, environment) is None:
             return None
         for _ in range(PROCESSES):

@@ -86,7 +86,7 @@ def _compile(target: Target, program: Path) -> None:
     """Compiles into a temporary folder and moves the program to its place when it is whole."""
     with temporary_folder(program.parent, program.name) as folder:
         made = folder / "nasc-runner"
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", target.triple, *FLAGS]
+        command = [sys.executable, "-P", "-m", "ziglang", "cc", "-target", target.triple, *FLAGS]
         environment = dict(os.environ)
         # What the compiler keeps for itself takes a hundred times the program's size: it goes,
         # unless the user has named a place for it.

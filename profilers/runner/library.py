@@ -105,7 +105,7 @@ def _fetch(target: Target, version: str, folder: Path) -> None:
 def _downloaded(target: Target, version: str, folder: Path) -> Path:
     tags = [f"--platform={platform}_{target.machine}" for platform in _PLATFORMS]
     command = [
-        *(sys.executable, "-m", "pip", "download", f"{_PACKAGE}=={version}", "--no-deps"),
+        *(sys.executable, "-P", "-m", "pip", "download", f"{_PACKAGE}=={version}", "--no-deps"),
         *("--only-binary=:all:", "--implementation=cp", *tags),
         f"--python-version={sys.version_info.major}.{sys.version_info.minor}",
         *("--disable-pip-version-check", "--no-input", "--quiet", f"--dest={folder}"),

@@ -12,7 +12,7 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax import transform
 
-from nasc.architecture.heads import SPANS, head_outputs
+from nasc.architecture.heads import SPANS, gives_states, head_outputs
 from nasc.architecture.space import GELU
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
@@ -188,7 +188,7 @@ def _called(function: Any) -> list[str]:
 
 def _outputs(network: Network) -> tuple[int, int, bool]:
     """See `StaticNetwork.outputs` and `by_token`."""
-    if network.head == "hidden":
+    if gives_states(network.head):
         return 1, network.geometry.hidden, True
     if network.head == SPANS:
         return head_outputs(SPANS) or 0, 1, True

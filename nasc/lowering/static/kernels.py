@@ -253,7 +253,7 @@ def object_file(kernels: Mapping[str, Lowered], target: tvm.target.Target) -> by
 
 
 def _link(raw: Path, script: Path, made: Path) -> None:
-    command = [sys.executable, "-m", "ziglang", "ld.lld", "-r", "-T", str(script)]
+    command = [sys.executable, "-P", "-m", "ziglang", "ld.lld", "-r", "-T", str(script)]
     done = subprocess.run(
         [*command, "-o", str(made), str(raw)], capture_output=True, text=True, check=False
     )

@@ -37,6 +37,9 @@ MOST_LOSSES = 3
 GONE_S = 30.0
 """So long no board may be there before a run ends: servers are started anew."""
 
+BUSY_S = 60.0
+"""So long nothing may come back, though boards are there, before it is said what is waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class FarmBoards:
@@ -219,6 +222,7 @@ class BoardPool:
         self._processes = [found.process, *(TrialProcess() for _ in found.addresses[1:])]
         self._lock = threading.Lock()
         self._gone_since: float | None = None
+        self._quiet_since = time.monotonic()
         self.uses = {address: BoardUse(address) for address in found.addresses}
 
     def __call__(
@@ -233,6 +237,7 @@ class BoardPool:
             NascError: If the processes that compile cannot run.
         """
         batch = _Batch(len(modules), is_over)
+        self._quiet_since = time.monotonic()
         texts = [tvm.ir.save_json(module) for module in modules]
         workers = [
             threading.Thread(target=self._work, args=(process, batch, texts), daemon=True)
@@ -289,7 +294,7 @@ class BoardPool:
             return
         if use is not None:
             use.trials += 1
-        self._gone_since = None
+        self._gone_since, self._quiet_since = None, time.monotonic()
         batch.put(index, Trial(answered.get("seconds"), answered.get("error")))
 
     def _check_any(self) -> None:
@@ -302,6 +307,7 @@ class BoardPool:
         try:
             if farm.served():
                 self._gone_since = None
+                self._say_busy()
                 return
         except DeviceUnreachable as error:
             reason = error.reason
@@ -317,6 +323,17 @@ class BoardPool:
             f"{farm.start}",
             "no board is left",
         )
+
+    def _say_busy(self) -> None:
+        """Say what is waited for where nothing comes back: others may have the boards for hours."""
+        now = time.monotonic()
+        if now - self._quiet_since >= BUSY_S:
+            farm, self._quiet_since = self._found.farm, now
+            self._say(
+                f"no board of {farm.key!r} is free: all are busy, or are gone and the tracker "
+                f"{farm.tracker} does not know it. See: {farm.tracker.query}. The run waits; it "
+                "may be ended (Ctrl-C), records of earlier rounds are kept"
+            )
 
     def close(self) -> None:
         """End all processes."""

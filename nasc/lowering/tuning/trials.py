@@ -118,7 +118,7 @@ class TrialProcess:
             raise NascError("tuning candidates are not run any more")
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "nasc.lowering.tuning.trial_server"],
+                [sys.executable, "-P", "-m", "nasc.lowering.tuning.trial_server"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nasc.architecture.heads import MEAN, Pooling
 from nasc.architecture.space import PRESETS
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
@@ -36,6 +37,7 @@ def context(
     precisions: tuple[str, ...] = ("fp32", "bf16", "int8"),
     space: Any = SPACE,
     wanted: tuple[str, ...] | None = None,
+    pooling: Pooling = MEAN,
     **settings: Any,
 ) -> tuple[RunContext, Listener]:
     """A context of a device on which some runtimes are not installed."""
@@ -50,6 +52,7 @@ def context(
         Settings(cache=folder, precisions=wanted, **settings), listener, opener=opener
     )
     found.__dict__["space"] = space
+    found.__dict__["teacher"] = SimpleNamespace(head=pooling.head, own_head=pooling.head)
     return found, listener
 
 
@@ -164,3 +167,16 @@ def test_sizes_that_a_runtime_does_not_make_leave_its_precision_out(tmp_path: Pa
     found, _ = context(tmp_path, (), ("fp32", "int8"), space, ("int8",), runtime="tvm")
     with pytest.raises(UsageError, match=r"--precision int8: .* has 16. Another .*onnxruntime"):
         _ = found.variants
+
+
+@pytest.mark.parametrize("head", ["embed", "classify-3"])
+def test_poolings_that_a_runtime_does_not_make_leave_its_precision_out(
+    tmp_path: Path, head: str
+) -> None:
+    """A task's head is none of them, but its network is first measured as the teacher's is."""
+    for pooling in (Pooling("cls"), Pooling(scaled=False)):
+        found, listener = context(tmp_path, pooling=pooling, head=head, runtime="auto")
+        assert "tvm fp32" in names(found)
+        assert "tvm int8" not in names(found)
+        [said] = listener.said
+        assert said.startswith("tvm int8 is left out: tvm makes int8 with the mean over tokens")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +179,29 @@ def test_where_no_board_is_left_the_run_says_so(
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a processor that says two names")
+def test_where_others_have_all_boards_the_run_says_what_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = BoardKey(TrackerAddress("127.0.0.1", 9190), "pi")
+    answers = iter([{"none_free": True}] * 3 + [{"board": "pi:1", "seconds": 0.5}])
+    process = SimpleNamespace(ask=lambda request: next(answers))
+    code = SimpleNamespace(arch="x86_64", about="", timed="", linker=())
+    found: Any = SimpleNamespace(
+        farm=key, addresses=("pi:1",), cpu=read_context()["cpu"], code=code, process=process
+    )
+    monkeypatch.setattr(BoardKey, "served", lambda self: ("pi:1",))
+    said: list[str] = []
+    pool = BoardPool(found, host_target(), 1, heard(said))
+    assert pool([product().module]) == [Trial(0.5, None)]
+    assert said == []  # a board that is busy for a moment is nothing to speak of
+    answers = iter([{"none_free": True}] * 3 + [{"board": "pi:1", "seconds": 0.5}])
+    monkeypatch.setattr(boards, "BUSY_S", 0.0)
+    assert pool([product().module]) == [Trial(0.5, None)]
+    assert len(said) == 3
+    assert said[0].startswith("no board of 'pi' is free: all are busy, or are gone")
+    assert key.tracker.query in said[0]
+
+
 def test_boards_that_differ_are_refused(farm: tvm_rpc.Farm) -> None:
     farm.add("mixed")
     farm.add("mixed", personality=tvm_rpc.PER_LINUX32)

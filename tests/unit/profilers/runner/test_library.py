@@ -122,7 +122,7 @@ def test_without_a_network_the_next_step_is_told(
     monkeypatch.setattr(subprocess, "run", Pip("WARNING: x\nERROR: No matching distribution\n"))
     message = (
         rf"for '{another()}' could not be fetched: No matching distribution\. It is fetched once.*"
-        r"Try the command by itself: \S+ -m pip download onnxruntime=="
+        r"Try the command by itself: \S+ -P -m pip download onnxruntime=="
     )
     with pytest.raises(RunnerUnavailable, match=message):
         library.runtime_library(another(), tmp_path)
