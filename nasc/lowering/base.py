@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nasc.architecture.heads import MEAN, gives_vector, pooling_of
+from nasc.architecture.space import GELU
 from nasc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ MULTIPLES = {("tvm", "int8"): 32}
 """By runtime and precision, what hidden sizes and the head size are multiples of; any size where
 nothing is said."""
 
-MEAN_ALONE = (("tvm", "int8"),)
-"""Runtimes and precisions that make sentence vectors by the mean, scaled, and by nothing else."""
+PLAIN_ALONE = (("tvm", "int8"),)
+"""Runtimes and precisions that pool by the mean alone, with the exact GELU and an embedding as wide
+as the layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +135,16 @@ def unfit(runtime: str, precision: str, space: SearchSpace, head: str) -> str | 
         space: Whose sizes are looked at.
         head: Of the networks that are made.
     """
-    if (runtime, precision) in MEAN_ALONE and gives_vector(head) and pooling_of(head) != MEAN:
-        return f"{runtime} makes {precision} with the mean over tokens, scaled, not with {head!r}"
+    geometry = space.geometry
+    if (runtime, precision) in PLAIN_ALONE:
+        if gives_vector(head) and pooling_of(head).mode != MEAN.mode:
+            return f"{runtime} makes {precision} with the mean over tokens, not with {head!r}"
+        if geometry.activation != GELU:
+            return f"{runtime} makes {precision} with GELU, not with {geometry.activation!r}"
+        if geometry.embedding is not None:
+            return f"{runtime} makes {precision} without an embedding of its own size"
     multiple = MULTIPLES.get((runtime, precision), 1)
-    sizes = {*space.hidden_sizes, space.geometry.hidden, space.geometry.head_size}
+    sizes = {*space.hidden_sizes, geometry.hidden, geometry.head_size}
     wrong = sorted(size for size in sizes if size % multiple)
     if not wrong:
         return None

@@ -174,7 +174,7 @@ def test_poolings_that_a_runtime_does_not_make_leave_its_precision_out(
     tmp_path: Path, head: str
 ) -> None:
     """A task's head is none of them, but its network is first measured as the teacher's is."""
-    for pooling in (Pooling("cls"), Pooling(scaled=False)):
+    for pooling in (Pooling("cls"), Pooling("max", scaled=False)):
         found, listener = context(tmp_path, pooling=pooling, head=head, runtime="auto")
         assert "tvm fp32" in names(found)
         assert "tvm int8" not in names(found)
