@@ -26,6 +26,7 @@ try:
 except RuntimeMissing as error:
     raise ExportError(f"networks cannot be made for tvm: {error}") from error
 
+from nasc.lowering.tvm_folding import fold_constants
 from profilers.runtimes import tvm_targets
 from profilers.runtimes.tvm_schedules import schedule
 
@@ -73,7 +74,7 @@ def fused_module(
         except Exception as error:  # of many kinds, by operator
             raise ExportError(f"tvm cannot read the graph of {name!r}: {error}") from error
         functions[relax.GlobalVar(name)] = imported.with_attr("global_symbol", name)
-    passes = [
+    first = [
         transform.DecomposeOpsForInference(),
         transform.CanonicalizeBindings(),
         transform.LegalizeOps(
@@ -85,13 +86,15 @@ def fused_module(
             }
         ),
         transform.AnnotateTIROpPattern(),
-        transform.FoldConstant(),
+    ]
+    then = [
         transform.FuseOps(),
         transform.FuseTIR(),
         transform.AttachAttrLayoutFreeBuffers(),
     ]
     with target:
-        return tvm.transform.Sequential(passes)(tvm.IRModule(functions))
+        module = tvm.transform.Sequential(first)(tvm.IRModule(functions))
+        return tvm.transform.Sequential(then)(fold_constants(module))
 
 
 def compile_module(
@@ -121,9 +124,7 @@ def compile_module(
                     module = transform.MetaScheduleApplyDatabase()(module)
             module = schedule(module, target)
             # Constants are put into the order that kernels want now, not in every run.
-            module = tvm.transform.Sequential(
-                [transform.SplitLayoutRewritePreproc(), transform.FoldConstant()]
-            )(module)
+            module = fold_constants(transform.SplitLayoutRewritePreproc()(module))
             return tvm.compile(module, target=target)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"tvm cannot compile the network for {target}: {error}") from error
