@@ -39,7 +39,7 @@ def compiler() -> list[str]:
         if (found := shutil.which(name)) is not None:
             return [found]
     if importlib.util.find_spec("ziglang") is not None:
-        return [sys.executable, "-m", "ziglang", "cc"]
+        return [sys.executable, "-P", "-m", "ziglang", "cc"]
     raise RuntimeMissing(
         "no C compiler (cc, gcc, clang) is installed, and no ziglang: C code cannot be built. "
         "Install one: python -m pip install ziglang"

@@ -64,7 +64,7 @@ def run(
     """Runs `nasc profile` on a made-up machine, in a folder with a space and a table."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NASC_CACHE", str(tmp_path / "cache"))
-    geometry = dataclasses.asdict(SPACE.geometry)
+    geometry = SPACE.geometry.to_dict()
     Path("toy.toml").write_text(
         f"n_blocks = {SPACE.n_blocks}\nslots = 2\nhidden_sizes = [16, 32]\n"
         'operations = ["mha", "ffn"]\n[geometry]\n'

@@ -262,7 +262,12 @@ def test_tuned_kernels_run_too(tmp_path: Path) -> None:
     records.mkdir()
     with open_for_tuning(records, RecordsKey.of("board", "cpu", target)) as kept:
         tune_kernels(
-            *(tasks, kept, target, lambda _: Trial(1 / next(runs), None)),
+            *(
+                tasks,
+                kept,
+                target,
+                lambda modules, *_: [Trial(1 / next(runs), None) for _ in modules],
+            ),
             LoopOptions(60.0, round_trials=2, population=4, max_trials=2),
             *(lambda *_: None, lambda: 0.0),
         )
