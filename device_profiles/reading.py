@@ -228,14 +228,36 @@ def conform(data: Any, schema: Mapping[str, Any], path: Path | str) -> None:
     """
     import jsonschema  # half a second, and most files need none
 
+    checks: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+        jsonschema.Draft202012Validator, {"pattern": fits_pattern}
+    )
     try:
-        error = jsonschema.exceptions.best_match(
-            jsonschema.Draft202012Validator(schema).iter_errors(data)
-        )
+        error = jsonschema.exceptions.best_match(checks(schema).iter_errors(data))
     except RecursionError:
         raise FileRefused(path, "is nested too deeply") from None
     if error is not None:
         raise FileRefused(path, _complaint(error))
+
+
+def fits_pattern(validator: Any, pattern: str, text: Any, schema: Any) -> Iterator[Any]:
+    """The keyword `pattern` of JSON Schema: its `$` is the end, as in ECMA-262.
+
+    Python's is before a line break at the end too, which jsonschema does not mend.
+
+    Args:
+        validator: Of jsonschema.
+        pattern: A regular expression.
+        text: What it must fit, if it is a text.
+        schema: That it stands in.
+
+    Yields:
+        What is wrong, as jsonschema says it.
+    """
+    import jsonschema
+
+    ends = re.sub(r"(?<!\\)\$$", r"\\Z", pattern)
+    if validator.is_type(text, "string") and not re.search(ends, text):
+        yield jsonschema.ValidationError(f"{text!r} does not match {pattern!r}")
 
 
 def _complaint(error: Any) -> str:

@@ -13,7 +13,7 @@ from nasc.architecture.space import GELU
 from nasc.errors import UsageError
 
 if TYPE_CHECKING:
-    from nasc.architecture.space import SearchSpace
+    from nasc.architecture.space import Geometry, SearchSpace
     from nasc.networks.network import Network  # numpy: not needed to say what is possible
 
 PRECISIONS = {
@@ -136,6 +136,23 @@ def unfit(runtime: str, precision: str, space: SearchSpace, head: str) -> str | 
         head: Of the networks that are made.
     """
     geometry = space.geometry
+    sizes = {*space.hidden_sizes, geometry.hidden, geometry.head_size}
+    return unfit_sizes(runtime, precision, geometry, head, sizes, f"search space {space.name!r}")
+
+
+def unfit_sizes(
+    runtime: str, precision: str, geometry: Geometry, head: str, sizes: Collection[int], whose: str
+) -> str | None:
+    """Why a network is not made in a precision that a runtime has; None where it is.
+
+    Args:
+        runtime: Its name.
+        precision: Out of `PRECISIONS`.
+        geometry: Of the teacher.
+        head: Of the network.
+        sizes: Hidden sizes, and the head size where there is attention.
+        whose: They are, in words.
+    """
     if (runtime, precision) in PLAIN_ALONE:
         if gives_vector(head) and pooling_of(head).mode != MEAN.mode:
             return f"{runtime} makes {precision} with the mean over tokens, not with {head!r}"
@@ -144,13 +161,12 @@ def unfit(runtime: str, precision: str, space: SearchSpace, head: str) -> str | 
         if geometry.embedding is not None:
             return f"{runtime} makes {precision} without an embedding of its own size"
     multiple = MULTIPLES.get((runtime, precision), 1)
-    sizes = {*space.hidden_sizes, geometry.hidden, geometry.head_size}
     wrong = sorted(size for size in sizes if size % multiple)
     if not wrong:
         return None
     return (
         f"{runtime} makes {precision} of hidden and head sizes that are multiples of {multiple}; "
-        f"search space {space.name!r} has {wrong[0]}"
+        f"{whose} has {wrong[0]}"
     )
 
 

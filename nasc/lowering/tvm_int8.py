@@ -16,7 +16,6 @@ import tvm
 from tvm import relax
 
 from nasc.architecture.heads import (
-    MEAN,
     SPANS,
     gives_states,
     gives_vector,
@@ -24,13 +23,14 @@ from nasc.architecture.heads import (
     pooling_of,
 )
 from nasc.architecture.layers import Layer
-from nasc.architecture.space import GELU, SEPCONV_PAIRS, kernel_size
+from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
 from nasc.export.quantization import quantize_rows
 from nasc.lowering import tvm_int8_kernels as kernels
+from nasc.lowering.base import unfit_sizes
 from nasc.lowering.tvm_int8_kernels import Heads, Kernel, Shape
 from nasc.lowering.tvm_int8_products import PRODUCTS, Products
-from nasc.lowering.tvm_int8_weights import BLOCK, pack_matrix
+from nasc.lowering.tvm_int8_weights import pack_matrix
 from nasc.lowering.tvm_vectors import GELU_SHIFT
 from nasc.networks.network import Array, Network, Tensors
 
@@ -72,30 +72,14 @@ def _check(network: Network, batch: int, seq_len: int) -> None:
             f"a module of {batch} x {seq_len} tokens cannot be written: a batch holds 1 text at "
             f"least, a text 1 to {network.geometry.max_positions} tokens"
         )
-    if gives_vector(network.head) and pooling_of(network.head).mode != MEAN.mode:
-        raise ExportError(
-            f"the head {network.head!r} cannot be made in int8 for tvm, which has the mean over "
-            "tokens alone. Take another runtime: --runtime onnxruntime"
-        )
-    if network.geometry.activation != GELU:
-        raise ExportError(
-            f"the activation {network.geometry.activation!r} cannot be made in int8 for tvm, which "
-            f"has {GELU!r} alone. Take another runtime: --runtime onnxruntime"
-        )
-    if network.geometry.embedding is not None:
-        raise ExportError(
-            "an embedding of its own size cannot be made in int8 for tvm. Take another runtime: "
-            "--runtime onnxruntime"
-        )
     sizes = {size for layer in network.layers for size in (layer.hidden_in, layer.hidden_out)}
     if any(layer.kind == "mha" for layer in network.layers):
         sizes.add(network.geometry.head_size)
-    wrong = sorted(size for size in sizes if size % BLOCK)
-    if wrong:
-        raise ExportError(
-            f"{network.architecture} cannot be made in int8 for tvm: sizes must be multiples of "
-            f"{BLOCK}, {wrong[0]} is not. Take another runtime: --runtime onnxruntime"
-        )
+    why = unfit_sizes(
+        "tvm", "int8", network.geometry, network.head, sizes, str(network.architecture)
+    )
+    if why is not None:
+        raise ExportError(f"{why}. Take another runtime: --runtime onnxruntime")
 
 
 def kernels_of(module: tvm.ir.IRModule) -> dict[str, dict[str, str | int]]:

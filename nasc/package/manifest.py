@@ -21,7 +21,7 @@ from typing import Any
 
 import jsonschema
 
-from device_profiles.reading import FileRefused, read_json, shown
+from device_profiles.reading import FileRefused, fits_pattern, read_json, shown
 from device_profiles.sustained import load_words
 from nasc.architecture.heads import check_head, is_task_head
 from nasc.architecture.space import Architecture, Block, Geometry
@@ -794,7 +794,8 @@ def _unless_too_many(keyword: str) -> Any:
 _PER_ENTRY = ("items", "propertyNames", "additionalProperties")
 
 _Bounded: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    jsonschema.Draft202012Validator, {name: _unless_too_many(name) for name in _PER_ENTRY}
+    jsonschema.Draft202012Validator,
+    {"pattern": fits_pattern} | {name: _unless_too_many(name) for name in _PER_ENTRY},
 )
 
 

@@ -69,7 +69,6 @@ def visited(farm: BoardKey, say: Say) -> Iterator[FarmBoards]:
         BoardsRefused: If they differ, or run another release of TVM than this machine.
         ExportError: If code for boards cannot be made.
     """
-    addresses = farm.addresses()
     addresses = farm.addresses()[:MOST_BOARDS]
     with temporary_folder() as folder, contextlib.closing(TrialProcess()) as process:
         codes = make_board_code(folder)
@@ -263,6 +262,10 @@ class BoardPool:
                         "farm": self._farm,
                     }
                 )
+                if "none_free" in answered or "unreachable" in answered:
+                    self._check_any()
+                    batch.hand_back(index)
+                    continue
                 with self._lock:
                     self._take(batch, index, answered)
         except Exception as error:  # told in the thread that waits
@@ -273,10 +276,6 @@ class BoardPool:
     def _take(self, batch: _Batch, index: int, answered: Mapping[str, Any]) -> None:
         """Take in what came out of a candidate, or hand it back."""
         farm = self._found.farm
-        if "none_free" in answered or "unreachable" in answered:
-            self._check_any()
-            batch.hand_back(index)
-            return
         address = answered.get("board")
         if "differs" in answered:
             _check_alike(self._found.cpu, answered["differs"], str(address), farm)
@@ -359,6 +358,10 @@ class _Batch:
         """The next candidate; waits while others may still hand theirs back. None: all is done."""
         with self._lock:
             while self.failure is None:
+                if self._again and self._is_over():
+                    for index in self._again:
+                        self._found[index] = Trial(None, "no board was free until time was over")
+                    self._again.clear()
                 if self._again:
                     return self._again.pop()
                 more = self._begun < self._count

@@ -23,7 +23,7 @@ struct nasc_context {
   size_t arena_bytes;
   void *own; /* memory to free */
   atomic_bool busy;
-  atomic_int next; /* text that no thread has taken */
+  atomic_size_t next; /* text that no thread has taken */
   struct call call;
   struct nasc_team team;
 };
@@ -138,10 +138,11 @@ static void take_texts(nasc_context *context, int index) {
   const struct call *call = &context->call;
   unsigned char *arena = context->arenas + (size_t)index * context->arena_bytes;
   for (;;) {
-    int text = atomic_fetch_add_explicit(&context->next, 1, memory_order_relaxed);
-    if (text >= call->batch) {
+    size_t taken = atomic_fetch_add_explicit(&context->next, 1, memory_order_relaxed);
+    if (taken >= (size_t)call->batch) {
       return;
     }
+    int text = (int)taken;
     const struct nasc_program *program = program_of(call, text);
     put_inputs(program, call, text, arena);
     for (uint32_t i = 0; i < program->step_count; i++) {

@@ -203,3 +203,27 @@ def precision_of(architecture: str) -> str:
 def is_parameter(name: str) -> bool:
     """Whether the emitter's name of a tensor is that of a parameter: ``layer.kind.tensor``."""
     return name.count(".") == 2 and not name.endswith("_scale")
+
+
+def no_text(manifest: Manifest) -> str:
+    """A section of the README that a format does not have."""
+    return ""
+
+
+def no_session(path: Path, timeout_s: float | None = None) -> None:
+    """See `PackageFormat.open_session`: a runtime of `profilers` opens the model."""
+    return None
+
+
+def no_refusal(arch: str) -> str:
+    """See `PackageFormat.refusal`: packages can be written for every device."""
+    return ""
+
+
+def nothing_written(folder: Path, manifest: Manifest) -> None:
+    """See `PackageFormat.write_more`: there are no more files."""
+
+
+def nothing_wrong(folder: Path, manifest: Manifest) -> list[str]:
+    """See `PackageFormat.wrong_more`: there are no more files."""
+    return []

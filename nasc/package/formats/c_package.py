@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from device_profiles.reading import read_bytes, read_json
 from device_profiles.temporary import temporary_folder
 from nasc.lowering.static.program import StaticNetwork
-from nasc.package.formats.base import ModelFile, precision_of, shape_of
+from nasc.package.formats.base import ModelFile, no_text, precision_of, shape_of
 from nasc.package.formats.c_folder import (
     COPIED,
     DEMO,
@@ -165,24 +165,8 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def load_lines(manifest: Manifest) -> str:
-    """See `PackageFormat`."""
-    return ""
-
-
-def precision_note(manifest: Manifest) -> str:
-    """See `PackageFormat`."""
-    return ""
-
-
-def other_libraries(manifest: Manifest) -> str:
-    """See `PackageFormat`."""
-    return ""
-
-
-def other_languages(manifest: Manifest) -> str:
-    """See `PackageFormat`."""
-    return ""
+load_lines = precision_note = other_libraries = other_languages = no_text
+"""See `PackageFormat`: Python does not load it."""
 
 
 def own_usage(manifest: Manifest) -> str:

@@ -19,6 +19,11 @@ from nasc.package.formats.base import (
     TOKENIZER_TOO,
     ModelFile,
     is_parameter,
+    no_refusal,
+    no_session,
+    no_text,
+    nothing_written,
+    nothing_wrong,
     precision_of,
     sentence_transformers_usage,
     shape_of,
@@ -132,33 +137,12 @@ transformers 5, which its ONNX backend optimum-onnx 0.1 cannot be installed with
 """
 
 
-def other_languages(manifest: Manifest) -> str:
-    """See `PackageFormat`."""
-    return ""
-
-
-def own_usage(manifest: Manifest) -> str:
-    """See `PackageFormat`."""
-    return ""
-
-
-def open_session(path: Path, timeout_s: float | None = None) -> None:
-    """See `PackageFormat`."""
-    return None
-
-
-def refusal(arch: str) -> str:
-    """See `PackageFormat`."""
-    return ""
-
-
-def write_more(folder: Path, manifest: Manifest) -> None:
-    """See `PackageFormat`."""
-
-
-def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
-    """See `PackageFormat`."""
-    return []
+other_languages = own_usage = no_text
+open_session = no_session
+refusal = no_refusal
+write_more = nothing_written
+wrong_more = nothing_wrong
+"""See `PackageFormat`: of all these it has none."""
 
 
 def inspect(path: Path) -> ModelFile:

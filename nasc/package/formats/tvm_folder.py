@@ -15,7 +15,14 @@ from typing import Any, BinaryIO
 
 from device_profiles.reading import opened, read_bytes, read_json
 from nasc.package.formats import tvm_runtime_files
-from nasc.package.formats.base import TOKENIZER_TOO, ModelFile, precision_of, shape_of
+from nasc.package.formats.base import (
+    TOKENIZER_TOO,
+    ModelFile,
+    no_session,
+    no_text,
+    precision_of,
+    shape_of,
+)
 from nasc.package.formats.elf import SharedLibrary, read_library
 from nasc.package.manifest import Manifest
 from profilers.runtimes.tvm_description import DESCRIPTION, SCHEMA, why_not_here
@@ -94,14 +101,9 @@ Licences of what is TVM's: the folder `licenses`.
 """
 
 
-def own_usage(manifest: Manifest) -> str:
-    """See `PackageFormat`."""
-    return ""
-
-
-def open_session(path: Path, timeout_s: float | None = None) -> None:
-    """See `PackageFormat`."""
-    return None
+own_usage = no_text
+open_session = no_session
+"""See `PackageFormat`."""
 
 
 def refusal(arch: str) -> str:

@@ -134,6 +134,7 @@ SCHEMA = {
         "name": {"type": ["string", "null"]},
         "kind": {"enum": ["a", "b"]},
         "rows": {"type": "array", "items": {"type": "number"}},
+        "code": {"type": "string", "pattern": "^[a-z]{1,3}$"},
     },
 }
 
@@ -148,6 +149,8 @@ SCHEMA = {
         ('{"size": 1, "name": 2}', "has name = 2; it must be text or null"),
         ('{"size": 1, "kind": "c"}', "has kind = 'c'; allowed: 'a', 'b'"),
         ('{"size": 1, "rows": [1, "x"]}', r"has rows.1 = 'x'; it must be a number"),
+        ('{"size": 1, "code": "abc4"}', "has code = 'abc4'"),
+        ('{"size": 1, "code": "abc\\n"}', "has code = 'abc"),
         ("{}", "lacks 'size'"),
         ('{"size": 1, "more": 2}', "'more' was unexpected"),
         ("[]", "it must be an object"),

@@ -112,15 +112,6 @@ def described(made: Artifact) -> Manifest:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BertTokenizer:
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz0123456789"]
-    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
-    words += [f"##{word}" for word in words[5:]]
-    path.write_text("\n".join(words) + "\n", encoding="utf-8")
-    return BertTokenizer(vocab=str(path))
-
-
-@pytest.fixture(scope="session")
 def packed(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizer) -> Pack:
     """The package of a precision, made once; tests must not change it."""
 

@@ -395,3 +395,15 @@ def test_a_failure_ends_all() -> None:
     batch.fail(BoardsRefused("second"))
     assert batch.next() is None
     assert str(batch.failure) == "first"
+
+
+def test_what_was_handed_back_is_not_tried_again_once_the_time_is_over() -> None:
+    over: list[bool] = []
+    batch = _Batch(2, lambda: bool(over))
+    assert batch.next() == 0
+    batch.hand_back(0)
+    over.append(True)
+    assert batch.next() is None
+    (trial,) = batch.results()
+    assert trial.seconds is None
+    assert "no board was free" in str(trial.error)
