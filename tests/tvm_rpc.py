@@ -89,10 +89,25 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def has_session(self) -> bool:
-        """Whether a server runs something: TVM forks for each who comes."""
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
-        return any(path.read_text().strip() for path in tasks)
+    def kill_at_work(self) -> None:
+        """As `kill`, with a candidate running: it is looked for while all of the group stands."""
+        while True:
+            os.killpg(self.pid, signal.SIGSTOP)
+            # TVM forks for each who comes, and what it runs forks once more.
+            if any(map(_children, _children(self.pid))):
+                break
+            os.killpg(self.pid, signal.SIGCONT)
+            time.sleep(0.002)
+        self.kill()
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that one has started; none of a process that is over."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in path.read_text().split()]
+    return found
 
 
 @dataclass

@@ -283,13 +283,15 @@ class BoardPool:
             _check(answered, farm)
         use = None if address is None else self.uses.setdefault(address, BoardUse(address))
         if "lost" in answered:
+            lost = str(answered["lost"])
             if use is not None:
                 use.lost += 1
-            self._say(f"a board gave out, its work goes to another one: {answered['lost']}")
+                lost = lost if use.address in lost else f"{use.address}: {lost}"
+            self._say(f"a board gave out, its work goes to another one: {lost}")
             if batch.lost(index) < MOST_LOSSES:
                 batch.hand_back(index)
             else:
-                batch.put(index, Trial(None, f"lost {MOST_LOSSES} times: {answered['lost']}"))
+                batch.put(index, Trial(None, f"lost {MOST_LOSSES} times: {lost}"))
             return
         if use is not None:
             use.trials += 1

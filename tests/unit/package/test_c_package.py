@@ -50,7 +50,7 @@ pytestmark = [
 ]
 
 GEOMETRY = Geometry(
-    layers=1, hidden=32, head_size=32, intermediate=32, vocab_size=77, max_positions=24
+    layers=1, hidden=32, head_size=32, intermediate=32, vocab_size=100, max_positions=24
 )
 NETWORK = random_network(Architecture((Block(32, ("mha",)),)), GEOMETRY)
 PARITY = {
@@ -214,7 +214,7 @@ def test_code_that_fails_or_takes_too_long_is_an_error(packed: Path, tmp_path: P
     assert [row.shape for row in rows] == [(32,), (32,)]
     assert np.isfinite(rows).all()
     with pytest.raises(ExportError, match=r"failed .1.: line 2: an id is no token"):
-        c_program.run_program([program, weights], ["1", "77"])
+        c_program.run_program([program, weights], ["1", "100"])
     with pytest.raises(ExportError, match="2 rows for 1 texts"):
         c_program.run_program(["sh", "-c", "printf '1\\n2\\n'"], ["1"])
     with pytest.raises(ExportError, match="something else than numbers"):
