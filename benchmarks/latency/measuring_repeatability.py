@@ -26,7 +26,7 @@ import profilers
 from device_profiles import find
 from nasc.architecture.space import PRESETS
 from nasc.export.onnx import emit
-from nasc.latency.profile import VOCAB_ROWS
+from nasc.latency.emission import VOCAB_ROWS
 from nasc.latency.session import latency_job
 from nasc.networks.network import random_network
 from profilers.statistic import quiet_level, quiet_rounds, relative_latency

@@ -32,8 +32,8 @@ import profilers
 from device_profiles import find
 from nasc.architecture.space import PRESETS
 from nasc.errors import NascError
+from nasc.latency.emission import VOCAB_ROWS
 from nasc.latency.plan import random_architectures
-from nasc.latency.profile import VOCAB_ROWS
 from nasc.latency.session import MeasurementSession, latency_job
 from nasc.networks.network import random_network
 from nasc.utils.files import cache_folder

@@ -37,7 +37,7 @@ from device_profiles import DeviceProfileError, Noise, find
 from device_profiles.noise import most_of
 from nasc.architecture.space import PRESETS
 from nasc.errors import NascError
-from nasc.latency.profile import VOCAB_ROWS
+from nasc.latency.emission import VOCAB_ROWS
 from nasc.latency.session import MeasurementSession, latency_job
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.networks.network import random_network

@@ -22,7 +22,7 @@ from device_profiles import find
 from nasc.architecture.layers import macs
 from nasc.architecture.zoo import ZOO, ZooModel
 from nasc.export.onnx import emit
-from nasc.latency.profile import VOCAB_ROWS
+from nasc.latency.emission import VOCAB_ROWS
 from nasc.latency.session import latency_job
 from nasc.networks.network import random_network
 

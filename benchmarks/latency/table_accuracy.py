@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 import profilers
 from device_profiles import find
 from nasc.architecture.space import PRECISIONS, Architecture, SearchSpace, load_space
+from nasc.latency.emission import emit_jobs
 from nasc.latency.places import samples_path
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.predict import fit
 from nasc.latency.profile import (
     Profiled,
-    emit_jobs,
     estimates,
     observed,
     profile,

@@ -40,10 +40,11 @@ import profilers
 from device_profiles import find
 from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.errors import TableError
+from nasc.latency.emission import emit_jobs
 from nasc.latency.places import samples_path, table_files, tables_folder
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.predict import Observation
-from nasc.latency.profile import emit_jobs, estimates, observed, profile
+from nasc.latency.profile import estimates, observed, profile
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import LatencyTable, load_table
 from nasc.latency.transfer import Prior, prior_of, transferred_fit

@@ -17,7 +17,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,36 +27,31 @@ import pandas as pd
 
 import profilers
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.space import Architecture, Geometry, SearchSpace
+from nasc.architecture.space import Geometry, SearchSpace
 from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
+from nasc.latency.emission import emit_jobs
 from nasc.latency.emulated import refusal
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey, options_text
 from nasc.latency.places import samples_path, tables_folder
 from nasc.latency.plan import Plan, plan, small_plan
 from nasc.latency.predict import Fit, Observation, fit
-from nasc.latency.session import MeasurementSession, latency_job
+from nasc.latency.session import MeasurementSession
 from nasc.latency.table import MAX_NAME, MEASURED_COLUMNS, LatencyTable, Transferred, entries_of
 from nasc.latency.transfer import Prior, prior_of, transferred_fit
 from nasc.lowering import unfit
-from nasc.networks.network import random_network
 from nasc.utils.files import write_atomically
 from nasc.utils.progress import Progress
 from nasc.version import __version__
 from profilers.heating import told_of_load
 from profilers.telemetry import disturbances
 
-VOCAB_ROWS = 256
-"""Rows of the word embedding in measured graphs: a run reads as many rows as it has tokens."""
-
 MEASURE_S = 75.0
 NOMINAL_ROUND_MS = 700.0
 MOST_MEASURE_S = 900.0
 """Time for measuring a table whose networks nominally take `NOMINAL_ROUND_MS` together (the
 preset minilm-l6 at length 128); larger ones get more, in proportion, up to the last."""
-
-EMIT_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -526,29 +520,6 @@ def _make(
         transferred=None if work.source is None else work.source.origin,
     )
     return table, measurement
-
-
-def emit_jobs(
-    architectures: Sequence[Architecture],
-    key: LatencyKey,
-    session: MeasurementSession,
-    folder: Path,
-) -> list[profilers.ModelJob]:
-    """Write networks with random weights into a folder; jobs are named by the networks' text.
-
-    Raises:
-        OSError: If a graph cannot be written.
-    """
-
-    def emit_one(index: int) -> profilers.ModelJob:
-        architecture, geometry = architectures[index], key.geometry
-        network = random_network(architecture, geometry, key.head, vocab_rows=VOCAB_ROWS)
-        made = session.lower(network, folder, f"{index:04d}", session.measured_shape(key))
-        rows = min(VOCAB_ROWS, geometry.vocab_size)
-        return latency_job(str(architecture), made.path, key.seq_len, key.batch, rows)
-
-    with ThreadPoolExecutor(EMIT_THREADS) as pool:  # writing one while building the next
-        return list(pool.map(emit_one, range(len(architectures))))
 
 
 def _protocol(planned: Plan) -> profilers.Protocol:

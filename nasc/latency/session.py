@@ -206,16 +206,20 @@ class MeasurementSession:
             UsageError, ExportError, OSError: See `nasc.lowering.base.Lowering`.
             profilers.ProfilerError: See `precisions`.
         """
-        lowering = get_lowering(self.runtime)
-        return lowering.lower(
-            network,
-            folder,
-            name,
-            offered=self.precisions(),
-            shape=shape,
-            lengths=lengths,
-            processor=self.processor if self.runtime in BY_LENGTH else None,
-        )
+        lowering, settings = get_lowering(self.runtime), self.lowering_settings()
+        return lowering.lower(network, folder, name, shape=shape, lengths=lengths, **settings)
+
+    def lowering_settings(self) -> dict[str, Any]:
+        """What of the device a lowering is given, see `nasc.lowering.base.Lowering`.
+
+        Raises:
+            UsageError: See `processor`.
+            profilers.ProfilerError: See `precisions`.
+        """
+        return {
+            "offered": self.precisions(),
+            "processor": self.processor if self.runtime in BY_LENGTH else None,
+        }
 
     @property
     def processor(self) -> Mapping[str, Any] | None:

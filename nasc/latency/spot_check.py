@@ -15,9 +15,9 @@ from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import Architecture
 from nasc.errors import NascError
+from nasc.latency.emission import emit_jobs
 from nasc.latency.key import LatencyKey
 from nasc.latency.places import tables_folder
-from nasc.latency.profile import emit_jobs
 from nasc.latency.session import MeasurementSession
 from nasc.utils.files import content_key, write_atomically
 from nasc.utils.progress import Progress

@@ -6,12 +6,24 @@ What is measured for tables, compared with its source and shipped comes from the
 from __future__ import annotations
 
 import importlib
-from typing import cast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
 
+from nasc.architecture.space import Architecture, Geometry
 from nasc.errors import UsageError
 from nasc.lowering.base import BY_LENGTH, EVERYWHERE, PRECISIONS, Artifact, Lowering, unfit
 
-__all__ = ["BY_LENGTH", "EVERYWHERE", "PRECISIONS", "Artifact", "Lowering", "get_lowering", "unfit"]
+__all__ = [
+    "BY_LENGTH",
+    "EVERYWHERE",
+    "PRECISIONS",
+    "Artifact",
+    "Lowering",
+    "get_lowering",
+    "lower_random",
+    "unfit",
+]
 
 
 def get_lowering(runtime: str) -> Lowering:
@@ -28,3 +40,34 @@ def get_lowering(runtime: str) -> Lowering:
             f"networks cannot be made for the runtime {runtime!r}; known: {', '.join(PRECISIONS)}"
         )
     return cast(Lowering, importlib.import_module(f"{__name__}.{runtime}"))
+
+
+def lower_random(
+    runtime: str,
+    architecture: Architecture,
+    geometry: Geometry,
+    head: str,
+    rows: int,
+    folder: Path,
+    name: str,
+    settings: Mapping[str, Any],
+) -> Artifact:
+    """A network with random weights as files; a call that another process can make.
+
+    Args:
+        runtime: See `get_lowering`.
+        architecture: See `nasc.networks.network.random_network`, as the two after it.
+        geometry: Of the teacher.
+        head: Of the network.
+        rows: Of its word embedding.
+        folder: See `nasc.lowering.base.Lowering`, as the two after it.
+        name: Of the files.
+        settings: The others that a lowering takes.
+
+    Raises:
+        UsageError, ExportError, OSError: See there.
+    """
+    from nasc.networks.network import random_network  # numpy: not needed to say what is possible
+
+    network = random_network(architecture, geometry, head, vocab_rows=rows)
+    return get_lowering(runtime).lower(network, folder, name, **settings)

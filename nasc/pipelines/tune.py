@@ -15,9 +15,9 @@ from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.errors import UsageError
 from nasc.export.onnx import build
 from nasc.latency.cover import cover
+from nasc.latency.emission import VOCAB_ROWS
 from nasc.latency.places import tables_folder
 from nasc.latency.plan import plan
-from nasc.latency.profile import VOCAB_ROWS
 from nasc.latency.session import check_real
 from nasc.lowering.base import check_precision
 from nasc.networks.network import random_network

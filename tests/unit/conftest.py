@@ -31,5 +31,5 @@ def _drawn(*about: Any, **options: Any) -> Network:
 def networks_drawn_once() -> Iterator[None]:
     """Tables of the same plan are made of the same networks: to draw one takes 20 ms."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nasc.latency.profile.random_network", _drawn)
+        patch.setattr("nasc.networks.network.random_network", _drawn)
         yield

@@ -605,7 +605,7 @@ def test_graphs_of_the_same_plan_are_the_same_bytes(
     device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rounds in a journal are named by content: a run that goes on must emit the same."""
-    monkeypatch.setattr(profile_module, "random_network", random_network)  # drawn both times
+    monkeypatch.setattr("nasc.networks.network.random_network", random_network)  # drawn both times
     hashes = []
     for folder in ("a", "b"):
         [found] = profile(

@@ -1,0 +1,51 @@
+"""Networks with random weights as files, which latencies are measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import profilers
+from nasc.architecture.space import Architecture
+from nasc.latency.key import LatencyKey
+from nasc.latency.session import MeasurementSession, latency_job
+from nasc.lowering import BY_LENGTH, lower_random
+from nasc.utils.processes import run_in_processes
+
+VOCAB_ROWS = 256
+"""Rows of the word embedding in measured graphs: a run reads as many rows as it has tokens."""
+
+EMIT_THREADS = 2
+
+
+def emit_jobs(
+    architectures: Sequence[Architecture],
+    key: LatencyKey,
+    session: MeasurementSession,
+    folder: Path,
+) -> list[profilers.ModelJob]:
+    """Write networks with random weights into a folder; jobs are named by the networks' text.
+
+    Compiled code is made in several processes at once: a network takes seconds.
+
+    Raises:
+        UsageError, ExportError, OSError: See `nasc.lowering.base.Lowering`.
+        NascError: See `nasc.utils.processes.run_in_processes`.
+    """
+    rows = min(VOCAB_ROWS, key.geometry.vocab_size)
+    setting = {**session.lowering_settings(), "shape": session.measured_shape(key)}
+    calls: list[Sequence[Any]] = [
+        (session.runtime, one, key.geometry, key.head, rows, folder, f"{index:04d}", setting)
+        for index, one in enumerate(architectures)
+    ]
+    if session.runtime in BY_LENGTH:
+        made = run_in_processes(lower_random, calls)
+    else:
+        with ThreadPoolExecutor(EMIT_THREADS) as pool:  # writing one while building the next
+            made = list(pool.map(lambda call: lower_random(*call), calls))
+    return [
+        latency_job(str(one), artifact.path, key.seq_len, key.batch, rows)
+        for one, artifact in zip(architectures, made, strict=True)
+    ]
