@@ -8,11 +8,7 @@ padding masked; a batch is run text by text. `profilers.runtimes.tvm` says how t
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,7 +17,7 @@ from typing import Any
 import onnx
 
 from device_profiles.temporary import temporary_folder
-from nasc.errors import ExportError, UsageError
+from nasc.errors import UsageError
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
 from nasc.lowering.base import Artifact, check_precision
 from nasc.lowering.tvm_module import DATABASE, compile_module, fused_module, target_of
@@ -35,7 +31,7 @@ from profilers.runtimes.tvm_targets import int8_kind, needed_flags
 from nasc.lowering.tvm_int8 import int8_module, kernels_of
 from nasc.lowering.tvm_int8_compile import compile_int8
 
-_OWN_VERSION = 2
+_OWN_VERSION = 3
 """Raised with every change of what is done to the emitted graphs (`tvm_module`, the schedules)."""
 
 _RECORDS = 10_000
@@ -108,16 +104,16 @@ def lower(
             kind = str(int8_kind(cpu["flags"]))  # there is one: `target_of` was asked
             module = int8_module(network, functions, kind)
             kernels = kernels_of(module)
-            executable = compile_int8(module, target)
+            compiled = compile_int8(module, target)
         else:
             models = {key: build(network, shape=each) for key, each in functions.items()}
-            executable = compile_module(fused_module(models, target), target, records)
+            compiled = compile_module(fused_module(models, target), target, records)
     path, description = folder / f"{name}{LIBRARY}", folder / f"{name}{DESCRIPTION}"
     for file in (path, description):
         file.unlink(missing_ok=True)  # a session that is open has the library mapped
     with temporary_folder() as own:
         library = own / "model.so"
-        executable.export_library(str(library), fcompile=_link, workspace_dir=str(own))
+        compiled.export(library)
         content = library.read_bytes()
     path.write_bytes(content)
     free = build(network, shape=shape)
@@ -166,30 +162,3 @@ def _token_axes(free: onnx.ModelProto) -> dict[str, int]:
             if size.dim_param == "seq_len":
                 found[value.name] = axis
     return found
-
-
-def _link(output: str, objects: list[str], **_: Any) -> None:
-    """Make a shared library of compiled code: by ziglang, or where that is absent the C compiler.
-
-    LLVM's notes for debuggers, half of what the code holds, are left out.
-
-    Raises:
-        ExportError: If neither is there, or it fails.
-    """
-    if importlib.util.find_spec("ziglang") is not None:
-        command = [sys.executable, "-P", "-m", "ziglang", "ld.lld", "-shared"]
-        command += ["--build-id=none", "--strip-debug"]
-    elif (compiler := shutil.which("cc")) is not None:
-        # No code of the compiler's own, which would run when the library is opened.
-        flags = ["-nostdlib", "-Wl,--build-id=none,--strip-debug", "-Wl,--hash-style=both"]
-        command = [compiler, "-shared", "-fPIC", *flags]
-    else:
-        raise ExportError(
-            "tvm's code cannot be linked: neither ziglang nor a C compiler (cc) is installed. "
-            "Install one: python -m pip install ziglang"
-        )
-    made = subprocess.run(
-        [*command, "-o", output, *objects], capture_output=True, text=True, check=False
-    )
-    if made.returncode != 0:
-        raise ExportError(f"tvm's code cannot be linked: {made.stderr.strip() or made.returncode}")

@@ -18,6 +18,7 @@ from tvm.tirx.compilation_pipeline import (
 )
 
 from nasc.lowering.tvm_int8_kernels import Kernel
+from nasc.lowering.tvm_objects import CompiledNetwork, compile_network
 
 _NAME = "nasc_int8"
 
@@ -41,14 +42,14 @@ def _pipeline() -> tuple[Any, Any, Any]:
 register_tir_pipeline(_NAME, _pipeline)
 
 
-def compile_int8(module: tvm.ir.IRModule, target: tvm.target.Target) -> Any:
-    """The executable of a module of `nasc.lowering.tvm_int8.int8_module`.
+def compile_int8(module: tvm.ir.IRModule, target: tvm.target.Target) -> CompiledNetwork:
+    """The code of a module of `nasc.lowering.tvm_int8.int8_module`.
 
     Args:
         module: Kernels and the function that calls them.
         target: A processor with AVX512-VNNI, and with AVX512-BF16 where the module was made for it.
     """
-    return tvm.compile(module, target=target, tir_pipeline=_NAME)
+    return compile_network(module, target, _NAME)
 
 
 def build_kernel(kernel: Kernel, target: tvm.target.Target) -> Any:

@@ -27,6 +27,7 @@ except RuntimeMissing as error:
     raise ExportError(f"networks cannot be made for tvm: {error}") from error
 
 from nasc.lowering.tvm_folding import fold_constants
+from nasc.lowering.tvm_objects import CompiledNetwork, compile_network
 from profilers.runtimes import tvm_targets
 from profilers.runtimes.tvm_schedules import schedule
 
@@ -99,8 +100,8 @@ def fused_module(
 
 def compile_module(
     module: tvm.ir.IRModule, target: tvm.target.Target, records: Path | None = None
-) -> Any:
-    """The executable of a fused module.
+) -> CompiledNetwork:
+    """The code of a fused module.
 
     Args:
         module: Of `fused_module`, for the same target.
@@ -125,7 +126,7 @@ def compile_module(
             module = schedule(module, target)
             # Constants are put into the order that kernels want now, not in every run.
             module = fold_constants(transform.SplitLayoutRewritePreproc()(module))
-            return tvm.compile(module, target=target)
+            return compile_network(module, target)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"tvm cannot compile the network for {target}: {error}") from error
 

@@ -14,6 +14,7 @@ import torch
 import tvm
 from tvm import relax
 
+from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import ExportError, UsageError
 from nasc.lowering import get_lowering
@@ -56,7 +57,9 @@ def run(network: Network, ids: np.ndarray, mask: np.ndarray, kind: str) -> list[
         pytest.skip(f"needs a processor with {kind}")
     target = target_of(sorted(needed), platform.machine(), precision="int8")
     module = int8_module(network, {"main": ids.shape}, kind)
-    machine = relax.VirtualMachine(compile_int8(module, target), tvm.cpu())
+    with temporary_folder() as folder:
+        compile_int8(module, target).export(folder / "model.so")
+        machine = relax.VirtualMachine(tvm.runtime.load_module(folder / "model.so"), tvm.cpu())
     return [x.numpy() for x in machine["main"](*map(tvm.runtime.tensor, (ids, mask)))]
 
 
