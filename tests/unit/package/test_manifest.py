@@ -131,6 +131,15 @@ def test_a_noise_out_of_bounds_is_refused(raw: dict[str, Any], noise: Any) -> No
         Manifest.from_dict(raw)
 
 
+def test_an_interval_may_begin_at_nothing(raw: dict[str, Any]) -> None:
+    """So it does where a busy machine says next to nothing; `nasc compile` ends with this file."""
+    raw["predicted"]["low_ms"] = 0.0
+    assert Manifest.from_dict(raw).to_dict() == raw
+    raw["predicted"]["low_ms"] = -0.1
+    with pytest.raises(PackageError, match=r"does not fit its schema: \$\.predicted"):
+        Manifest.from_dict(raw)
+
+
 def test_the_schema_bounds_the_noise_that_there_is() -> None:
     schema = module._validator().schema
     measured = schema["properties"]["measured"]["oneOf"][1]["properties"]
