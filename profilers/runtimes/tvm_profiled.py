@@ -23,6 +23,9 @@ _PARTS = re.compile(
     "expand_dims|broadcast_to|layer_norm|conv[12]d|[a-z]+",
 )
 
+_OWN = ("vm.builtin.", "runtime.")
+"""How names of what the virtual machine does itself begin: it allocates, and views in a shape."""
+
 
 def operator_name(kernel: str) -> str:
     """What a kernel does, by the operators that TVM's name of it is made of.
@@ -66,7 +69,7 @@ class ProfiledSession:
     def _called(self, _: Any, name: str, before: bool, __: Any, *arguments: Any) -> None:
         """See `tvm.relax.VirtualMachine.set_instrument`."""
         now = time.perf_counter_ns()
-        if name.startswith("vm.builtin."):
+        if name.startswith(_OWN):
             return
         if before:
             self._before_ns = time.perf_counter_ns()
