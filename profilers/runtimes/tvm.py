@@ -181,6 +181,10 @@ class CompiledSession:
                 f"the input {self._about['inputs'][0]['name']!r} holds numbers that are no tokens: "
                 f"they are from 0 to {highest - 1}."
             )
+        if any(((array != 0) & (array != 1)).any() for array in arrays[1:]):
+            raise ModelRejected(
+                f"the input {self._about['inputs'][1]['name']!r} holds something else than 0 and 1."
+            )
         batch, length = shape
         function = self._function(batch, length)
         padding = ((0, 0), (0, function["seq_len"] - length))

@@ -302,10 +302,18 @@ def test_every_head_and_shape_is_called_right(
     mask = (np.arange(length)[None] < rng.integers(1, length + 1, (batch, 1))).astype(np.int64)
     session = get_runtime("tvm").open_session(made.path, profilers.RuntimeOptions("tvm"))
     wanted = session.outputs({"input_ids": ids, "attention_mask": mask})[0]
+    with pytest.raises(profilers.ModelRejected, match="'attention_mask' holds something else"):
+        session.outputs({"input_ids": ids, "attention_mask": 2 * mask})
     code = f"""
 import json, numpy as np
 from encoder import Encoder
 ids, mask = np.array({ids.tolist()}), np.array({mask.tolist()})
+try:
+    Encoder(".").run(ids, 2 * mask)
+except ValueError as error:
+    assert "the mask holds something else than 0 and 1" in str(error)
+else:
+    raise AssertionError("a mask of 2 is taken")
 print(json.dumps(Encoder(".").run(ids, mask)[0].tolist()))
 """
     assert np.abs(np.array(called(folder, code)) - wanted).max() < 1e-5
@@ -322,6 +330,7 @@ int main(int argc, char **argv) {{
   if (nasc_encoder_run(encoder, values, values + {batch * length}, {batch}, {length}, output)) {{
     return 3;
   }}
+  if (nasc_encoder_run(encoder, values, values, {batch}, {length}, output) == 0) return 4;
   for (int i = 0; i < {wanted.size}; i++) printf("%.9g\\n", output[i]);
   nasc_encoder_close(encoder);
   return 0;

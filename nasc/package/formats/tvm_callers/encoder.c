@@ -273,6 +273,10 @@ int nasc_encoder_run(nasc_encoder *encoder, const int64_t *ids, const int64_t *m
                (long long)ids[i], NASC_TOKENS - 1);
       return -1;
     }
+    if (mask[i] != 0 && mask[i] != 1) {
+      snprintf(message, sizeof message, "the mask holds something else than 0 and 1");
+      return -1;
+    }
   }
   for (int at = 0; at < batch; at += step) {
     size_t start = (size_t)at * (size_t)seq_len;

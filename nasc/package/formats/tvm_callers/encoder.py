@@ -160,6 +160,8 @@ class Encoder:
             raise ValueError(f"{batch} texts of {length} tokens: it takes {whole[0]} of {whole[1]}")
         if not 0 <= ids.min() <= ids.max() < self._tokens:
             raise ValueError(f"tokens are from 0 to {self._tokens - 1}")
+        if ((mask != 0) & (mask != 1)).any():
+            raise ValueError("the mask holds something else than 0 and 1")
         padding = ((0, 0), (0, function["seq_len"] - length))
         padded = [np.pad(array, padding) for array in (ids, mask)]
         parts = [
