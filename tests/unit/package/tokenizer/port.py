@@ -18,7 +18,14 @@ DAMAGED, ARGUMENT, NOT_UTF8, CAPACITY, NO_ROOM, NO_PAIR = -1, -3, -4, -6, -7, -8
 
 Tokens = tuple[list[int], list[int]]
 
-POINTS = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+_WITH_CHARACTERS = (0, 1, 2, 3, 14)
+"""Planes of Unicode; the others hold none, or private ones, which are all alike."""
+
+POINTS = [
+    point
+    for point in range(0x110000)
+    if not 0xD800 <= point < 0xE000 and (point >> 16 in _WITH_CHARACTERS or point % 16 == 15)
+]
 
 
 class Port:
@@ -83,7 +90,7 @@ def random_texts(tokenizer: Tokenizer, count: int, seed: int) -> list[GoldenText
 
 
 def of_points(template: str, group: int = 64) -> list[GoldenText]:
-    """Texts that hold every code point there is, each in the place of the template's `?`."""
+    """Texts that hold every code point that may be a character, each in the place of the template's `?`."""
     return [
         GoldenText("\n".join(template.replace("?", chr(p)) for p in POINTS[at : at + group]))
         for at in range(0, len(POINTS), group)
