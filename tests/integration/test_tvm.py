@@ -41,7 +41,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..
     folder, teacher = tmp_path_factory.mktemp("work"), teacher_folder()
     g = load_teacher(teacher).geometry
     (folder / "toy.toml").write_text(
-        'n_blocks = 2\nslots = 1\nhidden_sizes = [16, 32]\noperations = ["mha", "ffn"]\n'
+        'n_blocks = 2\nslots = 1\nhidden_sizes = [32]\noperations = ["mha", "ffn"]\n'
         f"[geometry]\nlayers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
         f"intermediate = {g.intermediate}\nvocab_size = {g.vocab_size}\n"
         f"max_positions = {g.max_positions}\n",
