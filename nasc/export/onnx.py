@@ -33,6 +33,7 @@ from nasc.architecture.heads import (
     head_outputs,
     maps_tokens,
     pooling_of,
+    vector_size,
 )
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import GELU, SEPCONV_PAIRS, kernel_size
@@ -57,6 +58,9 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "relu": ("Relu", {}),
 }
 """Operator and attributes of each of `nasc.architecture.space.ACTIVATIONS`."""
+
+_DENSE = {"identity": "", "tanh": "Tanh", "relu": "Relu", "gelu": "Gelu", "sigmoid": "Sigmoid"}
+"""Operators of `nasc.architecture.heads.DENSE_ACTIVATIONS`; identity needs none."""
 
 _PADDING = -1e9
 """Added to states of padding before the largest is taken (sentence-transformers' own constant)."""
@@ -105,7 +109,8 @@ def build(
         emitter.emit(index, layer, tensors)
     output = output_name(network.head)
     emitter.graph.rename_last(output)
-    axes: list[str | int] = [batch, head_outputs(network.head) or network.geometry.hidden]
+    size = vector_size(network.head, network.geometry.hidden)
+    axes: list[str | int] = [batch, head_outputs(network.head) or size]
     if gives_states(network.head):
         axes.insert(1, seq_len)
     elif network.head == SPANS:
@@ -114,7 +119,7 @@ def build(
     if gives_vector(network.head):
         emitter.graph.node("Unsqueeze", output, emitter.graph.ints(1))
         emitter.graph.rename_last(ONE_TOKEN)
-        outputs[ONE_TOKEN] = [batch, 1, network.geometry.hidden]
+        outputs[ONE_TOKEN] = [batch, 1, size]
     return emitter.graph.model(
         {name: [batch, seq_len] for name in INPUTS},
         outputs,
@@ -348,23 +353,37 @@ class _Emitter:
         return total
 
     def _head_embed(self, layer: Layer, tensors: Tensors) -> str:
-        """One row out of the tokens, the map to the teacher's size, length 1 where it is scaled.
+        """One row out of the tokens, the map to the teacher's size, then what the pooling says.
 
         The map follows the pooling where that gives the same: it then costs one row, not seq_len.
         """
         g, how, first = self.graph, pooling_of(layer.head), maps_tokens(layer.head)
         x = self._x
-        if tensors and first:
+        mapped = "weight" in tensors
+        if mapped and first:
             x = self._linear(x, "map", tensors["weight"], tensors["bias"])
         pooled = self._pool(x, layer.hidden_out if first else layer.hidden_in, how.mode)
-        if tensors and not first:
+        if mapped and not first:
             pooled = self._exact_linear(pooled, "map", tensors["weight"], tensors["bias"])
-        if not how.scaled:
+        for place, dense in enumerate(how.dense, 1):
+            name = f"dense{place}"
+            weight, bias = tensors[f"{name}_weight"], tensors[f"{name}_bias"]
+            pooled = self._exact_linear(pooled, name, weight, bias)
+            if operator := _DENSE[dense.activation]:
+                pooled = g.node(operator, pooled)
+        if how.scaled:
+            pooled = self._unit_length(pooled)
+        if how.first is None:
             return pooled
+        return g.node("Slice", pooled, g.ints(0), g.ints(how.first), g.ints(1))
+
+    def _unit_length(self, vectors: str) -> str:
+        """Rows (batch, size) at length 1."""
+        g = self.graph
         # Symbolic shape inference does not know ReduceL2 with its axes as an input.
-        squares = g.node("ReduceSum", g.node("Mul", pooled, pooled), g.ints(1), keepdims=1)
+        squares = g.node("ReduceSum", g.node("Mul", vectors, vectors), g.ints(1), keepdims=1)
         length = g.node("Sqrt", squares)
-        return g.node("Div", pooled, g.node("Max", length, g.constant(np.float32(1e-12))))
+        return g.node("Div", vectors, g.node("Max", length, g.constant(np.float32(1e-12))))
 
     def _head_classify(self, layer: Layer, tensors: Tensors) -> str:
         """Mean over real tokens, two linear layers in fp32 with tanh between them."""

@@ -156,6 +156,8 @@ def unfit_sizes(
     if (runtime, precision) in PLAIN_ALONE:
         if gives_vector(head) and pooling_of(head).mode != MEAN.mode:
             return f"{runtime} makes {precision} with the mean over tokens, not with {head!r}"
+        if gives_vector(head) and not pooling_of(head).plain:
+            return f"{runtime} makes {precision} of pooled vectors as they are, not of {head!r}"
         if geometry.activation != GELU:
             return f"{runtime} makes {precision} with GELU, not with {geometry.activation!r}"
         if geometry.embedding is not None:

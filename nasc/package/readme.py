@@ -19,7 +19,7 @@ print(vectors @ vectors.T)  # cosine similarities: the vectors have length 1
 """
 _UNSCALED = """\
 vectors = RUN
-unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # they keep the teacher's lengths
+unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # their lengths are the teacher's
 print(unit @ unit.T)  # cosine similarities
 """
 _HIDDEN = """\
@@ -50,7 +50,7 @@ def usage(manifest: Manifest) -> str:
     form = format_of(manifest.conditions.runtime)
     texts, last = SENTENCES, _HIDDEN
     if gives_vector(manifest.head):
-        last = _EMBED if pooling_of(manifest.head).scaled else _UNSCALED
+        last = _EMBED if pooling_of(manifest.head).unit else _UNSCALED
     elif manifest.head == SPANS:
         texts, last = _QUESTIONS, _SPANS
     elif task is not None:

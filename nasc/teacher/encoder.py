@@ -23,6 +23,7 @@ from nasc.architecture.space import GELU, Geometry
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
 from nasc.utils.torch_activation import activate
+from nasc.utils.torch_dense import finish_vector
 from nasc.utils.torch_pooling import pool
 
 
@@ -147,22 +148,42 @@ class LayerWeights:
     ln2_b: Tensor
 
 
-_Weights = TypeVar("_Weights", EmbeddingWeights, LayerWeights)
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseWeights:
+    """Weights of one linear layer behind the pooling (Dense of sentence-transformers).
+
+    Attributes:
+        weight: (outputs, inputs).
+        bias: (outputs,); zeros where it has none.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
+_Weights = TypeVar("_Weights", EmbeddingWeights, LayerWeights, DenseWeights)
 
 
 def sentence_vectors(
-    hidden_state: Tensor, attention_mask: Tensor, pooling: Pooling = MEAN
+    hidden_state: Tensor,
+    attention_mask: Tensor,
+    pooling: Pooling = MEAN,
+    dense: Sequence[DenseWeights] = (),
 ) -> Tensor:
-    """Vectors of texts out of hidden states: (batch, hidden).
+    """Vectors of texts out of hidden states: (batch, `Pooling.size`).
 
     Args:
         hidden_state: Of the last layer, (batch, seq_len, hidden).
         attention_mask: (batch, seq_len), 1 for real tokens and 0 for padding.
         pooling: How; the mean over real tokens, scaled to length 1, unless told otherwise.
+        dense: Weights of the layers that `pooling` names.
     """
     real = attention_mask[:, :, None].to(hidden_state.dtype)
     vectors = pool(hidden_state, real, pooling.mode)
-    return functional.normalize(vectors, dim=-1) if pooling.scaled else vectors
+    tensors: dict[str, Tensor] = {}
+    for place, weights in enumerate(dense, 1):
+        tensors |= {f"dense{place}_weight": weights.weight, f"dense{place}_bias": weights.bias}
+    return finish_vector(vectors, tensors, pooling)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,6 +204,7 @@ class Teacher:
         layers: Weights of its layers.
         folder: Where its files are; None of one that was made in memory.
         pooling: How sentence vectors are made of its hidden states.
+        dense: Weights of the linear layers that `pooling` names.
     """
 
     geometry: TeacherGeometry
@@ -195,6 +217,12 @@ class Teacher:
     layers: tuple[LayerWeights, ...]
     folder: Path | None = None
     pooling: Pooling = MEAN
+    dense: tuple[DenseWeights, ...] = ()
+
+    @property
+    def vector_size(self) -> int:
+        """Numbers of a sentence vector."""
+        return self.pooling.size(self.geometry.hidden)
 
     def head(self, output: str = "embed") -> str:
         """The head of networks that follow it: see `nasc.architecture.heads.Pooling.head`."""
@@ -207,10 +235,17 @@ class Teacher:
             asked: See `nasc.architecture.heads`.
 
         Raises:
-            UsageError: If it names another pooling than the teacher's.
+            UsageError: If it names another pooling than the teacher's, or states of tokens of a
+                teacher whose vectors are more than these pooled.
         """
         if is_task_head(asked):
             return asked
+        if not gives_vector(asked) and not self.pooling.plain:
+            raise UsageError(
+                f"--head {asked}: vectors of the teacher {self.name!r} are more than the pooled "
+                "states of its tokens (modules.json: Dense, or truncate_dim), so that no package "
+                "of states gives them. Leave --head out"
+            )
         own = self.head("embed" if gives_vector(asked) else "hidden")
         if asked not in (own, *HEADS):
             raise UsageError(
@@ -241,7 +276,13 @@ class Teacher:
             "max_length": self.max_length,
         }
         if self.pooling != MEAN:  # left out where it is as it always was: caches are by this
-            about["pooling"] = asdict(self.pooling)
+            how = {"mode": self.pooling.mode, "scaled": self.pooling.scaled}
+            about["pooling"] = how if self.pooling.plain else asdict(self.pooling)
+        if self.dense:
+            digest = hashlib.sha256()
+            for one in self.dense:
+                digest.update(one.weight.cpu().numpy().tobytes() + one.bias.cpu().numpy().tobytes())
+            about["dense"] = digest.hexdigest()
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
@@ -256,7 +297,10 @@ class Teacher:
             return type(weights)(**present)
 
         return replace(
-            self, embeddings=moved(self.embeddings), layers=tuple(map(moved, self.layers))
+            self,
+            embeddings=moved(self.embeddings),
+            layers=tuple(map(moved, self.layers)),
+            dense=tuple(map(moved, self.dense)),
         )
 
     @torch.no_grad()
@@ -365,16 +409,16 @@ class Teacher:
         """Sentence vectors; see `sentence_vectors`.
 
         Returns:
-            (sentences, hidden), float32, in the order of the sentences.
+            (sentences, `vector_size`), float32, in the order of the sentences.
 
         Raises:
             UsageError: See `tokenize`.
         """
         tokens = self.tokenize(sentences, max_length=max_length)
-        found = np.empty((len(tokens), self.geometry.hidden), np.float32)
+        found = np.empty((len(tokens), self.vector_size), np.float32)
         for indices in tokens.buckets(batch_size):
             batch = tokens.batch(indices).to(self.device)
             last = self.hidden_states(batch.input_ids, batch.attention_mask)[-1]
-            vectors = sentence_vectors(last.float(), batch.attention_mask, self.pooling)
+            vectors = sentence_vectors(last.float(), batch.attention_mask, self.pooling, self.dense)
             found[indices.numpy()] = vectors.cpu().numpy()
         return found

@@ -255,7 +255,7 @@ class TransformersLibrary:
                 dtype=torch.float32,
             ).eval()
         self._max_length = teacher.max_length
-        self._pooling = teacher.pooling
+        self._pooling, self._dense = teacher.pooling, teacher.dense
         self.name = f"transformers {transformers.__version__}"
 
     def _batch(self, texts: Sequence[str]) -> Any:
@@ -277,7 +277,8 @@ class TransformersLibrary:
         """See `Library`."""
         batch = self._batch(texts)
         states = self._model(**batch, return_dict=True).last_hidden_state
-        found: Vectors = sentence_vectors(states, batch["attention_mask"], self._pooling).numpy()
+        vectors = sentence_vectors(states, batch["attention_mask"], self._pooling, self._dense)
+        found: Vectors = vectors.numpy()
         return found
 
 

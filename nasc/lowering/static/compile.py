@@ -12,7 +12,7 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax import transform
 
-from nasc.architecture.heads import SPANS, gives_states, head_outputs
+from nasc.architecture.heads import SPANS, gives_states, head_outputs, vector_size
 from nasc.architecture.space import GELU
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
@@ -192,7 +192,8 @@ def _outputs(network: Network) -> tuple[int, int, bool]:
         return 1, network.geometry.hidden, True
     if network.head == SPANS:
         return head_outputs(SPANS) or 0, 1, True
-    return 1, head_outputs(network.head) or network.geometry.hidden, False
+    size = vector_size(network.head, network.geometry.hidden)
+    return 1, head_outputs(network.head) or size, False
 
 
 def _identity(network: Network, *about: object) -> bytes:

@@ -109,6 +109,7 @@ def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
 
 def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
     heads = {"spans": 2 * 32 + 2, "classify-1": 2112 + 64 + 1, "classify-2": 2112 + 2 * (64 + 1)}
+    heads["embed-cls-dense24tanh-first10"] = 2112 + 24 * (64 + 1)
     for (_, head), folder in packed.items():
         manifest = read_manifest(folder)
         assert manifest.size_bytes == (folder / "model.onnx").stat().st_size

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from safetensors.numpy import save_file
 
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space
@@ -317,16 +318,44 @@ def test_a_teacher_s_pooling_reaches_the_package(
         shared.compile(device, str(tmp_path / "other"), whole_ms, changed | {"head": "embed-max"})
 
 
+def add_dense(folder: Path) -> None:
+    """A Dense to 24 numbers behind the pooling, of which the first 20 are kept."""
+    modules = json.loads((folder / "modules.json").read_text())
+    dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    (folder / "modules.json").write_text(json.dumps([*modules, dense]))
+    (folder / "2_Dense").mkdir()
+    config = {"in_features": 32, "out_features": 24}
+    (folder / "2_Dense/config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(24, 32)), rng.normal(size=24)
+    tensors = {"linear.weight": 0.2 * weight, "linear.bias": 0.1 * bias}
+    save_file(
+        {name: value.astype(np.float32) for name, value in tensors.items()},
+        folder / "2_Dense/model.safetensors",
+    )
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"truncate_dim": 20}))
+
+
 @pytest.mark.slow
 def test_a_network_of_another_pooling_is_searched_and_trained(
     shared: Toy, pooled_folder: Path, tmp_path: Path, limit_ms: float
 ) -> None:
+    """With all that may stand behind the pooling."""
+    add_dense(pooled_folder)
     changed = {"teacher": str(pooled_folder), "cache": tmp_path / "cache"}
     device = shared.device()
     result = shared.compile(device, str(tmp_path / "small"), limit_ms, changed, distill_steps=20)
-    assert result.manifest.head == "embed-cls-unscaled"
+    assert result.manifest.head == "embed-cls-dense24tanh-unscaled-first20"
     assert not result.manifest.architecture.is_teacher
     assert verify_package(result.package, measure=False).ok
+    teacher = load_teacher(pooled_folder)
+    encoder = Encoder(result.package / "model.onnx", teacher.tokenizer)
+    wanted = teacher.vectors(["the cat sat"])
+    assert encoder.encode(["the cat sat"]).shape == wanted.shape == (1, 20)
+    pooling = json.loads((result.package / "1_Pooling/config.json").read_text())
+    assert pooling["word_embedding_dimension"] == 20
+    with pytest.raises(UsageError, match=r"--head hidden: .* are more than the pooled states"):
+        shared.compile(device, str(tmp_path / "states"), limit_ms, changed | {"head": "hidden"})
 
 
 def test_everything_is_measured_with_the_options_asked_for(
