@@ -57,7 +57,9 @@ def vectors_of_graph(teacher: Teacher, texts: list[str]) -> list[np.ndarray[Any,
         write_tokenizer(folder, teacher.tokenizer, teacher.max_length)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         encoder = Encoder(folder / "model.onnx", tokenizer, max_length=teacher.max_length)
-        return [encoder.encode(texts, batch_size=size) for size in (len(texts), 1)]
+        prompt = teacher.prompts.before
+        given = [prompt + text for text in texts]
+        return [encoder.encode(given, batch_size=size) for size in (len(texts), 1)]
 
 
 def row(folder: Path) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def library_files(manifest: Manifest, pad_id: int) -> dict[str, str]:
             "config_sentence_transformers.json": {
                 "model_type": "SentenceTransformer",
                 "similarity_fn_name": "cosine",
-                "prompts": {},
-                "default_prompt_name": None,
+                "prompts": dict(manifest.prompts.texts),
+                "default_prompt_name": manifest.prompts.default,
             },
             f"{_POOLING}/{CONFIG}": _pooling(manifest),
         }

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from nasc.architecture.heads import HEADS, MEAN, Pooling, gives_vector, is_task_head
 from nasc.architecture.space import GELU, Geometry
+from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
 from nasc.utils.torch_activation import activate
@@ -205,6 +206,7 @@ class Teacher:
         folder: Where its files are; None of one that was made in memory.
         pooling: How sentence vectors are made of its hidden states.
         dense: Weights of the linear layers that `pooling` names.
+        prompts: The default one stands before every text that it tokenises.
     """
 
     geometry: TeacherGeometry
@@ -218,6 +220,7 @@ class Teacher:
     folder: Path | None = None
     pooling: Pooling = MEAN
     dense: tuple[DenseWeights, ...] = ()
+    prompts: Prompts = NO_PROMPTS
 
     @property
     def vector_size(self) -> int:
@@ -283,6 +286,8 @@ class Teacher:
             for one in self.dense:
                 digest.update(one.weight.cpu().numpy().tobytes() + one.bias.cpu().numpy().tobytes())
             about["dense"] = digest.hexdigest()
+        if self.prompts.before:
+            about["prompt"] = self.prompts.before
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
@@ -354,7 +359,7 @@ class Teacher:
         return states
 
     def tokenize(self, sentences: Sequence[str], *, max_length: int | None = None) -> Tokens:
-        """Token ids of sentences, special tokens included.
+        """Token ids of sentences, the default prompt and special tokens included.
 
         Args:
             sentences: What to tokenise; at least one.
@@ -373,8 +378,9 @@ class Teacher:
                 f"length {max_length}: the teacher '{self.name}' takes 3 to "
                 f"{self.geometry.max_positions} tokens"
             )
+        before = self.prompts.before
         rows: list[list[int]] = self.tokenizer(
-            list(sentences),
+            [before + sentence for sentence in sentences],
             truncation=True,
             max_length=max_length,
             return_attention_mask=False,

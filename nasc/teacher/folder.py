@@ -66,6 +66,7 @@ def load_folder(
         folder=folder,
         pooling=modules.pooling,
         dense=tuple(map(load_dense, modules.dense)),
+        prompts=modules.prompts,
     )
 
 

@@ -222,11 +222,12 @@ class SentenceTransformersLibrary:
                 model_kwargs={"dtype": torch.float32},
             )
         self._preprocess = self._model.preprocess  # older releases have none
+        self._prompt = self._model.prompts.get(self._model.default_prompt_name or "")
         self.name = _version()
 
     def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
         """See `Library`."""
-        features = self._preprocess(list(texts))
+        features = self._preprocess(list(texts), prompt=self._prompt)
         return _unpadded(features["input_ids"], features["attention_mask"])
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
@@ -255,12 +256,13 @@ class TransformersLibrary:
                 dtype=torch.float32,
             ).eval()
         self._max_length = teacher.max_length
+        self._before = teacher.prompts.before
         self._pooling, self._dense = teacher.pooling, teacher.dense
         self.name = f"transformers {transformers.__version__}"
 
     def _batch(self, texts: Sequence[str]) -> Any:
         return self._tokenizer(
-            list(texts),
+            [self._before + text for text in texts],
             padding=True,
             truncation=True,
             max_length=self._max_length,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nasc.architecture.heads import MAX_DENSE, MAX_SIZE, Pooling
-from nasc.errors import UnsupportedFamily
+from nasc.data.prompts import MAX_LENGTH, MAX_PROMPTS, NO_PROMPTS, Prompts
+from nasc.errors import UnsupportedFamily, UsageError
 from nasc.teacher.dense import CONFIG as DENSE_CONFIG
 from nasc.teacher.dense import DenseModule, read_dense
 from nasc.teacher.files import TeacherFiles, is_inner_path, json_text, text_or_null
@@ -123,7 +124,12 @@ _MODEL_SCHEMA = {
     "type": "object",
     "properties": {
         "__version__": {"type": "object"},
-        "prompts": {"type": "object", "additionalProperties": text_or_null()},
+        "prompts": {
+            "type": "object",
+            "maxProperties": MAX_PROMPTS,
+            "propertyNames": {"maxLength": MAX_LENGTH},
+            "additionalProperties": {**text_or_null(), "maxLength": MAX_LENGTH},
+        },
         "default_prompt_name": text_or_null(),
         "similarity_fn_name": text_or_null(),
         "truncate_dim": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_SIZE},
@@ -146,6 +152,7 @@ class SentenceModules:
         do_lower_case: Whether texts are lower-cased before the tokenizer.
         pooling: How vectors are made; without a modules.json `UNDECLARED`.
         dense: The linear layers that `pooling` names, with their folders.
+        prompts: By which texts may begin, and which one all do unless asked otherwise.
         pooling_folder: Of the Pooling's configuration; None without modules.json.
         folders: The teacher's folder and those that modules.json names.
     """
@@ -157,6 +164,7 @@ class SentenceModules:
     do_lower_case: bool = False
     pooling: Pooling = UNDECLARED
     dense: tuple[DenseModule, ...] = ()
+    prompts: Prompts = NO_PROMPTS
     pooling_folder: TeacherFiles | None = None
     folders: tuple[TeacherFiles, ...] = ()
 
@@ -182,7 +190,9 @@ def read_modules(files: TeacherFiles) -> SentenceModules:
         else:
             _check_normalize(folder)
             scaled = True
-    first = _check_model(files)
+    first, prompts = _read_model(files)
+    if prompts:
+        _check_prompt_is_pooled(pooling)
     file, settings = _transformer_settings(transformer)
     return SentenceModules(
         transformer,
@@ -192,6 +202,7 @@ def read_modules(files: TeacherFiles) -> SentenceModules:
         do_lower_case=settings.get("do_lower_case", False),
         pooling=Pooling(mode, scaled, tuple(one.shape for one in dense), first),
         dense=tuple(dense),
+        prompts=prompts,
         pooling_folder=pooling,
         folders=tuple(dict.fromkeys((files, transformer, pooling, *others))),
     )
@@ -292,29 +303,33 @@ def _pooling_mode(pooling: TeacherFiles) -> str:
     return _MODES[_FLAGS[on[0]]] if on else "mean"
 
 
-def _check_model(files: TeacherFiles) -> int | None:
-    """What `truncate_dim` says; everything else must change nothing."""
+def _check_prompt_is_pooled(pooling: TeacherFiles) -> None:
+    """Raise where the tokens of a prompt are left out of the pooling."""
+    config = pooling.json(POOLING, _POOLING_SCHEMA)
+    if not config.get("include_prompt", True):
+        raise pooling.unsupported(
+            POOLING,
+            "include_prompt",
+            False,
+            f"true where {MODEL} has prompts: a package has no way to know which tokens are one's",
+        )
+
+
+def _read_model(files: TeacherFiles) -> tuple[int | None, Prompts]:
+    """What `truncate_dim` says, and the prompts; everything else must change nothing."""
     config = files.json(MODEL, _MODEL_SCHEMA)
     if config is None:
-        return None
+        return None, NO_PROMPTS
     files.check_keys(MODEL, config, _MODEL_KEYS)
     files.check_values(MODEL, config, {"model_type": ("SentenceTransformer",)})
     first: int | None = config.get("truncate_dim")
-    name = config.get("default_prompt_name")
-    if name is None:
-        return first
-    prompts = config.get("prompts", {})
-    if name not in prompts:
+    name, texts = config.get("default_prompt_name"), config.get("prompts", {})
+    if name is not None and name not in texts:
         raise files.damaged(MODEL, f"has default_prompt_name = {json_text(name)}, no such prompt")
-    if prompts[name]:
-        raise files.unsupported(
-            MODEL,
-            "default_prompt_name",
-            name,
-            f"texts as they are: null. Prompt {json_text(prompts[name])} would be put before every "
-            "text; with null, put prompts before texts yourself",
-        )
-    return first
+    try:
+        return first, Prompts(tuple((key, text or "") for key, text in texts.items()), name)
+    except UsageError as error:
+        raise files.damaged(MODEL, f"has prompts that cannot be read: {error}") from error
 
 
 def _transformer_settings(files: TeacherFiles) -> tuple[str, dict[str, Any]]:

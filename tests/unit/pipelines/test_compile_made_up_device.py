@@ -31,6 +31,7 @@ from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.data.heldout import judging_sentences, scored_sentences
+from nasc.data.prompts import Prompts
 from nasc.errors import (
     DeviceEmulated,
     LimitsMissed,
@@ -319,7 +320,7 @@ def test_a_teacher_s_pooling_reaches_the_package(
 
 
 def add_dense(folder: Path) -> None:
-    """A Dense to 24 numbers behind the pooling, of which the first 20 are kept."""
+    """A Dense to 24 numbers behind the pooling, of which the first 20 are kept; a prompt."""
     modules = json.loads((folder / "modules.json").read_text())
     dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
     (folder / "modules.json").write_text(json.dumps([*modules, dense]))
@@ -333,7 +334,10 @@ def add_dense(folder: Path) -> None:
         {name: value.astype(np.float32) for name, value in tensors.items()},
         folder / "2_Dense/model.safetensors",
     )
-    (folder / "config_sentence_transformers.json").write_text(json.dumps({"truncate_dim": 20}))
+    prompts = {"prompts": {"q": "the big ", "d": ""}, "default_prompt_name": "q"}
+    (folder / "config_sentence_transformers.json").write_text(
+        json.dumps({"truncate_dim": 20, **prompts})
+    )
 
 
 @pytest.mark.slow
@@ -354,6 +358,16 @@ def test_a_network_of_another_pooling_is_searched_and_trained(
     assert encoder.encode(["the cat sat"]).shape == wanted.shape == (1, 20)
     pooling = json.loads((result.package / "1_Pooling/config.json").read_text())
     assert pooling["word_embedding_dimension"] == 20
+    assert (
+        result.manifest.prompts == teacher.prompts == Prompts((("q", "the big "), ("d", "")), "q")
+    )
+    assert (
+        json.loads((result.package / "config_sentence_transformers.json").read_text())[
+            "default_prompt_name"
+        ]
+        == "q"
+    )
+    assert teacher.tokenize(["cat"]).rows() == encoder.tokenize(["the big cat"])
     with pytest.raises(UsageError, match=r"--head hidden: .* are more than the pooled states"):
         shared.compile(device, str(tmp_path / "states"), limit_ms, changed | {"head": "hidden"})
 

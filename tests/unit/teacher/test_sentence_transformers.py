@@ -133,6 +133,32 @@ EQUAL: dict[str, tuple[Change, int]] = {
     ),
     "a list of one mode": (lambda f: edit_json(f / POOLING, pooling_mode=["mean"]), 40),
     "prompts that are not asked for": (lambda f: edit_json(f / MODEL, prompts={"q": "the "}), 40),
+    "a default prompt": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "the big "}, default_prompt_name="q"),
+        40,
+    ),
+    "a default prompt that takes all the room": (
+        lambda f: (
+            edit_json(f / MODEL, prompts={"q": "the cat: "}, default_prompt_name="q"),
+            edit_json(f / SETTINGS, max_seq_length=4),
+        ),
+        4,
+    ),
+    "a prompt of several lines": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "the\ncat\n"}, default_prompt_name="q"),
+        40,
+    ),
+    "a default prompt that is null": (
+        lambda f: edit_json(f / MODEL, prompts={"q": None}, default_prompt_name="q"),
+        40,
+    ),
+    "no prompt in pooling, and no prompt": (
+        lambda f: (
+            edit_json(f / POOLING, include_prompt=False),
+            edit_json(f / MODEL, prompts={"q": ""}),
+        ),
+        40,
+    ),
     "an empty default prompt": (
         lambda f: edit_json(f / MODEL, prompts={"q": ""}, default_prompt_name="q"),
         40,
@@ -435,10 +461,43 @@ REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
         UnsupportedFamily,
         r"2_Normalize/config\.json: module_input_name = 'token_embeddings'",
     ),
-    "a default prompt": (
-        lambda f: edit_json(f / MODEL, prompts={"q": "the "}, default_prompt_name="q"),
+    "a prompt that is not pooled": (
+        lambda f: (
+            edit_json(f / POOLING, include_prompt=False),
+            edit_json(f / MODEL, prompts={"q": "the "}),
+        ),
         UnsupportedFamily,
-        r"config_sentence_transformers\.json: default_prompt_name = 'q'.*'the '",
+        r"1_Pooling/config\.json: include_prompt = false; supported is true where config_sent",
+    ),
+    "a prompt that is no text": (
+        lambda f: edit_json(f / MODEL, prompts={"q": 3}),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has prompts\.q = 3",
+    ),
+    "prompts that are a list": (
+        lambda f: edit_json(f / MODEL, prompts=["the "]),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has prompts = \['the '\]",
+    ),
+    "a default prompt that is no name": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "the "}, default_prompt_name=1),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has default_prompt_name = 1",
+    ),
+    "a prompt of half a character": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "\ud800"}),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has prompts that cannot be read: .*half a character",
+    ),
+    "a prompt whose name acts on a terminal": (
+        lambda f: edit_json(f / MODEL, prompts={"\x1b[2J": "the "}),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has prompts that cannot be read: .*control characters",
+    ),
+    "an endless prompt": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "the " * 3000}),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json .*prompts\.q",
     ),
     "a default prompt that is not there": (
         lambda f: edit_json(f / MODEL, default_prompt_name="q"),
