@@ -108,9 +108,11 @@ def markdown(record: dict[str, Any]) -> str:
         "- Weights stored in float16 or bfloat16 are computed in float32, which "
         "sentence-transformers by default does not; the comparison is in float32.",
         "- One text differs and cannot be refused in advance: the literal padding token within a "
-        "text (`<pad>`) given to a RoBERTa or XLM-R, whose positions are counted without it.",
-        "- A RoBERTa whose tokenizer_config.json has no model_max_length, or one above its "
-        "positions, is refused: sentence-transformers cuts its texts 2 tokens too late, and fails.",
+        "text (`<pad>`) given to a RoBERTa, XLM-R or MPNet, whose positions are counted without "
+        "it.",
+        "- A RoBERTa or MPNet whose tokenizer_config.json has no model_max_length, or one above "
+        "its positions, is refused: sentence-transformers cuts its texts 2 tokens too late, and "
+        "fails.",
         "",
         "`nasc compile`, `train`, `distill`, `search` and `audit` make the same comparison for the "
         "teacher that they are given, once for the same files, with the library where it is "

@@ -124,6 +124,8 @@ def layer_params(layer: Layer, geometry: Geometry) -> int:
         count += SEPCONV_PAIRS * (k * h + h)
     if layer.kind != "border" and not layer.head:
         count += 2 * h
+    if layer.kind == "mha" and geometry.buckets is not None:
+        count += geometry.buckets * (h // geometry.head_size)
     return count
 
 

@@ -41,6 +41,7 @@ from nasc.errors import ExportError
 from nasc.export.graph import GraphBuilder
 from nasc.export.matrices import Matrices, matrices_for
 from nasc.networks.network import MASKED, Array, Network, Tensors
+from nasc.utils.relative_positions import distance_buckets
 
 EMITTER_VERSION = 3
 """Raised with every change of the emitted graphs: latency tables are keyed by it."""
@@ -173,6 +174,8 @@ class _Emitter:
         mask = g.node("Cast", "attention_mask", to=TensorProto.FLOAT)
         self._mask_row = g.node("Unsqueeze", mask, g.ints(1))
         self._score_bias = ""
+        self._buckets = ""
+        self._positions = network.geometry.max_positions
         self._token_mask = ""
 
     def emit(self, index: int, layer: Layer, tensors: Tensors) -> None:
@@ -292,12 +295,35 @@ class _Emitter:
                 self._x, name, tensors[f"{name}_weight"] * factor, tensors[f"{name}_bias"] * factor
             )
             heads[name] = g.node("Transpose", g.node("Reshape", flat, split), perm=order)
-        scores = g.node("Add", g.node("MatMul", heads["q"], heads["k"]), self._score_bias)
+        scores = g.node("MatMul", heads["q"], heads["k"])
+        if "bucket_bias" in tensors:
+            scores = g.node("Add", scores, self._position_scores(tensors["bucket_bias"]))
+        scores = g.node("Add", scores, self._score_bias)
         mixed = g.node("MatMul", g.node("Softmax", scores, axis=-1), heads["v"])
         mixed = self._to_tokens(g.node("Transpose", mixed, perm=[0, 2, 1, 3]), hidden)
         return self._residual(
             self._linear(mixed, "o", tensors["o_weight"], tensors["o_bias"]), tensors
         )
+
+    def _position_scores(self, bucket_bias: Array) -> str:
+        """What relative positions add to a layer's scores: (heads, seq_len, seq_len).
+
+        The bucket of each pair of tokens is found once, by their distance.
+        """
+        g = self.graph
+        if not self._buckets:
+            known = distance_buckets(self._positions, len(bucket_bias))
+            length = g.node("Shape", "input_ids", start=1)
+            places = g.constant(np.arange(self._positions, dtype=np.int64))
+            # Reshaped as in the embedding.
+            place = g.node("Slice", places, g.ints(0), length)
+            place = g.node("Reshape", place, length)
+            behind = g.node("Unsqueeze", place, g.ints(0))
+            distance = g.node("Sub", behind, g.node("Unsqueeze", place, g.ints(1)))
+            row = g.node("Add", distance, g.ints(self._positions - 1))
+            self._buckets = g.node("Gather", g.constant(known), row)
+        table = self._weight("bucket_bias", bucket_bias.T)
+        return g.node("Gather", table, self._buckets, axis=1)
 
     def _ffn(self, layer: Layer, tensors: Tensors) -> str:
         inner = self._linear(self._x, "in", tensors["in_weight"], tensors["in_bias"])

@@ -162,6 +162,8 @@ def unfit_sizes(
             return f"{runtime} makes {precision} with GELU, not with {geometry.activation!r}"
         if geometry.embedding is not None:
             return f"{runtime} makes {precision} without an embedding of its own size"
+        if geometry.buckets is not None:
+            return f"{runtime} makes {precision} without relative positions in attention"
     multiple = MULTIPLES.get((runtime, precision), 1)
     wrong = sorted(size for size in sizes if size % multiple)
     if not wrong:

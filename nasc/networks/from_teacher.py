@@ -31,7 +31,8 @@ def embedding(teacher: Teacher) -> dict[str, Tensor]:
 
 def attention(w: LayerWeights) -> dict[str, Tensor]:
     """The attention half of a transformer layer, its normalisation included."""
-    return {
+    positions = {} if w.bucket_bias is None else {"bucket_bias": w.bucket_bias}
+    return positions | {
         "q_weight": w.q_w,
         "q_bias": w.q_b,
         "k_weight": w.k_w,

@@ -31,7 +31,8 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
 
     ``position`` holds the token-type row 0 too; ``map_weight`` and ``map_bias`` are of the linear
     layer behind an embedding of its own size; ``dense1_weight`` and so on of those behind the
-    pooling of a head. A depthwise weight is (hidden, kernel). A layer without tensors (a head at
+    pooling of a head; ``bucket_bias`` is what relative positions add to the scores of each
+    attention head. A depthwise weight is (hidden, kernel). A layer without tensors (a head at
     the teacher's hidden size) gives an empty dict.
     """
     h, out = layer.hidden_in, layer.hidden_out
@@ -68,6 +69,8 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
         found = {}
         for name in "qkvo":
             found |= {f"{name}_weight": (h, h), f"{name}_bias": (h,)}
+        if geometry.buckets is not None:
+            found["bucket_bias"] = (geometry.buckets, h // geometry.head_size)
         return found | norm
     if layer.kind == "ffn":
         inner = geometry.ffn_ratio * h

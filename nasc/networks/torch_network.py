@@ -30,6 +30,7 @@ from nasc.networks.network import MASKED, Network
 from nasc.utils import torch_pooling
 from nasc.utils.torch_activation import activate
 from nasc.utils.torch_dense import finish_vector
+from nasc.utils.torch_positions import position_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,11 @@ def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size:
         flat = functional.linear(x, t[f"{name}_weight"], t[f"{name}_bias"])
         return flat.view(batch, seq_len, -1, head_size).transpose(1, 2)
 
+    scores = mask.scores
+    if "bucket_bias" in t:
+        scores = scores + position_scores(t["bucket_bias"], seq_len)
     mixed = functional.scaled_dot_product_attention(
-        heads("q"), heads("k"), heads("v"), attn_mask=mask.scores.to(x.dtype)
+        heads("q"), heads("k"), heads("v"), attn_mask=scores.to(x.dtype)
     )
     return mixed.transpose(1, 2).reshape(batch, seq_len, hidden)
 

@@ -26,6 +26,7 @@ from nasc.errors import UnsupportedFamily, UsageError
 from nasc.utils.torch_activation import activate
 from nasc.utils.torch_dense import finish_vector
 from nasc.utils.torch_pooling import pool
+from nasc.utils.torch_positions import position_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class TeacherGeometry:
         position_offset: Row of the position embedding that belongs to the first token.
         pad_id: Token id of padding.
         activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
-        embedding: See `nasc.architecture.space.Geometry`.
+        embedding: See `nasc.architecture.space.Geometry`; buckets alike.
+        buckets: See embedding.
     """
 
     family: str
@@ -63,6 +65,7 @@ class TeacherGeometry:
     pad_id: int
     activation: str = GELU
     embedding: int | None = None
+    buckets: int | None = None
 
     def __post_init__(self) -> None:
         if self.heads * self.head_size != self.hidden:
@@ -82,6 +85,7 @@ class TeacherGeometry:
             max_positions=self.max_positions,
             activation=self.activation,
             embedding=self.embedding,
+            buckets=self.buckets,
         )
 
 
@@ -129,6 +133,8 @@ class LayerWeights:
         ff2_b: (hidden,).
         ln2_w: (hidden,), of the normalisation after the feed-forward part.
         ln2_b: (hidden,).
+        bucket_bias: (buckets, heads), what relative positions add to attention scores; None
+            without `buckets`.
     """
 
     q_w: Tensor
@@ -147,6 +153,7 @@ class LayerWeights:
     ff2_b: Tensor
     ln2_w: Tensor
     ln2_b: Tensor
+    bucket_bias: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,8 +277,9 @@ class Teacher:
         """
         tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
         geometry = asdict(self.geometry)
-        if self.geometry.embedding is None:  # as below
-            del geometry["embedding"]
+        for name in ("embedding", "buckets"):
+            if geometry[name] is None:  # as below
+                del geometry[name]
         about = {
             "weights": self.sha256,
             "tokenizer": tokenizer | {"truncation": None, "padding": None},
@@ -343,11 +351,16 @@ class Teacher:
 
         states = [x]
         for w in self.layers:
+            scores = mask
+            if w.bucket_bias is not None:
+                scores = position_scores(w.bucket_bias, seq_len)
+                if mask is not None:
+                    scores = scores.masked_fill(~mask, -torch.inf)
             mixed = functional.scaled_dot_product_attention(
                 heads(functional.linear(x, w.q_w, w.q_b)),
                 heads(functional.linear(x, w.k_w, w.k_b)),
                 heads(functional.linear(x, w.v_w, w.v_b)),
-                attn_mask=mask,
+                attn_mask=scores,
             )
             mixed = mixed.transpose(1, 2).reshape(batch, seq_len, g.hidden)
             x = x + functional.linear(mixed, w.o_w, w.o_b)

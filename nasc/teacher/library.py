@@ -22,7 +22,6 @@ import transformers
 from numpy.typing import NDArray
 
 from nasc.errors import TeacherDamaged, UnsupportedFamily
-from nasc.teacher.config import ROBERTAS
 from nasc.teacher.encoder import Teacher, sentence_vectors
 from nasc.teacher.files import TeacherFiles, reason
 from nasc.teacher.modules import read_modules
@@ -170,12 +169,14 @@ def _failing(teacher: Teacher, library: Library, what: str) -> Iterator[None]:
 def comparable(teacher: Teacher, texts: Sequence[str]) -> list[str]:
     """Texts without the literal padding token where that changes positions.
 
-    RoBERTa of transformers counts positions by the ids that are not padding, so that those after
-    a literal ``<pad>`` in a text move; nasc counts tokens (docs/teachers.md).
+    RoBERTa and MPNet of transformers count positions by the ids that are not padding, so that those
+    after a literal ``<pad>`` in a text move; nasc counts tokens (docs/teachers.md).
     """
-    if teacher.geometry.family not in ROBERTAS:
+    offset = teacher.geometry.position_offset
+    if not offset:
         return list(texts)
-    return [text.replace(str(teacher.tokenizer.pad_token), "") for text in texts]
+    counted_as_padding = str(teacher.tokenizer.convert_ids_to_tokens(offset - 1))
+    return [text.replace(counted_as_padding, "") for text in texts]
 
 
 def _row(tokens: Sequence[int], at: int) -> str:

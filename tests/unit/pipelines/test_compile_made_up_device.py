@@ -26,7 +26,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from nasc.architecture.layers import layers
-from nasc.architecture.space import Architecture, SearchSpace, load_space
+from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
@@ -370,6 +370,27 @@ def test_a_network_of_another_pooling_is_searched_and_trained(
     assert teacher.tokenize(["cat"]).rows() == encoder.tokenize(["the big cat"])
     with pytest.raises(UsageError, match=r"--head hidden: .* are more than the pooled states"):
         shared.compile(device, str(tmp_path / "states"), limit_ms, changed | {"head": "hidden"})
+
+
+@pytest.mark.slow
+def test_a_teacher_with_relative_positions_is_searched_and_trained(
+    shared: Toy, teacher_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = teacher_folder("mpnet")
+    teacher = load_teacher(folder)
+    space = dataclasses.replace(shared.space, geometry=teacher.geometry.for_space())
+    (tmp_path / "toy.toml").write_text(space_to_toml(space), encoding="utf-8")
+    changed = {
+        "teacher": str(folder),
+        "cache": tmp_path / "cache",
+        "space": str(tmp_path / "toy.toml"),
+    }
+    device = Device(space)
+    limit_ms = 0.8 * device.layers_ms(space.teacher.with_precision("int8"))
+    result = shared.compile(device, str(tmp_path / "small"), limit_ms, changed, distill_steps=5)
+    assert result.manifest.geometry.buckets == 32
+    assert not result.manifest.architecture.is_teacher
+    assert verify_package(result.package, measure=False).ok
 
 
 def test_everything_is_measured_with_the_options_asked_for(

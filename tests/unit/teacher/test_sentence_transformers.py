@@ -288,6 +288,7 @@ def test_poolings_are_those_of_sentence_transformers(
     [
         *itertools.product(("roberta", "distilbert"), ("float32", "float16", "bfloat16")),
         *((family, "float32") for family in ("xlm-roberta", "camembert", "electra", "albert")),
+        ("mpnet", "float32"),
     ],
 )
 def test_other_families_and_types_too(
