@@ -118,7 +118,7 @@ def _save_teacher(
     import transformers
 
     tokenizer = _tiny_tokenizer(family)
-    is_roberta = family in ("roberta", "xlm-roberta", "camembert")
+    is_roberta = family in ("roberta", "xlm-roberta", "camembert", "mpnet")
     if is_roberta:  # else transformers says the rows, which are 2 more
         tokenizer.model_max_length = positions
     names: dict[str, Any] = {
@@ -171,6 +171,11 @@ def _tiny_tokenizer(family: str) -> Any:
         kind = "XLMRobertaTokenizer" if family == "xlm-roberta" else "CamembertTokenizer"
         return getattr(transformers, kind)(vocab=vocab)
     letters = [p + c for c in "abcdefghijklmnopqrstuvwxyz.,?!" for p in ("", "##")]
+    if family == "mpnet":
+        tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "[UNK]", *letters, *words]
+        return transformers.MPNetTokenizer(
+            vocab={token: i for i, token in enumerate(dict.fromkeys(tokens))}
+        )
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *words]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     kind = transformers.ElectraTokenizer if family == "electra" else transformers.BertTokenizer

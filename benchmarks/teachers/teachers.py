@@ -57,7 +57,9 @@ def vectors_of_graph(teacher: Teacher, texts: list[str]) -> list[np.ndarray[Any,
         write_tokenizer(folder, teacher.tokenizer, teacher.max_length)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         encoder = Encoder(folder / "model.onnx", tokenizer, max_length=teacher.max_length)
-        return [encoder.encode(texts, batch_size=size) for size in (len(texts), 1)]
+        prompt = teacher.prompts.before
+        given = [prompt + text for text in texts]
+        return [encoder.encode(given, batch_size=size) for size in (len(texts), 1)]
 
 
 def row(folder: Path) -> dict[str, Any]:
@@ -106,9 +108,11 @@ def markdown(record: dict[str, Any]) -> str:
         "- Weights stored in float16 or bfloat16 are computed in float32, which "
         "sentence-transformers by default does not; the comparison is in float32.",
         "- One text differs and cannot be refused in advance: the literal padding token within a "
-        "text (`<pad>`) given to a RoBERTa or XLM-R, whose positions are counted without it.",
-        "- A RoBERTa whose tokenizer_config.json has no model_max_length, or one above its "
-        "positions, is refused: sentence-transformers cuts its texts 2 tokens too late, and fails.",
+        "text (`<pad>`) given to a RoBERTa, XLM-R or MPNet, whose positions are counted without "
+        "it.",
+        "- A RoBERTa or MPNet whose tokenizer_config.json has no model_max_length, or one above "
+        "its positions, is refused: sentence-transformers cuts its texts 2 tokens too late, and "
+        "fails.",
         "",
         "`nasc compile`, `train`, `distill`, `search` and `audit` make the same comparison for the "
         "teacher that they are given, once for the same files, with the library where it is "

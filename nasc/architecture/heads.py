@@ -7,7 +7,8 @@ every token as the first and as the last of an answer, (batch, 2, seq_len).
 A vector is the mean over the tokens, scaled to length 1, unless the head's name says otherwise:
 ``embed-cls`` is the first token's state, ``embed-max-unscaled`` the largest values over the
 tokens, their length left as it is. ``hidden-cls`` gives the same as ``hidden``, and says how a
-vector is made of it.
+vector is made of it. ``embed-dense128tanh-first64``: behind the pooling a linear layer to 128
+numbers with tanh, then length 1, and of that the first 64 numbers.
 """
 
 from __future__ import annotations
@@ -29,9 +30,48 @@ POOLINGS: tuple[str, ...] = ("mean", "cls", "max", "sqrt_len")
 """Over a text's tokens: their mean, the first one, the largest of each value, or their sum over the
 root of their number. What sentence-transformers calls mean, cls, max and mean_sqrt_len_tokens."""
 
+DENSE_ACTIVATIONS: tuple[str, ...] = ("identity", "tanh", "relu", "gelu", "sigmoid")
+"""Behind a linear layer of a pooled vector; gelu is the exact one."""
+
+MAX_DENSE = 8
+"""Linear layers behind the pooling; one is what is met, two at most."""
+
+MAX_SIZE = 1 << 16
+"""Numbers of a vector."""
+
 _CLASSIFY = re.compile(r"classify-([1-9][0-9]{0,3})")
 
-_VECTORS = re.compile(rf"({'|'.join(HEADS)})(?:-({'|'.join(POOLINGS[1:])}))?(-unscaled)?")
+_DENSE = re.compile(rf"-dense([1-9][0-9]{{0,4}})({'|'.join(DENSE_ACTIVATIONS)})")
+
+_VECTORS = re.compile(
+    rf"({'|'.join(HEADS)})(?:-({'|'.join(POOLINGS[1:])}))?"
+    rf"((?:{_DENSE.pattern.replace('(', '(?:')}){{0,{MAX_DENSE}}})(-unscaled)?"
+    r"(?:-first([1-9][0-9]{0,4}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseShape:
+    """A linear layer behind the pooling, with its activation.
+
+    Attributes:
+        outputs: Numbers that it gives.
+        activation: Out of `DENSE_ACTIVATIONS`.
+    """
+
+    outputs: int
+    activation: str
+
+    def __post_init__(self) -> None:
+        if self.activation not in DENSE_ACTIVATIONS:
+            raise UsageError(
+                f"unknown activation {self.activation!r} of a vector; known: "
+                f"{', '.join(DENSE_ACTIVATIONS)}"
+            )
+        if not 1 <= self.outputs <= MAX_SIZE:
+            raise UsageError(
+                f"a linear layer gives 1 to {MAX_SIZE:,} numbers, not {self.outputs:,}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +81,44 @@ class Pooling:
     Attributes:
         mode: Out of `POOLINGS`.
         scaled: Whether the vector is scaled to length 1.
+        dense: Linear layers between pooling and scaling, in order (Dense of sentence-transformers).
+        first: So many of the vector's numbers are kept, the first ones, after the scaling
+            (`truncate_dim` of sentence-transformers); None keeps all.
     """
 
     mode: str = "mean"
     scaled: bool = True
+    dense: tuple[DenseShape, ...] = ()
+    first: int | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in POOLINGS:
             raise UsageError(f"unknown pooling {self.mode!r}; known: {', '.join(POOLINGS)}")
+        if len(self.dense) > MAX_DENSE:
+            raise UsageError(
+                f"{len(self.dense)} linear layers behind the pooling, {MAX_DENSE} are the most"
+            )
+        if self.first is not None and not 1 <= self.first <= MAX_SIZE:
+            raise UsageError(f"a vector has 1 to {MAX_SIZE:,} numbers, not {self.first:,}")
+
+    @property
+    def plain(self) -> bool:
+        """Whether a vector is the pooled states alone: nothing behind them but the scaling."""
+        return not self.dense and self.first is None
+
+    @property
+    def unit(self) -> bool:
+        """Whether vectors have length 1."""
+        return self.scaled and self.first is None
+
+    def size(self, hidden: int) -> int:
+        """Numbers of a vector.
+
+        Args:
+            hidden: The teacher's hidden size.
+        """
+        whole = self.dense[-1].outputs if self.dense else hidden
+        return whole if self.first is None else min(whole, self.first)
 
     def head(self, output: str = "embed") -> str:
         """The head that gives such vectors, or the states that they are made of.
@@ -57,7 +127,9 @@ class Pooling:
             output: Out of `HEADS`.
         """
         mode = "" if self.mode == "mean" else f"-{self.mode}"
-        return f"{output}{mode}{'' if self.scaled else '-unscaled'}"
+        dense = "".join(f"-dense{one.outputs}{one.activation}" for one in self.dense)
+        first = "" if self.first is None else f"-first{self.first}"
+        return f"{output}{mode}{dense}{'' if self.scaled else '-unscaled'}{first}"
 
 
 MEAN = Pooling()
@@ -73,8 +145,8 @@ def check_head(head: str) -> None:
         poolings = ", ".join(f"embed-{mode}" for mode in POOLINGS[1:])
         raise UsageError(
             f"unknown head {head!r}; known: {', '.join(HEADS)}, {SPANS}, classify-N; of teachers "
-            f"with another pooling than the mean {poolings}; each with -unscaled where vectors "
-            "keep their length"
+            f"with another pooling than the mean {poolings}; each with -denseN and an activation "
+            "behind it, -unscaled where vectors keep their length, -firstN where N numbers are kept"
         )
 
 
@@ -101,7 +173,22 @@ def gives_states(head: str) -> bool:
 def pooling_of(head: str) -> Pooling:
     """How the vector of a text is made; the mean, scaled, of a task's head, which has none."""
     found = _VECTORS.fullmatch(head)
-    return Pooling(found[2] or "mean", not found[3]) if found else MEAN
+    if found is None:
+        return MEAN
+    dense = tuple(
+        DenseShape(int(outputs), activation) for outputs, activation in _DENSE.findall(found[3])
+    )
+    return Pooling(found[2] or "mean", not found[4], dense, int(found[5]) if found[5] else None)
+
+
+def vector_size(head: str, hidden: int) -> int:
+    """Numbers of a vector that a head gives; the hidden size of one that gives states.
+
+    Args:
+        head: ``embed`` or ``hidden``, whatever its pooling.
+        hidden: The teacher's hidden size.
+    """
+    return pooling_of(head).size(hidden) if gives_vector(head) else hidden
 
 
 def maps_tokens(head: str) -> bool:

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nasc.architecture.heads import SPANS, head_outputs, maps_tokens, pooled
+from nasc.architecture.heads import (
+    SPANS,
+    gives_vector,
+    head_outputs,
+    maps_tokens,
+    pooled,
+    pooling_of,
+)
 from nasc.architecture.space import SEPCONV_PAIRS, Architecture, Block, Geometry, kernel_size
 
 
@@ -87,13 +94,22 @@ def linear_shapes(layer: Layer, geometry: Geometry) -> Iterator[tuple[int, int]]
 
 def pooled_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
     """(inputs, outputs) of every matrix that a layer applies once a text, after the pooling."""
-    if not pooled(layer.head) or maps_tokens(layer.head):
+    if not pooled(layer.head):
         return
     outputs = head_outputs(layer.head)
-    if outputs or layer.hidden_in != layer.hidden_out:
+    if not maps_tokens(layer.head) and (outputs or layer.hidden_in != layer.hidden_out):
         yield (layer.hidden_in, layer.hidden_out)
     if outputs:
         yield (layer.hidden_out, outputs)
+    yield from dense_shapes(layer)
+
+
+def dense_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
+    """(inputs, outputs) of the linear layers behind the pooling of a head that gives a vector."""
+    size = layer.hidden_out
+    for dense in pooling_of(layer.head).dense if gives_vector(layer.head) else ():
+        yield (size, dense.outputs)
+        size = dense.outputs
 
 
 def layer_params(layer: Layer, geometry: Geometry) -> int:
@@ -108,6 +124,8 @@ def layer_params(layer: Layer, geometry: Geometry) -> int:
         count += SEPCONV_PAIRS * (k * h + h)
     if layer.kind != "border" and not layer.head:
         count += 2 * h
+    if layer.kind == "mha" and geometry.buckets is not None:
+        count += geometry.buckets * (h // geometry.head_size)
     return count
 
 

@@ -91,7 +91,7 @@ _GEOMETRY_MOST: dict[str, int] = {
 }
 
 
-_EMBEDDING_MOST = {"embedding": 100_000}
+_OPTIONAL_MOST = {"embedding": 100_000, "buckets": 1_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,8 @@ class Geometry:
         activation: Of the feed-forward layers, out of `ACTIVATIONS`.
         embedding: Size of the embedding's rows, which a linear layer behind their normalisation
             maps to the hidden size (ELECTRA, ALBERT); None where there is no such layer.
+        buckets: Of relative positions, each of which adds a number of every head's own to the
+            scores of attention (MPNet); a multiple of 4. None where scores know no positions.
     """
 
     layers: int
@@ -118,11 +120,12 @@ class Geometry:
     max_positions: int
     activation: str = GELU
     embedding: int | None = None
+    buckets: int | None = None
 
     def __post_init__(self) -> None:
-        for name, most in (_GEOMETRY_MOST | _EMBEDDING_MOST).items():
+        for name, most in (_GEOMETRY_MOST | _OPTIONAL_MOST).items():
             value = getattr(self, name)
-            if name in _EMBEDDING_MOST and value is None:
+            if name in _OPTIONAL_MOST and value is None:
                 continue
             if type(value) is not int or not 1 <= value <= most:
                 raise UsageError(
@@ -133,6 +136,11 @@ class Geometry:
             raise UsageError(
                 f"teacher geometry: unknown activation {shown(self.activation)}; known: "
                 f"{', '.join(ACTIVATIONS)}"
+            )
+        if self.buckets is not None and self.buckets % 4:
+            raise UsageError(
+                f"teacher geometry: {self.buckets} buckets of relative positions are no multiple "
+                "of 4"
             )
         if self.hidden % self.head_size:
             raise UsageError(
@@ -152,6 +160,7 @@ class Geometry:
             f"{self.max_positions} positions"
             + ("" if self.activation == GELU else f", activation {self.activation}")
             + ("" if self.embedding is None else f", embedding of {self.embedding}")
+            + ("" if self.buckets is None else f", {self.buckets} buckets of relative positions")
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -159,8 +168,9 @@ class Geometry:
         values = dataclasses.asdict(self)
         if self.activation == GELU:
             del values["activation"]
-        if self.embedding is None:
-            del values["embedding"]
+        for name in _OPTIONAL_MOST:
+            if values[name] is None:
+                del values[name]
         return values
 
     @property
@@ -580,7 +590,7 @@ _SPACE_SCHEMA: dict[str, Any] = {
             "properties": {
                 **dict.fromkeys(_GEOMETRY_MOST, _WHOLE),
                 "activation": {"type": "string", "maxLength": 100},
-                "embedding": _WHOLE,
+                **dict.fromkeys(_OPTIONAL_MOST, _WHOLE),
             },
         },
     },
@@ -601,7 +611,9 @@ def space_from_dict(raw: Mapping[str, Any], *, stored: bool = True) -> SearchSpa
     values: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in raw.items()}
     _check_names(values, _SPACE_SCHEMA["properties"], "")
     if isinstance(values.get("geometry"), dict):
-        _check_names(values["geometry"], (*_GEOMETRY_MOST, "activation", "embedding"), "geometry.")
+        _check_names(
+            values["geometry"], (*_GEOMETRY_MOST, "activation", *_OPTIONAL_MOST), "geometry."
+        )
     try:
         conform(values, _SPACE_SCHEMA, "search space")
     except FileRefused as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from device_profiles import reading
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import Architecture, Block
+from nasc.data.prompts import prompted
 from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
@@ -80,7 +81,9 @@ def _compared(teacher: Teacher, folder: Path) -> LibraryCheck:
         path = temporary / "teacher.onnx"
         emit(teacher_network(teacher, whole), path)
         encoder = Encoder(path, teacher.tokenizer, max_length=teacher.max_length)
-        return check_against_library(teacher, folder, encoder.encode)
+        return check_against_library(
+            teacher, folder, prompted(encoder.encode, teacher.prompts.before)
+        )
 
 
 def _settings_sha256(files: TeacherFiles) -> str:

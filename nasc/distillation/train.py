@@ -109,6 +109,7 @@ def distill_loss(
     target: Tensor,
     attention_mask: Tensor,
     pooling: str = "mean",
+    behind: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Loss of one batch.
 
@@ -118,10 +119,13 @@ def distill_loss(
         target: The teacher's, the same shape.
         attention_mask: (batch, seq_len).
         pooling: By which vectors are made of states, out of `nasc.architecture.heads.POOLINGS`.
+        behind: What the teacher has between the pooling and the vector; None: nothing.
     """
     mask = Mask.of(attention_mask)
-    ours = functional.normalize(pool(states, mask, pooling), dim=-1)
-    theirs = functional.normalize(pool(target, mask, pooling), dim=-1)
+    ours, theirs = pool(states, mask, pooling), pool(target, mask, pooling)
+    if behind is not None:
+        ours, theirs = behind(ours), behind(theirs)
+    ours, theirs = functional.normalize(ours, dim=-1), functional.normalize(theirs, dim=-1)
     loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
     loss = loss + config.pooled_weight * (1 - (ours * theirs).sum(-1)).mean()
     error = ours @ ours.T - theirs @ theirs.T
@@ -151,8 +155,10 @@ def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: 
     mask = Mask.of(batch.attention_mask)
     with torch.autocast(target.device.type, torch.bfloat16, enabled=config.bf16):
         states = model.map_out(model.hidden_state(batch.input_ids, mask))
-    how = pooling_of(model.head).mode
-    return distill_loss(config, states.float(), target, batch.attention_mask, how)
+    mode = pooling_of(model.head).mode
+    return distill_loss(
+        config, states.float(), target, batch.attention_mask, mode, model.behind_pooling
+    )
 
 
 def rate_scales(model: TorchNetwork) -> list[float]:
@@ -327,10 +333,15 @@ def _flat(network: Network) -> dict[str, Tensor]:
 
 
 def trainable(network: Network) -> TorchNetwork:
-    """A network in torch as it is trained: its embedding tables stay as they are."""
+    """A network in torch as it is trained: what stays the teacher's does not change.
+
+    That are the embedding tables and the linear layers behind the pooling.
+    """
     model = TorchNetwork(network)
     for name in ("word", "position"):
         model.tensors[0][name].requires_grad_(False)  # type: ignore[index]
+    for name, value in model.tensors[-1].named_parameters():
+        value.requires_grad_(not name.startswith("dense"))
     return model
 
 

@@ -20,7 +20,7 @@ def pooled_vectors(
     """Pooled vectors (sentences, hidden) of a network in torch."""
     model = TorchNetwork(dataclasses.replace(network, head=teacher.head()))
     tokens = teacher.tokenize(sentences)
-    found = np.empty((len(sentences), network.geometry.hidden), np.float32)
+    found = np.empty((len(sentences), model.vector_size), np.float32)
     for indices in tokens.buckets(64):
         batch = tokens.batch(indices)
         found[indices.numpy()] = model(batch.input_ids, batch.attention_mask).numpy()

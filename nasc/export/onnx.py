@@ -33,6 +33,7 @@ from nasc.architecture.heads import (
     head_outputs,
     maps_tokens,
     pooling_of,
+    vector_size,
 )
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import GELU, SEPCONV_PAIRS, kernel_size
@@ -40,6 +41,7 @@ from nasc.errors import ExportError
 from nasc.export.graph import GraphBuilder
 from nasc.export.matrices import Matrices, matrices_for
 from nasc.networks.network import MASKED, Array, Network, Tensors
+from nasc.utils.relative_positions import distance_buckets
 
 EMITTER_VERSION = 3
 """Raised with every change of the emitted graphs: latency tables are keyed by it."""
@@ -57,6 +59,9 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "relu": ("Relu", {}),
 }
 """Operator and attributes of each of `nasc.architecture.space.ACTIVATIONS`."""
+
+_DENSE = {"identity": "", "tanh": "Tanh", "relu": "Relu", "gelu": "Gelu", "sigmoid": "Sigmoid"}
+"""Operators of `nasc.architecture.heads.DENSE_ACTIVATIONS`; identity needs none."""
 
 _PADDING = -1e9
 """Added to states of padding before the largest is taken (sentence-transformers' own constant)."""
@@ -105,7 +110,8 @@ def build(
         emitter.emit(index, layer, tensors)
     output = output_name(network.head)
     emitter.graph.rename_last(output)
-    axes: list[str | int] = [batch, head_outputs(network.head) or network.geometry.hidden]
+    size = vector_size(network.head, network.geometry.hidden)
+    axes: list[str | int] = [batch, head_outputs(network.head) or size]
     if gives_states(network.head):
         axes.insert(1, seq_len)
     elif network.head == SPANS:
@@ -114,7 +120,7 @@ def build(
     if gives_vector(network.head):
         emitter.graph.node("Unsqueeze", output, emitter.graph.ints(1))
         emitter.graph.rename_last(ONE_TOKEN)
-        outputs[ONE_TOKEN] = [batch, 1, network.geometry.hidden]
+        outputs[ONE_TOKEN] = [batch, 1, size]
     return emitter.graph.model(
         {name: [batch, seq_len] for name in INPUTS},
         outputs,
@@ -168,6 +174,8 @@ class _Emitter:
         mask = g.node("Cast", "attention_mask", to=TensorProto.FLOAT)
         self._mask_row = g.node("Unsqueeze", mask, g.ints(1))
         self._score_bias = ""
+        self._buckets = ""
+        self._positions = network.geometry.max_positions
         self._token_mask = ""
 
     def emit(self, index: int, layer: Layer, tensors: Tensors) -> None:
@@ -287,12 +295,35 @@ class _Emitter:
                 self._x, name, tensors[f"{name}_weight"] * factor, tensors[f"{name}_bias"] * factor
             )
             heads[name] = g.node("Transpose", g.node("Reshape", flat, split), perm=order)
-        scores = g.node("Add", g.node("MatMul", heads["q"], heads["k"]), self._score_bias)
+        scores = g.node("MatMul", heads["q"], heads["k"])
+        if "bucket_bias" in tensors:
+            scores = g.node("Add", scores, self._position_scores(tensors["bucket_bias"]))
+        scores = g.node("Add", scores, self._score_bias)
         mixed = g.node("MatMul", g.node("Softmax", scores, axis=-1), heads["v"])
         mixed = self._to_tokens(g.node("Transpose", mixed, perm=[0, 2, 1, 3]), hidden)
         return self._residual(
             self._linear(mixed, "o", tensors["o_weight"], tensors["o_bias"]), tensors
         )
+
+    def _position_scores(self, bucket_bias: Array) -> str:
+        """What relative positions add to a layer's scores: (heads, seq_len, seq_len).
+
+        The bucket of each pair of tokens is found once, by their distance.
+        """
+        g = self.graph
+        if not self._buckets:
+            known = distance_buckets(self._positions, len(bucket_bias))
+            length = g.node("Shape", "input_ids", start=1)
+            places = g.constant(np.arange(self._positions, dtype=np.int64))
+            # Reshaped as in the embedding.
+            place = g.node("Slice", places, g.ints(0), length)
+            place = g.node("Reshape", place, length)
+            behind = g.node("Unsqueeze", place, g.ints(0))
+            distance = g.node("Sub", behind, g.node("Unsqueeze", place, g.ints(1)))
+            row = g.node("Add", distance, g.ints(self._positions - 1))
+            self._buckets = g.node("Gather", g.constant(known), row)
+        table = self._weight("bucket_bias", bucket_bias.T)
+        return g.node("Gather", table, self._buckets, axis=1)
 
     def _ffn(self, layer: Layer, tensors: Tensors) -> str:
         inner = self._linear(self._x, "in", tensors["in_weight"], tensors["in_bias"])
@@ -348,23 +379,37 @@ class _Emitter:
         return total
 
     def _head_embed(self, layer: Layer, tensors: Tensors) -> str:
-        """One row out of the tokens, the map to the teacher's size, length 1 where it is scaled.
+        """One row out of the tokens, the map to the teacher's size, then what the pooling says.
 
         The map follows the pooling where that gives the same: it then costs one row, not seq_len.
         """
         g, how, first = self.graph, pooling_of(layer.head), maps_tokens(layer.head)
         x = self._x
-        if tensors and first:
+        mapped = "weight" in tensors
+        if mapped and first:
             x = self._linear(x, "map", tensors["weight"], tensors["bias"])
         pooled = self._pool(x, layer.hidden_out if first else layer.hidden_in, how.mode)
-        if tensors and not first:
+        if mapped and not first:
             pooled = self._exact_linear(pooled, "map", tensors["weight"], tensors["bias"])
-        if not how.scaled:
+        for place, dense in enumerate(how.dense, 1):
+            name = f"dense{place}"
+            weight, bias = tensors[f"{name}_weight"], tensors[f"{name}_bias"]
+            pooled = self._exact_linear(pooled, name, weight, bias)
+            if operator := _DENSE[dense.activation]:
+                pooled = g.node(operator, pooled)
+        if how.scaled:
+            pooled = self._unit_length(pooled)
+        if how.first is None:
             return pooled
+        return g.node("Slice", pooled, g.ints(0), g.ints(how.first), g.ints(1))
+
+    def _unit_length(self, vectors: str) -> str:
+        """Rows (batch, size) at length 1."""
+        g = self.graph
         # Symbolic shape inference does not know ReduceL2 with its axes as an input.
-        squares = g.node("ReduceSum", g.node("Mul", pooled, pooled), g.ints(1), keepdims=1)
+        squares = g.node("ReduceSum", g.node("Mul", vectors, vectors), g.ints(1), keepdims=1)
         length = g.node("Sqrt", squares)
-        return g.node("Div", pooled, g.node("Max", length, g.constant(np.float32(1e-12))))
+        return g.node("Div", vectors, g.node("Max", length, g.constant(np.float32(1e-12))))
 
     def _head_classify(self, layer: Layer, tensors: Tensors) -> str:
         """Mean over real tokens, two linear layers in fp32 with tanh between them."""

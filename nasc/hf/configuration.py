@@ -23,6 +23,7 @@ class NascConfig(PreTrainedConfig):
         intermediate_size: The teacher's; feed-forward layers keep its ratio.
         activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
         embedding_size: Of the embedding's rows where a linear layer maps them to the hidden size.
+        buckets: Of relative positions, where attention knows them.
         pooling: Out of `POOLINGS`.
         hidden_dropout_prob: Of every operation's output while training.
         classifier_dropout: Before the last layer of a task's head.
@@ -43,6 +44,7 @@ class NascConfig(PreTrainedConfig):
     classifier_dropout: float = 0.1
     activation: str = GELU
     embedding_size: int | None = None
+    buckets: int | None = None
     pooling: str = "mean"
     pad_token_id: int | None = 0
 
@@ -65,6 +67,7 @@ class NascConfig(PreTrainedConfig):
             layer_norm_eps=layer_norm_eps,
             activation=geometry.activation,
             embedding_size=geometry.embedding,
+            buckets=geometry.buckets,
             **other,
         )
 
@@ -101,4 +104,5 @@ class NascConfig(PreTrainedConfig):
             max_positions=self.max_position_embeddings,
             activation=self.activation,
             embedding=self.embedding_size,
+            buckets=self.buckets,
         )

@@ -153,6 +153,8 @@ class NascModel(NascPreTrainedModel):
         """Take a network's weights; shapes must agree."""
         for part, tensors in zip(self.parts, network.tensors, strict=True):
             for name, value in tensors.items():
+                if name.startswith("dense"):  # behind the pooling: no part of the body
+                    continue
                 own = self.word_embeddings.weight if name == "word" else part[name]  # type: ignore[index]
                 own.copy_(torch.from_numpy(value))
 

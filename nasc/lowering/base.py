@@ -156,10 +156,14 @@ def unfit_sizes(
     if (runtime, precision) in PLAIN_ALONE:
         if gives_vector(head) and pooling_of(head).mode != MEAN.mode:
             return f"{runtime} makes {precision} with the mean over tokens, not with {head!r}"
+        if gives_vector(head) and not pooling_of(head).plain:
+            return f"{runtime} makes {precision} of pooled vectors as they are, not of {head!r}"
         if geometry.activation != GELU:
             return f"{runtime} makes {precision} with GELU, not with {geometry.activation!r}"
         if geometry.embedding is not None:
             return f"{runtime} makes {precision} without an embedding of its own size"
+        if geometry.buckets is not None:
+            return f"{runtime} makes {precision} without relative positions in attention"
     multiple = MULTIPLES.get((runtime, precision), 1)
     wrong = sorted(size for size in sizes if size % multiple)
     if not wrong:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from nasc.architecture.heads import gives_vector
 from nasc.architecture.space import Architecture
 from nasc.networks.network import Network
 from nasc.teacher import LayerWeights, Teacher
@@ -30,7 +31,8 @@ def embedding(teacher: Teacher) -> dict[str, Tensor]:
 
 def attention(w: LayerWeights) -> dict[str, Tensor]:
     """The attention half of a transformer layer, its normalisation included."""
-    return {
+    positions = {} if w.bucket_bias is None else {"bucket_bias": w.bucket_bias}
+    return positions | {
         "q_weight": w.q_w,
         "q_bias": w.q_b,
         "k_weight": w.k_w,
@@ -56,6 +58,21 @@ def feed_forward(w: LayerWeights) -> dict[str, Tensor]:
     }
 
 
+def head_tensors(teacher: Teacher, head: str) -> dict[str, Tensor]:
+    """What a head of the teacher's has behind its pooling; the map to its hidden size is none.
+
+    Args:
+        teacher: Whose weights.
+        head: Of the teacher's own.
+    """
+    if not gives_vector(head):
+        return {}
+    found: dict[str, Tensor] = {}
+    for place, dense in enumerate(teacher.dense, 1):
+        found |= {f"dense{place}_weight": dense.weight, f"dense{place}_bias": dense.bias}
+    return found
+
+
 def teacher_network(
     teacher: Teacher, architecture: Architecture, head: str | None = None
 ) -> Network:
@@ -69,7 +86,8 @@ def teacher_network(
     tensors: list[dict[str, Tensor]] = [embedding(teacher)]
     for layer in teacher.layers:
         tensors += [attention(layer), feed_forward(layer)]
-    tensors.append({})
+    head = head or teacher.head()
+    tensors.append(head_tensors(teacher, head))
     arrays = tuple({n: v.cpu().numpy().astype(np.float32) for n, v in t.items()} for t in tensors)
     g = teacher.geometry
-    return Network(architecture, g.for_space(), head or teacher.head(), arrays, g.layer_norm_eps)
+    return Network(architecture, g.for_space(), head, arrays, g.layer_norm_eps)

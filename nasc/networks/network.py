@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasc.architecture.heads import MEAN, SPANS, head_outputs, pooling_of
-from nasc.architecture.layers import Layer, layers
+from nasc.architecture.layers import Layer, dense_shapes, layers
 from nasc.architecture.space import GELU, SEPCONV_PAIRS, Architecture, Geometry, kernel_size
 from nasc.errors import ExportError
 
@@ -30,10 +30,13 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
     """Names and shapes of a layer's tensors; matrices are (outputs, inputs) as in torch.
 
     ``position`` holds the token-type row 0 too; ``map_weight`` and ``map_bias`` are of the linear
-    layer behind an embedding of its own size. A depthwise weight is (hidden, kernel).
-    A layer without tensors (a head at the teacher's hidden size) gives an empty dict.
+    layer behind an embedding of its own size; ``dense1_weight`` and so on of those behind the
+    pooling of a head; ``bucket_bias`` is what relative positions add to the scores of each
+    attention head. A depthwise weight is (hidden, kernel). A layer without tensors (a head at
+    the teacher's hidden size) gives an empty dict.
     """
     h, out = layer.hidden_in, layer.hidden_out
+    found: dict[str, tuple[int, ...]]
     norm: dict[str, tuple[int, ...]] = {"ln_weight": (h,), "ln_bias": (h,)}
     if layer.kind == "embedding":
         size = geometry.row_size
@@ -58,11 +61,16 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
                 "weight": (outputs, out),
                 "bias": (outputs,),
             }
-        return {"weight": (out, h), "bias": (out,)} if h != out else {}
+        found = {"weight": (out, h), "bias": (out,)} if h != out else {}
+        for place, (inputs, size) in enumerate(dense_shapes(layer), 1):
+            found |= {f"dense{place}_weight": (size, inputs), f"dense{place}_bias": (size,)}
+        return found
     if layer.kind == "mha":
-        found: dict[str, tuple[int, ...]] = {}
+        found = {}
         for name in "qkvo":
             found |= {f"{name}_weight": (h, h), f"{name}_bias": (h,)}
+        if geometry.buckets is not None:
+            found["bucket_bias"] = (geometry.buckets, h // geometry.head_size)
         return found | norm
     if layer.kind == "ffn":
         inner = geometry.ffn_ratio * h
@@ -138,8 +146,8 @@ class Network:
 
         Args:
             head: Its name.
-            tensors: Its tensors; None keeps those at hand, or where their shapes do not fit
-                takes zeros: for measuring, as latency does not depend on values.
+            tensors: Its tensors; None keeps those of them that are at hand, or where one is missing
+                or of another shape takes zeros: for measuring, since values change no latency.
 
         Raises:
             ExportError: If shapes do not fit.
@@ -147,9 +155,12 @@ class Network:
         hidden = self.layers[-1].hidden_in
         shapes = tensor_shapes(Layer(f"head_{head}", hidden, self.geometry.hidden), self.geometry)
         if tensors is None:
-            tensors = self.tensors[-1]
-            if {name: value.shape for name, value in tensors.items()} != shapes:
+            own = tensors = self.tensors[-1]
+            fits = all(name in own and own[name].shape == shapes[name] for name in shapes)
+            if not fits:
                 tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+            elif own.keys() != shapes.keys():
+                tensors = {name: own[name] for name in shapes}
         return dataclasses.replace(self, head=head, tensors=(*self.tensors[:-1], tensors))
 
     def body(self) -> Network:

@@ -7,6 +7,7 @@ from it, and for the teacher's own layers.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,12 +16,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasc.architecture.heads import SPANS, gives_states, gives_vector, maps_tokens, pooling_of
+from nasc.architecture.heads import (
+    SPANS,
+    gives_states,
+    gives_vector,
+    maps_tokens,
+    pooling_of,
+    vector_size,
+)
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
 from nasc.networks.network import MASKED, Network
 from nasc.utils import torch_pooling
 from nasc.utils.torch_activation import activate
+from nasc.utils.torch_dense import finish_vector
+from nasc.utils.torch_positions import position_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +102,11 @@ def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size:
         flat = functional.linear(x, t[f"{name}_weight"], t[f"{name}_bias"])
         return flat.view(batch, seq_len, -1, head_size).transpose(1, 2)
 
+    scores = mask.scores
+    if "bucket_bias" in t:
+        scores = scores + position_scores(t["bucket_bias"], seq_len)
     mixed = functional.scaled_dot_product_attention(
-        heads("q"), heads("k"), heads("v"), attn_mask=mask.scores.to(x.dtype)
+        heads("q"), heads("k"), heads("v"), attn_mask=scores.to(x.dtype)
     )
     return mixed.transpose(1, 2).reshape(batch, seq_len, hidden)
 
@@ -145,6 +158,11 @@ class TorchNetwork(nn.Module):
             for tensors in network.tensors
         )
 
+    @property
+    def vector_size(self) -> int:
+        """Numbers of a vector; the teacher's hidden size where the head gives none."""
+        return vector_size(self.head, self.geometry.hidden)
+
     def layer_tensors(self) -> list[dict[str, Tensor]]:
         """The tensors of each layer, by name."""
         return [dict(own.named_parameters()) for own in self.tensors]
@@ -157,11 +175,22 @@ class TorchNetwork(nn.Module):
         return x
 
     def map_out(self, x: Tensor) -> Tensor:
-        """The head's map to its outputs; nothing where it needs none."""
+        """The head's map to its outputs; nothing where it needs none.
+
+        Of a head that gives a vector it is the map to the teacher's hidden size; what stands behind
+        its pooling is left out.
+        """
         head = self.tensors[-1]
-        if not len(head):  # type: ignore[arg-type]
+        if "weight" not in head:  # type: ignore[operator]
             return x
         return functional.linear(x, head["weight"], head["bias"])  # type: ignore[index]
+
+    def behind_pooling(self, pooled: Tensor) -> Tensor:
+        """Vectors out of pooled states at the teacher's hidden size, not scaled: (batch, size)."""
+        if not gives_vector(self.head):
+            return pooled
+        how = dataclasses.replace(pooling_of(self.head), scaled=False)
+        return finish_vector(pooled, dict(self.tensors[-1].named_parameters()), how)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """What the network's head gives: see `nasc.architecture.heads`."""
@@ -177,7 +206,7 @@ class TorchNetwork(nn.Module):
                 x = pool(self.map_out(x), mask, how.mode)
             else:
                 x = self.map_out(pool(x, mask, how.mode))
-            return functional.normalize(x, dim=-1) if how.scaled else x
+            return finish_vector(x, dict(self.tensors[-1].named_parameters()), how)
         x = pool(x, mask, how.mode)
         head = dict(self.tensors[-1].named_parameters())
         x = functional.linear(x, head["pool_weight"], head["pool_bias"])

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from device_profiles.reading import conform, read_json, shown
-from nasc.architecture.heads import SPANS, head_outputs
+from nasc.architecture.heads import SPANS, head_outputs, vector_size
 from nasc.evaluation.encoder import Encoder, Vectors
 
 VERSION = 1
@@ -135,7 +135,7 @@ class Golden:
             precision: Of the package.
             tolerance: Of its format and precision; see `nasc.package.formats.base`.
             head: Of the package.
-            hidden: Size of a sentence vector.
+            hidden: The teacher's hidden size.
             vocab_size: Rows of the embedding.
         """
         found = []
@@ -144,7 +144,8 @@ class Golden:
             found.append(f"it allows differences of {self.tolerance:g}, {precision} of {allowed:g}")
         for one in self.texts:
             tokens, numbers = len(one.input_ids), len(one.vector)
-            wanted = 2 * tokens if head == SPANS else head_outputs(head) or hidden
+            row = head_outputs(head) or vector_size(head, hidden)
+            wanted = 2 * tokens if head == SPANS else row
             if numbers != wanted:
                 found.append(f"{shown(one.text[:40])} has {numbers} numbers, not {wanted}")
             if tokens > self.max_length:

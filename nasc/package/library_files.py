@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.reading import read_bytes, read_json
-from nasc.architecture.heads import SPANS, gives_vector, is_task_head, pooling_of
+from nasc.architecture.heads import SPANS, gives_vector, is_task_head, pooling_of, vector_size
 from nasc.package.manifest import Manifest
 
 CONFIG = "config.json"
@@ -55,8 +55,8 @@ def library_files(manifest: Manifest, pad_id: int) -> dict[str, str]:
             "config_sentence_transformers.json": {
                 "model_type": "SentenceTransformer",
                 "similarity_fn_name": "cosine",
-                "prompts": {},
-                "default_prompt_name": None,
+                "prompts": dict(manifest.prompts.texts),
+                "default_prompt_name": manifest.prompts.default,
             },
             f"{_POOLING}/{CONFIG}": _pooling(manifest),
         }
@@ -108,12 +108,13 @@ def _config(manifest: Manifest, pad_id: int) -> dict[str, Any]:
     that transformers cannot take the file for a network of that family.
     """
     geometry, task = manifest.geometry, manifest.task
+    size, heads = vector_size(manifest.head, geometry.hidden), geometry.hidden // geometry.head_size
     config: dict[str, Any] = {
         "model_type": "bert",
         "architectures": ["BertModel"],
-        "hidden_size": geometry.hidden,
+        "hidden_size": size,
         "num_hidden_layers": len(manifest.architecture.blocks),
-        "num_attention_heads": geometry.hidden // geometry.head_size,
+        "num_attention_heads": heads if size % heads == 0 else 1,
         "intermediate_size": geometry.intermediate,
         "vocab_size": geometry.vocab_size,
         "max_position_embeddings": geometry.max_positions,
@@ -142,7 +143,7 @@ def _pooling(manifest: Manifest) -> dict[str, Any]:
     """
     mode = "cls" if gives_vector(manifest.head) else pooling_of(manifest.head).mode
     return {
-        "word_embedding_dimension": manifest.geometry.hidden,
+        "word_embedding_dimension": vector_size(manifest.head, manifest.geometry.hidden),
         "pooling_mode_cls_token": mode == "cls",
         "pooling_mode_mean_tokens": mode == "mean",
         "pooling_mode_max_tokens": mode == "max",

@@ -25,6 +25,7 @@ from device_profiles.reading import FileRefused, fits_pattern, read_json, shown
 from device_profiles.sustained import load_words
 from nasc.architecture.heads import check_head, is_task_head
 from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.errors import NascError, PackageError, UsageError
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport, parity_from_dict
 from nasc.latency.lengths import LengthMixture
@@ -568,6 +569,8 @@ class Manifest:
         teacher: Whom it follows.
         text: What it was trained on.
         training: How long.
+        prompts: The teacher's, by which texts may begin; the default one was before all texts that
+            it was trained and judged on.
         seeds: Of everything random, by what they were for.
         size_bytes: Of the files that the runtime opens; `build_package` sets it.
         params: Parameters; `build_package` sets it.
@@ -598,6 +601,7 @@ class Manifest:
     parity: Parity | ReducedPrecisionReport | None = None
     attempts: Sequence[Mapping[str, Any]] = ()
     training: TrainingRecord = TrainingRecord()
+    prompts: Prompts = NO_PROMPTS
     seeds: Mapping[str, int] = field(default_factory=dict)
     size_bytes: int = 0
     params: int = 0
@@ -654,6 +658,7 @@ class Manifest:
             if self.task is None
             else dataclasses.asdict(self.task) | {"labels": list(self.task.labels)},
             "max_length": self.max_length,
+            **self._stated_prompts(),
             "limits": dict(self.limits),
             "conditions": self.conditions.to_dict(),
             "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
@@ -674,6 +679,13 @@ class Manifest:
             "versions": dict(self.versions),
             "files": {name: dataclasses.asdict(record) for name, record in self.files.items()},
         }
+
+    def _stated_prompts(self) -> dict[str, Any]:
+        """Under the key ``prompts``; nothing where there are none."""
+        if not self.prompts.texts:
+            return {}
+        texts = {name: json.dumps(text) for name, text in self.prompts.texts}
+        return {"prompts": {"texts": texts, "default": self.prompts.default}}
 
     def to_json(self) -> str:
         """The text of manifest.json.
@@ -712,6 +724,7 @@ class Manifest:
                 if task is None
                 else TaskRecord(task["name"], tuple(task["labels"]), task["paired"]),
                 max_length=raw["max_length"],
+                prompts=_prompts(raw.get("prompts")),
                 limits=raw["limits"],
                 conditions=Conditions.from_dict(raw["conditions"]),
                 predicted=None if predicted is None else PredictedLatency(**predicted),
@@ -741,6 +754,17 @@ class Manifest:
                 f"'{raw['architecture']['text']}' in text and '{architecture}' in blocks"
             )
         return manifest
+
+
+def _prompts(raw: Mapping[str, Any] | None) -> Prompts:
+    """Prompts, each of which a manifest holds as JSON: a line break in one is none of its own."""
+    if raw is None:
+        return NO_PROMPTS
+    wrong = [text for text in raw["texts"].values() if not text.startswith('"')]
+    if wrong:
+        raise ValueError(f"the prompt {shown(wrong[0])} is no text in JSON")
+    texts = tuple((name, json.loads(text)) for name, text in raw["texts"].items())
+    return Prompts(texts, raw["default"])
 
 
 def read_manifest(folder: str | Path) -> Manifest:

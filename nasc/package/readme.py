@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from nasc.architecture.heads import SPANS, gives_vector, is_task_head, pooling_of
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.package.formats import format_of
@@ -19,7 +21,7 @@ print(vectors @ vectors.T)  # cosine similarities: the vectors have length 1
 """
 _UNSCALED = """\
 vectors = RUN
-unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # they keep the teacher's lengths
+unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # their lengths are the teacher's
 print(unit @ unit.T)  # cosine similarities
 """
 _HIDDEN = """\
@@ -50,7 +52,7 @@ def usage(manifest: Manifest) -> str:
     form = format_of(manifest.conditions.runtime)
     texts, last = SENTENCES, _HIDDEN
     if gives_vector(manifest.head):
-        last = _EMBED if pooling_of(manifest.head).scaled else _UNSCALED
+        last = _EMBED if pooling_of(manifest.head).unit else _UNSCALED
     elif manifest.head == SPANS:
         texts, last = _QUESTIONS, _SPANS
     elif task is not None:
@@ -68,10 +70,24 @@ from tokenizers import Tokenizer
 tokenizer = Tokenizer.from_file("tokenizer.json")  # cuts texts to {manifest.max_length} tokens
 tokenizer.enable_padding({padding})
 {form.load_lines(manifest)}texts = {texts}
-{filled}batch = tokenizer.encode_batch(texts)
+{_prompt_lines(manifest)}{filled}batch = tokenizer.encode_batch(texts)
 ids = np.array([text.ids for text in batch], np.int64)
 mask = np.array([text.attention_mask for text in batch], np.int64)
 {last.replace("RUN", form.RUN)}"""
+
+
+def _prompt_lines(manifest: Manifest) -> str:
+    """The lines that put a prompt before texts; nothing where there is none."""
+    prompts = manifest.prompts
+    if not prompts:
+        return ""
+    chosen = '""' if prompts.default is None else f"prompts[{json.dumps(prompts.default)}]"
+    said = "none by default" if prompts.default is None else "before every text by default"
+    return f"""\
+prompts = {json.dumps(dict(prompts.texts))}
+prompt = {chosen}  # {said}; take the one that a text is for
+texts = [prompt + text for text in texts]
+"""
 
 
 def _plain(text: str) -> str:
@@ -125,7 +141,7 @@ def readme(manifest: Manifest) -> str:
     return f"""\
 # A text encoder, compiled by NASC
 {_estimate(manifest)}
-{what}: `{manifest.architecture}`.{does}
+{what}: `{manifest.architecture}`.{does}{_prompts(manifest)}
 
 ## Use it
 
@@ -145,6 +161,33 @@ again, and on the device it was made for the latency too, with `nasc verify` and
 this folder. golden.json holds texts with the token ids and vectors that any port of the
 tokenizer and the model has to reproduce.
 """
+
+
+def _prompts(manifest: Manifest) -> str:
+    """What texts begin with, in a paragraph; nothing where that is nothing."""
+    prompts = manifest.prompts
+    if not prompts:
+        return ""
+    rows = "".join(f"\n| {_plain(name)} | {_code(text)} |" for name, text in prompts.texts)
+    told = (
+        "Which one is before a text is the caller's choice; figures of quality are of texts "
+        "without one."
+        if prompts.default is None
+        else f"Figures of quality are of texts with the prompt `{_plain(prompts.default)}`, which "
+        "sentence-transformers puts before texts unless told otherwise; other callers put it there "
+        "themselves."
+    )
+    return f"""
+
+Texts begin with a prompt, word for word, blanks at its end included. {told}
+
+| prompt | text |
+|---|---|{rows}"""
+
+
+def _code(text: str) -> str:
+    """A prompt as it is, in a cell: as JSON, so that blanks at its ends are seen."""
+    return _plain(json.dumps(text, ensure_ascii=False)) if text else "nothing"
 
 
 def _python_usage(needs: str, manifest: Manifest) -> str:

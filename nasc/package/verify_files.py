@@ -349,7 +349,7 @@ class FileChecks:
             return accept_reduced(parity)
         held = parity.share <= 1
         head = self._manifest.head
-        if gives_vector(head) and pooling_of(head).scaled:  # whose values are never above 1
+        if gives_vector(head) and pooling_of(head).unit:  # whose values are never above 1
             held &= parity.max_abs_diff <= TORCH_TOLERANCE
             held &= parity.padding_max_abs_diff <= PADDING_TOLERANCE
         return held, (

@@ -14,6 +14,7 @@ import numpy as np
 from device_profiles.temporary import temporary_folder
 from nasc.context.context import RunContext
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
+from nasc.data.prompts import prompted
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.parity import check_parity, check_reduced
@@ -115,7 +116,12 @@ class ArtifactEvaluator:
 
     def _sts(self, artifact: Artifact, pairs: Sequence[SentencePair]) -> float:
         with self._encoder(artifact) as encoder:
-            return evaluate_sts(encoder.encode, pairs)
+            return evaluate_sts(prompted(encoder.encode, self._prompt), pairs)
+
+    @property
+    def _prompt(self) -> str:
+        """What stands before every text."""
+        return self._context.teacher.prompts.before
 
     def _encoder(self, artifact: Artifact) -> AbstractContextManager[Encoder]:
         """An artifact as the package promises it: its length, its batch size."""
@@ -147,7 +153,7 @@ class ArtifactEvaluator:
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         wanted = context.teacher.vectors(sentences, max_length=context.max_length)
         with self._encoder(artifact) as encoder:
-            found = compare(wanted, encoder.encode(sentences))
+            found = compare(wanted, prompted(encoder.encode, self._prompt)(sentences))
         record: dict[str, Any] = dataclasses.asdict(found)
         if self.labelled is not None:
             record["sts_spearman"] = self._sts(artifact, self.labelled)

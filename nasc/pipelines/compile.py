@@ -24,6 +24,7 @@ from nasc.architecture.space import operation_symbols
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import AUTO, Settings
+from nasc.data.prompts import NO_PROMPTS
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
 from nasc.evaluation.parity_report import ParityReport
@@ -812,6 +813,7 @@ class _Compilation:
             head=context.head,
             task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
             max_length=self.max_length,
+            prompts=NO_PROMPTS if task is not None else context.teacher.prompts,
             limits=self.limits.given(),
             conditions=Conditions(
                 context.device.name,

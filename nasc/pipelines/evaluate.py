@@ -232,7 +232,7 @@ def _vectors(
             max_length=max_length or manifest.max_length,
             batch_size=manifest.conditions.batch,
         )
-        found = score_vectors(encoder, task, data, queries, reporter, teacher)
+        found = score_vectors(encoder, task, data, queries, reporter, teacher, manifest.prompts)
     return _result(task, found, "vectors", folder)
 
 
@@ -258,7 +258,7 @@ def _teacher(
         artifact = onnxruntime.lower(teacher_network(own, whole), place)
         length = max_length or own.max_length
         with open_here(artifact, own.tokenizer, max_length=length) as encoder:
-            found = score_vectors(encoder, task, data, queries, reporter, other)
+            found = score_vectors(encoder, task, data, queries, reporter, other, own.prompts)
     return _result(task, found, "teacher", folder)
 
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nasc.data.prompts import DOCUMENT, NO_PROMPTS, QUERY, Prompts, prompted
 from nasc.errors import ExportError, UsageError
 from nasc.evaluation.bootstrap import Estimate, mean_with_interval
-from nasc.evaluation.encode_blocks import Encode, encode_blocks
+from nasc.evaluation.encode_blocks import encode_blocks
 from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.retrieval import CUTOFF, ranking_ndcgs
 from nasc.package.manifest import Manifest
@@ -118,6 +119,7 @@ def score_vectors(
     queries: Queries,
     reporter: Reporter,
     teacher: Teacher | None = None,
+    prompts: Prompts = NO_PROMPTS,
 ) -> VectorScores:
     """Score sentence vectors on a task of `VECTOR_TASKS`.
 
@@ -128,6 +130,8 @@ def score_vectors(
         queries: What of it is asked.
         reporter: Told of the progress and of what was skipped.
         teacher: For ``ranking``.
+        prompts: Of the model: the default one stands before every text, before questions and
+            paragraphs those of `nasc.data.prompts.QUERY` and `DOCUMENT`.
 
     Raises:
         TaskDataError: From the file.
@@ -137,19 +141,30 @@ def score_vectors(
     """
     if task == STS:
         pairs = read_sts(data, reporter.say)
-        return VectorScores({"spearman": evaluate_sts(encoder.encode, pairs)}, len(pairs))
+        encode = prompted(encoder.encode, prompts.before)
+        return VectorScores({"spearman": evaluate_sts(encode, pairs)}, len(pairs))
     if task == retrieval.NAME:
-        return _retrieval(encoder, data, queries, reporter)
+        return _retrieval(encoder, data, queries, reporter, prompts)
     if task != ranking.NAME or teacher is None:
         raise UsageError(f"vectors are scored on {', '.join(VECTOR_TASKS)}, not on {task!r}")
-    return _ranking(encoder, teacher, data, queries, reporter)
+    return _ranking(encoder, teacher, data, queries, reporter, prompts)
 
 
-def _retrieval(encoder: Encoder, data: Path, queries: Queries, reporter: Reporter) -> VectorScores:
+def _retrieval(
+    encoder: Encoder, data: Path, queries: Queries, reporter: Reporter, prompts: Prompts
+) -> VectorScores:
     asked = read_retrieval(data, queries.most, seed=queries.seed)
-    encode: Encode = encoder.encode
-    paragraphs = encode_blocks(encode, asked.paragraphs, reporter.stage("Vectors of paragraphs"))
-    questions = encode_blocks(encode, asked.questions, reporter.stage("Vectors of questions"))
+    ask, found_by = prompts.first_of(QUERY), prompts.first_of(DOCUMENT)
+    if prompts:
+        reporter.say(f"prompts: {ask!r} before questions, {found_by!r} before paragraphs")
+    paragraphs = encode_blocks(
+        prompted(encoder.encode, found_by),
+        asked.paragraphs,
+        reporter.stage("Vectors of paragraphs"),
+    )
+    questions = encode_blocks(
+        prompted(encoder.encode, ask), asked.questions, reporter.stage("Vectors of questions")
+    )
     try:
         found = retrieval_places(asked, questions, paragraphs)
     except ValueError as error:
@@ -159,7 +174,12 @@ def _retrieval(encoder: Encoder, data: Path, queries: Queries, reporter: Reporte
 
 
 def _ranking(
-    encoder: Encoder, teacher: Teacher, data: Path, queries: Queries, reporter: Reporter
+    encoder: Encoder,
+    teacher: Teacher,
+    data: Path,
+    queries: Queries,
+    reporter: Reporter,
+    prompts: Prompts,
 ) -> VectorScores:
     texts = read_ranked_texts(data, reporter.say)
     chosen = sample(len(texts), queries.most or ranking.QUERIES, queries.seed)
@@ -169,7 +189,8 @@ def _ranking(
 
     teach = functools.partial(teacher.vectors, max_length=length)
     wanted = encode_blocks(teach, texts, reporter.stage("The teacher's vectors"))
-    given = encode_blocks(encoder.encode, texts, reporter.stage("Vectors of texts"))
+    encode = prompted(encoder.encode, prompts.before)
+    given = encode_blocks(encode, texts, reporter.stage("Vectors of texts"))
     reporter.stage("Rankings")(0, 1, f"{len(chosen):,} queries")
     try:
         each = ranking_ndcgs(wanted, given, chosen)

@@ -146,11 +146,15 @@ def _fill(
 
 
 def _chosen_heads(mha: Weights, trace: _Trace, keep: int, head_size: int) -> Tensor:
-    """Columns of the `keep` heads whose output is largest, in their order."""
+    """The `keep` heads whose output is largest, in their order."""
     parts = torch.split(trace.context, head_size, dim=1)
     weights = torch.split(mha["o_weight"], head_size, dim=1)
     size = torch.stack([(p @ w.T).square().sum() for p, w in zip(parts, weights, strict=True)])
-    heads = size.topk(keep).indices.sort().values
+    return size.topk(keep).indices.sort().values
+
+
+def _columns(heads: Tensor, head_size: int) -> Tensor:
+    """Columns of heads, one head after the other."""
     return (heads[:, None] * head_size + torch.arange(head_size)).flatten()
 
 
@@ -162,8 +166,10 @@ def _dropped_mean(weight: Tensor, inputs: Tensor, kept: Tensor) -> Tensor:
 
 
 def _narrow_mha(mha: Weights, trace: _Trace, basis: Tensor, head_size: int) -> dict[str, Tensor]:
-    kept = _chosen_heads(mha, trace, basis.shape[1] // head_size, head_size)
-    found = {}
+    heads = _chosen_heads(mha, trace, basis.shape[1] // head_size, head_size)
+    kept, found = _columns(heads, head_size), {}
+    if "bucket_bias" in mha:
+        found["bucket_bias"] = mha["bucket_bias"][:, heads]
     for name in "qkv":
         found[f"{name}_weight"] = mha[f"{name}_weight"][kept] @ basis
         found[f"{name}_bias"] = mha[f"{name}_bias"][kept]
@@ -175,7 +181,8 @@ def _narrow_mha(mha: Weights, trace: _Trace, basis: Tensor, head_size: int) -> d
 
 def _mha_update(mha: Weights, trace: _Trace, basis: Tensor, head_size: int) -> Tensor:
     """What the narrowed attention adds, with the teacher's attention weights."""
-    kept = _chosen_heads(mha, trace, basis.shape[1] // head_size, head_size)
+    heads = _chosen_heads(mha, trace, basis.shape[1] // head_size, head_size)
+    kept = _columns(heads, head_size)
     lost = _dropped_mean(mha["o_weight"], trace.context, kept)
     update = trace.context[:, kept] @ mha["o_weight"][:, kept].T + mha["o_bias"] + lost
     return update @ basis

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.errors import UsageError
-from nasc.networks.from_teacher import attention, embedding, feed_forward
+from nasc.networks.from_teacher import attention, embedding, feed_forward, head_tensors
 from nasc.networks.network import Network, tensor_shapes
 from nasc.networks.torch_network import Mask, apply_layer, embed
 from nasc.teacher import Teacher
@@ -236,14 +236,13 @@ class Supernet(nn.Module):
                 for slot, o in enumerate(block.operations, own.first_slot(len(block.operations)))
             )
             pending = dict(own.maps_out[size]) if size in own.maps_out else None  # type: ignore[call-overload]
-        tensors.append(pending or {})
+        head = head or self.teacher.head()
+        tensors.append((pending or {}) | head_tensors(self.teacher, head))
         arrays = tuple(
             {n: v.detach().cpu().to(torch.float32).numpy().copy() for n, v in t.items()}
             for t in tensors
         )
-        return Network(
-            architecture, self.space.geometry, head or self.teacher.head(), arrays, self.eps
-        )
+        return Network(architecture, self.space.geometry, head, arrays, self.eps)
 
 
 def merge(

@@ -8,11 +8,24 @@ from transformers import CONFIG_MAPPING
 from nasc.errors import TeacherMissing, UnsupportedFamily
 from nasc.teacher.encoder import TeacherGeometry
 from nasc.teacher.files import TeacherFiles, json_text, text_or_null
+from nasc.utils.relative_positions import BUCKETS
 
-FAMILIES = ("bert", "roberta", "distilbert", "xlm-roberta", "camembert", "electra", "albert")
+FAMILIES = (
+    "bert",
+    "roberta",
+    "distilbert",
+    "xlm-roberta",
+    "camembert",
+    "electra",
+    "albert",
+    "mpnet",
+)
 
 ROBERTAS = ("roberta", "xlm-roberta", "camembert")
 """RoBERTa under its names: positions start behind the row of padding."""
+
+_MPNET_OFFSET = 2
+"""MPNet counts positions as RoBERTa with padding of id 1, whatever id its padding has."""
 
 CONFIG = "config.json"
 
@@ -39,6 +52,9 @@ SIZE_KEYS |= dict.fromkeys(ROBERTAS, SIZE_KEYS["bert"])
 SIZE_KEYS |= dict.fromkeys(
     ("electra", "albert"), SIZE_KEYS["bert"] | {"embedding": "embedding_size"}
 )
+SIZE_KEYS["mpnet"] = {key: name for key, name in SIZE_KEYS["bert"].items() if key != "types"} | {
+    "buckets": "relative_attention_num_buckets"
+}
 """By family the keys of config.json that give sizes."""
 
 _ALIASES = {
@@ -77,6 +93,7 @@ _SCHEMA = {
         "embedding_size": _WIDTH,
         "max_position_embeddings": _count(1 << 20),
         "type_vocab_size": _count(1 << 16),
+        "relative_attention_num_buckets": _count(1 << 10),
         "layer_norm_eps": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
         **{key: {"type": "number", "minimum": 0, "maximum": 1} for key in _DROPOUTS},
         "pad_token_id": {"type": ["integer", "null"], "minimum": 0, "maximum": 1 << 24},
@@ -131,6 +148,9 @@ _SUPPORTED: Mapping[str, Sequence[Any]] = {
 _ONE_FOR_ALL = {"num_hidden_groups": (1,), "inner_group_num": (1,)}
 """Keys of ALBERT, all of whose layers have the weights of one."""
 
+_MPNET = {"relative_attention_num_buckets": (BUCKETS,)}
+"""Keys of MPNet, whose code counts on so many."""
+
 
 def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
     """config.json, and the sizes and conventions that it gives.
@@ -154,6 +174,8 @@ def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
     files.check_values(CONFIG, config, {_act(family): tuple(_ACTIVATIONS), **_SUPPORTED})
     if family == "albert":
         files.check_values(CONFIG, config, _ONE_FOR_ALL)
+    if family == "mpnet":
+        files.check_values(CONFIG, config, _MPNET)
     return config, _geometry(files, family, config)
 
 
@@ -182,7 +204,7 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
     if pad_id is None and family in ROBERTAS:
         raise files.damaged(CONFIG, "has pad_token_id = null, from which positions are counted")
     pad_id = _whole(files, pad_id or 0, "pad_token_id")
-    offset = pad_id + 1 if family in ROBERTAS else 0
+    offset = pad_id + 1 if family in ROBERTAS else _MPNET_OFFSET if family == "mpnet" else 0
     if sizes["positions"] <= offset:
         raise files.damaged(
             CONFIG,
@@ -208,6 +230,7 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
         pad_id=pad_id,
         activation=_ACTIVATIONS[config.get(_act(family), getattr(defaults, _act(family)))],
         embedding=embedding,
+        buckets=sizes.get("buckets"),
     )
 
 

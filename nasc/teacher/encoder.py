@@ -20,10 +20,13 @@ from transformers import PreTrainedTokenizerBase
 
 from nasc.architecture.heads import HEADS, MEAN, Pooling, gives_vector, is_task_head
 from nasc.architecture.space import GELU, Geometry
+from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
 from nasc.utils.torch_activation import activate
+from nasc.utils.torch_dense import finish_vector
 from nasc.utils.torch_pooling import pool
+from nasc.utils.torch_positions import position_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class TeacherGeometry:
         position_offset: Row of the position embedding that belongs to the first token.
         pad_id: Token id of padding.
         activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
-        embedding: See `nasc.architecture.space.Geometry`.
+        embedding: See `nasc.architecture.space.Geometry`; buckets alike.
+        buckets: See embedding.
     """
 
     family: str
@@ -61,6 +65,7 @@ class TeacherGeometry:
     pad_id: int
     activation: str = GELU
     embedding: int | None = None
+    buckets: int | None = None
 
     def __post_init__(self) -> None:
         if self.heads * self.head_size != self.hidden:
@@ -80,6 +85,7 @@ class TeacherGeometry:
             max_positions=self.max_positions,
             activation=self.activation,
             embedding=self.embedding,
+            buckets=self.buckets,
         )
 
 
@@ -127,6 +133,8 @@ class LayerWeights:
         ff2_b: (hidden,).
         ln2_w: (hidden,), of the normalisation after the feed-forward part.
         ln2_b: (hidden,).
+        bucket_bias: (buckets, heads), what relative positions add to attention scores; None
+            without `buckets`.
     """
 
     q_w: Tensor
@@ -145,24 +153,45 @@ class LayerWeights:
     ff2_b: Tensor
     ln2_w: Tensor
     ln2_b: Tensor
+    bucket_bias: Tensor | None = None
 
 
-_Weights = TypeVar("_Weights", EmbeddingWeights, LayerWeights)
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseWeights:
+    """Weights of one linear layer behind the pooling (Dense of sentence-transformers).
+
+    Attributes:
+        weight: (outputs, inputs).
+        bias: (outputs,); zeros where it has none.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
+_Weights = TypeVar("_Weights", EmbeddingWeights, LayerWeights, DenseWeights)
 
 
 def sentence_vectors(
-    hidden_state: Tensor, attention_mask: Tensor, pooling: Pooling = MEAN
+    hidden_state: Tensor,
+    attention_mask: Tensor,
+    pooling: Pooling = MEAN,
+    dense: Sequence[DenseWeights] = (),
 ) -> Tensor:
-    """Vectors of texts out of hidden states: (batch, hidden).
+    """Vectors of texts out of hidden states: (batch, `Pooling.size`).
 
     Args:
         hidden_state: Of the last layer, (batch, seq_len, hidden).
         attention_mask: (batch, seq_len), 1 for real tokens and 0 for padding.
         pooling: How; the mean over real tokens, scaled to length 1, unless told otherwise.
+        dense: Weights of the layers that `pooling` names.
     """
     real = attention_mask[:, :, None].to(hidden_state.dtype)
     vectors = pool(hidden_state, real, pooling.mode)
-    return functional.normalize(vectors, dim=-1) if pooling.scaled else vectors
+    tensors: dict[str, Tensor] = {}
+    for place, weights in enumerate(dense, 1):
+        tensors |= {f"dense{place}_weight": weights.weight, f"dense{place}_bias": weights.bias}
+    return finish_vector(vectors, tensors, pooling)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,6 +212,8 @@ class Teacher:
         layers: Weights of its layers.
         folder: Where its files are; None of one that was made in memory.
         pooling: How sentence vectors are made of its hidden states.
+        dense: Weights of the linear layers that `pooling` names.
+        prompts: The default one stands before every text that it tokenises.
     """
 
     geometry: TeacherGeometry
@@ -195,6 +226,13 @@ class Teacher:
     layers: tuple[LayerWeights, ...]
     folder: Path | None = None
     pooling: Pooling = MEAN
+    dense: tuple[DenseWeights, ...] = ()
+    prompts: Prompts = NO_PROMPTS
+
+    @property
+    def vector_size(self) -> int:
+        """Numbers of a sentence vector."""
+        return self.pooling.size(self.geometry.hidden)
 
     def head(self, output: str = "embed") -> str:
         """The head of networks that follow it: see `nasc.architecture.heads.Pooling.head`."""
@@ -207,10 +245,17 @@ class Teacher:
             asked: See `nasc.architecture.heads`.
 
         Raises:
-            UsageError: If it names another pooling than the teacher's.
+            UsageError: If it names another pooling than the teacher's, or states of tokens of a
+                teacher whose vectors are more than these pooled.
         """
         if is_task_head(asked):
             return asked
+        if not gives_vector(asked) and not self.pooling.plain:
+            raise UsageError(
+                f"--head {asked}: vectors of the teacher {self.name!r} are more than the pooled "
+                "states of its tokens (modules.json: Dense, or truncate_dim), so that no package "
+                "of states gives them. Leave --head out"
+            )
         own = self.head("embed" if gives_vector(asked) else "hidden")
         if asked not in (own, *HEADS):
             raise UsageError(
@@ -232,8 +277,9 @@ class Teacher:
         """
         tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
         geometry = asdict(self.geometry)
-        if self.geometry.embedding is None:  # as below
-            del geometry["embedding"]
+        for name in ("embedding", "buckets"):
+            if geometry[name] is None:  # as below
+                del geometry[name]
         about = {
             "weights": self.sha256,
             "tokenizer": tokenizer | {"truncation": None, "padding": None},
@@ -241,7 +287,15 @@ class Teacher:
             "max_length": self.max_length,
         }
         if self.pooling != MEAN:  # left out where it is as it always was: caches are by this
-            about["pooling"] = asdict(self.pooling)
+            how = {"mode": self.pooling.mode, "scaled": self.pooling.scaled}
+            about["pooling"] = how if self.pooling.plain else asdict(self.pooling)
+        if self.dense:
+            digest = hashlib.sha256()
+            for one in self.dense:
+                digest.update(one.weight.cpu().numpy().tobytes() + one.bias.cpu().numpy().tobytes())
+            about["dense"] = digest.hexdigest()
+        if self.prompts.before:
+            about["prompt"] = self.prompts.before
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
@@ -256,7 +310,10 @@ class Teacher:
             return type(weights)(**present)
 
         return replace(
-            self, embeddings=moved(self.embeddings), layers=tuple(map(moved, self.layers))
+            self,
+            embeddings=moved(self.embeddings),
+            layers=tuple(map(moved, self.layers)),
+            dense=tuple(map(moved, self.dense)),
         )
 
     @torch.no_grad()
@@ -294,11 +351,16 @@ class Teacher:
 
         states = [x]
         for w in self.layers:
+            scores = mask
+            if w.bucket_bias is not None:
+                scores = position_scores(w.bucket_bias, seq_len)
+                if mask is not None:
+                    scores = scores.masked_fill(~mask, -torch.inf)
             mixed = functional.scaled_dot_product_attention(
                 heads(functional.linear(x, w.q_w, w.q_b)),
                 heads(functional.linear(x, w.k_w, w.k_b)),
                 heads(functional.linear(x, w.v_w, w.v_b)),
-                attn_mask=mask,
+                attn_mask=scores,
             )
             mixed = mixed.transpose(1, 2).reshape(batch, seq_len, g.hidden)
             x = x + functional.linear(mixed, w.o_w, w.o_b)
@@ -310,7 +372,7 @@ class Teacher:
         return states
 
     def tokenize(self, sentences: Sequence[str], *, max_length: int | None = None) -> Tokens:
-        """Token ids of sentences, special tokens included.
+        """Token ids of sentences, the default prompt and special tokens included.
 
         Args:
             sentences: What to tokenise; at least one.
@@ -329,8 +391,9 @@ class Teacher:
                 f"length {max_length}: the teacher '{self.name}' takes 3 to "
                 f"{self.geometry.max_positions} tokens"
             )
+        before = self.prompts.before
         rows: list[list[int]] = self.tokenizer(
-            list(sentences),
+            [before + sentence for sentence in sentences],
             truncation=True,
             max_length=max_length,
             return_attention_mask=False,
@@ -365,16 +428,16 @@ class Teacher:
         """Sentence vectors; see `sentence_vectors`.
 
         Returns:
-            (sentences, hidden), float32, in the order of the sentences.
+            (sentences, `vector_size`), float32, in the order of the sentences.
 
         Raises:
             UsageError: See `tokenize`.
         """
         tokens = self.tokenize(sentences, max_length=max_length)
-        found = np.empty((len(tokens), self.geometry.hidden), np.float32)
+        found = np.empty((len(tokens), self.vector_size), np.float32)
         for indices in tokens.buckets(batch_size):
             batch = tokens.batch(indices).to(self.device)
             last = self.hidden_states(batch.input_ids, batch.attention_mask)[-1]
-            vectors = sentence_vectors(last.float(), batch.attention_mask, self.pooling)
+            vectors = sentence_vectors(last.float(), batch.attention_mask, self.pooling, self.dense)
             found[indices.numpy()] = vectors.cpu().numpy()
         return found

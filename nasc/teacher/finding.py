@@ -19,6 +19,7 @@ _HUB_FILES = [
     "*.jinja",
     "model*.safetensors",
     "0_Transformer/model*.safetensors",
+    "*_Dense/model.safetensors",
 ]
 """What of a hub repository is fetched; ``*`` goes through folders, so the JSON of modules too."""
 

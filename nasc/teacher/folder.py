@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nasc.errors import TeacherDamaged, UnsupportedFamily
 from nasc.teacher.config import check_unread, read_config
+from nasc.teacher.dense import load_dense
 from nasc.teacher.encoder import Teacher
 from nasc.teacher.files import TeacherFiles, json_text
 from nasc.teacher.modules import SentenceModules, check_dimensions, read_modules
@@ -39,7 +40,7 @@ def load_folder(
     modules = read_modules(files)
     config, geometry = read_config(modules.transformer)
     check_unread(modules.transformer)
-    check_dimensions(modules, files, geometry.hidden)
+    modules = check_dimensions(modules, files, geometry.hidden)
     _check_default_pooling(modules, config.get("architectures"))
     weights = find_weights(modules.transformer, geometry, config)
     sha256 = weights.sha256()
@@ -64,6 +65,8 @@ def load_folder(
         layers=layers,
         folder=folder,
         pooling=modules.pooling,
+        dense=tuple(map(load_dense, modules.dense)),
+        prompts=modules.prompts,
     )
 
 

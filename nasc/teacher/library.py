@@ -22,7 +22,6 @@ import transformers
 from numpy.typing import NDArray
 
 from nasc.errors import TeacherDamaged, UnsupportedFamily
-from nasc.teacher.config import ROBERTAS
 from nasc.teacher.encoder import Teacher, sentence_vectors
 from nasc.teacher.files import TeacherFiles, reason
 from nasc.teacher.modules import read_modules
@@ -170,12 +169,14 @@ def _failing(teacher: Teacher, library: Library, what: str) -> Iterator[None]:
 def comparable(teacher: Teacher, texts: Sequence[str]) -> list[str]:
     """Texts without the literal padding token where that changes positions.
 
-    RoBERTa of transformers counts positions by the ids that are not padding, so that those after
-    a literal ``<pad>`` in a text move; nasc counts tokens (docs/teachers.md).
+    RoBERTa and MPNet of transformers count positions by the ids that are not padding, so that those
+    after a literal ``<pad>`` in a text move; nasc counts tokens (docs/teachers.md).
     """
-    if teacher.geometry.family not in ROBERTAS:
+    offset = teacher.geometry.position_offset
+    if not offset:
         return list(texts)
-    return [text.replace(str(teacher.tokenizer.pad_token), "") for text in texts]
+    counted_as_padding = str(teacher.tokenizer.convert_ids_to_tokens(offset - 1))
+    return [text.replace(counted_as_padding, "") for text in texts]
 
 
 def _row(tokens: Sequence[int], at: int) -> str:
@@ -222,11 +223,12 @@ class SentenceTransformersLibrary:
                 model_kwargs={"dtype": torch.float32},
             )
         self._preprocess = self._model.preprocess  # older releases have none
+        self._prompt = self._model.prompts.get(self._model.default_prompt_name or "")
         self.name = _version()
 
     def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
         """See `Library`."""
-        features = self._preprocess(list(texts))
+        features = self._preprocess(list(texts), prompt=self._prompt)
         return _unpadded(features["input_ids"], features["attention_mask"])
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
@@ -255,12 +257,13 @@ class TransformersLibrary:
                 dtype=torch.float32,
             ).eval()
         self._max_length = teacher.max_length
-        self._pooling = teacher.pooling
+        self._before = teacher.prompts.before
+        self._pooling, self._dense = teacher.pooling, teacher.dense
         self.name = f"transformers {transformers.__version__}"
 
     def _batch(self, texts: Sequence[str]) -> Any:
         return self._tokenizer(
-            list(texts),
+            [self._before + text for text in texts],
             padding=True,
             truncation=True,
             max_length=self._max_length,
@@ -277,7 +280,8 @@ class TransformersLibrary:
         """See `Library`."""
         batch = self._batch(texts)
         states = self._model(**batch, return_dict=True).last_hidden_state
-        found: Vectors = sentence_vectors(states, batch["attention_mask"], self._pooling).numpy()
+        vectors = sentence_vectors(states, batch["attention_mask"], self._pooling, self._dense)
+        found: Vectors = vectors.numpy()
         return found
 
 

@@ -1,17 +1,20 @@
 """How a folder of sentence-transformers makes vectors: modules.json and what it names.
 
-What is supported is one chain: Transformer, Pooling, and Normalize or nothing after it. Every other
-thing that these files can say and that changes a vector is refused with its file and key; the keys
-are those that sentence-transformers 6.2 reads (`base/model.py`, `base/modules/transformer.py`,
-`sentence_transformer/modules/pooling.py`).
+What is supported is one chain: Transformer, Pooling, any Dense, and Normalize or nothing after it;
+then the cut of `truncate_dim`. Every other thing that these files can say and that changes a vector
+is refused with its file and key; the keys are those that sentence-transformers 6.2 reads
+(`base/model.py`, `base/modules/transformer.py`, `sentence_transformer/modules/pooling.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from nasc.architecture.heads import Pooling
-from nasc.errors import UnsupportedFamily
+from nasc.architecture.heads import MAX_DENSE, MAX_SIZE, Pooling
+from nasc.data.prompts import MAX_LENGTH, MAX_PROMPTS, NO_PROMPTS, Prompts
+from nasc.errors import UnsupportedFamily, UsageError
+from nasc.teacher.dense import CONFIG as DENSE_CONFIG
+from nasc.teacher.dense import DenseModule, read_dense
 from nasc.teacher.files import TeacherFiles, is_inner_path, json_text, text_or_null
 
 UNDECLARED = Pooling("mean", scaled=False)
@@ -34,6 +37,9 @@ TRANSFORMER = (
 
 CHAIN = ("Transformer", "Pooling", "Normalize")
 """The last may be absent: vectors keep their length then."""
+
+DENSE = "Dense"
+"""Linear layers, which may stand behind the Pooling."""
 
 _MODULES_SCHEMA = {
     "type": "array",
@@ -118,10 +124,15 @@ _MODEL_SCHEMA = {
     "type": "object",
     "properties": {
         "__version__": {"type": "object"},
-        "prompts": {"type": "object", "additionalProperties": text_or_null()},
+        "prompts": {
+            "type": "object",
+            "maxProperties": MAX_PROMPTS,
+            "propertyNames": {"maxLength": MAX_LENGTH},
+            "additionalProperties": {**text_or_null(), "maxLength": MAX_LENGTH},
+        },
         "default_prompt_name": text_or_null(),
         "similarity_fn_name": text_or_null(),
-        "truncate_dim": {"type": ["integer", "null"]},
+        "truncate_dim": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_SIZE},
         "model_type": {"type": "string"},
     },
 }
@@ -140,6 +151,8 @@ class SentenceModules:
         max_seq_length: Tokens that it gives; None leaves them to the tokenizer and the network.
         do_lower_case: Whether texts are lower-cased before the tokenizer.
         pooling: How vectors are made; without a modules.json `UNDECLARED`.
+        dense: The linear layers that `pooling` names, with their folders.
+        prompts: By which texts may begin, and which one all do unless asked otherwise.
         pooling_folder: Of the Pooling's configuration; None without modules.json.
         folders: The teacher's folder and those that modules.json names.
     """
@@ -150,6 +163,8 @@ class SentenceModules:
     max_seq_length: int | None = None
     do_lower_case: bool = False
     pooling: Pooling = UNDECLARED
+    dense: tuple[DenseModule, ...] = ()
+    prompts: Prompts = NO_PROMPTS
     pooling_folder: TeacherFiles | None = None
     folders: tuple[TeacherFiles, ...] = ()
 
@@ -167,11 +182,17 @@ def read_modules(files: TeacherFiles) -> SentenceModules:
     if modules is None:
         return SentenceModules(files, declared=False, folders=(files,))
     _check_chain(files, modules)
-    transformer, pooling, *normalize = (files.within(module["path"]) for module in modules)
-    mode = _pooling_mode(pooling)
-    for last in normalize:
-        _check_normalize(last)
-    _check_model(files)
+    transformer, pooling, *others = (files.within(module["path"]) for module in modules)
+    mode, dense, scaled = _pooling_mode(pooling), [], False
+    for module, folder in zip(modules[2:], others, strict=True):
+        if module["type"].endswith(f".{DENSE}"):
+            dense.append(read_dense(folder))
+        else:
+            _check_normalize(folder)
+            scaled = True
+    first, prompts = _read_model(files)
+    if prompts:
+        _check_prompt_is_pooled(pooling)
     file, settings = _transformer_settings(transformer)
     return SentenceModules(
         transformer,
@@ -179,32 +200,48 @@ def read_modules(files: TeacherFiles) -> SentenceModules:
         settings_file=file,
         max_seq_length=settings.get("max_seq_length"),
         do_lower_case=settings.get("do_lower_case", False),
-        pooling=Pooling(mode, scaled=bool(normalize)),
+        pooling=Pooling(mode, scaled, tuple(one.shape for one in dense), first),
+        dense=tuple(dense),
+        prompts=prompts,
         pooling_folder=pooling,
-        folders=tuple(dict.fromkeys((files, transformer, pooling, *normalize))),
+        folders=tuple(dict.fromkeys((files, transformer, pooling, *others))),
     )
 
 
-def check_dimensions(modules: SentenceModules, files: TeacherFiles, hidden: int) -> None:
-    """Raise where a dimension that the files name is not the network's hidden size.
+def check_dimensions(modules: SentenceModules, files: TeacherFiles, hidden: int) -> SentenceModules:
+    """The modules, if every dimension that the files name fits the one before it.
+
+    Returns:
+        The same; without a cut that keeps all numbers.
 
     Raises:
-        TeacherDamaged: If the Pooling is made for another network.
-        UnsupportedFamily: If vectors are cut to fewer dimensions.
+        TeacherDamaged: If the Pooling or a Dense is made for another network, or more numbers are
+            kept of a vector than it has.
     """
     if modules.pooling_folder is None:
-        return
+        return modules
     pooling = modules.pooling_folder.json(POOLING, _POOLING_SCHEMA)
     for key in _DIMENSIONS:
         if pooling.get(key, hidden) != hidden:
             raise modules.pooling_folder.damaged(
                 POOLING, f"has {key} = {pooling[key]}; the network's hidden size is {hidden}"
             )
-    kept = (files.json(MODEL, _MODEL_SCHEMA) or {}).get("truncate_dim")
-    if kept not in (None, hidden):
-        raise files.unsupported(
-            MODEL, "truncate_dim", kept, f"all {hidden} dimensions: null, or no such key"
+    width, before = hidden, "the Pooling before it"
+    for dense in modules.dense:
+        if dense.inputs != width:
+            raise dense.files.damaged(
+                DENSE_CONFIG, f"has in_features = {dense.inputs}; {before} gives {width}"
+            )
+        width, before = dense.shape.outputs, "the Dense before it"
+    first = modules.pooling.first
+    if first is not None and first > width:
+        raise files.damaged(
+            MODEL,
+            f"has truncate_dim = {first}; vectors have {width} numbers: give 1 to {width}, or null",
         )
+    if first != width:
+        return modules
+    return replace(modules, pooling=replace(modules.pooling, first=None))
 
 
 def _check_chain(files: TeacherFiles, modules: Sequence[Mapping[str, Any]]) -> None:
@@ -226,10 +263,12 @@ def _check_chain(files: TeacherFiles, modules: Sequence[Mapping[str, Any]]) -> N
         if module.get("kwargs"):
             raise files.unsupported(MODULES, f"{place}.kwargs", module["kwargs"], "no kwargs")
         kinds.append(kind)
-    if tuple(kinds) not in (CHAIN, CHAIN[:2]):
+    dense = sum(kind == DENSE for kind in kinds[2:])
+    if tuple(kinds[:2] + kinds[2 + dense :]) not in (CHAIN, CHAIN[:2]) or dense > MAX_DENSE:
         raise UnsupportedFamily(
             f"teacher '{files.name}': {MODULES}: type makes its vectors with "
-            f"{', '.join(kinds)}; supported is {', '.join(CHAIN[:2])} with or without {CHAIN[2]}"
+            f"{', '.join(kinds)}; supported is {', '.join(CHAIN[:2])}, up to {MAX_DENSE} {DENSE} "
+            f"behind them, with or without {CHAIN[2]} at the end"
         )
     if len({module["name"] for module in modules}) < len(modules):
         raise files.damaged(MODULES, "gives two modules the same name")
@@ -264,26 +303,33 @@ def _pooling_mode(pooling: TeacherFiles) -> str:
     return _MODES[_FLAGS[on[0]]] if on else "mean"
 
 
-def _check_model(files: TeacherFiles) -> None:
+def _check_prompt_is_pooled(pooling: TeacherFiles) -> None:
+    """Raise where the tokens of a prompt are left out of the pooling."""
+    config = pooling.json(POOLING, _POOLING_SCHEMA)
+    if not config.get("include_prompt", True):
+        raise pooling.unsupported(
+            POOLING,
+            "include_prompt",
+            False,
+            f"true where {MODEL} has prompts: a package has no way to know which tokens are one's",
+        )
+
+
+def _read_model(files: TeacherFiles) -> tuple[int | None, Prompts]:
+    """What `truncate_dim` says, and the prompts; everything else must change nothing."""
     config = files.json(MODEL, _MODEL_SCHEMA)
     if config is None:
-        return
+        return None, NO_PROMPTS
     files.check_keys(MODEL, config, _MODEL_KEYS)
     files.check_values(MODEL, config, {"model_type": ("SentenceTransformer",)})
-    name = config.get("default_prompt_name")
-    if name is None:
-        return
-    prompts = config.get("prompts", {})
-    if name not in prompts:
+    first: int | None = config.get("truncate_dim")
+    name, texts = config.get("default_prompt_name"), config.get("prompts", {})
+    if name is not None and name not in texts:
         raise files.damaged(MODEL, f"has default_prompt_name = {json_text(name)}, no such prompt")
-    if prompts[name]:
-        raise files.unsupported(
-            MODEL,
-            "default_prompt_name",
-            name,
-            f"texts as they are: null. Prompt {json_text(prompts[name])} would be put before every "
-            "text; with null, put prompts before texts yourself",
-        )
+    try:
+        return first, Prompts(tuple((key, text or "") for key, text in texts.items()), name)
+    except UsageError as error:
+        raise files.damaged(MODEL, f"has prompts that cannot be read: {error}") from error
 
 
 def _transformer_settings(files: TeacherFiles) -> tuple[str, dict[str, Any]]:

@@ -67,6 +67,16 @@ _LAYER_NAMES: dict[str, tuple[str, dict[str, str]]] = {
             "ln2": "full_layer_layer_norm",
         },
     ),
+    "mpnet": (
+        "encoder.layer.",
+        {short: f"attention.attn.{short}" for short in "qkvo"}
+        | {
+            "ln1": "attention.LayerNorm",
+            "ff1": "intermediate.dense",
+            "ff2": "output.dense",
+            "ln2": "output.LayerNorm",
+        },
+    ),
     "distilbert": (
         "transformer.layer.",
         {
@@ -92,6 +102,9 @@ _EMBEDDINGS = {
 
 _MAPS = {"electra": "embeddings_project", "albert": "encoder.embedding_hidden_mapping_in"}
 """By family the linear layer behind an embedding of its own size."""
+
+_BUCKETS = "encoder.relative_attention_bias.weight"
+"""What relative positions add to attention scores, in all layers the same."""
 
 _PRETRAINING = re.compile(
     r"pooler\.|cls\.|predictions\.|sop_classifier\.|lm_head\.|vocab_(transform|layer_norm|projector)\.|generator_lm_head\."
@@ -163,11 +176,12 @@ class WeightFiles:
         stored = _stored_layers(g)
         layers = (
             LayerWeights(
+                bucket_bias=tensors.get(_BUCKETS),
                 **{
                     f"{short}_{kind[0]}": tensors[f"{prefix}{index % stored}.{long}.{kind}"]
                     for short, long in names.items()
                     for kind in ("weight", "bias")
-                }
+                },
             )
             for index in range(g.layers)
         )
@@ -295,12 +309,16 @@ def _expected(geometry: TeacherGeometry) -> dict[str, tuple[tuple[int, ...], tup
         "hidden": g.hidden,
         "embedding": g.hidden if g.embedding is None else g.embedding,
         "intermediate": g.intermediate,
+        "buckets": g.buckets or 0,
+        "heads": g.heads,
     }
     named = {
         name: keys
         for name, keys in _embeddings(g).values()
         if "types" not in keys or sizes["types"]
     }
+    if g.buckets is not None:
+        named[_BUCKETS] = ("buckets", "heads")
     prefix, names = _LAYER_NAMES[g.family]
     out_in = {"ff1": ("intermediate", "hidden"), "ff2": ("hidden", "intermediate")}
     for index in range(_stored_layers(g)):

@@ -78,6 +78,11 @@ def layer_file_bytes(layer: Layer, geometry: Geometry, variant: Variant) -> int:
     structure = structure_bytes(layer, variant)
     if layer.kind == "embedding" and geometry.embedding is not None:
         structure += structure_bytes(Layer("border", geometry.row_size, geometry.hidden), variant)
+    if geometry.buckets is not None and layer.kind == "mha":
+        structure += structure_bytes(Layer("border", layer.hidden_in, layer.hidden_in), variant)
+    if geometry.buckets is not None and layer.kind == "embedding":  # places and buckets, int64
+        structure += 3 * 8 * geometry.max_positions
+        structure += structure_bytes(Layer("mha", geometry.hidden, geometry.hidden), variant)
     return tensor_bytes(layer, geometry, variant) + structure
 
 
@@ -98,6 +103,8 @@ def activation_bytes(
     if group == "mha":
         scores = batch * (layer.hidden_in // geometry.head_size) * seq_len * seq_len
         floats = max(5 * hidden, 4 * hidden + scores, 2 * hidden + 2 * scores)
+        if geometry.buckets is not None:
+            floats += scores // batch
     elif group == "ffn":
         floats = hidden + 2 * inner
     elif group == "sep":

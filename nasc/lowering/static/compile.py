@@ -12,7 +12,7 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax import transform
 
-from nasc.architecture.heads import SPANS, gives_states, head_outputs
+from nasc.architecture.heads import SPANS, gives_states, head_outputs, vector_size
 from nasc.architecture.space import GELU
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
@@ -120,6 +120,11 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
             "C libraries are made of networks with an embedding of the hidden size, without a map "
             "behind it. Leave out: --format c"
         )
+    if network.geometry.buckets is not None:
+        raise UsageError(
+            "C libraries are made of networks without relative positions in attention. Leave out: "
+            "--format c"
+        )
     most = network.geometry.max_positions
     wrong = [n for n in lengths if not 1 <= n <= most]
     if wrong:
@@ -192,7 +197,8 @@ def _outputs(network: Network) -> tuple[int, int, bool]:
         return 1, network.geometry.hidden, True
     if network.head == SPANS:
         return head_outputs(SPANS) or 0, 1, True
-    return 1, head_outputs(network.head) or network.geometry.hidden, False
+    size = vector_size(network.head, network.geometry.hidden)
+    return 1, head_outputs(network.head) or size, False
 
 
 def _identity(network: Network, *about: object) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 
 from device_profiles.reading import read_bytes
-from nasc.architecture.heads import gives_vector, pooling_of
+from nasc.architecture.heads import gives_vector, pooling_of, vector_size
 from nasc.export.graph import IR_VERSION, OPSET
 from nasc.export.onnx import output_name
 from nasc.package.formats.base import (
@@ -52,8 +52,8 @@ EMITTED = ((OPSET, IR_VERSION),)
 
 OPERATORS = frozenset(
     "Add Cast Concat Conv Div DynamicQuantizeLinear Gather Gelu Gemm GlobalMaxPool "
-    "LayerNormalization MatMul MatMulInteger Max Mul ReduceL2 ReduceSum Relu Reshape Shape Slice "
-    "Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
+    "LayerNormalization MatMul MatMulInteger Max Mul ReduceL2 ReduceSum Relu Reshape Shape "
+    "Sigmoid Slice Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
 )
 """Operators of the files that releases wrote; add, never replace. ReduceL2 is of emitter version 2
 and before."""
@@ -90,7 +90,7 @@ TextEmbedding.add_custom_model(
     pooling=PoolingType.{pooling},
     normalization=False,
     sources=ModelSource(url="this folder"),
-    dim={manifest.geometry.hidden},
+    dim={vector_size(manifest.head, manifest.geometry.hidden)},
     model_file="{MODEL}",
     output_name={json.dumps(output_name(manifest.head))},
 )

@@ -278,6 +278,12 @@ def test_an_activation_is_written_where_it_is_not_the_usual_one(tmp_path: Path) 
     assert load_space(str(path)).geometry == other.geometry != MINILM_L6
     assert space_from_dict(space_to_dict(other)) == other
     assert "activation relu" in str(other.geometry)
+    relative = derived_space(dataclasses.replace(MINILM_L6, buckets=32))
+    path.write_text(space_to_toml(relative), encoding="utf-8")
+    assert load_space(str(path)).geometry == relative.geometry
+    assert "32 buckets of relative positions" in str(relative.geometry)
+    with pytest.raises(UsageError, match="30 buckets of relative positions are no multiple of 4"):
+        dataclasses.replace(MINILM_L6, buckets=30)
     path.write_text(FILE + 'activation = "swish"\n', encoding="utf-8")
     with pytest.raises(UsageError, match="unknown activation 'swish'; known: gelu, gelu_tanh"):
         load_space(str(path))

@@ -1,6 +1,7 @@
 """The emitter: what it builds is valid, standard, and computes the network."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +46,19 @@ def onnx_output(network: Network, folder: Path, ids: np.ndarray, mask: np.ndarra
     return Encoder(path).run(ids, mask)
 
 
-OTHER_POOLINGS = ("embed-cls", "embed-max-unscaled", "embed-sqrt_len", "embed-unscaled")
+OTHER_POOLINGS = (
+    "embed-cls",
+    "embed-max-unscaled",
+    "embed-sqrt_len",
+    "embed-unscaled",
+    "embed-max-dense24tanh-dense16sigmoid",
+    "embed-dense40gelu-unscaled-first8",
+)
+DENSE = {
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "gelu": lambda x: x * (1 + np.vectorize(math.erf)(x / 2**0.5)) / 2,
+}
 EVERY_HEAD = (*HEADS, *OTHER_POOLINGS, "hidden-cls", "spans", "classify-3")
 
 
@@ -242,9 +255,13 @@ def test_a_vector_is_pooled_as_its_head_says(
             "max": one.max(0),
             "sqrt_len": one.sum(0) / np.sqrt(len(one)),
         }[how.mode]
+        for place, dense in enumerate(how.dense, 1):
+            own = network.tensors[-1]
+            wanted = own[f"dense{place}_weight"] @ wanted + own[f"dense{place}_bias"]
+            wanted = DENSE[dense.activation](wanted)
         if how.scaled:
             wanted = wanted / np.linalg.norm(wanted)
-        np.testing.assert_allclose(encoder.run(ids, mask)[0], wanted, atol=1e-5)
+        np.testing.assert_allclose(encoder.run(ids, mask)[0], wanted[: how.first], atol=1e-5)
 
 
 def test_the_same_network_gives_the_same_bytes(make_network: MakeNetwork) -> None:

@@ -21,6 +21,7 @@ from nasc.export.onnx import EMITTER_VERSION
 from nasc.latency.memory import file_base_bytes, layer_file_bytes
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import get_lowering
+from nasc.lowering.base import PLAIN_ALONE
 from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
 from profilers import RuntimeOptions
@@ -244,6 +245,59 @@ def test_an_embedding_of_its_own_size_is_mapped(tmp_path: Path, runtime: str) ->
         assert path.stat().st_size <= file_base_bytes(variant) + sum(parts)
 
 
+RELATIVE = dataclasses.replace(GEOMETRY, buckets=32, max_positions=300)
+
+
+def with_positions(precision: str = "fp32") -> Network:
+    """Attention in which relative positions decide most of the scores."""
+    network = random_network(Architecture(BLOCKS, precision), RELATIVE, "embed-cls")
+    scales = {"bucket_bias": 150.0, "v_weight": 20.0, "o_weight": 20.0}
+    tensors = [
+        {name: value * np.float32(scales.get(name, 1)) for name, value in own.items()}
+        for own in network.tensors
+    ]
+    return dataclasses.replace(network, tensors=tuple(tensors))
+
+
+RELATIVE_MADE = [
+    (runtime, precision, most)
+    for runtime in LOWERED
+    if installed(runtime)[0]
+    for precision, most in (("fp32", 1e-5), ("int8", 0.05))
+    if (runtime, precision) not in PLAIN_ALONE
+]
+
+
+@pytest.mark.parametrize(("runtime", "precision", "most"), RELATIVE_MADE)
+def test_relative_positions_add_to_the_scores_of_attention(
+    tmp_path: Path, runtime: str, precision: str, most: float
+) -> None:
+    network = with_positions(precision)
+    assert network.params == params(network.architecture, network.geometry)
+    ids = np.random.default_rng(0).integers(5, 45, (2, 200))
+    mask = np.ones((2, 200), np.int64)
+    mask[1, 150:] = 0
+    path = get_lowering(runtime).lower(network, tmp_path, lengths=(200,)).path
+    session = get_runtime(runtime).open_session(path, RuntimeOptions(runtime))
+    feeds = [{"input_ids": ids[i : i + 1], "attention_mask": mask[i : i + 1]} for i in (0, 1)]
+    found = np.concatenate([session.outputs(feed)[0] for feed in feeds])
+    bare = [
+        {name: 0 * value if name == "bucket_bias" else value for name, value in own.items()}
+        for own in network.tensors
+    ]
+    with torch.no_grad():
+        wanted, other = (
+            TorchNetwork(one)(torch.tensor(ids), torch.tensor(mask)).numpy()
+            for one in (network, dataclasses.replace(network, tensors=tuple(bare)))
+        )
+    assert np.abs(found - wanted).max() < most < np.abs(other - wanted).max()
+    if runtime == "onnxruntime":
+        variant, geometry = Variant(runtime, precision), network.geometry
+        parts = [layer_file_bytes(layer, geometry, variant) for layer in network.layers]
+        said = file_base_bytes(variant) + sum(parts)
+        assert path.stat().st_size <= said <= path.stat().st_size + 8000
+
+
 def wide_ffn(geometry: Geometry) -> Network:
     """One feed-forward layer whose inner values are where activations differ."""
     network = random_network(Architecture((Block(64, ("ffn",)),)), geometry)
@@ -272,3 +326,14 @@ def test_what_tvm_has_one_activation_for_says_so() -> None:
         compile_static(network, prefix="own")
     with pytest.raises(UsageError, match=r"C libraries are made of .* without a map"):
         compile_static(narrow, prefix="own")
+    with pytest.raises(
+        ExportError, match=r"tvm makes int8 without relative positions in attention. Take another"
+    ):
+        int8_module(with_positions("int8"), {"main": (1, 8)}, "avx2")
+    with pytest.raises(UsageError, match=r"C libraries are made of .* without relative positions"):
+        compile_static(with_positions(), prefix="own")
+    dense = random_network(Architecture(BLOCKS), GEOMETRY, "embed-dense8tanh")
+    with pytest.raises(
+        ExportError, match=r"tvm makes int8 of pooled vectors as they are, not of 'embed-dense8"
+    ):
+        int8_module(dense.with_precision("int8"), {"main": (1, 8)}, "avx2")

@@ -43,6 +43,7 @@ KINDS = (
     ("fp32", "embed-cls"),
     ("fp32", "embed-max-unscaled"),
     ("fp32", "hidden-cls"),
+    ("fp32", "embed-cls-dense24tanh-first10"),
     ("fp32", "classify-1"),
     ("int8", "classify-2"),
     ("fp32", "spans"),

@@ -22,11 +22,13 @@ from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTok
 
 from nasc.architecture.heads import gives_vector, is_task_head, pooling_of
 from nasc.architecture.space import Architecture, Block
+from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
 from nasc.evaluation.encoder import Encoder
 from nasc.package import build
 from nasc.package.build import build_package, check_target
 from nasc.package.golden import TEXTS, Golden, GoldenText
+from nasc.package.library_files import wrong_library_files
 from nasc.package.manifest import Manifest, TrainingRecord, read_manifest
 from nasc.package.readme import readme
 from nasc.package.replacing import move_in, remove_package, why_kept
@@ -109,6 +111,7 @@ def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
 
 def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
     heads = {"spans": 2 * 32 + 2, "classify-1": 2112 + 64 + 1, "classify-2": 2112 + 2 * (64 + 1)}
+    heads["embed-cls-dense24tanh-first10"] = 2112 + 24 * (64 + 1)
     for (_, head), folder in packed.items():
         manifest = read_manifest(folder)
         assert manifest.size_bytes == (folder / "model.onnx").stat().st_size
@@ -146,6 +149,36 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
         assert values[1] == pytest.approx(values[2], abs=1e-5)
     imported = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
     assert imported == {"numpy", "onnxruntime", "tokenizers"}
+
+
+@pytest.mark.parametrize("default", [None, "query"])
+def test_the_lines_of_the_readme_put_prompts_before_texts(
+    tokenizer: BertTokenizer,
+    make_model: Callable[..., Path],
+    make_manifest: Callable[..., Manifest],
+    tmp_path: Path,
+    default: str | None,
+) -> None:
+    prompts = Prompts((("query", "the cat: "), ("passage", 'the "cat"\n')), default)
+    model = make_model("fp32", "embed")
+    manifest = make_manifest(model, "fp32", "embed", prompts=prompts)
+    folder = build_package(tmp_path / "p", model=model, tokenizer=tokenizer, manifest=manifest)
+    assert read_manifest(folder).prompts == prompts
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    code += (
+        "np.save('../vectors.npy', vectors)\nassert list(prompts.values())[1] == 'the \"cat\"\\n'"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True)
+    encoder = Encoder(folder / "model.onnx", tokenizer, max_length=48)
+    texts = ["A man is playing a guitar.", "Someone plays an instrument."]
+    wanted = encoder.encode([prompts.before + one for one in texts])
+    np.testing.assert_allclose(np.load(tmp_path / "vectors.npy"), wanted, atol=1e-6)
+    told = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    assert (told["prompts"], told["default_prompt_name"]) == (dict(prompts.texts), default)
+    assert wrong_library_files(folder, read_manifest(folder)) == []
+    bare = dataclasses.replace(read_manifest(folder), prompts=Prompts())
+    assert wrong_library_files(folder, bare) == ["config_sentence_transformers.json"]
 
 
 def test_the_readme_names_conditions_and_figures(packed: Packages) -> None:

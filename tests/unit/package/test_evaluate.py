@@ -183,6 +183,33 @@ def test_a_teacher_finds_paragraphs_and_ranks_as_itself(
     )
 
 
+def test_prompts_stand_before_questions_and_paragraphs(
+    teacher_folder: Callable[..., Path],
+    questions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path(shutil.copytree(teacher_folder(), tmp_path / "t"))
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    kind = "sentence_transformers.models."
+    rows = [{"name": name, "path": path, "type": kind + name} for path, name in modules]
+    (folder / "modules.json").write_text(json.dumps(rows))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text('{"word_embedding_dimension": 32}')
+    prompts = {"query": "the cat ran to ", "passage": "the dog sat on "}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    seen: list[str] = []
+    encode = Encoder.encode
+
+    def noted(self: Encoder, sentences: list[str], *more: Any) -> Any:
+        seen.extend(sentences)
+        return encode(self, sentences, *more)
+
+    monkeypatch.setattr(Encoder, "encode", noted)
+    evaluate(folder, "retrieval", questions)
+    assert sorted({text[:15] for text in seen}) == sorted(prompts.values())
+
+
 def test_a_package_is_ranked_against_its_own_teacher(
     tmp_path: Path,
     packed: Any,

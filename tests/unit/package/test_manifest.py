@@ -13,6 +13,7 @@ import pytest
 import profilers
 from device_profiles import Noise
 from device_profiles.noise import MOST, NOISE_NAMES, most_of
+from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
 from nasc.package import manifest as module
 from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest
@@ -94,6 +95,25 @@ def test_an_estimate_stands_in_manifest_and_readme_and_goes_with_no_measurement(
     for wrong in (1, "", "\x1b[31m"):
         with pytest.raises(PackageError, match=r"estimate|control characters"):
             Manifest.from_dict(raw | {"estimate": wrong})
+
+
+def test_prompts_stand_in_manifest_and_readme(packed: Packages, raw: dict[str, Any]) -> None:
+    """A manifest of before is the same, byte for byte."""
+    assert "prompts" not in raw
+    texts = {"query": json.dumps("Instruct:\n|x| \u202e"), "none": '""'}
+    raw["prompts"] = {"texts": texts, "default": "query"}
+    manifest = Manifest.from_dict(raw)
+    assert manifest.prompts == Prompts((("query", "Instruct:\n|x| \u202e"), ("none", "")), "query")
+    assert json.loads(manifest.to_json()) == raw
+    told = readme(manifest)
+    assert "texts with the prompt `query`" in told
+    assert '| query | "Instruct:\\\\n\\|x\\| \\\\u202e" |' in told
+    wrong = [[], {"q": 1}, {"q": "plain"}, {"q": "[" * 50}, {"q": '"\\ud800"'}, {"q": '"'}, {}]
+    for one in wrong:
+        with pytest.raises(PackageError, match=r"prompt|contradicts"):
+            Manifest.from_dict(raw | {"prompts": {"texts": one, "default": None}})
+    with pytest.raises(PackageError, match=r"the default prompt 'other' is none of its prompts"):
+        Manifest.from_dict(raw | {"prompts": {"texts": texts, "default": "other"}})
 
 
 def test_a_noise_stands_in_a_manifest_where_it_is_not_the_usual(

@@ -23,13 +23,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from safetensors.numpy import save_file
 
 from nasc.architecture.layers import layers
-from nasc.architecture.space import Architecture, SearchSpace, load_space
+from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.data.heldout import judging_sentences, scored_sentences
+from nasc.data.prompts import Prompts
 from nasc.errors import (
     DeviceEmulated,
     LimitsMissed,
@@ -317,14 +319,76 @@ def test_a_teacher_s_pooling_reaches_the_package(
         shared.compile(device, str(tmp_path / "other"), whole_ms, changed | {"head": "embed-max"})
 
 
+def add_dense(folder: Path) -> None:
+    """A Dense to 24 numbers behind the pooling, of which the first 20 are kept; a prompt."""
+    modules = json.loads((folder / "modules.json").read_text())
+    dense = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    (folder / "modules.json").write_text(json.dumps([*modules, dense]))
+    (folder / "2_Dense").mkdir()
+    config = {"in_features": 32, "out_features": 24}
+    (folder / "2_Dense/config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(24, 32)), rng.normal(size=24)
+    tensors = {"linear.weight": 0.2 * weight, "linear.bias": 0.1 * bias}
+    save_file(
+        {name: value.astype(np.float32) for name, value in tensors.items()},
+        folder / "2_Dense/model.safetensors",
+    )
+    prompts = {"prompts": {"q": "the big ", "d": ""}, "default_prompt_name": "q"}
+    (folder / "config_sentence_transformers.json").write_text(
+        json.dumps({"truncate_dim": 20, **prompts})
+    )
+
+
 @pytest.mark.slow
 def test_a_network_of_another_pooling_is_searched_and_trained(
     shared: Toy, pooled_folder: Path, tmp_path: Path, limit_ms: float
 ) -> None:
+    """With all that may stand behind the pooling."""
+    add_dense(pooled_folder)
     changed = {"teacher": str(pooled_folder), "cache": tmp_path / "cache"}
     device = shared.device()
     result = shared.compile(device, str(tmp_path / "small"), limit_ms, changed, distill_steps=20)
-    assert result.manifest.head == "embed-cls-unscaled"
+    assert result.manifest.head == "embed-cls-dense24tanh-unscaled-first20"
+    assert not result.manifest.architecture.is_teacher
+    assert verify_package(result.package, measure=False).ok
+    teacher = load_teacher(pooled_folder)
+    encoder = Encoder(result.package / "model.onnx", teacher.tokenizer)
+    wanted = teacher.vectors(["the cat sat"])
+    assert encoder.encode(["the cat sat"]).shape == wanted.shape == (1, 20)
+    pooling = json.loads((result.package / "1_Pooling/config.json").read_text())
+    assert pooling["word_embedding_dimension"] == 20
+    assert (
+        result.manifest.prompts == teacher.prompts == Prompts((("q", "the big "), ("d", "")), "q")
+    )
+    assert (
+        json.loads((result.package / "config_sentence_transformers.json").read_text())[
+            "default_prompt_name"
+        ]
+        == "q"
+    )
+    assert teacher.tokenize(["cat"]).rows() == encoder.tokenize(["the big cat"])
+    with pytest.raises(UsageError, match=r"--head hidden: .* are more than the pooled states"):
+        shared.compile(device, str(tmp_path / "states"), limit_ms, changed | {"head": "hidden"})
+
+
+@pytest.mark.slow
+def test_a_teacher_with_relative_positions_is_searched_and_trained(
+    shared: Toy, teacher_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = teacher_folder("mpnet")
+    teacher = load_teacher(folder)
+    space = dataclasses.replace(shared.space, geometry=teacher.geometry.for_space())
+    (tmp_path / "toy.toml").write_text(space_to_toml(space), encoding="utf-8")
+    changed = {
+        "teacher": str(folder),
+        "cache": tmp_path / "cache",
+        "space": str(tmp_path / "toy.toml"),
+    }
+    device = Device(space)
+    limit_ms = 0.8 * device.layers_ms(space.teacher.with_precision("int8"))
+    result = shared.compile(device, str(tmp_path / "small"), limit_ms, changed, distill_steps=5)
+    assert result.manifest.geometry.buckets == 32
     assert not result.manifest.architecture.is_teacher
     assert verify_package(result.package, measure=False).ok
 

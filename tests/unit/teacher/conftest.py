@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 CHAIN = ("Transformer", "Pooling", "Normalize")
 
@@ -30,6 +32,45 @@ def as_sentence_transformers(folder: Path, *kinds: str, **pooling: object) -> No
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
     edit_json(folder / "1_Pooling" / "config.json", **{"word_embedding_dimension": 32, **pooling})
+
+
+def add_dense(
+    folder: Path,
+    *outputs: int,
+    activation: str | None = "torch.nn.modules.activation.Tanh",
+    bias: bool = True,
+    inputs: int | None = None,
+    normalize: bool = True,
+    scale: float = 0.3,
+    **pooling: object,
+) -> None:
+    """Add Dense modules with random weights, each taking what the one before gives.
+
+    Args:
+        folder: A teacher's, of hidden size 32.
+        outputs: Of each Dense.
+        activation: Of each; None leaves the key out.
+        bias: Whether they have one.
+        inputs: Of the last, where it is not to fit.
+        normalize: Whether a Normalize follows.
+        scale: Of the weights.
+        pooling: Keys of the Pooling's configuration.
+    """
+    kinds = ["Transformer", "Pooling", *["Dense"] * len(outputs), *["Normalize"] * normalize]
+    as_sentence_transformers(folder, *kinds, **pooling)
+    generator, size = torch.Generator().manual_seed(0), 32
+    for place, out in enumerate(outputs, 2):
+        own = folder / f"{place}_Dense"
+        size = size if inputs is None or place < len(outputs) + 1 else inputs
+        config = {"in_features": size, "out_features": out, "bias": bias}
+        edit_json(own / "config.json", **config)
+        if activation is not None:
+            edit_json(own / "config.json", activation_function=activation)
+        tensors = {"linear.weight": scale * torch.randn(out, size, generator=generator)}
+        if bias:
+            tensors["linear.bias"] = torch.randn(out, generator=generator)
+        save_file(tensors, own / "model.safetensors")
+        size = out
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from nasc.teacher.library import (
     load_library,
 )
 
-from .conftest import CHAIN, as_sentence_transformers, edit_json
+from .conftest import CHAIN, add_dense, as_sentence_transformers, edit_json
 
 SETTINGS = "sentence_bert_config.json"
 MODEL = "config_sentence_transformers.json"
@@ -133,6 +133,32 @@ EQUAL: dict[str, tuple[Change, int]] = {
     ),
     "a list of one mode": (lambda f: edit_json(f / POOLING, pooling_mode=["mean"]), 40),
     "prompts that are not asked for": (lambda f: edit_json(f / MODEL, prompts={"q": "the "}), 40),
+    "a default prompt": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "the big "}, default_prompt_name="q"),
+        40,
+    ),
+    "a default prompt that takes all the room": (
+        lambda f: (
+            edit_json(f / MODEL, prompts={"q": "the cat: "}, default_prompt_name="q"),
+            edit_json(f / SETTINGS, max_seq_length=4),
+        ),
+        4,
+    ),
+    "a prompt of several lines": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "the\ncat\n"}, default_prompt_name="q"),
+        40,
+    ),
+    "a default prompt that is null": (
+        lambda f: edit_json(f / MODEL, prompts={"q": None}, default_prompt_name="q"),
+        40,
+    ),
+    "no prompt in pooling, and no prompt": (
+        lambda f: (
+            edit_json(f / POOLING, include_prompt=False),
+            edit_json(f / MODEL, prompts={"q": ""}),
+        ),
+        40,
+    ),
     "an empty default prompt": (
         lambda f: edit_json(f / MODEL, prompts={"q": ""}, default_prompt_name="q"),
         40,
@@ -178,6 +204,31 @@ def test_vectors_are_those_of_sentence_transformers(sentence_folder: Path, case:
 
 
 POOLED: dict[str, tuple[Change, str]] = {
+    "Dense, old": (lambda f: add_dense(f, 16, activation=None), "embed-dense16tanh"),
+    "Dense, no bias, no Normalize": (
+        lambda f: add_dense(f, 48, activation="torch.nn.Identity", bias=False, normalize=False),
+        "embed-dense48identity-unscaled",
+    ),
+    "two Dense, CLS, cut": (
+        lambda f: (
+            add_dense(f, 24, 16, activation="torch.nn.modules.activation.GELU", pooling_mode="cls"),
+            edit_json(f / MODEL, truncate_dim=10),
+        ),
+        "embed-cls-dense24gelu-dense16gelu-first10",
+    ),
+    "Dense with ReLU": (
+        lambda f: add_dense(f, 16, activation="torch.nn.modules.activation.ReLU"),
+        "embed-dense16relu",
+    ),
+    "Dense with a sigmoid": (
+        lambda f: add_dense(f, 16, activation="torch.nn.Sigmoid"),
+        "embed-dense16sigmoid",
+    ),
+    "truncate_dim": (lambda f: edit_json(f / MODEL, truncate_dim=8), "embed-first8"),
+    "truncate_dim, no Normalize": (
+        lambda f: (as_sentence_transformers(f, *CHAIN[:2]), edit_json(f / MODEL, truncate_dim=8)),
+        "embed-unscaled-first8",
+    ),
     "cls, old": (lambda f: edit_json(f / POOLING, pooling_mode_cls_token=True), "embed-cls"),
     "cls, new": (
         lambda f: edit_json(f / POOLING, pooling_mode="cls", pooling_mode_mean_tokens=True),
@@ -217,7 +268,11 @@ def test_poolings_are_those_of_sentence_transformers(
     teacher = load_teacher(sentence_folder)
     assert (teacher.head(), mean.head()) == (head, "embed")
     assert [teacher.own_head(one) for one in ("embed", head, "spans")] == [head, head, "spans"]
-    assert teacher.own_head("hidden") == head.replace("embed", "hidden")
+    if teacher.pooling.plain:
+        assert teacher.own_head("hidden") == head.replace("embed", "hidden")
+    else:
+        with pytest.raises(UsageError, match=r"--head hidden: .* more than the pooled states"):
+            teacher.own_head("hidden")
     with pytest.raises(UsageError, match=f"--head {head}: .* by the head 'embed'"):
         mean.own_head(head)
     assert teacher.fingerprint != mean.fingerprint
@@ -233,6 +288,7 @@ def test_poolings_are_those_of_sentence_transformers(
     [
         *itertools.product(("roberta", "distilbert"), ("float32", "float16", "bfloat16")),
         *((family, "float32") for family in ("xlm-roberta", "camembert", "electra", "albert")),
+        ("mpnet", "float32"),
     ],
 )
 def test_other_families_and_types_too(
@@ -314,10 +370,78 @@ REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
         TeacherDamaged,
         r"config\.json has word_embedding_dimension = 64; the network's hidden size is 32",
     ),
-    "Dense": (
-        lambda f: as_sentence_transformers(f, "Transformer", "Pooling", "Dense", "Normalize"),
+    "Dense before Pooling": (
+        lambda f: as_sentence_transformers(f, "Transformer", "Dense", "Pooling", "Normalize"),
         UnsupportedFamily,
-        r"modules\.json: .*Transformer, Pooling, Dense, Normalize; supported",
+        r"modules\.json: .*Transformer, Dense, Pooling, Normalize; supported",
+    ),
+    "Dense behind Normalize": (
+        lambda f: as_sentence_transformers(f, *CHAIN, "Dense"),
+        UnsupportedFamily,
+        r"modules\.json: .*Transformer, Pooling, Normalize, Dense; supported",
+    ),
+    "Dense without files": (
+        lambda f: as_sentence_transformers(f, "Transformer", "Pooling", "Dense", "Normalize"),
+        TeacherMissing,
+        r"no 2_Dense/config\.json, which modules\.json names",
+    ),
+    "Dense without weights in safetensors": (
+        lambda f: (add_dense(f, 16), (f / "2_Dense/model.safetensors").unlink()),
+        TeacherMissing,
+        r"no 2_Dense/model\.safetensors\. Only safetensors is read",
+    ),
+    "Dense of other shapes than its weights": (
+        lambda f: (add_dense(f, 16), edit_json(f / "2_Dense/config.json", out_features=8)),
+        TeacherDamaged,
+        r"2_Dense/model\.safetensors holds tensors of shapes .*out_features = 8.*must be",
+    ),
+    "Dense of another bias than its weights": (
+        lambda f: (add_dense(f, 16), edit_json(f / "2_Dense/config.json", bias=False)),
+        TeacherDamaged,
+        r"2_Dense/model\.safetensors holds tensors of shapes .*bias = false",
+    ),
+    "Dense that does not fit the pooling": (
+        lambda f: add_dense(f, 16, inputs=24),
+        TeacherDamaged,
+        r"2_Dense/config\.json has in_features = 24; the Pooling before it gives 32",
+    ),
+    "Dense that does not fit the one before": (
+        lambda f: add_dense(f, 16, 8, inputs=32),
+        TeacherDamaged,
+        r"3_Dense/config\.json has in_features = 32; the Dense before it gives 16",
+    ),
+    "Dense of no size": (
+        lambda f: (add_dense(f, 16), edit_json(f / "2_Dense/config.json", out_features=0)),
+        TeacherDamaged,
+        r"2_Dense/config\.json: out_features must be at least 1|out_features.* 0",
+    ),
+    "an unknown activation of Dense": (
+        lambda f: add_dense(f, 16, activation="torch.nn.modules.activation.Softplus"),
+        UnsupportedFamily,
+        r"2_Dense/config\.json: activation_function = 'torch.*Softplus'; supported is torch",
+    ),
+    "an activation that is code": (
+        lambda f: add_dense(f, 16, activation="own.Tanh"),
+        UnsupportedFamily,
+        r"2_Dense/config\.json: activation_function = 'own\.Tanh'; supported",
+    ),
+    "Dense with a residual": (
+        lambda f: (add_dense(f, 32), edit_json(f / "2_Dense/config.json", use_residual=True)),
+        UnsupportedFamily,
+        r"2_Dense/config\.json: use_residual = true; supported is false",
+    ),
+    "Dense of tokens": (
+        lambda f: (
+            add_dense(f, 32),
+            edit_json(f / "2_Dense/config.json", module_input_name="token_embeddings"),
+        ),
+        UnsupportedFamily,
+        r"2_Dense/config\.json: module_input_name = 'token_embeddings'",
+    ),
+    "Dense with a weight that is no number": (
+        lambda f: add_dense(f, 16, scale=float("nan")),
+        TeacherDamaged,
+        r"2_Dense/model\.safetensors: tensor 'linear\.weight' holds values that are no number",
     ),
     "code": (
         lambda f: (f / "modules.json").write_text(
@@ -338,20 +462,68 @@ REFUSED: dict[str, tuple[Change, type[TeacherError], str]] = {
         UnsupportedFamily,
         r"2_Normalize/config\.json: module_input_name = 'token_embeddings'",
     ),
-    "a default prompt": (
-        lambda f: edit_json(f / MODEL, prompts={"q": "the "}, default_prompt_name="q"),
+    "a prompt that is not pooled": (
+        lambda f: (
+            edit_json(f / POOLING, include_prompt=False),
+            edit_json(f / MODEL, prompts={"q": "the "}),
+        ),
         UnsupportedFamily,
-        r"config_sentence_transformers\.json: default_prompt_name = 'q'.*'the '",
+        r"1_Pooling/config\.json: include_prompt = false; supported is true where config_sent",
+    ),
+    "a prompt that is no text": (
+        lambda f: edit_json(f / MODEL, prompts={"q": 3}),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has prompts\.q = 3",
+    ),
+    "prompts that are a list": (
+        lambda f: edit_json(f / MODEL, prompts=["the "]),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has prompts = \['the '\]",
+    ),
+    "a default prompt that is no name": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "the "}, default_prompt_name=1),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has default_prompt_name = 1",
+    ),
+    "a prompt of half a character": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "\ud800"}),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has prompts that cannot be read: .*half a character",
+    ),
+    "a prompt whose name acts on a terminal": (
+        lambda f: edit_json(f / MODEL, prompts={"\x1b[2J": "the "}),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has prompts that cannot be read: .*control characters",
+    ),
+    "an endless prompt": (
+        lambda f: edit_json(f / MODEL, prompts={"q": "the " * 3000}),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json .*prompts\.q",
     ),
     "a default prompt that is not there": (
         lambda f: edit_json(f / MODEL, default_prompt_name="q"),
         TeacherDamaged,
         "default_prompt_name = 'q', no such prompt",
     ),
-    "truncate_dim": (
-        lambda f: edit_json(f / MODEL, truncate_dim=8),
-        UnsupportedFamily,
-        r"config_sentence_transformers\.json: truncate_dim = 8; supported is all 32",
+    "truncate_dim of more than there is": (
+        lambda f: edit_json(f / MODEL, truncate_dim=33),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has truncate_dim = 33; vectors have 32 numbers",
+    ),
+    "truncate_dim of more than Dense gives": (
+        lambda f: (add_dense(f, 16), edit_json(f / MODEL, truncate_dim=17)),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json has truncate_dim = 17; vectors have 16 numbers",
+    ),
+    "truncate_dim of nothing": (
+        lambda f: edit_json(f / MODEL, truncate_dim=0),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json .*truncate_dim",
+    ),
+    "truncate_dim below nothing": (
+        lambda f: edit_json(f / MODEL, truncate_dim=-8),
+        TeacherDamaged,
+        r"config_sentence_transformers\.json .*truncate_dim",
     ),
     "another kind of model": (
         lambda f: edit_json(f / MODEL, model_type="SparseEncoder"),

@@ -66,17 +66,27 @@ def test_geometry_and_shapes(teacher_folder: Folders, family: str) -> None:
         40,
         "gelu_tanh" if family == "albert" else "gelu",
     )
-    assert g.position_offset == (2 if family in ROBERTAS else 0)
-    assert g.type_vocab_size == (0 if family == "distilbert" else 2)
+    assert g.position_offset == (2 if family in (*ROBERTAS, "mpnet") else 0)
+    assert g.type_vocab_size == (0 if family in ("distilbert", "mpnet") else 2)
+    assert g.buckets == g.for_space().buckets == (32 if family == "mpnet" else None)
     assert g.pad_id == teacher.tokenizer.pad_token_id
     assert teacher.embeddings.word.shape == (g.vocab_size, 32)
     assert teacher.embeddings.position.shape == (40 + g.position_offset, 32)
     assert teacher.embeddings.token_type.shape == (32,)
-    assert bool(teacher.embeddings.token_type.any()) == (family != "distilbert")
-    shapes = {"ff1_w": (64, 32), "ff1_b": (64,), "ff2_w": (32, 64), "q_w": (32, 32)}
+    assert bool(teacher.embeddings.token_type.any()) == (g.type_vocab_size > 0)
+    shapes = {
+        "bucket_bias": (32, 4),
+        "ff1_w": (64, 32),
+        "ff1_b": (64,),
+        "ff2_w": (32, 64),
+        "q_w": (32, 32),
+    }
     assert len(teacher.layers) == 2
     for layer in teacher.layers:
         for field in dataclasses.fields(layer):
+            if field.name == "bucket_bias" and g.buckets is None:
+                assert layer.bucket_bias is None
+                continue
             expected = shapes.get(field.name, (32, 32) if field.name.endswith("_w") else (32,))
             if field.name in ("ln1_w", "ln2_w"):
                 expected = (32,)
@@ -245,11 +255,29 @@ def test_albert_s_layers_share_weights_or_it_is_refused(
         load_teacher(folder)
 
 
+@pytest.mark.parametrize(
+    ("value", "kind", "message"),
+    [
+        (64, UnsupportedFamily, "relative_attention_num_buckets = 64; supported is 32"),
+        (0, TeacherDamaged, "relative_attention_num_buckets"),
+        ("32", TeacherDamaged, "relative_attention_num_buckets"),
+        (None, TeacherDamaged, "relative_attention_num_buckets"),
+    ],
+)
+def test_buckets_that_mpnet_does_not_have_are_refused(
+    teacher_folder: Folders, tmp_path: Path, value: object, kind: type[Exception], message: str
+) -> None:
+    folder = Path(shutil.copytree(teacher_folder("mpnet"), tmp_path / "own"))
+    edit_json(folder / "config.json", relative_attention_num_buckets=value)
+    with pytest.raises(kind, match=rf"config\.json.*{message}"):
+        load_teacher(folder)
+
+
 def test_other_families_are_refused(own_folder: Path) -> None:
-    edit_json(own_folder / "config.json", model_type="mpnet")
+    edit_json(own_folder / "config.json", model_type="mobilebert")
     with pytest.raises(
         UnsupportedFamily,
-        match=r"family 'mpnet' .*supported are bert, roberta, distilbert, xlm-roberta",
+        match=r"family 'mobilebert' .*supported are bert, roberta, distilbert, xlm-roberta",
     ):
         load_teacher(own_folder)
 
