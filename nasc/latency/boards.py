@@ -77,6 +77,7 @@ class BoardsSession(MeasurementSession):
             say,
             first._told,
             first.heat,
+            first._tuned,
             others=tuple(others),
         )
 
@@ -91,6 +92,7 @@ class BoardsSession(MeasurementSession):
             one.say,
             self._told,
             self.heat,
+            self._tuned,
             others=tuple(other.with_threads(threads) for other in self.others),
         )
 

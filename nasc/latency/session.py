@@ -17,11 +17,14 @@ from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
 from nasc.latency.emulated import refusal
 from nasc.latency.key import LatencyKey, device_prefix, options_text
+from nasc.latency.places import tables_folder
 from nasc.lowering import BY_LENGTH, EVERYWHERE, Artifact, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
+from nasc.lowering.tuned_kernels import RECORDS_SUFFIX, TUNED, KernelRecords
 from nasc.networks.network import Network
 from nasc.utils.files import locked
 from nasc.utils.progress import Progress, Say
+from profilers.context import fingerprint
 from profilers.devices.base import ModelRunner
 from profilers.runtimes import get_runtime, installed
 
@@ -64,6 +67,7 @@ class MeasurementSession:
     say: Say | None = None
     _told: dict[str, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
     heat: profilers.Heat = field(default_factory=profilers.Heat, compare=False, repr=False)
+    _tuned: dict[int, KernelRecords | None] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def on(
@@ -120,16 +124,29 @@ class MeasurementSession:
         offered = profilers.precisions_of(self._context)
         return tuple(p for p in possible if p in offered)
 
-    def key_fields(self) -> dict[str, Any]:
+    def ask(self) -> None:
+        """Ask the device what it is, unless it told before.
+
+        Raises:
+            profilers.ProfilerError: If it cannot be reached.
+        """
+        self._context  # noqa: B018
+
+    def key_fields(self, precision: str) -> dict[str, Any]:
         """What of a `LatencyKey` the device, its runtime and this release decide, asked once.
+
+        Args:
+            precision: Of the networks.
 
         Raises:
             UsageError, ExportError: If networks are not lowered for the runtime here.
+            RecordsRefused, RecordsDamaged: See `records`.
             profilers.ProfilerError: If the device cannot be reached.
         """
         return {
             "fingerprint": str(self._context["fingerprint"]),
             "runtime_version": str(self._context["runtime_version"]),
+            "records": self.records_sha256(precision),
             **self.fixed_fields(),
         }
 
@@ -204,22 +221,80 @@ class MeasurementSession:
 
         Raises:
             UsageError, ExportError, OSError: See `nasc.lowering.base.Lowering`.
+            RecordsRefused, RecordsDamaged: See `records`.
             profilers.ProfilerError: See `precisions`.
         """
-        lowering, settings = get_lowering(self.runtime), self.lowering_settings()
+        lowering = get_lowering(self.runtime)
+        settings = self.lowering_settings(network.architecture.precision)
         return lowering.lower(network, folder, name, shape=shape, lengths=lengths, **settings)
 
-    def lowering_settings(self) -> dict[str, Any]:
+    def lowering_settings(self, precision: str) -> dict[str, Any]:
         """What of the device a lowering is given, see `nasc.lowering.base.Lowering`.
+
+        Args:
+            precision: Of the networks.
 
         Raises:
             UsageError: See `processor`.
+            RecordsRefused, RecordsDamaged: See `records`.
             profilers.ProfilerError: See `precisions`.
         """
+        records = self.records(precision)
         return {
             "offered": self.precisions(),
             "processor": self.processor if self.runtime in BY_LENGTH else None,
+            **({} if records is None else {"records": records}),
         }
+
+    def records(self, precision: str) -> KernelRecords | None:
+        """What `nasc tune` found for this device, its processor, threads and release of TVM.
+
+        Read once: what a run of `nasc tune` beside this one adds is for the next command.
+
+        Args:
+            precision: Of networks.
+
+        Returns:
+            None where there is nothing, or nothing is tuned in that precision or runtime.
+
+        Raises:
+            RecordsRefused, RecordsDamaged: If the records cannot be used; says how to be rid of
+                them.
+            UsageError, ExportError: If networks are not lowered for the runtime here.
+            profilers.ProfilerError: If the device cannot be reached.
+        """
+        if self.runtime not in BY_LENGTH or precision not in TUNED:
+            return None
+        threads = self.options.threads
+        if threads not in self._tuned:
+            self._tuned[threads] = self._read_records(threads)
+        return self._tuned[threads]
+
+    def _read_records(self, threads: int) -> KernelRecords | None:
+        folder = tables_folder(self.cache_dir)
+        if not folder.is_dir() or not any(
+            path.name.startswith(f"{self.device.name}.") and path.name.endswith(RECORDS_SUFFIX)
+            for path in folder.iterdir()
+        ):
+            return None  # TVM, which takes seconds to load, need not be asked
+        from nasc.lowering.tuning.records import RecordsKey, read_records
+        from nasc.lowering.tvm_module import target_of
+
+        cpu = self.processor or profilers.read_context()["cpu"]
+        target = target_of(cpu["flags"], cpu["arch"], threads)
+        key = RecordsKey.of(self.device.name, fingerprint(dict(cpu)), target)
+        found = read_records(key.folder(folder), key)
+        if found is not None and self.say is not None:
+            self.say(
+                f"{self.runtime} takes the tuning records of {found.kernels} kernels in "
+                f"'{found.folder}' (sha256 {found.sha256[:8]})"
+            )
+        return found
+
+    def records_sha256(self, precision: str) -> str:
+        """Of `records`; empty where there are none."""
+        found = self.records(precision)
+        return "" if found is None else found.sha256
 
     @property
     def processor(self) -> Mapping[str, Any] | None:

@@ -21,10 +21,11 @@ from typing import Any
 import onnx
 
 from device_profiles.temporary import temporary_folder
-from nasc.errors import ExportError, UsageError
+from nasc.errors import ExportError
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
 from nasc.lowering.base import Artifact, check_precision
-from nasc.lowering.tvm_module import DATABASE, compile_module, fused_module, target_of
+from nasc.lowering.tuned_kernels import TUNED, KernelRecords
+from nasc.lowering.tvm_module import apply_records, compile_module, fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_description import DESCRIPTION, FORMAT, LIBRARY
@@ -48,25 +49,16 @@ LENGTHS = (32, 64, 128, 256, 512)
 """Tokens that a network whose axes are free is compiled for, as far as it has positions."""
 
 
-def version_of(records: Path | None = None) -> int:
+def version_of(records_sha256: str = "") -> int:
     """Of this lowering with tuning records: another set of them gives other files.
 
     Args:
-        records: Directory of tuning records; None for networks that nothing was tuned for.
-
-    Raises:
-        UsageError: If the directory has none.
+        records_sha256: Of the records, see `KernelRecords`; empty where there are none.
     """
     own = 1000 * EMITTER_VERSION + _OWN_VERSION
-    if records is None:
+    if not records_sha256:
         return _RECORDS * own
-    digest = hashlib.sha256()
-    for name in DATABASE:
-        try:
-            digest.update((records / name).read_bytes())
-        except OSError as error:
-            raise UsageError(f"'{records}' has no tuning records of tvm: {error}") from error
-    return _RECORDS * own + 1 + int.from_bytes(digest.digest()[:8], "big") % (_RECORDS - 1)
+    return _RECORDS * own + 1 + int(records_sha256[:16], 16) % (_RECORDS - 1)
 
 
 VERSION = version_of()
@@ -80,7 +72,7 @@ def lower(
     offered: Collection[str] = (),
     shape: tuple[int, int] | None = None,
     lengths: Collection[int] = (),
-    records: Path | None = None,
+    records: KernelRecords | None = None,
     processor: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`.
@@ -93,13 +85,17 @@ def lower(
         shape: See there; (batch, seq_len) gives one function of that shape, None one for each
             length.
         lengths: Beside `LENGTHS`, as far as the network has positions.
-        records: Directory of tuning records, measured on that processor; int8 has none.
+        records: Tuning records, measured on that processor; int8 has none.
         processor: See there.
     """
     precision = network.architecture.precision
     check_precision("tvm", precision)
     cpu = processor or read_context()["cpu"]
-    target = target_of(cpu["flags"], cpu["arch"], precision=precision)
+    if precision not in TUNED:
+        records = None
+    threads = 1 if records is None else records.threads  # a record is of their number
+    target = target_of(cpu["flags"], cpu["arch"], threads, precision)
+    tuned = None
     shapes = [shape] if shape else [(1, n) for n in _lengths(network, lengths)]
     functions = {f"run_{batch}x{n}": (batch, n) for batch, n in shapes}
     kernels: dict[str, dict[str, str | int]] = {}
@@ -111,7 +107,10 @@ def lower(
             executable = compile_int8(module, target)
         else:
             models = {key: build(network, shape=each) for key, each in functions.items()}
-            executable = compile_module(fused_module(models, target), target, records)
+            module = fused_module(models, target)
+            if records is not None:
+                module, tuned = apply_records(module, target, records)
+            executable = compile_module(module, target)
     path, description = folder / f"{name}{LIBRARY}", folder / f"{name}{DESCRIPTION}"
     for file in (path, description):
         file.unlink(missing_ok=True)  # a session that is open has the library mapped
@@ -139,7 +138,8 @@ def lower(
         "metadata": {entry.key: entry.value for entry in free.metadata_props},
     }
     description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return Artifact(path, (description,), "tvm", precision, version_of(records))
+    version = version_of("" if records is None else records.sha256)
+    return Artifact(path, (description,), "tvm", precision, version, tuned)
 
 
 def _lengths(network: Network, more: Collection[int]) -> list[int]:

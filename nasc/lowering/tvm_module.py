@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 
 from nasc.errors import ExportError, RecordsRefused, UsageError
+from nasc.lowering.tuned_kernels import KernelRecords, TunedKernels
 from profilers import InvalidSetting, RuntimeMissing
 from profilers.runtimes import get_runtime
 
@@ -97,31 +98,50 @@ def fused_module(
         return tvm.transform.Sequential(then)(fold_constants(module))
 
 
-def compile_module(
-    module: tvm.ir.IRModule, target: tvm.target.Target, records: Path | None = None
-) -> Any:
-    """The executable of a fused module.
+def apply_records(
+    module: tvm.ir.IRModule, target: tvm.target.Target, records: KernelRecords
+) -> tuple[tvm.ir.IRModule, TunedKernels]:
+    """A fused module whose kernels are scheduled as far as they have records, and how far that is.
 
     Args:
         module: Of `fused_module`, for the same target.
         target: What it is for.
-        records: Directory of tuning records (`DATABASE`), measured on that target. Kernels without
-            a record, and all where there is none, are scheduled by
-            `profilers.runtimes.tvm_schedules`.
+        records: Measured on that target.
 
     Raises:
-        UsageError: If the directory holds no records that can be read.
         RecordsRefused: If they are of another target.
+        ExportError: If TVM cannot apply one.
+    """
+    _check_target(records.database, target, records.folder)
+    try:
+        with target, records.database:
+            module = transform.MetaScheduleApplyDatabase()(module)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ExportError(
+            f"tvm cannot apply the tuning records in '{records.folder}': {error}"
+        ) from error
+    kernels = {
+        str(variable.name_hint): bool(function.attrs.get("tirx.is_scheduled"))
+        for variable, function in module.functions_items()
+        if isinstance(function, tvm.tirx.PrimFunc)
+    }
+    untuned = tuple(sorted(name for name, scheduled in kernels.items() if not scheduled))
+    return module, TunedKernels(records.sha256, len(kernels) - len(untuned), untuned)
+
+
+def compile_module(module: tvm.ir.IRModule, target: tvm.target.Target) -> Any:
+    """The executable of a fused module.
+
+    Args:
+        module: Of `fused_module` or `apply_records`, for the same target. Kernels that are not
+            scheduled yet are by `profilers.runtimes.tvm_schedules`.
+        target: What it is for.
+
+    Raises:
         ExportError: If TVM cannot compile it.
     """
-    database = None if records is None else open_records(records)
-    if database is not None:
-        _check_target(database, target, records)
     try:
         with target:
-            if database is not None:
-                with database:
-                    module = transform.MetaScheduleApplyDatabase()(module)
             module = schedule(module, target)
             # Constants are put into the order that kernels want now, not in every run.
             module = fold_constants(transform.SplitLayoutRewritePreproc()(module))
@@ -150,7 +170,7 @@ def open_records(folder: Path) -> Any:
         raise UsageError(f"the tuning records in '{folder}' cannot be read: {error}") from error
 
 
-def _check_target(database: Any, target: tvm.target.Target, folder: Path | None) -> None:
+def _check_target(database: Any, target: tvm.target.Target, folder: Path) -> None:
     """Refuse records of another target, which TVM would apply without a word.
 
     Raises:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -23,6 +24,7 @@ import tvm
 from device_profiles.reading import FileRefused, read_json, read_text
 from device_profiles.temporary import temporary_folder
 from nasc.errors import RecordsDamaged, RecordsRefused
+from nasc.lowering.tuned_kernels import RECORDS_SUFFIX, KernelRecords
 from nasc.lowering.tvm_module import DATABASE, MODULE_EQUALITY, open_records
 from nasc.utils.files import content_key, write_atomically
 
@@ -30,7 +32,6 @@ VERSION = 1
 """Of what lies in such a folder."""
 
 KEY_FILE = "key.json"
-SUFFIX = ".tuning"
 MAX_BYTES = 1 << 29
 MAX_S = 1e6
 """A run of a kernel is shorter; so is every time that is finite."""
@@ -74,7 +75,7 @@ class RecordsKey:
 
     def folder(self, tables: Path) -> Path:
         """Where the records lie, beside the device's tables."""
-        return tables / f"{self.device}.{content_key(dataclasses.asdict(self))}{SUFFIX}"
+        return tables / f"{self.device}.{content_key(dataclasses.asdict(self))}{RECORDS_SUFFIX}"
 
 
 def check_records(folder: Path, key: RecordsKey) -> None:
@@ -110,6 +111,37 @@ def check_records(folder: Path, key: RecordsKey) -> None:
                     f"line {number} of '{folder / name}' is of another target, "
                     f"{json.dumps(other)}, and not of {key.target}. {anew}"
                 )
+
+
+def read_records(folder: Path, key: RecordsKey) -> KernelRecords | None:
+    """The records of a folder as they are now, checked.
+
+    Args:
+        folder: Of records; may be missing.
+        key: What they are wanted for.
+
+    Returns:
+        None where there are none.
+
+    Raises:
+        RecordsRefused, RecordsDamaged: As `check_records`.
+    """
+    if not folder.is_dir():
+        return None
+    check_records(folder, key)
+    with temporary_folder() as own:
+        for name in reversed(DATABASE):  # kernels last, which only grow: each record has its own
+            shutil.copyfile(folder / name, own / name)
+        contents = [(own / name).read_bytes() for name in DATABASE]
+        database = open_records(own)
+    kernels = {json.loads(line)[0] for line in contents[1].splitlines()}
+    if not kernels:
+        return None
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
+    threads = int(json.loads(key.target).get("num-cores", 1))
+    return KernelRecords(folder, digest.hexdigest(), len(kernels), threads, database)
 
 
 def _check_key(folder: Path, found: dict[str, Any], key: RecordsKey) -> None:

@@ -21,9 +21,15 @@ from nasc.errors import NascError, RecordsDamaged, RecordsRefused
 from nasc.lowering.tuning import loop
 from nasc.lowering.tuning.kernels import find_kernels
 from nasc.lowering.tuning.loop import LoopOptions, Tuned, tune_kernels
-from nasc.lowering.tuning.records import KEY_FILE, RecordsKey, check_records, open_for_tuning
+from nasc.lowering.tuning.records import (
+    KEY_FILE,
+    RecordsKey,
+    check_records,
+    open_for_tuning,
+    read_records,
+)
 from nasc.lowering.tuning.trials import Trial, TrialServer, one_by_one, trial_server
-from nasc.lowering.tvm_module import DATABASE, compile_module
+from nasc.lowering.tvm_module import DATABASE, apply_records
 from profilers.runtimes.tvm_schedules import schedule
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
@@ -161,7 +167,7 @@ def test_records_without_their_key_are_not_begun_anew(copied):
 def test_records_of_another_target_are_not_compiled_by(copied):
     other = tvm.target.Target({"kind": "llvm", "num-cores": 4})
     with pytest.raises(RecordsRefused, match=r'are of another target, .*"num-cores":1.* and not'):
-        compile_module(product().module, other, copied)
+        apply_records(product().module, other, read_records(copied, KEY))
 
 
 def test_a_kernel_that_never_runs_does_not_take_all_the_time(tmp_path, monkeypatch):
