@@ -18,13 +18,13 @@ from nasc.evaluation.worker_session import WorkerSession
 from nasc.latency.emulated import refusal
 from nasc.latency.key import LatencyKey, device_prefix, options_text
 from nasc.latency.places import tables_folder
+from nasc.latency.tuning_records import find_records
 from nasc.lowering import BY_LENGTH, EVERYWHERE, Artifact, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
-from nasc.lowering.tuned_kernels import RECORDS_SUFFIX, TUNED, KernelRecords
+from nasc.lowering.tuned_kernels import TUNED, KernelRecords
 from nasc.networks.network import Network
 from nasc.utils.files import locked
 from nasc.utils.progress import Progress, Say
-from profilers.context import fingerprint
 from profilers.devices.base import ModelRunner
 from profilers.runtimes import get_runtime, installed
 
@@ -58,6 +58,7 @@ class MeasurementSession:
         opener: Starts a worker on the device.
         say: Told when another process has to be waited for.
         heat: What is known of load on the device, where it is measured after some.
+        tuned: Whether kernels are compiled by tuning records, where there are any.
     """
 
     device: DeviceProfile
@@ -67,7 +68,10 @@ class MeasurementSession:
     say: Say | None = None
     _told: dict[str, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
     heat: profilers.Heat = field(default_factory=profilers.Heat, compare=False, repr=False)
-    _tuned: dict[int, KernelRecords | None] = field(default_factory=dict, compare=False, repr=False)
+    tuned: bool = True
+    _kernel_records: dict[int, KernelRecords | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def on(
@@ -80,6 +84,7 @@ class MeasurementSession:
         sustained_minutes: float | None = None,
         opener: profilers.Opener | None = None,
         say: Say | None = None,
+        tuned: bool = True,
     ) -> MeasurementSession:
         """With the runtime's settings that tables, limits and `verify` share on a device.
 
@@ -91,10 +96,11 @@ class MeasurementSession:
             sustained_minutes: Minutes under load before the device is measured; None: none.
             opener: See the class; None is `profilers.open_worker` with this cache.
             say: See the class.
+            tuned: See the class.
         """
         opener = opener or functools.partial(profilers.open_worker, cache=cache_dir)
         options = runtime_options(device, threads, runtime, sustained_minutes)
-        return cls(device, options, cache_dir, opener, say)
+        return cls(device, options, cache_dir, opener, say, tuned=tuned)
 
     def with_threads(self, threads: int) -> MeasurementSession:
         """The same with so many threads of the runtime."""
@@ -247,7 +253,7 @@ class MeasurementSession:
         }
 
     def records(self, precision: str) -> KernelRecords | None:
-        """What `nasc tune` found for this device, its processor, threads and release of TVM.
+        """What kernels are compiled by for this device: see `nasc.latency.tuning_records`.
 
         Read once: what a run of `nasc tune` beside this one adds is for the next command.
 
@@ -255,41 +261,23 @@ class MeasurementSession:
             precision: Of networks.
 
         Returns:
-            None where there is nothing, or nothing is tuned in that precision or runtime.
+            None where there are none or they are left out, or nothing is tuned in that precision or
+            runtime.
 
         Raises:
-            RecordsRefused, RecordsDamaged: If the records cannot be used; says how to be rid of
-                them.
-            UsageError, ExportError: If networks are not lowered for the runtime here.
+            RecordsRefused, RecordsDamaged, UsageError, ExportError: See there.
             profilers.ProfilerError: If the device cannot be reached.
         """
-        if self.runtime not in BY_LENGTH or precision not in TUNED:
+        if not self.tuned or self.runtime not in BY_LENGTH or precision not in TUNED:
             return None
         threads = self.options.threads
-        if threads not in self._tuned:
-            self._tuned[threads] = self._read_records(threads)
-        return self._tuned[threads]
-
-    def _read_records(self, threads: int) -> KernelRecords | None:
-        folder = tables_folder(self.cache_dir)
-        if not folder.is_dir() or not any(
-            path.name.startswith(f"{self.device.name}.") and path.name.endswith(RECORDS_SUFFIX)
-            for path in folder.iterdir()
-        ):
-            return None  # TVM, which takes seconds to load, need not be asked
-        from nasc.lowering.tuning.records import RecordsKey, read_records
-        from nasc.lowering.tvm_module import target_of
-
-        cpu = self.processor or profilers.read_context()["cpu"]
-        target = target_of(cpu["flags"], cpu["arch"], threads)
-        key = RecordsKey.of(self.device.name, fingerprint(dict(cpu)), target)
-        found = read_records(key.folder(folder), key)
-        if found is not None and self.say is not None:
-            self.say(
-                f"{self.runtime} takes the tuning records of {found.kernels} kernels in "
-                f"'{found.folder}' (sha256 {found.sha256[:8]})"
-            )
-        return found
+        if threads not in self._kernel_records:
+            cpu = self.processor or profilers.read_context()["cpu"]
+            found = find_records(self.device.name, cpu, threads, tables_folder(self.cache_dir))
+            self._kernel_records[threads] = found.records
+            if self.say is not None:
+                self.say(found.said)
+        return self._kernel_records[threads]
 
     def records_sha256(self, precision: str) -> str:
         """Of `records`; empty where there are none."""

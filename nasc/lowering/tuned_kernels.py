@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 TUNED = ("fp32",)
 """Precisions whose kernels are tuned; those of others are written by hand."""
 
-RECORDS_SUFFIX = ".tuning"
-"""Of a folder of tuning records."""
-
 
 @dataclass(frozen=True, slots=True)
 class KernelRecords:
-    """Tuning records as they were at one moment: a run of `nasc tune` beside changes nothing.
+    """The best tuning record of each kernel that has any, as data that another process can be sent.
+
+    What a run of `nasc tune` adds later changes nothing here; records that are worse than those
+    here, or of kernels that have better ones, do not change `sha256`.
 
     Attributes:
-        folder: Where they lie, for messages.
-        sha256: Of their files: other records give other code.
-        kernels: That have any.
-        threads: That they were measured with.
-        database: MetaSchedule's, in memory.
+        target: That they were measured on, as TVM writes it.
+        kernels: By the hash of a kernel's structure, the lines of MetaSchedule's two files: the
+            kernel, and its record without the number of the kernel.
     """
 
-    folder: Path
-    sha256: str
-    kernels: int
-    threads: int
-    database: Any = field(compare=False, repr=False)
+    target: str
+    kernels: Mapping[str, tuple[str, str]]
+
+    @property
+    def sha256(self) -> str:
+        """Of all of it: other records give other code."""
+        ordered = [self.target, sorted(self.kernels.items())]
+        return hashlib.sha256(json.dumps(ordered).encode()).hexdigest()
+
+    @property
+    def threads(self) -> int:
+        """That they were measured with."""
+        return int(json.loads(self.target).get("num-cores", 1))
+
+    def over(self, others: KernelRecords) -> KernelRecords:
+        """These, and others of the same target for the kernels that have none here."""
+        return KernelRecords(self.target, {**others.kernels, **self.kernels})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +49,10 @@ class TunedKernels:
     """By which records the kernels of a file were compiled.
 
     Attributes:
-        records_sha256: Of the records' files.
+        records_sha256: Of the records, see `KernelRecords`.
         tuned: Kernels of the file that have a record.
-        untuned: Names of those that have none, and go by general schedules; what only moves
-            values is among them, and never has one.
+        untuned: Names of those that have none and go by general schedules. What only moves values,
+            or gathers them, is neither: nothing is tuned there.
     """
 
     records_sha256: str
@@ -59,7 +70,6 @@ class TunedKernels:
 
     def __str__(self) -> str:
         """In words, for people."""
-        return (
-            f"{self.tuned} of {self.tuned + len(self.untuned)} by tuning records "
-            f"{self.records_sha256[:8]}"
-        )
+        whole = self.tuned + len(self.untuned)
+        text = f"{self.tuned} of {whole} by tuning records {self.records_sha256[:8]}"
+        return f"{text}, the others by general schedules" if self.untuned else text

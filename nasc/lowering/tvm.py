@@ -25,7 +25,7 @@ from nasc.errors import ExportError
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
 from nasc.lowering.base import Artifact, check_precision
 from nasc.lowering.tuned_kernels import TUNED, KernelRecords
-from nasc.lowering.tvm_module import apply_records, compile_module, fused_module, target_of
+from nasc.lowering.tvm_module import compile_module, fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_description import DESCRIPTION, FORMAT, LIBRARY
@@ -33,35 +33,21 @@ from profilers.runtimes.tvm_targets import int8_kind, needed_flags
 
 # isort: split
 # After `tvm_module`, which refuses other versions of TVM before they are imported.
+from nasc.lowering.tuning.apply import apply_records
 from nasc.lowering.tvm_int8 import int8_module, kernels_of
 from nasc.lowering.tvm_int8_compile import compile_int8
 
 _OWN_VERSION = 2
 """Raised with every change of what is done to the emitted graphs (`tvm_module`, the schedules)."""
 
-_RECORDS = 10_000
-"""So many numbers tell sets of tuning records apart in a version."""
+VERSION = 1000 * EMITTER_VERSION + _OWN_VERSION
+"""Of files without tuning records; what was done by records says so itself (`Artifact.tuned`)."""
 
 _ONE_AT_A_TIME = threading.Lock()
 """TVM's frontend knows the graph that it reads, its builder what it builds, by global variables."""
 
 LENGTHS = (32, 64, 128, 256, 512)
 """Tokens that a network whose axes are free is compiled for, as far as it has positions."""
-
-
-def version_of(records_sha256: str = "") -> int:
-    """Of this lowering with tuning records: another set of them gives other files.
-
-    Args:
-        records_sha256: Of the records, see `KernelRecords`; empty where there are none.
-    """
-    own = 1000 * EMITTER_VERSION + _OWN_VERSION
-    if not records_sha256:
-        return _RECORDS * own
-    return _RECORDS * own + 1 + int(records_sha256[:16], 16) % (_RECORDS - 1)
-
-
-VERSION = version_of()
 
 
 def lower(
@@ -138,8 +124,7 @@ def lower(
         "metadata": {entry.key: entry.value for entry in free.metadata_props},
     }
     description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    version = version_of("" if records is None else records.sha256)
-    return Artifact(path, (description,), "tvm", precision, version, tuned)
+    return Artifact(path, (description,), "tvm", precision, VERSION, tuned)
 
 
 def _lengths(network: Network, more: Collection[int]) -> list[int]:

@@ -13,8 +13,7 @@ from typing import Any
 
 import onnx
 
-from nasc.errors import ExportError, RecordsRefused, UsageError
-from nasc.lowering.tuned_kernels import KernelRecords, TunedKernels
+from nasc.errors import ExportError, UsageError
 from profilers import InvalidSetting, RuntimeMissing
 from profilers.runtimes import get_runtime
 
@@ -98,43 +97,12 @@ def fused_module(
         return tvm.transform.Sequential(then)(fold_constants(module))
 
 
-def apply_records(
-    module: tvm.ir.IRModule, target: tvm.target.Target, records: KernelRecords
-) -> tuple[tvm.ir.IRModule, TunedKernels]:
-    """A fused module whose kernels are scheduled as far as they have records, and how far that is.
-
-    Args:
-        module: Of `fused_module`, for the same target.
-        target: What it is for.
-        records: Measured on that target.
-
-    Raises:
-        RecordsRefused: If they are of another target.
-        ExportError: If TVM cannot apply one.
-    """
-    _check_target(records.database, target, records.folder)
-    try:
-        with target, records.database:
-            module = transform.MetaScheduleApplyDatabase()(module)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise ExportError(
-            f"tvm cannot apply the tuning records in '{records.folder}': {error}"
-        ) from error
-    kernels = {
-        str(variable.name_hint): bool(function.attrs.get("tirx.is_scheduled"))
-        for variable, function in module.functions_items()
-        if isinstance(function, tvm.tirx.PrimFunc)
-    }
-    untuned = tuple(sorted(name for name, scheduled in kernels.items() if not scheduled))
-    return module, TunedKernels(records.sha256, len(kernels) - len(untuned), untuned)
-
-
 def compile_module(module: tvm.ir.IRModule, target: tvm.target.Target) -> Any:
     """The executable of a fused module.
 
     Args:
-        module: Of `fused_module` or `apply_records`, for the same target. Kernels that are not
-            scheduled yet are by `profilers.runtimes.tvm_schedules`.
+        module: Of `fused_module`, for the same target. Kernels that are not scheduled yet, by
+            `nasc.lowering.tuning.apply`, are by `profilers.runtimes.tvm_schedules`.
         target: What it is for.
 
     Raises:
@@ -168,20 +136,6 @@ def open_records(folder: Path) -> Any:
         )
     except Exception as error:  # of many kinds, by what is wrong with a line
         raise UsageError(f"the tuning records in '{folder}' cannot be read: {error}") from error
-
-
-def _check_target(database: Any, target: tvm.target.Target, folder: Path) -> None:
-    """Refuse records of another target, which TVM would apply without a word.
-
-    Raises:
-        RecordsRefused: If there are any.
-    """
-    others = {str(record.target) for record in database.get_all_tuning_records()} - {str(target)}
-    if others:
-        raise RecordsRefused(
-            f"the tuning records in '{folder}' are of another target, {min(others)}, and not of "
-            f"{target}. Take those of this one, or make some: nasc tune"
-        )
 
 
 def _check_axes(model: onnx.ModelProto) -> None:
