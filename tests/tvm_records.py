@@ -17,7 +17,7 @@ from nasc.networks.network import Network, random_network
 from profilers.context import fingerprint, read_context
 
 GEOMETRY = Geometry(
-    layers=2, hidden=32, head_size=8, intermediate=64, vocab_size=50, max_positions=24
+    layers=2, hidden=32, head_size=32, intermediate=64, vocab_size=50, max_positions=24
 )
 SHAPE = (1, 8)
 

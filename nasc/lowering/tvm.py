@@ -37,7 +37,7 @@ from nasc.lowering.tuning.apply import apply_records
 from nasc.lowering.tvm_int8 import int8_module, kernels_of
 from nasc.lowering.tvm_int8_compile import compile_int8
 
-_OWN_VERSION = 2
+_OWN_VERSION = 3
 """Raised with every change of what is done to the emitted graphs (`tvm_module`, the schedules)."""
 
 VERSION = 1000 * EMITTER_VERSION + _OWN_VERSION

@@ -17,6 +17,7 @@ from tvm.tirx.compilation_pipeline import (
     register_tir_pipeline,
 )
 
+from nasc.lowering.tvm_build import build
 from nasc.lowering.tvm_int8_kernels import Kernel
 
 _NAME = "nasc_int8"
@@ -48,7 +49,7 @@ def compile_int8(module: tvm.ir.IRModule, target: tvm.target.Target) -> Any:
         module: Kernels and the function that calls them.
         target: A processor with AVX512-VNNI, and with AVX512-BF16 where the module was made for it.
     """
-    return tvm.compile(module, target=target, tir_pipeline=_NAME)
+    return build(module, target, _NAME)
 
 
 def build_kernel(kernel: Kernel, target: tvm.target.Target) -> Any:

@@ -26,6 +26,7 @@ try:
 except RuntimeMissing as error:
     raise ExportError(f"networks cannot be made for tvm: {error}") from error
 
+from nasc.lowering.tvm_build import build
 from nasc.lowering.tvm_folding import fold_constants
 from profilers.runtimes import tvm_targets
 from profilers.runtimes.tvm_schedules import schedule
@@ -113,7 +114,7 @@ def compile_module(module: tvm.ir.IRModule, target: tvm.target.Target) -> Any:
             module = schedule(module, target)
             # Constants are put into the order that kernels want now, not in every run.
             module = fold_constants(transform.SplitLayoutRewritePreproc()(module))
-            return tvm.compile(module, target=target)
+            return build(module, target)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"tvm cannot compile the network for {target}: {error}") from error
 
