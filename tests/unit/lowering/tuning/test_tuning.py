@@ -249,7 +249,14 @@ def test_time_goes_where_it_is_spent(tmp_path):
     assert often.trials > rare.trials
 
 
-@pytest.mark.parametrize("seconds", [1e-3, 2e-3])
+def test_time_goes_first_where_less_is_computed_in_it(tmp_path):
+    """Of two kernels that take as long, the one that computes less has more to gain."""
+    tasks = [product(32, "fast"), product(16, "slow")]
+    kernels = tuned(tmp_path, tasks, always(1e-3), seconds=4)
+    assert {k.task.name: k.trials > 0 for k in kernels} == {"fast": False, "slow": True}
+
+
+@pytest.mark.parametrize("seconds", [0.96e-3, 1e-3, 2e-3])
 def test_a_candidate_that_is_not_faster_than_no_record_is_not_kept(tmp_path, seconds):
     """Whatever has a record is compiled by it."""
     (kernel,) = tuned(tmp_path, [product()], then(1e-3, seconds), max_trials=2)
