@@ -30,6 +30,7 @@ from nasc.cli.options import (
     space_options,
     sustained_option,
     threads_option,
+    tuned_option,
 )
 
 
@@ -73,6 +74,7 @@ from nasc.cli.options import (
 )
 @fixed_shape_option
 @sustained_option
+@tuned_option
 @click.option("--force", is_flag=True, help="Measure again what is in the cache.")
 @click.option(
     "--from-table",

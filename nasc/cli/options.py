@@ -266,6 +266,13 @@ sustained_option = click.option(
     help="Keep the device under load for so long, 0.1 to 120, before it is measured: what it gives "
     "when it has heated up. Tables and packages are of that alone.",
 )
+tuned_option = click.option(
+    "--tuned/--no-tuned",
+    default=True,
+    show_default=True,
+    help="Compile TVM's kernels by tuning records: what nasc tune found here, then what comes with "
+    "nasc.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )
@@ -362,6 +369,7 @@ setting_options = _options(
     fixed_shape_option,
     threads_option,
     sustained_option,
+    tuned_option,
     click.option(
         "--head",
         default="embed",

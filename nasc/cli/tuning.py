@@ -70,7 +70,8 @@ def tune(as_json: bool, **options: Any) -> None:
     """Tune TVM's kernels of a search space on a device, those first that most time goes to.
 
     The same command goes on where it ended or was interrupted. Records are kept beside the
-    device's tables; kernels without one are compiled by general schedules, and named.
+    device's tables, and whatever makes networks for TVM goes by them (unless --no-tuned); kernels
+    without one are compiled by general schedules, and named.
 
     With --tracker they run on all boards of a key, compiled here for their processor.
 

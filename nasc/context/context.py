@@ -291,6 +291,7 @@ class RunContext:
                 sustained_minutes=self.settings.sustained_minutes,
                 opener=self._opener,
                 say=self.reporter.say,
+                tuned=self.settings.tuned,
             )
             if self._predicts_alone and not self.settings.estimate:
                 session = self._or_away(session)

@@ -58,6 +58,7 @@ class Settings:
         cache: Cache folder; None is the user's.
         sustained_minutes: Minutes, 0.1 to 120, that the device is kept under load before it is
             measured; latencies, tables and the package are of that then. None measures it as it is.
+        tuned: Whether TVM's kernels are compiled by tuning records, where there are any.
     """
 
     device: str = "host"
@@ -80,6 +81,7 @@ class Settings:
     cache: Path | None = None
     estimate: bool = False
     sustained_minutes: float | None = None
+    tuned: bool = True
 
     def __post_init__(self) -> None:
         check_head(self.head)

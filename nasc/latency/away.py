@@ -120,7 +120,7 @@ def unreachable(session: MeasurementSession) -> profilers.DeviceUnreachable | No
         profilers.ProfilerError: If it is reached, and does not work.
     """
     try:
-        session.key_fields()
+        session.ask()
     except profilers.DeviceUnreachable as error:
         return error
     return None

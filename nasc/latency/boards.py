@@ -41,6 +41,7 @@ class BoardsSession(MeasurementSession):
         sustained_minutes: float | None = None,
         opener: profilers.Opener | None = None,
         say: Say | None = None,
+        tuned: bool = True,
     ) -> BoardsSession:
         """A session on boards, the first of which gives its name and defaults.
 
@@ -63,6 +64,7 @@ class BoardsSession(MeasurementSession):
                 sustained_minutes=sustained_minutes,
                 opener=opener,
                 say=say,
+                tuned=tuned,
             )
             for device in devices
         ]
@@ -77,6 +79,8 @@ class BoardsSession(MeasurementSession):
             say,
             first._told,
             first.heat,
+            first.tuned,
+            first._kernel_records,
             others=tuple(others),
         )
 
@@ -91,6 +95,8 @@ class BoardsSession(MeasurementSession):
             one.say,
             self._told,
             self.heat,
+            self.tuned,
+            self._kernel_records,
             others=tuple(other.with_threads(threads) for other in self.others),
         )
 

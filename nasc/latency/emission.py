@@ -11,7 +11,7 @@ import profilers
 from nasc.architecture.space import Architecture
 from nasc.latency.key import LatencyKey
 from nasc.latency.session import MeasurementSession, latency_job
-from nasc.lowering import BY_LENGTH, lower_random
+from nasc.lowering import BY_LENGTH, Artifact, lower_random
 from nasc.utils.processes import run_in_processes
 
 VOCAB_ROWS = 256
@@ -35,7 +35,7 @@ def emit_jobs(
         NascError: See `nasc.utils.processes.run_in_processes`.
     """
     rows = min(VOCAB_ROWS, key.geometry.vocab_size)
-    setting = {**session.lowering_settings(), "shape": session.measured_shape(key)}
+    setting = {**session.lowering_settings(key.precision), "shape": session.measured_shape(key)}
     calls: list[Sequence[Any]] = [
         (session.runtime, one, key.geometry, key.head, rows, folder, f"{index:04d}", setting)
         for index, one in enumerate(architectures)
@@ -45,7 +45,21 @@ def emit_jobs(
     else:
         with ThreadPoolExecutor(EMIT_THREADS) as pool:  # writing one while building the next
             made = list(pool.map(lambda call: lower_random(*call), calls))
+    _say_untuned(made, session)
     return [
         latency_job(str(one), artifact.path, key.seq_len, key.batch, rows)
         for one, artifact in zip(architectures, made, strict=True)
     ]
+
+
+def _say_untuned(made: Sequence[Artifact], session: MeasurementSession) -> None:
+    """Tell how far tuning records went, where there are any."""
+    tuned = [artifact.tuned for artifact in made if artifact.tuned is not None]
+    lacking = sum(len(one.untuned) for one in tuned)
+    if tuned and session.say is not None:
+        whole = lacking + sum(one.tuned for one in tuned)
+        session.say(
+            f"{session.runtime}: {whole - lacking} of {whole} kernels of {len(tuned)} networks by "
+            f"tuning records {tuned[0].records_sha256[:8]}"
+            + (", the others by general schedules" if lacking else "")
+        )

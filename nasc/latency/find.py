@@ -30,6 +30,7 @@ _WORDS = {
     "reference": "another reference network",
     "fixed_shape": "{key.shape_text}",
     "accelerator": "on {key.accelerator}",
+    "records": "other tuning records",
     "quiet_ms": "scale of {key.quiet_ms:.4g} ms",
 }
 """How a table differs from what was asked for, by field of its key."""

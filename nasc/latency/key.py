@@ -44,6 +44,8 @@ class LatencyKey:
             on a scale near the one asked for is brought to it, see `LatencyTable.rescaled`.
         fixed_shape: Whether the measured graphs take inputs of this batch and length alone.
         accelerator: What computes on the device, out of `device_profiles.ACCELERATORS`.
+        records: Hash of the tuning records that the measured networks were compiled by; empty where
+            by none.
     """
 
     device: str
@@ -63,6 +65,7 @@ class LatencyKey:
     quiet_ms: float
     fixed_shape: bool = False
     accelerator: str = CPU
+    records: str = ""
 
     def __post_init__(self) -> None:
         for name in ("seq_len", "batch", "threads"):
@@ -120,6 +123,8 @@ class LatencyKey:
             del values["fixed_shape"]
         if self.accelerator == CPU:
             del values["accelerator"]
+        if not self.records:
+            del values["records"]
         return values
 
     def describe(self) -> str:
@@ -139,6 +144,8 @@ class LatencyKey:
             words.append("fixed shape")
         if self.accelerator != CPU:
             words.append(f"on {self.accelerator}")
+        if self.records:
+            words.append(f"tuned by {self.records[:8]}")
         if self.cores:
             words.append(f"cores {core_ranges(self.cores)}")
         if self.head != "embed":

@@ -29,6 +29,7 @@ DIFFERENCES = {
     "statistic": "statistic {there}, here {here}",
     "reference": "another reference network",
     "accelerator": "measured on {there}, the device computes on {here}",
+    "records": "other tuning records",
 }
 """How a table differs from one that would be measured here now, by field of its key."""
 
@@ -76,6 +77,7 @@ class ListedTable:
             "head": key.head,
             "sustained_minutes": key.sustained_minutes,
             "accelerator": key.accelerator,
+            "records_sha256": key.records or None,
             "space": table.space.name,
             "entries": len(table.entries),
             "networks": len(table.measured),
@@ -101,7 +103,7 @@ def list_tables(folder: Path, key_fields: KeyFields) -> list[ListedTable]:
 
     Args:
         folder: Of tables in a cache.
-        key_fields: Asked once for each device, runtime, number of threads, cores and load.
+        key_fields: Asked once for each device, runtime, precision, threads, cores and load.
 
     Raises:
         OSError: If the folder is there and cannot be read.
@@ -118,7 +120,10 @@ def list_tables(folder: Path, key_fields: KeyFields) -> list[ListedTable]:
             found.append(ListedTable(path, None, error.message))
             continue
         key = table.key
-        about = (key.device, key.runtime, key.threads, key.cores, key.sustained_minutes)
+        about = (
+            *(key.device, key.runtime, key.precision, key.threads),
+            *(key.cores, key.sustained_minutes),
+        )
         if about not in known:
             known[about] = key_fields(key)
         reason = why_unusable(key, known[about], emulated=table.emulated)

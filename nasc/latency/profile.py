@@ -190,6 +190,7 @@ def make_key(
         quiet_ms=baseline.quiet_ms,
         fixed_shape=fixed_shape,
         accelerator=session.device.accelerator.kind,
+        records=session.records_sha256(precision),
     )
 
 

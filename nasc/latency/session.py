@@ -17,8 +17,11 @@ from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
 from nasc.latency.emulated import refusal
 from nasc.latency.key import LatencyKey, device_prefix, options_text
+from nasc.latency.places import tables_folder
+from nasc.latency.tuning_records import find_records
 from nasc.lowering import BY_LENGTH, EVERYWHERE, Artifact, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
+from nasc.lowering.tuned_kernels import TUNED, KernelRecords
 from nasc.networks.network import Network
 from nasc.utils.files import locked
 from nasc.utils.progress import Progress, Say
@@ -55,6 +58,7 @@ class MeasurementSession:
         opener: Starts a worker on the device.
         say: Told when another process has to be waited for.
         heat: What is known of load on the device, where it is measured after some.
+        tuned: Whether kernels are compiled by tuning records, where there are any.
     """
 
     device: DeviceProfile
@@ -64,6 +68,10 @@ class MeasurementSession:
     say: Say | None = None
     _told: dict[str, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
     heat: profilers.Heat = field(default_factory=profilers.Heat, compare=False, repr=False)
+    tuned: bool = True
+    _kernel_records: dict[int, KernelRecords | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def on(
@@ -76,6 +84,7 @@ class MeasurementSession:
         sustained_minutes: float | None = None,
         opener: profilers.Opener | None = None,
         say: Say | None = None,
+        tuned: bool = True,
     ) -> MeasurementSession:
         """With the runtime's settings that tables, limits and `verify` share on a device.
 
@@ -87,10 +96,11 @@ class MeasurementSession:
             sustained_minutes: Minutes under load before the device is measured; None: none.
             opener: See the class; None is `profilers.open_worker` with this cache.
             say: See the class.
+            tuned: See the class.
         """
         opener = opener or functools.partial(profilers.open_worker, cache=cache_dir)
         options = runtime_options(device, threads, runtime, sustained_minutes)
-        return cls(device, options, cache_dir, opener, say)
+        return cls(device, options, cache_dir, opener, say, tuned=tuned)
 
     def with_threads(self, threads: int) -> MeasurementSession:
         """The same with so many threads of the runtime."""
@@ -120,16 +130,29 @@ class MeasurementSession:
         offered = profilers.precisions_of(self._context)
         return tuple(p for p in possible if p in offered)
 
-    def key_fields(self) -> dict[str, Any]:
+    def ask(self) -> None:
+        """Ask the device what it is, unless it told before.
+
+        Raises:
+            profilers.ProfilerError: If it cannot be reached.
+        """
+        self._context  # noqa: B018
+
+    def key_fields(self, precision: str) -> dict[str, Any]:
         """What of a `LatencyKey` the device, its runtime and this release decide, asked once.
+
+        Args:
+            precision: Of the networks.
 
         Raises:
             UsageError, ExportError: If networks are not lowered for the runtime here.
+            RecordsRefused, RecordsDamaged: See `records`.
             profilers.ProfilerError: If the device cannot be reached.
         """
         return {
             "fingerprint": str(self._context["fingerprint"]),
             "runtime_version": str(self._context["runtime_version"]),
+            "records": self.records_sha256(precision),
             **self.fixed_fields(),
         }
 
@@ -204,22 +227,62 @@ class MeasurementSession:
 
         Raises:
             UsageError, ExportError, OSError: See `nasc.lowering.base.Lowering`.
+            RecordsRefused, RecordsDamaged: See `records`.
             profilers.ProfilerError: See `precisions`.
         """
-        lowering, settings = get_lowering(self.runtime), self.lowering_settings()
+        lowering = get_lowering(self.runtime)
+        settings = self.lowering_settings(network.architecture.precision)
         return lowering.lower(network, folder, name, shape=shape, lengths=lengths, **settings)
 
-    def lowering_settings(self) -> dict[str, Any]:
+    def lowering_settings(self, precision: str) -> dict[str, Any]:
         """What of the device a lowering is given, see `nasc.lowering.base.Lowering`.
+
+        Args:
+            precision: Of the networks.
 
         Raises:
             UsageError: See `processor`.
+            RecordsRefused, RecordsDamaged: See `records`.
             profilers.ProfilerError: See `precisions`.
         """
+        records = self.records(precision)
         return {
             "offered": self.precisions(),
             "processor": self.processor if self.runtime in BY_LENGTH else None,
+            **({} if records is None else {"records": records}),
         }
+
+    def records(self, precision: str) -> KernelRecords | None:
+        """What kernels are compiled by for this device: see `nasc.latency.tuning_records`.
+
+        Read once: what a run of `nasc tune` beside this one adds is for the next command.
+
+        Args:
+            precision: Of networks.
+
+        Returns:
+            None where there are none or they are left out, or nothing is tuned in that precision or
+            runtime.
+
+        Raises:
+            RecordsRefused, RecordsDamaged, UsageError, ExportError: See there.
+            profilers.ProfilerError: If the device cannot be reached.
+        """
+        if not self.tuned or self.runtime not in BY_LENGTH or precision not in TUNED:
+            return None
+        threads = self.options.threads
+        if threads not in self._kernel_records:
+            cpu = self.processor or profilers.read_context()["cpu"]
+            found = find_records(self.device.name, cpu, threads, tables_folder(self.cache_dir))
+            self._kernel_records[threads] = found.records
+            if self.say is not None:
+                self.say(found.said)
+        return self._kernel_records[threads]
+
+    def records_sha256(self, precision: str) -> str:
+        """Of `records`; empty where there are none."""
+        found = self.records(precision)
+        return "" if found is None else found.sha256
 
     @property
     def processor(self) -> Mapping[str, Any] | None:

@@ -117,7 +117,8 @@ def adopted(
     """
     table = found.table.as_measured()
     told = {name: getattr(table.key, name) for name in ACCEPTABLE}
-    here = session.key_fields() if reached else told | session.fixed_fields()
+    precision = table.key.precision
+    here = session.key_fields(precision) if reached else told | session.fixed_fields()
     theirs = dataclasses.replace(table.key, device=session.device.name)
     apart = differences(theirs, here)
     never = {name: text for name, text in apart.items() if name not in ACCEPTABLE}

@@ -116,7 +116,8 @@ _HEAD_SCHEMA: dict[str, Any] = {
             "type": "object",
             "required": list(_KEY),
             "additionalProperties": False,
-            "properties": _KEY | {"fixed_shape": {"type": "boolean"}, "accelerator": _NAME},
+            "properties": _KEY
+            | {"fixed_shape": {"type": "boolean"}, "accelerator": _NAME, "records": _NAME},
         },
         "space": {"type": "object"},
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nasc.architecture.heads import MEAN, gives_vector, pooling_of
 from nasc.architecture.space import GELU
 from nasc.errors import UsageError
+from nasc.lowering.tuned_kernels import TunedKernels
 
 if TYPE_CHECKING:
     from nasc.architecture.space import Geometry, SearchSpace
@@ -54,6 +55,7 @@ class Artifact:
         runtime: Name of the runtime.
         precision: Number format that it is made for.
         version: Version of the lowering that made it: another one may give other files.
+        tuned: By which tuning records its kernels were compiled; None where by none.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Artifact:
     runtime: str
     precision: str
     version: int
+    tuned: TunedKernels | None = None
 
     def remove(self) -> None:
         """Delete its files.

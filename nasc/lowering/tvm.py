@@ -17,10 +17,10 @@ from typing import Any
 import onnx
 
 from device_profiles.temporary import temporary_folder
-from nasc.errors import UsageError
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
 from nasc.lowering.base import Artifact, check_precision
-from nasc.lowering.tvm_module import DATABASE, compile_module, fused_module, target_of
+from nasc.lowering.tuned_kernels import TUNED, KernelRecords
+from nasc.lowering.tvm_module import compile_module, fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_description import DESCRIPTION, FORMAT, LIBRARY
@@ -28,44 +28,21 @@ from profilers.runtimes.tvm_targets import int8_kind, needed_flags
 
 # isort: split
 # After `tvm_module`, which refuses other versions of TVM before they are imported.
+from nasc.lowering.tuning.apply import apply_records
 from nasc.lowering.tvm_int8 import int8_module, kernels_of
 from nasc.lowering.tvm_int8_compile import compile_int8
 
 _OWN_VERSION = 3
 """Raised with every change of what is done to the emitted graphs (`tvm_module`, the schedules)."""
 
-_RECORDS = 10_000
-"""So many numbers tell sets of tuning records apart in a version."""
+VERSION = 1000 * EMITTER_VERSION + _OWN_VERSION
+"""Of files without tuning records; what was done by records says so itself (`Artifact.tuned`)."""
 
 _ONE_AT_A_TIME = threading.Lock()
 """TVM's frontend knows the graph that it reads, its builder what it builds, by global variables."""
 
 LENGTHS = (32, 64, 128, 256, 512)
 """Tokens that a network whose axes are free is compiled for, as far as it has positions."""
-
-
-def version_of(records: Path | None = None) -> int:
-    """Of this lowering with tuning records: another set of them gives other files.
-
-    Args:
-        records: Directory of tuning records; None for networks that nothing was tuned for.
-
-    Raises:
-        UsageError: If the directory has none.
-    """
-    own = 1000 * EMITTER_VERSION + _OWN_VERSION
-    if records is None:
-        return _RECORDS * own
-    digest = hashlib.sha256()
-    for name in DATABASE:
-        try:
-            digest.update((records / name).read_bytes())
-        except OSError as error:
-            raise UsageError(f"'{records}' has no tuning records of tvm: {error}") from error
-    return _RECORDS * own + 1 + int.from_bytes(digest.digest()[:8], "big") % (_RECORDS - 1)
-
-
-VERSION = version_of()
 
 
 def lower(
@@ -76,7 +53,7 @@ def lower(
     offered: Collection[str] = (),
     shape: tuple[int, int] | None = None,
     lengths: Collection[int] = (),
-    records: Path | None = None,
+    records: KernelRecords | None = None,
     processor: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`.
@@ -89,13 +66,17 @@ def lower(
         shape: See there; (batch, seq_len) gives one function of that shape, None one for each
             length.
         lengths: Beside `LENGTHS`, as far as the network has positions.
-        records: Directory of tuning records, measured on that processor; int8 has none.
+        records: Tuning records, measured on that processor; int8 has none.
         processor: See there.
     """
     precision = network.architecture.precision
     check_precision("tvm", precision)
     cpu = processor or read_context()["cpu"]
-    target = target_of(cpu["flags"], cpu["arch"], precision=precision)
+    if precision not in TUNED:
+        records = None
+    threads = 1 if records is None else records.threads  # a record is of their number
+    target = target_of(cpu["flags"], cpu["arch"], threads, precision)
+    tuned = None
     shapes = [shape] if shape else [(1, n) for n in _lengths(network, lengths)]
     functions = {f"run_{batch}x{n}": (batch, n) for batch, n in shapes}
     kernels: dict[str, dict[str, str | int]] = {}
@@ -107,7 +88,10 @@ def lower(
             compiled = compile_int8(module, target)
         else:
             models = {key: build(network, shape=each) for key, each in functions.items()}
-            compiled = compile_module(fused_module(models, target), target, records)
+            module = fused_module(models, target)
+            if records is not None:
+                module, tuned = apply_records(module, target, records)
+            compiled = compile_module(module, target)
     path, description = folder / f"{name}{LIBRARY}", folder / f"{name}{DESCRIPTION}"
     for file in (path, description):
         file.unlink(missing_ok=True)  # a session that is open has the library mapped
@@ -135,7 +119,7 @@ def lower(
         "metadata": {entry.key: entry.value for entry in free.metadata_props},
     }
     description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return Artifact(path, (description,), "tvm", precision, version_of(records))
+    return Artifact(path, (description,), "tvm", precision, VERSION, tuned)
 
 
 def _lengths(network: Network, more: Collection[int]) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx
 
-from nasc.errors import ExportError, RecordsRefused, UsageError
+from nasc.errors import ExportError, UsageError
 from profilers import InvalidSetting, RuntimeMissing
 from profilers.runtimes import get_runtime
 
@@ -98,31 +98,19 @@ def fused_module(
         return tvm.transform.Sequential(then)(fold_constants(module))
 
 
-def compile_module(
-    module: tvm.ir.IRModule, target: tvm.target.Target, records: Path | None = None
-) -> CompiledNetwork:
+def compile_module(module: tvm.ir.IRModule, target: tvm.target.Target) -> CompiledNetwork:
     """The code of a fused module.
 
     Args:
-        module: Of `fused_module`, for the same target.
+        module: Of `fused_module`, for the same target. Kernels that are not scheduled yet, by
+            `nasc.lowering.tuning.apply`, are by `profilers.runtimes.tvm_schedules`.
         target: What it is for.
-        records: Directory of tuning records (`DATABASE`), measured on that target. Kernels without
-            a record, and all where there is none, are scheduled by
-            `profilers.runtimes.tvm_schedules`.
 
     Raises:
-        UsageError: If the directory holds no records that can be read.
-        RecordsRefused: If they are of another target.
         ExportError: If TVM cannot compile it.
     """
-    database = None if records is None else open_records(records)
-    if database is not None:
-        _check_target(database, target, records)
     try:
         with target:
-            if database is not None:
-                with database:
-                    module = transform.MetaScheduleApplyDatabase()(module)
             module = schedule(module, target)
             # Constants are put into the order that kernels want now, not in every run.
             module = fold_constants(transform.SplitLayoutRewritePreproc()(module))
@@ -149,20 +137,6 @@ def open_records(folder: Path) -> Any:
         )
     except Exception as error:  # of many kinds, by what is wrong with a line
         raise UsageError(f"the tuning records in '{folder}' cannot be read: {error}") from error
-
-
-def _check_target(database: Any, target: tvm.target.Target, folder: Path | None) -> None:
-    """Refuse records of another target, which TVM would apply without a word.
-
-    Raises:
-        RecordsRefused: If there are any.
-    """
-    others = {str(record.target) for record in database.get_all_tuning_records()} - {str(target)}
-    if others:
-        raise RecordsRefused(
-            f"the tuning records in '{folder}' are of another target, {min(others)}, and not of "
-            f"{target}. Take those of this one, or make some: nasc tune"
-        )
 
 
 def _check_axes(model: onnx.ModelProto) -> None:

@@ -29,6 +29,7 @@ from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.errors import NascError, PackageError, UsageError
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport, parity_from_dict
 from nasc.latency.lengths import LengthMixture
+from nasc.lowering.tuned_kernels import TunedKernels
 from nasc.utils.printable import is_printable, printable
 from nasc.version import __version__
 from profilers import (
@@ -46,7 +47,7 @@ MANIFEST = "manifest.json"
 
 FORMAT = "nasc.package"
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised with every change of the manifest's form."""
 
 MAX_BYTES = 32 << 20
@@ -62,10 +63,11 @@ MAX_INPUT_VALUES = 1 << 22
 MAX_WORDS = 10_000
 """Characters of a text in a manifest."""
 
-READ_VERSIONS = (2, 3, 4, 5)
+READ_VERSIONS = (2, 3, 4, 5, 6)
 """Forms that are read. 3 allows for files in a folder of the package, 4 for precisions other than
 fp32 and int8, 5 for heads of other poolings than the mean,
-scaled, other activations than the exact GELU, and embeddings of their own size."""
+scaled, other activations than the exact GELU, and embeddings of their own size, 6 for tuning
+records."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 
@@ -559,6 +561,7 @@ class Manifest:
             (`LatencyTable.note`); None if nothing is.
         estimate: That its latency was estimated from what is stated of the device, in words, and
             nothing was measured there; None if it was not.
+        tuned: By which tuning records its kernels were compiled; None where by none.
         measured: Latency of this file on the device; None where it was not measured.
         tokenisation_ms: Time to tokenise one text of `conditions.seq_len` tokens, in
             milliseconds; stands beside the latency and is no part of it. None if unknown.
@@ -594,6 +597,7 @@ class Manifest:
     predicted: PredictedLatency | None = None
     latency_table: str | None = None
     estimate: str | None = None
+    tuned: TunedKernels | None = None
     measured: MeasuredLatency | None = None
     tokenisation_ms: float | None = None
     peak_memory: PeakMemory = field(default_factory=PeakMemory)
@@ -664,6 +668,7 @@ class Manifest:
             "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
             **({} if self.latency_table is None else {"latency_table": self.latency_table}),
             **({} if self.estimate is None else {"estimate": self.estimate}),
+            **({} if self.tuned is None else {"tuned": self.tuned.to_dict()}),
             "measured": None if self.measured is None else self.measured.to_dict(),
             "tokenisation_ms": self.tokenisation_ms,
             "size_bytes": self.size_bytes,
@@ -730,6 +735,7 @@ class Manifest:
                 predicted=None if predicted is None else PredictedLatency(**predicted),
                 latency_table=raw.get("latency_table"),
                 estimate=raw.get("estimate"),
+                tuned=TunedKernels.from_dict(raw["tuned"]) if "tuned" in raw else None,
                 measured=None if measured is None else MeasuredLatency.from_dict(measured),
                 tokenisation_ms=raw["tokenisation_ms"],
                 peak_memory=PeakMemory(**raw["peak_memory"]),

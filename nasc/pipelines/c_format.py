@@ -131,6 +131,8 @@ def write_c(
 def c_manifest(manifest: Manifest, parity: Parity | ReducedPrecisionReport | None) -> Manifest:
     """What the folder says of itself: nothing of a latency or of limits, which nobody measured.
 
+    Nor of tuning records: its kernels go by general schedules.
+
     Args:
         manifest: Of the package for TVM.
         parity: Of the folder's own code.
@@ -145,6 +147,7 @@ def c_manifest(manifest: Manifest, parity: Parity | ReducedPrecisionReport | Non
         predicted=None,
         latency_table=NOT_MEASURED,
         estimate=None,
+        tuned=None,
         measured=None,
         tokenisation_ms=None,
         peak_memory=PeakMemory(),

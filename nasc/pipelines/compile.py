@@ -836,6 +836,7 @@ class _Compilation:
             predicted=exported.predicted if timed else None,
             latency_table="; ".join(notes) or None,
             estimate=costs.tables[variant].estimated if timed else None,
+            tuned=exported.artifact.tuned,
             measured=exported.measured if timed else None,
             tokenisation_ms=evaluator.tokenisation_ms(),
             peak_memory=PeakMemory(peak, exported.peak_bytes),

@@ -44,6 +44,7 @@ def profile(
     head: str = "embed",
     fixed_shape: bool = False,
     sustained_minutes: float | None = None,
+    tuned: bool = True,
     force: bool = False,
     from_table: str | Path | None = None,
     budget: int | None = None,
@@ -69,6 +70,7 @@ def profile(
         head: See `nasc.architecture.heads`; where a teacher is loaded, its pooling is put in.
         fixed_shape: Whether networks take inputs of one batch and length alone.
         sustained_minutes: See `nasc.context.settings.Settings`.
+        tuned: See there.
         force: Measure again what is in the cache.
         from_table: A table of a similar device, from which and a few measured networks that of this
             one is made: a device with tables in the cache, a name of `nasc tables list`, or a file.
@@ -111,6 +113,7 @@ def profile(
             sustained_minutes=sustained_minutes,
             opener=opener,
             say=reporter.say,
+            tuned=tuned,
         )
     else:
         session = MeasurementSession.on(
@@ -120,6 +123,7 @@ def profile(
             sustained_minutes=sustained_minutes,
             opener=opener,
             say=reporter.say,
+            tuned=tuned,
         )
     transfer = None
     if from_table is not None:

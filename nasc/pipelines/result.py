@@ -71,6 +71,7 @@ class CompileResult:
             "limits": dict(m.limits),
             "conditions": _conditions(m.conditions),
             "estimate": m.estimate,
+            **({} if m.tuned is None else {"tuned": m.tuned.to_dict()}),
             "predicted": None if m.predicted is None else dataclasses.asdict(m.predicted),
             "measured": None
             if measured is None
@@ -137,6 +138,7 @@ class CompileResult:
             ("architecture", str(m.architecture)),
             ("limits", f"{limits}: {'met' if m.estimate is None else 'ESTIMATED to be met'}"),
             ("conditions", str(m.conditions)),
+            *([] if m.tuned is None else [("kernels", str(m.tuned))]),
         ]
         if m.measured is not None and m.predicted is not None:
             model, p = m.measured, m.predicted

@@ -296,6 +296,6 @@ def _key_fields(
     if key.device not in device_profiles.names():
         return f"device {key.device!r} is not known here by its name (nasc devices)"
     try:
-        return _session(cache, opener, key).key_fields()
+        return _session(cache, opener, key).key_fields(key.precision)
     except (DeviceProfileError, profilers.ProfilerError, NascError) as error:
         return f"device {key.device!r} cannot be asked: {error}"

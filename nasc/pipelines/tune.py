@@ -20,6 +20,7 @@ from nasc.latency.places import tables_folder
 from nasc.latency.plan import plan
 from nasc.latency.session import check_real
 from nasc.lowering.base import check_precision
+from nasc.lowering.tuned_kernels import TUNED
 from nasc.networks.network import random_network
 from nasc.pipelines.tuning_place import TunedFarm, tuning_place
 from nasc.supernet.space_for import space_for
@@ -29,9 +30,6 @@ from nasc.utils.progress import Reporter, Silent
 from profilers.context import fingerprint
 from profilers.devices.tvm_tracker import BoardKey, TrackerAddress, check_key
 from profilers.runtimes import get_runtime
-
-TUNED = ("fp32",)
-"""Precisions whose kernels are searched for."""
 
 DEFAULT_MINUTES = 30.0
 MAX_MINUTES = 7 * 24 * 60.0

@@ -77,6 +77,9 @@ def load_or_measure_loss(
         "runtime": runtime,
         "precisions": session.precisions(),
     } | ({} if exact == runtime else {"runtime of fp32": exact})
+    records = {p: session.records_sha256(p) for p in ("fp32", variant.precision)}
+    if any(records.values()):
+        about["records"] = records
     path = session.cache_dir / "precision-losses" / f"{content_key(about)}.json"
     with suppress(OSError, reading.FileRefused):
         return float(reading.read_json(path, 1 << 16, _SCHEMA)["loss"])

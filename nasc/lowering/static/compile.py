@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import tvm
@@ -21,9 +20,11 @@ from nasc.lowering.static import kernels as k
 from nasc.lowering.static.program import Kernel, StaticNetwork
 from nasc.lowering.static.steps import Trace, program, trace
 from nasc.lowering.static.weights import Weights
+from nasc.lowering.tuned_kernels import KernelRecords
+from nasc.lowering.tuning.apply import apply_records
 from nasc.lowering.tvm import _ONE_AT_A_TIME, LENGTHS
 from nasc.lowering.tvm_int8 import int8_module
-from nasc.lowering.tvm_module import fused_module, open_records, target_of
+from nasc.lowering.tvm_module import fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_schedules import schedule
@@ -38,7 +39,7 @@ def compile_static(
     *,
     prefix: str = "nasc",
     lengths: Collection[int] = (),
-    records: Path | None = None,
+    records: KernelRecords | None = None,
     processor: Mapping[str, Any] | None = None,
 ) -> StaticNetwork:
     """Compile a network for one kind of processor, without a runtime.
@@ -51,13 +52,14 @@ def compile_static(
         prefix: Of every global name, so that several networks go into one program.
         lengths: Tokens to compile for instead of `LENGTHS`; the largest is that of the longest
             text.
-        records: Directory of tuning records, measured on that processor; int8 has none.
+        records: Tuning records, measured on that processor by one thread; int8 has none.
         processor: "arch" and "flags" of the processor that it is for, as
             `profilers.context.read_context` gives them; None is this machine's.
 
     Raises:
-        UsageError: If prefix or lengths are wrong, networks are not made for that processor or in
-            that precision, or the records cannot be read.
+        UsageError: If prefix or lengths are wrong, or networks are not made for that processor or
+            in that precision.
+        RecordsRefused: If the records are of another target.
         ExportError: If TVM cannot compile it, or ziglang is missing.
     """
     _check(network, prefix, lengths)
@@ -137,13 +139,12 @@ def usual_lengths(network: Network) -> list[int]:
     return sorted({n for n in LENGTHS if n < longest} | {longest})
 
 
-def _ready(module: Any, target: tvm.target.Target, records: Path | None) -> Any:
+def _ready(module: Any, target: tvm.target.Target, records: KernelRecords | None) -> Any:
     """The module, scheduled, its constants in the order that kernels read them in."""
+    if records is not None:
+        module, _ = apply_records(module, target, records)
     try:
         with target:
-            if records is not None:
-                with open_records(records):
-                    module = transform.MetaScheduleApplyDatabase()(module)
             passes = [
                 transform.SplitLayoutRewritePreproc(),
                 transform.FoldConstant(),

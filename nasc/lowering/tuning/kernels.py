@@ -68,8 +68,7 @@ def find_kernels(modules: Iterable[tvm.ir.IRModule], target: tvm.target.Target) 
             module, target, module_equality=MODULE_EQUALITY
         ):
             kernel = extracted.dispatched[0]
-            function = _only_function(kernel)
-            if not estimate_tir_flops(kernel) or _gathers(function):
+            if not is_tunable(_only_function(kernel)):
                 left_out[str(extracted.task_name)] = None
                 continue
             key = kernel_key(kernel)
@@ -91,6 +90,11 @@ def find_kernels(modules: Iterable[tvm.ir.IRModule], target: tvm.target.Target) 
         for key, (name, kernel) in found.items()
     )
     return Kernels(tasks, tuple(left_out))
+
+
+def is_tunable(function: tirx.PrimFunc) -> bool:
+    """Whether a kernel computes something, and reads where it always does."""
+    return bool(estimate_tir_flops(tvm.IRModule({"main": function}))) and not _gathers(function)
 
 
 def kernel_key(kernel: tvm.ir.IRModule) -> str:

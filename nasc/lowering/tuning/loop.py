@@ -33,7 +33,15 @@ MOST_UNMEASURED = 50
 """MetaSchedule's own sizes of a population, and of its part that was never measured."""
 
 FIRST_GAIN = 0.5
-"""Part of a kernel's time that its first round is expected to save."""
+"""Part of a kernel's time that its first round is expected to save at most: as much as it computes
+slower than all kernels together."""
+
+LEAST_FIRST_GAIN = 0.02
+"""The same of a kernel that is as fast as the others."""
+
+LEAST_FASTER = 0.05
+"""Part of its time that a record must save: less is in the noise, and another order of weights,
+which a record may bring, makes files larger."""
 
 LATER_GAIN = 0.1
 """The same of a kernel that has records, in a run that goes on."""
@@ -182,6 +190,7 @@ def tune_kernels(
         some = tasks[first : first + options.at_once]
         tell(f"{some[0].name} as it is")
         kernels.extend(_known(some, records, target, measure))
+    _expect(kernels)
     model = _cost_model(options)
     start_s = _network_s(kernels)
     while clock() < end:
@@ -205,9 +214,21 @@ def _known(
     found = []
     for task, trial in zip(tasks, trials, strict=True):
         best_s = records.best_s(task.module)
-        expected = FIRST_GAIN if best_s is None else LATER_GAIN
-        found.append(Tuned(task, trial.seconds, best_s, error=trial.error, expected=expected))
+        found.append(Tuned(task, trial.seconds, best_s, error=trial.error))
     return found
+
+
+def _expect(kernels: Sequence[Tuned]) -> None:
+    """Say what the first rounds of kernels are expected to gain."""
+    known = [kernel for kernel in kernels if kernel.now_s is not None]
+    whole_s = _network_s(known)
+    rate = sum(k.task.flops * k.task.weight for k in known) / whole_s if whole_s else 0.0
+    for kernel in kernels:
+        if kernel.best_s is not None:
+            kernel.expected = LATER_GAIN
+        elif kernel.now_s and rate:
+            slower = 1 - kernel.task.flops / kernel.now_s / rate
+            kernel.expected = min(FIRST_GAIN, max(LEAST_FIRST_GAIN, slower))
 
 
 def _network_s(kernels: Sequence[Tuned]) -> float:
@@ -296,8 +317,8 @@ def _round(
         if trial.seconds is None:
             kernel.failed, kernel.error = kernel.failed + 1, trial.error
             continue
-        if kernel.before_s is not None and trial.seconds >= kernel.before_s:
-            continue  # a record is what is compiled by: the schedule without one is better
+        if kernel.before_s is not None and trial.seconds > (1 - LEAST_FASTER) * kernel.before_s:
+            continue  # a record is what is compiled by: the schedule without one is as good
         records.database.commit_tuning_record(
             meta_schedule.database.TuningRecord(
                 candidate.sch.trace, search.workload, seconds, target, candidate.args_info

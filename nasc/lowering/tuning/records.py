@@ -13,7 +13,7 @@ import dataclasses
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ import tvm
 
 from device_profiles.reading import FileRefused, read_json, read_text
 from device_profiles.temporary import temporary_folder
-from nasc.errors import RecordsDamaged, RecordsRefused
+from nasc.errors import RecordsDamaged, RecordsError, RecordsRefused
+from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.lowering.tvm_module import DATABASE, MODULE_EQUALITY, open_records
 from nasc.utils.files import content_key, write_atomically
 
@@ -84,6 +85,110 @@ def check_records(folder: Path, key: RecordsKey) -> None:
         RecordsRefused: If there are none, or they are of another device, target or version.
         RecordsDamaged: If a file cannot be read, or a line is not what it should be; names it.
     """
+    _read(folder, key)
+
+
+def best_records(folder: Path, key: RecordsKey) -> KernelRecords | None:
+    """The best record of each kernel of a folder, as they are now.
+
+    Args:
+        folder: Of records; may be missing.
+        key: What they are wanted for.
+
+    Returns:
+        None where there are none.
+
+    Raises:
+        RecordsRefused, RecordsDamaged: As `check_records`.
+    """
+    if not folder.is_dir():
+        return None
+    workloads, records = _read(folder, key)
+    best: dict[int, tuple[float, str]] = {}
+    for line in records:
+        index, record = json.loads(line)
+        seconds = sum(record[1]) / len(record[1])  # as MetaSchedule orders them
+        if index not in best or seconds < best[index][0]:
+            best[index] = seconds, json.dumps(record)
+    if not best:
+        return None
+    kernels = {}
+    for index, (_, record) in best.items():
+        digest, kernel = json.loads(workloads[index])
+        kernels[digest] = json.dumps([digest, kernel]), record
+    return KernelRecords(key.target, kernels)
+
+
+def other_records(tables: Path, key: RecordsKey) -> list[str]:
+    """What records of the device there are that are for something else, in words.
+
+    Args:
+        tables: Where records lie, see `RecordsKey.folder`; may be missing.
+        key: What they are wanted for. Those of another number of threads alone are not told.
+    """
+    said = []
+    for path in sorted(tables.glob(f"*{SUFFIX}/{KEY_FILE}")):
+        with contextlib.suppress(FileRefused, OSError, ValueError):
+            found = read_json(path, 1 << 16, _KEY_SCHEMA)
+            if found.get("device") == key.device and _but_threads(found) != _but_threads(
+                dataclasses.asdict(key)
+            ):
+                said.append(f"'{path.parent}' is of another: {_differences(found, key)}")
+    return said
+
+
+def _but_threads(key: dict[str, Any]) -> dict[str, Any]:
+    """A key for whatever number of threads."""
+    return key | {"target": {**json.loads(str(key.get("target"))), "num-cores": None}}
+
+
+def write_database(records: KernelRecords, folder: Path) -> None:
+    """Records as MetaSchedule's two files.
+
+    Args:
+        records: What they hold, the kernels in the order of their hashes.
+        folder: Exists; holds no such files.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    lines = [records.kernels[name] for name in sorted(records.kernels)]
+    workloads = [workload for workload, _ in lines]
+    numbered = [f"[{index}, {record}]" for index, (_, record) in enumerate(lines)]
+    for name, content in zip(DATABASE, (workloads, numbered), strict=True):
+        (folder / name).write_text("".join(f"{line}\n" for line in content), encoding="utf-8")
+
+
+def check_lines(workloads: Sequence[str], records: Sequence[str], target: str, place: Path) -> None:
+    """Raise unless lines of MetaSchedule's two files are what they should be.
+
+    Args:
+        workloads: Of kernels.
+        records: Of their records.
+        target: Of every record, as TVM writes it.
+        place: Where they lie, for messages.
+
+    Raises:
+        RecordsDamaged: If one is not; names it.
+        RecordsRefused: If one is of another target.
+    """
+    wanted = json.loads(target)
+    for name, lines in zip(DATABASE, (workloads, records), strict=True):
+        for number, line in enumerate(lines, 1):
+            wrong = _wrong(name, line, len(workloads))
+            if wrong is not None:
+                raise RecordsDamaged(
+                    f"line {number} of '{place / name}' {wrong}: the tuning records are damaged"
+                )
+            if name == DATABASE[1] and (other := json.loads(line)[1][2]) != wanted:
+                raise RecordsRefused(
+                    f"line {number} of '{place / name}' is of another target, "
+                    f"{json.dumps(other)}, and not of {target}"
+                )
+
+
+def _read(folder: Path, key: RecordsKey) -> tuple[list[str], list[str]]:
+    """Lines of kernels, and of records, checked."""
     anew = f"Tune anew: rm -r '{folder}', and: nasc tune --device {key.device}"
     try:
         if not (folder / KEY_FILE).is_file():
@@ -93,34 +198,36 @@ def check_records(folder: Path, key: RecordsKey) -> None:
             )
         found = read_json(folder / KEY_FILE, 1 << 16, _KEY_SCHEMA)
         _check_key(folder, found, key)
-        workloads, records = (read_text(folder / n, MAX_BYTES).splitlines() for n in DATABASE)
+        # Kernels last, which only grow: a run beside this one may have added to both by then.
+        records, workloads = (
+            read_text(folder / name, MAX_BYTES).splitlines() for name in reversed(DATABASE)
+        )
     except (FileRefused, OSError) as error:
         raise RecordsDamaged(f"tuning records cannot be read: {error}. {anew}") from error
-    target = json.loads(key.target)
-    for name, lines in zip(DATABASE, (workloads, records), strict=True):
-        for number, line in enumerate(lines, 1):
-            wrong = _wrong(name, line, len(workloads))
-            if wrong is not None:
-                raise RecordsDamaged(
-                    f"line {number} of '{folder / name}' {wrong}: the tuning records are damaged. "
-                    f"{anew}"
-                )
-            if name == DATABASE[1] and (other := json.loads(line)[1][2]) != target:
-                raise RecordsRefused(
-                    f"line {number} of '{folder / name}' is of another target, "
-                    f"{json.dumps(other)}, and not of {key.target}. {anew}"
-                )
+    try:
+        check_lines(workloads, records, key.target, folder)
+    except RecordsError as error:
+        raise type(error)(f"{error}. {anew}") from None
+    return workloads, records
 
 
 def _check_key(folder: Path, found: dict[str, Any], key: RecordsKey) -> None:
-    wanted = dataclasses.asdict(key)
-    other = [name for name in wanted if found.get(name) != wanted[name]]
-    if other:
-        said = "; ".join(f"{n} {found.get(n)!r}, here {wanted[n]!r}" for n in other)
+    if other := _differences(found, key):
         raise RecordsRefused(
-            f"the tuning records in '{folder}' are not for this: {said}. Schedules of another "
-            f"processor or release may be slow or wrong. Tune here: nasc tune --device {key.device}"
+            f"the tuning records in '{folder}' are not for this: {other}. Schedules of another "
+            "processor or release may be slow or wrong. Move that folder away, and tune here: nasc "
+            f"tune --device {key.device}"
         )
+
+
+def _differences(found: dict[str, Any], key: RecordsKey) -> str:
+    """Where a folder's key is another one, in words; empty where it is not."""
+    wanted = dataclasses.asdict(key)
+    return "; ".join(
+        f"{name} {found.get(name)!r}, here {value!r}"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    )
 
 
 def _wrong(name: str, line: str, workloads: int) -> str | None:

@@ -10,6 +10,8 @@ import pytest
 from click.testing import Result
 from fake_tracker import SILENT, answering, framed
 
+from nasc.context.settings import Settings
+from nasc.errors import UsageError
 from nasc.pipelines.tune import TunedKernel, TuneResult
 from nasc.pipelines.tuning_place import TunedBoard, TunedFarm
 
@@ -134,3 +136,27 @@ class TestTrackers:
         told = " ".join(done.stderr.split())
         assert "no board serves the key 'rpi5'" in told
         assert "keys that are served: rpi4" in told
+
+
+@pytest.mark.parametrize(
+    ("command", "pipeline"),
+    [
+        ("profile", "nasc.pipelines.profile.profile"),
+        ("search --latency-ms 5", "nasc.pipelines.search.search"),
+        ("compile --latency-ms 5 --output x", "nasc.pipelines.compile.compile"),
+    ],
+)
+def test_records_are_left_out_where_that_is_asked_for(
+    command: str, pipeline: str, nasc: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def called(*given: Any, **more: Any) -> None:
+        settings = [one.tuned for one in given if isinstance(one, Settings)]
+        asked.extend(settings or [more["tuned"]])
+        raise UsageError("enough")
+
+    monkeypatch.setattr(pipeline, called)
+    for words in ("", " --no-tuned"):
+        assert "enough" in nasc(*f"{command}{words}".split()).output
+    assert asked == [True, False]

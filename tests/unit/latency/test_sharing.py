@@ -222,6 +222,7 @@ def test_what_was_measured_here_is_taken_before_what_was_imported(
         ({"statistic": "mean"}, "statistic mean, here quiet-paired-ratio"),
         ({"reference": "0" * 16}, "another reference network"),
         ({"accelerator": "cuda"}, "measured on cuda, the device computes on cpu"),
+        ({"records": "ab" * 32}, "other tuning records"),
     ],
 )
 def test_what_can_never_be_compared_is_refused_whatever_is_accepted(

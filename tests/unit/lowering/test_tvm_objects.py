@@ -59,3 +59,15 @@ def test_kernels_of_one_name_and_other_sizes_are_others(tmp_path: Path) -> None:
     tvm_objects._object.cache_clear()
     library(network(32, "ffn", "int8"), tmp_path)
     assert library(network(64, "ffn", "int8"), tmp_path) == large
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_threads_do_not_change_a_byte(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = set()
+    for threads in (1, 4):
+        tvm_objects._object.cache_clear()
+        monkeypatch.setattr(tvm_objects, "usable_cores", lambda count=threads: count)
+        made.add(library(network(32, "ffn", precision), tmp_path))
+    assert len(made) == 1

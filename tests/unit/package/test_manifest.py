@@ -188,7 +188,7 @@ def test_what_is_stated_beside_the_measurement(raw: dict[str, Any]) -> None:
     ("path", "value", "message"),
     [
         (("format",), "other", "'nasc.package' was expected"),
-        (("schema_version",), 1, "schema version 1, this nasc .* reads 2, 3, 4, 5"),
+        (("schema_version",), 1, "schema version 1, this nasc .* reads 2, 3, 4, 5, 6"),
         (("precision",), "int4", r"\$\.precision: 'int4' is not one of"),
         (("size_bytes",), 0, r"\$\.size_bytes"),
         (("params",), "many", r"\$\.params: 'many' is not of type 'integer'"),

@@ -187,17 +187,6 @@ def test_processors_that_lack_what_is_needed_are_refused() -> None:
             lowering.lower(network(), Path(), processor={"arch": arch, "flags": flags})  # type: ignore[call-arg]
 
 
-def test_tuning_records_change_the_version(tmp_path: Path) -> None:
-    from nasc.lowering.tvm import VERSION, version_of
-
-    with pytest.raises(UsageError, match="no tuning records"):
-        version_of(tmp_path)
-    for name in ("database_workload.json", "database_tuning_record.json"):
-        (tmp_path / name).write_text("")
-    assert version_of(tmp_path) != VERSION == version_of()
-    assert version_of(tmp_path) < 10**9
-
-
 def test_graphs_with_free_axes_are_refused() -> None:
     from nasc.export.onnx import build
     from nasc.lowering.tvm_module import fused_module, target_of

@@ -36,6 +36,9 @@ class Session:
     made: list[str] = field(default_factory=list)
     open_encoder: OpenEncoder = open_here
 
+    def records_sha256(self, precision: str) -> str:
+        return ""
+
     def precisions(self) -> tuple[str, ...]:
         return self.offered
 

@@ -21,9 +21,15 @@ from nasc.errors import NascError, RecordsDamaged, RecordsRefused
 from nasc.lowering.tuning import loop
 from nasc.lowering.tuning.kernels import find_kernels
 from nasc.lowering.tuning.loop import LoopOptions, Tuned, tune_kernels
-from nasc.lowering.tuning.records import KEY_FILE, RecordsKey, check_records, open_for_tuning
+from nasc.lowering.tuning.records import (
+    KEY_FILE,
+    RecordsKey,
+    best_records,
+    check_records,
+    open_for_tuning,
+)
 from nasc.lowering.tuning.trials import Trial, TrialServer, one_by_one, trial_server
-from nasc.lowering.tvm_module import DATABASE, compile_module
+from nasc.lowering.tvm_module import DATABASE
 from profilers.runtimes.tvm_schedules import schedule
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
@@ -158,10 +164,20 @@ def test_records_without_their_key_are_not_begun_anew(copied):
     assert lines(copied) == [1, 2]
 
 
-def test_records_of_another_target_are_not_compiled_by(copied):
-    other = tvm.target.Target({"kind": "llvm", "num-cores": 4})
-    with pytest.raises(RecordsRefused, match=r'are of another target, .*"num-cores":1.* and not'):
-        compile_module(product().module, other, copied)
+def test_only_the_best_record_of_a_kernel_counts(copied):
+    (text,) = best_records(copied, KEY).kernels.values()
+    tuned(copied, [product()], then(5e-3, 4e-4), max_trials=2)
+    (better,) = best_records(copied, KEY).kernels.values()
+    assert (text[0], json.loads(text[1])[1]) == (better[0], [1e-3])
+    assert json.loads(better[1])[1] == [4e-4]
+    tuned(copied, [product()], then(5e-3, 1e-3), max_trials=2)
+    assert list(best_records(copied, KEY).kernels.values()) == [better]
+
+
+def test_a_kernel_without_a_record_is_none(tmp_path):
+    assert best_records(tmp_path / "missing", KEY) is None
+    tuned(tmp_path, [product()], then(1e-3, 2e-3), max_trials=2)
+    assert best_records(tmp_path, KEY) is None
 
 
 def test_a_kernel_that_never_runs_does_not_take_all_the_time(tmp_path, monkeypatch):
@@ -233,7 +249,14 @@ def test_time_goes_where_it_is_spent(tmp_path):
     assert often.trials > rare.trials
 
 
-@pytest.mark.parametrize("seconds", [1e-3, 2e-3])
+def test_time_goes_first_where_less_is_computed_in_it(tmp_path):
+    """Of two kernels that take as long, the one that computes less has more to gain."""
+    tasks = [product(32, "fast"), product(16, "slow")]
+    kernels = tuned(tmp_path, tasks, always(1e-3), seconds=4)
+    assert {k.task.name: k.trials > 0 for k in kernels} == {"fast": False, "slow": True}
+
+
+@pytest.mark.parametrize("seconds", [0.96e-3, 1e-3, 2e-3])
 def test_a_candidate_that_is_not_faster_than_no_record_is_not_kept(tmp_path, seconds):
     """Whatever has a record is compiled by it."""
     (kernel,) = tuned(tmp_path, [product()], then(1e-3, seconds), max_trials=2)

@@ -90,7 +90,7 @@ def random_texts(tokenizer: Tokenizer, count: int, seed: int) -> list[GoldenText
 
 
 def of_points(template: str, group: int = 64) -> list[GoldenText]:
-    """Texts that hold every code point that may be a character, each in the place of the template's `?`."""
+    """Texts that hold all of `POINTS`, each in the place of the template's `?`."""
     return [
         GoldenText("\n".join(template.replace("?", chr(p)) for p in POINTS[at : at + group]))
         for at in range(0, len(POINTS), group)
