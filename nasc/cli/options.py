@@ -19,7 +19,7 @@ from nasc import api
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8-emb4")
 RUNTIMES = ("onnxruntime", "openvino", "tvm")
 FORMATS = ("c",)
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")

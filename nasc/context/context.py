@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 import device_profiles
 import profilers
 from nasc.architecture.heads import graph_head, is_task_head
-from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
+from nasc.architecture.space import (
+    PRECISIONS,
+    SMALLER,
+    Architecture,
+    Block,
+    Geometry,
+    SearchSpace,
+)
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
 from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
@@ -99,6 +106,7 @@ class RunContext:
         opener: profilers.Opener | None = None,
         promises_latency: bool = True,
         predicts_alone: bool = False,
+        limits_bytes: bool = False,
     ) -> None:
         """Find the device and the cache; nothing heavy happens yet.
 
@@ -110,6 +118,8 @@ class RunContext:
                 may be emulated.
             predicts_alone: Whether a device that cannot be reached may be known by its latency
                 tables: what is made then says so, and measures nothing.
+            limits_bytes: Whether the size of files or memory is limited: only then are precisions
+                that are smaller than another, and less true, taken without being asked for.
 
         Raises:
             DeviceProfileError: If there is no such device.
@@ -140,6 +150,7 @@ class RunContext:
                     raise without_device(self.device, error) from error
                 self._why_away = error
         self._predicts_alone = predicts_alone
+        self._limits_bytes = limits_bytes
         self._opener = opener
         self._said: set[str] = set()
         self._sessions: dict[str, MeasurementSession] = {}
@@ -270,6 +281,11 @@ class RunContext:
             )
         return found.restrict(precisions=wanted)
 
+    @property
+    def geometry(self) -> Geometry:
+        """Of the networks that ship."""
+        return self.space.geometry
+
     @cached_property
     def choices(self) -> tuple[tuple[Block, ...], ...]:
         """By position the blocks that may be chosen."""
@@ -363,7 +379,9 @@ class RunContext:
             Variant(runtime, precision): unfit(runtime, precision, self.space, self.trained_head)
             for precision in PRECISIONS
             for runtime in offered
-            if precision in offered[runtime] and precision in self.space.precisions
+            if precision in offered[runtime]
+            and precision in self.space.precisions
+            and self._is_wanted(precision)
         }
         found = tuple(variant for variant, reason in why.items() if reason is None)
         for variant, reason in why.items():
@@ -390,6 +408,16 @@ class RunContext:
                 f"device {self.device.name!r} computes in {known}"
             )
         return found
+
+    def _is_wanted(self, precision: str) -> bool:
+        """Whether a precision is looked at: one that is only smaller than another is where asked.
+
+        It is asked for by name, by limiting bytes, or by a space without that other one.
+        """
+        if precision not in SMALLER or self._limits_bytes:
+            return True
+        named = self.settings.precisions is not None
+        return named or SMALLER[precision] not in self.space.precisions
 
     def _with_tables(self, found: tuple[Variant, ...]) -> tuple[Variant, ...]:
         """Variants that can be priced without the device.

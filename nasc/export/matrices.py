@@ -7,11 +7,11 @@ from typing import Protocol
 import numpy as np
 from onnx import TensorProto
 
+from nasc.architecture.layers import group_size
 from nasc.errors import ExportError
 from nasc.export.graph import GraphBuilder
 from nasc.export.quantization import (
     ZERO_4BIT,
-    group_size,
     quantize_matrix,
     quantize_rows,
     quantize_rows_4bit,

@@ -17,7 +17,7 @@ from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
 from nasc.latency.emulated import refusal
 from nasc.latency.key import LatencyKey, device_prefix, options_text
-from nasc.lowering import BY_LENGTH, EVERYWHERE, Artifact, get_lowering
+from nasc.lowering import BY_LENGTH, EVERYWHERE, Artifact, get_lowering, made_of
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.networks.network import Network
 from nasc.utils.files import locked
@@ -117,8 +117,7 @@ class MeasurementSession:
         possible = LOWERED[self.runtime]
         if set(possible) <= set(EVERYWHERE[self.runtime]) and not ask:
             return possible
-        offered = profilers.precisions_of(self._context)
-        return tuple(p for p in possible if p in offered)
+        return made_of(self.runtime, profilers.precisions_of(self._context))
 
     def key_fields(self) -> dict[str, Any]:
         """What of a `LatencyKey` the device, its runtime and this release decide, asked once.
@@ -482,12 +481,12 @@ def baseline_folder(cache_dir: Path) -> Path:
 
 
 def precisions_here(runtime: str) -> tuple[str, ...]:
-    """What this machine computes in by a runtime; nothing where that is not installed."""
+    """What networks of a runtime are made in for this machine; nothing where it is missing."""
     try:
         found = get_runtime(runtime)
     except profilers.RuntimeMissing:
         return ()
-    return found.precisions(profilers.read_context()["cpu"]["flags"])
+    return made_of(runtime, found.precisions(profilers.read_context()["cpu"]["flags"]))
 
 
 def runtime_options(

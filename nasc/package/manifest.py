@@ -45,7 +45,7 @@ MANIFEST = "manifest.json"
 
 FORMAT = "nasc.package"
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised with every change of the manifest's form."""
 
 MAX_BYTES = 32 << 20
@@ -61,10 +61,11 @@ MAX_INPUT_VALUES = 1 << 22
 MAX_WORDS = 10_000
 """Characters of a text in a manifest."""
 
-READ_VERSIONS = (2, 3, 4, 5)
+READ_VERSIONS = (2, 3, 4, 5, 6)
 """Forms that are read. 3 allows for files in a folder of the package, 4 for precisions other than
 fp32 and int8, 5 for heads of other poolings than the mean,
-scaled, other activations than the exact GELU, and embeddings of their own size."""
+scaled, other activations than the exact GELU, and embeddings of their own size; 6 for words in 4
+bits, and for a vocabulary that was cut."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 

@@ -144,7 +144,11 @@ def compile(
     if settings.lengths is not None:
         check_mixture(settings, options)
     context = RunContext(
-        settings, reporter, opener=opener, promises_latency=limits.latency_ms is not None
+        settings,
+        reporter,
+        opener=opener,
+        promises_latency=limits.latency_ms is not None,
+        limits_bytes=limits.limits_bytes,
     )
     if settings.runtime not in (None, AUTO):
         check_packable(context, settings.runtime)

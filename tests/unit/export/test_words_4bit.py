@@ -7,9 +7,10 @@ import onnx
 import onnxruntime
 import pytest
 
+from nasc.architecture.layers import group_size
 from nasc.export.graph import GraphBuilder
 from nasc.export.matrices import DynamicInt8Words4
-from nasc.export.quantization import ZERO_4BIT, group_size, quantize_rows, quantize_rows_4bit
+from nasc.export.quantization import ZERO_4BIT, quantize_rows, quantize_rows_4bit
 
 
 def unpacked(packed: np.ndarray, scales: np.ndarray) -> np.ndarray:
