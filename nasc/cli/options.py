@@ -266,6 +266,13 @@ sustained_option = click.option(
     help="Keep the device under load for so long, 0.1 to 120, before it is measured: what it gives "
     "when it has heated up. Tables and packages are of that alone.",
 )
+vocab_option = click.option(
+    "--vocab-from",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep of the vocabulary (WordPiece) what these texts use, and the single characters that "
+    "any text may need: a file of texts, each a line or a row.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."
 )

@@ -28,6 +28,7 @@ from nasc.architecture.space import (
 )
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
+from nasc.context.read_vocabulary import CutVocabulary, read_vocabulary
 from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
@@ -50,6 +51,7 @@ from nasc.latency.ways_on import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import Artifact, get_lowering, unfit
 from nasc.networks.from_teacher import teacher_network
+from nasc.networks.network import Network
 from nasc.package.formats import SHIPPED, format_of
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
@@ -281,10 +283,38 @@ class RunContext:
             )
         return found.restrict(precisions=wanted)
 
+    @cached_property
+    def vocabulary(self) -> CutVocabulary | None:
+        """What is kept of the teacher's vocabulary; None where that is all of it.
+
+        Raises:
+            CorpusError, UsageError: See `nasc.context.read_vocabulary.read_vocabulary`.
+        """
+        path = self.settings.vocab_from
+        return None if path is None else read_vocabulary(path, self.teacher, self.reporter.say)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """That of the packages: the teacher's, or what is left of it."""
+        cut = self.vocabulary
+        return self.teacher.tokenizer if cut is None else cut.cut.tokenizer
+
     @property
     def geometry(self) -> Geometry:
         """Of the networks that ship."""
-        return self.space.geometry
+        cut = self.vocabulary
+        if cut is None:
+            return self.space.geometry
+        return dataclasses.replace(self.space.geometry, vocab_size=cut.tokens)
+
+    def as_shipped(self, network: Network) -> Network:
+        """A network with the head and the vocabulary that ship."""
+        network, cut = network.with_head(self.head), self.vocabulary
+        return network if cut is None else network.with_words(cut.cut.ids)
+
+    def with_vocabulary(self, network: Network) -> Network:
+        """A network with the vocabulary that ships."""
+        return network if self.vocabulary is None else network.with_words(self.vocabulary.cut.ids)
 
     @cached_property
     def choices(self) -> tuple[tuple[Block, ...], ...]:
@@ -558,7 +588,8 @@ class RunContext:
             for variant in variants:
                 if variant not in self._tables:
                     self._estimate(variant)
-            return TableCosts.of([self._tables[v] for v in variants])
+            tables = [self._tables[v] for v in variants]
+            return TableCosts.of(tables, vocab_size=self.geometry.vocab_size)
         for _ in range(MAX_TABLE_ROUNDS):
             missing = [v for v in variants if v not in self._tables]
             for runtime in dict.fromkeys(v.runtime for v in missing):
@@ -575,7 +606,11 @@ class RunContext:
             tables = [self._tables[v] for v in variants]
             reach = max(self.record_baseline(v.runtime).scale.reach for v in variants)
             self._costs[variants] = TableCosts.of(
-                tables, self._tables.values(), reach, emulated=self.device.emulated
+                tables,
+                self._tables.values(),
+                reach,
+                emulated=self.device.emulated,
+                vocab_size=self.geometry.vocab_size,
             )
         return self._costs[variants]
 
@@ -661,6 +696,7 @@ class RunContext:
         with self.timed("teacher"):
             check_teacher(teacher, self.cache, self.reporter)
         _ = self.mixture
+        _ = self.vocabulary
         if self.settings.corpus:
             _ = self.corpus
 

@@ -85,7 +85,8 @@ def quantize_rows_4bit(table: Array) -> tuple[NDArray[np.uint8], NDArray[np.floa
         error = np.minimum(error, found)
     unsigned = (best.reshape(rows, columns) + ZERO_4BIT).astype(np.uint8)
     half = columns // 2
-    return unsigned[:, :half] | (unsigned[:, half:] << 4), scales
+    packed = np.bitwise_or(unsigned[:, :half], unsigned[:, half:] << np.uint8(4))
+    return packed.astype(np.uint8), scales
 
 
 def _quantize(weight: Array, largest: Array) -> tuple[NDArray[np.int8], Array]:

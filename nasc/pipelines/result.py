@@ -99,6 +99,7 @@ class CompileResult:
             "text": m.text.description,
             "training": dataclasses.asdict(m.training),
             "seconds": dict(self.seconds),
+            "vocabulary": None if m.vocabulary is None else dataclasses.asdict(m.vocabulary),
         } | ({"folders": {n: str(p) for n, p in self.folders.items()}} if self.folders else {})
 
     def _others(self) -> list[tuple[Variant, float]]:
@@ -185,6 +186,7 @@ class CompileResult:
         rows += [
             ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),
             ("model file", f"{m.size_bytes / 1e6:.1f} MB, {m.params / 1e6:.1f}M parameters"),
+            *([] if m.vocabulary is None else [("vocabulary", str(m.vocabulary))]),
             ("peak memory", "not measured" if peak is None else f"{peak / 1e6:.0f} MB"),
             (
                 "quality",

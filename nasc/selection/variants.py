@@ -283,7 +283,11 @@ class _VariantProbe:
 
     def _costs(self, ratios: Ratios, key: LatencyKey) -> TableCosts:
         """VariantCosts by some ratios to the first variant's."""
-        return TableCosts.of([slowed(self.table, key, ratios)], emulated=self.table.emulated)
+        return TableCosts.of(
+            [slowed(self.table, key, ratios)],
+            emulated=self.table.emulated,
+            vocab_size=self.context.geometry.vocab_size,
+        )
 
     def _losses(self, problem: Problem, count: int) -> list[float]:
         """So many least predicted losses, rising; infinite beyond what meets the limits."""

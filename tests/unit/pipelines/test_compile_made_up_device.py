@@ -39,7 +39,9 @@ from nasc.errors import (
     UsageError,
 )
 from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.latency.basis import nominal_ms
+from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
 from nasc.package.manifest import Manifest, read_manifest
 from nasc.package.verify import verify_package
@@ -76,6 +78,7 @@ the larger they are."""
 FACTORS = {
     ("onnxruntime", "fp32"): 1.0,
     ("onnxruntime", "int8"): 0.8,
+    ("onnxruntime", "int8-emb4"): 0.82,
     ("openvino", "fp32"): 0.95,
     ("openvino", "bf16"): 0.3,
     ("openvino", "int8"): 0.29,
@@ -639,6 +642,26 @@ def test_a_machine_that_stays_busy_gets_another_network(
     grouped = [(name, len(list(group))) for name, group in itertools.groupby(measured)]
     assert grouped[0][1] == 1 + BUSY_REPEATS
     assert grouped[-1][0] == str(result.manifest.architecture) != grouped[0][0]
+
+
+def test_a_limit_on_size_that_int8_misses_is_met_with_words_in_4_bits(toy: Toy) -> None:
+    """The whole network within limits in no other precision: its words shrink, and it says so."""
+    device, geometry = toy.device(), toy.space.geometry
+    sizes = {
+        p: file_bytes(toy.space.teacher.with_precision(p), "onnxruntime", geometry, "embed")
+        for p in ("int8", "int8-emb4")
+    }
+    limit = (sizes["int8"] + sizes["int8-emb4"]) // 2
+    options = Options(distill_steps=0, output=toy.folder / "small")
+    result = pipeline.compile(
+        Limits(latency_ms=1e4, size_bytes=limit), toy.settings, options, opener=device
+    )
+    manifest = result.manifest
+    assert manifest.architecture == toy.space.teacher.with_precision("int8-emb4")
+    assert sizes["int8-emb4"] - 4_000 <= manifest.size_bytes <= sizes["int8-emb4"] <= limit
+    assert isinstance(manifest.parity, ReducedPrecisionReport)
+    assert manifest.parity.precision == "int8-emb4"
+    assert verify_package(result.package, opener=device, cache=toy.settings.cache).ok
 
 
 def test_int8_that_is_refused_is_not_chosen_again(
