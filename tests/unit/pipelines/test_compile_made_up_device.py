@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from transformers import AutoTokenizer
 
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space
@@ -662,6 +663,42 @@ def test_a_limit_on_size_that_int8_misses_is_met_with_words_in_4_bits(toy: Toy) 
     assert isinstance(manifest.parity, ReducedPrecisionReport)
     assert manifest.parity.precision == "int8-emb4"
     assert verify_package(result.package, opener=device, cache=toy.settings.cache).ok
+
+
+def test_a_vocabulary_cut_to_a_text_is_priced_shipped_and_stated(toy: Toy, limit_ms: float) -> None:
+    texts = toy.folder / "few.txt"
+    texts.write_text("the cat sat\n" * 18 + "the dog\n" * 2, encoding="utf-8")
+    device, settings = toy.device(), {"vocab_from": texts}
+    result = toy.compile(device, "cut", limit_ms, settings)
+    manifest = result.manifest
+    cut = manifest.vocabulary
+    assert cut is not None
+    assert (cut.tokens, cut.text) == (manifest.geometry.vocab_size, "few.txt")
+    assert cut.tokens < cut.of_tokens == toy.space.geometry.vocab_size
+    assert "kept" not in dict(result.rows())["vocabulary"]
+    said = file_bytes(manifest.architecture, "onnxruntime", manifest.geometry, "embed")
+    assert said - 4_000 <= manifest.size_bytes <= said
+    assert manifest.params == result.network.params
+    own = AutoTokenizer.from_pretrained(result.package)
+    assert len(own) == cut.tokens
+    assert own.tokenize("the dog") == ["the", "d", "##o", "##g"]
+    golden = json.loads((result.package / "golden.json").read_text(encoding="utf-8"))
+    assert max(max(one["input_ids"]) for one in golden["texts"]) < cut.tokens
+    assert str(cut) in (result.package / "README.md").read_text(encoding="utf-8")
+    assert verify_package(result.package, opener=device, cache=toy.settings.cache).ok
+    # What is searched knows the smaller size.
+    found = search(
+        Limits(latency_ms=limit_ms),
+        dataclasses.replace(toy.settings, **settings),
+        best=1,
+        opener=device,
+    )
+    whole = search(Limits(latency_ms=limit_ms), toy.settings, best=1, opener=device)
+    assert found[0].architecture == whole[0].architecture
+    rows = cut.of_tokens - cut.tokens
+    assert whole[0].costs["size_bytes"] - found[0].costs["size_bytes"] == rows * (32 + 4)
+    with pytest.raises(PackageError, match="tokens are kept of the vocabulary"):
+        dataclasses.replace(manifest, vocabulary=dataclasses.replace(cut, tokens=cut.tokens - 1))
 
 
 def test_int8_that_is_refused_is_not_chosen_again(
