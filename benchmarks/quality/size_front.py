@@ -5,9 +5,10 @@ with one cut to a text; every file is judged as it ships: Spearman's correlation
 agreement with the teacher on held-out sentences. Then a package is compiled for each limit on size,
 and judged by its own manifest. No latency is stated; where limits are given, tables are measured.
 
-    python benchmarks/quality/size_front.py --sts STS-B/dev.tsv.gz --vocab-from wiki-en/valid.txt.gz
-    python benchmarks/quality/size_front.py --sts STS-B/dev.tsv.gz --vocab-from wiki-en/valid.txt.gz \
-        --corpus wiki-en/train-00.txt.gz --sizes 8 --minutes 10 --output packages/
+    python benchmarks/quality/size_front.py --sts STS-B/dev.tsv.gz \
+        --vocab-from wiki-en/valid.txt.gz --corpus wiki-en/train-00.txt.gz > front.jsonl
+    python benchmarks/quality/size_front.py --sts dev.tsv.gz --corpus wiki-en/train-00.txt.gz \
+        --vocab-from wiki-en/valid.txt.gz --sizes 8 --minutes 10 --output packages/ > front.jsonl
 """
 
 from __future__ import annotations

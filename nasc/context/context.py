@@ -442,12 +442,11 @@ class RunContext:
     def _is_wanted(self, precision: str) -> bool:
         """Whether a precision is looked at: one that is only smaller than another is where asked.
 
-        It is asked for by name, by limiting bytes, or by a space without that other one.
+        It is asked for by name, in a space's own precisions, or by limiting bytes.
         """
         if precision not in SMALLER or self._limits_bytes:
             return True
-        named = self.settings.precisions is not None
-        return named or SMALLER[precision] not in self.space.precisions
+        return self.settings.precisions is not None or self.space.precisions != PRECISIONS
 
     def _with_tables(self, found: tuple[Variant, ...]) -> tuple[Variant, ...]:
         """Variants that can be priced without the device.

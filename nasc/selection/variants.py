@@ -20,7 +20,7 @@ from nasc.architecture.space import Architecture, Block
 from nasc.architecture.variant import LOSSLESS, Variant, truer_of
 from nasc.context.context import RunContext
 from nasc.errors import InfeasibleLimits, TableMissing
-from nasc.latency.costs import TableCosts
+from nasc.latency.costs import PEAK_MEMORY, TableCosts
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
@@ -125,14 +125,17 @@ def bytes_matter(
     sizes = [file_bytes(n, truer.runtime, context.geometry, context.graph_head) for n in fullest]
     if most is not None and max(sizes) > most:
         return True
-    if limits.peak_memory_bytes is None:
-        return False
-    costs = context.measure_costs([truer])
-    peaks = [costs.peak_memory_bytes(network, truer.runtime) for network in fullest]
-    return any(
-        peak is None or costs.upper("peak_memory_bytes", peak, truer) > limits.peak_memory_bytes
-        for peak in peaks
+    if limits.peak_memory_bytes is not None:
+        costs = context.measure_costs([truer])
+        peaks = [costs.peak_memory_bytes(network, truer.runtime) for network in fullest]
+        held = [math.inf if p is None else costs.upper(PEAK_MEMORY, p, truer) for p in peaks]
+        if max(held) > limits.peak_memory_bytes:
+            return True
+    context.say_once(
+        f"{variant} is only smaller than {truer}, and no network of that is too large here: its "
+        "latency table is not needed"
     )
+    return False
 
 
 def first_variant(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> Variant:
