@@ -140,15 +140,12 @@ def compile(
                 f"{options.task.name}, which are of up to {options.task.max_length} tokens: "
                 f"--seq-len {options.task.max_length}, or --finetune-length {settings.seq_len}"
             )
-        if settings.vocab_from is not None:
-            raise UsageError(
-                f"--vocab-from {settings.vocab_from} is not offered with --task, whose examples "
-                "are learnt by the whole vocabulary: leave one of them out"
-            )
     elif is_task_head(settings.head):
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
     if settings.lengths is not None:
         check_mixture(settings, options)
+    if settings.vocab_from is not None:
+        check_vocabulary(settings, options)
     context = RunContext(
         settings,
         reporter,
@@ -206,6 +203,19 @@ def check_mixture(settings: Settings, options: Options) -> None:
         raise UsageError(
             f"--lengths {settings.lengths} is not offered with --task: examples are of two texts, "
             "or cut in their own way. Give --seq-len"
+        )
+
+
+def check_vocabulary(settings: Settings, options: Options) -> None:
+    """Raise where a cut vocabulary does not go with what is asked for.
+
+    Raises:
+        UsageError: With what to leave out.
+    """
+    if options.task is not None:
+        raise UsageError(
+            f"--vocab-from {settings.vocab_from} is not offered with --task, whose examples are "
+            "learnt by the whole vocabulary: leave one of them out"
         )
 
 

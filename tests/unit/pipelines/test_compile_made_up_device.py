@@ -463,6 +463,13 @@ def test_a_mixture_goes_with_no_quantile_and_no_task(toy: Toy, mixture: Path) ->
         pipeline.check_mixture(settings, options)
 
 
+def test_a_cut_vocabulary_goes_with_no_task(toy: Toy) -> None:
+    settings = dataclasses.replace(toy.settings, vocab_from=Path("texts.txt"))
+    options: Any = SimpleNamespace(task="sst-2")
+    with pytest.raises(UsageError, match=r"--vocab-from texts.txt is not offered with --task"):
+        pipeline.check_vocabulary(settings, options)
+
+
 @pytest.mark.slow
 def test_the_p90_of_single_stream_is_held_stated_and_verified(toy: Toy, limit_ms: float) -> None:
     """Runs of a few seconds where MLPerf's own last 600."""
