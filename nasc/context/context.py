@@ -300,12 +300,15 @@ class RunContext:
         return self.teacher.tokenizer if cut is None else cut.cut.tokenizer
 
     @property
+    def kept_words(self) -> int | None:
+        """Words that are kept of the teacher's; None where those are all."""
+        return None if self.vocabulary is None else self.vocabulary.tokens
+
+    @property
     def geometry(self) -> Geometry:
         """Of the networks that ship."""
-        cut = self.vocabulary
-        if cut is None:
-            return self.space.geometry
-        return dataclasses.replace(self.space.geometry, vocab_size=cut.tokens)
+        found, kept = self.space.geometry, self.kept_words
+        return found if kept is None else dataclasses.replace(found, vocab_size=kept)
 
     def as_shipped(self, network: Network) -> Network:
         """A network with the head and the vocabulary that ship."""
@@ -588,7 +591,7 @@ class RunContext:
                 if variant not in self._tables:
                     self._estimate(variant)
             tables = [self._tables[v] for v in variants]
-            return TableCosts.of(tables, vocab_size=self.geometry.vocab_size)
+            return TableCosts.of(tables, vocab_size=self.kept_words)
         for _ in range(MAX_TABLE_ROUNDS):
             missing = [v for v in variants if v not in self._tables]
             for runtime in dict.fromkeys(v.runtime for v in missing):
@@ -609,7 +612,7 @@ class RunContext:
                 self._tables.values(),
                 reach,
                 emulated=self.device.emulated,
-                vocab_size=self.geometry.vocab_size,
+                vocab_size=self.kept_words,
             )
         return self._costs[variants]
 

@@ -289,7 +289,7 @@ class _VariantProbe:
         return TableCosts.of(
             [slowed(self.table, key, ratios)],
             emulated=self.table.emulated,
-            vocab_size=self.context.geometry.vocab_size,
+            vocab_size=self.context.kept_words,
         )
 
     def _losses(self, problem: Problem, count: int) -> list[float]:
