@@ -6,9 +6,9 @@ agreement with the teacher on held-out sentences. Then a package is compiled for
 with the first of the vocabularies, and judged by its own manifest. No latency is stated; where
 limits are given, tables are measured.
 
-    python benchmarks/quality/size_front.py --sts STS-B/dev.tsv.gz --corpus wiki-en/train-00.txt.gz \
-        --vocab-from wiki-en/valid.txt.gz wiki-en/train-01.txt.gz --vocab-sts STS-B/train.tsv.gz
-    python benchmarks/quality/size_front.py --sts STS-B/dev.tsv.gz --corpus wiki-en/train-00.txt.gz \
+    python benchmarks/quality/size_front.py --sts dev.tsv.gz --corpus wiki-en/train-00.txt.gz \
+        --vocab-from wiki-en/valid.txt.gz wiki-en/train-01.txt.gz --vocab-sts train.tsv.gz
+    python benchmarks/quality/size_front.py --sts dev.tsv.gz --corpus wiki-en/train-00.txt.gz \
         --vocab-from wiki-en/valid.txt.gz --sizes 8 --minutes 10 --output packages/
 """
 
