@@ -35,9 +35,14 @@ from nasc.errors import UsageError
 OPERATIONS: tuple[str, ...] = ("mha", "ffn", "sep3", "sep5", "sep7")
 """Operations that compute; the identity is what a block is shorter by."""
 
-PRECISIONS: tuple[str, ...] = ("fp32", "bf16", "fp16", "int8")
-"""Number formats that a network may be computed in, the truest first. Which of them there are on a
-device is up to its runtimes: see `nasc.lowering`."""
+PRECISIONS: tuple[str, ...] = ("fp32", "bf16", "fp16", "int8", "int8-emb4")
+"""Number formats that a network may be made in, the truest first. Which of them there are on a
+device is up to its runtimes: see `nasc.lowering`. ``int8-emb4`` is int8 with the word embedding in
+4 bits."""
+
+SMALLER: Mapping[str, str] = {"int8-emb4": "int8"}
+"""Precisions that differ from another one in what they store alone, with that other one: smaller,
+less true, computed alike."""
 
 GELU = "gelu"
 
@@ -58,6 +63,11 @@ SEPCONV_PAIRS = 2
 
 _SYMBOLS = {"mha": "M", "ffn": "F", "sep3": "S3", "sep5": "S5", "sep7": "S7"}
 _FROM_SYMBOL = {symbol.lower(): name for name, symbol in _SYMBOLS.items()}
+
+
+def computed_in(precision: str) -> str:
+    """What a runtime computes the products of a network of some precision in."""
+    return SMALLER.get(precision, precision)
 
 
 def kernel_size(operation: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nasc.architecture.space import PRECISIONS
+from nasc.architecture.space import PRECISIONS, SMALLER
 from nasc.errors import UsageError
 
 LOSSLESS = ("fp32", "bf16", "fp16")
@@ -35,3 +35,9 @@ class Variant:
 
     def __str__(self) -> str:
         return f"{self.runtime} {self.precision}"
+
+
+def truer_of(variant: Variant) -> Variant | None:
+    """The variant that one differs from in being smaller alone, and less true; None where none."""
+    precision = SMALLER.get(variant.precision)
+    return None if precision is None else Variant(variant.runtime, precision)

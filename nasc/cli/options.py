@@ -19,7 +19,7 @@ from nasc import api
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8-emb4")
 RUNTIMES = ("onnxruntime", "openvino", "tvm")
 FORMATS = ("c",)
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
@@ -272,6 +272,13 @@ tuned_option = click.option(
     show_default=True,
     help="Compile TVM's kernels by tuning records: what nasc tune found here, then what comes with "
     "nasc.",
+)
+vocab_option = click.option(
+    "--vocab-from",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep of the vocabulary (WordPiece) what these texts use, and the single characters that "
+    "any text may need: a file of texts, each a line or a row.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Of the runtime [default: the device's]."

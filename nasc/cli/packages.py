@@ -26,6 +26,7 @@ from nasc.cli.options import (
     serial_option,
     setting_options,
     settings_of,
+    vocab_option,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
 @main.command()
 @limit_options
 @setting_options
+@vocab_option
 @lengths_option
 @estimate_option
 @click.option("--distill-minutes", type=float, help="Budget of the chosen network [default: 2.5].")
@@ -128,6 +130,7 @@ def compile(as_json: bool, **options: Any) -> None:
     Example: nasc compile --latency-ms 20
              nasc compile --latency-ms 5 --size-bytes 20MB --corpus texts/
              nasc compile --latency-ms 5 --lengths lengths.csv
+             nasc compile --size-bytes 8MB --vocab-from texts.txt
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
              nasc compile --latency-ms 20 --runtime tvm --format c
     """

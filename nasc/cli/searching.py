@@ -17,12 +17,14 @@ from nasc.cli.options import (
     predicting_option,
     setting_options,
     settings_of,
+    vocab_option,
 )
 
 
 @main.command()
 @limit_options
 @setting_options
+@vocab_option
 @lengths_option
 @predicting_option
 @click.option("--best", type=click.IntRange(1), help="How many [default: 5].")

@@ -18,9 +18,17 @@ from typing import TYPE_CHECKING, Any
 import device_profiles
 import profilers
 from nasc.architecture.heads import graph_head, is_task_head
-from nasc.architecture.space import PRECISIONS, Architecture, Block, SearchSpace
+from nasc.architecture.space import (
+    PRECISIONS,
+    SMALLER,
+    Architecture,
+    Block,
+    Geometry,
+    SearchSpace,
+)
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
+from nasc.context.read_vocabulary import CutVocabulary, read_vocabulary
 from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
 from nasc.context.teacher_check import check_teacher
 from nasc.data import Corpus, load_corpus
@@ -43,6 +51,7 @@ from nasc.latency.ways_on import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import Artifact, get_lowering, unfit
 from nasc.networks.from_teacher import teacher_network
+from nasc.networks.network import Network
 from nasc.package.formats import SHIPPED, format_of
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
 from nasc.supernet.parallel import Parallel
@@ -99,6 +108,7 @@ class RunContext:
         opener: profilers.Opener | None = None,
         promises_latency: bool = True,
         predicts_alone: bool = False,
+        limits_bytes: bool = False,
     ) -> None:
         """Find the device and the cache; nothing heavy happens yet.
 
@@ -110,6 +120,8 @@ class RunContext:
                 may be emulated.
             predicts_alone: Whether a device that cannot be reached may be known by its latency
                 tables: what is made then says so, and measures nothing.
+            limits_bytes: Whether the size of files or memory is limited: only then are precisions
+                that are smaller than another, and less true, taken without being asked for.
 
         Raises:
             DeviceProfileError: If there is no such device.
@@ -140,6 +152,7 @@ class RunContext:
                     raise without_device(self.device, error) from error
                 self._why_away = error
         self._predicts_alone = predicts_alone
+        self._limits_bytes = limits_bytes
         self._opener = opener
         self._said: set[str] = set()
         self._sessions: dict[str, MeasurementSession] = {}
@@ -271,6 +284,42 @@ class RunContext:
         return found.restrict(precisions=wanted)
 
     @cached_property
+    def vocabulary(self) -> CutVocabulary | None:
+        """What is kept of the teacher's vocabulary; None where that is all of it.
+
+        Raises:
+            CorpusError, UsageError: See `nasc.context.read_vocabulary.read_vocabulary`.
+        """
+        path = self.settings.vocab_from
+        return None if path is None else read_vocabulary(path, self.teacher, self.reporter.say)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """That of the packages: the teacher's, or what is left of it."""
+        cut = self.vocabulary
+        return self.teacher.tokenizer if cut is None else cut.cut.tokenizer
+
+    @property
+    def kept_words(self) -> int | None:
+        """Words that are kept of the teacher's; None where those are all."""
+        return None if self.vocabulary is None else self.vocabulary.tokens
+
+    @property
+    def geometry(self) -> Geometry:
+        """Of the networks that ship."""
+        found, kept = self.space.geometry, self.kept_words
+        return found if kept is None else dataclasses.replace(found, vocab_size=kept)
+
+    def as_shipped(self, network: Network) -> Network:
+        """A network with the head and the vocabulary that ship."""
+        network, cut = network.with_head(self.head), self.vocabulary
+        return network if cut is None else network.with_words(cut.cut.ids)
+
+    def with_vocabulary(self, network: Network) -> Network:
+        """A network with the vocabulary that ships."""
+        return network if self.vocabulary is None else network.with_words(self.vocabulary.cut.ids)
+
+    @cached_property
     def choices(self) -> tuple[tuple[Block, ...], ...]:
         """By position the blocks that may be chosen."""
         if self.supernet_path is not None:
@@ -364,7 +413,9 @@ class RunContext:
             Variant(runtime, precision): unfit(runtime, precision, self.space, self.trained_head)
             for precision in PRECISIONS
             for runtime in offered
-            if precision in offered[runtime] and precision in self.space.precisions
+            if precision in offered[runtime]
+            and precision in self.space.precisions
+            and self._is_wanted(precision)
         }
         found = tuple(variant for variant, reason in why.items() if reason is None)
         for variant, reason in why.items():
@@ -391,6 +442,15 @@ class RunContext:
                 f"device {self.device.name!r} computes in {known}"
             )
         return found
+
+    def _is_wanted(self, precision: str) -> bool:
+        """Whether a precision is looked at: one that is only smaller than another is where asked.
+
+        It is asked for by name, in a space's own precisions, or by limiting bytes.
+        """
+        if precision not in SMALLER or self._limits_bytes:
+            return True
+        return self.settings.precisions is not None or self.space.precisions != PRECISIONS
 
     def _with_tables(self, found: tuple[Variant, ...]) -> tuple[Variant, ...]:
         """Variants that can be priced without the device.
@@ -531,7 +591,8 @@ class RunContext:
             for variant in variants:
                 if variant not in self._tables:
                     self._estimate(variant)
-            return TableCosts.of([self._tables[v] for v in variants])
+            tables = [self._tables[v] for v in variants]
+            return TableCosts.of(tables, vocab_size=self.kept_words)
         for _ in range(MAX_TABLE_ROUNDS):
             missing = [v for v in variants if v not in self._tables]
             for runtime in dict.fromkeys(v.runtime for v in missing):
@@ -548,7 +609,11 @@ class RunContext:
             tables = [self._tables[v] for v in variants]
             reach = max(self.record_baseline(v.runtime).scale.reach for v in variants)
             self._costs[variants] = TableCosts.of(
-                tables, self._tables.values(), reach, emulated=self.device.emulated
+                tables,
+                self._tables.values(),
+                reach,
+                emulated=self.device.emulated,
+                vocab_size=self.kept_words,
             )
         return self._costs[variants]
 
@@ -634,6 +699,7 @@ class RunContext:
         with self.timed("teacher"):
             check_teacher(teacher, self.cache, self.reporter)
         _ = self.mixture
+        _ = self.vocabulary
         if self.settings.corpus:
             _ = self.corpus
 

@@ -56,6 +56,8 @@ class Settings:
         train_steps: Steps of the supernet instead.
         seed: Of everything random.
         cache: Cache folder; None is the user's.
+        vocab_from: A file of texts: of the teacher's vocabulary, networks that ship keep what these
+            use, and what any text needs. None keeps all of it.
         sustained_minutes: Minutes, 0.1 to 120, that the device is kept under load before it is
             measured; latencies, tables and the package are of that then. None measures it as it is.
         tuned: Whether TVM's kernels are compiled by tuning records, where there are any.
@@ -82,6 +84,7 @@ class Settings:
     estimate: bool = False
     sustained_minutes: float | None = None
     tuned: bool = True
+    vocab_from: Path | None = None
 
     def __post_init__(self) -> None:
         check_head(self.head)

@@ -7,9 +7,15 @@ from typing import Protocol
 import numpy as np
 from onnx import TensorProto
 
+from nasc.architecture.layers import group_size
 from nasc.errors import ExportError
 from nasc.export.graph import GraphBuilder
-from nasc.export.quantization import quantize_matrix, quantize_rows
+from nasc.export.quantization import (
+    ZERO_4BIT,
+    quantize_matrix,
+    quantize_rows,
+    quantize_rows_4bit,
+)
 from nasc.networks.network import Array
 
 
@@ -85,6 +91,24 @@ class DynamicInt8:
         return g.node("Mul", g.node("Cast", rows, to=TensorProto.FLOAT), scale)
 
 
+class DynamicInt8Words4(DynamicInt8):
+    """The same with the word embedding in 4 bits."""
+
+    def rows(self, g: GraphBuilder, name: str, table: Array, ids: str) -> str:
+        """See `Matrices`."""
+        packed, scales = quantize_rows_4bit(table)
+        columns = table.shape[1]
+        both = g.node("Gather", g.weight(name, packed), ids)
+        low = g.node("BitwiseAnd", both, g.constant(np.uint8(15)))
+        high = g.node("BitShift", both, g.constant(np.uint8(4)), direction="RIGHT")
+        bits = g.node("Cast", g.node("Concat", low, high, axis=-1), to=TensorProto.FLOAT)
+        grouped = g.ints(0, 0, -1, group_size(columns))
+        values = g.node("Sub", g.node("Reshape", bits, grouped), g.constant(np.float32(ZERO_4BIT)))
+        scale = g.node("Gather", g.weight(f"{name}_scale", scales[:, :, None]), ids)
+        found = g.node("Mul", values, g.node("Cast", scale, to=TensorProto.FLOAT))
+        return g.node("Reshape", found, g.ints(0, 0, columns))
+
+
 class Int8Weights:
     """Weights in int8, multiplied back to floats before they are used.
 
@@ -115,7 +139,11 @@ def matrices_for(precision: str) -> Matrices:
     Raises:
         ExportError: If they are not written in this precision.
     """
-    known: dict[str, type[Float] | type[DynamicInt8]] = {"fp32": Float, "int8": DynamicInt8}
+    known: dict[str, type[Float] | type[DynamicInt8]] = {
+        "fp32": Float,
+        "int8": DynamicInt8,
+        "int8-emb4": DynamicInt8Words4,
+    }
     if precision not in known:
         raise ExportError(
             f"no ONNX graph is written in the precision {precision!r}; known: {', '.join(known)}"

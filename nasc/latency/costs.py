@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nasc.architecture.layers import Layer, layer_params
-from nasc.architecture.space import Architecture
+from nasc.architecture.space import Architecture, Geometry
 from nasc.architecture.variant import Variant
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency import memory
@@ -39,12 +39,15 @@ class TableCosts:
             minute, relative: see `profilers.Scale.reach`.
         emulated: Tables of an emulated device are taken too: nothing may be promised by prices from
             them.
+        vocab_size: Words of the networks that ship; None takes those of the tables, whose
+            latencies do not depend on them.
     """
 
     tables: Mapping[Variant, LatencyTable]
     runtime_base_bytes: Mapping[str, float]
     scale_reach: float = 0.0
     emulated: bool = False
+    vocab_size: int | None = None
     _first: LatencyTable = field(init=False, repr=False)
     _held: Mapping[Variant, tuple[float, float, float]] = field(
         init=False, repr=False
@@ -87,6 +90,7 @@ class TableCosts:
         known: Iterable[LatencyTable] | None = None,
         scale_reach: float = 0.0,
         emulated: bool = False,
+        vocab_size: int | None = None,
     ) -> TableCosts:
         """Prices from tables, one for each variant.
 
@@ -96,6 +100,7 @@ class TableCosts:
                 None takes `tables`.
             scale_reach: See the class.
             emulated: See the class.
+            vocab_size: See the class.
         """
         found: dict[Variant, LatencyTable] = {}
         for table in tables:
@@ -107,7 +112,15 @@ class TableCosts:
             runtime, told = table.key.runtime, table.runtime_base_bytes
             if told is not None:
                 base[runtime] = max(told, base.get(runtime, 0.0))
-        return cls(found, base, scale_reach, emulated)
+        return cls(found, base, scale_reach, emulated, vocab_size)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Of the networks that ship."""
+        found = self._first.key.geometry
+        if self.vocab_size is None:
+            return found
+        return dataclasses.replace(found, vocab_size=self.vocab_size)
 
     @property
     def knows_memory(self) -> bool:
@@ -148,7 +161,7 @@ class TableCosts:
         Raises:
             LookupMiss: If the layer was not measured in this variant.
         """
-        geometry, table = self._first.key.geometry, self._table(variant)
+        geometry, table = self.geometry, self._table(variant)
         cost_ms = table.cost_ms(layer)
         found = {
             LATENCY: cost_ms,
@@ -164,7 +177,7 @@ class TableCosts:
         """Bytes that the live activations of a layer take."""
         key = self._first.key
         return memory.resident_activation_bytes(
-            layer, key.geometry, key.seq_len, key.batch, variant
+            layer, self.geometry, key.seq_len, key.batch, variant
         )
 
     def upper(self, metric: str, value: float, variant: Variant) -> float:
@@ -201,7 +214,7 @@ class TableCosts:
             memory.peak_memory_bytes(
                 architecture,
                 runtime,
-                key.geometry,
+                self.geometry,
                 key.head,
                 key.seq_len,
                 key.batch,

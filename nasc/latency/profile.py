@@ -27,7 +27,7 @@ import pandas as pd
 
 import profilers
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.space import Geometry, SearchSpace
+from nasc.architecture.space import SMALLER, Geometry, SearchSpace
 from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.emission import emit_jobs
@@ -216,7 +216,8 @@ def profile(
     Args:
         space: Whose layers are priced.
         session: Where they run; its cache keeps tables, reference baselines and journals.
-        precisions: Empty takes those of the space that the device computes in.
+        precisions: Empty takes those of the space that the device computes in, but none that is
+            only smaller than another.
         seq_lens: Tokens in a sentence.
         batches: Sentences in a run.
         threads: Threads of the runtime; empty takes those of the session.
@@ -392,7 +393,8 @@ def _offered(
                 f"--precision {precision}: {why[precision]}. Take another: --precision "
                 f"{', '.join(p for p in offered if not why[p])}, or --runtime onnxruntime"
             )
-    chosen = tuple(wanted) or tuple(p for p in offered if p in space.precisions and not why[p])
+    usual = [p for p in offered if p in space.precisions and p not in SMALLER]
+    chosen = tuple(wanted) or tuple(p for p in usual if not why[p])
     foreign = [p for p in chosen if p not in offered]
     if foreign or not chosen:
         raise UsageError(

@@ -19,7 +19,7 @@ from nasc.latency.emulated import refusal
 from nasc.latency.key import LatencyKey, device_prefix, options_text
 from nasc.latency.places import tables_folder
 from nasc.latency.tuning_records import find_records
-from nasc.lowering import BY_LENGTH, EVERYWHERE, Artifact, get_lowering
+from nasc.lowering import BY_LENGTH, EVERYWHERE, Artifact, get_lowering, made_of
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering.tuned_kernels import TUNED, KernelRecords
 from nasc.networks.network import Network
@@ -127,8 +127,7 @@ class MeasurementSession:
         possible = LOWERED[self.runtime]
         if set(possible) <= set(EVERYWHERE[self.runtime]) and not ask:
             return possible
-        offered = profilers.precisions_of(self._context)
-        return tuple(p for p in possible if p in offered)
+        return made_of(self.runtime, profilers.precisions_of(self._context))
 
     def ask(self) -> None:
         """Ask the device what it is, unless it told before.
@@ -545,12 +544,12 @@ def baseline_folder(cache_dir: Path) -> Path:
 
 
 def precisions_here(runtime: str) -> tuple[str, ...]:
-    """What this machine computes in by a runtime; nothing where that is not installed."""
+    """What networks of a runtime are made in for this machine; nothing where it is missing."""
     try:
         found = get_runtime(runtime)
     except profilers.RuntimeMissing:
         return ()
-    return found.precisions(profilers.read_context()["cpu"]["flags"])
+    return made_of(runtime, found.precisions(profilers.read_context()["cpu"]["flags"]))
 
 
 def runtime_options(

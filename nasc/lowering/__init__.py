@@ -12,7 +12,15 @@ from typing import Any, cast
 
 from nasc.architecture.space import Architecture, Geometry
 from nasc.errors import UsageError
-from nasc.lowering.base import BY_LENGTH, EVERYWHERE, PRECISIONS, Artifact, Lowering, unfit
+from nasc.lowering.base import (
+    BY_LENGTH,
+    EVERYWHERE,
+    PRECISIONS,
+    Artifact,
+    Lowering,
+    made_of,
+    unfit,
+)
 
 __all__ = [
     "BY_LENGTH",
@@ -22,6 +30,7 @@ __all__ = [
     "Lowering",
     "get_lowering",
     "lower_random",
+    "made_of",
     "unfit",
 ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nasc.architecture.heads import MEAN, gives_vector, pooling_of
-from nasc.architecture.space import GELU
+from nasc.architecture.space import GELU, computed_in
 from nasc.errors import UsageError
 from nasc.lowering.tuned_kernels import TunedKernels
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nasc.networks.network import Network  # numpy: not needed to say what is possible
 
 PRECISIONS = {
-    "onnxruntime": ("fp32", "int8"),
+    "onnxruntime": ("fp32", "int8", "int8-emb4"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),
     "tvm": ("fp32", "int8"),
 }
@@ -29,7 +29,7 @@ BY_LENGTH = ("tvm",)
 alone, which is the same code in a fraction of the time."""
 
 EVERYWHERE = {
-    "onnxruntime": ("fp32", "int8"),
+    "onnxruntime": ("fp32", "int8", "int8-emb4"),
     "openvino": ("fp32", "int8"),
     "tvm": ("fp32",),
 }
@@ -167,6 +167,11 @@ def unfit_sizes(
             return f"{runtime} makes {precision} without an embedding of its own size"
         if geometry.buckets is not None:
             return f"{runtime} makes {precision} without relative positions in attention"
+    if precision == "int8-emb4" and geometry.row_size % 2:
+        return (
+            f"4 bits are stored in pairs, and the word embedding's rows are of {geometry.row_size} "
+            "values"
+        )
     multiple = MULTIPLES.get((runtime, precision), 1)
     wrong = sorted(size for size in sizes if size % multiple)
     if not wrong:
@@ -175,6 +180,19 @@ def unfit_sizes(
         f"{runtime} makes {precision} of hidden and head sizes that are multiples of {multiple}; "
         f"{whose} has {wrong[0]}"
     )
+
+
+def made_of(runtime: str, computes: Collection[str]) -> tuple[str, ...]:
+    """The precisions that networks are lowered in where a runtime computes in some.
+
+    Args:
+        runtime: Its name.
+        computes: What it computes in on the device, as it tells.
+
+    Returns:
+        Out of `PRECISIONS`, in that order.
+    """
+    return tuple(p for p in PRECISIONS[runtime] if computed_in(p) in computes)
 
 
 def check_precision(runtime: str, precision: str) -> None:

@@ -163,6 +163,23 @@ class Network:
                 tensors = {name: own[name] for name in shapes}
         return dataclasses.replace(self, head=head, tensors=(*self.tensors[:-1], tensors))
 
+    def with_words(self, rows: NDArray[np.int64]) -> Network:
+        """The same network for a part of its vocabulary.
+
+        Args:
+            rows: Of the word embedding, in the order of the new ids.
+
+        Raises:
+            ExportError: If there is no such row.
+        """
+        count = self.geometry.vocab_size
+        if not len(rows) or rows.min() < 0 or rows.max() >= count:
+            raise ExportError(f"a network of {count} words has not all those that are to be kept")
+        word = np.ascontiguousarray(self.tensors[0]["word"][rows])
+        words: Tensors = {**self.tensors[0], "word": word}
+        geometry = dataclasses.replace(self.geometry, vocab_size=len(rows))
+        return dataclasses.replace(self, geometry=geometry, tensors=(words, *self.tensors[1:]))
+
     def body(self) -> Network:
         """The body alone: the pooled last hidden state, filled up with zeros to the teacher's size.
 

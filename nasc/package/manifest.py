@@ -66,8 +66,8 @@ MAX_WORDS = 10_000
 READ_VERSIONS = (2, 3, 4, 5, 6)
 """Forms that are read. 3 allows for files in a folder of the package, 4 for precisions other than
 fp32 and int8, 5 for heads of other poolings than the mean,
-scaled, other activations than the exact GELU, and embeddings of their own size, 6 for tuning
-records."""
+scaled, other activations than the exact GELU, and embeddings of their own size; 6 for tuning
+records, words in 4 bits, prompts, and a vocabulary that was cut."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 
@@ -464,6 +464,43 @@ class TextRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class VocabularyRecord:
+    """The part of the teacher's vocabulary that a package has.
+
+    Attributes:
+        text: That it was cut to, in words.
+        sha256: Of the texts.
+        tokens: Kept.
+        of_tokens: That there were.
+        heldout_tokens: Tokens, before the cut, of the tenth of the text that chose nothing.
+        changed_tokens: Those of them in words that are read otherwise by what is left.
+
+    Raises:
+        PackageError: If the counts contradict each other.
+    """
+
+    text: str
+    sha256: str
+    tokens: int
+    of_tokens: int
+    heldout_tokens: int
+    changed_tokens: int
+
+    def __post_init__(self) -> None:
+        _make_printable(self, "text")
+        if not 0 < self.tokens < self.of_tokens or self.changed_tokens > self.heldout_tokens:
+            raise PackageError(f"manifest: counts of the vocabulary contradict each other: {self}")
+
+    def __str__(self) -> str:
+        """In words, for people."""
+        share = self.changed_tokens / self.heldout_tokens if self.heldout_tokens else 0.0
+        return (
+            f"{self.tokens:,} of {self.of_tokens:,} tokens, cut to {self.text}; {share:.2%} of the "
+            "tokens of its held-out tenth are read otherwise"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingRecord:
     """What was trained for the network.
 
@@ -575,6 +612,7 @@ class Manifest:
         prompts: The teacher's, by which texts may begin; the default one was before all texts that
             it was trained and judged on.
         seeds: Of everything random, by what they were for.
+        vocabulary: What was cut of the teacher's vocabulary; None where nothing was.
         size_bytes: Of the files that the runtime opens; `build_package` sets it.
         params: Parameters; `build_package` sets it.
         files: Every other file of the package but SHA256SUMS; `build_package` sets it.
@@ -607,6 +645,7 @@ class Manifest:
     training: TrainingRecord = TrainingRecord()
     prompts: Prompts = NO_PROMPTS
     seeds: Mapping[str, int] = field(default_factory=dict)
+    vocabulary: VocabularyRecord | None = None
     size_bytes: int = 0
     params: int = 0
     files: Mapping[str, FileRecord] = field(default_factory=dict)
@@ -619,6 +658,12 @@ class Manifest:
             check_head(self.head)
         except UsageError as error:
             raise PackageError(f"manifest: {error}") from error
+        cut = self.vocabulary
+        if cut is not None and cut.tokens != self.geometry.vocab_size:
+            raise PackageError(
+                f"manifest: {cut.tokens} tokens are kept of the vocabulary, the network has "
+                f"{self.geometry.vocab_size} words"
+            )
         if self.estimate is not None and self.measured is not None:
             raise PackageError("manifest: its latency was estimated, and it was measured")
         if is_task_head(self.head) != (self.task is not None):
@@ -681,6 +726,11 @@ class Manifest:
             "text": dataclasses.asdict(self.text),
             "training": dataclasses.asdict(self.training),
             "seeds": dict(self.seeds),
+            **(
+                {}
+                if self.vocabulary is None
+                else {"vocabulary": dataclasses.asdict(self.vocabulary)}
+            ),
             "versions": dict(self.versions),
             "files": {name: dataclasses.asdict(record) for name, record in self.files.items()},
         }
@@ -746,6 +796,7 @@ class Manifest:
                 text=TextRecord(**raw["text"]),
                 training=TrainingRecord(**raw["training"]),
                 seeds=raw["seeds"],
+                vocabulary=VocabularyRecord(**raw["vocabulary"]) if "vocabulary" in raw else None,
                 size_bytes=raw["size_bytes"],
                 params=raw["params"],
                 files={name: FileRecord(**record) for name, record in raw["files"].items()},

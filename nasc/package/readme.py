@@ -249,6 +249,8 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
         (f"size of {files} (bytes)", f"{manifest.size_bytes:,}"),
         ("parameters", f"{manifest.params:,}"),
     ]
+    if manifest.vocabulary is not None:
+        found.append(("vocabulary", str(manifest.vocabulary)))
     memory = manifest.peak_memory.measured_bytes
     if memory is not None:
         found.append(("peak memory of a process that runs it (bytes)", f"{memory:,}"))

@@ -37,7 +37,8 @@ def parity_tokens(context: RunContext) -> list[list[int]]:
     """Token ids of the held-out sentences that exports are checked on."""
     sentences = judging_sentences(context.corpus, PARITY_SENTENCES)
     length = min(PARITY_LENGTH, context.teacher.geometry.max_positions)
-    return context.teacher.tokenize(sentences, max_length=length).rows()
+    teacher = dataclasses.replace(context.teacher, tokenizer=context.tokenizer)
+    return teacher.tokenize(sentences, max_length=length).rows()
 
 
 class ArtifactEvaluator:
@@ -128,7 +129,7 @@ class ArtifactEvaluator:
         context = self._context
         return context.open_encoder(
             artifact,
-            context.teacher.tokenizer,
+            context.tokenizer,
             max_length=context.max_length,
             batch_size=context.settings.batch,
         )
@@ -161,15 +162,13 @@ class ArtifactEvaluator:
 
     def tokenisation_ms(self) -> float:
         """Median time to tokenise a text of as many tokens as the measured input holds."""
-        teacher, length = self._context.teacher, self._context.seq_len
+        tokenizer, length = self._context.tokenizer, self._context.seq_len
         text = " ".join(judging_sentences(self._context.corpus, JUDGING_SENTENCES))
-        cut = teacher.tokenizer(
-            text, truncation=True, max_length=length, return_offsets_mapping=True
-        )
+        cut = tokenizer(text, truncation=True, max_length=length, return_offsets_mapping=True)
         text = text[: max(end for _, end in cut["offset_mapping"])]
         times = []
         for _ in range(30):
             start = time.perf_counter()
-            teacher.tokenizer(text, truncation=True, max_length=length)
+            tokenizer(text, truncation=True, max_length=length)
             times.append(1e3 * (time.perf_counter() - start))
         return float(np.median(times))

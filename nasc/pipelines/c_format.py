@@ -76,7 +76,7 @@ def check_c(context: RunContext) -> None:
         )
     compiler()
     with temporary_folder() as folder:
-        _tables(context.teacher.tokenizer, context.max_length, folder)
+        _tables(context.tokenizer, context.max_length, folder)
 
 
 def write_c(
@@ -109,7 +109,7 @@ def write_c(
     if why := refusal(compiled.arch):
         raise PackageError(why)
     golden = Golden.read(package / GOLDEN)
-    tokenizer = context.teacher.tokenizer
+    tokenizer = context.tokenizer
     with temporary_folder() as place:
         library = place / "library"
         write_library(compiled, build(network), library)

@@ -44,6 +44,7 @@ from nasc.package.manifest import (
     TeacherRecord,
     TextRecord,
     TrainingRecord,
+    VocabularyRecord,
     read_manifest,
 )
 from nasc.package.verify_latency import latency_protocol
@@ -144,8 +145,14 @@ def compile(
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
     if settings.lengths is not None:
         check_mixture(settings, options)
+    if settings.vocab_from is not None:
+        check_vocabulary(settings, options)
     context = RunContext(
-        settings, reporter, opener=opener, promises_latency=limits.latency_ms is not None
+        settings,
+        reporter,
+        opener=opener,
+        promises_latency=limits.latency_ms is not None,
+        limits_bytes=limits.limits_bytes,
     )
     if settings.runtime not in (None, AUTO):
         check_packable(context, settings.runtime)
@@ -197,6 +204,19 @@ def check_mixture(settings: Settings, options: Options) -> None:
         raise UsageError(
             f"--lengths {settings.lengths} is not offered with --task: examples are of two texts, "
             "or cut in their own way. Give --seq-len"
+        )
+
+
+def check_vocabulary(settings: Settings, options: Options) -> None:
+    """Raise where a cut vocabulary does not go with what is asked for.
+
+    Raises:
+        UsageError: With what to leave out.
+    """
+    if options.task is not None:
+        raise UsageError(
+            f"--vocab-from {settings.vocab_from} is not offered with --task, whose examples are "
+            "learnt by the whole vocabulary: leave one of them out"
         )
 
 
@@ -515,7 +535,7 @@ class _Compilation:
     def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
         """What the runtime opens of a network, in a folder of its own."""
         s = self.context.settings
-        network = candidate.network.with_head(self.context.head)
+        network = self.context.as_shipped(candidate.network)
         own = Path(tempfile.mkdtemp(dir=folder))
         lengths = {*self.context.lengths, self.max_length}
         session = self.context.session(candidate.runtime)
@@ -539,10 +559,8 @@ class _Compilation:
             profilers.MemoryUnavailable: If memory is limited and the device does not tell it.
         """
         context, variant = self.context, candidate.variant
-        network, session = (
-            candidate.network.with_head(context.head),
-            context.session(variant.runtime),
-        )
+        network = context.as_shipped(candidate.network)
+        session = context.session(variant.runtime)
         jobs = self.jobs(artifact, network)
         baseline = context.record_baseline(variant.runtime)
         progress = context.reporter.stage(f"Measuring on device {context.device.name!r}")
@@ -743,10 +761,11 @@ class _Compilation:
         Raises:
             LimitsMissed: If no other variant is allowed.
         """
-        report, refusal = evaluator.parity(candidate.network, artifact)
+        network = self.context.with_vocabulary(candidate.network)
+        report, refusal = evaluator.parity(network, artifact)
         if refusal is None:
             return report, state
-        network, refused = candidate.network, candidate.variant
+        refused = candidate.variant
         precision = refused.precision
         allowed = tuple(v for v in state.allowed if v != refused)
         if not allowed:
@@ -798,7 +817,7 @@ class _Compilation:
         """Write the package."""
         context, options, s = self.context, self.options, self.context.settings
         record, task = self.quality(exported.artifact, evaluator), options.task
-        network = exported.candidate.network
+        network = context.with_vocabulary(exported.candidate.network)
         architecture = network.architecture
         variant = exported.candidate.variant
         session = context.session(variant.runtime)
@@ -844,12 +863,13 @@ class _Compilation:
             parity=parity,
             attempts=[dataclasses.asdict(attempt) for attempt in attempts],
             seeds={"seed": s.seed},
+            vocabulary=self.vocabulary(),
         )
         context.reporter.stage("Package")(0, 1, str(self.output))
         folder = build_package(
             self.output,
             model=exported.artifact,
-            tokenizer=context.teacher.tokenizer,
+            tokenizer=context.tokenizer,
             manifest=manifest,
             force=options.force,
             say=context.reporter.say,
@@ -868,6 +888,14 @@ class _Compilation:
             {v: ms for v, ms in known_ms.items() if v != variant},
             folders,
         )
+
+    def vocabulary(self) -> VocabularyRecord | None:
+        """What was cut of the vocabulary."""
+        cut = self.context.vocabulary
+        if cut is None:
+            return None
+        counts = (cut.tokens, cut.of_tokens, cut.heldout_tokens, cut.changed_tokens)
+        return VocabularyRecord(cut.text, cut.sha256, *counts)
 
     def write_beside(self, name: str, package: Path, manifest: Manifest, network: Network) -> Path:
         """Write a folder of another format beside a package, of the same network."""

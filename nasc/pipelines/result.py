@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nasc.architecture.space import SMALLER
 from nasc.architecture.variant import Variant
 from nasc.latency import observed
+from nasc.latency.memory import file_bytes
 from nasc.networks.network import Network
 from nasc.package.manifest import Conditions, Manifest, MeasuredLatency, PredictedLatency
 
@@ -92,6 +94,7 @@ class CompileResult:
             "warnings": self.warnings(),
             "tokenisation_ms": m.tokenisation_ms,
             "size_bytes": m.size_bytes,
+            "larger_bytes": self.larger(),
             "params": m.params,
             "peak_memory_bytes": m.peak_memory.measured_bytes,
             "quality": dict(m.quality),
@@ -100,6 +103,7 @@ class CompileResult:
             "text": m.text.description,
             "training": dataclasses.asdict(m.training),
             "seconds": dict(self.seconds),
+            "vocabulary": None if m.vocabulary is None else dataclasses.asdict(m.vocabulary),
         } | ({"folders": {n: str(p) for n, p in self.folders.items()}} if self.folders else {})
 
     def _others(self) -> list[tuple[Variant, float]]:
@@ -111,6 +115,19 @@ class CompileResult:
         own = (str(self.manifest.architecture), self.manifest.conditions.runtime)
         last = [a.note for a in self.attempts if (a.architecture, a.runtime) == own and a.met][-1:]
         return [f"{note}: nasc verify may find it over" for note in last if note]
+
+    def larger(self) -> dict[str, int]:
+        """What the file would take at most without each choice that made it smaller, in bytes."""
+        m, truer = self.manifest, SMALLER.get(self.manifest.precision)
+        runtime, cut, found = m.conditions.runtime, m.vocabulary, {}
+        if truer is not None:
+            network = m.architecture.with_precision(truer)
+            found[f"in {truer}"] = file_bytes(network, runtime, m.geometry, m.head)
+        if cut is not None:
+            whole = dataclasses.replace(m.geometry, vocab_size=cut.of_tokens)
+            size = file_bytes(m.architecture, runtime, whole, m.head)
+            found["with the whole vocabulary"] = size
+        return found
 
     def warnings(self) -> list[str]:
         """What a reader of the figures should know."""
@@ -187,6 +204,8 @@ class CompileResult:
         rows += [
             ("tokenisation", f"{m.tokenisation_ms:.2f} ms, not included"),
             ("model file", f"{m.size_bytes / 1e6:.1f} MB, {m.params / 1e6:.1f}M parameters"),
+            *(("", f"{size / 1e6:.1f} MB {how}") for how, size in self.larger().items()),
+            *([] if m.vocabulary is None else [("vocabulary", str(m.vocabulary))]),
             ("peak memory", "not measured" if peak is None else f"{peak / 1e6:.0f} MB"),
             (
                 "quality",

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import profilers
+from nasc.architecture.space import SMALLER
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
@@ -55,10 +56,17 @@ def search(
     if strategy not in STRATEGIES:
         raise UsageError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     limits = limits or Limits()
-    context = RunContext(settings or Settings(), reporter, opener=opener, predicts_alone=True)
+    context = RunContext(
+        settings or Settings(),
+        reporter,
+        opener=opener,
+        predicts_alone=True,
+        limits_bytes=limits.limits_bytes,
+    )
     context.check_inputs()
     variants: Sequence[Variant] = context.variants
     several = len({variant.runtime for variant in variants}) > 1
+    several |= any(variant.precision in SMALLER for variant in variants)
     if several and limits.given() and strategy == "exact" and not front:
         near = max(best, NEAR)
         variants = promising_variants(context, limits, variants, near, list_wanted=True)

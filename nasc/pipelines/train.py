@@ -11,6 +11,7 @@ from typing import Any
 
 import device_profiles
 import profilers
+from nasc.architecture.space import SMALLER
 from nasc.context.context import MAX_CORPUS
 from nasc.context.settings import TRAIN_MINUTES
 from nasc.context.teacher_check import check_teacher
@@ -194,7 +195,8 @@ def train(
             session = MeasurementSession.on(
                 device_profiles.find(device), cache_folder(cache), opener=opener, say=reporter.say
             )
-            offered = [p for p in session.precisions() if p in found_space.precisions]
+            own = [p for p in found_space.precisions if p not in SMALLER]
+            offered = [p for p in session.precisions() if p in own]
             tables = process.in_turn(
                 lambda: measure_tables(
                     space_for(found_teacher, space),

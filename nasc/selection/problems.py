@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from nasc.architecture.space import Architecture
-from nasc.architecture.variant import LOSSLESS, Variant
+from nasc.architecture.variant import LOSSLESS, Variant, truer_of
 from nasc.context.context import RunContext
 from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
@@ -103,6 +103,7 @@ def whole_teacher(
         return found
     lossy = [v for v in variants if v.precision not in LOSSLESS]
     fitting = [v for v in lossy if fastest(context, whole, limits, [v]) is not None]
+    fitting = [v for v in fitting if truer_of(v) not in fitting]
     if len(fitting) > 1:
         fitting = sorted(fitting, key=context.measure_whole_loss)[:1]
     return fastest(context, whole, limits, fitting)

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from nasc.architecture.space import Architecture, Block
-from nasc.architecture.variant import LOSSLESS, Variant
+from nasc.architecture.variant import LOSSLESS, Variant, truer_of
 from nasc.context.context import RunContext
 from nasc.errors import InfeasibleLimits, TableMissing
-from nasc.latency.costs import TableCosts
+from nasc.latency.costs import PEAK_MEMORY, TableCosts
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
+from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
 from nasc.latency.predict import Interval
 from nasc.latency.spot_check import probe
@@ -93,7 +94,48 @@ def promising_variants(
     except InfeasibleLimits as error:  # its certificate is to speak of all that reach further
         certificate = cast(Certificate, error.certificate)
         return [v for v in variants if v == first or probes[v].reaches_further(certificate)]
-    return [v for v in variants if v == first or probes[v].can_improve()]
+    return [
+        v
+        for v in variants
+        if v == first or (bytes_matter(context, limits, v, variants) and probes[v].can_improve())
+    ]
+
+
+def bytes_matter(
+    context: RunContext, limits: Limits, variant: Variant, variants: Collection[Variant]
+) -> bool:
+    """Whether a variant that is only smaller than another may be worth its loss.
+
+    It is not where the fullest networks are within the limits on bytes in that other one. True of
+    all other variants.
+
+    Args:
+        context: The space.
+        limits: Those on files and memory are looked at.
+        variant: In question.
+        variants: All that may be chosen; the first one's table is there.
+    """
+    truer = truer_of(variant)
+    if truer is None or truer not in variants:
+        return True
+    space, most = context.space, limits.size_bytes
+    fullest = [f for own in emptiest_and_fullest(context, truer.precision).values() for _, f in own]
+    if space.keep:
+        fullest.append(space.teacher.with_precision(truer.precision))
+    sizes = [file_bytes(n, truer.runtime, context.geometry, context.graph_head) for n in fullest]
+    if most is not None and max(sizes) > most:
+        return True
+    if limits.peak_memory_bytes is not None:
+        costs = context.measure_costs([truer])
+        peaks = [costs.peak_memory_bytes(network, truer.runtime) for network in fullest]
+        held = [math.inf if p is None else costs.upper(PEAK_MEMORY, p, truer) for p in peaks]
+        if max(held) > limits.peak_memory_bytes:
+            return True
+    context.say_once(
+        f"{variant} is only smaller than {truer}, and no network of that is too large here: its "
+        "latency table is not needed"
+    )
+    return False
 
 
 def first_variant(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> Variant:
@@ -218,6 +260,8 @@ class _VariantProbe:
 
         It is if it meets the limits and is truer than in the first variant, or as true and faster.
         """
+        if truer_of(self.variant) == self.first:
+            return False
         if self.variant.precision in LOSSLESS and self.first.precision in LOSSLESS:
             return max(ratios.values()) < 1
         if self.first.precision in LOSSLESS:
@@ -242,7 +286,11 @@ class _VariantProbe:
 
     def _costs(self, ratios: Ratios, key: LatencyKey) -> TableCosts:
         """VariantCosts by some ratios to the first variant's."""
-        return TableCosts.of([slowed(self.table, key, ratios)], emulated=self.table.emulated)
+        return TableCosts.of(
+            [slowed(self.table, key, ratios)],
+            emulated=self.table.emulated,
+            vocab_size=self.context.kept_words,
+        )
 
     def _losses(self, problem: Problem, count: int) -> list[float]:
         """So many least predicted losses, rising; infinite beyond what meets the limits."""

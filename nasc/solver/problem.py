@@ -122,6 +122,11 @@ class Limits:
         named = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in named.items() if value is not None}
 
+    @property
+    def limits_bytes(self) -> bool:
+        """Whether the size of files or memory is limited."""
+        return self.size_bytes is not None or self.peak_memory_bytes is not None
+
 
 def option(name: str) -> str:
     """The command line's option for a limit, for example ``--latency-ms``."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nasc.architecture.space import Block, SearchSpace
+from nasc.architecture.space import SMALLER, Block, SearchSpace
 from nasc.data import Corpus
 from nasc.data.heldout import scored_sentences
 from nasc.errors import NascError
@@ -74,7 +74,7 @@ def score_supernet(
         supernet,
         probes_of(scores),
         sentences_as_tokens(supernet.teacher, corpus),
-        [p for p in LOWERED[SCORED_RUNTIME] if p in space.precisions],
+        [p for p in LOWERED[SCORED_RUNTIME] if p in space.precisions and p not in SMALLER],
         get_lowering(SCORED_RUNTIME).lower,
     )
     scores = dataclasses.replace(scores, precision_loss=precision_loss)

@@ -12,8 +12,8 @@ What differs between runtimes is in one file each: `MODEL`, a
 from __future__ import annotations
 
 from nasc.architecture.heads import head_outputs, maps_tokens, pooled
-from nasc.architecture.layers import Layer, layer_params, layers, linear_shapes
-from nasc.architecture.space import Architecture, Geometry, kernel_size
+from nasc.architecture.layers import Layer, group_size, layer_params, layers, linear_shapes
+from nasc.architecture.space import Architecture, Geometry, computed_in, kernel_size
 from nasc.architecture.variant import Variant
 from nasc.errors import UsageError
 from nasc.latency.memory import onnxruntime, openvino, tvm
@@ -49,19 +49,23 @@ def tensor_bytes(layer: Layer, geometry: Geometry, variant: Variant) -> int:
 
     int8: every matrix applied to each token and every word of the embedding one byte a value, with
     one scale for each output channel or word; all else, also what the heads ``embed``,
-    ``classify-N`` and ``spans`` multiply with, stays fp32. Other precisions: as many bytes for each
-    parameter.
+    ``classify-N`` and ``spans`` multiply with, stays fp32. int8-emb4: the same with half a byte for
+    each value of a word, and a scale of two bytes for each group of them. Other precisions: as many
+    bytes for each parameter.
     """
     value_bytes = memory_model(variant).value_bytes[variant.precision]
     values = layer_params(layer, geometry)
-    if variant.precision != "int8":
+    if computed_in(variant.precision) != "int8":
         return value_bytes * values
     matrices = [] if head_outputs(layer.head) else list(linear_shapes(layer, geometry))
-    if layer.kind == "embedding":
-        matrices.append((geometry.row_size, geometry.vocab_size))
+    rows, columns = geometry.vocab_size, geometry.row_size
+    words = rows * columns if layer.kind == "embedding" else 0
+    word_bytes = words + value_bytes * rows if words else 0
+    if words and variant.precision == "int8-emb4":
+        word_bytes = words // 2 + 2 * (words // group_size(columns))
     small = sum(inputs * outputs for inputs, outputs in matrices)
     scales = sum(outputs for _, outputs in matrices)
-    return small + value_bytes * (scales + values - small)
+    return word_bytes + small + value_bytes * (scales + values - small - words)
 
 
 def structure_bytes(layer: Layer, variant: Variant) -> int:
@@ -86,6 +90,20 @@ def layer_file_bytes(layer: Layer, geometry: Geometry, variant: Variant) -> int:
     return tensor_bytes(layer, geometry, variant) + structure
 
 
+def file_bytes(architecture: Architecture, runtime: str, geometry: Geometry, head: str) -> int:
+    """Bytes of a network's files at most: what the search holds to a limit on size.
+
+    Args:
+        architecture: The network.
+        runtime: What it is made for.
+        geometry: Of the teacher.
+        head: See `nasc.architecture.heads`.
+    """
+    variant = Variant(runtime, architecture.precision)
+    each = (layer_file_bytes(x, geometry, variant) for x in layers(architecture, geometry, head))
+    return file_base_bytes(variant) + sum(each)
+
+
 def activation_bytes(
     layer: Layer, geometry: Geometry, seq_len: int, batch: int, variant: Variant
 ) -> int:
@@ -98,7 +116,7 @@ def activation_bytes(
     tokens = seq_len * batch
     hidden = tokens * layer.hidden_in
     inner = geometry.ffn_ratio * hidden if layer.kind == "ffn" else 0
-    quantized = max(hidden, inner) if variant.precision == "int8" else 0
+    quantized = max(hidden, inner) if computed_in(variant.precision) == "int8" else 0
     group = _group(layer)
     if group == "mha":
         scores = batch * (layer.hidden_in // geometry.head_size) * seq_len * seq_len

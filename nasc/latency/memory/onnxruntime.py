@@ -9,9 +9,20 @@ peaks (7 networks, fp32 and int8, batch 1 and 8, 32 to 512 tokens; onnxruntime 1
 
 from nasc.latency.memory.base import MemoryModel
 
+_ALL = ("fp32", "int8", "int8-emb4")
+
+_INT8 = {
+    "embedding": 2300,
+    "border": 650,
+    "mha": 3300,
+    "ffn": 1600,
+    "sep": 3160,
+    "head": 900,
+}
+
 MODEL = MemoryModel(
-    value_bytes={"fp32": 4, "int8": 4},
-    activation_bytes={"fp32": 4, "int8": 4},
+    value_bytes=dict.fromkeys(_ALL, 4),
+    activation_bytes=dict.fromkeys(_ALL, 4),
     file_base_bytes=1000,
     structure_bytes={
         "fp32": {
@@ -22,19 +33,13 @@ MODEL = MemoryModel(
             "sep": 2120,
             "head": 900,
         },
-        "int8": {
-            "embedding": 2300,
-            "border": 650,
-            "mha": 3300,
-            "ffn": 1600,
-            "sep": 3160,
-            "head": 900,
-        },
+        "int8": _INT8,
+        "int8-emb4": _INT8 | {"embedding": 3200},
     },
     layer_bytes=0,
-    embedding_copies={"fp32": 2.0, "int8": 2.0},
-    matrix_copies={"fp32": 1.1, "int8": 1.1},
-    activation_copies={"fp32": 2.0, "int8": 2.5},
+    embedding_copies=dict.fromkeys(_ALL, 2.0),
+    matrix_copies=dict.fromkeys(_ALL, 1.1),
+    activation_copies={"fp32": 2.0, "int8": 2.5, "int8-emb4": 2.5},
     session_bytes=9_000_000,
     peak_margin=0.05,
 )

@@ -178,7 +178,7 @@ def completed(*words: str) -> list[str]:
         (("bench", "--device", "./b"), ["file,./b"]),
         (("compile", "--teacher", "mini"), ["dir,mini"]),
         (("compile", "--space", "nas"), ["plain,nas-bert"]),
-        (("compile", "--precision", "i"), ["plain,int8"]),
+        (("compile", "--precision", "i"), ["plain,int8", "plain,int8-emb4"]),
         (("compile", "--task", "SST"), ["plain,sst-2"]),
         (("tables", "imp"), ["plain,import"]),
         (("tables", "show", "./board"), ["file,./board"]),

@@ -38,6 +38,7 @@ def context(
     space: Any = SPACE,
     wanted: tuple[str, ...] | None = None,
     pooling: Pooling = MEAN,
+    limits_bytes: bool = False,
     **settings: Any,
 ) -> tuple[RunContext, Listener]:
     """A context of a device on which some runtimes are not installed."""
@@ -49,7 +50,10 @@ def context(
 
     listener = Listener()
     found = RunContext(
-        Settings(cache=folder, precisions=wanted, **settings), listener, opener=opener
+        Settings(cache=folder, precisions=wanted, **settings),
+        listener,
+        opener=opener,
+        limits_bytes=limits_bytes,
     )
     found.__dict__["space"] = space
     found.__dict__["teacher"] = SimpleNamespace(head=pooling.head, own_head=pooling.head)
@@ -78,6 +82,28 @@ def test_auto_takes_all_and_the_truest_first(tmp_path: Path) -> None:
         *("onnxruntime int8", "openvino int8", "tvm int8"),
     ]
     assert not listener.said
+
+
+def test_what_is_only_smaller_is_looked_at_where_bytes_are_limited_or_it_is_named(
+    tmp_path: Path,
+) -> None:
+    found, _ = context(tmp_path, limits_bytes=True)
+    assert names(found) == ["onnxruntime fp32", "onnxruntime int8", "onnxruntime int8-emb4"]
+    named = ("int8", "int8-emb4")
+    found, _ = context(tmp_path, space=SPACE.restrict(precisions=named), wanted=named)
+    assert names(found) == ["onnxruntime int8", "onnxruntime int8-emb4"]
+    alone = SPACE.restrict(precisions=("int8-emb4",))
+    found, _ = context(tmp_path, space=alone, wanted=("int8-emb4",), runtime="openvino")
+    with pytest.raises(
+        UsageError, match=r"--precision int8-emb4 is not computed.*--runtime onnxruntime"
+    ):
+        _ = found.variants
+    odd = dataclasses.replace(SPACE.geometry, embedding=97)
+    found, _ = context(
+        tmp_path, space=dataclasses.replace(alone, geometry=odd), wanted=("int8-emb4",)
+    )
+    with pytest.raises(UsageError, match=r"4 bits are stored in pairs.*97 values"):
+        _ = found.variants
 
 
 @pytest.mark.parametrize("missing", ["onnxruntime", "openvino", "tvm"])

@@ -26,7 +26,9 @@ from nasc.networks.network import random_network, tensor_shapes
 from profilers.context import read_context
 from profilers.runtimes import get_runtime
 
-FP32, INT8 = VARIANTS = (Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8"))
+FP32, INT8, EMB4 = VARIANTS = tuple(
+    Variant("onnxruntime", precision) for precision in ("fp32", "int8", "int8-emb4")
+)
 HEADS = ["embed", "embed-cls", "embed-max-unscaled", "hidden", "spans", "classify-3"]
 
 
@@ -100,6 +102,12 @@ def test_exact_bytes_of_known_layers() -> None:
     )
     word, rest = 30522 * 384, 512 * 384 + 2 * 384
     assert tensor_bytes(Layer("embedding", 384, 384), g, INT8) == word + 4 * (30522 + rest)
+    assert (
+        tensor_bytes(Layer("embedding", 384, 384), g, EMB4) == word // 2 + 2 * word // 32 + 4 * rest
+    )
+    assert tensor_bytes(Layer("ffn", 384, 384), g, EMB4) == tensor_bytes(
+        Layer("ffn", 384, 384), g, INT8
+    )
     assert tensor_bytes(Layer("head_embed", 384, 384), g, INT8) == 0
     assert tensor_bytes(Layer("head_embed", 128, 384), g, INT8) == 4 * (128 * 384 + 384)
     assert tensor_bytes(Layer("head_hidden", 128, 384), g, INT8) == 128 * 384 + 4 * 2 * 384

@@ -90,7 +90,7 @@ def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | N
     )
     context: Any = SimpleNamespace(
         settings=SimpleNamespace(seq_len=16, batch=1, shape=None),
-        head="embed",
+        as_shipped=lambda network: network.with_head("embed"),
         mixture=None,
         lengths={16: 1.0},
         max_length=16,

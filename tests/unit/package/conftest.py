@@ -39,6 +39,7 @@ TASKS = {
 KINDS = (
     ("fp32", "embed"),
     ("int8", "embed"),
+    ("int8-emb4", "embed"),
     ("fp32", "hidden"),
     ("fp32", "embed-cls"),
     ("fp32", "embed-max-unscaled"),
@@ -51,6 +52,7 @@ KINDS = (
 PARITY = {
     "fp32": Parity(1e-6, 1e-7, (1, 2, 3, 64), 4, 0.01),
     "int8": ReducedPrecisionReport("int8", 0.995, 0.99, 64, 0.02, 0.985, (8, 32)),
+    "int8-emb4": ReducedPrecisionReport("int8-emb4", 0.993, 0.98, 64, 0.02, 0.985, (8, 32)),
 }
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import onnx
 import pytest
 from safetensors.numpy import save_file
+from transformers import AutoTokenizer
 
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
@@ -41,7 +42,9 @@ from nasc.errors import (
     UsageError,
 )
 from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.latency.basis import nominal_ms
+from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
 from nasc.package.manifest import Manifest, read_manifest
 from nasc.package.verify import verify_package
@@ -78,6 +81,7 @@ the larger they are."""
 FACTORS = {
     ("onnxruntime", "fp32"): 1.0,
     ("onnxruntime", "int8"): 0.8,
+    ("onnxruntime", "int8-emb4"): 0.82,
     ("openvino", "fp32"): 0.95,
     ("openvino", "bf16"): 0.3,
     ("openvino", "int8"): 0.29,
@@ -523,6 +527,13 @@ def test_a_mixture_goes_with_no_quantile_and_no_task(toy: Toy, mixture: Path) ->
         pipeline.check_mixture(settings, options)
 
 
+def test_a_cut_vocabulary_goes_with_no_task(toy: Toy) -> None:
+    settings = dataclasses.replace(toy.settings, vocab_from=Path("texts.txt"))
+    options: Any = SimpleNamespace(task="sst-2")
+    with pytest.raises(UsageError, match=r"--vocab-from texts.txt is not offered with --task"):
+        pipeline.check_vocabulary(settings, options)
+
+
 @pytest.mark.slow
 def test_the_p90_of_single_stream_is_held_stated_and_verified(toy: Toy, limit_ms: float) -> None:
     """Runs of a few seconds where MLPerf's own last 600."""
@@ -703,6 +714,62 @@ def test_a_machine_that_stays_busy_gets_another_network(
     grouped = [(name, len(list(group))) for name, group in itertools.groupby(measured)]
     assert grouped[0][1] == 1 + BUSY_REPEATS
     assert grouped[-1][0] == str(result.manifest.architecture) != grouped[0][0]
+
+
+def test_a_limit_on_size_that_int8_misses_is_met_with_words_in_4_bits(toy: Toy) -> None:
+    """The whole network within limits in no other precision: its words shrink, and it says so."""
+    device, geometry = toy.device(), toy.space.geometry
+    sizes = {
+        p: file_bytes(toy.space.teacher.with_precision(p), "onnxruntime", geometry, "embed")
+        for p in ("int8", "int8-emb4")
+    }
+    limit = (sizes["int8"] + sizes["int8-emb4"]) // 2
+    options = Options(distill_steps=0, output=toy.folder / "small")
+    result = pipeline.compile(
+        Limits(latency_ms=1e4, size_bytes=limit), toy.settings, options, opener=device
+    )
+    manifest = result.manifest
+    assert manifest.architecture == toy.space.teacher.with_precision("int8-emb4")
+    assert sizes["int8-emb4"] - 4_000 <= manifest.size_bytes <= sizes["int8-emb4"] <= limit
+    assert isinstance(manifest.parity, ReducedPrecisionReport)
+    assert manifest.parity.precision == "int8-emb4"
+    assert verify_package(result.package, opener=device, cache=toy.settings.cache).ok
+
+
+def test_a_vocabulary_cut_to_a_text_is_priced_shipped_and_stated(toy: Toy, limit_ms: float) -> None:
+    texts = toy.folder / "few.txt"
+    texts.write_text(("the cat sat\n" * 9 + "the dog\n") * 2, encoding="utf-8")
+    device, settings = toy.device(), {"vocab_from": texts}
+    result = toy.compile(device, "cut", limit_ms, settings)
+    manifest = result.manifest
+    cut = manifest.vocabulary
+    assert cut is not None
+    assert (cut.tokens, cut.text) == (manifest.geometry.vocab_size, "few.txt")
+    assert cut.tokens < cut.of_tokens == toy.space.geometry.vocab_size
+    assert "kept" not in dict(result.rows())["vocabulary"]
+    said = file_bytes(manifest.architecture, "onnxruntime", manifest.geometry, "embed")
+    assert said - 4_000 <= manifest.size_bytes <= said
+    assert manifest.params == result.network.params
+    own = AutoTokenizer.from_pretrained(result.package)
+    assert len(own) == cut.tokens
+    assert own.tokenize("the dog") == ["the", "d", "##o", "##g"]
+    golden = json.loads((result.package / "golden.json").read_text(encoding="utf-8"))
+    assert max(max(one["input_ids"]) for one in golden["texts"]) < cut.tokens
+    assert str(cut) in (result.package / "README.md").read_text(encoding="utf-8")
+    assert verify_package(result.package, opener=device, cache=toy.settings.cache).ok
+    # What is searched knows the smaller size.
+    found = search(
+        Limits(latency_ms=limit_ms),
+        dataclasses.replace(toy.settings, **settings),
+        best=1,
+        opener=device,
+    )
+    whole = search(Limits(latency_ms=limit_ms), toy.settings, best=1, opener=device)
+    assert found[0].architecture == whole[0].architecture
+    rows = cut.of_tokens - cut.tokens
+    assert whole[0].costs["size_bytes"] - found[0].costs["size_bytes"] == rows * (32 + 4)
+    with pytest.raises(PackageError, match="tokens are kept of the vocabulary"):
+        dataclasses.replace(manifest, vocabulary=dataclasses.replace(cut, tokens=cut.tokens - 1))
 
 
 def test_int8_that_is_refused_is_not_chosen_again(

@@ -12,18 +12,26 @@ import pytest
 from synthetic_device import TINY, make_table
 
 from nasc.architecture.space import Architecture, SearchSpace
-from nasc.architecture.variant import Variant
+from nasc.architecture.variant import Variant, truer_of
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
+from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
 from nasc.latency.table import LatencyTable
 from nasc.selection import variants as module
 from nasc.selection.problems import at_equal_quality, check_feasible, priced, whole_teacher
 from nasc.selection.successive_halving import searches
-from nasc.selection.variants import NEAR, REST, first_variant, promising_variants, slowed
+from nasc.selection.variants import (
+    NEAR,
+    REST,
+    emptiest_and_fullest,
+    first_variant,
+    promising_variants,
+    slowed,
+)
 from nasc.solver.problem import Limits
 from nasc.supernet.scores import Scores
 from profilers import Scale
@@ -31,6 +39,7 @@ from profilers import Scale
 SPACE = dataclasses.replace(TINY, keep=True, skip=True)
 BARE = dataclasses.replace(TINY, keep=False, skip=False)
 FP32, INT8 = Variant("onnxruntime", "fp32"), Variant("onnxruntime", "int8")
+EMB4 = Variant("onnxruntime", "int8-emb4")
 BF16, OTHER_FP32 = Variant("openvino", "bf16"), Variant("openvino", "fp32")
 BOTH = [FP32, INT8]
 ADDED = {FP32: 0.0, INT8: 0.003, BF16: 0.0001, OTHER_FP32: 0.0}
@@ -298,3 +307,27 @@ def test_a_network_of_the_search_is_taken_by_the_fastest_of_the_same_quality(
     assert moved.architecture.blocks == architecture.blocks
     small = priced(context, architecture, INT8, limits).with_loss(0.25)
     assert at_equal_quality(context, small, limits, context.variants) == small
+
+
+def test_words_in_4_bits_are_looked_at_where_int8_is_too_large(
+    tmp_path: Path, measured: Any
+) -> None:
+    context = Context(tmp_path)
+    context.__dict__["variants"] = (FP32, INT8, EMB4)
+    context._losses[EMB4] = 0.004
+    measured(slower(context.table, {"": 3.0}), slower(context.table, {"": 1.0}, EMB4))
+    whole = file_bytes(
+        SPACE.teacher.with_precision("int8"), "onnxruntime", SPACE.geometry, context.graph_head
+    )
+    fullest = max(
+        file_bytes(full, "onnxruntime", SPACE.geometry, context.graph_head)
+        for pairs in emptiest_and_fullest(context, "int8").values()
+        for _, full in pairs
+    )
+    both = {"latency_ms": 10 * context.whole_ms}
+    assert EMB4 not in context.promising(size_bytes=max(whole, fullest), **both)
+    least = check_feasible(context, Limits(), [INT8])
+    assert least is not None
+    assert EMB4 in context.promising(size_bytes=whole - 100, **both)
+    for v in (INT8, EMB4):
+        assert truer_of(v) == (INT8 if v == EMB4 else None)
