@@ -157,6 +157,8 @@ def unfit_sizes(
         whose: They are, in words.
     """
     if (runtime, precision) in PLAIN_ALONE:
+        if geometry.buckets is not None:
+            return f"{runtime} makes {precision} without relative positions in attention"
         if gives_vector(head) and pooling_of(head).mode != MEAN.mode:
             return f"{runtime} makes {precision} with the mean over tokens, not with {head!r}"
         if gives_vector(head) and not pooling_of(head).plain:
@@ -165,8 +167,6 @@ def unfit_sizes(
             return f"{runtime} makes {precision} with GELU, not with {geometry.activation!r}"
         if geometry.embedding is not None:
             return f"{runtime} makes {precision} without an embedding of its own size"
-        if geometry.buckets is not None:
-            return f"{runtime} makes {precision} without relative positions in attention"
     if precision == "int8-emb4" and geometry.row_size % 2:
         return (
             f"4 bits are stored in pairs, and the word embedding's rows are of {geometry.row_size} "
