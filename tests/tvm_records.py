@@ -36,8 +36,8 @@ def key_here(device: str = "host", threads: int = 1) -> RecordsKey:
     return RecordsKey.of(device, fingerprint(read_context()["cpu"]), target(threads))
 
 
-def kernels() -> tuple[Task, ...]:
-    module = fused_module({"run": build(network(), shape=SHAPE)}, target())
+def kernels(of: Network | None = None, shape: tuple[int, int] = SHAPE) -> tuple[Task, ...]:
+    module = fused_module({"run": build(of or network(), shape=shape)}, target())
     return find_kernels([module], target()).tasks
 
 

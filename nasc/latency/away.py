@@ -42,6 +42,12 @@ class AwaySession(MeasurementSession):
             runtime_version=key.runtime_version,
         )
 
+    def records_sha256(self, precision: str) -> str:
+        """Those that the table was measured with, where it is of that precision."""
+        if self.tuned and precision == self.known.key.precision:
+            return self.known.key.records
+        return MeasurementSession.records_sha256(self, precision)
+
     @property
     def note(self) -> str:
         """What everything made from its tables says."""

@@ -243,6 +243,8 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     if manifest.latency_table is not None:
         what = "latency" if manifest.measured is None else "predicted by"
         found.append((what, manifest.latency_table))
+    if manifest.tuned is not None:
+        found.append(("kernels", str(manifest.tuned)))
     if manifest.tokenisation_ms is not None:
         found.append(("tokenisation, beside it (ms)", f"{manifest.tokenisation_ms:.2f}"))
     found += [

@@ -16,7 +16,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from nasc.architecture.space import load_space
 from nasc.cli import main
+from nasc.latency.places import table_files
+from nasc.latency.table import load_table
+from nasc.networks.network import random_network
 from nasc.package.c_program import build_program
 from nasc.package.formats.c_folder import TEXT_DEMO
 from nasc.package.golden import Golden
@@ -60,8 +64,14 @@ def nasc(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def package(inputs: Any) -> Path:
-    """A package; the folder of C is beside it."""
+    """A package, compiled by tuning records made by hand; the folder of C is beside it."""
+    from tvm_records import keep, kernels, key_here
+
     folder, given = inputs
+    space = load_space(str(folder / "toy.toml"))
+    full_size = random_network(space.teacher.with_precision("fp32"), space.geometry, "embed")
+    key = key_here()
+    keep(key.folder(folder / "cache" / "tables"), key, kernels(full_size, (1, 12)))
     package = folder / "package"
     done = nasc(
         *("compile", "--runtime", "tvm", "--precision", "fp32", "--latency-ms", 1000),
@@ -69,7 +79,11 @@ def package(inputs: Any) -> Path:
         *("--output", package, "--json", *given),
     )
     assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["folders"] == {"c": str(folder / "package-c")}
+    told = json.loads(done.stdout)
+    assert told["folders"] == {"c": str(folder / "package-c")}
+    assert told["tuned"]["tuned"] > 0
+    assert "tvm's kernels go by tuning records of " in done.stderr
+    assert " networks by tuning records " in done.stderr  # the table's
     return Path(package)
 
 
@@ -86,6 +100,19 @@ def test_compile_ships_a_package_for_tvm_that_verifies(package: Path) -> None:
     assert "not checked  golden vectors: model.so is code" in done.stdout
     done = nasc("verify", package, "--no-measure", "--run-code")
     assert done.exit_code == 0, done.output
+
+
+def test_the_package_and_the_table_say_which_records_they_are_of(
+    package: Path, inputs: Any
+) -> None:
+    folder, _ = inputs
+    manifest = read_manifest(package)
+    assert manifest.tuned is not None
+    assert manifest.tuned.tuned > 0
+    assert manifest.tuned.untuned, "there are none for the lengths that every package has"
+    assert read_manifest(c_of(package)).tuned is None
+    (table,) = (load_table(path) for path in table_files(folder / "cache" / "tables"))
+    assert table.key.records == manifest.tuned.records_sha256
 
 
 def c_of(package: Path) -> Path:

@@ -110,6 +110,10 @@ class Tuned:
         # Where not even the schedule without a record runs, a record is needed most.
         return (math.inf if self.now_s is None else self.time_s) * self.expected
 
+    def beats(self, seconds: float) -> bool:
+        """Whether a candidate is so much faster than no record that it becomes one."""
+        return self.before_s is None or seconds <= (1 - LEAST_FASTER) * self.before_s
+
     def learn(self, before_s: float | None) -> None:
         """Take in what a round gained.
 
@@ -310,21 +314,27 @@ def _round(
     if options.max_trials is not None:
         todo = todo[: options.max_trials - kernel.trials]
     results: list[Any] = []
+    faster: list[tuple[Any, float]] = []
     for candidate, trial in zip(todo, measure([c.sch.mod for c in todo], is_over), strict=False):
         kernel.trials += 1
         seconds = None if trial.seconds is None else [trial.seconds]
         results.append(meta_schedule.runner.RunnerResult(seconds, trial.error))
         if trial.seconds is None:
             kernel.failed, kernel.error = kernel.failed + 1, trial.error
-            continue
-        if kernel.before_s is not None and trial.seconds > (1 - LEAST_FASTER) * kernel.before_s:
+        elif kernel.beats(trial.seconds):
+            faster.append((candidate, trial.seconds))
+    if faster and kernel.before_s is not None:  # it may have been timed in a bad moment
+        (again,) = measure([schedule(kernel.task.module, target)])
+        kernel.before_s = min(kernel.before_s, again.seconds or math.inf)
+    for candidate, found_s in faster:
+        if not kernel.beats(found_s):
             continue  # a record is what is compiled by: the schedule without one is as good
         records.database.commit_tuning_record(
             meta_schedule.database.TuningRecord(
-                candidate.sch.trace, search.workload, seconds, target, candidate.args_info
+                candidate.sch.trace, search.workload, [found_s], target, candidate.args_info
             )
         )
-        kernel.best_s = min(kernel.best_s or math.inf, trial.seconds)
+        kernel.best_s = min(kernel.best_s or math.inf, found_s)
     if options.max_trials is not None and kernel.trials >= options.max_trials:
         kernel.exhausted = True
     if kernel.now_s is None and kernel.trials >= FUTILE_TRIALS:

@@ -318,7 +318,9 @@ def test_code_is_made_for_the_processor_of_the_device(
         ("raspberrypi5", "onnxruntime", None),
         ("host", "tvm", None),
     ):
-        session = MeasurementSession.on(device_profiles.find(name), tmp_path, runtime=runtime)
+        session = MeasurementSession.on(
+            device_profiles.find(name), tmp_path, runtime=runtime, tuned=False
+        )
         session._told[runtime] = {"cpu": cpu, "precisions": ["fp32"]}
         session.lower(network, tmp_path, lengths=(7,))
         assert (given[-1]["processor"], given[-1]["lengths"]) == (expected, (7,))

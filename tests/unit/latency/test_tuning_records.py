@@ -10,11 +10,13 @@ import pytest
 
 pytest.importorskip("tvm", reason="needs apache-tvm (extra 'tvm')")
 
+from synthetic_device import make_table
 from tvm_kernels import product
 from tvm_records import SHAPE, keep, kernels, key_here, network
 
 import device_profiles
 from nasc.errors import RecordsDamaged, RecordsRefused
+from nasc.latency.away import AwaySession
 from nasc.latency.places import tables_folder
 from nasc.latency.profile import make_key
 from nasc.latency.session import MeasurementSession
@@ -176,3 +178,13 @@ def test_records_are_in_the_key_that_a_table_is_kept_under(folder: Path, tmp_pat
     assert [key.records for key in keys] == [found(folder).sha256, ""]
     assert len({key.describe() for key in keys}) == 2
     assert "records" not in keys[1].to_dict()  # as tables of before
+
+
+def test_a_device_out_of_reach_has_the_records_of_its_table(tmp_path: Path) -> None:
+    table = make_table(runtime="tvm", precision="fp32", records="ab" * 32)
+    for tuned, wanted in ((True, "ab" * 32), (False, "")):
+        own = session(tmp_path, tuned=tuned)
+        fields = {one.name: getattr(own, one.name) for one in dataclasses.fields(own)}
+        known = AwaySession(**fields, known=table)
+        assert known.records_sha256("fp32") == wanted
+        assert known.records_sha256("int8") == ""

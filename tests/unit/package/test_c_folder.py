@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import itertools
 import platform
 import re
 import shutil
@@ -13,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,16 +29,19 @@ from nasc.networks.torch_network import TorchNetwork
 pytest.importorskip("tvm")
 pytest.importorskip("ziglang")
 
+from tvm_ffi import structural_equal
+
 from nasc.export.onnx import build as build_onnx
 from nasc.lowering.static.compile import compile_static
 from nasc.lowering.static.program import StaticNetwork
 from nasc.lowering.tuning.kernels import find_kernels
 from nasc.lowering.tuning.loop import LoopOptions, tune_kernels
-from nasc.lowering.tuning.records import RecordsKey, open_for_tuning
+from nasc.lowering.tuning.records import RecordsKey, best_records, open_for_tuning
 from nasc.lowering.tuning.trials import Trial
 from nasc.lowering.tvm_module import fused_module, target_of
 from nasc.package.formats.c_folder import COMPILED, COPIED, DEMO, SOURCES, renamed, write_c_folder
 from profilers.runner.targets import get_target
+from profilers.runtimes.tvm_schedules import schedule
 
 CC = shutil.which("gcc") or shutil.which("clang")
 QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
@@ -257,20 +260,21 @@ def test_tuned_kernels_run_too(tmp_path: Path) -> None:
     fused = fused_module({"run": build_onnx(made(), shape=(1, 24))}, target)
     tasks = [t for t in find_kernels([fused], target).tasks if re.search("gelu|softmax", t.name)]
     assert len(tasks) == 2
-    runs = itertools.count(1)
-    records = tmp_path / "records"
-    records.mkdir()
-    with open_for_tuning(records, RecordsKey.of("board", "cpu", target)) as kept:
+    without = [schedule(task.module, target) for task in tasks]
+
+    def measure(modules: Any, *_: Any) -> Any:
+        slow = [any(structural_equal(module, one) for one in without) for module in modules]
+        return [Trial(1.0 if one else 0.1, None) for one in slow]
+
+    folder, key = tmp_path / "records", RecordsKey.of("board", "cpu", target)
+    folder.mkdir()
+    with open_for_tuning(folder, key) as kept:
         tune_kernels(
-            *(
-                tasks,
-                kept,
-                target,
-                lambda modules, *_: [Trial(1 / next(runs), None) for _ in modules],
-            ),
+            *(tasks, kept, target, measure),
             LoopOptions(60.0, round_trials=2, population=4, max_trials=2),
             *(lambda *_: None, lambda: 0.0),
         )
+    records = best_records(folder, key)
     network = compile_static(made(), lengths=[24], processor=processor, records=records)
     plain = compile_static(made(), lengths=[24], processor=processor)
     assert network.code != plain.code

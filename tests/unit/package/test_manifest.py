@@ -15,6 +15,7 @@ from device_profiles import Noise
 from device_profiles.noise import MOST, NOISE_NAMES, most_of
 from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
+from nasc.lowering.tuned_kernels import TunedKernels
 from nasc.package import manifest as module
 from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest
 from nasc.package.readme import figures_of, readme
@@ -75,6 +76,30 @@ def test_a_latency_table_of_another_machine_stands_in_manifest_and_readme(
     for wrong in (1, "", "\x1b[31m"):
         with pytest.raises(PackageError, match=r"latency_table|control characters"):
             Manifest.from_dict(raw | {"latency_table": wrong})
+
+
+def test_tuning_records_stand_in_manifest_and_readme(raw: dict[str, Any]) -> None:
+    """A manifest of before is the same, byte for byte, but for its version."""
+    assert "tuned" not in raw
+    raw["tuned"] = {"records_sha256": "ab" * 32, "tuned": 3, "untuned": ["softmax"]}
+    manifest = Manifest.from_dict(raw)
+    assert manifest.tuned == TunedKernels("ab" * 32, 3, ("softmax",))
+    assert json.loads(manifest.to_json()) == raw
+    told = "| kernels | 3 of 4 by tuning records abababab, the others by general schedules |"
+    assert told in figures_of(readme(manifest))
+    changes: list[dict[str, Any]] = [
+        *({"records_sha256": "x"}, {"tuned": -1}, {"tuned": True}, {"untuned": ["a b"]}),
+        *({"untuned": [1]}, {"more": 1}),
+    ]
+    for wrong in (None, {}, *(raw["tuned"] | change for change in changes)):
+        with pytest.raises(PackageError, match=r"does not fit its schema: .*tuned"):
+            Manifest.from_dict(raw | {"tuned": wrong})
+
+
+def test_a_prediction_may_begin_at_nothing(raw: dict[str, Any]) -> None:
+    """As that of a network of microseconds on a busy machine does."""
+    raw["predicted"]["low_ms"] = 0.0
+    assert Manifest.from_dict(raw).predicted is not None
 
 
 def test_an_estimate_stands_in_manifest_and_readme_and_goes_with_no_measurement(
