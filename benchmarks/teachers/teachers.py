@@ -28,7 +28,13 @@ from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.package.tokenizer_files import write_tokenizer
 from nasc.teacher import Teacher, load_teacher
-from nasc.teacher.library import MAX_ABS, TEXTS, SentenceTransformersLibrary, comparable
+from nasc.teacher.library import (
+    MAX_ABS,
+    TEXTS,
+    SentenceTransformersLibrary,
+    comparable,
+    load_library,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ROWS = Path(__file__).resolve().with_name("teachers.json")
@@ -68,7 +74,10 @@ def row(folder: Path) -> dict[str, Any]:
         teacher = load_teacher(folder)
     except NascError as error:
         return {"refused": str(error).replace(f"'{folder.parent}/", "'")}
-    library, texts = SentenceTransformersLibrary(folder), comparable(teacher, MORE_TEXTS)
+    texts = comparable(teacher, MORE_TEXTS)
+    library, _ = load_library(teacher, folder)
+    if not teacher.labels and not isinstance(library, SentenceTransformersLibrary):
+        raise SystemExit(f"{folder}: sentence-transformers cannot load it")
     expected = library.vectors(texts)
     alone = np.concatenate([library.vectors([text]) for text in texts])
     ours = {
@@ -100,6 +109,8 @@ def markdown(record: dict[str, Any]) -> str:
         f"`SentenceTransformer(folder).encode(texts)`, computed in float32, on {len(MORE_TEXTS)} "
         "texts (short, 10,000 characters, capitals, accents, digits, other scripts, literal "
         f"special tokens, empty), in one batch and one by one; at most {MAX_ABS:g} is allowed. "
+        "Of a teacher with a head of its own they are of the scores of transformers "
+        "(`AutoModelForSequenceClassification`). "
         "*Teacher* is `nasc.teacher`, *graph* the full-size fp32 ONNX graph with the tokenizer "
         "files of a package.",
         "",

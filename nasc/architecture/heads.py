@@ -8,7 +8,9 @@ A vector is the mean over the tokens, scaled to length 1, unless the head's name
 ``embed-cls`` is the first token's state, ``embed-max-unscaled`` the largest values over the
 tokens, their length left as it is. ``hidden-cls`` gives the same as ``hidden``, and says how a
 vector is made of it. ``embed-dense128tanh-first64``: behind the pooling a linear layer to 128
-numbers with tanh, then length 1, and of that the first 64 numbers.
+numbers with tanh, then length 1, and of that the first 64 numbers. ``scores-cls-dense384tanh-``
+``dense2identity-unscaled`` is such a vector too: the scores of two classes, by the teacher's own
+head.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from nasc.errors import UsageError
 
 HEADS: tuple[str, ...] = ("embed", "hidden")
 """Those that a network has from its teacher; the others come with a task."""
+
+SCORES = "scores"
+"""Of a teacher with a head of its own: scores of classes, by the layers behind the pooling."""
 
 MEAN_HEAD = "embed"
 """The mean over the tokens, scaled to length 1."""
@@ -44,7 +49,7 @@ _CLASSIFY = re.compile(r"classify-([1-9][0-9]{0,3})")
 _DENSE = re.compile(rf"-dense([1-9][0-9]{{0,4}})({'|'.join(DENSE_ACTIVATIONS)})")
 
 _VECTORS = re.compile(
-    rf"({'|'.join(HEADS)})(?:-({'|'.join(POOLINGS[1:])}))?"
+    rf"({'|'.join((*HEADS, SCORES))})(?:-({'|'.join(POOLINGS[1:])}))?"
     rf"((?:{_DENSE.pattern.replace('(', '(?:')}){{0,{MAX_DENSE}}})(-unscaled)?"
     r"(?:-first([1-9][0-9]{0,4}))?"
 )
@@ -161,8 +166,13 @@ def is_task_head(head: str) -> bool:
 
 
 def gives_vector(head: str) -> bool:
-    """Whether a head gives the vector of a text: ``embed``, whatever its pooling."""
-    return _output(head) == "embed"
+    """Whether a head gives the vector of a text, whatever its pooling: ``embed``, or ``scores``."""
+    return _output(head) in ("embed", SCORES)
+
+
+def gives_scores(head: str) -> bool:
+    """Whether the vector of a text is the scores of classes, by the teacher's own head."""
+    return _output(head) == SCORES
 
 
 def gives_states(head: str) -> bool:

@@ -36,6 +36,7 @@ from nasc.data.heldout import scored_sentences
 from nasc.errors import ExportError, NascError, TableMissing, UsageError
 from nasc.evaluation.agreement import pooled_cosine
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
+from nasc.evaluation.torch_vectors import teacher_vectors
 from nasc.latency.away import AwaySession, away, unreachable
 from nasc.latency.costs import TableCosts
 from nasc.latency.estimate import estimated_precisions, estimated_table, peak_of
@@ -787,7 +788,7 @@ class RunContext:
                 lower = self.session(variant.runtime).lower
                 found = vectors_as_shipped(network, rows, lower, self.open_encoder)
             length = train_length(self.teacher)
-            wanted = self.teacher.vectors(scored_sentences(self.corpus), max_length=length)
+            wanted = teacher_vectors(self.teacher, scored_sentences(self.corpus), max_length=length)
             self._whole_losses[variant] = 1 - pooled_cosine(wanted, found)
         return self._whole_losses[variant]
 

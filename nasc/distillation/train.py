@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasc.architecture.heads import pooling_of
+from nasc.architecture.heads import gives_scores, pooling_of
 from nasc.data import Corpus
 from nasc.data.tokens import Batch
 from nasc.distillation.teacher_cache import Schedule, TeacherBatches, window_of
@@ -54,6 +54,9 @@ PROBE_SENTENCES = 2048
 
 MOST_SCALE = 2.0
 """Of the learning rate, however narrow a layer is: more was not tried."""
+
+LEAST_SPREAD = 1e-3
+"""Variance of a batch's scores below which it is not divided by: all its texts score alike."""
 
 SLACK = 1.15
 """A step of a training takes longer than one that changes no weight."""
@@ -110,6 +113,7 @@ def distill_loss(
     attention_mask: Tensor,
     pooling: str = "mean",
     behind: Callable[[Tensor], Tensor] | None = None,
+    scores: bool = False,
 ) -> Tensor:
     """Loss of one batch.
 
@@ -120,11 +124,17 @@ def distill_loss(
         attention_mask: (batch, seq_len).
         pooling: By which vectors are made of states, out of `nasc.architecture.heads.POOLINGS`.
         behind: What the teacher has between the pooling and the vector; None: nothing.
+        scores: Whether the vector is scores of classes, which have no directions: their squared
+            error over their variance takes the place of the other two parts.
     """
     mask = Mask.of(attention_mask)
     ours, theirs = pool(states, mask, pooling), pool(target, mask, pooling)
     if behind is not None:
         ours, theirs = behind(ours), behind(theirs)
+    if scores:
+        loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
+        spread = (theirs - theirs.mean(0)).square().mean().clamp(min=LEAST_SPREAD)
+        return loss + config.pooled_weight * (ours - theirs).square().mean() / spread
     ours, theirs = functional.normalize(ours, dim=-1), functional.normalize(theirs, dim=-1)
     loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
     loss = loss + config.pooled_weight * (1 - (ours * theirs).sum(-1)).mean()
@@ -157,7 +167,13 @@ def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: 
         states = model.map_out(model.hidden_state(batch.input_ids, mask))
     mode = pooling_of(model.head).mode
     return distill_loss(
-        config, states.float(), target, batch.attention_mask, mode, model.behind_pooling
+        config,
+        states.float(),
+        target,
+        batch.attention_mask,
+        mode,
+        model.behind_pooling,
+        gives_scores(model.head),
     )
 
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
 from scipy.stats import spearmanr
 
+from nasc.architecture.heads import gives_scores
 from nasc.evaluation.retrieval import ranking_ndcg
 from nasc.evaluation.similarity import unit_vectors
 
@@ -37,6 +39,56 @@ class Quality:
     def mean(self) -> float:
         """Of cosine and similarity: what decides between networks."""
         return (self.pooled_cosine + self.similarity_spearman) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAgreement:
+    """Agreement of a network's scores of classes with its teacher's on held-out text.
+
+    Attributes:
+        class_agreement: Share of the texts for which the same class has the largest score.
+        kl_divergence: Mean Kullback-Leibler divergence of the network's probabilities of classes
+            from the teacher's, in nats; 0 is the same.
+        sentences: Sentences that it was measured on.
+    """
+
+    class_agreement: float
+    kl_divergence: float
+    sentences: int
+
+
+def compare_classes(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> ClassAgreement:
+    """Both figures for the scores of the same sentences.
+
+    Args:
+        teacher: (sentences, classes), logits; at least one sentence.
+        student: The same of the network.
+
+    Raises:
+        ValueError: If shapes differ, or a score is no number.
+    """
+    if teacher.shape != student.shape or not len(teacher):
+        raise ValueError(f"scores of different shapes: {teacher.shape} and {student.shape}")
+    if not (np.isfinite(teacher).all() and np.isfinite(student).all()):
+        raise ValueError("a score is no number")
+    wanted, found = (log_softmax(s.astype(np.float64), axis=1) for s in (teacher, student))
+    same = teacher.argmax(axis=1) == student.argmax(axis=1)
+    divergence = (np.exp(wanted) * (wanted - found)).sum(axis=1)
+    return ClassAgreement(float(same.mean()), float(max(divergence.mean(), 0)), len(teacher))
+
+
+def as_vectors(outputs: NDArray[np.floating], head: str) -> NDArray[np.floating]:
+    """What networks are compared by: vectors as they are, of scores the roots of probabilities.
+
+    The cosine of two such rows is the Bhattacharyya coefficient of the two distributions.
+
+    Args:
+        outputs: (texts, size), as a head gives them.
+        head: See `nasc.architecture.heads`.
+    """
+    if not gives_scores(head):
+        return outputs
+    return np.asarray(np.sqrt(softmax(outputs.astype(np.float64), axis=1)), np.float32)
 
 
 def compare(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> Quality:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from nasc.evaluation.agreement import as_vectors
+from nasc.networks.from_teacher import head_tensors
 from nasc.networks.network import Network
 from nasc.networks.torch_network import TorchNetwork
 from nasc.teacher import Teacher
@@ -17,11 +18,23 @@ from nasc.teacher import Teacher
 def pooled_vectors(
     teacher: Teacher, network: Network, sentences: Sequence[str]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Pooled vectors (sentences, hidden) of a network in torch."""
-    model = TorchNetwork(dataclasses.replace(network, head=teacher.head()))
+    """Vectors (sentences, size) of a network in torch, as networks are compared by them."""
+    head = teacher.head()
+    if network.head != head:  # of the same body, without what is behind the pooling
+        behind = {name: value.cpu().numpy() for name, value in head_tensors(teacher, head).items()}
+        network = network.with_head(head, {**network.tensors[-1], **behind})
+    model = TorchNetwork(network)
     tokens = teacher.tokenize(sentences)
     found = np.empty((len(sentences), model.vector_size), np.float32)
     for indices in tokens.buckets(64):
         batch = tokens.batch(indices)
         found[indices.numpy()] = model(batch.input_ids, batch.attention_mask).numpy()
-    return found
+    return np.asarray(as_vectors(found, model.head), np.float32)
+
+
+def teacher_vectors(
+    teacher: Teacher, sentences: Sequence[str], *, max_length: int | None = None
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """A teacher's vectors (sentences, size), as networks are compared with it by them."""
+    found = teacher.vectors(sentences, max_length=max_length)
+    return np.asarray(as_vectors(found, teacher.head()), np.float32)

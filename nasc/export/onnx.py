@@ -28,6 +28,7 @@ from onnx import TensorProto
 
 from nasc.architecture.heads import (
     SPANS,
+    gives_scores,
     gives_states,
     gives_vector,
     head_outputs,
@@ -69,7 +70,7 @@ _PADDING = -1e9
 
 def output_name(head: str) -> str:
     """Name of the first output of a head's graph."""
-    if gives_vector(head):
+    if gives_vector(head) and not gives_scores(head):
         return "sentence_embedding"
     if gives_states(head):
         return "last_hidden_state"
@@ -117,7 +118,7 @@ def build(
     elif network.head == SPANS:
         axes.append(seq_len)
     outputs = {output: axes}
-    if gives_vector(network.head):
+    if gives_vector(network.head) and not gives_scores(network.head):
         emitter.graph.node("Unsqueeze", output, emitter.graph.ints(1))
         emitter.graph.rename_last(ONE_TOKEN)
         outputs[ONE_TOKEN] = [batch, 1, size]

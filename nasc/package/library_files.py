@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.reading import read_bytes, read_json
-from nasc.architecture.heads import SPANS, gives_vector, is_task_head, pooling_of, vector_size
+from nasc.architecture.heads import SPANS, gives_vector, pooling_of, vector_size
 from nasc.package.manifest import Manifest
 
 CONFIG = "config.json"
@@ -40,7 +40,7 @@ def library_files(manifest: Manifest, pad_id: int) -> dict[str, str]:
         pad_id: The tokenizer's token for padding.
     """
     found: dict[str, Any] = {CONFIG: _config(manifest, pad_id)}
-    if not is_task_head(manifest.head):
+    if manifest.task is None:
         kind = "sentence_transformers.models."
         modules = [("", "Transformer"), (_POOLING, "Pooling")]
         found |= {
@@ -108,7 +108,9 @@ def _config(manifest: Manifest, pad_id: int) -> dict[str, Any]:
     that transformers cannot take the file for a network of that family.
     """
     geometry, task = manifest.geometry, manifest.task
-    size, heads = vector_size(manifest.head, geometry.hidden), geometry.hidden // geometry.head_size
+    size, heads = geometry.hidden, geometry.hidden // geometry.head_size
+    if task is None:
+        size = vector_size(manifest.head, size)
     config: dict[str, Any] = {
         "model_type": "bert",
         "architectures": ["BertModel"],

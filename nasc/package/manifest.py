@@ -23,7 +23,7 @@ import jsonschema
 
 from device_profiles.reading import FileRefused, fits_pattern, read_json, shown
 from device_profiles.sustained import load_words
-from nasc.architecture.heads import check_head, is_task_head
+from nasc.architecture.heads import check_head, gives_scores, is_task_head
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.errors import NascError, PackageError, UsageError
@@ -592,7 +592,7 @@ class Manifest:
         limits: Upper limits asked for by name (``latency_ms``, ``size_bytes``, ``params``,
             ``peak_memory_bytes``).
         conditions: What the latency is about.
-        task: What the head is for; None of the teacher's own heads.
+        task: What the head is for; None of vectors and states.
         predicted: Latency from the table; None where none was predicted.
         latency_table: What is to be said of the latency tables that the network was chosen by
             (`LatencyTable.note`); None if nothing is.
@@ -666,7 +666,8 @@ class Manifest:
             )
         if self.estimate is not None and self.measured is not None:
             raise PackageError("manifest: its latency was estimated, and it was measured")
-        if is_task_head(self.head) != (self.task is not None):
+        scored = is_task_head(self.head) or gives_scores(self.head)
+        if scored != (self.task is not None):
             raise PackageError(f"manifest: head {self.head!r} with task {self.task}")
         if not 3 <= self.max_length <= self.geometry.max_positions:
             raise PackageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from nasc.architecture.heads import SPANS, gives_vector, is_task_head, pooling_of
+from nasc.architecture.heads import SPANS, gives_scores, gives_vector, pooling_of
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.package.formats import format_of
 from nasc.package.formats.base import SENTENCES, model_files
@@ -51,7 +51,7 @@ def usage(manifest: Manifest) -> str:
     task = manifest.task
     form = format_of(manifest.conditions.runtime)
     texts, last = SENTENCES, _HIDDEN
-    if gives_vector(manifest.head):
+    if gives_vector(manifest.head) and task is None:
         last = _EMBED if pooling_of(manifest.head).unit else _UNSCALED
     elif manifest.head == SPANS:
         texts, last = _QUESTIONS, _SPANS
@@ -103,7 +103,7 @@ def figures_of(text: str) -> list[str]:
 
 def _other_libraries(manifest: Manifest) -> str:
     """How other libraries use an encoder; nothing where a package lacks what they read."""
-    if is_task_head(manifest.head) or CONFIG not in manifest.files:
+    if manifest.task is not None or CONFIG not in manifest.files:
         return ""
     if manifest.conditions.shape is not None:
         batch, seq_len = manifest.conditions.shape
@@ -132,11 +132,11 @@ def readme(manifest: Manifest) -> str:
         used = "Trained on"
         trained = f"\n\nTraining: {_plain(str(manifest.training))}."
     form, task = format_of(manifest.conditions.runtime), manifest.task
-    does = (
-        ""
-        if task is None
-        else f"\n\nIt was fine-tuned on the task {_plain(task.name)} and gives its answers."
-    )
+    does = ""
+    if task is not None and gives_scores(manifest.head):
+        does = "\n\nIt has the teacher's own head and gives the scores of its classes (logits)."
+    elif task is not None:
+        does = f"\n\nIt was fine-tuned on the task {_plain(task.name)} and gives its answers."
     how = form.own_usage(manifest) or _python_usage(form.NEEDS, manifest)
     return f"""\
 # A text encoder, compiled by NASC

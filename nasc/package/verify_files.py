@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from device_profiles import UNSTATED, DeviceProfile
 from device_profiles.reading import read_text
-from nasc.architecture.heads import gives_vector, pooling_of
+from nasc.architecture.heads import gives_scores, gives_vector, pooling_of
 from nasc.evaluation.parity_report import (
     PADDING_TOLERANCE,
     TORCH_TOLERANCE,
@@ -60,7 +60,8 @@ README_BYTES = 1 << 20
 def _outputs(head: str) -> tuple[tuple[str, ...], ...]:
     """What files of a head may give, by name; `ONE_TOKEN` is of emitter version 3 and later."""
     first = output_name(head)
-    return ((first,), (first, ONE_TOKEN)) if gives_vector(head) else ((first,),)
+    finished = gives_vector(head) and not gives_scores(head)
+    return ((first,), (first, ONE_TOKEN)) if finished else ((first,),)
 
 
 def _other_lengths(said: Conditions, measured: MeasuredLatency) -> list[str]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_profiles.temporary import temporary_folder
+from nasc.architecture.heads import gives_scores
 from nasc.context.context import RunContext
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
 from nasc.data.prompts import prompted
-from nasc.evaluation.agreement import compare
+from nasc.evaluation.agreement import compare, compare_classes
 from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.parity import check_parity, check_reduced
 from nasc.evaluation.parity_report import ParityReport, ReducedPrecisionReport, accept_reduced
@@ -103,7 +104,7 @@ class ArtifactEvaluator:
 
         A task's head is fp32 in int8 and adds nothing to that.
         """
-        if self.task is not None:
+        if self.task is not None or gives_scores(network.head):
             network = network.body()
             artifact = self._lower(network, artifact, folder, "body")
         with self._context.open_encoder(artifact) as encoder:
@@ -154,6 +155,9 @@ class ArtifactEvaluator:
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         wanted = context.teacher.vectors(sentences, max_length=context.max_length)
         with self._encoder(artifact) as encoder:
+            if gives_scores(encoder.head):
+                given = prompted(encoder.encode, self._prompt)(sentences)
+                return dataclasses.asdict(compare_classes(wanted, given))
             found = compare(wanted, prompted(encoder.encode, self._prompt)(sentences))
         record: dict[str, Any] = dataclasses.asdict(found)
         if self.labelled is not None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import profilers
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.heads import is_task_head
+from nasc.architecture.heads import gives_scores, is_task_head
 from nasc.architecture.space import operation_symbols
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
@@ -51,7 +51,7 @@ from nasc.package.verify_latency import latency_protocol
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.pipelines.c_format import check_c, folder_beside, write_c
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
-from nasc.pipelines.options import DISTILL_MINUTES, Options
+from nasc.pipelines.options import CLASS_METRICS, DISTILL_MINUTES, VECTOR_METRICS, Options
 from nasc.pipelines.result import Attempt, CompileResult
 from nasc.selection.problems import check_feasible, whole_teacher
 from nasc.selection.successive_halving import SHARE, candidates, run_halving
@@ -78,6 +78,9 @@ NO_LATENCY = "the device is emulated: nothing is known of this package's latency
 
 ESTIMATE = "ESTIMATE"
 """Stands in the name of a package whose latency nobody measured."""
+
+CLASSIFICATION = "classification"
+"""The task of a package with the head that its teacher came with."""
 
 KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
 """What a compilation that is interrupted in a measurement need not do again."""
@@ -396,6 +399,7 @@ class _Compilation:
 
     def run(self) -> CompileResult:
         context = self.context
+        self.check_quality_asked()
         labelled = None
         if self.options.sts_data is not None:
             labelled = read_sts(self.options.sts_data, context.reporter.say)
@@ -531,6 +535,15 @@ class _Compilation:
         """Tokens that the package cuts texts to."""
         task = self.options.task
         return self.context.max_length if task is None else task.max_length
+
+    def task_record(self) -> TaskRecord | None:
+        """What the package says of its head; None of vectors and states."""
+        task, teacher = self.options.task, self.context.teacher
+        if task is not None:
+            return TaskRecord(task.name, task.labels, task.paired)
+        if not gives_scores(self.context.head):
+            return None
+        return TaskRecord(CLASSIFICATION, teacher.labels)
 
     def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
         """What the runtime opens of a network, in a folder of its own."""
@@ -791,6 +804,29 @@ class _Compilation:
 
     # Packaging
 
+    def check_quality_asked(self) -> None:
+        """Raise before the slow part for figures that the teacher's outputs do not have.
+
+        Raises:
+            UsageError: With those that they have.
+        """
+        if self.options.task is not None:
+            return
+        classes = gives_scores(self.context.head)
+        known = CLASS_METRICS if classes else VECTOR_METRICS
+        for name in self.options.min_quality:
+            if name not in known:
+                raise UsageError(
+                    f"--min-quality {name}: the teacher {self.context.teacher.name!r} gives "
+                    f"{'scores of classes' if classes else 'vectors'}, whose figures are "
+                    f"{', '.join(known)}"
+                )
+        if classes and self.options.sts_data is not None:
+            raise UsageError(
+                f"--sts-data is of vectors, the teacher {self.context.teacher.name!r} gives scores "
+                "of classes: leave it out"
+            )
+
     def quality(self, artifact: Artifact, evaluator: ArtifactEvaluator) -> dict[str, Any]:
         """Figures of the file as shipped.
 
@@ -830,7 +866,7 @@ class _Compilation:
             architecture=architecture,
             geometry=network.geometry,
             head=context.head,
-            task=None if task is None else TaskRecord(task.name, task.labels, task.paired),
+            task=self.task_record(),
             max_length=self.max_length,
             prompts=NO_PROMPTS if task is not None else context.teacher.prompts,
             limits=self.limits.given(),

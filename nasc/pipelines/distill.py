@@ -28,7 +28,7 @@ from nasc.distillation.masked_lm import (
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import NascError, UsageError
 from nasc.evaluation.agreement import Quality, compare
-from nasc.evaluation.torch_vectors import pooled_vectors
+from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.hf import NascForMaskedLM, NascModel
 from nasc.hf.training import check_installed, trainer_has_bf16
 from nasc.networks.from_teacher import teacher_network
@@ -197,7 +197,8 @@ def _distill(
         trained = model.nasc.network()
     sentences = judging_sentences(context.corpus, 512)
     quality = compare(
-        context.teacher.vectors(sentences), pooled_vectors(context.teacher, trained, sentences)
+        teacher_vectors(context.teacher, sentences),
+        pooled_vectors(context.teacher, trained, sentences),
     )
     try:
         with quiet_transformers(), filling(output) as part:

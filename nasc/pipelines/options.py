@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 DISTILL_MINUTES = 2.5
 """Default budget of the chosen network."""
 
-QUALITY_METRICS = ("pooled_cosine", "similarity_spearman", "ranking_ndcg")
+VECTOR_METRICS = ("pooled_cosine", "similarity_spearman", "ranking_ndcg")
+CLASS_METRICS = ("class_agreement",)
+QUALITY_METRICS = (*VECTOR_METRICS, *CLASS_METRICS)
+"""Of vectors, and of scores of classes by the teacher's own head."""
 
 
 def check_protocol(protocol: str, quantile: str | None) -> None:

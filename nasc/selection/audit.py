@@ -27,7 +27,7 @@ from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import UsageError
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.ranking import Ranking, rank
-from nasc.evaluation.torch_vectors import pooled_vectors
+from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.utils.progress import Silent
@@ -235,7 +235,7 @@ def rankings_of(table: pd.DataFrame, what: str) -> dict[str, Ranking]:
 def _qualities(context: RunContext, networks: Sequence[Architecture], steps: int) -> list[float]:
     """Mean of both agreements with the teacher after the same distillation of each, in fp32."""
     sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
-    wanted = context.teacher.vectors(sentences)
+    wanted = teacher_vectors(context.teacher, sentences)
     progress = context.reporter.stage(
         f"Distillation of {len(networks)} networks, {steps} steps each"
     )

@@ -21,7 +21,7 @@ from nasc.data.heldout import scored_sentences
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, TrainingDiverged
 from nasc.evaluation.agreement import Quality, compare, pooled_cosine
-from nasc.evaluation.torch_vectors import pooled_vectors
+from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.networks.network import Network
 from nasc.selection.problems import at_equal_quality, priced, problem_of
 from nasc.selection.true_loss import by_true_loss, shortlist
@@ -186,7 +186,7 @@ def pruned_teacher(
         if best is None:
             return None
         network = pruned_network(context.teacher, space, best.kept, variant.precision, head)
-        wanted = context.teacher.vectors(sentences)
+        wanted = teacher_vectors(context.teacher, sentences)
         loss = 1 - pooled_cosine(wanted, pooled_vectors(context.teacher, network, sentences))
     loss += context.measure_variant_loss(variant)
     return Candidate(Ranked(best.solution, loss, 0), network)
@@ -209,7 +209,7 @@ def run_halving(
         TrainingDiverged: If no network could be trained.
     """
     sentences = scored_sentences(context.corpus)
-    wanted = context.teacher.vectors(sentences)
+    wanted = teacher_vectors(context.teacher, sentences)
     progress = context.reporter.stage(f"Successive halving of {len(entered)} networks")
     held, diverged = [], None
     for place, one in enumerate(entered):

@@ -18,7 +18,7 @@ from nasc.architecture.variant import Variant
 from nasc.data import Corpus
 from nasc.data.heldout import scored_sentences
 from nasc.errors import NascError
-from nasc.evaluation.agreement import pooled_cosine
+from nasc.evaluation.agreement import as_vectors, pooled_cosine
 from nasc.evaluation.encoder import OpenEncoder, open_here
 from nasc.latency.session import MeasurementSession
 from nasc.lowering import Artifact
@@ -175,7 +175,7 @@ def vectors_as_shipped(
     lower: Lower,
     open_encoder: OpenEncoder = open_here,
 ) -> np.ndarray[Any, Any]:
-    """Vectors (rows, hidden) of token ids by the artifact of a network.
+    """Vectors (rows, size) of token ids by the artifact of a network, as networks are compared.
 
     Raises:
         NascError: If the temporary folder cannot be written.
@@ -183,7 +183,8 @@ def vectors_as_shipped(
     """
     try:
         with temporary_folder() as folder, open_encoder(lower(network, folder)) as encoder:
-            return encoder.encode_tokens(rows)
+            found = encoder.encode_tokens(rows)
+            return np.asarray(as_vectors(found, encoder.head), np.float32)
     except OSError as error:
         raise NascError(
             f"cannot write a network to a temporary folder: {error.strerror or error}. Free the "

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from nasc.architecture.heads import HEADS, MEAN, Pooling, gives_vector, is_task_head
+from nasc.architecture.heads import HEADS, MEAN, SCORES, Pooling, gives_vector, is_task_head
 from nasc.architecture.space import GELU, Geometry
 from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.data.tokens import Batch, Tokens
@@ -214,6 +214,7 @@ class Teacher:
         pooling: How sentence vectors are made of its hidden states.
         dense: Weights of the linear layers that `pooling` names.
         prompts: The default one stands before every text that it tokenises.
+        labels: Names of its classes where its vectors are the scores of a head of its own.
     """
 
     geometry: TeacherGeometry
@@ -228,6 +229,7 @@ class Teacher:
     pooling: Pooling = MEAN
     dense: tuple[DenseWeights, ...] = ()
     prompts: Prompts = NO_PROMPTS
+    labels: tuple[str, ...] = ()
 
     @property
     def vector_size(self) -> int:
@@ -236,7 +238,7 @@ class Teacher:
 
     def head(self, output: str = "embed") -> str:
         """The head of networks that follow it: see `nasc.architecture.heads.Pooling.head`."""
-        return self.pooling.head(output)
+        return self.pooling.head(SCORES if self.labels and output == "embed" else output)
 
     def own_head(self, asked: str) -> str:
         """The head that is asked for, with this teacher's pooling; a task's as it is.
@@ -253,8 +255,8 @@ class Teacher:
         if not gives_vector(asked) and not self.pooling.plain:
             raise UsageError(
                 f"--head {asked}: vectors of the teacher {self.name!r} are more than the pooled "
-                "states of its tokens (modules.json: Dense, or truncate_dim), so that no package "
-                "of states gives them. Leave --head out"
+                "states of its tokens (Dense or truncate_dim of modules.json, or a head), so that "
+                "no package of states gives them. Leave --head out"
             )
         own = self.head("embed" if gives_vector(asked) else "hidden")
         if asked not in (own, *HEADS):

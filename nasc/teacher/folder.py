@@ -7,9 +7,10 @@ sentence-transformers for the same folder, or the teacher is refused with file a
 from pathlib import Path
 
 from nasc.errors import TeacherDamaged, UnsupportedFamily
+from nasc.teacher.classifier import read_classifier
 from nasc.teacher.config import check_unread, read_config
 from nasc.teacher.dense import load_dense
-from nasc.teacher.encoder import Teacher
+from nasc.teacher.encoder import DenseWeights, Teacher
 from nasc.teacher.files import TeacherFiles, json_text
 from nasc.teacher.modules import SentenceModules, check_dimensions, read_modules
 from nasc.teacher.tokenizer import load_tokenizer, max_length
@@ -42,7 +43,9 @@ def load_folder(
     check_unread(modules.transformer)
     modules = check_dimensions(modules, files, geometry.hidden)
     _check_default_pooling(modules, config.get("architectures"))
-    weights = find_weights(modules.transformer, geometry, config)
+    head = None if modules.declared else read_classifier(modules.transformer, config, geometry)
+    shapes = {} if head is None else head.shapes(geometry)
+    weights = find_weights(modules.transformer, geometry, config, shapes)
     sha256 = weights.sha256()
     if promised_sha256 is not None and sha256 != promised_sha256:
         raise TeacherDamaged(
@@ -54,6 +57,13 @@ def load_folder(
     length = max_length(modules, tokenizer, geometry)
     tokenizer.model_max_length = geometry.max_positions  # lengths are decided by the caller
     embeddings, layers = weights.load()
+    pooling, dense = modules.pooling, tuple(map(load_dense, modules.dense))
+    if head is not None:
+        tensors = weights.load_some(shapes)
+        pooling = head.pooling
+        dense = tuple(
+            DenseWeights(tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in head.names
+        )
     return Teacher(
         geometry=geometry,
         name=name,
@@ -64,9 +74,10 @@ def load_folder(
         embeddings=embeddings,
         layers=layers,
         folder=folder,
-        pooling=modules.pooling,
-        dense=tuple(map(load_dense, modules.dense)),
+        pooling=pooling,
+        dense=dense,
         prompts=modules.prompts,
+        labels=() if head is None else head.labels,
     )
 
 

@@ -189,8 +189,8 @@ def load_library(teacher: Teacher, folder: Path) -> tuple[Library, str]:
     Raises:
         TeacherDamaged: If none can load the folder.
     """
-    note = f"{SENTENCE_TRANSFORMERS} is not installed"
-    if is_installed():
+    note = "" if teacher.labels else f"{SENTENCE_TRANSFORMERS} is not installed"
+    if is_installed() and not teacher.labels:
         try:
             return SentenceTransformersLibrary(folder), ""
         except Exception as error:  # of any of the libraries that it imports or runs
@@ -241,7 +241,7 @@ class SentenceTransformersLibrary:
 
 
 class TransformersLibrary:
-    """The network and the tokenizer of transformers, with the teacher's pooling."""
+    """The network and the tokenizer of transformers, with its own head or the teacher's pooling."""
 
     def __init__(self, teacher: Teacher, folder: Path) -> None:
         inner = read_modules(TeacherFiles(folder, teacher.name)).transformer.folder
@@ -249,7 +249,12 @@ class TransformersLibrary:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(
                 inner, local_files_only=True, trust_remote_code=False
             )
-            self._model: Any = transformers.AutoModel.from_pretrained(
+            kind: Any = (
+                transformers.AutoModelForSequenceClassification
+                if teacher.labels
+                else transformers.AutoModel
+            )
+            self._model: Any = kind.from_pretrained(
                 inner,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -258,6 +263,7 @@ class TransformersLibrary:
             ).eval()
         self._max_length = teacher.max_length
         self._before = teacher.prompts.before
+        self._scores = bool(teacher.labels)
         self._pooling, self._dense = teacher.pooling, teacher.dense
         self.name = f"transformers {transformers.__version__}"
 
@@ -279,7 +285,11 @@ class TransformersLibrary:
     def vectors(self, texts: Sequence[str]) -> Vectors:
         """See `Library`."""
         batch = self._batch(texts)
-        states = self._model(**batch, return_dict=True).last_hidden_state
+        given = self._model(**batch, return_dict=True)
+        if self._scores:
+            scores: Vectors = given.logits.numpy()
+            return scores
+        states = given.last_hidden_state
         vectors = sentence_vectors(states, batch["attention_mask"], self._pooling, self._dense)
         found: Vectors = vectors.numpy()
         return found

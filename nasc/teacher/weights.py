@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any, cast
@@ -187,13 +187,21 @@ class WeightFiles:
         )
         return EmbeddingWeights(**rows), tuple(layers)
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def load_some(self, names: Collection[str]) -> dict[str, Tensor]:
+        """Some tensors by their plain names, in float32.
+
+        Raises:
+            TeacherDamaged: See `load`.
+        """
+        return self._tensors(names)
+
+    def _tensors(self, wanted: Collection[str] | None = None) -> dict[str, Tensor]:
         tensors = {}
         for file in self.names:
             try:
                 with safe_open(self.files.folder / file, framework="pt") as opened:
                     for plain, entry in self.entries.items():
-                        if entry.file == file:
+                        if entry.file == file and (wanted is None or plain in wanted):
                             tensors[plain] = opened.get_tensor(entry.name).to(torch.float32)
             except (OSError, ValueError, RuntimeError, SafetensorError) as error:
                 raise _unreadable(self.files, file, error) from error
@@ -207,11 +215,20 @@ class WeightFiles:
 
 
 def find_weights(
-    files: TeacherFiles, geometry: TeacherGeometry, config: Mapping[str, Any]
+    files: TeacherFiles,
+    geometry: TeacherGeometry,
+    config: Mapping[str, Any],
+    head: Mapping[str, tuple[int, ...]],
 ) -> WeightFiles:
     """The weight files of a folder, their headers held against its config.json.
 
     Nothing is allocated by what config.json says: its sizes must be those of the tensors.
+
+    Args:
+        files: The folder.
+        geometry: By its config.json.
+        config: What that holds.
+        head: By plain name the shape of every tensor of a head that is kept; empty without one.
 
     Raises:
         TeacherMissing: If there is no safetensors file, or not all of them.
@@ -229,7 +246,7 @@ def find_weights(
                 )
             found[plain] = entry
     expected = _expected(geometry)
-    missing = [plain for plain in expected if plain not in found]
+    missing = [plain for plain in (*expected, *head) if plain not in found]
     if missing:
         raise TeacherDamaged(
             f"teacher '{files.name}': {len(missing)} tensors are missing from its weights "
@@ -237,8 +254,30 @@ def find_weights(
         )
     for plain, (shape, keys) in expected.items():
         _check_tensor(files, found[plain], shape, keys, geometry.family)
-    _check_unused(files, found, expected, geometry, config)
-    return WeightFiles(files, names, {plain: found[plain] for plain in expected}, geometry)
+    for plain, shape in head.items():
+        if found[plain].shape != shape:
+            raise files.damaged(
+                found[plain].file,
+                f": tensor '{found[plain].name}' of the head has shape {found[plain].shape}; by "
+                f"{CONFIG} (hidden size, id2label) it must have {shape}",
+            )
+        _check_float(files, found[plain])
+    kept = {plain: found[plain] for plain in (*expected, *head)}
+    _check_unused(files, found, kept, geometry, config)
+    return WeightFiles(files, names, kept, geometry)
+
+
+def tensor_names(files: TeacherFiles, family: str) -> frozenset[str]:
+    """Plain names of all tensors in a folder's weight files.
+
+    Raises:
+        TeacherMissing, TeacherDamaged: See `find_weights`.
+    """
+    return frozenset(
+        _plain_name(entry.name, family)
+        for name in _weight_files(files)
+        for entry in _entries(files, name)
+    )
 
 
 def _weight_files(files: TeacherFiles) -> tuple[str, ...]:
@@ -365,6 +404,10 @@ def _check_tensor(
             f": tensor '{entry.name}' has shape {entry.shape}; by {CONFIG} ({said}) it must have "
             f"{shape}",
         )
+    _check_float(files, entry)
+
+
+def _check_float(files: TeacherFiles, entry: _Entry) -> None:
     if entry.dtype not in _FLOATS:
         raise UnsupportedFamily(
             f"teacher '{files.name}': {files.label(entry.file)}: tensor '{entry.name}' is of type "
@@ -395,6 +438,7 @@ def _check_unused(
     raise UnsupportedFamily(
         f"teacher '{files.name}': {files.label(others[0].file)}: {len(others)} tensors are no "
         f"part of the encoder ({listed}; {CONFIG}: architectures = {head}): a head that comes "
-        "with a teacher is not kept. Save the encoder alone (AutoModel and AutoTokenizer of "
-        "transformers, from_pretrained, then save_pretrained) and give that folder"
+        "with a teacher is kept where it classifies single texts. Save the encoder alone "
+        "(AutoModel and AutoTokenizer of transformers, from_pretrained, then save_pretrained) and "
+        "give that folder"
     )

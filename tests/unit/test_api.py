@@ -28,6 +28,7 @@ from nasc.api import evaluate, train
 from nasc.architecture.space import Architecture, Block
 from nasc.cli import main
 from nasc.context.settings import Settings
+from nasc.data.prompts import NO_PROMPTS
 from nasc.errors import CheckpointError, PackageError, UsageError
 from nasc.evaluation.agreement import Quality
 from nasc.package.verify_report import Check
@@ -35,7 +36,11 @@ from nasc.pipelines.tune import TunedKernel
 from nasc.pipelines.tuning_place import TunedBoard, TunedFarm
 
 MANIFEST = SimpleNamespace(
-    max_length=8, task=None, files={}, conditions=SimpleNamespace(batch=3, runtime="onnxruntime")
+    max_length=8,
+    task=None,
+    files={},
+    prompts=NO_PROMPTS,
+    conditions=SimpleNamespace(batch=3, runtime="onnxruntime"),
 )
 
 

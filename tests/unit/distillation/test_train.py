@@ -12,7 +12,7 @@ import pytest
 import torch
 from stopped import Stopped, stop_after
 
-from nasc.architecture.heads import POOLINGS, pooling_of
+from nasc.architecture.heads import POOLINGS, gives_scores, pooling_of
 from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.data import Corpus, corpus_from_sentences
 from nasc.data.tokens import Tokens
@@ -24,13 +24,14 @@ from nasc.distillation.train import (
     step_loss,
 )
 from nasc.errors import CheckpointError, TrainingDiverged, UsageError
-from nasc.networks.from_teacher import teacher_network
+from nasc.networks.from_teacher import head_tensors, teacher_network
 from nasc.networks.network import Network
 from nasc.networks.torch_network import TorchNetwork
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
-from nasc.teacher import Teacher, load_teacher
+from nasc.teacher import Teacher, load_teacher, sentence_vectors
+from nasc.teacher.encoder import DenseWeights
 from nasc.utils.progress import Progress
 
 CONFIG = DistillConfig(steps=8, batch_size=8, learning_rate=3e-3)
@@ -143,6 +144,41 @@ def test_a_network_learns_the_vectors_of_its_head(
         ]
     assert losses[0] == pytest.approx(wanted[0], rel=1e-4)
     assert abs(wanted[0] - wanted[1]) > 0.02 * wanted[0]
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["embed-dense24tanh-first8", "scores-cls-dense32tanh-dense3identity-unscaled"],
+)
+def test_a_network_learns_what_is_behind_the_pooling(
+    start: Network, teacher: Teacher, tokens: Tokens, head: str
+) -> None:
+    """The layers there stay the teacher's."""
+    generator = torch.Generator().manual_seed(0)
+    how, size, dense = pooling_of(head), 32, []
+    for one in how.dense:
+        weight = torch.randn(one.outputs, size, generator=generator) / size**0.5
+        dense.append(DenseWeights(weight, torch.randn(one.outputs, generator=generator)))
+        size = one.outputs
+    labels = ("a", "b", "c") if gives_scores(head) else ()
+    whole = dataclasses.replace(teacher, pooling=how, dense=tuple(dense), labels=labels)
+    assert whole.head() == head
+    behind = {name: value.numpy() for name, value in head_tensors(whole, head).items()}
+    begin = start.with_head(head, {**start.tensors[-1], **behind})
+    config = DistillConfig(30, 16, 3e-3, bf16=False)
+    trained, losses = run(begin, whole, tokens, config)
+    for name, value in behind.items():
+        np.testing.assert_array_equal(trained.tensors[-1][name], value)
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    batch = tokens.batch(range(32))
+    with torch.no_grad():
+        states = whole.hidden_states(batch.input_ids, batch.attention_mask)[-1]
+        wanted = sentence_vectors(states, batch.attention_mask, how, whole.dense)
+        before, after = (
+            (TorchNetwork(one)(batch.input_ids, batch.attention_mask) - wanted).square().mean()
+            for one in (begin, trained)
+        )
+    assert after < 0.8 * before
 
 
 def test_attention_leaves_cudnn_out(start: Network, teacher: Teacher, tokens: Tokens) -> None:

@@ -27,6 +27,7 @@ def random_supernet() -> Supernet:
         return mean + torch.randn(*shape, generator=generator) * shape[-1] ** -0.5
 
     h, inner = GEOMETRY.hidden, GEOMETRY.intermediate
+    names = [name for name in LayerWeights.__dataclass_fields__ if name != "bucket_bias"]
     shapes = {"ff1_w": (inner, h), "ff1_b": (inner,), "ff2_w": (h, inner), "ff2_b": (h,)}
 
     def weights(name: str) -> torch.Tensor:
@@ -42,10 +43,7 @@ def random_supernet() -> Supernet:
         tokenizer=None,  # type: ignore[arg-type]
         max_length=64,
         embeddings=EmbeddingWeights(draw(100, h), draw(64, h), draw(h), draw(h, mean=1.0), draw(h)),
-        layers=tuple(
-            LayerWeights(**{name: weights(name) for name in LayerWeights.__dataclass_fields__})
-            for _ in range(3)
-        ),
+        layers=tuple(LayerWeights(**{name: weights(name) for name in names}) for _ in range(3)),
     )
     supernet = Supernet(SPACE, teacher)
     with torch.no_grad():

@@ -35,6 +35,7 @@ TASKS = {
     "classify-1": TaskRecord("sts-b", (), paired=True),
     "classify-2": TaskRecord("sst-2", ("0", "1")),
     "spans": TaskRecord("squad", (), paired=True),
+    "scores-cls-dense64tanh-dense2identity-unscaled": TaskRecord("classification", ("0", "1")),
 }
 KINDS = (
     ("fp32", "embed"),
@@ -44,10 +45,11 @@ KINDS = (
     ("fp32", "embed-cls"),
     ("fp32", "embed-max-unscaled"),
     ("fp32", "hidden-cls"),
-    ("fp32", "embed-cls-dense24tanh-first10"),
+    ("fp32", "embed-cls-dense24sigmoid-first10"),
     ("fp32", "classify-1"),
     ("int8", "classify-2"),
     ("fp32", "spans"),
+    ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
 )
 PARITY = {
     "fp32": Parity(1e-6, 1e-7, (1, 2, 3, 64), 4, 0.01),

@@ -20,7 +20,7 @@ import pytest
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from nasc.architecture.heads import gives_vector, is_task_head, pooling_of
+from nasc.architecture.heads import gives_scores, gives_vector, is_task_head, pooling_of
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
@@ -44,6 +44,8 @@ KINDS = [
     ("fp32", "classify-1"),
     ("int8", "classify-2"),
     ("fp32", "spans"),
+    ("fp32", "embed-cls-dense24sigmoid-first10"),
+    ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
 ]
 
 Packages = Mapping[tuple[str, str], Path]
@@ -80,7 +82,7 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 def test_a_package_holds_its_files_and_nothing_else(packed: Packages) -> None:
     for (_, head), folder in packed.items():
-        assert snapshot(folder).keys() == FILES | (set() if is_task_head(head) else ENCODER_FILES)
+        assert snapshot(folder).keys() == FILES | (set() if is_scored(head) else ENCODER_FILES)
         for each in (folder, *filter(Path.is_dir, folder.iterdir())):
             assert each.stat().st_mode & 0o777 == 0o755
 
@@ -88,7 +90,7 @@ def test_a_package_holds_its_files_and_nothing_else(packed: Packages) -> None:
 def test_sentence_transformers_is_told_the_pooling(packed: Packages) -> None:
     """A vector is the state of a text's one token, states are pooled as the teacher's are."""
     for (_, head), folder in packed.items():
-        if is_task_head(head):
+        if is_scored(head):
             continue
         config = json.loads((folder / "1_Pooling/config.json").read_text())
         mode = "cls" if gives_vector(head) else pooling_of(head).mode
@@ -109,9 +111,15 @@ def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
     assert done.stdout.count(": OK") == len(FILES | ENCODER_FILES) - 1
 
 
+def is_scored(head: str) -> bool:
+    """Whether a package gives scores, for which other libraries have no lines."""
+    return is_task_head(head) or gives_scores(head)
+
+
 def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
     heads = {"spans": 2 * 32 + 2, "classify-1": 2112 + 64 + 1, "classify-2": 2112 + 2 * (64 + 1)}
-    heads["embed-cls-dense24tanh-first10"] = 2112 + 24 * (64 + 1)
+    heads["embed-cls-dense24sigmoid-first10"] = 2112 + 24 * (64 + 1)
+    heads["scores-cls-dense64tanh-dense2identity-unscaled"] = 2112 + 64 * (64 + 1) + 2 * (64 + 1)
     for (_, head), folder in packed.items():
         manifest = read_manifest(folder)
         assert manifest.size_bytes == (folder / "model.onnx").stat().st_size
@@ -125,7 +133,7 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
     folder = packed[which]
     text = (folder / "README.md").read_text(encoding="utf-8")
     code, *others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(others) == (0 if is_task_head(which[1]) else 2)  # run in tests/integration
+    assert len(others) == (0 if is_scored(which[1]) else 2)  # run in tests/integration
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=folder,
@@ -139,9 +147,12 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
         "hidden-cls": r"\(2, \d+, 64\)",
         "classify-1": r"\[\S+\]",
         "classify-2": r"\['[01]', '[01]'\]",
+        "scores-cls-dense64tanh-dense2identity-unscaled": r"\['[01]', '[01]'\]",
         "spans": r"[A-Za-z .]+",
     }
-    if which[1] in forms:
+    if which[1].endswith("first10"):
+        assert re.search(r"lengths|\[\[", done.stdout)
+    elif which[1] in forms:
         assert re.fullmatch(forms[which[1]], done.stdout.strip())
     else:
         values = [float(v) for v in re.findall(r"-?\d\.?\d*", done.stdout)]
@@ -234,9 +245,11 @@ def test_both_libraries_read_the_tokenizer_and_agree_with_golden(packed: Package
 def test_transformers_knows_the_folder(packed: Packages, which: tuple[str, str]) -> None:
     folder = packed[which]
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    assert (config.hidden_size, config.max_position_embeddings, config.pad_token_id) == (64, 64, 0)
+    size = 10 if which[1].endswith("first10") else 64
+    wanted = (size, 64, 0)
+    assert (config.hidden_size, config.max_position_embeddings, config.pad_token_id) == wanted
     assert config.nasc_architecture == str(read_manifest(folder).architecture)
-    if which[1] == "classify-2":
+    if which[1] == "classify-2" or gives_scores(which[1]):
         assert config.id2label == {0: "0", 1: "1"}
     if which[1] == "classify-1":
         assert (config.num_labels, config.problem_type) == (1, "regression")

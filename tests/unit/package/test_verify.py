@@ -49,6 +49,8 @@ KINDS = [
     ("fp32", "classify-1"),
     ("int8", "classify-2"),
     ("fp32", "spans"),
+    ("fp32", "embed-cls-dense24sigmoid-first10"),
+    ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
 ]
 
 Packages = Mapping[tuple[str, str], Path]

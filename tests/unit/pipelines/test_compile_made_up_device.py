@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from safetensors.numpy import save_file
-from transformers import AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
@@ -46,13 +47,13 @@ from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
-from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.manifest import Manifest, TaskRecord, read_manifest
 from nasc.package.verify import verify_package
 from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
-from nasc.pipelines.options import QUALITY_METRICS, Options
+from nasc.pipelines.options import VECTOR_METRICS, Options
 from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
 from nasc.pipelines.search import search
@@ -395,6 +396,47 @@ def test_a_teacher_with_relative_positions_is_searched_and_trained(
     assert result.manifest.geometry.buckets == 32
     assert not result.manifest.architecture.is_teacher
     assert verify_package(result.package, measure=False).ok
+
+
+@pytest.mark.slow
+def test_a_teacher_s_head_is_kept_searched_and_trained(shared: Toy, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shared.settings.teacher or "", tmp_path / "sentiment"))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, id2label={0: "BAD", 1: "SO SO", 2: "GOOD"}
+        )
+        model.classifier.weight.data *= 30
+    model.save_pretrained(folder)
+    teacher, device = load_teacher(folder), shared.device()
+    assert teacher.head() == "scores-cls-dense32tanh-dense3identity-unscaled"
+    changed = {"teacher": str(folder), "cache": tmp_path / "cache"}
+    limit_ms = 0.8 * device.layers_ms(shared.space.teacher.with_precision("int8"))
+    for wrong, message in (
+        ({"min_quality": {"pooled_cosine": 0.5}}, "scores of classes, whose figures are class_agr"),
+        ({"sts_data": shared.folder / "text.txt"}, "--sts-data is of vectors"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            shared.compile(device, str(tmp_path / "no"), limit_ms, changed, **wrong)
+    result = shared.compile(
+        device,
+        str(tmp_path / "small"),
+        limit_ms,
+        changed,
+        distill_steps=20,
+        min_quality={"class_agreement": 0.1},
+    )
+    manifest = result.manifest
+    assert manifest.head == teacher.head()
+    assert not manifest.architecture.is_teacher
+    assert manifest.task == TaskRecord("classification", ("BAD", "SO SO", "GOOD"))
+    assert list(manifest.quality) == ["class_agreement", "kl_divergence", "sentences"]
+    assert verify_package(result.package, measure=False).ok
+    config = json.loads((result.package / "config.json").read_text())
+    assert config["id2label"]["2"] == "GOOD"
+    encoder = Encoder(result.package / "model.onnx", teacher.tokenizer)
+    assert encoder.encode(["the cat sat"]).shape == (1, 3)
+    assert "the teacher's own head" in (result.package / "README.md").read_text()
 
 
 def test_everything_is_measured_with_the_options_asked_for(
@@ -841,7 +883,7 @@ def test_quality_is_judged_on_text_that_chose_nothing(
     monkeypatch.setattr(Encoder, "encode", encoding)
     monkeypatch.setattr(halving, "pooled_vectors", choosing)
     found = toy.compile(toy.device(), "judged", limit_ms, distill_steps=20).manifest.quality
-    assert list(found) == [*QUALITY_METRICS, "sentences"]
+    assert list(found) == [*VECTOR_METRICS, "sentences"]
     assert 0 < found["ranking_ndcg"] <= 1
     corpus = RunContext(toy.settings, opener=toy.device()).corpus
     assert set(chosen) == set(scored_sentences(corpus))

@@ -80,6 +80,9 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(
         halving, "pooled_vectors", lambda teacher, network, sentences: network.params
     )
+    monkeypatch.setattr(
+        halving, "teacher_vectors", lambda teacher, sentences: teacher.vectors(sentences)
+    )
     monkeypatch.setattr(halving, "compare", lambda wanted, found: Quality(0.5, 1 / found, 0.5, 2))
     return SimpleNamespace(
         corpus=None,
