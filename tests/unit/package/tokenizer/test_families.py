@@ -1,4 +1,4 @@
-"""The ports in C and JavaScript against the tokenizers library, on the golden texts and on tens of thousands more."""
+"""The ports in C and JavaScript against the tokenizers library, on golden texts and many more."""
 
 import importlib.util
 import json
