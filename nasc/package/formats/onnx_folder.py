@@ -22,6 +22,7 @@ from nasc.package.formats.base import (
     no_refusal,
     no_session,
     no_text,
+    nothing_run,
     nothing_written,
     nothing_wrong,
     precision_of,
@@ -36,6 +37,7 @@ COMPANIONS = ()
 MORE_FILES = ()
 OPTIONAL_FILES = ()
 CODE = ""
+PROGRAMS = ""
 NEEDS = "onnxruntime, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "int8": 4e-2}
@@ -142,6 +144,7 @@ open_session = no_session
 refusal = no_refusal
 write_more = nothing_written
 wrong_more = nothing_wrong
+run_more = nothing_run
 """See `PackageFormat`: of all these it has none."""
 
 

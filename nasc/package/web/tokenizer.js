@@ -160,11 +160,12 @@ function withAdded(to, tree, text, put, rest) {
       continue;
     }
     let start = at;
-    let { index, end } = addedAt(tree, text, at);
+    const { index, end: stop } = addedAt(tree, text, at);
     if (index === NONE) {
       at++;
       continue;
     }
+    let end = stop;
     at = end;
     const bits = to.added[2 * index + 1];
     if (
