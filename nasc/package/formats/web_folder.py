@@ -52,7 +52,10 @@ PROGRAMS = "JavaScript"
 NEEDS = "node"
 
 ONNXRUNTIME_WEB = "1.30.0"
-INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+INTEGRITY = (
+    "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJm"
+    "g8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+)
 """What `npm view onnxruntime-web@1.30.0 dist.integrity` says: of the release that packages are made
 for and tested with. It is fetched by npm, not shipped: 14 MB of WebAssembly."""
 
@@ -111,10 +114,10 @@ await encoder.close();
 ```
 
 `/model/` is where your server has `{MODEL}` and `{TABLES}` of this folder. Both are held to the
-SHA-256 in `{CONTENTS}`, kept in the browser's Cache API, and taken up again where a connection broke,
-if the server knows `Range`. `nasc.d.ts` says the rest: threads, WebGPU, progress, an end by
-`AbortSignal`. Texts are cut to {manifest.max_length} tokens. The page must be served by https or from
-localhost.
+SHA-256 in `{CONTENTS}`, kept in the browser's Cache API, and taken up again where a connection
+broke, if the server knows `Range`. `nasc.d.ts` says the rest: threads, WebGPU, progress, an end by
+`AbortSignal`. Texts are cut to {manifest.max_length} tokens. The page must be served by https or
+from localhost.
 
 Threads need a page that is cross-origin isolated: serve it with
 `Cross-Origin-Opener-Policy: same-origin` and `Cross-Origin-Embedder-Policy: require-corp`. Without
@@ -124,9 +127,9 @@ them one thread computes.
 lock file must have for it. `{TOKENIZER_GOLDEN}` holds texts with the tokens that Hugging Face's
 tokenizers gives for them: what any port of the tokenizer has to reproduce.
 
-**No latency is promised in a browser.** What was measured is this model by onnxruntime on the device
-of the package that it lies beside; a browser runs another build of it, by other instructions. Figures
-of quality are those of that package: the model is the same file.
+**No latency is promised in a browser.** What was measured is this model by onnxruntime on the
+device of the package that it lies beside; a browser runs another build of it, by other
+instructions. Figures of quality are those of that package: the model is the same file.
 """
 
 
