@@ -1,0 +1,148 @@
+"""From a tiny teacher to an npm package whose vectors are Python's, in real browsers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browsers import browser, opened
+from click.testing import CliRunner, Result
+from web_server import serve
+
+from nasc.cli import main
+from nasc.package.formats.web_folder import ONNXRUNTIME_WEB
+from nasc.package.golden import Golden
+from nasc.package.manifest import read_manifest
+from nasc.package.web_program import RUNTIME_VARIABLE, node, runtime_folder
+from nasc.teacher import load_teacher
+
+pytestmark = [pytest.mark.web, pytest.mark.slow]
+
+WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
+PAGE_TIMEOUT_S = 120.0
+INSTALL = f"npm install onnxruntime-web@{ONNXRUNTIME_WEB}, and name its folder: {RUNTIME_VARIABLE}"
+
+
+def nasc(*arguments: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., Path]) -> Path:
+    """A package for onnxruntime; that for the web is beside it."""
+    folder, teacher = tmp_path_factory.mktemp("work"), teacher_folder()
+    g = load_teacher(teacher).geometry
+    (folder / "toy.toml").write_text(
+        'n_blocks = 2\nslots = 1\nhidden_sizes = [16, 32]\noperations = ["mha", "ffn"]\n'
+        f"[geometry]\nlayers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
+        f"intermediate = {g.intermediate}\nvocab_size = {g.vocab_size}\n"
+        f"max_positions = {g.max_positions}\n",
+        encoding="utf-8",
+    )
+    rng = random.Random(0)
+    text = [" ".join(rng.choices(WORDS, k=rng.randint(4, 14))) + "." for _ in range(300)]
+    (folder / "text.txt").write_text("\n\n".join(text), encoding="utf-8")
+    package = folder / "package"
+    done = nasc(
+        *("compile", "--format", "onnx,web", "--size-bytes", "100MB", "--precision", "fp32"),
+        *("--train-steps", 3, "--distill-steps", 3, "--seq-len", 12, "--teacher", teacher),
+        *("--space", folder / "toy.toml", "--corpus", folder / "text.txt"),
+        *("--cache", folder / "cache", "--output", package, "--json"),
+    )
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["folders"] == {"web": str(folder / "package-web")}
+    return Path(package)
+
+
+def web_of(package: Path) -> Path:
+    return package.with_name("package-web")
+
+
+def test_it_is_the_model_that_was_measured(package: Path) -> None:
+    folder, beside = read_manifest(web_of(package)), read_manifest(package)
+    assert (folder.conditions.runtime, beside.conditions.runtime) == ("web", "onnxruntime")
+    assert folder.files["model.onnx"] == beside.files["model.onnx"]
+    assert (folder.measured, folder.limits) == (None, {})
+    assert beside.measured is not None
+
+
+@pytest.mark.skipif(node() is None, reason="needs node 20 or newer (nodejs)")
+def test_it_verifies(package: Path) -> None:
+    done = nasc("verify", web_of(package), "--no-measure")
+    assert done.exit_code == 0, done.output
+    assert "JavaScript" in done.output
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Path:
+    """The folder of onnxruntime-web."""
+    if not os.environ.get(RUNTIME_VARIABLE):
+        pytest.skip(f"needs onnxruntime-web: {INSTALL}")
+    found = runtime_folder(ONNXRUNTIME_WEB)
+    assert found is not None
+    return found
+
+
+@pytest.mark.skipif(node() is None, reason="needs node 20 or newer (nodejs)")
+def test_vectors_in_node(package: Path, runtime: Path) -> None:
+    done = nasc("verify", web_of(package), "--no-measure", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert "vectors differ by" in checks["JavaScript"]["detail"]
+
+
+def posted(name: str, package: Path, runtime: Path, place: Path, isolated: bool) -> Any:
+    """What the page found; the model's first answer was cut short."""
+    tampered = Path(shutil.copytree(package, place / "tampered"))
+    model = bytearray((tampered / "model.onnx").read_bytes())
+    model[-1] ^= 1
+    (tampered / "model.onnx").write_bytes(model)
+    page = Path(__file__).with_name("embedding.html").read_text(encoding="utf-8")
+    folders = {"package": package, "tampered": tampered, "ort": runtime}
+    with serve(folders, {"/": page}, isolated) as served:
+        served.cut["/package/model.onnx"] = 1000
+        with opened(name, f"{served.url}/", place / "profile"):
+            found = served.posted.get(timeout=PAGE_TIMEOUT_S)
+        found["ranges"] = [r for path, r in served.log if path == "/package/model.onnx"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "isolated"), [("chromium", True), ("chromium", False), ("firefox", True)]
+)
+def test_vectors_in_a_browser(
+    package: Path, runtime: Path, tmp_path: Path, name: str, isolated: bool
+) -> None:
+    if browser(name) is None:
+        pytest.skip(
+            f"needs {name} (Debian's package {'firefox-esr' * (name == 'firefox') or name})"
+        )
+    started = time.monotonic()
+    found = posted(name, web_of(package), runtime, tmp_path, isolated)
+    print(f"{name}: {time.monotonic() - started:.1f} s")
+    assert "failed" not in found, found["failed"]
+    assert found["isolated"] is isolated
+    assert found["threads"] == min(2 if isolated else 1, os.cpu_count() or 1)
+    golden = Golden.read(package / "golden.json")
+    assert [tuple(ids) for ids in found["tokens"]] == [one.input_ids for one in golden.texts]
+    for one, vector in zip(golden.texts, found["vectors"], strict=True):
+        np.testing.assert_allclose(vector, one.vector, rtol=0, atol=1e-4)
+    first, second = (np.array(one.vector) for one in golden.texts[:2])
+    cosine = first @ second / np.sqrt((first @ first) * (second @ second))
+    np.testing.assert_allclose(found["similarity"], [1, cosine], rtol=0, atol=1e-4)
+    assert found["ranges"][0] is None
+    assert found["ranges"][1:] == ["bytes=1000-"]  # then from the cache
+    assert (found["fetched"]["cached"], found["again"]["cached"]) == (False, True)
+    errors = found["errors"]
+    assert errors["surrogate"].startswith("TokenizerError: the text has a lone surrogate")
+    assert errors["closed"] == "Error: the encoder is closed: load another one"
+    assert "is not the file of this package" in errors["another"]
+    assert "the server answered 404" in errors["missing"]
+    assert errors["device"].startswith("TypeError: device is")
