@@ -113,6 +113,13 @@ def test_what_a_page_fetches_is_pinned(packed: Path) -> None:
     assert all((packed / name).is_file() for name in [*exported, "model.onnx", "tokenizer.bin"])
 
 
+def test_the_lock_file_of_ci_has_the_hash_that_packages_state() -> None:
+    path = Path(__file__).parents[2] / "integration" / "web" / "package-lock.json"
+    entry = json.loads(path.read_text())["packages"]["node_modules/onnxruntime-web"]
+    assert entry["version"] == web_folder.ONNXRUNTIME_WEB
+    assert entry["integrity"] == web_folder.INTEGRITY
+
+
 def test_it_promises_no_latency(packed: Path) -> None:
     manifest = read_manifest(packed)
     assert (manifest.conditions.runtime, manifest.limits, manifest.measured) == ("web", {}, None)
