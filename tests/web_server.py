@@ -7,11 +7,15 @@ import json
 import queue
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+CUT_S = 1.0
+"""Before a connection ends too soon: browsers forget what they had not handed over by then."""
 
 TYPES = {
     ".html": "text/html",
@@ -96,7 +100,10 @@ def serve(
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data if cut is None else data[:cut])
-            self.close_connection = self.close_connection or cut is not None
+            if cut is not None:
+                self.wfile.flush()
+                time.sleep(CUT_S)
+                self.close_connection = True
 
         def log_message(self, *_: object) -> None:
             """Nothing is printed."""

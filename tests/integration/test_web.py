@@ -91,7 +91,17 @@ def test_it_verifies_with_vectors_in_node(package: Path, runtime: Path) -> None:
     assert "vectors differ by" in checks["JavaScript"]["detail"]
 
 
-def posted(name: str, package: Path, runtime: Path, place: Path, isolated: bool) -> Any:
+SOFTWARE_GPU = (
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-features=Vulkan",
+)
+"""An adapter of WebGPU that the processor plays."""
+
+
+def posted(
+    name: str, device: str, package: Path, runtime: Path, place: Path, isolated: bool
+) -> Any:
     """What the page found; the model's first answer was cut short."""
     tampered = Path(shutil.copytree(package, place / "tampered"))
     model = bytearray((tampered / "model.onnx").read_bytes())
@@ -101,21 +111,30 @@ def posted(name: str, package: Path, runtime: Path, place: Path, isolated: bool)
     folders = {"package": package, "tampered": tampered, "ort": runtime}
     with serve(folders, {"/": page}, isolated) as served:
         served.cut["/package/model.onnx"] = 1000
-        with opened(name, f"{served.url}/", place / "profile"):
+        url = f"{served.url}/?device={device}"
+        with opened(name, url, place / "profile", SOFTWARE_GPU if device == "webgpu" else ()):
             found = served.posted.get(timeout=PAGE_TIMEOUT_S)
         found["ranges"] = [r for path, r in served.log if path == "/package/model.onnx"]
     return found
 
 
 @pytest.mark.parametrize(
-    ("name", "isolated"), [("chromium", True), ("chromium", False), ("firefox", True)]
+    ("name", "device", "isolated"),
+    [
+        ("chromium", "wasm", True),
+        ("chromium", "wasm", False),
+        ("chromium", "webgpu", True),
+        ("firefox", "wasm", True),
+    ],
 )
 def test_vectors_in_a_browser(
-    package: Path, runtime: Path, tmp_path: Path, name: str, isolated: bool
+    package: Path, runtime: Path, tmp_path: Path, name: str, device: str, isolated: bool
 ) -> None:
     if browser(name) is None:
         pytest.skip(f"needs {name} (Debian's packages chromium and firefox-esr)")
-    found = posted(name, web_of(package), runtime, tmp_path, isolated)
+    found = posted(name, device, web_of(package), runtime, tmp_path, isolated)
+    if "no WebGPU adapter" in found.get("failed", ""):
+        pytest.skip(f"needs a {name} that plays a GPU by itself (SwiftShader)")
     assert "failed" not in found, found["failed"]
     assert found["isolated"] is isolated
     assert found["threads"] == min(2 if isolated else 1, os.cpu_count() or 1)

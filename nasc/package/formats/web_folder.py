@@ -101,7 +101,7 @@ def own_usage(manifest: Manifest) -> str:
 In an app that npm builds, or a page with an import map for `onnxruntime-web/wasm`:
 
 ```sh
-npm install --save-exact THIS_FOLDER onnxruntime-web@{ONNXRUNTIME_WEB}
+npm install --install-links --save-exact THIS_FOLDER onnxruntime-web@{ONNXRUNTIME_WEB}
 ```
 
 ```js
