@@ -67,12 +67,12 @@ def write_web(
         The folder, as an absolute path.
 
     Raises:
-        PackageError: If its JavaScript gives other tokens or vectors than Python; what was written
-            of it is removed.
+        PackageError: If its JavaScript gives other tokens or vectors than Python; nothing of it is
+            written.
     """
-    with temporary_folder() as place:
-        tried = _build(context, place / "package", package, manifest)
-        held, found = run_more(tried, manifest)
+
+    def run(folder: Path) -> None:
+        held, found = run_more(folder, manifest)
         if held is False:
             raise PackageError(
                 f"the package for the web does not hold in node: {found}. The package for "
@@ -80,12 +80,7 @@ def write_web(
             )
         if held is None:
             context.say_once(f"the package for the web was not run: {found}")
-    return _build(context, output, package, manifest, force)
 
-
-def _build(
-    context: RunContext, output: Path, package: Path, manifest: Manifest, force: bool = False
-) -> Path:
     return build_package(
         output,
         model=package / MODEL,
@@ -94,6 +89,7 @@ def _build(
         force=force,
         say=context.reporter.say,
         open_encoder=open_web,
+        check=run,
     )
 
 

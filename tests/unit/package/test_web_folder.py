@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -9,8 +10,10 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from tokenizers import pre_tokenizers
 from transformers import BertTokenizer
 
 from nasc.errors import PackageError, UsageError
@@ -92,12 +95,12 @@ def contents(folder: Path) -> dict[str, object]:
 
 
 @needs_node
+@pytest.mark.slow
 def test_it_holds_what_it_says(packed: Path) -> None:
     report = verify_package(packed, measure=False)
     assert report.exit_code == 0, report.to_dict()
-    found = outcomes(packed)["JavaScript"]
-    assert found[0] is True
-    assert "the tokens of 2,400 texts" in found[1]
+    found = {check.name: check.detail for check in report.checks}["JavaScript"]
+    assert "the tokens of 2,400 texts" in found
 
 
 def test_what_a_page_fetches_is_pinned(packed: Path) -> None:
@@ -137,10 +140,8 @@ def test_two_builds_are_the_same(packed: Path, build_web: Make) -> None:
 
 def test_node_is_asked_for(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_program.shutil, "which", lambda name: None)
-    report = verify_package(packed, measure=False)
-    assert [check.name for check in report.not_checked] == ["JavaScript"]
-    assert report.exit_code == 3
-    assert "node 20 or newer is not installed" in outcomes(packed)["JavaScript"][1]
+    held, why = web_folder.run_more(packed, read_manifest(packed))
+    assert (held, why) == (None, "node 20 or newer is not installed")
 
 
 @pytest.mark.parametrize("name", ["nasc.js", "contents.js", "tokenizer.bin", "model.onnx"])
@@ -153,36 +154,39 @@ def test_one_changed_byte_of_any_file_is_found(package: Path, name: str) -> None
     assert found["model"][0] is None
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new", "check"),
-    [
-        ("nasc.js", "graphOptimizationLevel", "graphOptimizationlevel", "files beside the model"),
-        ("contents.js", '"maxLength": 48', '"maxLength": 47', "files beside the model"),
-        ("package.json", '"1.30.0"', '"1.30.1"', "files beside the model"),
-        ("package.json", '"private": true', '"scripts": {}', "files beside the model"),
-        ("tokenizer_golden.jsonl", "[2, ", "[3, ", "tokenizer's tables"),
-    ],
-)
-def test_what_was_hashed_anew_is_found_by_what_it_is(
-    package: Path, name: str, old: str, new: str, check: str
-) -> None:
-    text = (package / name).read_text()
-    assert old in text
-    (package / name).write_text(text.replace(old, new, 1))
+CHANGES = {
+    "nasc.js": ("graphOptimizationLevel", "graphOptimizationlevel"),
+    "contents.js": ('"maxLength": 48', '"maxLength": 47'),
+    "package.json": ('"private": true', '"scripts": {"postinstall": "true"}'),
+    "tokenizer_golden.jsonl": ("[2, ", "[3, "),
+}
+
+
+@pytest.mark.slow
+def test_what_was_hashed_anew_is_found_by_what_it_is(package: Path) -> None:
+    for name, (old, new) in CHANGES.items():
+        text = (package / name).read_text()
+        assert old in text
+        (package / name).write_text(text.replace(old, new, 1))
     seal(package)
     found = outcomes(package)
-    assert found[check][0] is False
-    assert f"{name} is not" in found[check][1]
+    beside = found["files beside the model"]
+    assert beside[0] is False
+    for name in ("nasc.js", "contents.js", "package.json"):
+        assert f"{name} is not as nasc writes it" in beside[1]
+    assert found["tokenizer's tables"][0] is False
+    assert "tokenizer_golden.jsonl is not what" in found["tokenizer's tables"][1]
     assert found["JavaScript"] == (None, "only what passes the checks above is run")
 
 
+@pytest.mark.slow
 def test_another_model_is_found_though_all_hashes_hold(package: Path, make_model: Make) -> None:
     shutil.copyfile(make_model(seed=1), package / "model.onnx")
-    seal(package)
-    found = outcomes(package)
-    assert found["golden vectors"] == (None, "only a model that passes its check is run")
-    assert found["files beside the model"][0] is False  # contents.js has the other hash
     manifest = read_manifest(package)
+    assert web_folder.wrong_more(package, manifest) == [
+        "contents.js is not as nasc writes it",
+        "package.json is not as nasc writes it",
+    ]
     for name, text in web_folder._texts(package, manifest).items():
         (package / name).write_text(text)
     seal(package)
@@ -232,6 +236,52 @@ def test_formats_go_with_runtimes() -> None:
     assert Options(formats=("onnx", "web")).folders == ("web",)
     with pytest.raises(UsageError, match="known: onnx, c, web"):
         Options(formats=("ios",))
+
+
+class Context:
+    """What of a `RunContext` is asked here."""
+
+    max_length = 48
+
+    def __init__(self, tokenizer: object) -> None:
+        self.said: list[str] = []
+        self.teacher = SimpleNamespace(tokenizer=tokenizer)
+        self.reporter = SimpleNamespace(say=self.said.append)
+        self.say_once = self.said.append
+
+
+def test_a_tokenizer_without_a_port_is_refused_before_anything_is_searched(
+    tokenizer: BertTokenizer,
+) -> None:
+    web_format.check_web(Context(tokenizer), "embed")  # type: ignore[arg-type]
+    other = copy.deepcopy(tokenizer)
+    other.backend_tokenizer.pre_tokenizer = pre_tokenizers.Digits()
+    with pytest.raises(PackageError, match=r"pre_tokenizer.type = 'Digits' is not ported"):
+        web_format.check_web(Context(other), "embed")  # type: ignore[arg-type]
+    with pytest.raises(PackageError, match="no call yet for the head 'spans'"):
+        web_format.check_web(Context(tokenizer), "spans")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("held", [False, None])
+def test_what_node_finds_decides(
+    make_model: Make,
+    make_manifest: Callable[..., Manifest],
+    tokenizer: BertTokenizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    held: bool | None,
+) -> None:
+    model, context, output = make_model(), Context(tokenizer), tmp_path / "package-web"
+    monkeypatch.setattr(web_format, "run_more", lambda folder, manifest: (held, "seen"))
+    arguments = (context, output, model.parent, make_manifest(model), False)
+    if held is None:
+        web_format.write_web(*arguments)  # type: ignore[arg-type]
+        assert context.said == ["the package for the web was not run: seen"]
+        assert output.is_dir()
+        return
+    with pytest.raises(PackageError, match=r"does not hold in node: seen\. .* is not: please"):
+        web_format.write_web(*arguments)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
