@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from click.testing import CliRunner, Result
 from web_server import serve
 
 from nasc.cli import main
-from nasc.package.formats.web_folder import ONNXRUNTIME_WEB
+from nasc.package.formats.web_folder import COPIED, ONNXRUNTIME_WEB
 from nasc.package.golden import Golden
 from nasc.package.manifest import read_manifest
 from nasc.package.web_program import RUNTIME_VARIABLE, node, runtime_folder
@@ -89,6 +90,54 @@ def test_it_verifies_with_vectors_in_node(package: Path, runtime: Path) -> None:
     assert done.exit_code == 0, done.output
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert "vectors differ by" in checks["JavaScript"]["detail"]
+
+
+TYPES = {
+    "allowJs": True,
+    "checkJs": True,
+    "strict": True,
+    "noUnusedLocals": True,
+    "noUnusedParameters": True,
+    "noEmit": True,
+    "target": "es2024",
+    "module": "nodenext",
+    "lib": ["es2024", "dom", "dom.iterable"],
+    "types": [],
+    "skipLibCheck": True,
+}
+
+
+def type_errors(folder: Path, runtime: Path, files: list[str]) -> str:
+    """What TypeScript says of files in a folder, strictly; beside it onnxruntime-web is found."""
+    compiler = runtime.with_name("typescript") / "bin" / "tsc"
+    if node() is None or not compiler.is_file():
+        pytest.skip("needs node and typescript: npm ci in tests/integration/web")
+    (folder / "node_modules").mkdir(exist_ok=True)
+    for name in ("onnxruntime-web", "onnxruntime-common"):
+        shutil.copytree(
+            runtime.with_name(name),
+            folder / "node_modules" / name,
+            ignore=shutil.ignore_patterns("*.wasm", "*.map", "ort*.js", "ort*.mjs"),
+            dirs_exist_ok=True,
+        )
+    (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": TYPES, "files": files}))
+    done = subprocess.run(
+        ["node", compiler, "-p", "."], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def test_types_hold(package: Path, runtime: Path, tmp_path: Path) -> None:
+    """Those in the sources, and those that an app sees."""
+    sources = Path(shutil.copytree(web_of(package), tmp_path / "sources"))
+    (sources / "nasc.js").rename(sources / "main.js")  # TypeScript takes nasc.d.ts in its place
+    assert type_errors(sources, runtime, [name for name in COPIED if name != "nasc.js"]) == ""
+    assert type_errors(sources, runtime, ["main.js"]) == ""
+    app = tmp_path / "app"
+    shutil.copytree(web_of(package), app / "node_modules" / "nasc-encoder")
+    shutil.copyfile(Path(__file__).with_name("consumer.ts"), app / "consumer.ts")
+    (app / "package.json").write_text('{"type": "module"}')
+    assert type_errors(app, runtime, ["consumer.ts"]) == ""
 
 
 SOFTWARE_GPU = (
