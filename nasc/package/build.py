@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ def build_package(
     force: bool = False,
     say: Say | None = None,
     open_encoder: OpenEncoder = open_here,
+    check: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write a package.
 
@@ -63,6 +64,8 @@ def build_package(
         force: Replace the package that is there.
         say: See `nasc.package.replacing.move_in`.
         open_encoder: Runs the model for the golden texts.
+        check: Called with the folder of the complete package before it gets its name; where it
+            raises, nothing is written.
 
     Returns:
         The folder, as an absolute path.
@@ -81,6 +84,8 @@ def build_package(
             if out.is_dir():  # somebody may have made it private
                 part.chmod(0o700 | stat.S_IMODE(out.stat().st_mode))
             _fill(part, model, tokenizer, manifest, open_encoder)
+            if check is not None:
+                check(part)
             move_in(part, out, say)
     except OSError as error:
         raise _unwritable(out, error) from error

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from nasc.evaluation.encoder import Encoder, EncoderSession
 from nasc.evaluation.worker_session import WorkerSession
-from nasc.package.formats import ModelFile, format_of
+from nasc.package.formats import ModelFile, format_of, opened_by
 from profilers import RuntimeOptions, WorkerLimits, precisions_of
 from profilers.devices.local import LocalWorker
 
@@ -129,7 +129,7 @@ class PackageProcess:
         if (own := format_of(runtime).open_session(path, self._timeout_s)) is not None:
             session = self._programs.enter_context(own)
         else:
-            session = WorkerSession(self._worker(runtime), path)
+            session = WorkerSession(self._worker(opened_by(runtime)), path)
         return Encoder(
             path, tokenizer, max_length=max_length, batch_size=batch_size, session=session
         )
@@ -140,7 +140,7 @@ class PackageProcess:
         Raises:
             ProfilerError: If the runtime is not installed.
         """
-        return precisions_of(self._worker(runtime).context)
+        return precisions_of(self._worker(opened_by(runtime)).context)
 
     def close(self) -> None:
         """End the process, or both."""

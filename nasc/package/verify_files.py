@@ -153,6 +153,7 @@ class FileChecks:
             *([("tokenizer's tables", self.tables)] if TABLES in self._form.MORE_FILES else []),
             ("files for other libraries", self.libraries),
             ("golden vectors", self.vectors),
+            *([(self._form.PROGRAMS, self.programs)] if self._form.PROGRAMS else []),
             ("README", self.readme),
             ("measurement", self.measurement),
         ]
@@ -164,6 +165,8 @@ class FileChecks:
                 found[name] = Check(name, None, why)
             elif name == "golden vectors" and not all(model.ok for model in models):
                 found[name] = Check(name, None, "only a model that passes its check is run")
+            elif name == self._form.PROGRAMS and not all(one.ok for one in found.values()):
+                found[name] = Check(name, None, "only what passes the checks above is run")
             elif name == "golden vectors" and self._code_refused:
                 found[name] = Check(name, None, self._code_refused)
             else:
@@ -203,6 +206,10 @@ class FileChecks:
         """What lies beside the model for programs that use it is what the program would write."""
         problems = self._form.wrong_more(self._folder, self._manifest)
         return not problems, "; ".join(problems) or "as nasc writes them"
+
+    def programs(self) -> Outcome:
+        """What the package's own programs make of its golden texts."""
+        return self._form.run_more(self._folder, self._manifest)
 
     @property
     def _model(self) -> Path:

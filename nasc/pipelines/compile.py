@@ -33,7 +33,7 @@ from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.package.build import build_package, check_target
-from nasc.package.formats import BESIDE, SHIPPED
+from nasc.package.formats import BESIDE, ITSELF, SHIPPED
 from nasc.package.manifest import (
     Conditions,
     Manifest,
@@ -53,6 +53,7 @@ from nasc.pipelines.c_format import check_c, folder_beside, write_c
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import CLASS_METRICS, DISTILL_MINUTES, VECTOR_METRICS, Options
 from nasc.pipelines.result import Attempt, CompileResult
+from nasc.pipelines.web_format import check_web, write_web
 from nasc.selection.problems import check_feasible, whole_teacher
 from nasc.selection.successive_halving import SHARE, candidates, run_halving
 from nasc.selection.variants import promising_variants
@@ -130,7 +131,7 @@ def compile(
             f"there are no packages for the runtime {settings.runtime} yet: nasc profile, search "
             f"and bench take it. Compile for another: --runtime {SHIPPED[0]}"
         )
-    if options.formats:
+    if options.formats and settings.runtime is not None:
         check_formats(options.formats, settings.runtime)
     if settings.estimate:
         check_estimate(limits, options)
@@ -157,6 +158,8 @@ def compile(
         promises_latency=limits.latency_ms is not None,
         limits_bytes=limits.limits_bytes,
     )
+    if settings.runtime is None:
+        check_formats(options.formats, context.device.default_runtime)
     if settings.runtime not in (None, AUTO):
         check_packable(context, settings.runtime)
     return compile_on(context, limits, options)
@@ -176,16 +179,17 @@ def check_packable(context: RunContext, runtime: str) -> None:
 
 
 def check_formats(formats: Sequence[str], runtime: str | None) -> None:
-    """Raise where folders are wanted beside a package of a runtime that they are not made of.
+    """Raise where formats are wanted of a package for a runtime that they are not made of.
 
     Raises:
         UsageError: With the runtime to take.
     """
     for name in formats:
-        if runtime != BESIDE[name]:
+        wanted = {**BESIDE, **ITSELF}[name]
+        if runtime != wanted:
             raise UsageError(
-                f"--format {name} is made of the network that was chosen for {BESIDE[name]}, not "
-                f"for {runtime or 'the runtime of the device'}. Add --runtime {BESIDE[name]}"
+                f"--format {name} is made of the network that was chosen for {wanted}, not "
+                f"for {runtime or 'the runtime of the device'}. Add --runtime {wanted}"
             )
 
 
@@ -246,11 +250,13 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
         )
     check_place(output, "--output DIR", PackageError, "the package")
     with contextlib.ExitStack() as claims:
-        for place in (output, *(folder_beside(output, each) for each in options.formats)):
+        for place in (output, *(folder_beside(output, each) for each in options.folders)):
             claims.enter_context(claimed(place))
             check_target(place, options.force)
         if "c" in options.formats:
             check_c(context)
+        if "web" in options.formats:
+            check_web(context, context.head)
         return _Compilation(context, limits, options, output).run()
 
 
@@ -912,7 +918,7 @@ class _Compilation:
             open_encoder=context.open_encoder,
         )
         folders = {
-            name: self.write_beside(name, folder, manifest, network) for name in options.formats
+            name: self.write_beside(name, folder, manifest, network) for name in options.folders
         }
         known_ms = context.known_ms(architecture) if timed else {}
         return CompileResult(
@@ -938,6 +944,8 @@ class _Compilation:
         context, place = self.context, folder_beside(self.output, name)
         context.reporter.stage(f"Package in {name.upper()}")(0, 1, str(place))
         with context.timed(f"package in {name.upper()}"):
+            if name == "web":
+                return write_web(context, place, package, manifest, self.options.force)
             return write_c(context, place, package, manifest, network, self.options.force)
 
     def training(self, candidate: _Candidate) -> TrainingRecord:

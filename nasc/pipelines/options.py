@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasc.errors import UsageError
-from nasc.package.formats import BESIDE
+from nasc.package.formats import BESIDE, ITSELF
 from nasc.supernet.budget import check_budget
 from profilers.mlperf import MIN_DURATION_S, NAME, QUANTILE, check_duration
 
@@ -55,8 +55,9 @@ class Options:
         sts_data: STS file; int8 may cost at most 0.01 of the score on it.
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
-        formats: Folders that are written beside the package, out of
-            `nasc.package.formats.BESIDE`: ``c``, in OUTPUT-c.
+        formats: What is written. Out of `nasc.package.formats.BESIDE`, folders beside the package:
+            ``c``, in OUTPUT-c, ``web``, in OUTPUT-web; out of `nasc.package.formats.ITSELF`, the
+            package: ``onnx``.
         task: What the package is to do besides giving vectors; it is fine-tuned on that.
 
     Raises:
@@ -92,14 +93,20 @@ class Options:
         if self.task is not None and self.sts_data is not None:
             raise UsageError("--sts-data judges sentence vectors; --task has data: give one")
         for name in self.formats:
-            if name not in BESIDE:
-                raise UsageError(f"unknown format {name!r}; known: {', '.join(BESIDE)}")
+            if name not in {**BESIDE, **ITSELF}:
+                known_ones = ", ".join([*ITSELF, *BESIDE])
+                raise UsageError(f"unknown format {name!r}; known: {known_ones}")
         known = QUALITY_METRICS if self.task is None else self.task.metrics
         for name, value in self.min_quality.items():
             if name not in known:
                 raise UsageError(f"unknown quality {name!r}; known: {', '.join(known)}")
             if not -1 <= value <= 1:
                 raise UsageError(f"a quality to reach must be in [-1, 1], got {name} {value}")
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Those of `formats` that are written beside the package."""
+        return tuple(name for name in self.formats if name in BESIDE)
 
     @property
     def duration_s(self) -> float:

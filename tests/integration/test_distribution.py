@@ -24,13 +24,17 @@ DATA = (
     "nasc/package/c/nasc_context.c",
     "nasc/package/c/nasc_weights.S",
     "nasc/package/manifest.schema.json",
+    "nasc/package/web/nasc.d.ts",
+    "nasc/package/web/nasc.js",
+    "nasc/package/web/package.json",
+    "nasc/package/web_check.mjs",
     "nasc/py.typed",
     "nasc/supernet/shipped/minilm-l6.safetensors",
     "profilers/runner/CMakeLists.txt",
     "profilers/runner/src/main.c",
     "profilers/runner/src/ort_abi.h",
 )
-SUFFIXES = (".py", ".toml", ".json", ".typed", ".safetensors", ".c", ".h", ".S", ".txt")
+SUFFIXES = tuple(".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .ts".split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,34 @@ from typing import cast
 from nasc.errors import PackageError
 from nasc.package.formats.base import ModelFile, PackageFormat
 
-__all__ = ["BESIDE", "SHIPPED", "ModelFile", "PackageFormat", "code_refused", "format_of"]
+__all__ = [
+    "BESIDE",
+    "ITSELF",
+    "SHIPPED",
+    "ModelFile",
+    "PackageFormat",
+    "code_refused",
+    "format_of",
+    "opened_by",
+]
 
 _MODULES = {
     "onnxruntime": "onnx_folder",
     "openvino": "openvino_folder",
     "tvm": "tvm_folder",
     "c": "c_package",
+    "web": "web_folder",
 }
-"""By name of a runtime; `c` needs none."""
+"""By name of a runtime; `c` needs none, `web` is of browsers."""
 
-BESIDE = {"c": "tvm"}
+BESIDE = {"c": "tvm", "web": "onnxruntime"}
 """Formats of folders that are written beside the package of a runtime, of the network that was
 chosen and measured for that one. Their own latency is not measured."""
+
+ITSELF = {"onnx": "onnxruntime"}
+"""Formats that are the package of a runtime itself: to ask for one asks for nothing beside it."""
+
+_OPENED_BY = {"web": "onnxruntime"}
 
 SHIPPED = tuple(name for name in _MODULES if name not in BESIDE)
 """Names of the runtimes that there are packages for."""
@@ -43,6 +58,11 @@ def format_of(runtime: str) -> PackageFormat:
             f"there are no packages for the runtime {runtime!r}; known: {', '.join(_MODULES)}"
         )
     return cast(PackageFormat, importlib.import_module(f"{__name__}.{_MODULES[runtime]}"))
+
+
+def opened_by(runtime: str) -> str:
+    """The runtime of `profilers` that opens here the model of a package for a runtime."""
+    return _OPENED_BY.get(runtime, runtime)
 
 
 def code_refused(runtime: str, run_code: bool) -> str:

@@ -74,6 +74,9 @@ class PackageFormat(Protocol):
     CODE: str
     """What of the model is code, which runs where that is opened, in words; empty: nothing."""
 
+    PROGRAMS: str
+    """What of `MORE_FILES` `run_more` runs, in words; empty: nothing."""
+
     NEEDS: str
     """What must be installed for the lines of Python in the README, in words."""
 
@@ -135,6 +138,16 @@ class PackageFormat(Protocol):
 
         Raises:
             OSError, FileRefused: If a file cannot be read.
+        """
+
+    def run_more(self, folder: Path, manifest: Manifest) -> tuple[bool | None, str]:
+        """Whether programs of `MORE_FILES`, which are as nasc writes them, give what is recorded.
+
+        Returns:
+            None where they cannot be run here; and what was found.
+
+        Raises:
+            PackageError, OSError, ValueError: If they cannot be tried.
         """
 
     def inspect(self, path: Path) -> ModelFile:
@@ -227,3 +240,8 @@ def nothing_written(folder: Path, manifest: Manifest) -> None:
 def nothing_wrong(folder: Path, manifest: Manifest) -> list[str]:
     """See `PackageFormat.wrong_more`: there are no more files."""
     return []
+
+
+def nothing_run(folder: Path, manifest: Manifest) -> tuple[bool | None, str]:
+    """See `PackageFormat.run_more`: there are no programs."""
+    return True, "there are none"

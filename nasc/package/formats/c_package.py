@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from device_profiles.reading import read_bytes, read_json
 from device_profiles.temporary import temporary_folder
 from nasc.lowering.static.program import StaticNetwork
-from nasc.package.formats.base import ModelFile, no_text, precision_of, shape_of
+from nasc.package.formats.base import ModelFile, no_text, nothing_run, precision_of, shape_of
 from nasc.package.formats.c_folder import (
     COPIED,
     DEMO,
@@ -54,6 +54,7 @@ OPTIONAL_FILES = tuple(
     f"{arch}/{name}" for arch in ARCHITECTURES for name in (NETWORK, KERNELS, WEIGHTS)
 )
 CODE = f"what {MODEL} describes"
+PROGRAMS = ""
 NEEDS = "a C compiler"
 
 TOLERANCE = {"fp32": 1e-4, "int8": 4e-2}
@@ -225,6 +226,10 @@ def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     arch = _description(folder / MODEL)["arch"]
     others = [n for n in OPTIONAL_FILES if n in manifest.files and not n.startswith(f"{arch}/")]
     return found + [f"{name}, which {MODEL} does not describe" for name in others]
+
+
+run_more = nothing_run
+"""See `PackageFormat`: no program of it is run for a check of its own."""
 
 
 def inspect(path: Path) -> ModelFile:

@@ -23,6 +23,7 @@ from nasc.package.formats.base import (
     no_refusal,
     no_session,
     no_text,
+    nothing_run,
     nothing_written,
     nothing_wrong,
     precision_of,
@@ -37,6 +38,7 @@ COMPANIONS = ()
 MORE_FILES = ()
 OPTIONAL_FILES = ()
 CODE = ""
+PROGRAMS = ""
 NEEDS = "onnxruntime, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "int8": 4e-2, "int8-emb4": 4e-2}
@@ -143,6 +145,7 @@ open_session = no_session
 refusal = no_refusal
 write_more = nothing_written
 wrong_more = nothing_wrong
+run_more = nothing_run
 """See `PackageFormat`: of all these it has none."""
 
 

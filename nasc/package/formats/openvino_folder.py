@@ -21,6 +21,7 @@ from nasc.package.formats.base import (
     no_refusal,
     no_session,
     no_text,
+    nothing_run,
     nothing_written,
     nothing_wrong,
     precision_of,
@@ -35,6 +36,7 @@ COMPANIONS = ("openvino_model.bin",)
 MORE_FILES = ()
 OPTIONAL_FILES = ()
 CODE = ""
+PROGRAMS = ""
 NEEDS = "openvino, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 5e-3, "int8": 6e-2}
@@ -228,6 +230,7 @@ open_session = no_session
 refusal = no_refusal
 write_more = nothing_written
 wrong_more = nothing_wrong
+run_more = nothing_run
 """See `PackageFormat`: of all these it has none."""
 
 

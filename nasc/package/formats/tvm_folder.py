@@ -20,6 +20,7 @@ from nasc.package.formats.base import (
     ModelFile,
     no_session,
     no_text,
+    nothing_run,
     precision_of,
     shape_of,
 )
@@ -38,6 +39,7 @@ HEADER = "model.h"
 MORE_FILES = (HEADER, *tvm_runtime_files.FILES)
 OPTIONAL_FILES = ()
 CODE = MODEL
+PROGRAMS = ""
 
 TOLERANCE = {"fp32": 1e-4, "int8": 4e-2}
 """fp32: rounding on other processors. int8: as of the ONNX folder, for the same reason."""
@@ -130,6 +132,10 @@ def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     if about["tokens"] != rows:
         found.append(f"{COMPANIONS[0]} says {about['tokens']:,} tokens, the manifest {rows:,}")
     return found
+
+
+run_more = nothing_run
+"""See `PackageFormat`: no program of it is run for a check of its own."""
 
 
 def inspect(path: Path) -> ModelFile:

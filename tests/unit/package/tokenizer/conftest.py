@@ -1,4 +1,4 @@
-"""The C tokenizer, built once for all tests of a process."""
+"""The ports of the tokenizer: that in C, built once for all tests of a process."""
 
 from __future__ import annotations
 
@@ -34,13 +34,27 @@ def compiled(folder: Path, compiler: list[str], flags: tuple[str, ...]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The command of the driver."""
+def c_driver(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of the driver in C."""
     compiler = next(([name] for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     if compiler is None:
         pytest.importorskip("ziglang")
         compiler = [sys.executable, "-m", "ziglang", "cc"]
     return [str(compiled(tmp_path_factory.mktemp("driver"), compiler, ("-O2",)))]
+
+
+@pytest.fixture(scope="session")
+def driver(c_driver: list[str]) -> list[str]:
+    """The command of the driver; a module of tests may take that of another port."""
+    return c_driver
+
+
+@pytest.fixture(scope="session")
+def javascript_driver() -> list[str]:
+    """The command of the driver in JavaScript."""
+    if shutil.which("node") is None:
+        pytest.skip("needs node (Debian's package nodejs)")
+    return ["node", str(HERE / "driver.mjs"), str(SOURCES.with_name("web"))]
 
 
 @pytest.fixture(scope="session")

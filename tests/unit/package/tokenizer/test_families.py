@@ -1,4 +1,4 @@
-"""The C port against the tokenizers library, on the golden texts and on tens of thousands more."""
+"""The ports in C and JavaScript against the tokenizers library, on golden texts and many more."""
 
 import importlib.util
 import json
@@ -20,6 +20,14 @@ FAMILIES = {
     "unigram-spaces": lambda: makers.unigram(spaces_join=True),
     "bpe": makers.byte_pairs,
 }
+
+
+@pytest.fixture(scope="module", params=["c", "javascript"])
+def driver(request: pytest.FixtureRequest) -> list[str]:
+    """The command of each port's driver, in the place of C's."""
+    name = {"c": "c_driver", "javascript": "javascript_driver"}[request.param]
+    command: list[str] = request.getfixturevalue(name)
+    return command
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -56,6 +56,19 @@ def test_many_damaged_files(sanitized: list[str], file: Path, seed: int) -> None
     run([*sanitized, "damage", str(file)], seed, 1500)
 
 
+def test_damaged_files_in_javascript(javascript_driver: list[str], file: Path) -> None:
+    """Every failure is an error of its own kind, and every call ends."""
+    opened = int(run([*javascript_driver, "damage", str(file)], 1, 100))
+    assert 0 < opened < 100
+
+
+@pytest.mark.slow
+def test_megabytes_in_one_call_in_javascript(javascript_driver: list[str], file: Path) -> None:
+    counts = run([*javascript_driver, "long", str(file)], 3_000_000).split()
+    assert len(counts) == 10
+    assert min(map(int, counts)) >= 2
+
+
 def test_any_bytes(sanitized: list[str], file: Path) -> None:
     refused = int(run([*sanitized, "bytes", str(file)], 1, 5000).split()[0])
     assert 2000 < refused < 5000

@@ -1,0 +1,199 @@
+"""An npm package around onnxruntime-web: the model in ONNX, its tokenizer's tables, JavaScript.
+
+The sources are nasc's own, the same for every network, but for `contents.js`, which holds the
+hashes of what a page fetches.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from device_profiles.reading import read_bytes, read_json
+from nasc.architecture.heads import gives_vector
+from nasc.errors import PackageError
+from nasc.export.onnx import output_name
+from nasc.package.formats import onnx_folder
+from nasc.package.formats.base import no_refusal, no_session, no_text
+from nasc.package.hashes import record_file
+from nasc.package.manifest import Manifest
+from nasc.package.tokenizer_binary import FILE as TABLES
+from nasc.package.tokenizer_binary import compile_tokenizer
+from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
+from nasc.package.tokenizer_golden import golden_lines
+from nasc.package.web_program import run_in_node
+
+NAME = "ONNX for the web"
+MODEL = onnx_folder.MODEL
+COMPANIONS = ()
+
+SOURCES = Path(__file__).resolve().parent.parent / "web"
+
+COPIED = (
+    "model_files.js",
+    "nasc.d.ts",
+    "nasc.js",
+    "tokenizer.js",
+    "tokenizer_data.js",
+    "tokenizer_normalise.js",
+    "tokenizer_split.js",
+    "tokenizer_words.js",
+)
+"""Sources that are the same in every package."""
+
+CONTENTS, NPM = "contents.js", "package.json"
+MORE_FILES = (*COPIED, CONTENTS, NPM, TABLES, TOKENIZER_GOLDEN)
+OPTIONAL_FILES = ()
+CODE = ""
+PROGRAMS = "JavaScript"
+NEEDS = "node"
+
+ONNXRUNTIME_WEB = "1.30.0"
+INTEGRITY = (
+    "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJm"
+    "g8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+)
+"""What `npm view onnxruntime-web@1.30.0 dist.integrity` says: of the release that packages are made
+for and tested with. It is fetched by npm, not shipped: 14 MB of WebAssembly."""
+
+TOLERANCE = onnx_folder.TOLERANCE
+"""The operators are those of onnxruntime, compiled for another processor."""
+
+IMPORT = RUN = ""
+
+_MAX_SOURCE_BYTES = 1 << 20
+
+load_lines = precision_note = other_libraries = other_languages = no_text
+open_session = no_session
+refusal = no_refusal
+inspect = onnx_folder.inspect
+"""See `PackageFormat`: the model is that of an ONNX folder."""
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Raise where a network gives something that the package has no call for.
+
+    Raises:
+        PackageError: With what it has.
+    """
+    check_head(manifest.head)
+
+
+def check_head(head: str) -> None:
+    """See `check_manifest`.
+
+    Raises:
+        PackageError: With what it has.
+    """
+    if not gives_vector(head):
+        raise PackageError(
+            f"--format web gives vectors of texts (embed); there is no call yet for the head "
+            f"{head!r}. Leave --format web out"
+        )
+
+
+def own_usage(manifest: Manifest) -> str:
+    """See `PackageFormat`."""
+    return f"""\
+In an app that npm builds, or a page with an import map for `onnxruntime-web/wasm`:
+
+```sh
+npm install --install-links --save-exact THIS_FOLDER onnxruntime-web@{ONNXRUNTIME_WEB}
+```
+
+```js
+import {{ NascEncoder }} from "nasc-encoder";
+
+const encoder = await NascEncoder.load("/model/");
+const [a, b] = await encoder.embed(["A man is playing a guitar.", "Someone plays an instrument."]);
+console.log(encoder.similarity(a, b));
+await encoder.close();
+```
+
+`/model/` is where your server has `{MODEL}` and `{TABLES}` of this folder. Both are held to the
+SHA-256 in `{CONTENTS}`, kept in the browser's Cache API, and taken up again where a connection
+broke, if the server knows `Range`. `nasc.d.ts` says the rest: threads, WebGPU, progress, an end by
+`AbortSignal`. Texts are cut to {manifest.max_length} tokens. The page must be served by https or
+from localhost.
+
+Threads need a page that is cross-origin isolated: serve it with
+`Cross-Origin-Opener-Policy: same-origin` and `Cross-Origin-Embedder-Policy: require-corp`. Without
+them one thread computes.
+
+`{NPM}` names the one release of onnxruntime-web that this was tested with, and the hash that npm's
+lock file must have for it. `{TOKENIZER_GOLDEN}` holds texts with the tokens that Hugging Face's
+tokenizers gives for them: what any port of the tokenizer has to reproduce.
+
+**No latency is promised in a browser.** What was measured is this model by onnxruntime on the
+device of the package that it lies beside; a browser runs another build of it, by other
+instructions. Figures of quality are those of that package: the model is the same file.
+"""
+
+
+def write_more(folder: Path, manifest: Manifest) -> None:
+    """See `PackageFormat`: the sources, and the tokenizer's tables and golden texts."""
+    check_manifest(manifest)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    (folder / TABLES).write_bytes(compile_tokenizer(tokenizer))
+    lines = "".join(golden_lines(tokenizer))
+    (folder / TOKENIZER_GOLDEN).write_text(lines, encoding="ascii", newline="\n")
+    for name, text in _texts(folder, manifest).items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
+    """See `PackageFormat`; the tokenizer's files are held in a process of their own."""
+    return [
+        f"{name} is not as nasc writes it"
+        for name, text in _texts(folder, manifest).items()
+        if read_bytes(folder / name, _MAX_SOURCE_BYTES) != text.encode()
+    ]
+
+
+def run_more(folder: Path, manifest: Manifest) -> tuple[bool | None, str]:
+    """See `PackageFormat`: the golden texts by the package's own JavaScript, in node."""
+    return run_in_node(folder, TOLERANCE[manifest.precision], ONNXRUNTIME_WEB)
+
+
+def _texts(folder: Path, manifest: Manifest) -> dict[str, str]:
+    """The files of a package that are text, by name; its model and tables are there."""
+    found = {name: (SOURCES / name).read_text(encoding="utf-8") for name in COPIED}
+    contents = _contents(folder, manifest)
+    npm: dict[str, Any] = read_json(SOURCES / NPM)
+    npm["version"] = f"0.0.0-m{contents['model']['sha256'][:12]}"
+    npm["dependencies"] = {"onnxruntime-web": ONNXRUNTIME_WEB}
+    npm["nasc"] = {"integrity": {f"onnxruntime-web@{ONNXRUNTIME_WEB}": INTEGRITY}}
+    return found | {
+        CONTENTS: "// SPDX-License-Identifier: Apache-2.0\n"
+        "// Written by nasc compile: what a page fetches of this package, and how it runs.\n"
+        f"export const CONTENTS = Object.freeze({json.dumps(contents, indent=2)});\n",
+        NPM: json.dumps(npm, indent=2) + "\n",
+    }
+
+
+def _contents(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """What `CONTENTS` of nasc.d.ts is."""
+    records = {"model": folder / MODEL, "tokenizer": folder / TABLES}
+    files = {key: (path.name, record_file(path)) for key, path in records.items()}
+    return {
+        **{
+            key: {"name": name, "size": record.size_bytes, "sha256": record.sha256}
+            for key, (name, record) in files.items()
+        },
+        "dimensions": manifest.geometry.hidden,
+        "maxLength": manifest.max_length,
+        "padToken": _pad_token(folder),
+        "shape": None if manifest.conditions.shape is None else list(manifest.conditions.shape),
+        "output": output_name(manifest.head),
+        "precision": manifest.precision,
+        "threads": manifest.conditions.threads,
+        "runtime": {"version": ONNXRUNTIME_WEB, "integrity": INTEGRITY},
+    }
+
+
+def _pad_token(folder: Path) -> int:
+    """The token that fills a text up, as config.json has it."""
+    return int(read_json(folder / "config.json", schema={"type": "object"})["pad_token_id"])

@@ -1,0 +1,112 @@
+"""A package for the web, run by node where that is at hand.
+
+What runs is nasc's own JavaScript: who calls this has seen that the package's is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from device_profiles.reading import read_json
+from nasc.errors import PackageError
+from nasc.package.golden import Golden, allowed_difference
+
+RUNTIME_VARIABLE = "NASC_ONNXRUNTIME_WEB"
+"""Environment variable: the folder of onnxruntime-web as npm installs it. Nothing is searched, for
+what is found is run."""
+
+OLDEST_NODE = 20
+"""Its major release: fetch, web streams and crypto are there without flags."""
+
+TIMEOUT_S = 300.0
+"""2,400 texts and twelve vectors take 2 to 5 s on a core of 2026."""
+
+_CHECK = Path(__file__).resolve().parent / "web_check.mjs"
+
+
+def node() -> str | None:
+    """The command of node; None where it is missing or too old."""
+    command = shutil.which("node")
+    if command is None:
+        return None
+    try:
+        done = subprocess.run(
+            [command, "--version"], capture_output=True, text=True, check=True, timeout=60
+        )
+        major = int(done.stdout.strip().removeprefix("v").partition(".")[0])
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return command if major >= OLDEST_NODE else None
+
+
+def runtime_folder(version: str) -> Path | None:
+    """The folder that `RUNTIME_VARIABLE` names; None where it names none.
+
+    Args:
+        version: Of onnxruntime-web, that it has to be of.
+
+    Raises:
+        PackageError: If it is another package, or another release of it.
+    """
+    given = os.environ.get(RUNTIME_VARIABLE)
+    if not given:
+        return None
+    try:
+        found = read_json(Path(given) / "package.json", schema={"type": "object"})
+    except (OSError, ValueError) as error:
+        raise PackageError(
+            f"{RUNTIME_VARIABLE}={given}: there is no package of npm ({error}). Name the folder "
+            f"node_modules/onnxruntime-web that npm install onnxruntime-web@{version} made"
+        ) from error
+    if (found.get("name"), found.get("version")) != ("onnxruntime-web", version):
+        raise PackageError(
+            f"{RUNTIME_VARIABLE}={given}: it is {found.get('name')} {found.get('version')}, not "
+            f"onnxruntime-web {version}: npm install onnxruntime-web@{version}"
+        )
+    return Path(given)
+
+
+def run_in_node(folder: Path, tolerance: float, version: str) -> tuple[bool | None, str]:
+    """Whether a package's JavaScript reproduces its golden texts.
+
+    Args:
+        folder: The package.
+        tolerance: How far a value of a vector may be off, of the largest above 1.
+        version: Of onnxruntime-web.
+
+    Returns:
+        True, False, or None where node is missing; and what was found.
+
+    Raises:
+        PackageError: See `runtime_folder`.
+        OSError, ValueError: If golden.json cannot be read.
+    """
+    command = node()
+    if command is None:
+        return None, f"node {OLDEST_NODE} or newer is not installed"
+    runtime = runtime_folder(version)
+    arguments = [command, str(_CHECK), str(folder.resolve())]
+    arguments += [] if runtime is None else [str(runtime.resolve())]
+    try:
+        done = subprocess.run(arguments, capture_output=True, check=False, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return False, f"it took longer than {TIMEOUT_S:g} s"
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        errors = [line for line in lines if "Error" in line] or lines
+        return False, f"it failed: {' '.join(errors[:1])[:300]}"
+    found: dict[str, Any] = json.loads(done.stdout)
+    if found["wrong"]:
+        return False, f"other tokens for {', '.join(map(repr, found['wrong']))}"
+    said = f"the tokens of {found['texts']:,} texts"
+    if runtime is None:
+        return True, f"{said}; its vectors with {RUNTIME_VARIABLE} alone"
+    texts = Golden.read(folder / "golden.json").texts
+    allowed = allowed_difference(tolerance, [one.vector for one in texts])
+    off = float("inf") if found["difference"] == "infinite" else float(found["difference"])
+    return off <= allowed, f"{said}; vectors differ by {off:.2g}, {allowed:.2g} are allowed"

@@ -1,0 +1,205 @@
+"""From a tiny teacher to an npm package whose vectors are Python's, in real browsers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browsers import browser, opened
+from click.testing import CliRunner, Result
+from web_server import serve
+
+from nasc.cli import main
+from nasc.package.formats.web_folder import COPIED, ONNXRUNTIME_WEB
+from nasc.package.golden import Golden
+from nasc.package.manifest import read_manifest
+from nasc.package.web_program import RUNTIME_VARIABLE, node, runtime_folder
+from nasc.teacher import load_teacher
+
+pytestmark = [pytest.mark.web, pytest.mark.slow]
+
+WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
+PAGE_TIMEOUT_S = 120.0
+INSTALL = f"npm install onnxruntime-web@{ONNXRUNTIME_WEB}, and name its folder: {RUNTIME_VARIABLE}"
+
+
+def nasc(*arguments: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., Path]) -> Path:
+    """A package for onnxruntime; that for the web is beside it."""
+    folder, teacher = tmp_path_factory.mktemp("work"), teacher_folder()
+    g = load_teacher(teacher).geometry
+    (folder / "toy.toml").write_text(
+        'n_blocks = 2\nslots = 1\nhidden_sizes = [16, 32]\noperations = ["mha", "ffn"]\n'
+        f"[geometry]\nlayers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
+        f"intermediate = {g.intermediate}\nvocab_size = {g.vocab_size}\n"
+        f"max_positions = {g.max_positions}\n",
+        encoding="utf-8",
+    )
+    rng = random.Random(0)
+    text = [" ".join(rng.choices(WORDS, k=rng.randint(4, 14))) + "." for _ in range(300)]
+    (folder / "text.txt").write_text("\n\n".join(text), encoding="utf-8")
+    package = folder / "package"
+    done = nasc(
+        *("compile", "--format", "onnx,web", "--size-bytes", "100MB", "--precision", "fp32"),
+        *("--train-steps", 3, "--distill-steps", 3, "--seq-len", 12, "--teacher", teacher),
+        *("--space", folder / "toy.toml", "--corpus", folder / "text.txt"),
+        *("--cache", folder / "cache", "--output", package, "--json"),
+    )
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["folders"] == {"web": str(folder / "package-web")}
+    return Path(package)
+
+
+def web_of(package: Path) -> Path:
+    return package.with_name("package-web")
+
+
+def test_it_is_the_model_that_was_measured(package: Path) -> None:
+    folder, beside = read_manifest(web_of(package)), read_manifest(package)
+    assert (folder.conditions.runtime, beside.conditions.runtime) == ("web", "onnxruntime")
+    assert folder.files["model.onnx"] == beside.files["model.onnx"]
+    assert (folder.measured, folder.limits) == (None, {})
+    assert beside.measured is not None
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Path:
+    """The folder of onnxruntime-web."""
+    if not os.environ.get(RUNTIME_VARIABLE):
+        pytest.skip(f"needs onnxruntime-web: {INSTALL}")
+    found = runtime_folder(ONNXRUNTIME_WEB)
+    assert found is not None
+    return found
+
+
+@pytest.mark.skipif(node() is None, reason="needs node 20 or newer (nodejs)")
+def test_it_verifies_with_vectors_in_node(package: Path, runtime: Path) -> None:
+    done = nasc("verify", web_of(package), "--no-measure", "--json")
+    assert done.exit_code == 0, done.output
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert "vectors differ by" in checks["JavaScript"]["detail"]
+
+
+TYPES = {
+    "allowJs": True,
+    "checkJs": True,
+    "strict": True,
+    "noUnusedLocals": True,
+    "noUnusedParameters": True,
+    "noEmit": True,
+    "target": "es2024",
+    "module": "nodenext",
+    "lib": ["es2024", "dom", "dom.iterable"],
+    "types": [],
+    "skipLibCheck": True,
+}
+
+
+def type_errors(folder: Path, runtime: Path, files: list[str]) -> str:
+    """What TypeScript says of files in a folder, strictly; beside it onnxruntime-web is found."""
+    compiler = runtime.with_name("typescript") / "bin" / "tsc"
+    if node() is None or not compiler.is_file():
+        pytest.skip("needs node and typescript: npm ci in tests/integration/web")
+    (folder / "node_modules").mkdir(exist_ok=True)
+    for name in ("onnxruntime-web", "onnxruntime-common"):
+        shutil.copytree(
+            runtime.with_name(name),
+            folder / "node_modules" / name,
+            ignore=shutil.ignore_patterns("*.wasm", "*.map", "ort*.js", "ort*.mjs"),
+            dirs_exist_ok=True,
+        )
+    (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": TYPES, "files": files}))
+    done = subprocess.run(
+        ["node", compiler, "-p", "."], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def test_types_hold(package: Path, runtime: Path, tmp_path: Path) -> None:
+    """Those in the sources, and those that an app sees."""
+    sources = Path(shutil.copytree(web_of(package), tmp_path / "sources"))
+    (sources / "nasc.js").rename(sources / "main.js")  # TypeScript takes nasc.d.ts in its place
+    assert type_errors(sources, runtime, [name for name in COPIED if name != "nasc.js"]) == ""
+    assert type_errors(sources, runtime, ["main.js"]) == ""
+    app = tmp_path / "app"
+    shutil.copytree(web_of(package), app / "node_modules" / "nasc-encoder")
+    shutil.copyfile(Path(__file__).with_name("consumer.ts"), app / "consumer.ts")
+    (app / "package.json").write_text('{"type": "module"}')
+    assert type_errors(app, runtime, ["consumer.ts"]) == ""
+
+
+SOFTWARE_GPU = (
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-features=Vulkan",
+)
+"""An adapter of WebGPU that the processor plays."""
+
+
+def posted(
+    name: str, device: str, package: Path, runtime: Path, place: Path, isolated: bool
+) -> Any:
+    """What the page found; the model's first answer was cut short."""
+    tampered = Path(shutil.copytree(package, place / "tampered"))
+    model = bytearray((tampered / "model.onnx").read_bytes())
+    model[-1] ^= 1
+    (tampered / "model.onnx").write_bytes(model)
+    page = Path(__file__).with_name("embedding.html").read_text(encoding="utf-8")
+    folders = {"package": package, "tampered": tampered, "ort": runtime}
+    with serve(folders, {"/": page}, isolated) as served:
+        served.cut["/package/model.onnx"] = 1000
+        url = f"{served.url}/?device={device}"
+        with opened(name, url, place / "profile", SOFTWARE_GPU if device == "webgpu" else ()):
+            found = served.posted.get(timeout=PAGE_TIMEOUT_S)
+        found["ranges"] = [r for path, r in served.log if path == "/package/model.onnx"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "isolated"),
+    [
+        ("chromium", "wasm", True),
+        ("chromium", "wasm", False),
+        ("chromium", "webgpu", True),
+        ("firefox", "wasm", True),
+    ],
+)
+def test_vectors_in_a_browser(
+    package: Path, runtime: Path, tmp_path: Path, name: str, device: str, isolated: bool
+) -> None:
+    if browser(name) is None:
+        pytest.skip(f"needs {name} (Debian's packages chromium and firefox-esr)")
+    found = posted(name, device, web_of(package), runtime, tmp_path, isolated)
+    if "no WebGPU adapter" in found.get("failed", ""):
+        pytest.skip(f"needs a {name} that plays a GPU by itself (SwiftShader)")
+    assert "failed" not in found, found["failed"]
+    assert found["isolated"] is isolated
+    assert found["threads"] == min(2 if isolated else 1, os.cpu_count() or 1)
+    golden = Golden.read(package / "golden.json")
+    assert [tuple(ids) for ids in found["tokens"]] == [one.input_ids for one in golden.texts]
+    for one, vector in zip(golden.texts, found["vectors"], strict=True):
+        np.testing.assert_allclose(vector, one.vector, rtol=0, atol=1e-4)
+    first, second = (np.array(one.vector) for one in golden.texts[:2])
+    cosine = first @ second / np.sqrt((first @ first) * (second @ second))
+    np.testing.assert_allclose(found["similarity"], [1, cosine], rtol=0, atol=1e-4)
+    assert found["ranges"][0] is None
+    assert found["ranges"][1:] == ["bytes=1000-"]  # then from the cache
+    assert (found["fetched"]["cached"], found["again"]["cached"]) == (False, True)
+    errors = found["errors"]
+    assert errors["surrogate"].startswith("TokenizerError: the text has a lone surrogate")
+    assert errors["closed"] == "Error: the encoder is closed: load another one"
+    assert "is not the file of this package" in errors["another"]
+    assert "the server answered 404" in errors["missing"]
+    assert errors["device"].startswith("TypeError: device is")
