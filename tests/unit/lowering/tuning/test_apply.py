@@ -18,6 +18,7 @@ from nasc.export.onnx import build
 from nasc.lowering import get_lowering
 from nasc.lowering.tuned_kernels import KernelRecords, TunedKernels
 from nasc.lowering.tuning.apply import apply_records
+from nasc.lowering.tuning.confirm import without_weights
 from nasc.lowering.tuning.records import best_records
 from nasc.lowering.tvm_module import fused_module
 from profilers import RuntimeOptions
@@ -78,6 +79,20 @@ def test_records_of_another_target_are_not_compiled_by(records: KernelRecords) -
     module = fused_module({"run": build(network(), shape=SHAPE)}, target())
     with pytest.raises(RecordsRefused, match=r'of another target, .*"num-cores":1.*, and not of'):
         apply_records(module, target(4), records)
+
+
+def test_records_of_kernels_with_weights_are_told_apart(records: KernelRecords) -> None:
+    module = fused_module({"run": build(network(), shape=SHAPE)}, target())
+    bare = without_weights(records)
+    assert 0 < len(bare.kernels) < len(records.kernels)
+    made, _ = apply_records(module, target(), bare)
+    scheduled = [
+        function
+        for _, function in made.functions_items()
+        if function.attrs is not None and function.attrs.get("tirx.is_scheduled")
+    ]
+    assert len(scheduled) == len(bare.kernels)
+    assert not any(function.attrs.get("layout_free_buffers") for function in scheduled)
 
 
 def test_what_came_of_records_travels_as_plain_data() -> None:

@@ -20,6 +20,7 @@ from tvm_kernels import out_of_bounds, product
 
 from nasc.errors import NascError, RecordsDamaged, RecordsRefused
 from nasc.lowering.tuning import loop
+from nasc.lowering.tuning.confirm import confirmed
 from nasc.lowering.tuning.kernels import find_kernels
 from nasc.lowering.tuning.loop import LoopOptions, Tuned, tune_kernels
 from nasc.lowering.tuning.records import (
@@ -177,6 +178,19 @@ def test_only_the_best_record_of_a_kernel_counts(copied):
     assert json.loads(better[1])[1] == [4e-4]
     tuned(copied, [product()], then(5e-3, 1e-3), max_trials=2)
     assert list(best_records(copied, KEY).kernels.values()) == [better]
+
+
+@pytest.mark.parametrize(("tuned_s", "kept"), [(0.9e-3, 1), (0.97e-3, 0), (None, 0)])
+def test_records_are_confirmed_in_turn(copied, tuned_s, kept):
+    """By the fastest of each: one run of either was in a bad moment."""
+    noise, plain = itertools.cycle([5.0, 1.0, 1.0]), schedule(product().module, TARGET)
+
+    def measure(module):
+        seconds = 1e-3 if tvm_ffi.structural_equal(module, plain) else tuned_s
+        return Trial(seconds and seconds * next(noise), None)
+
+    found = confirmed(best_records(copied, KEY), TARGET, one_by_one(measure))
+    assert len(found.kernels) == kept
 
 
 def test_a_kernel_without_a_record_is_none(tmp_path):
