@@ -329,7 +329,7 @@ def test_what_tvm_has_one_activation_for_says_so() -> None:
     with pytest.raises(
         ExportError, match=r"tvm makes int8 without relative positions in attention. Take another"
     ):
-        int8_module(with_positions("int8"), {"main": (1, 8)}, "avx2")
+        int8_module(with_positions("int8").with_head("embed"), {"main": (1, 8)}, "avx2")
     with pytest.raises(UsageError, match=r"C libraries are made of .* without relative positions"):
         compile_static(with_positions(), prefix="own")
     dense = random_network(Architecture(BLOCKS), GEOMETRY, "embed-dense8tanh")
