@@ -298,6 +298,28 @@ def test_relative_positions_add_to_the_scores_of_attention(
         assert path.stat().st_size <= said <= path.stat().st_size + 8000
 
 
+@pytest.mark.parametrize(("runtime", "precision", "most"), RELATIVE_MADE)
+@pytest.mark.parametrize(
+    "head",
+    ["embed-dense24gelu-dense16sigmoid-first8", "scores-cls-dense32tanh-dense3relu-unscaled"],
+)
+def test_what_is_behind_the_pooling_is_lowered(
+    tmp_path: Path, runtime: str, precision: str, most: float, head: str
+) -> None:
+    network = random_network(Architecture(BLOCKS, precision), GEOMETRY, head)
+    own = {name: value * np.float32(20) for name, value in network.tensors[-1].items()}
+    network = dataclasses.replace(network, tensors=(*network.tensors[:-1], own))
+    ids, mask = np.arange(12)[None] + 5, np.ones((1, 12), np.int64)
+    path = get_lowering(runtime).lower(network, tmp_path, lengths=(12,)).path
+    session = get_runtime(runtime).open_session(path, RuntimeOptions(runtime))
+    found = session.outputs({"input_ids": ids, "attention_mask": mask})[0]
+    with torch.no_grad():
+        wanted = TorchNetwork(network)(torch.tensor(ids), torch.tensor(mask)).numpy()
+    assert found.shape == wanted.shape == (1, 8 if head.startswith("embed") else 3)
+    assert np.abs(found - wanted).max() < most
+    assert np.abs(wanted).max() > 0.1
+
+
 def wide_ffn(geometry: Geometry) -> Network:
     """One feed-forward layer whose inner values are where activations differ."""
     network = random_network(Architecture((Block(64, ("ffn",)),)), geometry)
@@ -329,7 +351,7 @@ def test_what_tvm_has_one_activation_for_says_so() -> None:
     with pytest.raises(
         ExportError, match=r"tvm makes int8 without relative positions in attention. Take another"
     ):
-        int8_module(with_positions("int8"), {"main": (1, 8)}, "avx2")
+        int8_module(with_positions("int8").with_head("embed"), {"main": (1, 8)}, "avx2")
     with pytest.raises(UsageError, match=r"C libraries are made of .* without relative positions"):
         compile_static(with_positions(), prefix="own")
     dense = random_network(Architecture(BLOCKS), GEOMETRY, "embed-dense8tanh")
