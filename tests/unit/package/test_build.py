@@ -37,6 +37,7 @@ from nasc.package.verify import verify_package
 KINDS = [
     ("fp32", "embed"),
     ("int8", "embed"),
+    ("int8-emb4", "embed"),
     ("fp32", "hidden"),
     ("fp32", "embed-cls"),
     ("fp32", "embed-max-unscaled"),

@@ -43,6 +43,7 @@ pytestmark = pytest.mark.usefixtures("shared_process")
 KINDS = [
     ("fp32", "embed"),
     ("int8", "embed"),
+    ("int8-emb4", "embed"),
     ("fp32", "hidden"),
     ("fp32", "embed-cls"),
     ("fp32", "embed-max-unscaled"),

@@ -775,6 +775,7 @@ def test_a_limit_on_size_that_int8_misses_is_met_with_words_in_4_bits(toy: Toy) 
     assert sizes["int8-emb4"] - 4_000 <= manifest.size_bytes <= sizes["int8-emb4"] <= limit
     assert isinstance(manifest.parity, ReducedPrecisionReport)
     assert manifest.parity.precision == "int8-emb4"
+    assert result.larger() == {"in int8": sizes["int8"]}
     assert verify_package(result.package, opener=device, cache=toy.settings.cache).ok
 
 
@@ -792,6 +793,8 @@ def test_a_vocabulary_cut_to_a_text_is_priced_shipped_and_stated(toy: Toy, limit
     said = file_bytes(manifest.architecture, "onnxruntime", manifest.geometry, "embed")
     assert said - 4_000 <= manifest.size_bytes <= said
     assert manifest.params == result.network.params
+    [larger] = result.larger().values()
+    assert larger == said + (cut.of_tokens - cut.tokens) * (32 + 4)
     own = AutoTokenizer.from_pretrained(result.package)
     assert len(own) == cut.tokens
     assert own.tokenize("the dog") == ["the", "d", "##o", "##g"]
