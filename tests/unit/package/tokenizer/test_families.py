@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,22 @@ def driver(request: pytest.FixtureRequest) -> list[str]:
     name = {"c": "c_driver", "javascript": "javascript_driver"}[request.param]
     command: list[str] = request.getfixturevalue(name)
     return command
+
+
+ALL = "NASC_TEST_JAVASCRIPT_POINTS"
+"""Environment variable: the slow tests run by the port in JavaScript too, for some minutes."""
+
+IN_JAVASCRIPT = ("test_bert_splits_every", "[javascript-NFC]", "[javascript-Precompiled]")
+"""Those that always do. Its tables are C's, so that what is left is seen by random texts."""
+
+
+@pytest.fixture(autouse=True)
+def few_slow_ones(request: pytest.FixtureRequest) -> None:
+    """Slow tests run by C; by JavaScript few of them, unless all are asked for."""
+    name = request.node.name
+    slow = request.node.get_closest_marker("slow") and "javascript" in name
+    if slow and not os.environ.get(ALL) and not any(one in name for one in IN_JAVASCRIPT):
+        pytest.skip(f"run where {ALL} is set: by C it is")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
