@@ -235,7 +235,7 @@ def test_int8_gives_what_tvm_gives(tmp_path: Path) -> None:
         library.c.nasc_quit()
 
 
-@pytest.mark.parametrize("head", ["hidden-cls", "spans", "classify-3"])
+@pytest.mark.parametrize("head", ["hidden-cls", "spans", "classify-3", "embed-dense8tanh-first4"])
 def test_heads_of_other_shapes(tmp_path: Path, head: str) -> None:
     network = made(head)
     write_c_folder([compiled(network)], tmp_path)
