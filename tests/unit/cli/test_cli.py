@@ -488,7 +488,7 @@ def test_devices_say_what_each_can_do(
         "default": True,
         "installed": True,
         "version": importlib.metadata.version("onnxruntime"),
-        "precisions": ["fp32", "int8"],
+        "precisions": ["fp32", "int8", "int8-emb4"],
     }
     computed = {p for runtime in host["runtimes"] for p in runtime["precisions"]}
     assert host["precisions"] == [p for p in PRECISIONS if p in computed]
