@@ -53,6 +53,7 @@ class Context:
     reporter: Silent
     device: DeviceProfile = field(default_factory=lambda: find("host"))
     settings: Settings = field(default_factory=Settings)
+    head: str = "embed"
 
     @property
     def variants(self) -> tuple[Variant, ...]:
