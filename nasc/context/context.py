@@ -220,7 +220,12 @@ class RunContext:
             CorpusError: If the file that was named cannot be read, or holds no lengths.
         """
         path = self.settings.lengths
-        return None if path is None else read_lengths(path, self.teacher, self.reporter.say)
+        if path is None:
+            return None
+        counts = self.teacher
+        if self.vocabulary is not None:  # a cut one makes more tokens of a text
+            counts = dataclasses.replace(counts, tokenizer=self.tokenizer)
+        return read_lengths(path, counts, self.reporter.say)
 
     @property
     def lengths(self) -> Mapping[int, float]:

@@ -28,7 +28,7 @@ def emit_jobs(
 ) -> list[profilers.ModelJob]:
     """Write networks with random weights into a folder; jobs are named by the networks' text.
 
-    Compiled code is made in several processes at once: a network takes seconds.
+    Compiled code is made in several processes at once, each of which compiles a kernel once.
 
     Raises:
         UsageError, ExportError, OSError: See `nasc.lowering.base.Lowering`.

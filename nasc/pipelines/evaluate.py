@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from device_profiles.temporary import temporary_folder
+from nasc.architecture.heads import gives_scores
 from nasc.architecture.space import Architecture, Block
 from nasc.errors import CodeRefused, NascError, PackageError, UsageError
 from nasc.evaluation.encoder import open_here
@@ -179,6 +180,11 @@ def _task_package(
         UsageError: If that is another task.
     """
     task = task if task in QUERY_TASKS else task_name(task)
+    if gives_scores(manifest.head):
+        raise UsageError(
+            f"the package '{folder}' gives scores of classes by its teacher's own head; how far "
+            "they agree with the teacher's is in its README and manifest.json"
+        )
     if manifest.task is None or manifest.task.name != task:
         does = "gives vectors" if manifest.task is None else f"does {manifest.task.name}"
         raise UsageError(f"the package '{folder}' {does}, not {task}")
@@ -251,6 +257,11 @@ def _teacher(
         UsageError: If it does not read texts so long.
     """
     own = load_teacher(folder)
+    if own.labels:
+        raise UsageError(
+            f"the teacher '{folder}' gives scores of {len(own.labels)} classes, not vectors, which "
+            f"{task} compares. Save the encoder alone (AutoModel of transformers) to look at those"
+        )
     other = own if queries.teacher is None else load_teacher(queries.teacher)
     g = own.geometry
     whole = Architecture((Block(g.hidden, ("mha", "ffn") * g.layers, kept=True),))

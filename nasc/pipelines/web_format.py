@@ -47,7 +47,7 @@ def check_web(context: RunContext, head: str) -> None:
     """
     check_head(head)
     with temporary_folder() as folder:
-        write_tokenizer(folder, context.teacher.tokenizer, context.max_length)
+        write_tokenizer(folder, context.tokenizer, context.max_length)
         compile_tokenizer(Tokenizer.from_file(str(folder / TOKENIZER)))
 
 
@@ -78,13 +78,16 @@ def write_web(
                 f"the package for the web does not hold in node: {found}. The package for "
                 f"{RUNTIME} is written, that for the web is not: please report this, with both"
             )
-        if held is None:
-            context.say_once(f"the package for the web was not run: {found}")
+        context.say_once(
+            f"the package for the web was not run: {found}"
+            if held is None
+            else f"the package for the web, run in node: {found}"
+        )
 
     return build_package(
         output,
         model=package / MODEL,
-        tokenizer=context.teacher.tokenizer,
+        tokenizer=context.tokenizer,
         manifest=web_manifest(manifest),
         force=force,
         say=context.reporter.say,

@@ -88,6 +88,8 @@ def read_classifier(
     count = len(names) if names else config.get("num_labels") or 2
     if {str(number) for number in range(count)} != set(names or map(str, range(count))):
         raise files.damaged(CONFIG, f"has id2label of {json_text(names)}; classes count from 0")
+    if count > MAX_LABELS:
+        raise files.damaged(CONFIG, f"has num_labels = {count}; the most is {MAX_LABELS}")
     labels = tuple(names.get(str(number), f"LABEL_{number}") for number in range(count))
     if wrong := [label for label in labels if not label or not all(map(is_printable, label))]:
         raise files.damaged(CONFIG, f"has id2label with {json_text(wrong[0])}, which is no name")

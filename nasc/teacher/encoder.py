@@ -296,6 +296,8 @@ class Teacher:
             for one in self.dense:
                 digest.update(one.weight.cpu().numpy().tobytes() + one.bias.cpu().numpy().tobytes())
             about["dense"] = digest.hexdigest()
+        if self.labels:
+            about["labels"] = list(self.labels)
         if self.prompts.before:
             about["prompt"] = self.prompts.before
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

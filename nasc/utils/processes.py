@@ -23,7 +23,10 @@ from nasc.errors import NascError
 MOST = 8
 """Processes at once."""
 
-_END = "a process that works beside this one ended (exit code {}). The same command begins anew"
+_END = (
+    "a process that works beside this one ended (exit code {}); on Linux -9 is often a lack of "
+    "memory. Run the same command again: what was measured is kept"
+)
 
 
 def usable_cores() -> int:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import platform
+import shlex
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -173,12 +174,13 @@ load_lines = precision_note = other_libraries = other_languages = no_text
 def own_usage(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     arch = next((name.partition("/")[0] for name in OPTIONAL_FILES if name in manifest.files), "")
+    text = shlex.quote(manifest.prompts.before + "A man is playing a guitar.")
     return f"""\
 With CMake and a C compiler, nothing else. Texts in, one a line, and a line of numbers out:
 
 ```sh
 cmake -S . -B ../build && cmake --build ../build
-echo "A man is playing a guitar." | ../build/nasc_embed_text {arch}/{WEIGHTS} {TABLES}
+echo {text} | ../build/nasc_embed_text {arch}/{WEIGHTS} {TABLES}
 ```
 
 In an app's CMake file: `add_subdirectory(THIS_FOLDER nasc)` and

@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from device_profiles.reading import read_bytes, read_json
-from nasc.architecture.heads import gives_vector
+from nasc.architecture.heads import gives_scores, gives_vector, vector_size
 from nasc.errors import PackageError
 from nasc.export.onnx import output_name
 from nasc.package.formats import onnx_folder
@@ -88,7 +88,7 @@ def check_head(head: str) -> None:
     Raises:
         PackageError: With what it has.
     """
-    if not gives_vector(head):
+    if not gives_vector(head) or gives_scores(head):
         raise PackageError(
             f"--format web gives vectors of texts (embed); there is no call yet for the head "
             f"{head!r}. Leave --format web out"
@@ -97,6 +97,8 @@ def check_head(head: str) -> None:
 
 def own_usage(manifest: Manifest) -> str:
     """See `PackageFormat`."""
+    before = manifest.prompts.before
+    texts = [before + text for text in ("A man is playing a guitar.", "Someone plays music.")]
     return f"""\
 In an app that npm builds, or a page with an import map for `onnxruntime-web/wasm`:
 
@@ -108,7 +110,7 @@ npm install --install-links --save-exact THIS_FOLDER onnxruntime-web@{ONNXRUNTIM
 import {{ NascEncoder }} from "nasc-encoder";
 
 const encoder = await NascEncoder.load("/model/");
-const [a, b] = await encoder.embed(["A man is playing a guitar.", "Someone plays an instrument."]);
+const [a, b] = await encoder.embed({json.dumps(texts)});
 console.log(encoder.similarity(a, b));
 await encoder.close();
 ```
@@ -183,7 +185,7 @@ def _contents(folder: Path, manifest: Manifest) -> dict[str, Any]:
             key: {"name": name, "size": record.size_bytes, "sha256": record.sha256}
             for key, (name, record) in files.items()
         },
-        "dimensions": manifest.geometry.hidden,
+        "dimensions": vector_size(manifest.head, manifest.geometry.hidden),
         "maxLength": manifest.max_length,
         "padToken": _pad_token(folder),
         "shape": None if manifest.conditions.shape is None else list(manifest.conditions.shape),

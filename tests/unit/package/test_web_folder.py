@@ -16,6 +16,7 @@ import pytest
 from tokenizers import pre_tokenizers
 from transformers import BertTokenizer
 
+from nasc.data.prompts import Prompts
 from nasc.errors import PackageError, UsageError
 from nasc.package import web_program
 from nasc.package.build import build_package
@@ -221,6 +222,23 @@ def test_another_release_of_the_runtime_is_refused(
         web_program.runtime_folder("1.30.0")
 
 
+@pytest.mark.slow
+def test_vectors_behind_layers_have_their_own_length(build_web: Make) -> None:
+    """Every call would fail where another one is stated."""
+    folder = build_web("fp32", "embed-dense24tanh-first20")
+    assert contents(folder)["dimensions"] == 20
+
+
+def test_the_lines_of_the_readme_have_the_prompt(
+    make_model: Make, make_manifest: Callable[..., Manifest]
+) -> None:
+    made = make_manifest(make_model("fp32", "embed"), "fp32", "embed")
+    prompts = Prompts((("query", 'find "it": '),), "query")
+    assert '"find \\"it\\": A man' in web_folder.own_usage(
+        dataclasses.replace(made, prompts=prompts)
+    )
+
+
 @pytest.mark.parametrize("head", ["hidden", "classify-2", "spans"])
 def test_heads_without_a_call_are_refused(build_web: Make, head: str) -> None:
     with pytest.raises(PackageError, match=f"no call yet for the head '{head}'. Leave --format"):
@@ -245,7 +263,8 @@ class Context:
 
     def __init__(self, tokenizer: object) -> None:
         self.said: list[str] = []
-        self.teacher = SimpleNamespace(tokenizer=tokenizer)
+        self.tokenizer = tokenizer
+        self.teacher = SimpleNamespace(tokenizer=None)  # packages have that of the context
         self.reporter = SimpleNamespace(say=self.said.append)
         self.say_once = self.said.append
 
@@ -258,8 +277,9 @@ def test_a_tokenizer_without_a_port_is_refused_before_anything_is_searched(
     other.backend_tokenizer.pre_tokenizer = pre_tokenizers.Digits()
     with pytest.raises(PackageError, match=r"pre_tokenizer.type = 'Digits' is not ported"):
         web_format.check_web(Context(other), "embed")  # type: ignore[arg-type]
-    with pytest.raises(PackageError, match="no call yet for the head 'spans'"):
-        web_format.check_web(Context(tokenizer), "spans")  # type: ignore[arg-type]
+    for head in ("spans", "scores-cls-dense64tanh-dense2identity-unscaled"):
+        with pytest.raises(PackageError, match=f"no call yet for the head '{head}'"):
+            web_format.check_web(Context(tokenizer), head)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("held", [False, None])
