@@ -29,8 +29,14 @@ _END = (
 )
 
 
+_SHARE = "NASC_PROCESS_CORES"
+"""Tells a process its share of the cores."""
+
+
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Cores that this process may run on; its share of them where it is one of several."""
+    if (share := os.environ.get(_SHARE, "")).isdecimal():
+        return max(1, int(share))
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
@@ -53,7 +59,8 @@ def run_in_processes(function: Callable[..., Any], calls: Sequence[Sequence[Any]
         return [function(*call) for call in calls]
     with ExitStack() as stack:
         free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
-        processes = [stack.enter_context(_started()) for _ in range(count)]
+        share = usable_cores() // count
+        processes = [stack.enter_context(_started(share)) for _ in range(count)]
         for process in processes:
             free.put(process)
 
@@ -103,13 +110,13 @@ class _Process:
 
 
 @contextlib.contextmanager
-def _started() -> Iterator[_Process]:
+def _started(cores: int) -> Iterator[_Process]:
     path = os.pathsep.join(entry for entry in sys.path if entry)
     with subprocess.Popen(
         [sys.executable, "-P", "-m", __name__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, _SHARE: str(cores)},
         start_new_session=True,  # Ctrl-C is for who waits
     ) as process:
         started = _Process(process)

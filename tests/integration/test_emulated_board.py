@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,6 @@ from nasc.cli import main
 from nasc.latency.plan import plan
 from nasc.latency.session import MeasurementSession
 from nasc.networks.network import random_network
-from nasc.teacher import load_teacher
 from profilers import Protocol, RunnerUnavailable, RuntimeOptions, open_worker
 from profilers.devices.base import ModelRunner
 from profilers.devices.remote import _digest, _hashes
@@ -38,8 +36,6 @@ pytestmark = [
 
 SMALL = {"SEQ_LEN": 4, "HIDDEN": 8, "HEADS": 2, "FFN": 8}
 """A reference network that qemu runs in a millisecond, not in a second."""
-
-WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +76,7 @@ class Work:
 def work(
     board: EmulatedBoard,
     tmp_path_factory: pytest.TempPathFactory,
-    teacher_folder: Callable[..., Path],
+    write_inputs: Callable[..., Path],
     built_cache: Path,
 ) -> Iterator[Work]:
     folder = tmp_path_factory.mktemp("work")
@@ -91,17 +87,7 @@ def work(
         '[defaults]\nthreads = 1\nruntime = "onnxruntime"\n',
         encoding="utf-8",
     )
-    g = load_teacher(teacher_folder()).geometry
-    (folder / "toy.toml").write_text(
-        'n_blocks = 2\nslots = 1\nhidden_sizes = [32]\noperations = ["mha", "ffn"]\n'
-        f"[geometry]\nlayers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
-        f"intermediate = {g.intermediate}\nvocab_size = {g.vocab_size}\n"
-        f"max_positions = {g.max_positions}\n",
-        encoding="utf-8",
-    )
-    rng = random.Random(0)
-    text = [" ".join(rng.choices(WORDS, k=rng.randint(4, 14))) + "." for _ in range(200)]
-    (folder / "text.txt").write_text("\n\n".join(text), encoding="utf-8")
+    write_inputs(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{board.programs()}{os.pathsep}{os.environ['PATH']}")
         for name, value in SMALL.items():

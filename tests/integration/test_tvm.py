@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import platform
-import random
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -25,7 +24,6 @@ from nasc.package.c_program import build_program
 from nasc.package.formats.c_folder import TEXT_DEMO
 from nasc.package.golden import Golden
 from nasc.package.manifest import read_manifest
-from nasc.teacher import load_teacher
 from profilers.runtimes import installed
 
 pytestmark = [
@@ -36,24 +34,12 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
 ]
 
-WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
-
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., Path]) -> Any:
+def inputs(tmp_path_factory: pytest.TempPathFactory, write_inputs: Callable[..., Path]) -> Any:
     """What compile is given: a teacher, a space of few networks, text and a cache."""
-    folder, teacher = tmp_path_factory.mktemp("work"), teacher_folder()
-    g = load_teacher(teacher).geometry
-    (folder / "toy.toml").write_text(
-        'n_blocks = 2\nslots = 1\nhidden_sizes = [32]\noperations = ["mha", "ffn"]\n'
-        f"[geometry]\nlayers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
-        f"intermediate = {g.intermediate}\nvocab_size = {g.vocab_size}\n"
-        f"max_positions = {g.max_positions}\n",
-        encoding="utf-8",
-    )
-    rng = random.Random(0)
-    text = [" ".join(rng.choices(WORDS, k=rng.randint(4, 14))) + "." for _ in range(300)]
-    (folder / "text.txt").write_text("\n\n".join(text), encoding="utf-8")
+    folder = tmp_path_factory.mktemp("work")
+    teacher = write_inputs(folder)
     given = ("--teacher", teacher, "--space", folder / "toy.toml", "--seq-len", 12)
     return folder, (*given, "--corpus", folder / "text.txt", "--cache", folder / "cache")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -22,11 +21,9 @@ from nasc.package.formats.web_folder import COPIED, ONNXRUNTIME_WEB
 from nasc.package.golden import Golden
 from nasc.package.manifest import read_manifest
 from nasc.package.web_program import RUNTIME_VARIABLE, node, runtime_folder
-from nasc.teacher import load_teacher
 
 pytestmark = [pytest.mark.web, pytest.mark.slow]
 
-WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
 PAGE_TIMEOUT_S = 120.0
 INSTALL = f"npm install onnxruntime-web@{ONNXRUNTIME_WEB}, and name its folder: {RUNTIME_VARIABLE}"
 
@@ -36,20 +33,10 @@ def nasc(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Callable[..., Path]) -> Path:
+def package(tmp_path_factory: pytest.TempPathFactory, write_inputs: Callable[..., Path]) -> Path:
     """A package for onnxruntime; that for the web is beside it."""
-    folder, teacher = tmp_path_factory.mktemp("work"), teacher_folder()
-    g = load_teacher(teacher).geometry
-    (folder / "toy.toml").write_text(
-        'n_blocks = 2\nslots = 1\nhidden_sizes = [16, 32]\noperations = ["mha", "ffn"]\n'
-        f"[geometry]\nlayers = {g.layers}\nhidden = {g.hidden}\nhead_size = {g.head_size}\n"
-        f"intermediate = {g.intermediate}\nvocab_size = {g.vocab_size}\n"
-        f"max_positions = {g.max_positions}\n",
-        encoding="utf-8",
-    )
-    rng = random.Random(0)
-    text = [" ".join(rng.choices(WORDS, k=rng.randint(4, 14))) + "." for _ in range(300)]
-    (folder / "text.txt").write_text("\n\n".join(text), encoding="utf-8")
+    folder = tmp_path_factory.mktemp("work")
+    teacher = write_inputs(folder, [16, 32])
     package = folder / "package"
     done = nasc(
         *("compile", "--format", "onnx,web", "--size-bytes", "100MB", "--precision", "fp32"),

@@ -22,6 +22,9 @@ from nasc.utils.processes import run_in_processes
 pytestmark = pytest.mark.slow
 
 
+WHOLE = processes.usable_cores
+
+
 @pytest.fixture(autouse=True)
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "usable_cores", lambda: 2)
@@ -37,6 +40,16 @@ def test_they_run_in_other_processes_at_once() -> None:
     pids = set(run_in_processes(os.getpid, [()] * 8))
     assert os.getpid() not in pids
     assert len(pids) <= 2
+
+
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they start beside it, they start of their share."""
+    monkeypatch.setattr(processes, "usable_cores", lambda: 7)
+    shares = run_in_processes(os.getenv, [(processes._SHARE,)] * 2)
+    assert shares == ["3", "3"]
+    monkeypatch.setattr(processes, "usable_cores", WHOLE)
+    monkeypatch.setenv(processes._SHARE, "1")
+    assert run_in_processes(os.getpid, [()] * 2) == [os.getpid()] * 2
 
 
 def test_one_call_or_one_core_needs_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
