@@ -18,9 +18,11 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as build
 
+from nasc.lowering import tvm_tiles
 from nasc.lowering import tvm_vectors as v
 from nasc.lowering.tvm_int8_products import Products, add_bf16, to_bf16
 from nasc.lowering.tvm_int8_weights import BLOCK, ZERO
+from nasc.lowering.tvm_tiles import Tiles
 from nasc.lowering.tvm_vectors import LANES, Expr
 from nasc.networks.network import MASKED
 
@@ -86,6 +88,8 @@ def _kernel(
         build.func_attr({"tirx.noalias": True})
         with _imported(llvm):
             body(buffers)
+            if tvm_tiles.END in llvm:
+                tvm_tiles.end()
     return Kernel(builder.get(), tuple(outputs.values()))
 
 
@@ -137,9 +141,12 @@ def _product(
     count: int,
     matrix: Buffers,
     outputs: int,
-    finish: Callable[[int, Expr, list[Expr]], None],
+    finish: Callable[[Expr, Expr, list[Expr]], None],
 ) -> None:
     """Some rows times a matrix, plus bias: `finish` takes a row, an output and the 32 from it."""
+    if products.tiles:
+        _product_in_tiles(x, count, matrix, outputs, finish)
+        return
     inputs = x.size
     with build.serial(0, outputs // BLOCK) as block:
         sums = v.registers(count * _HALVES, "int32")
@@ -168,6 +175,41 @@ def _product(
             found = []
             for half in range(_HALVES):
                 total = v.load(sums, (row * _HALVES + half) * LANES)
+                total = v.keep(tirx.Cast("float32x16", total) * scale)
+                found.append(v.keep(total * scales[half] + biases[half]))
+            finish(row, block * BLOCK, found)
+
+
+def _product_in_tiles(
+    x: _Bytes,
+    count: int,
+    matrix: Buffers,
+    outputs: int,
+    finish: Callable[[Expr, Expr, list[Expr]], None],
+) -> None:
+    """See `_product`."""
+    sums = v.registers(count * _HALVES, "int32")
+    step = tvm_tiles.begin(count, x.size)
+    across = 4 * BLOCK  # bytes of four inputs in the matrix
+    with build.serial(0, outputs // BLOCK) as block:
+        tvm_tiles.multiply(
+            "tdpbusd",
+            count,
+            x.size // step,
+            Tiles(x.values, x.first * x.size, x.size, LANES * x.size, step),
+            Tiles(matrix["packed"], block * (x.size * BLOCK), across, across // 2, step * BLOCK),
+            Tiles(sums, v.constant(0, "int32"), across, across // 2, 0),
+        )
+        columns = [block * BLOCK + LANES * half for half in range(_HALVES)]
+        starts, scales, biases = (
+            [v.load(matrix[name], column) for column in columns]
+            for name in ("start", "scales", "bias")
+        )
+        with build.serial(0, count) as row:
+            scale = v.keep(v.splat(v.load_one(x.scales, x.first + row)))
+            found = []
+            for half in range(_HALVES):
+                total = v.load(sums, (row * _HALVES + half) * LANES) + starts[half]
                 total = v.keep(tirx.Cast("float32x16", total) * scale)
                 found.append(v.keep(total * scales[half] + biases[half]))
             finish(row, block * BLOCK, found)
@@ -279,7 +321,7 @@ def linear(shape: Shape, inputs: int, outputs: int) -> Kernel:
 
     def body(b: Buffers) -> None:
         def rows(first: Expr, count: int) -> None:
-            def finish(row: int, column: Expr, found: list[Expr]) -> None:
+            def finish(row: Expr, column: Expr, found: list[Expr]) -> None:
                 for half, value in enumerate(found):
                     at = (first + row) * outputs + column + half * LANES
                     v.store(b["out"], at, value)
@@ -312,7 +354,7 @@ def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
             for row in range(count):
                 v.store(largest, row * LANES, v.splat(0.0))
 
-            def finish(row: int, column: Expr, found: list[Expr]) -> None:
+            def finish(row: Expr, column: Expr, found: list[Expr]) -> None:
                 values = [v.shifted_gelu(value) for value in found]
                 for half, value in enumerate(values):
                     v.store(inner, row * row_size + column + half * LANES, value)
@@ -368,7 +410,7 @@ def _residual(
     """Rows of a product plus those of ``residual`` from `first` on, normalised."""
     first = x.first if first is None else first
 
-    def finish(row: int, column: Expr, found: list[Expr]) -> None:
+    def finish(row: Expr, column: Expr, found: list[Expr]) -> None:
         for half, value in enumerate(found):
             place = column + half * LANES
             before = v.load(b["residual"], (first + row) * hidden + place)
@@ -443,7 +485,7 @@ def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
             for part, target in enumerate((b["queries"], keys, values)):
 
                 def finish(
-                    row: int, column: Expr, found: list[Expr], part: int = part, to: Expr = target
+                    row: Expr, column: Expr, found: list[Expr], part: int = part, to: Expr = target
                 ) -> None:
                     if part == 2:
                         words, at = found, (first + row) * hidden + column
@@ -546,7 +588,8 @@ def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
                 first = build.Bind(text * shape.seq_len + start)
                 with build.serial(0, hidden // heads.size) as head:
                     _scores(shape, heads, b, text, head, first, count, scores)
-                    _softmax(shape, heads, scores, count, weights, factors)
+                    bias = (b["score_bias"], text) if shape.products.tiles else None
+                    _softmax(shape, heads, scores, count, weights, factors, bias)
                     _mix(shape, heads, b, text, head, weights, factors, count, mixed)
                 own = _Bytes(mixed_bytes, mixed_scales, v.constant(0, "int32"), hidden)
                 with build.serial(0, count) as row:
@@ -581,6 +624,18 @@ def _scores(
     """Products of some queries with all keys of a head: (count, padded)."""
     wide, size = heads.hidden // heads.each, heads.size // heads.each
     at = (text * (heads.hidden // heads.size) + head) * shape.padded * size
+    if shape.products.tiles:
+        step = tvm_tiles.begin(count, 4 * size)
+        with build.serial(0, shape.padded // BLOCK) as block:
+            tvm_tiles.multiply(
+                "tdpbf16ps",
+                count,
+                4 * size // step,
+                Tiles(b["queries"], first * wide + head * size, 4 * wide, 4 * LANES * wide, step),
+                Tiles(b["keys"], at + block * BLOCK * size, 64, 64 * size, LANES * step),
+                Tiles(scores, block * BLOCK, 4 * shape.padded, 64, 0),
+            )
+        return
     with build.serial(0, shape.padded // BLOCK) as block:
         sums = v.registers(count * _HALVES)
         for half in range(_HALVES):
@@ -607,12 +662,24 @@ def _scores(
 
 
 def _softmax(
-    shape: Shape, heads: Heads, scores: Expr, count: int, weights: Expr, factors: Expr
+    shape: Shape,
+    heads: Heads,
+    scores: Expr,
+    count: int,
+    weights: Expr,
+    factors: Expr,
+    bias: tuple[Expr, Expr] | None,
 ) -> None:
-    """Weights before they are divided by their sum, and that factor a row."""
+    """Weights before they are divided by their sum, and that factor a row.
+
+    A `bias` (for all texts, and which text) is added to the scores.
+    """
     padded = shape.padded
     with build.serial(0, count) as row:
         x = [v.load(scores, row * padded + i) for i in range(0, padded, LANES)]
+        if bias is not None:
+            start = bias[1] * padded
+            x = [v.keep(x[i] + v.load(bias[0], start + i * LANES)) for i in range(len(x))]
         most = v.keep(v.splat(v.across(v.folded(x, tirx.max), tirx.max)))
         found = []
         for part in x:
@@ -637,6 +704,24 @@ def _mix(
     """Values of a head by their weights: its part of (count, hidden)."""
     keys, size = shape.padded // heads.each, heads.size
     at = (text * (heads.hidden // size) + head) * keys * size
+    if shape.products.tiles:
+        step = tvm_tiles.begin(count, 4 * keys)
+        with build.serial(0, size // BLOCK) as block:
+            own = head * size + block * BLOCK
+            tvm_tiles.multiply(
+                "tdpbf16ps",
+                count,
+                4 * keys // step,
+                Tiles(weights, v.constant(0, "int32"), 4 * keys, 4 * LANES * keys, step),
+                Tiles(b["values"], at + block * BLOCK, 4 * size, 64, size * step),
+                Tiles(mixed, own, 4 * heads.hidden, 64, 0),
+            )
+            with build.serial(0, count) as row:
+                factor = v.keep(v.splat(v.load_one(factors, row)))
+                for half in range(_HALVES):
+                    place = row * heads.hidden + own + half * LANES
+                    v.store(mixed, place, v.load(mixed, place) * factor)
+        return
     with build.serial(0, size // BLOCK) as block:
         sums = v.registers(count * _HALVES)
         for place in range(count * _HALVES):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.tirx.script.builder import ir as build
 
+from nasc.lowering import tvm_tiles
 from nasc.lowering.tvm_vectors import LANES, Expr, keep
 
 _ADD, _ADD_BF16, _TO_BF16 = "nasc_add_products", "nasc_add_bf16_products", "nasc_bf16"
@@ -66,6 +67,7 @@ class Products:
         clips: Whether two neighbouring products are added in 16 bits, so that weights must be
             smaller (`nasc.export.quantization.quantize_matrix`).
         bf16: Whether attention multiplies in bfloat16 (AVX512-BF16); else in fp32.
+        tiles: Whether products are those of `tvm_tiles` (AMX), `code` is for nothing.
     """
 
     rows: int
@@ -73,11 +75,13 @@ class Products:
     signed: bool = False
     clips: bool = False
     bf16: bool = False
+    tiles: bool = False
 
     @property
     def llvm(self) -> str:
         """What kernels import."""
-        return self._sums() + (_BF16 if self.bf16 else "")
+        products = tvm_tiles.llvm() if self.tiles else self._sums()
+        return products + (_BF16 if self.bf16 else "")
 
     def _sums(self) -> str:
         code, lanes, count = self.code, self.code.lanes, LANES // self.code.lanes
@@ -162,6 +166,7 @@ _DOT = Code(
 )
 
 PRODUCTS: Mapping[str, Products] = {
+    "amx": Products(tvm_tiles.ROWS, _vnni(512), bf16=True, tiles=True),
     "avx512_bf16": Products(8, _vnni(512), bf16=True),
     "avx512_vnni": Products(8, _vnni(512)),
     "avx_vnni": Products(2, _vnni(256)),

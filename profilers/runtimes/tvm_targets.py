@@ -23,7 +23,10 @@ _ARM64 = {"asimd", "fp"}
 
 _ARM64_EXTRA = {"asimddp": "dotprod", "asimdhp": "fullfp16", "i8mm": "i8mm", "bf16": "bf16"}
 
+_AMX = {"amx_tile", "amx_int8", "amx_bf16"}
+
 _INT8 = (
+    ("amx", _X86[0][1] | _X86[1][1] | {"avx512_vnni", "avx512_bf16"} | _AMX),
     ("avx512_bf16", _X86[0][1] | _X86[1][1] | {"avx512_vnni", "avx512_bf16"}),
     ("avx512_vnni", _X86[0][1] | _X86[1][1] | {"avx512_vnni"}),
     ("avx_vnni", _X86[1][1] | {"avx_vnni"}),
@@ -33,7 +36,7 @@ _INT8 = (
 )
 """Kinds of int8 kernels, fastest first, with the flags that their code needs."""
 
-_INT8_EXTRA = {"avx512_bf16": "avx512bf16"}
+_INT8_EXTRA = {"avx512_bf16": "avx512bf16"} | {flag: flag.replace("_", "-") for flag in _AMX}
 """As `_X86_EXTRA`, for int8 alone."""
 
 _TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}

@@ -36,7 +36,7 @@ GEOMETRY = Geometry(2, 64, 32, 256, 100, 64)
 FLAGS = read_context()["cpu"]["flags"]
 HERE = int8_kind(FLAGS)
 runs_here = pytest.mark.skipif(HERE is None, reason="this processor has no int8 kernels")
-KINDS = ("avx512_bf16", "avx512_vnni", "avx_vnni", "avx512bw", "avx2", "asimddp")
+KINDS = ("amx", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512bw", "avx2", "asimddp")
 
 
 def made(hidden: int, operations: tuple[str, ...], head: str = "embed") -> Network:
