@@ -34,7 +34,7 @@ from nasc.teacher import load_teacher
 from profilers import RuntimeOptions
 from profilers.context import read_context
 from profilers.runtimes import get_runtime
-from profilers.runtimes.tvm_targets import flags_of_kind, int8_kind
+from profilers.runtimes.tvm_targets import flags_of_kind, kernel_kind
 
 SEQ_LEN = 128
 OTHERS = ("onnxruntime_int8", "onnxruntime_fp32")
@@ -97,10 +97,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--sentences", type=int, default=300)
-    parser.add_argument("--kind", help="of kernels, as nasc.lowering.tvm_int8_products names them")
+    parser.add_argument(
+        "--kind", help="of kernels, as nasc.lowering.handwritten.products names them"
+    )
     parser.add_argument("--sts", type=Path, help="dev.tsv of GLUE's STS-B")
     arguments = parser.parse_args()
-    kind = arguments.kind or int8_kind(read_context()["cpu"]["flags"])
+    kind = arguments.kind or kernel_kind(read_context()["cpu"]["flags"])
     teacher = load_teacher()
     g = teacher.geometry
     network = teacher_network(teacher, Architecture((Block(g.hidden, ("mha", "ffn") * g.layers),)))

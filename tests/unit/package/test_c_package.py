@@ -30,10 +30,11 @@ pytest.importorskip("ziglang")
 
 from nasc.evaluation.parity import check_reduced
 from nasc.export.onnx import build
+from nasc.lowering.handwritten.formats import FORMATS
+from nasc.lowering.handwritten.kernels import Heads, Shape, attention
+from nasc.lowering.handwritten.products import PRODUCTS
 from nasc.lowering.static.compile import compile_static
 from nasc.lowering.static.kernels import handwritten_passes, lower
-from nasc.lowering.tvm_int8_kernels import Heads, Shape, attention
-from nasc.lowering.tvm_int8_products import PRODUCTS
 from nasc.lowering.tvm_module import target_of
 from nasc.package import c_program
 from nasc.pipelines import c_format
@@ -201,7 +202,9 @@ def test_int8_is_judged_as_in_other_packages(tmp_path: Path) -> None:
 def test_attention_of_full_size_fits_on_a_stack() -> None:
     """Its buffers beyond 8 kB are arguments; those of one vector are registers."""
     products = PRODUCTS["avx512_vnni"]
-    kernel = attention(Shape(1, 256, products), Heads(384, 32, products.bf16), 1e-12)
+    kernel = attention(
+        Shape(1, 256, products, FORMATS["int8"]), Heads(384, 32, products.bf16), 1e-12
+    )
     target = target_of(flags_of_kind("avx512_vnni"), "x86_64", precision="int8")
     (lowered,) = lower({"f": kernel.function}, handwritten_passes(), target).values()
     assert lowered.work_bytes == (4 * 8 * 384, 4 * 8 * 384)  # of 8 tokens at a time

@@ -1,7 +1,7 @@
 """Products by AMX: of up to 32 rows and 32 outputs at a time, in the processor's eight tiles.
 
 Tiles 0 to 3 hold the sums (16 rows by 16 outputs each), 4 and 5 rows, 6 and 7 columns. The
-instructions are imported as LLVM's text, see `tvm_int8_products`. Linux lets a process use tiles
+instructions are imported as LLVM's text, see `products`. Linux lets a process use tiles
 once it has asked (``arch_prctl``): the code asks before its first product. Where Linux refuses
 (a filter of system calls), `profilers.context.read_context` tells no flag of AMX, and no file with
 this code is opened.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.tirx.script.builder import ir as build
 
-from nasc.lowering.tvm_vectors import LANES, Expr
+from nasc.lowering.handwritten.vectors import LANES, Expr
 
 ROWS = 2 * LANES
 """Rows that a product takes at most."""
