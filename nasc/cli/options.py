@@ -344,6 +344,13 @@ supernet_options = _options(
     ),
     text_column_option,
     click.option(
+        "--pairs",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="In place of --corpus for a teacher that scores two texts: pairs of them, one a line "
+        "with a tab between (.jsonl: lists or objects of two); no labels.",
+    ),
+    click.option(
         "--train-minutes",
         type=float,
         help="Train a supernet for so long, and take none that comes with nasc; --space does so "
