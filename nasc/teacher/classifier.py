@@ -13,6 +13,7 @@ from nasc.architecture.heads import SCORE_ACTIVATIONS, DenseShape, Pooling
 from nasc.teacher.config import CONFIG, ROBERTAS
 from nasc.teacher.encoder import TeacherGeometry
 from nasc.teacher.files import TeacherFiles, json_text
+from nasc.teacher.modules import MODEL
 from nasc.teacher.weights import tensor_names
 from nasc.utils.printable import is_printable
 
@@ -90,6 +91,7 @@ def read_classifier(
     config: Mapping[str, Any],
     geometry: TeacherGeometry,
     paired: bool = False,
+    put_over: str | None = None,
 ) -> Classifier | None:
     """The head that a teacher has; None where that is no classifier's, or has no weights.
 
@@ -99,6 +101,8 @@ def read_classifier(
         geometry: That this gives.
         paired: Whether pairs go in, whatever the folder says. Those of one score, and those that
             were saved as a CrossEncoder, take pairs anyway.
+        put_over: What a CrossEncoder puts over the scores, where another file than config.json
+            says so.
 
     Raises:
         TeacherDamaged: If its classes are of another form, or not numbered from 0.
@@ -133,18 +137,22 @@ def read_classifier(
         Pooling("cls", False, dense),
         (first, last),
         paired,
-        _activation(files, config, count) if paired else "",
+        _activation(files, config, count, put_over) if paired else "",
     )
 
 
-def _activation(files: TeacherFiles, config: Mapping[str, Any], count: int) -> str:
+def _activation(
+    files: TeacherFiles, config: Mapping[str, Any], count: int, put_over: str | None
+) -> str:
     """What a CrossEncoder of the folder puts over its scores.
 
     Raises:
         UnsupportedFamily: If that is none of `SCORE_ACTIVATIONS`.
     """
-    key = f"{_NOW}.activation_fn"
-    path = (config.get(_NOW) or {}).get("activation_fn")
+    file, key, path = MODEL, "activation_fn", put_over
+    if path is None:
+        file, key = CONFIG, f"{_NOW}.activation_fn"
+        path = (config.get(_NOW) or {}).get("activation_fn")
     if path is None:
         key, path = _BEFORE, config.get(_BEFORE)
     if path is None:
@@ -152,5 +160,5 @@ def _activation(files: TeacherFiles, config: Mapping[str, Any], count: int) -> s
     name = _NAMES.get(path)
     if name is None:
         known = ", ".join(SCORE_ACTIVATIONS.values())
-        raise files.unsupported(CONFIG, key, path, f"one of {known}")
+        raise files.unsupported(file, key, path, f"one of {known}")
     return name

@@ -13,7 +13,13 @@ from nasc.teacher.config import check_unread, read_config
 from nasc.teacher.dense import load_dense
 from nasc.teacher.encoder import DenseWeights, Teacher
 from nasc.teacher.files import TeacherFiles, json_text
-from nasc.teacher.modules import SentenceModules, check_dimensions, read_modules
+from nasc.teacher.modules import (
+    CROSS_ENCODER,
+    MODEL,
+    SentenceModules,
+    check_dimensions,
+    read_modules,
+)
 from nasc.teacher.tokenizer import load_tokenizer, max_length, separator_of
 from nasc.teacher.weights import find_weights
 
@@ -51,8 +57,24 @@ def load_folder(
     modules = check_dimensions(modules, files, geometry.hidden)
     _check_default_pooling(modules, config.get("architectures"))
     head = (
-        None if modules.declared else read_classifier(modules.transformer, config, geometry, paired)
+        None
+        if modules.declared
+        else read_classifier(
+            modules.transformer,
+            config,
+            geometry,
+            paired or modules.cross_encoder,
+            modules.activation,
+        )
     )
+    if head is None and modules.cross_encoder:
+        raise files.unsupported(
+            MODEL,
+            "model_type",
+            CROSS_ENCODER,
+            "of a network with a head that scores texts and the head's weights (config.json: "
+            "architectures names a ForSequenceClassification)",
+        )
     shapes = {} if head is None else head.shapes(geometry)
     weights = find_weights(modules.transformer, geometry, config, shapes)
     sha256 = weights.sha256()

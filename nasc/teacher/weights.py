@@ -443,7 +443,7 @@ def _check_unused(
     raise UnsupportedFamily(
         f"teacher '{files.name}': {files.label(others[0].file)}: {len(others)} tensors are no "
         f"part of the encoder ({listed}; {CONFIG}: architectures = {head}): a head that comes "
-        "with a teacher is kept where it classifies single texts. Save the encoder alone "
+        "with a teacher is kept where it classifies texts or scores pairs. Save the encoder alone "
         "(AutoModel and AutoTokenizer of transformers, from_pretrained, then save_pretrained) and "
         "give that folder"
     )
