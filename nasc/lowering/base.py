@@ -40,12 +40,9 @@ MULTIPLES = {("tvm", "int8"): 32}
 """By runtime and precision, what hidden sizes and the head size are multiples of; any size where
 nothing is said."""
 
-SINGLE_TEXTS = ("tvm",)
-"""Runtimes whose networks know no token types."""
-
 PLAIN_ALONE = (("tvm", "int8"),)
-"""Runtimes and precisions that pool by the mean alone, with the exact GELU and an embedding as wide
-as the layers."""
+"""Runtimes and precisions that pool by the mean alone, with the exact GELU, an embedding as wide as
+the layers and no token types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +156,9 @@ def unfit_sizes(
         sizes: Hidden sizes, and the head size where there is attention.
         whose: They are, in words.
     """
-    if runtime in SINGLE_TEXTS and geometry.separator is not None:
-        return f"{runtime} makes {precision} without token types, which tell two texts apart"
     if (runtime, precision) in PLAIN_ALONE:
+        if geometry.separator is not None:
+            return f"{runtime} makes {precision} without token types, which tell two texts apart"
         if geometry.buckets is not None:
             return f"{runtime} makes {precision} without relative positions in attention"
         if gives_vector(head) and pooling_of(head).mode != MEAN.mode:

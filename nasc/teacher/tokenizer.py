@@ -327,9 +327,8 @@ def separator_of(
     """
     pairs = [(first, second) for first, second in zip(PROBES, PROBES[::-1], strict=True)]
     encoded = tokenizer.backend_tokenizer.encode_batch(pairs)
-    if "token_type_ids" not in tokenizer.model_input_names or not any(
-        any(one.type_ids) for one in encoded
-    ):
+    typed = "token_type_ids" in tokenizer.model_input_names and geometry.type_vocab_size
+    if not typed or not any(any(one.type_ids) for one in encoded):
         return None
     separator = tokenizer.sep_token_id
     for one in encoded:

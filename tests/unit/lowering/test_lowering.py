@@ -29,7 +29,7 @@ from nasc.export.onnx import EMITTER_VERSION
 from nasc.latency.memory import file_base_bytes, layer_file_bytes
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import get_lowering
-from nasc.lowering.base import PLAIN_ALONE, SINGLE_TEXTS, unfit
+from nasc.lowering.base import PLAIN_ALONE, unfit
 from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
 from profilers import RuntimeOptions
@@ -307,16 +307,19 @@ def test_relative_positions_add_to_the_scores_of_attention(
 
 
 TYPED = dataclasses.replace(GEOMETRY, separator=3)
-TYPED_MADE = [case for case in RELATIVE_MADE if case[0] not in SINGLE_TEXTS]
 
 
-@pytest.mark.parametrize(("runtime", "precision", "most"), TYPED_MADE)
+@pytest.mark.parametrize(("runtime", "precision", "most"), RELATIVE_MADE)
 def test_the_second_text_has_a_token_type_of_its_own(
     tmp_path: Path, runtime: str, precision: str, most: float
 ) -> None:
     network = random_network(Architecture(BLOCKS, precision), TYPED, "embed-cls")
-    first = {**network.tensors[0], "segment": 40 * network.tensors[0]["segment"]}
-    network = dataclasses.replace(network, tensors=(first, *network.tensors[1:]))
+    scales = {"segment": 100.0, "v_weight": 20.0, "o_weight": 20.0}
+    tensors = [
+        {name: value * np.float32(scales.get(name, 1)) for name, value in own.items()}
+        for own in network.tensors
+    ]
+    network = dataclasses.replace(network, tensors=tuple(tensors))
     assert network.params == params(network.architecture, network.geometry)
     rows = [[2, 9, 8, 3, 7, 6, 5, 3], [2, 9, 3, 3, 7, 6, 3, 0], [2, 9, 8, 7, 6, 5, 4, 3]]
     ids, mask = np.array(rows), np.ones((3, 8), np.int64)
@@ -349,9 +352,11 @@ def test_the_second_text_has_a_token_type_of_its_own(
 
 def test_runtimes_without_token_types_say_so() -> None:
     space = derived_space(dataclasses.replace(MINILM_L6, separator=102))
-    for runtime in SINGLE_TEXTS:
-        said = unfit(runtime, "fp32", space, "scores-cls-dense384tanh-dense1identity-unscaled")
-        assert said == f"{runtime} makes fp32 without token types, which tell two texts apart"
+    for runtime, precision in PLAIN_ALONE:
+        said = unfit(runtime, precision, space, "embed")
+        assert (
+            said == f"{runtime} makes {precision} without token types, which tell two texts apart"
+        )
     assert unfit("onnxruntime", "fp32", space, "embed") is None
 
 

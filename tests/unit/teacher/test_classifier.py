@@ -1,7 +1,6 @@
 """Heads that come with a teacher and score texts or pairs: as their libraries, or refused."""
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from nasc.architecture.space import Architecture, Block
@@ -18,7 +18,10 @@ from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.teacher import FAMILIES, load_teacher
+from nasc.teacher.files import TeacherFiles
 from nasc.teacher.library import check_against_library
+from nasc.teacher.modules import read_modules
+from nasc.teacher.tokenizer import separator_of
 
 from .conftest import as_sentence_transformers, edit_json
 
@@ -77,7 +80,7 @@ def test_scores_of_pairs_are_those_of_a_cross_encoder(
     folder = with_head(teacher_folder(family), tmp_path / "own", id2label={0: "LABEL_0"})
     teacher = load_teacher(folder)
     assert (teacher.paired, teacher.activation) == (True, "sigmoid")
-    assert (teacher.geometry.separator is not None) == (family in ("bert", "electra", "albert"))
+    assert (teacher.geometry.separator is not None) == (family in ("bert", "electra"))
     check = check_against_library(teacher, folder, teacher.vectors)
     assert check.library.startswith("sentence-transformers ")
     assert check.max_abs < 1e-5
@@ -134,16 +137,21 @@ def test_what_a_cross_encoder_saves_is_read(own: Path, tmp_path: Path) -> None:
         load_teacher(tmp_path / "saved")
 
 
-def test_a_tokenizer_of_other_token_types_is_refused(own: Path) -> None:
-    path = own / "tokenizer.json"
-    content = json.loads(path.read_text())
-    for piece in content["post_processor"]["pair"]:
-        for part in piece.values():
-            part["type_id"] = 1 - part["type_id"]
-    path.write_text(json.dumps(content))
-    edit_json(own / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+@pytest.mark.parametrize(
+    ("pair", "rows"), [("[CLS]:1 $A:1 [SEP]:1 $B:0", 2), ("[CLS] $A $B:1", 2), ("$A [SEP] $B:1", 1)]
+)
+def test_other_token_types_of_a_tokenizer_are_refused(own: Path, pair: str, rows: int) -> None:
+    teacher = load_teacher(own)
+    special = [
+        (token, teacher.tokenizer.convert_tokens_to_ids(token)) for token in ("[CLS]", "[SEP]")
+    ]
+    teacher.tokenizer.backend_tokenizer.post_processor = TemplateProcessing("$A", pair, special)
+    geometry = dataclasses.replace(teacher.geometry, type_vocab_size=rows)
+    modules = read_modules(TeacherFiles(own, "own"))
     with pytest.raises(UnsupportedFamily, match=r"tokenizer\.json: post_processor = .* two texts"):
-        load_teacher(own, paired=True)
+        separator_of(modules, teacher.tokenizer, geometry)
+    untyped = dataclasses.replace(geometry, type_vocab_size=0)
+    assert separator_of(modules, teacher.tokenizer, untyped) is None
 
 
 def test_a_head_without_weights_is_none(own: Path) -> None:
