@@ -59,7 +59,8 @@ def check_c(context: RunContext) -> None:
     """Raise before anything is searched where no folder of C can be made.
 
     Raises:
-        UsageError: If the device is another than this machine, or ziglang is missing.
+        UsageError: If the device is another than this machine, ziglang is missing, or texts go in
+            by pairs.
         PackageError: If the tokenizer does what its port in C does not.
         profilers.RuntimeMissing: If there is no C compiler.
     """
@@ -68,6 +69,11 @@ def check_c(context: RunContext) -> None:
         raise UsageError(
             f"--format c is checked by running it here; device {device.name!r} is another machine. "
             "Run nasc there, or leave --format c out"
+        )
+    if context.teacher.paired:
+        raise UsageError(
+            f"--format c takes one text at a time, the teacher {context.teacher.name!r} scores "
+            "pairs: leave --format c out"
         )
     if importlib.util.find_spec("ziglang") is None:
         raise UsageError(

@@ -179,14 +179,18 @@ def comparable(teacher: Teacher, texts: Sequence[Text]) -> list[Text]:
     of two texts ends it for nasc (docs/teachers.md).
     """
     offset, separator = teacher.geometry.position_offset, teacher.geometry.separator
-    mistaken = offset - 1 if offset else separator
-    if mistaken is None:
-        return list(texts)
-    token = str(teacher.tokenizer.convert_ids_to_tokens(mistaken))
+    padding, ends = (
+        "" if number is None else str(teacher.tokenizer.convert_ids_to_tokens(number))
+        for number in (offset - 1 if offset else None, separator)
+    )
+
+    def without(text: str, token: str) -> str:
+        return text.replace(token, "") if token else text
+
     return [
-        text.replace(token, "")
+        without(text, padding)
         if isinstance(text, str)
-        else (text[0].replace(token, ""), text[1].replace(token, ""))
+        else (without(without(text[0], padding), ends), without(text[1], padding))
         for text in texts
     ]
 

@@ -468,6 +468,7 @@ def test_a_teacher_that_scores_pairs_is_searched_and_trained(shared: Toy, tmp_pa
         ({"pairs": None}, {}, "scores pairs of texts. Name a file of pairs .*--pairs FILE"),
         ({"teacher": shared.settings.teacher}, {}, "has no head that scores texts: leave --pairs"),
         ({}, {"min_quality": {"pooled_cosine": 0.5}}, "scores of pairs, whose figures are score_s"),
+        ({"runtime": "tvm"}, {"formats": ("c",)}, "--format c takes one text at a time"),
     ):
         with pytest.raises(UsageError, match=message):
             shared.compile(device, str(tmp_path / "no"), limit_ms, changed | more, **options)
