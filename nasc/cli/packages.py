@@ -65,9 +65,8 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     "--min-quality",
     multiple=True,
     metavar="NAME=VALUE",
-    help="pooled_cosine=0.9, similarity_spearman=0.9, ranking_ndcg=0.8 or class_agreement=0.9 on "
-    "held-out text, or a "
-    "score of the task; repeatable.",
+    help="pooled_cosine=0.9, similarity_spearman=0.9 or ranking_ndcg=0.8 on held-out text, of "
+    "scores class_agreement=0.9 or score_spearman=0.9, or a score of the task; repeatable.",
 )
 @click.option(
     "--sts-data",

@@ -17,7 +17,7 @@ from nasc.evaluation.encoder import OpenEncoder, open_here
 from nasc.lowering import Artifact
 from nasc.package.formats import ModelFile, PackageFormat, format_of
 from nasc.package.formats.base import model_files
-from nasc.package.golden import TEXTS, Golden
+from nasc.package.golden import PAIRS, TEXTS, Golden
 from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.library_files import write_library_files
 from nasc.package.manifest import MANIFEST, Manifest
@@ -190,7 +190,8 @@ def _fill(
         raise PackageError(f"the manifest is not about this model: {'; '.join(problems)}")
     tolerance = form.TOLERANCE[manifest.precision]
     with open_encoder(_packaged(folder, form, manifest), tokenizer) as encoder:
-        golden = Golden.make(encoder, TEXTS, manifest.max_length, tolerance)
+        texts = PAIRS if manifest.scores_pairs else TEXTS
+        golden = Golden.make(encoder, texts, manifest.max_length, tolerance)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
     files = record_folder(folder)
     text = readme(dataclasses.replace(manifest, files=files))

@@ -287,7 +287,7 @@ class FileChecks:
 
     @functools.cached_property
     def _golden(self) -> Golden:
-        return Golden.read(self._folder / GOLDEN)
+        return Golden.read(self._folder / GOLDEN, self._manifest.scores_pairs)
 
     def readme(self) -> Outcome:
         """README.md says what the manifest says."""

@@ -51,7 +51,13 @@ from nasc.package.verify_latency import latency_protocol
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.pipelines.c_format import check_c, folder_beside, write_c
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
-from nasc.pipelines.options import CLASS_METRICS, DISTILL_MINUTES, VECTOR_METRICS, Options
+from nasc.pipelines.options import (
+    CLASS_METRICS,
+    DISTILL_MINUTES,
+    SCORE_METRICS,
+    VECTOR_METRICS,
+    Options,
+)
 from nasc.pipelines.result import Attempt, CompileResult
 from nasc.pipelines.web_format import check_web, write_web
 from nasc.selection.problems import check_feasible, whole_teacher
@@ -80,7 +86,7 @@ NO_LATENCY = "the device is emulated: nothing is known of this package's latency
 ESTIMATE = "ESTIMATE"
 """Stands in the name of a package whose latency nobody measured."""
 
-CLASSIFICATION = "classification"
+CLASSIFICATION, RERANKING = "classification", "reranking"
 """The task of a package with the head that its teacher came with."""
 
 KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
@@ -549,7 +555,9 @@ class _Compilation:
             return TaskRecord(task.name, task.labels, task.paired)
         if not gives_scores(self.context.head):
             return None
-        return TaskRecord(CLASSIFICATION, teacher.labels)
+        if len(teacher.labels) == 1:
+            return TaskRecord(RERANKING, (), True, teacher.activation)
+        return TaskRecord(CLASSIFICATION, teacher.labels, teacher.paired, teacher.activation)
 
     def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
         """What the runtime opens of a network, in a folder of its own."""
@@ -818,19 +826,22 @@ class _Compilation:
         """
         if self.options.task is not None:
             return
-        classes = gives_scores(self.context.head)
-        known = CLASS_METRICS if classes else VECTOR_METRICS
+        teacher, gives = self.context.teacher, "vectors"
+        known: tuple[str, ...] = VECTOR_METRICS
+        if gives_scores(self.context.head):
+            one = len(teacher.labels) == 1
+            gives = "scores of pairs" if one else "scores of classes"
+            known = SCORE_METRICS if one else CLASS_METRICS
         for name in self.options.min_quality:
             if name not in known:
                 raise UsageError(
-                    f"--min-quality {name}: the teacher {self.context.teacher.name!r} gives "
-                    f"{'scores of classes' if classes else 'vectors'}, whose figures are "
-                    f"{', '.join(known)}"
+                    f"--min-quality {name}: the teacher {teacher.name!r} gives {gives}, whose "
+                    f"figures are {', '.join(known)}"
                 )
-        if classes and self.options.sts_data is not None:
+        if gives != "vectors" and self.options.sts_data is not None:
             raise UsageError(
-                f"--sts-data is of vectors, the teacher {self.context.teacher.name!r} gives scores "
-                "of classes: leave it out"
+                f"--sts-data is of vectors, the teacher {teacher.name!r} gives {gives}: leave it "
+                "out"
             )
 
     def quality(self, artifact: Artifact, evaluator: ArtifactEvaluator) -> dict[str, Any]:
@@ -841,6 +852,11 @@ class _Compilation:
         """
         record = evaluator.quality(artifact)
         for name, least in self.options.min_quality.items():
+            if name not in record:
+                raise LimitsMissed(
+                    f"--min-quality {name} needs first texts that have several second ones each "
+                    f"among the pairs held out; those have not. Give more: --pairs FILE"
+                )
             if record[name] < least:
                 raise LimitsMissed(
                     f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train "

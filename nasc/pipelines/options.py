@@ -20,8 +20,9 @@ DISTILL_MINUTES = 2.5
 
 VECTOR_METRICS = ("pooled_cosine", "similarity_spearman", "ranking_ndcg")
 CLASS_METRICS = ("class_agreement",)
-QUALITY_METRICS = (*VECTOR_METRICS, *CLASS_METRICS)
-"""Of vectors, and of scores of classes by the teacher's own head."""
+SCORE_METRICS = ("score_spearman", "ranking_ndcg")
+QUALITY_METRICS = tuple(dict.fromkeys((*VECTOR_METRICS, *CLASS_METRICS, *SCORE_METRICS)))
+"""Of vectors, and of scores of classes or of one score of two texts by the teacher's own head."""
 
 
 def check_protocol(protocol: str, quantile: str | None) -> None:
