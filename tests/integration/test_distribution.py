@@ -19,6 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("nasc", "profilers", "device_profiles")
 DATA = (
     "device_profiles/host.toml",
+    "nasc/package/android/build.gradle.kts",
+    "nasc/package/android/consumer-rules.pro",
+    "nasc/package/android/src/main/AndroidManifest.xml",
+    "nasc/package/android/src/main/kotlin/nasc/encoder/Tokenizer.kt",
+    "nasc/package/android/src/test/kotlin/nasc/encoder/GoldenTest.kt",
+    "nasc/package/android_check.kt",
     "nasc/package/c/CMakeLists.txt",
     "nasc/package/c/nasc.h",
     "nasc/package/c/nasc_context.c",
@@ -34,7 +40,9 @@ DATA = (
     "profilers/runner/src/main.c",
     "profilers/runner/src/ort_abi.h",
 )
-SUFFIXES = tuple(".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .ts".split())
+SUFFIXES = tuple(
+    ".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .ts .kt .kts .pro .xml".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
