@@ -71,11 +71,25 @@ def compiled(root: Path, package: Path) -> KotlinClasses:
             stand_ins = sorted(map(str, HERE.glob("doubles/**/*.java")))
             subprocess.run(["javac", "-d", str(made), *stand_ins], check=True)
             sources = [*SOURCES.glob("src/**/*.kt"), *HERE.glob("*.kt"), CHECK, HERE / "doubles"]
-            sources.append(package / CONTENTS)
-            problem = compile_kotlin(command, compiler, sources, made)
+            sources += [package / CONTENTS, example(root)]
+            coroutines = compiler / "lib" / "kotlinx-coroutines-core-jvm.jar"
+            problem = compile_kotlin(command, compiler, sources, made, [coroutines])
             assert not problem
             made.rename(classes)
     return KotlinClasses(command, compiler, classes)
+
+
+def example(root: Path) -> Path:
+    """The lines of docs/apps.md that use the encoder, as a file to compile."""
+    lines = (HERE.parents[3] / "docs" / "apps.md").read_text(encoding="utf-8").splitlines()
+    first = lines.index("   import nasc.encoder.NascEncoder")
+    last = lines.index("   ```", first)
+    path = root / "Example.kt"
+    imports = ["android.content.Context", "kotlinx.coroutines.Dispatchers"]
+    imports.append("kotlinx.coroutines.withContext")
+    text = [*(f"import {name}" for name in imports), *lines[first:last]]
+    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return path
 
 
 def run_encoder(classes: KotlinClasses, package: Path, place: Path) -> dict[str, str]:

@@ -118,8 +118,8 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     metavar="NAMES",
     help="What is written, with commas between, of one search and measurement. onnx: the package "
     "(with onnxruntime). web: beside it, in OUTPUT-web, the same model as an npm package for "
-    "browsers; android: in OUTPUT-android, as a module for apps. c: the network as C code without "
-    "a runtime, in OUTPUT-c (with --runtime tvm).",
+    "browsers; android, ios: as a module and a Swift package for apps. c: the network as C "
+    "code without a runtime, in OUTPUT-c (with --runtime tvm).",
 )
 @json_option
 def compile(as_json: bool, **options: Any) -> None:

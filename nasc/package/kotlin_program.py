@@ -35,8 +35,14 @@ CHECK = Path(__file__).resolve().parent / "android_check.kt"
 TIMEOUT_S = 300.0
 """To compile takes 10 to 30 s of a core of 2026, the texts 1 s."""
 
-_LIBRARIES = ("kotlin-compiler", "kotlin-stdlib", "kotlin-reflect", "kotlin-script-runtime")
-_COROUTINES = "kotlinx-coroutines-core-jvm"
+_OWN_JARS = (
+    "kotlin-compiler",
+    "kotlin-stdlib",
+    "kotlin-reflect",
+    "kotlin-script-runtime",
+    "kotlinx-coroutines-core-jvm",
+)
+"""What the compiler itself needs to run."""
 
 
 def java() -> str | None:
@@ -80,7 +86,13 @@ def compiler_folder() -> Path | None:
     return Path(given).resolve()
 
 
-def compile_kotlin(command: str, compiler: Path, sources: Sequence[Path], classes: Path) -> str:
+def compile_kotlin(
+    command: str,
+    compiler: Path,
+    sources: Sequence[Path],
+    classes: Path,
+    libraries: Sequence[Path] = (),
+) -> str:
     """Compile Kotlin.
 
     Args:
@@ -88,17 +100,19 @@ def compile_kotlin(command: str, compiler: Path, sources: Sequence[Path], classe
         compiler: Folder of the compiler.
         sources: Files, and folders of more; Java among them is looked at, not compiled.
         classes: Folder that the classes are written to.
+        libraries: What the sources use beside Kotlin's own library.
 
     Returns:
         What is wrong; empty if nothing is. A warning is wrong, too.
     """
-    jars = [str(compiler / "lib" / f"{name}.jar") for name in (*_LIBRARIES, _COROUTINES)]
+    jars = [str(compiler / "lib" / f"{name}.jar") for name in _OWN_JARS]
     done = subprocess.run(
         [
             *(command, "-Xmx1g", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
             *("-cp", os.pathsep.join(jars), "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"),
             *("-no-stdlib", "-no-reflect", "-Werror", "-jvm-target", str(OLDEST_JAVA)),
-            *("-cp", str(library(compiler)), "-d", str(classes)),
+            *("-cp", os.pathsep.join(map(str, (library(compiler), *libraries)))),
+            *("-d", str(classes)),
             *map(str, sources),
         ],
         capture_output=True,

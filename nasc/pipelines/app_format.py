@@ -1,4 +1,4 @@
-"""What `nasc compile --format web` and `android` write: the model that was measured, for apps."""
+"""What `nasc compile --format web,android,ios` writes: the model that was measured, for apps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nasc.errors import PackageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder, open_here
 from nasc.lowering import Artifact
 from nasc.package.build import TOKENIZER, build_package
-from nasc.package.formats import android_folder, onnx_folder, web_folder
+from nasc.package.formats import android_folder, ios_folder, onnx_folder, web_folder
 from nasc.package.formats.app_contents import check_vectors
 from nasc.package.manifest import Conditions, Manifest, PeakMemory
 from nasc.package.tokenizer_binary import compile_tokenizer
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 RUNTIME = "onnxruntime"
 """What the package beside it is for, whose model it takes."""
 
-APP_FORMATS: dict[str, ModuleType] = {"web": web_folder, "android": android_folder}
+APP_FORMATS: dict[str, ModuleType] = {
+    "web": web_folder,
+    "android": android_folder,
+    "ios": ios_folder,
+}
 """The formats, by name."""
 
 
@@ -74,6 +78,8 @@ def write_app(
     form, own = APP_FORMATS[name], app_manifest(name, manifest)
 
     def run(folder: Path) -> None:
+        if not form.PROGRAMS:
+            return
         held, found = form.run_more(folder, own)
         if held is False:
             raise PackageError(

@@ -29,6 +29,10 @@ DATA = (
     "nasc/package/c/nasc.h",
     "nasc/package/c/nasc_context.c",
     "nasc/package/c/nasc_weights.S",
+    "nasc/package/ios/Package.swift",
+    "nasc/package/ios/Sources/NascEncoder/NascEncoder.swift",
+    "nasc/package/ios/Sources/NascTokenizer/include/module.modulemap",
+    "nasc/package/ios/Tests/NascEncoderTests/GoldenTests.swift",
     "nasc/package/manifest.schema.json",
     "nasc/package/web/nasc.d.ts",
     "nasc/package/web/nasc.js",
@@ -41,7 +45,8 @@ DATA = (
     "profilers/runner/src/ort_abi.h",
 )
 SUFFIXES = tuple(
-    ".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .ts .kt .kts .pro .xml".split()
+    ".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .ts .kt .kts .pro .xml .swift"
+    " .modulemap".split()
 )
 
 

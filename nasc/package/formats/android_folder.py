@@ -136,8 +136,8 @@ Of this, the tokenizer, the encoder around it and the copying were compiled and 
 Java, on the texts of `{TOKENIZER_GOLDEN}` and `golden.json`, with onnxruntime in Python for the
 network; `NascEncoder.kt` and `OnnxNetwork.kt` against stand-ins for Android's and onnxruntime's
 classes. **Not run: Gradle, R8, an app, a phone, onnxruntime-android.** What your build makes of it,
-`gradle :nasc-encoder:testDebugUnitTest` says on your computer: it holds tokens and vectors to the
-golden files.
+`./gradlew :nasc-encoder:testDebugUnitTest` says on your computer: it holds tokens and vectors to
+the golden files.
 
 **No latency is promised in an app.** What was measured is this model by onnxruntime on the device
 of the package that it lies beside; an app runs another build of it. Figures of quality are those of

@@ -94,6 +94,18 @@ def test_kotlin(family: Tokenizer, kotlin_driver: list[str], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("direction", ["left", "right"])
+def test_room_for_the_longest_is_enough_in_c(
+    c_driver: list[str], tmp_path: Path, direction: str
+) -> None:
+    """Swift gives no more."""
+    made = makers.word_piece()
+    made.enable_truncation(12, direction=direction)
+    port = Port(made, c_driver, tmp_path / "tokenizer.bin")
+    texts = [text for text in cut_texts() if text.max_length is None]
+    assert port.encode(texts, capacity=12) == port.encode(texts)
+
+
+@pytest.mark.parametrize("direction", ["left", "right"])
 def test_kotlin_cuts(kotlin_driver: list[str], tmp_path: Path, direction: str) -> None:
     made = makers.word_piece()
     made.post_processor = PROCESSORS[4]

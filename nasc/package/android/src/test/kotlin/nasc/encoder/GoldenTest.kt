@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// gradle :nasc-encoder:testDebugUnitTest, on a computer, by onnxruntime's Java API for it.
+// ./gradlew :nasc-encoder:testDebugUnitTest, on a computer, by onnxruntime's Java API for it.
 
 package nasc.encoder
 
