@@ -22,6 +22,7 @@ from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.parity import check_parity, check_reduced
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
+from nasc.export.matrices import Float
 from nasc.export.onnx import build
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
@@ -112,7 +113,7 @@ def write_c(
     tokenizer = context.tokenizer
     with temporary_folder() as place:
         library = place / "library"
-        write_library(compiled, build(network), library)
+        write_library(compiled, build(network, matrices=Float()), library)
         with open_c(_artifact(library, network)) as encoder:
             check_vectors(golden, encoder)
             parity = _parity(context, manifest, network, encoder)

@@ -331,19 +331,19 @@ def wide_ffn(geometry: Geometry) -> Network:
 
 @pytest.mark.tvm
 def test_what_tvm_has_one_activation_for_says_so() -> None:
+    from nasc.lowering.handwritten.module import handwritten_module
     from nasc.lowering.static.compile import compile_static
-    from nasc.lowering.tvm_int8 import int8_module
 
     network = wide_ffn(dataclasses.replace(GEOMETRY, activation="relu"))
     with pytest.raises(
         ExportError, match=r"tvm makes int8 with GELU, not with 'relu'. Take another"
     ):
-        int8_module(network.with_precision("int8"), {"main": (1, 8)}, "avx2")
+        handwritten_module(network.with_precision("int8"), {"main": (1, 8)}, "avx2")
     narrow = random_network(Architecture(BLOCKS), dataclasses.replace(GEOMETRY, embedding=32))
     with pytest.raises(
         ExportError, match=r"tvm makes int8 without an embedding of its own size. Take another"
     ):
-        int8_module(narrow.with_precision("int8"), {"main": (1, 8)}, "avx2")
+        handwritten_module(narrow.with_precision("int8"), {"main": (1, 8)}, "avx2")
     with pytest.raises(UsageError, match=r"C libraries are made of networks .* 'gelu', not 'relu'"):
         compile_static(network, prefix="own")
     with pytest.raises(UsageError, match=r"C libraries are made of .* without a map"):
@@ -351,11 +351,11 @@ def test_what_tvm_has_one_activation_for_says_so() -> None:
     with pytest.raises(
         ExportError, match=r"tvm makes int8 without relative positions in attention. Take another"
     ):
-        int8_module(with_positions("int8").with_head("embed"), {"main": (1, 8)}, "avx2")
+        handwritten_module(with_positions("int8").with_head("embed"), {"main": (1, 8)}, "avx2")
     with pytest.raises(UsageError, match=r"C libraries are made of .* without relative positions"):
         compile_static(with_positions(), prefix="own")
     dense = random_network(Architecture(BLOCKS), GEOMETRY, "embed-dense8tanh")
     with pytest.raises(
         ExportError, match=r"tvm makes int8 of pooled vectors as they are, not of 'embed-dense8"
     ):
-        int8_module(dense.with_precision("int8"), {"main": (1, 8)}, "avx2")
+        handwritten_module(dense.with_precision("int8"), {"main": (1, 8)}, "avx2")

@@ -1,13 +1,14 @@
-"""int8 by TVM beside onnxruntime's: speed of the full-size network, its file, and quality.
+"""int8 and bf16 by TVM's handwritten kernels beside the other runtimes: speed, files, quality.
 
-The network: batch 1, 128 tokens, one thread, onnxruntime's int8 and TVM's in turn. A ratio below 1
-is ours faster; the minima's and the median of those within a round are given. `--kind` takes the
-kernels of lesser processors. Quality: cosine to onnxruntime's fp32 vectors of sentences of the
-docstrings and manuals of Python's own library; what shapes do to a vector: the same sentences in
-batches, each padded to the longest, against each alone. With `--sts FILE` (dev.tsv of GLUE's STS-B)
-the Spearman correlation of each with its scores.
+The full-size network, batch 1, 128 tokens, one thread: TVM's int8 and bf16 (where the processor has
+kernels for it), onnxruntime's int8 and fp32, OpenVINO's in all that it offers here, where it is
+installed; in turn. A ratio below 1 is ours faster; those of the minima and the medians of those
+within a round are given. `--kind` takes the kernels of lesser processors. Quality: cosine to
+onnxruntime's fp32 vectors of sentences of the docstrings and manuals of Python's own library; what
+shapes do to a vector: the same sentences in batches, each padded to the longest, against each
+alone. With `--sts FILE` (dev.tsv of GLUE's STS-B) the Spearman correlation of each with its scores.
 
-    OMP_NUM_THREADS=1 python benchmarks/export/tvm_int8.py > tvm_int8.json
+    OMP_NUM_THREADS=1 python benchmarks/export/tvm_handwritten.py > tvm_handwritten.json
 
 needs `pip install 'nasc[tvm]'`.
 """
@@ -15,6 +16,7 @@ needs `pip install 'nasc[tvm]'`.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import json
 import tempfile
@@ -34,24 +36,41 @@ from nasc.teacher import load_teacher
 from profilers import RuntimeOptions
 from profilers.context import read_context
 from profilers.runtimes import get_runtime
-from profilers.runtimes.tvm_targets import flags_of_kind, int8_kind
+from profilers.runtimes.tvm_targets import flags_of_kind, kernel_kind
 
 SEQ_LEN = 128
-OTHERS = ("onnxruntime_int8", "onnxruntime_fp32")
+EXACT = "onnxruntime_fp32"
 
 
-def lowered(network: Any, kind: str, folder: Path, **options: Any) -> dict[str, Path]:
-    """Files of a network by runtime and precision, ours for a kind of processor."""
-    processor = {"arch": read_context()["cpu"]["arch"], "flags": sorted(flags_of_kind(kind))}
-    own = get_lowering("tvm").lower(
-        network.with_precision("int8"), folder, processor=processor, **options
-    )
-    found = {"tvm_int8": own.path}
-    for name in OTHERS:
+def contenders(kind: str) -> list[str]:
+    """Runtimes and precisions, ours first."""
+    flags = read_context()["cpu"]["flags"]
+    ours = ["tvm_int8"]
+    if kernel_kind(flags_of_kind(kind), "bf16"):
+        ours.append("tvm_bf16")
+    others = ["onnxruntime_int8", EXACT]
+    if importlib.util.find_spec("openvino") is not None:
+        others += [f"openvino_{p}" for p in get_runtime("openvino").precisions(flags)]
+    return ours + others
+
+
+def lowered(
+    network: Any, names: list[str], kind: str, folder: Path, **options: Any
+) -> tuple[dict[str, Path], dict[str, float]]:
+    """Files by runtime and precision and their seconds, ours for a kind of processor."""
+    context = read_context()["cpu"]
+    processor = {"arch": context["arch"], "flags": sorted(flags_of_kind(kind))}
+    found, seconds = {}, {}
+    for name in names:
+        start = time.perf_counter()
         runtime, precision = name.split("_")
-        theirs = network.with_precision(precision)
-        found[name] = get_lowering(runtime).lower(theirs, folder, name, **options).path
-    return found
+        own = options | ({"processor": processor} if runtime == "tvm" else {})
+        offered = get_runtime(runtime).precisions(context["flags"])
+        made = get_lowering(runtime).lower(
+            network.with_precision(precision), folder, name, offered=offered, **own
+        )
+        found[name], seconds[name] = made.path, time.perf_counter() - start
+    return found, seconds
 
 
 def rounds(paths: dict[str, Path], ids: np.ndarray, count: int) -> dict[str, Any]:
@@ -67,18 +86,28 @@ def rounds(paths: dict[str, Path], ids: np.ndarray, count: int) -> dict[str, Any
             start = time.perf_counter()
             session.run(feeds)
             found[name].append(1000 * (time.perf_counter() - start))
-    ours, theirs = (np.array(found[name]) for name in ("tvm_int8", "onnxruntime_int8"))
+    times = {name: np.array(values) for name, values in found.items()}
     return {
-        "least_ms": {name: min(values) for name, values in found.items()},
-        "ratio_of_least": float(ours.min() / theirs.min()),
-        "median_ratio": float(np.median(ours / theirs)),
+        "least_ms": {name: float(values.min()) for name, values in times.items()},
+        "of": {
+            ours: {
+                name: {
+                    "ratio_of_least": float(times[ours].min() / values.min()),
+                    "median_ratio": float(np.median(times[ours] / values)),
+                }
+                for name, values in times.items()
+                if name != ours
+            }
+            for ours in times
+            if ours.startswith("tvm_")
+        },
     }
 
 
 def quality(encoders: dict[str, Encoder], texts: list[str]) -> dict[str, Any]:
     """How far vectors are from those in fp32, and what the shape of a run does to them."""
     vectors = {name: encoder.encode(texts, batch_size=1) for name, encoder in encoders.items()}
-    exact = vectors["onnxruntime_fp32"]
+    exact = vectors[EXACT]
     result: dict[str, Any] = {"texts": len(texts)}
     for name, found in vectors.items():
         cosines = (found * exact).sum(axis=1)
@@ -97,28 +126,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--sentences", type=int, default=300)
-    parser.add_argument("--kind", help="of kernels, as nasc.lowering.tvm_int8_products names them")
+    parser.add_argument(
+        "--kind", help="of kernels, as nasc.lowering.handwritten.products names them"
+    )
     parser.add_argument("--sts", type=Path, help="dev.tsv of GLUE's STS-B")
     arguments = parser.parse_args()
-    kind = arguments.kind or int8_kind(read_context()["cpu"]["flags"])
+    kind = arguments.kind or kernel_kind(read_context()["cpu"]["flags"])
     teacher = load_teacher()
     g = teacher.geometry
     network = teacher_network(teacher, Architecture((Block(g.hidden, ("mha", "ffn") * g.layers),)))
+    names = contenders(kind)
     result: dict[str, Any] = {"kind": kind}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        start = time.perf_counter()
-        paths = lowered(network, kind, folder, shape=(1, SEQ_LEN))
+        paths, seconds = lowered(network, names, kind, folder, shape=(1, SEQ_LEN))
         result["one_length"] = {
-            "lowering_s": time.perf_counter() - start,
+            "lowering_s": seconds,
             "bytes": {name: path.stat().st_size for name, path in paths.items()},
         }
         ids = np.random.default_rng(0).integers(1000, g.vocab_size, (1, SEQ_LEN))
         result |= rounds(paths, ids, arguments.rounds)
-        start = time.perf_counter()
-        paths = lowered(network, kind, folder)
+        paths, seconds = lowered(network, names, kind, folder)
         result["free_axes"] = {
-            "lowering_s": time.perf_counter() - start,
+            "lowering_s": seconds,
             "bytes": {name: path.stat().st_size for name, path in paths.items()},
         }
         encoders = {

@@ -1,4 +1,4 @@
-"""Matrices as the int8 kernels of TVM read them. Numpy only."""
+"""Matrices and word embeddings as handwritten kernels read them. Numpy only."""
 
 from __future__ import annotations
 
@@ -73,4 +73,32 @@ def pack_matrix(
     blocks = quantized.reshape(outputs // BLOCK, BLOCK, inputs // 4, 4).transpose(0, 2, 1, 3)
     return PackedMatrix(
         inputs, outputs, np.ascontiguousarray(blocks), start, scales, bias.astype(np.float32)
+    )
+
+
+def to_bf16(x: Array) -> NDArray[np.uint16]:
+    """The bits of x in bfloat16, rounded to nearest, ties to even."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def pack_bf16(weight: Array) -> NDArray[np.int32]:
+    """A matrix (outputs, inputs) in bfloat16 as (outputs / 32, inputs / 2, 32).
+
+    Of 32 outputs the two inputs whose products one instruction adds (``vdpbf16ps``), in 32 bits.
+    """
+    outputs, inputs = weight.shape
+    blocks = to_bf16(weight).reshape(outputs // BLOCK, BLOCK, inputs // 2, 2)
+    return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3)).view(np.int32)[..., 0]
+
+
+def split_bf16(words: Array) -> NDArray[np.int32]:
+    """Rows in bfloat16, two numbers in 32 bits: of 32 neighbours the i-th below the i + 16-th.
+
+    Two vectors of neighbours come of one of those by a shift and a mask.
+    """
+    rows, size = words.shape
+    halves = to_bf16(words).reshape(rows, size // BLOCK, 2, BLOCK // 2)
+    return (
+        np.ascontiguousarray(halves.transpose(0, 1, 3, 2)).view(np.int32).reshape(rows, size // 2)
     )

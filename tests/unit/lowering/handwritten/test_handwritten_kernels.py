@@ -13,13 +13,14 @@ pytest.importorskip("tvm")
 
 from single_kernels import QEMU, run_here, run_on_arm64
 
-from nasc.lowering import tvm_int8_kernels as kernels
-from nasc.lowering.tvm_int8_kernels import Heads, Kernel, Shape
-from nasc.lowering.tvm_int8_products import PRODUCTS
-from nasc.lowering.tvm_int8_weights import pack_matrix
+from nasc.lowering.handwritten import kernels
+from nasc.lowering.handwritten.formats import FORMATS
+from nasc.lowering.handwritten.kernels import Heads, Kernel, Shape
+from nasc.lowering.handwritten.products import PRODUCTS
+from nasc.lowering.handwritten.weights import pack_matrix
 from nasc.lowering.tvm_module import target_of
 from profilers.context import read_context
-from profilers.runtimes.tvm_targets import flags_of_kind, int8_kind
+from profilers.runtimes.tvm_targets import flags_of_kind, kernel_kind
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
@@ -58,7 +59,7 @@ def matrix(kind: str, weight: np.ndarray, shift: float | None, name: str = "") -
 
 
 def activations(values: np.ndarray) -> dict[str, np.ndarray]:
-    return {"x_bytes": values.astype(np.uint8), "x_scales": np.full(len(values), 0.01, np.float32)}
+    return {"x_values": values.astype(np.uint8), "x_scales": np.full(len(values), 0.01, np.float32)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,7 +71,7 @@ def test_no_sum_clips(kind: str, least: int, tmp_path: Path) -> None:
     weight[8:16] = -1
     weight[16:] = rng.choice([-1.0, 1.0], (16, INPUTS))
     values = rng.choice([least, 255], (TOKENS, INPUTS))
-    kernel = kernels.linear(Shape(1, TOKENS, PRODUCTS[kind]), INPUTS, OUTPUTS)
+    kernel = kernels.linear(Shape(1, TOKENS, PRODUCTS[kind], FORMATS["int8"]), INPUTS, OUTPUTS)
     given = activations(values) | matrix(kind, weight, None)
     found = run(kind, kernel, given, tmp_path)[0].reshape(TOKENS, OUTPUTS)
     kept = given["packed"].transpose(0, 2, 1, 3).reshape(OUTPUTS, INPUTS).astype(np.int64)
@@ -84,7 +85,7 @@ def test_kernels_give_what_numbers_do(kind: str, tmp_path: Path) -> None:
     """Attention of one text, of its own queries, keys and values."""
     rng = np.random.default_rng(1)
     hidden, size, eps = 64, 32, 1e-12
-    shape = Shape(1, TOKENS, PRODUCTS[kind])
+    shape = Shape(1, TOKENS, PRODUCTS[kind], FORMATS["int8"])
     heads = Heads(hidden, size, shape.products.bf16)
     values = rng.integers(0, 256, (TOKENS, hidden))
     x = (values - 128) * np.float32(0.01)
@@ -115,10 +116,10 @@ def test_kernels_give_what_numbers_do(kind: str, tmp_path: Path) -> None:
 
 def test_the_fastest_kind_is_taken() -> None:
     x86 = ["avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"]
-    assert int8_kind(x86) == "avx2"
-    assert int8_kind([*x86, "avx_vnni"]) == "avx_vnni"
-    assert int8_kind(["avx2"]) is None
-    assert int8_kind(["asimd", "fp"]) is None
-    assert int8_kind(["asimd", "fp", "asimddp"]) == "asimddp"
+    assert kernel_kind(x86) == "avx2"
+    assert kernel_kind([*x86, "avx_vnni"]) == "avx_vnni"
+    assert kernel_kind(["avx2"]) is None
+    assert kernel_kind(["asimd", "fp"]) is None
+    assert kernel_kind(["asimd", "fp", "asimddp"]) == "asimddp"
     for kind in PRODUCTS:
-        assert int8_kind(flags_of_kind(kind)) == kind
+        assert kernel_kind(flags_of_kind(kind)) == kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nasc.lowering.tvm_int8_weights import ZERO, pack_matrix
+from nasc.lowering.handwritten.weights import ZERO, pack_matrix
 
 
 @pytest.mark.parametrize("signed", [False, True])

@@ -1,9 +1,9 @@
-"""Networks in int8 as TVM's modules, of kernels written by hand: nothing is searched for.
+"""Networks in int8 or bf16 as TVM's modules, of kernels written by hand: nothing is searched for.
 
-Matrices in int8, one scale for each output; what they multiply in bytes, one scale a token found
-in every run. Attention's own products are in bfloat16 where the processor has them, in fp32
-elsewhere; convolutions, normalisation and the parts of a head that follow the pooling in fp32.
-For processors with AVX512-VNNI.
+int8: matrices with one scale for each output; what they multiply in bytes, one scale a token found
+in every run. bf16: both in bfloat16. Attention's own products are in bfloat16 where the processor
+has them, in fp32 elsewhere; convolutions, normalisation and the parts of a head that follow the
+pooling in fp32.
 """
 
 from __future__ import annotations
@@ -25,13 +25,11 @@ from nasc.architecture.heads import (
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
-from nasc.export.quantization import quantize_rows
-from nasc.lowering import tvm_int8_kernels as kernels
 from nasc.lowering.base import unfit_sizes
-from nasc.lowering.tvm_int8_kernels import Heads, Kernel, Shape
-from nasc.lowering.tvm_int8_products import PRODUCTS, Products
-from nasc.lowering.tvm_int8_weights import pack_matrix
-from nasc.lowering.tvm_vectors import GELU_SHIFT
+from nasc.lowering.handwritten import kernels
+from nasc.lowering.handwritten.formats import FORMATS, Format
+from nasc.lowering.handwritten.kernels import Heads, Kernel, Shape
+from nasc.lowering.handwritten.products import PRODUCTS, Products
 from nasc.networks.network import Array, Network, Tensors
 
 Value = Any
@@ -41,7 +39,7 @@ KERNEL = "nasc.kernel"
 """Attribute of a kernel's function, of what it does: see `kernels_of`."""
 
 
-def int8_module(
+def handwritten_module(
     network: Network, functions: Mapping[str, tuple[int, int]], kind: str
 ) -> tvm.ir.IRModule:
     """The module of a network at some shapes, which share weights.
@@ -50,19 +48,20 @@ def int8_module(
     `nasc.export.onnx.build` says, as a tuple.
 
     Args:
-        network: With its weights; its own precision is not asked.
+        network: With its weights, in a precision of `formats.FORMATS`.
         functions: By name of a function its texts and the tokens of each.
-        kind: Of the processor, see `nasc.lowering.tvm_int8_products.PRODUCTS`.
+        kind: Of the processor, see `nasc.lowering.handwritten.products.PRODUCTS`.
 
     Raises:
         ExportError: If a hidden size or the head size is no multiple of 32, or the network has
             fewer positions than a text has tokens.
     """
-    products = PRODUCTS[kind]
-    builder, constants = relax.BlockBuilder(), _Constants(products)
+    products, form = PRODUCTS[kind], FORMATS[network.architecture.precision]
+    builder, constants = relax.BlockBuilder(), _Constants(products, form)
     for name, (batch, seq_len) in functions.items():
         _check(network, batch, seq_len)
-        _Function(network, Shape(batch, seq_len, products), builder, constants).build(name)
+        shape = Shape(batch, seq_len, products, form)
+        _Function(network, shape, builder, constants).build(name)
     return builder.finalize()
 
 
@@ -76,7 +75,12 @@ def _check(network: Network, batch: int, seq_len: int) -> None:
     if any(layer.kind == "mha" for layer in network.layers):
         sizes.add(network.geometry.head_size)
     why = unfit_sizes(
-        "tvm", "int8", network.geometry, network.head, sizes, str(network.architecture)
+        "tvm",
+        network.architecture.precision,
+        network.geometry,
+        network.head,
+        sizes,
+        str(network.architecture),
     )
     if why is not None:
         raise ExportError(f"{why}. Take another runtime: --runtime onnxruntime")
@@ -86,7 +90,7 @@ def kernels_of(module: tvm.ir.IRModule) -> dict[str, dict[str, str | int]]:
     """What the kernels of a module do, by their names.
 
     Args:
-        module: Of `int8_module`.
+        module: Of `handwritten_module`.
 
     Returns:
         Of each its "operator", how many "outputs" it has, the "operations" of its products and the
@@ -106,18 +110,19 @@ def kernels_of(module: tvm.ir.IRModule) -> dict[str, dict[str, str | int]]:
 
 
 class _Activations:
-    """The present tokens: in fp32, and as bytes with their scales."""
+    """The present tokens: in fp32, and as products take them."""
 
-    def __init__(self, exact: Value, values: Value, scales: Value) -> None:
+    def __init__(self, exact: Value, *reduced: Value) -> None:
         self.exact = exact
-        self.bytes = [values, scales]
+        self.reduced = reduced
 
 
 class _Constants:
     """Weights as kernels read them, made once for all functions."""
 
-    def __init__(self, products: Products) -> None:
+    def __init__(self, products: Products, form: Format) -> None:
         self._products = products
+        self._form = form
         self._made: dict[tuple[int, str], tuple[Array, list[Value]]] = {}
 
     def _once(self, source: Array, form: str, make: Callable[[], Sequence[Any]]) -> list[Value]:
@@ -137,18 +142,17 @@ class _Constants:
         return self._once(x, "transposed", lambda: [x.T])
 
     def words(self, x: Array) -> list[Value]:
-        """In int8, one scale a row."""
-        return self._once(x, "words", lambda: quantize_rows(x))
+        """A word embedding, see `Format.words`."""
+        return self._once(x, "words", lambda: self._form.pack_words(x))
 
     def matrix(
         self, weight: Array, bias: Array, shift: float | None = None, factor: float = 1.0
     ) -> list[Value]:
-        """A `PackedMatrix`, times a factor."""
+        """A matrix, see `Format.matrix`, times a factor."""
 
         def make() -> list[Any]:
-            by, p = np.float32(factor), self._products
-            packed = pack_matrix(weight * by, bias * by, shift, signed=p.signed, clips=p.clips)
-            return [packed.packed, packed.start, packed.scales, packed.bias]
+            by = np.float32(factor)
+            return self._form.pack(weight * by, bias * by, self._products, shift)
 
         return self._once(weight, "matrix", make)
 
@@ -201,7 +205,7 @@ class _Function:
         inputs: Sequence[Value],
         does: str,
         multiplied: int = 0,
-        computed_in: str = "int8",
+        computed_in: str | None = None,
     ) -> list[Value]:
         """Outputs of a kernel; kernels of one name are one function at one shape.
 
@@ -211,11 +215,12 @@ class _Function:
             inputs: Of the function.
             does: Its operators, as `profilers.kernels` knows them.
             multiplied: Values that its products multiply for each token.
-            computed_in: Number format of the products.
+            computed_in: Number format of the products; None is the network's.
         """
         if name not in self._functions:
             kernel = make()
             own = f"{name}_{self._shape.batch}x{self._shape.seq_len}"
+            computed_in = computed_in or self._shape.form.precision
             about = {
                 "operator": does,
                 "outputs": len(kernel.outputs),
@@ -310,7 +315,7 @@ class _Function:
         )
 
     def _border(self, layer: Layer, tensors: Tensors, x: _Activations) -> _Activations:
-        return self._linear(x.bytes, tensors["weight"], tensors["bias"])
+        return self._linear(x.reduced, tensors["weight"], tensors["bias"])
 
     def _mha(self, layer: Layer, tensors: Tensors, x: _Activations) -> _Activations:
         hidden, size = layer.hidden_in, self._network.geometry.head_size
@@ -326,7 +331,7 @@ class _Function:
         parts = self._call(
             f"queries_keys_values_{hidden}",
             lambda: kernels.queries_keys_values(self._shape, heads),
-            [*x.bytes, *matrices],
+            [*x.reduced, *matrices],
             "matmul+add",
             3 * hidden * hidden,
         )
@@ -346,12 +351,12 @@ class _Function:
         inner = self._call(
             f"gelu_{inputs}_{outputs}",
             lambda: kernels.gelu(self._shape, inputs, outputs),
-            [*x.bytes, *self._constants.matrix(tensors["in_weight"], tensors["in_bias"])],
+            [*x.reduced, *self._constants.matrix(tensors["in_weight"], tensors["in_bias"])],
             "matmul+add+gelu",
             inputs * outputs,
         )
         weight, bias = tensors["out_weight"], tensors["out_bias"]
-        return self._residual(inner, weight, bias, tensors, x.exact, GELU_SHIFT)
+        return self._residual(inner, weight, bias, tensors, x.exact, self._shape.form.gelu_shift)
 
     def _sepconv(self, layer: Layer, tensors: Tensors, x: _Activations) -> _Activations:
         hidden, kernel = layer.hidden_in, kernel_size(layer.kind)
@@ -376,7 +381,7 @@ class _Function:
         batch, seq_len, tokens = self._shape.batch, self._shape.seq_len, self._shape.tokens
         hidden, size = layer.hidden_in, layer.hidden_out
         if gives_states(layer.head):
-            y = self._linear(x.bytes, tensors["weight"], tensors["bias"]) if tensors else x
+            y = self._linear(x.reduced, tensors["weight"], tensors["bias"]) if tensors else x
             return [self._reshape(y.exact, batch, seq_len, size)]
         if layer.head == SPANS:
             weight, bias = tensors["weight"], tensors["bias"]

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from tvm import tirx
 from tvm.tirx.script.builder import ir as build
 
-from nasc.lowering.tvm_vectors import LANES, Expr, keep
+from nasc.lowering.handwritten import tiles
+from nasc.lowering.handwritten.vectors import LANES, Expr, keep
 
 _ADD, _ADD_BF16, _TO_BF16 = "nasc_add_products", "nasc_add_bf16_products", "nasc_bf16"
 
-_BF16 = f"""
+LLVM_BF16 = f"""
 declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
 declare <32 x bfloat> @llvm.x86.avx512bf16.cvtne2ps2bf16.512(<16 x float>, <16 x float>)
 define <16 x float> @{_ADD_BF16}(<16 x float> %c, <16 x i32> %a, <16 x i32> %b) {{
@@ -66,6 +67,7 @@ class Products:
         clips: Whether two neighbouring products are added in 16 bits, so that weights must be
             smaller (`nasc.export.quantization.quantize_matrix`).
         bf16: Whether attention multiplies in bfloat16 (AVX512-BF16); else in fp32.
+        tiles: Whether products are those of `tiles` (AMX), `code` is for nothing.
     """
 
     rows: int
@@ -73,11 +75,13 @@ class Products:
     signed: bool = False
     clips: bool = False
     bf16: bool = False
+    tiles: bool = False
 
     @property
     def llvm(self) -> str:
         """What kernels import."""
-        return self._sums() + (_BF16 if self.bf16 else "")
+        products = tiles.llvm() if self.tiles else self._sums()
+        return products + (LLVM_BF16 if self.bf16 else "")
 
     def _sums(self) -> str:
         code, lanes, count = self.code, self.code.lanes, LANES // self.code.lanes
@@ -162,6 +166,7 @@ _DOT = Code(
 )
 
 PRODUCTS: Mapping[str, Products] = {
+    "amx": Products(tiles.ROWS, _vnni(512), bf16=True, tiles=True),
     "avx512_bf16": Products(8, _vnni(512), bf16=True),
     "avx512_vnni": Products(8, _vnni(512)),
     "avx_vnni": Products(2, _vnni(256)),
@@ -169,7 +174,7 @@ PRODUCTS: Mapping[str, Products] = {
     "avx2": Products(2, _multiply_add(256), clips=True),
     "asimddp": Products(2, _DOT, signed=True),
 }
-"""By `profilers.runtimes.tvm_targets.int8_kind`."""
+"""By `profilers.runtimes.tvm_targets.kernel_kind`."""
 
 
 def to_bf16(a: Expr, b: Expr) -> Expr:

@@ -1,10 +1,9 @@
-"""Kernels of int8 networks in TVM's IR, each a function of flat buffers.
+"""Kernels of networks in TVM's IR, each a function of flat buffers.
 
-Activations lie as (tokens, hidden): fp32, and beside them bytes with one scale a token, found
-when a token is computed (its neighbours never move it). A kernel computes some tokens at a time
-over all outputs, so that what follows a product (bias, GELU, residual, layer normalisation,
-quantisation) is done while the tokens are in the nearest cache. Matrices are
-`tvm_int8_weights.PackedMatrix`.
+Activations lie as (tokens, hidden): fp32, and beside them what products take, in a format of
+`formats`, found when a token is computed (its neighbours never move it). A kernel computes some
+tokens at a time over all outputs, so that what follows a product (bias, GELU, residual, layer
+normalisation, the format) is done while the tokens are in the nearest cache.
 """
 
 from __future__ import annotations
@@ -18,19 +17,27 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as build
 
-from nasc.lowering import tvm_vectors as v
-from nasc.lowering.tvm_int8_products import Products, add_bf16, to_bf16
-from nasc.lowering.tvm_int8_weights import BLOCK, ZERO
-from nasc.lowering.tvm_vectors import LANES, Expr
+from nasc.lowering.handwritten import tiles
+from nasc.lowering.handwritten import vectors as v
+from nasc.lowering.handwritten.formats import (
+    HALVES,
+    Activations,
+    Buffers,
+    Format,
+    Sizes,
+    activations,
+)
+from nasc.lowering.handwritten.products import Products, add_bf16, to_bf16
+from nasc.lowering.handwritten.tiles import Tiles
+from nasc.lowering.handwritten.vectors import LANES, Expr
+from nasc.lowering.handwritten.weights import BLOCK
 from nasc.networks.network import MASKED
-
-_HALVES = BLOCK // LANES
 
 _OUTSIDE = -1e9
 """Added to the scores of keys that a text does not have."""
 
 _NEVER = -87.0
-"""Lowest exponent of `tvm_vectors.exp`."""
+"""Lowest exponent of `vectors.exp`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +61,13 @@ class Shape:
         batch: Texts.
         seq_len: Tokens of each.
         products: Of the processor.
+        form: What activations and matrices are in.
     """
 
     batch: int
     seq_len: int
     products: Products
+    form: Format
 
     @property
     def tokens(self) -> int:
@@ -69,10 +78,6 @@ class Shape:
     def padded(self) -> int:
         """Keys of a text in whole blocks."""
         return -(-self.seq_len // BLOCK) * BLOCK
-
-
-Sizes = dict[str, tuple[int, str]]
-Buffers = dict[str, Expr]
 
 
 def _kernel(
@@ -86,6 +91,8 @@ def _kernel(
         build.func_attr({"tirx.noalias": True})
         with _imported(llvm):
             body(buffers)
+            if tiles.END in llvm:
+                tiles.end()
     return Kernel(builder.get(), tuple(outputs.values()))
 
 
@@ -108,94 +115,11 @@ def _in_rows(total: int, shape: Shape, body: Callable[[Expr, int], None]) -> Non
         body(v.constant(total - total % each, "int32"), total % each)
 
 
-# Products
-
-
-def matrix_sizes(inputs: int, outputs: int, name: str = "") -> Sizes:
-    """Buffers of a `PackedMatrix`."""
-    return {
-        f"{name}packed": (inputs * outputs, "int8"),
-        f"{name}start": (outputs, "int32"),
-        f"{name}scales": (outputs, "float32"),
-        f"{name}bias": (outputs, "float32"),
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Bytes:
-    """Quantized activations: bytes (rows, size) and scales (rows,), from a first row on."""
-
-    values: Expr
-    scales: Expr
-    first: Expr
-    size: int
-
-
-def _product(
-    products: Products,
-    x: _Bytes,
-    count: int,
-    matrix: Buffers,
-    outputs: int,
-    finish: Callable[[int, Expr, list[Expr]], None],
-) -> None:
-    """Some rows times a matrix, plus bias: `finish` takes a row, an output and the 32 from it."""
-    inputs = x.size
-    with build.serial(0, outputs // BLOCK) as block:
-        sums = v.registers(count * _HALVES, "int32")
-        columns = [block * BLOCK + LANES * half for half in range(_HALVES)]
-        starts = [v.load(matrix["start"], column) for column in columns]
-        for row in range(count):
-            for half in range(_HALVES):
-                v.store(sums, (row * _HALVES + half) * LANES, starts[half])
-        with build.serial(0, inputs // 4) as step:
-            at = (block * (inputs // 4) + step) * (4 * BLOCK)
-            weights = [
-                v.load(matrix["packed"], at + 4 * LANES * half, 4 * LANES)
-                for half in range(_HALVES)
-            ]
-            for row in range(count):
-                four = v.load(x.values, (x.first + row) * inputs + step * 4, 4)
-                four = build.Bind(tirx.reinterpret("int32", four))
-                for half in range(_HALVES):
-                    place = (row * _HALVES + half) * LANES
-                    value = products.add(v.load(sums, place), four, weights[half])
-                    v.store(sums, place, value)
-        scales = [v.load(matrix["scales"], column) for column in columns]
-        biases = [v.load(matrix["bias"], column) for column in columns]
-        for row in range(count):
-            scale = v.keep(v.splat(v.load_one(x.scales, x.first + row)))
-            found = []
-            for half in range(_HALVES):
-                total = v.load(sums, (row * _HALVES + half) * LANES)
-                total = v.keep(tirx.Cast("float32x16", total) * scale)
-                found.append(v.keep(total * scales[half] + biases[half]))
-            finish(row, block * BLOCK, found)
-
-
-# Quantisation
-
-
-def _quantize(source: Expr, first: Expr, size: int, largest: Expr, out: _Bytes, row: Expr) -> None:
-    """Write a row of `source`, whose largest magnitude is known, as bytes around 128."""
-    largest = v.keep(tirx.max(largest, v.constant(1e-20)))
-    factor = v.keep(v.splat(v.keep(v.constant(127.0) / largest)))
-    for i in range(size // LANES):
-        x = v.load(source, first + i * LANES)
-        v.store(out.values, (out.first + row) * size + i * LANES, v.rounded_bytes(x * factor, ZERO))
-    v.store(out.scales, out.first + row, largest * v.constant(1 / 127), 1)
-
-
-def _largest(vectors: list[Expr]) -> Expr:
-    """Largest magnitude of all lanes."""
-    return v.across(v.folded([v.keep(tirx.abs(x)) for x in vectors], tirx.max), tirx.max)
-
-
 def _normalize(
-    source: Expr, count: int, size: int, buffers: Buffers, eps: float, first: Expr
+    form: Format, source: Expr, count: int, size: int, buffers: Buffers, eps: float, first: Expr
 ) -> None:
-    """Layer normalisation of rows of `source` into ``out``, ``out_bytes`` and ``out_scales``."""
-    out = _Bytes(buffers["out_bytes"], buffers["out_scales"], first, size)
+    """Layer normalisation of rows of `source` into ``out``, and that as activations."""
+    out = activations(buffers, "out_", first, size)
     parts = range(size // LANES)
     with build.serial(0, count) as row:
         x = [v.load(source, row * size + i * LANES) for i in parts]
@@ -205,55 +129,44 @@ def _normalize(
         squares = v.across(v.folded([v.keep(part * part) for part in x], v.add), v.add)
         deviation = tirx.sqrt(squares * v.constant(1 / size) + v.constant(eps))
         factor = v.keep(v.splat(v.keep(v.constant(1.0) / deviation)))
-        found = []
         at = (first + row) * size
         for i, part in enumerate(x):
             scaled = v.keep(part * factor)
             weight = v.load(buffers["ln_weight"], i * LANES)
             y = v.keep(scaled * weight + v.load(buffers["ln_bias"], i * LANES))
             v.store(buffers["out"], at + i * LANES, y)
-            found.append(y)
-        _quantize(buffers["out"], at, size, _largest(found), out, row)
+        form.write(buffers["out"], at, out, row)
 
 
-def _quantized(tokens: int, size: int, name: str = "out_") -> Sizes:
-    return {f"{name}bytes": (tokens * size, "uint8"), f"{name}scales": (tokens, "float32")}
-
-
-def _normalized(tokens: int, size: int) -> tuple[Sizes, Sizes]:
+def _normalized(form: Format, tokens: int, size: int) -> tuple[Sizes, Sizes]:
     """Tensors of a layer normalisation, and its outputs."""
     inputs: Sizes = {"ln_weight": (size, "float32"), "ln_bias": (size, "float32")}
-    return inputs, {"out": (tokens * size, "float32")} | _quantized(tokens, size)
+    return inputs, {"out": (tokens * size, "float32")} | form.activations(tokens, size, "out_")
 
 
 # Kernels
 
 
 def embedding(shape: Shape, hidden: int, words: int, positions: int, eps: float) -> Kernel:
-    """Words (int8, one scale a word) plus positions, normalised.
+    """Words plus positions, normalised.
 
-    Of ``ids`` (batch * seq_len, int64), ``word`` (words, hidden), ``word_scales``, ``position``.
+    Of ``ids`` (batch * seq_len, int64), the buffers of `Format.words`, ``position``.
     """
-    inputs: Sizes = {
-        "ids": (shape.tokens, "int64"),
-        "word": (words * hidden, "int8"),
-        "word_scales": (words, "float32"),
-        "position": (positions * hidden, "float32"),
-    }
-    norm, outputs = _normalized(shape.tokens, hidden)
+    form = shape.form
+    inputs: Sizes = {"ids": (shape.tokens, "int64")} | form.words(words, hidden)
+    inputs |= {"position": (positions * hidden, "float32")}
+    norm, outputs = _normalized(form, shape.tokens, hidden)
 
     def body(b: Buffers) -> None:
         row = v.scratch(hidden)
         with build.serial(0, shape.tokens) as token:
             word = build.Bind(tirx.Cast("int32", v.load_one(b["ids"], token)))
-            scale = v.keep(v.splat(v.load_one(b["word_scales"], word)))
             place = tirx.floormod(token, shape.seq_len) * hidden
-            for i in range(0, hidden, LANES):
-                x = tirx.Cast("float32x16", v.load(b["word"], word * hidden + i))
-                v.store(row, i, x * scale + v.load(b["position"], place + i))
-            _normalize(row, 1, hidden, b, eps, token)
+            for i, part in enumerate(form.word(b, word, hidden)):
+                v.store(row, i * LANES, part + v.load(b["position"], place + i * LANES))
+            _normalize(form, row, 1, hidden, b, eps, token)
 
-    return _kernel(inputs | norm, outputs, body)
+    return _kernel(inputs | norm, outputs, body, form.llvm)
 
 
 def score_bias(shape: Shape) -> Kernel:
@@ -274,108 +187,88 @@ def score_bias(shape: Shape) -> Kernel:
 
 
 def linear(shape: Shape, inputs: int, outputs: int) -> Kernel:
-    """A product with its bias, in fp32 and quantized."""
-    tokens = shape.tokens
+    """A product with its bias, in fp32 and as activations."""
+    tokens, form = shape.tokens, shape.form
 
     def body(b: Buffers) -> None:
         def rows(first: Expr, count: int) -> None:
-            def finish(row: int, column: Expr, found: list[Expr]) -> None:
+            def finish(row: Expr, column: Expr, found: list[Expr]) -> None:
                 for half, value in enumerate(found):
                     at = (first + row) * outputs + column + half * LANES
                     v.store(b["out"], at, value)
 
-            x = _Bytes(b["x_bytes"], b["x_scales"], first, inputs)
-            _product(shape.products, x, count, b, outputs, finish)
-            out = _Bytes(b["out_bytes"], b["out_scales"], first, outputs)
+            x = activations(b, "x_", first, inputs)
+            form.product(shape.products, x, count, b, outputs, finish)
+            out = activations(b, "out_", first, outputs)
             with build.serial(0, count) as row:
-                at = (first + row) * outputs
-                parts = [v.load(b["out"], at + i) for i in range(0, outputs, LANES)]
-                _quantize(b["out"], at, outputs, _largest(parts), out, row)
+                form.write(b["out"], (first + row) * outputs, out, row)
 
         _in_rows(tokens, shape, rows)
 
-    sizes = _quantized(tokens, inputs, "x_") | matrix_sizes(inputs, outputs)
-    found: Sizes = {"out": (tokens * outputs, "float32")} | _quantized(tokens, outputs)
+    sizes = form.activations(tokens, inputs, "x_") | form.matrix(inputs, outputs)
+    found: Sizes = {"out": (tokens * outputs, "float32")}
+    found |= form.activations(tokens, outputs, "out_")
     return _kernel(sizes, found, body, shape.products.llvm)
 
 
 def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
-    """The GELU of a product, quantized as ``byte * scale - GELU_SHIFT``."""
-    tokens = shape.tokens
+    """The GELU of a product as activations, see `Format.gelu`."""
+    tokens, form = shape.tokens, shape.form
 
     def body(b: Buffers) -> None:
-        row_size = outputs
-        inner = v.scratch(shape.products.rows * row_size)
+        inner = v.scratch(shape.products.rows * outputs)
 
         def rows(first: Expr, count: int) -> None:
-            largest = v.registers(count)
-            for row in range(count):
-                v.store(largest, row * LANES, v.splat(0.0))
-
-            def finish(row: int, column: Expr, found: list[Expr]) -> None:
-                values = [v.shifted_gelu(value) for value in found]
-                for half, value in enumerate(values):
-                    v.store(inner, row * row_size + column + half * LANES, value)
-                most = v.folded([v.load(largest, row * LANES), *values], tirx.max)
-                v.store(largest, row * LANES, most)
-
-            x = _Bytes(b["x_bytes"], b["x_scales"], first, inputs)
-            _product(shape.products, x, count, b, outputs, finish)
-            for row in range(count):
-                most = v.across(v.load(largest, row * LANES), tirx.max)
-                factor = v.keep(v.splat(v.keep(v.constant(255.0) / most)))
-                with build.serial(0, row_size // LANES) as part:
-                    value = v.load(inner, row * row_size + part * LANES)
-                    at = (first + row) * row_size + part * LANES
-                    v.store(b["out_bytes"], at, v.rounded_bytes(value * factor, 0))
-                v.store(b["out_scales"], first + row, most * v.constant(1 / 255), 1)
+            x = activations(b, "x_", first, inputs)
+            out = activations(b, "out_", first, outputs)
+            form.gelu(shape.products, x, count, b, out, inner)
 
         _in_rows(tokens, shape, rows)
 
-    sizes = _quantized(tokens, inputs, "x_") | matrix_sizes(inputs, outputs)
-    return _kernel(sizes, _quantized(tokens, outputs), body, shape.products.llvm)
+    sizes = form.activations(tokens, inputs, "x_") | form.matrix(inputs, outputs)
+    return _kernel(sizes, form.activations(tokens, outputs, "out_"), body, shape.products.llvm)
 
 
 def residual(shape: Shape, inputs: int, hidden: int, eps: float) -> Kernel:
     """Layer normalisation of a product plus ``residual`` (tokens, hidden)."""
-    tokens = shape.tokens
-    norm, outputs = _normalized(tokens, hidden)
+    tokens, form = shape.tokens, shape.form
+    norm, outputs = _normalized(form, tokens, hidden)
 
     def body(b: Buffers) -> None:
         total = v.scratch(shape.products.rows * hidden)
 
         def rows(first: Expr, count: int) -> None:
-            x = _Bytes(b["x_bytes"], b["x_scales"], first, inputs)
-            _residual(shape, x, count, hidden, b, total, eps)
+            x = activations(b, "x_", first, inputs)
+            _residual(shape, x, count, hidden, b, total, eps, first)
 
         _in_rows(tokens, shape, rows)
 
-    sizes = _quantized(tokens, inputs, "x_") | {"residual": (tokens * hidden, "float32")}
-    inputs_of = sizes | matrix_sizes(inputs, hidden) | norm
+    sizes = form.activations(tokens, inputs, "x_")
+    sizes |= {"residual": (tokens * hidden, "float32")}
+    inputs_of = sizes | form.matrix(inputs, hidden) | norm
     return _kernel(inputs_of, outputs, body, shape.products.llvm)
 
 
 def _residual(
     shape: Shape,
-    x: _Bytes,
+    x: Activations,
     count: int,
     hidden: int,
     b: Buffers,
     total: Expr,
     eps: float,
-    first: Expr = None,
+    first: Expr,
 ) -> None:
     """Rows of a product plus those of ``residual`` from `first` on, normalised."""
-    first = x.first if first is None else first
 
-    def finish(row: int, column: Expr, found: list[Expr]) -> None:
+    def finish(row: Expr, column: Expr, found: list[Expr]) -> None:
         for half, value in enumerate(found):
             place = column + half * LANES
             before = v.load(b["residual"], (first + row) * hidden + place)
             v.store(total, row * hidden + place, value + before)
 
-    _product(shape.products, x, count, b, hidden, finish)
-    _normalize(total, count, hidden, b, eps, first)
+    shape.form.product(shape.products, x, count, b, hidden, finish)
+    _normalize(shape.form, total, count, hidden, b, eps, first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +324,7 @@ def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
     Queries as (tokens, hidden / each); keys as (batch, heads, padded / 16, size / each, 16);
     values as (batch, heads, padded / each, size), `each` neighbouring keys in one.
     """
-    hidden, tokens, each = heads.hidden, shape.tokens, heads.each
+    hidden, tokens, each, form = heads.hidden, shape.tokens, heads.each, shape.form
     wide = hidden // each
 
     def body(b: Buffers) -> None:
@@ -439,11 +332,11 @@ def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
         values = v.scratch(tokens * hidden)
 
         def rows(first: Expr, count: int) -> None:
-            x = _Bytes(b["x_bytes"], b["x_scales"], first, hidden)
+            x = activations(b, "x_", first, hidden)
             for part, target in enumerate((b["queries"], keys, values)):
 
                 def finish(
-                    row: int, column: Expr, found: list[Expr], part: int = part, to: Expr = target
+                    row: Expr, column: Expr, found: list[Expr], part: int = part, to: Expr = target
                 ) -> None:
                     if part == 2:
                         words, at = found, (first + row) * hidden + column
@@ -453,16 +346,16 @@ def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
                     for i, word in enumerate(words):
                         v.store(to, at + i * LANES, word)
 
-                _product(shape.products, x, count, _third(b, part), hidden, finish)
+                form.product(shape.products, x, count, _third(form, b, part), hidden, finish)
 
         _in_rows(tokens, shape, rows)
         with build.serial(0, shape.batch) as text, build.serial(0, hidden // heads.size) as head:
             _pack_keys(shape, heads, keys, b["keys"], text, head)
             _pack_values(shape, heads, values, b["values"], text, head)
 
-    inputs = _quantized(tokens, hidden, "x_")
+    inputs = form.activations(tokens, hidden, "x_")
     for name in "qkv":
-        inputs |= matrix_sizes(hidden, hidden, name)
+        inputs |= form.matrix(hidden, hidden, name)
     outputs: Sizes = {
         "queries": (tokens * wide, heads.dtype),
         "keys": (shape.batch * shape.padded * wide, heads.dtype),
@@ -471,9 +364,9 @@ def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
     return _kernel(inputs, outputs, body, shape.products.llvm)
 
 
-def _third(buffers: Buffers, part: int) -> Buffers:
+def _third(form: Format, buffers: Buffers, part: int) -> Buffers:
     name = "qkv"[part]
-    return {field: buffers[name + field] for field in ("packed", "start", "scales", "bias")}
+    return {field: buffers[name + field] for field in form.matrix(0, 0)}
 
 
 def _pack_keys(shape: Shape, heads: Heads, keys: Expr, out: Expr, text: Expr, head: Expr) -> None:
@@ -528,17 +421,16 @@ def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
     Of ``queries``, ``keys`` and ``values`` of `queries_keys_values` (the queries already divided
     by the root of the head size), ``score_bias`` and ``residual``.
     """
-    hidden, tokens = heads.hidden, shape.tokens
+    hidden, tokens, form = heads.hidden, shape.tokens, shape.form
     wide = hidden // heads.each
-    norm, outputs = _normalized(tokens, hidden)
+    norm, outputs = _normalized(form, tokens, hidden)
 
     def body(b: Buffers) -> None:
         count = shape.products.rows
         scores = v.scratch(count * shape.padded)
         weights = v.scratch(count * shape.padded // heads.each, heads.dtype)
         mixed, total = v.scratch(count * hidden), v.scratch(count * hidden)
-        factors = v.scratch(count)
-        mixed_bytes, mixed_scales = v.scratch(count * hidden, "uint8"), v.scratch(count)
+        factors, own = v.scratch(count), form.scratch(count, hidden)
 
         with build.serial(0, shape.batch) as text:
 
@@ -546,13 +438,11 @@ def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
                 first = build.Bind(text * shape.seq_len + start)
                 with build.serial(0, hidden // heads.size) as head:
                     _scores(shape, heads, b, text, head, first, count, scores)
-                    _softmax(shape, heads, scores, count, weights, factors)
+                    bias = (b["score_bias"], text) if shape.products.tiles else None
+                    _softmax(shape, heads, scores, count, weights, factors, bias)
                     _mix(shape, heads, b, text, head, weights, factors, count, mixed)
-                own = _Bytes(mixed_bytes, mixed_scales, v.constant(0, "int32"), hidden)
                 with build.serial(0, count) as row:
-                    at = row * hidden
-                    parts = [v.load(mixed, at + i) for i in range(0, hidden, LANES)]
-                    _quantize(mixed, at, hidden, _largest(parts), own, row)
+                    form.write(mixed, row * hidden, own, row)
                 _residual(shape, own, count, hidden, b, total, eps, first)
 
             _in_rows(shape.seq_len, shape, rows)
@@ -564,7 +454,7 @@ def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
         "score_bias": (shape.batch * shape.padded, "float32"),
         "residual": (tokens * hidden, "float32"),
     }
-    inputs |= matrix_sizes(hidden, hidden) | norm
+    inputs |= form.matrix(hidden, hidden) | norm
     return _kernel(inputs, outputs, body, shape.products.llvm)
 
 
@@ -581,38 +471,62 @@ def _scores(
     """Products of some queries with all keys of a head: (count, padded)."""
     wide, size = heads.hidden // heads.each, heads.size // heads.each
     at = (text * (heads.hidden // heads.size) + head) * shape.padded * size
+    if shape.products.tiles:
+        step = tiles.begin(count, 4 * size)
+        with build.serial(0, shape.padded // BLOCK) as block:
+            tiles.multiply(
+                "tdpbf16ps",
+                count,
+                4 * size // step,
+                Tiles(b["queries"], first * wide + head * size, 4 * wide, 4 * LANES * wide, step),
+                Tiles(b["keys"], at + block * BLOCK * size, 64, 64 * size, LANES * step),
+                Tiles(scores, block * BLOCK, 4 * shape.padded, 64, 0),
+            )
+        return
     with build.serial(0, shape.padded // BLOCK) as block:
-        sums = v.registers(count * _HALVES)
-        for half in range(_HALVES):
+        sums = v.registers(count * HALVES)
+        for half in range(HALVES):
             key = block * BLOCK + half * LANES
             start = v.load(b["score_bias"], text * shape.padded + key)
             for row in range(count):
-                v.store(sums, (row * _HALVES + half) * LANES, start)
+                v.store(sums, (row * HALVES + half) * LANES, start)
         with build.serial(0, size) as word:
             keys = [
-                v.load(b["keys"], at + (block * _HALVES + half) * LANES * size + word * LANES)
-                for half in range(_HALVES)
+                v.load(b["keys"], at + (block * HALVES + half) * LANES * size + word * LANES)
+                for half in range(HALVES)
             ]
             for row in range(count):
                 query = v.load_one(b["queries"], (first + row) * wide + head * size + word)
                 query = build.Bind(v.splat(query))
-                for half in range(_HALVES):
-                    place = (row * _HALVES + half) * LANES
+                for half in range(HALVES):
+                    place = (row * HALVES + half) * LANES
                     value = heads.add_products(v.load(sums, place), query, keys[half])
                     v.store(sums, place, value)
         for row in range(count):
-            for half in range(_HALVES):
-                value = v.load(sums, (row * _HALVES + half) * LANES)
+            for half in range(HALVES):
+                value = v.load(sums, (row * HALVES + half) * LANES)
                 v.store(scores, row * shape.padded + block * BLOCK + half * LANES, value)
 
 
 def _softmax(
-    shape: Shape, heads: Heads, scores: Expr, count: int, weights: Expr, factors: Expr
+    shape: Shape,
+    heads: Heads,
+    scores: Expr,
+    count: int,
+    weights: Expr,
+    factors: Expr,
+    bias: tuple[Expr, Expr] | None,
 ) -> None:
-    """Weights before they are divided by their sum, and that factor a row."""
+    """Weights before they are divided by their sum, and that factor a row.
+
+    A `bias` (for all texts, and which text) is added to the scores.
+    """
     padded = shape.padded
     with build.serial(0, count) as row:
         x = [v.load(scores, row * padded + i) for i in range(0, padded, LANES)]
+        if bias is not None:
+            start = bias[1] * padded
+            x = [v.keep(x[i] + v.load(bias[0], start + i * LANES)) for i in range(len(x))]
         most = v.keep(v.splat(v.across(v.folded(x, tirx.max), tirx.max)))
         found = []
         for part in x:
@@ -637,31 +551,49 @@ def _mix(
     """Values of a head by their weights: its part of (count, hidden)."""
     keys, size = shape.padded // heads.each, heads.size
     at = (text * (heads.hidden // size) + head) * keys * size
+    if shape.products.tiles:
+        step = tiles.begin(count, 4 * keys)
+        with build.serial(0, size // BLOCK) as block:
+            own = head * size + block * BLOCK
+            tiles.multiply(
+                "tdpbf16ps",
+                count,
+                4 * keys // step,
+                Tiles(weights, v.constant(0, "int32"), 4 * keys, 4 * LANES * keys, step),
+                Tiles(b["values"], at + block * BLOCK, 4 * size, 64, size * step),
+                Tiles(mixed, own, 4 * heads.hidden, 64, 0),
+            )
+            with build.serial(0, count) as row:
+                factor = v.keep(v.splat(v.load_one(factors, row)))
+                for half in range(HALVES):
+                    place = row * heads.hidden + own + half * LANES
+                    v.store(mixed, place, v.load(mixed, place) * factor)
+        return
     with build.serial(0, size // BLOCK) as block:
-        sums = v.registers(count * _HALVES)
-        for place in range(count * _HALVES):
+        sums = v.registers(count * HALVES)
+        for place in range(count * HALVES):
             v.store(sums, place * LANES, v.splat(0.0))
         with build.serial(0, keys) as key:
             values = [
                 v.load(b["values"], at + key * size + block * BLOCK + half * LANES)
-                for half in range(_HALVES)
+                for half in range(HALVES)
             ]
             for row in range(count):
                 weight = build.Bind(v.splat(v.load_one(weights, row * keys + key)))
-                for half in range(_HALVES):
-                    place = (row * _HALVES + half) * LANES
+                for half in range(HALVES):
+                    place = (row * HALVES + half) * LANES
                     value = heads.add_products(v.load(sums, place), weight, values[half])
                     v.store(sums, place, value)
         for row in range(count):
             factor = v.keep(v.splat(v.load_one(factors, row)))
-            for half in range(_HALVES):
-                value = v.load(sums, (row * _HALVES + half) * LANES) * factor
+            for half in range(HALVES):
+                value = v.load(sums, (row * HALVES + half) * LANES) * factor
                 place = row * heads.hidden + head * size + block * BLOCK + half * LANES
                 v.store(mixed, place, value)
 
 
 def convolution(shape: Shape, hidden: int, kernel: int) -> Kernel:
-    """Depthwise convolution along a text of ``x`` (tokens, hidden) after ReLU, quantized.
+    """Depthwise convolution along a text of ``x`` (tokens, hidden) after ReLU, as activations.
 
     Padding is 0, whether `seq_len` or ``mask`` (tokens, int64) says it. ``weight`` is
     (kernel, hidden).
@@ -672,7 +604,7 @@ def convolution(shape: Shape, hidden: int, kernel: int) -> Kernel:
         "weight": (kernel * hidden, "float32"),
         "bias": (hidden, "float32"),
     }
-    around = kernel // 2
+    around, form = kernel // 2, shape.form
     rows = shape.seq_len + 2 * around
 
     def body(b: Buffers) -> None:
@@ -696,12 +628,11 @@ def convolution(shape: Shape, hidden: int, kernel: int) -> Kernel:
                         weight = v.load(b["weight"], place * hidden + part * LANES)
                         total = v.keep(total + x * weight)
                     v.store(found, part * LANES, total)
-                parts = [v.load(found, i) for i in range(0, hidden, LANES)]
                 first = text * shape.seq_len + token
-                out = _Bytes(b["out_bytes"], b["out_scales"], first, hidden)
-                _quantize(found, v.constant(0, "int32"), hidden, _largest(parts), out, 0)
+                out = activations(b, "out_", first, hidden)
+                form.write(found, v.constant(0, "int32"), out, v.constant(0, "int32"))
 
-    return _kernel(inputs, _quantized(shape.tokens, hidden), body)
+    return _kernel(inputs, form.activations(shape.tokens, hidden, "out_"), body, form.llvm)
 
 
 def mean(shape: Shape, hidden: int) -> Kernel:

@@ -17,7 +17,7 @@ from tvm.tirx.compilation_pipeline import (
     register_tir_pipeline,
 )
 
-from nasc.lowering.tvm_int8_kernels import Kernel
+from nasc.lowering.handwritten.kernels import Kernel
 from nasc.lowering.tvm_objects import CompiledNetwork, compile_network
 
 _NAME = "nasc_int8"
@@ -42,8 +42,8 @@ def _pipeline() -> tuple[Any, Any, Any]:
 register_tir_pipeline(_NAME, _pipeline)
 
 
-def compile_int8(module: tvm.ir.IRModule, target: tvm.target.Target) -> CompiledNetwork:
-    """The code of a module of `nasc.lowering.tvm_int8.int8_module`.
+def compile_handwritten(module: tvm.ir.IRModule, target: tvm.target.Target) -> CompiledNetwork:
+    """The code of a module of `nasc.lowering.handwritten.module.handwritten_module`.
 
     Args:
         module: Kernels and the function that calls them.
@@ -57,7 +57,7 @@ def build_kernel(kernel: Kernel, target: tvm.target.Target) -> Any:
 
     Args:
         kernel: Its buffers are what the function takes.
-        target: See `compile_int8`.
+        target: See `compile_handwritten`.
     """
     named = kernel.function.with_attr("global_symbol", "f")
     return tvm.tirx.build(tvm.IRModule({"f": named}), target=target, pipeline=_NAME)

@@ -18,8 +18,8 @@ from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import ExportError, UsageError
 from nasc.lowering import get_lowering
-from nasc.lowering.tvm_int8 import int8_module
-from nasc.lowering.tvm_int8_compile import compile_int8
+from nasc.lowering.handwritten.compile import compile_handwritten
+from nasc.lowering.handwritten.module import handwritten_module
 from nasc.lowering.tvm_module import target_of
 from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
@@ -28,19 +28,21 @@ from profilers.context import read_context
 from profilers.devices.local import LocalWorker
 from profilers.kernels import run_kernels
 from profilers.runtimes import get_runtime
-from profilers.runtimes.tvm_targets import flags_of_kind, int8_kind
+from profilers.runtimes.tvm_targets import flags_of_kind, kernel_kind
 
 pytestmark = pytest.mark.tvm
 
 GEOMETRY = Geometry(2, 64, 32, 256, 100, 64)
 FLAGS = read_context()["cpu"]["flags"]
-HERE = int8_kind(FLAGS)
+HERE = kernel_kind(FLAGS)
 runs_here = pytest.mark.skipif(HERE is None, reason="this processor has no int8 kernels")
-KINDS = ("avx512_bf16", "avx512_vnni", "avx_vnni", "avx512bw", "avx2", "asimddp")
+KINDS = ("amx", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512bw", "avx2", "asimddp")
 
 
-def made(hidden: int, operations: tuple[str, ...], head: str = "embed") -> Network:
-    architecture = Architecture((Block(hidden, operations),), "int8")
+def made(
+    hidden: int, operations: tuple[str, ...], head: str = "embed", precision: str = "int8"
+) -> Network:
+    architecture = Architecture((Block(hidden, operations),), precision)
     return random_network(architecture, GEOMETRY, head, seed=1)
 
 
@@ -55,10 +57,11 @@ def run(network: Network, ids: np.ndarray, mask: np.ndarray, kind: str) -> list[
     needed = flags_of_kind(kind)
     if not needed <= set(FLAGS):
         pytest.skip(f"needs a processor with {kind}")
-    target = target_of(sorted(needed), platform.machine(), precision="int8")
-    module = int8_module(network, {"main": ids.shape}, kind)
+    precision = network.architecture.precision
+    target = target_of(sorted(needed), platform.machine(), precision=precision)
+    module = handwritten_module(network, {"main": ids.shape}, kind)
     with temporary_folder() as folder:
-        compile_int8(module, target).export(folder / "model.so")
+        compile_handwritten(module, target).export(folder / "model.so")
         machine = relax.VirtualMachine(tvm.runtime.load_module(folder / "model.so"), tvm.cpu())
     return [x.numpy() for x in machine["main"](*map(tvm.runtime.tensor, (ids, mask)))]
 
@@ -68,9 +71,14 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def check_vectors(
-    hidden: int, operations: tuple[str, ...], head: str, shape: tuple[int, int], kind: str
+    hidden: int,
+    operations: tuple[str, ...],
+    head: str,
+    shape: tuple[int, int],
+    kind: str,
+    precision: str = "int8",
 ) -> None:
-    network = made(hidden, operations, head)
+    network = made(hidden, operations, head, precision)
     ids, mask = inputs(*shape)
     wanted = TorchNetwork(network)(torch.tensor(ids), torch.tensor(mask)).detach().numpy()
     found = run(network, ids, mask, kind)[0]
@@ -78,7 +86,7 @@ def check_vectors(
     if head in ("hidden", "spans"):
         real = mask[:, :, None] if head == "hidden" else mask[:, None, :]
         wanted, found = wanted * real, found * real
-    assert cosine(wanted, found) > 0.999
+    assert cosine(wanted, found) > (0.999 if precision == "int8" else 0.9999)
     assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(wanted), rel=0.01)
 
 
@@ -104,6 +112,21 @@ def test_vectors_are_those_of_torch(
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != HERE])
 def test_vectors_are_those_of_torch_on_other_processors(kind: str) -> None:
     check_vectors(64, ("mha", "ffn", "sep3"), "embed", (2, 33), kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("hidden", "operations", "head", "shape"),
+    [
+        (64, ("mha", "ffn", "sep3"), "embed", (2, 33)),
+        (32, ("ffn", "mha"), "hidden", (1, 48)),
+        (96, ("mha", "ffn"), "embed", (1, 9)),
+    ],
+)
+def test_vectors_in_bf16_are_those_of_torch(
+    hidden: int, operations: tuple[str, ...], head: str, shape: tuple[int, int]
+) -> None:
+    check_vectors(hidden, operations, head, shape, "amx", "bf16")
 
 
 @runs_here
@@ -141,9 +164,9 @@ def test_lengths_share_weights(tmp_path) -> None:
 @runs_here
 def test_sizes_that_registers_do_not_hold_are_refused() -> None:
     geometry = Geometry(2, 48, 16, 192, 100, 64)
-    network = random_network(Architecture((Block(48, ("ffn",)),)), geometry)
+    network = random_network(Architecture((Block(48, ("ffn",)),), "int8"), geometry)
     with pytest.raises(ExportError, match=r"multiples of 32; .* has 48. Take another"):
-        int8_module(network, {"main": (1, 8)}, str(HERE))
+        handwritten_module(network, {"main": (1, 8)}, str(HERE))
 
 
 def test_a_processor_without_kernels_is_refused(tmp_path) -> None:
@@ -152,6 +175,12 @@ def test_a_processor_without_kernels_is_refused(tmp_path) -> None:
         get_lowering("tvm").lower(made(64, ("ffn",)), tmp_path, processor=processor)
     assert get_runtime("tvm").precisions(processor["flags"]) == ("fp32",)
     assert get_runtime("tvm").precisions([*processor["flags"], "asimddp"]) == ("fp32", "int8")
+    assert get_runtime("tvm").precisions(flags_of_kind("amx")) == ("fp32", "bf16", "int8")
+    assert get_runtime("tvm").precisions(flags_of_kind("avx512_bf16")) == ("fp32", "int8")
+    processor = {"arch": "x86_64", "flags": sorted(flags_of_kind("avx512_vnni"))}
+    network = made(64, ("ffn",), precision="bf16")
+    with pytest.raises(UsageError, match=r"in bf16 for processors with one of amx, and what"):
+        get_lowering("tvm").lower(network, tmp_path, processor=processor)
 
 
 @runs_here

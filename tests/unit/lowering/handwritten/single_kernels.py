@@ -13,8 +13,8 @@ import numpy as np
 import tvm
 import tvm_ffi
 
-from nasc.lowering.tvm_int8_compile import build_kernel
-from nasc.lowering.tvm_int8_kernels import Kernel
+from nasc.lowering.handwritten.compile import build_kernel
+from nasc.lowering.handwritten.kernels import Kernel
 from nasc.lowering.tvm_module import target_of
 
 ARM64 = ("asimd", "asimddp", "fp")
