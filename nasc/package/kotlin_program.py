@@ -78,7 +78,9 @@ def compiler_folder() -> Path | None:
             f"node_modules/kotlin-compiler that {install} made"
         ) from error
     name, version = found.get("name"), str(found.get("version"))
-    if name != "kotlin-compiler" or int(re.match(r"\d*", version)[0] or 0) < OLDEST_KOTLIN:  # type: ignore[index]
+    major = version.partition(".")[0]
+    is_recent = major.isdecimal() and int(major) >= OLDEST_KOTLIN
+    if name != "kotlin-compiler" or not is_recent:
         raise PackageError(
             f"{COMPILER_VARIABLE}={given}: it is {name} {version}, not kotlin-compiler "
             f"{OLDEST_KOTLIN} or newer: {install}"

@@ -9,9 +9,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from device_profiles.reading import read_bytes
 from nasc.package.formats import onnx_folder
-from nasc.package.formats.app_contents import AppFile, app_contents, check_vectors, write_tables
+from nasc.package.formats.app_contents import (
+    AppFile,
+    app_contents,
+    check_vectors,
+    write_tables,
+    write_texts,
+    wrong_texts,
+)
 from nasc.package.formats.base import no_refusal, no_session, no_text
 from nasc.package.kotlin_program import run_in_java
 from nasc.package.manifest import Manifest
@@ -82,8 +88,6 @@ NOT_PROMISED = (
 RUN_IN = "Java"
 """What `run_more` runs it in."""
 
-_MAX_SOURCE_BYTES = 1 << 20
-
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
 refusal = no_refusal
@@ -149,18 +153,12 @@ def write_more(folder: Path, manifest: Manifest) -> None:
     """See `PackageFormat`: the sources, and the tokenizer's tables and golden texts."""
     check_vectors("android", manifest.head)
     write_tables(folder, TABLES)
-    for name, text in _texts(folder, manifest).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    write_texts(folder, _texts(folder, manifest))
 
 
 def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     """See `PackageFormat`; the tokenizer's files are held in a process of their own."""
-    return [
-        f"{name} is not as nasc writes it"
-        for name, text in _texts(folder, manifest).items()
-        if read_bytes(folder / name, _MAX_SOURCE_BYTES) != text.encode()
-    ]
+    return wrong_texts(folder, _texts(folder, manifest))
 
 
 def run_more(folder: Path, manifest: Manifest) -> tuple[bool | None, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from device_profiles.reading import read_json
+from device_profiles.reading import read_bytes, read_json
 from nasc.architecture.heads import gives_scores, gives_vector, vector_size
 from nasc.errors import PackageError
 from nasc.export.onnx import output_name
@@ -16,6 +17,8 @@ from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import compile_tokenizer
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
 from nasc.package.tokenizer_golden import golden_lines
+
+_MAX_SOURCE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,34 @@ def write_tables(folder: Path, tables: str) -> None:
     (folder / tables).write_bytes(compile_tokenizer(tokenizer))
     lines = "".join(golden_lines(tokenizer))
     (folder / TOKENIZER_GOLDEN).write_text(lines, encoding="ascii", newline="\n")
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write files of text into a package.
+
+    Args:
+        folder: The package.
+        texts: By name.
+
+    Raises:
+        OSError: If one cannot be written.
+    """
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def wrong_texts(folder: Path, texts: Mapping[str, str]) -> list[str]:
+    """What of a package's files of text is not as nasc writes it; one phrase each.
+
+    Raises:
+        OSError, FileRefused: If one cannot be read.
+    """
+    return [
+        f"{name} is not as nasc writes it"
+        for name, text in texts.items()
+        if read_bytes(folder / name, _MAX_SOURCE_BYTES) != text.encode()
+    ]
 
 
 def _file(path: Path) -> AppFile:

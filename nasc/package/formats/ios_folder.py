@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from device_profiles.reading import read_bytes
 from nasc.package.formats import onnx_folder
-from nasc.package.formats.app_contents import AppFile, app_contents, check_vectors, write_tables
+from nasc.package.formats.app_contents import (
+    AppFile,
+    app_contents,
+    check_vectors,
+    write_tables,
+    write_texts,
+    wrong_texts,
+)
 from nasc.package.formats.base import no_refusal, no_session, no_text, nothing_run
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE
@@ -78,8 +84,6 @@ NOT_PROMISED = (
 RUN_IN = "Swift"
 """What would run it; `run_more` runs nothing."""
 
-_MAX_SOURCE_BYTES = 1 << 20
-
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
 refusal = no_refusal
@@ -130,18 +134,12 @@ def write_more(folder: Path, manifest: Manifest) -> None:
     """See `PackageFormat`: the sources, and the tokenizer's tables and golden texts."""
     check_vectors("ios", manifest.head)
     write_tables(folder, TABLES)
-    for name, text in _texts(folder, manifest).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    write_texts(folder, _texts(folder, manifest))
 
 
 def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     """See `PackageFormat`; the tokenizer's files are held in a process of their own."""
-    return [
-        f"{name} is not as nasc writes it"
-        for name, text in _texts(folder, manifest).items()
-        if read_bytes(folder / name, _MAX_SOURCE_BYTES) != text.encode()
-    ]
+    return wrong_texts(folder, _texts(folder, manifest))
 
 
 def _texts(folder: Path, manifest: Manifest) -> dict[str, str]:

@@ -10,9 +10,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from device_profiles.reading import read_bytes, read_json
+from device_profiles.reading import read_json
 from nasc.package.formats import onnx_folder
-from nasc.package.formats.app_contents import app_contents, check_vectors, write_tables
+from nasc.package.formats.app_contents import (
+    app_contents,
+    check_vectors,
+    write_tables,
+    write_texts,
+    wrong_texts,
+)
 from nasc.package.formats.base import no_refusal, no_session, no_text
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
@@ -66,8 +72,6 @@ NOT_PROMISED = (
 RUN_IN = "node"
 """What `run_more` runs it in."""
 
-_MAX_SOURCE_BYTES = 1 << 20
-
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
 refusal = no_refusal
@@ -119,17 +123,12 @@ def write_more(folder: Path, manifest: Manifest) -> None:
     """See `PackageFormat`: the sources, and the tokenizer's tables and golden texts."""
     check_vectors("web", manifest.head)
     write_tables(folder, TABLES)
-    for name, text in _texts(folder, manifest).items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    write_texts(folder, _texts(folder, manifest))
 
 
 def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     """See `PackageFormat`; the tokenizer's files are held in a process of their own."""
-    return [
-        f"{name} is not as nasc writes it"
-        for name, text in _texts(folder, manifest).items()
-        if read_bytes(folder / name, _MAX_SOURCE_BYTES) != text.encode()
-    ]
+    return wrong_texts(folder, _texts(folder, manifest))
 
 
 def run_more(folder: Path, manifest: Manifest) -> tuple[bool | None, str]:

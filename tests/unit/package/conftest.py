@@ -206,6 +206,7 @@ def shared_process(process: PackageProcess, monkeypatch: pytest.MonkeyPatch) -> 
     class Borrowed:
         inspect, token_ids, encoder = process.inspect, process.token_ids, process.encoder
         wrong_companions = process.wrong_companions
+        wrong_tokenizer = process.wrong_tokenizer
 
         def __exit__(self, *_: object) -> None:
             pass

@@ -19,7 +19,7 @@ from transformers import BertTokenizer
 from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
 from nasc.package import kotlin_program
-from nasc.package.formats import android_folder
+from nasc.package.formats import android_folder, ios_folder
 from nasc.package.formats.base import tables_of
 from nasc.package.hashes import record_file, record_folder
 from nasc.package.kotlin_program import COMPILER_VARIABLE, KOTLIN
@@ -48,14 +48,18 @@ def outcomes(folder: Path) -> dict[str, tuple[bool | None, str]]:
 
 
 @pytest.mark.slow
-def test_all_but_kotlin_is_checked_without_it(android_package: Path, no_compiler: None) -> None:
+def test_all_but_kotlin_is_checked_without_it(
+    android_package: Path, build_app: Make, no_compiler: None, shared_process: None
+) -> None:
+    """And all of packages for iOS: both by one process, which asks for the tables once."""
     found = outcomes(android_package)
     held, why = found.pop("Kotlin")
     assert held is None
     assert "Java" in why or f"npm install kotlin-compiler@{KOTLIN}" in why
-    found.pop("latency", None)
-    assert {name: found for name, found in found.items() if found[0] is not True} == {}
-    assert f"{android_folder.TABLES} and its golden texts" in found["tokenizer's tables"][1]
+    for checks, form in (found, android_folder), (outcomes(build_app("ios")), ios_folder):
+        checks.pop("latency", None)
+        assert {name: what for name, what in checks.items() if what[0] is not True} == {}
+        assert f"{form.TABLES} and its golden texts" in checks["tokenizer's tables"][1]
 
 
 def test_what_an_app_loads_is_stated(android_package: Path) -> None:

@@ -17,7 +17,6 @@ from nasc.errors import PackageError
 from nasc.package.formats import ios_folder
 from nasc.package.hashes import record_file, record_folder
 from nasc.package.manifest import Manifest, read_manifest
-from nasc.package.verify import verify_package
 
 Make = Callable[..., Path]
 
@@ -26,12 +25,6 @@ Make = Callable[..., Path]
 def ios_package(build_app: Make) -> Path:
     """A package; tests must not change it."""
     return build_app("ios")
-
-
-@pytest.mark.slow
-def test_it_verifies(ios_package: Path) -> None:
-    report = verify_package(ios_package, measure=False)
-    assert report.exit_code == 0, report.to_dict()
 
 
 def test_what_an_app_loads_is_stated(ios_package: Path) -> None:
