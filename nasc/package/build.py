@@ -174,6 +174,7 @@ def _fill(
     runtime = manifest.conditions.runtime
     form = format_of(runtime)
     path = folder / form.MODEL
+    path.parent.mkdir(parents=True, exist_ok=True)
     _write_model(folder, form, runtime, model)
     write_tokenizer(folder, tokenizer, manifest.max_length)
     write_library_files(folder, manifest, tokenizer.pad_token_id or 0)

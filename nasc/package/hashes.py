@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from device_profiles.reading import FileRefused, opened, read_bytes
@@ -94,7 +94,7 @@ def find_changes(folder: Path, files: Mapping[str, FileRecord]) -> list[str]:
         OSError: If the folder cannot be read.
     """
     wanted = {*files, MANIFEST, SUMS}
-    inner = {name.rpartition("/")[0] for name in wanted}
+    inner = {str(parent) for name in wanted for parent in PurePosixPath(name).parents}
     present = dict(
         _entries(
             folder,

@@ -48,6 +48,7 @@ from nasc.package.manifest import (
     read_manifest,
 )
 from nasc.package.verify_latency import latency_protocol
+from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.pipelines.c_format import check_c, folder_beside, write_c
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
@@ -59,7 +60,6 @@ from nasc.pipelines.options import (
     Options,
 )
 from nasc.pipelines.result import Attempt, CompileResult
-from nasc.pipelines.web_format import check_web, write_web
 from nasc.selection.problems import check_feasible, whole_teacher
 from nasc.selection.successive_halving import SHARE, candidates, run_halving
 from nasc.selection.variants import promising_variants
@@ -261,8 +261,8 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
             check_target(place, options.force)
         if "c" in options.formats:
             check_c(context)
-        if "web" in options.formats:
-            check_web(context, context.head)
+        for name in APP_FORMATS.keys() & {*options.formats}:
+            check_app(name, context, context.head)
         return _Compilation(context, limits, options, output).run()
 
 
@@ -960,8 +960,8 @@ class _Compilation:
         context, place = self.context, folder_beside(self.output, name)
         context.reporter.stage(f"Package in {name.upper()}")(0, 1, str(place))
         with context.timed(f"package in {name.upper()}"):
-            if name == "web":
-                return write_web(context, place, package, manifest, self.options.force)
+            if name in APP_FORMATS:
+                return write_app(name, context, place, package, manifest, self.options.force)
             return write_c(context, place, package, manifest, network, self.options.force)
 
     def training(self, candidate: _Candidate) -> TrainingRecord:

@@ -57,8 +57,8 @@ class Options:
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
         formats: What is written. Out of `nasc.package.formats.BESIDE`, folders beside the package:
-            ``c``, in OUTPUT-c, ``web``, in OUTPUT-web; out of `nasc.package.formats.ITSELF`, the
-            package: ``onnx``.
+            ``c``, in OUTPUT-c, ``web``, ``android`` and ``ios`` likewise; out of
+            `nasc.package.formats.ITSELF`, the package: ``onnx``.
         task: What the package is to do besides giving vectors; it is fine-tuned on that.
 
     Raises:
