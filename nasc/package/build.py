@@ -18,10 +18,11 @@ from nasc.lowering import Artifact
 from nasc.package.formats import ModelFile, PackageFormat, format_of
 from nasc.package.formats.base import model_files
 from nasc.package.golden import TEXTS, Golden
-from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
+from nasc.package.hashes import record_file, record_folder, write_manifest
 from nasc.package.library_files import write_library_files
-from nasc.package.manifest import MANIFEST, Manifest
-from nasc.package.readme import readme
+from nasc.package.manifest import Manifest
+from nasc.package.measurements import MEASURED
+from nasc.package.readme import measured_text, readme
 from nasc.package.replacing import NEXT_STEP, is_package, move_in, restore, why_kept
 from nasc.package.tokenizer_files import write_tokenizer
 from nasc.utils.files import check_path
@@ -192,14 +193,13 @@ def _fill(
     with open_encoder(_packaged(folder, form, manifest), tokenizer) as encoder:
         golden = Golden.make(encoder, TEXTS, manifest.max_length, tolerance)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
+    (folder / MEASURED).write_text(measured_text(manifest), encoding="utf-8")
     files = record_folder(folder)
     text = readme(dataclasses.replace(manifest, files=files))
     (folder / README).write_text(text, encoding="utf-8")
     files[README] = record_file(folder / README)
     manifest = dataclasses.replace(manifest, files=dict(sorted(files.items())))
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    sums = sums_text(manifest.files, record_file(folder / MANIFEST))
-    (folder / SUMS).write_text(sums, encoding="utf-8", newline="\n")
+    write_manifest(folder, manifest.to_plain())
 
 
 def _write_model(

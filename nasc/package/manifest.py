@@ -1,6 +1,7 @@
 """The manifest of a package: what it is, what it promises, and the evidence for both.
 
-Saved as manifest.json, in the form that manifest.schema.json beside this module describes.
+Saved as manifest.json and measurements.json, together in the form that manifest.schema.json beside
+this module describes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from nasc.errors import NascError, PackageError, UsageError
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport, parity_from_dict
 from nasc.latency.lengths import LengthMixture
 from nasc.lowering.tuned_kernels import TunedKernels
+from nasc.package.measurements import FIRST_VERSION, MEASUREMENTS, joined
+from nasc.utils.files import sha256_of
 from nasc.utils.printable import is_printable, printable
 from nasc.version import __version__
 from profilers import (
@@ -47,7 +50,7 @@ MANIFEST = "manifest.json"
 
 FORMAT = "nasc.package"
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised with every change of the manifest's form."""
 
 MAX_BYTES = 32 << 20
@@ -63,11 +66,12 @@ MAX_INPUT_VALUES = 1 << 22
 MAX_WORDS = 10_000
 """Characters of a text in a manifest."""
 
-READ_VERSIONS = (2, 3, 4, 5, 6)
+READ_VERSIONS = (2, 3, 4, 5, 6, 7)
 """Forms that are read. 3 allows for files in a folder of the package, 4 for precisions other than
 fp32 and int8, 5 for heads of other poolings than the mean,
 scaled, other activations than the exact GELU, and embeddings of their own size; 6 for tuning
-records, words in 4 bits, prompts, and a vocabulary that was cut."""
+records, words in 4 bits, prompts, and a vocabulary that was cut; 7 has what was measured in a file
+of its own (`nasc.package.measurements`)."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 
@@ -743,17 +747,17 @@ class Manifest:
         texts = {name: json.dumps(text) for name, text in self.prompts.texts}
         return {"prompts": {"texts": texts, "default": self.prompts.default}}
 
-    def to_json(self) -> str:
-        """The text of manifest.json.
+    def to_plain(self) -> dict[str, Any]:
+        """Plain data as the files of a manifest hold them.
 
         Raises:
             PackageError: If a value does not fit the schema, or is infinite or no number.
         """
         raw = _printable(self.to_dict())
         _refuse_infinite(raw, "")
-        text = json.dumps(raw, indent=1, ensure_ascii=False) + "\n"
-        check_schema(json.loads(text))
-        return text
+        plain: dict[str, Any] = json.loads(json.dumps(raw))
+        check_schema(plain)
+        return plain
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Manifest:
@@ -838,10 +842,11 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def read_plain_manifest(folder: str | Path) -> Any:
-    """The manifest of a package as plain data, not yet checked for its form.
+    """The manifest of a package, both of its files, as plain data not yet checked for its form.
 
     Raises:
-        PackageError: If there is none, or it is no JSON of bounded size and finite numbers.
+        PackageError: If there is none, a file is no JSON of bounded size and finite numbers, or
+            they are of two builds.
     """
     path = Path(os.path.expanduser(folder)).absolute() / MANIFEST
     if not path.exists():
@@ -850,7 +855,15 @@ def read_plain_manifest(folder: str | Path) -> Any:
             "--latency-ms 20"
         )
     try:
-        return read_json(path, MAX_BYTES)
+        build = read_json(path, MAX_BYTES)
+        version = build.get("schema_version") if isinstance(build, dict) else None
+        beside = path.with_name(MEASUREMENTS)
+        is_whole = type(version) is not int or version < FIRST_VERSION
+        if is_whole and (type(version) is int or not os.path.lexists(beside)):
+            return build
+        if not os.path.lexists(beside):
+            raise PackageError(f"{MEASUREMENTS} is missing. Get the package anew")
+        return joined(build, read_json(beside, MAX_BYTES), sha256_of(path))
     except (OSError, FileRefused) as error:
         raise PackageError(
             f"the manifest cannot be read: {error}. Get the package anew, or make another: "

@@ -23,11 +23,12 @@ from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_
 from nasc.package.formats import BESIDE, ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files
 from nasc.package.golden import Golden
-from nasc.package.hashes import find_changes, things_beside
+from nasc.package.hashes import find_changes, manifest_files, things_beside
 from nasc.package.library_files import LIBRARY_FILES, wrong_library_files
 from nasc.package.manifest import Conditions, Manifest, MeasuredLatency
+from nasc.package.measurements import MEASURED, has_measurements
 from nasc.package.process import PackageProcess
-from nasc.package.readme import figures_of, readme
+from nasc.package.readme import figures_of, measured_text, readme
 from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_files import COMPANIONS
 from nasc.package.verify_report import Check, Outcome, guarded, reason_of
@@ -47,7 +48,7 @@ from profilers import (
 )
 from profilers.results import FORMAT_VERSION
 
-FILES = frozenset((TOKENIZER, GOLDEN, README, *COMPANIONS, *LIBRARY_FILES))
+FILES = frozenset((TOKENIZER, GOLDEN, README, MEASURED, *COMPANIONS, *LIBRARY_FILES))
 """Files that releases wrote, beside the model's, manifest and hashes; add, never replace."""
 
 FOR_LIBRARIES = 3
@@ -183,12 +184,13 @@ class FileChecks:
     def files(self) -> Outcome:
         """Every file is as hashed, and nothing else is there."""
         changes = find_changes(self._folder, self._manifest.files)
-        own = {*model_files(self._form), *self._form.MORE_FILES}
-        changes += [f"{name} is missing" for name in sorted(own - self._manifest.files.keys())]
-        strange = sorted(self._manifest.files.keys() - FILES - own - {*self._form.OPTIONAL_FILES})
+        form = {*model_files(self._form), *self._form.MORE_FILES}
+        changes += [f"{name} is missing" for name in sorted(form - self._manifest.files.keys())]
+        strange = sorted(self._manifest.files.keys() - FILES - form - {*self._form.OPTIONAL_FILES})
         changes += [f"{name} is no file that nasc writes" for name in strange]
         beside = "".join(f"; not looked at: {name}" for name in things_beside(self._folder))
-        found = "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
+        own = len(manifest_files(self._manifest.files)) + 1
+        found = "; ".join(changes) or f"{len(self._manifest.files) + own} as hashed"
         return not changes, found + beside
 
     def model(self) -> Outcome:
@@ -290,14 +292,19 @@ class FileChecks:
         return Golden.read(self._folder / GOLDEN)
 
     def readme(self) -> Outcome:
-        """README.md says what the manifest says."""
-        found = read_text(self._folder / README, README_BYTES)
-        expected = readme(self._manifest)
-        if found == expected:
-            return True, "says what the manifest says"
-        if figures_of(found) == figures_of(expected):
+        """README.md, and MEASURED.md where there is one, say what the manifest says."""
+        manifest, reworded = self._manifest, False
+        texts = {README: readme(manifest)}
+        if has_measurements(manifest.files):
+            texts[MEASURED] = measured_text(manifest)
+        for name, expected in texts.items():
+            found = read_text(self._folder / name, README_BYTES)
+            if found != expected and figures_of(found) != figures_of(expected):
+                return False, f"{name} differs from the manifest"
+            reworded |= found != expected
+        if reworded:
             return None, "its figures are the manifest's, its words are of no release known here"
-        return False, "differs from the manifest"
+        return True, "says what the manifest says"
 
     def conditions(self) -> Outcome:
         """What the latency is said to be about is what was measured."""

@@ -35,6 +35,7 @@ from nasc.networks.network import Network
 from nasc.package.build import build_package, check_target
 from nasc.package.formats import BESIDE, ITSELF, SHIPPED
 from nasc.package.manifest import (
+    MANIFEST,
     Conditions,
     Manifest,
     MeasuredLatency,
@@ -60,6 +61,7 @@ from nasc.selection.variants import promising_variants
 from nasc.solver.problem import Limits
 from nasc.supernet.checkpoint import trained_by
 from nasc.tasks.sts import read_sts
+from nasc.utils.files import sha256_of
 from nasc.utils.outputs import check_place, claimed
 from nasc.utils.progress import Reporter
 
@@ -929,6 +931,7 @@ class _Compilation:
             network,
             {v: ms for v, ms in known_ms.items() if v != variant},
             folders,
+            sha256_of(folder / MANIFEST),
         )
 
     def vocabulary(self) -> VocabularyRecord | None:
