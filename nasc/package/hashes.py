@@ -68,6 +68,15 @@ def record_folder(folder: Path) -> dict[str, FileRecord]:
     }
 
 
+def package_names(folder: Path) -> set[str]:
+    """Names of all that lies in a package, ``/`` between folders; of those in `BESIDE` none.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    return {name for name, _ in _entries(folder, lambda path: path.is_dir())}
+
+
 def manifest_files(files: Collection[str]) -> tuple[str, ...]:
     """Names of the files that a package's manifest is in.
 

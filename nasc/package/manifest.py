@@ -610,6 +610,12 @@ class Manifest:
         quality: Figures on held-out text and on tasks, by name.
         parity: Agreement of the file with the network it was made from.
         attempts: Networks that were measured on the way, in order, as plain data.
+        evidence: As plain data, as far as there is any: ``table``, the rows of the latency table
+            that predict it (`nasc.latency.rows_used`), and ``search``, what was optimal over what
+            and the next best (`nasc.selection.evidence`).
+        conformance: How far the file is from its network in fp32 at each length, as plain data
+            (`nasc.evaluation.parity.conformance`).
+        licences: Of what is inside, as plain data: what, licence, source.
         teacher: Whom it follows.
         text: What it was trained on.
         training: How long.
@@ -646,6 +652,9 @@ class Manifest:
     quality: Mapping[str, Any] = field(default_factory=dict)
     parity: Parity | ReducedPrecisionReport | None = None
     attempts: Sequence[Mapping[str, Any]] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    conformance: Sequence[Mapping[str, Any]] = ()
+    licences: Sequence[Mapping[str, str]] = ()
     training: TrainingRecord = TrainingRecord()
     prompts: Prompts = NO_PROMPTS
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -727,6 +736,11 @@ class Manifest:
             "quality": dict(self.quality),
             "parity": None if self.parity is None else self.parity.to_dict(),
             "attempts": [dict(attempt) for attempt in self.attempts],
+            **({"evidence": dict(self.evidence)} if self.evidence else {}),
+            **(
+                {"conformance": [dict(row) for row in self.conformance]} if self.conformance else {}
+            ),
+            **({"licences": [dict(one) for one in self.licences]} if self.licences else {}),
             "teacher": dataclasses.asdict(self.teacher),
             "text": dataclasses.asdict(self.text),
             "training": dataclasses.asdict(self.training),
@@ -797,6 +811,9 @@ class Manifest:
                 quality=raw["quality"],
                 parity=None if parity is None else parity_from_dict(parity),
                 attempts=tuple(raw["attempts"]),
+                evidence=raw.get("evidence", {}),
+                conformance=tuple(raw.get("conformance", ())),
+                licences=tuple(raw.get("licences", ())),
                 teacher=TeacherRecord(**raw["teacher"]),
                 text=TextRecord(**raw["text"]),
                 training=TrainingRecord(**raw["training"]),

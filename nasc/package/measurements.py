@@ -32,6 +32,7 @@ FIELDS = (
     "tokenisation_ms",
     "peak_memory",
     "attempts",
+    "evidence",
 )
 """Of a manifest: what measurements.json holds, as far as it is there."""
 

@@ -178,6 +178,7 @@ class FileChecks:
             *found.values(),
             guarded("conditions", self.conditions),
             guarded("parity", self.parity),
+            guarded("evidence", self.evidence),
             guarded("limits", self.limits),
         ]
 
@@ -401,6 +402,39 @@ class FileChecks:
             f"{measured.latency_ms:.2f} ms (upper bound {measured.upper_ms:.2f}) from "
             f"{sum(len(model.samples) for model in measured.models)} rounds of raw samples"
         )
+
+    def evidence(self) -> Outcome:
+        """What is said of table, search and conformance agrees with the rest of the manifest."""
+        manifest, found = self._manifest, []
+        evidence = manifest.evidence
+        if not evidence and not manifest.conformance:
+            return True, "none is stated"
+        problems = []
+        if table := evidence.get("table"):
+            total = sum(row["count"] * row["cost_ms"] for row in table["rows"])
+            total += table["streaming_ms"]
+            predicted = manifest.predicted
+            if predicted is None or not math.isclose(total, predicted.latency_ms, rel_tol=1e-6):
+                problems.append(
+                    f"rows of the table add up to {total:.6g} ms, not to the prediction"
+                )
+            found.append(f"the prediction from {len(table['rows'])} rows of a table")
+        if search := evidence.get("search"):
+            own = (str(manifest.architecture), self._runtime)
+            if (search["chosen"]["architecture"], search["chosen"]["runtime"]) != own:
+                problems.append("the search chose another network")
+            losses = [one["predicted_loss"] for one in search.get("best", ())]
+            if None in losses or losses != sorted(losses):
+                problems.append("the best networks of the search are not in their order")
+            found.append(f"{own[0]} out of a search")
+        if rows := manifest.conformance:
+            tokens = [row["tokens"] for row in rows]
+            if tokens != sorted({*tokens}) or tokens[-1] > manifest.geometry.max_positions:
+                problems.append("lengths of the conformance log are not in their order")
+            if {row["precision"] for row in rows} != {manifest.precision}:
+                problems.append("the conformance log is of another precision")
+            found.append(f"conformance at {len(rows)} lengths to {tokens[-1]} tokens")
+        return not problems, "; ".join(problems or found)
 
     def limits(self) -> Outcome:
         """The manifest's own figures meet its limits."""

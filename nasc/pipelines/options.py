@@ -59,6 +59,8 @@ class Options:
             ``c``, in OUTPUT-c, ``web``, in OUTPUT-web; out of `nasc.package.formats.ITSELF`, the
             package: ``onnx``.
         task: What the package is to do besides giving vectors; it is fine-tuned on that.
+        sign: Private key (elliptic, PEM) that all that is written is signed with; None signs
+            nothing.
 
     Raises:
         UsageError: On values that make no sense.
@@ -75,6 +77,7 @@ class Options:
     force: bool = False
     formats: tuple[str, ...] = ()
     task: TaskOptions | None = None
+    sign: Path | None = None
 
     def __post_init__(self) -> None:
         if self.distill_minutes is not None:

@@ -52,7 +52,12 @@ def check_web(context: RunContext, head: str) -> None:
 
 
 def write_web(
-    context: RunContext, output: Path, package: Path, manifest: Manifest, force: bool
+    context: RunContext,
+    output: Path,
+    package: Path,
+    manifest: Manifest,
+    force: bool,
+    sign: Path | None = None,
 ) -> Path:
     """Write the package for the web beside one for onnxruntime.
 
@@ -62,6 +67,7 @@ def write_web(
         package: Of the same network, for onnxruntime, written a moment ago.
         manifest: What `nasc.package.build.build_package` was given for it.
         force: Replace the folder that is there.
+        sign: Private key that it is signed with.
 
     Returns:
         The folder, as an absolute path.
@@ -93,6 +99,7 @@ def write_web(
         say=context.reporter.say,
         open_encoder=open_web,
         check=run,
+        sign=sign,
     )
 
 
@@ -122,6 +129,7 @@ def web_manifest(manifest: Manifest) -> Manifest:
         tokenisation_ms=None,
         peak_memory=PeakMemory(),
         attempts=(),
+        evidence={},
     )
 
 

@@ -295,6 +295,33 @@ def test_the_same_compiled_twice_is_the_same_build(
     assert {result.build_sha256 for result in results} == {one["manifest.json"]}
 
 
+def test_the_package_states_where_the_choice_came_from(
+    first: tuple[CompileResult, Device], limit_ms: float
+) -> None:
+    manifest = first[0].manifest
+    table, search = manifest.evidence["table"], manifest.evidence["search"]
+    total = sum(row["count"] * row["cost_ms"] for row in table["rows"]) + table["streaming_ms"]
+    assert manifest.predicted is not None
+    assert total == pytest.approx(manifest.predicted.latency_ms)
+    assert search["limits"] == {"latency_ms": limit_ms}
+    assert search["chosen"]["architecture"] == str(manifest.architecture)
+    losses = [one["predicted_loss"] for one in search["best"]]
+    assert losses == sorted(losses)
+    assert len(losses) == 3
+    front = [(one["latency_ms"], one["predicted_loss"]) for one in search["front"]]
+    assert [ms for ms, _ in front] == sorted(ms for ms, _ in front)
+    assert [loss for _, loss in front] == sorted((loss for _, loss in front), reverse=True)
+    assert min(loss for ms, loss in front if ms <= limit_ms) <= losses[0]
+    assert search["networks"] > len(search["front"])
+    tokens = [row["tokens"] for row in manifest.conformance]
+    assert tokens[0] == 1
+    assert tokens[-1] == manifest.max_length
+    assert all(row["alone_cosine"] > 0.9 for row in manifest.conformance)
+    assert {row["what"] for row in manifest.licences} == {
+        *("weights, taken or trained from the teacher's", "tokenizer", "texts and programs")
+    }
+
+
 @pytest.fixture
 def pooled_folder(shared: Toy, tmp_path: Path) -> Path:
     """The teacher with CLS pooling and no Normalize, as sentence-transformers writes it."""
