@@ -125,7 +125,7 @@ def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
     heads = {"spans": 2 * 32 + 2, "classify-1": 2112 + 64 + 1, "classify-2": 2112 + 2 * (64 + 1)}
     heads["embed-cls-dense24sigmoid-first10"] = 2112 + 24 * (64 + 1)
     heads["scores-cls-dense64tanh-dense2identity-unscaled"] = 2112 + 64 * (64 + 1) + 2 * (64 + 1)
-    heads[PAIRED] = 2112 + 64 * (64 + 1) + (64 + 1)
+    heads[PAIRED] = 2112 + 64 * (64 + 1) + (64 + 1) + 64  # with the second text's type
     for (_, head), folder in packed.items():
         manifest = read_manifest(folder)
         assert manifest.size_bytes == (folder / "model.onnx").stat().st_size
