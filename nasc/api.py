@@ -121,6 +121,7 @@ __all__ = [
     "Limits",
     "ListedTable",
     "Options",
+    "PackageReport",
     "Profiled",
     "Queries",
     "Regret",
