@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nasc.pipelines.finetune import FinetuneResult, finetune
     from nasc.pipelines.kernels import KernelReport, report_kernels
     from nasc.pipelines.options import Options
-    from nasc.pipelines.package_report import report_package
+    from nasc.pipelines.package_report import PackageReport, report_package
     from nasc.pipelines.profile import profile
     from nasc.pipelines.regret import regret
     from nasc.pipelines.report import SupernetReport, report
@@ -121,6 +121,7 @@ __all__ = [
     "Limits",
     "ListedTable",
     "Options",
+    "PackageReport",
     "Profiled",
     "Queries",
     "Regret",

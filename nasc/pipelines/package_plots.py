@@ -45,7 +45,7 @@ def pictures(manifest: Manifest) -> Iterator[tuple[str, str, bytes]]:
             "search knew them.",
             _drawn(lambda axes: _draw_front(axes, manifest, front)),
         )
-    if manifest.attempts or (manifest.predicted and measured):
+    if any("latency_ms" in one for one in manifest.attempts) or (manifest.predicted and measured):
         yield (
             "Prediction against measurement",
             "Intervals are predictions by the latency table, points the measurement of the "
@@ -86,8 +86,13 @@ def _drawn(draw: Any) -> bytes:
 
 def _front(manifest: Manifest) -> list[tuple[float, float]]:
     """Predicted latency in ms and loss of each network of the front."""
-    search = manifest.evidence.get("search") or {}
-    return [(one["latency_ms"], one["predicted_loss"]) for one in search.get("front", ())]
+    return _points(manifest.evidence.get("search", {}).get("front", ()))
+
+
+def _points(networks: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Predicted latency in ms and loss of those networks whose loss is known."""
+    pairs = [(one["latency_ms"], one["predicted_loss"]) for one in networks]
+    return [(latency_ms, loss) for latency_ms, loss in pairs if loss is not None]
 
 
 def _draw_front(axes: Axes, manifest: Manifest, front: Sequence[tuple[float, float]]) -> None:
@@ -103,25 +108,19 @@ def _draw_front(axes: Axes, manifest: Manifest, front: Sequence[tuple[float, flo
         linewidth=1,
         label="the front",
     )
-    compared = search.get("compared", ())
+    compared = _points(search["compared"])
     axes.scatter(
-        [one["latency_ms"] for one in compared],
-        [one["predicted_loss"] for one in compared],
+        [latency_ms for latency_ms, _ in compared],
+        [loss for _, loss in compared],
         s=18,
         color=COLOURS["bound"],
         label="trained for a while and compared",
         zorder=3,
     )
-    chosen = search["chosen"]
-    axes.scatter(
-        [chosen["latency_ms"]],
-        [chosen["predicted_loss"]],
-        s=90,
-        marker="*",
-        color=COLOURS["limit"],
-        label="chosen",
-        zorder=4,
-    )
+    for latency_ms, loss in _points([search["chosen"]]):
+        axes.plot(latency_ms, loss, "*", color=COLOURS["limit"], markersize=12, label="chosen")
+    if search["chosen"]["predicted_loss"] is None:  # a pruned teacher, whose blocks have no score
+        axes.axvline(search["chosen"]["latency_ms"], color=COLOURS["own"], label="chosen")
     _limit(axes.axvline, manifest)
     axes.set_xlabel("predicted latency (ms)")
     axes.set_ylabel("predicted loss")
@@ -136,15 +135,10 @@ def _limit(line: Any, manifest: Manifest) -> None:
 
 def _draw_predictions(axes: Axes, manifest: Manifest) -> None:
     """A row for each measurement of a network on the way, the first above."""
-    rows: list[tuple[str, Mapping[str, float] | None, float, float | None]] = [
-        (
-            f"{attempt['architecture']}",
-            attempt.get("predicted"),
-            attempt["latency_ms"],
-            attempt.get("held_ms"),
-        )
-        for attempt in manifest.attempts
-        if isinstance(attempt.get("latency_ms"), int | float)
+    rows = [
+        (str(one.get("architecture")), _interval(one), float(ms), _number(one.get("held_ms")))
+        for one in manifest.attempts
+        if (ms := _number(one.get("latency_ms"))) is not None
     ]
     measured, predicted = manifest.measured, manifest.predicted
     if not rows and measured is not None and predicted is not None:
@@ -163,6 +157,18 @@ def _draw_predictions(axes: Axes, manifest: Manifest) -> None:
     axes.set_yticks(range(len(rows)), names, fontsize=7, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("latency (ms)")
+
+
+def _interval(attempt: Mapping[str, Any]) -> dict[str, float] | None:
+    """The prediction of a network that was measured; None where it is not told."""
+    names, told = ("low_ms", "latency_ms", "high_ms"), attempt.get("predicted")
+    values = {n: _number(told.get(n)) for n in names} if isinstance(told, Mapping) else {}
+    found = {name: value for name, value in values.items() if value is not None}
+    return found if len(found) == len(names) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _draw_samples(axes: Axes, manifest: Manifest, measured: MeasuredLatency) -> None:
@@ -192,8 +198,9 @@ def _is_share(value: object) -> bool:
 
 def _draw_quality(axes: Axes, shares: Mapping[str, float]) -> None:
     names = [name.replace("_", " ") for name in shares]
-    bars = axes.barh(names, list(shares.values()), color=COLOURS["own"], height=0.6)
+    places = range(len(names))
+    bars = axes.barh(places, list(shares.values()), color=COLOURS["own"], height=0.6)
+    axes.set_yticks(places, names, fontsize=8, parse_math=False)
     axes.bar_label(bars, fmt="%.4f", padding=3, fontsize=8)
-    axes.tick_params(axis="y", labelsize=8)
     axes.invert_yaxis()
     axes.set_xlim(min(0.0, *shares.values()), 1.12)

@@ -34,15 +34,26 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1f2430; background: #fff; m
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #d9dde3; }
 p.about { color: #555c69; margin: .25rem 0 1rem; overflow-wrap: anywhere; }
-figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; } figure img { width: 100%; height: auto; }
 figcaption { color: #555c69; font-size: .9rem; }
 table { border-collapse: collapse; margin: .5rem 0; max-width: 100%; display: block;
   overflow-x: auto; }
 td, th { text-align: left; padding: .15rem .9rem .15rem 0; vertical-align: top;
   border-bottom: 1px solid #eceff3; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+td:first-child { white-space: nowrap; }
 th { color: #555c69; font-weight: 600; }
 code { font-size: .85rem; overflow-wrap: anywhere; }
 """
+
+
+CONFORMANCE = (
+    "tokens",
+    "precision",
+    "alone_max_abs_diff",
+    "alone_cosine",
+    "padded_max_abs_diff",
+    "padded_cosine",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +251,7 @@ def _parity(manifest: Manifest) -> str:
     if parity is None:
         return ""
     values = dataclasses.asdict(parity)
-    kind = "fp32" if isinstance(parity, Parity) else parity.precision
-    rows: list[tuple[str, Cell]] = [("precision", kind)]
+    rows: list[tuple[str, Cell]] = [("precision", "fp32")] if isinstance(parity, Parity) else []
     for name, value in values.items():
         told = ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
         rows.append((name.replace("_", " "), told))
@@ -251,13 +261,14 @@ def _parity(manifest: Manifest) -> str:
 def _conformance(manifest: Manifest) -> str:
     return _table(
         ("tokens", "precision", "off alone", "cosine alone", "off in a batch", "cosine in a batch"),
-        (tuple(one.values()) for one in manifest.conformance),
+        (tuple(one[name] for name in CONFORMANCE) for one in manifest.conformance),
     )
 
 
 def _attempts(manifest: Manifest) -> str:
     def cells(attempt: Any) -> Iterable[Cell]:
-        predicted = attempt.get("predicted") or {}
+        predicted = attempt.get("predicted")
+        predicted = predicted if isinstance(predicted, dict) else {}
         yield from (attempt.get("architecture"), attempt.get("runtime"))
         yield from (predicted.get("latency_ms"), attempt.get("latency_ms"), attempt.get("held_ms"))
         yield from ("yes" if attempt.get("met") else "no", attempt.get("note"))

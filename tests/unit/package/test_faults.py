@@ -27,7 +27,7 @@ from nasc.package.formats.onnx_folder import TOLERANCE
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SIGNATURE
 from nasc.package.manifest import read_manifest, read_plain_manifest
-from nasc.package.replacing import why_kept
+from nasc.package.replacing import remove_package, why_kept
 from nasc.package.signing import check_private_key, check_public_key, sign_package
 from nasc.package.verify import verify_package
 from nasc.package.verify_report import VerifyReport
@@ -356,6 +356,24 @@ def test_a_package_that_is_not_signed_fails_where_a_key_is_given(
     for content in (b"", b"{}", b"[" * 100_000, b"\xff"):
         (folder / SIGNATURE).write_bytes(content)
         assert "signature" in failed(verify_package(folder, measure=False, key=keys["key.pub"]))
+
+
+def test_a_package_is_signed_as_it_is_written(
+    keys: Mapping[str, Path],
+    tmp_path: Path,
+    tokenizer: BertTokenizer,
+    make_model: Callable[..., Path],
+    make_manifest: Callable[..., Any],
+) -> None:
+    model = make_model()
+    about: dict[str, Any] = {"tokenizer": tokenizer, "manifest": make_manifest(model)}
+    with pytest.raises(UsageError, match=r"--sign \S+pub.pem: no elliptic key"):
+        build_package(tmp_path / "p", model=model, sign=keys["key.pub"], **about)
+    assert not list(tmp_path.iterdir())
+    folder = build_package(tmp_path / "p", model=model, sign=keys["key"], **about)
+    assert verify_package(folder, measure=False, key=keys["key.pub"]).ok
+    remove_package(folder)
+    assert not folder.exists()
 
 
 def test_links_of_a_hub_are_signed_content(

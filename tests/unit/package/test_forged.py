@@ -442,8 +442,8 @@ WRONG: tuple[Any, ...] = (
 )
 
 UNPROMISED = {
-    *("attempts", "created", "parity", "peak_memory", "seeds", "teacher", "text", "training"),
-    "versions",
+    *("attempts", "created", "licences", "parity", "peak_memory", "seeds", "teacher", "text"),
+    *("training", "versions"),
 }
 """Words on a package's making, which nothing can be held against: see docs/packages.md."""
 

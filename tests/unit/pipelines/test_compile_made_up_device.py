@@ -295,6 +295,13 @@ def test_the_same_compiled_twice_is_the_same_build(
     assert {result.build_sha256 for result in results} == {one["manifest.json"]}
 
 
+def test_a_key_that_is_none_is_refused_before_the_work(shared: Toy, tmp_path: Path) -> None:
+    device = shared.device()
+    with pytest.raises(UsageError, match=r"--sign \S+none.pem"):
+        shared.compile(device, str(tmp_path / "no"), 1.0, sign=tmp_path / "none.pem")
+    assert not device.options
+
+
 def test_the_package_states_where_the_choice_came_from(
     first: tuple[CompileResult, Device], limit_ms: float
 ) -> None:
