@@ -26,7 +26,7 @@ def rows_used(table: LatencyTable, architecture: Architecture) -> dict[str, Any]
     streamed = network_streamed_params(architecture, geometry, head)
     return {
         "holds_for": table.key.describe(),
-        "created": table.created,
+        **({"created": table.created} if table.created else {}),
         "rows": [
             {
                 "layer": str(layer),
