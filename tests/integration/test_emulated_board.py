@@ -95,6 +95,7 @@ def work(
             patch.setattr(f"profilers.reference.{name}", value)
         patch.setattr("profilers.Protocol", partial(Protocol, min_rounds=3, max_rounds=3))
         patch.setattr("profilers.baseline._ROUNDS", 3)
+        patch.setattr("profilers.baseline.MAX_RECORD_S", 0.001)  # by one worker
         yield Work(folder, device, built_cache)
 
 

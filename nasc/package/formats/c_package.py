@@ -31,7 +31,6 @@ from nasc.package.formats.c_folder import (
     copied,
     write_c_folder,
 )
-from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_binary import compile_tokenizer
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     import onnx
 
     from nasc.evaluation.encoder import EncoderSession
+    from nasc.package.manifest import Manifest
 
 NAME = "C library"
 MODEL = "network.json"
