@@ -315,6 +315,13 @@ text_column_option = click.option(
     help="Column of --corpus that holds the text, where it has columns (.jsonl, .csv, .parquet, "
     "datasets:...) [default: text, sentence, content or passage, or the only one of text].",
 )
+pairs_option = click.option(
+    "--pairs",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="In place of --corpus for a teacher that scores two texts: pairs of them, one a line "
+    "with a tab between (.jsonl: lists or objects of two); no labels.",
+)
 space_options = _options(
     click.option(
         "--teacher",
@@ -343,6 +350,7 @@ supernet_options = _options(
         "machine].",
     ),
     text_column_option,
+    pairs_option,
     click.option(
         "--train-minutes",
         type=float,

@@ -65,9 +65,8 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     "--min-quality",
     multiple=True,
     metavar="NAME=VALUE",
-    help="pooled_cosine=0.9, similarity_spearman=0.9, ranking_ndcg=0.8 or class_agreement=0.9 on "
-    "held-out text, or a "
-    "score of the task; repeatable.",
+    help="pooled_cosine=0.9, similarity_spearman=0.9 or ranking_ndcg=0.8 on held-out text, of "
+    "scores class_agreement=0.9 or score_spearman=0.9, or a score of the task; repeatable.",
 )
 @click.option(
     "--sts-data",
@@ -120,6 +119,12 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     "(with onnxruntime). web: beside it, in OUTPUT-web, the same model as an npm package for "
     "browsers; android, ios: as a module and a Swift package for apps. c: the network as C "
     "code without a runtime, in OUTPUT-c (with --runtime tvm).",
+)
+@click.option(
+    "--sign",
+    metavar="KEY",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Sign what is written with an elliptic private key in PEM (needs '.[signing]').",
 )
 @json_option
 def compile(as_json: bool, **options: Any) -> None:
@@ -206,6 +211,12 @@ def _named_value(text: str) -> tuple[str, float]:
     help="Keep the device under load for so long before it is measured [default: as long as the "
     "package states, at most 10].",
 )
+@click.option(
+    "--key",
+    metavar="PUB",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Public key in PEM of whoever must have signed it (needs '.[signing]').",
+)
 @cache_option
 @json_option
 def verify(
@@ -216,6 +227,7 @@ def verify(
     min_duration_s: float | None,
     sustained_minutes: float | None,
     run_code: bool,
+    key: Path | None,
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -227,6 +239,7 @@ def verify(
 
     \b
     Example: nasc verify nasc-host-20ms
+             nasc verify nasc-host-20ms --key pub.pem
     """
     from nasc.cli.console import print_json, print_text, reporting
     from nasc.package.verify_report import MEASURED
@@ -241,6 +254,7 @@ def verify(
             min_duration_s=min_duration_s,
             sustained_minutes=sustained_minutes,
             run_code=run_code,
+            key=key,
             cache=cache,
             reporter=reporter,
         )

@@ -44,8 +44,8 @@ MULTIPLES = {("tvm", precision): 32 for precision in HANDWRITTEN}
 nothing is said."""
 
 PLAIN_ALONE = tuple(("tvm", precision) for precision in HANDWRITTEN)
-"""Runtimes and precisions that pool by the mean alone, with the exact GELU and an embedding as wide
-as the layers."""
+"""Runtimes and precisions that pool by the mean alone, with the exact GELU, an embedding as wide as
+the layers and no token types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,8 @@ def unfit_sizes(
         whose: They are, in words.
     """
     if (runtime, precision) in PLAIN_ALONE:
+        if geometry.separator is not None:
+            return f"{runtime} makes {precision} without token types, which tell two texts apart"
         if geometry.buckets is not None:
             return f"{runtime} makes {precision} without relative positions in attention"
         if gives_vector(head) and pooling_of(head).mode != MEAN.mode:

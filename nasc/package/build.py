@@ -17,12 +17,14 @@ from nasc.evaluation.encoder import OpenEncoder, open_here
 from nasc.lowering import Artifact
 from nasc.package.formats import ModelFile, PackageFormat, format_of
 from nasc.package.formats.base import model_files
-from nasc.package.golden import TEXTS, Golden
-from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
+from nasc.package.golden import PAIRS, TEXTS, Golden
+from nasc.package.hashes import record_file, record_folder, write_manifest
 from nasc.package.library_files import write_library_files
-from nasc.package.manifest import MANIFEST, Manifest
-from nasc.package.readme import readme
+from nasc.package.manifest import Manifest
+from nasc.package.measurements import MEASURED
+from nasc.package.readme import measured_text, readme
 from nasc.package.replacing import NEXT_STEP, is_package, move_in, restore, why_kept
+from nasc.package.signing import sign_package
 from nasc.package.tokenizer_files import write_tokenizer
 from nasc.utils.files import check_path
 from nasc.utils.outputs import check_place, full_path
@@ -47,6 +49,7 @@ def build_package(
     say: Say | None = None,
     open_encoder: OpenEncoder = open_here,
     check: Callable[[Path], None] | None = None,
+    sign: Path | None = None,
 ) -> Path:
     """Write a package.
 
@@ -66,6 +69,7 @@ def build_package(
         open_encoder: Runs the model for the golden texts.
         check: Called with the folder of the complete package before it gets its name; where it
             raises, nothing is written.
+        sign: Private key that it is signed with; None signs nothing.
 
     Returns:
         The folder, as an absolute path.
@@ -73,7 +77,7 @@ def build_package(
     Raises:
         PackageError: If the folder exists, cannot be written, or the manifest is not about
             this model; nothing is left behind, and what was there stays as it was.
-        UsageError: If its path is not UTF-8.
+        UsageError: If its path is not UTF-8, or the key is none to sign with.
         ProfilerError: If the model cannot be run.
     """
     out = full_path(Path(out_dir))
@@ -86,6 +90,8 @@ def build_package(
             _fill(part, model, tokenizer, manifest, open_encoder)
             if check is not None:
                 check(part)
+            if sign is not None:
+                sign_package(part, sign)
             move_in(part, out, say)
     except OSError as error:
         raise _unwritable(out, error) from error
@@ -185,22 +191,33 @@ def _fill(
         size_bytes=facts.size_bytes,
         params=params(manifest.architecture, manifest.geometry, manifest.head),
         versions=_with_runtime(manifest.versions, runtime),
+        licences=(*manifest.licences, *_licences(form)),
     )
     problems = contradictions(manifest, facts) + wrong_measurement(manifest, path)
     if problems:
         raise PackageError(f"the manifest is not about this model: {'; '.join(problems)}")
     tolerance = form.TOLERANCE[manifest.precision]
     with open_encoder(_packaged(folder, form, manifest), tokenizer) as encoder:
-        golden = Golden.make(encoder, TEXTS, manifest.max_length, tolerance)
+        texts = PAIRS if manifest.scores_pairs else TEXTS
+        golden = Golden.make(encoder, texts, manifest.max_length, tolerance)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
+    (folder / MEASURED).write_text(measured_text(manifest), encoding="utf-8")
     files = record_folder(folder)
     text = readme(dataclasses.replace(manifest, files=files))
     (folder / README).write_text(text, encoding="utf-8")
     files[README] = record_file(folder / README)
     manifest = dataclasses.replace(manifest, files=dict(sorted(files.items())))
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    sums = sums_text(manifest.files, record_file(folder / MANIFEST))
-    (folder / SUMS).write_text(sums, encoding="utf-8", newline="\n")
+    write_manifest(folder, manifest.to_plain())
+
+
+def _licences(form: PackageFormat) -> list[dict[str, str]]:
+    """Of what a format adds to a network and its tokenizer."""
+    found = [{"what": "texts and programs", "licence": "Apache-2.0", "source": "NASC"}]
+    texts = sorted(name for name in form.MORE_FILES if name.startswith("licenses/"))
+    if texts:
+        licence, source = f"Apache-2.0; {', '.join(texts)}", "apache-tvm, apache-tvm-ffi"
+        found.append({"what": "TVM's runtime", "licence": licence, "source": source})
+    return found
 
 
 def _write_model(

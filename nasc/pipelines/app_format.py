@@ -56,7 +56,13 @@ def check_app(name: str, context: RunContext, head: str) -> None:
 
 
 def write_app(
-    name: str, context: RunContext, output: Path, package: Path, manifest: Manifest, force: bool
+    name: str,
+    context: RunContext,
+    output: Path,
+    package: Path,
+    manifest: Manifest,
+    force: bool,
+    sign: Path | None = None,
 ) -> Path:
     """Write the package for an app beside one for onnxruntime.
 
@@ -67,6 +73,7 @@ def write_app(
         package: Of the same network, for onnxruntime, written a moment ago.
         manifest: What `nasc.package.build.build_package` was given for it.
         force: Replace the folder that is there.
+        sign: Private key that it is signed with.
 
     Returns:
         The folder, as an absolute path.
@@ -101,6 +108,7 @@ def write_app(
         say=context.reporter.say,
         open_encoder=open_app,
         check=run,
+        sign=sign,
     )
 
 
@@ -131,6 +139,7 @@ def app_manifest(name: str, manifest: Manifest) -> Manifest:
         tokenisation_ms=None,
         peak_memory=PeakMemory(),
         attempts=(),
+        evidence={},
     )
 
 

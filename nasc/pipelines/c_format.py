@@ -60,7 +60,8 @@ def check_c(context: RunContext) -> None:
     """Raise before anything is searched where no folder of C can be made.
 
     Raises:
-        UsageError: If the device is another than this machine, or ziglang is missing.
+        UsageError: If the device is another than this machine, ziglang is missing, or texts go in
+            by pairs.
         PackageError: If the tokenizer does what its port in C does not.
         profilers.RuntimeMissing: If there is no C compiler.
     """
@@ -69,6 +70,11 @@ def check_c(context: RunContext) -> None:
         raise UsageError(
             f"--format c is checked by running it here; device {device.name!r} is another machine. "
             "Run nasc there, or leave --format c out"
+        )
+    if context.teacher.paired:
+        raise UsageError(
+            f"--format c takes one text at a time, the teacher {context.teacher.name!r} scores "
+            "pairs: leave --format c out"
         )
     if importlib.util.find_spec("ziglang") is None:
         raise UsageError(
@@ -87,6 +93,7 @@ def write_c(
     manifest: Manifest,
     network: Network,
     force: bool,
+    sign: Path | None = None,
 ) -> Path:
     """Write the folder of C beside a package for TVM.
 
@@ -97,6 +104,7 @@ def write_c(
         manifest: What `nasc.package.build.build_package` was given for it.
         network: With its weights, in its precision.
         force: Replace the folder that is there.
+        sign: Private key that it is signed with.
 
     Returns:
         The folder, as an absolute path.
@@ -126,6 +134,7 @@ def write_c(
             force=force,
             say=context.reporter.say,
             open_encoder=open_c,
+            sign=sign,
         )
 
 
@@ -154,6 +163,8 @@ def c_manifest(manifest: Manifest, parity: Parity | ReducedPrecisionReport | Non
         peak_memory=PeakMemory(),
         parity=parity,
         attempts=(),
+        evidence={},
+        conformance=(),
     )
 
 
@@ -218,10 +229,13 @@ def check_texts(
     tables = place / TABLES
     tables.write_bytes(_tables(tokenizer, golden.max_length, place))
     program = build_program(library, TEXT_DEMO, arch, place / "embed_text")
-    lines = [one for one in golden.texts if "\n" not in one.text]
+    texts = {
+        one.text: one for one in golden.texts if isinstance(one.text, str) and "\n" not in one.text
+    }
     command = [program, library / arch / WEIGHTS, tables]
-    rows = run_program(command, [one.text for one in lines])
-    _check(dataclasses.replace(golden, texts=tuple(lines)).difference(rows), golden, "texts")
+    rows = run_program(command, list(texts))
+    lines = tuple(texts.values())
+    _check(dataclasses.replace(golden, texts=lines).difference(rows), golden, "texts")
 
 
 def _check(difference: float, golden: Golden, what: str) -> None:

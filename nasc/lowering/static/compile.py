@@ -128,6 +128,11 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
             "C libraries are made of networks without relative positions in attention. Leave out: "
             "--format c"
         )
+    if network.geometry.separator is not None:
+        raise UsageError(
+            "C libraries are made of networks without token types, which tell two texts apart. "
+            "Leave out: --format c"
+        )
     most = network.geometry.max_positions
     wrong = [n for n in lengths if not 1 <= n <= most]
     if wrong:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SENTENCES = '["A man is playing a guitar.", "Someone plays an instrument."]'
 """What READMEs encode."""
 
+PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'
+"""What READMEs score."""
+
 TOKENIZER_TOO = "`AutoTokenizer.from_pretrained` of transformers reads the tokenizer."
 
 
@@ -212,6 +215,26 @@ def sentence_transformers_usage(
 {before}model = SentenceTransformer(".", {arguments})
 vectors = model.encode({SENTENCES}, batch_size={manifest.conditions.batch})
 print(model.similarity(vectors, vectors))
+"""
+
+
+def cross_encoder_usage(
+    manifest: Manifest, arguments: str, *, imports: str = "", before: str = ""
+) -> str:
+    """The lines of Python that score pairs through sentence-transformers.
+
+    Args:
+        manifest: Of the package.
+        arguments: Of the model's class, after the folder.
+        imports: Lines before the library's import.
+        before: Lines before the model's.
+    """
+    return f"""\
+{imports}from sentence_transformers import CrossEncoder
+
+{before}model = CrossEncoder(".", {arguments})
+scores = model.predict({PAIRS}, batch_size={manifest.conditions.batch})
+print(scores)
 """
 
 

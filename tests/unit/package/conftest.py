@@ -39,6 +39,7 @@ TASKS = {
     "classify-2": TaskRecord("sst-2", ("0", "1")),
     "spans": TaskRecord("squad", (), paired=True),
     "scores-cls-dense64tanh-dense2identity-unscaled": TaskRecord("classification", ("0", "1")),
+    "scores-cls-dense64tanh-dense1identity-unscaled": TaskRecord("reranking", (), True, "sigmoid"),
 }
 KINDS = (
     ("fp32", "embed"),
@@ -53,6 +54,7 @@ KINDS = (
     ("int8", "classify-2"),
     ("fp32", "spans"),
     ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
+    ("fp32", "scores-cls-dense64tanh-dense1identity-unscaled"),
 )
 PARITY = {
     "fp32": Parity(1e-6, 1e-7, (1, 2, 3, 64), 4, 0.01),

@@ -34,6 +34,7 @@ from nasc.package.readme import readme
 from nasc.package.replacing import move_in, remove_package, why_kept
 from nasc.package.verify import verify_package
 
+PAIRED = "scores-cls-dense64tanh-dense1identity-unscaled"
 KINDS = [
     ("fp32", "embed"),
     ("int8", "embed"),
@@ -47,6 +48,7 @@ KINDS = [
     ("fp32", "spans"),
     ("fp32", "embed-cls-dense24sigmoid-first10"),
     ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
+    ("fp32", PAIRED),
 ]
 
 Packages = Mapping[tuple[str, str], Path]
@@ -61,6 +63,8 @@ FILES = {
     "vocab.txt",
     "golden.json",
     "manifest.json",
+    "measurements.json",
+    "MEASURED.md",
     "README.md",
     "SHA256SUMS",
     "config.json",
@@ -121,6 +125,7 @@ def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
     heads = {"spans": 2 * 32 + 2, "classify-1": 2112 + 64 + 1, "classify-2": 2112 + 2 * (64 + 1)}
     heads["embed-cls-dense24sigmoid-first10"] = 2112 + 24 * (64 + 1)
     heads["scores-cls-dense64tanh-dense2identity-unscaled"] = 2112 + 64 * (64 + 1) + 2 * (64 + 1)
+    heads[PAIRED] = 2112 + 64 * (64 + 1) + (64 + 1)
     for (_, head), folder in packed.items():
         manifest = read_manifest(folder)
         assert manifest.size_bytes == (folder / "model.onnx").stat().st_size
@@ -134,7 +139,8 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
     folder = packed[which]
     text = (folder / "README.md").read_text(encoding="utf-8")
     code, *others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(others) == (0 if is_scored(which[1]) else 2)  # run in tests/integration
+    expected = 1 if which[1] == PAIRED else 0 if is_scored(which[1]) else 2
+    assert len(others) == expected  # run in tests/integration
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=folder,
@@ -150,6 +156,7 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
         "classify-2": r"\['[01]', '[01]'\]",
         "scores-cls-dense64tanh-dense2identity-unscaled": r"\['[01]', '[01]'\]",
         "spans": r"[A-Za-z .]+",
+        PAIRED: r"\[0\.\d+\]",
     }
     if which[1].endswith("first10"):
         assert re.search(r"lengths|\[\[", done.stdout)
@@ -199,10 +206,12 @@ def test_the_readme_names_conditions_and_figures(packed: Packages) -> None:
         "batch 1, 16 tokens, 1 thread, tokenisation not included, statistic:",
         "64: M S3 | 32: F M @ int8",
         "| limit: latency_ms | 6 |",
-        "| latency, predicted (ms) | 5.00 (4.80 to 5.20) |",
         "| mean cosine of int8 to fp32 | 0.9950 |",
     ):
         assert part in text
+    measured = (packed["int8", "embed"] / "MEASURED.md").read_text(encoding="utf-8")
+    assert "| latency, predicted (ms) | 5.00 (4.80 to 5.20) |" in measured
+    assert "latency, " not in text
 
 
 def test_the_readme_of_the_untouched_teacher_does_not_speak_of_training(
@@ -250,9 +259,13 @@ def test_transformers_knows_the_folder(packed: Packages, which: tuple[str, str])
     wanted = (size, 64, 0)
     assert (config.hidden_size, config.max_position_embeddings, config.pad_token_id) == wanted
     assert config.nasc_architecture == str(read_manifest(folder).architecture)
-    if which[1] == "classify-2" or gives_scores(which[1]):
+    told = getattr(config, "sentence_transformers", {})
+    assert told == (
+        {"activation_fn": "torch.nn.modules.activation.Sigmoid"} if which[1] == PAIRED else {}
+    )
+    if which[1] == "classify-2" or (gives_scores(which[1]) and which[1] != PAIRED):
         assert config.id2label == {0: "0", 1: "1"}
-    if which[1] == "classify-1":
+    if which[1] in ("classify-1", PAIRED):
         assert (config.num_labels, config.problem_type) == (1, "regression")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     batch = tokenizer(["the cat", "x"], padding=True, return_tensors="np")
@@ -371,7 +384,7 @@ def test_an_empty_folder_is_filled(
 
 
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("step", ["write_tokenizer", "readme", "sums_text", "move_in"])
+@pytest.mark.parametrize("step", ["write_tokenizer", "readme", "write_manifest", "move_in"])
 def test_a_disk_that_fills_loses_nothing(
     tmp_path: Path,
     tokenizer: BertTokenizer,
@@ -490,6 +503,15 @@ def edit_the_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(raw | {"mine": 1}))
 
 
+def edit_the_measurements(folder: Path) -> None:
+    raw = json.loads((folder / "measurements.json").read_text())
+    (folder / "measurements.json").write_text(json.dumps(raw | {"mine": 1}))
+
+
+def take_other_measurements(folder: Path) -> None:
+    (folder / "measurements.json").write_text('{"of": "my garden"}')
+
+
 def damage_the_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text("[" * 100_000)
 
@@ -513,7 +535,18 @@ CHANGES = [
     (add_a_repository, r"nasc did not write the folder '\S+/p/\.git'"),
     (add_an_empty_folder, r"nasc did not write the folder '\S+/p/src'"),
     (edit_the_readme, r"'\S+/p/README\.md' was changed since nasc wrote it"),
-    (edit_the_manifest, r"'\S+/p/manifest\.json' or '\S+/p/SHA256SUMS' was changed"),
+    (
+        edit_the_manifest,
+        r"'\S+/p/manifest\.json' or '\S+/measurements\.json' or '\S+/p/SHA256SUMS' was",
+    ),
+    (
+        edit_the_measurements,
+        r"'\S+/p/manifest\.json' or '\S+/measurements\.json' or '\S+/p/SHA256SUMS'",
+    ),
+    (
+        take_other_measurements,
+        r"'\S+/p/measurements\.json' is not of the format nasc\.measurements",
+    ),
     (damage_the_manifest, r"'\S+/p/manifest\.json' is nested too deeply"),
     (take_the_manifest_of_an_app, r"'\S+/p/manifest\.json' is not of the format nasc\.package"),
     (link_a_file, r"'\S+/p/golden\.json' is a link"),
