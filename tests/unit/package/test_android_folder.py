@@ -23,7 +23,7 @@ from nasc.package.formats import android_folder, ios_folder
 from nasc.package.formats.base import tables_of
 from nasc.package.hashes import record_file
 from nasc.package.kotlin_program import COMPILER_VARIABLE, KOTLIN
-from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 from nasc.package.verify import verify_package
 from nasc.pipelines import app_format
 
@@ -104,7 +104,7 @@ def test_it_promises_no_latency_and_says_what_was_not_run(android_package: Path)
 
 def test_two_builds_are_the_same(android_package: Path, build_app: Make) -> None:
     one, two = (
-        record_file(folder / "manifest.json") for folder in (android_package, build_app("android"))
+        record_file(folder / MANIFEST) for folder in (android_package, build_app("android"))
     )
     assert one == two  # which has the hashes of all that was not measured
 

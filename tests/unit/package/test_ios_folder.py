@@ -16,7 +16,7 @@ from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
 from nasc.package.formats import ios_folder
 from nasc.package.hashes import record_file
-from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 
 Make = Callable[..., Path]
 
@@ -54,7 +54,7 @@ def test_fields_that_swift_states_are_those_of_its_struct(ios_package: Path) -> 
 
 
 def test_two_builds_are_the_same(ios_package: Path, build_app: Make) -> None:
-    one, two = (record_file(folder / "manifest.json") for folder in (ios_package, build_app("ios")))
+    one, two = (record_file(folder / MANIFEST) for folder in (ios_package, build_app("ios")))
     assert one == two  # which has the hashes of all that was not measured
 
 

@@ -18,7 +18,7 @@ class NascEncoder private constructor(tokenizer: Tokenizer, network: Network) :
     TextEncoder(CONTENTS, tokenizer, network) {
     companion object {
         /**
-         * Loads the tokenizer and the model: a few hundred milliseconds, on no thread that draws.
+         * Loads the tokenizer and the model, which takes its time: call it on no thread that draws.
          *
          * The model is mapped out of the app's archive where that holds it as it is, and else out of
          * a copy, which is made once.
