@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nasc.pipelines.finetune import FinetuneResult, finetune
     from nasc.pipelines.kernels import KernelReport, report_kernels
     from nasc.pipelines.options import Options
+    from nasc.pipelines.package_report import PackageReport, report_package
     from nasc.pipelines.profile import profile
     from nasc.pipelines.regret import regret
     from nasc.pipelines.report import SupernetReport, report
@@ -74,6 +75,7 @@ _HOMES = {
     "nasc.pipelines.finetune": ("FinetuneResult", "finetune"),
     "nasc.pipelines.kernels": ("KernelReport", "report_kernels"),
     "nasc.pipelines.options": ("Options",),
+    "nasc.pipelines.package_report": ("PackageReport", "report_package"),
     "nasc.pipelines.profile": ("profile",),
     "nasc.pipelines.regret": ("regret",),
     "nasc.pipelines.report": ("SupernetReport", "report"),
@@ -119,6 +121,7 @@ __all__ = [
     "Limits",
     "ListedTable",
     "Options",
+    "PackageReport",
     "Profiled",
     "Queries",
     "Regret",
@@ -149,6 +152,7 @@ __all__ = [
     "regret",
     "report",
     "report_kernels",
+    "report_package",
     "search",
     "show_table",
     "spaces",

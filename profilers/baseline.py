@@ -184,6 +184,7 @@ def load_baseline(
     device: DeviceProfile,
     *,
     options: RuntimeOptions | None = None,
+    context: Mapping[str, Any] | None = None,
     opener: Opener = open_worker,
 ) -> ReferenceBaseline | None:
     """Returns a device's recorded baseline; None where none was recorded. Measures nothing.
@@ -192,13 +193,14 @@ def load_baseline(
         cache_dir: Where baselines are kept.
         device: The device.
         options: The runtime's settings; None takes the device's defaults.
+        context: What a worker of the runtime told of the device before; None asks it now.
         opener: Starts a worker on the device; see `measure`.
 
     Raises:
         RecordDamaged: The baseline exists but cannot be read.
         ProfilerError: The device cannot be reached.
     """
-    key, path, _ = _place(cache_dir, device, device_options(device, options), opener)
+    key, path = _place(cache_dir, device, device_options(device, options), context, opener)
     return _read(path, key, device.noise, fresh=False) if path.exists() else None
 
 
@@ -210,6 +212,7 @@ def load_or_record_baseline(
     renew: bool = False,
     heat: Heat | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    context: Mapping[str, Any] | None = None,
     opener: Opener = open_worker,
 ) -> ReferenceBaseline:
     """Returns a device's recorded baseline, measuring it (4 to 20 seconds) the first time.
@@ -224,6 +227,7 @@ def load_or_record_baseline(
         heat: See `measure`.
         progress: Called with (seconds done, seconds in all, message) while the device is kept
             under load, where the options ask for that.
+        context: What a worker of the runtime told of the device before; None asks it now.
         opener: Starts a worker on the device; see `measure`.
 
     Returns:
@@ -235,10 +239,10 @@ def load_or_record_baseline(
         ProfilerError: The folder cannot be written, or measuring failed.
     """
     options = device_options(device, options)
-    key, path, time_utc = _place(cache_dir, device, options, opener)
+    key, path = _place(cache_dir, device, options, context, opener)
     with _held(path, 60.0 * (options.sustained_minutes or 0.0)):
         if renew or not path.exists():
-            new = _record(cache_dir, device, options, time_utc, opener, heat, progress)
+            new = _record(cache_dir, device, options, opener, heat, progress)
             _write(path, key, [new])
             return _read(path, key, device.noise, fresh=True)
         return _read(path, key, device.noise, fresh=False)
@@ -298,11 +302,16 @@ def _held(path: Path, load_s: float = 0.0) -> Iterator[None]:
 
 
 def _place(
-    cache_dir: Path, device: DeviceProfile, options: RuntimeOptions, opener: Opener
-) -> tuple[dict[str, Any], Path, str]:
-    """What a baseline on this device holds for, its file, and the device's time (ISO 8601)."""
-    with opener(device, options) as worker:
-        context = worker.context
+    cache_dir: Path,
+    device: DeviceProfile,
+    options: RuntimeOptions,
+    context: Mapping[str, Any] | None,
+    opener: Opener,
+) -> tuple[dict[str, Any], Path]:
+    """What a baseline on this device holds for, and its file."""
+    if context is None:
+        with opener(device, options) as worker:
+            context = worker.context
     key = {
         "fingerprint": context["fingerprint"],
         "runtime_version": context["runtime_version"],
@@ -326,14 +335,13 @@ def _place(
     key = json.loads(json.dumps(key))  # as it is read again
     named = {"format": _FORMAT, **key}
     digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
-    return key, cache_dir / f"quiet-{digest}.json", str(context["time_utc"])
+    return key, cache_dir / f"quiet-{digest}.json"
 
 
 def _record(
     cache_dir: Path,
     device: DeviceProfile,
     options: RuntimeOptions,
-    time_utc: str,
     opener: Opener,
     heat: Heat | None,
     progress: Callable[[int, int, str], None] | None,
@@ -347,6 +355,7 @@ def _record(
     load = sustained_load(options, heat)
     while seconds < MAX_RECORD_S:
         with opener(device, options) as worker:
+            time_utc = str(worker.context["time_utc"])
             for name in names:
                 worker.load(dataclasses.replace(reference, name=name), seed=0)
             if load is not None:

@@ -55,6 +55,7 @@ def serve(words: Sequence[str], out: int) -> None:
 
 
 def main() -> None:
+    sys.modules["torch"] = None  # type: ignore[assignment]  # TVM imports it where it finds it
     import tvm.rpc.server
     import tvm.rpc.tracker  # noqa: F401  # before processes part
 

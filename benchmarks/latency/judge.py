@@ -105,7 +105,9 @@ def judge(packages: list[Path], seconds: float, window_s: float = WINDOW_S) -> d
     rows = []
     for index, package in enumerate(packages):
         manifest = json.loads((package / "manifest.json").read_text(encoding="utf-8"))
-        stated = manifest["measured"]
+        beside = package / "measurements.json"  # of packages before it, in the manifest
+        about = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else manifest
+        stated = about["measured"]
         rows.append(
             {
                 "architecture": manifest["architecture"]["text"],

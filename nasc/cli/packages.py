@@ -117,7 +117,14 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     metavar="NAMES",
     help="What is written, with commas between, of one search and measurement. onnx: the package "
     "(with onnxruntime). web: beside it, in OUTPUT-web, the same model as an npm package for "
-    "browsers. c: the network as C code without a runtime, in OUTPUT-c (with --runtime tvm).",
+    "browsers; android, ios: as a module and a Swift package for apps. c: the network as C "
+    "code without a runtime, in OUTPUT-c (with --runtime tvm).",
+)
+@click.option(
+    "--sign",
+    metavar="KEY",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Sign what is written with an elliptic private key in PEM (needs '.[signing]').",
 )
 @json_option
 def compile(as_json: bool, **options: Any) -> None:
@@ -133,7 +140,7 @@ def compile(as_json: bool, **options: Any) -> None:
              nasc compile --latency-ms 5 --lengths lengths.csv
              nasc compile --size-bytes 8MB --vocab-from texts.txt
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
-             nasc compile --latency-ms 20 --format onnx,web
+             nasc compile --latency-ms 20 --format onnx,web,android
              nasc compile --latency-ms 20 --runtime tvm --format c
     """
     from nasc.cli.console import print_json, print_rows, reporting
@@ -204,6 +211,12 @@ def _named_value(text: str) -> tuple[str, float]:
     help="Keep the device under load for so long before it is measured [default: as long as the "
     "package states, at most 10].",
 )
+@click.option(
+    "--key",
+    metavar="PUB",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Public key in PEM of whoever must have signed it (needs '.[signing]').",
+)
 @cache_option
 @json_option
 def verify(
@@ -214,6 +227,7 @@ def verify(
     min_duration_s: float | None,
     sustained_minutes: float | None,
     run_code: bool,
+    key: Path | None,
     cache: Path | None,
     as_json: bool,
 ) -> None:
@@ -225,6 +239,7 @@ def verify(
 
     \b
     Example: nasc verify nasc-host-20ms
+             nasc verify nasc-host-20ms --key pub.pem
     """
     from nasc.cli.console import print_json, print_text, reporting
     from nasc.package.verify_report import MEASURED
@@ -239,6 +254,7 @@ def verify(
             min_duration_s=min_duration_s,
             sustained_minutes=sustained_minutes,
             run_code=run_code,
+            key=key,
             cache=cache,
             reporter=reporter,
         )

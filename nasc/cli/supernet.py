@@ -202,6 +202,12 @@ def train(as_json: bool, output: Path, force: bool, shrink: bool, **options: Any
     type=click.Path(dir_okay=False, path_type=Path),
     help="Draw the rounds, or the roofline of the kernels, to a file.",
 )
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Of a package: write its evidence as one page with plots (needs '.[plot]').",
+)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @run_code_option
 @cache_option
@@ -212,12 +218,13 @@ def report(
     device: str | None,
     csv: Path | None,
     plot: Path | None,
+    page: Path | None,
     force: bool,
     run_code: bool,
     cache: Path | None,
     as_json: bool,
 ) -> None:
-    """Show how a supernet was trained, or what each kernel of a package takes.
+    """Show a package's evidence, what each of its kernels takes, or how a supernet was trained.
 
     Without a file, that of the supernet that comes with nasc for the default teacher. What
     progressive shrinking left of a supernet is shown too.
@@ -225,9 +232,23 @@ def report(
     \b
     Example: nasc report supernet.safetensors --plot rounds.png
              nasc report nasc-host-20ms --kernels --plot roofline.png
+             nasc report nasc-host-20ms --html report.html
     """
     from nasc.cli.console import print_json, print_rows, reporting
 
+    if page is not None:
+        if supernet is None or kernels or device is not None or csv is not None or plot is not None:
+            raise click.UsageError("--html goes with a package alone: nasc report DIR --html FILE")
+        written = api.report_package(supernet, page, force=force)
+        if as_json:
+            print_json(written.to_dict())
+        else:
+            print_rows(written.rows())
+        return
+    if not kernels and supernet is not None and supernet.is_dir():
+        raise click.UsageError(
+            f"'{supernet}' is a folder: of a package give --html FILE, or --kernels"
+        )
     if not kernels:
         if device is not None:
             raise click.UsageError("--device goes with --kernels")

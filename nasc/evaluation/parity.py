@@ -11,6 +11,7 @@ they say what may be shipped in place of fp32.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,6 +93,52 @@ def check_parity(
             found[kind] = max(found[kind], difference)
             share = max(share, difference / (tolerance * scale))
     return Parity(found["torch"], found["padding"], fitting, len(texts), share)
+
+
+def conformance(
+    network: Network,
+    encoder: Encoder,
+    token_lists: Sequence[TokenList],
+    *,
+    lengths: Sequence[int] = LENGTHS,
+) -> tuple[dict[str, Any], ...]:
+    """How far a file is from its network in fp32 at each length, alone and padded in a batch.
+
+    A log, which judges nothing: `check_parity` and `check_reduced` do.
+
+    Args:
+        network: What was exported, with its fp32 weights, in the precision of the file.
+        encoder: The file, opened where it is to be judged.
+        token_lists: Real tokenised text, special tokens included.
+        lengths: Tokens of the texts; those beyond the file's positions are left out.
+
+    Returns:
+        A row a length as plain data: largest absolute differences, and cosines, to three digits.
+
+    Raises:
+        ProfilerError: If the file cannot be run.
+        UsageError: If there are no tokens.
+    """
+    module = TorchNetwork(network).eval()
+    fitting = sorted({n for n in lengths if n <= encoder.max_positions})
+    texts = texts_of_lengths(token_lists, fitting)
+    together = encoder.run(*pad(texts))
+    rows = []
+    for row, (text, n) in enumerate(zip(texts, fitting, strict=True)):
+        ids, mask = pad([text])
+        wanted, padded = _torch_run(module, ids, mask)[0], together[row]
+        if gives_states(network.head):
+            padded = padded[:n]
+        elif network.head == SPANS:
+            padded = padded[:, :n]
+        found: dict[str, Any] = {"tokens": n, "precision": network.architecture.precision}
+        for name, given in (("alone", encoder.run(ids, mask)[0]), ("padded", padded)):
+            difference = float(np.abs(given - wanted).max())
+            [cosine] = cosines(given.reshape(1, -1), wanted.reshape(1, -1))
+            found[f"{name}_max_abs_diff"] = float(f"{difference:.3g}")
+            found[f"{name}_cosine"] = round(float(cosine), 6)
+        rows.append(found)
+    return tuple(rows)
 
 
 def check_reduced(

@@ -412,7 +412,11 @@ class MeasurementSession:
             profilers.ProfilerError: If it is damaged or the device cannot be reached.
         """
         return profilers.load_baseline(
-            self._records, self.device, options=self.options, opener=self.opener
+            self._records,
+            self.device,
+            options=self.options,
+            context=self._context,
+            opener=self.opener,
         )
 
     def baseline(
@@ -430,6 +434,7 @@ class MeasurementSession:
             renew=renew,
             heat=self.heat,
             progress=progress,
+            context=self._context,
             opener=self.opener,
         )
 

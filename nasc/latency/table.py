@@ -283,6 +283,15 @@ class LatencyTable:
                 f"Measure the space that you use: {self.key.command()} --space FILE"
             ) from None
 
+    def std_error_ms(self, layer: Layer) -> float:
+        """Standard error of a layer's cost in ms.
+
+        Raises:
+            LookupMiss: If the layer was not measured.
+        """
+        self.cost_ms(layer)
+        return self._costs.get(layer, (0.0, 0.0))[1]
+
     def latency_ms(self, architecture: Architecture) -> float:
         """Predicted latency in ms: the sum over the network's layers, and what streaming adds.
 

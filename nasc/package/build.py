@@ -18,11 +18,13 @@ from nasc.lowering import Artifact
 from nasc.package.formats import ModelFile, PackageFormat, format_of
 from nasc.package.formats.base import model_files
 from nasc.package.golden import PAIRS, TEXTS, Golden
-from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
+from nasc.package.hashes import record_file, record_folder, write_manifest
 from nasc.package.library_files import write_library_files
-from nasc.package.manifest import MANIFEST, Manifest
-from nasc.package.readme import readme
+from nasc.package.manifest import Manifest
+from nasc.package.measurements import MEASURED
+from nasc.package.readme import measured_text, readme
 from nasc.package.replacing import NEXT_STEP, is_package, move_in, restore, why_kept
+from nasc.package.signing import sign_package
 from nasc.package.tokenizer_files import write_tokenizer
 from nasc.utils.files import check_path
 from nasc.utils.outputs import check_place, full_path
@@ -47,6 +49,7 @@ def build_package(
     say: Say | None = None,
     open_encoder: OpenEncoder = open_here,
     check: Callable[[Path], None] | None = None,
+    sign: Path | None = None,
 ) -> Path:
     """Write a package.
 
@@ -66,6 +69,7 @@ def build_package(
         open_encoder: Runs the model for the golden texts.
         check: Called with the folder of the complete package before it gets its name; where it
             raises, nothing is written.
+        sign: Private key that it is signed with; None signs nothing.
 
     Returns:
         The folder, as an absolute path.
@@ -73,7 +77,7 @@ def build_package(
     Raises:
         PackageError: If the folder exists, cannot be written, or the manifest is not about
             this model; nothing is left behind, and what was there stays as it was.
-        UsageError: If its path is not UTF-8.
+        UsageError: If its path is not UTF-8, or the key is none to sign with.
         ProfilerError: If the model cannot be run.
     """
     out = full_path(Path(out_dir))
@@ -86,6 +90,8 @@ def build_package(
             _fill(part, model, tokenizer, manifest, open_encoder)
             if check is not None:
                 check(part)
+            if sign is not None:
+                sign_package(part, sign)
             move_in(part, out, say)
     except OSError as error:
         raise _unwritable(out, error) from error
@@ -174,6 +180,7 @@ def _fill(
     runtime = manifest.conditions.runtime
     form = format_of(runtime)
     path = folder / form.MODEL
+    path.parent.mkdir(parents=True, exist_ok=True)
     _write_model(folder, form, runtime, model)
     write_tokenizer(folder, tokenizer, manifest.max_length)
     write_library_files(folder, manifest, tokenizer.pad_token_id or 0)
@@ -184,6 +191,7 @@ def _fill(
         size_bytes=facts.size_bytes,
         params=params(manifest.architecture, manifest.geometry, manifest.head),
         versions=_with_runtime(manifest.versions, runtime),
+        licences=(*manifest.licences, *_licences(form)),
     )
     problems = contradictions(manifest, facts) + wrong_measurement(manifest, path)
     if problems:
@@ -193,14 +201,23 @@ def _fill(
         texts = PAIRS if manifest.scores_pairs else TEXTS
         golden = Golden.make(encoder, texts, manifest.max_length, tolerance)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
+    (folder / MEASURED).write_text(measured_text(manifest), encoding="utf-8")
     files = record_folder(folder)
     text = readme(dataclasses.replace(manifest, files=files))
     (folder / README).write_text(text, encoding="utf-8")
     files[README] = record_file(folder / README)
     manifest = dataclasses.replace(manifest, files=dict(sorted(files.items())))
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    sums = sums_text(manifest.files, record_file(folder / MANIFEST))
-    (folder / SUMS).write_text(sums, encoding="utf-8", newline="\n")
+    write_manifest(folder, manifest.to_plain())
+
+
+def _licences(form: PackageFormat) -> list[dict[str, str]]:
+    """Of what a format adds to a network and its tokenizer."""
+    found = [{"what": "texts and programs", "licence": "Apache-2.0", "source": "NASC"}]
+    texts = sorted(name for name in form.MORE_FILES if name.startswith("licenses/"))
+    if texts:
+        licence, source = f"Apache-2.0; {', '.join(texts)}", "apache-tvm, apache-tvm-ffi"
+        found.append({"what": "TVM's runtime", "licence": licence, "source": source})
+    return found
 
 
 def _write_model(

@@ -1,9 +1,9 @@
 """Which files a package holds, and their hashes.
 
-Every file but manifest.json and SHA256SUMS is listed in the manifest; SHA256SUMS lists
-every file but itself, the manifest included, in the format of the program sha256sum. What
-SHA256SUMS has to say follows from the other files byte for byte, so that one changed byte
-of any file of the folder, SHA256SUMS included, shows.
+Every file but SHA256SUMS, a signature and those of the manifest itself is listed in the manifest.
+SHA256SUMS lists every file but itself and a signature, those of the manifest included, in the
+format of the program sha256sum. What it has to say follows from the other files byte for byte, so
+that one changed byte of any of these files, SHA256SUMS included, shows.
 
 What is hashed is content: a link counts as the file that it leads to, wherever that lies, as
 in the cache of the Hugging Face hub.
@@ -12,17 +12,21 @@ in the cache of the Hugging Face hub.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from device_profiles.reading import FileRefused, opened, read_bytes
 from nasc.errors import PackageError
 from nasc.package.manifest import MANIFEST, FileRecord
+from nasc.package.measurements import MEASUREMENTS, has_measurements, of_build, split
 from nasc.utils.printable import printable
 
 SUMS = "SHA256SUMS"
+SIGNATURE = "model.sig"
+"""Written by `nasc.package.signing`, over all other files."""
 
 BESIDE = (".git", ".gitattributes", ".gitignore", ".cache/huggingface")
 """What git and the hub's client lay beside the files of a folder: no part of a package."""
@@ -60,8 +64,51 @@ def record_folder(folder: Path) -> dict[str, FileRecord]:
     return {
         name: record_file(path)
         for name, path in _entries(folder, lambda path: path.is_dir() and not path.is_symlink())
-        if name not in (MANIFEST, SUMS)
+        if name not in (MANIFEST, MEASUREMENTS, SUMS, SIGNATURE)
     }
+
+
+def package_names(folder: Path) -> set[str]:
+    """Names of all that lies in a package, ``/`` between folders; of those in `BESIDE` none.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    return {name for name, _ in _entries(folder, lambda path: path.is_dir())}
+
+
+def manifest_files(files: Collection[str]) -> tuple[str, ...]:
+    """Names of the files that a package's manifest is in.
+
+    Args:
+        files: Those that it lists.
+    """
+    return (MANIFEST, MEASUREMENTS) if has_measurements(files) else (MANIFEST,)
+
+
+def write_manifest(folder: Path, plain: Mapping[str, Any]) -> None:
+    """Write a manifest, in one file or two by its form, and SHA256SUMS.
+
+    Args:
+        folder: With all files that the manifest lists.
+        plain: All of the manifest.
+
+    Raises:
+        OSError: If one cannot be written.
+    """
+    two = has_measurements(plain["files"])
+    build, measurements = split(plain) if two else (dict(plain), {})
+    (folder / MANIFEST).write_text(_as_text(build), encoding="utf-8", newline="\n")
+    if two:
+        about = of_build(measurements, record_file(folder / MANIFEST).sha256)
+        (folder / MEASUREMENTS).write_text(_as_text(about), encoding="utf-8", newline="\n")
+    files = {name: FileRecord(**record) for name, record in plain["files"].items()}
+    own = {name: record_file(folder / name) for name in manifest_files(files)}
+    (folder / SUMS).write_text(sums_text(files, own), encoding="utf-8", newline="\n")
+
+
+def _as_text(plain: Mapping[str, Any]) -> str:
+    return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
 
 
 def things_beside(folder: Path) -> list[str]:
@@ -73,9 +120,14 @@ def things_beside(folder: Path) -> list[str]:
     return [name for name in BESIDE if os.path.lexists(folder / name)]
 
 
-def sums_text(files: Mapping[str, FileRecord], manifest: FileRecord) -> str:
-    """The content of SHA256SUMS: a line for each file, by name."""
-    listed = {**files, MANIFEST: manifest}
+def sums_text(files: Mapping[str, FileRecord], manifest: Mapping[str, FileRecord]) -> str:
+    """The content of SHA256SUMS: a line for each file, by name.
+
+    Args:
+        files: Those that the manifest lists.
+        manifest: Those that it is in.
+    """
+    listed = {**files, **manifest}
     return "".join(f"{listed[name].sha256}  {name}\n" for name in sorted(listed))
 
 
@@ -88,13 +140,14 @@ def find_changes(folder: Path, files: Mapping[str, FileRecord]) -> list[str]:
 
     Returns:
         One phrase for each file that is missing, unlisted, changed or no file, of those in
-        `BESIDE` none; empty if all is well.
+        `BESIDE` and of a signature none; empty if all is well.
 
     Raises:
         OSError: If the folder cannot be read.
     """
-    wanted = {*files, MANIFEST, SUMS}
-    inner = {name.rpartition("/")[0] for name in wanted}
+    own = manifest_files(files)
+    wanted = {*files, *own, SUMS}
+    inner = {str(parent) for name in wanted for parent in PurePosixPath(name).parents}
     present = dict(
         _entries(
             folder,
@@ -103,18 +156,21 @@ def find_changes(folder: Path, files: Mapping[str, FileRecord]) -> list[str]:
     )
     found = dict.fromkeys(sorted(wanted - present.keys()), "is missing")
     for name in sorted(present):
+        if name == SIGNATURE and present[name].is_file():
+            continue
         if name not in wanted:
             found[name] = "is not listed in the manifest"
         elif reason := _difference(present[name], files.get(name)):
             found[name] = reason
-    if not found.keys() & {MANIFEST, SUMS}:
-        expected = sums_text(files, record_file(present[MANIFEST])).encode()
+    if not found.keys() & {*own, SUMS}:
+        records = {name: record_file(present[name]) for name in own}
+        expected = sums_text(files, records).encode()
         try:
             same = read_bytes(present[SUMS], len(expected)) == expected
         except FileRefused:
             same = False
         if not same:
-            found[f"{MANIFEST} or {SUMS}"] = "was changed: they disagree"
+            found[" or ".join((*own, SUMS))] = "was changed: they disagree"
     return [f"{_readable(name)} {reason}" for name, reason in found.items()]
 
 

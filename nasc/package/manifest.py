@@ -1,6 +1,7 @@
 """The manifest of a package: what it is, what it promises, and the evidence for both.
 
-Saved as manifest.json, in the form that manifest.schema.json beside this module describes.
+Saved as manifest.json and measurements.json, together in the form that manifest.schema.json beside
+this module describes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from nasc.errors import NascError, PackageError, UsageError
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport, parity_from_dict
 from nasc.latency.lengths import LengthMixture
 from nasc.lowering.tuned_kernels import TunedKernels
+from nasc.package.measurements import FIRST_VERSION, MEASUREMENTS, joined
+from nasc.utils.files import sha256_of
 from nasc.utils.printable import is_printable, printable
 from nasc.version import __version__
 from profilers import (
@@ -47,7 +50,7 @@ MANIFEST = "manifest.json"
 
 FORMAT = "nasc.package"
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised with every change of the manifest's form."""
 
 MAX_BYTES = 32 << 20
@@ -63,11 +66,12 @@ MAX_INPUT_VALUES = 1 << 22
 MAX_WORDS = 10_000
 """Characters of a text in a manifest."""
 
-READ_VERSIONS = (2, 3, 4, 5, 6)
+READ_VERSIONS = (2, 3, 4, 5, 6, 7)
 """Forms that are read. 3 allows for files in a folder of the package, 4 for precisions other than
 fp32 and int8, 5 for heads of other poolings than the mean,
 scaled, other activations than the exact GELU, and embeddings of their own size; 6 for tuning
-records, words in 4 bits, prompts, and a vocabulary that was cut."""
+records, words in 4 bits, prompts, and a vocabulary that was cut; 7 has what was measured in a file
+of its own (`nasc.package.measurements`)."""
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "transformers", "tokenizers", "numpy")
 
@@ -616,6 +620,12 @@ class Manifest:
         quality: Figures on held-out text and on tasks, by name.
         parity: Agreement of the file with the network it was made from.
         attempts: Networks that were measured on the way, in order, as plain data.
+        evidence: As plain data, as far as there is any: ``table``, the rows of the latency table
+            that predict it (`nasc.latency.rows_used`), and ``search``, what was optimal over what
+            and the next best (`nasc.selection.evidence`).
+        conformance: How far the file is from its network in fp32 at each length, as plain data
+            (`nasc.evaluation.parity.conformance`).
+        licences: Of what is inside, as plain data: what, licence, source.
         teacher: Whom it follows.
         text: What it was trained on.
         training: How long.
@@ -652,6 +662,9 @@ class Manifest:
     quality: Mapping[str, Any] = field(default_factory=dict)
     parity: Parity | ReducedPrecisionReport | None = None
     attempts: Sequence[Mapping[str, Any]] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    conformance: Sequence[Mapping[str, Any]] = ()
+    licences: Sequence[Mapping[str, str]] = ()
     training: TrainingRecord = TrainingRecord()
     prompts: Prompts = NO_PROMPTS
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -736,6 +749,11 @@ class Manifest:
             "quality": dict(self.quality),
             "parity": None if self.parity is None else self.parity.to_dict(),
             "attempts": [dict(attempt) for attempt in self.attempts],
+            **({"evidence": dict(self.evidence)} if self.evidence else {}),
+            **(
+                {"conformance": [dict(row) for row in self.conformance]} if self.conformance else {}
+            ),
+            **({"licences": [dict(one) for one in self.licences]} if self.licences else {}),
             "teacher": dataclasses.asdict(self.teacher),
             "text": dataclasses.asdict(self.text),
             "training": dataclasses.asdict(self.training),
@@ -756,17 +774,17 @@ class Manifest:
         texts = {name: json.dumps(text) for name, text in self.prompts.texts}
         return {"prompts": {"texts": texts, "default": self.prompts.default}}
 
-    def to_json(self) -> str:
-        """The text of manifest.json.
+    def to_plain(self) -> dict[str, Any]:
+        """Plain data as the files of a manifest hold them.
 
         Raises:
             PackageError: If a value does not fit the schema, or is infinite or no number.
         """
         raw = _printable(self.to_dict())
         _refuse_infinite(raw, "")
-        text = json.dumps(raw, indent=1, ensure_ascii=False) + "\n"
-        check_schema(json.loads(text))
-        return text
+        plain: dict[str, Any] = json.loads(json.dumps(raw))
+        check_schema(plain)
+        return plain
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Manifest:
@@ -806,6 +824,9 @@ class Manifest:
                 quality=raw["quality"],
                 parity=None if parity is None else parity_from_dict(parity),
                 attempts=tuple(raw["attempts"]),
+                evidence=raw.get("evidence", {}),
+                conformance=tuple(raw.get("conformance", ())),
+                licences=tuple(raw.get("licences", ())),
                 teacher=TeacherRecord(**raw["teacher"]),
                 text=TextRecord(**raw["text"]),
                 training=TrainingRecord(**raw["training"]),
@@ -851,10 +872,11 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def read_plain_manifest(folder: str | Path) -> Any:
-    """The manifest of a package as plain data, not yet checked for its form.
+    """The manifest of a package, both of its files, as plain data not yet checked for its form.
 
     Raises:
-        PackageError: If there is none, or it is no JSON of bounded size and finite numbers.
+        PackageError: If there is none, a file is no JSON of bounded size and finite numbers, or
+            they are of two builds.
     """
     path = Path(os.path.expanduser(folder)).absolute() / MANIFEST
     if not path.exists():
@@ -863,7 +885,15 @@ def read_plain_manifest(folder: str | Path) -> Any:
             "--latency-ms 20"
         )
     try:
-        return read_json(path, MAX_BYTES)
+        build = read_json(path, MAX_BYTES)
+        version = build.get("schema_version") if isinstance(build, dict) else None
+        beside = path.with_name(MEASUREMENTS)
+        is_whole = type(version) is not int or version < FIRST_VERSION
+        if is_whole and (type(version) is int or not os.path.lexists(beside)):
+            return build
+        if not os.path.lexists(beside):
+            raise PackageError(f"{MEASUREMENTS} is missing. Get the package anew")
+        return joined(build, read_json(beside, MAX_BYTES), sha256_of(path))
     except (OSError, FileRefused) as error:
         raise PackageError(
             f"the manifest cannot be read: {error}. Get the package anew, or make another: "

@@ -93,13 +93,13 @@ class PackageProcess:
         ids: list[list[int]] = self._worker().ask(request, str(path))["ids"]
         return ids
 
-    def wrong_tokenizer(self, folder: Path) -> list[str]:
+    def wrong_tokenizer(self, folder: Path, tables: str) -> list[str]:
         """See `nasc.package.formats.c_package.wrong_tokenizer`.
 
         Raises:
             ProfilerError: If a file cannot be read, or not within the limits.
         """
-        request = {"op": "tables", "path": str(folder.resolve())}
+        request = {"op": "tables", "path": str(folder.resolve()), "tables": tables}
         problems: list[str] = self._worker().ask(request, str(folder))["problems"]
         return problems
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from nasc.architecture.heads import SPANS, gives_scores, gives_vector, pooling_of
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
@@ -10,6 +12,7 @@ from nasc.package.formats import format_of
 from nasc.package.formats.base import PAIRS, SENTENCES, model_files
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
+from nasc.package.measurements import MEASURED, has_measurements
 from nasc.utils.printable import printable
 
 _QUESTIONS = '[("Who plays the guitar?", "In the park a man plays the guitar.")]'
@@ -101,8 +104,9 @@ def _plain(text: str) -> str:
 
 
 def figures_of(text: str) -> list[str]:
-    """The rows of the table of figures in a README, as they are written."""
-    _, _, after = text.partition("\n## Figures\n")
+    """The rows of the table of figures in README.md or MEASURED.md, as they are written."""
+    _, heading, after = text.partition("\n## Figures\n")
+    after = after if heading else text
     return [line for line in after.splitlines() if line.startswith("|")]
 
 
@@ -120,13 +124,14 @@ always of {batch} x {seq_len} tokens.
 
 
 def readme(manifest: Manifest) -> str:
-    """The text of README.md.
+    """The text of README.md, without what was measured where that has a file of its own.
 
     Args:
         manifest: Of the package. Only with config.json among its files is told how other
             libraries read it: packages of nasc before November 2026 lack it.
     """
-    figures = "\n".join(f"| {name} | {_plain(value)} |" for name, value in _figures(manifest))
+    apart = has_measurements(manifest.files)
+    figures = _table(one for one in _figures(manifest) if not (apart and one.measured))
     name = _plain(manifest.teacher.name)
     if manifest.architecture.is_teacher:
         what = f"The full-size network of {name} in {manifest.precision}"
@@ -155,19 +160,49 @@ def readme(manifest: Manifest) -> str:
 {how}{form.precision_note(manifest)}{_other_libraries(manifest)}{form.other_languages(manifest)}
 ## Figures
 
-| | |
-|---|---|
 {figures}
 
-Latency is about: {_plain(str(manifest.conditions))}.
+Latency is about: {_plain(str(manifest.conditions))}.{_APART if apart else ""}
 
 {used}: {_plain(manifest.text.description)}.{trained}
 
-manifest.json holds the evidence: raw samples, conditions, versions, hashes. Check it all
+{_EVIDENCE_APART if apart else _EVIDENCE} Check it all
 again, and on the device it was made for the latency too, with `nasc verify` and the path of
 this folder. golden.json holds texts with the token ids and vectors that any port of the
 tokenizer and the model has to reproduce.
 """
+
+
+_EVIDENCE = "manifest.json holds the evidence: raw samples, conditions, versions, hashes."
+_EVIDENCE_APART = """\
+manifest.json and measurements.json hold the evidence: conditions, versions and hashes the one,
+raw samples the other, which is no part of the build: the same inputs and versions of nasc give
+all other files byte for byte, but for SHA256SUMS, which covers it."""
+_APART = f" What was measured is in [{MEASURED}]({MEASURED})."
+
+
+def measured_text(manifest: Manifest) -> str:
+    """The text of MEASURED.md.
+
+    Args:
+        manifest: Of the package.
+    """
+    figures = _table([one for one in _figures(manifest) if one.measured])
+    nothing = "\nNothing was measured on the device.\n" if manifest.measured is None else ""
+    return f"""\
+# What was measured
+{_estimate(manifest)}{nothing}
+`{manifest.architecture}`, {manifest.created}; {_plain(str(manifest.conditions))}.
+
+{figures}
+
+measurements.json holds the raw samples that these figures follow from.
+"""
+
+
+def _table(figures: Iterable[_Figure]) -> str:
+    rows = "\n".join(f"| {one.name} | {_plain(one.value)} |" for one in figures)
+    return f"| | |\n|---|---|\n{rows}"
 
 
 def _prompts(manifest: Manifest) -> str:
@@ -216,11 +251,47 @@ without `--estimate`.
 """
 
 
-def _figures(manifest: Manifest) -> list[tuple[str, str]]:
-    found = [(f"limit: {name}", f"{value:,g}") for name, value in manifest.limits.items()]
+class _Figure(NamedTuple):
+    """A row of the table of figures: whether it differs from one measurement to the next."""
+
+    measured: bool
+    name: str
+    value: str
+
+
+def _figures(manifest: Manifest) -> list[_Figure]:
+    """All figures, measured ones and those of the build."""
+    limits = manifest.limits.items()
+    found = [_Figure(False, f"limit: {name}", f"{value:,g}") for name, value in limits]
     form = format_of(manifest.conditions.runtime)
     more = (name for name in form.OPTIONAL_FILES if name in manifest.files)
     files = " and ".join([*model_files(form), *more])
+    timed = manifest.estimate is None  # what is estimated is the same each time
+    found += [_Figure(timed, name, value) for name, value in _latencies(manifest)]
+    if manifest.latency_table is not None:
+        measured = manifest.measured is not None
+        what = "predicted by" if measured else "latency"
+        found.append(_Figure(measured, what, manifest.latency_table))
+    if manifest.tuned is not None:
+        found.append(_Figure(False, "kernels", str(manifest.tuned)))
+    if manifest.tokenisation_ms is not None:
+        ms = f"{manifest.tokenisation_ms:.2f}"
+        found.append(_Figure(True, "tokenisation, beside it (ms)", ms))
+    found += [
+        _Figure(False, f"size of {files} (bytes)", f"{manifest.size_bytes:,}"),
+        _Figure(False, "parameters", f"{manifest.params:,}"),
+    ]
+    if manifest.vocabulary is not None:
+        found.append(_Figure(False, "vocabulary", str(manifest.vocabulary)))
+    memory = manifest.peak_memory.measured_bytes
+    if memory is not None:
+        name = "peak memory of a process that runs it (bytes)"
+        found.append(_Figure(True, name, f"{memory:,}"))
+    return found + [_Figure(False, name, value) for name, value in _qualities(manifest)]
+
+
+def _latencies(manifest: Manifest) -> list[tuple[str, str]]:
+    found = []
     if manifest.measured is not None:
         model = manifest.measured
         mean = "mean " if model.parts else ""
@@ -247,22 +318,11 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
         found.append(
             (f"latency, {how} (ms)", f"{p.latency_ms:.2f} ({p.low_ms:.2f} to {p.high_ms:.2f})")
         )
-    if manifest.latency_table is not None:
-        what = "latency" if manifest.measured is None else "predicted by"
-        found.append((what, manifest.latency_table))
-    if manifest.tuned is not None:
-        found.append(("kernels", str(manifest.tuned)))
-    if manifest.tokenisation_ms is not None:
-        found.append(("tokenisation, beside it (ms)", f"{manifest.tokenisation_ms:.2f}"))
-    found += [
-        (f"size of {files} (bytes)", f"{manifest.size_bytes:,}"),
-        ("parameters", f"{manifest.params:,}"),
-    ]
-    if manifest.vocabulary is not None:
-        found.append(("vocabulary", str(manifest.vocabulary)))
-    memory = manifest.peak_memory.measured_bytes
-    if memory is not None:
-        found.append(("peak memory of a process that runs it (bytes)", f"{memory:,}"))
+    return found
+
+
+def _qualities(manifest: Manifest) -> list[tuple[str, str]]:
+    found = []
     for name, value in manifest.quality.items():
         text = f"{value:.4f}" if isinstance(value, float) else str(value)
         found.append((f"quality: {name.replace('_', ' ')}", text))

@@ -15,8 +15,10 @@ from typing import Any
 
 from device_profiles.reading import FileRefused, read_bytes, read_json
 from nasc.errors import PackageError
-from nasc.package.hashes import SUMS, record_file, sums_text
+from nasc.package.hashes import SIGNATURE, SUMS, manifest_files, record_file, sums_text
 from nasc.package.manifest import FORMAT, MANIFEST, FileRecord
+from nasc.package.measurements import FORMAT as MEASUREMENTS_FORMAT
+from nasc.package.measurements import MEASURED_FILES, MEASUREMENTS
 from nasc.utils.files import sha256_of
 from nasc.utils.progress import Say
 
@@ -65,21 +67,31 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _listed(folder: Path) -> dict[str, FileRecord]:
-    """The files that a manifest of ours lists.
+    """The files that a manifest of ours lists, in both of its files where it has two.
 
     Raises:
         FileRefused: If it is none of ours, or there is none.
         OSError: If it cannot be read.
     """
-    path = folder / MANIFEST
+    path, beside = folder / MANIFEST, folder / MEASUREMENTS
+    found = _records(path)
+    if os.path.lexists(beside) and MEASUREMENTS not in found:
+        measured = _records(beside, measured=True)
+        found |= {name: measured[name] for name in MEASURED_FILES if name in measured}
+    return found
+
+
+def _records(path: Path, measured: bool = False) -> dict[str, FileRecord]:
+    """The files that one file of a manifest lists."""
     if path.is_symlink():
         raise FileRefused(path, "is a link")
     try:
         raw: Any = read_json(path, MANIFEST_BYTES)
     except FileNotFoundError:
         raise FileRefused(path, "is missing") from None
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise FileRefused(path, f"is not of the format {FORMAT}")
+    form = MEASUREMENTS_FORMAT if measured else FORMAT
+    if not isinstance(raw, dict) or raw.get("format") != form:
+        raise FileRefused(path, f"is not of the format {form}")
     files = raw.get("files")
     if not isinstance(files, dict):
         raise FileRefused(path, "lists no files")
@@ -109,7 +121,7 @@ def _differs(name: str, path: Path, files: dict[str, FileRecord]) -> str | None:
     if path.is_dir():
         known = any(other.startswith(f"{name}/") for other in files)
         return None if known else f"nasc did not write the folder '{path}'"
-    if name in (MANIFEST, SUMS):
+    if name in (*manifest_files(files), SUMS, SIGNATURE):
         return None
     if name not in files:
         return f"nasc did not write '{path}'"
@@ -122,9 +134,11 @@ def _differs(name: str, path: Path, files: dict[str, FileRecord]) -> str | None:
 def _sums_differ(folder: Path, files: dict[str, FileRecord]) -> str | None:
     if not (folder / SUMS).exists():
         return None
-    expected = sums_text(files, record_file(folder / MANIFEST)).encode()
+    own = manifest_files(files)
+    expected = sums_text(files, {name: record_file(folder / name) for name in own}).encode()
     if read_bytes(folder / SUMS, MANIFEST_BYTES) != expected:
-        return f"'{folder / MANIFEST}' or '{folder / SUMS}' was changed: they disagree"
+        names = " or ".join(f"'{folder / name}'" for name in (*own, SUMS))
+        return f"{names} was changed: they disagree"
     return None
 
 
@@ -147,7 +161,9 @@ def remove_package(folder: Path) -> None:
     for name, path in reversed(entries):
         if path.is_dir() and any(other.startswith(f"{name}/") for other in files):
             path.rmdir()
-    (folder / MANIFEST).unlink()
+    (folder / SIGNATURE).unlink(missing_ok=True)
+    for name in reversed(manifest_files(files)):  # the manifest last, which tells what this was
+        (folder / name).unlink()
     folder.rmdir()
 
 

@@ -20,10 +20,12 @@ from device_profiles import DeviceProfile, DeviceProfileError
 from nasc.errors import NascError, PackageError
 from nasc.latency.session import MeasurementSession
 from nasc.package.formats import BESIDE, code_refused, format_of
+from nasc.package.hashes import SIGNATURE
 from nasc.package.manifest import MANIFEST, Manifest, read_plain_manifest
+from nasc.package.signing import check_public_key, signature_outcome
 from nasc.package.verify_files import FileChecks
 from nasc.package.verify_latency import measure_again
-from nasc.package.verify_report import Check, VerifyReport, blames, reason_of
+from nasc.package.verify_report import Check, VerifyReport, blames, guarded, reason_of
 from nasc.utils.files import cache_folder, check_path
 from nasc.utils.progress import Progress, Say
 from profilers import (
@@ -53,6 +55,7 @@ def verify_package(
     min_duration_s: float | None = None,
     sustained_minutes: float | None = None,
     run_code: bool = False,
+    key: Path | None = None,
     opener: Opener | None = None,
 ) -> VerifyReport:
     """Check a package again.
@@ -72,6 +75,7 @@ def verify_package(
             package states, at most `nasc.package.verify_latency.LOAD_MINUTES`.
         run_code: Whether code that came with the package may run, with all that the user may do:
             without it, what would run such code is not checked.
+        key: Public key of whoever must have signed it; None checks no signature.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
     Returns:
@@ -79,10 +83,12 @@ def verify_package(
 
     Raises:
         PackageError: If there is no package at all.
-        UsageError: If its path is not UTF-8.
+        UsageError: If its path is not UTF-8, or the key is none.
     """
     folder = Path(os.path.expanduser(folder)).absolute()
     check_path(folder, "nasc verify DIR")
+    if key is not None:
+        check_public_key(key)
     try:
         plain = read_plain_manifest(folder)
         manifest = Manifest.from_dict(plain)
@@ -102,7 +108,7 @@ def verify_package(
         except DeviceProfileError as error:
             unknown = reason_of(error)
     with FileChecks(folder, manifest, plain, limits, device, run_code) as checker:
-        checks = checker.all()
+        checks = [*checker.all(), *_signature(folder, key)]
     found = None
     if any(check.ok is False for check in checks):
         checks.append(Check("latency", None, "a package that fails is not measured"))
@@ -143,6 +149,16 @@ def verify_package(
             more = [Check("latency", None, reason_of(error))]
         checks += more
     return VerifyReport(folder, tuple(checks), manifest, found)
+
+
+def _signature(folder: Path, key: Path | None) -> list[Check]:
+    """The check of a package's signature; none where there is nothing to check."""
+    if key is not None:
+        return [guarded("signature", lambda: signature_outcome(folder, key))]
+    if not (folder / SIGNATURE).exists():
+        return []
+    why = "whose it is was not asked: --key PUB, of whoever should have signed it"
+    return [Check("signature", None, why, declined=True)]
 
 
 def _device_of(manifest: Manifest) -> DeviceProfile:

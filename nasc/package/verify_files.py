@@ -21,14 +21,14 @@ from nasc.evaluation.parity_report import (
 from nasc.export.onnx import ONE_TOKEN, output_name
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.formats import BESIDE, ModelFile, code_refused, format_of
-from nasc.package.formats.base import model_files
+from nasc.package.formats.base import model_files, tables_of
 from nasc.package.golden import Golden
-from nasc.package.hashes import find_changes, things_beside
+from nasc.package.hashes import find_changes, manifest_files, things_beside
 from nasc.package.library_files import LIBRARY_FILES, wrong_library_files
 from nasc.package.manifest import Conditions, Manifest, MeasuredLatency
+from nasc.package.measurements import MEASURED, has_measurements
 from nasc.package.process import PackageProcess
-from nasc.package.readme import figures_of, readme
-from nasc.package.tokenizer_binary import FILE as TABLES
+from nasc.package.readme import figures_of, measured_text, readme
 from nasc.package.tokenizer_files import COMPANIONS
 from nasc.package.verify_report import Check, Outcome, guarded, reason_of
 from nasc.package.verify_samples import (
@@ -47,7 +47,7 @@ from profilers import (
 )
 from profilers.results import FORMAT_VERSION
 
-FILES = frozenset((TOKENIZER, GOLDEN, README, *COMPANIONS, *LIBRARY_FILES))
+FILES = frozenset((TOKENIZER, GOLDEN, README, MEASURED, *COMPANIONS, *LIBRARY_FILES))
 """Files that releases wrote, beside the model's, manifest and hashes; add, never replace."""
 
 FOR_LIBRARIES = 3
@@ -150,7 +150,7 @@ class FileChecks:
             ("model", self.model),
             *([("files beside the model", self.more)] if self._form.MORE_FILES else []),
             ("tokenizer", self.tokenizer),
-            *([("tokenizer's tables", self.tables)] if TABLES in self._form.MORE_FILES else []),
+            *([("tokenizer's tables", self.tables)] if tables_of(self._form) else []),
             ("files for other libraries", self.libraries),
             ("golden vectors", self.vectors),
             *([(self._form.PROGRAMS, self.programs)] if self._form.PROGRAMS else []),
@@ -177,18 +177,20 @@ class FileChecks:
             *found.values(),
             guarded("conditions", self.conditions),
             guarded("parity", self.parity),
+            guarded("evidence", self.evidence),
             guarded("limits", self.limits),
         ]
 
     def files(self) -> Outcome:
         """Every file is as hashed, and nothing else is there."""
         changes = find_changes(self._folder, self._manifest.files)
-        own = {*model_files(self._form), *self._form.MORE_FILES}
-        changes += [f"{name} is missing" for name in sorted(own - self._manifest.files.keys())]
-        strange = sorted(self._manifest.files.keys() - FILES - own - {*self._form.OPTIONAL_FILES})
+        form = {*model_files(self._form), *self._form.MORE_FILES}
+        changes += [f"{name} is missing" for name in sorted(form - self._manifest.files.keys())]
+        strange = sorted(self._manifest.files.keys() - FILES - form - {*self._form.OPTIONAL_FILES})
         changes += [f"{name} is no file that nasc writes" for name in strange]
         beside = "".join(f"; not looked at: {name}" for name in things_beside(self._folder))
-        found = "; ".join(changes) or f"{len(self._manifest.files) + 2} as hashed"
+        own = len(manifest_files(self._manifest.files)) + 1
+        found = "; ".join(changes) or f"{len(self._manifest.files) + own} as hashed"
         return not changes, found + beside
 
     def model(self) -> Outcome:
@@ -235,8 +237,9 @@ class FileChecks:
 
     def tables(self) -> Outcome:
         """The tokenizer's tables and golden texts are those of its tokenizer.json."""
-        problems = self._process.wrong_tokenizer(self._folder)
-        return not problems, "; ".join(problems) or f"{TABLES} and its golden texts as made here"
+        tables = tables_of(self._form) or ""
+        problems = self._process.wrong_tokenizer(self._folder, tables)
+        return not problems, "; ".join(problems) or f"{tables} and its golden texts as made here"
 
     def libraries(self) -> Outcome:
         """What the README recommends to read is what the program would write."""
@@ -290,14 +293,19 @@ class FileChecks:
         return Golden.read(self._folder / GOLDEN, self._manifest.scores_pairs)
 
     def readme(self) -> Outcome:
-        """README.md says what the manifest says."""
-        found = read_text(self._folder / README, README_BYTES)
-        expected = readme(self._manifest)
-        if found == expected:
-            return True, "says what the manifest says"
-        if figures_of(found) == figures_of(expected):
+        """README.md, and MEASURED.md where there is one, say what the manifest says."""
+        manifest, reworded = self._manifest, False
+        texts = {README: readme(manifest)}
+        if has_measurements(manifest.files):
+            texts[MEASURED] = measured_text(manifest)
+        for name, expected in texts.items():
+            found = read_text(self._folder / name, README_BYTES)
+            if found != expected and figures_of(found) != figures_of(expected):
+                return False, f"{name} differs from the manifest"
+            reworded |= found != expected
+        if reworded:
             return None, "its figures are the manifest's, its words are of no release known here"
-        return False, "differs from the manifest"
+        return True, "says what the manifest says"
 
     def conditions(self) -> Outcome:
         """What the latency is said to be about is what was measured."""
@@ -394,6 +402,39 @@ class FileChecks:
             f"{measured.latency_ms:.2f} ms (upper bound {measured.upper_ms:.2f}) from "
             f"{sum(len(model.samples) for model in measured.models)} rounds of raw samples"
         )
+
+    def evidence(self) -> Outcome:
+        """What is said of table, search and conformance agrees with the rest of the manifest."""
+        manifest, found = self._manifest, []
+        evidence = manifest.evidence
+        if not evidence and not manifest.conformance:
+            return True, "none is stated"
+        problems = []
+        if table := evidence.get("table"):
+            total = sum(row["count"] * row["cost_ms"] for row in table["rows"])
+            total += table["streaming_ms"]
+            predicted = manifest.predicted
+            if predicted is None or not math.isclose(total, predicted.latency_ms, rel_tol=1e-6):
+                problems.append(
+                    f"rows of the table add up to {total:.6g} ms, not to the prediction"
+                )
+            found.append(f"the prediction from {len(table['rows'])} rows of a table")
+        if search := evidence.get("search"):
+            own = (str(manifest.architecture), self._runtime)
+            if (search["chosen"]["architecture"], search["chosen"]["runtime"]) != own:
+                problems.append("the search chose another network")
+            losses = [one["predicted_loss"] for one in search.get("best", ())]
+            if None in losses or losses != sorted(losses):
+                problems.append("the best networks of the search are not in their order")
+            found.append(f"{own[0]} out of a search")
+        if rows := manifest.conformance:
+            tokens = [row["tokens"] for row in rows]
+            if tokens != sorted({*tokens}) or tokens[-1] > manifest.geometry.max_positions:
+                problems.append("lengths of the conformance log are not in their order")
+            if {row["precision"] for row in rows} != {manifest.precision}:
+                problems.append("the conformance log is of another precision")
+            found.append(f"conformance at {len(rows)} lengths to {tokens[-1]} tokens")
+        return not problems, "; ".join(problems or found)
 
     def limits(self) -> Outcome:
         """The manifest's own figures meet its limits."""

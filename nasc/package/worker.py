@@ -61,7 +61,7 @@ class PackageWorker(WorkerProcess):
 
     def _tables(self, request: dict[str, Any]) -> dict[str, Any]:
         with self._reading():
-            return {"problems": wrong_tokenizer(Path(request["path"]))}
+            return {"problems": wrong_tokenizer(Path(request["path"]), request["tables"])}
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

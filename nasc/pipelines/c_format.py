@@ -93,6 +93,7 @@ def write_c(
     manifest: Manifest,
     network: Network,
     force: bool,
+    sign: Path | None = None,
 ) -> Path:
     """Write the folder of C beside a package for TVM.
 
@@ -103,6 +104,7 @@ def write_c(
         manifest: What `nasc.package.build.build_package` was given for it.
         network: With its weights, in its precision.
         force: Replace the folder that is there.
+        sign: Private key that it is signed with.
 
     Returns:
         The folder, as an absolute path.
@@ -132,6 +134,7 @@ def write_c(
             force=force,
             say=context.reporter.say,
             open_encoder=open_c,
+            sign=sign,
         )
 
 
@@ -160,6 +163,8 @@ def c_manifest(manifest: Manifest, parity: Parity | ReducedPrecisionReport | Non
         peak_memory=PeakMemory(),
         parity=parity,
         attempts=(),
+        evidence={},
+        conformance=(),
     )
 
 

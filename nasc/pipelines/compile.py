@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import profilers
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.heads import gives_scores, is_task_head
-from nasc.architecture.space import operation_symbols
+from nasc.architecture.space import Architecture, operation_symbols
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import AUTO, Settings
@@ -28,6 +28,7 @@ from nasc.data.prompts import NO_PROMPTS
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
 from nasc.evaluation.parity_report import ParityReport
+from nasc.latency.rows_used import rows_used
 from nasc.latency.session import PEAK_PROCESSES, latency_job
 from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
@@ -35,6 +36,7 @@ from nasc.networks.network import Network
 from nasc.package.build import build_package, check_target
 from nasc.package.formats import BESIDE, ITSELF, SHIPPED
 from nasc.package.manifest import (
+    MANIFEST,
     Conditions,
     Manifest,
     MeasuredLatency,
@@ -47,7 +49,9 @@ from nasc.package.manifest import (
     VocabularyRecord,
     read_manifest,
 )
+from nasc.package.signing import check_private_key
 from nasc.package.verify_latency import latency_protocol
+from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.pipelines.c_format import check_c, folder_beside, write_c
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
@@ -59,13 +63,15 @@ from nasc.pipelines.options import (
     Options,
 )
 from nasc.pipelines.result import Attempt, CompileResult
-from nasc.pipelines.web_format import check_web, write_web
+from nasc.selection import evidence
 from nasc.selection.problems import check_feasible, whole_teacher
 from nasc.selection.successive_halving import SHARE, candidates, run_halving
 from nasc.selection.variants import promising_variants
-from nasc.solver.problem import Limits
+from nasc.solver.problem import Limits, Solution
 from nasc.supernet.checkpoint import trained_by
 from nasc.tasks.sts import read_sts
+from nasc.teacher.licence import stated_licence
+from nasc.utils.files import sha256_of
 from nasc.utils.outputs import check_place, claimed
 from nasc.utils.progress import Reporter
 
@@ -245,6 +251,8 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
         InfeasibleLimits, LimitsMissed, TeacherError, CorpusError, PackageError, OutputBusy,
             ProfilerError: See `compile`.
     """
+    if options.sign is not None:
+        check_private_key(options.sign)
     task = None if options.task is None else options.task.name
     estimate = context.settings.estimate
     name = default_name(context.device.name, limits, task)
@@ -261,8 +269,8 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
             check_target(place, options.force)
         if "c" in options.formats:
             check_c(context)
-        if "web" in options.formats:
-            check_web(context, context.head)
+        for name in APP_FORMATS.keys() & {*options.formats}:
+            check_app(name, context, context.head)
         return _Compilation(context, limits, options, output).run()
 
 
@@ -301,12 +309,19 @@ class _Candidate:
         runtime: What runs it.
         train_share: Part of the training budget that is left for it; None: it is trained.
         steps: Of distillation that it has had.
+        limits: That it was chosen under.
+        variants: Of which its own was chosen.
+        compared: Networks that were trained for a while before it was chosen; None where it was
+            not searched.
     """
 
     network: Network
     runtime: str
     train_share: float | None
     steps: int = 0
+    limits: Limits = field(default_factory=Limits)
+    variants: tuple[Variant, ...] = ()
+    compared: tuple[Solution, ...] | None = None
 
     @property
     def variant(self) -> Variant:
@@ -512,7 +527,9 @@ class _Compilation:
                 )
                 head = context.trained_head
                 network = teacher_network(context.teacher, whole.architecture, head)
-                return _Candidate(network, whole.runtime, None)
+                return _Candidate(
+                    network, whole.runtime, None, limits=state.limits, variants=state.variants
+                )
         try:
             found = self.search(state)
         except InfeasibleLimits as error:
@@ -537,8 +554,13 @@ class _Compilation:
                 trained = run_halving(context, entered, config, seconds)[0]
             candidate = _Candidate(trained.network, trained.runtime, 1 - SHARE, trained.steps)
         if candidate.network.architecture.is_teacher:
-            return dataclasses.replace(candidate, train_share=None)
-        return candidate
+            candidate = dataclasses.replace(candidate, train_share=None)
+        return dataclasses.replace(
+            candidate,
+            limits=state.limits,
+            variants=state.variants,
+            compared=tuple(one.ranked.solution for one in entered),
+        )
 
     # Measuring and deciding
 
@@ -774,7 +796,9 @@ class _Compilation:
                 cache_dir=context.cache,
                 reporter=context.reporter,
             )
-        return _Candidate(trained, candidate.runtime, None, candidate.steps + steps)
+        return dataclasses.replace(
+            candidate, network=trained, train_share=None, steps=candidate.steps + steps
+        )
 
     def check(
         self,
@@ -920,6 +944,9 @@ class _Compilation:
             quality=record,
             parity=parity,
             attempts=[dataclasses.asdict(attempt) for attempt in attempts],
+            evidence=self.evidence(exported.candidate, architecture) if timed else {},
+            conformance=evaluator.conformance(network, exported.artifact),
+            licences=self.licences(),
             seeds={"seed": s.seed},
             vocabulary=self.vocabulary(),
         )
@@ -932,6 +959,7 @@ class _Compilation:
             force=options.force,
             say=context.reporter.say,
             open_encoder=context.open_encoder,
+            sign=options.sign,
         )
         folders = {
             name: self.write_beside(name, folder, manifest, network) for name in options.folders
@@ -945,7 +973,28 @@ class _Compilation:
             network,
             {v: ms for v, ms in known_ms.items() if v != variant},
             folders,
+            sha256_of(folder / MANIFEST),
         )
+
+    def evidence(self, candidate: _Candidate, architecture: Architecture) -> dict[str, Any]:
+        """Where the choice came from: the search, and the rows of the table that predict it."""
+        context, variant = self.context, candidate.variant
+        limits, variants = candidate.limits, candidate.variants
+        if candidate.compared is None:
+            search = evidence.whole(context, limits, variants, architecture, variant.runtime)
+        else:
+            search = evidence.searched(
+                context, limits, variants, candidate.compared, architecture, variant.runtime
+            )
+        table = context.measure_costs([variant]).tables[variant]
+        return {"table": rows_used(table, architecture), "search": search}
+
+    def licences(self) -> list[dict[str, str]]:
+        """Of what a package has from its teacher."""
+        teacher = self.context.teacher
+        licence = stated_licence(teacher.folder)
+        whats = ("weights, taken or trained from the teacher's", "tokenizer")
+        return [{"what": w, "licence": licence, "source": teacher.name} for w in whats]
 
     def vocabulary(self) -> VocabularyRecord | None:
         """What was cut of the vocabulary."""
@@ -957,12 +1006,15 @@ class _Compilation:
 
     def write_beside(self, name: str, package: Path, manifest: Manifest, network: Network) -> Path:
         """Write a folder of another format beside a package, of the same network."""
-        context, place = self.context, folder_beside(self.output, name)
+        context, options = self.context, self.options
+        place = folder_beside(self.output, name)
         context.reporter.stage(f"Package in {name.upper()}")(0, 1, str(place))
         with context.timed(f"package in {name.upper()}"):
-            if name == "web":
-                return write_web(context, place, package, manifest, self.options.force)
-            return write_c(context, place, package, manifest, network, self.options.force)
+            if name in APP_FORMATS:
+                return write_app(
+                    name, context, place, package, manifest, options.force, options.sign
+                )
+            return write_c(context, place, package, manifest, network, options.force, options.sign)
 
     def training(self, candidate: _Candidate) -> TrainingRecord:
         """What was trained for it."""

@@ -57,9 +57,11 @@ class Options:
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
         formats: What is written. Out of `nasc.package.formats.BESIDE`, folders beside the package:
-            ``c``, in OUTPUT-c, ``web``, in OUTPUT-web; out of `nasc.package.formats.ITSELF`, the
-            package: ``onnx``.
+            ``c``, in OUTPUT-c, ``web``, ``android`` and ``ios`` likewise; out of
+            `nasc.package.formats.ITSELF`, the package: ``onnx``.
         task: What the package is to do besides giving vectors; it is fine-tuned on that.
+        sign: Private key (elliptic, PEM) that all that is written is signed with; None signs
+            nothing.
 
     Raises:
         UsageError: On values that make no sense.
@@ -76,6 +78,7 @@ class Options:
     force: bool = False
     formats: tuple[str, ...] = ()
     task: TaskOptions | None = None
+    sign: Path | None = None
 
     def __post_init__(self) -> None:
         if self.distill_minutes is not None:

@@ -53,6 +53,7 @@ class CompileResult:
         network: What is in the package, with its weights.
         folders: By format, what was written beside the package.
         others_ms: By other variants what the same network is predicted to take, where it is known.
+        build_sha256: Of manifest.json, which lists the hashes of all that was not measured.
     """
 
     manifest: Manifest
@@ -62,6 +63,7 @@ class CompileResult:
     network: Network
     others_ms: Mapping[Variant, float] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
+    build_sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
@@ -100,6 +102,7 @@ class CompileResult:
             "quality": dict(m.quality),
             "attempts": [dataclasses.asdict(attempt) for attempt in self.attempts],
             "package": str(self.package),
+            "build_sha256": self.build_sha256,
             "text": m.text.description,
             "training": dataclasses.asdict(m.training),
             "seconds": dict(self.seconds),

@@ -22,6 +22,7 @@ def verify(
     min_duration_s: float | None = None,
     sustained_minutes: float | None = None,
     run_code: bool = False,
+    key: Path | None = None,
     cache: Path | None = None,
     reporter: Reporter | None = None,
 ) -> VerifyReport:
@@ -37,6 +38,7 @@ def verify(
             package states one; None takes its own.
         sustained_minutes: See `nasc.package.verify.verify_package`.
         run_code: See there.
+        key: Public key of whoever must have signed the package; None checks no signature.
         cache: Cache folder, whose processes measure one at a time; None is the user's.
         reporter: Told of the progress.
 
@@ -45,7 +47,7 @@ def verify(
 
     Raises:
         PackageError: If there is no package at all.
-        UsageError: If its path is not UTF-8.
+        UsageError: If its path is not UTF-8, or the key is none.
         profilers.InvalidSetting: If no run can last so long.
         DeviceProfileError: If there is no such device.
     """
@@ -63,6 +65,7 @@ def verify(
         min_duration_s=min_duration_s,
         sustained_minutes=sustained_minutes,
         run_code=run_code,
+        key=key,
         progress=reporter.stage("Verifying"),
         say=reporter.say,
     )

@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Sequence
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -41,6 +44,24 @@ _CODE = (".so",)
 """Endings of files that are code for a processor."""
 
 
+@contextmanager
+def without_torch() -> Iterator[None]:
+    """What is imported within finds no torch, where that is not imported yet.
+
+    TVM imports it, for torch's tensors, wherever it is installed: three quarters of the time that
+    its import takes, and half of the memory, in processes that know arrays of numpy alone. Beside
+    other threads, which may import torch meanwhile, it is found as ever.
+    """
+    if "torch" in sys.modules or threading.active_count() > 1:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # documented: it is not found
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
 def get_runtime(name: str) -> Runtime:
     """Imports a runtime.
 
@@ -53,7 +74,8 @@ def get_runtime(name: str) -> Runtime:
     if name not in _DISTRIBUTIONS:
         raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(_DISTRIBUTIONS)}.")
     try:
-        return cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
+        with without_torch():
+            return cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
     except ImportError as error:
         raise RuntimeMissing(
             f"the runtime {name!r} cannot be imported: {error}. Install it: "

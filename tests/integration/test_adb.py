@@ -399,7 +399,7 @@ import nasc.latency.profile, profilers.baseline, profilers.protocol, profilers.r
 for name, value in json.loads(sys.argv[1]).items():
     setattr(profilers.reference, name, value)
 nasc.latency.profile.MEASURE_S = 3.0
-profilers.baseline.MIN_RECORD_S, profilers.baseline.MAX_RECORD_S = 1.0, 2.0
+profilers.baseline.MAX_RECORD_S, profilers.baseline._ROUNDS = 0.001, 3
 profilers.protocol.QUIET_PATIENCE_S = 1.0
 from nasc.cli import main
 main(sys.argv[2:])
@@ -411,6 +411,8 @@ def small_reference() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SMALL.items():
             patch.setattr(f"profilers.reference.{name}", value)
+        patch.setattr("profilers.baseline.MAX_RECORD_S", 0.001)  # by one worker
+        patch.setattr("profilers.baseline._ROUNDS", 3)
         yield
 
 

@@ -34,8 +34,6 @@ from profilers import (
 from profilers.devices.local import LocalWorker
 from profilers.samples import Step
 
-pytestmark = pytest.mark.clock
-
 HOST = find("host")
 QUICK = Protocol(min_rounds=3, max_rounds=3, rounds_per_instance=2, visits_per_round=2)
 
@@ -103,6 +101,7 @@ def no_orphans():  # type: ignore[no-untyped-def]
     assert children() <= before
 
 
+@pytest.mark.clock
 def test_models_are_measured_and_saved(tmp_path: Path) -> None:
     jobs = [
         job(write_model(tmp_path / "narrow.onnx", width=16)),
@@ -119,6 +118,7 @@ def test_models_are_measured_and_saved(tmp_path: Path) -> None:
     assert Measurement.from_dict(json.loads(saved)) == result
 
 
+@pytest.mark.clock
 def test_bench_needs_nothing_but_the_file(tmp_path: Path) -> None:
     paths = [write_model(tmp_path / "a.onnx"), write_model(tmp_path / "b.onnx", width=64)]
     result = bench(paths, HOST, dims={"seq_len": 8}, protocol=QUICK)

@@ -30,7 +30,7 @@ from nasc.package.manifest import (
 from nasc.package.verify import verify_package
 from nasc.teacher import Teacher, load_teacher
 
-pytestmark = [pytest.mark.slow, pytest.mark.clock]
+pytestmark = pytest.mark.slow
 
 SENTENCES = [
     "A man is playing a guitar on the street.",

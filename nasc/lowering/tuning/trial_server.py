@@ -1,4 +1,4 @@
-"""Runs schedules, each in a process of its own: a program, started by `trials` and `boards`.
+"""Runs schedules, each in a process of its own: a program (`__main__`), started by `trials`.
 
 Reads a request a line from stdin, in JSON: ``module`` and ``target`` (as `tvm.ir.save_json` writes
 them), ``timeout_s``, ``duration_s``. Writes a line for each to stdout: ``seconds`` of the fastest
@@ -247,7 +247,3 @@ def main() -> None:
     os.dup2(2, 1)  # what a schedule prints is no answer
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), file=out, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -97,7 +97,7 @@ class TrialProcess:
             self._end()
         raise NascError(
             "the process that runs tuning candidates ends at once. See why: "
-            f"{sys.executable} -m nasc.lowering.tuning.trial_server </dev/null"
+            f"{sys.executable} -m nasc.lowering.tuning </dev/null"
         )
 
     def _ask(self, line: str) -> dict[str, Any] | None:
@@ -118,7 +118,7 @@ class TrialProcess:
             raise NascError("tuning candidates are not run any more")
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "nasc.lowering.tuning.trial_server"],
+                [sys.executable, "-P", "-m", "nasc.lowering.tuning"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

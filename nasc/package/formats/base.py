@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from device_profiles.reading import shown
+from nasc.package.tokenizer_binary import FILE as TABLES
 
 if TYPE_CHECKING:
     from nasc.evaluation.encoder import EncoderSession
@@ -189,6 +190,12 @@ def shape_of(axes: Iterable[Sequence[int | None]]) -> tuple[int, ...] | None:
 def model_files(form: PackageFormat) -> tuple[str, ...]:
     """Names of all files of a model, the one that the runtime opens first."""
     return (form.MODEL, *form.COMPANIONS)
+
+
+def tables_of(form: PackageFormat) -> str | None:
+    """Name of the file of the tokenizer's tables in a package; None where there is none."""
+    names = (name for name in form.MORE_FILES if PurePosixPath(name).name == TABLES)
+    return next(names, None)
 
 
 def sentence_transformers_usage(

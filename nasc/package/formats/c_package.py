@@ -31,7 +31,6 @@ from nasc.package.formats.c_folder import (
     copied,
     write_c_folder,
 )
-from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_binary import compile_tokenizer
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     import onnx
 
     from nasc.evaluation.encoder import EncoderSession
+    from nasc.package.manifest import Manifest
 
 NAME = "C library"
 MODEL = "network.json"
@@ -303,8 +303,12 @@ def open_session(path: Path, timeout_s: float | None = None) -> Iterator[Encoder
         yield c_program.ProgramSession(program, weights, about, seconds)
 
 
-def wrong_tokenizer(folder: Path) -> list[str]:
+def wrong_tokenizer(folder: Path, tables: str = TABLES) -> list[str]:
     """What of the tokenizer's tables and golden texts is not what tokenizer.json gives.
+
+    Args:
+        folder: The package.
+        tables: Name of the file of tables in it.
 
     Raises:
         OSError, FileRefused: If a file cannot be read.
@@ -316,7 +320,7 @@ def wrong_tokenizer(folder: Path) -> list[str]:
     found = []
     if stated.decode("ascii").partition("\n")[2] != lines[2]:  # the header names a version
         found.append(f"{TOKENIZER_GOLDEN} is not what tokenizer.json gives")
-    tables = compile_tokenizer(tokenizer)
-    if read_bytes(folder / TABLES, 2 * len(tables)) != tables:
-        found.append(f"{TABLES} is not what tokenizer.json gives")
+    compiled = compile_tokenizer(tokenizer)
+    if read_bytes(folder / tables, 2 * len(compiled)) != compiled:
+        found.append(f"{tables} is not what tokenizer.json gives")
     return found

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -31,7 +31,9 @@ from nasc.package.formats.base import (
     sentence_transformers_usage,
     shape_of,
 )
-from nasc.package.manifest import Manifest
+
+if TYPE_CHECKING:
+    from nasc.package.manifest import Manifest
 
 NAME = "ONNX"
 MODEL = "model.onnx"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -29,7 +29,9 @@ from nasc.package.formats.base import (
     sentence_transformers_usage,
     shape_of,
 )
-from nasc.package.manifest import Manifest
+
+if TYPE_CHECKING:
+    from nasc.package.manifest import Manifest
 
 NAME = "OpenVINO IR"
 MODEL = "openvino_model.xml"

@@ -11,7 +11,7 @@ import math
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from device_profiles.reading import opened, read_bytes, read_json
 from nasc.package.formats import tvm_runtime_files
@@ -25,8 +25,10 @@ from nasc.package.formats.base import (
     shape_of,
 )
 from nasc.package.formats.elf import SharedLibrary, read_library
-from nasc.package.manifest import Manifest
 from profilers.runtimes.tvm_description import DESCRIPTION, SCHEMA, why_not_here
+
+if TYPE_CHECKING:
+    from nasc.package.manifest import Manifest
 
 NAME = "TVM library"
 MODEL = "model.so"

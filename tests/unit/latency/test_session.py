@@ -292,6 +292,28 @@ def test_a_renewed_baseline_replaces_the_recorded_one(host: Host, tmp_path: Path
     assert known.quiet_ms == renewed.quiet_ms
 
 
+def test_a_device_is_asked_once_what_it_is(tmp_path: Path) -> None:
+    """By each command a worker less, which takes seconds to start on a board or a phone."""
+    asked = 0
+
+    def opener(*_: object) -> Any:
+        nonlocal asked
+        asked += 1
+        return machine(4.0).open()
+
+    first = MeasurementSession.on(device_profiles.find("host"), tmp_path, opener=opener)
+    recorded = first.baseline()
+    assert asked > 1  # and then to record it
+    asked = 0
+    second = MeasurementSession.on(device_profiles.find("host"), tmp_path, opener=opener)
+    for session in (second, second.with_threads(second.options.threads)):
+        for known in (session.known_baseline(), session.baseline()):
+            assert known is not None
+            assert known.quiet_ms == recorded.quiet_ms
+        make_key(recorded, session, MINILM_L6, precision="fp32")
+    assert asked == 1
+
+
 def test_devices_that_share_a_measurement_use_the_same_cores(tmp_path: Path) -> None:
     host = device_profiles.find("host")
     first, second, other = (

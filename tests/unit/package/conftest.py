@@ -1,11 +1,13 @@
 """Tiny packages, measured on a device that is made up."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kotlin_classes import KotlinClasses, compiled
 from transformers import BertTokenizer
 
 import device_profiles
@@ -26,6 +28,7 @@ from nasc.package.manifest import (
     TextRecord,
 )
 from nasc.package.process import PackageProcess
+from nasc.pipelines.app_format import app_manifest, open_app
 from profilers.testing import SyntheticMachine
 
 GEOMETRY = Geometry(
@@ -154,6 +157,45 @@ def packed(
 
 
 @pytest.fixture(scope="session")
+def build_app(
+    make_model: Callable[..., Path],
+    make_manifest: Callable[..., Manifest],
+    tokenizer: BertTokenizer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Path]:
+    """Writes a package of a format for apps, a precision and a head, and gives its folder."""
+
+    def make(name: str, precision: str = "fp32", head: str = "embed") -> Path:
+        model = make_model(precision, head)
+        return build_package(
+            tmp_path_factory.mktemp(name) / f"package-{name}",
+            model=model,
+            tokenizer=tokenizer,
+            manifest=app_manifest(name, make_manifest(model, precision, head)),
+            open_encoder=open_app,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def android_package(build_app: Callable[..., Path]) -> Path:
+    """A package for Android; tests must not change it."""
+    return build_app("android")
+
+
+@pytest.fixture(scope="session")
+def kotlin_classes(
+    android_package: Path, tmp_path_factory: pytest.TempPathFactory
+) -> KotlinClasses:
+    """The Kotlin of `android_package`, compiled once for all processes of a run."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    return compiled(root, android_package)
+
+
+@pytest.fixture(scope="session")
 def opener() -> Callable[..., Any]:
     """Starts a session on the made-up machine."""
     return open_machine
@@ -173,6 +215,7 @@ def shared_process(process: PackageProcess, monkeypatch: pytest.MonkeyPatch) -> 
     class Borrowed:
         inspect, token_ids, encoder = process.inspect, process.token_ids, process.encoder
         wrong_companions = process.wrong_companions
+        wrong_tokenizer = process.wrong_tokenizer
 
         def __exit__(self, *_: object) -> None:
             pass

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from resealed import reseal
 from transformers import BertTokenizer
 
 from nasc.architecture.space import Architecture, Block, Geometry
@@ -20,8 +21,7 @@ from nasc.networks.network import random_network
 from nasc.package.build import build_package
 from nasc.package.formats import c_package
 from nasc.package.golden import Golden
-from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
-from nasc.package.manifest import MANIFEST, Conditions, Manifest, TeacherRecord, TextRecord
+from nasc.package.manifest import Conditions, Manifest, TeacherRecord, TextRecord
 from nasc.package.verify import verify_package
 from nasc.package.verify_report import VerifyReport
 
@@ -106,12 +106,8 @@ def seal(folder: Path) -> None:
         name: hashlib.sha256((own / name).read_bytes()).hexdigest() for name in about["files"]
     }
     (folder / c_package.MODEL).write_text(json.dumps(about | {"files": digests}))
-    manifest, files = json.loads((folder / MANIFEST).read_text()), record_folder(folder)
-    manifest["files"] = {name: dataclasses.asdict(record) for name, record in files.items()}
     size = (folder / c_package.MODEL).stat().st_size
-    manifest["size_bytes"] = size + sum((own / name).stat().st_size for name in digests)
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    (folder / SUMS).write_text(sums_text(files, record_file(folder / MANIFEST)))
+    reseal(folder, size_bytes=size + sum((own / name).stat().st_size for name in digests))
 
 
 def verified(folder: Path, run_code: bool = True) -> VerifyReport:

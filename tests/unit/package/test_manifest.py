@@ -17,8 +17,8 @@ from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
 from nasc.lowering.tuned_kernels import TunedKernels
 from nasc.package import manifest as module
-from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest
-from nasc.package.readme import figures_of, readme
+from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest, read_plain_manifest
+from nasc.package.readme import figures_of, measured_text, readme
 from profilers.statistic import observed_upper
 
 KINDS = [
@@ -35,18 +35,17 @@ Packages = Mapping[tuple[str, str], Path]
 
 @pytest.fixture
 def raw(packed: Packages) -> dict[str, Any]:
-    return json.loads((packed["fp32", "embed"] / "manifest.json").read_text(encoding="utf-8"))
+    return read_plain_manifest(packed["fp32", "embed"])
 
 
 @pytest.mark.parametrize("which", KINDS, ids="-".join)
 def test_a_manifest_survives_its_file(packed: Packages, which: tuple[str, str]) -> None:
     manifest = read_manifest(packed[which])
-    assert Manifest.from_dict(json.loads(manifest.to_json())) == manifest
+    assert Manifest.from_dict(manifest.to_plain()) == manifest
     assert manifest.precision == which[0]
     assert manifest.measured is not None
     assert manifest.measured.model.samples
-    text = (packed[which] / "manifest.json").read_text(encoding="utf-8")
-    assert manifest.to_json() == text
+    assert manifest.to_plain() == read_plain_manifest(packed[which])
 
 
 def test_a_manifest_without_figures_survives(
@@ -57,7 +56,7 @@ def test_a_manifest_without_figures_survives(
     )
     files = Manifest.from_dict(raw).files
     manifest = dataclasses.replace(manifest, size_bytes=1, params=1, files=files)
-    assert Manifest.from_dict(json.loads(manifest.to_json())) == manifest
+    assert Manifest.from_dict(manifest.to_plain()) == manifest
 
 
 def test_a_latency_table_of_another_machine_stands_in_manifest_and_readme(
@@ -68,9 +67,9 @@ def test_a_latency_table_of_another_machine_stands_in_manifest_and_readme(
     raw["latency_table"] = "imported from another machine: CPU |x| @ 2 GHz"
     manifest = Manifest.from_dict(raw)
     assert manifest.latency_table == raw["latency_table"]
-    assert json.loads(manifest.to_json()) == raw
+    assert manifest.to_plain() == raw
     told = "| predicted by | imported from another machine: CPU \\|x\\| @ 2 GHz |"
-    assert told in figures_of(readme(manifest))
+    assert told in figures_of(measured_text(manifest))
     plain = dataclasses.replace(manifest, latency_table="CPU \x1b[31m")
     assert plain.latency_table == "CPU \\x1b[31m"
     for wrong in (1, "", "\x1b[31m"):
@@ -84,7 +83,7 @@ def test_tuning_records_stand_in_manifest_and_readme(raw: dict[str, Any]) -> Non
     raw["tuned"] = {"records_sha256": "ab" * 32, "tuned": 3, "untuned": ["softmax"]}
     manifest = Manifest.from_dict(raw)
     assert manifest.tuned == TunedKernels("ab" * 32, 3, ("softmax",))
-    assert json.loads(manifest.to_json()) == raw
+    assert manifest.to_plain() == raw
     told = "| kernels | 3 of 4 by tuning records abababab, the others by general schedules |"
     assert told in figures_of(readme(manifest))
     changes: list[dict[str, Any]] = [
@@ -113,7 +112,7 @@ def test_an_estimate_stands_in_manifest_and_readme_and_goes_with_no_measurement(
     raw |= {"estimate": note, "measured": None}
     manifest = Manifest.from_dict(raw)
     assert manifest.estimate == note
-    assert json.loads(manifest.to_json()) == raw
+    assert manifest.to_plain() == raw
     told = readme(manifest)
     assert "**ESTIMATE, not measured: of a phone \\|x\\|.**" in told
     assert "latency, measured" not in told
@@ -129,7 +128,7 @@ def test_prompts_stand_in_manifest_and_readme(packed: Packages, raw: dict[str, A
     raw["prompts"] = {"texts": texts, "default": "query"}
     manifest = Manifest.from_dict(raw)
     assert manifest.prompts == Prompts((("query", "Instruct:\n|x| \u202e"), ("none", "")), "query")
-    assert json.loads(manifest.to_json()) == raw
+    assert manifest.to_plain() == raw
     told = readme(manifest)
     assert "texts with the prompt `query`" in told
     assert '| query | "Instruct:\\\\n\\|x\\| \\\\u202e" |' in told
@@ -145,12 +144,12 @@ def test_a_noise_stands_in_a_manifest_where_it_is_not_the_usual(
     packed: Packages, raw: dict[str, Any]
 ) -> None:
     """A manifest of before is the same, byte for byte."""
-    assert "noise" not in (packed["fp32", "embed"] / "manifest.json").read_text(encoding="utf-8")
+    assert "noise" not in raw["measured"]["measurement"]
     raw["measured"]["measurement"]["noise"] = Noise(shift=0.02).to_dict()
     manifest = Manifest.from_dict(raw)
     assert manifest.measured is not None
     assert manifest.measured.measurement.noise == Noise(shift=0.02)
-    assert json.loads(manifest.to_json()) == raw
+    assert manifest.to_plain() == raw
     raw["measured"]["measurement"]["noise"] = {}
     usual = Manifest.from_dict(raw)
     assert usual.measured is not None
@@ -260,10 +259,10 @@ def test_figures_without_an_end_are_refused(
 ) -> None:
     manifest = make_manifest(make_model(), quality={"pooled_cosine": float("nan")})
     with pytest.raises(PackageError, match=r"manifest\.quality\.pooled_cosine is nan"):
-        manifest.to_json()
+        manifest.to_plain()
     manifest = make_manifest(make_model(), attempts=[{"upper_ms": [1.0, float("inf")]}])
     with pytest.raises(PackageError, match=r"manifest\.attempts\[0\]\.upper_ms\[1\] is inf"):
-        manifest.to_json()
+        manifest.to_plain()
 
 
 def test_a_folder_without_a_manifest_is_no_package(tmp_path: Path) -> None:

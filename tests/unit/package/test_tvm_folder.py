@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from resealed import reseal
 from transformers import BertTokenizer
 
 import device_profiles
@@ -32,9 +33,7 @@ from nasc.networks.network import random_network
 from nasc.package.build import build_package
 from nasc.package.formats import tvm_folder, tvm_runtime_files
 from nasc.package.golden import Golden
-from nasc.package.hashes import SUMS, record_file, record_folder, sums_text
 from nasc.package.manifest import (
-    MANIFEST,
     Conditions,
     Manifest,
     MeasuredLatency,
@@ -138,12 +137,8 @@ def seal(folder: Path, **description: Any) -> None:
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     about["library_sha256"] = hashlib.sha256((folder / SO).read_bytes()).hexdigest()
     (folder / ABOUT).write_text(json.dumps(about | description), encoding="utf-8")
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    files = record_folder(folder)
-    manifest["files"] = {name: dataclasses.asdict(record) for name, record in files.items()}
-    manifest["size_bytes"] = sum((folder / name).stat().st_size for name in (SO, ABOUT))
-    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    (folder / SUMS).write_text(sums_text(files, record_file(folder / MANIFEST)))
+    size = sum((folder / name).stat().st_size for name in (SO, ABOUT))
+    reseal(folder, size_bytes=size)
 
 
 def compiler() -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 import pytest
 from onnx import numpy_helper
+from resealed import reseal, rewrite
 
 import device_profiles
 import profilers
@@ -22,16 +23,18 @@ from nasc.errors import CacheBusy, PackageError
 from nasc.latency.session import MeasurementSession
 from nasc.package import verify_latency
 from nasc.package.build import build_package
-from nasc.package.hashes import SUMS, find_changes, record_file, record_folder, sums_text
+from nasc.package.hashes import SUMS, find_changes
 from nasc.package.manifest import (
     MANIFEST,
     Manifest,
     MeasuredLatency,
     PeakMemory,
     read_manifest,
+    read_plain_manifest,
 )
+from nasc.package.measurements import MEASUREMENTS
 from nasc.package.process import PackageProcess
-from nasc.package.readme import readme
+from nasc.package.readme import figures_of
 from nasc.package.verify import verify_package
 from nasc.package.verify_latency import latency_check
 from nasc.package.verify_report import VerifyReport
@@ -63,6 +66,8 @@ NAMES = (
     "vocab.txt",
     "golden.json",
     "manifest.json",
+    "measurements.json",
+    "MEASURED.md",
     "README.md",
     "SHA256SUMS",
     "config.json",
@@ -77,16 +82,6 @@ def package(packed: Packages, tmp_path: Path) -> Path:
     return Path(shutil.copytree(packed["fp32", "embed"], tmp_path / "package"))
 
 
-def seal(folder: Path, **changes: Any) -> None:
-    """Make all hashes right again, as a forger would."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    manifest |= changes
-    files = record_folder(folder)
-    manifest["files"] = {name: dataclasses.asdict(record) for name, record in files.items()}
-    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    (folder / SUMS).write_text(sums_text(files, record_file(folder / MANIFEST)))
-
-
 def failed(report: VerifyReport) -> dict[str, str]:
     assert not (report.ok and report.failed)
     return {check.name: check.detail for check in report.failed}
@@ -97,8 +92,8 @@ def test_a_parity_beyond_what_is_allowed_is_found_of_every_head(
 ) -> None:
     for which in (("fp32", "hidden"), ("fp32", "spans")):
         folder = Path(shutil.copytree(packed[which], tmp_path / which[1]))
-        parity = json.loads((folder / MANIFEST).read_text())["parity"]
-        seal(folder, parity=parity | {"share": 1.01})
+        parity = read_plain_manifest(folder)["parity"]
+        reseal(folder, parity=parity | {"share": 1.01})
         assert "parity" in failed(verify_package(folder, measure=False))
 
 
@@ -156,7 +151,8 @@ def test_a_file_that_is_shorter_longer_or_missing_is_found(package: Path, name: 
             verify_package(package, measure=False)
     else:
         report = verify_package(package, measure=False)
-        assert f"{name} is missing" in failed(report)["files"]
+        check = "manifest" if name == MEASUREMENTS else "files"
+        assert f"{name} is missing" in failed(report)[check]
 
 
 def test_a_file_that_nobody_listed_is_found(package: Path) -> None:
@@ -195,7 +191,7 @@ def test_what_git_and_the_hub_lay_beside_is_no_part(package: Path) -> None:
     assert report.ok
     files = next(check.detail for check in report.checks if check.name == "files")
     assert files == (
-        "14 as hashed; not looked at: .git; not looked at: .gitattributes; "
+        "16 as hashed; not looked at: .git; not looked at: .gitattributes; "
         "not looked at: .gitignore; not looked at: .cache/huggingface"
     )
     (package / ".cache" / "virus.py").write_text("x")
@@ -229,25 +225,35 @@ def test_a_package_of_before_passes(packed: Packages, tmp_path: Path) -> None:
             (old / name).unlink(missing_ok=True)
         (old / "config_sentence_transformers.json").unlink(missing_ok=True)
         shutil.rmtree(old / "1_Pooling", ignore_errors=True)
-        seal(old, schema_version=2)
-        (old / "README.md").write_text(readme(read_manifest(old)), encoding="utf-8")
-        seal(old)
+        reseal(old, schema_version=2)
+        rewrite(old)
         report = verify_package(old, measure=False)
         assert report.ok, report.failed
         assert "sentence-transformers" not in (old / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("version", [4, 6])
 def test_a_package_of_an_older_schema_passes(
     packed: Packages, tmp_path: Path, version: int
 ) -> None:
-    """4 is from before heads of other poolings, 5 before tuning records: the same files, words."""
+    """4 is from before heads of other poolings, 6 from before measurements had their own file."""
     for which, folder in packed.items():
-        if version == 5 or pooling_of(which[1]) == MEAN:
+        if version == 6 or pooling_of(which[1]) == MEAN:
             old = Path(shutil.copytree(folder, tmp_path / "-".join(which)))
-            seal(old, schema_version=version)
+            reseal(old, schema_version=version)
+            rewrite(old)
+            assert not (old / "measurements.json").exists()
             report = verify_package(old, measure=False)
             assert report.ok, report.failed
+    text = (tmp_path / "fp32-embed" / "README.md").read_text(encoding="utf-8")
+    assert [line.split("|")[1].strip() for line in figures_of(text)[2:]] == [
+        *("limit: latency_ms", "limit: params", "latency, measured (ms)"),
+        *("its upper bound (one-sided 95%, ms)", "as observed: p50, p90, p99 (ms)"),
+        *("latency, predicted (ms)", "tokenisation, beside it (ms)", "size of model.onnx (bytes)"),
+        *("parameters", "quality: pooled cosine", "quality: similarity spearman"),
+        *("quality: sentences", "largest difference from torch"),
+    ]
+    assert "manifest.json holds the evidence: raw samples, conditions, versions" in text
 
 
 def test_files_changed_together_with_their_hashes_are_found_by_what_they_say(
@@ -265,7 +271,7 @@ def test_files_changed_together_with_their_hashes_are_found_by_what_they_say(
     tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     original = (package / "model.onnx").read_bytes()
     onnx.save(model, package / "model.onnx")
-    seal(package)
+    reseal(package)
     found = outcome()
     assert "largest difference" in found["golden vectors"]
     assert "another file" in found["measurement"]
@@ -275,11 +281,11 @@ def test_files_changed_together_with_their_hashes_are_found_by_what_they_say(
     (package / "tokenizer.json").write_text(
         tokenizer.replace('"max_length":48', '"max_length":40'), encoding="utf-8"
     )
-    seal(package)
+    reseal(package)
     assert outcome().keys() == {"tokenizer"}
 
     (package / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-    seal(package, params=99)
+    reseal(package, params=99)
     assert outcome().keys() == {"model", "README"}
 
 
@@ -311,12 +317,12 @@ def test_files_changed_together_with_their_hashes_are_found_by_what_they_say(
 def test_a_forged_manifest_is_found(
     package: Path, path: tuple[Any, ...], value: object, check: str, message: str
 ) -> None:
-    raw = json.loads((package / MANIFEST).read_text(encoding="utf-8"))
+    raw = read_plain_manifest(package)
     inner = raw
     for name in path[:-1]:
         inner = inner[name]
     inner[path[-1]] = value
-    seal(package, **raw)
+    reseal(package, **raw)
     found = failed(verify_package(package, measure=False))
     assert check in found
     with pytest.raises(AssertionError, match=message):
@@ -327,7 +333,7 @@ def test_a_model_of_other_operators_is_found(package: Path) -> None:
     model = onnx.load(package / "model.onnx")
     model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
     onnx.save(model, package / "model.onnx")
-    seal(package)
+    reseal(package)
     found = failed(verify_package(package, measure=False))
     assert "not standard: com.microsoft" in found["model"]
 
@@ -384,20 +390,18 @@ def test_the_scale_is_the_verifier_s_own(
             return [shrunk(one, name) for one in value]
         return 0.1 * value if name in times and isinstance(value, float) else value
 
-    raw = json.loads((package / MANIFEST).read_text())
+    raw = read_plain_manifest(package)
     changes = {"measured": shrunk(raw["measured"]), "limits": {"latency_ms": 0.6}}
     for visit in changes["measured"]["measurement"]["reference"]["samples"]:
         visit[3:5] = [[0.1 * run for run in runs] for runs in visit[3:5]]
-    seal(package, **changes)
-    (package / "README.md").write_text(readme(read_manifest(package)))
-    seal(package, **changes)
+    reseal(package, **changes)
+    rewrite(package)
     report = verify_package(package, opener=opener, cache=tmp_path)
     assert list(failed(report)) == ["latency"]
     assert "limit 0.6 ms" in failed(report)["latency"]
     assert report.measured is not None
-    seal(package, **changes | {"limits": {"latency_ms": 6.0}})
-    (package / "README.md").write_text(readme(read_manifest(package)))
-    seal(package, **changes | {"limits": {"latency_ms": 6.0}})
+    reseal(package, **changes | {"limits": {"latency_ms": 6.0}})
+    rewrite(package)
     found = failed(verify_package(package, opener=opener, cache=tmp_path))
     assert "5.0" in found["latency"]
     assert "the manifest states at most 0.5" in found["latency"]
@@ -548,9 +552,8 @@ def restate(
         noise=noise,
     )
     measured = dataclasses.replace(first, measurement=measurement).to_dict()
-    seal(folder, measured=measured, **changes)
-    (folder / "README.md").write_text(readme(read_manifest(folder)))
-    seal(folder)
+    reseal(folder, measured=measured, **changes)
+    rewrite(folder)
 
 
 HOST = device_profiles.find("host")
@@ -585,7 +588,7 @@ def test_a_package_cannot_claim_that_its_device_makes_less_noise(package: Path) 
 
 
 def test_less_noise_of_a_device_that_is_unknown_here_is_not_taken_on_trust(package: Path) -> None:
-    conditions = json.loads((package / MANIFEST).read_text())["conditions"]
+    conditions = read_plain_manifest(package)["conditions"]
     restate(package, 1.0, 0.0, STILL, limits={})
     claimed = read_manifest(package).measured
     assert claimed is not None
@@ -672,7 +675,7 @@ def test_a_latency_stated_too_low_is_found_whatever_else_is_stated(
     package: Path, opener: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No limit, another quantile or a busy machine switches the comparison off."""
-    conditions = json.loads((package / MANIFEST).read_text())["conditions"]
+    conditions = read_plain_manifest(package)["conditions"]
     restate(package, 0.1, 0.07, limits={}, conditions=conditions | {"quantile": "p90"})
     found = failed(verify_package(package, opener=opener, cache=tmp_path))
     assert list(found) == ["latency"]
@@ -680,9 +683,8 @@ def test_a_latency_stated_too_low_is_found_whatever_else_is_stated(
     assert "the manifest states a p90 of at most 0.5" in found["latency"]
 
     monkeypatch.setattr("profilers.protocol.QUIET_PAUSE_S", 0.0)
-    seal(package, conditions=conditions)
-    (package / "README.md").write_text(readme(read_manifest(package)))
-    seal(package)
+    reseal(package, conditions=conditions)
+    rewrite(package)
     assert list(failed(verify_package(package, opener=opener, cache=tmp_path))) == ["latency"]
     monkeypatch.setattr("profilers.protocol.QUIET_PATIENCE_S", 0.0)
     slow = SyntheticMachine({"model": 10.0, "reference": 8.0})

@@ -47,7 +47,7 @@ from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
-from nasc.package.manifest import Manifest, TaskRecord, read_manifest
+from nasc.package.manifest import Manifest, TaskRecord, read_manifest, read_plain_manifest
 from nasc.package.verify import verify_package
 from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality
@@ -62,6 +62,7 @@ from nasc.selection import successive_halving as halving
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
+from nasc.utils.files import sha256_of
 from nasc.utils.progress import Silent
 from profilers import DeviceUnreachable, ModelJob, RuntimeMissing, RuntimeOptions
 from profilers.devices.client import WorkerClient
@@ -267,6 +268,65 @@ def test_the_stated_latency_is_the_device_s(
     assert result.manifest.predicted is not None
     assert result.manifest.predicted.latency_ms == pytest.approx(true_ms, rel=0.03)
     assert all(a.met for a in result.attempts)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Hashes of a folder's files, by name."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_of(path)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_same_compiled_twice_is_the_same_build(
+    shared: Toy, first: tuple[CompileResult, Device], limit_ms: float, tmp_path: Path
+) -> None:
+    """From another empty cache, by other samples, at another time: all but what was measured."""
+    device = shared.device()
+    device.options.append(RuntimeOptions())  # other noise from the first sample on
+    changed = {"cache": tmp_path / "cache"}
+    results = first[0], shared.compile(device, str(tmp_path / "again"), limit_ms, changed)
+    assert not results[0].manifest.architecture.is_teacher
+    one, two = (contents(result.package) for result in results)
+    assert one.keys() == two.keys()
+    differ = {name for name in one if one[name] != two[name]}
+    assert differ == {"measurements.json", "MEASURED.md", "SHA256SUMS"}
+    assert {result.build_sha256 for result in results} == {one["manifest.json"]}
+
+
+def test_a_key_that_is_none_is_refused_before_the_work(shared: Toy, tmp_path: Path) -> None:
+    device = shared.device()
+    with pytest.raises(UsageError, match=r"--sign \S+none.pem"):
+        shared.compile(device, str(tmp_path / "no"), 1.0, sign=tmp_path / "none.pem")
+    assert not device.options
+
+
+def test_the_package_states_where_the_choice_came_from(
+    first: tuple[CompileResult, Device], limit_ms: float
+) -> None:
+    manifest = first[0].manifest
+    table, search = manifest.evidence["table"], manifest.evidence["search"]
+    total = sum(row["count"] * row["cost_ms"] for row in table["rows"]) + table["streaming_ms"]
+    assert manifest.predicted is not None
+    assert total == pytest.approx(manifest.predicted.latency_ms)
+    assert search["limits"] == {"latency_ms": limit_ms}
+    assert search["chosen"]["architecture"] == str(manifest.architecture)
+    losses = [one["predicted_loss"] for one in search["best"]]
+    assert losses == sorted(losses)
+    assert len(losses) == 3
+    front = [(one["latency_ms"], one["predicted_loss"]) for one in search["front"]]
+    assert [ms for ms, _ in front] == sorted(ms for ms, _ in front)
+    assert [loss for _, loss in front] == sorted((loss for _, loss in front), reverse=True)
+    assert min(loss for ms, loss in front if ms <= limit_ms) <= losses[0]
+    assert search["networks"] > len(search["front"])
+    tokens = [row["tokens"] for row in manifest.conformance]
+    assert tokens[0] == 1
+    assert tokens[-1] == manifest.max_length
+    assert all(row["alone_cosine"] > 0.9 for row in manifest.conformance)
+    assert {row["what"] for row in manifest.licences} == {
+        *("weights, taken or trained from the teacher's", "tokenizer", "texts and programs")
+    }
 
 
 @pytest.fixture
@@ -545,7 +605,7 @@ def test_a_mixture_of_lengths_is_held_to_its_mean(
     assert m.predicted.latency_ms == pytest.approx(0.7 * true_ms, rel=0.03)
     about = "the mean over 100 texts of histogram lengths.csv (8 tokens 60%, 16 tokens 40%)"
     assert about in str(m.conditions)
-    text = (result.package / "README.md").read_text(encoding="utf-8")
+    text = (result.package / "MEASURED.md").read_text(encoding="utf-8")
     assert about in text
     assert "| mean latency, measured (ms) |" in text
     assert "| 8 tokens, 60.0% of the texts (ms) |" in text
@@ -564,7 +624,7 @@ def test_a_mixture_of_lengths_is_held_to_its_mean(
     failed = verify_package(result.package, opener=slower, cache=toy.settings.cache)
     assert [check.name for check in failed.failed] == ["latency"]
 
-    forged = json.loads((result.package / "manifest.json").read_text(encoding="utf-8"))
+    forged = read_plain_manifest(result.package)
     forged["conditions"]["lengths"]["parts"][0]["texts"] = 30
     assert not FileChecks(result.package, Manifest.from_dict(forged), forged, None).conditions()[0]
     forged["conditions"]["quantile"] = "p90"
@@ -649,7 +709,7 @@ def test_the_p90_of_single_stream_is_held_stated_and_verified(toy: Toy, limit_ms
     assert true_ms < stream.percentile_ms <= stream.estimate_ms <= limit_ms
     assert measured.held_ms("p90") == stream.estimate_ms == result.attempts[-1].held_ms
     assert "statistic: p90 by protocol mlperf-single-stream" in str(m.conditions)
-    text = (result.package / "README.md").read_text(encoding="utf-8")
+    text = (result.package / "MEASURED.md").read_text(encoding="utf-8")
     assert f"| {stream.rules} | {stream.estimate_ms:.2f} ms |" in text
     d = result.to_dict()
     assert d["measured"]["single_stream"]["estimate_ms"] == stream.estimate_ms
@@ -664,7 +724,7 @@ def test_the_p90_of_single_stream_is_held_stated_and_verified(toy: Toy, limit_ms
     failed = verify_package(result.package, opener=slower, cache=toy.settings.cache)
     assert [check.name for check in failed.failed] == ["latency"]
 
-    plain = json.loads((result.package / "manifest.json").read_text(encoding="utf-8"))
+    plain = read_plain_manifest(result.package)
 
     def problems(change: Callable[[dict[str, Any]], None]) -> tuple[bool | None, str]:
         forged = json.loads(json.dumps(plain))
@@ -991,7 +1051,7 @@ def test_what_is_made_from_tables_of_another_machine_says_so(
     assert read_manifest(result.package) == result.manifest
     assert result.manifest.latency_table in result.warnings()
     assert ("note", result.manifest.latency_table) in result.rows()
-    told = (result.package / "README.md").read_text(encoding="utf-8")
+    told = (result.package / "MEASURED.md").read_text(encoding="utf-8")
     assert f"| predicted by | {note}" in told
     report = verify_package(result.package, measure=False)
     assert [check.name for check in report.checks if check.ok is False] == []
@@ -999,7 +1059,7 @@ def test_what_is_made_from_tables_of_another_machine_says_so(
     own = first[0]
     assert own.manifest.latency_table is None
     assert "latency_table" not in own.manifest.to_dict()
-    assert "another machine" not in (own.package / "README.md").read_text(encoding="utf-8")
+    assert "another machine" not in (own.package / "MEASURED.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -1037,7 +1097,7 @@ def test_what_is_made_from_transferred_tables_says_so(
     assert not [job for job in device.jobs if job.path.stem == "0000"]  # of a plan
     assert note in str(read_manifest(result.package).latency_table)
     assert result.manifest.latency_table in result.warnings()
-    assert f"| predicted by | {note}" in (result.package / "README.md").read_text("utf-8")
+    assert f"| predicted by | {note}" in (result.package / "MEASURED.md").read_text("utf-8")
 
 
 # Several runtimes

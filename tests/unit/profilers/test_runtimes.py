@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import json
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +29,7 @@ from profilers import (
 from profilers.context import precisions_of
 from profilers.devices.local import LocalWorker
 from profilers.reference import HIDDEN, SEQ_LEN
-from profilers.runtimes import NAMES
+from profilers.runtimes import NAMES, without_torch
 from profilers.samples import Step
 
 RUNTIMES = [
@@ -193,3 +197,18 @@ def test_a_setting_that_a_runtime_does_not_know_is_refused(runtime: str) -> None
             return
     with pytest.raises(InvalidSetting, match=r"graph_optimization = 'basic'; the runtime '\w+' ha"):
         LocalWorker(options)
+
+
+def test_torch_is_left_out_where_it_is_not_imported_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    with without_torch():
+        assert "torch" not in sys.modules
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    with pytest.raises(ImportError), without_torch():
+        importlib.import_module("torch")
+    assert "torch" not in sys.modules
+    monkeypatch.setitem(sys.modules, "torch", json)
+    with without_torch():
+        assert importlib.import_module("torch") is json
+    assert sys.modules["torch"] is json

@@ -1,4 +1,4 @@
-"""What `nasc compile --format web` writes: the model that was measured, as a package of npm."""
+"""What `nasc compile --format web,android,ios` writes: the model that was measured, for apps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
@@ -16,7 +17,8 @@ from nasc.errors import PackageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder, open_here
 from nasc.lowering import Artifact
 from nasc.package.build import TOKENIZER, build_package
-from nasc.package.formats.web_folder import MODEL, check_head, run_more
+from nasc.package.formats import android_folder, ios_folder, onnx_folder, web_folder
+from nasc.package.formats.app_contents import check_vectors
 from nasc.package.manifest import Conditions, Manifest, PeakMemory
 from nasc.package.tokenizer_binary import compile_tokenizer
 from nasc.package.tokenizer_files import write_tokenizer
@@ -27,17 +29,19 @@ if TYPE_CHECKING:
 RUNTIME = "onnxruntime"
 """What the package beside it is for, whose model it takes."""
 
-NOT_PROMISED = (
-    "not promised in a browser: measured was this model by onnxruntime, in the package beside, and "
-    "a browser runs another build, onnxruntime-web"
-)
-"""What such a folder says of its latency."""
+APP_FORMATS: dict[str, ModuleType] = {
+    "web": web_folder,
+    "android": android_folder,
+    "ios": ios_folder,
+}
+"""The formats, by name."""
 
 
-def check_web(context: RunContext, head: str) -> None:
-    """Raise before anything is searched where no package for the web can be made.
+def check_app(name: str, context: RunContext, head: str) -> None:
+    """Raise before anything is searched where no package for an app can be made.
 
     Args:
+        name: Of the format.
         context: Of the run.
         head: That the network will have.
 
@@ -45,61 +49,74 @@ def check_web(context: RunContext, head: str) -> None:
         PackageError: If the tokenizer does what its port does not, or there is no call for the
             head.
     """
-    check_head(head)
+    check_vectors(name, head)
     with temporary_folder() as folder:
         write_tokenizer(folder, context.tokenizer, context.max_length)
         compile_tokenizer(Tokenizer.from_file(str(folder / TOKENIZER)))
 
 
-def write_web(
-    context: RunContext, output: Path, package: Path, manifest: Manifest, force: bool
+def write_app(
+    name: str,
+    context: RunContext,
+    output: Path,
+    package: Path,
+    manifest: Manifest,
+    force: bool,
+    sign: Path | None = None,
 ) -> Path:
-    """Write the package for the web beside one for onnxruntime.
+    """Write the package for an app beside one for onnxruntime.
 
     Args:
+        name: Of the format.
         context: Of the run.
         output: The folder.
         package: Of the same network, for onnxruntime, written a moment ago.
         manifest: What `nasc.package.build.build_package` was given for it.
         force: Replace the folder that is there.
+        sign: Private key that it is signed with.
 
     Returns:
         The folder, as an absolute path.
 
     Raises:
-        PackageError: If its JavaScript gives other tokens or vectors than Python; nothing of it is
+        PackageError: If its programs give other tokens or vectors than Python; nothing of it is
             written.
     """
+    form, own = APP_FORMATS[name], app_manifest(name, manifest)
 
     def run(folder: Path) -> None:
-        held, found = run_more(folder, manifest)
+        if not form.PROGRAMS:
+            return
+        held, found = form.run_more(folder, own)
         if held is False:
             raise PackageError(
-                f"the package for the web does not hold in node: {found}. The package for "
-                f"{RUNTIME} is written, that for the web is not: please report this, with both"
+                f"the package for {name} does not hold in {form.RUN_IN}: {found}. The package for "
+                f"{RUNTIME} is written, that for {name} is not: please report this, with both"
             )
         context.say_once(
-            f"the package for the web was not run: {found}"
+            f"the package for {name} was not run: {found}"
             if held is None
-            else f"the package for the web, run in node: {found}"
+            else f"the package for {name}, run in {form.RUN_IN}: {found}"
         )
 
     return build_package(
         output,
-        model=package / MODEL,
+        model=package / onnx_folder.MODEL,
         tokenizer=context.tokenizer,
-        manifest=web_manifest(manifest),
+        manifest=own,
         force=force,
         say=context.reporter.say,
-        open_encoder=open_web,
+        open_encoder=open_app,
         check=run,
+        sign=sign,
     )
 
 
-def web_manifest(manifest: Manifest) -> Manifest:
-    """What the folder says of itself: nothing of a latency or of limits, which no browser keeps.
+def app_manifest(name: str, manifest: Manifest) -> Manifest:
+    """What the folder says of itself: nothing of a latency or of limits, which no app keeps.
 
     Args:
+        name: Of the format.
         manifest: Of the package for onnxruntime. Its parity and quality are those of the same file.
     """
     said = manifest.conditions
@@ -108,7 +125,7 @@ def web_manifest(manifest: Manifest) -> Manifest:
         limits={},
         conditions=Conditions(
             said.device,
-            "web",
+            name,
             said.batch,
             said.seq_len,
             said.threads,
@@ -116,17 +133,18 @@ def web_manifest(manifest: Manifest) -> Manifest:
             fixed_shape=said.fixed_shape,
         ),
         predicted=None,
-        latency_table=NOT_PROMISED,
+        latency_table=APP_FORMATS[name].NOT_PROMISED,
         estimate=None,
         measured=None,
         tokenisation_ms=None,
         peak_memory=PeakMemory(),
         attempts=(),
+        evidence={},
     )
 
 
 @contextlib.contextmanager
-def open_web(
+def open_app(
     artifact: Artifact,
     tokenizer: Tokenizer | PreTrainedTokenizerBase | None = None,
     *,

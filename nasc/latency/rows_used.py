@@ -1,0 +1,40 @@
+"""The rows of a latency table that predict a network, which a package states."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from nasc.architecture.layers import layers
+from nasc.architecture.space import Architecture
+from nasc.latency.cache_misses import network_streamed_params
+from nasc.latency.table import LatencyTable
+
+
+def rows_used(table: LatencyTable, architecture: Architecture) -> dict[str, Any]:
+    """The rows, as plain data: their sum, and what streaming adds, is the predicted latency.
+
+    Args:
+        table: Of the network's runtime and precision.
+        architecture: The network.
+
+    Raises:
+        LookupMiss: If one of its layers was not measured.
+    """
+    geometry, head = table.space.geometry, table.key.head
+    counted = Counter(layers(architecture, geometry, head))
+    streamed = network_streamed_params(architecture, geometry, head)
+    return {
+        "holds_for": table.key.describe(),
+        **({"created": table.created} if table.created else {}),
+        "rows": [
+            {
+                "layer": str(layer),
+                "count": count,
+                "cost_ms": table.cost_ms(layer),
+                "std_error_ms": table.std_error_ms(layer),
+            }
+            for layer, count in counted.items()
+        ],
+        "streaming_ms": table.streaming.extra_ms(streamed),
+    }
