@@ -5,12 +5,14 @@ Linux is read through /proc and /sys; what another system does not offer is None
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import hashlib
 import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,20 +89,45 @@ def fingerprint(cpu: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def usable_flags(flags: Sequence[str], tiles: Callable[[], bool]) -> list[str]:
+    """Flags without those of AMX where this process may not use it.
+
+    Args:
+        flags: Of the processor.
+        tiles: Says whether it may; asked where there is AMX alone.
+    """
+    amx = [flag for flag in flags if flag.startswith("amx_")]
+    refused = amx if amx and not tiles() else []
+    return [flag for flag in flags if flag not in refused]
+
+
+@functools.cache
+def may_use_tiles() -> bool:
+    """Whether Linux lets this process use the tiles of AMX, which it has to be asked.
+
+    ``arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)``, since Linux 5.16; a filter of system
+    calls may refuse it.
+    """
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return False
+    return bool(ctypes.CDLL(None, use_errno=True).syscall(158, 0x1023, 18) == 0)
+
+
 def read_context() -> dict[str, Any]:
     """Describes this machine and its present state.
 
     Returns:
         "fingerprint"; "cpu" (what the fingerprint covers: architecture, vendor, model, family,
-        stepping, flags, logical cores); "system", "governor" and "frequency_khz" of the first core
-        (None where unreadable), "load_average" over 1, 5 and 15 minutes, "affinity", "memory_bytes"
-        and "time_utc" (ISO 8601).
+        stepping, `usable_flags`, logical cores); "system", "governor" and "frequency_khz" of the
+        first core (None where unreadable), "load_average" over 1, 5 and 15 minutes, "affinity",
+        "memory_bytes" and "time_utc" (ISO 8601).
     """
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         cpuinfo = ""
     cpu = describe_cpu(cpuinfo, platform.machine(), os.cpu_count())
+    cpu["flags"] = usable_flags(cpu["flags"], may_use_tiles)
     cpu["model"] = cpu["model"] or platform.processor() or None
     frequency = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     try:

@@ -3,7 +3,8 @@
     python benchmarks/teachers/teachers.py FOLDER... --group "Title of these folders"
 
 Every folder that nasc takes is compared, on short and long texts, with sentence-transformers
-(`encode` in float32): the vectors of `nasc.teacher.Teacher` in batches and one by one, and those of
+(`encode` in float32; of teachers that score pairs `CrossEncoder.predict`, without its activation):
+the vectors of `nasc.teacher.Teacher` in batches and one by one, and those of
 the full-size fp32 graph with the tokenizer files of a package. Rows are kept in teachers.json
 beside this script, so that large folders can be made, compared and deleted one after the other;
 docs/teachers.md is written from it anew.
@@ -12,6 +13,7 @@ docs/teachers.md is written from it anew.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import json
 from pathlib import Path
@@ -22,6 +24,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from nasc.architecture.space import Architecture, Block
+from nasc.data.prompts import prompted
+from nasc.data.texts import Text
 from nasc.errors import NascError
 from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
@@ -31,6 +35,7 @@ from nasc.teacher import Teacher, load_teacher
 from nasc.teacher.library import (
     MAX_ABS,
     TEXTS,
+    CrossEncoderLibrary,
     SentenceTransformersLibrary,
     comparable,
     load_library,
@@ -48,9 +53,10 @@ MORE_TEXTS = (
     "a",
     " ",
 )
+MORE_PAIRS = tuple(zip(MORE_TEXTS, MORE_TEXTS[::-1], strict=True))
 
 
-def vectors_of_graph(teacher: Teacher, texts: list[str]) -> list[np.ndarray[Any, Any]]:
+def vectors_of_graph(teacher: Teacher, texts: list[Text]) -> list[np.ndarray[Any, Any]]:
     """Vectors of the full-size fp32 graph in one batch and one by one.
 
     Texts are tokenised by the files that a package would have.
@@ -63,9 +69,12 @@ def vectors_of_graph(teacher: Teacher, texts: list[str]) -> list[np.ndarray[Any,
         write_tokenizer(folder, teacher.tokenizer, teacher.max_length)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         encoder = Encoder(folder / "model.onnx", tokenizer, max_length=teacher.max_length)
-        prompt = teacher.prompts.before
-        given = [prompt + text for text in texts]
-        return [encoder.encode(given, batch_size=size) for size in (len(texts), 1)]
+        return [
+            prompted(functools.partial(encoder.encode, batch_size=size), teacher.prompts.before)(
+                texts
+            )
+            for size in (len(texts), 1)
+        ]
 
 
 def row(folder: Path) -> dict[str, Any]:
@@ -74,9 +83,10 @@ def row(folder: Path) -> dict[str, Any]:
         teacher = load_teacher(folder)
     except NascError as error:
         return {"refused": str(error).replace(f"'{folder.parent}/", "'")}
-    texts = comparable(teacher, MORE_TEXTS)
+    texts = comparable(teacher, MORE_PAIRS if teacher.paired else MORE_TEXTS)
     library, _ = load_library(teacher, folder)
-    if not teacher.labels and not isinstance(library, SentenceTransformersLibrary):
+    judges = (SentenceTransformersLibrary, CrossEncoderLibrary)
+    if (teacher.paired or not teacher.labels) and not isinstance(library, judges):
         raise SystemExit(f"{folder}: sentence-transformers cannot load it")
     expected = library.vectors(texts)
     alone = np.concatenate([library.vectors([text]) for text in texts])
@@ -110,7 +120,9 @@ def markdown(record: dict[str, Any]) -> str:
         "texts (short, 10,000 characters, capitals, accents, digits, other scripts, literal "
         f"special tokens, empty), in one batch and one by one; at most {MAX_ABS:g} is allowed. "
         "Of a teacher with a head of its own they are of the scores of transformers "
-        "(`AutoModelForSequenceClassification`). "
+        "(`AutoModelForSequenceClassification`), where that scores two texts of "
+        f"`CrossEncoder(folder).predict(pairs)` without its activation, on {len(MORE_PAIRS)} pairs "
+        "of these texts. "
         "*Teacher* is `nasc.teacher`, *graph* the full-size fp32 ONNX graph with the tokenizer "
         "files of a package.",
         "",
@@ -118,9 +130,10 @@ def markdown(record: dict[str, Any]) -> str:
         "Normalize in it they keep their length too.",
         "- Weights stored in float16 or bfloat16 are computed in float32, which "
         "sentence-transformers by default does not; the comparison is in float32.",
-        "- One text differs and cannot be refused in advance: the literal padding token within a "
+        "- Two texts differ and cannot be refused in advance. The literal padding token within a "
         "text (`<pad>`) given to a RoBERTa, XLM-R or MPNet, whose positions are counted without "
-        "it.",
+        "it. The literal separator (`[SEP]`) in the first of two texts ends it for a BERT, ELECTRA "
+        "or ALBERT of nasc, which finds token types by the separator.",
         "- A RoBERTa or MPNet whose tokenizer_config.json has no model_max_length, or one above "
         "its positions, is refused: sentence-transformers cuts its texts 2 tokens too late, and "
         "fails.",

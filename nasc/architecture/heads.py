@@ -44,6 +44,13 @@ MAX_DENSE = 8
 MAX_SIZE = 1 << 16
 """Numbers of a vector."""
 
+SCORE_ACTIVATIONS = {
+    "identity": "torch.nn.modules.linear.Identity",
+    "sigmoid": "torch.nn.modules.activation.Sigmoid",
+}
+"""What sentence-transformers' CrossEncoder puts over scores of pairs, as its files name it. No
+graph holds it: scores are the teacher's own."""
+
 _CLASSIFY = re.compile(r"classify-([1-9][0-9]{0,3})")
 
 _DENSE = re.compile(rf"-dense([1-9][0-9]{{0,4}})({'|'.join(DENSE_ACTIVATIONS)})")

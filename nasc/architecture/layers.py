@@ -124,7 +124,8 @@ def layer_params(layer: Layer, geometry: Geometry) -> int:
     shapes = (*linear_shapes(layer, geometry), *pooled_shapes(layer))
     count = sum(i * o + o for i, o in shapes)
     if layer.kind == "embedding":
-        return (geometry.vocab_size + geometry.max_positions + 2) * geometry.row_size + count
+        rows = geometry.vocab_size + geometry.max_positions + 2 + (geometry.separator is not None)
+        return rows * geometry.row_size + count
     k = kernel_size(layer.kind)
     if k:
         count += SEPCONV_PAIRS * (k * h + h)

@@ -24,7 +24,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ _GEOMETRY_MOST: dict[str, int] = {
 }
 
 
-_OPTIONAL_MOST = {"embedding": 100_000, "buckets": 1_000}
+_OPTIONAL_MOST = {"embedding": 100_000, "buckets": 1_000, "separator": 10_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,8 @@ class Geometry:
             maps to the hidden size (ELECTRA, ALBERT); None where there is no such layer.
         buckets: Of relative positions, each of which adds a number of every head's own to the
             scores of attention (MPNet); a multiple of 4. None where scores know no positions.
+        separator: Token id that ends the first of two texts: tokens behind the first one of it are
+            of token type 1. None where all are of type 0.
     """
 
     layers: int
@@ -131,15 +133,17 @@ class Geometry:
     activation: str = GELU
     embedding: int | None = None
     buckets: int | None = None
+    separator: int | None = None
 
     def __post_init__(self) -> None:
         for name, most in (_GEOMETRY_MOST | _OPTIONAL_MOST).items():
             value = getattr(self, name)
             if name in _OPTIONAL_MOST and value is None:
                 continue
-            if type(value) is not int or not 1 <= value <= most:
+            least = 0 if name == "separator" else 1
+            if type(value) is not int or not least <= value <= most:
                 raise UsageError(
-                    f"teacher geometry: {name} must be a whole number from 1 to {most:,}, "
+                    f"teacher geometry: {name} must be a whole number from {least} to {most:,}, "
                     f"got {shown(value)}"
                 )
         if self.activation not in ACTIVATIONS:
@@ -171,6 +175,7 @@ class Geometry:
             + ("" if self.activation == GELU else f", activation {self.activation}")
             + ("" if self.embedding is None else f", embedding of {self.embedding}")
             + ("" if self.buckets is None else f", {self.buckets} buckets of relative positions")
+            + ("" if self.separator is None else f", token types behind token {self.separator}")
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -182,6 +187,22 @@ class Geometry:
             if values[name] is None:
                 del values[name]
         return values
+
+    def with_words(self, rows: Sequence[int]) -> Geometry:
+        """The same sizes with a part of the vocabulary.
+
+        Args:
+            rows: Token ids that are kept, in the order of the new ids.
+
+        Raises:
+            UsageError: If the separator is none of them.
+        """
+        separator = self.separator
+        if separator is not None:
+            if separator not in rows:
+                raise UsageError(f"teacher geometry: the separator {separator} must be kept")
+            separator = rows.index(separator)
+        return dataclasses.replace(self, vocab_size=len(rows), separator=separator)
 
     @property
     def row_size(self) -> int:

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8-emb4")
 RUNTIMES = ("onnxruntime", "openvino", "tvm")
-FORMATS = ("onnx", "c", "web")
+FORMATS = ("onnx", "c", "web", "android", "ios")
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
 VECTOR_TASKS = ("retrieval", "ranking")
 """Of vectors alone: `nasc evaluate` knows them, nothing is fine-tuned on them."""
@@ -315,6 +315,13 @@ text_column_option = click.option(
     help="Column of --corpus that holds the text, where it has columns (.jsonl, .csv, .parquet, "
     "datasets:...) [default: text, sentence, content or passage, or the only one of text].",
 )
+pairs_option = click.option(
+    "--pairs",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="In place of --corpus for a teacher that scores two texts: pairs of them, one a line "
+    "with a tab between (.jsonl: lists or objects of two); no labels.",
+)
 space_options = _options(
     click.option(
         "--teacher",
@@ -343,6 +350,7 @@ supernet_options = _options(
         "machine].",
     ),
     text_column_option,
+    pairs_option,
     click.option(
         "--train-minutes",
         type=float,

@@ -65,9 +65,8 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     "--min-quality",
     multiple=True,
     metavar="NAME=VALUE",
-    help="pooled_cosine=0.9, similarity_spearman=0.9, ranking_ndcg=0.8 or class_agreement=0.9 on "
-    "held-out text, or a "
-    "score of the task; repeatable.",
+    help="pooled_cosine=0.9, similarity_spearman=0.9 or ranking_ndcg=0.8 on held-out text, of "
+    "scores class_agreement=0.9 or score_spearman=0.9, or a score of the task; repeatable.",
 )
 @click.option(
     "--sts-data",
@@ -118,7 +117,8 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     metavar="NAMES",
     help="What is written, with commas between, of one search and measurement. onnx: the package "
     "(with onnxruntime). web: beside it, in OUTPUT-web, the same model as an npm package for "
-    "browsers. c: the network as C code without a runtime, in OUTPUT-c (with --runtime tvm).",
+    "browsers; android, ios: as a module and a Swift package for apps. c: the network as C "
+    "code without a runtime, in OUTPUT-c (with --runtime tvm).",
 )
 @click.option(
     "--sign",
@@ -140,7 +140,7 @@ def compile(as_json: bool, **options: Any) -> None:
              nasc compile --latency-ms 5 --lengths lengths.csv
              nasc compile --size-bytes 8MB --vocab-from texts.txt
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
-             nasc compile --latency-ms 20 --format onnx,web
+             nasc compile --latency-ms 20 --format onnx,web,android
              nasc compile --latency-ms 20 --runtime tvm --format c
     """
     from nasc.cli.console import print_json, print_rows, reporting

@@ -14,6 +14,7 @@ from nasc.cli.options import (
     cache_option,
     complete_device,
     json_option,
+    pairs_option,
     run_code_option,
     seed_option,
     serial_option,
@@ -28,6 +29,7 @@ from nasc.cli.options import (
 @space_options
 @click.option("--corpus", multiple=True, help="File, folder or datasets:NAME; repeatable.")
 @text_column_option
+@pairs_option
 @click.option(
     "--packed",
     is_flag=True,

@@ -30,9 +30,10 @@ from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
 from nasc.context.read_vocabulary import CutVocabulary, read_vocabulary
 from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
-from nasc.context.teacher_check import check_teacher
+from nasc.context.teacher_check import check_pairs, check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
+from nasc.data.pairs import load_pairs
 from nasc.errors import ExportError, NascError, TableMissing, UsageError
 from nasc.evaluation.agreement import pooled_cosine
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
@@ -185,7 +186,7 @@ class RunContext:
     def teacher(self) -> Teacher:
         """The teacher."""
         with self.timed("teacher"):
-            return load_teacher(self.settings.teacher)
+            return load_teacher(self.settings.teacher, paired=self.settings.pairs is not None)
 
     @property
     def head(self) -> str:
@@ -313,8 +314,8 @@ class RunContext:
     @property
     def geometry(self) -> Geometry:
         """Of the networks that ship."""
-        found, kept = self.space.geometry, self.kept_words
-        return found if kept is None else dataclasses.replace(found, vocab_size=kept)
+        found, cut = self.space.geometry, self.vocabulary
+        return found if cut is None else found.with_words(cut.cut.ids.tolist())
 
     def as_shipped(self, network: Network) -> Network:
         """A network with the head and the vocabulary that ship."""
@@ -700,13 +701,14 @@ class RunContext:
             CorpusError: From the text, or the lengths, that were named.
         """
         teacher = self.teacher
+        check_pairs(teacher, self.settings.pairs)
         if searched:
             _ = self.variants
         with self.timed("teacher"):
             check_teacher(teacher, self.cache, self.reporter)
         _ = self.mixture
         _ = self.vocabulary
-        if self.settings.corpus:
+        if self.settings.corpus or self.settings.pairs is not None:
             _ = self.corpus
 
     @cached_property
@@ -714,11 +716,17 @@ class RunContext:
         """The text."""
         with self.timed("text"):
             self.reporter.stage("Text")(0, 1, "reading")
+            s = self.settings
+            check_pairs(self.teacher, s.pairs)
+            if s.pairs is not None:
+                found = load_pairs(s.pairs, seed=s.seed, most=MAX_CORPUS)
+                self.reporter.say(f"pairs: {found.description} ({len(found.train):,} to train on)")
+                return found
             found = load_corpus(
-                self.settings.corpus or None,
-                seed=self.settings.seed,
+                s.corpus or None,
+                seed=s.seed,
                 max_sentences=MAX_CORPUS,
-                text_column=self.settings.text_column,
+                text_column=s.text_column,
                 say=self.reporter.say,
             )
             self.reporter.say(f"text: {found.description} ({len(found.train):,} sentences)")

@@ -38,6 +38,8 @@ class Settings:
             teacher, or trains one and keeps it in the cache.
         corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
         text_column: Column of the corpus that holds the text; None takes the obvious one.
+        pairs: A file of pairs of texts in place of the corpus, for teachers that score pairs: see
+            `nasc.data.pairs.load_pairs`.
         runtime: What runs networks: a runtime's name, or `AUTO` for whichever is best there; None
             takes the device's default.
         precisions: Allowed ones; None takes those of the space that the runtime computes in.
@@ -69,6 +71,7 @@ class Settings:
     supernet: Path | None = None
     corpus: tuple[str, ...] = ()
     text_column: str | None = None
+    pairs: Path | None = None
     runtime: str | None = None
     precisions: tuple[str, ...] | None = None
     seq_len: int = SEQ_LEN
@@ -119,6 +122,8 @@ class Settings:
             raise UsageError(
                 f"--text-column {self.text_column} names a column of --corpus: give one"
             )
+        if self.pairs is not None and self.corpus:
+            raise UsageError(f"--pairs {self.pairs} takes the place of --corpus: give one of them")
         given = {
             "--supernet": self.supernet,
             "--train-minutes": self.train_minutes,

@@ -12,6 +12,7 @@ from device_profiles import reading
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prompts import prompted
+from nasc.errors import UsageError
 from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
@@ -72,6 +73,24 @@ def check_teacher(teacher: Teacher, cache: Path, reporter: Reporter) -> LibraryC
         write_atomically(record, json.dumps(dataclasses.asdict(found)).encode())
     reporter.say(f"teacher {teacher.name!r}: {found}")
     return found
+
+
+def check_pairs(teacher: Teacher, pairs: Path | None) -> None:
+    """Raise unless pairs are given to a teacher that scores pairs, and to no other.
+
+    Raises:
+        UsageError: With what to give.
+    """
+    if teacher.paired and pairs is None:
+        raise UsageError(
+            f"the teacher {teacher.name!r} scores pairs of texts. Name a file of pairs as it will "
+            "meet them, one a line with a tab between the two texts, or JSON lines: --pairs FILE"
+        )
+    if not teacher.paired and pairs is not None:
+        raise UsageError(
+            f"the teacher {teacher.name!r} has no head that scores texts: leave --pairs {pairs} "
+            "out, or give its texts: --corpus FILE"
+        )
 
 
 def _compared(teacher: Teacher, folder: Path) -> LibraryCheck:

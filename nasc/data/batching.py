@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from nasc.data.texts import Text
 from nasc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,18 +30,19 @@ def copy_tokenizer(tokenizer: Tokenizer | PreTrainedTokenizerBase) -> Tokenizer:
     return own
 
 
-def token_ids(tokenizer: Tokenizer, sentences: Sequence[str], max_length: int) -> list[list[int]]:
+def token_ids(tokenizer: Tokenizer, sentences: Sequence[Text], max_length: int) -> list[list[int]]:
     """Token ids of sentences, special tokens included, each cut to `max_length` tokens.
 
     Args:
         tokenizer: Without padding; its truncation is set.
-        sentences: What to tokenise.
+        sentences: What to tokenise, texts or pairs.
         max_length: Tokens of the longest list.
 
     Raises:
         UsageError: If the special tokens alone are longer.
     """
-    special = tokenizer.num_special_tokens_to_add(False)
+    paired = any(not isinstance(sentence, str) for sentence in sentences)
+    special = tokenizer.num_special_tokens_to_add(paired)
     if max_length <= special:
         raise UsageError(
             f"length {max_length}: the tokenizer adds {special} special tokens to every sentence; "

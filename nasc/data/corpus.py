@@ -20,6 +20,7 @@ from device_profiles.reading import shown
 from nasc.data.prose import installed_prose
 from nasc.data.sentences import marks
 from nasc.data.sources import Reading, describe, read_all
+from nasc.data.texts import Text
 from nasc.errors import CorpusError
 from nasc.utils.progress import Say
 
@@ -36,15 +37,16 @@ class Corpus:
     """Sentences to train on and sentences to judge by.
 
     Attributes:
-        train: Sentences to train on, in the order of the seeded shuffle.
-        heldout: Sentences never trained on, in the order of their content hash.
+        train: Sentences to train on, or pairs (`nasc.data.pairs`), in the order of the seeded
+            shuffle.
+        heldout: Those never trained on, in the order of their content hash.
         description: What text this is, in words for the user.
         sha256: Of all sentences that were chosen from, independent of seed and order.
         text_column: The column that was asked for where there are several; None is the obvious one.
     """
 
-    train: tuple[str, ...]
-    heldout: tuple[str, ...]
+    train: tuple[Text, ...]
+    heldout: tuple[Text, ...]
     description: str
     sha256: str
     text_column: str | None = None
@@ -113,7 +115,8 @@ def stream_text(sources: Sequence[str | Path], corpus: Corpus) -> Iterator[str]:
     Raises:
         CorpusError: See `load_corpus`.
     """
-    last = max(map(sentence_key, corpus.heldout))  # held out are those of the smallest keys
+    heldout = (text for text in corpus.heldout if isinstance(text, str))
+    last = max(map(sentence_key, heldout))  # held out are those of the smallest keys
     for sentence in read_all(sources, Reading(corpus.text_column)):
         if sentence_key(sentence) > last:
             yield sentence
@@ -160,7 +163,7 @@ def corpus_from_sentences(
                 f"{description}: {shown(sentence)} holds a lone surrogate: leave it out"
             ) from error
         digest.update(b"\n")
-    n_heldout = _count_heldout(len(ordered))
+    n_heldout = count_heldout(len(ordered))
     heldout, train = ordered[:n_heldout], ordered[n_heldout:]
     random.Random(seed).shuffle(train)
     train = train[:max_sentences]
@@ -172,7 +175,8 @@ def corpus_from_sentences(
     )
 
 
-def _count_heldout(count: int) -> int:
+def count_heldout(count: int) -> int:
+    """So many of some sentences are held out."""
     return min(max(math.ceil(count * HELDOUT_SHARE), HELDOUT_MINIMUM), count // 4)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from device_profiles.reading import shown
+from nasc.data.texts import Text
 from nasc.errors import UsageError
 from nasc.utils.printable import is_printable
 
@@ -79,11 +80,14 @@ NO_PROMPTS = Prompts()
 
 
 def prompted(
-    encode: Callable[[list[str]], _Result], prompt: str
-) -> Callable[[Sequence[str]], _Result]:
-    """What encodes texts with a prompt before each of them."""
+    encode: Callable[[list[Text]], _Result], prompt: str
+) -> Callable[[Sequence[Text]], _Result]:
+    """What encodes texts with a prompt before each of them, or before the first of each pair."""
 
-    def encode_prompted(texts: Sequence[str]) -> _Result:
-        return encode([prompt + text for text in texts])
+    def before(text: Text) -> Text:
+        return prompt + text if isinstance(text, str) else (prompt + text[0], text[1])
+
+    def encode_prompted(texts: Sequence[Text]) -> _Result:
+        return encode([before(text) for text in texts])
 
     return encode_prompted

@@ -354,8 +354,8 @@ def trainable(network: Network) -> TorchNetwork:
     That are the embedding tables and the linear layers behind the pooling.
     """
     model = TorchNetwork(network)
-    for name in ("word", "position"):
-        model.tensors[0][name].requires_grad_(False)  # type: ignore[index]
+    for name, value in model.tensors[0].named_parameters():
+        value.requires_grad_(name not in ("word", "position", "segment"))
     for name, value in model.tensors[-1].named_parameters():
         value.requires_grad_(not name.startswith("dense"))
     return model

@@ -1,5 +1,6 @@
 """How close a network's sentence vectors are to its teacher's, without labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import spearmanr
 
 from nasc.architecture.heads import gives_scores
-from nasc.evaluation.retrieval import ranking_ndcg
+from nasc.evaluation.retrieval import ranking_ndcg, score_ndcgs
 from nasc.evaluation.similarity import unit_vectors
 
 MAX_SENTENCES = 1024
@@ -77,10 +78,62 @@ def compare_classes(teacher: NDArray[np.floating], student: NDArray[np.floating]
     return ClassAgreement(float(same.mean()), float(max(divergence.mean(), 0)), len(teacher))
 
 
-def as_vectors(outputs: NDArray[np.floating], head: str) -> NDArray[np.floating]:
-    """What networks are compared by: vectors as they are, of scores the roots of probabilities.
+@dataclass(frozen=True, slots=True)
+class ScoreAgreement:
+    """Agreement of a network's scores of pairs with its teacher's on pairs held out.
 
-    The cosine of two such rows is the Bhattacharyya coefficient of the two distributions.
+    Attributes:
+        score_spearman: Spearman's rank correlation of the scores of all pairs; 1 is the same order.
+        ranking_ndcg: nDCG@10 of the network's order of the second texts of one first text, where
+            those that the teacher puts first are wanted
+            (`nasc.evaluation.retrieval.score_ndcgs`); None where no first text has enough of them.
+        queries: First texts that it is the mean over.
+        pairs: Pairs that were scored.
+    """
+
+    score_spearman: float
+    ranking_ndcg: float | None
+    queries: int
+    pairs: int
+
+
+def compare_scores(
+    teacher: NDArray[np.floating], student: NDArray[np.floating], first: Sequence[str]
+) -> ScoreAgreement:
+    """All figures for the scores of the same pairs.
+
+    Args:
+        teacher: (pairs,), at least three.
+        student: The same of the network.
+        first: The first text of each.
+
+    Raises:
+        ValueError: If shapes differ, or a score is no number.
+    """
+    if teacher.shape != student.shape or teacher.shape != (len(first),) or len(first) < 3:
+        raise ValueError(f"scores of different shapes: {teacher.shape} and {student.shape}")
+    if not (np.isfinite(teacher).all() and np.isfinite(student).all()):
+        raise ValueError("a score is no number")
+    found = score_ndcgs(teacher, student, np.unique(np.array(first), return_inverse=True)[1])
+    return ScoreAgreement(
+        rank_correlation(teacher, student),
+        float(found.mean()) if len(found) else None,
+        len(found),
+        len(first),
+    )
+
+
+_PER_UNIT = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+"""Radians of one unit of a score, of the waves that it is compared by: scores of rerankers are
+logits, of which those of MS MARCO's go from -11 to 11."""
+
+
+def as_vectors(outputs: NDArray[np.floating], head: str) -> NDArray[np.floating]:
+    """What networks are compared by: vectors as they are, of scores what has a cosine.
+
+    Of classes the roots of their probabilities: the cosine of two such rows is the Bhattacharyya
+    coefficient of the two distributions. Of one score its place on waves of several lengths: the
+    cosine of two such rows falls with the difference of the scores, wherever these are.
 
     Args:
         outputs: (texts, size), as a head gives them.
@@ -88,6 +141,10 @@ def as_vectors(outputs: NDArray[np.floating], head: str) -> NDArray[np.floating]
     """
     if not gives_scores(head):
         return outputs
+    if outputs.shape[1] == 1:
+        angles = outputs.astype(np.float64) * _PER_UNIT
+        waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+        return np.asarray(waves / np.sqrt(len(_PER_UNIT)), np.float32)
     return np.asarray(np.sqrt(softmax(outputs.astype(np.float64), axis=1)), np.float32)
 
 

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 from nasc.architecture.heads import SPANS, gives_states, pooling_of
 from nasc.data.batching import TokenList, by_length, copy_tokenizer, pad, token_ids
+from nasc.data.texts import Text
 from nasc.errors import ExportError, UsageError
 from nasc.lowering import Artifact
 from nasc.utils import pooling
@@ -193,7 +194,7 @@ class Encoder:
                 f"{seq_len} tokens: its head {self.head!r} is none of nasc's"
             )
 
-    def tokenize(self, sentences: Sequence[str], max_length: int | None = None) -> list[list[int]]:
+    def tokenize(self, sentences: Sequence[Text], max_length: int | None = None) -> list[list[int]]:
         """Token ids of sentences, special tokens included.
 
         Args:
@@ -209,14 +210,14 @@ class Encoder:
 
     def encode(
         self,
-        sentences: Sequence[str],
+        sentences: Sequence[Text],
         batch_size: int | None = None,
         max_length: int | None = None,
     ) -> Vectors:
         """One vector for each sentence.
 
         Args:
-            sentences: Any number of texts.
+            sentences: Any number of texts, or of pairs.
             batch_size: Sentences in a run, which are sorted by length, so that little is padding;
                 None is `self.batch_size`.
             max_length: Tokens to cut a sentence to; None is `self.max_length`.

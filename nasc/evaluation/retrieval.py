@@ -107,6 +107,37 @@ def ranking_ndcgs(
     return found
 
 
+LEAST_RANKED = 3
+"""Texts that are worth ranking: of two there is but one other order."""
+
+
+def score_ndcgs(
+    teacher: NDArray[np.floating],
+    student: NDArray[np.floating],
+    queries: NDArray[np.int64],
+    cutoff: int = CUTOFF,
+) -> Floats:
+    """`ranking_ndcgs` of scores: each query's texts are ranked by what they are scored with it.
+
+    Args:
+        teacher: (pairs,).
+        student: (pairs,), in the same order.
+        queries: (pairs,) number of the query of each pair.
+        cutoff: Texts that count, fewer where there are not so many.
+
+    Returns:
+        One for each query of at least `LEAST_RANKED` texts, by number.
+    """
+    found = []
+    for query in np.unique(queries):
+        wanted, given = teacher[queries == query], student[queries == query]
+        if len(wanted) >= LEAST_RANKED:
+            most = min(cutoff, len(wanted))
+            gains = np.maximum(most + 1 - rankdata(-wanted), 0)
+            found.append(ndcg_score(gains[None], given[None], k=most))
+    return np.array(found)
+
+
 def ranking_ndcg(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> float:
     """Mean of `ranking_ndcgs` over all texts."""
     return float(ranking_ndcgs(teacher, student).mean())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from nasc.data.texts import Text
 from nasc.evaluation.agreement import as_vectors
 from nasc.networks.from_teacher import head_tensors
 from nasc.networks.network import Network
@@ -16,7 +17,7 @@ from nasc.teacher import Teacher
 
 @torch.no_grad()
 def pooled_vectors(
-    teacher: Teacher, network: Network, sentences: Sequence[str]
+    teacher: Teacher, network: Network, sentences: Sequence[Text]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Vectors (sentences, size) of a network in torch, as networks are compared by them."""
     head = teacher.head()
@@ -33,7 +34,7 @@ def pooled_vectors(
 
 
 def teacher_vectors(
-    teacher: Teacher, sentences: Sequence[str], *, max_length: int | None = None
+    teacher: Teacher, sentences: Sequence[Text], *, max_length: int | None = None
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """A teacher's vectors (sentences, size), as networks are compared with it by them."""
     found = teacher.vectors(sentences, max_length=max_length)

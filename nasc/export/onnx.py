@@ -90,8 +90,8 @@ def build(
     fixed; output ``sentence_embedding`` (batch, hidden), ``last_hidden_state``
     (batch, seq_len, hidden), ``logits`` (batch, outputs) or ``span_logits``
     (batch, 2, seq_len), float; after ``sentence_embedding`` also `ONE_TOKEN`, (batch, 1, hidden).
-    Token types are 0 (folded into the positions). onnxruntime's symbolic shape inference knows the
-    shape of every tensor.
+    Token types are 0 (folded into the positions), but 1 behind the first `Geometry.separator` of a
+    geometry that has one. onnxruntime's symbolic shape inference knows the shape of every tensor.
 
     Args:
         network: With its weights.
@@ -177,6 +177,7 @@ class _Emitter:
         self._score_bias = ""
         self._buckets = ""
         self._positions = network.geometry.max_positions
+        self._separator = network.geometry.separator
         self._token_mask = ""
 
     def emit(self, index: int, layer: Layer, tensors: Tensors) -> None:
@@ -271,11 +272,27 @@ class _Emitter:
         position = g.node("Slice", table, g.ints(0, 0), shape, g.ints(0, 1))
         # Of the slice, shape inference knows no more than that it may be shorter than the text.
         position = g.node("Reshape", position, shape)
-        x = self._to_tokens(g.node("Add", word, position), len(tensors["ln_weight"]))
+        rows = g.node("Add", word, position)
+        if self._separator is not None:
+            segment = self._weight("segment", tensors["segment"])
+            rows = g.node("Add", rows, g.node("Mul", self._segments(self._separator), segment))
+        x = self._to_tokens(rows, len(tensors["ln_weight"]))
         x = self._normalize(x, tensors)
         if "map_weight" not in tensors:
             return x
         return self._linear(x, "map", tensors["map_weight"], tensors["map_bias"])
+
+    def _segments(self, separator: int) -> str:
+        """Token types as (batch, seq_len, 1): see `nasc.utils.torch_segments.segments`.
+
+        Found here, so that whoever runs the model gives two inputs and no types.
+        """
+        g = self.graph
+        ends = g.node("Equal", "input_ids", g.constant(np.int64(separator)))
+        ends = g.node("Cast", ends, to=TensorProto.FLOAT)
+        before = g.node("CumSum", ends, g.constant(np.int64(1)), exclusive=1)
+        types = g.node("Min", before, g.constant(np.float32(1)))
+        return g.node("Unsqueeze", types, g.ints(2))
 
     def _border(self, layer: Layer, tensors: Tensors) -> str:
         return self._linear(self._x, "map", tensors["weight"], tensors["bias"])

@@ -24,6 +24,7 @@ class NascConfig(PreTrainedConfig):
         activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
         embedding_size: Of the embedding's rows where a linear layer maps them to the hidden size.
         buckets: Of relative positions, where attention knows them.
+        separator: Token id behind whose first one token types are 1, where there are any.
         pooling: Out of `POOLINGS`.
         hidden_dropout_prob: Of every operation's output while training.
         classifier_dropout: Before the last layer of a task's head.
@@ -45,6 +46,7 @@ class NascConfig(PreTrainedConfig):
     activation: str = GELU
     embedding_size: int | None = None
     buckets: int | None = None
+    separator: int | None = None
     pooling: str = "mean"
     pad_token_id: int | None = 0
 
@@ -68,6 +70,7 @@ class NascConfig(PreTrainedConfig):
             activation=geometry.activation,
             embedding_size=geometry.embedding,
             buckets=geometry.buckets,
+            separator=geometry.separator,
             **other,
         )
 
@@ -105,4 +108,5 @@ class NascConfig(PreTrainedConfig):
             activation=self.activation,
             embedding=self.embedding_size,
             buckets=self.buckets,
+            separator=self.separator,
         )

@@ -28,6 +28,7 @@ from nasc.hf.configuration import NascConfig
 from nasc.networks.network import Array, Network, tensor_shapes
 from nasc.networks.torch_network import Mask, apply_layer, mean_pool, normalized_rows
 from nasc.utils.torch_activation import activate
+from nasc.utils.torch_segments import segments
 
 
 class NascPreTrainedModel(PreTrainedModel):
@@ -96,7 +97,8 @@ class NascModel(NascPreTrainedModel):
         Args:
             input_ids: (batch, seq_len), right-padded.
             attention_mask: (batch, seq_len); None: nothing is padding.
-            token_type_ids: Accepted and ignored: a subnet has none.
+            token_type_ids: (batch, seq_len), where networks know types; None finds them in the ids.
+                Ignored where they know none.
             inputs_embeds: (batch, seq_len, row size) instead of the words' rows.
             output_hidden_states: Also those after the embedding and after every operation, at
                 their own sizes.
@@ -116,6 +118,11 @@ class NascModel(NascPreTrainedModel):
             attention_mask = torch.ones(x.shape[:2], dtype=torch.long, device=x.device)
         first = self.parts[0]
         x = x + first["position"][: x.shape[1]]  # type: ignore[index]
+        if self.geometry.separator is not None:
+            if token_type_ids is None and input_ids is not None:
+                token_type_ids = segments(input_ids, self.geometry.separator)
+            if token_type_ids is not None:
+                x = x + token_type_ids[:, :, None] * first["segment"]  # type: ignore[index]
         x = normalized_rows(first, x, self.eps)  # type: ignore[arg-type]
         mask, states = Mask.of(attention_mask, x.dtype), [x]
         for layer, part in zip(self.layers[1:-1], list(self.parts)[1:-1], strict=True):

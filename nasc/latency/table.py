@@ -81,6 +81,7 @@ MAX_NAME = 200
 """Characters of a text in the head of a table."""
 _NAME = {"type": "string", "maxLength": MAX_NAME}
 _SIZES = [f.name for f in dataclasses.fields(Geometry) if f.default is dataclasses.MISSING]
+_MORE = [f.name for f in dataclasses.fields(Geometry) if f.default is None]
 _KEY = {
     "device": _NAME,
     "precision": _NAME,
@@ -88,7 +89,11 @@ _KEY = {
         "type": "object",
         "required": _SIZES,
         "additionalProperties": False,
-        "properties": {**dict.fromkeys(_SIZES, _SIZE), "activation": _NAME, "embedding": _SIZE},
+        "properties": {
+            **dict.fromkeys(_SIZES, _SIZE),
+            **{name: {**_SIZE, "minimum": 0} for name in _MORE},
+            "activation": _NAME,
+        },
     },
     "seq_len": _SIZE,
     "batch": _SIZE,

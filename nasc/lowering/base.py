@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PRECISIONS = {
     "onnxruntime": ("fp32", "int8", "int8-emb4"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),
-    "tvm": ("fp32", "int8"),
+    "tvm": ("fp32", "bf16", "int8"),
 }
 """By name of a runtime, the number formats that networks are lowered in for it."""
 
@@ -36,13 +36,16 @@ EVERYWHERE = {
 """By name of a runtime, those that it computes in on any processor; of others the device is
 asked."""
 
-MULTIPLES = {("tvm", "int8"): 32}
+HANDWRITTEN = ("bf16", "int8")
+"""Precisions of TVM by kernels that are not searched for, see `nasc.lowering.handwritten`."""
+
+MULTIPLES = {("tvm", precision): 32 for precision in HANDWRITTEN}
 """By runtime and precision, what hidden sizes and the head size are multiples of; any size where
 nothing is said."""
 
-PLAIN_ALONE = (("tvm", "int8"),)
-"""Runtimes and precisions that pool by the mean alone, with the exact GELU and an embedding as wide
-as the layers."""
+PLAIN_ALONE = tuple(("tvm", precision) for precision in HANDWRITTEN)
+"""Runtimes and precisions that pool by the mean alone, with the exact GELU, an embedding as wide as
+the layers and no token types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,8 @@ def unfit_sizes(
         whose: They are, in words.
     """
     if (runtime, precision) in PLAIN_ALONE:
+        if geometry.separator is not None:
+            return f"{runtime} makes {precision} without token types, which tell two texts apart"
         if geometry.buckets is not None:
             return f"{runtime} makes {precision} without relative positions in attention"
         if gives_vector(head) and pooling_of(head).mode != MEAN.mode:

@@ -17,22 +17,23 @@ from typing import Any
 import onnx
 
 from device_profiles.temporary import temporary_folder
+from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
-from nasc.lowering.base import Artifact, check_precision
+from nasc.lowering.base import HANDWRITTEN, Artifact, check_precision
 from nasc.lowering.tuned_kernels import TUNED, KernelRecords
 from nasc.lowering.tvm_module import compile_module, fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_description import DESCRIPTION, FORMAT, LIBRARY
-from profilers.runtimes.tvm_targets import int8_kind, needed_flags
+from profilers.runtimes.tvm_targets import kernel_kind, needed_flags
 
 # isort: split
 # After `tvm_module`, which refuses other versions of TVM before they are imported.
+from nasc.lowering.handwritten.compile import compile_handwritten
+from nasc.lowering.handwritten.module import handwritten_module, kernels_of
 from nasc.lowering.tuning.apply import apply_records
-from nasc.lowering.tvm_int8 import int8_module, kernels_of
-from nasc.lowering.tvm_int8_compile import compile_int8
 
-_OWN_VERSION = 3
+_OWN_VERSION = 4
 """Raised with every change of what is done to the emitted graphs (`tvm_module`, the schedules)."""
 
 VERSION = 1000 * EMITTER_VERSION + _OWN_VERSION
@@ -66,7 +67,7 @@ def lower(
         shape: See there; (batch, seq_len) gives one function of that shape, None one for each
             length.
         lengths: Beside `LENGTHS`, as far as the network has positions.
-        records: Tuning records, measured on that processor; int8 has none.
+        records: Tuning records, measured on that processor; `HANDWRITTEN` precisions have none.
         processor: See there.
     """
     precision = network.architecture.precision
@@ -81,11 +82,11 @@ def lower(
     functions = {f"run_{batch}x{n}": (batch, n) for batch, n in shapes}
     kernels: dict[str, dict[str, str | int]] = {}
     with _ONE_AT_A_TIME:
-        if precision == "int8":
-            kind = str(int8_kind(cpu["flags"]))  # there is one: `target_of` was asked
-            module = int8_module(network, functions, kind)
+        if precision in HANDWRITTEN:
+            kind = str(kernel_kind(cpu["flags"], precision))  # there is one: `target_of` was asked
+            module = handwritten_module(network, functions, kind)
             kernels = kernels_of(module)
-            compiled = compile_int8(module, target)
+            compiled = compile_handwritten(module, target)
         else:
             models = {key: build(network, shape=each) for key, each in functions.items()}
             module = fused_module(models, target)
@@ -100,7 +101,7 @@ def lower(
         compiled.export(library)
         content = library.read_bytes()
     path.write_bytes(content)
-    free = build(network, shape=shape)
+    free = build(network, matrices=Float(), shape=shape)  # its axes and what it says are read
     about = {
         "format": FORMAT,
         "arch": cpu["arch"],

@@ -12,7 +12,7 @@ from nasc.teacher import LayerWeights, Teacher
 
 
 def embedding(teacher: Teacher) -> dict[str, Tensor]:
-    """The embedding, with token type 0 folded into the positions.
+    """The embedding, with token type 0 folded into the positions, type 1 beyond it by itself.
 
     The first row of ``position`` belongs to the first token, whatever the family.
     """
@@ -24,6 +24,8 @@ def embedding(teacher: Teacher) -> dict[str, Tensor]:
         "ln_weight": e.ln_weight,
         "ln_bias": e.ln_bias,
     }
+    if e.segment is not None:
+        found["segment"] = e.segment
     if e.map_weight is None or e.map_bias is None:
         return found
     return found | {"map_weight": e.map_weight, "map_bias": e.map_bias}

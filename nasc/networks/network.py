@@ -29,11 +29,12 @@ MASKED = -1e4
 def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a layer's tensors; matrices are (outputs, inputs) as in torch.
 
-    ``position`` holds the token-type row 0 too; ``map_weight`` and ``map_bias`` are of the linear
-    layer behind an embedding of its own size; ``dense1_weight`` and so on of those behind the
-    pooling of a head; ``bucket_bias`` is what relative positions add to the scores of each
-    attention head. A depthwise weight is (hidden, kernel). A layer without tensors (a head at
-    the teacher's hidden size) gives an empty dict.
+    ``position`` holds the token-type row 0 too, ``segment`` is what row 1 has beyond it, where
+    the second of two texts is told from the first by `Geometry.separator`; ``map_weight`` and
+    ``map_bias`` are of the linear layer behind an embedding of its own size; ``dense1_weight`` and
+    so on of those behind the pooling of a head; ``bucket_bias`` is what relative positions add to
+    the scores of each attention head. A depthwise weight is (hidden, kernel). A layer without
+    tensors (a head at the teacher's hidden size) gives an empty dict.
     """
     h, out = layer.hidden_in, layer.hidden_out
     found: dict[str, tuple[int, ...]]
@@ -46,6 +47,8 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
             "ln_weight": (size,),
             "ln_bias": (size,),
         }
+        if geometry.separator is not None:
+            rows["segment"] = (size,)
         narrow = geometry.embedding is not None
         return rows | ({"map_weight": (h, size), "map_bias": (h,)} if narrow else {})
     if layer.kind == "border":
@@ -177,7 +180,7 @@ class Network:
             raise ExportError(f"a network of {count} words has not all those that are to be kept")
         word = np.ascontiguousarray(self.tensors[0]["word"][rows])
         words: Tensors = {**self.tensors[0], "word": word}
-        geometry = dataclasses.replace(self.geometry, vocab_size=len(rows))
+        geometry = self.geometry.with_words(rows.tolist())
         return dataclasses.replace(self, geometry=geometry, tensors=(words, *self.tensors[1:]))
 
     def body(self) -> Network:

@@ -31,6 +31,7 @@ from nasc.utils import torch_pooling
 from nasc.utils.torch_activation import activate
 from nasc.utils.torch_dense import finish_vector
 from nasc.utils.torch_positions import position_scores
+from nasc.utils.torch_segments import segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,18 @@ def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size:
     return mixed.transpose(1, 2).reshape(batch, seq_len, hidden)
 
 
-def embed(t: Mapping[str, Tensor], input_ids: Tensor, eps: float) -> Tensor:
-    """Embedding output (batch, seq_len, hidden) of right-padded token ids."""
+def embed(t: Mapping[str, Tensor], input_ids: Tensor, eps: float, separator: int | None) -> Tensor:
+    """Embedding output (batch, seq_len, hidden) of right-padded token ids.
+
+    Args:
+        t: The embedding's tensors.
+        input_ids: (batch, seq_len).
+        eps: Of layer normalisation.
+        separator: See `nasc.architecture.space.Geometry`.
+    """
     x = functional.embedding(input_ids, t["word"]) + t["position"][: input_ids.shape[1]]
+    if separator is not None:
+        x = x + segments(input_ids, separator)[:, :, None] * t["segment"]
     return normalized_rows(t, x, eps)
 
 
@@ -169,7 +179,7 @@ class TorchNetwork(nn.Module):
 
     def hidden_state(self, input_ids: Tensor, mask: Mask) -> Tensor:
         """Last hidden state (batch, seq_len, last block's hidden size), before the head."""
-        x = embed(self.tensors[0], input_ids, self.eps)  # type: ignore[arg-type]
+        x = embed(self.tensors[0], input_ids, self.eps, self.geometry.separator)  # type: ignore[arg-type]
         for layer, tensors in zip(self.layers[1:-1], list(self.tensors)[1:-1], strict=True):
             x = apply_layer(layer, tensors, x, mask, self.geometry, self.eps)  # type: ignore[arg-type]
         return x

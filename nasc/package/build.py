@@ -17,7 +17,7 @@ from nasc.evaluation.encoder import OpenEncoder, open_here
 from nasc.lowering import Artifact
 from nasc.package.formats import ModelFile, PackageFormat, format_of
 from nasc.package.formats.base import model_files
-from nasc.package.golden import TEXTS, Golden
+from nasc.package.golden import PAIRS, TEXTS, Golden
 from nasc.package.hashes import record_file, record_folder, write_manifest
 from nasc.package.library_files import write_library_files
 from nasc.package.manifest import Manifest
@@ -180,6 +180,7 @@ def _fill(
     runtime = manifest.conditions.runtime
     form = format_of(runtime)
     path = folder / form.MODEL
+    path.parent.mkdir(parents=True, exist_ok=True)
     _write_model(folder, form, runtime, model)
     write_tokenizer(folder, tokenizer, manifest.max_length)
     write_library_files(folder, manifest, tokenizer.pad_token_id or 0)
@@ -197,7 +198,8 @@ def _fill(
         raise PackageError(f"the manifest is not about this model: {'; '.join(problems)}")
     tolerance = form.TOLERANCE[manifest.precision]
     with open_encoder(_packaged(folder, form, manifest), tokenizer) as encoder:
-        golden = Golden.make(encoder, TEXTS, manifest.max_length, tolerance)
+        texts = PAIRS if manifest.scores_pairs else TEXTS
+        golden = Golden.make(encoder, texts, manifest.max_length, tolerance)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
     (folder / MEASURED).write_text(measured_text(manifest), encoding="utf-8")
     files = record_folder(folder)

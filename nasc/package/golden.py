@@ -13,6 +13,7 @@ import numpy as np
 
 from device_profiles.reading import conform, read_json, shown
 from nasc.architecture.heads import SPANS, head_outputs, vector_size
+from nasc.data.texts import Text
 from nasc.evaluation.encoder import Encoder, Vectors
 
 VERSION = 1
@@ -42,20 +43,29 @@ TEXTS: tuple[str, ...] = (
 with modifiers, words no vocabulary holds, and a text that has to be cut."""
 
 
+PAIRS: tuple[Text, ...] = tuple(zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True))
+"""Each with the next, for packages that score pairs."""
+
+
 @dataclass(frozen=True, slots=True)
 class GoldenText:
     """One text.
 
     Attributes:
-        text: As given.
+        text: As given, or both texts of a pair.
         input_ids: Its token ids, special tokens included.
         vector: What the shipped file gives for the text alone in its batch: (hidden,), (classes,),
             or (2 * tokens,): all scores of a start, then those of an end.
     """
 
-    text: str
+    text: Text
     input_ids: tuple[int, ...]
     vector: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """Its beginning, for messages."""
+        return (self.text if isinstance(self.text, str) else self.text[0])[:40]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ class Golden:
 
     @classmethod
     def make(
-        cls, encoder: Encoder, texts: Sequence[str], max_length: int, tolerance: float
+        cls, encoder: Encoder, texts: Sequence[Text], max_length: int, tolerance: float
     ) -> Self:
         """From the shipped model and its tokenizer.
 
@@ -96,8 +106,12 @@ class Golden:
         )
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """From a file of a package, which holds `TEXTS`.
+    def read(cls, path: Path, paired: bool = False) -> Self:
+        """From a file of a package, which holds `TEXTS`, or `PAIRS`.
+
+        Args:
+            path: The file.
+            paired: Whether the package scores pairs.
 
         Raises:
             OSError, FileRefused, ValueError: If it cannot be read, holds what makes no sense, or
@@ -105,18 +119,20 @@ class Golden:
         """
         raw = read_json(path, MAX_BYTES)
         listed = raw.get("texts") if isinstance(raw, dict) else None
-        if isinstance(listed, list) and len(listed) != len(TEXTS):
-            raise ValueError(f"it holds {len(listed):,} texts, every package {len(TEXTS)}")
+        texts = PAIRS if paired else TEXTS
+        if isinstance(listed, list) and len(listed) != len(texts):
+            raise ValueError(f"it holds {len(listed):,} texts, every package {len(texts)}")
         conform(raw, _SCHEMA, path)
-        other = sum(one["text"] != text for one, text in zip(raw["texts"], TEXTS, strict=True))
+        held = [_text(one["text"]) for one in raw["texts"]]
+        other = sum(one != text for one, text in zip(held, texts, strict=True))
         if other:
-            raise ValueError(f"it holds other texts than every package: {other} of {len(TEXTS)}")
+            raise ValueError(f"it holds other texts than every package: {other} of {len(texts)}")
         return cls(
             raw["max_length"],
             float(raw["tolerance"]),
             tuple(
                 GoldenText(
-                    one["text"],
+                    _text(one["text"]),
                     tuple(_whole(one["input_ids"])),
                     tuple(_numbers(one["vector"])),
                 )
@@ -147,11 +163,11 @@ class Golden:
             row = head_outputs(head) or vector_size(head, hidden)
             wanted = 2 * tokens if head == SPANS else row
             if numbers != wanted:
-                found.append(f"{shown(one.text[:40])} has {numbers} numbers, not {wanted}")
+                found.append(f"{shown(one.name)} has {numbers} numbers, not {wanted}")
             if tokens > self.max_length:
-                found.append(f"{shown(one.text[:40])} has {tokens} tokens, over {self.max_length}")
+                found.append(f"{shown(one.name)} has {tokens} tokens, over {self.max_length}")
             if max(one.input_ids) >= vocab_size:
-                found.append(f"{shown(one.text[:40])} has ids beyond the {vocab_size:,} known")
+                found.append(f"{shown(one.name)} has ids beyond the {vocab_size:,} known")
         if not self._tells_texts_apart():
             found.append("all texts have the same vector: the model answers nothing")
         return found
@@ -172,7 +188,7 @@ class Golden:
         """The text of golden.json. Vectors keep the nine digits that tell floats apart."""
         texts = [
             {
-                "text": one.text,
+                "text": one.text if isinstance(one.text, str) else list(one.text),
                 "input_ids": list(one.input_ids),
                 "vector": [float(f"{value:.9g}") for value in one.vector],
             }
@@ -189,7 +205,7 @@ class Golden:
     def wrong_ids(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Texts whose token ids are others."""
         return [
-            one.text[:40]
+            one.name
             for one, tokens in zip(self.texts, ids, strict=True)
             if tuple(tokens) != one.input_ids
         ]
@@ -228,7 +244,17 @@ _SCHEMA: dict[str, Any] = {
                 "additionalProperties": False,
                 "required": ["text", "input_ids", "vector"],
                 "properties": {
-                    "text": {"type": "string", "maxLength": MAX_LENGTH},
+                    "text": {
+                        "anyOf": [
+                            {"type": "string", "maxLength": MAX_LENGTH},
+                            {
+                                "type": "array",
+                                "items": {"type": "string", "maxLength": MAX_LENGTH},
+                                "minItems": 2,
+                                "maxItems": 2,
+                            },
+                        ]
+                    },
                     "input_ids": {"type": "array", "minItems": 1, "maxItems": MAX_LENGTH},
                     "vector": {"type": "array", "minItems": 1, "maxItems": MAX_LENGTH},
                 },
@@ -237,6 +263,10 @@ _SCHEMA: dict[str, Any] = {
     },
 }
 """Of golden.json; the long lists of numbers are looked at by `_whole` and `_numbers`."""
+
+
+def _text(value: Any) -> Text:
+    return value if isinstance(value, str) else (value[0], value[1])
 
 
 def _whole(values: list[Any]) -> list[int]:

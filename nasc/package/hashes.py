@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from device_profiles.reading import FileRefused, opened, read_bytes
@@ -147,7 +147,7 @@ def find_changes(folder: Path, files: Mapping[str, FileRecord]) -> list[str]:
     """
     own = manifest_files(files)
     wanted = {*files, *own, SUMS}
-    inner = {name.rpartition("/")[0] for name in wanted}
+    inner = {str(parent) for name in wanted for parent in PurePosixPath(name).parents}
     present = dict(
         _entries(
             folder,

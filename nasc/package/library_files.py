@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.reading import read_bytes, read_json
-from nasc.architecture.heads import SPANS, gives_vector, pooling_of, vector_size
+from nasc.architecture.heads import (
+    SCORE_ACTIVATIONS,
+    SPANS,
+    gives_vector,
+    pooling_of,
+    vector_size,
+)
 from nasc.package.manifest import Manifest
 
 CONFIG = "config.json"
@@ -128,6 +134,8 @@ def _config(manifest: Manifest, pad_id: int) -> dict[str, Any]:
     if manifest.head == SPANS:
         return config | {"architectures": ["BertForQuestionAnswering"]}
     config["architectures"] = ["BertForSequenceClassification"]
+    if task.activation:
+        config["sentence_transformers"] = {"activation_fn": SCORE_ACTIVATIONS[task.activation]}
     if not task.labels:
         return config | {"problem_type": "regression", "id2label": {"0": "score"}}
     return config | {

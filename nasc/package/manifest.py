@@ -543,11 +543,21 @@ class TaskRecord:
         name: As in `nasc.tasks`.
         labels: Names of the classes in the order of the scores; empty of regressions and spans.
         paired: Whether it is about two texts: sentence and sentence, question and passage.
+        activation: What a CrossEncoder puts over the scores, out of
+            `nasc.architecture.heads.SCORE_ACTIVATIONS`; empty where there is none.
     """
 
     name: str
     labels: tuple[str, ...] = ()
     paired: bool = False
+    activation: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; packages of before know no activation."""
+        found = dataclasses.asdict(self) | {"labels": list(self.labels)}
+        if not self.activation:
+            del found["activation"]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -700,6 +710,11 @@ class Manifest:
             )
 
     @property
+    def scores_pairs(self) -> bool:
+        """Whether it has the head of a teacher that scores two texts at a time."""
+        return self.task is not None and self.task.paired and gives_scores(self.head)
+
+    @property
     def precision(self) -> str:
         """Of the architecture."""
         return self.architecture.precision
@@ -717,9 +732,7 @@ class Manifest:
             "precision": self.precision,
             "geometry": self.geometry.to_dict(),
             "head": self.head,
-            "task": None
-            if self.task is None
-            else dataclasses.asdict(self.task) | {"labels": list(self.task.labels)},
+            "task": None if self.task is None else self.task.to_dict(),
             "max_length": self.max_length,
             **self._stated_prompts(),
             "limits": dict(self.limits),
@@ -796,7 +809,7 @@ class Manifest:
                 head=raw["head"],
                 task=None
                 if task is None
-                else TaskRecord(task["name"], tuple(task["labels"]), task["paired"]),
+                else TaskRecord(**task | {"labels": tuple(task["labels"])}),
                 max_length=raw["max_length"],
                 prompts=_prompts(raw.get("prompts")),
                 limits=raw["limits"],

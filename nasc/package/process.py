@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tokenizers import Tokenizer
 
+from nasc.data.texts import Text
 from nasc.evaluation.encoder import Encoder, EncoderSession
 from nasc.evaluation.worker_session import WorkerSession
 from nasc.package.formats import ModelFile, format_of, opened_by
@@ -82,8 +83,8 @@ class PackageProcess:
         problems: list[str] = self._worker().ask(request, str(folder))["problems"]
         return problems
 
-    def token_ids(self, path: Path, texts: list[str]) -> list[list[int]]:
-        """Token ids of texts by a tokenizer.json, cut and padded as that says.
+    def token_ids(self, path: Path, texts: list[Text]) -> list[list[int]]:
+        """Token ids of texts, or of pairs, by a tokenizer.json, cut and padded as that says.
 
         Raises:
             ProfilerError: If it cannot be read, or not within the limits.
@@ -92,13 +93,13 @@ class PackageProcess:
         ids: list[list[int]] = self._worker().ask(request, str(path))["ids"]
         return ids
 
-    def wrong_tokenizer(self, folder: Path) -> list[str]:
+    def wrong_tokenizer(self, folder: Path, tables: str) -> list[str]:
         """See `nasc.package.formats.c_package.wrong_tokenizer`.
 
         Raises:
             ProfilerError: If a file cannot be read, or not within the limits.
         """
-        request = {"op": "tables", "path": str(folder.resolve())}
+        request = {"op": "tables", "path": str(folder.resolve()), "tables": tables}
         problems: list[str] = self._worker().ask(request, str(folder))["problems"]
         return problems
 

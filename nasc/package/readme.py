@@ -9,13 +9,12 @@ from typing import NamedTuple
 from nasc.architecture.heads import SPANS, gives_scores, gives_vector, pooling_of
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.package.formats import format_of
-from nasc.package.formats.base import SENTENCES, model_files
+from nasc.package.formats.base import PAIRS, SENTENCES, model_files
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
 from nasc.package.measurements import MEASURED, has_measurements
 from nasc.utils.printable import printable
 
-_PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'
 _QUESTIONS = '[("Who plays the guitar?", "In the park a man plays the guitar.")]'
 
 _EMBED = """\
@@ -40,6 +39,10 @@ _REGRESSION = """\
 scores = RUN
 print(scores[:, 0])
 """
+_SIGMOID = """\
+scores = RUN
+print(1 / (1 + np.exp(-scores[:, 0])))
+"""
 _SPANS = """\
 starts, ends = RUN[0]
 passage = np.array(batch[0].sequence_ids) == 1  # an answer lies in the passage, not in the question
@@ -59,8 +62,10 @@ def usage(manifest: Manifest) -> str:
     elif manifest.head == SPANS:
         texts, last = _QUESTIONS, _SPANS
     elif task is not None:
-        texts = _PAIRS if task.paired else SENTENCES
-        last = _CLASSES.replace("LABELS", repr(list(task.labels))) if task.labels else _REGRESSION
+        texts = PAIRS if task.paired else SENTENCES
+        last = _SIGMOID if task.activation == "sigmoid" else _REGRESSION
+        if task.labels:
+            last = _CLASSES.replace("LABELS", repr(list(task.labels)))
     conditions, padding, filled = manifest.conditions, "", ""
     if conditions.fixed_shape:
         padding = f"length={conditions.seq_len}"
@@ -106,8 +111,8 @@ def figures_of(text: str) -> list[str]:
 
 
 def _other_libraries(manifest: Manifest) -> str:
-    """How other libraries use an encoder; nothing where a package lacks what they read."""
-    if manifest.task is not None or CONFIG not in manifest.files:
+    """How other libraries use a package; nothing where they have no call, or lack a file."""
+    if (manifest.task is not None and not manifest.scores_pairs) or CONFIG not in manifest.files:
         return ""
     if manifest.conditions.shape is not None:
         batch, seq_len = manifest.conditions.shape
@@ -139,7 +144,9 @@ def readme(manifest: Manifest) -> str:
     form, task = format_of(manifest.conditions.runtime), manifest.task
     does = ""
     if task is not None and gives_scores(manifest.head):
-        does = "\n\nIt has the teacher's own head and gives the scores of its classes (logits)."
+        what_of = "the scores of its classes" if task.labels else "its score"
+        of_two = " of two texts" if task.paired else ""
+        does = f"\n\nIt has the teacher's own head and gives {what_of}{of_two} (logits)."
     elif task is not None:
         does = f"\n\nIt was fine-tuned on the task {_plain(task.name)} and gives its answers."
     how = form.own_usage(manifest) or _python_usage(form.NEEDS, manifest)

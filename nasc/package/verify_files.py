@@ -21,7 +21,7 @@ from nasc.evaluation.parity_report import (
 from nasc.export.onnx import ONE_TOKEN, output_name
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.formats import BESIDE, ModelFile, code_refused, format_of
-from nasc.package.formats.base import model_files
+from nasc.package.formats.base import model_files, tables_of
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, manifest_files, things_beside
 from nasc.package.library_files import LIBRARY_FILES, wrong_library_files
@@ -29,7 +29,6 @@ from nasc.package.manifest import Conditions, Manifest, MeasuredLatency
 from nasc.package.measurements import MEASURED, has_measurements
 from nasc.package.process import PackageProcess
 from nasc.package.readme import figures_of, measured_text, readme
-from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_files import COMPANIONS
 from nasc.package.verify_report import Check, Outcome, guarded, reason_of
 from nasc.package.verify_samples import (
@@ -151,7 +150,7 @@ class FileChecks:
             ("model", self.model),
             *([("files beside the model", self.more)] if self._form.MORE_FILES else []),
             ("tokenizer", self.tokenizer),
-            *([("tokenizer's tables", self.tables)] if TABLES in self._form.MORE_FILES else []),
+            *([("tokenizer's tables", self.tables)] if tables_of(self._form) else []),
             ("files for other libraries", self.libraries),
             ("golden vectors", self.vectors),
             *([(self._form.PROGRAMS, self.programs)] if self._form.PROGRAMS else []),
@@ -238,8 +237,9 @@ class FileChecks:
 
     def tables(self) -> Outcome:
         """The tokenizer's tables and golden texts are those of its tokenizer.json."""
-        problems = self._process.wrong_tokenizer(self._folder)
-        return not problems, "; ".join(problems) or f"{TABLES} and its golden texts as made here"
+        tables = tables_of(self._form) or ""
+        problems = self._process.wrong_tokenizer(self._folder, tables)
+        return not problems, "; ".join(problems) or f"{tables} and its golden texts as made here"
 
     def libraries(self) -> Outcome:
         """What the README recommends to read is what the program would write."""
@@ -290,7 +290,7 @@ class FileChecks:
 
     @functools.cached_property
     def _golden(self) -> Golden:
-        return Golden.read(self._folder / GOLDEN)
+        return Golden.read(self._folder / GOLDEN, self._manifest.scores_pairs)
 
     def readme(self) -> Outcome:
         """README.md, and MEASURED.md where there is one, say what the manifest says."""

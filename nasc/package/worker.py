@@ -5,7 +5,7 @@ that started it, and knows four requests more:
 
     {"op": "inspect", "path": s, "runtime": s}        check a model's files
         -> {"facts": the fields of `nasc.package.formats.base.ModelFile`}
-    {"op": "tokenize", "path": s, "texts": [s, ...]}  by a tokenizer.json as it is
+    {"op": "tokenize", "path": s, "texts": [s or [s, s], ...]}  by a tokenizer.json as it is
         -> {"ids": [[n, ...], ...]}
     {"op": "companions", "path": s, "max_length": n, "older": b}  the files beside it, in a folder
         -> {"problems": [s, ...]}
@@ -51,7 +51,8 @@ class PackageWorker(WorkerProcess):
     def _tokenize(self, request: dict[str, Any]) -> dict[str, Any]:
         with self._reading():
             tokenizer = Tokenizer.from_file(str(request["path"]))
-            return {"ids": [one.ids for one in tokenizer.encode_batch(request["texts"])]}
+            texts = [one if isinstance(one, str) else tuple(one) for one in request["texts"]]
+            return {"ids": [one.ids for one in tokenizer.encode_batch(texts)]}
 
     def _companions(self, request: dict[str, Any]) -> dict[str, Any]:
         with self._reading():
@@ -60,7 +61,7 @@ class PackageWorker(WorkerProcess):
 
     def _tables(self, request: dict[str, Any]) -> dict[str, Any]:
         with self._reading():
-            return {"problems": wrong_tokenizer(Path(request["path"]))}
+            return {"problems": wrong_tokenizer(Path(request["path"]), request["tables"])}
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.parity import check_parity, check_reduced
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
+from nasc.export.matrices import Float
 from nasc.export.onnx import build
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
@@ -59,7 +60,8 @@ def check_c(context: RunContext) -> None:
     """Raise before anything is searched where no folder of C can be made.
 
     Raises:
-        UsageError: If the device is another than this machine, or ziglang is missing.
+        UsageError: If the device is another than this machine, ziglang is missing, or texts go in
+            by pairs.
         PackageError: If the tokenizer does what its port in C does not.
         profilers.RuntimeMissing: If there is no C compiler.
     """
@@ -68,6 +70,11 @@ def check_c(context: RunContext) -> None:
         raise UsageError(
             f"--format c is checked by running it here; device {device.name!r} is another machine. "
             "Run nasc there, or leave --format c out"
+        )
+    if context.teacher.paired:
+        raise UsageError(
+            f"--format c takes one text at a time, the teacher {context.teacher.name!r} scores "
+            "pairs: leave --format c out"
         )
     if importlib.util.find_spec("ziglang") is None:
         raise UsageError(
@@ -114,7 +121,7 @@ def write_c(
     tokenizer = context.tokenizer
     with temporary_folder() as place:
         library = place / "library"
-        write_library(compiled, build(network), library)
+        write_library(compiled, build(network, matrices=Float()), library)
         with open_c(_artifact(library, network)) as encoder:
             check_vectors(golden, encoder)
             parity = _parity(context, manifest, network, encoder)
@@ -222,10 +229,13 @@ def check_texts(
     tables = place / TABLES
     tables.write_bytes(_tables(tokenizer, golden.max_length, place))
     program = build_program(library, TEXT_DEMO, arch, place / "embed_text")
-    lines = [one for one in golden.texts if "\n" not in one.text]
+    texts = {
+        one.text: one for one in golden.texts if isinstance(one.text, str) and "\n" not in one.text
+    }
     command = [program, library / arch / WEIGHTS, tables]
-    rows = run_program(command, [one.text for one in lines])
-    _check(dataclasses.replace(golden, texts=tuple(lines)).difference(rows), golden, "texts")
+    rows = run_program(command, list(texts))
+    lines = tuple(texts.values())
+    _check(dataclasses.replace(golden, texts=lines).difference(rows), golden, "texts")
 
 
 def _check(difference: float, golden: Golden, what: str) -> None:

@@ -51,12 +51,18 @@ from nasc.package.manifest import (
 )
 from nasc.package.signing import check_private_key
 from nasc.package.verify_latency import latency_protocol
+from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.pipelines.c_format import check_c, folder_beside, write_c
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
-from nasc.pipelines.options import CLASS_METRICS, DISTILL_MINUTES, VECTOR_METRICS, Options
+from nasc.pipelines.options import (
+    CLASS_METRICS,
+    DISTILL_MINUTES,
+    SCORE_METRICS,
+    VECTOR_METRICS,
+    Options,
+)
 from nasc.pipelines.result import Attempt, CompileResult
-from nasc.pipelines.web_format import check_web, write_web
 from nasc.selection import evidence
 from nasc.selection.problems import check_feasible, whole_teacher
 from nasc.selection.successive_halving import SHARE, candidates, run_halving
@@ -86,7 +92,7 @@ NO_LATENCY = "the device is emulated: nothing is known of this package's latency
 ESTIMATE = "ESTIMATE"
 """Stands in the name of a package whose latency nobody measured."""
 
-CLASSIFICATION = "classification"
+CLASSIFICATION, RERANKING = "classification", "reranking"
 """The task of a package with the head that its teacher came with."""
 
 KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
@@ -263,8 +269,8 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
             check_target(place, options.force)
         if "c" in options.formats:
             check_c(context)
-        if "web" in options.formats:
-            check_web(context, context.head)
+        for name in APP_FORMATS.keys() & {*options.formats}:
+            check_app(name, context, context.head)
         return _Compilation(context, limits, options, output).run()
 
 
@@ -571,7 +577,9 @@ class _Compilation:
             return TaskRecord(task.name, task.labels, task.paired)
         if not gives_scores(self.context.head):
             return None
-        return TaskRecord(CLASSIFICATION, teacher.labels)
+        if len(teacher.labels) == 1:
+            return TaskRecord(RERANKING, (), True, teacher.activation)
+        return TaskRecord(CLASSIFICATION, teacher.labels, teacher.paired, teacher.activation)
 
     def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
         """What the runtime opens of a network, in a folder of its own."""
@@ -842,19 +850,22 @@ class _Compilation:
         """
         if self.options.task is not None:
             return
-        classes = gives_scores(self.context.head)
-        known = CLASS_METRICS if classes else VECTOR_METRICS
+        teacher, gives = self.context.teacher, "vectors"
+        known: tuple[str, ...] = VECTOR_METRICS
+        if gives_scores(self.context.head):
+            one = len(teacher.labels) == 1
+            gives = "scores of pairs" if one else "scores of classes"
+            known = SCORE_METRICS if one else CLASS_METRICS
         for name in self.options.min_quality:
             if name not in known:
                 raise UsageError(
-                    f"--min-quality {name}: the teacher {self.context.teacher.name!r} gives "
-                    f"{'scores of classes' if classes else 'vectors'}, whose figures are "
-                    f"{', '.join(known)}"
+                    f"--min-quality {name}: the teacher {teacher.name!r} gives {gives}, whose "
+                    f"figures are {', '.join(known)}"
                 )
-        if classes and self.options.sts_data is not None:
+        if gives != "vectors" and self.options.sts_data is not None:
             raise UsageError(
-                f"--sts-data is of vectors, the teacher {self.context.teacher.name!r} gives scores "
-                "of classes: leave it out"
+                f"--sts-data is of vectors, the teacher {teacher.name!r} gives {gives}: leave it "
+                "out"
             )
 
     def quality(self, artifact: Artifact, evaluator: ArtifactEvaluator) -> dict[str, Any]:
@@ -865,6 +876,11 @@ class _Compilation:
         """
         record = evaluator.quality(artifact)
         for name, least in self.options.min_quality.items():
+            if name not in record:
+                raise LimitsMissed(
+                    f"--min-quality {name} needs first texts that have several second ones each "
+                    f"among the pairs held out; those have not. Give more: --pairs FILE"
+                )
             if record[name] < least:
                 raise LimitsMissed(
                     f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train "
@@ -994,8 +1010,10 @@ class _Compilation:
         place = folder_beside(self.output, name)
         context.reporter.stage(f"Package in {name.upper()}")(0, 1, str(place))
         with context.timed(f"package in {name.upper()}"):
-            if name == "web":
-                return write_web(context, place, package, manifest, options.force, options.sign)
+            if name in APP_FORMATS:
+                return write_app(
+                    name, context, place, package, manifest, options.force, options.sign
+                )
             return write_c(context, place, package, manifest, network, options.force, options.sign)
 
     def training(self, candidate: _Candidate) -> TrainingRecord:

@@ -118,11 +118,11 @@ class KernelReport:
     def notes(self) -> list[str]:
         """What is to be known of the figures, a line each."""
         run, peaks = self.run, self.peaks
-        stated = [("fp32", peaks.fp32), ("int8", peaks.int8)]
+        stated = [("fp32", peaks.fp32), ("bf16", peaks.bf16), ("int8", peaks.int8)]
         lines = [
             f"peak {name}: {rate.per_s / 1e9:.0f} GOP/s, {rate.by}"
             if rate
-            else f"peak {name}: not known here (pip install 'nasc[runner]'; AVX512-VNNI)"
+            else f"peak {name}: not known here (pip install 'nasc[runner]'; AMX, AVX512)"
             for name, rate in stated
         ]
         lines += [
@@ -241,7 +241,7 @@ def kernel_rows(kernels: Sequence[Kernel], peaks: CorePeaks) -> tuple[KernelRow,
 
 def _row(kernel: Kernel, total_ms: float, peaks: CorePeaks) -> KernelRow:
     operations, moved, seconds = kernel.operations, kernel.bytes_moved, kernel.time_ms * 1e-3
-    peak = {"fp32": peaks.fp32, "int8": peaks.int8}.get(kernel.computed_in)
+    peak = {"fp32": peaks.fp32, "bf16": peaks.bf16, "int8": peaks.int8}.get(kernel.computed_in)
     bound, least_s = None, None
     if moved and (peak is not None or not operations):
         compute_s = operations / peak.per_s if peak is not None else 0.0

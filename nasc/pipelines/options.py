@@ -20,8 +20,9 @@ DISTILL_MINUTES = 2.5
 
 VECTOR_METRICS = ("pooled_cosine", "similarity_spearman", "ranking_ndcg")
 CLASS_METRICS = ("class_agreement",)
-QUALITY_METRICS = (*VECTOR_METRICS, *CLASS_METRICS)
-"""Of vectors, and of scores of classes by the teacher's own head."""
+SCORE_METRICS = ("score_spearman", "ranking_ndcg")
+QUALITY_METRICS = tuple(dict.fromkeys((*VECTOR_METRICS, *CLASS_METRICS, *SCORE_METRICS)))
+"""Of vectors, and of scores of classes or of one score of two texts by the teacher's own head."""
 
 
 def check_protocol(protocol: str, quantile: str | None) -> None:
@@ -56,8 +57,8 @@ class Options:
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
         formats: What is written. Out of `nasc.package.formats.BESIDE`, folders beside the package:
-            ``c``, in OUTPUT-c, ``web``, in OUTPUT-web; out of `nasc.package.formats.ITSELF`, the
-            package: ``onnx``.
+            ``c``, in OUTPUT-c, ``web``, ``android`` and ``ios`` likewise; out of
+            `nasc.package.formats.ITSELF`, the package: ``onnx``.
         task: What the package is to do besides giving vectors; it is fine-tuned on that.
         sign: Private key (elliptic, PEM) that all that is written is signed with; None signs
             nothing.

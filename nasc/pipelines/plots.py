@@ -335,7 +335,7 @@ def plot_roofline(report: KernelReport, path: Path, force: bool = False) -> None
         )
     intensity = np.geomspace(0.05, 2000, 400)
     peaks = report.peaks
-    for name, peak in (("fp32", peaks.fp32), ("int8", peaks.int8)):
+    for name, peak in (("fp32", peaks.fp32), ("bf16", peaks.bf16), ("int8", peaks.int8)):
         for place, bandwidth, style in (
             ("cache", peaks.cache, "-"),
             ("memory", peaks.memory, "--"),

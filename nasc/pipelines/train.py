@@ -14,8 +14,9 @@ import profilers
 from nasc.architecture.space import SMALLER
 from nasc.context.context import MAX_CORPUS
 from nasc.context.settings import TRAIN_MINUTES
-from nasc.context.teacher_check import check_teacher
+from nasc.context.teacher_check import check_pairs, check_teacher
 from nasc.data import Corpus, load_corpus
+from nasc.data.pairs import load_pairs
 from nasc.errors import CheckpointError, UsageError
 from nasc.latency.costs import TableCosts
 from nasc.latency.profile import profile as measure_tables
@@ -95,6 +96,7 @@ def train(
     space: str | None = None,
     corpus: Sequence[str] = (),
     text_column: str | None = None,
+    pairs: Path | None = None,
     packed: bool = False,
     minutes: float | None = None,
     steps: int | None = None,
@@ -125,6 +127,7 @@ def train(
         space: Preset or path; None chooses by the teacher.
         corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
         text_column: Column of the corpus that holds the text; None takes the obvious one.
+        pairs: A file of pairs in place of the corpus, of a teacher that scores pairs.
         packed: Train on all of the text, tokenised to disk, in rows without padding.
         minutes: Budget; None with no `steps` takes the default.
         steps: Steps instead of minutes.
@@ -160,6 +163,8 @@ def train(
         check_budget(minutes)
     if packed and not corpus:
         raise UsageError("--packed is for text of your own: name it with --corpus")
+    if pairs is not None and corpus:
+        raise UsageError(f"--pairs {pairs} takes the place of --corpus: give one of them")
     if text_column is not None and not corpus:
         raise UsageError(f"--text-column {text_column} names a column of --corpus: give one")
     if shrink is not None and shrink.unit != "dominated":
@@ -175,19 +180,24 @@ def train(
     with claimed(output) if process.is_first else contextlib.nullcontext():
         check_file(output, force=force, error=CheckpointError)  # a run may have ended just now
         reporter = (reporter if process.is_first else None) or Silent()
-        found_teacher = load_teacher(teacher)
+        found_teacher = load_teacher(teacher, paired=pairs is not None)
+        check_pairs(found_teacher, pairs)
         found_space = space_for(found_teacher, space)
         if not all_operations:
             found_space = teacher_initialised_space(found_space)
         process.in_turn(lambda: check_teacher(found_teacher, cache_folder(cache), reporter))
-        text = load_corpus(
-            list(corpus) or None,
-            seed=seed,
-            max_sentences=MAX_CORPUS,
-            text_column=text_column,
-            say=reporter.say,
-        )
-        reporter.say(f"text: {text.description} ({len(text.train):,} sentences)")
+        if pairs is not None:
+            text = load_pairs(pairs, seed=seed, most=MAX_CORPUS)
+        else:
+            text = load_corpus(
+                list(corpus) or None,
+                seed=seed,
+                max_sentences=MAX_CORPUS,
+                text_column=text_column,
+                say=reporter.say,
+            )
+        what = "sentences" if pairs is None else "pairs"
+        reporter.say(f"text: {text.description} ({len(text.train):,} {what})")
         plan = None
         if shrink is not None and shrink.unit == "dominated":
             plan = shrink_plan(found_space, None, shrink)

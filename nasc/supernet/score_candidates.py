@@ -12,6 +12,7 @@ import numpy as np
 from nasc.architecture.space import SMALLER, Block, SearchSpace
 from nasc.data import Corpus
 from nasc.data.heldout import scored_sentences
+from nasc.data.texts import Text
 from nasc.errors import NascError
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import get_lowering
@@ -90,7 +91,7 @@ def score_supernet(
     return scores
 
 
-def scorer_for(supernet: Supernet, sentences: Sequence[str]) -> Scorer:
+def scorer_for(supernet: Supernet, sentences: Sequence[Text]) -> Scorer:
     """A scorer on some sentences."""
     tokens = supernet.teacher.tokenize(sentences, max_length=train_length(supernet.teacher))
     return Scorer(supernet, [tokens.batch(indices) for indices in tokens.buckets(DEV_BATCH)])

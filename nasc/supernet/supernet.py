@@ -119,7 +119,8 @@ class Supernet(nn.Module):
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """The teacher's embedding output (batch, seq_len, hidden)."""
-        return embed(embedding(self.teacher), input_ids, self.eps)
+        separator = self.space.geometry.separator
+        return embed(embedding(self.teacher), input_ids, self.eps, separator)
 
     def teacher_states(
         self, input_ids: Tensor, mask: Mask, blocks: int | None = None

@@ -101,7 +101,8 @@ class PrunedLoss:
         self._masks = [Mask.of(batch.attention_mask) for batch in batches]
         tables = embedding(teacher)
         with torch.no_grad():
-            start = [embed(tables, batch.input_ids, self._eps) for batch in batches]
+            separator = space.geometry.separator
+            start = [embed(tables, batch.input_ids, self._eps, separator) for batch in batches]
         self._states: dict[Kept, list[Tensor]] = {(): start}
         self._known: dict[Kept, float] = {}
         self._wanted = self._vectors((True,) * len(self._operations))

@@ -1,4 +1,4 @@
-"""A head that comes with a teacher: two linear layers that classify a text by its first token.
+"""A head that comes with a teacher: two linear layers that score a text or two by its first token.
 
 What transformers calls ForSequenceClassification is, in all families, a linear layer of the hidden
 size with an activation over the first token's state, and one to the classes: pooling and layers
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nasc.architecture.heads import DenseShape, Pooling
-from nasc.errors import UnsupportedFamily
+from nasc.architecture.heads import SCORE_ACTIVATIONS, DenseShape, Pooling
 from nasc.teacher.config import CONFIG, ROBERTAS
 from nasc.teacher.encoder import TeacherGeometry
 from nasc.teacher.files import TeacherFiles, json_text
+from nasc.teacher.modules import MODEL
 from nasc.teacher.weights import tensor_names
 from nasc.utils.printable import is_printable
 
@@ -32,6 +32,11 @@ _SCHEMA = {
             "additionalProperties": {"type": "string", "maxLength": MAX_NAME},
         },
         "problem_type": {"type": ["string", "null"]},
+        "sentence_transformers": {
+            "type": ["object", "null"],
+            "properties": {"activation_fn": {"type": ["string", "null"]}},
+        },
+        "sbert_ce_default_activation_function": {"type": ["string", "null"]},
     },
 }
 
@@ -45,19 +50,32 @@ _LAYERS = {
 """By family the two layers as the files name them, and the activation between them."""
 
 
+_NAMES = {path: name for name, path in SCORE_ACTIVATIONS.items()} | {
+    f"torch.nn.{path.rpartition('.')[2]}": name for name, path in SCORE_ACTIVATIONS.items()
+}
+
+_NOW, _BEFORE = "sentence_transformers", "sbert_ce_default_activation_function"
+"""Keys of config.json that CrossEncoder writes, and wrote before version 4."""
+
+
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """The head of a teacher that classifies texts.
+    """The head of a teacher that classifies texts, or scores pairs of them.
 
     Attributes:
-        labels: Names of the classes, in the order of the scores.
+        labels: Names of the classes, in the order of the scores; of one score its name.
         pooling: The first token's state and two linear layers.
         names: The layers as the files name them.
+        paired: Whether two texts go in at a time.
+        activation: What a CrossEncoder puts over the scores of pairs, out of
+            `nasc.architecture.heads.SCORE_ACTIVATIONS`; empty of texts alone.
     """
 
     labels: tuple[str, ...]
     pooling: Pooling
     names: tuple[str, str]
+    paired: bool = False
+    activation: str = ""
 
     def shapes(self, geometry: TeacherGeometry) -> dict[str, tuple[int, ...]]:
         """By plain name the shape of every tensor of the head."""
@@ -69,13 +87,27 @@ class Classifier:
 
 
 def read_classifier(
-    files: TeacherFiles, config: Mapping[str, Any], geometry: TeacherGeometry
+    files: TeacherFiles,
+    config: Mapping[str, Any],
+    geometry: TeacherGeometry,
+    paired: bool = False,
+    put_over: str | None = None,
 ) -> Classifier | None:
     """The head that a teacher has; None where that is no classifier's, or has no weights.
 
+    Args:
+        files: The folder.
+        config: Its config.json.
+        geometry: That this gives.
+        paired: Whether pairs go in, whatever the folder says. Those of one score, and those that
+            were saved as a CrossEncoder, take pairs anyway.
+        put_over: What a CrossEncoder puts over the scores, where another file than config.json
+            says so.
+
     Raises:
         TeacherDamaged: If its classes are of another form, or not numbered from 0.
-        UnsupportedFamily: If the head scores pairs, or several classes at once.
+        UnsupportedFamily: If the head scores several classes at once, or its library puts another
+            activation over the scores than those of `SCORE_ACTIVATIONS`.
     """
     named = (config.get("architectures") or [""])[0]
     first, last, activation = _LAYERS[geometry.family]
@@ -93,18 +125,40 @@ def read_classifier(
     labels = tuple(names.get(str(number), f"LABEL_{number}") for number in range(count))
     if wrong := [label for label in labels if not label or not all(map(is_printable, label))]:
         raise files.damaged(CONFIG, f"has id2label with {json_text(wrong[0])}, which is no name")
-    if count == 1 or "sentence_transformers" in config:
-        what = "one score" if count == 1 else "the scores of a CrossEncoder"
-        raise UnsupportedFamily(
-            f"teacher '{files.name}': {files.label(CONFIG)}: architectures = {json_text(named)} "
-            f"gives {what} of two texts, and networks of nasc know no token types: a head is kept "
-            "that classifies single texts. Save the encoder alone (AutoModel and AutoTokenizer of "
-            "transformers, from_pretrained, then save_pretrained) and give that folder"
-        )
     problem = config.get("problem_type")
-    if problem not in (None, "single_label_classification"):
+    if count > 1 and problem not in (None, "single_label_classification"):
         raise files.unsupported(
             CONFIG, "problem_type", problem, '"single_label_classification", or no such key'
         )
+    paired = paired or count == 1 or not {_NOW, _BEFORE}.isdisjoint(config)
     dense = (DenseShape(geometry.hidden, activation), DenseShape(count, "identity"))
-    return Classifier(labels, Pooling("cls", False, dense), (first, last))
+    return Classifier(
+        labels,
+        Pooling("cls", False, dense),
+        (first, last),
+        paired,
+        _activation(files, config, count, put_over) if paired else "",
+    )
+
+
+def _activation(
+    files: TeacherFiles, config: Mapping[str, Any], count: int, put_over: str | None
+) -> str:
+    """What a CrossEncoder of the folder puts over its scores.
+
+    Raises:
+        UnsupportedFamily: If that is none of `SCORE_ACTIVATIONS`.
+    """
+    file, key, path = MODEL, "activation_fn", put_over
+    if path is None:
+        file, key = CONFIG, f"{_NOW}.activation_fn"
+        path = (config.get(_NOW) or {}).get("activation_fn")
+    if path is None:
+        key, path = _BEFORE, config.get(_BEFORE)
+    if path is None:
+        return "sigmoid" if count == 1 else "identity"
+    name = _NAMES.get(path)
+    if name is None:
+        known = ", ".join(SCORE_ACTIVATIONS.values())
+        raise files.unsupported(file, key, path, f"one of {known}")
+    return name

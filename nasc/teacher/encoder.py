@@ -21,12 +21,14 @@ from transformers import PreTrainedTokenizerBase
 from nasc.architecture.heads import HEADS, MEAN, SCORES, Pooling, gives_vector, is_task_head
 from nasc.architecture.space import GELU, Geometry
 from nasc.data.prompts import NO_PROMPTS, Prompts
+from nasc.data.texts import Text, columns
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
 from nasc.utils.torch_activation import activate
 from nasc.utils.torch_dense import finish_vector
 from nasc.utils.torch_pooling import pool
 from nasc.utils.torch_positions import position_scores
+from nasc.utils.torch_segments import segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,9 @@ class TeacherGeometry:
         position_offset: Row of the position embedding that belongs to the first token.
         pad_id: Token id of padding.
         activation: Of the feed-forward layers, out of `nasc.architecture.space.ACTIVATIONS`.
-        embedding: See `nasc.architecture.space.Geometry`; buckets alike.
+        embedding: See `nasc.architecture.space.Geometry`; buckets and separator alike.
         buckets: See embedding.
+        separator: See embedding.
     """
 
     family: str
@@ -66,6 +69,7 @@ class TeacherGeometry:
     activation: str = GELU
     embedding: int | None = None
     buckets: int | None = None
+    separator: int | None = None
 
     def __post_init__(self) -> None:
         if self.heads * self.head_size != self.hidden:
@@ -86,6 +90,7 @@ class TeacherGeometry:
             activation=self.activation,
             embedding=self.embedding,
             buckets=self.buckets,
+            separator=self.separator,
         )
 
 
@@ -101,6 +106,7 @@ class EmbeddingWeights:
         ln_bias: (size,).
         map_weight: (hidden, size), behind the normalisation; None without `embedding`.
         map_bias: (hidden,); None without `embedding`.
+        segment: (size,), the row of token type 1 less that of 0; None without `separator`.
     """
 
     word: Tensor
@@ -110,6 +116,7 @@ class EmbeddingWeights:
     ln_bias: Tensor
     map_weight: Tensor | None = None
     map_bias: Tensor | None = None
+    segment: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,6 +222,9 @@ class Teacher:
         dense: Weights of the linear layers that `pooling` names.
         prompts: The default one stands before every text that it tokenises.
         labels: Names of its classes where its vectors are the scores of a head of its own.
+        paired: Whether that head scores two texts at a time.
+        activation: What its library puts over those scores, out of
+            `nasc.architecture.heads.SCORE_ACTIVATIONS`; empty where `paired` is false.
     """
 
     geometry: TeacherGeometry
@@ -230,6 +240,8 @@ class Teacher:
     dense: tuple[DenseWeights, ...] = ()
     prompts: Prompts = NO_PROMPTS
     labels: tuple[str, ...] = ()
+    paired: bool = False
+    activation: str = ""
 
     @property
     def vector_size(self) -> int:
@@ -279,7 +291,7 @@ class Teacher:
         """
         tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
         geometry = asdict(self.geometry)
-        for name in ("embedding", "buckets"):
+        for name in ("embedding", "buckets", "separator"):
             if geometry[name] is None:  # as below
                 del geometry[name]
         about = {
@@ -298,6 +310,8 @@ class Teacher:
             about["dense"] = digest.hexdigest()
         if self.labels:
             about["labels"] = list(self.labels)
+        if self.paired:
+            about["paired"] = self.activation
         if self.prompts.before:
             about["prompt"] = self.prompts.before
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
@@ -344,6 +358,8 @@ class Teacher:
             )
         positions = e.position[g.position_offset : g.position_offset + seq_len]
         x = functional.embedding(input_ids, e.word) + (positions + e.token_type)
+        if g.separator is not None and e.segment is not None:
+            x = x + segments(input_ids, g.separator)[:, :, None] * e.segment
         x = functional.layer_norm(x, x.shape[-1:], e.ln_weight, e.ln_bias, g.layer_norm_eps)
         if e.map_weight is not None:
             x = functional.linear(x, e.map_weight, e.map_bias)
@@ -375,11 +391,11 @@ class Teacher:
             states.append(x)
         return states
 
-    def tokenize(self, sentences: Sequence[str], *, max_length: int | None = None) -> Tokens:
+    def tokenize(self, sentences: Sequence[Text], *, max_length: int | None = None) -> Tokens:
         """Token ids of sentences, the default prompt and special tokens included.
 
         Args:
-            sentences: What to tokenise; at least one.
+            sentences: What to tokenise, all texts or all pairs; at least one.
             max_length: Tokens to cut a sentence to; None means `self.max_length`.
 
         Raises:
@@ -396,8 +412,10 @@ class Teacher:
                 f"{self.geometry.max_positions} tokens"
             )
         before = self.prompts.before
+        first, second = columns(sentences)
         rows: list[list[int]] = self.tokenizer(
-            [before + sentence for sentence in sentences],
+            [before + sentence for sentence in first],
+            second,
             truncation=True,
             max_length=max_length,
             return_attention_mask=False,
@@ -412,7 +430,7 @@ class Teacher:
 
     def encode(
         self,
-        sentences: Sequence[str],
+        sentences: Sequence[Text],
         *,
         max_length: int | None = None,
         padding: Literal["longest", "max_length"] = "longest",
@@ -427,7 +445,7 @@ class Teacher:
         return tokens.batch(torch.arange(len(tokens)), length=length)
 
     def vectors(
-        self, sentences: Sequence[str], *, max_length: int | None = None, batch_size: int = 32
+        self, sentences: Sequence[Text], *, max_length: int | None = None, batch_size: int = 32
     ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Sentence vectors; see `sentence_vectors`.
 

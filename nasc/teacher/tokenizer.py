@@ -317,6 +317,38 @@ def _checked(
     return tokenizer
 
 
+def separator_of(
+    modules: SentenceModules, tokenizer: PreTrainedTokenizerBase, geometry: TeacherGeometry
+) -> int | None:
+    """The token behind whose first one token types of two texts are 1; None where all are 0.
+
+    Raises:
+        UnsupportedFamily: If the tokenizer gives types in another way, or the network has none.
+    """
+    pairs = [(first, second) for first, second in zip(PROBES, PROBES[::-1], strict=True)]
+    encoded = tokenizer.backend_tokenizer.encode_batch(pairs)
+    typed = "token_type_ids" in tokenizer.model_input_names and geometry.type_vocab_size
+    if not typed or not any(any(one.type_ids) for one in encoded):
+        return None
+    separator = tokenizer.sep_token_id
+    for one in encoded:
+        if 1 not in one.type_ids or geometry.type_vocab_size < 2 or separator is None:
+            break
+        end = one.type_ids.index(1)
+        # A literal separator in the first text ends it for a network, but not for the tokenizer.
+        if set(one.type_ids[end:]) != {1} or one.ids[end - 1] != separator:
+            break
+    else:
+        return int(separator)
+    raise modules.transformer.unsupported(
+        FILE,
+        "post_processor",
+        _part(tokenizer.backend_tokenizer, "post_processor"),
+        "token types of two texts that are 0 up to the separator between them and 1 behind it "
+        f"(type_vocab_size = {geometry.type_vocab_size})",
+    )
+
+
 def _check_says_the_same(
     files: TeacherFiles, tokenizer: PreTrainedTokenizerBase, content: str
 ) -> None:

@@ -158,8 +158,11 @@ class WeightFiles:
             return digests[0]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
-    def load(self) -> tuple[EmbeddingWeights, tuple[LayerWeights, ...]]:
+    def load(self, *, typed: bool = False) -> tuple[EmbeddingWeights, tuple[LayerWeights, ...]]:
         """The weights in float32.
+
+        Args:
+            typed: Whether token type 1 is met, which there then is.
 
         Raises:
             TeacherDamaged: If they cannot be read, or a value is no number.
@@ -172,6 +175,8 @@ class WeightFiles:
         rows["token_type"] = (
             torch.zeros_like(rows["ln_bias"]) if types is None else types[0].clone()
         )
+        if typed and types is not None:
+            rows["segment"] = types[1] - types[0]
         prefix, names = _LAYER_NAMES[g.family]
         stored = _stored_layers(g)
         layers = (
@@ -438,7 +443,7 @@ def _check_unused(
     raise UnsupportedFamily(
         f"teacher '{files.name}': {files.label(others[0].file)}: {len(others)} tensors are no "
         f"part of the encoder ({listed}; {CONFIG}: architectures = {head}): a head that comes "
-        "with a teacher is kept where it classifies single texts. Save the encoder alone "
+        "with a teacher is kept where it classifies texts or scores pairs. Save the encoder alone "
         "(AutoModel and AutoTokenizer of transformers, from_pretrained, then save_pretrained) and "
         "give that folder"
     )

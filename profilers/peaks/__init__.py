@@ -1,9 +1,10 @@
 """What one core of this machine can do at most: the roofs that kernels are held against.
 
 Measured by a small program (`peaks.c`) that ziglang compiles for this very processor: multiply-adds
-of float32 in registers, products of bytes added up in 32 bits (AVX512-VNNI), and reading an array
-that stays in the second-level cache and one far beyond all caches. Each is repeated over seconds,
-and the rate that a tenth of the repetitions reach counts, so that a neighbour lowers none.
+of float32 in registers, products of bfloat16 (AVX512-BF16) and of bytes added up in 32 bits
+(AVX512-VNNI), both by AMX where it is there, and reading an array that stays in the second-level
+cache and one far beyond all caches. Each is repeated over seconds, and the rate that a tenth of the
+repetitions reach counts, so that a neighbour lowers none.
 
 Without ziglang, float32 is what numpy's product of large matrices reaches, and reading what its
 largest of an array of bytes does; of int8 nothing is known then.
@@ -53,7 +54,8 @@ PROCESSES = 3
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-std=gnu11")
 _TIMEOUT_S = 300.0
 _FORMAT = "profilers.peaks/1"
-_UNITS = ("fp32", "int8", "cache", "memory")
+_KEPT = ("fp32", "bf16", "int8", "cache", "memory")
+_UNITS = (*_KEPT, "bf16_tiles", "int8_tiles")
 _MAX_RATE = 1e18
 
 
@@ -78,6 +80,7 @@ class CorePeaks:
 
     Attributes:
         fp32: Of float32 operations.
+        bf16: Of operations on bfloat16; None where it is not known.
         int8: Of operations on bytes; None where it is not known.
         cache: Bytes that are read in a second from the second-level cache.
         memory: The same from beyond the caches.
@@ -85,6 +88,7 @@ class CorePeaks:
     """
 
     fp32: Rate
+    bf16: Rate | None
     int8: Rate | None
     cache: Rate
     memory: Rate
@@ -93,7 +97,7 @@ class CorePeaks:
     @property
     def spread(self) -> float:
         """The largest spread of them, see `Rate`."""
-        rates = (self.fp32, self.int8, self.cache, self.memory)
+        rates = (self.fp32, self.bf16, self.int8, self.cache, self.memory)
         return max(rate.spread for rate in rates if rate is not None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,11 +154,14 @@ def faster(first: CorePeaks, second: CorePeaks) -> CorePeaks:
     def larger(one: Rate, other: Rate) -> Rate:
         return max(one, other, key=lambda rate: rate.per_s)
 
-    known = [rate for rate in (first.int8, second.int8) if rate is not None]
-    int8 = max(known, key=lambda rate: rate.per_s, default=None)
+    def known(one: Rate | None, other: Rate | None) -> Rate | None:
+        rates = [rate for rate in (one, other) if rate is not None]
+        return max(rates, key=lambda rate: rate.per_s, default=None)
+
     return CorePeaks(
         larger(first.fp32, second.fp32),
-        int8,
+        known(first.bf16, second.bf16),
+        known(first.int8, second.int8),
         larger(first.cache, second.cache),
         larger(first.memory, second.memory),
         second.fingerprint,
@@ -175,14 +182,22 @@ def measure_peaks(fingerprint: str) -> CorePeaks:
         return CorePeaks(
             rate_of(_repeated(_sgemm), "numpy's product of 1024 x 1024 matrices in float32"),
             None,
+            None,
             rate_of(_repeated(_reader(CACHE_BYTES)), "numpy's largest of an array in the cache"),
             rate_of(_repeated(_reader(MEMORY_BYTES)), "numpy's largest of an array of 256 MiB"),
             fingerprint,
         )
-    int8 = rates.get("int8")
+    named = {"bf16": "AVX512-BF16", "int8": "AVX512-VNNI"}
+    products: dict[str, Rate | None] = dict.fromkeys(named)
+    for name, instructions in named.items():
+        if found := rates.get(f"{name}_tiles"):
+            products[name] = rate_of(found, "AMX products in tiles")
+        elif found := rates.get(name):
+            products[name] = rate_of(found, f"{instructions} products in registers")
     return CorePeaks(
         rate_of(rates.get("fp32", ()), "multiply-adds of float32 in registers"),
-        rate_of(int8, "AVX512-VNNI products in registers") if int8 else None,
+        products["bf16"],
+        products["int8"],
         rate_of(rates.get("cache", ()), "reading an array of 256 KiB"),
         rate_of(rates.get("memory", ()), "reading an array of 256 MiB"),
         fingerprint,
@@ -276,13 +291,13 @@ def _read(path: Path, fingerprint: str) -> CorePeaks | None:
         data = read_json(path)
         if data["format"] != _FORMAT or data["fingerprint"] != fingerprint:
             return None
-        rates = {name: None if data[name] is None else _kept(data[name]) for name in _UNITS}
+        rates = {name: None if data[name] is None else _kept(data[name]) for name in _KEPT}
     except (OSError, FileRefused, KeyError, TypeError, ValueError):
         return None
     fp32, cache, memory = rates["fp32"], rates["cache"], rates["memory"]
     if fp32 is None or cache is None or memory is None:
         return None
-    return CorePeaks(fp32, rates["int8"], cache, memory, fingerprint)
+    return CorePeaks(fp32, rates["bf16"], rates["int8"], cache, memory, fingerprint)
 
 
 def _kept(data: Mapping[str, Any]) -> Rate:

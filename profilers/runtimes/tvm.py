@@ -63,7 +63,7 @@ from profilers.runtimes.tvm_description import (  # noqa: E402
 )
 from profilers.runtimes.tvm_profiled import ProfiledSession  # noqa: E402
 from profilers.runtimes.tvm_schedules import schedule  # noqa: E402
-from profilers.runtimes.tvm_targets import int8_kind, target_of  # noqa: E402
+from profilers.runtimes.tvm_targets import kernel_kind, target_of  # noqa: E402
 
 SETTINGS = ()
 """See `Runtime`."""
@@ -78,8 +78,8 @@ def version() -> str:
 
 
 def precisions(flags: Collection[str]) -> tuple[str, ...]:
-    """See `Runtime`: int8 where `nasc.lowering.tvm` has kernels for the processor."""
-    return ("fp32", "int8") if int8_kind(flags) else ("fp32",)
+    """See `Runtime`: where `nasc.lowering.handwritten` has kernels for the processor."""
+    return ("fp32", *(name for name in ("bf16", "int8") if kernel_kind(flags, name)))
 
 
 def _set_threads(threads: int) -> None:

@@ -92,7 +92,7 @@ SCHEMA: Mapping[str, Any] = {
                     "operator": {"type": "string", "pattern": "^[a-z0-9_+]{1,100}$"},
                     "outputs": {"type": "integer", "minimum": 1, "maximum": 16},
                     "operations": {"type": "integer", "minimum": 0, "maximum": 1 << 60},
-                    "computed_in": {"enum": ["fp32", "int8"]},
+                    "computed_in": {"enum": ["fp32", "bf16", "int8"]},
                 },
             },
         },

@@ -23,7 +23,10 @@ _ARM64 = {"asimd", "fp"}
 
 _ARM64_EXTRA = {"asimddp": "dotprod", "asimdhp": "fullfp16", "i8mm": "i8mm", "bf16": "bf16"}
 
-_INT8 = (
+_AMX = {"amx_tile", "amx_int8", "amx_bf16"}
+
+_KINDS = (
+    ("amx", _X86[0][1] | _X86[1][1] | {"avx512_vnni", "avx512_bf16"} | _AMX),
     ("avx512_bf16", _X86[0][1] | _X86[1][1] | {"avx512_vnni", "avx512_bf16"}),
     ("avx512_vnni", _X86[0][1] | _X86[1][1] | {"avx512_vnni"}),
     ("avx_vnni", _X86[1][1] | {"avx_vnni"}),
@@ -31,26 +34,35 @@ _INT8 = (
     ("avx2", _X86[1][1]),
     ("asimddp", _ARM64 | {"asimddp"}),
 )
-"""Kinds of int8 kernels, fastest first, with the flags that their code needs."""
+"""Kinds of handwritten kernels, fastest first, with the flags that their code needs."""
 
-_INT8_EXTRA = {"avx512_bf16": "avx512bf16"}
-"""As `_X86_EXTRA`, for int8 alone."""
+_BF16_KINDS = ("amx",)
+"""Those of them that multiply bfloat16: ``vdpbf16ps`` alone was slower than products of fp32 where
+it was tried (Sapphire Rapids, 2026)."""
+
+_HANDWRITTEN = ("bf16", "int8")
+"""Precisions whose kernels are of those kinds."""
+
+_KIND_EXTRA = {"avx512_bf16": "avx512bf16"} | {flag: flag.replace("_", "-") for flag in _AMX}
+"""As `_X86_EXTRA`, for handwritten kernels alone."""
 
 _TRIPLES = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 
 
-def int8_kind(flags: Collection[str]) -> str | None:
-    """The kernels of int8 that are the fastest a processor runs; None where it runs none.
+def kernel_kind(flags: Collection[str], precision: str = "int8") -> str | None:
+    """The handwritten kernels that are the fastest a processor runs; None where it runs none.
 
     Args:
         flags: Of the processor, as `profilers.context.read_context` gives them.
+        precision: Of the network, "int8" or "bf16".
     """
-    return next((kind for kind, needed in _INT8 if needed <= set(flags)), None)
+    fit = (kind for kind, needed in _KINDS if needed <= set(flags))
+    return next((kind for kind in fit if precision != "bf16" or kind in _BF16_KINDS), None)
 
 
 def flags_of_kind(kind: str) -> frozenset[str]:
-    """Flags of a processor that the code of a kind of int8 kernels needs."""
-    return frozenset(dict(_INT8)[kind])
+    """Flags of a processor that the code of a kind of handwritten kernels needs."""
+    return frozenset(dict(_KINDS)[kind])
 
 
 def needed_flags(flags: Collection[str], arch: str, precision: str = "fp32") -> tuple[str, ...]:
@@ -78,18 +90,19 @@ def needed_flags(flags: Collection[str], arch: str, precision: str = "fp32") -> 
         _check_flags(lowest, has, arch)
         extra = _X86_EXTRA.keys() if best <= has else {"avx_vnni"}
         used = lowest | (best if best <= has else set()) | (extra & has)
-    if precision == "int8":
-        used |= _int8_flags(has)
+    if precision in _HANDWRITTEN:
+        used |= _kind_flags(has, precision)
     return tuple(sorted(used))
 
 
-def _int8_flags(has: set[str]) -> set[str]:
-    found = int8_kind(has)
+def _kind_flags(has: set[str], precision: str) -> set[str]:
+    found = kernel_kind(has, precision)
     if found is None:
-        kinds = ", ".join(kind for kind, _ in reversed(_INT8))
+        names = _BF16_KINDS if precision == "bf16" else [kind for kind, _ in _KINDS]
+        kinds = ", ".join(reversed(names))
         raise InvalidSetting(
-            f"networks are made by tvm in int8 for processors with one of {kinds}, and what goes "
-            "with it; this one has none. Take another precision or runtime: --precision fp32, "
+            f"networks are made by tvm in {precision} for processors with one of {kinds}, and what "
+            "goes with it; this one has none. Take another precision or runtime: --precision fp32, "
             "--runtime onnxruntime"
         )
     return set(flags_of_kind(found))
@@ -124,7 +137,7 @@ def target_of(
         config["mattr"] = ["+neon", *(f"+{x}" for f, x in _ARM64_EXTRA.items() if f in used)]
     else:
         config["mcpu"] = next(name for name, needed in _X86 if needed <= used)
-        named = _X86_EXTRA | (_INT8_EXTRA if precision == "int8" else {})
+        named = _X86_EXTRA | (_KIND_EXTRA if precision in _HANDWRITTEN else {})
         extra = [f"+{name}" for flag, name in named.items() if flag in used]
         if extra:
             config["mattr"] = extra

@@ -19,10 +19,20 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("nasc", "profilers", "device_profiles")
 DATA = (
     "device_profiles/host.toml",
+    "nasc/package/android/build.gradle.kts",
+    "nasc/package/android/consumer-rules.pro",
+    "nasc/package/android/src/main/AndroidManifest.xml",
+    "nasc/package/android/src/main/kotlin/nasc/encoder/Tokenizer.kt",
+    "nasc/package/android/src/test/kotlin/nasc/encoder/GoldenTest.kt",
+    "nasc/package/android_check.kt",
     "nasc/package/c/CMakeLists.txt",
     "nasc/package/c/nasc.h",
     "nasc/package/c/nasc_context.c",
     "nasc/package/c/nasc_weights.S",
+    "nasc/package/ios/Package.swift",
+    "nasc/package/ios/Sources/NascEncoder/NascEncoder.swift",
+    "nasc/package/ios/Sources/NascTokenizer/include/module.modulemap",
+    "nasc/package/ios/Tests/NascEncoderTests/GoldenTests.swift",
     "nasc/package/manifest.schema.json",
     "nasc/package/web/nasc.d.ts",
     "nasc/package/web/nasc.js",
@@ -34,7 +44,10 @@ DATA = (
     "profilers/runner/src/main.c",
     "profilers/runner/src/ort_abi.h",
 )
-SUFFIXES = tuple(".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .ts".split())
+SUFFIXES = tuple(
+    ".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .ts .kt .kts .pro .xml .swift"
+    " .modulemap".split()
+)
 
 
 @dataclass(frozen=True, slots=True)

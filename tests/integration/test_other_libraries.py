@@ -18,23 +18,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.evaluation.encoder import Encoder
 from nasc.lowering import get_lowering
+from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import random_network
 from nasc.package.build import build_package
 from nasc.package.formats import format_of
 from nasc.package.manifest import (
     Conditions,
     Manifest,
+    TaskRecord,
     TeacherRecord,
     TextRecord,
     read_manifest,
 )
+from nasc.teacher import load_teacher
 
 VARIABLE = "NASC_LIBRARIES_PYTHON"
 PYTHON = os.environ.get(VARIABLE) or sys.executable
@@ -174,6 +182,73 @@ def readme_block(folder: Path, library: str) -> str:
 
 def sentence_transformers() -> str:
     return missing("sentence_transformers", "optimum.onnxruntime")
+
+
+CROSS_ENCODER = """
+import json, os, sys
+
+pairs, teacher, package, block = json.loads(sys.argv[1])
+os.chdir(package)
+exec(block)
+found = [
+    one.predict(pairs, batch_size=size).tolist()
+    for one in (CrossEncoder(teacher, local_files_only=True), model)
+    for size in (len(pairs), 1)
+]
+print(json.dumps(found))
+"""
+PAIRS = list(zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True))
+
+
+@pytest.fixture(scope="module")
+def reranker(teacher_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher's folder with a head for pairs, of random weights."""
+    source, folder = teacher_folder("bert"), tmp_path_factory.mktemp("reranker")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1)
+        for name, value in model.named_parameters():
+            if "classifier" in name or "pooler" in name:
+                value.data = 0.5 * torch.randn(value.shape)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_cross_encoder_gives_the_scores_of_its_teacher(
+    reranker: Path, tmp_path: Path, runtime: str
+) -> None:
+    """By the lines of the README, in the library's own torch and through the package."""
+    if reason := sentence_transformers() if runtime == "onnxruntime" else optimum_intel():
+        pytest.skip(reason)
+    teacher = load_teacher(reranker)
+    architecture = Architecture((Block(32, ("mha", "ffn"), kept=True),) * 2)
+    network = teacher_network(teacher, architecture)
+    folder = build_package(
+        tmp_path / "package",
+        model=get_lowering(runtime).lower(network, tmp_path),
+        tokenizer=teacher.tokenizer,
+        manifest=Manifest(
+            architecture=architecture,
+            geometry=network.geometry,
+            head=network.head,
+            task=TaskRecord("reranking", (), True, teacher.activation),
+            max_length=teacher.max_length,
+            limits={},
+            conditions=Conditions("host", runtime, 2, 16, 1, "made-up"),
+            teacher=TeacherRecord("tiny", "0" * 64, "made up"),
+            text=TextRecord("no text", "0" * 64),
+        ),
+    )
+    block = readme_block(folder, "sentence_transformers")
+    given = json.dumps([PAIRS, str(reranker), str(folder), block])
+    python = PYTHON if runtime == "onnxruntime" else OPENVINO_PYTHON
+    theirs, alone, ours, ours_alone = np.array(run(CROSS_ENCODER, tmp_path, given, python=python))
+    assert np.ptp(theirs) > 0.01
+    for found in (alone, ours, ours_alone):
+        np.testing.assert_allclose(found, theirs, atol=1e-5)
 
 
 def fastembed() -> str:

@@ -17,8 +17,10 @@ from click.testing import CliRunner, Result
 from web_server import serve
 
 from nasc.cli import main
+from nasc.package.formats import android_folder, ios_folder
 from nasc.package.formats.web_folder import COPIED, ONNXRUNTIME_WEB
 from nasc.package.golden import Golden
+from nasc.package.kotlin_program import COMPILER_VARIABLE
 from nasc.package.manifest import read_manifest
 from nasc.package.web_program import RUNTIME_VARIABLE, node, runtime_folder
 
@@ -29,23 +31,26 @@ INSTALL = f"npm install onnxruntime-web@{ONNXRUNTIME_WEB}, and name its folder: 
 
 
 def nasc(*arguments: object) -> Result:
-    return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
+    runner = CliRunner(env={COMPILER_VARIABLE: ""})  # takes long, and is run by unit tests
+    return runner.invoke(main, list(map(str, arguments)), catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory, write_inputs: Callable[..., Path]) -> Path:
-    """A package for onnxruntime; that for the web is beside it."""
+    """A package for onnxruntime; those for apps are beside it."""
     folder = tmp_path_factory.mktemp("work")
     teacher = write_inputs(folder, [16, 32])
     package = folder / "package"
     done = nasc(
-        *("compile", "--format", "onnx,web", "--size-bytes", "100MB", "--precision", "fp32"),
+        *("compile", "--format", "onnx,web,android,ios"),
+        *("--size-bytes", "100MB", "--precision", "fp32"),
         *("--train-steps", 3, "--distill-steps", 3, "--seq-len", 12, "--teacher", teacher),
         *("--space", folder / "toy.toml", "--corpus", folder / "text.txt"),
         *("--cache", folder / "cache", "--output", package, "--json"),
     )
     assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["folders"] == {"web": str(folder / "package-web")}
+    folders = {name: str(folder / f"package-{name}") for name in ("web", "android", "ios")}
+    assert json.loads(done.stdout)["folders"] == folders
     return Path(package)
 
 
@@ -59,6 +64,10 @@ def test_it_is_the_model_that_was_measured(package: Path) -> None:
     assert folder.files["model.onnx"] == beside.files["model.onnx"]
     assert (folder.measured, folder.limits) == (None, {})
     assert beside.measured is not None
+    for name, model in (("android", android_folder.MODEL), ("ios", ios_folder.MODEL)):
+        app = read_manifest(package.with_name(f"package-{name}"))
+        assert app.conditions.runtime == name
+        assert app.files[model] == beside.files["model.onnx"]
 
 
 @pytest.fixture(scope="session")

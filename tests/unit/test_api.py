@@ -70,6 +70,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for function, result in (
         ("load_teacher", None),
         ("space_for", None),
+        ("check_pairs", None),
         ("check_teacher", None),
         ("load_corpus", corpus),
         ("prepare", prepared),

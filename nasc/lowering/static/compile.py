@@ -15,7 +15,8 @@ from nasc.architecture.heads import SPANS, gives_states, head_outputs, vector_si
 from nasc.architecture.space import GELU
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
-from nasc.lowering.base import PRECISIONS
+from nasc.lowering.base import HANDWRITTEN, PRECISIONS
+from nasc.lowering.handwritten.module import handwritten_module
 from nasc.lowering.static import kernels as k
 from nasc.lowering.static.program import Kernel, StaticNetwork
 from nasc.lowering.static.steps import Trace, program, trace
@@ -23,12 +24,11 @@ from nasc.lowering.static.weights import Weights
 from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.lowering.tuning.apply import apply_records
 from nasc.lowering.tvm import _ONE_AT_A_TIME, LENGTHS
-from nasc.lowering.tvm_int8 import int8_module
 from nasc.lowering.tvm_module import fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_schedules import schedule
-from profilers.runtimes.tvm_targets import int8_kind, needed_flags
+from profilers.runtimes.tvm_targets import kernel_kind, needed_flags
 
 PREFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
 """Names of a library: what every global name in it begins with."""
@@ -48,11 +48,12 @@ def compile_static(
     network has positions. The same network gives the same bytes.
 
     Args:
-        network: With its weights, in fp32 or int8.
+        network: With its weights, in a precision of TVM.
         prefix: Of every global name, so that several networks go into one program.
         lengths: Tokens to compile for instead of `LENGTHS`; the largest is that of the longest
             text.
-        records: Tuning records, measured on that processor by one thread; int8 has none.
+        records: Tuning records, measured on that processor by one thread; `HANDWRITTEN`
+            precisions have none.
         processor: "arch" and "flags" of the processor that it is for, as
             `profilers.context.read_context` gives them; None is this machine's.
 
@@ -70,9 +71,9 @@ def compile_static(
     names = {n: f"run_{n}" for n in sizes}
     weights = Weights()
     with _ONE_AT_A_TIME:
-        if precision == "int8":
-            kind = str(int8_kind(cpu["flags"]))  # there is one: `target_of` was asked
-            module = int8_module(network, {names[n]: (1, n) for n in sizes}, kind)
+        if precision in HANDWRITTEN:
+            kind = str(kernel_kind(cpu["flags"], precision))  # there is one: `target_of` was asked
+            module = handwritten_module(network, {names[n]: (1, n) for n in sizes}, kind)
             passes = k.handwritten_passes()
         else:
             models = {names[n]: build(network, shape=(1, n)) for n in sizes}
@@ -126,6 +127,11 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
         raise UsageError(
             "C libraries are made of networks without relative positions in attention. Leave out: "
             "--format c"
+        )
+    if network.geometry.separator is not None:
+        raise UsageError(
+            "C libraries are made of networks without token types, which tell two texts apart. "
+            "Leave out: --format c"
         )
     most = network.geometry.max_positions
     wrong = [n for n in lengths if not 1 <= n <= most]

@@ -93,7 +93,7 @@ def scheduled_passes() -> list[Any]:
 
 
 def handwritten_passes() -> list[Any]:
-    """For kernels of `nasc.lowering.tvm_int8_kernels`, which are loops already."""
+    """For kernels of `nasc.lowering.handwritten.kernels`, which are loops already."""
     return [tirx.transform.FlattenBuffer(), tirx.transform.NarrowDataType(32)]
 
 

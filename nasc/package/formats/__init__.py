@@ -28,17 +28,19 @@ _MODULES = {
     "tvm": "tvm_folder",
     "c": "c_package",
     "web": "web_folder",
+    "android": "android_folder",
+    "ios": "ios_folder",
 }
-"""By name of a runtime; `c` needs none, `web` is of browsers."""
+"""By name of a runtime; `c` needs none, `web` is of browsers, `android` and `ios` of phones."""
 
-BESIDE = {"c": "tvm", "web": "onnxruntime"}
+_OPENED_BY = {"web": "onnxruntime", "android": "onnxruntime", "ios": "onnxruntime"}
+
+BESIDE = {"c": "tvm", **_OPENED_BY}
 """Formats of folders that are written beside the package of a runtime, of the network that was
 chosen and measured for that one. Their own latency is not measured."""
 
 ITSELF = {"onnx": "onnxruntime"}
 """Formats that are the package of a runtime itself: to ask for one asks for nothing beside it."""
-
-_OPENED_BY = {"web": "onnxruntime"}
 
 SHIPPED = tuple(name for name in _MODULES if name not in BESIDE)
 """Names of the runtimes that there are packages for."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from device_profiles.reading import shown
+from nasc.package.tokenizer_binary import FILE as TABLES
 
 if TYPE_CHECKING:
     from nasc.evaluation.encoder import EncoderSession
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 SENTENCES = '["A man is playing a guitar.", "Someone plays an instrument."]'
 """What READMEs encode."""
+
+PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'
+"""What READMEs score."""
 
 TOKENIZER_TOO = "`AutoTokenizer.from_pretrained` of transformers reads the tokenizer."
 
@@ -188,6 +192,12 @@ def model_files(form: PackageFormat) -> tuple[str, ...]:
     return (form.MODEL, *form.COMPANIONS)
 
 
+def tables_of(form: PackageFormat) -> str | None:
+    """Name of the file of the tokenizer's tables in a package; None where there is none."""
+    names = (name for name in form.MORE_FILES if PurePosixPath(name).name == TABLES)
+    return next(names, None)
+
+
 def sentence_transformers_usage(
     manifest: Manifest, arguments: str, *, imports: str = "", before: str = ""
 ) -> str:
@@ -205,6 +215,26 @@ def sentence_transformers_usage(
 {before}model = SentenceTransformer(".", {arguments})
 vectors = model.encode({SENTENCES}, batch_size={manifest.conditions.batch})
 print(model.similarity(vectors, vectors))
+"""
+
+
+def cross_encoder_usage(
+    manifest: Manifest, arguments: str, *, imports: str = "", before: str = ""
+) -> str:
+    """The lines of Python that score pairs through sentence-transformers.
+
+    Args:
+        manifest: Of the package.
+        arguments: Of the model's class, after the folder.
+        imports: Lines before the library's import.
+        before: Lines before the model's.
+    """
+    return f"""\
+{imports}from sentence_transformers import CrossEncoder
+
+{before}model = CrossEncoder(".", {arguments})
+scores = model.predict({PAIRS}, batch_size={manifest.conditions.batch})
+print(scores)
 """
 
 

@@ -19,6 +19,7 @@ from nasc.package.formats.base import (
     SENTENCES,
     TOKENIZER_TOO,
     ModelFile,
+    cross_encoder_usage,
     is_parameter,
     no_refusal,
     no_session,
@@ -54,9 +55,9 @@ EMITTED = ((OPSET, IR_VERSION),)
 """Opset and IR version of the files that releases wrote. All did so far; add, never replace."""
 
 OPERATORS = frozenset(
-    "Add BitShift BitwiseAnd Cast Concat Conv Div DynamicQuantizeLinear Gather Gelu Gemm "
-    "GlobalMaxPool LayerNormalization MatMul MatMulInteger Max Mul ReduceL2 ReduceSum Relu "
-    "Reshape Shape Sigmoid Slice Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
+    "Add BitShift BitwiseAnd Cast Concat Conv CumSum Div DynamicQuantizeLinear Equal Gather Gelu "
+    "Gemm GlobalMaxPool LayerNormalization MatMul MatMulInteger Max Min Mul ReduceL2 ReduceSum "
+    "Relu Reshape Shape Sigmoid Slice Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
 )
 """Operators of the files that releases wrote; add, never replace. ReduceL2 is of emitter version 2
 and before."""
@@ -110,6 +111,8 @@ def precision_note(manifest: Manifest) -> str:
 
 def _with_fastembed(manifest: Manifest) -> str:
     head = manifest.head
+    if manifest.scores_pairs:
+        return ""
     if not gives_vector(head) and pooling_of(head).mode not in _FASTEMBED:
         return ""
     return f"""\
@@ -123,18 +126,20 @@ With fastembed 0.9 or newer:
 
 def other_libraries(manifest: Manifest) -> str:
     """See `PackageFormat`."""
+    what = "scores" if manifest.scores_pairs else "vectors"
     alone = (
-        f"\n\nThe vectors of an {manifest.precision} model feel their neighbours in a batch: other "
+        f"\n\nThe {what} of an {manifest.precision} model feel their neighbours in a batch: other "
         "batch sizes give slightly different ones."
         if computed_in(manifest.precision) == "int8"
         else ""
     )
+    usage = cross_encoder_usage if manifest.scores_pairs else sentence_transformers_usage
     return f"""\
 With sentence-transformers (`pip install 'sentence-transformers[onnx]<6'`: version 6 needs a
 transformers 5, which its ONNX backend optimum-onnx 0.1 cannot be installed with):
 
 ```python
-{sentence_transformers_usage(manifest, 'backend="onnx"')}```
+{usage(manifest, 'backend="onnx"')}```
 
 {_with_fastembed(manifest)}{TOKENIZER_TOO}{alone}
 """

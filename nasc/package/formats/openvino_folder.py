@@ -17,6 +17,7 @@ from nasc.package.formats.base import (
     SENTENCES,
     TOKENIZER_TOO,
     ModelFile,
+    cross_encoder_usage,
     is_parameter,
     no_refusal,
     no_session,
@@ -182,7 +183,9 @@ print(model(**batch).{last}.shape)  # {what}
 
 def other_libraries(manifest: Manifest) -> str:
     """See `PackageFormat`."""
-    through = sentence_transformers_usage(
+    usage = cross_encoder_usage if manifest.scores_pairs else sentence_transformers_usage
+    optimum = "" if manifest.scores_pairs else _with_optimum(manifest)
+    through = usage(
         manifest,
         'backend="openvino", model_kwargs={"ov_config": options}',
         imports="import openvino as ov\n",
@@ -194,12 +197,17 @@ With sentence-transformers 6 (`pip install 'sentence-transformers[openvino]'`):
 ```python
 {through}```
 
+{optimum}{TOKENIZER_TOO}
+"""
+
+
+def _with_optimum(manifest: Manifest) -> str:
+    return f"""\
 With optimum-intel 2 (`pip install 'optimum-intel[openvino]'`):
 
 ```python
 {optimum_usage(manifest)}```
 
-{TOKENIZER_TOO}
 """
 
 

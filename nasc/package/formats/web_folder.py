@@ -10,20 +10,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
-from device_profiles.reading import read_bytes, read_json
-from nasc.architecture.heads import gives_scores, gives_vector, vector_size
-from nasc.errors import PackageError
-from nasc.export.onnx import output_name
+from device_profiles.reading import read_json
 from nasc.package.formats import onnx_folder
+from nasc.package.formats.app_contents import (
+    app_contents,
+    check_vectors,
+    write_tables,
+    write_texts,
+    wrong_texts,
+)
 from nasc.package.formats.base import no_refusal, no_session, no_text
-from nasc.package.hashes import record_file
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
-from nasc.package.tokenizer_binary import compile_tokenizer
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
-from nasc.package.tokenizer_golden import golden_lines
 from nasc.package.web_program import run_in_node
 
 NAME = "ONNX for the web"
@@ -64,35 +63,20 @@ TOLERANCE = onnx_folder.TOLERANCE
 
 IMPORT = RUN = ""
 
-_MAX_SOURCE_BYTES = 1 << 20
+NOT_PROMISED = (
+    "not promised in a browser: measured was this model by onnxruntime, in the package beside, and "
+    "a browser runs another build, onnxruntime-web"
+)
+"""What such a folder says of its latency."""
+
+RUN_IN = "node"
+"""What `run_more` runs it in."""
 
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
 refusal = no_refusal
 inspect = onnx_folder.inspect
 """See `PackageFormat`: the model is that of an ONNX folder."""
-
-
-def check_manifest(manifest: Manifest) -> None:
-    """Raise where a network gives something that the package has no call for.
-
-    Raises:
-        PackageError: With what it has.
-    """
-    check_head(manifest.head)
-
-
-def check_head(head: str) -> None:
-    """See `check_manifest`.
-
-    Raises:
-        PackageError: With what it has.
-    """
-    if not gives_vector(head) or gives_scores(head):
-        raise PackageError(
-            f"--format web gives vectors of texts (embed); there is no call yet for the head "
-            f"{head!r}. Leave --format web out"
-        )
 
 
 def own_usage(manifest: Manifest) -> str:
@@ -137,22 +121,14 @@ instructions. Figures of quality are those of that package: the model is the sam
 
 def write_more(folder: Path, manifest: Manifest) -> None:
     """See `PackageFormat`: the sources, and the tokenizer's tables and golden texts."""
-    check_manifest(manifest)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    (folder / TABLES).write_bytes(compile_tokenizer(tokenizer))
-    lines = "".join(golden_lines(tokenizer))
-    (folder / TOKENIZER_GOLDEN).write_text(lines, encoding="ascii", newline="\n")
-    for name, text in _texts(folder, manifest).items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    check_vectors("web", manifest.head)
+    write_tables(folder, TABLES)
+    write_texts(folder, _texts(folder, manifest))
 
 
 def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     """See `PackageFormat`; the tokenizer's files are held in a process of their own."""
-    return [
-        f"{name} is not as nasc writes it"
-        for name, text in _texts(folder, manifest).items()
-        if read_bytes(folder / name, _MAX_SOURCE_BYTES) != text.encode()
-    ]
+    return wrong_texts(folder, _texts(folder, manifest))
 
 
 def run_more(folder: Path, manifest: Manifest) -> tuple[bool | None, str]:
@@ -178,24 +154,19 @@ def _texts(folder: Path, manifest: Manifest) -> dict[str, str]:
 
 def _contents(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """What `CONTENTS` of nasc.d.ts is."""
-    records = {"model": folder / MODEL, "tokenizer": folder / TABLES}
-    files = {key: (path.name, record_file(path)) for key, path in records.items()}
+    said = app_contents(folder, manifest, MODEL, TABLES)
+    files = {"model": said.model, "tokenizer": said.tokenizer}
     return {
         **{
-            key: {"name": name, "size": record.size_bytes, "sha256": record.sha256}
-            for key, (name, record) in files.items()
+            key: {"name": one.name, "size": one.size_bytes, "sha256": one.sha256}
+            for key, one in files.items()
         },
-        "dimensions": vector_size(manifest.head, manifest.geometry.hidden),
-        "maxLength": manifest.max_length,
-        "padToken": _pad_token(folder),
-        "shape": None if manifest.conditions.shape is None else list(manifest.conditions.shape),
-        "output": output_name(manifest.head),
-        "precision": manifest.precision,
-        "threads": manifest.conditions.threads,
+        "dimensions": said.dimensions,
+        "maxLength": said.max_length,
+        "padToken": said.pad_token,
+        "shape": None if said.shape is None else list(said.shape),
+        "output": said.output,
+        "precision": said.precision,
+        "threads": said.threads,
         "runtime": {"version": ONNXRUNTIME_WEB, "integrity": INTEGRITY},
     }
-
-
-def _pad_token(folder: Path) -> int:
-    """The token that fills a text up, as config.json has it."""
-    return int(read_json(folder / "config.json", schema={"type": "object"})["pad_token_id"])

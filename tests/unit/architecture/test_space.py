@@ -284,6 +284,17 @@ def test_an_activation_is_written_where_it_is_not_the_usual_one(tmp_path: Path) 
     assert "32 buckets of relative positions" in str(relative.geometry)
     with pytest.raises(UsageError, match="30 buckets of relative positions are no multiple of 4"):
         dataclasses.replace(MINILM_L6, buckets=30)
+    typed = derived_space(dataclasses.replace(MINILM_L6, separator=102))
+    path.write_text(space_to_toml(typed), encoding="utf-8")
+    assert load_space(str(path)).geometry == typed.geometry
+    assert "token types behind token 102" in str(typed.geometry)
+    cut = typed.geometry.with_words([0, 101, 102, 500])
+    assert (cut.vocab_size, cut.separator) == (4, 2)
+    assert MINILM_L6.with_words([0, 1]).separator is None
+    with pytest.raises(UsageError, match="the separator 102 must be kept"):
+        typed.geometry.with_words([0, 101])
+    with pytest.raises(UsageError, match="separator must be a whole number from 0 to"):
+        dataclasses.replace(MINILM_L6, separator=-1)
     path.write_text(FILE + 'activation = "swish"\n', encoding="utf-8")
     with pytest.raises(UsageError, match="unknown activation 'swish'; known: gelu, gelu_tanh"):
         load_space(str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -185,3 +186,26 @@ def test_a_head_on_the_first_token_cannot_be_exported() -> None:
     config = NascConfig.of(ARCHITECTURES[0], GEOMETRY, 1e-12, pooling="cls")
     with pytest.raises(ExportError, match="'mean' can"):
         NascForSequenceClassification(config).network()
+
+
+def test_token_types_are_those_given_or_found_in_the_ids() -> None:
+    geometry = dataclasses.replace(GEOMETRY, separator=3)
+    model = NascModel(NascConfig.of(ARCHITECTURES[0], geometry, 1e-6)).eval()
+    model.parts[0]["segment"].data += torch.linspace(-1, 1, 32)
+    assert model.config.geometry == geometry
+    ids = torch.tensor([[2, 9, 8, 3, 7, 6, 3]])
+    types = torch.tensor([[0, 0, 0, 0, 1, 1, 1]])
+    words = model.get_input_embeddings()(ids)
+    with torch.no_grad():
+        found, told, apart, none = (
+            model(**given).last_hidden_state
+            for given in (
+                {"input_ids": ids},
+                {"input_ids": ids, "token_type_ids": types},
+                {"inputs_embeds": words, "token_type_ids": types},
+                {"input_ids": ids, "token_type_ids": 0 * types},
+            )
+        )
+    assert torch.equal(found, told)
+    assert torch.allclose(found, apart, atol=1e-6)
+    assert (found - none).abs().max() > 1e-3

@@ -3,6 +3,7 @@
 import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,9 +46,17 @@ def test_a_table_survives_its_file(table: LatencyTable, tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_the_activation_of_a_teacher_is_in_the_key(table: LatencyTable, tmp_path: Path) -> None:
-    assert "activation" not in table.to_text()
-    geometry = dataclasses.replace(table.space.geometry, activation="relu")
+@pytest.mark.parametrize(
+    "changed",
+    [{"activation": "relu"}, {"buckets": 32}, {"separator": 3}, {"separator": 0}],
+    ids=str,
+)
+def test_what_few_teachers_have_is_in_the_key(
+    table: LatencyTable, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    [name] = changed
+    assert name not in table.to_text()
+    geometry = dataclasses.replace(table.space.geometry, **changed)
     key = dataclasses.replace(table.key, geometry=geometry)
     space = dataclasses.replace(table.space, geometry=geometry)
     other = dataclasses.replace(table, key=key, space=space)

@@ -14,14 +14,22 @@ import pytest
 import torch
 
 from nasc.architecture.layers import params
-from nasc.architecture.space import ACTIVATIONS, PRECISIONS, Architecture, Block, Geometry
+from nasc.architecture.space import (
+    ACTIVATIONS,
+    MINILM_L6,
+    PRECISIONS,
+    Architecture,
+    Block,
+    Geometry,
+    derived_space,
+)
 from nasc.architecture.variant import Variant
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import EMITTER_VERSION
 from nasc.latency.memory import file_base_bytes, layer_file_bytes
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import get_lowering
-from nasc.lowering.base import PLAIN_ALONE
+from nasc.lowering.base import PLAIN_ALONE, unfit
 from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
 from profilers import RuntimeOptions
@@ -298,6 +306,60 @@ def test_relative_positions_add_to_the_scores_of_attention(
         assert path.stat().st_size <= said <= path.stat().st_size + 8000
 
 
+TYPED = dataclasses.replace(GEOMETRY, separator=3)
+
+
+@pytest.mark.parametrize(("runtime", "precision", "most"), RELATIVE_MADE)
+def test_the_second_text_has_a_token_type_of_its_own(
+    tmp_path: Path, runtime: str, precision: str, most: float
+) -> None:
+    network = random_network(Architecture(BLOCKS, precision), TYPED, "embed-cls")
+    scales = {"segment": 100.0, "v_weight": 20.0, "o_weight": 20.0}
+    tensors = [
+        {name: value * np.float32(scales.get(name, 1)) for name, value in own.items()}
+        for own in network.tensors
+    ]
+    network = dataclasses.replace(network, tensors=tuple(tensors))
+    assert network.params == params(network.architecture, network.geometry)
+    rows = [[2, 9, 8, 3, 7, 6, 5, 3], [2, 9, 3, 3, 7, 6, 3, 0], [2, 9, 8, 7, 6, 5, 4, 3]]
+    ids, mask = np.array(rows), np.ones((3, 8), np.int64)
+    mask[1, 7] = 0
+    path = get_lowering(runtime).lower(network, tmp_path, lengths=(8,)).path
+    session = get_runtime(runtime).open_session(path, RuntimeOptions(runtime))
+    feeds = [{"input_ids": ids[i : i + 1], "attention_mask": mask[i : i + 1]} for i in range(3)]
+    found = np.concatenate([session.outputs(feed)[0] for feed in feeds])
+    untyped = dataclasses.replace(network, geometry=dataclasses.replace(TYPED, separator=44))
+    with torch.no_grad():
+        wanted, other = (
+            TorchNetwork(one)(torch.tensor(ids), torch.tensor(mask)).numpy()
+            for one in (network, untyped)
+        )
+    assert np.abs(found - wanted).max() < most
+    assert np.abs(other - wanted)[:2].max(axis=1).min() > 2 * most
+    assert (other[2] == wanted[2]).all()  # a text alone
+    kept = np.array([0, 2, 3, 5, 6, 7, 8, 9])
+    cut = network.with_words(kept)
+    moved = torch.tensor(np.searchsorted(kept, ids[:2]))
+    with torch.no_grad():
+        same = TorchNetwork(cut)(moved, torch.tensor(mask[:2]))
+    np.testing.assert_allclose(same.numpy(), wanted[:2], atol=1e-6)
+    if runtime == "onnxruntime":
+        variant = Variant(runtime, precision)
+        parts = [layer_file_bytes(layer, TYPED, variant) for layer in network.layers]
+        said = file_base_bytes(variant) + sum(parts)
+        assert path.stat().st_size <= said <= path.stat().st_size + 8000
+
+
+def test_runtimes_without_token_types_say_so() -> None:
+    space = derived_space(dataclasses.replace(MINILM_L6, separator=102))
+    for runtime, precision in PLAIN_ALONE:
+        said = unfit(runtime, precision, space, "embed")
+        assert (
+            said == f"{runtime} makes {precision} without token types, which tell two texts apart"
+        )
+    assert unfit("onnxruntime", "fp32", space, "embed") is None
+
+
 @pytest.mark.parametrize(("runtime", "precision", "most"), RELATIVE_MADE)
 @pytest.mark.parametrize(
     "head",
@@ -331,19 +393,19 @@ def wide_ffn(geometry: Geometry) -> Network:
 
 @pytest.mark.tvm
 def test_what_tvm_has_one_activation_for_says_so() -> None:
+    from nasc.lowering.handwritten.module import handwritten_module
     from nasc.lowering.static.compile import compile_static
-    from nasc.lowering.tvm_int8 import int8_module
 
     network = wide_ffn(dataclasses.replace(GEOMETRY, activation="relu"))
     with pytest.raises(
         ExportError, match=r"tvm makes int8 with GELU, not with 'relu'. Take another"
     ):
-        int8_module(network.with_precision("int8"), {"main": (1, 8)}, "avx2")
+        handwritten_module(network.with_precision("int8"), {"main": (1, 8)}, "avx2")
     narrow = random_network(Architecture(BLOCKS), dataclasses.replace(GEOMETRY, embedding=32))
     with pytest.raises(
         ExportError, match=r"tvm makes int8 without an embedding of its own size. Take another"
     ):
-        int8_module(narrow.with_precision("int8"), {"main": (1, 8)}, "avx2")
+        handwritten_module(narrow.with_precision("int8"), {"main": (1, 8)}, "avx2")
     with pytest.raises(UsageError, match=r"C libraries are made of networks .* 'gelu', not 'relu'"):
         compile_static(network, prefix="own")
     with pytest.raises(UsageError, match=r"C libraries are made of .* without a map"):
@@ -351,11 +413,11 @@ def test_what_tvm_has_one_activation_for_says_so() -> None:
     with pytest.raises(
         ExportError, match=r"tvm makes int8 without relative positions in attention. Take another"
     ):
-        int8_module(with_positions("int8").with_head("embed"), {"main": (1, 8)}, "avx2")
+        handwritten_module(with_positions("int8").with_head("embed"), {"main": (1, 8)}, "avx2")
     with pytest.raises(UsageError, match=r"C libraries are made of .* without relative positions"):
         compile_static(with_positions(), prefix="own")
     dense = random_network(Architecture(BLOCKS), GEOMETRY, "embed-dense8tanh")
     with pytest.raises(
         ExportError, match=r"tvm makes int8 of pooled vectors as they are, not of 'embed-dense8"
     ):
-        int8_module(dense.with_precision("int8"), {"main": (1, 8)}, "avx2")
+        handwritten_module(dense.with_precision("int8"), {"main": (1, 8)}, "avx2")

@@ -1,10 +1,13 @@
 """Tiny packages, measured on a device that is made up."""
 
+import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kotlin_classes import KotlinClasses, compiled
 from transformers import BertTokenizer
 
 import device_profiles
@@ -25,6 +28,7 @@ from nasc.package.manifest import (
     TextRecord,
 )
 from nasc.package.process import PackageProcess
+from nasc.pipelines.app_format import app_manifest, open_app
 from profilers.testing import SyntheticMachine
 
 GEOMETRY = Geometry(
@@ -36,6 +40,7 @@ TASKS = {
     "classify-2": TaskRecord("sst-2", ("0", "1")),
     "spans": TaskRecord("squad", (), paired=True),
     "scores-cls-dense64tanh-dense2identity-unscaled": TaskRecord("classification", ("0", "1")),
+    "scores-cls-dense64tanh-dense1identity-unscaled": TaskRecord("reranking", (), True, "sigmoid"),
 }
 KINDS = (
     ("fp32", "embed"),
@@ -50,12 +55,19 @@ KINDS = (
     ("int8", "classify-2"),
     ("fp32", "spans"),
     ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
+    ("fp32", "scores-cls-dense64tanh-dense1identity-unscaled"),
 )
 PARITY = {
     "fp32": Parity(1e-6, 1e-7, (1, 2, 3, 64), 4, 0.01),
     "int8": ReducedPrecisionReport("int8", 0.995, 0.99, 64, 0.02, 0.985, (8, 32)),
     "int8-emb4": ReducedPrecisionReport("int8-emb4", 0.993, 0.98, 64, 0.02, 0.985, (8, 32)),
 }
+
+
+def geometry_of(head: str) -> Geometry:
+    """Of the network of a head: the second of two texts that are scored has its token type."""
+    paired = head in TASKS and TASKS[head].name == "reranking"
+    return dataclasses.replace(GEOMETRY, separator=3) if paired else GEOMETRY
 
 
 def open_machine(*_: object) -> Any:
@@ -80,7 +92,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The ONNX file of a tiny network with random weights."""
 
     def make(precision: str = "fp32", head: str = "embed", seed: int = 0) -> Path:
-        network = random_network(Architecture(BLOCKS, precision), GEOMETRY, head, seed)
+        network = random_network(Architecture(BLOCKS, precision), geometry_of(head), head, seed)
         path = tmp_path_factory.mktemp("model") / "model.onnx"
         path.write_bytes(build(network).SerializeToString())
         return path
@@ -102,7 +114,7 @@ def make_manifest() -> Callable[..., Manifest]:
         measurement = profilers.measure([job], device, opener=open_machine)
         values: dict[str, Any] = {
             "architecture": Architecture(BLOCKS, precision),
-            "geometry": GEOMETRY,
+            "geometry": geometry_of(head),
             "head": head,
             "task": TASKS.get(head),
             "max_length": 48,
@@ -145,6 +157,45 @@ def packed(
 
 
 @pytest.fixture(scope="session")
+def build_app(
+    make_model: Callable[..., Path],
+    make_manifest: Callable[..., Manifest],
+    tokenizer: BertTokenizer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Path]:
+    """Writes a package of a format for apps, a precision and a head, and gives its folder."""
+
+    def make(name: str, precision: str = "fp32", head: str = "embed") -> Path:
+        model = make_model(precision, head)
+        return build_package(
+            tmp_path_factory.mktemp(name) / f"package-{name}",
+            model=model,
+            tokenizer=tokenizer,
+            manifest=app_manifest(name, make_manifest(model, precision, head)),
+            open_encoder=open_app,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def android_package(build_app: Callable[..., Path]) -> Path:
+    """A package for Android; tests must not change it."""
+    return build_app("android")
+
+
+@pytest.fixture(scope="session")
+def kotlin_classes(
+    android_package: Path, tmp_path_factory: pytest.TempPathFactory
+) -> KotlinClasses:
+    """The Kotlin of `android_package`, compiled once for all processes of a run."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    return compiled(root, android_package)
+
+
+@pytest.fixture(scope="session")
 def opener() -> Callable[..., Any]:
     """Starts a session on the made-up machine."""
     return open_machine
@@ -164,6 +215,7 @@ def shared_process(process: PackageProcess, monkeypatch: pytest.MonkeyPatch) -> 
     class Borrowed:
         inspect, token_ids, encoder = process.inspect, process.token_ids, process.encoder
         wrong_companions = process.wrong_companions
+        wrong_tokenizer = process.wrong_tokenizer
 
         def __exit__(self, *_: object) -> None:
             pass

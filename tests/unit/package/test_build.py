@@ -34,6 +34,7 @@ from nasc.package.readme import readme
 from nasc.package.replacing import move_in, remove_package, why_kept
 from nasc.package.verify import verify_package
 
+PAIRED = "scores-cls-dense64tanh-dense1identity-unscaled"
 KINDS = [
     ("fp32", "embed"),
     ("int8", "embed"),
@@ -47,6 +48,7 @@ KINDS = [
     ("fp32", "spans"),
     ("fp32", "embed-cls-dense24sigmoid-first10"),
     ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
+    ("fp32", PAIRED),
 ]
 
 Packages = Mapping[tuple[str, str], Path]
@@ -123,6 +125,7 @@ def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
     heads = {"spans": 2 * 32 + 2, "classify-1": 2112 + 64 + 1, "classify-2": 2112 + 2 * (64 + 1)}
     heads["embed-cls-dense24sigmoid-first10"] = 2112 + 24 * (64 + 1)
     heads["scores-cls-dense64tanh-dense2identity-unscaled"] = 2112 + 64 * (64 + 1) + 2 * (64 + 1)
+    heads[PAIRED] = 2112 + 64 * (64 + 1) + (64 + 1) + 64  # with the second text's type
     for (_, head), folder in packed.items():
         manifest = read_manifest(folder)
         assert manifest.size_bytes == (folder / "model.onnx").stat().st_size
@@ -136,7 +139,8 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
     folder = packed[which]
     text = (folder / "README.md").read_text(encoding="utf-8")
     code, *others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(others) == (0 if is_scored(which[1]) else 2)  # run in tests/integration
+    expected = 1 if which[1] == PAIRED else 0 if is_scored(which[1]) else 2
+    assert len(others) == expected  # run in tests/integration
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=folder,
@@ -152,6 +156,7 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
         "classify-2": r"\['[01]', '[01]'\]",
         "scores-cls-dense64tanh-dense2identity-unscaled": r"\['[01]', '[01]'\]",
         "spans": r"[A-Za-z .]+",
+        PAIRED: r"\[0\.\d+\]",
     }
     if which[1].endswith("first10"):
         assert re.search(r"lengths|\[\[", done.stdout)
@@ -254,9 +259,13 @@ def test_transformers_knows_the_folder(packed: Packages, which: tuple[str, str])
     wanted = (size, 64, 0)
     assert (config.hidden_size, config.max_position_embeddings, config.pad_token_id) == wanted
     assert config.nasc_architecture == str(read_manifest(folder).architecture)
-    if which[1] == "classify-2" or gives_scores(which[1]):
+    told = getattr(config, "sentence_transformers", {})
+    assert told == (
+        {"activation_fn": "torch.nn.modules.activation.Sigmoid"} if which[1] == PAIRED else {}
+    )
+    if which[1] == "classify-2" or (gives_scores(which[1]) and which[1] != PAIRED):
         assert config.id2label == {0: "0", 1: "1"}
-    if which[1] == "classify-1":
+    if which[1] in ("classify-1", PAIRED):
         assert (config.num_labels, config.problem_type) == (1, "regression")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     batch = tokenizer(["the cat", "x"], padding=True, return_tensors="np")

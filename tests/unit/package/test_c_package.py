@@ -29,16 +29,19 @@ pytest.importorskip("tvm")
 pytest.importorskip("ziglang")
 
 from nasc.evaluation.parity import check_reduced
+from nasc.export.matrices import Float
 from nasc.export.onnx import build
+from nasc.lowering.handwritten.formats import FORMATS
+from nasc.lowering.handwritten.kernels import Heads, Shape, attention
+from nasc.lowering.handwritten.products import PRODUCTS
 from nasc.lowering.static.compile import compile_static
 from nasc.lowering.static.kernels import handwritten_passes, lower
-from nasc.lowering.tvm_int8_kernels import Heads, Shape, attention
-from nasc.lowering.tvm_int8_products import PRODUCTS
 from nasc.lowering.tvm_module import target_of
 from nasc.package import c_program
 from nasc.pipelines import c_format
 from nasc.pipelines.compile import check_formats
-from profilers.runtimes.tvm_targets import flags_of_kind
+from profilers.context import read_context
+from profilers.runtimes.tvm_targets import flags_of_kind, kernel_kind
 
 ARCH = platform.machine()
 
@@ -180,24 +183,31 @@ def test_other_vectors_or_texts_refuse_the_folder(
         c_format.check_texts(other, packed, ARCH, tokenizer, tmp_path / "b")
 
 
-def test_int8_is_judged_as_in_other_packages(tmp_path: Path) -> None:
-    network = random_network(Architecture((Block(32, ("mha", "ffn")),), "int8"), GEOMETRY)
+@pytest.mark.parametrize(("precision", "least"), [("int8", 0.99), ("bf16", 0.9999)])
+def test_what_is_not_exact_is_judged_as_in_other_packages(
+    precision: str, least: float, tmp_path: Path
+) -> None:
+    if kernel_kind(read_context()["cpu"]["flags"], precision) is None:
+        pytest.skip(f"this processor has no kernels in {precision}")
+    network = random_network(Architecture((Block(32, ("mha", "ffn")),), precision), GEOMETRY)
     compiled = compile_static(network, lengths=[24])
-    c_package.write_library(compiled, build(network), tmp_path / "library")
+    c_package.write_library(compiled, build(network, matrices=Float()), tmp_path / "library")
     rng = np.random.default_rng(0)
     tokens = [rng.integers(5, 77, size).tolist() for size in rng.integers(3, 20, 40)]
     with c_package.open_session(tmp_path / "library" / c_package.MODEL) as session:
         encoder = c_format.Encoder(tmp_path / "library" / c_package.MODEL, session=session)
         report = check_reduced(network, encoder, tokens)
-    assert report.precision == "int8"
-    assert report.mean_cosine > 0.99
+    assert report.precision == precision
+    assert report.mean_cosine > least
     assert report.neighbour_min_cosine > 0.999999  # no neighbour moves a vector
 
 
 def test_attention_of_full_size_fits_on_a_stack() -> None:
     """Its buffers beyond 8 kB are arguments; those of one vector are registers."""
     products = PRODUCTS["avx512_vnni"]
-    kernel = attention(Shape(1, 256, products), Heads(384, 32, products.bf16), 1e-12)
+    kernel = attention(
+        Shape(1, 256, products, FORMATS["int8"]), Heads(384, 32, products.bf16), 1e-12
+    )
     target = target_of(flags_of_kind("avx512_vnni"), "x86_64", precision="int8")
     (lowered,) = lower({"f": kernel.function}, handwritten_passes(), target).values()
     assert lowered.work_bytes == (4 * 8 * 384, 4 * 8 * 384)  # of 8 tokens at a time

@@ -16,7 +16,7 @@ from nasc.pipelines.kernels import kernel_rows, report_kernels
 from profilers.kernels import Kernel, Value
 from profilers.peaks import CorePeaks, Rate
 
-PEAKS = CorePeaks(*[Rate(rate, 1.0, "made up") for rate in (1e11, 4e11, 1e11, 1e10)], "none")
+PEAKS = CorePeaks(*[Rate(rate, 1.0, "made up") for rate in (1e11, 2e11, 4e11, 1e11, 1e10)], "none")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -20,12 +21,11 @@ from transformers import BertTokenizer
 from nasc.data.prompts import Prompts
 from nasc.errors import PackageError, UsageError
 from nasc.package import web_program
-from nasc.package.build import build_package
 from nasc.package.formats import web_folder
 from nasc.package.hashes import record_file
 from nasc.package.manifest import Manifest, read_manifest
 from nasc.package.verify import verify_package
-from nasc.pipelines import web_format
+from nasc.pipelines import app_format
 from nasc.pipelines.compile import check_formats
 from nasc.pipelines.options import Options
 
@@ -37,25 +37,9 @@ Make = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def build_web(
-    make_model: Callable[..., Path],
-    make_manifest: Callable[..., Manifest],
-    tokenizer: BertTokenizer,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Make:
+def build_web(build_app: Make) -> Make:
     """Writes a package of a head and a precision, and gives its folder."""
-
-    def make(precision: str = "fp32", head: str = "embed") -> Path:
-        model = make_model(precision, head)
-        return build_package(
-            tmp_path_factory.mktemp("web") / "package-web",
-            model=model,
-            tokenizer=tokenizer,
-            manifest=web_format.web_manifest(make_manifest(model, precision, head)),
-            open_encoder=web_format.open_web,
-        )
-
-    return make
+    return functools.partial(build_app, "web")
 
 
 @pytest.fixture(scope="module")
@@ -245,8 +229,8 @@ def test_formats_go_with_runtimes() -> None:
     with pytest.raises(UsageError, match="Add --runtime onnxruntime"):
         check_formats(["onnx"], "auto")
     assert Options(formats=("onnx", "web")).folders == ("web",)
-    with pytest.raises(UsageError, match="known: onnx, c, web"):
-        Options(formats=("ios",))
+    with pytest.raises(UsageError, match="known: onnx, c, web, android, ios"):
+        Options(formats=("symbian",))
 
 
 class Context:
@@ -265,14 +249,14 @@ class Context:
 def test_a_tokenizer_without_a_port_is_refused_before_anything_is_searched(
     tokenizer: BertTokenizer,
 ) -> None:
-    web_format.check_web(Context(tokenizer), "embed")  # type: ignore[arg-type]
+    app_format.check_app("web", Context(tokenizer), "embed")  # type: ignore[arg-type]
     other = copy.deepcopy(tokenizer)
     other.backend_tokenizer.pre_tokenizer = pre_tokenizers.Digits()
     with pytest.raises(PackageError, match=r"pre_tokenizer.type = 'Digits' is not ported"):
-        web_format.check_web(Context(other), "embed")  # type: ignore[arg-type]
+        app_format.check_app("web", Context(other), "embed")  # type: ignore[arg-type]
     for head in ("spans", "scores-cls-dense64tanh-dense2identity-unscaled"):
         with pytest.raises(PackageError, match=f"no call yet for the head '{head}'"):
-            web_format.check_web(Context(tokenizer), head)  # type: ignore[arg-type]
+            app_format.check_app("web", Context(tokenizer), head)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("held", [False, None])
@@ -285,15 +269,15 @@ def test_what_node_finds_decides(
     held: bool | None,
 ) -> None:
     model, context, output = make_model(), Context(tokenizer), tmp_path / "package-web"
-    monkeypatch.setattr(web_format, "run_more", lambda folder, manifest: (held, "seen"))
+    monkeypatch.setattr(web_folder, "run_more", lambda folder, manifest: (held, "seen"))
     arguments = (context, output, model.parent, make_manifest(model), False)
     if held is None:
-        web_format.write_web(*arguments)  # type: ignore[arg-type]
-        assert context.said == ["the package for the web was not run: seen"]
+        app_format.write_app("web", *arguments)  # type: ignore[arg-type]
+        assert context.said == ["the package for web was not run: seen"]
         assert output.is_dir()
         return
     with pytest.raises(PackageError, match=r"does not hold in node: seen\. .* is not: please"):
-        web_format.write_web(*arguments)  # type: ignore[arg-type]
+        app_format.write_app("web", *arguments)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

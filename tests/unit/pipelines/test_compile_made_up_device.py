@@ -499,6 +499,63 @@ def test_a_teacher_s_head_is_kept_searched_and_trained(shared: Toy, tmp_path: Pa
     assert "the teacher's own head" in (result.package / "README.md").read_text()
 
 
+@pytest.mark.slow
+def test_a_teacher_that_scores_pairs_is_searched_and_trained(shared: Toy, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(shared.settings.teacher or "", tmp_path / "reranker"))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+        model.classifier.weight.data *= 30
+    model.save_pretrained(folder)
+    rng = random.Random(0)
+    texts = [" ".join(rng.choices(WORDS, k=rng.randint(3, 9))) for _ in range(300)]
+    pairs = tmp_path / "pairs.tsv"
+    rows = (f"{first}\t{text}\n" for first in texts[:40] for text in rng.sample(texts, 5))
+    pairs.write_text("".join(rows), encoding="utf-8")
+    teacher = load_teacher(folder)
+    space = dataclasses.replace(shared.space, geometry=teacher.geometry.for_space())
+    (tmp_path / "toy.toml").write_text(space_to_toml(space), encoding="utf-8")
+    device = Device(space)
+    changed = {
+        "teacher": str(folder),
+        "cache": tmp_path / "cache",
+        "space": str(tmp_path / "toy.toml"),
+        "corpus": (),
+        "pairs": pairs,
+    }
+    limit_ms = 0.8 * device.layers_ms(space.teacher.with_precision("int8"))
+    for more, options, message in (
+        ({"pairs": None}, {}, "scores pairs of texts. Name a file of pairs .*--pairs FILE"),
+        ({"teacher": shared.settings.teacher}, {}, "has no head that scores texts: leave --pairs"),
+        ({}, {"min_quality": {"pooled_cosine": 0.5}}, "scores of pairs, whose figures are score_s"),
+        ({"runtime": "tvm"}, {"formats": ("c",)}, "--format c takes one text at a time"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            shared.compile(device, str(tmp_path / "no"), limit_ms, changed | more, **options)
+    result = shared.compile(
+        device,
+        str(tmp_path / "small"),
+        limit_ms,
+        changed,
+        distill_steps=20,
+        min_quality={"score_spearman": -1.0, "ranking_ndcg": 0.1},
+    )
+    manifest = result.manifest
+    assert manifest.head == "scores-cls-dense32tanh-dense1identity-unscaled"
+    assert not manifest.architecture.is_teacher
+    assert manifest.geometry.separator == teacher.tokenizer.sep_token_id
+    assert manifest.task == TaskRecord("reranking", (), True, "sigmoid")
+    assert list(manifest.quality) == ["score_spearman", "ranking_ndcg", "queries", "pairs"]
+    assert manifest.quality["queries"] >= 4
+    assert verify_package(result.package, measure=False).ok
+    encoder = Encoder(result.package / "model.onnx", teacher.tokenizer)
+    ways = [("the cat", "a dog"), ("a dog", "the cat")]
+    assert np.ptp(encoder.encode(ways)) > 1e-3
+    text = (result.package / "README.md").read_text()
+    assert "gives its score of two texts" in text
+    assert 'CrossEncoder(".", backend="onnx")' in text
+
+
 def test_everything_is_measured_with_the_options_asked_for(
     first: tuple[CompileResult, Device],
 ) -> None:

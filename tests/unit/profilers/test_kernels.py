@@ -162,14 +162,14 @@ def test_peaks_are_kept_and_only_grow(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def measured(fingerprint: str) -> CorePeaks:
         rate = rate_of(next(rates), "made up")
-        return CorePeaks(rate, None, rate, rate, fingerprint)
+        return CorePeaks(rate, None, None, rate, rate, fingerprint)
 
     monkeypatch.setattr("profilers.peaks.measure_peaks", measured)
     noisy = core_peaks(tmp_path)
     assert noisy.spread > 1.05
     again = core_peaks(tmp_path)  # measured anew: the first was noisy
     assert again.fp32.per_s == max(noisy.fp32.per_s, 2e9)
-    slow, fast = (CorePeaks(Rate(r, 1.0, ""), None, *[Rate(r, 1.0, "")] * 2, "") for r in (1, 2))
+    slow, fast = (CorePeaks(Rate(r, 1.0, ""), None, *[Rate(r, 1.0, "")] * 3, "") for r in (1, 2))
     assert faster(fast, slow) == fast
     with pytest.raises(ProfilerError, match="no rates"):
         rate_of([], "nothing")

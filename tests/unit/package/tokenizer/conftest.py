@@ -12,6 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
+from kotlin_classes import KotlinClasses
 from port import Port
 
 import nasc.package
@@ -56,6 +57,12 @@ def javascript_driver() -> list[str]:
     if shutil.which("node") is None:
         pytest.skip("needs node (Debian's package nodejs)")
     return ["node", str(HERE / "driver.mjs"), str(SOURCES.with_name("web"))]
+
+
+@pytest.fixture(scope="session")
+def kotlin_driver(kotlin_classes: KotlinClasses) -> list[str]:
+    """The command of the driver in Kotlin."""
+    return kotlin_classes.command("TokenizerDriver")
 
 
 @pytest.fixture(scope="session")

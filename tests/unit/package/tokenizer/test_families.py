@@ -1,4 +1,4 @@
-"""The ports in C and JavaScript against the tokenizers library, on golden texts and many more."""
+"""The ports against the tokenizers library, on golden texts and many more."""
 
 import importlib.util
 import json
@@ -23,10 +23,14 @@ FAMILIES = {
 }
 
 
-@pytest.fixture(scope="module", params=["c", "javascript"])
+PORTS = ["c", "javascript", *(["kotlin"] if os.environ.get("NASC_TEST_KOTLIN") else [])]
+"""Kotlin, which takes longest to start, has a module of its own unless all is asked for."""
+
+
+@pytest.fixture(scope="module", params=PORTS)
 def driver(request: pytest.FixtureRequest) -> list[str]:
     """The command of each port's driver, in the place of C's."""
-    name = {"c": "c_driver", "javascript": "javascript_driver"}[request.param]
+    name = f"{request.param}_driver"
     command: list[str] = request.getfixturevalue(name)
     return command
 
@@ -78,6 +82,35 @@ def test_random_texts(family: Tokenizer, make_port: MakePort) -> None:
     port = make_port(family)
     assert not port.differing(random_texts(family, 1_500, seed=1))
     assert not port.differing(marks_in_any_order(500, seed=1))
+
+
+def test_kotlin(family: Tokenizer, kotlin_driver: list[str], tmp_path: Path) -> None:
+    """Its tables are those of C, so that one run of each family looks at what is its own."""
+    made = Tokenizer.from_str(family.to_str())
+    made.add_tokens([one for one in added_tokens() if not one.special][:16])
+    texts = random_texts(made, 1_000, seed=1) + marks_in_any_order(100, seed=1)
+    texts += [GoldenText(one.content + tail) for one in added_tokens()[:16] for tail in ("", " é_")]
+    assert not Port(made, kotlin_driver, tmp_path / "tokenizer.bin").differing(texts)
+
+
+@pytest.mark.parametrize("direction", ["left", "right"])
+def test_room_for_the_longest_is_enough_in_c(
+    c_driver: list[str], tmp_path: Path, direction: str
+) -> None:
+    """Swift gives no more."""
+    made = makers.word_piece()
+    made.enable_truncation(12, direction=direction)
+    port = Port(made, c_driver, tmp_path / "tokenizer.bin")
+    texts = [text for text in cut_texts() if text.max_length is None]
+    assert port.encode(texts, capacity=12) == port.encode(texts)
+
+
+@pytest.mark.parametrize("direction", ["left", "right"])
+def test_kotlin_cuts(kotlin_driver: list[str], tmp_path: Path, direction: str) -> None:
+    made = makers.word_piece()
+    made.post_processor = PROCESSORS[4]
+    made.enable_truncation(12, direction=direction)
+    assert not Port(made, kotlin_driver, tmp_path / "tokenizer.bin").differing(cut_texts())
 
 
 @pytest.mark.slow
@@ -308,14 +341,18 @@ def test_templates_and_truncation(make_port: MakePort, number: int, direction: s
         content = json.loads(made.to_str()) | {"post_processor": None}
         made = Tokenizer.from_str(json.dumps(content))
     made.enable_truncation(12, direction=direction)
+    assert not make_port(made).differing(cut_texts())
+
+
+def cut_texts() -> list[GoldenText]:
+    """Texts and pairs of them that are cut, or not."""
     firsts = ["", "a b", "a b c d e", "a b c d e f g h i j k", "a b " * 30]
-    texts = [
+    return [
         GoldenText(a, b, limit)
         for a in firsts
         for b in [None, *(text.upper() + "x" for text in firsts)]
         for limit in [None, 4, 5, 7, 8, 13]
     ]
-    assert not make_port(made).differing(texts)
 
 
 @pytest.mark.skipif(

@@ -62,9 +62,18 @@ def test_damaged_files_in_javascript(javascript_driver: list[str], file: Path) -
     assert 0 < opened < 100
 
 
+def test_damaged_files_in_kotlin(kotlin_driver: list[str], file: Path) -> None:
+    opened = int(run([*kotlin_driver, "damage", str(file)], 1, 100))
+    assert 0 < opened < 100
+
+
 @pytest.mark.slow
-def test_megabytes_in_one_call_in_javascript(javascript_driver: list[str], file: Path) -> None:
-    counts = run([*javascript_driver, "long", str(file)], 3_000_000).split()
+@pytest.mark.parametrize(("port", "size"), [("javascript", 3_000_000), ("kotlin", 500_000)])
+def test_megabytes_in_one_call_in(
+    port: str, size: int, request: pytest.FixtureRequest, file: Path
+) -> None:
+    driver = request.getfixturevalue(f"{port}_driver")
+    counts = run([*driver, "long", str(file)], size).split()
     assert len(counts) == 10
     assert min(map(int, counts)) >= 2
 
@@ -113,7 +122,8 @@ def test_errors(make_port: MakePort, made: Tokenizer) -> None:
     assert port.encode([GoldenText("a", None, 1)]) == [NO_ROOM]
     assert port.encode([GoldenText("a", None, 2)])[0][0] == made.encode("").ids
     made.enable_truncation(6, strategy="only_second")
-    assert make_port(made).encode([text, GoldenText("a b c d e f", "b")]) == [NO_PAIR, NO_ROOM]
+    wrong = [text, GoldenText("a b c d e f", "b")]
+    assert make_port(made).encode(wrong) == [NO_PAIR, NO_ROOM]
     pair = GoldenText("a", "b " * 20, 8)
     assert not make_port(made).differing([pair])
     made.enable_truncation(6, strategy="only_first")
