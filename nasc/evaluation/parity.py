@@ -116,6 +116,7 @@ def conformance(
         A row a length as plain data: largest absolute differences, and cosines, to three digits.
 
     Raises:
+        ParityError: If outputs hold values that are no numbers.
         ProfilerError: If the file cannot be run.
         UsageError: If there are no tokens.
     """
@@ -134,11 +135,20 @@ def conformance(
         found: dict[str, Any] = {"tokens": n, "precision": network.architecture.precision}
         for name, given in (("alone", encoder.run(ids, mask)[0]), ("padded", padded)):
             difference = float(np.abs(given - wanted).max())
-            [cosine] = cosines(given.reshape(1, -1), wanted.reshape(1, -1))
+            if not np.isfinite(difference):
+                raise ParityError(f"'{encoder.path}' at length {n}: an output is no number")
             found[f"{name}_max_abs_diff"] = float(f"{difference:.3g}")
-            found[f"{name}_cosine"] = round(float(cosine), 6)
+            found[f"{name}_cosine"] = round(_cosine(given, wanted), 6)
         rows.append(found)
     return tuple(rows)
+
+
+def _cosine(first: Vectors, second: Vectors) -> float:
+    """Of two outputs, each as one vector; of two of which one is zero, whether both are."""
+    norms = float(np.linalg.norm(first) * np.linalg.norm(second))
+    if norms == 0.0:
+        return float(not np.any(first) and not np.any(second))
+    return float(np.clip(np.vdot(first, second) / norms, -1.0, 1.0))
 
 
 def check_reduced(

@@ -108,7 +108,9 @@ def verify_package(
         except DeviceProfileError as error:
             unknown = reason_of(error)
     with FileChecks(folder, manifest, plain, limits, device, run_code) as checker:
-        checks = [*checker.all(), *_signature(folder, key)]
+        checks = checker.all()
+    whole = all(check.ok for check in checks if check.name == "files")
+    checks += _signature(folder, key, whole)
     found = None
     if any(check.ok is False for check in checks):
         checks.append(Check("latency", None, "a package that fails is not measured"))
@@ -151,8 +153,17 @@ def verify_package(
     return VerifyReport(folder, tuple(checks), manifest, found)
 
 
-def _signature(folder: Path, key: Path | None) -> list[Check]:
-    """The check of a package's signature; none where there is nothing to check."""
+def _signature(folder: Path, key: Path | None, whole: bool) -> list[Check]:
+    """The check of a package's signature; none where there is nothing to check.
+
+    Args:
+        folder: The package.
+        key: See `verify_package`.
+        whole: Whether all files are as hashed: others may be pipes, or without end.
+    """
+    if key is not None and not whole:
+        why = "no signature is looked at of a package whose files are not as hashed"
+        return [Check("signature", None, why)]
     if key is not None:
         return [guarded("signature", lambda: signature_outcome(folder, key))]
     if not (folder / SIGNATURE).exists():

@@ -20,7 +20,7 @@ from device_profiles.temporary import temporary_folder
 from nasc.context.context import RunContext
 from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
-from nasc.evaluation.parity import check_parity, check_reduced
+from nasc.evaluation.parity import LENGTHS, check_parity, check_reduced, conformance
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.export.matrices import Float
 from nasc.export.onnx import build
@@ -125,12 +125,14 @@ def write_c(
         with open_c(_artifact(library, network)) as encoder:
             check_vectors(golden, encoder)
             parity = _parity(context, manifest, network, encoder)
+            lengths = [n for n in (*LENGTHS, manifest.max_length) if n <= manifest.max_length]
+            log = conformance(network, encoder, parity_tokens(context), lengths=lengths)
         check_texts(golden, library, compiled.arch, tokenizer, place)
         return build_package(
             output,
             model=library,
             tokenizer=tokenizer,
-            manifest=c_manifest(manifest, parity),
+            manifest=dataclasses.replace(c_manifest(manifest, parity), conformance=log),
             force=force,
             say=context.reporter.say,
             open_encoder=open_c,

@@ -6,6 +6,7 @@ What content cannot tell, once hashes, golden vectors and texts were made anew, 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -303,7 +304,9 @@ def test_a_fault_is_found_as_it_is_and_with_hashes_made_anew(
     folder = Path(shutil.copytree(whole.folder, tmp_path / "package"))
     case = Case(folder, whole.other, whole.states)
     change(case)
-    assert failed(verify_package(folder, measure=False)).keys() & {"files", "manifest"}
+    report = verify_package(folder, measure=False, key=keys["key.pub"])
+    assert failed(report).keys() & {"files", "manifest"}
+    assert not [one for one in report.checks if one.name == "signature" and one.ok]
 
     forge(folder, case, found_by)
     found = failed(verify_package(folder, measure=False, key=keys["key.pub"]))
@@ -374,6 +377,17 @@ def test_a_package_is_signed_as_it_is_written(
     assert verify_package(folder, measure=False, key=keys["key.pub"]).ok
     remove_package(folder)
     assert not folder.exists()
+
+
+@pytest.mark.timeout(60, func_only=True)
+@pytest.mark.parametrize("name", ["vocab.txt", "more", SIGNATURE])
+def test_a_pipe_is_not_waited_for(
+    signed: Callable[[str], Case], keys: Mapping[str, Path], tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(signed(FP32).folder, tmp_path / "package"))
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert not verify_package(folder, measure=False, key=keys["key.pub"]).ok
 
 
 def test_links_of_a_hub_are_signed_content(
