@@ -24,30 +24,43 @@ Texts = dict[int, str]
 HANGUL = range(0xAC00, 0xD7A4)
 
 
+_FEW = 4
+"""Of so many code points each is asked by itself, which takes no more questions than halving."""
+
+
+@functools.cache
+def _blocks(size: int) -> tuple[str, ...]:
+    """All code points but the surrogates, in texts of so many."""
+    texts = (
+        "".join(map(chr, (p for p in range(start, start + size) if p not in SURROGATES)))
+        for start in range(0, LAST + 1, size)
+    )
+    return tuple(text for text in texts if text)
+
+
 def changed(function: Callable[[str], str]) -> Texts:
-    """The code points that a function of texts changes, with what they become.
+    """The code points that a function of texts changes, with what they become, in their order.
+
+    By halves: most of the planes is left alone, or removed, as a whole.
 
     Args:
         function: Does to a text what it does to each code point, up to the order of marks.
     """
     found: Texts = {}
-    for plane in range(0, LAST + 1, PLANE):
-        _changed(function, range(plane, plane + PLANE), found)
+    waiting = [*reversed(_blocks(PLANE))]
+    while waiting:
+        block = waiting.pop()
+        result = function(block)
+        if result == block:
+            continue
+        if not result:
+            found.update(dict.fromkeys(map(ord, block), ""))
+        elif len(block) <= _FEW:
+            found.update((ord(one), text) for one in block if (text := function(one)) != one)
+        else:
+            middle = len(block) // 2
+            waiting += [block[middle:], block[:middle]]
     return found
-
-
-def _changed(function: Callable[[str], str], points: range, found: Texts) -> None:
-    """By halves: most of the planes is left alone, or removed, as a whole."""
-    block = "".join(chr(point) for point in points if point not in SURROGATES)
-    result = function(block) if block else ""
-    if result == block:
-        return
-    if len(points) == 1 or not result:
-        found.update((ord(char), result) for char in block)
-        return
-    middle = len(points) // 2
-    _changed(function, points[:middle], found)
-    _changed(function, points[middle:], found)
 
 
 def chained(first: Mapping[int, str], second: Mapping[int, str]) -> Texts:
@@ -190,15 +203,12 @@ def matching(pattern: str) -> frozenset[int]:
 
 def _selected(none_in: Callable[[str], bool], holds: Callable[[str], bool]) -> Iterable[int]:
     """Code points for which something holds, given a test that says that it holds for none."""
-    waiting = [range(start, start + PLANE // 16) for start in range(0, LAST + 1, PLANE // 16)]
+    waiting = [*_blocks(PLANE // 16)]
     while waiting:
-        points = waiting.pop()
-        block = "".join(chr(point) for point in points if point not in SURROGATES)
-        if not block:
-            continue
-        if len(points) == 1:
+        block = waiting.pop()
+        if len(block) == 1:
             if holds(block):
-                yield points[0]
+                yield ord(block)
         elif not none_in(block):
-            middle = len(points) // 2
-            waiting += [points[:middle], points[middle:]]
+            middle = len(block) // 2
+            waiting += [block[:middle], block[middle:]]
