@@ -715,7 +715,9 @@ def test_the_p90_of_single_stream_is_held_stated_and_verified(toy: Toy, limit_ms
     assert d["measured"]["single_stream"]["estimate_ms"] == stream.estimate_ms
     assert d["conditions"]["protocol"] == "mlperf-single-stream"
     assert ("held", str(stream)) in result.rows()
-    report = verify_package(result.package, opener=device, cache=toy.settings.cache)
+    # A percent less than then: a p90 that is stated lies above that of as good as any other run.
+    quicker = toy.device(whole=lambda architecture: 0.99)
+    report = verify_package(result.package, opener=quicker, cache=toy.settings.cache)
     assert report.ok, report
     again = report.to_dict()["measured"]["single_stream"]
     assert again["duration_s"] >= 4.0
