@@ -1,6 +1,7 @@
 """Pairs of texts: a query and a passage, a premise and a hypothesis, from tables and JSON lines.
 
-Which pairs are held out is decided by their first texts: all pairs of a query are on one side.
+Which pairs are held out is decided by their first texts: all pairs of a query are on one side, and
+of those that are held out, in one half: that which chooses networks or that which judges them.
 """
 
 from __future__ import annotations
@@ -22,8 +23,15 @@ from nasc.errors import CorpusError
 MAX_PAIRS = 500_000
 """Of a file."""
 
-LEAST_FIRST = 8
-"""Different first texts: a quarter is held out, half of that judges."""
+LEAST_FIRST = 32
+"""Different first texts: a quarter of so many is held out, half of that judges."""
+
+MOST_HELD_FIRST = 64
+"""First texts that are held out where the pairs of fewer would be enough, a quarter at most."""
+
+_AT_ONCE = 16
+"""Pairs of a first text that stand together in what is held out; more of it follow behind those of
+the others."""
 
 MAX_TEXT = 1 << 20
 """Characters of a text; what a tokenizer leaves of it are some thousands."""
@@ -36,7 +44,8 @@ def load_pairs(path: Path, *, seed: int, most: int | None = None) -> Corpus:
 
     Args:
         path: UTF-8, packed by gzip or not: lines of two texts with a tab between them, without a
-            line of names; or JSON lines (.jsonl), each a list of two texts or an object of two.
+            line of names; or JSON lines (.jsonl), each a list of two texts or an object of two,
+            all with the same keys in one order: the first is that of the first text.
         seed: Of the order of the pairs to train on.
         most: Upper limit on those; None keeps all.
 
@@ -64,12 +73,11 @@ def load_pairs(path: Path, *, seed: int, most: int | None = None) -> Corpus:
             f"first texts; at least {MINIMUM_SENTENCES} of {LEAST_FIRST} are needed, since some "
             "first texts are held out with all their pairs"
         )
-    held: list[Text] = []
-    train: list[Text] = []
-    wanted = count_heldout(len(keyed))
-    for group in by_first.values():
-        (held if len(held) < wanted else train).extend(group)
-    if len(train) < len(held):
+    groups = list(by_first.values())
+    wanted, first_texts = count_heldout(len(keyed)), min(MOST_HELD_FIRST, len(groups) // 4)
+    cut = next(n for n in range(first_texts, len(groups) + 1) if _pairs_of(groups[:n]) >= wanted)
+    held, train = _halves(groups[:cut]), list(itertools.chain(*groups[cut:]))
+    if len(train) < _pairs_of(groups[:cut]):
         raise CorpusError(
             f"--pairs '{path}': most of its pairs are of one first text, so that none can be held "
             "out. Give more different first texts"
@@ -80,6 +88,30 @@ def load_pairs(path: Path, *, seed: int, most: int | None = None) -> Corpus:
     random.Random(seed).shuffle(train)
     count = f"{len(keyed):,} pairs of {len(by_first):,} first texts"
     return Corpus(tuple(train[:most]), tuple(held), f"{path.name}: {count}", digest.hexdigest())
+
+
+def _pairs_of(groups: Sequence[Sequence[Text]]) -> int:
+    return sum(map(len, groups))
+
+
+def _halves(groups: Sequence[Sequence[Text]]) -> list[Text]:
+    """Pairs of groups in two halves of one length, no group in both.
+
+    The larger half loses its last pairs.
+    """
+    halves: tuple[list[Sequence[Text]], list[Sequence[Text]]] = ([], [])
+    for group in sorted(groups, key=len, reverse=True):
+        min(halves, key=_pairs_of).append(group)
+    first, second = map(_in_turns, halves)
+    most = min(len(first), len(second))
+    return first[:most] + second[:most]
+
+
+def _in_turns(groups: Sequence[Sequence[Text]]) -> list[Text]:
+    """Pairs of all groups, `_AT_ONCE` of each in turn."""
+    longest = max(map(len, groups))
+    turns = range(0, longest, _AT_ONCE)
+    return [pair for at in turns for group in groups for pair in group[at : at + _AT_ONCE]]
 
 
 def _read(path: Path) -> Iterator[tuple[str, str]]:
@@ -108,8 +140,19 @@ def _columns(path: Path) -> Iterator[tuple[int, Sequence[Any]]]:
 
 
 def _objects(path: Path) -> Iterator[tuple[int, Sequence[Any]]]:
+    keys: list[str] | None = None
     for number, value in json_rows(path):
-        yield number, list(value.values()) if isinstance(value, dict) else _listed(value)
+        if isinstance(value, dict):
+            keys = keys or list(value)
+            if list(value) != keys:
+                raise FileRefused(
+                    path,
+                    f"line {number:,} has the keys {shown(list(value))}, lines before it "
+                    f"{shown(keys)}; all are to have the same in one order: the first text's first",
+                )
+            yield number, list(value.values())
+        else:
+            yield number, _listed(value)
 
 
 def _listed(value: Any) -> Sequence[Any]:

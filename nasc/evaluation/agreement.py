@@ -123,17 +123,17 @@ def compare_scores(
     )
 
 
-_PER_UNIT = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Radians of one unit of a score, of the waves that it is compared by: scores of rerankers are
-logits, of which those of MS MARCO's go from -11 to 11."""
+_PER_UNIT = 1 / 8
+"""Radians of one unit of a score on the circle that it is compared on. Scores of rerankers are
+logits; those of MS MARCO's go from -11 to 11, and half a circle has room for 25."""
 
 
 def as_vectors(outputs: NDArray[np.floating], head: str) -> NDArray[np.floating]:
     """What networks are compared by: vectors as they are, of scores what has a cosine.
 
     Of classes the roots of their probabilities: the cosine of two such rows is the Bhattacharyya
-    coefficient of the two distributions. Of one score its place on waves of several lengths: the
-    cosine of two such rows falls with the difference of the scores, wherever these are.
+    coefficient of the two distributions. Of one score its place on a circle: the cosine of two
+    such rows falls with the difference of the scores, wherever these are, up to one of 25.
 
     Args:
         outputs: (texts, size), as a head gives them.
@@ -143,8 +143,7 @@ def as_vectors(outputs: NDArray[np.floating], head: str) -> NDArray[np.floating]
         return outputs
     if outputs.shape[1] == 1:
         angles = outputs.astype(np.float64) * _PER_UNIT
-        waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
-        return np.asarray(waves / np.sqrt(len(_PER_UNIT)), np.float32)
+        return np.concatenate([np.cos(angles), np.sin(angles)], axis=1, dtype=np.float32)
     return np.asarray(np.sqrt(softmax(outputs.astype(np.float64), axis=1)), np.float32)
 
 

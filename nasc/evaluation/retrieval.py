@@ -126,7 +126,8 @@ def score_ndcgs(
         cutoff: Texts that count, fewer where there are not so many.
 
     Returns:
-        One for each query of at least `LEAST_RANKED` texts, by number.
+        One for each query of at least `LEAST_RANKED` texts, by number; none for a query whose texts
+        the teacher scores alike.
     """
     found = []
     for query in np.unique(queries):
@@ -134,7 +135,8 @@ def score_ndcgs(
         if len(wanted) >= LEAST_RANKED:
             most = min(cutoff, len(wanted))
             gains = np.maximum(most + 1 - rankdata(-wanted), 0)
-            found.append(ndcg_score(gains[None], given[None], k=most))
+            if gains.any():  # of many texts of one score there is no order
+                found.append(ndcg_score(gains[None], given[None], k=most))
     return np.array(found)
 
 

@@ -31,7 +31,13 @@ from nasc.errors import NascError, PackageError, UsageError
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport, parity_from_dict
 from nasc.latency.lengths import LengthMixture
 from nasc.lowering.tuned_kernels import TunedKernels
-from nasc.package.measurements import FIRST_VERSION, MEASUREMENTS, joined
+from nasc.package.measurements import (
+    FIRST_VERSION,
+    MEASURED,
+    MEASUREMENTS,
+    has_measurements,
+    joined,
+)
 from nasc.utils.files import sha256_of
 from nasc.utils.printable import is_printable, printable
 from nasc.version import __version__
@@ -890,15 +896,26 @@ def read_plain_manifest(folder: str | Path) -> Any:
         beside = path.with_name(MEASUREMENTS)
         is_whole = type(version) is not int or version < FIRST_VERSION
         if is_whole and (type(version) is int or not os.path.lexists(beside)):
+            _check_listed(build, False)
             return build
         if not os.path.lexists(beside):
             raise PackageError(f"{MEASUREMENTS} is missing. Get the package anew")
-        return joined(build, read_json(beside, MAX_BYTES), sha256_of(path))
+        whole = joined(build, read_json(beside, MAX_BYTES), sha256_of(path))
+        _check_listed(whole, True)
+        return whole
     except (OSError, FileRefused) as error:
         raise PackageError(
             f"the manifest cannot be read: {error}. Get the package anew, or make another: "
             "nasc compile --latency-ms 20"
         ) from error
+
+
+def _check_listed(plain: Any, apart: bool) -> None:
+    """Refuse a manifest whose files do not go with where its measurements are."""
+    files = plain.get("files") if isinstance(plain, dict) else None
+    if isinstance(files, dict) and has_measurements(files) != apart:
+        lists = "lists no" if apart else "lists a"
+        raise PackageError(f"the manifest {lists} {MEASURED}, and is of another form. It is forged")
 
 
 def _unless_too_many(keyword: str) -> Any:

@@ -176,8 +176,9 @@ tokenizer and the model has to reproduce.
 _EVIDENCE = "manifest.json holds the evidence: raw samples, conditions, versions, hashes."
 _EVIDENCE_APART = """\
 manifest.json and measurements.json hold the evidence: conditions, versions and hashes the one,
-raw samples the other, which is no part of the build: the same inputs and versions of nasc give
-all other files byte for byte, but for SHA256SUMS, which covers it."""
+raw samples the other, which is no part of the build: the same network, from the same inputs by
+as many steps and the same versions of nasc, gives all other files byte for byte, but for
+SHA256SUMS, which covers it."""
 _APART = f" What was measured is in [{MEASURED}]({MEASURED})."
 
 

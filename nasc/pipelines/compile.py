@@ -340,6 +340,7 @@ class _Exported:
         candidate: What is in it.
         artifact: The network in the runtime's own form.
         predicted: Latency from the tables.
+        rows: Of the table that it was predicted by, see `rows_used`; tables may change after it.
         measured: Latency on the device.
         peak_bytes: Peak memory on the device; None if it was not told.
         params: Weights.
@@ -350,6 +351,7 @@ class _Exported:
     candidate: _Candidate
     artifact: Artifact
     predicted: PredictedLatency
+    rows: Mapping[str, Any]
     measured: MeasuredLatency
     peak_bytes: int | None
     params: int
@@ -376,6 +378,7 @@ class _Shipped:
         candidate: The network.
         artifact: The network in the runtime's own form.
         predicted: Latency from the tables, or estimated.
+        rows: See `_Exported`.
         measured: Latency on the device; None where it was estimated.
         peak_bytes: Peak memory on the device; None if it was not measured.
     """
@@ -383,6 +386,7 @@ class _Shipped:
     candidate: _Candidate
     artifact: Artifact
     predicted: PredictedLatency
+    rows: Mapping[str, Any]
     measured: MeasuredLatency | None
     peak_bytes: int | None
 
@@ -390,7 +394,7 @@ class _Shipped:
     def of(cls, exported: _Exported) -> _Shipped:
         """What was measured."""
         e = exported
-        return cls(e.candidate, e.artifact, e.predicted, e.measured, e.peak_bytes)
+        return cls(e.candidate, e.artifact, e.predicted, e.rows, e.measured, e.peak_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,11 +477,12 @@ class _Compilation:
             artifact = self.lower(candidate, folder)
             parity, state = self.check(state, candidate, artifact, evaluator)
             if parity is not None:
-                found = self.context.measure_costs([candidate.variant]).predict(
-                    candidate.network.architecture, candidate.runtime
-                )
+                costs = self.context.measure_costs([candidate.variant])
+                architecture = candidate.network.architecture
+                found = costs.predict(architecture, candidate.runtime)
+                rows = rows_used(costs.tables[candidate.variant], architecture)
                 predicted = PredictedLatency(found.latency_ms, found.low_ms, found.high_ms)
-                shipped = _Shipped(candidate, artifact, predicted, None, None)
+                shipped = _Shipped(candidate, artifact, predicted, rows, None, None)
                 return self.package(state, shipped, parity, evaluator)
 
     def start(self) -> _State:
@@ -546,7 +551,7 @@ class _Compilation:
         context = self.context
         config, seconds = self.budget()
         entered = candidates(context, state.limits, state.variants)
-        if seconds == 0 or (seconds is None and config.steps * SHARE < 1):
+        if not self.has_halving():
             best = min(entered, key=lambda e: e.ranked.true_loss)
             candidate = _Candidate(best.network, best.ranked.solution.runtime, 1.0)
         else:
@@ -658,6 +663,7 @@ class _Compilation:
             candidate,
             artifact,
             PredictedLatency(predicted.latency_ms, predicted.low_ms, predicted.high_ms),
+            rows_used(costs.tables[variant], network.architecture),
             latency,
             None if peak is None else peak.total_bytes,
             network.params,
@@ -770,6 +776,11 @@ class _Compilation:
         if steps is not None:
             return config, None
         return config, 60 * (DISTILL_MINUTES if minutes is None else minutes)
+
+    def has_halving(self) -> bool:
+        """Whether candidates are trained for a while before one is chosen."""
+        config, seconds = self.budget()
+        return config.steps * SHARE >= 1 if seconds is None else seconds > 0
 
     def finish(self, candidate: _Candidate, evaluator: ArtifactEvaluator) -> _Candidate:
         """Train and fine-tune what is not yet; the same candidate if nothing is left to do."""
@@ -944,7 +955,9 @@ class _Compilation:
             quality=record,
             parity=parity,
             attempts=[dataclasses.asdict(attempt) for attempt in attempts],
-            evidence=self.evidence(exported.candidate, architecture) if timed else {},
+            evidence=self.evidence(exported.candidate, architecture, exported.rows)
+            if timed
+            else {},
             conformance=evaluator.conformance(network, exported.artifact),
             licences=self.licences(),
             seeds={"seed": s.seed},
@@ -976,7 +989,9 @@ class _Compilation:
             sha256_of(folder / MANIFEST),
         )
 
-    def evidence(self, candidate: _Candidate, architecture: Architecture) -> dict[str, Any]:
+    def evidence(
+        self, candidate: _Candidate, architecture: Architecture, rows: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Where the choice came from: the search, and the rows of the table that predict it."""
         context, variant = self.context, candidate.variant
         limits, variants = candidate.limits, candidate.variants
@@ -984,10 +999,15 @@ class _Compilation:
             search = evidence.whole(context, limits, variants, architecture, variant.runtime)
         else:
             search = evidence.searched(
-                context, limits, variants, candidate.compared, architecture, variant.runtime
+                context,
+                limits,
+                variants,
+                candidate.compared,
+                architecture,
+                variant.runtime,
+                self.has_halving(),
             )
-        table = context.measure_costs([variant]).tables[variant]
-        return {"table": rows_used(table, architecture), "search": search}
+        return {"table": dict(rows), "search": search}
 
     def licences(self) -> list[dict[str, str]]:
         """Of what a package has from its teacher."""

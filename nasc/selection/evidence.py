@@ -24,6 +24,11 @@ SEARCHED = (
     "and the next. compared: the best of each depth by true loss, and a pruned teacher, trained "
     "for a while; chosen: the one of them that then agreed best with the teacher"
 )
+UNTRAINED = (
+    "best: the least predicted loss of all networks of the space within the limits, found exactly, "
+    "and the next. compared: the best of each depth by true loss, and a pruned teacher; chosen: "
+    "the one of them of the least true loss, as nothing was to be trained"
+)
 WHOLE = (
     "the full-size network fits the limits and nothing is truer: nothing was searched or trained; "
     "of its variants within the limits the fastest of the truest"
@@ -37,6 +42,7 @@ def searched(
     compared: Sequence[Solution],
     chosen: Architecture,
     runtime: str,
+    trained: bool,
 ) -> dict[str, Any]:
     """Of a search, as plain data.
 
@@ -44,9 +50,10 @@ def searched(
         context: Space, scores and prices.
         limits: That were searched under.
         variants: Of which one was to be chosen.
-        compared: Networks that were trained for a while.
+        compared: Networks that were trained for a while, or compared without.
         chosen: The one that was taken, in its precision.
         runtime: What runs it.
+        trained: Whether they were trained.
     """
     problem = problem_of(context, limits, variants)
 
@@ -54,7 +61,7 @@ def searched(
         return _told(context, problem, architecture, runtime)
 
     points = front(problem.with_limits(Limits()))
-    return _about(context, limits, variants, SEARCHED) | {
+    return _about(context, limits, variants, SEARCHED if trained else UNTRAINED) | {
         "networks": math.prod(len(p.blocks) for p in problem.positions) * len(variants),
         "best": [told(one.architecture, one.runtime) for one in solve(problem, BEST)],
         "compared": [told(one.architecture, one.runtime) for one in compared],

@@ -16,6 +16,7 @@ from nasc.teacher.folder import DEFAULT_TEACHER, DEFAULT_TEACHER_SHA256, load_fo
 _HUB_FILES = [
     "*.json",
     "*.txt",
+    "README.md",
     "*.jinja",
     "model*.safetensors",
     "0_Transformer/model*.safetensors",

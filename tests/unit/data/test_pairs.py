@@ -10,7 +10,7 @@ from nasc.data.pairs import load_pairs
 from nasc.data.texts import columns
 from nasc.errors import CorpusError
 
-PAIRS = [(f"query {q}", f"passage {q} {p}") for q in range(20) for p in range(4)]
+PAIRS = [(f"query {q}", f"passage {q} {p}") for q in range(40) for p in range(4)]
 
 
 def write(path: Path, text: str) -> Path:
@@ -32,7 +32,7 @@ def test_all_forms_are_read_alike(tmp_path: Path, table: Path) -> None:
     found = [load_pairs(path, seed=0) for path in (table, lists, named, packed)]
     assert len({one.sha256 for one in found}) == 1
     assert len({one.train for one in found}) == 1
-    assert found[0].description == "pairs.tsv: 80 pairs of 20 first texts"
+    assert found[0].description == "pairs.tsv: 160 pairs of 40 first texts"
 
 
 def test_whole_queries_are_held_out(table: Path) -> None:
@@ -40,12 +40,31 @@ def test_whole_queries_are_held_out(table: Path) -> None:
     assert sorted(found.train + found.heldout) == sorted(PAIRS)
     train, held = ({first for first, _ in part} for part in (found.train, found.heldout))
     assert not train & held
-    assert len(found.heldout) == 20
+    assert len(found.heldout) == 40
     assert [first for first, _ in found.heldout][::4] == [
         first for first, _ in found.heldout[3::4]
     ]  # pairs of one query stand together
     assert load_pairs(table, seed=2).heldout == found.heldout
     assert load_pairs(table, seed=1, most=7).train == found.train[:7]
+
+
+def test_no_query_both_chooses_and_judges(tmp_path: Path) -> None:
+    """However many passages it has; and not one query alone judges."""
+    text = "".join(f"query {q}\tpassage {q} {p}\n" for q in range(40) for p in range(20 + 4 * q))
+    held = load_pairs(write(tmp_path / "a.tsv", text), seed=0).heldout
+    half = len(held) // 2
+    choosing, judging = ({first for first, _ in part} for part in (held[:half], held[half:]))
+    assert not choosing & judging
+    assert min(len(choosing), len(judging)) >= 4
+    first = {q for q, _ in held[:64]}
+    assert len(first) >= 4  # those of one do not fill what is looked at
+
+
+def test_objects_have_their_texts_in_one_order(tmp_path: Path) -> None:
+    lines = [json.dumps({"query": a, "passage": b}) for a, b in PAIRS]
+    lines[70] = json.dumps({"passage": "p", "query": "q"})
+    with pytest.raises(CorpusError, match=r"line 71 has the keys .*passage.*query.*one order"):
+        load_pairs(write(tmp_path / "a.jsonl", "\n".join(lines)), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -60,10 +79,10 @@ def test_whole_queries_are_held_out(table: Path) -> None:
         ("a.jsonl", '["\\ud800", "b"]\n', "which is no text"),
         ("a.jsonl", "one\ttwo\n", r"a\.jsonl' "),
         ("a.tsv", "one\ttwo\n" * 30, "1 different pairs of 1 different first texts; at least 24"),
-        ("a.tsv", "".join(f"q\t{i}\n" for i in range(30)), "at least 24 of 8 are needed"),
+        ("a.tsv", "".join(f"q\t{i}\n" for i in range(30)), "at least 24 of 32 are needed"),
         (
             "a.tsv",
-            "".join(f"a{i}\tb\n" for i in range(7)) + "".join(f"q7\t{i}\n" for i in range(90)),
+            "".join(f"a{i}\tb\n" for i in range(31)) + "".join(f"q7\t{i}\n" for i in range(900)),
             "most of its pairs are of one first text",
         ),
     ],

@@ -76,3 +76,5 @@ def test_one_score_is_compared_by_its_difference_wherever_it_is() -> None:
     cosines = rows @ rows.T
     assert cosines[0, 1] == pytest.approx(cosines[3, 4])
     assert 1 > cosines[0, 1] > cosines[0, 2] > cosines[0, 3]
+    far = as_vectors(np.linspace(-11, 11, 200)[:, None], HEAD.replace("3", "1"))
+    assert (np.diff(far @ far[0]) < 0).all()

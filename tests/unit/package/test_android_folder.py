@@ -178,7 +178,9 @@ def test_java_is_asked_for(android_package: Path, monkeypatch: pytest.MonkeyPatc
 def compiled_already(classes: KotlinClasses, monkeypatch: pytest.MonkeyPatch) -> None:
     """`run_more` takes classes that are there, for to compile takes longest."""
 
-    def copied(command: str, compiler: Path, sources: list[Path], folder: Path) -> str:
+    def copied(
+        command: str, compiler: Path, sources: list[Path], folder: Path, *, strict: bool
+    ) -> str:
         assert all(source.is_file() for source in sources)
         shutil.copytree(classes.folder, folder, dirs_exist_ok=True)
         return ""
@@ -207,7 +209,7 @@ def test_it_gives_the_golden_tokens(
 def test_what_does_not_compile_is_told(
     package: Path, monkeypatch: pytest.MonkeyPatch, kotlin_classes: KotlinClasses
 ) -> None:
-    def refused(*_: object) -> str:
+    def refused(*_: object, **__: object) -> str:
         return "Tokenizer.kt:1:1: error: expecting a top level declaration"
 
     monkeypatch.setattr(kotlin_program, "compile_kotlin", refused)

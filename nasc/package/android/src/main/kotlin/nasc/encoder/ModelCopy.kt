@@ -27,6 +27,8 @@ internal fun mapCopy(folder: File, record: AssetRecord, open: () -> InputStream)
         if (!folder.isDirectory && !folder.mkdirs() && !folder.isDirectory) {
             throw IOException("cannot make the folder $folder")
         }
+        folder.listFiles()?.filter { it.name.endsWith(".part") && it.lastModified() < stale() }
+            ?.forEach { it.delete() }
         writeCopy(copy, record, open)
         folder.listFiles()?.filter { it.name.endsWith(".onnx") && it != copy }
             ?.forEach { it.delete() }
@@ -35,6 +37,9 @@ internal fun mapCopy(folder: File, record: AssetRecord, open: () -> InputStream)
         it.channel.map(FileChannel.MapMode.READ_ONLY, 0, record.sizeBytes)
     }
 }
+
+/** What was not written to for an hour was left by a process that ended while it copied. */
+private fun stale() = System.currentTimeMillis() - 3_600_000
 
 private fun writeCopy(copy: File, record: AssetRecord, open: () -> InputStream) {
     val part = File.createTempFile("model", ".part", copy.parentFile)
