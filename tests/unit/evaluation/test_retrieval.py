@@ -11,6 +11,7 @@ from nasc.evaluation.retrieval import (
     ranking_ndcg,
     ranking_ndcgs,
     reciprocal_ranks,
+    score_ndcgs,
 )
 
 RNG = np.random.default_rng(0)
@@ -123,3 +124,9 @@ def test_what_cannot_be_ranked_is_refused() -> None:
         ranking_ndcgs(at(0, 1, 2), bad)
     with pytest.raises(ValueError, match="document vectors are zero"):
         places(at(0), bad, np.array([0]))
+
+
+def test_texts_that_are_scored_alike_have_no_order() -> None:
+    queries = np.repeat([0, 1], 40)
+    teacher = np.concatenate([np.ones(40), np.arange(40.0)])
+    assert score_ndcgs(teacher, teacher, queries) == pytest.approx([1])

@@ -232,6 +232,15 @@ def test_a_package_of_before_passes(packed: Packages, tmp_path: Path) -> None:
         assert "sentence-transformers" not in (old / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_form_of_before_lists_no_measurements(packed: Packages, tmp_path: Path) -> None:
+    """measurements.json would be held to nothing."""
+    folder = Path(shutil.copytree(packed["fp32", "embed"], tmp_path / "p"))
+    plain = read_plain_manifest(folder) | {"schema_version": 6}
+    (folder / "manifest.json").write_text(json.dumps(plain), encoding="utf-8")
+    with pytest.raises(PackageError, match=r"lists a MEASURED\.md, and is of another form"):
+        read_plain_manifest(folder)
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_package_of_an_older_schema_passes(
     packed: Packages, tmp_path: Path, version: int
