@@ -110,7 +110,7 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
         )
     if network.architecture.precision not in PRECISIONS["tvm"]:
         raise UsageError(
-            f"C libraries are made in {' and '.join(PRECISIONS['tvm'])}, not in "
+            f"C libraries are made in {', '.join(PRECISIONS['tvm'])}, not in "
             f"{network.architecture.precision!r}. Try: --precision fp32"
         )
     if network.geometry.activation != GELU:

@@ -547,8 +547,8 @@ def test_what_makes_no_library_is_refused(native: StaticNetwork, tmp_path: Path)
     for prefix in ("", "Nasc", "1a", "a-b", "a" * 32, "a\n"):
         with pytest.raises(UsageError, match="cannot be the prefix"):
             compiled(made(), prefix=prefix)
-    with pytest.raises(UsageError, match="not in 'bf16'"):
-        compiled(made().with_precision("bf16"))
+    with pytest.raises(UsageError, match="not in 'fp16'"):
+        compiled(made().with_precision("fp16"))
     with pytest.raises(UsageError, match="25 tokens: this network takes 1 to 24"):
         compile_static(made(), lengths=(8, 25), processor=PROCESSORS["x86_64"])
     with pytest.raises(UsageError, match="riscv64"):
