@@ -859,7 +859,7 @@ class _Compilation:
         Raises:
             UsageError: With those that they have.
         """
-        if self.options.task is not None:
+        if self.options.task is not None or not self.options.min_quality:
             return
         teacher, gives = self.context.teacher, "vectors"
         known: tuple[str, ...] = VECTOR_METRICS

@@ -123,6 +123,7 @@ def measured(
         _Candidate(network, "onnxruntime", None),
         Artifact(path, (), "onnxruntime", "fp32", 3),
         PredictedLatency(predicted_ms, predicted_ms, predicted_ms),
+        {},
         latency,
         None,
         1,
