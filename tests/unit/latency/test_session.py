@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 from collections.abc import Iterator
@@ -102,9 +103,15 @@ def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | N
         measure_costs=lambda variants: SimpleNamespace(
             predict=lambda architecture, runtime: Prediction(5.0, 4.9, 5.1),
             upper=lambda metric, value, variant: 1.02 * value,
+            tables=collections.defaultdict(lambda: None),
         ),
     )
     return Measuring(_Compilation(context, limits, Options(), cache / "out"), cache)
+
+
+@pytest.fixture(autouse=True)
+def no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nasc.pipelines.compile.rows_used", lambda table, architecture: {})
 
 
 @dataclass
