@@ -859,7 +859,8 @@ class _Compilation:
         Raises:
             UsageError: With those that they have.
         """
-        if self.options.task is not None or not self.options.min_quality:
+        asked = self.options.min_quality or self.options.sts_data
+        if self.options.task is not None or not asked:
             return
         teacher, gives = self.context.teacher, "vectors"
         known: tuple[str, ...] = VECTOR_METRICS
