@@ -75,9 +75,10 @@ def load_pairs(path: Path, *, seed: int, most: int | None = None) -> Corpus:
         )
     groups = list(by_first.values())
     wanted, first_texts = count_heldout(len(keyed)), min(MOST_HELD_FIRST, len(groups) // 4)
-    cut = next(n for n in range(first_texts, len(groups) + 1) if _pairs_of(groups[:n]) >= wanted)
+    counts = itertools.accumulate(map(len, groups))  # of pairs, in the first groups
+    cut = next(n for n, held in enumerate(counts, 1) if held >= wanted and n >= first_texts)
     held, train = _halves(groups[:cut]), list(itertools.chain(*groups[cut:]))
-    if len(train) < _pairs_of(groups[:cut]):
+    if len(train) < sum(map(len, groups[:cut])):
         raise CorpusError(
             f"--pairs '{path}': most of its pairs are of one first text, so that none can be held "
             "out. Give more different first texts"
@@ -90,18 +91,17 @@ def load_pairs(path: Path, *, seed: int, most: int | None = None) -> Corpus:
     return Corpus(tuple(train[:most]), tuple(held), f"{path.name}: {count}", digest.hexdigest())
 
 
-def _pairs_of(groups: Sequence[Sequence[Text]]) -> int:
-    return sum(map(len, groups))
-
-
 def _halves(groups: Sequence[Sequence[Text]]) -> list[Text]:
     """Pairs of groups in two halves of one length, no group in both.
 
     The larger half loses its last pairs.
     """
     halves: tuple[list[Sequence[Text]], list[Sequence[Text]]] = ([], [])
+    pairs = [0, 0]
     for group in sorted(groups, key=len, reverse=True):
-        min(halves, key=_pairs_of).append(group)
+        smaller = pairs.index(min(pairs))
+        halves[smaller].append(group)
+        pairs[smaller] += len(group)
     first, second = map(_in_turns, halves)
     most = min(len(first), len(second))
     return first[:most] + second[:most]

@@ -231,6 +231,15 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {reason(error)}"
 
 
+_LOADED: Any = {
+    "device": "cpu",
+    "trust_remote_code": False,
+    "local_files_only": True,
+    "model_kwargs": {"dtype": torch.float32},
+}
+"""How sentence-transformers loads a folder."""
+
+
 class SentenceTransformersLibrary:
     """sentence-transformers, in float32 on the CPU, running no code of the folder."""
 
@@ -238,13 +247,7 @@ class SentenceTransformersLibrary:
         with _quiet():
             from sentence_transformers import SentenceTransformer  # seconds to import
 
-            self._model: Any = SentenceTransformer(
-                str(folder),
-                device="cpu",
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"dtype": torch.float32},
-            )
+            self._model: Any = SentenceTransformer(str(folder), **_LOADED)
         self._preprocess = self._model.preprocess  # older releases have none
         self._prompt = self._model.prompts.get(self._model.default_prompt_name or "")
         self.name = _version()
@@ -274,13 +277,7 @@ class CrossEncoderLibrary:
         with _quiet():
             from sentence_transformers import CrossEncoder  # seconds to import
 
-            self._model: Any = CrossEncoder(
-                str(folder),
-                device="cpu",
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"dtype": torch.float32},
-            )
+            self._model: Any = CrossEncoder(str(folder), **_LOADED)
         self._preprocess = self._model.preprocess  # older releases have none
         self.name = _version()
 

@@ -63,7 +63,7 @@ from profilers.runtimes.tvm_description import (  # noqa: E402
 )
 from profilers.runtimes.tvm_profiled import ProfiledSession  # noqa: E402
 from profilers.runtimes.tvm_schedules import schedule  # noqa: E402
-from profilers.runtimes.tvm_targets import kernel_kind, target_of  # noqa: E402
+from profilers.runtimes.tvm_targets import HANDWRITTEN, kernel_kind, target_of  # noqa: E402
 
 SETTINGS = ()
 """See `Runtime`."""
@@ -79,7 +79,7 @@ def version() -> str:
 
 def precisions(flags: Collection[str]) -> tuple[str, ...]:
     """See `Runtime`: where `nasc.lowering.handwritten` has kernels for the processor."""
-    return ("fp32", *(name for name in ("bf16", "int8") if kernel_kind(flags, name)))
+    return ("fp32", *(name for name in HANDWRITTEN if kernel_kind(flags, name)))
 
 
 def _set_threads(threads: int) -> None:

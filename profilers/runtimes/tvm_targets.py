@@ -40,7 +40,7 @@ _BF16_KINDS = ("amx",)
 """Those of them that multiply bfloat16: ``vdpbf16ps`` alone was slower than products of fp32 where
 it was tried (Sapphire Rapids, 2026)."""
 
-_HANDWRITTEN = ("bf16", "int8")
+HANDWRITTEN = ("bf16", "int8")
 """Precisions whose kernels are of those kinds."""
 
 _KIND_EXTRA = {"avx512_bf16": "avx512bf16"} | {flag: flag.replace("_", "-") for flag in _AMX}
@@ -90,7 +90,7 @@ def needed_flags(flags: Collection[str], arch: str, precision: str = "fp32") -> 
         _check_flags(lowest, has, arch)
         extra = _X86_EXTRA.keys() if best <= has else {"avx_vnni"}
         used = lowest | (best if best <= has else set()) | (extra & has)
-    if precision in _HANDWRITTEN:
+    if precision in HANDWRITTEN:
         used |= _kind_flags(has, precision)
     return tuple(sorted(used))
 
@@ -137,7 +137,7 @@ def target_of(
         config["mattr"] = ["+neon", *(f"+{x}" for f, x in _ARM64_EXTRA.items() if f in used)]
     else:
         config["mcpu"] = next(name for name, needed in _X86 if needed <= used)
-        named = _X86_EXTRA | (_KIND_EXTRA if precision in _HANDWRITTEN else {})
+        named = _X86_EXTRA | (_KIND_EXTRA if precision in HANDWRITTEN else {})
         extra = [f"+{name}" for flag, name in named.items() if flag in used]
         if extra:
             config["mattr"] = extra

@@ -81,17 +81,22 @@ class Shape:
 
 
 def _kernel(
-    inputs: Sizes, outputs: Sizes, body: Callable[[Buffers], None], llvm: str = ""
+    inputs: Sizes,
+    outputs: Sizes,
+    body: Callable[[Buffers], None],
+    products: Products | None = None,
+    llvm: str = "",
 ) -> Kernel:
+    """A function of buffers: with products, or with other code that it imports."""
     with IRBuilder() as builder, build.prim_func(private=True):
         buffers = {
             name: build.arg(name, build.buffer((size,), dtype))
             for name, (size, dtype) in (inputs | outputs).items()
         }
         build.func_attr({"tirx.noalias": True})
-        with _imported(llvm):
+        with _imported(llvm if products is None else products.llvm):
             body(buffers)
-            if tiles.END in llvm:
+            if products is not None and products.tiles:
                 tiles.end()
     return Kernel(builder.get(), tuple(outputs.values()))
 
@@ -166,7 +171,7 @@ def embedding(shape: Shape, hidden: int, words: int, positions: int, eps: float)
                 v.store(row, i * LANES, part + v.load(b["position"], place + i * LANES))
             _normalize(form, row, 1, hidden, b, eps, token)
 
-    return _kernel(inputs | norm, outputs, body, form.llvm)
+    return _kernel(inputs | norm, outputs, body, llvm=form.llvm)
 
 
 def score_bias(shape: Shape) -> Kernel:
@@ -208,7 +213,7 @@ def linear(shape: Shape, inputs: int, outputs: int) -> Kernel:
     sizes = form.activations(tokens, inputs, "x_") | form.matrix(inputs, outputs)
     found: Sizes = {"out": (tokens * outputs, "float32")}
     found |= form.activations(tokens, outputs, "out_")
-    return _kernel(sizes, found, body, shape.products.llvm)
+    return _kernel(sizes, found, body, shape.products)
 
 
 def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
@@ -226,7 +231,7 @@ def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
         _in_rows(tokens, shape, rows)
 
     sizes = form.activations(tokens, inputs, "x_") | form.matrix(inputs, outputs)
-    return _kernel(sizes, form.activations(tokens, outputs, "out_"), body, shape.products.llvm)
+    return _kernel(sizes, form.activations(tokens, outputs, "out_"), body, shape.products)
 
 
 def residual(shape: Shape, inputs: int, hidden: int, eps: float) -> Kernel:
@@ -246,7 +251,7 @@ def residual(shape: Shape, inputs: int, hidden: int, eps: float) -> Kernel:
     sizes = form.activations(tokens, inputs, "x_")
     sizes |= {"residual": (tokens * hidden, "float32")}
     inputs_of = sizes | form.matrix(inputs, hidden) | norm
-    return _kernel(inputs_of, outputs, body, shape.products.llvm)
+    return _kernel(inputs_of, outputs, body, shape.products)
 
 
 def _residual(
@@ -361,7 +366,7 @@ def queries_keys_values(shape: Shape, heads: Heads) -> Kernel:
         "keys": (shape.batch * shape.padded * wide, heads.dtype),
         "values": (shape.batch * shape.padded * wide, heads.dtype),
     }
-    return _kernel(inputs, outputs, body, shape.products.llvm)
+    return _kernel(inputs, outputs, body, shape.products)
 
 
 def _third(form: Format, buffers: Buffers, part: int) -> Buffers:
@@ -455,7 +460,7 @@ def attention(shape: Shape, heads: Heads, eps: float) -> Kernel:
         "residual": (tokens * hidden, "float32"),
     }
     inputs |= form.matrix(hidden, hidden) | norm
-    return _kernel(inputs, outputs, body, shape.products.llvm)
+    return _kernel(inputs, outputs, body, shape.products)
 
 
 def _scores(
@@ -632,7 +637,7 @@ def convolution(shape: Shape, hidden: int, kernel: int) -> Kernel:
                 out = activations(b, "out_", first, hidden)
                 form.write(found, v.constant(0, "int32"), out, v.constant(0, "int32"))
 
-    return _kernel(inputs, form.activations(shape.tokens, hidden, "out_"), body, form.llvm)
+    return _kernel(inputs, form.activations(shape.tokens, hidden, "out_"), body, llvm=form.llvm)
 
 
 def mean(shape: Shape, hidden: int) -> Kernel:

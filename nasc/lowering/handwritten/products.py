@@ -61,30 +61,33 @@ class Products:
     Attributes:
         rows: Tokens that a kernel computes at a time: so many that their sums, for 32 outputs, stay
             in registers.
-        code: How it does.
+        code: How it does in registers; None where products are those of `tiles` (AMX).
         signed: Whether activations are signed bytes: 128 is taken off, and added to what a sum
             starts at.
         clips: Whether two neighbouring products are added in 16 bits, so that weights must be
             smaller (`nasc.export.quantization.quantize_matrix`).
         bf16: Whether attention multiplies in bfloat16 (AVX512-BF16); else in fp32.
-        tiles: Whether products are those of `tiles` (AMX), `code` is for nothing.
     """
 
     rows: int
-    code: Code
+    code: Code | None
     signed: bool = False
     clips: bool = False
     bf16: bool = False
-    tiles: bool = False
+
+    @property
+    def tiles(self) -> bool:
+        """Whether products are computed in tiles."""
+        return self.code is None
 
     @property
     def llvm(self) -> str:
         """What kernels import."""
-        products = tiles.llvm() if self.tiles else self._sums()
+        products = tiles.llvm() if self.code is None else self._sums(self.code)
         return products + (LLVM_BF16 if self.bf16 else "")
 
-    def _sums(self) -> str:
-        code, lanes, count = self.code, self.code.lanes, LANES // self.code.lanes
+    def _sums(self, code: Code) -> str:
+        lanes, count = code.lanes, LANES // code.lanes
         lines = [code.declares]
         lines += [f"define <16 x i32> @{_ADD}(<16 x i32> %sums, i32 %given, <64 x i8> %weights) {{"]
         change = -0x7F7F7F80 if self.signed else 0  # each byte's highest bit: 128 taken off
@@ -166,7 +169,7 @@ _DOT = Code(
 )
 
 PRODUCTS: Mapping[str, Products] = {
-    "amx": Products(tiles.ROWS, _vnni(512), bf16=True, tiles=True),
+    "amx": Products(tiles.ROWS, None, bf16=True),
     "avx512_bf16": Products(8, _vnni(512), bf16=True),
     "avx512_vnni": Products(8, _vnni(512)),
     "avx_vnni": Products(2, _vnni(256)),

@@ -22,10 +22,7 @@ ROWS = 2 * LANES
 _STEP = 64
 """Bytes of a row that one instruction multiplies at most."""
 
-_BEGIN, _PRODUCT = "nasc_tiles_begin", "nasc_tiles"
-
-END = "nasc_tiles_end"
-"""Name of the function behind `end`."""
+_BEGIN, _PRODUCT, _END = "nasc_tiles_begin", "nasc_tiles", "nasc_tiles_end"
 
 _SUMS = 4
 """Tiles of sums; those of rows and of columns follow."""
@@ -105,13 +102,13 @@ def multiply(instruction: str, count: int, steps: int, a: Tiles, b: Tiles, sums:
 
 def end() -> None:
     """Leave the tiles empty: with anything in them every change of threads costs more."""
-    build.evaluate(tirx.call_extern("int32", END))
+    build.evaluate(tirx.call_extern("int32", _END))
 
 
 def llvm() -> str:
     """What kernels import that call the functions of this module."""
     parts = [_ASK, _begin()]
-    parts.append(f"define i32 @{END}() {{\n  call void @llvm.x86.tilerelease()\n  ret i32 0\n}}\n")
+    parts.append(f"define i32 @{_END}() {{\n  call void @llvm.x86.tilerelease()\n  ret i32 0\n}}\n")
     for instruction in ("tdpbusd", "tdpbf16ps"):
         parts.append(f"declare void @llvm.x86.{instruction}(i8 immarg, i8 immarg, i8 immarg)\n")
         parts += [_product(instruction, groups) for groups in (1, 2)]
