@@ -100,7 +100,7 @@ def conformance(
     encoder: Encoder,
     token_lists: Sequence[TokenList],
     *,
-    lengths: Sequence[int] = LENGTHS,
+    longest: int,
 ) -> tuple[dict[str, Any], ...]:
     """How far a file is from its network in fp32 at each length, alone and padded in a batch.
 
@@ -110,7 +110,8 @@ def conformance(
         network: What was exported, with its fp32 weights, in the precision of the file.
         encoder: The file, opened where it is to be judged.
         token_lists: Real tokenised text, special tokens included.
-        lengths: Tokens of the texts; those beyond the file's positions are left out.
+        longest: Tokens that texts are cut to: the last length, `LENGTHS` below it are the others.
+            Those beyond the file's positions are left out.
 
     Returns:
         A row a length as plain data: largest absolute differences, and cosines, to three digits.
@@ -121,7 +122,8 @@ def conformance(
         UsageError: If there are no tokens.
     """
     module = TorchNetwork(network).eval()
-    fitting = sorted({n for n in lengths if n <= encoder.max_positions})
+    most = min(longest, encoder.max_positions)
+    fitting = sorted({n for n in (*LENGTHS, longest) if n <= most})
     texts = texts_of_lengths(token_lists, fitting)
     together = encoder.run(*pad(texts))
     rows = []

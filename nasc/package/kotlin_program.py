@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 from device_profiles.reading import read_json
 from device_profiles.temporary import temporary_folder
 from nasc.errors import PackageError
+from nasc.package.installed import installed_program
 
 COMPILER_VARIABLE = "NASC_KOTLIN_COMPILER"
 """Environment variable: the folder of Kotlin's compiler as npm installs it. Nothing is searched,
@@ -47,17 +46,7 @@ _OWN_JARS = (
 
 def java() -> str | None:
     """The command of Java; None where it is missing or too old."""
-    command = shutil.which("java")
-    if command is None:
-        return None
-    try:
-        done = subprocess.run(
-            [command, "-version"], capture_output=True, text=True, check=True, timeout=60
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    found = re.search(r'version "(\d+)', done.stderr)
-    return command if found is not None and int(found[1]) >= OLDEST_JAVA else None
+    return installed_program("java", "-version", r'version "(\d+)', OLDEST_JAVA)
 
 
 def compiler_folder() -> Path | None:

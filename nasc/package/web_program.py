@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from device_profiles.reading import read_json
 from nasc.errors import PackageError
 from nasc.package.golden import Golden, allowed_difference
+from nasc.package.installed import installed_program
 
 RUNTIME_VARIABLE = "NASC_ONNXRUNTIME_WEB"
 """Environment variable: the folder of onnxruntime-web as npm installs it. Nothing is searched, for
@@ -31,17 +31,7 @@ _CHECK = Path(__file__).resolve().parent / "web_check.mjs"
 
 def node() -> str | None:
     """The command of node; None where it is missing or too old."""
-    command = shutil.which("node")
-    if command is None:
-        return None
-    try:
-        done = subprocess.run(
-            [command, "--version"], capture_output=True, text=True, check=True, timeout=60
-        )
-        major = int(done.stdout.strip().removeprefix("v").partition(".")[0])
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
-    return command if major >= OLDEST_NODE else None
+    return installed_program("node", "--version", r"^v(\d+)\.", OLDEST_NODE)
 
 
 def runtime_folder(version: str) -> Path | None:

@@ -19,7 +19,7 @@ from nasc.data.prompts import prompted
 from nasc.data.texts import Text, columns
 from nasc.evaluation.agreement import compare, compare_classes, compare_scores
 from nasc.evaluation.encoder import Encoder, Vectors
-from nasc.evaluation.parity import LENGTHS, check_parity, check_reduced, conformance
+from nasc.evaluation.parity import check_parity, check_reduced, conformance
 from nasc.evaluation.parity_report import ParityReport, ReducedPrecisionReport, accept_reduced
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
@@ -102,9 +102,8 @@ class ArtifactEvaluator:
         """
         context = self._context
         longest = context.max_length if self.task is None else self.task.options.max_length
-        lengths = [n for n in (*LENGTHS, longest) if n <= longest]
         with context.timed("parity"), context.open_encoder(artifact) as encoder:
-            return conformance(network, encoder, parity_tokens(context), lengths=lengths)
+            return conformance(network, encoder, parity_tokens(context), longest=longest)
 
     def _lower(self, network: Network, like: Artifact, folder: Path, name: str) -> Artifact:
         """A network for the same runtime."""

@@ -20,7 +20,7 @@ from device_profiles.temporary import temporary_folder
 from nasc.context.context import RunContext
 from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
-from nasc.evaluation.parity import LENGTHS, check_parity, check_reduced, conformance
+from nasc.evaluation.parity import check_parity, check_reduced, conformance
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.export.matrices import Float
 from nasc.export.onnx import build
@@ -125,8 +125,8 @@ def write_c(
         with open_c(_artifact(library, network)) as encoder:
             check_vectors(golden, encoder)
             parity = _parity(context, manifest, network, encoder)
-            lengths = [n for n in (*LENGTHS, manifest.max_length) if n <= manifest.max_length]
-            log = conformance(network, encoder, parity_tokens(context), lengths=lengths)
+            tokens = parity_tokens(context)
+            log = conformance(network, encoder, tokens, longest=manifest.max_length)
         check_texts(golden, library, compiled.arch, tokenizer, place)
         return build_package(
             output,

@@ -269,8 +269,9 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
             check_target(place, options.force)
         if "c" in options.formats:
             check_c(context)
-        for name in APP_FORMATS.keys() & {*options.formats}:
-            check_app(name, context, context.head)
+        for name in options.formats:
+            if name in APP_FORMATS:
+                check_app(name, context, context.head)
         return _Compilation(context, limits, options, output).run()
 
 

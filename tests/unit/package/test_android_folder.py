@@ -18,7 +18,7 @@ from transformers import BertTokenizer
 
 from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
-from nasc.package import kotlin_program
+from nasc.package import installed, kotlin_program
 from nasc.package.formats import android_folder, ios_folder
 from nasc.package.formats.base import tables_of
 from nasc.package.hashes import record_file
@@ -170,7 +170,7 @@ def test_other_compilers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_java_is_asked_for(android_package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kotlin_program.shutil, "which", lambda name: None)
+    monkeypatch.setattr(installed.shutil, "which", lambda name: None)
     held, why = android_folder.run_more(android_package, read_manifest(android_package))
     assert (held, why) == (None, "Java 11 or newer is not installed")
 

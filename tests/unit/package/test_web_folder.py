@@ -20,7 +20,7 @@ from transformers import BertTokenizer
 
 from nasc.data.prompts import Prompts
 from nasc.errors import PackageError, UsageError
-from nasc.package import web_program
+from nasc.package import installed, web_program
 from nasc.package.formats import web_folder
 from nasc.package.hashes import record_file
 from nasc.package.manifest import Manifest, read_manifest
@@ -117,7 +117,7 @@ def test_two_builds_are_the_same(packed: Path, build_web: Make) -> None:
 
 
 def test_node_is_asked_for(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_program.shutil, "which", lambda name: None)
+    monkeypatch.setattr(installed.shutil, "which", lambda name: None)
     held, why = web_folder.run_more(packed, read_manifest(packed))
     assert (held, why) == (None, "node 20 or newer is not installed")
 
