@@ -74,6 +74,12 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     help="STS file with labels: a reduced precision may cost 0.01 of the score on it.",
 )
 @click.option(
+    "--query-only",
+    is_flag=True,
+    help="For queries alone, where documents are embedded by the teacher: trained, chosen and "
+    "judged by its similarities with the teacher's vectors.",
+)
+@click.option(
     "--task",
     type=TaskName(),
     help="Fine-tune on a task of GLUE, or squad, and ship a package that does it.",

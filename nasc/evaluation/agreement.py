@@ -147,20 +147,26 @@ def as_vectors(outputs: NDArray[np.floating], head: str) -> NDArray[np.floating]
     return np.asarray(np.sqrt(softmax(outputs.astype(np.float64), axis=1)), np.float32)
 
 
-def compare(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> Quality:
+def compare(
+    teacher: NDArray[np.floating],
+    student: NDArray[np.floating],
+    documents: NDArray[np.floating] | None = None,
+) -> Quality:
     """All figures for the vectors of the same sentences.
 
     Args:
         teacher: (sentences, hidden), at least three sentences.
         student: (sentences, hidden), in the same order.
+        documents: (sentences, hidden) the teacher's, by which sentences are found, of a network
+            that is for queries alone; None: similarities are of each model's own vectors.
 
     Raises:
         ValueError: See `pooled_cosine` and `similarity_spearman`.
     """
     return Quality(
         pooled_cosine(teacher, student),
-        similarity_spearman(teacher, student),
-        ranking_ndcg(teacher, student),
+        similarity_spearman(teacher, student, documents),
+        ranking_ndcg(teacher, student, documents),
         len(teacher),
     )
 
@@ -180,7 +186,11 @@ def pooled_cosine(teacher: NDArray[np.floating], student: NDArray[np.floating]) 
     return float(cosines(teacher, student).mean())
 
 
-def similarity_spearman(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> float:
+def similarity_spearman(
+    teacher: NDArray[np.floating],
+    student: NDArray[np.floating],
+    documents: NDArray[np.floating] | None = None,
+) -> float:
     """Spearman correlation between two models' similarities of all pairs of sentences.
 
     Of more than `MAX_SENTENCES` sentences, so many are taken at even distances. A model that
@@ -189,6 +199,8 @@ def similarity_spearman(teacher: NDArray[np.floating], student: NDArray[np.float
     Args:
         teacher: (sentences, hidden), at least three sentences.
         student: (sentences, any size), in the same order.
+        documents: (sentences, hidden) what both are compared with, the other sentences of each;
+            None: each model's own vectors.
 
     Raises:
         ValueError: If there are fewer than three sentences or their numbers differ, or a
@@ -198,11 +210,14 @@ def similarity_spearman(teacher: NDArray[np.floating], student: NDArray[np.float
     if n != len(student) or n < 3:
         raise ValueError(f"at least three sentences each are needed, got {n} and {len(student)}")
     rows = np.linspace(0, n - 1, min(n, MAX_SENTENCES)).round().astype(int)
-    pairs = np.triu_indices(len(rows), k=1)
+    pairs = ~np.eye(len(rows), dtype=bool)
+    if documents is None:  # each pair once: it is the same the other way round
+        pairs = np.triu(pairs)
     similarities = []
     for vectors, whose in ((teacher, "teacher"), (student, "network")):
         unit = unit_vectors(vectors[rows], whose)
-        similarities.append((unit @ unit.T)[pairs])
+        among = unit if documents is None else unit_vectors(documents[rows], "document")
+        similarities.append((unit @ among.T)[pairs])
     return rank_correlation(*similarities)
 
 

@@ -153,7 +153,7 @@ def readme(manifest: Manifest) -> str:
     return f"""\
 # A text encoder, compiled by NASC
 {_estimate(manifest)}
-{what}: `{manifest.architecture}`.{does}{_prompts(manifest)}
+{what}: `{manifest.architecture}`.{does}{_query_only(manifest)}{_prompts(manifest)}
 
 ## Use it
 
@@ -204,6 +204,18 @@ measurements.json holds the raw samples that these figures follow from.
 def _table(figures: Iterable[_Figure]) -> str:
     rows = "\n".join(f"| {one.name} | {_plain(one.value)} |" for one in figures)
     return f"| | |\n|---|---|\n{rows}"
+
+
+def _query_only(manifest: Manifest) -> str:
+    """What a network for queries alone is compared with, in a paragraph; else nothing."""
+    if not manifest.query_only:
+        return ""
+    teacher = manifest.teacher
+    return f"""
+
+**For queries alone.** It stands in for {_plain(teacher.name)} (weights {teacher.sha256[:12]}) where
+a text asks. Documents are embedded by that one, and its vectors are compared with theirs, not with
+each other. Figures of quality are of queries by it and documents by its teacher."""
 
 
 def _prompts(manifest: Manifest) -> str:

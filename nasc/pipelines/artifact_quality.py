@@ -167,11 +167,13 @@ class ArtifactEvaluator:
         context.reporter.stage("Quality on held-out text")(0, 1, "encoding")
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         wanted = context.teacher.vectors(sentences, max_length=context.max_length)
+        documents = context.document_vectors(sentences, max_length=context.max_length)
         with self._encoder(artifact) as encoder:
             if gives_scores(encoder.head):
                 given = prompted(encoder.encode, self._prompt)(sentences)
                 return _score_figures(wanted, given, sentences)
-            found = compare(wanted, prompted(encoder.encode, self._prompt)(sentences))
+            given = prompted(encoder.encode, self._prompt)(sentences)
+            found = compare(wanted, given, documents)
         record: dict[str, Any] = dataclasses.asdict(found)
         if self.labelled is not None:
             record["sts_spearman"] = self._sts(artifact, self.labelled)

@@ -163,6 +163,8 @@ def compile(
         check_mixture(settings, options)
     if settings.vocab_from is not None:
         check_vocabulary(settings, options)
+    if settings.query_only:
+        check_query_only(options)
     context = RunContext(
         settings,
         reporter,
@@ -236,6 +238,24 @@ def check_vocabulary(settings: Settings, options: Options) -> None:
         raise UsageError(
             f"--vocab-from {settings.vocab_from} is not offered with --task, whose examples are "
             "learnt by the whole vocabulary: leave one of them out"
+        )
+
+
+def check_query_only(options: Options) -> None:
+    """Raise where a network for queries alone does not go with what is asked for.
+
+    Raises:
+        UsageError: With what to leave out.
+    """
+    if options.task is not None:
+        raise UsageError(
+            f"--query-only is about sentence vectors, and --task {options.task.name} is not: give "
+            "one of them"
+        )
+    if options.sts_data is not None:
+        raise UsageError(
+            "--sts-data compares vectors of a package with each other, and with --query-only they "
+            "are compared with the teacher's: leave one of them out"
         )
 
 
@@ -773,7 +793,8 @@ class _Compilation:
     def budget(self) -> tuple[DistillConfig, float | None]:
         """The training of the chosen network, halving included: by steps or by seconds."""
         steps, minutes = self.options.distill_steps, self.options.distill_minutes
-        config = DistillConfig(steps=steps or 0, seed=self.context.settings.seed)
+        s = self.context.settings
+        config = DistillConfig(steps=steps or 0, seed=s.seed, query_only=s.query_only)
         if steps is not None:
             return config, None
         return config, 60 * (DISTILL_MINUTES if minutes is None else minutes)
@@ -928,6 +949,7 @@ class _Compilation:
             task=self.task_record(),
             max_length=self.max_length,
             prompts=NO_PROMPTS if task is not None else context.teacher.prompts,
+            query_only=s.query_only,
             limits=self.limits.given(),
             conditions=Conditions(
                 context.device.name,

@@ -94,6 +94,7 @@ class CompileResult:
                 for v, ms in self._others()
             ],
             "warnings": self.warnings(),
+            "query_only": m.query_only,
             "tokenisation_ms": m.tokenisation_ms,
             "size_bytes": m.size_bytes,
             "larger_bytes": self.larger(),
@@ -156,6 +157,7 @@ class CompileResult:
                 for name, path in self.folders.items()
             ),
             ("architecture", str(m.architecture)),
+            *([("for", f"queries alone; documents by {m.teacher.name}")] if m.query_only else []),
             ("limits", f"{limits}: {'met' if m.estimate is None else 'ESTIMATED to be met'}"),
             ("conditions", str(m.conditions)),
             *([] if m.tuned is None else [("kernels", str(m.tuned))]),

@@ -316,6 +316,14 @@ class Teacher:
             about["prompt"] = self.prompts.before
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
+    def with_prompt(self, names: Sequence[str]) -> Self:
+        """The same teacher with the first prompt of some names that it has before every text.
+
+        Args:
+            names: `nasc.data.prompts.QUERY` or `DOCUMENT`.
+        """
+        return replace(self, prompts=self.prompts.for_all(names))
+
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
         """The same teacher on another device, perhaps in another floating-point type."""
 

@@ -476,3 +476,24 @@ def test_a_damaged_network_in_the_cache_is_a_message(
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match=r"network\.safetensors is damaged"):
         cached(start, teacher, corpus, tmp_path, Listener(), dataclasses.replace(CONFIG, steps=1))
+
+
+def test_a_network_for_queries_learns_similarities_with_the_teacher_s_vectors() -> None:
+    """Vectors that are turned all the same way are as similar to each other as they were."""
+    rng = torch.Generator().manual_seed(0)
+    target = torch.randn(6, 1, 8, generator=rng)
+    mask = torch.ones(6, 1, dtype=torch.long)
+    turned = target @ torch.linalg.qr(torch.randn(8, 8, generator=rng))[0]
+    weights = {"hidden_weight": 0.0, "pooled_weight": 0.0}
+    losses = [
+        float(distill_loss(DistillConfig(1, query_only=asks, **weights), states, target, mask))
+        for asks, states in ((False, turned), (True, turned), (True, target))
+    ]
+    assert losses[0] == pytest.approx(0, abs=1e-6)
+    assert losses[1] > 0.5
+    assert losses[2] == pytest.approx(0, abs=1e-6)
+
+
+def test_trainings_for_all_texts_are_kept_under_the_key_they_had() -> None:
+    assert "query_only" not in DistillConfig(1).to_dict()
+    assert DistillConfig(1, query_only=True).to_dict()["query_only"] is True

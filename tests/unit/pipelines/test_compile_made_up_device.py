@@ -32,7 +32,7 @@ from nasc.architecture.space import Architecture, SearchSpace, load_space, space
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
-from nasc.data.heldout import judging_sentences, scored_sentences
+from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences, scored_sentences
 from nasc.data.prompts import Prompts
 from nasc.errors import (
     DeviceEmulated,
@@ -42,8 +42,10 @@ from nasc.errors import (
     TableRefused,
     UsageError,
 )
+from nasc.evaluation.agreement import compare
 from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.parity_report import ReducedPrecisionReport
+from nasc.evaluation.retrieval import ranking_ndcgs
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
@@ -53,6 +55,7 @@ from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
+from nasc.pipelines.evaluate import Queries, evaluate
 from nasc.pipelines.options import VECTOR_METRICS, Options
 from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
@@ -1407,3 +1410,56 @@ def test_a_device_that_is_found_to_be_away_is_known_by_its_own_tables_first(
     search(limits, settings, opener=another)  # measures its own: that table is none of it
     assert len([*tables_folder(cache).glob("board-*.csv")]) == 2
     assert table.exists()
+
+
+def test_a_package_for_queries_is_judged_by_the_teacher_s_documents(
+    shared: Toy, pooled_folder: Path, tmp_path: Path, limit_ms: float
+) -> None:
+    """With the prompt of queries before texts, and that of documents before what is found."""
+    folder = pooled_folder
+    prompts = {"query": "the big ", "passage": "a "}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    changed = {
+        "teacher": str(folder),
+        "cache": tmp_path / "cache",
+        "precisions": ("fp32",),
+        "query_only": True,
+    }
+    device = shared.device(precisions=("fp32",))
+    place = str(tmp_path / "small")
+    result = shared.compile(device, place, limit_ms, changed, distill_steps=4)
+    manifest = result.manifest
+    assert (manifest.query_only, manifest.prompts.default) == (True, "query")
+    assert ("for", f"queries alone; documents by {manifest.teacher.name}") in result.rows()
+    assert "**For queries alone.**" in (result.package / "README.md").read_text()
+    assert verify_package(result.package, measure=False).ok
+
+    teacher, encoder = load_teacher(folder), Encoder(result.package / "model.onnx")
+    context = RunContext(dataclasses.replace(shared.settings, **changed))
+    texts = list(judging_sentences(context.corpus, JUDGING_SENTENCES))
+    asked = [f"the big {text}" for text in texts]
+    given = encoder.encode_tokens(teacher.tokenize(asked).rows())
+    wanted, among = teacher.vectors(asked), teacher.vectors([f"a {text}" for text in texts])
+    found = compare(wanted, given, among)
+    assert manifest.quality["ranking_ndcg"] == pytest.approx(found.ranking_ndcg, abs=1e-4)
+    assert found.ranking_ndcg != pytest.approx(compare(wanted, given).ranking_ndcg, abs=1e-3)
+
+    # and scored by them, too
+    data = tmp_path / "texts.txt"
+    data.write_text("\n".join(dict.fromkeys(texts)))
+    scored = evaluate(result.package, "ranking", data, queries=Queries(teacher=folder))
+    ndcg = ranking_ndcgs(wanted, given, documents=among).mean()
+    assert scored.scores["ndcg_at_10"] == pytest.approx(ndcg, abs=1e-4)
+    with pytest.raises(UsageError, match=r"sts-b compares vectors of one model"):
+        evaluate(result.package, "sts-b", data, queries=Queries(teacher=None))
+
+
+def test_what_does_not_go_with_queries_alone_is_one_message(toy: Toy) -> None:
+    with pytest.raises(UsageError, match=r"about sentence vectors: leave --head hidden out"):
+        dataclasses.replace(toy.settings, query_only=True, head="hidden")
+    sts: Any = SimpleNamespace(task=None, sts_data=Path("dev.tsv"))
+    with pytest.raises(UsageError, match=r"--sts-data compares vectors of a package with each"):
+        pipeline.check_query_only(sts)
+    task: Any = SimpleNamespace(task=SimpleNamespace(name="sst-2"), sts_data=None)
+    with pytest.raises(UsageError, match=r"and --task sst-2 is not"):
+        pipeline.check_query_only(task)
