@@ -88,6 +88,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
         corpus=None,
         cache=None,
         reporter=Silent(),
+        document_vectors=lambda sentences: None,
         teacher=SimpleNamespace(vectors=lambda sentences: None),
         measure_variant_loss=lambda variant: 0.0,
     )
