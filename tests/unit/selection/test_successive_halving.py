@@ -83,7 +83,9 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(
         halving, "teacher_vectors", lambda teacher, sentences: teacher.vectors(sentences)
     )
-    monkeypatch.setattr(halving, "compare", lambda wanted, found: Quality(0.5, 1 / found, 0.5, 2))
+    monkeypatch.setattr(
+        halving, "compare", lambda wanted, found, documents: Quality(0.5, 1 / found, 0.5, 2)
+    )
     return SimpleNamespace(
         corpus=None,
         cache=None,
