@@ -129,6 +129,32 @@ def compile(
         UsageError, TeacherError, CorpusError, PackageError, ProfilerError: See there.
     """
     options = options or Options()
+    context = context_for(limits, settings or Settings(), options, reporter, opener)
+    return compile_on(context, limits, options)
+
+
+def context_for(
+    limits: Limits,
+    settings: Settings,
+    options: Options,
+    reporter: Reporter | None = None,
+    opener: profilers.Opener | None = None,
+) -> RunContext:
+    """What a compilation shares, after everything that was asked for was found to go together.
+
+    Nothing is measured or trained yet.
+
+    Args:
+        limits: What must hold.
+        settings: Conditions.
+        options: Training, checks and output.
+        reporter: Told of the progress.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
+
+    Raises:
+        UsageError: If something does not go together.
+        DeviceEmulated, PackageError, ProfilerError: See `compile`.
+    """
     if not limits.given():
         raise UsageError(
             "no limit given; give at least one of --latency-ms, --size-bytes, --params, "
@@ -137,7 +163,6 @@ def compile(
     if options.quantile is not None and limits.latency_ms is None:
         given = "--quantile" if options.protocol is None else "--protocol"
         raise UsageError(f"{given} says what --latency-ms is held to: give --latency-ms too")
-    settings = settings or Settings()
     if settings.runtime not in (None, AUTO, *SHIPPED):
         raise UsageError(
             f"there are no packages for the runtime {settings.runtime} yet: nasc profile, search "
@@ -176,7 +201,7 @@ def compile(
         check_formats(options.formats, context.device.default_runtime)
     if settings.runtime not in (None, AUTO):
         check_packable(context, settings.runtime)
-    return compile_on(context, limits, options)
+    return context
 
 
 def check_packable(context: RunContext, runtime: str) -> None:

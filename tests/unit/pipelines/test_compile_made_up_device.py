@@ -27,6 +27,7 @@ import torch
 from safetensors.numpy import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import device_profiles
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
@@ -36,6 +37,7 @@ from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences, scored_sente
 from nasc.data.prompts import Prompts
 from nasc.errors import (
     DeviceEmulated,
+    InfeasibleLimits,
     LimitsMissed,
     PackageError,
     TableMissing,
@@ -49,18 +51,21 @@ from nasc.evaluation.retrieval import ranking_ndcgs
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
+from nasc.package.index import read_index
 from nasc.package.manifest import Manifest, TaskRecord, read_manifest, read_plain_manifest
 from nasc.package.verify import verify_package
 from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
+from nasc.pipelines.compile_devices import compile_devices
 from nasc.pipelines.evaluate import Queries, evaluate
 from nasc.pipelines.options import VECTOR_METRICS, Options
 from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
 from nasc.pipelines.search import search
 from nasc.pipelines.tables import export_table, import_table, tables
+from nasc.pipelines.verify import verify_devices
 from nasc.selection import successive_halving as halving
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
@@ -73,6 +78,8 @@ from profilers.devices.local import LocalWorker
 from profilers.inputs import draw_inputs
 from profilers.reference import REFERENCE_NAME
 from profilers.testing import SyntheticMachine
+
+HOST = Path(device_profiles.__file__).with_name("host.toml")
 
 pytestmark = pytest.mark.usefixtures("networks_drawn_once")
 
@@ -1463,3 +1470,68 @@ def test_what_does_not_go_with_queries_alone_is_one_message(toy: Toy) -> None:
     task: Any = SimpleNamespace(task=SimpleNamespace(name="sst-2"), sts_data=None)
     with pytest.raises(UsageError, match=r"and --task sst-2 is not"):
         pipeline.check_query_only(task)
+
+
+def test_several_devices_get_a_package_each_and_an_index(
+    shared: Toy, limit_ms: float, tmp_path: Path
+) -> None:
+    """Of one supernet; where the limit is tighter the network is smaller."""
+    profiles = {}
+    for name in ("fast", "slow"):
+        profiles[name] = tmp_path / f"{name}.toml"
+        profiles[name].write_text(HOST.read_text().replace('"host"', f'"{name}"'))
+    opener = shared.device()
+    output = tmp_path / "both"
+    settings = dataclasses.replace(shared.settings, cache=tmp_path / "cache", precisions=("int8",))
+    limits = [Limits(latency_ms=3 * limit_ms), Limits(latency_ms=limit_ms)]
+    options = Options(distill_steps=0, output=output)
+    found = compile_devices(
+        [str(path) for path in profiles.values()], limits, settings, options, opener=opener
+    )
+    assert found.missed == {}
+    fast, slow = found.results.values()
+    assert fast.manifest.architecture.is_teacher
+    assert not slow.manifest.architecture.is_teacher
+    index = read_index(output)
+    assert [one.folder for one in index] == ["fast", "slow"]
+    assert [one.latency_ms for one in index] == [
+        r.manifest.measured.latency_ms for r in (fast, slow) if r.manifest.measured
+    ]
+    assert [row[0] for row in found.table()] == list(found.results)
+
+    reports = verify_devices(output, measure=False)
+    assert reports.exit_code == 0
+    assert [report.ok for report in reports.reports.values()] == [True, True]
+    with pytest.raises(PackageError, match="holds packages"):
+        compile_devices([str(profiles["fast"])], limits[:1], settings, options, opener=opener)
+
+    # a package that took the place of another, or is gone
+    shutil.rmtree(output / "fast")
+    shutil.copytree(output / "slow", output / "fast")
+    shutil.rmtree(output / "slow")
+    swapped, gone = verify_devices(output, measure=False).reports.values()
+    assert "another than the index names" in str(swapped.failed[0])
+    assert "there is no package in" in str(gone.failed[0])
+
+
+def test_a_device_without_a_package_is_said_and_the_others_are_kept(
+    shared: Toy, limit_ms: float, tmp_path: Path
+) -> None:
+    profiles = []
+    for name in ("first", "second"):
+        profiles.append(str(tmp_path / f"{name}.toml"))
+        Path(profiles[-1]).write_text(HOST.read_text().replace('"host"', f'"{name}"'))
+    settings = dataclasses.replace(shared.settings, cache=tmp_path / "cache", precisions=("int8",))
+    options = Options(distill_steps=0, output=tmp_path / "both")
+    device = shared.device()
+    limits = [Limits(latency_ms=3 * limit_ms), Limits(latency_ms=1e-4)]
+    found = compile_devices(profiles, limits, settings, options, opener=device)
+    assert len(found.results) == len(found.missed) == 1
+    assert [one.folder for one in read_index(found.folder)] == ["first"]
+    assert isinstance(next(iter(found.missed.values())), InfeasibleLimits)
+    for devices, message in (
+        ([*profiles, profiles[0]], "2 latency limits for 3 devices"),
+        ([profiles[0]] * 2, "twice: give each once"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            compile_devices(devices, limits, settings, options, opener=device)
