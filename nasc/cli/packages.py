@@ -122,10 +122,10 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     "formats",
     callback=_formats,
     metavar="NAMES",
-    help="What is written, with commas between, of one search and measurement. onnx: the package "
-    "(with onnxruntime). web: beside it, in OUTPUT-web, the same model as an npm package for "
-    "browsers; android, ios: as a module and a Swift package for apps. c: the network as C "
-    "code without a runtime, in OUTPUT-c (with --runtime tvm).",
+    help="What is written of the network that was chosen and measured, with commas between. onnx: "
+    "for onnxruntime; web: in OUTPUT-web, an npm package for browsers; android, ios: a module and "
+    "a Swift package for apps; c: C code without a runtime (needs '.[tvm]'). What another runtime "
+    "runs than the one that was measured states no latency.",
 )
 @click.option(
     "--sign",
@@ -147,7 +147,7 @@ def compile(as_json: bool, **options: Any) -> None:
              nasc compile --latency-ms 5 --lengths lengths.csv
              nasc compile --size-bytes 8MB --vocab-from texts.txt
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
-             nasc compile --latency-ms 20 --format onnx,web,android
+             nasc compile --latency-ms 20 --format onnx,android,ios,web,c
              nasc compile --latency-ms 20 --runtime tvm --format c
              nasc compile --device host,pixel6 --latency-ms 20,30
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
@@ -104,6 +105,15 @@ class Golden:
                 for text, tokens, row in zip(texts, ids, rows, strict=True)
             ),
         )
+
+    def of(self, encoder: Encoder) -> Self:
+        """The same token ids with the vectors of another encoder."""
+        rows = encoder.outputs([list(one.input_ids) for one in self.texts], batch_size=1)
+        texts = (
+            dataclasses.replace(one, vector=tuple(map(float, row.ravel())))
+            for one, row in zip(self.texts, rows, strict=True)
+        )
+        return dataclasses.replace(self, texts=tuple(texts))
 
     @classmethod
     def read(cls, path: Path, paired: bool = False) -> Self:

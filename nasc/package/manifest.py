@@ -721,6 +721,12 @@ class Manifest:
             )
 
     @property
+    def states_latency(self) -> bool:
+        """Whether anything is said of its latency: measured, predicted, estimated or promised."""
+        said = (self.measured, self.predicted, self.estimate, self.limits.get("latency_ms"))
+        return any(one is not None for one in said)
+
+    @property
     def scores_pairs(self) -> bool:
         """Whether it has the head of a teacher that scores two texts at a time."""
         return self.task is not None and self.task.paired and gives_scores(self.head)

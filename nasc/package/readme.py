@@ -149,6 +149,7 @@ def readme(manifest: Manifest) -> str:
         does = f"\n\nIt has the teacher's own head and gives {what_of}{of_two} (logits)."
     elif task is not None:
         does = f"\n\nIt was fine-tuned on the task {_plain(task.name)} and gives its answers."
+    timed = ", and on the device it was made for the latency too," * manifest.states_latency
     how = form.own_usage(manifest) or _python_usage(form.NEEDS, manifest)
     return f"""\
 # A text encoder, compiled by NASC
@@ -162,15 +163,22 @@ def readme(manifest: Manifest) -> str:
 
 {figures}
 
-Latency is about: {_plain(str(manifest.conditions))}.{_APART if apart else ""}
+{_about(manifest, apart)}
 
 {used}: {_plain(manifest.text.description)}.{trained}
 
 {_EVIDENCE_APART if apart else _EVIDENCE} Check it all
-again, and on the device it was made for the latency too, with `nasc verify` and the path of
+again{timed} with `nasc verify` and the path of
 this folder. golden.json holds texts with the token ids and vectors that any port of the
 tokenizer and the model has to reproduce.
 """
+
+
+def _about(manifest: Manifest, apart: bool) -> str:
+    """What the figures are about, or that there are none of a latency."""
+    if not manifest.states_latency:
+        return "No latency of this folder is stated: none was measured."
+    return f"Latency is about: {_plain(str(manifest.conditions))}.{_APART if apart else ''}"
 
 
 _EVIDENCE = "manifest.json holds the evidence: raw samples, conditions, versions, hashes."

@@ -20,7 +20,7 @@ from nasc.evaluation.parity_report import (
 )
 from nasc.export.onnx import ONE_TOKEN, output_name
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
-from nasc.package.formats import BESIDE, ModelFile, code_refused, format_of
+from nasc.package.formats import ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files, tables_of
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, manifest_files, things_beside
@@ -377,8 +377,8 @@ class FileChecks:
     def measurement(self) -> Outcome:
         """The stated latency follows from the raw samples, which are of this file."""
         measured = self._manifest.measured
-        if measured is None and self._runtime in BESIDE:
-            return True, "none is stated of this folder"
+        if not self._manifest.states_latency:
+            return True, "no latency is stated"
         if measured is None:
             return None, self._manifest.estimate or "the manifest has no measurement"
         problems = wrong_measurement(self._manifest, self._model)

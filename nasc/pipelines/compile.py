@@ -34,7 +34,7 @@ from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.package.build import build_package, check_target
-from nasc.package.formats import BESIDE, ITSELF, SHIPPED
+from nasc.package.formats import SHIPPED
 from nasc.package.manifest import (
     MANIFEST,
     Conditions,
@@ -51,9 +51,8 @@ from nasc.package.manifest import (
 )
 from nasc.package.signing import check_private_key
 from nasc.package.verify_latency import latency_protocol
-from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
-from nasc.pipelines.artifact_quality import ArtifactEvaluator
-from nasc.pipelines.c_format import check_c, folder_beside, write_c
+from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
+from nasc.pipelines.formats import FolderWriter, check_formats, folder_beside, variants_in
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import (
     CLASS_METRICS,
@@ -168,8 +167,6 @@ def context_for(
             f"there are no packages for the runtime {settings.runtime} yet: nasc profile, search "
             f"and bench take it. Compile for another: --runtime {SHIPPED[0]}"
         )
-    if options.formats and settings.runtime is not None:
-        check_formats(options.formats, settings.runtime)
     if settings.estimate:
         check_estimate(limits, options)
     if options.task is not None:
@@ -197,8 +194,6 @@ def context_for(
         promises_latency=limits.latency_ms is not None,
         limits_bytes=limits.limits_bytes,
     )
-    if settings.runtime is None:
-        check_formats(options.formats, context.device.default_runtime)
     if settings.runtime not in (None, AUTO):
         check_packable(context, settings.runtime)
     return context
@@ -215,21 +210,6 @@ def check_packable(context: RunContext, runtime: str) -> None:
         raise PackageError(
             f"no package for {runtime} can be written for device {context.device.name!r}: {refusal}"
         )
-
-
-def check_formats(formats: Sequence[str], runtime: str | None) -> None:
-    """Raise where formats are wanted of a package for a runtime that they are not made of.
-
-    Raises:
-        UsageError: With the runtime to take.
-    """
-    for name in formats:
-        wanted = {**BESIDE, **ITSELF}[name]
-        if runtime != wanted:
-            raise UsageError(
-                f"--format {name} is made of the network that was chosen for {wanted}, not "
-                f"for {runtime or 'the runtime of the device'}. Add --runtime {wanted}"
-            )
 
 
 def check_mixture(settings: Settings, options: Options) -> None:
@@ -309,14 +289,12 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
         )
     check_place(output, "--output DIR", PackageError, "the package")
     with contextlib.ExitStack() as claims:
-        for place in (output, *(folder_beside(output, each) for each in options.folders)):
+        runtime = context.settings.runtime or context.device.default_runtime
+        beside = (folder_beside(output, name) for name in options.folders(runtime))
+        for place in (output, *beside):
             claims.enter_context(claimed(place))
             check_target(place, options.force)
-        if "c" in options.formats:
-            check_c(context)
-        for name in options.formats:
-            if name in APP_FORMATS:
-                check_app(name, context, context.head)
+        check_formats(context, options.formats)
         return _Compilation(context, limits, options, output).run()
 
 
@@ -537,7 +515,7 @@ class _Compilation:
         Raises:
             InfeasibleLimits: With its certificate, if no network meets the limits.
         """
-        allowed = self.context.variants
+        allowed = variants_in(self.context, self.options.formats)
         variants = tuple(promising_variants(self.context, self.limits, allowed))
         check_feasible(self.context, self.limits, variants)
         return _State(self.limits, allowed, variants)
@@ -934,18 +912,7 @@ class _Compilation:
             LimitsMissed: If a quality asked for is not reached.
         """
         record = evaluator.quality(artifact)
-        for name, least in self.options.min_quality.items():
-            if name not in record:
-                raise LimitsMissed(
-                    f"--min-quality {name} needs first texts that have several second ones each "
-                    f"among the pairs held out; those have not. Give more: --pairs FILE"
-                )
-            if record[name] < least:
-                raise LimitsMissed(
-                    f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train "
-                    "longer (--distill-minutes; the supernet: nasc train, then --supernet FILE), "
-                    "give more or closer text (--corpus), or loosen a limit"
-                )
+        check_reached(record, self.options.min_quality)
         return record
 
     def package(
@@ -1023,9 +990,8 @@ class _Compilation:
             open_encoder=context.open_encoder,
             sign=options.sign,
         )
-        folders = {
-            name: self.write_beside(name, folder, manifest, network) for name in options.folders
-        }
+        with FolderWriter(context, options, evaluator, folder, manifest, network) as writer:
+            folders = {name: writer.write(name) for name in options.folders(variant.runtime)}
         known_ms = context.known_ms(architecture) if timed else {}
         return CompileResult(
             read_manifest(folder),
@@ -1035,6 +1001,7 @@ class _Compilation:
             network,
             {v: ms for v, ms in known_ms.items() if v != variant},
             folders,
+            {name: str(read_manifest(path).latency_table) for name, path in folders.items()},
             sha256_of(folder / MANIFEST),
         )
 
@@ -1072,18 +1039,6 @@ class _Compilation:
             return None
         counts = (cut.tokens, cut.of_tokens, cut.heldout_tokens, cut.changed_tokens)
         return VocabularyRecord(cut.text, cut.sha256, *counts)
-
-    def write_beside(self, name: str, package: Path, manifest: Manifest, network: Network) -> Path:
-        """Write a folder of another format beside a package, of the same network."""
-        context, options = self.context, self.options
-        place = folder_beside(self.output, name)
-        context.reporter.stage(f"Package in {name.upper()}")(0, 1, str(place))
-        with context.timed(f"package in {name.upper()}"):
-            if name in APP_FORMATS:
-                return write_app(
-                    name, context, place, package, manifest, options.force, options.sign
-                )
-            return write_c(context, place, package, manifest, network, options.force, options.sign)
 
     def training(self, candidate: _Candidate) -> TrainingRecord:
         """What was trained for it."""
