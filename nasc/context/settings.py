@@ -79,7 +79,7 @@ class Settings:
     batch: int = 1
     fixed_shape: bool = False
     threads: int | None = None
-    head: str = "embed"
+    head: str | None = None
     train_minutes: float | None = None
     train_steps: int | None = None
     seed: int = 0
@@ -90,7 +90,8 @@ class Settings:
     vocab_from: Path | None = None
 
     def __post_init__(self) -> None:
-        check_head(self.head)
+        if self.head is not None:
+            check_head(self.head)
         if self.sustained_minutes is not None:
             check_sustained(self.sustained_minutes)
             if self.estimate:

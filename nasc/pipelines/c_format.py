@@ -17,6 +17,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from device_profiles.temporary import temporary_folder
+from nasc.architecture.heads import scores_tokens
 from nasc.context.context import RunContext
 from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
@@ -61,7 +62,7 @@ def check_c(context: RunContext) -> None:
 
     Raises:
         UsageError: If the device is another than this machine, ziglang is missing, or texts go in
-            by pairs.
+            by pairs or scores of tokens come out.
         PackageError: If the tokenizer does what its port in C does not.
         profilers.RuntimeMissing: If there is no C compiler.
     """
@@ -75,6 +76,11 @@ def check_c(context: RunContext) -> None:
         raise UsageError(
             f"--format c takes one text at a time, the teacher {context.teacher.name!r} scores "
             "pairs: leave --format c out"
+        )
+    if scores_tokens(context.head):
+        raise UsageError(
+            f"--format c gives vectors or scores of texts, the teacher {context.teacher.name!r} "
+            "scores tokens: leave --format c out, or take its encoder alone: --head embed"
         )
     if importlib.util.find_spec("ziglang") is None:
         raise UsageError(
