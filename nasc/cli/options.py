@@ -402,10 +402,9 @@ setting_options = _options(
     tuned_option,
     click.option(
         "--head",
-        default="embed",
-        show_default=True,
-        help="embed: one vector a sentence, pooled as the teacher's; hidden: one a token; "
-        "classify-N, spans: tasks'.",
+        help="embed: one vector a sentence, pooled as the teacher's; hidden: one a token, both "
+        "without a head of its own that scores; classify-N, spans: tasks' [default: the teacher's "
+        "own].",
     ),
     supernet_options,
 )

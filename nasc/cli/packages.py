@@ -67,7 +67,8 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     multiple=True,
     metavar="NAME=VALUE",
     help="pooled_cosine=0.9, similarity_spearman=0.9 or ranking_ndcg=0.8 on held-out text, of "
-    "scores class_agreement=0.9 or score_spearman=0.9, or a score of the task; repeatable.",
+    "scores class_agreement, score_spearman, token_f1, entity_f1, answer_f1 or answer_agreement, "
+    "or a score of the task; repeatable.",
 )
 @click.option(
     "--sts-data",

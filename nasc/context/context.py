@@ -19,7 +19,13 @@ import numpy as np
 
 import device_profiles
 import profilers
-from nasc.architecture.heads import gives_scores, graph_head, is_task_head
+from nasc.architecture.heads import (
+    gives_scores,
+    graph_head,
+    is_task_head,
+    leaves_own_head,
+    scores_tokens,
+)
 from nasc.architecture.space import (
     PRECISIONS,
     SMALLER,
@@ -190,7 +196,9 @@ class RunContext:
     def loaded_teacher(self) -> Teacher:
         """The teacher as its folder has it."""
         with self.timed("teacher"):
-            return load_teacher(self.settings.teacher, paired=self.settings.pairs is not None)
+            s = self.settings
+            paired, bare = s.pairs is not None, leaves_own_head(s.head)
+            return load_teacher(s.teacher, paired=paired, bare=bare)
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -227,7 +235,8 @@ class RunContext:
     @property
     def trained_head(self) -> str:
         """The head that networks are trained with: a task's takes its place at the end."""
-        return self.teacher.head() if is_task_head(self.settings.head) else self.head
+        asked = self.settings.head
+        return self.teacher.head() if asked is not None and is_task_head(asked) else self.head
 
     @property
     def graph_head(self) -> str:
@@ -323,8 +332,14 @@ class RunContext:
 
         Raises:
             CorpusError, UsageError: See `nasc.context.read_vocabulary.read_vocabulary`.
+            UsageError: If the teacher scores tokens, which a cut vocabulary makes others of.
         """
         path = self.settings.vocab_from
+        if path is not None and scores_tokens(self.teacher.head()):
+            raise UsageError(
+                f"--vocab-from {path} makes other tokens of a text than those that the teacher "
+                f"{self.teacher.name!r} scores one by one: leave it out"
+            )
         return None if path is None else read_vocabulary(path, self.teacher, self.reporter.say)
 
     @property
@@ -728,8 +743,8 @@ class RunContext:
             CorpusError: From the text, or the lengths, that were named.
         """
         teacher = self.loaded_teacher
-        check_pairs(teacher, self.settings.pairs)
-        if self.settings.query_only and gives_scores(self.head):
+        check_pairs(teacher, self.settings.pairs, self.settings.head)
+        if self.settings.query_only and (gives_scores(self.head) or scores_tokens(self.head)):
             raise UsageError(
                 f"the teacher {teacher.name!r} gives scores, --query-only is about sentence "
                 "vectors: leave that out"

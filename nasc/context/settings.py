@@ -81,7 +81,7 @@ class Settings:
     batch: int = 1
     fixed_shape: bool = False
     threads: int | None = None
-    head: str = "embed"
+    head: str | None = None
     train_minutes: float | None = None
     train_steps: int | None = None
     seed: int = 0
@@ -93,7 +93,8 @@ class Settings:
     query_only: bool = False
 
     def __post_init__(self) -> None:
-        check_head(self.head)
+        if self.head is not None:
+            check_head(self.head)
         if self.sustained_minutes is not None:
             check_sustained(self.sustained_minutes)
             if self.estimate:
@@ -125,7 +126,7 @@ class Settings:
             raise UsageError(
                 f"--text-column {self.text_column} names a column of --corpus: give one"
             )
-        if self.query_only and (self.pairs is not None or self.head != "embed"):
+        if self.query_only and (self.pairs is not None or self.head not in (None, "embed")):
             other = "--pairs" if self.pairs is not None else f"--head {self.head}"
             raise UsageError(f"--query-only is about sentence vectors: leave {other} out")
         if self.pairs is not None and self.corpus:

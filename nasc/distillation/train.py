@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasc.architecture.heads import gives_scores, pooling_of
+from nasc.architecture.heads import gives_scores, pooling_of, scores_tokens
 from nasc.data import Corpus
 from nasc.data.tokens import Batch
 from nasc.distillation.teacher_cache import Schedule, TeacherBatches, window_of
@@ -123,6 +123,7 @@ def distill_loss(
     pooling: str = "mean",
     behind: Callable[[Tensor], Tensor] | None = None,
     scores: bool = False,
+    of_tokens: bool = False,
 ) -> Tensor:
     """Loss of one batch.
 
@@ -135,20 +136,31 @@ def distill_loss(
         behind: What the teacher has between the pooling and the vector; None: nothing.
         scores: Whether the vector is scores of classes, which have no directions: their squared
             error over their variance takes the place of the other two parts.
+        of_tokens: Whether `behind` gives scores of every token: as scores of classes.
     """
+    if of_tokens and behind is not None:
+        real = attention_mask.bool()
+        loss = config.hidden_weight * relative_error(states, target, real)
+        ours, theirs = behind(states)[real], behind(target)[real]
+        return loss + config.pooled_weight * _score_error(ours, theirs)
     mask = Mask.of(attention_mask)
     ours, theirs = pool(states, mask, pooling), pool(target, mask, pooling)
     if behind is not None:
         ours, theirs = behind(ours), behind(theirs)
     if scores:
         loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
-        spread = (theirs - theirs.mean(0)).square().mean().clamp(min=LEAST_SPREAD)
-        return loss + config.pooled_weight * (ours - theirs).square().mean() / spread
+        return loss + config.pooled_weight * _score_error(ours, theirs)
     ours, theirs = functional.normalize(ours, dim=-1), functional.normalize(theirs, dim=-1)
     loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
     loss = loss + config.pooled_weight * (1 - (ours * theirs).sum(-1)).mean()
     error = ours @ (theirs if config.query_only else ours).T - theirs @ theirs.T
     return loss + config.similarity_weight * error.square().mean()
+
+
+def _score_error(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Squared error of scores (rows, classes) over their variance."""
+    spread = (theirs - theirs.mean(0)).square().mean().clamp(min=LEAST_SPREAD)
+    return (ours - theirs).square().mean() / spread
 
 
 @torch.no_grad()
@@ -183,6 +195,7 @@ def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: 
         mode,
         model.behind_pooling,
         gives_scores(model.head),
+        scores_tokens(model.head),
     )
 
 

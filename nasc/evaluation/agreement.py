@@ -1,6 +1,6 @@
 """How close a network's sentence vectors are to its teacher's, without labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 from scipy.stats import spearmanr
 
-from nasc.architecture.heads import gives_scores
+from nasc.architecture.heads import gives_scores, gives_spans, scores_tokens
 from nasc.evaluation.retrieval import ranking_ndcg, score_ndcgs
 from nasc.evaluation.similarity import unit_vectors
 
@@ -128,23 +128,38 @@ _PER_UNIT = 1 / 8
 logits; those of MS MARCO's go from -11 to 11, and half a circle has room for 25."""
 
 
-def as_vectors(outputs: NDArray[np.floating], head: str) -> NDArray[np.floating]:
-    """What networks are compared by: vectors as they are, of scores what has a cosine.
+def as_vectors(outputs: Iterable[NDArray[np.floating]], head: str) -> NDArray[np.floating]:
+    """What networks are compared by, a row a text: vectors, or of scores what has a cosine.
 
     Of classes the roots of their probabilities: the cosine of two such rows is the Bhattacharyya
     coefficient of the two distributions. Of one score its place on a circle: the cosine of two
     such rows falls with the difference of the scores, wherever these are, up to one of 25.
+    Of scores of tokens the roots of all its distributions: over the classes of each token, or over
+    the tokens as the first and as the last of an answer; the cosine is the mean of the
+    coefficients. Rows are filled up with zeros to those of the longest text.
 
     Args:
-        outputs: (texts, size), as a head gives them.
+        outputs: Of each text what a head gives, padding left off: (size,) or (tokens, classes) or
+            (2, tokens).
         head: See `nasc.architecture.heads`.
     """
+    if scores_tokens(head):
+        outputs, tokens = list(outputs), 1 if gives_spans(head) else 0
+        longest = max(one.shape[tokens] for one in outputs)
+        rows = []
+        for one in outputs:
+            roots = np.sqrt(softmax(one.astype(np.float64), axis=1))
+            widths = [(0, 0), (0, 0)]
+            widths[tokens] = (0, longest - one.shape[tokens])
+            rows.append(np.pad(roots, widths).ravel())
+        return np.asarray(rows, np.float32)
+    found = outputs if isinstance(outputs, np.ndarray) else np.stack(list(outputs))
     if not gives_scores(head):
-        return outputs
-    if outputs.shape[1] == 1:
-        angles = outputs.astype(np.float64) * _PER_UNIT
+        return found
+    if found.shape[1] == 1:
+        angles = found.astype(np.float64) * _PER_UNIT
         return np.concatenate([np.cos(angles), np.sin(angles)], axis=1, dtype=np.float32)
-    return np.asarray(np.sqrt(softmax(outputs.astype(np.float64), axis=1)), np.float32)
+    return np.asarray(np.sqrt(softmax(found.astype(np.float64), axis=1)), np.float32)
 
 
 def compare(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nasc.architecture.heads import MEAN, gives_vector, pooling_of
+from nasc.architecture.heads import MEAN, gives_vector, pooling_of, scores_tokens
 from nasc.architecture.space import GELU, computed_in
 from nasc.errors import UsageError
 from nasc.lowering.tuned_kernels import TunedKernels
@@ -160,6 +160,8 @@ def unfit_sizes(
         whose: They are, in words.
     """
     if (runtime, precision) in PLAIN_ALONE:
+        if scores_tokens(head):
+            return f"{runtime} makes {precision} of vectors and states, not of {head!r}"
         if geometry.separator is not None:
             return f"{runtime} makes {precision} without token types, which tell two texts apart"
         if geometry.buckets is not None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from device_profiles.reading import conform, read_json, shown
-from nasc.architecture.heads import SPANS, head_outputs, vector_size
+from nasc.architecture.heads import gives_spans, head_outputs, scores_tokens, vector_size
 from nasc.data.texts import Text
 from nasc.evaluation.encoder import Encoder, Vectors
 
@@ -56,7 +56,8 @@ class GoldenText:
         text: As given, or both texts of a pair.
         input_ids: Its token ids, special tokens included.
         vector: What the shipped file gives for the text alone in its batch: (hidden,), (classes,),
-            or (2 * tokens,): all scores of a start, then those of an end.
+            (tokens * classes,), one token after the other, or (2 * tokens,): all scores of a start,
+            then those of an end.
     """
 
     text: Text
@@ -171,7 +172,9 @@ class Golden:
         for one in self.texts:
             tokens, numbers = len(one.input_ids), len(one.vector)
             row = head_outputs(head) or vector_size(head, hidden)
-            wanted = 2 * tokens if head == SPANS else row
+            wanted = row * tokens if scores_tokens(head) else row
+            if gives_spans(head):
+                wanted = 2 * tokens
             if numbers != wanted:
                 found.append(f"{shown(one.name)} has {numbers} numbers, not {wanted}")
             if tokens > self.max_length:

@@ -24,7 +24,7 @@ import jsonschema
 
 from device_profiles.reading import FileRefused, fits_pattern, read_json, shown
 from device_profiles.sustained import load_words
-from nasc.architecture.heads import check_head, gives_scores, is_task_head
+from nasc.architecture.heads import check_head, gives_scores, is_task_head, scores_tokens
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.errors import NascError, PackageError, UsageError
@@ -698,7 +698,8 @@ class Manifest:
             )
         if self.estimate is not None and self.measured is not None:
             raise PackageError("manifest: its latency was estimated, and it was measured")
-        scored = is_task_head(self.head) or gives_scores(self.head)
+        own = gives_scores(self.head) or scores_tokens(self.head)
+        scored = own or is_task_head(self.head)
         if scored != (self.task is not None):
             raise PackageError(f"manifest: head {self.head!r} with task {self.task}")
         if self.query_only and scored:
@@ -730,6 +731,12 @@ class Manifest:
     def scores_pairs(self) -> bool:
         """Whether it has the head of a teacher that scores two texts at a time."""
         return self.task is not None and self.task.paired and gives_scores(self.head)
+
+    @property
+    def golden_pairs(self) -> bool:
+        """Whether golden.json holds pairs: the teacher's head takes two texts at a time."""
+        answers = self.task is not None and self.task.paired and scores_tokens(self.head)
+        return self.scores_pairs or answers
 
     @property
     def precision(self) -> str:

@@ -11,14 +11,14 @@ from typing import Any, Self
 
 from device_profiles import UNSTATED, DeviceProfile
 from device_profiles.reading import read_text
-from nasc.architecture.heads import gives_scores, gives_vector, pooling_of
+from nasc.architecture.heads import gives_answers, gives_scores, gives_vector, pooling_of
 from nasc.evaluation.parity_report import (
     PADDING_TOLERANCE,
     TORCH_TOLERANCE,
     ReducedPrecisionReport,
     accept_reduced,
 )
-from nasc.export.onnx import ONE_TOKEN, output_name
+from nasc.export.onnx import ANSWER_OUTPUTS, ONE_TOKEN, output_name
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.formats import ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files, tables_of
@@ -59,6 +59,8 @@ README_BYTES = 1 << 20
 
 def _outputs(head: str) -> tuple[tuple[str, ...], ...]:
     """What files of a head may give, by name; `ONE_TOKEN` is of emitter version 3 and later."""
+    if gives_answers(head):
+        return (ANSWER_OUTPUTS,)
     first = output_name(head)
     finished = gives_vector(head) and not gives_scores(head)
     return ((first,), (first, ONE_TOKEN)) if finished else ((first,),)
@@ -290,7 +292,7 @@ class FileChecks:
 
     @functools.cached_property
     def _golden(self) -> Golden:
-        return Golden.read(self._folder / GOLDEN, self._manifest.scores_pairs)
+        return Golden.read(self._folder / GOLDEN, self._manifest.golden_pairs)
 
     def readme(self) -> Outcome:
         """README.md, and MEASURED.md where there is one, say what the manifest says."""

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.heads import gives_scores
+from nasc.architecture.heads import gives_answers, gives_scores, scores_tokens
 from nasc.context.context import RunContext
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
 from nasc.data.prompts import prompted
@@ -22,9 +23,11 @@ from nasc.evaluation.agreement import compare, compare_classes, compare_scores
 from nasc.evaluation.encoder import Encoder, OpenEncoder, Vectors
 from nasc.evaluation.parity import check_parity, check_reduced, conformance
 from nasc.evaluation.parity_report import ParityReport, ReducedPrecisionReport, accept_reduced
+from nasc.evaluation.token_agreement import compare_answers, compare_tokens
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
 from nasc.tasks.sts import SentencePair, evaluate_sts
+from nasc.teacher import Teacher
 
 if TYPE_CHECKING:
     from nasc.tasks.shipping import PackagedTask
@@ -157,7 +160,7 @@ class ArtifactEvaluator:
 
         A task's head is fp32 in int8 and adds nothing to that.
         """
-        if self.task is not None or gives_scores(network.head):
+        if self.task is not None or gives_scores(network.head) or scores_tokens(network.head):
             network = network.body()
             artifact = self._lower(network, artifact, folder, "body")
         with self._open_encoder(artifact) as encoder:
@@ -206,6 +209,8 @@ class ArtifactEvaluator:
         context = self._context
         context.reporter.stage("Quality on held-out text")(0, 1, "encoding")
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
+        if scores_tokens(context.head):
+            return self._token_figures(artifact, sentences)
         wanted = context.teacher.vectors(sentences, max_length=context.max_length)
         documents = context.document_vectors(sentences, max_length=context.max_length)
         with self._encoder(artifact) as encoder:
@@ -218,6 +223,18 @@ class ArtifactEvaluator:
         if self.labelled is not None:
             record["sts_spearman"] = self._sts(artifact, self.labelled)
         return record
+
+    def _token_figures(self, artifact: Artifact, sentences: Sequence[Text]) -> dict[str, Any]:
+        """Agreement with the teacher's scores of tokens, by its own tokens."""
+        teacher, length = self._context.teacher, self._context.max_length
+        wanted = teacher.outputs(sentences, max_length=length)
+        with self._encoder(artifact) as encoder:
+            given = prompted(encoder.outputs_of, self._prompt)(sentences)
+        if gives_answers(teacher.head()):
+            passages = _parts(teacher, sentences, length, last=True)
+            return dataclasses.asdict(compare_answers(wanted, given, passages))
+        words = _parts(teacher, sentences, length)
+        return dataclasses.asdict(compare_tokens(wanted, given, words, teacher.labels))
 
     def tokenisation_ms(self) -> float:
         """Median time to tokenise a text of as many tokens as the measured input holds."""
@@ -236,6 +253,15 @@ class ArtifactEvaluator:
             tokenizer(*before, text, truncation=True, max_length=length)
             times.append(1e3 * (time.perf_counter() - start))
         return float(np.median(times))
+
+
+def _parts(
+    teacher: Teacher, sentences: Sequence[Text], length: int, *, last: bool = False
+) -> list[NDArray[np.bool_]]:
+    """Of each text (tokens,), which tokens are of its words; of a pair's second text where last."""
+    encoded = teacher.tokenizer(*columns(sentences), truncation=True, max_length=length)
+    parts = (encoded.sequence_ids(place) for place in range(len(sentences)))
+    return [np.array([one == 1 if last else one is not None for one in each]) for each in parts]
 
 
 def _score_figures(wanted: Vectors, given: Vectors, sentences: Sequence[Text]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from device_profiles.temporary import temporary_folder
+from nasc.architecture.heads import scores_tokens
 from nasc.context.context import RunContext
 from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
@@ -94,7 +95,7 @@ def check_c(name: str, context: RunContext) -> None:
 
     Raises:
         UsageError: If the device is another than this machine, TVM or ziglang is missing, texts go
-            in by pairs, or the teacher has what C libraries do not.
+            in by pairs, scores of tokens come out, or the teacher has what C libraries do not.
         PackageError: If the tokenizer does what its port in C does not.
         profilers.RuntimeMissing: If there is no C compiler.
     """
@@ -114,6 +115,12 @@ def check_c(name: str, context: RunContext) -> None:
         raise UsageError(
             f"--format {name} takes one text at a time, the teacher {context.teacher.name!r} "
             f"scores pairs: leave --format {name} out"
+        )
+    if scores_tokens(context.head):
+        raise UsageError(
+            f"--format {name} gives vectors or scores of texts, the teacher "
+            f"{context.teacher.name!r} scores tokens: leave --format {name} out, or take its "
+            "encoder alone: --head embed"
         )
     compiler()
     if (why := why_no_library(context.space.geometry)) is not None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import profilers
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.heads import gives_scores, is_task_head
+from nasc.architecture.heads import ANSWERS, SCORES, TOKENS, is_task_head
 from nasc.architecture.space import Architecture, operation_symbols
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
@@ -55,9 +55,11 @@ from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
 from nasc.pipelines.formats import FolderWriter, check_formats, folder_beside, variants_in
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import (
+    ANSWER_METRICS,
     CLASS_METRICS,
     DISTILL_MINUTES,
     SCORE_METRICS,
+    TOKEN_METRICS,
     VECTOR_METRICS,
     Options,
 )
@@ -92,6 +94,7 @@ ESTIMATE = "ESTIMATE"
 """Stands in the name of a package whose latency nobody measured."""
 
 CLASSIFICATION, RERANKING = "classification", "reranking"
+OF_TOKENS = {TOKENS: "token-classification", ANSWERS: "question-answering"}
 """The task of a package with the head that its teacher came with."""
 
 KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
@@ -170,7 +173,7 @@ def context_for(
     if settings.estimate:
         check_estimate(limits, options)
     if options.task is not None:
-        if settings.head not in ("embed", options.task.head):
+        if settings.head not in (None, options.task.head):
             raise UsageError(f"--task {options.task.name} decides the head: leave --head out")
         settings = dataclasses.replace(settings, head=options.task.head)
         if settings.fixed_shape and options.task.max_length > settings.seq_len:
@@ -179,7 +182,7 @@ def context_for(
                 f"{options.task.name}, which are of up to {options.task.max_length} tokens: "
                 f"--seq-len {options.task.max_length}, or --finetune-length {settings.seq_len}"
             )
-    elif is_task_head(settings.head):
+    elif settings.head is not None and is_task_head(settings.head):
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
     if settings.lengths is not None:
         check_mixture(settings, options)
@@ -599,13 +602,20 @@ class _Compilation:
         task = self.options.task
         return self.context.max_length if task is None else task.max_length
 
+    @property
+    def keeps_own_head(self) -> bool:
+        """Whether the package gives scores by the head that the teacher came with."""
+        return self.options.task is None and self.context.teacher.output != "embed"
+
     def task_record(self) -> TaskRecord | None:
         """What the package says of its head; None of vectors and states."""
         task, teacher = self.options.task, self.context.teacher
         if task is not None:
             return TaskRecord(task.name, task.labels, task.paired)
-        if not gives_scores(self.context.head):
+        if not self.keeps_own_head:
             return None
+        if teacher.output in OF_TOKENS:
+            return TaskRecord(OF_TOKENS[teacher.output], teacher.labels, teacher.paired)
         if len(teacher.labels) == 1:
             return TaskRecord(RERANKING, (), True, teacher.activation)
         return TaskRecord(CLASSIFICATION, teacher.labels, teacher.paired, teacher.activation)
@@ -889,10 +899,17 @@ class _Compilation:
             return
         teacher, gives = self.context.teacher, "vectors"
         known: tuple[str, ...] = VECTOR_METRICS
-        if gives_scores(self.context.head):
+        if self.keeps_own_head:
             one = len(teacher.labels) == 1
-            gives = "scores of pairs" if one else "scores of classes"
-            known = SCORE_METRICS if one else CLASS_METRICS
+            gives, known = {
+                SCORES: (
+                    ("scores of pairs", SCORE_METRICS)
+                    if one
+                    else ("scores of classes", CLASS_METRICS)
+                ),
+                TOKENS: ("scores of tokens", TOKEN_METRICS),
+                ANSWERS: ("answers to questions", ANSWER_METRICS),
+            }[teacher.output]
         for name in self.options.min_quality:
             if name not in known:
                 raise UsageError(

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.heads import gives_scores
+from nasc.architecture.heads import gives_scores, scores_tokens
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prompts import QUERY
 from nasc.errors import CodeRefused, NascError, PackageError, UsageError
@@ -181,9 +181,9 @@ def _task_package(
         UsageError: If that is another task.
     """
     task = task if task in QUERY_TASKS else task_name(task)
-    if gives_scores(manifest.head):
+    if gives_scores(manifest.head) or scores_tokens(manifest.head):
         raise UsageError(
-            f"the package '{folder}' gives scores of classes by its teacher's own head; how far "
+            f"the package '{folder}' gives scores by its teacher's own head; how far "
             "they agree with the teacher's is in its README and manifest.json"
         )
     if manifest.task is None or manifest.task.name != task:
@@ -279,10 +279,10 @@ def _teacher(
     """
     _check_teacher(queries, task, folder)
     own = load_teacher(folder)
-    if own.labels:
+    if own.output != "embed":
         raise UsageError(
-            f"the teacher '{folder}' gives scores of {len(own.labels)} classes, not vectors, which "
-            f"{task} compares. Save the encoder alone (AutoModel of transformers) to look at those"
+            f"the teacher '{folder}' gives scores by a head of its own, not vectors, which {task} "
+            "compares. Save the encoder alone (AutoModel of transformers) to look at those"
         )
     other = own if queries.teacher is None else load_teacher(queries.teacher)
     g = own.geometry

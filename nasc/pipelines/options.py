@@ -21,8 +21,15 @@ DISTILL_MINUTES = 2.5
 VECTOR_METRICS = ("pooled_cosine", "similarity_spearman", "ranking_ndcg")
 CLASS_METRICS = ("class_agreement",)
 SCORE_METRICS = ("score_spearman", "ranking_ndcg")
-QUALITY_METRICS = tuple(dict.fromkeys((*VECTOR_METRICS, *CLASS_METRICS, *SCORE_METRICS)))
-"""Of vectors, and of scores of classes or of one score of two texts by the teacher's own head."""
+TOKEN_METRICS = ("token_f1", "entity_f1")
+ANSWER_METRICS = ("answer_f1", "answer_agreement")
+QUALITY_METRICS = tuple(
+    dict.fromkeys(
+        (*VECTOR_METRICS, *CLASS_METRICS, *SCORE_METRICS, *TOKEN_METRICS, *ANSWER_METRICS)
+    )
+)
+"""Of vectors, and by the teacher's own head of scores of classes, of one score of two texts, of
+classes of tokens, of answers."""
 
 
 def check_protocol(protocol: str, quantile: str | None) -> None:

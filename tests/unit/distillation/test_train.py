@@ -12,7 +12,7 @@ import pytest
 import torch
 from stopped import Stopped, stop_after
 
-from nasc.architecture.heads import POOLINGS, gives_scores, pooling_of
+from nasc.architecture.heads import POOLINGS, pooling_of, scores_tokens
 from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.data import Corpus, corpus_from_sentences
 from nasc.data.tokens import Tokens
@@ -148,7 +148,12 @@ def test_a_network_learns_the_vectors_of_its_head(
 
 @pytest.mark.parametrize(
     "head",
-    ["embed-dense24tanh-first8", "scores-cls-dense32tanh-dense3identity-unscaled"],
+    [
+        "embed-dense24tanh-first8",
+        "scores-cls-dense32tanh-dense3identity-unscaled",
+        "tokens-dense5identity-unscaled",
+        "answers-dense2identity-unscaled",
+    ],
 )
 def test_a_network_learns_what_is_behind_the_pooling(
     start: Network, teacher: Teacher, tokens: Tokens, head: str
@@ -160,8 +165,8 @@ def test_a_network_learns_what_is_behind_the_pooling(
         weight = torch.randn(one.outputs, size, generator=generator) / size**0.5
         dense.append(DenseWeights(weight, torch.randn(one.outputs, generator=generator)))
         size = one.outputs
-    labels = ("a", "b", "c") if gives_scores(head) else ()
-    whole = dataclasses.replace(teacher, pooling=how, dense=tuple(dense), labels=labels)
+    output = head.partition("-")[0]
+    whole = dataclasses.replace(teacher, pooling=how, dense=tuple(dense), output=output)
     assert whole.head() == head
     behind = {name: value.numpy() for name, value in head_tensors(whole, head).items()}
     begin = start.with_head(head, {**start.tensors[-1], **behind})
@@ -173,9 +178,19 @@ def test_a_network_learns_what_is_behind_the_pooling(
     batch = tokens.batch(range(32))
     with torch.no_grad():
         states = whole.hidden_states(batch.input_ids, batch.attention_mask)[-1]
-        wanted = sentence_vectors(states, batch.attention_mask, how, whole.dense)
+        if scores_tokens(head):
+            given = TorchNetwork(begin.with_head(head, begin.tensors[-1])).behind_pooling
+            wanted = given(states).transpose(1, 2) if output == "answers" else given(states)
+        else:
+            wanted = sentence_vectors(states, batch.attention_mask, how, whole.dense)
+        counted = torch.ones_like(wanted, dtype=torch.bool)
+        if scores_tokens(head):
+            real = batch.attention_mask.bool()
+            counted &= real[:, None] if output == "answers" else real[:, :, None]
         before, after = (
-            (TorchNetwork(one)(batch.input_ids, batch.attention_mask) - wanted).square().mean()
+            (TorchNetwork(one)(batch.input_ids, batch.attention_mask) - wanted)[counted]
+            .square()
+            .mean()
             for one in (begin, trained)
         )
     assert after < 0.8 * before

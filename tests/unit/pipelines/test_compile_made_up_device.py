@@ -24,6 +24,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import transformers
 from safetensors.numpy import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -39,6 +40,7 @@ from nasc.errors import (
     DeviceEmulated,
     InfeasibleLimits,
     LimitsMissed,
+    NascError,
     PackageError,
     TableMissing,
     TableRefused,
@@ -507,6 +509,76 @@ def test_a_teacher_s_head_is_kept_searched_and_trained(shared: Toy, tmp_path: Pa
     encoder = Encoder(result.package / "model.onnx", teacher.tokenizer)
     assert encoder.encode(["the cat sat"]).shape == (1, 3)
     assert "the teacher's own head" in (result.package / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", ["AutoModelForTokenClassification", "AutoModelForQuestionAnswering"]
+)
+def test_a_teacher_that_scores_tokens_is_searched_and_trained(
+    shared: Toy, tmp_path: Path, kind: str
+) -> None:
+    folder = Path(shutil.copytree(shared.settings.teacher or "", tmp_path / "own"))
+    answers = kind.endswith("QuestionAnswering")
+    more = {} if answers else {"id2label": {0: "O", 1: "B-X", 2: "I-X"}}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = getattr(transformers, kind).from_pretrained(folder, **more)
+        getattr(model, "qa_outputs" if answers else "classifier").weight.data *= 30
+    model.save_pretrained(folder)
+    teacher = load_teacher(folder)
+    space = dataclasses.replace(shared.space, geometry=teacher.geometry.for_space())
+    (tmp_path / "toy.toml").write_text(space_to_toml(space), encoding="utf-8")
+    device = Device(space)
+    changed: dict[str, Any] = {
+        "teacher": str(folder),
+        "cache": tmp_path / "cache",
+        "space": str(tmp_path / "toy.toml"),
+    }
+    name = "answer_f1" if answers else "token_f1"
+    refused = [
+        ({}, {"formats": ("web",)}, "--head embed"),
+        ({"runtime": "tvm"}, {"formats": ("c",)}, "--format c"),
+        ({}, {"min_quality": {"pooled_cosine": 0.5}}, f"whose figures are {name}"),
+        ({"vocab_from": tmp_path / "toy.toml"}, {}, "makes other tokens of a text"),
+    ]
+    if answers:
+        rng = random.Random(0)
+        texts = [" ".join(rng.choices(WORDS, k=rng.randint(3, 9))) for _ in range(300)]
+        pairs = changed["pairs"] = tmp_path / "pairs.tsv"
+        rows = (f"{first}\t{text}\n" for first in texts[:40] for text in rng.sample(texts, 5))
+        pairs.write_text("".join(rows), encoding="utf-8")
+        changed["corpus"] = ()
+        refused.append(({"pairs": None}, {}, "finds answers to questions"))
+    limit_ms = 0.8 * device.layers_ms(space.teacher.with_precision("int8"))
+    for settings, options, message in refused:
+        with pytest.raises(NascError, match=message):
+            shared.compile(device, str(tmp_path / "no"), limit_ms, changed | settings, **options)
+    result = shared.compile(
+        device,
+        str(tmp_path / "small"),
+        limit_ms,
+        changed,
+        distill_steps=20,
+        min_quality={name: 0.0},
+    )
+    manifest = result.manifest
+    assert manifest.head == teacher.head()
+    assert not manifest.architecture.is_teacher
+    record = TaskRecord("token-classification", ("O", "B-X", "I-X"))
+    assert manifest.task == (TaskRecord("question-answering", (), True) if answers else record)
+    assert next(iter(manifest.quality)) == name
+    assert verify_package(result.package, measure=False).ok
+    config = json.loads((result.package / "config.json").read_text())
+    assert config["architectures"] == [kind.replace("AutoModel", "Bert")]
+    assert answers or config["id2label"]["2"] == "I-X"
+    full = shared.compile(device, str(tmp_path / "full"), 1e3, changed, distill_steps=1)
+    assert full.manifest.architecture.is_teacher
+    assert full.manifest.quality[name] > 0.95
+    s = shared.settings
+    bare = {"head": "embed", "pairs": None, "corpus": s.corpus, "space": s.space}
+    encoder = shared.compile(shared.device(), str(tmp_path / "bare"), 1e3, changed | bare)
+    assert (encoder.manifest.head, encoder.manifest.task) == ("embed-unscaled", None)
 
 
 @pytest.mark.slow
