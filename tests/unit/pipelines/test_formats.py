@@ -35,6 +35,7 @@ def context(*variants: str, precisions: tuple[str, ...] | None = None, **changes
         device=SimpleNamespace(
             name="host", connection=SimpleNamespace(kind="local"), emulated=False
         ),
+        head="embed",
         teacher=SimpleNamespace(paired=False, name="tiny"),
         said=said,
         say_once=said.append,
