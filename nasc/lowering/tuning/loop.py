@@ -321,13 +321,14 @@ def _round(
         results.append(meta_schedule.runner.RunnerResult(seconds, trial.error))
         if trial.seconds is None:
             kernel.failed, kernel.error = kernel.failed + 1, trial.error
-        elif kernel.beats(trial.seconds):
+        elif kernel.beats(trial.seconds) and trial.seconds < (kernel.best_s or math.inf):
             faster.append((candidate, trial.seconds))
     if faster:
         candidate, found_s = min(faster, key=lambda one: one[1])
         if kernel.before_s is not None:  # both may have been timed in a better or worse moment
             plain = schedule(kernel.task.module, target)
-            before_s, found_s = fastest_in_turn(measure, [plain, candidate.sch.mod])
+            in_turn = fastest_in_turn(measure, [plain, candidate.sch.mod], is_over=is_over)
+            before_s, found_s = in_turn or (math.inf, math.inf)
             kernel.before_s = min(kernel.before_s, before_s)
         if kernel.beats(found_s):  # else the schedule without a record is as good
             records.database.commit_tuning_record(
