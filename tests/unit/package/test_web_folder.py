@@ -29,6 +29,8 @@ from nasc.pipelines import app_format
 from nasc.pipelines.compile import check_formats
 from nasc.pipelines.options import Options
 
+pytestmark = pytest.mark.usefixtures("shared_process")
+
 needs_node = pytest.mark.skipif(
     web_program.node() is None, reason="needs node 20 or newer (nodejs)"
 )
