@@ -361,14 +361,17 @@ def _short_stacks() -> Iterator[None]:
     """Stacks of few frames, without their text.
 
     While TVM registers its instructions it asks for the whole stack hundreds of times, with the
-    text around each frame, to look at the innermost: most of a minute (November 2026).
+    text around each frame, to look at the innermost: most of a minute (November 2026). Of frames
+    without a file, as those of an import, Python would ask every module that is loaded.
     """
 
     def innermost(context: int = 1) -> list[inspect.FrameInfo]:
         found: list[inspect.FrameInfo] = []
         frame = sys._getframe(1)
         while frame is not None and len(found) < STACK_FRAMES:
-            found.append(inspect.FrameInfo(frame, *inspect.getframeinfo(frame, 0)))
+            code = frame.f_code
+            where = (code.co_filename, frame.f_lineno, code.co_name)
+            found.append(inspect.FrameInfo(frame, *where, code_context=None, index=None))
             frame = frame.f_back  # type: ignore[assignment]
         return found
 
