@@ -485,6 +485,13 @@ class RunContext:
                     f"--precision {precision} is not computed on device {self.device.name!r} by "
                     f"what may be taken there ({known}).{advice}"
                 )
+        if not found and (unmade := [text for text in why.values() if text]):
+            others = [runtime for runtime in LOWERED if runtime not in offered]
+            advice = f" Take another runtime: --runtime {others[0]}" if others else ""
+            raise UsageError(
+                f"no network of the teacher {self.teacher.name!r} can be made: "
+                f"{'; '.join(dict.fromkeys(unmade))}.{advice}"
+            )
         if not found:
             raise UsageError(
                 f"search space {self.space.name!r} is in {', '.join(self.space.precisions)}, "
