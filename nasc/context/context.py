@@ -202,8 +202,17 @@ class RunContext:
 
     @cached_property
     def teacher(self) -> Teacher:
-        """The teacher; of queries alone with their prompt before every text."""
+        """The teacher; of queries alone with their prompt before every text.
+
+        Raises:
+            UsageError: If these are asked of a teacher that gives scores.
+        """
         found = self.loaded_teacher
+        if self.settings.query_only and found.output != "embed":
+            raise UsageError(
+                f"--query-only is about sentence vectors, and the teacher {found.name!r} gives "
+                "scores by a head of its own. Take its encoder alone: --head embed"
+            )
         return found.with_prompt(QUERY) if self.settings.query_only else found
 
     def document_vectors(

@@ -544,6 +544,8 @@ def test_a_teacher_that_scores_tokens_is_searched_and_trained(
         ({}, {"min_quality": {"pooled_cosine": 0.5}}, f"whose figures are {name}"),
         ({"vocab_from": tmp_path / "toy.toml"}, {}, "makes other tokens of a text"),
     ]
+    if not answers:
+        refused.append(({"query_only": True}, {}, "encoder alone: --head embed"))
     if answers:
         rng = random.Random(0)
         texts = [" ".join(rng.choices(WORDS, k=rng.randint(3, 9))) for _ in range(300)]
