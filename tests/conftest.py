@@ -158,6 +158,8 @@ def _save_teacher(
         names = {"n_layers": layers, "dim": hidden, "n_heads": heads, "hidden_dim": intermediate}
     if family in ("electra", "albert"):
         names["embedding_size"] = hidden if embedding is None else embedding
+    if family == "modernbert":
+        names["local_attention"] = 8  # so that texts are longer than a window
     config = transformers.AutoConfig.for_model(
         family,
         vocab_size=len(tokenizer) + 3,
@@ -182,6 +184,23 @@ def _tiny_tokenizer(family: str) -> Any:
     import transformers
 
     words = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
+    if family == "modernbert":
+        alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        vocab = {token: i for i, token in enumerate([*special, *sorted(alphabet)])}
+        own = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], unk_token="[UNK]"))
+        own.normalizer = tokenizers.normalizers.NFC()
+        own.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        own.decoder = tokenizers.decoders.ByteLevel()
+        own.post_processor = tokenizers.processors.TemplateProcessing(
+            "[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", [("[CLS]", 2), ("[SEP]", 3)]
+        )
+        names = ("pad", "unk", "cls", "sep", "mask")
+        return transformers.PreTrainedTokenizerFast(
+            tokenizer_object=own,
+            model_input_names=["input_ids", "attention_mask"],
+            **{f"{name}_token": f"[{name.upper()}]" for name in names},
+        )
     if family == "roberta":
         alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
         tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(alphabet)]

@@ -202,8 +202,17 @@ class RunContext:
 
     @cached_property
     def teacher(self) -> Teacher:
-        """The teacher; of queries alone with their prompt before every text."""
+        """The teacher; of queries alone with their prompt before every text.
+
+        Raises:
+            UsageError: If these are asked of a teacher that gives scores.
+        """
         found = self.loaded_teacher
+        if self.settings.query_only and found.output != "embed":
+            raise UsageError(
+                f"--query-only is about sentence vectors, and the teacher {found.name!r} gives "
+                "scores by a head of its own. Take its encoder alone: --head embed"
+            )
         return found.with_prompt(QUERY) if self.settings.query_only else found
 
     def document_vectors(
@@ -485,6 +494,13 @@ class RunContext:
                     f"--precision {precision} is not computed on device {self.device.name!r} by "
                     f"what may be taken there ({known}).{advice}"
                 )
+        if not found and (unmade := [text for text in why.values() if text]):
+            others = [runtime for runtime in LOWERED if runtime not in offered]
+            advice = f" Take another runtime: --runtime {others[0]}" if others else ""
+            raise UsageError(
+                f"no network of the teacher {self.teacher.name!r} can be made: "
+                f"{'; '.join(dict.fromkeys(unmade))}.{advice}"
+            )
         if not found:
             raise UsageError(
                 f"search space {self.space.name!r} is in {', '.join(self.space.precisions)}, "

@@ -159,6 +159,8 @@ def unfit_sizes(
         sizes: Hidden sizes, and the head size where there is attention.
         whose: They are, in words.
     """
+    if runtime == "tvm" and (geometry.rotary or geometry.pre_norm or geometry.gated):
+        return "tvm makes no networks with rotary positions, gates or normalisation before layers"
     if (runtime, precision) in PLAIN_ALONE:
         if scores_tokens(head):
             return f"{runtime} makes {precision} of vectors and states, not of {head!r}"

@@ -11,7 +11,13 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax import transform
 
-from nasc.architecture.heads import SPANS, gives_states, head_outputs, vector_size
+from nasc.architecture.heads import (
+    SPANS,
+    gives_states,
+    head_outputs,
+    scores_tokens,
+    vector_size,
+)
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
 from nasc.lowering.base import HANDWRITTEN, PRECISIONS
@@ -116,6 +122,11 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
         )
     if (why := why_no_library(network.geometry)) is not None:
         raise UsageError(f"{why}. Leave out: --format c")
+    if scores_tokens(network.head):
+        raise UsageError(
+            f"C libraries give vectors, states or scores of texts, not {network.head!r}. Leave "
+            "out: --format c"
+        )
     most = network.geometry.max_positions
     wrong = [n for n in lengths if not 1 <= n <= most]
     if wrong:

@@ -450,10 +450,11 @@ def test_a_network_of_another_pooling_is_searched_and_trained(
 
 
 @pytest.mark.slow
-def test_a_teacher_with_relative_positions_is_searched_and_trained(
-    shared: Toy, teacher_folder: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize("family", ["mpnet", "modernbert"])
+def test_a_teacher_with_other_positions_is_searched_and_trained(
+    shared: Toy, teacher_folder: Callable[..., Path], tmp_path: Path, family: str
 ) -> None:
-    folder = teacher_folder("mpnet")
+    folder = teacher_folder(family)
     teacher = load_teacher(folder)
     space = dataclasses.replace(shared.space, geometry=teacher.geometry.for_space())
     (tmp_path / "toy.toml").write_text(space_to_toml(space), encoding="utf-8")
@@ -465,7 +466,8 @@ def test_a_teacher_with_relative_positions_is_searched_and_trained(
     device = Device(space)
     limit_ms = 0.8 * device.layers_ms(space.teacher.with_precision("int8"))
     result = shared.compile(device, str(tmp_path / "small"), limit_ms, changed, distill_steps=5)
-    assert result.manifest.geometry.buckets == 32
+    assert result.manifest.geometry == teacher.geometry.for_space()
+    assert result.manifest.training.supernet_steps == 3
     assert not result.manifest.architecture.is_teacher
     assert verify_package(result.package, measure=False).ok
 
@@ -542,6 +544,8 @@ def test_a_teacher_that_scores_tokens_is_searched_and_trained(
         ({}, {"min_quality": {"pooled_cosine": 0.5}}, f"whose figures are {name}"),
         ({"vocab_from": tmp_path / "toy.toml"}, {}, "makes other tokens of a text"),
     ]
+    if not answers:
+        refused.append(({"query_only": True}, {}, "encoder alone: --head embed"))
     if answers:
         rng = random.Random(0)
         texts = [" ".join(rng.choices(WORDS, k=rng.randint(3, 9))) for _ in range(300)]
