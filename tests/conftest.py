@@ -3,6 +3,7 @@
 Lets all tests import `stopped`.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,11 @@ sys.path.append(str(Path(__file__).parent))
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Processes of tests have the cores to themselves: what several would make, each makes by itself,
+# where kernels are kept that another test had compiled.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("NASC_PROCESS_CORES", "1")
 
 
 CLOCK = "mark.clock"
@@ -52,10 +58,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if (item in marked) == (wanted == "only")]
 
 
+_OWN_CACHES = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache and config folder for every test, never the user's own."""
-    root = tmp_path_factory.mktemp("xdg")
+    """An empty cache and config folder for every test, never the user's own.
+
+    Beside no other folders of tests: pytest reads all names there for every one that it makes.
+    """
+    root = tmp_path_factory.getbasetemp() / "xdg" / str(next(_OWN_CACHES))
+    root.mkdir(parents=True)
     for name in ("CACHE", "CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(root / name.lower()))
     return root

@@ -30,6 +30,7 @@ from nasc.lowering.static.weights import Weights
 from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.lowering.tuning.apply import apply_records
 from nasc.lowering.tvm import _ONE_AT_A_TIME, LENGTHS
+from nasc.lowering.tvm_folding import fold_constants
 from nasc.lowering.tvm_module import fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
@@ -144,12 +145,8 @@ def _ready(module: Any, target: tvm.target.Target, records: KernelRecords | None
         module, _ = apply_records(module, target, records)
     try:
         with target:
-            passes = [
-                transform.SplitLayoutRewritePreproc(),
-                transform.FoldConstant(),
-                transform.RewriteDataflowReshape(),
-            ]
-            return tvm.transform.Sequential(passes)(schedule(module, target))
+            split = transform.SplitLayoutRewritePreproc()(schedule(module, target))
+            return transform.RewriteDataflowReshape()(fold_constants(split))
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"tvm cannot compile the network for {target}: {error}") from error
 

@@ -324,5 +324,5 @@ def test_several_devices_are_named_with_commas(tmp_path: Path) -> None:
     assert [device.name for device in find_all(odd)] == ["a,b"]
     with pytest.raises(DeviceProfileError, match="unknown device ''"):
         find_all("host,", tmp_path)
-    with pytest.raises(DeviceProfileError, match="share a measurement in nasc profile alone"):
+    with pytest.raises(DeviceProfileError, match="taken by nasc profile and nasc compile alone"):
         find("host,board", tmp_path)
