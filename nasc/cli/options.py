@@ -19,8 +19,8 @@ from nasc import api
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8-emb4")
-RUNTIMES = ("onnxruntime", "openvino", "tvm")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8", "int8-emb4")
+RUNTIMES = ("onnxruntime", "openvino", "tvm", "torch")
 FORMATS = ("onnx", "c", "web", "android", "ios")
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
 VECTOR_TASKS = ("retrieval", "ranking")

@@ -84,6 +84,13 @@ def test_auto_takes_all_and_the_truest_first(tmp_path: Path) -> None:
     assert not listener.said
 
 
+def test_auto_on_a_gpu_takes_those_that_compute_there(tmp_path: Path) -> None:
+    found, _ = context(tmp_path, (), ("fp32", "tf32"), runtime="auto", device="cuda")
+    assert {variant.runtime for variant in found.variants} == {"onnxruntime", "torch"}
+    found, _ = context(tmp_path, (), ("fp32", "tf32", "bf16"), runtime="torch", device="cuda")
+    assert names(found) == ["torch fp32", "torch tf32", "torch bf16"]
+
+
 def test_what_is_only_smaller_is_looked_at_where_bytes_are_limited_or_it_is_named(
     tmp_path: Path,
 ) -> None:
