@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         BenchResult,
         CompileResult,
         DeviceReport,
+        DevicesReport,
+        DevicesResult,
         DistillResult,
         EvaluateResult,
         ExportedTable,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         audit,
         bench,
         compile,
+        compile_devices,
         devices,
         diff_tables,
         distill,
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
         train,
         tune,
         verify,
+        verify_devices,
     )
 
 __all__ = [
@@ -75,6 +79,8 @@ __all__ = [
     "BenchResult",
     "CompileResult",
     "DeviceReport",
+    "DevicesReport",
+    "DevicesResult",
     "DistillResult",
     "EvaluateResult",
     "ExportedTable",
@@ -106,6 +112,7 @@ __all__ = [
     "audit",
     "bench",
     "compile",
+    "compile_devices",
     "devices",
     "diff_tables",
     "distill",
@@ -125,6 +132,7 @@ __all__ = [
     "train",
     "tune",
     "verify",
+    "verify_devices",
 ]
 
 if not TYPE_CHECKING:  # else no name would be unknown to a type checker

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from nasc.latency.listing import ListedTable
     from nasc.latency.profile import Profiled
     from nasc.latency.table_report import TableReport
-    from nasc.package.verify_report import VerifyReport
+    from nasc.package.verify_report import DevicesReport, VerifyReport
     from nasc.pipelines.add_device import AddedDevice, add_device
     from nasc.pipelines.audit import audit
     from nasc.pipelines.bench import bench
     from nasc.pipelines.compile import compile
+    from nasc.pipelines.compile_devices import DevicesResult, compile_devices
     from nasc.pipelines.devices import DeviceReport, devices
     from nasc.pipelines.distill import DistillResult, distill
     from nasc.pipelines.evaluate import EvaluateResult, evaluate
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     )
     from nasc.pipelines.train import TrainResult, train
     from nasc.pipelines.tune import TuneResult, tune
-    from nasc.pipelines.verify import verify
+    from nasc.pipelines.verify import verify, verify_devices
     from nasc.selection.audit import Audit
     from nasc.selection.regret import Regret
     from nasc.solver.problem import Limits, Solution
@@ -64,11 +65,12 @@ _HOMES = {
     "nasc.latency.listing": ("ListedTable",),
     "nasc.latency.profile": ("Profiled",),
     "nasc.latency.table_report": ("TableReport",),
-    "nasc.package.verify_report": ("VerifyReport",),
+    "nasc.package.verify_report": ("DevicesReport", "VerifyReport"),
     "nasc.pipelines.add_device": ("AddedDevice", "add_device"),
     "nasc.pipelines.audit": ("audit",),
     "nasc.pipelines.bench": ("bench",),
     "nasc.pipelines.compile": ("compile",),
+    "nasc.pipelines.compile_devices": ("DevicesResult", "compile_devices"),
     "nasc.pipelines.devices": ("DeviceReport", "devices"),
     "nasc.pipelines.distill": ("DistillResult", "distill"),
     "nasc.pipelines.evaluate": ("EvaluateResult", "evaluate"),
@@ -94,7 +96,7 @@ _HOMES = {
     ),
     "nasc.pipelines.train": ("TrainResult", "train"),
     "nasc.pipelines.tune": ("TuneResult", "tune"),
-    "nasc.pipelines.verify": ("verify",),
+    "nasc.pipelines.verify": ("verify", "verify_devices"),
     "nasc.selection.audit": ("Audit",),
     "nasc.selection.regret": ("Regret",),
     "nasc.solver.problem": ("Limits", "Solution"),
@@ -111,6 +113,8 @@ __all__ = [
     "BenchResult",
     "CompileResult",
     "DeviceReport",
+    "DevicesReport",
+    "DevicesResult",
     "DistillResult",
     "EvaluateResult",
     "ExportedTable",
@@ -141,6 +145,7 @@ __all__ = [
     "audit",
     "bench",
     "compile",
+    "compile_devices",
     "devices",
     "diff_tables",
     "distill",
@@ -160,6 +165,7 @@ __all__ = [
     "train",
     "tune",
     "verify",
+    "verify_devices",
 ]
 
 if not TYPE_CHECKING:  # else no name would be unknown to a type checker

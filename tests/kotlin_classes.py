@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from nasc.package.formats import android_c_folder
 from nasc.package.formats.android_folder import CONTENTS, MODEL, SOURCES
 from nasc.package.kotlin_program import (
     CHECK,
@@ -26,6 +27,7 @@ from nasc.package.kotlin_program import (
     library,
 )
 
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "android"
 HERE = Path(__file__).parent / "unit" / "package" / "kotlin"
 
 
@@ -43,11 +45,11 @@ class KotlinClasses:
     compiler: Path
     folder: Path
 
-    def command(self, name: str) -> list[str]:
-        """The command of a class of the package nasc.encoder."""
+    def command(self, name: str, *flags: str) -> list[str]:
+        """The command of a class of the package nasc.encoder, with flags of Java's."""
         path = os.pathsep.join([str(self.folder), str(library(self.compiler))])
-        flags = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
-        return [self.java, *flags, "-cp", path, f"nasc.encoder.{name}"]
+        usual = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
+        return [self.java, *usual, *flags, "-cp", path, f"nasc.encoder.{name}"]
 
 
 def compiled(root: Path, package: Path) -> KotlinClasses:
@@ -71,12 +73,23 @@ def compiled(root: Path, package: Path) -> KotlinClasses:
             stand_ins = sorted(map(str, HERE.glob("doubles/**/*.java")))
             subprocess.run(["javac", "-d", str(made), *stand_ins], check=True)
             sources = [*SOURCES.glob("src/**/*.kt"), *HERE.glob("*.kt"), CHECK, HERE / "doubles"]
-            sources += [package / CONTENTS, example(root)]
+            sources += [package / CONTENTS, example(root), *in_c(root)]
+            sources += sorted((EXAMPLE / "app" / "src" / "main" / "kotlin").glob("**/*.kt"))
             coroutines = compiler / "lib" / "kotlinx-coroutines-core-jvm.jar"
             problem = compile_kotlin(command, compiler, sources, made, [coroutines])
             assert not problem
             made.rename(classes)
     return KotlinClasses(command, compiler, classes)
+
+
+def in_c(root: Path) -> list[Path]:
+    """The Kotlin of packages in C, with another name for what both kinds of packages have."""
+    sources = sorted(android_c_folder.SOURCES.glob("src/main/**/*.kt"))
+    path = root / "AppNetworkInC.kt"
+    (own,) = (source for source in sources if source.name == "AppNetwork.kt")
+    text = own.read_text(encoding="utf-8").replace("networkOf", "networkInC")
+    path.write_text(text, encoding="utf-8")
+    return [path, *(source for source in sources if source != own)]
 
 
 def example(root: Path) -> Path:

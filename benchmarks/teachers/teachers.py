@@ -3,11 +3,11 @@
     python benchmarks/teachers/teachers.py FOLDER... --group "Title of these folders"
 
 Every folder that nasc takes is compared, on short and long texts, with sentence-transformers
-(`encode` in float32; of teachers that score pairs `CrossEncoder.predict`, without its activation):
-the vectors of `nasc.teacher.Teacher` in batches and one by one, and those of
-the full-size fp32 graph with the tokenizer files of a package. Rows are kept in teachers.json
-beside this script, so that large folders can be made, compared and deleted one after the other;
-docs/teachers.md is written from it anew.
+(`encode` in float32; of teachers that score pairs `CrossEncoder.predict`, without its activation,
+of other heads transformers): the vectors of `nasc.teacher.Teacher` in batches and one by one, and
+those of the full-size fp32 graph with the tokenizer files of a package. Rows are kept in
+teachers.json beside this script, so that large folders can be made, compared and deleted one after
+the other; docs/teachers.md is written from it anew.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import functools
 import importlib.metadata
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from nasc.architecture.heads import ANSWERS, TOKENS
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prompts import prompted
 from nasc.data.texts import Text
@@ -56,8 +58,11 @@ MORE_TEXTS = (
 MORE_PAIRS = tuple(zip(MORE_TEXTS, MORE_TEXTS[::-1], strict=True))
 
 
-def vectors_of_graph(teacher: Teacher, texts: list[Text]) -> list[np.ndarray[Any, Any]]:
-    """Vectors of the full-size fp32 graph in one batch and one by one.
+Outputs = Sequence[np.ndarray[Any, Any]]
+
+
+def outputs_of_graph(teacher: Teacher, texts: list[Text]) -> list[Outputs]:
+    """What the full-size fp32 graph gives, in one batch and one by one.
 
     Texts are tokenised by the files that a package would have.
     """
@@ -70,11 +75,16 @@ def vectors_of_graph(teacher: Teacher, texts: list[Text]) -> list[np.ndarray[Any
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         encoder = Encoder(folder / "model.onnx", tokenizer, max_length=teacher.max_length)
         return [
-            prompted(functools.partial(encoder.encode, batch_size=size), teacher.prompts.before)(
-                texts
-            )
+            prompted(
+                functools.partial(encoder.outputs_of, batch_size=size), teacher.prompts.before
+            )(texts)
             for size in (len(texts), 1)
         ]
+
+
+def difference(found: Outputs, expected: Outputs) -> float:
+    """Largest of a component of any text."""
+    return max(float(np.abs(f - e).max()) for f, e in zip(found, expected, strict=True))
 
 
 def row(folder: Path) -> dict[str, Any]:
@@ -86,16 +96,18 @@ def row(folder: Path) -> dict[str, Any]:
     texts = comparable(teacher, MORE_PAIRS if teacher.paired else MORE_TEXTS)
     library, _ = load_library(teacher, folder)
     judges = (SentenceTransformersLibrary, CrossEncoderLibrary)
-    if (teacher.paired or not teacher.labels) and not isinstance(library, judges):
+    scores_tokens = teacher.output in (TOKENS, ANSWERS)
+    judged = teacher.output == "embed" or (teacher.paired and not scores_tokens)
+    if judged and not isinstance(library, judges):
         raise SystemExit(f"{folder}: sentence-transformers cannot load it")
     expected = library.vectors(texts)
-    alone = np.concatenate([library.vectors([text]) for text in texts])
+    alone = [library.vectors([text])[0] for text in texts]
     ours = {
-        "teacher": [teacher.vectors(texts), teacher.vectors(texts, batch_size=1)],
-        "graph": vectors_of_graph(teacher, texts),
+        "teacher": [teacher.outputs(texts), teacher.outputs(texts, batch_size=1)],
+        "graph": outputs_of_graph(teacher, texts),
     }
     worst = {
-        name: max(float(np.abs(f - e).max()) for f in found for e in (expected, alone))
+        name: max(difference(f, e) for f in found for e in (expected, alone))
         for name, found in ours.items()
     }
     return {
@@ -120,7 +132,8 @@ def markdown(record: dict[str, Any]) -> str:
         "texts (short, 10,000 characters, capitals, accents, digits, other scripts, literal "
         f"special tokens, empty), in one batch and one by one; at most {MAX_ABS:g} is allowed. "
         "Of a teacher with a head of its own they are of the scores of transformers "
-        "(`AutoModelForSequenceClassification`), where that scores two texts of "
+        "(`AutoModelForSequenceClassification`, `AutoModelForTokenClassification` and "
+        "`AutoModelForQuestionAnswering`), where that scores two texts of "
         f"`CrossEncoder(folder).predict(pairs)` without its activation, on {len(MORE_PAIRS)} pairs "
         "of these texts. "
         "*Teacher* is `nasc.teacher`, *graph* the full-size fp32 ONNX graph with the tokenizer "

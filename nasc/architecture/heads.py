@@ -10,7 +10,9 @@ tokens, their length left as it is. ``hidden-cls`` gives the same as ``hidden``,
 vector is made of it. ``embed-dense128tanh-first64``: behind the pooling a linear layer to 128
 numbers with tanh, then length 1, and of that the first 64 numbers. ``scores-cls-dense384tanh-``
 ``dense2identity-unscaled`` is such a vector too: the scores of two classes, by the teacher's own
-head.
+head. A teacher's own head may score tokens: ``tokens-dense9identity-unscaled`` gives every token
+the scores of nine classes, (batch, seq_len, 9), ``answers-dense2identity-unscaled`` every token
+its scores as the first and as the last of an answer, (batch, 2, seq_len) of two outputs.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ HEADS: tuple[str, ...] = ("embed", "hidden")
 
 SCORES = "scores"
 """Of a teacher with a head of its own: scores of classes, by the layers behind the pooling."""
+
+TOKENS, ANSWERS = "tokens", "answers"
+"""Of a teacher with a head of its own that scores every token: as one of some classes, or as the
+first and the last token of the answer to a question."""
 
 MEAN_HEAD = "embed"
 """The mean over the tokens, scaled to length 1."""
@@ -56,7 +62,7 @@ _CLASSIFY = re.compile(r"classify-([1-9][0-9]{0,3})")
 _DENSE = re.compile(rf"-dense([1-9][0-9]{{0,4}})({'|'.join(DENSE_ACTIVATIONS)})")
 
 _VECTORS = re.compile(
-    rf"({'|'.join((*HEADS, SCORES))})(?:-({'|'.join(POOLINGS[1:])}))?"
+    rf"({'|'.join((*HEADS, SCORES, TOKENS, ANSWERS))})(?:-({'|'.join(POOLINGS[1:])}))?"
     rf"((?:{_DENSE.pattern.replace('(', '(?:')}){{0,{MAX_DENSE}}})(-unscaled)?"
     r"(?:-first([1-9][0-9]{0,4}))?"
 )
@@ -182,6 +188,26 @@ def gives_scores(head: str) -> bool:
     return _output(head) == SCORES
 
 
+def scores_tokens(head: str) -> bool:
+    """Whether a head gives scores of every token, by the teacher's own head."""
+    return _output(head) in (TOKENS, ANSWERS)
+
+
+def leaves_own_head(asked: str | None) -> bool:
+    """Whether what is asked for has no use for a teacher's own head; None asks for that one."""
+    return asked is not None and not gives_scores(asked) and not scores_tokens(asked)
+
+
+def gives_answers(head: str) -> bool:
+    """Whether these are scores as the first and as the last token of an answer."""
+    return _output(head) == ANSWERS
+
+
+def gives_spans(head: str) -> bool:
+    """Whether a head's outputs are (batch, 2, seq_len), a task's or the teacher's own."""
+    return head == SPANS or gives_answers(head)
+
+
 def gives_states(head: str) -> bool:
     """Whether a head gives the states of a text's tokens: ``hidden``, whatever its pooling."""
     return _output(head) == "hidden"
@@ -199,13 +225,14 @@ def pooling_of(head: str) -> Pooling:
 
 
 def vector_size(head: str, hidden: int) -> int:
-    """Numbers of a vector that a head gives; the hidden size of one that gives states.
+    """Numbers of a vector that a head gives, or of a token; the hidden size where it gives states.
 
     Args:
-        head: ``embed`` or ``hidden``, whatever its pooling.
+        head: One of the teacher's own.
         hidden: The teacher's hidden size.
     """
-    return pooling_of(head).size(hidden) if gives_vector(head) else hidden
+    own = gives_vector(head) or scores_tokens(head)
+    return pooling_of(head).size(hidden) if own else hidden
 
 
 def maps_tokens(head: str) -> bool:
@@ -215,7 +242,9 @@ def maps_tokens(head: str) -> bool:
     largest is not, nor a sum over a root, in which the map's bias counts more than once.
     """
     mode = pooling_of(head).mode
-    return gives_states(head) or (gives_vector(head) and mode in ("max", "sqrt_len"))
+    if gives_states(head) or scores_tokens(head):
+        return True
+    return gives_vector(head) and mode in ("max", "sqrt_len")
 
 
 def graph_head(head: str) -> str:

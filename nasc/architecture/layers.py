@@ -18,6 +18,7 @@ from nasc.architecture.heads import (
     maps_tokens,
     pooled,
     pooling_of,
+    scores_tokens,
 )
 from nasc.architecture.space import SEPCONV_PAIRS, Architecture, Block, Geometry, kernel_size
 
@@ -98,6 +99,12 @@ def linear_shapes(layer: Layer, geometry: Geometry) -> Iterator[tuple[int, int]]
         yield (h, head_outputs(SPANS))
 
 
+def scored_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
+    """(inputs, outputs) of every matrix of a teacher's head that scores each token."""
+    if scores_tokens(layer.head):
+        yield from dense_shapes(layer)
+
+
 def pooled_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
     """(inputs, outputs) of every matrix that a layer applies once a text, after the pooling."""
     if not pooled(layer.head):
@@ -111,9 +118,10 @@ def pooled_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
 
 
 def dense_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
-    """(inputs, outputs) of the linear layers behind the pooling of a head that gives a vector."""
+    """(inputs, outputs) of a teacher's linear layers: behind the pooling, or of every token."""
     size = layer.hidden_out
-    for dense in pooling_of(layer.head).dense if gives_vector(layer.head) else ():
+    own = gives_vector(layer.head) or scores_tokens(layer.head)
+    for dense in pooling_of(layer.head).dense if own else ():
         yield (size, dense.outputs)
         size = dense.outputs
 
@@ -121,7 +129,8 @@ def dense_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
 def layer_params(layer: Layer, geometry: Geometry) -> int:
     """Parameters of a layer, biases and layer normalisation included."""
     h = layer.hidden_in
-    shapes = (*linear_shapes(layer, geometry), *pooled_shapes(layer))
+    of_tokens = (*linear_shapes(layer, geometry), *scored_shapes(layer))
+    shapes = (*of_tokens, *pooled_shapes(layer))
     count = sum(i * o + o for i, o in shapes)
     if layer.kind == "embedding":
         rows = geometry.vocab_size + geometry.max_positions + 2 + (geometry.separator is not None)
@@ -143,7 +152,8 @@ def layer_macs(layer: Layer, geometry: Geometry, seq_len: int) -> int:
     additions are left out. The embedding is a lookup, and its linear layer where it has one.
     """
     h = layer.hidden_in
-    count = sum(i * o for i, o in linear_shapes(layer, geometry)) * seq_len
+    of_tokens = (*linear_shapes(layer, geometry), *scored_shapes(layer))
+    count = sum(i * o for i, o in of_tokens) * seq_len
     if layer.kind == "mha":
         count += 2 * seq_len * seq_len * h
     count += sum(i * o for i, o in pooled_shapes(layer))

@@ -68,9 +68,7 @@ from nasc.cli.options import (
 )
 @click.option(
     "--head",
-    default="embed",
-    show_default=True,
-    help="embed (pooled as the teacher's), hidden, classify-N or spans.",
+    help="embed (pooled as the teacher's), hidden, classify-N or spans [default: the teacher's].",
 )
 @fixed_shape_option
 @sustained_option

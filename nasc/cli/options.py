@@ -16,12 +16,13 @@ from click.shell_completion import CompletionItem
 
 from device_profiles.reading import shown
 from nasc import api
+from nasc.cli.group import Number
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8", "int8-emb4")
 RUNTIMES = ("onnxruntime", "openvino", "tvm", "torch")
-FORMATS = ("onnx", "c", "web", "android", "ios")
+FORMATS = ("onnx", "web", "android", "aar", "ios", "c", "android-c")
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
 VECTOR_TASKS = ("retrieval", "ranking")
 """Of vectors alone: `nasc evaluate` knows them, nothing is fine-tuned on them."""
@@ -47,6 +48,20 @@ class Amount(click.ParamType[float]):
         if number is None or not 0 < number < math.inf:
             self.fail(f"{shown(value)} is no positive number (examples: 20, 5M, 20MB)", param, ctx)
         return number
+
+
+class Latencies(click.ParamType[tuple[float, ...]]):
+    """Latencies in milliseconds, with commas between."""
+
+    name = "latencies"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Each of them."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(Number(0, min_open=True).convert(v, param, ctx) for v in str(value).split(","))
 
 
 class TaskName(click.ParamType[str]):
@@ -387,22 +402,37 @@ setting_options = _options(
     tuned_option,
     click.option(
         "--head",
-        default="embed",
-        show_default=True,
-        help="embed: one vector a sentence, pooled as the teacher's; hidden: one a token; "
-        "classify-N, spans: tasks'.",
+        help="embed: one vector a sentence, pooled as the teacher's; hidden: one a token, both "
+        "without a head of its own that scores; classify-N, spans: tasks' [default: the teacher's "
+        "own].",
     ),
     supernet_options,
 )
+_size_limit_options = _options(
+    click.option("--size-bytes", type=Amount(), help="Limit on the model file (20MB)."),
+    click.option("--params", type=Amount(), help="Limit on parameters (5M)."),
+    click.option("--peak-memory-bytes", type=Amount(), help="Limit on peak memory (150MB)."),
+)
+
+
 limit_options = _options(
     click.option(
         "--latency-ms",
         type=click.FloatRange(0, min_open=True),
         help="Limit on latency, in milliseconds.",
     ),
-    click.option("--size-bytes", type=Amount(), help="Limit on the model file (20MB)."),
-    click.option("--params", type=Amount(), help="Limit on parameters (5M)."),
-    click.option("--peak-memory-bytes", type=Amount(), help="Limit on peak memory (150MB)."),
+    _size_limit_options,
+)
+device_limit_options = _options(
+    click.option(
+        "--latency-ms",
+        "latencies_ms",
+        type=Latencies(),
+        metavar="MS",
+        help="Limit on latency, in milliseconds; of several devices one for each, with commas "
+        "between, or one for all.",
+    ),
+    _size_limit_options,
 )
 
 
@@ -426,5 +456,5 @@ def settings_of(options: dict[str, Any]) -> api.Settings:
 
 
 def limits_of(options: dict[str, Any]) -> api.Limits:
-    """The limits, taken out of all options."""
-    return api.Limits(**{f.name: options.pop(f.name) for f in dataclasses.fields(api.Limits)})
+    """The limits, taken out of all options; none on latency where that is no single one."""
+    return api.Limits(**{f.name: options.pop(f.name, None) for f in dataclasses.fields(api.Limits)})

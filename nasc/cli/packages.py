@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,10 @@ from nasc.cli.options import (
     FORMATS,
     TaskName,
     cache_option,
+    device_limit_options,
     estimate_option,
     json_option,
     lengths_option,
-    limit_options,
     limits_of,
     min_duration_option,
     protocol_option,
@@ -47,7 +48,7 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
 
 
 @main.command()
-@limit_options
+@device_limit_options
 @setting_options
 @vocab_option
 @lengths_option
@@ -66,12 +67,19 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     multiple=True,
     metavar="NAME=VALUE",
     help="pooled_cosine=0.9, similarity_spearman=0.9 or ranking_ndcg=0.8 on held-out text, of "
-    "scores class_agreement=0.9 or score_spearman=0.9, or a score of the task; repeatable.",
+    "scores class_agreement, score_spearman, token_f1, entity_f1, answer_f1 or answer_agreement, "
+    "or a score of the task; repeatable.",
 )
 @click.option(
     "--sts-data",
     type=click.Path(dir_okay=False, path_type=Path),
     help="STS file with labels: a reduced precision may cost 0.01 of the score on it.",
+)
+@click.option(
+    "--query-only",
+    is_flag=True,
+    help="For queries alone, where documents are embedded by the teacher: trained, chosen and "
+    "judged by its similarities with the teacher's vectors.",
 )
 @click.option(
     "--task",
@@ -115,10 +123,10 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     "formats",
     callback=_formats,
     metavar="NAMES",
-    help="What is written, with commas between, of one search and measurement. onnx: the package "
-    "(with onnxruntime). web: beside it, in OUTPUT-web, the same model as an npm package for "
-    "browsers; android, ios: as a module and a Swift package for apps. c: the network as C "
-    "code without a runtime, in OUTPUT-c (with --runtime tvm).",
+    help="What is written of the network that was chosen and measured, with commas between. onnx: "
+    "for onnxruntime; web: in OUTPUT-web, an npm package for browsers; android, ios: a module and "
+    "a Swift package for apps; c: C code without a runtime (needs '.[tvm]'). What another runtime "
+    "runs than the one that was measured states no latency.",
 )
 @click.option(
     "--sign",
@@ -140,20 +148,54 @@ def compile(as_json: bool, **options: Any) -> None:
              nasc compile --latency-ms 5 --lengths lengths.csv
              nasc compile --size-bytes 8MB --vocab-from texts.txt
              nasc compile --latency-ms 10 --task sst-2 --finetune-data SST-2/
-             nasc compile --latency-ms 20 --format onnx,web,android
+             nasc compile --latency-ms 20 --format onnx,android,ios,web,c
              nasc compile --latency-ms 20 --runtime tvm --format c
+             nasc compile --device host,pixel6 --latency-ms 20,30
     """
     from nasc.cli.console import print_json, print_rows, reporting
 
     options["min_quality"] = dict(_named_value(text) for text in options["min_quality"])
     options["task"] = _task(options)
+    latencies = options.pop("latencies_ms") or (None,)
     limits, settings = limits_of(options), settings_of(options)
+    each = [dataclasses.replace(limits, latency_ms=one) for one in latencies]
+    devices = [settings.device]
+    if not Path(settings.device).is_file():
+        devices = [one.strip() for one in settings.device.split(",")]
+    if len(devices) > 1 or len(each) > 1:
+        _compile_devices(devices, each, settings, api.Options(**options), as_json)
+        return
+    limits = each[0]
     with reporting() as reporter:
         result = api.compile(limits, settings, api.Options(**options), reporter)
     if as_json:
         print_json(result.to_dict())
     else:
         print_rows(result.rows())
+
+
+def _compile_devices(
+    devices: list[str],
+    limits: list[api.Limits],
+    settings: api.Settings,
+    options: api.Options,
+    as_json: bool,
+) -> None:
+    """A package for each device, and an index."""
+    from nasc.cli.console import print_json, print_table, print_text, reporting
+    from nasc.pipelines.compile_devices import HEADER
+
+    with reporting() as reporter:
+        result = api.compile_devices(devices, limits, settings, options, reporter)
+    if as_json:
+        print_json(result.to_dict())
+    elif result.results:
+        print_table(HEADER, result.table())
+        print_text(f"\npackages and their index: {result.folder}")
+    for device, error in result.missed.items():
+        click.echo(f"Error: no package for {device}: {error}", err=True)
+    if result.missed:
+        raise click.exceptions.Exit(1)
 
 
 def _task(options: dict[str, Any]) -> TaskOptions | None:
@@ -240,31 +282,59 @@ def verify(
     \b
     Example: nasc verify nasc-host-20ms
              nasc verify nasc-host-20ms --key pub.pem
+             nasc verify nasc-host-pixel6
+
+    A folder of several devices' packages is checked package by package.
     """
     from nasc.cli.console import print_json, print_text, reporting
-    from nasc.package.verify_report import MEASURED
-    from nasc.utils.printable import printable
+    from nasc.package.index import INDEX
 
+    options: dict[str, Any] = {
+        "measure": not no_measure,
+        "device": device,
+        "run_timeout_s": run_timeout_s,
+        "min_duration_s": min_duration_s,
+        "sustained_minutes": sustained_minutes,
+        "run_code": run_code,
+        "key": key,
+        "cache": cache,
+    }
+    if (package / INDEX).is_file() and device is None:
+        with reporting() as reporter:
+            each = api.verify_devices(package, reporter=reporter, **options)
+        if as_json:
+            print_json(each.to_dict())
+        for name, report in each.reports.items():
+            if not as_json:
+                print_text(f"{name}:")
+                _print_checks(report)
+            _say_what_is_wrong(report)
+        raise click.exceptions.Exit(each.exit_code)
     with reporting() as reporter:
-        report = api.verify(
-            package,
-            measure=not no_measure,
-            device=device,
-            run_timeout_s=run_timeout_s,
-            min_duration_s=min_duration_s,
-            sustained_minutes=sustained_minutes,
-            run_code=run_code,
-            key=key,
-            cache=cache,
-            reporter=reporter,
-        )
+        report = api.verify(package, reporter=reporter, **options)
     if as_json:
         print_json(report.to_dict())
     else:
-        lines = (f"{check.mark:12} {check.name}: {check.detail}" for check in report.checks)
-        print_text("\n".join(map(printable, lines)))
+        _print_checks(report)
+    _say_what_is_wrong(report)
+    raise click.exceptions.Exit(report.exit_code)
+
+
+def _print_checks(report: api.VerifyReport) -> None:
+    """Every check with its outcome, a line each."""
+    from nasc.cli.console import print_text
+    from nasc.utils.printable import printable
+
+    lines = (f"{check.mark:12} {check.name}: {check.detail}" for check in report.checks)
+    print_text("\n".join(map(printable, lines)))
+
+
+def _say_what_is_wrong(report: api.VerifyReport) -> None:
+    """What failed, or was not checked, on stderr."""
+    from nasc.package.verify_report import MEASURED
+
     if report.failed:
-        click.echo(f"Error: package '{package}' does not hold what it says", err=True)
+        click.echo(f"Error: package '{report.folder}' does not hold what it says", err=True)
     elif not report.complete:
         names = [check.name for check in report.not_checked]
         advice = (
@@ -274,8 +344,7 @@ def verify(
             else ""
         )
         click.echo(
-            f"Not checked: {', '.join(names)}. Nothing of package '{package}' failed, but not all "
-            f"of it is known to hold: the reasons stand beside each.{advice}",
+            f"Not checked: {', '.join(names)}. Nothing of package '{report.folder}' failed, but "
+            f"not all of it is known to hold: the reasons stand beside each.{advice}",
             err=True,
         )
-    raise click.exceptions.Exit(report.exit_code)

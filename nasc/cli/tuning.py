@@ -43,9 +43,7 @@ from nasc.cli.options import (
 @threads_option
 @click.option(
     "--head",
-    default="embed",
-    show_default=True,
-    help="embed (pooled as the teacher's), hidden, classify-N or spans.",
+    help="embed (pooled as the teacher's), hidden, classify-N or spans [default: the teacher's].",
 )
 @click.option(
     "--full-size",

@@ -9,15 +9,23 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import device_profiles
 import profilers
-from nasc.architecture.heads import graph_head, is_task_head
+from nasc.architecture.heads import (
+    gives_scores,
+    graph_head,
+    is_task_head,
+    leaves_own_head,
+    scores_tokens,
+)
 from nasc.architecture.space import (
     PRECISIONS,
     SMALLER,
@@ -34,6 +42,8 @@ from nasc.context.teacher_check import check_pairs, check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
 from nasc.data.pairs import load_pairs
+from nasc.data.prompts import DOCUMENT, QUERY
+from nasc.data.texts import Text
 from nasc.errors import ExportError, NascError, TableMissing, UsageError
 from nasc.evaluation.agreement import pooled_cosine
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
@@ -184,10 +194,35 @@ class RunContext:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
 
     @cached_property
-    def teacher(self) -> Teacher:
-        """The teacher."""
+    def loaded_teacher(self) -> Teacher:
+        """The teacher as its folder has it."""
         with self.timed("teacher"):
-            return load_teacher(self.settings.teacher, paired=self.settings.pairs is not None)
+            s = self.settings
+            paired, bare = s.pairs is not None, leaves_own_head(s.head)
+            return load_teacher(s.teacher, paired=paired, bare=bare)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The teacher; of queries alone with their prompt before every text."""
+        found = self.loaded_teacher
+        return found.with_prompt(QUERY) if self.settings.query_only else found
+
+    def document_vectors(
+        self, sentences: Sequence[Text], *, max_length: int | None = None
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]] | None:
+        """What networks for queries alone are compared with: the teacher's vectors of documents.
+
+        Args:
+            sentences: The texts.
+            max_length: Tokens to cut them to; None is the teacher's own.
+
+        Returns:
+            (sentences, size); None where networks are for documents, too.
+        """
+        if not self.settings.query_only:
+            return None
+        by = self.loaded_teacher.with_prompt(DOCUMENT)
+        return by.vectors(sentences, max_length=max_length)
 
     @property
     def head(self) -> str:
@@ -201,7 +236,8 @@ class RunContext:
     @property
     def trained_head(self) -> str:
         """The head that networks are trained with: a task's takes its place at the end."""
-        return self.teacher.head() if is_task_head(self.settings.head) else self.head
+        asked = self.settings.head
+        return self.teacher.head() if asked is not None and is_task_head(asked) else self.head
 
     @property
     def graph_head(self) -> str:
@@ -297,8 +333,14 @@ class RunContext:
 
         Raises:
             CorpusError, UsageError: See `nasc.context.read_vocabulary.read_vocabulary`.
+            UsageError: If the teacher scores tokens, which a cut vocabulary makes others of.
         """
         path = self.settings.vocab_from
+        if path is not None and scores_tokens(self.teacher.head()):
+            raise UsageError(
+                f"--vocab-from {path} makes other tokens of a text than those that the teacher "
+                f"{self.teacher.name!r} scores one by one: leave it out"
+            )
         return None if path is None else read_vocabulary(path, self.teacher, self.reporter.say)
 
     @property
@@ -708,8 +750,13 @@ class RunContext:
             TeacherError: If its own library makes other vectors: see `check_teacher`.
             CorpusError: From the text, or the lengths, that were named.
         """
-        teacher = self.teacher
-        check_pairs(teacher, self.settings.pairs)
+        teacher = self.loaded_teacher
+        check_pairs(teacher, self.settings.pairs, self.settings.head)
+        if self.settings.query_only and (gives_scores(self.head) or scores_tokens(self.head)):
+            raise UsageError(
+                f"the teacher {teacher.name!r} gives scores, --query-only is about sentence "
+                "vectors: leave that out"
+            )
         if searched:
             _ = self.variants
         with self.timed("teacher"):

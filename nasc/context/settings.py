@@ -68,6 +68,8 @@ class Settings:
             use, and what any text needs. None keeps all of it.
         sustained_minutes: Minutes, 0.1 to 120, that the device is kept under load before it is
             measured; latencies, tables and the package are of that then. None measures it as it is.
+        query_only: Whether networks are for queries alone, to find documents by their teacher's
+            vectors.
         tuned: Whether TVM's kernels are compiled by tuning records, where there are any.
     """
 
@@ -85,7 +87,7 @@ class Settings:
     batch: int = 1
     fixed_shape: bool = False
     threads: int | None = None
-    head: str = "embed"
+    head: str | None = None
     train_minutes: float | None = None
     train_steps: int | None = None
     seed: int = 0
@@ -94,9 +96,11 @@ class Settings:
     sustained_minutes: float | None = None
     tuned: bool = True
     vocab_from: Path | None = None
+    query_only: bool = False
 
     def __post_init__(self) -> None:
-        check_head(self.head)
+        if self.head is not None:
+            check_head(self.head)
         if self.sustained_minutes is not None:
             check_sustained(self.sustained_minutes)
             if self.estimate:
@@ -128,6 +132,9 @@ class Settings:
             raise UsageError(
                 f"--text-column {self.text_column} names a column of --corpus: give one"
             )
+        if self.query_only and (self.pairs is not None or self.head not in (None, "embed")):
+            other = "--pairs" if self.pairs is not None else f"--head {self.head}"
+            raise UsageError(f"--query-only is about sentence vectors: leave {other} out")
         if self.pairs is not None and self.corpus:
             raise UsageError(f"--pairs {self.pairs} takes the place of --corpus: give one of them")
         given = {

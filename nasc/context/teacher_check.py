@@ -10,6 +10,7 @@ from pathlib import Path
 
 from device_profiles import reading
 from device_profiles.temporary import temporary_folder
+from nasc.architecture.heads import gives_answers, leaves_own_head
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prompts import prompted
 from nasc.errors import UsageError
@@ -75,16 +76,28 @@ def check_teacher(teacher: Teacher, cache: Path, reporter: Reporter) -> LibraryC
     return found
 
 
-def check_pairs(teacher: Teacher, pairs: Path | None) -> None:
+def check_pairs(teacher: Teacher, pairs: Path | None, head: str | None = None) -> None:
     """Raise unless pairs are given to a teacher that scores pairs, and to no other.
+
+    Args:
+        teacher: As it was loaded.
+        pairs: The file.
+        head: That was asked for; None is the teacher's own.
 
     Raises:
         UsageError: With what to give.
     """
     if teacher.paired and pairs is None:
+        answers = gives_answers(teacher.head())
+        does = "finds answers to questions in passages" if answers else "scores pairs of texts"
+        two = "question and passage" if answers else "the two texts"
         raise UsageError(
-            f"the teacher {teacher.name!r} scores pairs of texts. Name a file of pairs as it will "
-            "meet them, one a line with a tab between the two texts, or JSON lines: --pairs FILE"
+            f"the teacher {teacher.name!r} {does}. Name a file of pairs as it will meet them, one "
+            f"a line with a tab between {two}, or JSON lines: --pairs FILE"
+        )
+    if pairs is not None and leaves_own_head(head):
+        raise UsageError(
+            f"--head {head} takes one text at a time: leave --pairs {pairs} out, or --head"
         )
     if not teacher.paired and pairs is not None:
         raise UsageError(
@@ -101,7 +114,7 @@ def _compared(teacher: Teacher, folder: Path) -> LibraryCheck:
         emit(teacher_network(teacher, whole), path)
         encoder = Encoder(path, teacher.tokenizer, max_length=teacher.max_length)
         return check_against_library(
-            teacher, folder, prompted(encoder.encode, teacher.prompts.before)
+            teacher, folder, prompted(encoder.outputs_of, teacher.prompts.before)
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from nasc.architecture.heads import gives_spans, gives_states, scores_tokens
 from nasc.data.texts import Text
 from nasc.errors import UsageError
 
@@ -66,6 +67,21 @@ def pad(
     ids = np.full(mask.shape, PAD_ID, np.int64)
     ids[mask] = np.concatenate([np.asarray(tokens, np.int64) for tokens in token_lists])
     return ids, mask.astype(np.int64)
+
+
+def without_padding(output: NDArray[np.float32], head: str, tokens: int) -> NDArray[np.float32]:
+    """What a network gives for the first tokens of one text or several; a vector as it is.
+
+    Args:
+        output: As the head gives it, with the axis of texts or without.
+        head: See `nasc.architecture.heads`.
+        tokens: That are left of it.
+    """
+    if gives_spans(head):
+        return output[..., :tokens]
+    if gives_states(head) or scores_tokens(head):
+        return output[..., :tokens, :]
+    return output
 
 
 def by_length(token_lists: Sequence[TokenList], batch_size: int) -> Iterator[list[int]]:

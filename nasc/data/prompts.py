@@ -7,7 +7,7 @@ as one text.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from device_profiles.reading import shown
@@ -62,14 +62,22 @@ class Prompts:
         """What stands before every text; empty where nothing does."""
         return "" if self.default is None else dict(self.texts)[self.default]
 
+    def for_all(self, names: Sequence[str]) -> Prompts:
+        """The same, with the first prompt of some names that there is as the default one.
+
+        Args:
+            names: `QUERY` or `DOCUMENT`.
+        """
+        known = dict(self.texts)
+        return replace(self, default=next((name for name in names if name in known), self.default))
+
     def first_of(self, names: Sequence[str]) -> str:
         """The first prompt of some names that there is, else the default one.
 
         Args:
             names: `QUERY` or `DOCUMENT`.
         """
-        texts = dict(self.texts)
-        return next((texts[name] for name in names if name in texts), self.before)
+        return self.for_all(names).before
 
     def __bool__(self) -> bool:
         """Whether any prompt changes a text."""

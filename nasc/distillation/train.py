@@ -15,13 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasc.architecture.heads import gives_scores, pooling_of
+from nasc.architecture.heads import gives_scores, pooling_of, scores_tokens
 from nasc.data import Corpus
 from nasc.data.tokens import Batch
 from nasc.distillation.teacher_cache import Schedule, TeacherBatches, window_of
@@ -80,6 +81,8 @@ class DistillConfig:
         bf16: Products of both networks in bfloat16; the default does so where the device has
             them in hardware.
         seed: Of the order of the text.
+        query_only: Whether the network is for queries alone: its similarities within a batch are
+            with the teacher's vectors, by which documents are found.
     """
 
     steps: int
@@ -93,6 +96,12 @@ class DistillConfig:
     passes: int = 2
     bf16: bool = field(default_factory=lambda: has_bf16(training_device()))
     seed: int = 0
+    query_only: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; without what most trainings do not have, so that what is kept is found."""
+        fields = dataclasses.asdict(self)
+        return fields if self.query_only else {k: v for k, v in fields.items() if k != "query_only"}
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.batch_size < 1 or self.passes < 1:
@@ -114,6 +123,7 @@ def distill_loss(
     pooling: str = "mean",
     behind: Callable[[Tensor], Tensor] | None = None,
     scores: bool = False,
+    of_tokens: bool = False,
 ) -> Tensor:
     """Loss of one batch.
 
@@ -126,20 +136,31 @@ def distill_loss(
         behind: What the teacher has between the pooling and the vector; None: nothing.
         scores: Whether the vector is scores of classes, which have no directions: their squared
             error over their variance takes the place of the other two parts.
+        of_tokens: Whether `behind` gives scores of every token: as scores of classes.
     """
+    if of_tokens and behind is not None:
+        real = attention_mask.bool()
+        loss = config.hidden_weight * relative_error(states, target, real)
+        ours, theirs = behind(states)[real], behind(target)[real]
+        return loss + config.pooled_weight * _score_error(ours, theirs)
     mask = Mask.of(attention_mask)
     ours, theirs = pool(states, mask, pooling), pool(target, mask, pooling)
     if behind is not None:
         ours, theirs = behind(ours), behind(theirs)
     if scores:
         loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
-        spread = (theirs - theirs.mean(0)).square().mean().clamp(min=LEAST_SPREAD)
-        return loss + config.pooled_weight * (ours - theirs).square().mean() / spread
+        return loss + config.pooled_weight * _score_error(ours, theirs)
     ours, theirs = functional.normalize(ours, dim=-1), functional.normalize(theirs, dim=-1)
     loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
     loss = loss + config.pooled_weight * (1 - (ours * theirs).sum(-1)).mean()
-    error = ours @ ours.T - theirs @ theirs.T
+    error = ours @ (theirs if config.query_only else ours).T - theirs @ theirs.T
     return loss + config.similarity_weight * error.square().mean()
+
+
+def _score_error(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Squared error of scores (rows, classes) over their variance."""
+    spread = (theirs - theirs.mean(0)).square().mean().clamp(min=LEAST_SPREAD)
+    return (ours - theirs).square().mean() / spread
 
 
 @torch.no_grad()
@@ -174,6 +195,7 @@ def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: 
         mode,
         model.behind_pooling,
         gives_scores(model.head),
+        scores_tokens(model.head),
     )
 
 
@@ -230,7 +252,7 @@ def distill(
     ]
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, foreach=True)
-    identity = {"config": dataclasses.asdict(config), "architecture": str(network.architecture)}
+    identity = {"config": config.to_dict(), "architecture": str(network.architecture)}
     with RunState(state_path, identity, model, optimizer, save_every_s).kept() as state:
         for step in range(state.step, config.steps):
             peak = config.learning_rate * _share(step, config.steps)
@@ -292,7 +314,7 @@ def distill_cached(
         "teacher": teacher.fingerprint,
         "text": corpus.sha256,
         "sentences": len(corpus.train),
-        "config": dataclasses.asdict(config) | ({} if seconds is None else {"steps": None}),
+        "config": config.to_dict() | ({} if seconds is None else {"steps": None}),
         "seconds": seconds,
     }
     folder = cache_dir / "distilled" / content_key(about)
@@ -319,7 +341,7 @@ def distill_cached(
                 state_path=state_path,
                 progress=progress,
             )
-            header = {"config": dataclasses.asdict(config), "loss": losses}
+            header = {"config": config.to_dict(), "loss": losses}
             checkpoint.write(path, _flat(trained), header)
         state_path.unlink(missing_ok=True)
         found = checkpoint.read(path)

@@ -1,6 +1,6 @@
 """How close a network's sentence vectors are to its teacher's, without labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 from scipy.stats import spearmanr
 
-from nasc.architecture.heads import gives_scores
+from nasc.architecture.heads import gives_scores, gives_spans, scores_tokens
 from nasc.evaluation.retrieval import ranking_ndcg, score_ndcgs
 from nasc.evaluation.similarity import unit_vectors
 
@@ -128,39 +128,60 @@ _PER_UNIT = 1 / 8
 logits; those of MS MARCO's go from -11 to 11, and half a circle has room for 25."""
 
 
-def as_vectors(outputs: NDArray[np.floating], head: str) -> NDArray[np.floating]:
-    """What networks are compared by: vectors as they are, of scores what has a cosine.
+def as_vectors(outputs: Iterable[NDArray[np.floating]], head: str) -> NDArray[np.floating]:
+    """What networks are compared by, a row a text: vectors, or of scores what has a cosine.
 
     Of classes the roots of their probabilities: the cosine of two such rows is the Bhattacharyya
     coefficient of the two distributions. Of one score its place on a circle: the cosine of two
     such rows falls with the difference of the scores, wherever these are, up to one of 25.
+    Of scores of tokens the roots of all its distributions: over the classes of each token, or over
+    the tokens as the first and as the last of an answer; the cosine is the mean of the
+    coefficients. Rows are filled up with zeros to those of the longest text.
 
     Args:
-        outputs: (texts, size), as a head gives them.
+        outputs: Of each text what a head gives, padding left off: (size,) or (tokens, classes) or
+            (2, tokens).
         head: See `nasc.architecture.heads`.
     """
+    if scores_tokens(head):
+        outputs, tokens = list(outputs), 1 if gives_spans(head) else 0
+        longest = max(one.shape[tokens] for one in outputs)
+        rows = []
+        for one in outputs:
+            roots = np.sqrt(softmax(one.astype(np.float64), axis=1))
+            widths = [(0, 0), (0, 0)]
+            widths[tokens] = (0, longest - one.shape[tokens])
+            rows.append(np.pad(roots, widths).ravel())
+        return np.asarray(rows, np.float32)
+    found = outputs if isinstance(outputs, np.ndarray) else np.stack(list(outputs))
     if not gives_scores(head):
-        return outputs
-    if outputs.shape[1] == 1:
-        angles = outputs.astype(np.float64) * _PER_UNIT
+        return found
+    if found.shape[1] == 1:
+        angles = found.astype(np.float64) * _PER_UNIT
         return np.concatenate([np.cos(angles), np.sin(angles)], axis=1, dtype=np.float32)
-    return np.asarray(np.sqrt(softmax(outputs.astype(np.float64), axis=1)), np.float32)
+    return np.asarray(np.sqrt(softmax(found.astype(np.float64), axis=1)), np.float32)
 
 
-def compare(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> Quality:
+def compare(
+    teacher: NDArray[np.floating],
+    student: NDArray[np.floating],
+    documents: NDArray[np.floating] | None = None,
+) -> Quality:
     """All figures for the vectors of the same sentences.
 
     Args:
         teacher: (sentences, hidden), at least three sentences.
         student: (sentences, hidden), in the same order.
+        documents: (sentences, hidden) the teacher's, by which sentences are found, of a network
+            that is for queries alone; None: similarities are of each model's own vectors.
 
     Raises:
         ValueError: See `pooled_cosine` and `similarity_spearman`.
     """
     return Quality(
         pooled_cosine(teacher, student),
-        similarity_spearman(teacher, student),
-        ranking_ndcg(teacher, student),
+        similarity_spearman(teacher, student, documents),
+        ranking_ndcg(teacher, student, documents),
         len(teacher),
     )
 
@@ -180,7 +201,11 @@ def pooled_cosine(teacher: NDArray[np.floating], student: NDArray[np.floating]) 
     return float(cosines(teacher, student).mean())
 
 
-def similarity_spearman(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> float:
+def similarity_spearman(
+    teacher: NDArray[np.floating],
+    student: NDArray[np.floating],
+    documents: NDArray[np.floating] | None = None,
+) -> float:
     """Spearman correlation between two models' similarities of all pairs of sentences.
 
     Of more than `MAX_SENTENCES` sentences, so many are taken at even distances. A model that
@@ -189,6 +214,8 @@ def similarity_spearman(teacher: NDArray[np.floating], student: NDArray[np.float
     Args:
         teacher: (sentences, hidden), at least three sentences.
         student: (sentences, any size), in the same order.
+        documents: (sentences, hidden) what both are compared with, the other sentences of each;
+            None: each model's own vectors.
 
     Raises:
         ValueError: If there are fewer than three sentences or their numbers differ, or a
@@ -198,11 +225,14 @@ def similarity_spearman(teacher: NDArray[np.floating], student: NDArray[np.float
     if n != len(student) or n < 3:
         raise ValueError(f"at least three sentences each are needed, got {n} and {len(student)}")
     rows = np.linspace(0, n - 1, min(n, MAX_SENTENCES)).round().astype(int)
-    pairs = np.triu_indices(len(rows), k=1)
+    pairs = ~np.eye(len(rows), dtype=bool)
+    if documents is None:  # each pair once: it is the same the other way round
+        pairs = np.triu(pairs)
     similarities = []
     for vectors, whose in ((teacher, "teacher"), (student, "network")):
         unit = unit_vectors(vectors[rows], whose)
-        similarities.append((unit @ unit.T)[pairs])
+        among = unit if documents is None else unit_vectors(documents[rows], "document")
+        similarities.append((unit @ among.T)[pairs])
     return rank_correlation(*similarities)
 
 

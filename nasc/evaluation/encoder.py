@@ -17,8 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from nasc.architecture.heads import SPANS, gives_states, pooling_of
-from nasc.data.batching import TokenList, by_length, copy_tokenizer, pad, token_ids
+from nasc.architecture.heads import (
+    gives_answers,
+    gives_spans,
+    gives_states,
+    pooling_of,
+    scores_tokens,
+)
+from nasc.data.batching import (
+    TokenList,
+    by_length,
+    copy_tokenizer,
+    pad,
+    token_ids,
+    without_padding,
+)
 from nasc.data.texts import Text
 from nasc.errors import ExportError, UsageError
 from nasc.lowering import Artifact
@@ -65,7 +78,7 @@ class Encoder:
         path: The file that the runtime opens.
         metadata: The model's own, ``nasc.architecture`` for example.
         head: See `nasc.architecture.heads`.
-        hidden: Size of a vector, or scores of a text; 0 of the head ``spans``.
+        hidden: Size of a vector, or scores of a text or token; 0 of heads that give spans.
         max_positions: Longest input in tokens.
         shape: (batch, seq_len) of every run of the model; None of an axis that is free. Texts are
             padded and batches filled up to it, which callers see nothing of.
@@ -126,7 +139,7 @@ class Encoder:
             raise ExportError(
                 f"'{self.path}' was not written by nasc: its metadata lack {error}"
             ) from error
-        self.hidden = 0 if self.head == SPANS else _row_size(session)
+        self.hidden = 0 if gives_spans(self.head) else _row_size(session)
         self.max_positions = min(self.max_positions, self.shape[1] or self.max_positions)
         self.max_length = self._length(max_length, self.max_positions)
         self.batch_size = batch_size
@@ -168,22 +181,22 @@ class Encoder:
         batch, seq_len = self.shape[0] or texts, self.shape[1] or tokens
         feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
         feeds = {name: _filled(value, batch, seq_len) for name, value in feeds.items()}
-        output: Vectors = self._session.outputs(feeds)[0]
+        outputs = self._session.outputs(feeds)
+        output: Vectors = outputs[0]
+        if gives_answers(self.head):
+            if [one.shape for one in outputs] != [output.shape] * 2:
+                raise ExportError(f"the model '{self.path}' gives no scores of answers")
+            output = np.stack(outputs, axis=1)
         self._check_shape(output.shape, batch, seq_len)
         if (batch, seq_len) == (texts, tokens):
             return output
-        output = output[:texts]
-        if gives_states(self.head):
-            output = output[:, :tokens]
-        elif self.head == SPANS:
-            output = output[:, :, :tokens]
-        return output
+        return without_padding(output[:texts], self.head, tokens)
 
     def _check_shape(self, shape: tuple[int, ...], batch: int, seq_len: int) -> None:
         wanted: tuple[int | None, ...] = (batch, None)
-        if gives_states(self.head):
+        if gives_states(self.head) or scores_tokens(self.head):
             wanted = (batch, seq_len, None)
-        elif self.head == SPANS:
+        if gives_spans(self.head):
             wanted = (batch, 2, seq_len)
         fits = len(shape) == len(wanted) and all(
             size in (None, found) for size, found in zip(wanted, shape, strict=True)
@@ -245,15 +258,24 @@ class Encoder:
             ``hidden`` its hidden states, pooled.
 
         Raises:
-            UsageError: If a list is empty or longer than the model's positions, or the head is
-                ``spans``.
+            UsageError: If a list is empty or longer than the model's positions, or the head scores
+                tokens.
         """
-        if self.head == SPANS:
+        if gives_spans(self.head) or scores_tokens(self.head):
             raise UsageError(f"the model '{self.path}' scores tokens: it has no vector of a text")
         rows = self.outputs(token_lists, batch_size)
         if not rows:
             return np.empty((0, self.hidden), np.float32)
         return np.stack(rows)
+
+    def outputs_of(
+        self,
+        sentences: Sequence[Text],
+        batch_size: int | None = None,
+        max_length: int | None = None,
+    ) -> list[Vectors]:
+        """What the model gives for each sentence, padding left off: see `encode` and `outputs`."""
+        return self.outputs(self.tokenize(sentences, max_length), batch_size)
 
     def outputs(
         self, token_lists: Sequence[TokenList], batch_size: int | None = None
@@ -266,7 +288,8 @@ class Encoder:
                 is `self.batch_size`.
 
         Returns:
-            In their order (hidden,) as `encode_tokens`, or (2, tokens) of the head ``spans``.
+            In their order (hidden,) as `encode_tokens`; of heads that score tokens (tokens,
+            hidden), or (2, tokens) of those that give spans.
 
         Raises:
             UsageError: If a list is empty or longer than the model's positions.
@@ -278,7 +301,9 @@ class Encoder:
         for indices in by_length(token_lists, batch_size):
             rows = self.pooled(*pad([token_lists[i] for i in indices]))
             for i, row in zip(indices, rows, strict=True):
-                found[i] = row[..., : len(token_lists[i])] if self.head == SPANS else row
+                found[i] = row
+                if not gives_states(self.head):  # these are pooled
+                    found[i] = without_padding(row, self.head, len(token_lists[i]))
         return [found[i] for i in range(len(token_lists))]
 
     def pooled(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Vectors:

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nasc.architecture.heads import SPANS, gives_states, pooling_of
-from nasc.data.batching import TokenList, by_length, pad
+from nasc.architecture.heads import gives_states, pooling_of
+from nasc.data.batching import TokenList, by_length, pad, without_padding
 from nasc.errors import ExportError, ParityError, UsageError
 from nasc.evaluation.agreement import cosines
 from nasc.evaluation.encoder import Encoder, Vectors
@@ -72,11 +72,8 @@ def check_parity(
     for row, (text, n) in enumerate(zip(texts, fitting, strict=True)):
         ids, mask = pad([text])
         alone, wanted = encoder.run(ids, mask)[0], _torch_run(module, ids, mask)[0]
-        padded, scale = together[row], max(1.0, float(np.abs(wanted).max()))
-        if gives_states(network.head):
-            padded = padded[:n]
-        elif network.head == SPANS:
-            padded = padded[:, :n]
+        padded = without_padding(together[row], network.head, n)
+        scale = max(1.0, float(np.abs(wanted).max()))
         for kind, what, first, second, tolerance in (
             ("torch", "alone against torch", alone, wanted, TORCH_TOLERANCE),
             ("torch", "padded against torch", padded, wanted, TORCH_TOLERANCE),
@@ -129,11 +126,8 @@ def conformance(
     rows = []
     for row, (text, n) in enumerate(zip(texts, fitting, strict=True)):
         ids, mask = pad([text])
-        wanted, padded = _torch_run(module, ids, mask)[0], together[row]
-        if gives_states(network.head):
-            padded = padded[:n]
-        elif network.head == SPANS:
-            padded = padded[:, :n]
+        wanted = _torch_run(module, ids, mask)[0]
+        padded = without_padding(together[row], network.head, n)
         found: dict[str, Any] = {"tokens": n, "precision": network.architecture.precision}
         for name, given in (("alone", encoder.run(ids, mask)[0]), ("padded", padded)):
             difference = float(np.abs(given - wanted).max())

@@ -65,6 +65,7 @@ def ranking_ndcgs(
     student: NDArray[np.floating],
     queries: NDArray[np.int64] | None = None,
     cutoff: int = CUTOFF,
+    documents: NDArray[np.floating] | None = None,
 ) -> Floats:
     """nDCG@10 of a network's rankings where what the teacher ranks first is what is wanted.
 
@@ -78,6 +79,8 @@ def ranking_ndcgs(
         student: (texts, any size), in the same order.
         queries: (queries,) indices of the texts that ask; None takes all.
         cutoff: Texts that count, fewer where there are not so many others.
+        documents: (texts, hidden) the vectors that texts are found by, in the same order; None:
+            each model finds among its own.
 
     Returns:
         (queries,) in [0, 1]; 1 is the teacher's own ranking.
@@ -92,10 +95,11 @@ def ranking_ndcgs(
     asking = np.arange(texts) if queries is None else queries
     cutoff = min(cutoff, texts - 1)
     wanted, given = unit_vectors(teacher, "teacher"), unit_vectors(student, "network")
+    among = None if documents is None else unit_vectors(documents, "document")
     found = np.empty(len(asking))
     for (rows, target), (_, similar) in zip(
-        similarity_blocks(wanted[asking], wanted),
-        similarity_blocks(given[asking], given),
+        similarity_blocks(wanted[asking], wanted if among is None else among),
+        similarity_blocks(given[asking], given if among is None else among),
         strict=True,
     ):
         others = np.arange(texts) != asking[rows, None]
@@ -140,6 +144,10 @@ def score_ndcgs(
     return np.array(found)
 
 
-def ranking_ndcg(teacher: NDArray[np.floating], student: NDArray[np.floating]) -> float:
+def ranking_ndcg(
+    teacher: NDArray[np.floating],
+    student: NDArray[np.floating],
+    documents: NDArray[np.floating] | None = None,
+) -> float:
     """Mean of `ranking_ndcgs` over all texts."""
-    return float(ranking_ndcgs(teacher, student).mean())
+    return float(ranking_ndcgs(teacher, student, documents=documents).mean())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from nasc.data.batching import without_padding
 from nasc.data.texts import Text
 from nasc.evaluation.agreement import as_vectors
 from nasc.networks.from_teacher import head_tensors
@@ -26,16 +28,19 @@ def pooled_vectors(
         network = network.with_head(head, {**network.tensors[-1], **behind})
     model = TorchNetwork(network)
     tokens = teacher.tokenize(sentences)
-    found = np.empty((len(sentences), model.vector_size), np.float32)
+    found: dict[int, np.ndarray[Any, np.dtype[np.float32]]] = {}
     for indices in tokens.buckets(64):
         batch = tokens.batch(indices)
-        found[indices.numpy()] = model(batch.input_ids, batch.attention_mask).numpy()
-    return np.asarray(as_vectors(found, model.head), np.float32)
+        given = model(batch.input_ids, batch.attention_mask).numpy()
+        for index, row in zip(indices.tolist(), given, strict=True):
+            found[index] = without_padding(row, model.head, int(tokens.lengths[index]))
+    rows = [found[index] for index in range(len(sentences))]
+    return np.asarray(as_vectors(rows, model.head), np.float32)
 
 
 def teacher_vectors(
     teacher: Teacher, sentences: Sequence[Text], *, max_length: int | None = None
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """A teacher's vectors (sentences, size), as networks are compared with it by them."""
-    found = teacher.vectors(sentences, max_length=max_length)
+    found = teacher.outputs(sentences, max_length=max_length)
     return np.asarray(as_vectors(found, teacher.head()), np.float32)

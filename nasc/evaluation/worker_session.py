@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nasc.architecture.heads import gives_answers
 from nasc.errors import ExportError
 from profilers.devices.base import ModelRunner
 
@@ -30,6 +31,8 @@ class WorkerSession:
         self._worker = worker
         self._path = path
         self._about = worker.open(str(path), str(path))
+        about = self.metadata()  # of an IR under the name alone
+        self._answers = gives_answers(about.get("nasc.head", about.get("head", "")))
 
     def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
         """See `EncoderSession`."""
@@ -53,6 +56,8 @@ class WorkerSession:
         outputs: list[Vectors] = self._worker.run(str(self._path), feeds)
         if not outputs:
             raise ExportError(f"the model '{self._path}' gives nothing")
+        if self._answers:
+            return outputs  # of a first and of a last token, which `Encoder` looks at
         first, *others = outputs
         shape = (*first.shape[:1], 1, *first.shape[1:])
         for other in others:  # the only one that nasc writes: see `nasc.export.onnx.ONE_TOKEN`

@@ -28,12 +28,14 @@ from onnx import TensorProto
 
 from nasc.architecture.heads import (
     SPANS,
+    gives_answers,
     gives_scores,
     gives_states,
     gives_vector,
     head_outputs,
     maps_tokens,
     pooling_of,
+    scores_tokens,
     vector_size,
 )
 from nasc.architecture.layers import Layer
@@ -68,8 +70,14 @@ _PADDING = -1e9
 """Added to states of padding before the largest is taken (sentence-transformers' own constant)."""
 
 
+ANSWER_OUTPUTS = ("start_logits", "end_logits")
+"""Outputs of a teacher's head that answers questions, as transformers and optimum name them."""
+
+
 def output_name(head: str) -> str:
     """Name of the first output of a head's graph."""
+    if gives_answers(head):
+        return ANSWER_OUTPUTS[0]
     if gives_vector(head) and not gives_scores(head):
         return "sentence_embedding"
     if gives_states(head):
@@ -88,8 +96,9 @@ def build(
 
     Inputs ``input_ids`` and ``attention_mask``, int64 (batch, seq_len), both axes free or both
     fixed; output ``sentence_embedding`` (batch, hidden), ``last_hidden_state``
-    (batch, seq_len, hidden), ``logits`` (batch, outputs) or ``span_logits``
-    (batch, 2, seq_len), float; after ``sentence_embedding`` also `ONE_TOKEN`, (batch, 1, hidden).
+    (batch, seq_len, hidden), ``logits`` (batch, outputs) or of each token (batch, seq_len,
+    outputs), ``span_logits`` (batch, 2, seq_len) or `ANSWER_OUTPUTS`, each (batch, seq_len), float;
+    after ``sentence_embedding`` also `ONE_TOKEN`, (batch, 1, hidden).
     Token types are 0 (folded into the positions), but 1 behind the first `Geometry.separator` of a
     geometry that has one. onnxruntime's symbolic shape inference knows the shape of every tensor.
 
@@ -110,14 +119,18 @@ def build(
     for index, (layer, tensors) in enumerate(zip(network.layers, network.tensors, strict=True)):
         emitter.emit(index, layer, tensors)
     output = output_name(network.head)
-    emitter.graph.rename_last(output)
     size = vector_size(network.head, network.geometry.hidden)
     axes: list[str | int] = [batch, head_outputs(network.head) or size]
-    if gives_states(network.head):
+    if gives_states(network.head) or scores_tokens(network.head):
         axes.insert(1, seq_len)
     elif network.head == SPANS:
         axes.append(seq_len)
     outputs = {output: axes}
+    if gives_answers(network.head):
+        outputs = dict.fromkeys(ANSWER_OUTPUTS, axes[:2])
+        emitter.split_answers()
+    else:
+        emitter.graph.rename_last(output)
     if gives_vector(network.head) and not gives_scores(network.head):
         emitter.graph.node("Unsqueeze", output, emitter.graph.ints(1))
         emitter.graph.rename_last(ONE_TOKEN)
@@ -196,6 +209,8 @@ class _Emitter:
             return self._head_embed
         if gives_states(head):
             return self._head_hidden
+        if scores_tokens(head):
+            return self._head_tokens
         return self._head_spans if head == SPANS else self._head_classify
 
     # Parts that several layers use
@@ -409,17 +424,22 @@ class _Emitter:
         pooled = self._pool(x, layer.hidden_out if first else layer.hidden_in, how.mode)
         if mapped and not first:
             pooled = self._exact_linear(pooled, "map", tensors["weight"], tensors["bias"])
-        for place, dense in enumerate(how.dense, 1):
-            name = f"dense{place}"
-            weight, bias = tensors[f"{name}_weight"], tensors[f"{name}_bias"]
-            pooled = self._exact_linear(pooled, name, weight, bias)
-            if operator := _DENSE[dense.activation]:
-                pooled = g.node(operator, pooled)
+        pooled = self._dense(pooled, layer, tensors)
         if how.scaled:
             pooled = self._unit_length(pooled)
         if how.first is None:
             return pooled
         return g.node("Slice", pooled, g.ints(0), g.ints(how.first), g.ints(1))
+
+    def _dense(self, x: str, layer: Layer, tensors: Tensors) -> str:
+        """The head's own linear layers of rows (rows, hidden), in fp32 with their activations."""
+        for place, dense in enumerate(pooling_of(layer.head).dense, 1):
+            name = f"dense{place}"
+            weight, bias = tensors[f"{name}_weight"], tensors[f"{name}_bias"]
+            x = self._exact_linear(x, name, weight, bias)
+            if operator := _DENSE[dense.activation]:
+                x = self.graph.node(operator, x)
+        return x
 
     def _unit_length(self, vectors: str) -> str:
         """Rows (batch, size) at length 1."""
@@ -441,6 +461,20 @@ class _Emitter:
         x = self._exact_linear(self._x, "map", tensors["weight"], tensors["bias"])
         x = self.graph.node("Reshape", x, self._shape(len(tensors["bias"])))
         return self.graph.node("Transpose", x, perm=[0, 2, 1])
+
+    def _head_tokens(self, layer: Layer, tensors: Tensors) -> str:
+        """Scores of every token by the teacher's own linear layers, in fp32."""
+        x = self._x
+        if "weight" in tensors:
+            x = self._linear(x, "map", tensors["weight"], tensors["bias"])
+        x = self._dense(x, layer, tensors)
+        return self.graph.node("Reshape", x, self._shape(vector_size(layer.head, layer.hidden_out)))
+
+    def split_answers(self) -> None:
+        """Give the scores of every token, (batch, seq_len, 2), as `ANSWER_OUTPUTS`."""
+        for place, name in enumerate(ANSWER_OUTPUTS):
+            self.graph.node("Gather", self._x, self.graph.constant(np.int64(place)), axis=2)
+            self.graph.rename_last(name)
 
     def _head_hidden(self, layer: Layer, tensors: Tensors) -> str:
         x = self._x

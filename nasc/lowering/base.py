@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nasc.architecture.heads import MEAN, gives_vector, pooling_of
+from nasc.architecture.heads import MEAN, gives_vector, pooling_of, scores_tokens
 from nasc.architecture.space import GELU, computed_in
 from nasc.errors import UsageError
 from nasc.lowering.tuned_kernels import TunedKernels
@@ -48,9 +48,9 @@ MULTIPLES = {("tvm", precision): 32 for precision in HANDWRITTEN}
 """By runtime and precision, what hidden sizes and the head size are multiples of; any size where
 nothing is said."""
 
-WITHOUT_BUCKETS = ("torch",)
-"""Runtimes whose networks have no relative positions in attention: their table is made for a
-length, which these leave free."""
+ONE_OUTPUT_ALONE = ("torch",)
+"""Runtimes whose networks give one array, not scores of tokens, and have no relative positions in
+attention: their table is made for a length, which these leave free."""
 
 PLAIN_ALONE = tuple(("tvm", precision) for precision in HANDWRITTEN)
 """Runtimes and precisions that pool by the mean alone, with the exact GELU, an embedding as wide as
@@ -170,6 +170,8 @@ def unfit_sizes(
         whose: They are, in words.
     """
     if (runtime, precision) in PLAIN_ALONE:
+        if scores_tokens(head):
+            return f"{runtime} makes {precision} of vectors and states, not of {head!r}"
         if geometry.separator is not None:
             return f"{runtime} makes {precision} without token types, which tell two texts apart"
         if geometry.buckets is not None:
@@ -182,8 +184,11 @@ def unfit_sizes(
             return f"{runtime} makes {precision} with GELU, not with {geometry.activation!r}"
         if geometry.embedding is not None:
             return f"{runtime} makes {precision} without an embedding of its own size"
-    if runtime in WITHOUT_BUCKETS and geometry.buckets is not None:
-        return f"{runtime} makes networks without relative positions in attention"
+    if runtime in ONE_OUTPUT_ALONE:
+        if scores_tokens(head):
+            return f"{runtime} makes networks of vectors and states, not of {head!r}"
+        if geometry.buckets is not None:
+            return f"{runtime} makes networks without relative positions in attention"
     if precision == "int8-emb4" and geometry.row_size % 2:
         return (
             f"4 bits are stored in pairs, and the word embedding's rows are of {geometry.row_size} "

@@ -28,7 +28,7 @@ from device_profiles.temporary import temporary_folder
 from nasc.errors import ExportError
 from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
-from nasc.lowering.base import Artifact, check_precision
+from nasc.lowering.base import Artifact, check_precision, unfit_sizes
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork
 from profilers.context import read_context
@@ -97,11 +97,8 @@ def lower(
             f"torch computes in {precision} on GPUs alone. Take another precision, or a GPU: "
             "--device cuda"
         )
-    if network.geometry.buckets is not None:
-        raise ExportError(
-            "networks with relative positions in attention are not made for torch. Take another "
-            "runtime: --runtime onnxruntime"
-        )
+    if why := unfit_sizes("torch", precision, network.geometry, network.head, (), ""):
+        raise ExportError(f"{why}. Take another runtime: --runtime onnxruntime")
     content = _compiled(network, shape, accelerator)
     path, description = folder / f"{name}{PACKAGE}", folder / f"{name}{DESCRIPTION}"
     for file in (path, description):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from nasc.architecture.heads import gives_vector
+from nasc.architecture.heads import gives_vector, scores_tokens
 from nasc.architecture.space import Architecture
 from nasc.networks.network import Network
 from nasc.teacher import LayerWeights, Teacher
+from nasc.teacher.encoder import dense_tensors
 
 
 def embedding(teacher: Teacher) -> dict[str, Tensor]:
@@ -61,18 +62,15 @@ def feed_forward(w: LayerWeights) -> dict[str, Tensor]:
 
 
 def head_tensors(teacher: Teacher, head: str) -> dict[str, Tensor]:
-    """What a head of the teacher's has behind its pooling; the map to its hidden size is none.
+    """What a head of the teacher's has beside the map to its hidden size, which is none of it.
 
     Args:
         teacher: Whose weights.
         head: Of the teacher's own.
     """
-    if not gives_vector(head):
+    if not gives_vector(head) and not scores_tokens(head):
         return {}
-    found: dict[str, Tensor] = {}
-    for place, dense in enumerate(teacher.dense, 1):
-        found |= {f"dense{place}_weight": dense.weight, f"dense{place}_bias": dense.bias}
-    return found
+    return dense_tensors(teacher.dense)
 
 
 def teacher_network(

@@ -32,9 +32,9 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
     ``position`` holds the token-type row 0 too, ``segment`` is what row 1 has beyond it, where
     the second of two texts is told from the first by `Geometry.separator`; ``map_weight`` and
     ``map_bias`` are of the linear layer behind an embedding of its own size; ``dense1_weight`` and
-    so on of those behind the pooling of a head; ``bucket_bias`` is what relative positions add to
-    the scores of each attention head. A depthwise weight is (hidden, kernel). A layer without
-    tensors (a head at the teacher's hidden size) gives an empty dict.
+    so on of those behind the pooling of a head, or that score each token; ``bucket_bias`` is what
+    relative positions add to the scores of each attention head. A depthwise weight is (hidden,
+    kernel). A layer without tensors (a head at the teacher's hidden size) gives an empty dict.
     """
     h, out = layer.hidden_in, layer.hidden_out
     found: dict[str, tuple[int, ...]]

@@ -18,10 +18,12 @@ from torch.nn import functional
 
 from nasc.architecture.heads import (
     SPANS,
+    gives_spans,
     gives_states,
     gives_vector,
     maps_tokens,
     pooling_of,
+    scores_tokens,
     vector_size,
 )
 from nasc.architecture.layers import Layer
@@ -29,7 +31,7 @@ from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
 from nasc.networks.network import MASKED, Network
 from nasc.utils import torch_pooling
 from nasc.utils.torch_activation import activate
-from nasc.utils.torch_dense import finish_vector
+from nasc.utils.torch_dense import apply_dense, finish_vector
 from nasc.utils.torch_positions import position_scores
 from nasc.utils.torch_segments import segments
 
@@ -196,7 +198,13 @@ class TorchNetwork(nn.Module):
         return functional.linear(x, head["weight"], head["bias"])  # type: ignore[index]
 
     def behind_pooling(self, pooled: Tensor) -> Tensor:
-        """Vectors out of pooled states at the teacher's hidden size, not scaled: (batch, size)."""
+        """Vectors out of pooled states at the teacher's hidden size, not scaled: (batch, size).
+
+        Of a head that scores tokens their scores, (batch, seq_len, size), out of all states.
+        """
+        if scores_tokens(self.head):
+            own = dict(self.tensors[-1].named_parameters())
+            return apply_dense(pooled, own, pooling_of(self.head))
         if not gives_vector(self.head):
             return pooled
         how = dataclasses.replace(pooling_of(self.head), scaled=False)
@@ -213,6 +221,9 @@ class TorchNetwork(nn.Module):
             return self.map_out(x)
         if self.head == SPANS:
             return self.map_out(x).transpose(1, 2)
+        if scores_tokens(self.head):
+            x = self.behind_pooling(self.map_out(x))
+            return x.transpose(1, 2) if gives_spans(self.head) else x
         how = pooling_of(self.head)
         if gives_vector(self.head):
             if maps_tokens(self.head):

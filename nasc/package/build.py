@@ -198,7 +198,7 @@ def _fill(
         raise PackageError(f"the manifest is not about this model: {'; '.join(problems)}")
     tolerance = form.TOLERANCE[manifest.precision]
     with open_encoder(_packaged(folder, form, manifest), tokenizer) as encoder:
-        texts = PAIRS if manifest.scores_pairs else TEXTS
+        texts = PAIRS if manifest.golden_pairs else TEXTS
         golden = Golden.make(encoder, texts, manifest.max_length, tolerance)
     (folder / GOLDEN).write_text(golden.to_json(), encoding="utf-8")
     (folder / MEASURED).write_text(measured_text(manifest), encoding="utf-8")

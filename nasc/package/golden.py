@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from device_profiles.reading import conform, read_json, shown
-from nasc.architecture.heads import SPANS, head_outputs, vector_size
+from nasc.architecture.heads import gives_spans, head_outputs, scores_tokens, vector_size
 from nasc.data.texts import Text
 from nasc.evaluation.encoder import Encoder, Vectors
 
@@ -55,7 +56,8 @@ class GoldenText:
         text: As given, or both texts of a pair.
         input_ids: Its token ids, special tokens included.
         vector: What the shipped file gives for the text alone in its batch: (hidden,), (classes,),
-            or (2 * tokens,): all scores of a start, then those of an end.
+            (tokens * classes,), one token after the other, or (2 * tokens,): all scores of a start,
+            then those of an end.
     """
 
     text: Text
@@ -104,6 +106,15 @@ class Golden:
                 for text, tokens, row in zip(texts, ids, rows, strict=True)
             ),
         )
+
+    def of(self, encoder: Encoder) -> Self:
+        """The same token ids with the vectors of another encoder."""
+        rows = encoder.outputs([list(one.input_ids) for one in self.texts], batch_size=1)
+        texts = (
+            dataclasses.replace(one, vector=tuple(map(float, row.ravel())))
+            for one, row in zip(self.texts, rows, strict=True)
+        )
+        return dataclasses.replace(self, texts=tuple(texts))
 
     @classmethod
     def read(cls, path: Path, paired: bool = False) -> Self:
@@ -161,7 +172,9 @@ class Golden:
         for one in self.texts:
             tokens, numbers = len(one.input_ids), len(one.vector)
             row = head_outputs(head) or vector_size(head, hidden)
-            wanted = 2 * tokens if head == SPANS else row
+            wanted = row * tokens if scores_tokens(head) else row
+            if gives_spans(head):
+                wanted = 2 * tokens
             if numbers != wanted:
                 found.append(f"{shown(one.name)} has {numbers} numbers, not {wanted}")
             if tokens > self.max_length:

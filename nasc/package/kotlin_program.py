@@ -77,6 +77,28 @@ def compiler_folder() -> Path | None:
     return Path(given).resolve()
 
 
+def release(compiler: Path) -> str:
+    """Name and release of a compiler, which npm's package states."""
+    found = read_json(compiler / "package.json", schema={"type": "object"})
+    return f"{found.get('name')} {found.get('version')}"
+
+
+def missing() -> str:
+    """What is not at hand to compile and run Kotlin, and where it is had; empty if all is.
+
+    Raises:
+        PackageError: See `compiler_folder`.
+    """
+    if java() is None:
+        return f"Java {OLDEST_JAVA} or newer is not installed"
+    if compiler_folder() is None:
+        return (
+            f"Kotlin's compiler is not at hand: npm install kotlin-compiler@{KOTLIN}, and name its "
+            f"folder, {COMPILER_VARIABLE}=node_modules/kotlin-compiler"
+        )
+    return ""
+
+
 def compile_kotlin(
     command: str,
     compiler: Path,
@@ -85,6 +107,7 @@ def compile_kotlin(
     libraries: Sequence[Path] = (),
     *,
     strict: bool = True,
+    friend: Path | None = None,
 ) -> str:
     """Compile Kotlin.
 
@@ -95,10 +118,12 @@ def compile_kotlin(
         classes: Folder that the classes are written to.
         libraries: What the sources use beside Kotlin's own library.
         strict: Whether a warning is wrong, too: other releases of Kotlin warn of other things.
+        friend: Classes whose internal names the sources may use; None: of no others.
 
     Returns:
         What is wrong; empty if nothing is.
     """
+    own = [] if friend is None else [friend]
     jars = [str(compiler / "lib" / f"{name}.jar") for name in _OWN_JARS]
     done = subprocess.run(
         [
@@ -108,10 +133,11 @@ def compile_kotlin(
                 "-no-stdlib",
                 "-no-reflect",
                 *(["-Werror"] if strict else []),
+                *([] if friend is None else [f"-Xfriend-paths={friend}"]),
                 "-jvm-target",
                 str(OLDEST_JAVA),
             ),
-            *("-cp", os.pathsep.join(map(str, (library(compiler), *libraries)))),
+            *("-cp", os.pathsep.join(map(str, (library(compiler), *libraries, *own)))),
             *("-d", str(classes)),
             *map(str, sources),
         ],
@@ -170,15 +196,11 @@ def run_in_java(folder: Path, sources: Sequence[str]) -> tuple[bool | None, str]
     Raises:
         PackageError: See `compiler_folder`.
     """
-    command = java()
-    if command is None:
-        return None, f"Java {OLDEST_JAVA} or newer is not installed"
-    compiler = compiler_folder()
-    if compiler is None:
-        return None, (
-            f"Kotlin's compiler is not at hand: npm install kotlin-compiler@{KOTLIN}, and name its "
-            f"folder, {COMPILER_VARIABLE}=node_modules/kotlin-compiler"
-        )
+    if why := missing():
+        return None, why
+    command, compiler = java(), compiler_folder()
+    assert command is not None
+    assert compiler is not None
     with temporary_folder() as classes:
         try:
             files = [*(folder / name for name in sources), CHECK]

@@ -12,9 +12,10 @@ from typing import Any
 from device_profiles.reading import read_bytes, read_json
 from nasc.architecture.heads import (
     SCORE_ACTIVATIONS,
-    SPANS,
+    gives_spans,
     gives_vector,
     pooling_of,
+    scores_tokens,
     vector_size,
 )
 from nasc.package.manifest import Manifest
@@ -131,18 +132,20 @@ def _config(manifest: Manifest, pad_id: int) -> dict[str, Any]:
     }
     if task is None:
         return config
-    if manifest.head == SPANS:
+    if gives_spans(manifest.head):
         return config | {"architectures": ["BertForQuestionAnswering"]}
+    classes = {
+        "id2label": {str(index): label for index, label in enumerate(task.labels)},
+        "label2id": {label: index for index, label in enumerate(task.labels)},
+    }
+    if scores_tokens(manifest.head):
+        return config | {"architectures": ["BertForTokenClassification"]} | classes
     config["architectures"] = ["BertForSequenceClassification"]
     if task.activation:
         config["sentence_transformers"] = {"activation_fn": SCORE_ACTIVATIONS[task.activation]}
     if not task.labels:
         return config | {"problem_type": "regression", "id2label": {"0": "score"}}
-    return config | {
-        "problem_type": "single_label_classification",
-        "id2label": {str(index): label for index, label in enumerate(task.labels)},
-        "label2id": {label: index for index, label in enumerate(task.labels)},
-    }
+    return config | {"problem_type": "single_label_classification"} | classes
 
 
 def _pooling(manifest: Manifest) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import jsonschema
 
 from device_profiles.reading import FileRefused, fits_pattern, read_json, shown
 from device_profiles.sustained import load_words
-from nasc.architecture.heads import check_head, gives_scores, is_task_head
+from nasc.architecture.heads import check_head, gives_scores, is_task_head, scores_tokens
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.errors import NascError, PackageError, UsageError
@@ -637,6 +637,8 @@ class Manifest:
         training: How long.
         prompts: The teacher's, by which texts may begin; the default one was before all texts that
             it was trained and judged on.
+        query_only: Whether it is for queries alone: documents are found by its teacher's vectors,
+            with which all figures of quality compare its own.
         seeds: Of everything random, by what they were for.
         vocabulary: What was cut of the teacher's vocabulary; None where nothing was.
         size_bytes: Of the files that the runtime opens; `build_package` sets it.
@@ -673,6 +675,7 @@ class Manifest:
     licences: Sequence[Mapping[str, str]] = ()
     training: TrainingRecord = TrainingRecord()
     prompts: Prompts = NO_PROMPTS
+    query_only: bool = False
     seeds: Mapping[str, int] = field(default_factory=dict)
     vocabulary: VocabularyRecord | None = None
     size_bytes: int = 0
@@ -695,9 +698,12 @@ class Manifest:
             )
         if self.estimate is not None and self.measured is not None:
             raise PackageError("manifest: its latency was estimated, and it was measured")
-        scored = is_task_head(self.head) or gives_scores(self.head)
+        own = gives_scores(self.head) or scores_tokens(self.head)
+        scored = own or is_task_head(self.head)
         if scored != (self.task is not None):
             raise PackageError(f"manifest: head {self.head!r} with task {self.task}")
+        if self.query_only and scored:
+            raise PackageError(f"manifest: head {self.head!r} for queries alone")
         if not 3 <= self.max_length <= self.geometry.max_positions:
             raise PackageError(
                 f"manifest: max_length must be 3 to {self.geometry.max_positions}, "
@@ -716,9 +722,21 @@ class Manifest:
             )
 
     @property
+    def states_latency(self) -> bool:
+        """Whether anything is said of its latency: measured, predicted, estimated or promised."""
+        said = (self.measured, self.predicted, self.estimate, self.limits.get("latency_ms"))
+        return any(one is not None for one in said)
+
+    @property
     def scores_pairs(self) -> bool:
         """Whether it has the head of a teacher that scores two texts at a time."""
         return self.task is not None and self.task.paired and gives_scores(self.head)
+
+    @property
+    def golden_pairs(self) -> bool:
+        """Whether golden.json holds pairs: the teacher's head takes two texts at a time."""
+        answers = self.task is not None and self.task.paired and scores_tokens(self.head)
+        return self.scores_pairs or answers
 
     @property
     def precision(self) -> str:
@@ -741,6 +759,7 @@ class Manifest:
             "task": None if self.task is None else self.task.to_dict(),
             "max_length": self.max_length,
             **self._stated_prompts(),
+            **({"query_only": True} if self.query_only else {}),
             "limits": dict(self.limits),
             "conditions": self.conditions.to_dict(),
             "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
@@ -818,6 +837,7 @@ class Manifest:
                 else TaskRecord(**task | {"labels": tuple(task["labels"])}),
                 max_length=raw["max_length"],
                 prompts=_prompts(raw.get("prompts")),
+                query_only=raw.get("query_only", False),
                 limits=raw["limits"],
                 conditions=Conditions.from_dict(raw["conditions"]),
                 predicted=None if predicted is None else PredictedLatency(**predicted),

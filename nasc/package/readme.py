@@ -6,16 +6,22 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from nasc.architecture.heads import SPANS, gives_scores, gives_vector, pooling_of
+from nasc.architecture.heads import (
+    SPANS,
+    gives_answers,
+    gives_scores,
+    gives_spans,
+    gives_vector,
+    pooling_of,
+    scores_tokens,
+)
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.package.formats import format_of
-from nasc.package.formats.base import PAIRS, SENTENCES, model_files
+from nasc.package.formats.base import PAIRS, QUESTIONS, SENTENCES, model_files
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
 from nasc.package.measurements import MEASURED, has_measurements
 from nasc.utils.printable import printable
-
-_QUESTIONS = '[("Who plays the guitar?", "In the park a man plays the guitar.")]'
 
 _EMBED = """\
 vectors = RUN
@@ -43,8 +49,21 @@ _SIGMOID = """\
 scores = RUN
 print(1 / (1 + np.exp(-scores[:, 0])))
 """
+_TOKENS = """\
+scores = RUN
+labels = LABELS
+for text, best in zip(batch, scores.argmax(axis=2)):
+    tokens = zip(text.tokens, best, text.attention_mask)
+    print([(token, labels[one]) for token, one, real in tokens if real])
+"""
+_ANSWERS = """\
+found = ALL
+starts, ends = found[0][0], found[1][0]
+"""
 _SPANS = """\
 starts, ends = RUN[0]
+"""
+_BEST = """\
 passage = np.array(batch[0].sequence_ids) == 1  # an answer lies in the passage, not in the question
 first = int(np.where(passage, starts, -np.inf).argmax())
 last = first + int(np.where(passage, ends, -np.inf)[first:].argmax())
@@ -59,8 +78,10 @@ def usage(manifest: Manifest) -> str:
     texts, last = SENTENCES, _HIDDEN
     if gives_vector(manifest.head) and task is None:
         last = _EMBED if pooling_of(manifest.head).unit else _UNSCALED
-    elif manifest.head == SPANS:
-        texts, last = _QUESTIONS, _SPANS
+    elif gives_spans(manifest.head):
+        texts, last = QUESTIONS, (_SPANS if manifest.head == SPANS else _ANSWERS) + _BEST
+    elif task is not None and scores_tokens(manifest.head):
+        last = _TOKENS.replace("LABELS", repr(list(task.labels)))
     elif task is not None:
         texts = PAIRS if task.paired else SENTENCES
         last = _SIGMOID if task.activation == "sigmoid" else _REGRESSION
@@ -81,7 +102,7 @@ tokenizer.enable_padding({padding})
 {_prompt_lines(manifest)}{filled}batch = tokenizer.encode_batch(texts)
 ids = np.array([text.ids for text in batch], np.int64)
 mask = np.array([text.attention_mask for text in batch], np.int64)
-{last.replace("RUN", form.RUN)}"""
+{last.replace("RUN", form.RUN).replace("ALL", form.RUN.removesuffix("[0]"))}"""
 
 
 def _prompt_lines(manifest: Manifest) -> str:
@@ -112,7 +133,8 @@ def figures_of(text: str) -> list[str]:
 
 def _other_libraries(manifest: Manifest) -> str:
     """How other libraries use a package; nothing where they have no call, or lack a file."""
-    if (manifest.task is not None and not manifest.scores_pairs) or CONFIG not in manifest.files:
+    called = manifest.task is None or manifest.scores_pairs or scores_tokens(manifest.head)
+    if not called or CONFIG not in manifest.files:
         return ""
     if manifest.conditions.shape is not None:
         batch, seq_len = manifest.conditions.shape
@@ -147,13 +169,19 @@ def readme(manifest: Manifest) -> str:
         what_of = "the scores of its classes" if task.labels else "its score"
         of_two = " of two texts" if task.paired else ""
         does = f"\n\nIt has the teacher's own head and gives {what_of}{of_two} (logits)."
+    elif task is not None and scores_tokens(manifest.head):
+        what_of = "the scores of its classes for every token"
+        if gives_answers(manifest.head):
+            what_of = "for every token its scores as the first and as the last of the answer"
+        does = f"\n\nIt has the teacher's own head and gives {what_of} (logits)."
     elif task is not None:
         does = f"\n\nIt was fine-tuned on the task {_plain(task.name)} and gives its answers."
+    timed = ", and on the device it was made for the latency too," * manifest.states_latency
     how = form.own_usage(manifest) or _python_usage(form.NEEDS, manifest)
     return f"""\
 # A text encoder, compiled by NASC
 {_estimate(manifest)}
-{what}: `{manifest.architecture}`.{does}{_prompts(manifest)}
+{what}: `{manifest.architecture}`.{does}{_query_only(manifest)}{_prompts(manifest)}
 
 ## Use it
 
@@ -162,15 +190,22 @@ def readme(manifest: Manifest) -> str:
 
 {figures}
 
-Latency is about: {_plain(str(manifest.conditions))}.{_APART if apart else ""}
+{_about(manifest, apart)}
 
 {used}: {_plain(manifest.text.description)}.{trained}
 
 {_EVIDENCE_APART if apart else _EVIDENCE} Check it all
-again, and on the device it was made for the latency too, with `nasc verify` and the path of
+again{timed} with `nasc verify` and the path of
 this folder. golden.json holds texts with the token ids and vectors that any port of the
 tokenizer and the model has to reproduce.
 """
+
+
+def _about(manifest: Manifest, apart: bool) -> str:
+    """What the figures are about, or that there are none of a latency."""
+    if not manifest.states_latency:
+        return "No latency of this folder is stated: none was measured."
+    return f"Latency is about: {_plain(str(manifest.conditions))}.{_APART if apart else ''}"
 
 
 _EVIDENCE = "manifest.json holds the evidence: raw samples, conditions, versions, hashes."
@@ -204,6 +239,18 @@ measurements.json holds the raw samples that these figures follow from.
 def _table(figures: Iterable[_Figure]) -> str:
     rows = "\n".join(f"| {one.name} | {_plain(one.value)} |" for one in figures)
     return f"| | |\n|---|---|\n{rows}"
+
+
+def _query_only(manifest: Manifest) -> str:
+    """What a network for queries alone is compared with, in a paragraph; else nothing."""
+    if not manifest.query_only:
+        return ""
+    teacher = manifest.teacher
+    return f"""
+
+**For queries alone.** It stands in for {_plain(teacher.name)} (weights {teacher.sha256[:12]}) where
+a text asks. Documents are embedded by that one, and its vectors are compared with theirs, not with
+each other. Figures of quality are of queries by it and documents by its teacher."""
 
 
 def _prompts(manifest: Manifest) -> str:

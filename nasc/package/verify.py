@@ -19,7 +19,7 @@ import device_profiles
 from device_profiles import DeviceProfile, DeviceProfileError
 from nasc.errors import NascError, PackageError
 from nasc.latency.session import MeasurementSession
-from nasc.package.formats import BESIDE, code_refused, format_of
+from nasc.package.formats import code_refused, format_of
 from nasc.package.hashes import SIGNATURE
 from nasc.package.manifest import MANIFEST, Manifest, read_plain_manifest
 from nasc.package.signing import check_public_key, signature_outcome
@@ -35,8 +35,8 @@ from profilers import (
     open_worker,
 )
 
-NOT_MEASURED = "none is stated of this folder, and nasc measures none of its format: --no-measure"
-"""Of a folder that was written beside a package."""
+NONE_STATED = "none is stated, so that there is none to measure again"
+"""Of a folder that was written beside the package that was measured, or for an emulated device."""
 
 RUN_ONCE_CHECKED = ("files", "model", "golden vectors")
 """Checks that must have passed before a model is measured."""
@@ -116,10 +116,10 @@ def verify_package(
         checks.append(Check("latency", None, "a package that fails is not measured"))
     elif manifest.estimate is not None:
         checks.append(Check("latency", None, manifest.estimate))
+    elif not manifest.states_latency and "peak_memory_bytes" not in manifest.limits:
+        checks.append(Check("latency", True, NONE_STATED))
     elif not measure:
         checks.append(Check("latency", None, "as asked for", declined=True))
-    elif manifest.conditions.runtime in BESIDE:
-        checks.append(Check("latency", None, NOT_MEASURED))
     elif refused := code_refused(manifest.conditions.runtime, run_code):
         checks.append(Check("latency", None, refused))
     elif any(check.name in RUN_ONCE_CHECKED and not check.ok for check in checks):

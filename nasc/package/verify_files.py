@@ -11,16 +11,16 @@ from typing import Any, Self
 
 from device_profiles import UNSTATED, DeviceProfile
 from device_profiles.reading import read_text
-from nasc.architecture.heads import gives_scores, gives_vector, pooling_of
+from nasc.architecture.heads import gives_answers, gives_scores, gives_vector, pooling_of
 from nasc.evaluation.parity_report import (
     PADDING_TOLERANCE,
     TORCH_TOLERANCE,
     ReducedPrecisionReport,
     accept_reduced,
 )
-from nasc.export.onnx import ONE_TOKEN, output_name
+from nasc.export.onnx import ANSWER_OUTPUTS, ONE_TOKEN, output_name
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
-from nasc.package.formats import BESIDE, ModelFile, code_refused, format_of
+from nasc.package.formats import ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files, tables_of
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, manifest_files, things_beside
@@ -59,6 +59,8 @@ README_BYTES = 1 << 20
 
 def _outputs(head: str) -> tuple[tuple[str, ...], ...]:
     """What files of a head may give, by name; `ONE_TOKEN` is of emitter version 3 and later."""
+    if gives_answers(head):
+        return (ANSWER_OUTPUTS,)
     first = output_name(head)
     finished = gives_vector(head) and not gives_scores(head)
     return ((first,), (first, ONE_TOKEN)) if finished else ((first,),)
@@ -290,7 +292,7 @@ class FileChecks:
 
     @functools.cached_property
     def _golden(self) -> Golden:
-        return Golden.read(self._folder / GOLDEN, self._manifest.scores_pairs)
+        return Golden.read(self._folder / GOLDEN, self._manifest.golden_pairs)
 
     def readme(self) -> Outcome:
         """README.md, and MEASURED.md where there is one, say what the manifest says."""
@@ -377,8 +379,8 @@ class FileChecks:
     def measurement(self) -> Outcome:
         """The stated latency follows from the raw samples, which are of this file."""
         measured = self._manifest.measured
-        if measured is None and self._runtime in BESIDE:
-            return True, "none is stated of this folder"
+        if not self._manifest.states_latency:
+            return True, "no latency is stated"
         if measured is None:
             return None, self._manifest.estimate or "the manifest has no measurement"
         problems = wrong_measurement(self._manifest, self._model)

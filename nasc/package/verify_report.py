@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,27 @@ class VerifyReport:
             "checks": [dataclasses.asdict(check) for check in self.checks],
             "measured": measured,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesReport:
+    """What was found in the packages of several devices.
+
+    Attributes:
+        reports: By device, in the order of the index.
+    """
+
+    reports: Mapping[str, VerifyReport]
+
+    @property
+    def exit_code(self) -> int:
+        """That of the worst: 1 before 3 before 0."""
+        codes = {report.exit_code for report in self.reports.values()}
+        return next(code for code in (1, INCOMPLETE_EXIT_CODE, 0) if code in codes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for ``--json``."""
+        return {name: report.to_dict() for name, report in self.reports.items()}
 
 
 def reason_of(error: BaseException) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
@@ -17,21 +16,23 @@ from nasc.errors import PackageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder, open_here
 from nasc.lowering import Artifact
 from nasc.package.build import TOKENIZER, build_package
-from nasc.package.formats import android_folder, ios_folder, onnx_folder, web_folder
+from nasc.package.formats import PackageFormat, aar_folder, android_folder, ios_folder, web_folder
 from nasc.package.formats.app_contents import check_vectors
-from nasc.package.manifest import Conditions, Manifest, PeakMemory
+from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import compile_tokenizer
 from nasc.package.tokenizer_files import write_tokenizer
+from nasc.package.unmeasured import without_latency
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 RUNTIME = "onnxruntime"
-"""What the package beside it is for, whose model it takes."""
+"""What opens its model here."""
 
-APP_FORMATS: dict[str, ModuleType] = {
+APP_FORMATS: dict[str, Any] = {
     "web": web_folder,
     "android": android_folder,
+    "aar": aar_folder,
     "ios": ios_folder,
 }
 """The formats, by name."""
@@ -50,6 +51,8 @@ def check_app(name: str, context: RunContext, head: str) -> None:
             head.
     """
     check_vectors(name, head)
+    if name == "aar":
+        aar_folder.check_compiler()
     with temporary_folder() as folder:
         write_tokenizer(folder, context.tokenizer, context.max_length)
         compile_tokenizer(Tokenizer.from_file(str(folder / TOKENIZER)))
@@ -59,19 +62,19 @@ def write_app(
     name: str,
     context: RunContext,
     output: Path,
-    package: Path,
+    model: Path,
     manifest: Manifest,
     force: bool,
     sign: Path | None = None,
 ) -> Path:
-    """Write the package for an app beside one for onnxruntime.
+    """Write the package for an app of a model for onnxruntime.
 
     Args:
         name: Of the format.
         context: Of the run.
         output: The folder.
-        package: Of the same network, for onnxruntime, written a moment ago.
-        manifest: What `nasc.package.build.build_package` was given for it.
+        model: The ONNX file.
+        manifest: Of the package that was measured, with parity and quality of this file.
         force: Replace the folder that is there.
         sign: Private key that it is signed with.
 
@@ -82,34 +85,48 @@ def write_app(
         PackageError: If its programs give other tokens or vectors than Python; nothing of it is
             written.
     """
-    form, own = APP_FORMATS[name], app_manifest(name, manifest)
-
-    def run(folder: Path) -> None:
-        if not form.PROGRAMS:
-            return
-        held, found = form.run_more(folder, own)
-        if held is False:
-            raise PackageError(
-                f"the package for {name} does not hold in {form.RUN_IN}: {found}. The package for "
-                f"{RUNTIME} is written, that for {name} is not: please report this, with both"
-            )
-        context.say_once(
-            f"the package for {name} was not run: {found}"
-            if held is None
-            else f"the package for {name}, run in {form.RUN_IN}: {found}"
-        )
-
+    own = app_manifest(name, manifest)
     return build_package(
         output,
-        model=package / onnx_folder.MODEL,
+        model=model,
         tokenizer=context.tokenizer,
         manifest=own,
         force=force,
         say=context.reporter.say,
         open_encoder=open_app,
-        check=run,
+        check=programs_hold(name, APP_FORMATS[name], own, context),
         sign=sign,
     )
+
+
+def programs_hold(
+    name: str, form: PackageFormat, manifest: Manifest, context: RunContext
+) -> Callable[[Path], None]:
+    """What raises where the programs of a package that is written give something else than Python.
+
+    Args:
+        name: Of the format.
+        form: The same.
+        manifest: Of the package.
+        context: Told what was found.
+    """
+
+    def run(folder: Path) -> None:
+        if not form.PROGRAMS:
+            return
+        held, found = form.run_more(folder, manifest)
+        if held is False:
+            raise PackageError(
+                f"the {form.PROGRAMS} of the package for {name} does not hold: {found}. The "
+                f"package is written, that for {name} is not: please report this, with both"
+            )
+        context.say_once(
+            f"the package for {name} was not run: {found}"
+            if held is None
+            else f"the {form.PROGRAMS} of the package for {name}: {found}"
+        )
+
+    return run
 
 
 def app_manifest(name: str, manifest: Manifest) -> Manifest:
@@ -117,30 +134,9 @@ def app_manifest(name: str, manifest: Manifest) -> Manifest:
 
     Args:
         name: Of the format.
-        manifest: Of the package for onnxruntime. Its parity and quality are those of the same file.
+        manifest: Of the package that was measured, with parity and quality of the app's model.
     """
-    said = manifest.conditions
-    return dataclasses.replace(
-        manifest,
-        limits={},
-        conditions=Conditions(
-            said.device,
-            name,
-            said.batch,
-            said.seq_len,
-            said.threads,
-            said.statistic,
-            fixed_shape=said.fixed_shape,
-        ),
-        predicted=None,
-        latency_table=APP_FORMATS[name].NOT_PROMISED,
-        estimate=None,
-        measured=None,
-        tokenisation_ms=None,
-        peak_memory=PeakMemory(),
-        attempts=(),
-        evidence={},
-    )
+    return without_latency(manifest, name, APP_FORMATS[name].NOT_PROMISED)
 
 
 @contextlib.contextmanager

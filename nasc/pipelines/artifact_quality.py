@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.heads import gives_scores
+from nasc.architecture.heads import gives_answers, gives_scores, scores_tokens
 from nasc.context.context import RunContext
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
 from nasc.data.prompts import prompted
 from nasc.data.texts import Text, columns
+from nasc.errors import LimitsMissed
 from nasc.evaluation.agreement import compare, compare_classes, compare_scores
-from nasc.evaluation.encoder import Encoder, Vectors
+from nasc.evaluation.encoder import Encoder, OpenEncoder, Vectors
 from nasc.evaluation.parity import check_parity, check_reduced, conformance
 from nasc.evaluation.parity_report import ParityReport, ReducedPrecisionReport, accept_reduced
+from nasc.evaluation.token_agreement import compare_answers, compare_tokens
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
 from nasc.tasks.sts import SentencePair, evaluate_sts
+from nasc.teacher import Teacher
 
 if TYPE_CHECKING:
     from nasc.tasks.shipping import PackagedTask
@@ -33,6 +37,30 @@ PARITY_SENTENCES = 64
 
 PARITY_LENGTH = 128
 """Tokens of them at most."""
+
+
+def check_reached(record: Mapping[str, Any], least_by_name: Mapping[str, float]) -> None:
+    """Raise where a quality that is asked for is not reached.
+
+    Args:
+        record: Figures of a file as shipped, see `ArtifactEvaluator.quality`.
+        least_by_name: What each must be at least.
+
+    Raises:
+        LimitsMissed: With what to change.
+    """
+    for name, least in least_by_name.items():
+        if name not in record:
+            raise LimitsMissed(
+                f"--min-quality {name} needs first texts that have several second ones each "
+                f"among the pairs held out; those have not. Give more: --pairs FILE"
+            )
+        if record[name] < least:
+            raise LimitsMissed(
+                f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train "
+                "longer (--distill-minutes; the supernet: nasc train, then --supernet FILE), "
+                "give more or closer text (--corpus), or loosen a limit"
+            )
 
 
 def parity_tokens(context: RunContext) -> list[list[int]]:
@@ -56,10 +84,25 @@ class ArtifactEvaluator:
         context: RunContext,
         labelled: Sequence[SentencePair] | None,
         task: PackagedTask | None,
+        open_encoder: OpenEncoder | None = None,
     ) -> None:
+        """Nothing is judged yet.
+
+        Args:
+            context: Of the run.
+            labelled: See the class.
+            task: See the class.
+            open_encoder: Runs a file; None runs it as the device does.
+        """
         self._context = context
         self.labelled = labelled
         self.task = task
+        self._open_encoder = open_encoder or context.open_encoder
+
+    def opening_by(self, open_encoder: OpenEncoder) -> ArtifactEvaluator:
+        """The same judge of files that are run in another way."""
+        task = None if self.task is None else self.task.opening_by(open_encoder)
+        return ArtifactEvaluator(self._context, self.labelled, task, open_encoder)
 
     def parity(self, network: Network, artifact: Artifact) -> tuple[ParityReport, str | None]:
         """Parity of an artifact with its network.
@@ -81,11 +124,11 @@ class ArtifactEvaluator:
         precision = artifact.precision
         with context.timed("parity"), temporary_folder() as folder:
             if precision == "fp32":
-                with context.open_encoder(artifact) as encoder:
+                with self._open_encoder(artifact) as encoder:
                     return check_parity(network, encoder, tokens), None
             wide = network.with_precision("fp32")
             exact = self._lower(wide, artifact, folder, "fp32")
-            with context.open_encoder(exact) as encoder:
+            with self._open_encoder(exact) as encoder:
                 check_parity(wide, encoder, tokens)
             report = self._reduced_body(network, artifact, tokens, folder)
             before, after = self._score(exact), self._score(artifact)
@@ -102,7 +145,7 @@ class ArtifactEvaluator:
         """
         context = self._context
         longest = context.max_length if self.task is None else self.task.options.max_length
-        with context.timed("parity"), context.open_encoder(artifact) as encoder:
+        with context.timed("parity"), self._open_encoder(artifact) as encoder:
             return conformance(network, encoder, parity_tokens(context), longest=longest)
 
     def _lower(self, network: Network, like: Artifact, folder: Path, name: str) -> Artifact:
@@ -117,10 +160,10 @@ class ArtifactEvaluator:
 
         A task's head is fp32 in int8 and adds nothing to that.
         """
-        if self.task is not None or gives_scores(network.head):
+        if self.task is not None or gives_scores(network.head) or scores_tokens(network.head):
             network = network.body()
             artifact = self._lower(network, artifact, folder, "body")
-        with self._context.open_encoder(artifact) as encoder:
+        with self._open_encoder(artifact) as encoder:
             return check_reduced(network, encoder, tokens)
 
     def _score(self, artifact: Artifact) -> float | None:
@@ -141,7 +184,7 @@ class ArtifactEvaluator:
     def _encoder(self, artifact: Artifact) -> AbstractContextManager[Encoder]:
         """An artifact as the package promises it: its length, its batch size."""
         context = self._context
-        return context.open_encoder(
+        return self._open_encoder(
             artifact,
             context.tokenizer,
             max_length=context.max_length,
@@ -166,16 +209,32 @@ class ArtifactEvaluator:
         context = self._context
         context.reporter.stage("Quality on held-out text")(0, 1, "encoding")
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
+        if scores_tokens(context.head):
+            return self._token_figures(artifact, sentences)
         wanted = context.teacher.vectors(sentences, max_length=context.max_length)
+        documents = context.document_vectors(sentences, max_length=context.max_length)
         with self._encoder(artifact) as encoder:
             if gives_scores(encoder.head):
                 given = prompted(encoder.encode, self._prompt)(sentences)
                 return _score_figures(wanted, given, sentences)
-            found = compare(wanted, prompted(encoder.encode, self._prompt)(sentences))
+            given = prompted(encoder.encode, self._prompt)(sentences)
+            found = compare(wanted, given, documents)
         record: dict[str, Any] = dataclasses.asdict(found)
         if self.labelled is not None:
             record["sts_spearman"] = self._sts(artifact, self.labelled)
         return record
+
+    def _token_figures(self, artifact: Artifact, sentences: Sequence[Text]) -> dict[str, Any]:
+        """Agreement with the teacher's scores of tokens, by its own tokens."""
+        teacher, length = self._context.teacher, self._context.max_length
+        wanted = teacher.outputs(sentences, max_length=length)
+        with self._encoder(artifact) as encoder:
+            given = prompted(encoder.outputs_of, self._prompt)(sentences)
+        if gives_answers(teacher.head()):
+            passages = _parts(teacher, sentences, length, last=True)
+            return dataclasses.asdict(compare_answers(wanted, given, passages))
+        words = _parts(teacher, sentences, length)
+        return dataclasses.asdict(compare_tokens(wanted, given, words, teacher.labels))
 
     def tokenisation_ms(self) -> float:
         """Median time to tokenise a text of as many tokens as the measured input holds."""
@@ -194,6 +253,15 @@ class ArtifactEvaluator:
             tokenizer(*before, text, truncation=True, max_length=length)
             times.append(1e3 * (time.perf_counter() - start))
         return float(np.median(times))
+
+
+def _parts(
+    teacher: Teacher, sentences: Sequence[Text], length: int, *, last: bool = False
+) -> list[NDArray[np.bool_]]:
+    """Of each text (tokens,), which tokens are of its words; of a pair's second text where last."""
+    encoded = teacher.tokenizer(*columns(sentences), truncation=True, max_length=length)
+    parts = (encoded.sequence_ids(place) for place in range(len(sentences)))
+    return [np.array([one == 1 if last else one is not None for one in each]) for each in parts]
 
 
 def _score_figures(wanted: Vectors, given: Vectors, sentences: Sequence[Text]) -> dict[str, Any]:

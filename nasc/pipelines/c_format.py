@@ -1,7 +1,7 @@
-"""What `nasc compile --format c` writes: the network that was chosen, as a folder of C.
+"""What `nasc compile --format c,android-c` writes: the network that was chosen, as C code.
 
-Compiled by the kernels of the package for TVM beside it, built here and run: it is written only if
-its vectors are those of the network in torch and those of the package.
+Compiled by TVM's kernels, built here and run: it is written only if its vectors are those of the
+network in torch and, where the package beside it computes the same, those of the package.
 """
 
 from __future__ import annotations
@@ -9,165 +9,225 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from device_profiles.temporary import temporary_folder
+from nasc.architecture.heads import scores_tokens
 from nasc.context.context import RunContext
 from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.parity import check_parity, check_reduced, conformance
-from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
+from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport, accept_reduced
 from nasc.export.matrices import Float
 from nasc.export.onnx import build
 from nasc.lowering import Artifact
+from nasc.lowering.static.supported import why_no_library
 from nasc.networks.network import Network
 from nasc.package.build import GOLDEN, TOKENIZER, build_package
 from nasc.package.c_program import build_program, compiler, run_program
+from nasc.package.formats import format_of
+from nasc.package.formats.android_c_folder import C_FOLDER, NOT_PROMISED, PROCESSORS
 from nasc.package.formats.c_folder import TEXT_DEMO, WEIGHTS
 from nasc.package.formats.c_package import AGREEMENT, MODEL, open_session, refusal, write_library
 from nasc.package.golden import Golden, allowed_difference
-from nasc.package.manifest import Conditions, Manifest, PeakMemory
+from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_binary import compile_tokenizer
 from nasc.package.tokenizer_files import write_tokenizer
-from nasc.pipelines.artifact_quality import parity_tokens
+from nasc.package.unmeasured import NOT_MEASURED, without_latency
+from nasc.pipelines.app_format import programs_hold
+from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached, parity_tokens
+from nasc.pipelines.options import Options
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from nasc.lowering.static.program import StaticNetwork
 
-NOT_MEASURED = "not measured: it is that of this network's package for TVM that was"
-"""What such a folder says of its latency."""
+C, ANDROID_C, TVM = "c", "android-c", "tvm"
+"""The formats, and what compiles them."""
 
 
-def folder_beside(output: Path, name: str) -> Path:
-    """Where a folder of another format goes: beside the package, which holds its own files alone.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a format holds the library.
+
+    Attributes:
+        folder: Of the library in the package; nothing where it is the package.
+        processors: That there is code for, as `profilers.context.read_context` gives them; None is
+            this machine's.
+        why: Why no latency is stated.
+        as_tvm: Whether the code is what TVM's package holds, so that its vectors are the same in
+            every precision.
+    """
+
+    folder: str
+    processors: tuple[Mapping[str, Any] | None, ...]
+    why: str
+    as_tvm: bool
+
+    def computes_alike(self, manifest: Manifest) -> bool:
+        """Whether a package's vectors are those of the code."""
+        same_kernels = self.as_tvm and manifest.conditions.runtime == TVM
+        return manifest.precision == "fp32" or same_kernels
+
+
+_PHONES = tuple({"arch": arch, "flags": flags} for arch, flags in PROCESSORS.items())
+
+C_FORMATS = {
+    C: _Layout("", (None,), NOT_MEASURED, as_tvm=True),
+    ANDROID_C: _Layout(C_FOLDER, _PHONES, NOT_PROMISED, as_tvm=False),
+}
+"""The formats, by name."""
+
+
+def check_c(name: str, context: RunContext) -> None:
+    """Raise before anything is searched where no code in C can be made.
 
     Args:
-        output: Folder of the package.
         name: Of the format.
-    """
-    return output.with_name(f"{output.name}-{name}")
-
-
-def check_c(context: RunContext) -> None:
-    """Raise before anything is searched where no folder of C can be made.
+        context: Of the run.
 
     Raises:
-        UsageError: If the device is another than this machine, ziglang is missing, or texts go in
-            by pairs.
+        UsageError: If the device is another than this machine, TVM or ziglang is missing, texts go
+            in by pairs, scores of tokens come out, or the teacher has what C libraries do not.
         PackageError: If the tokenizer does what its port in C does not.
         profilers.RuntimeMissing: If there is no C compiler.
     """
     device = context.device
     if device.connection.kind != "local" or device.emulated:
         raise UsageError(
-            f"--format c is checked by running it here; device {device.name!r} is another machine. "
-            "Run nasc there, or leave --format c out"
+            f"--format {name} is checked by running it here; device {device.name!r} is another "
+            f"machine. Run nasc there, or leave --format {name} out"
+        )
+    if importlib.util.find_spec(TVM) is None or importlib.util.find_spec("ziglang") is None:
+        raise UsageError(
+            f"--format {name} needs TVM, whose compiler makes its kernels, and ziglang, whose "
+            "linker cleans the machine code. Install both: pip install -c constraints.txt "
+            f"'.[runner,tvm]'; or leave --format {name} out"
         )
     if context.teacher.paired:
         raise UsageError(
-            f"--format c takes one text at a time, the teacher {context.teacher.name!r} scores "
-            "pairs: leave --format c out"
+            f"--format {name} takes one text at a time, the teacher {context.teacher.name!r} "
+            f"scores pairs: leave --format {name} out"
         )
-    if importlib.util.find_spec("ziglang") is None:
+    if scores_tokens(context.head):
         raise UsageError(
-            "--format c needs ziglang, whose linker cleans the machine code. Install it: "
-            "python -m pip install ziglang"
+            f"--format {name} gives vectors or scores of texts, the teacher "
+            f"{context.teacher.name!r} scores tokens: leave --format {name} out, or take its "
+            "encoder alone: --head embed"
         )
     compiler()
+    if (why := why_no_library(context.space.geometry)) is not None:
+        raise UsageError(f"{why}: leave --format {name} out")
     with temporary_folder() as folder:
         _tables(context.tokenizer, context.max_length, folder)
 
 
 def write_c(
+    name: str,
     context: RunContext,
     output: Path,
     package: Path,
     manifest: Manifest,
     network: Network,
-    force: bool,
-    sign: Path | None = None,
+    evaluator: ArtifactEvaluator,
+    options: Options,
 ) -> Path:
-    """Write the folder of C beside a package for TVM.
+    """Write the code in C beside a package.
 
     Args:
+        name: Of the format.
         context: Of the run.
         output: The folder.
-        package: Of the same network, for TVM, written a moment ago.
+        package: Of the same network, written a moment ago.
         manifest: What `nasc.package.build.build_package` was given for it.
         network: With its weights, in its precision.
-        force: Replace the folder that is there.
-        sign: Private key that it is signed with.
+        evaluator: Judges the code where it computes otherwise than the package does.
+        options: What is asked for.
 
     Returns:
         The folder, as an absolute path.
 
     Raises:
-        PackageError: If what was compiled gives other vectors than the package; nothing is written.
+        PackageError: If what was compiled gives other vectors than the package, or is too far from
+            the network in fp32; nothing is written.
         ParityError: If it gives others than the network in torch.
+        LimitsMissed: If a quality that is asked for is not reached.
         ExportError: If TVM cannot compile it without its runtime, or it does not build.
     """
-    compiled = _compile(network, manifest.max_length)
-    if why := refusal(compiled.arch):
-        raise PackageError(why)
-    golden = Golden.read(package / GOLDEN)
-    tokenizer = context.tokenizer
+    layout = C_FORMATS[name]
     with temporary_folder() as place:
-        library = place / "library"
-        write_library(compiled, build(network, matrices=Float()), library)
-        with open_c(_artifact(library, network)) as encoder:
-            check_vectors(golden, encoder)
-            parity = _parity(context, manifest, network, encoder)
-            tokens = parity_tokens(context)
-            log = conformance(network, encoder, tokens, longest=manifest.max_length)
-        check_texts(golden, library, compiled.arch, tokenizer, place)
+        library = place / "library" / layout.folder
+        arch = _write_library(layout, network, manifest.max_length, library)
+        found = _judge(layout, context, library, package, manifest, network, evaluator, place, arch)
+        check_reached(found["quality"], options.min_quality)
+        own = without_latency(dataclasses.replace(manifest, **found), name, layout.why)
+        # Texts of any length, whatever the package takes.
+        conditions = dataclasses.replace(own.conditions, fixed_shape=False)
+        own = dataclasses.replace(own, conditions=conditions)
         return build_package(
             output,
-            model=library,
-            tokenizer=tokenizer,
-            manifest=dataclasses.replace(c_manifest(manifest, parity), conformance=log),
-            force=force,
+            model=place / "library",
+            tokenizer=context.tokenizer,
+            manifest=own,
+            force=options.force,
             say=context.reporter.say,
             open_encoder=open_c,
-            sign=sign,
+            check=programs_hold(name, format_of(name), own, context),
+            sign=options.sign,
         )
 
 
-def c_manifest(manifest: Manifest, parity: Parity | ReducedPrecisionReport | None) -> Manifest:
-    """What the folder says of itself: nothing of a latency or of limits, which nobody measured.
+def _write_library(layout: _Layout, network: Network, max_length: int, folder: Path) -> str:
+    """Write the library of a network, and give the processor of it that this machine's is.
 
-    Nor of tuning records: its kernels go by general schedules.
-
-    Args:
-        manifest: Of the package for TVM.
-        parity: Of the folder's own code.
+    Raises:
+        PackageError: If there is none.
     """
-    said = manifest.conditions
-    return dataclasses.replace(
-        manifest,
-        limits={},
-        conditions=Conditions(
-            said.device, "c", said.batch, said.seq_len, said.threads, said.statistic
-        ),
-        predicted=None,
-        latency_table=NOT_MEASURED,
-        estimate=None,
-        tuned=None,
-        measured=None,
-        tokenisation_ms=None,
-        peak_memory=PeakMemory(),
-        parity=parity,
-        attempts=(),
-        evidence={},
-        conformance=(),
-    )
+    compiled = [_compile(network, max_length, processor) for processor in layout.processors]
+    own = [one for one in compiled if not refusal(one.arch)]
+    if not own:
+        raise PackageError(refusal(compiled[0].arch))
+    others = [one for one in compiled if one not in own]
+    write_library(own[0], build(network, matrices=Float()), folder, others)
+    return own[0].arch
+
+
+def _judge(
+    layout: _Layout,
+    context: RunContext,
+    library: Path,
+    package: Path,
+    manifest: Manifest,
+    network: Network,
+    evaluator: ArtifactEvaluator,
+    place: Path,
+    arch: str,
+) -> dict[str, Any]:
+    """Parity, quality and conformance of the code as it runs here.
+
+    Raises:
+        PackageError, ParityError: See `write_c`.
+    """
+    golden = Golden.read(package / GOLDEN)
+    artifact, alike = _artifact(library, network), layout.computes_alike(manifest)
+    with open_c(artifact) as encoder:
+        if alike:
+            check_vectors(golden, encoder)
+        else:
+            golden = golden.of(encoder)
+        parity = _parity(layout, context, manifest, network, encoder, place)
+        tokens = parity_tokens(context)
+        log = conformance(network, encoder, tokens, longest=manifest.max_length)
+    check_texts(golden, library, arch, context.tokenizer, place)
+    quality = manifest.quality if alike else evaluator.opening_by(open_c).quality(artifact)
+    return {"parity": parity, "quality": quality, "conformance": log}
 
 
 @contextlib.contextmanager
@@ -178,37 +238,67 @@ def open_c(
     max_length: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[Encoder]:
-    """See `nasc.evaluation.encoder.OpenEncoder`: the code is built and run here."""
+    """See `nasc.evaluation.encoder.OpenEncoder`: the code is built and run here.
+
+    It computes text by text, so that a batch is as many as one start of the program is worth.
+    """
     with open_session(artifact.path) as session:
         yield Encoder(
             artifact.path,
             tokenizer,
             max_length=max_length,
-            batch_size=batch_size,
+            batch_size=max(batch_size, BATCH_SIZE),
             session=session,
         )
 
 
 def _artifact(library: Path, network: Network) -> Artifact:
-    return Artifact(library / MODEL, (), "c", network.architecture.precision, version=0)
+    return Artifact(library / MODEL, (), C, network.architecture.precision, version=0)
 
 
-def _compile(network: Network, max_length: int) -> StaticNetwork:
+def _compile(
+    network: Network, max_length: int, processor: Mapping[str, Any] | None
+) -> StaticNetwork:
     """The network at the usual lengths, and at that of the longest text."""
     from nasc.lowering.static.compile import compile_static, usual_lengths  # imports TVM
 
-    return compile_static(network, lengths={*usual_lengths(network), max_length})
+    lengths = {*usual_lengths(network), max_length}
+    return compile_static(network, lengths=lengths, processor=processor)
 
 
 def _parity(
-    context: RunContext, manifest: Manifest, network: Network, encoder: Encoder
+    layout: _Layout,
+    context: RunContext,
+    manifest: Manifest,
+    network: Network,
+    encoder: Encoder,
+    place: Path,
 ) -> Parity | ReducedPrecisionReport | None:
-    """Of this code; the package's of a task in a reduced precision, which is judged by its body."""
+    """Of this code; of a task or of scores in a reduced precision that of its body.
+
+    Raises:
+        ParityError: If the code in fp32 gives other vectors than the network.
+        PackageError: If a reduced precision is too far from it.
+    """
+    tokens = parity_tokens(context)
     if network.architecture.precision == "fp32":
-        return check_parity(network, encoder, parity_tokens(context))
-    if manifest.task is not None:
+        return check_parity(network, encoder, tokens)
+    if manifest.task is None:
+        report = check_reduced(network, encoder, tokens)
+    elif layout.computes_alike(manifest):
         return manifest.parity
-    return check_reduced(network, encoder, parity_tokens(context))
+    else:
+        body = network.body()
+        _write_library(layout, body, manifest.max_length, place / "body")
+        with open_c(_artifact(place / "body", body)) as own:
+            report = check_reduced(body, own, tokens)
+    accepted, reason = accept_reduced(report)
+    if not accepted:
+        raise PackageError(
+            f"the C code in {network.architecture.precision} is refused ({reason}). The package is "
+            "written, the folder of C is not. Allow fp32 alone: --precision fp32"
+        )
+    return report
 
 
 def check_vectors(golden: Golden, encoder: Encoder) -> None:
@@ -244,7 +334,7 @@ def _check(difference: float, golden: Golden, what: str) -> None:
     allowed = allowed_difference(AGREEMENT, [np.array(one.vector) for one in golden.texts])
     if not difference <= allowed:
         raise PackageError(
-            f"the C code gives other vectors of {what} than the package for TVM: they differ by "
+            f"the C code gives other vectors of {what} than the package: they differ by "
             f"{difference:.2g}, {allowed:.2g} are allowed. The package is written, the folder of C "
             "is not: please report this, with both"
         )

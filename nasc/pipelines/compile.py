@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import profilers
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.heads import gives_scores, is_task_head
+from nasc.architecture.heads import ANSWERS, SCORES, TOKENS, is_task_head
 from nasc.architecture.space import Architecture, operation_symbols
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
@@ -34,7 +34,7 @@ from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.package.build import build_package, check_target
-from nasc.package.formats import BESIDE, ITSELF, SHIPPED
+from nasc.package.formats import SHIPPED
 from nasc.package.manifest import (
     MANIFEST,
     Conditions,
@@ -51,14 +51,15 @@ from nasc.package.manifest import (
 )
 from nasc.package.signing import check_private_key
 from nasc.package.verify_latency import latency_protocol
-from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
-from nasc.pipelines.artifact_quality import ArtifactEvaluator
-from nasc.pipelines.c_format import check_c, folder_beside, write_c
+from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
+from nasc.pipelines.formats import FolderWriter, check_formats, folder_beside, variants_in
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import (
+    ANSWER_METRICS,
     CLASS_METRICS,
     DISTILL_MINUTES,
     SCORE_METRICS,
+    TOKEN_METRICS,
     VECTOR_METRICS,
     Options,
 )
@@ -93,6 +94,7 @@ ESTIMATE = "ESTIMATE"
 """Stands in the name of a package whose latency nobody measured."""
 
 CLASSIFICATION, RERANKING = "classification", "reranking"
+OF_TOKENS = {TOKENS: "token-classification", ANSWERS: "question-answering"}
 """The task of a package with the head that its teacher came with."""
 
 KEPT = "Latency tables, the supernet and what was trained are kept in the cache."
@@ -129,6 +131,32 @@ def compile(
         UsageError, TeacherError, CorpusError, PackageError, ProfilerError: See there.
     """
     options = options or Options()
+    context = context_for(limits, settings or Settings(), options, reporter, opener)
+    return compile_on(context, limits, options)
+
+
+def context_for(
+    limits: Limits,
+    settings: Settings,
+    options: Options,
+    reporter: Reporter | None = None,
+    opener: profilers.Opener | None = None,
+) -> RunContext:
+    """What a compilation shares, after everything that was asked for was found to go together.
+
+    Nothing is measured or trained yet.
+
+    Args:
+        limits: What must hold.
+        settings: Conditions.
+        options: Training, checks and output.
+        reporter: Told of the progress.
+        opener: Starts a worker on the device; None is `profilers.open_worker`.
+
+    Raises:
+        UsageError: If something does not go together.
+        DeviceEmulated, PackageError, ProfilerError: See `compile`.
+    """
     if not limits.given():
         raise UsageError(
             "no limit given; give at least one of --latency-ms, --size-bytes, --params, "
@@ -137,18 +165,15 @@ def compile(
     if options.quantile is not None and limits.latency_ms is None:
         given = "--quantile" if options.protocol is None else "--protocol"
         raise UsageError(f"{given} says what --latency-ms is held to: give --latency-ms too")
-    settings = settings or Settings()
     if settings.runtime not in (None, AUTO, *SHIPPED):
         raise UsageError(
             f"there are no packages for the runtime {settings.runtime} yet: nasc profile, search "
             f"and bench take it. Compile for another: --runtime {SHIPPED[0]}"
         )
-    if options.formats and settings.runtime is not None:
-        check_formats(options.formats, settings.runtime)
     if settings.estimate:
         check_estimate(limits, options)
     if options.task is not None:
-        if settings.head not in ("embed", options.task.head):
+        if settings.head not in (None, options.task.head):
             raise UsageError(f"--task {options.task.name} decides the head: leave --head out")
         settings = dataclasses.replace(settings, head=options.task.head)
         if settings.fixed_shape and options.task.max_length > settings.seq_len:
@@ -157,12 +182,14 @@ def compile(
                 f"{options.task.name}, which are of up to {options.task.max_length} tokens: "
                 f"--seq-len {options.task.max_length}, or --finetune-length {settings.seq_len}"
             )
-    elif is_task_head(settings.head):
+    elif settings.head is not None and is_task_head(settings.head):
         raise UsageError(f"the head {settings.head!r} comes with a task: give --task")
     if settings.lengths is not None:
         check_mixture(settings, options)
     if settings.vocab_from is not None:
         check_vocabulary(settings, options)
+    if settings.query_only:
+        check_query_only(options)
     context = RunContext(
         settings,
         reporter,
@@ -170,11 +197,9 @@ def compile(
         promises_latency=limits.latency_ms is not None,
         limits_bytes=limits.limits_bytes,
     )
-    if settings.runtime is None:
-        check_formats(options.formats, context.device.default_runtime)
     if settings.runtime not in (None, AUTO):
         check_packable(context, settings.runtime)
-    return compile_on(context, limits, options)
+    return context
 
 
 def check_packable(context: RunContext, runtime: str) -> None:
@@ -188,21 +213,6 @@ def check_packable(context: RunContext, runtime: str) -> None:
         raise PackageError(
             f"no package for {runtime} can be written for device {context.device.name!r}: {refusal}"
         )
-
-
-def check_formats(formats: Sequence[str], runtime: str | None) -> None:
-    """Raise where formats are wanted of a package for a runtime that they are not made of.
-
-    Raises:
-        UsageError: With the runtime to take.
-    """
-    for name in formats:
-        wanted = {**BESIDE, **ITSELF}[name]
-        if runtime != wanted:
-            raise UsageError(
-                f"--format {name} is made of the network that was chosen for {wanted}, not "
-                f"for {runtime or 'the runtime of the device'}. Add --runtime {wanted}"
-            )
 
 
 def check_mixture(settings: Settings, options: Options) -> None:
@@ -239,6 +249,24 @@ def check_vocabulary(settings: Settings, options: Options) -> None:
         )
 
 
+def check_query_only(options: Options) -> None:
+    """Raise where a network for queries alone does not go with what is asked for.
+
+    Raises:
+        UsageError: With what to leave out.
+    """
+    if options.task is not None:
+        raise UsageError(
+            f"--query-only is about sentence vectors, and --task {options.task.name} is not: give "
+            "one of them"
+        )
+    if options.sts_data is not None:
+        raise UsageError(
+            "--sts-data compares vectors of a package with each other, and with --query-only they "
+            "are compared with the teacher's: leave one of them out"
+        )
+
+
 def compile_on(context: RunContext, limits: Limits, options: Options) -> CompileResult:
     """`compile` with a context at hand.
 
@@ -264,14 +292,12 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
         )
     check_place(output, "--output DIR", PackageError, "the package")
     with contextlib.ExitStack() as claims:
-        for place in (output, *(folder_beside(output, each) for each in options.folders)):
+        runtime = context.settings.runtime or context.device.default_runtime
+        beside = (folder_beside(output, name) for name in options.folders(runtime))
+        for place in (output, *beside):
             claims.enter_context(claimed(place))
             check_target(place, options.force)
-        if "c" in options.formats:
-            check_c(context)
-        for name in options.formats:
-            if name in APP_FORMATS:
-                check_app(name, context, context.head)
+        check_formats(context, options.formats)
         return _Compilation(context, limits, options, output).run()
 
 
@@ -492,7 +518,7 @@ class _Compilation:
         Raises:
             InfeasibleLimits: With its certificate, if no network meets the limits.
         """
-        allowed = self.context.variants
+        allowed = variants_in(self.context, self.options.formats)
         variants = tuple(promising_variants(self.context, self.limits, allowed))
         check_feasible(self.context, self.limits, variants)
         return _State(self.limits, allowed, variants)
@@ -576,13 +602,20 @@ class _Compilation:
         task = self.options.task
         return self.context.max_length if task is None else task.max_length
 
+    @property
+    def keeps_own_head(self) -> bool:
+        """Whether the package gives scores by the head that the teacher came with."""
+        return self.options.task is None and self.context.teacher.output != "embed"
+
     def task_record(self) -> TaskRecord | None:
         """What the package says of its head; None of vectors and states."""
         task, teacher = self.options.task, self.context.teacher
         if task is not None:
             return TaskRecord(task.name, task.labels, task.paired)
-        if not gives_scores(self.context.head):
+        if not self.keeps_own_head:
             return None
+        if teacher.output in OF_TOKENS:
+            return TaskRecord(OF_TOKENS[teacher.output], teacher.labels, teacher.paired)
         if len(teacher.labels) == 1:
             return TaskRecord(RERANKING, (), True, teacher.activation)
         return TaskRecord(CLASSIFICATION, teacher.labels, teacher.paired, teacher.activation)
@@ -773,7 +806,8 @@ class _Compilation:
     def budget(self) -> tuple[DistillConfig, float | None]:
         """The training of the chosen network, halving included: by steps or by seconds."""
         steps, minutes = self.options.distill_steps, self.options.distill_minutes
-        config = DistillConfig(steps=steps or 0, seed=self.context.settings.seed)
+        s = self.context.settings
+        config = DistillConfig(steps=steps or 0, seed=s.seed, query_only=s.query_only)
         if steps is not None:
             return config, None
         return config, 60 * (DISTILL_MINUTES if minutes is None else minutes)
@@ -865,10 +899,17 @@ class _Compilation:
             return
         teacher, gives = self.context.teacher, "vectors"
         known: tuple[str, ...] = VECTOR_METRICS
-        if gives_scores(self.context.head):
+        if self.keeps_own_head:
             one = len(teacher.labels) == 1
-            gives = "scores of pairs" if one else "scores of classes"
-            known = SCORE_METRICS if one else CLASS_METRICS
+            gives, known = {
+                SCORES: (
+                    ("scores of pairs", SCORE_METRICS)
+                    if one
+                    else ("scores of classes", CLASS_METRICS)
+                ),
+                TOKENS: ("scores of tokens", TOKEN_METRICS),
+                ANSWERS: ("answers to questions", ANSWER_METRICS),
+            }[teacher.output]
         for name in self.options.min_quality:
             if name not in known:
                 raise UsageError(
@@ -888,18 +929,7 @@ class _Compilation:
             LimitsMissed: If a quality asked for is not reached.
         """
         record = evaluator.quality(artifact)
-        for name, least in self.options.min_quality.items():
-            if name not in record:
-                raise LimitsMissed(
-                    f"--min-quality {name} needs first texts that have several second ones each "
-                    f"among the pairs held out; those have not. Give more: --pairs FILE"
-                )
-            if record[name] < least:
-                raise LimitsMissed(
-                    f"{name} is {record[name]:.4f}, --min-quality asks for {least}. Train "
-                    "longer (--distill-minutes; the supernet: nasc train, then --supernet FILE), "
-                    "give more or closer text (--corpus), or loosen a limit"
-                )
+        check_reached(record, self.options.min_quality)
         return record
 
     def package(
@@ -928,6 +958,7 @@ class _Compilation:
             task=self.task_record(),
             max_length=self.max_length,
             prompts=NO_PROMPTS if task is not None else context.teacher.prompts,
+            query_only=s.query_only,
             limits=self.limits.given(),
             conditions=Conditions(
                 context.device.name,
@@ -976,9 +1007,8 @@ class _Compilation:
             open_encoder=context.open_encoder,
             sign=options.sign,
         )
-        folders = {
-            name: self.write_beside(name, folder, manifest, network) for name in options.folders
-        }
+        with FolderWriter(context, options, evaluator, folder, manifest, network) as writer:
+            folders = {name: writer.write(name) for name in options.folders(variant.runtime)}
         known_ms = context.known_ms(architecture) if timed else {}
         return CompileResult(
             read_manifest(folder),
@@ -988,6 +1018,7 @@ class _Compilation:
             network,
             {v: ms for v, ms in known_ms.items() if v != variant},
             folders,
+            {name: str(read_manifest(path).latency_table) for name, path in folders.items()},
             sha256_of(folder / MANIFEST),
         )
 
@@ -1025,18 +1056,6 @@ class _Compilation:
             return None
         counts = (cut.tokens, cut.of_tokens, cut.heldout_tokens, cut.changed_tokens)
         return VocabularyRecord(cut.text, cut.sha256, *counts)
-
-    def write_beside(self, name: str, package: Path, manifest: Manifest, network: Network) -> Path:
-        """Write a folder of another format beside a package, of the same network."""
-        context, options = self.context, self.options
-        place = folder_beside(self.output, name)
-        context.reporter.stage(f"Package in {name.upper()}")(0, 1, str(place))
-        with context.timed(f"package in {name.upper()}"):
-            if name in APP_FORMATS:
-                return write_app(
-                    name, context, place, package, manifest, options.force, options.sign
-                )
-            return write_c(context, place, package, manifest, network, options.force, options.sign)
 
     def training(self, candidate: _Candidate) -> TrainingRecord:
         """What was trained for it."""

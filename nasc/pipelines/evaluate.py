@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.heads import gives_scores
+from nasc.architecture.heads import gives_scores, scores_tokens
 from nasc.architecture.space import Architecture, Block
+from nasc.data.prompts import QUERY
 from nasc.errors import CodeRefused, NascError, PackageError, UsageError
 from nasc.evaluation.encoder import open_here
 from nasc.lowering import onnxruntime
@@ -180,9 +181,9 @@ def _task_package(
         UsageError: If that is another task.
     """
     task = task if task in QUERY_TASKS else task_name(task)
-    if gives_scores(manifest.head):
+    if gives_scores(manifest.head) or scores_tokens(manifest.head):
         raise UsageError(
-            f"the package '{folder}' gives scores of classes by its teacher's own head; how far "
+            f"the package '{folder}' gives scores by its teacher's own head; how far "
             "they agree with the teacher's is in its README and manifest.json"
         )
     if manifest.task is None or manifest.task.name != task:
@@ -226,7 +227,18 @@ def _vectors(
             f"not on {task!r}. Compile one for that: nasc compile --task {task} "
             "--finetune-data DIR"
         )
-    teacher = teacher_of(manifest, queries.teacher) if task == ranking.NAME else None
+    if manifest.query_only and task not in QUERY_TASKS:
+        raise UsageError(
+            f"{task} compares vectors of one model, and '{folder}' is for queries alone: score it "
+            f"on {', '.join(QUERY_TASKS)}"
+        )
+    teacher = None
+    if task == ranking.NAME or manifest.query_only:
+        teacher = teacher_of(manifest, queries.teacher)
+    else:
+        _check_teacher(queries, task, folder)
+    if teacher is not None and manifest.query_only:
+        teacher = teacher.with_prompt(QUERY)
     with _reading_tokenizer(folder):
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     runtime = manifest.conditions.runtime
@@ -238,7 +250,16 @@ def _vectors(
             max_length=max_length or manifest.max_length,
             batch_size=manifest.conditions.batch,
         )
-        found = score_vectors(encoder, task, data, queries, reporter, teacher, manifest.prompts)
+        found = score_vectors(
+            encoder,
+            task,
+            data,
+            queries,
+            reporter,
+            teacher,
+            manifest.prompts,
+            query_only=manifest.query_only,
+        )
     return _result(task, found, "vectors", folder)
 
 
@@ -256,11 +277,12 @@ def _teacher(
         TeacherError: If the folder holds none.
         UsageError: If it does not read texts so long.
     """
+    _check_teacher(queries, task, folder)
     own = load_teacher(folder)
-    if own.labels:
+    if own.output != "embed":
         raise UsageError(
-            f"the teacher '{folder}' gives scores of {len(own.labels)} classes, not vectors, which "
-            f"{task} compares. Save the encoder alone (AutoModel of transformers) to look at those"
+            f"the teacher '{folder}' gives scores by a head of its own, not vectors, which {task} "
+            "compares. Save the encoder alone (AutoModel of transformers) to look at those"
         )
     other = own if queries.teacher is None else load_teacher(queries.teacher)
     g = own.geometry
@@ -271,6 +293,19 @@ def _teacher(
         with open_here(artifact, own.tokenizer, max_length=length) as encoder:
             found = score_vectors(encoder, task, data, queries, reporter, other, own.prompts)
     return _result(task, found, "teacher", folder)
+
+
+def _check_teacher(queries: Queries, task: str, folder: Path) -> None:
+    """Raise where a teacher is named and nothing is compared with it.
+
+    Raises:
+        UsageError: With what it goes with.
+    """
+    if queries.teacher is not None and task != ranking.NAME:
+        raise UsageError(
+            f"--teacher goes with --task {ranking.NAME}, or with a package for queries alone: "
+            f"'{folder}' embeds what is found, too"
+        )
 
 
 def _result(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasc.errors import UsageError
-from nasc.package.formats import BESIDE, ITSELF
+from nasc.package.formats import LOWERED_FOR, runtime_of
 from nasc.supernet.budget import check_budget
 from profilers.mlperf import MIN_DURATION_S, NAME, QUANTILE, check_duration
 
@@ -21,8 +21,15 @@ DISTILL_MINUTES = 2.5
 VECTOR_METRICS = ("pooled_cosine", "similarity_spearman", "ranking_ndcg")
 CLASS_METRICS = ("class_agreement",)
 SCORE_METRICS = ("score_spearman", "ranking_ndcg")
-QUALITY_METRICS = tuple(dict.fromkeys((*VECTOR_METRICS, *CLASS_METRICS, *SCORE_METRICS)))
-"""Of vectors, and of scores of classes or of one score of two texts by the teacher's own head."""
+TOKEN_METRICS = ("token_f1", "entity_f1")
+ANSWER_METRICS = ("answer_f1", "answer_agreement")
+QUALITY_METRICS = tuple(
+    dict.fromkeys(
+        (*VECTOR_METRICS, *CLASS_METRICS, *SCORE_METRICS, *TOKEN_METRICS, *ANSWER_METRICS)
+    )
+)
+"""Of vectors, and by the teacher's own head of scores of classes, of one score of two texts, of
+classes of tokens, of answers."""
 
 
 def check_protocol(protocol: str, quantile: str | None) -> None:
@@ -56,9 +63,8 @@ class Options:
         sts_data: STS file; int8 may cost at most 0.01 of the score on it.
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
-        formats: What is written. Out of `nasc.package.formats.BESIDE`, folders beside the package:
-            ``c``, in OUTPUT-c, ``web``, ``android`` and ``ios`` likewise; out of
-            `nasc.package.formats.ITSELF`, the package: ``onnx``.
+        formats: What is written, out of `nasc.package.formats.LOWERED_FOR`: see `folders`. The
+            package of the runtime that was measured is in any case.
         task: What the package is to do besides giving vectors; it is fine-tuned on that.
         sign: Private key (elliptic, PEM) that all that is written is signed with; None signs
             nothing.
@@ -97,9 +103,8 @@ class Options:
         if self.task is not None and self.sts_data is not None:
             raise UsageError("--sts-data judges sentence vectors; --task has data: give one")
         for name in self.formats:
-            if name not in {**BESIDE, **ITSELF}:
-                known_ones = ", ".join([*ITSELF, *BESIDE])
-                raise UsageError(f"unknown format {name!r}; known: {known_ones}")
+            if name not in LOWERED_FOR:
+                raise UsageError(f"unknown format {name!r}; known: {', '.join(LOWERED_FOR)}")
         known = QUALITY_METRICS if self.task is None else self.task.metrics
         for name, value in self.min_quality.items():
             if name not in known:
@@ -107,10 +112,13 @@ class Options:
             if not -1 <= value <= 1:
                 raise UsageError(f"a quality to reach must be in [-1, 1], got {name} {value}")
 
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """Those of `formats` that are written beside the package."""
-        return tuple(name for name in self.formats if name in BESIDE)
+    def folders(self, runtime: str) -> tuple[str, ...]:
+        """Those of `formats` that are written beside the package: each in a folder of its own.
+
+        Args:
+            runtime: That the package is for; a format that is that package goes into no other.
+        """
+        return tuple(name for name in self.formats if runtime_of(name) != runtime)
 
     @property
     def duration_s(self) -> float:

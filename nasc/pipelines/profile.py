@@ -8,7 +8,7 @@ from pathlib import Path
 
 import device_profiles
 import profilers
-from nasc.architecture.heads import graph_head
+from nasc.architecture.heads import MEAN_HEAD, graph_head, leaves_own_head
 from nasc.architecture.space import SearchSpace, load_space
 from nasc.context.read_lengths import read_lengths
 from nasc.errors import TableMissing, TableRefused, UsageError
@@ -41,7 +41,7 @@ def profile(
     lengths: Path | None = None,
     batches: Sequence[int] = (),
     threads: Sequence[int] = (),
-    head: str = "embed",
+    head: str | None = None,
     fixed_shape: bool = False,
     sustained_minutes: float | None = None,
     tuned: bool = True,
@@ -67,7 +67,8 @@ def profile(
             measured at each of the lengths that stand for them.
         batches: Sentences in a run; empty takes 1.
         threads: Empty takes the device's default.
-        head: See `nasc.architecture.heads`; where a teacher is loaded, its pooling is put in.
+        head: See `nasc.architecture.heads`; where a teacher is loaded, its pooling is put in. None
+            is the teacher's own, ``embed`` without one.
         fixed_shape: Whether networks take inputs of one batch and length alone.
         sustained_minutes: See `nasc.context.settings.Settings`.
         tuned: See there.
@@ -101,8 +102,8 @@ def profile(
     if space is not None and teacher is None:
         found_space = load_space(space)
     else:
-        own = load_teacher(teacher)
-        found_space, head = space_for(own, space), graph_head(own.own_head(head))
+        own = load_teacher(teacher, bare=leaves_own_head(head))
+        found_space, head = space_for(own, space), own.own_head(head)
     reporter = reporter or Silent()
     folder = cache_folder(cache)
     if len(found_devices) > 1:
@@ -138,7 +139,7 @@ def profile(
         seq_lens=tuple(seq_lens) or (128,),
         batches=tuple(batches) or (1,),
         threads=tuple(threads),
-        head=head,
+        head=graph_head(head or MEAN_HEAD),
         fixed_shape=fixed_shape,
         seed=seed,
         force=force,

@@ -52,6 +52,8 @@ class CompileResult:
         seconds: Spent by stage.
         network: What is in the package, with its weights.
         folders: By format, what was written beside the package.
+        latency_not_stated: By format of those, why no latency of it is stated, and what was
+            measured.
         others_ms: By other variants what the same network is predicted to take, where it is known.
         build_sha256: Of manifest.json, which lists the hashes of all that was not measured.
     """
@@ -63,6 +65,7 @@ class CompileResult:
     network: Network
     others_ms: Mapping[Variant, float] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
+    latency_not_stated: Mapping[str, str] = field(default_factory=dict)
     build_sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +97,7 @@ class CompileResult:
                 for v, ms in self._others()
             ],
             "warnings": self.warnings(),
+            "query_only": m.query_only,
             "tokenisation_ms": m.tokenisation_ms,
             "size_bytes": m.size_bytes,
             "larger_bytes": self.larger(),
@@ -107,7 +111,14 @@ class CompileResult:
             "training": dataclasses.asdict(m.training),
             "seconds": dict(self.seconds),
             "vocabulary": None if m.vocabulary is None else dataclasses.asdict(m.vocabulary),
-        } | ({"folders": {n: str(p) for n, p in self.folders.items()}} if self.folders else {})
+        } | self._beside()
+
+    def _beside(self) -> dict[str, Any]:
+        """Plain data of what lies beside the package; nothing where nothing does."""
+        if not self.folders:
+            return {}
+        paths = {name: str(path) for name, path in self.folders.items()}
+        return {"folders": paths, "latency_not_stated": dict(self.latency_not_stated)}
 
     def _others(self) -> list[tuple[Variant, float]]:
         """The other variants, the fastest first."""
@@ -156,6 +167,7 @@ class CompileResult:
                 for name, path in self.folders.items()
             ),
             ("architecture", str(m.architecture)),
+            *([("for", f"queries alone; documents by {m.teacher.name}")] if m.query_only else []),
             ("limits", f"{limits}: {'met' if m.estimate is None else 'ESTIMATED to be met'}"),
             ("conditions", str(m.conditions)),
             *([] if m.tuned is None else [("kernels", str(m.tuned))]),

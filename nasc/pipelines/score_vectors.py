@@ -40,7 +40,8 @@ class Queries:
     Attributes:
         most: Only so many, drawn by the seed; None takes the task's default.
         seed: Of the draw and of the intervals.
-        teacher: Folder or hub id of the teacher, for ``ranking``; None is the scored model's own.
+        teacher: Folder or hub id of the teacher, for ``ranking`` and for packages that are for
+            queries alone; None is the scored model's own.
 
     Raises:
         UsageError: On numbers that make no sense.
@@ -64,8 +65,8 @@ class Queries:
         """
         if self.most is not None and task not in QUERY_TASKS:
             raise UsageError(f"--queries goes with --task {' or '.join(QUERY_TASKS)}, not {task}")
-        if self.teacher is not None and task != ranking.NAME:
-            raise UsageError(f"--teacher goes with --task {ranking.NAME}, not {task}")
+        if self.teacher is not None and task not in QUERY_TASKS:
+            raise UsageError(f"--teacher goes with --task {' or '.join(QUERY_TASKS)}, not {task}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ def score_vectors(
     reporter: Reporter,
     teacher: Teacher | None = None,
     prompts: Prompts = NO_PROMPTS,
+    *,
+    query_only: bool = False,
 ) -> VectorScores:
     """Score sentence vectors on a task of `VECTOR_TASKS`.
 
@@ -129,9 +132,10 @@ def score_vectors(
         data: Its file.
         queries: What of it is asked.
         reporter: Told of the progress and of what was skipped.
-        teacher: For ``ranking``.
+        teacher: For ``ranking``, and where documents are embedded by it.
         prompts: Of the model: the default one stands before every text, before questions and
             paragraphs those of `nasc.data.prompts.QUERY` and `DOCUMENT`.
+        query_only: Whether the teacher embeds what is found.
 
     Raises:
         TaskDataError: From the file.
@@ -139,26 +143,32 @@ def score_vectors(
         ExportError: If a vector is zero or no number.
         ProfilerError: If the model cannot be run within its limits.
     """
+    documents = teacher.with_prompt(DOCUMENT) if query_only and teacher is not None else None
     if task == STS:
         pairs = read_sts(data, reporter.say)
         encode = prompted(encoder.encode, prompts.before)
         return VectorScores({"spearman": evaluate_sts(encode, pairs)}, len(pairs))
     if task == retrieval.NAME:
-        return _retrieval(encoder, data, queries, reporter, prompts)
+        return _retrieval(encoder, data, queries, reporter, prompts, documents)
     if task != ranking.NAME or teacher is None:
         raise UsageError(f"vectors are scored on {', '.join(VECTOR_TASKS)}, not on {task!r}")
-    return _ranking(encoder, teacher, data, queries, reporter, prompts)
+    return _ranking(encoder, teacher, data, queries, reporter, prompts, documents)
 
 
 def _retrieval(
-    encoder: Encoder, data: Path, queries: Queries, reporter: Reporter, prompts: Prompts
+    encoder: Encoder,
+    data: Path,
+    queries: Queries,
+    reporter: Reporter,
+    prompts: Prompts,
+    documents: Teacher | None,
 ) -> VectorScores:
     asked = read_retrieval(data, queries.most, seed=queries.seed)
     ask, found_by = prompts.first_of(QUERY), prompts.first_of(DOCUMENT)
     if prompts:
         reporter.say(f"prompts: {ask!r} before questions, {found_by!r} before paragraphs")
     paragraphs = encode_blocks(
-        prompted(encoder.encode, found_by),
+        prompted(encoder.encode, found_by) if documents is None else documents.vectors,
         asked.paragraphs,
         reporter.stage("Vectors of paragraphs"),
     )
@@ -180,6 +190,7 @@ def _ranking(
     queries: Queries,
     reporter: Reporter,
     prompts: Prompts,
+    documents: Teacher | None,
 ) -> VectorScores:
     texts = read_ranked_texts(data, reporter.say)
     chosen = sample(len(texts), queries.most or ranking.QUERIES, queries.seed)
@@ -189,11 +200,15 @@ def _ranking(
 
     teach = functools.partial(teacher.vectors, max_length=length)
     wanted = encode_blocks(teach, texts, reporter.stage("The teacher's vectors"))
+    among = None
+    if documents is not None:
+        find = functools.partial(documents.vectors, max_length=length)
+        among = encode_blocks(find, texts, reporter.stage("The teacher's vectors of documents"))
     encode = prompted(encoder.encode, prompts.before)
     given = encode_blocks(encode, texts, reporter.stage("Vectors of texts"))
     reporter.stage("Rankings")(0, 1, f"{len(chosen):,} queries")
     try:
-        each = ranking_ndcgs(wanted, given, chosen)
+        each = ranking_ndcgs(wanted, given, chosen, documents=among)
     except ValueError as error:
         raise ExportError(f"'{encoder.path}' cannot be scored: {error}") from error
     estimate = mean_with_interval(each, seed=queries.seed)

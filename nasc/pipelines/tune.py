@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import device_profiles
-from nasc.architecture.heads import check_head, graph_head
+from nasc.architecture.heads import MEAN_HEAD, check_head, graph_head, leaves_own_head
 from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.errors import UsageError
 from nasc.export.onnx import build
@@ -163,7 +163,7 @@ def tune(
     seq_lens: Sequence[int] = (),
     batch: int = 1,
     threads: int | None = None,
-    head: str = "embed",
+    head: str | None = None,
     full_size: bool = False,
     trials: int | None = None,
     tracker: str | None = None,
@@ -184,7 +184,7 @@ def tune(
         seq_lens: Tokens; empty takes 128.
         batch: Sentences in a run.
         threads: That kernels run on; None takes the device's default.
-        head: See `nasc.architecture.heads`.
+        head: See `nasc.architecture.heads`; None is the teacher's own, ``embed`` without one.
         full_size: Take the kernels of the full-size network alone, not those of the whole space.
         trials: Candidates of a kernel at most; None is as many as there is time for.
         tracker: HOST:PORT of a tracker of TVM's RPC; kernels run on all its boards of `key`.
@@ -213,7 +213,8 @@ def tune(
             f"--precision {precision}: tvm's kernels of it are written by hand, there is nothing "
             f"to tune. Take another: --precision {', '.join(TUNED)}"
         )
-    check_head(head)
+    if head is not None:
+        check_head(head)
     if (tracker is None) != (key is None):
         given, lacking = ("--tracker", "--key") if key is None else ("--key", "--tracker")
         raise UsageError(
@@ -237,20 +238,21 @@ def tune(
     if space is not None and teacher is None:
         found_space = load_space(space)
     else:
-        own = load_teacher(teacher)
-        found_space, head = space_for(own, space), graph_head(own.own_head(head))
+        own = load_teacher(teacher, bare=leaves_own_head(head))
+        found_space, head = space_for(own, space), own.own_head(head)
+    given = graph_head(head or MEAN_HEAD)
     threads = threads or default_threads
     lengths = tuple(dict.fromkeys(seq_lens)) or (128,)
     with tuning_place(farm, threads, reporter) as place:
         target = target_of(place.cpu["flags"], place.cpu["arch"], threads)
-        architectures = _networks(found_space, precision, lengths, batch, head, full_size, seed)
+        architectures = _networks(found_space, precision, lengths, batch, given, full_size, seed)
         progress = reporter.stage("Kernels")
 
         def modules() -> Iterator[Any]:
             for index, architecture in enumerate(architectures):
                 progress(index, len(architectures), str(architecture))
                 network = random_network(
-                    architecture, found_space.geometry, head, vocab_rows=VOCAB_ROWS
+                    architecture, found_space.geometry, given, vocab_rows=VOCAB_ROWS
                 )
                 graphs = {f"length_{n}": build(network, shape=(batch, n)) for n in lengths}
                 yield fused_module(graphs, target)

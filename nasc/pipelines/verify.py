@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import device_profiles
+from nasc.package.index import DeviceVariant, read_index
+from nasc.package.manifest import MANIFEST
 from nasc.package.verify import verify_package
-from nasc.package.verify_report import VerifyReport
+from nasc.package.verify_report import DevicesReport, Outcome, VerifyReport, guarded
+from nasc.utils.files import sha256_of
 from nasc.utils.progress import Reporter, Silent
 from profilers import WorkerLimits
 from profilers.jobs import check_sustained
@@ -69,3 +75,44 @@ def verify(
         progress=reporter.stage("Verifying"),
         say=reporter.say,
     )
+
+
+def verify_devices(
+    folder: Path, *, reporter: Reporter | None = None, **options: Any
+) -> DevicesReport:
+    """Check the packages of a folder with an index, each on its own device.
+
+    Args:
+        folder: With an index, see `nasc.package.index`.
+        reporter: Told of the progress.
+        options: See `verify`.
+
+    Returns:
+        A report for each device; its first check says whether the index is of this package.
+
+    Raises:
+        PackageError: If there is no index, or it is damaged.
+        UsageError, profilers.InvalidSetting, DeviceProfileError: See `verify`.
+    """
+    reporter = reporter or Silent()
+    found = {}
+    for one in read_index(folder):
+        reporter.say(f"device {one.device!r}:")
+        indexed = guarded("index", partial(_indexed, folder, one))
+        package = folder / one.folder
+        if not (package / MANIFEST).is_file():
+            found[one.device] = VerifyReport(package, (indexed,))
+            continue
+        report = verify(package, reporter=reporter, **options)
+        found[one.device] = replace(report, checks=(indexed, *report.checks))
+    return DevicesReport(found)
+
+
+def _indexed(folder: Path, one: DeviceVariant) -> Outcome:
+    """Whether a package is the one that the index names."""
+    package = folder / one.folder
+    if not (package / MANIFEST).is_file():
+        return False, f"there is no package in '{package}'. Get the folder anew"
+    if sha256_of(package / MANIFEST) != one.manifest_sha256:
+        return False, "the package is another than the index names"
+    return True, f"the package that the index names for {one.device}"

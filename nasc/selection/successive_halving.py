@@ -210,6 +210,7 @@ def run_halving(
     """
     sentences = scored_sentences(context.corpus)
     wanted = teacher_vectors(context.teacher, sentences)
+    documents = context.document_vectors(sentences)
     progress = context.reporter.stage(f"Successive halving of {len(entered)} networks")
     held, diverged = [], None
     for place, one in enumerate(entered):
@@ -231,7 +232,7 @@ def run_halving(
                 diverged = error
                 context.reporter.say(f"  {architecture}: left out: {error}")
                 continue
-        found = compare(wanted, pooled_vectors(context.teacher, network, sentences))
+        found = compare(wanted, pooled_vectors(context.teacher, network, sentences), documents)
         lost = context.measure_variant_loss(one.ranked.solution.variant)
         runtime = one.ranked.solution.runtime
         held.append(TrainedCandidate(network, runtime, steps, found, lost))

@@ -183,7 +183,7 @@ def vectors_as_shipped(
     """
     try:
         with temporary_folder() as folder, open_encoder(lower(network, folder)) as encoder:
-            found = encoder.encode_tokens(rows)
+            found = encoder.outputs(rows)
             return np.asarray(as_vectors(found, encoder.head), np.float32)
     except OSError as error:
         raise NascError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shutil
 from collections.abc import Mapping
@@ -153,6 +154,12 @@ class PackagedTask:
         self._cache, self._reporter, self._batch = cache, reporter, batch
         self._open_encoder = open_encoder
         self._scored: dict[str, dict[str, float]] = {}
+
+    def opening_by(self, open_encoder: OpenEncoder) -> PackagedTask:
+        """The same task, whose files are run in another way when they are scored."""
+        found = copy.copy(self)
+        found._open_encoder = open_encoder
+        return found
 
     @cached_property
     def _teacher(self) -> TaskModel:

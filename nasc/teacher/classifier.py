@@ -1,15 +1,23 @@
-"""A head that comes with a teacher: two linear layers that score a text or two by its first token.
+"""A head that comes with a teacher: it scores a text or two by its first token, or every token.
 
 What transformers calls ForSequenceClassification is, in all families, a linear layer of the hidden
 size with an activation over the first token's state, and one to the classes: pooling and layers
-behind it as `nasc.architecture.heads.Pooling` has them.
+behind it as `nasc.architecture.heads.Pooling` has them. ForTokenClassification and
+ForQuestionAnswering are one linear layer over the state of every token.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nasc.architecture.heads import SCORE_ACTIVATIONS, DenseShape, Pooling
+from nasc.architecture.heads import (
+    ANSWERS,
+    SCORE_ACTIVATIONS,
+    SCORES,
+    TOKENS,
+    DenseShape,
+    Pooling,
+)
 from nasc.teacher.config import CONFIG, ROBERTAS
 from nasc.teacher.encoder import TeacherGeometry
 from nasc.teacher.files import TeacherFiles, json_text
@@ -49,6 +57,15 @@ _LAYERS = {
 }
 """By family the two layers as the files name them, and the activation between them."""
 
+_KINDS = {
+    "ForSequenceClassification": SCORES,
+    "ForTokenClassification": TOKENS,
+    "ForQuestionAnswering": ANSWERS,
+}
+"""By the end of the name of a class of transformers what its head gives."""
+
+_OF_TOKENS = {TOKENS: "classifier", ANSWERS: "qa_outputs"}
+"""The layer over every token as the files name it, in all families."""
 
 _NAMES = {path: name for name, path in SCORE_ACTIVATIONS.items()} | {
     f"torch.nn.{path.rpartition('.')[2]}": name for name, path in SCORE_ACTIVATIONS.items()
@@ -60,20 +77,23 @@ _NOW, _BEFORE = "sentence_transformers", "sbert_ce_default_activation_function"
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """The head of a teacher that classifies texts, or scores pairs of them.
+    """The head of a teacher that scores texts, pairs of them, or their tokens.
 
     Attributes:
-        labels: Names of the classes, in the order of the scores; of one score its name.
-        pooling: The first token's state and two linear layers.
+        output: What it gives, out of `nasc.architecture.heads`: SCORES, TOKENS or ANSWERS.
+        labels: Names of the classes, in the order of the scores; of one score its name; of answers
+            none.
+        pooling: The first token's state and two linear layers, or of every token one.
         names: The layers as the files name them.
-        paired: Whether two texts go in at a time.
+        paired: Whether two texts go in at a time: a question and a passage, for example.
         activation: What a CrossEncoder puts over the scores of pairs, out of
             `nasc.architecture.heads.SCORE_ACTIVATIONS`; empty of texts alone.
     """
 
+    output: str
     labels: tuple[str, ...]
     pooling: Pooling
-    names: tuple[str, str]
+    names: tuple[str, ...]
     paired: bool = False
     activation: str = ""
 
@@ -93,7 +113,7 @@ def read_classifier(
     paired: bool = False,
     put_over: str | None = None,
 ) -> Classifier | None:
-    """The head that a teacher has; None where that is no classifier's, or has no weights.
+    """The head that a teacher has; None where that is of no kind above, or has no weights.
 
     Args:
         files: The folder.
@@ -107,15 +127,51 @@ def read_classifier(
     Raises:
         TeacherDamaged: If its classes are of another form, or not numbered from 0.
         UnsupportedFamily: If the head scores several classes at once, or its library puts another
-            activation over the scores than those of `SCORE_ACTIVATIONS`.
+            activation over the scores than those of `SCORE_ACTIVATIONS`; or if it answers questions
+            by another number of scores than two.
     """
     named = (config.get("architectures") or [""])[0]
-    first, last, activation = _LAYERS[geometry.family]
-    if not named.endswith("ForSequenceClassification"):
+    output = next((kind for end, kind in _KINDS.items() if named.endswith(end)), None)
+    if output is None:
         return None
+    first, last, activation = _LAYERS[geometry.family]
+    last = _OF_TOKENS.get(output, last)
     if f"{last}.weight" not in tensor_names(files, geometry.family):
         return None
     files.json(CONFIG, _SCHEMA)
+    labels = _labels(files, config)
+    if output == ANSWERS and len(labels) != 2:
+        raise files.unsupported(
+            CONFIG, "num_labels", len(labels), "2: the scores of a first and of a last token"
+        )
+    scores = DenseShape(len(labels), "identity")
+    if output != SCORES:
+        answers = output == ANSWERS
+        one = Pooling("mean", False, (scores,))
+        return Classifier(output, () if answers else labels, one, (last,), answers)
+    problem = config.get("problem_type")
+    count = len(labels)
+    if count > 1 and problem not in (None, "single_label_classification"):
+        raise files.unsupported(
+            CONFIG, "problem_type", problem, '"single_label_classification", or no such key'
+        )
+    paired = paired or count == 1 or not {_NOW, _BEFORE}.isdisjoint(config)
+    return Classifier(
+        output,
+        labels,
+        Pooling("cls", False, (DenseShape(geometry.hidden, activation), scores)),
+        (first, last),
+        paired,
+        _activation(files, config, count, put_over) if paired else "",
+    )
+
+
+def _labels(files: TeacherFiles, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the classes.
+
+    Raises:
+        TeacherDamaged: See `read_classifier`.
+    """
     names = config.get("id2label") or {}
     count = len(names) if names else config.get("num_labels") or 2
     if {str(number) for number in range(count)} != set(names or map(str, range(count))):
@@ -125,20 +181,7 @@ def read_classifier(
     labels = tuple(names.get(str(number), f"LABEL_{number}") for number in range(count))
     if wrong := [label for label in labels if not label or not all(map(is_printable, label))]:
         raise files.damaged(CONFIG, f"has id2label with {json_text(wrong[0])}, which is no name")
-    problem = config.get("problem_type")
-    if count > 1 and problem not in (None, "single_label_classification"):
-        raise files.unsupported(
-            CONFIG, "problem_type", problem, '"single_label_classification", or no such key'
-        )
-    paired = paired or count == 1 or not {_NOW, _BEFORE}.isdisjoint(config)
-    dense = (DenseShape(geometry.hidden, activation), DenseShape(count, "identity"))
-    return Classifier(
-        labels,
-        Pooling("cls", False, dense),
-        (first, last),
-        paired,
-        _activation(files, config, count, put_over) if paired else "",
-    )
+    return labels
 
 
 def _activation(

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -18,14 +18,25 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from nasc.architecture.heads import HEADS, MEAN, SCORES, Pooling, gives_vector, is_task_head
+from nasc.architecture.heads import (
+    ANSWERS,
+    HEADS,
+    MEAN,
+    TOKENS,
+    Pooling,
+    gives_spans,
+    gives_states,
+    is_task_head,
+    scores_tokens,
+)
 from nasc.architecture.space import GELU, Geometry
+from nasc.data.batching import without_padding
 from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.data.texts import Text, columns
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
 from nasc.utils.torch_activation import activate
-from nasc.utils.torch_dense import finish_vector
+from nasc.utils.torch_dense import apply_dense, finish_vector
 from nasc.utils.torch_pooling import pool
 from nasc.utils.torch_positions import position_scores
 from nasc.utils.torch_segments import segments
@@ -195,10 +206,15 @@ def sentence_vectors(
     """
     real = attention_mask[:, :, None].to(hidden_state.dtype)
     vectors = pool(hidden_state, real, pooling.mode)
-    tensors: dict[str, Tensor] = {}
+    return finish_vector(vectors, dense_tensors(dense), pooling)
+
+
+def dense_tensors(dense: Sequence[DenseWeights]) -> dict[str, Tensor]:
+    """Linear layers by the names of `nasc.networks.network.tensor_shapes`."""
+    found: dict[str, Tensor] = {}
     for place, weights in enumerate(dense, 1):
-        tensors |= {f"dense{place}_weight": weights.weight, f"dense{place}_bias": weights.bias}
-    return finish_vector(vectors, tensors, pooling)
+        found |= {f"dense{place}_weight": weights.weight, f"dense{place}_bias": weights.bias}
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,7 +237,9 @@ class Teacher:
         pooling: How sentence vectors are made of its hidden states.
         dense: Weights of the linear layers that `pooling` names.
         prompts: The default one stands before every text that it tokenises.
-        labels: Names of its classes where its vectors are the scores of a head of its own.
+        output: What it gives: ``embed``, or by a head of its own scores of texts or tokens
+            (`nasc.architecture.heads.SCORES`, TOKENS, ANSWERS).
+        labels: Names of the classes that such a head scores; of one score its name.
         paired: Whether that head scores two texts at a time.
         activation: What its library puts over those scores, out of
             `nasc.architecture.heads.SCORE_ACTIVATIONS`; empty where `paired` is false.
@@ -239,6 +257,7 @@ class Teacher:
     pooling: Pooling = MEAN
     dense: tuple[DenseWeights, ...] = ()
     prompts: Prompts = NO_PROMPTS
+    output: str = "embed"
     labels: tuple[str, ...] = ()
     paired: bool = False
     activation: str = ""
@@ -250,27 +269,29 @@ class Teacher:
 
     def head(self, output: str = "embed") -> str:
         """The head of networks that follow it: see `nasc.architecture.heads.Pooling.head`."""
-        return self.pooling.head(SCORES if self.labels and output == "embed" else output)
+        return self.pooling.head(self.output if output == "embed" else output)
 
-    def own_head(self, asked: str) -> str:
+    def own_head(self, asked: str | None) -> str:
         """The head that is asked for, with this teacher's pooling; a task's as it is.
 
         Args:
-            asked: See `nasc.architecture.heads`.
+            asked: See `nasc.architecture.heads`; None is its own.
 
         Raises:
             UsageError: If it names another pooling than the teacher's, or states of tokens of a
                 teacher whose vectors are more than these pooled.
         """
+        if asked is None:
+            return self.head()
         if is_task_head(asked):
             return asked
-        if not gives_vector(asked) and not self.pooling.plain:
+        if gives_states(asked) and not self.pooling.plain:
             raise UsageError(
                 f"--head {asked}: vectors of the teacher {self.name!r} are more than the pooled "
                 "states of its tokens (Dense or truncate_dim of modules.json, or a head), so that "
                 "no package of states gives them. Leave --head out"
             )
-        own = self.head("embed" if gives_vector(asked) else "hidden")
+        own = self.head("hidden" if gives_states(asked) else "embed")
         if asked not in (own, *HEADS):
             raise UsageError(
                 f"--head {asked}: teacher {self.name!r} makes its vectors by the head {own!r}. "
@@ -310,11 +331,21 @@ class Teacher:
             about["dense"] = digest.hexdigest()
         if self.labels:
             about["labels"] = list(self.labels)
+        if self.output in (TOKENS, ANSWERS):
+            about["output"] = self.output
         if self.paired:
             about["paired"] = self.activation
         if self.prompts.before:
             about["prompt"] = self.prompts.before
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def with_prompt(self, names: Sequence[str]) -> Self:
+        """The same teacher with the first prompt of some names that it has before every text.
+
+        Args:
+            names: `nasc.data.prompts.QUERY` or `DOCUMENT`.
+        """
+        return replace(self, prompts=self.prompts.for_all(names))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
         """The same teacher on another device, perhaps in another floating-point type."""
@@ -453,13 +484,34 @@ class Teacher:
             (sentences, `vector_size`), float32, in the order of the sentences.
 
         Raises:
+            UsageError: See `tokenize`; or if it scores tokens.
+        """
+        if scores_tokens(self.head()):
+            raise UsageError(f"the teacher {self.name!r} scores tokens: it has no vector of a text")
+        return np.stack(self.outputs(sentences, max_length=max_length, batch_size=batch_size))
+
+    def outputs(
+        self, sentences: Sequence[Text], *, max_length: int | None = None, batch_size: int = 32
+    ) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+        """What it gives for each sentence, in their order, padding left off.
+
+        Returns:
+            (`vector_size`,) each; of one that scores tokens (tokens, classes), or (2, tokens) of a
+            first and a last token.
+
+        Raises:
             UsageError: See `tokenize`.
         """
-        tokens = self.tokenize(sentences, max_length=max_length)
-        found = np.empty((len(tokens), self.vector_size), np.float32)
+        tokens, head = self.tokenize(sentences, max_length=max_length), self.head()
+        found: dict[int, np.ndarray[Any, np.dtype[np.float32]]] = {}
         for indices in tokens.buckets(batch_size):
             batch = tokens.batch(indices).to(self.device)
-            last = self.hidden_states(batch.input_ids, batch.attention_mask)[-1]
-            vectors = sentence_vectors(last.float(), batch.attention_mask, self.pooling, self.dense)
-            found[indices.numpy()] = vectors.cpu().numpy()
-        return found
+            last = self.hidden_states(batch.input_ids, batch.attention_mask)[-1].float()
+            if scores_tokens(head):
+                given = apply_dense(last, dense_tensors(self.dense), self.pooling)
+                given = given.transpose(1, 2) if gives_spans(head) else given
+            else:
+                given = sentence_vectors(last, batch.attention_mask, self.pooling, self.dense)
+            for index, row in zip(indices.tolist(), given.cpu().numpy(), strict=True):
+                found[index] = without_padding(row, head, int(tokens.lengths[index]))
+        return [found[index] for index in range(len(tokens))]

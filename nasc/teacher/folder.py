@@ -35,6 +35,7 @@ def load_folder(
     source: str,
     promised_sha256: str | None = None,
     paired: bool = False,
+    bare: bool = False,
 ) -> Teacher:
     """The teacher in a folder, checked.
 
@@ -45,6 +46,7 @@ def load_folder(
         source: What the user gave.
         promised_sha256: That the weights must have.
         paired: See `nasc.teacher.load_teacher`.
+        bare: See paired.
 
     Raises:
         TeacherMissing, TeacherDamaged, UnsupportedFamily: See `nasc.teacher.load_teacher`.
@@ -76,7 +78,10 @@ def load_folder(
             "architectures names a ForSequenceClassification)",
         )
     shapes = {} if head is None else head.shapes(geometry)
-    weights = find_weights(modules.transformer, geometry, config, shapes)
+    left_out = shapes if bare else {}
+    if bare:
+        head, shapes = None, {}
+    weights = find_weights(modules.transformer, geometry, config, shapes, left_out)
     sha256 = weights.sha256()
     if promised_sha256 is not None and sha256 != promised_sha256:
         raise TeacherDamaged(
@@ -110,6 +115,7 @@ def load_folder(
         pooling=pooling,
         dense=dense,
         prompts=modules.prompts,
+        output="embed" if head is None else head.output,
         labels=() if head is None else head.labels,
         paired=head is not None and head.paired,
         activation="" if head is None else head.activation,

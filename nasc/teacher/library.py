@@ -12,7 +12,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from nasc.architecture.heads import ANSWERS, SCORES, TOKENS
+from nasc.data.batching import without_padding
 from nasc.data.texts import Text, columns
 from nasc.errors import TeacherDamaged, UnsupportedFamily
 from nasc.teacher.encoder import Teacher, sentence_vectors
@@ -45,7 +47,7 @@ PAIRS = tuple(zip(TEXTS, TEXTS[::-1], strict=True))
 """Pairs of them, for teachers that score two texts."""
 
 Vectors = NDArray[np.float32]
-Encode = Callable[[Sequence[Text]], Vectors]
+Encode = Callable[[Sequence[Text]], Iterable[Vectors]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ class Library(Protocol):
         """Token ids of texts as the network gets them, cut and without padding."""
         ...
 
-    def vectors(self, texts: Sequence[Text]) -> Vectors:
-        """Sentence vectors of one batch."""
+    def vectors(self, texts: Sequence[Text]) -> Iterable[Vectors]:
+        """Sentence vectors of one batch, or scores of each text's tokens without padding."""
         ...
 
 
@@ -118,7 +120,7 @@ def check_against_library(
     Args:
         teacher: As it was loaded from the folder.
         folder: Its folder.
-        encode: Vectors of texts: the network that is to be judged.
+        encode: Vectors of texts, or scores of their tokens: the network that is to be judged.
         texts: What to compare; None takes `TEXTS`, or `PAIRS` of a teacher that scores pairs.
 
     Raises:
@@ -144,18 +146,23 @@ def check_against_library(
                 "it is by its library: please report it, with the folder's small files"
             )
     with _failing(teacher, library, "vectors"):
-        expected = np.concatenate([library.vectors(texts), library.vectors([texts[-1]])])
-    found = np.concatenate([encode(texts), encode([texts[-1]])])
-    worst = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+        expected = [*library.vectors(texts), *library.vectors([texts[-1]])]
+    found = [*encode(texts), *encode([texts[-1]])]
+    differences = [_difference(one, other) for one, other in zip(found, expected, strict=True)]
+    worst = float(np.max(differences))  # no number of any is none of all
     if not worst <= MAX_ABS:
-        at = int(np.abs(found - expected).max(axis=1).argmax()) if np.isfinite(worst) else 0
-        text = [*texts, texts[-1]][at]
+        text = [*texts, texts[-1]][int(np.argmax(differences))]
         raise UnsupportedFamily(
             f"teacher '{teacher.name}': its vectors differ from those of {library.name} by up to "
             f"{worst:.1e} (on {_shown(text)}), allowed is {MAX_ABS:g}. Something in its folder is "
             "not read as it is by its library: please report it, with the folder's small files"
         )
     return LibraryCheck(library.name, len(texts), worst, note)
+
+
+def _difference(one: Vectors, other: Vectors) -> float:
+    """Largest of a component; infinite where there are more or fewer."""
+    return float(np.abs(one - other).max()) if one.shape == other.shape else np.inf
 
 
 @contextlib.contextmanager
@@ -209,9 +216,10 @@ def load_library(teacher: Teacher, folder: Path) -> tuple[Library, str]:
     Raises:
         TeacherDamaged: If none can load the folder.
     """
-    alone = bool(teacher.labels) and not teacher.paired
-    note = "" if alone else f"{SENTENCE_TRANSFORMERS} is not installed"
-    if is_installed() and not alone:
+    crossed = read_modules(TeacherFiles(folder, teacher.name)).cross_encoder
+    ours = teacher.paired if teacher.output == SCORES else teacher.output == "embed" and not crossed
+    note = f"{SENTENCE_TRANSFORMERS} is not installed" if ours else ""
+    if is_installed() and ours:
         try:
             return (CrossEncoderLibrary if teacher.paired else SentenceTransformersLibrary)(
                 folder
@@ -298,6 +306,15 @@ class CrossEncoderLibrary:
         return np.array(found, np.float32).reshape(len(texts), -1)
 
 
+_CLASSES: dict[str, Any] = {
+    "embed": transformers.AutoModel,
+    SCORES: transformers.AutoModelForSequenceClassification,
+    TOKENS: transformers.AutoModelForTokenClassification,
+    ANSWERS: transformers.AutoModelForQuestionAnswering,
+}
+"""Of transformers, by what a teacher gives."""
+
+
 class TransformersLibrary:
     """The network and the tokenizer of transformers, with its own head or the teacher's pooling."""
 
@@ -307,21 +324,20 @@ class TransformersLibrary:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(
                 inner, local_files_only=True, trust_remote_code=False
             )
-            kind: Any = (
-                transformers.AutoModelForSequenceClassification
-                if teacher.labels
-                else transformers.AutoModel
+            self._model: Any = (
+                _CLASSES[teacher.output]
+                .from_pretrained(
+                    inner,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    dtype=torch.float32,
+                )
+                .eval()
             )
-            self._model: Any = kind.from_pretrained(
-                inner,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-            ).eval()
         self._max_length = teacher.max_length
         self._before = teacher.prompts.before
-        self._scores = bool(teacher.labels)
+        self._output, self._head = teacher.output, teacher.head()
         self._pooling, self._dense = teacher.pooling, teacher.dense
         self.name = f"transformers {transformers.__version__}"
 
@@ -342,13 +358,19 @@ class TransformersLibrary:
         return _unpadded(batch["input_ids"], batch["attention_mask"])
 
     @torch.inference_mode()
-    def vectors(self, texts: Sequence[Text]) -> Vectors:
+    def vectors(self, texts: Sequence[Text]) -> Iterable[Vectors]:
         """See `Library`."""
         batch = self._batch(texts)
         given = self._model(**batch, return_dict=True)
-        if self._scores:
-            scores: Vectors = given.logits.numpy()
-            return scores
+        if self._output != "embed":
+            scores = (
+                torch.stack([given.start_logits, given.end_logits], 1)
+                if self._output == ANSWERS
+                else given.logits
+            )
+            counts = batch["attention_mask"].sum(1).tolist()
+            rows = zip(scores.numpy(), counts, strict=True)
+            return [without_padding(row, self._head, count) for row, count in rows]
         states = given.last_hidden_state
         vectors = sentence_vectors(states, batch["attention_mask"], self._pooling, self._dense)
         found: Vectors = vectors.numpy()

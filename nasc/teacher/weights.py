@@ -224,6 +224,7 @@ def find_weights(
     geometry: TeacherGeometry,
     config: Mapping[str, Any],
     head: Mapping[str, tuple[int, ...]],
+    left_out: Collection[str] = (),
 ) -> WeightFiles:
     """The weight files of a folder, their headers held against its config.json.
 
@@ -234,6 +235,7 @@ def find_weights(
         geometry: By its config.json.
         config: What that holds.
         head: By plain name the shape of every tensor of a head that is kept; empty without one.
+        left_out: Plain names of tensors of a head that is not.
 
     Raises:
         TeacherMissing: If there is no safetensors file, or not all of them.
@@ -268,7 +270,7 @@ def find_weights(
             )
         _check_float(files, found[plain])
     kept = {plain: found[plain] for plain in (*expected, *head)}
-    _check_unused(files, found, kept, geometry, config)
+    _check_unused(files, found, {*kept, *left_out}, geometry, config)
     return WeightFiles(files, names, kept, geometry)
 
 
@@ -423,7 +425,7 @@ def _check_float(files: TeacherFiles, entry: _Entry) -> None:
 def _check_unused(
     files: TeacherFiles,
     found: Mapping[str, _Entry],
-    expected: Mapping[str, Any],
+    expected: Collection[str],
     geometry: TeacherGeometry,
     config: Mapping[str, Any],
 ) -> None:
@@ -443,7 +445,7 @@ def _check_unused(
     raise UnsupportedFamily(
         f"teacher '{files.name}': {files.label(others[0].file)}: {len(others)} tensors are no "
         f"part of the encoder ({listed}; {CONFIG}: architectures = {head}): a head that comes "
-        "with a teacher is kept where it classifies texts or scores pairs. Save the encoder alone "
-        "(AutoModel and AutoTokenizer of transformers, from_pretrained, then save_pretrained) and "
-        "give that folder"
+        "with a teacher is kept where it classifies texts or tokens, scores pairs or answers "
+        "questions. Save the encoder alone (AutoModel and AutoTokenizer of transformers, "
+        "from_pretrained, then save_pretrained) and give that folder"
     )

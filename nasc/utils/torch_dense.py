@@ -24,7 +24,8 @@ def apply_dense(vectors: Tensor, tensors: Mapping[str, Tensor], how: Pooling) ->
     """The linear layers behind a pooling: (batch, outputs of the last).
 
     Args:
-        vectors: Pooled states, (batch, hidden).
+        vectors: Pooled states, (batch, hidden); of a head that scores tokens (batch, seq_len,
+            hidden), and so is what it gives.
         tensors: ``dense1_weight`` (outputs, inputs), ``dense1_bias`` (outputs,) and so on.
         how: Says which layers there are.
     """

@@ -24,7 +24,10 @@ DATA = (
     "nasc/package/android/src/main/AndroidManifest.xml",
     "nasc/package/android/src/main/kotlin/nasc/encoder/Tokenizer.kt",
     "nasc/package/android/src/test/kotlin/nasc/encoder/GoldenTest.kt",
+    "nasc/package/android_c/src/main/cpp/CMakeLists.txt",
+    "nasc/package/android_c/src/main/cpp/nasc_jni.c",
     "nasc/package/android_check.kt",
+    "nasc/package/android_signatures/ai/onnxruntime/OrtSession.java",
     "nasc/package/c/CMakeLists.txt",
     "nasc/package/c/nasc.h",
     "nasc/package/c/nasc_context.c",
@@ -46,7 +49,7 @@ DATA = (
 )
 SUFFIXES = tuple(
     ".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .ts .kt .kts .pro .xml .swift"
-    " .modulemap".split()
+    " .modulemap .java".split()
 )
 
 

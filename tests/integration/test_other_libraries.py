@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
@@ -283,6 +284,87 @@ def test_a_cross_encoder_gives_the_scores_of_its_teacher(
     assert np.ptp(theirs) > 0.01
     for found in (alone, ours, ours_alone):
         np.testing.assert_allclose(found, theirs, atol=1e-5)
+
+
+TOKEN_HEADS = """
+import json, os, sys
+
+teacher, package, block, kind, given = json.loads(sys.argv[1])
+os.chdir(package)
+exec(block)
+import transformers
+from transformers import pipeline
+
+theirs = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(teacher)
+ner = kind == "TokenClassification"
+found = []
+own = AutoTokenizer.from_pretrained(teacher)
+for one, reads in ((theirs, own), (model, tokenizer)):
+    run = pipeline("ner" if ner else "question-answering", model=one, tokenizer=reads)
+    if ner:
+        found.append([[e["word"], e["entity"], float(e["score"])] for e in sum(run(given), [])])
+    else:
+        answers = [run(question=q, context=c, max_seq_len=40) for q, c in given]
+        found.append([[a["answer"], str(a["start"]), float(a["score"])] for a in answers])
+print(json.dumps(found))
+"""
+QUESTIONS = [
+    ("who sat on the mat", "the cat sat on a mat. a dog ran to the house and slept in the sun."),
+    ("where did it run", "it was big and ran to the house " * 20),  # in several windows
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["TokenClassification", "QuestionAnswering"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_pipelines_find_what_they_find_with_the_teacher(
+    teacher_folder: Callable[..., Path], tmp_path: Path, runtime: str, kind: str
+) -> None:
+    """By the lines of the README, in the library's own torch and through the package."""
+    if reason := sentence_transformers() if runtime == "onnxruntime" else optimum_intel():
+        pytest.skip(reason)
+    if runtime == "openvino" and kind == "QuestionAnswering":
+        pytest.skip("transformers 5, which optimum-intel is tested with, has no such pipeline")
+    source, answers = teacher_folder("bert"), kind == "QuestionAnswering"
+    own = tmp_path / "own"
+    more: dict[str, Any] = {} if answers else {"id2label": {0: "O", 1: "B-X", 2: "I-X"}}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(source, **more)
+        for name, value in model.named_parameters():
+            if "classifier" in name or "qa_outputs" in name:
+                value.data = 2 * torch.randn(value.shape)
+    model.save_pretrained(own)
+    AutoTokenizer.from_pretrained(source).save_pretrained(own)
+    teacher = load_teacher(own)
+    architecture = Architecture((Block(32, ("mha", "ffn"), kept=True),) * 2)
+    network = teacher_network(teacher, architecture)
+    name = "question-answering" if answers else "token-classification"
+    folder = build_package(
+        tmp_path / "package",
+        model=get_lowering(runtime).lower(network, tmp_path),
+        tokenizer=teacher.tokenizer,
+        manifest=Manifest(
+            architecture=architecture,
+            geometry=network.geometry,
+            head=network.head,
+            task=TaskRecord(name, teacher.labels, teacher.paired),
+            max_length=teacher.max_length,
+            limits={},
+            conditions=Conditions("host", runtime, 2, 16, 1, "made-up"),
+            teacher=TeacherRecord("tiny", "0" * 64, "made up"),
+            text=TextRecord("no text", "0" * 64),
+        ),
+    )
+    library = "optimum.onnxruntime" if runtime == "onnxruntime" else "optimum.intel"
+    block = readme_block(folder, library)
+    python = PYTHON if runtime == "onnxruntime" else OPENVINO_PYTHON
+    given = QUESTIONS if answers else ["the cat sat on a mat.", "a dog ran to the house"]
+    arguments = json.dumps([str(own), str(folder), block, kind, given])
+    theirs, ours = run(TOKEN_HEADS, tmp_path, arguments, python=python)
+    assert len(theirs) >= 2
+    assert [row[:2] for row in ours] == [row[:2] for row in theirs]
+    np.testing.assert_allclose([row[2] for row in ours], [row[2] for row in theirs], atol=1e-4)
 
 
 def fastembed() -> str:

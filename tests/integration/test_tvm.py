@@ -35,6 +35,10 @@ pytestmark = [
 ]
 
 
+BESIDE = ("c", "onnx", "ios")
+"""Of other runtimes than the one that is measured."""
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory, write_inputs: Callable[..., Path]) -> Any:
     """What compile is given: a teacher, a space of few networks, text and a cache."""
@@ -61,12 +65,17 @@ def package(inputs: Any) -> Path:
     package = folder / "package"
     done = nasc(
         *("compile", "--runtime", "tvm", "--precision", "fp32", "--latency-ms", 1000),
-        *("--train-steps", 3, "--distill-steps", 3, "--format", "c"),
+        *("--train-steps", 3, "--distill-steps", 3, "--format", "c,onnx,ios"),
         *("--output", package, "--json", *given),
     )
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["folders"] == {"c": str(folder / "package-c")}
+    assert told["conditions"]["runtime"] == "tvm"
+    assert told["folders"] == {name: str(folder / f"package-{name}") for name in BESIDE}
+    for name in BESIDE:
+        why = "not promised in an app" if name == "ios" else "not measured: measured was this "
+        assert told["latency_not_stated"][name].startswith(why)
+        assert told["latency_not_stated"][name].endswith("network by tvm, in the package beside")
     assert told["tuned"]["tuned"] > 0
     assert "tvm's kernels go by tuning records of " in done.stderr
     assert " networks by tuning records " in done.stderr  # the table's
@@ -137,15 +146,31 @@ def test_texts_in_vectors_out(package: Path, tmp_path: Path) -> None:
 
 def test_it_verifies_and_runs_nothing_unasked(package: Path) -> None:
     folder = c_of(package)
-    done = nasc("verify", folder, "--no-measure")
+    done = nasc("verify", folder)
     assert done.exit_code == 3, done.output
     assert "not checked  golden vectors: what network.json describes is code" in done.stdout
-    done = nasc("verify", folder, "--no-measure", "--run-code")
+    done = nasc("verify", folder, "--run-code")
     assert done.exit_code == 0, done.output
     assert "tokenizer.bin and its golden texts as made here" in done.stdout
-    done = nasc("verify", folder, "--run-code")
-    assert done.exit_code == 3
-    assert "not checked  latency: none is stated of this folder" in done.stdout
+    assert "ok           latency: none is stated" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["onnx", "ios"])
+def test_what_another_runtime_opens_is_judged_by_its_own_file(package: Path, name: str) -> None:
+    folder = package.with_name(f"package-{name}")
+    manifest, beside = read_manifest(folder), read_manifest(package)
+    assert manifest.architecture == beside.architecture
+    assert manifest.conditions.runtime == {"onnx": "onnxruntime", "ios": "ios"}[name]
+    assert (manifest.limits, manifest.states_latency) == ({}, False)
+    assert manifest.parity is not None
+    assert manifest.parity != beside.parity
+    assert manifest.conformance != beside.conformance
+    for file in ("README.md", "MEASURED.md"):
+        text = (folder / file).read_text()
+        assert "measured was this network by tvm" in text or "Nothing was measured" in text
+    done = nasc("verify", folder)
+    assert done.exit_code == 0, done.output
+    assert "ok           latency: none is stated" in done.stdout
 
 
 def test_an_existing_folder_is_refused_before_anything_is_measured(inputs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -35,22 +36,30 @@ def nasc(*arguments: object) -> Result:
     return runner.invoke(main, list(map(str, arguments)), catch_exceptions=False)
 
 
+C = all(importlib.util.find_spec(name) for name in ("tvm", "ziglang")) and shutil.which("cc")
+BESIDE = ("android", "ios", "web", *(["c"] if C else []))
+"""What is written beside the package; C where it can be compiled."""
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory, write_inputs: Callable[..., Path]) -> Path:
-    """A package for onnxruntime; those for apps are beside it."""
+    """A package for onnxruntime; those of all other formats are beside it."""
     folder = tmp_path_factory.mktemp("work")
     teacher = write_inputs(folder, [16, 32])
     package = folder / "package"
     done = nasc(
-        *("compile", "--format", "onnx,web,android,ios"),
+        *("compile", "--format", ",".join(["onnx", *BESIDE])),
         *("--size-bytes", "100MB", "--precision", "fp32"),
         *("--train-steps", 3, "--distill-steps", 3, "--seq-len", 12, "--teacher", teacher),
         *("--space", folder / "toy.toml", "--corpus", folder / "text.txt"),
         *("--cache", folder / "cache", "--output", package, "--json"),
     )
     assert done.exit_code == 0, done.stderr
-    folders = {name: str(folder / f"package-{name}") for name in ("web", "android", "ios")}
-    assert json.loads(done.stdout)["folders"] == folders
+    told = json.loads(done.stdout)
+    assert told["folders"] == {name: str(folder / f"package-{name}") for name in BESIDE}
+    assert told["measured"]["latency_ms"] > 0
+    for why in told["latency_not_stated"].values():
+        assert why.endswith("measured was this network by onnxruntime, in the package beside")
     return Path(package)
 
 
@@ -68,6 +77,23 @@ def test_it_is_the_model_that_was_measured(package: Path) -> None:
         app = read_manifest(package.with_name(f"package-{name}"))
         assert app.conditions.runtime == name
         assert app.files[model] == beside.files["model.onnx"]
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_each_folder_verifies_and_states_no_latency(package: Path, name: str) -> None:
+    """Nothing is promised, so that there is nothing to measure; programs run where they can."""
+    folder = package.with_name(f"package-{name}")
+    done = nasc("verify", folder, "--run-code", "--json")
+    found = json.loads(done.stdout)
+    assert found["failed"] == []
+    missing = {"android": ["Kotlin"], "web": [] if node() else ["JavaScript"]}.get(name, [])
+    assert found["not_checked"] == missing
+    assert done.exit_code == (3 if missing else 0)
+    outcome = {check["name"]: check["detail"] for check in found["checks"]}["latency"]
+    assert outcome.startswith("none is stated")
+    text = (folder / "README.md").read_text()
+    assert "No latency of this folder is stated: none was measured." in text
+    assert read_manifest(folder).architecture == read_manifest(package).architecture
 
 
 @pytest.fixture(scope="session")

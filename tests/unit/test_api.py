@@ -40,6 +40,7 @@ MANIFEST = SimpleNamespace(
     task=None,
     files={},
     prompts=NO_PROMPTS,
+    query_only=False,
     conditions=SimpleNamespace(batch=3, runtime="onnxruntime"),
 )
 

@@ -53,8 +53,8 @@ def tensor_bytes(layer: Layer, geometry: Geometry, variant: Variant) -> int:
     """Bytes of a layer's parameters as they are stored.
 
     int8: every matrix applied to each token and every word of the embedding one byte a value, with
-    one scale for each output channel or word; all else, also what the heads ``embed``,
-    ``classify-N`` and ``spans`` multiply with, stays fp32. int8-emb4: the same with half a byte for
+    one scale for each output channel or word; all else, also what heads multiply pooled rows with
+    or score tokens by, stays fp32. int8-emb4: the same with half a byte for
     each value of a word, and a scale of two bytes for each group of them. Other precisions: as many
     bytes for each parameter.
     """

@@ -12,7 +12,6 @@ from tvm import relax, tirx
 from tvm.relax import transform
 
 from nasc.architecture.heads import SPANS, gives_states, head_outputs, vector_size
-from nasc.architecture.space import GELU
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
 from nasc.lowering.base import HANDWRITTEN, PRECISIONS
@@ -20,6 +19,7 @@ from nasc.lowering.handwritten.module import handwritten_module
 from nasc.lowering.static import kernels as k
 from nasc.lowering.static.program import Kernel, StaticNetwork
 from nasc.lowering.static.steps import Trace, program, trace
+from nasc.lowering.static.supported import why_no_library
 from nasc.lowering.static.weights import Weights
 from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.lowering.tuning.apply import apply_records
@@ -113,26 +113,8 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
             f"C libraries are made in {', '.join(PRECISIONS['tvm'])}, not in "
             f"{network.architecture.precision!r}. Try: --precision fp32"
         )
-    if network.geometry.activation != GELU:
-        raise UsageError(
-            f"C libraries are made of networks with the activation {GELU!r}, not "
-            f"{network.geometry.activation!r}. Leave out: --format c"
-        )
-    if network.geometry.embedding is not None:
-        raise UsageError(
-            "C libraries are made of networks with an embedding of the hidden size, without a map "
-            "behind it. Leave out: --format c"
-        )
-    if network.geometry.buckets is not None:
-        raise UsageError(
-            "C libraries are made of networks without relative positions in attention. Leave out: "
-            "--format c"
-        )
-    if network.geometry.separator is not None:
-        raise UsageError(
-            "C libraries are made of networks without token types, which tell two texts apart. "
-            "Leave out: --format c"
-        )
+    if (why := why_no_library(network.geometry)) is not None:
+        raise UsageError(f"{why}. Leave out: --format c")
     most = network.geometry.max_positions
     wrong = [n for n in lengths if not 1 <= n <= most]
     if wrong:

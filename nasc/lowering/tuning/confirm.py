@@ -12,11 +12,9 @@ from device_profiles.temporary import temporary_folder
 from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.lowering.tuning.loop import LEAST_FASTER
 from nasc.lowering.tuning.records import write_database
-from nasc.lowering.tuning.trials import Measure
+from nasc.lowering.tuning.trials import ROUNDS, Measure, fastest_in_turn
 from nasc.lowering.tvm_module import open_records
 from profilers.runtimes.tvm_schedules import schedule
-
-ROUNDS = 5
 
 
 def confirmed(
@@ -33,11 +31,7 @@ def confirmed(
     kept = {}
     for digest, lines in records.kernels.items():
         plain, tuned = _both(KernelRecords(records.target, {digest: lines}), target)
-        trials = [list(measure([plain, tuned])) for _ in range(rounds)]
-        without_s, with_s = (
-            min(math.inf if trial.seconds is None else trial.seconds for trial in column)
-            for column in zip(*trials, strict=True)
-        )
+        without_s, with_s = fastest_in_turn(measure, [plain, tuned], rounds)
         if math.isfinite(with_s) and with_s <= (1 - LEAST_FASTER) * without_s:
             kept[digest] = lines
     return KernelRecords(records.target, kept)

@@ -20,7 +20,7 @@ import tvm
 
 from nasc.lowering.tuning.kernels import Task
 from nasc.lowering.tuning.records import Records
-from nasc.lowering.tuning.trials import Measure
+from nasc.lowering.tuning.trials import Measure, fastest_in_turn
 from nasc.utils.interrupts import ENDING, interrupts_held
 from nasc.utils.progress import Progress
 from profilers.runtimes.tvm_schedules import schedule
@@ -323,18 +323,19 @@ def _round(
             kernel.failed, kernel.error = kernel.failed + 1, trial.error
         elif kernel.beats(trial.seconds):
             faster.append((candidate, trial.seconds))
-    if faster and kernel.before_s is not None:  # it may have been timed in a bad moment
-        (again,) = measure([schedule(kernel.task.module, target)])
-        kernel.before_s = min(kernel.before_s, again.seconds or math.inf)
-    for candidate, found_s in faster:
-        if not kernel.beats(found_s):
-            continue  # a record is what is compiled by: the schedule without one is as good
-        records.database.commit_tuning_record(
-            meta_schedule.database.TuningRecord(
-                candidate.sch.trace, search.workload, [found_s], target, candidate.args_info
+    if faster:
+        candidate, found_s = min(faster, key=lambda one: one[1])
+        if kernel.before_s is not None:  # both may have been timed in a better or worse moment
+            plain = schedule(kernel.task.module, target)
+            before_s, found_s = fastest_in_turn(measure, [plain, candidate.sch.mod])
+            kernel.before_s = min(kernel.before_s, before_s)
+        if kernel.beats(found_s):  # else the schedule without a record is as good
+            records.database.commit_tuning_record(
+                meta_schedule.database.TuningRecord(
+                    candidate.sch.trace, search.workload, [found_s], target, candidate.args_info
+                )
             )
-        )
-        kernel.best_s = min(kernel.best_s or math.inf, found_s)
+            kernel.best_s = min(kernel.best_s or math.inf, found_s)
     if options.max_trials is not None and kernel.trials >= options.max_trials:
         kernel.exhausted = True
     if kernel.now_s is None and kernel.trials >= FUTILE_TRIALS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,9 @@ TIMEOUT_S = 30.0
 
 DURATION_S = 0.05
 """A candidate runs so long, and the fastest of its runs counts."""
+
+ROUNDS = 5
+"""Times that kernels are run in turn where they are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,24 @@ def one_by_one(measure: Callable[[Any], Trial]) -> Measure:
         return trials
 
     return measure_all
+
+
+def fastest_in_turn(measure: Measure, modules: Sequence[Any], rounds: int = ROUNDS) -> list[float]:
+    """How fast kernels are beside each other, whatever else the machine does meanwhile.
+
+    Args:
+        measure: Runs them.
+        modules: The kernels.
+        rounds: Times that each is run, in turn.
+
+    Returns:
+        Seconds of each one's fastest run; infinite where every run failed.
+    """
+    trials = [measure(modules) for _ in range(rounds)]
+    return [
+        min(math.inf if trial.seconds is None else trial.seconds for trial in column)
+        for column in zip(*trials, strict=True)
+    ]
 
 
 class TrialProcess:

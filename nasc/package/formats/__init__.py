@@ -12,14 +12,14 @@ from nasc.errors import PackageError
 from nasc.package.formats.base import ModelFile, PackageFormat
 
 __all__ = [
-    "BESIDE",
-    "ITSELF",
+    "LOWERED_FOR",
     "SHIPPED",
     "ModelFile",
     "PackageFormat",
     "code_refused",
     "format_of",
     "opened_by",
+    "runtime_of",
 ]
 
 _MODULES = {
@@ -30,21 +30,28 @@ _MODULES = {
     "c": "c_package",
     "web": "web_folder",
     "android": "android_folder",
+    "android-c": "android_c_folder",
+    "aar": "aar_folder",
     "ios": "ios_folder",
 }
-"""By name of a runtime; `c` needs none, `web` is of browsers, `android` and `ios` of phones."""
+"""By name of a runtime; `c` needs none, `web` is of browsers, others of phones."""
 
-_OPENED_BY = {"web": "onnxruntime", "android": "onnxruntime", "ios": "onnxruntime"}
+_OPENED_BY = dict.fromkeys(("web", "android", "aar", "ios"), "onnxruntime")
 
-BESIDE = {"c": "tvm", **_OPENED_BY}
-"""Formats of folders that are written beside the package of a runtime, of the network that was
-chosen and measured for that one. Their own latency is not measured."""
+LOWERED_FOR = {"onnx": "onnxruntime", **_OPENED_BY, "c": "tvm", "android-c": "tvm"}
+"""By name of what `nasc compile --format` takes, the runtime whose lowering makes its model."""
 
-ITSELF = {"onnx": "onnxruntime"}
-"""Formats that are the package of a runtime itself: to ask for one asks for nothing beside it."""
+SHIPPED = tuple(name for name in _MODULES if name not in LOWERED_FOR)
+"""Names of the runtimes that there are packages for: those that measure."""
 
-SHIPPED = tuple(name for name in _MODULES if name not in BESIDE)
-"""Names of the runtimes that there are packages for."""
+
+def runtime_of(name: str) -> str:
+    """What the manifest of a format's folder names as its runtime.
+
+    Args:
+        name: Out of `LOWERED_FOR`.
+    """
+    return name if name in _MODULES else LOWERED_FOR[name]
 
 
 def format_of(runtime: str) -> PackageFormat:

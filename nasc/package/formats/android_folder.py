@@ -38,9 +38,14 @@ COMPANIONS = ()
 
 CONTENTS = f"{_MAIN}/Contents.kt"
 
-_ALONE = (
+ENCODER = f"{_MAIN}/NascEncoder.kt"
+"""What an app calls, whatever runs the network."""
+
+READERS = (f"{_TEST}/GoldenFiles.kt", f"{_TEST}/Json.kt")
+"""What reads golden files in tests."""
+
+TOKENIZER_ALONE = (
     f"{_MAIN}/ModelContents.kt",
-    f"{_MAIN}/ModelCopy.kt",
     f"{_MAIN}/TextEncoder.kt",
     f"{_MAIN}/Tokenizer.kt",
     f"{_MAIN}/TokenizerBytes.kt",
@@ -49,17 +54,20 @@ _ALONE = (
     f"{_MAIN}/TokenizerSplit.kt",
     f"{_MAIN}/TokenizerTables.kt",
     f"{_MAIN}/TokenizerWords.kt",
-    f"{_TEST}/GoldenFiles.kt",
-    f"{_TEST}/Json.kt",
+    *READERS,
 )
-"""Kotlin that needs neither Android nor onnxruntime."""
+"""Kotlin that needs neither Android nor what runs the network."""
+
+_ALONE = (*TOKENIZER_ALONE, f"{_MAIN}/ModelCopy.kt")
+"""Of this package."""
 
 COPIED = (
     "build.gradle.kts",
     "consumer-rules.pro",
     "src/main/AndroidManifest.xml",
     *_ALONE,
-    f"{_MAIN}/NascEncoder.kt",
+    f"{_MAIN}/AppNetwork.kt",
+    ENCODER,
     f"{_MAIN}/OnnxNetwork.kt",
     f"{_TEST}/GoldenTest.kt",
 )
@@ -79,14 +87,8 @@ TOLERANCE = onnx_folder.TOLERANCE
 
 IMPORT = RUN = ""
 
-NOT_PROMISED = (
-    "not promised in an app: measured was this model by onnxruntime, in the package beside, and an "
-    "app runs another build, onnxruntime-android"
-)
+NOT_PROMISED = "not promised in an app, which runs another build, onnxruntime-android"
 """What such a folder says of its latency."""
-
-RUN_IN = "Java"
-"""What `run_more` runs it in."""
 
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
@@ -99,7 +101,7 @@ def own_usage(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     before = manifest.prompts.before
     a, b = (
-        _kotlin_text(before + text)
+        kotlin_text(before + text)
         for text in ("A man is playing a guitar.", "Someone plays music.")
     )
     return f"""\
@@ -138,14 +140,13 @@ plugins and `kotlin {{ jvmToolchain(17) }}`. `build.gradle.kts` asks for onnxrun
 
 Of this, the tokenizer, the encoder around it and the copying were compiled and run on a computer's
 Java, on the texts of `{TOKENIZER_GOLDEN}` and `golden.json`, with onnxruntime in Python for the
-network; `NascEncoder.kt` and `OnnxNetwork.kt` against stand-ins for Android's and onnxruntime's
-classes. **Not run: Gradle, R8, an app, a phone, onnxruntime-android.** What your build makes of it,
-`./gradlew :nasc-encoder:testDebugUnitTest` says on your computer: it holds tokens and vectors to
-the golden files.
+network; `NascEncoder.kt`, `AppNetwork.kt` and `OnnxNetwork.kt` against stand-ins for Android's and
+onnxruntime's classes. **Not run: Gradle, R8, an app, a phone, onnxruntime-android.** What your
+build makes of it, `./gradlew :nasc-encoder:testDebugUnitTest` says on your computer: it holds
+tokens and vectors to the golden files.
 
-**No latency is promised in an app.** What was measured is this model by onnxruntime on the device
-of the package that it lies beside; an app runs another build of it. Figures of quality are those of
-that package: the model is the same file.
+**No latency is promised in an app.** What was measured is the package that this lies beside, on its
+device; an app runs another build of onnxruntime. Figures of quality are of this model file.
 """
 
 
@@ -169,12 +170,19 @@ def run_more(folder: Path, manifest: Manifest) -> tuple[bool | None, str]:
 def _texts(folder: Path, manifest: Manifest) -> dict[str, str]:
     """The files of a package that are text, by name; its model and tables are there."""
     found = {name: (SOURCES / name).read_text(encoding="utf-8") for name in COPIED}
-    return found | {CONTENTS: _contents(folder, manifest)}
+    return found | {CONTENTS: kotlin_contents(folder, manifest, MODEL)}
 
 
-def _contents(folder: Path, manifest: Manifest) -> str:
-    """`Contents.kt`."""
-    said = app_contents(folder, manifest, MODEL, TABLES)
+def kotlin_contents(folder: Path, manifest: Manifest, model: str, tables: str = TABLES) -> str:
+    """The text of `Contents.kt`, of a package whose model and tables are written.
+
+    Args:
+        folder: The package.
+        manifest: Of it.
+        model: Name of the model's file in it.
+        tables: Name of the file of the tokenizer's tables in it.
+    """
+    said = app_contents(folder, manifest, model, tables)
     rows, tokens = said.shape or (0, 0)
     return f"""\
 // SPDX-License-Identifier: Apache-2.0
@@ -190,7 +198,7 @@ internal val CONTENTS = ModelContents(
     padToken = {said.pad_token},
     rows = {rows},
     tokens = {tokens},
-    output = {_kotlin_text(said.output)},
+    output = {kotlin_text(said.output)},
     threads = {said.threads},
 )
 """
@@ -200,7 +208,7 @@ def _record(file: AppFile) -> str:
     return f'AssetRecord("{file.name}", {file.size_bytes}L, "{file.sha256}")'
 
 
-def _kotlin_text(text: str) -> str:
+def kotlin_text(text: str) -> str:
     """A text as Kotlin writes it: JSON's escapes but for two, and no templates."""
     quoted = json.dumps(text).replace("$", "\\$")
     return quoted.replace("\\f", "\\u000c")

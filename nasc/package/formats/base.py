@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from device_profiles.reading import shown
+from nasc.architecture.heads import gives_answers
 from nasc.package.tokenizer_binary import FILE as TABLES
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ SENTENCES = '["A man is playing a guitar.", "Someone plays an instrument."]'
 
 PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'
 """What READMEs score."""
+
+QUESTIONS = '[("Who plays the guitar?", "In the park a man plays the guitar.")]'
+"""What READMEs ask."""
 
 TOKENIZER_TOO = "`AutoTokenizer.from_pretrained` of transformers reads the tokenizer."
 
@@ -235,6 +239,52 @@ def cross_encoder_usage(
 {before}model = CrossEncoder(".", {arguments})
 scores = model.predict({PAIRS}, batch_size={manifest.conditions.batch})
 print(scores)
+"""
+
+
+def token_usage(
+    manifest: Manifest,
+    library: str,
+    prefix: str,
+    arguments: str = "",
+    *,
+    imports: str = "",
+    before: str = "",
+) -> str:
+    """The lines of Python that use a teacher's head over tokens as transformers does.
+
+    Args:
+        manifest: Of the package.
+        library: That has the model's class.
+        prefix: With which the name of that begins.
+        arguments: Of its `from_pretrained`, after the folder.
+        imports: Lines before the library's import.
+        before: Lines before the model's.
+    """
+    answers = gives_answers(manifest.head)
+    name = f"{prefix}For{'QuestionAnswering' if answers else 'TokenClassification'}"
+    more, use = "", _ANSWER
+    if not answers:
+        more, use = ", pipeline", _ENTITIES
+    return f"""\
+{imports}from {library} import {name}
+from transformers import AutoTokenizer{more}
+
+{before}model = {name}.from_pretrained(".{'", ' if arguments else '"'}{arguments})
+tokenizer = AutoTokenizer.from_pretrained(".")
+{use}"""
+
+
+_ENTITIES = f"""\
+ner = pipeline("token-classification", model=model, tokenizer=tokenizer)
+for found in ner({SENTENCES}[0]):
+    print(found["word"], found["entity"], found["score"])
+"""
+_ANSWER = f"""\
+batch = tokenizer(*{QUESTIONS}[0], truncation="only_second", return_tensors="pt")
+found = model(**batch)
+first, last = int(found.start_logits.argmax()), int(found.end_logits.argmax())
+print(tokenizer.decode(batch["input_ids"][0, first : last + 1]))
 """
 
 

@@ -12,7 +12,7 @@ import json
 import platform
 import shlex
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2, "int8": 4e-2}
 
 AGREEMENT = 1e-4
 """Largest difference, relative to the largest value above 1, between vectors of a C folder and of
-the package for TVM that it is made beside, where both are made and run."""
+the package that it is made beside, where both compute the same: in fp32, or by TVM's kernels."""
 
 IMPORT = RUN = ""
 
@@ -134,19 +134,36 @@ _SCHEMA: dict[str, Any] = {
 name in the processor's folder; values with their axes, null where free."""
 
 
-def write_library(network: StaticNetwork, graph: onnx.ModelProto, folder: Path) -> None:
-    """Write what `build_package` takes as the model: the library of one processor, described.
+def write_library(
+    network: StaticNetwork,
+    graph: onnx.ModelProto,
+    folder: Path,
+    others: Sequence[StaticNetwork] = (),
+) -> None:
+    """Write what `build_package` takes as the model: the library, described for each processor.
 
     Args:
-        network: Compiled, of the prefix nasc.
+        network: Compiled for this machine's processor, of the prefix nasc.
         graph: The same network as `nasc.export.onnx.build` gives it with free axes.
         folder: Is made.
+        others: The same, compiled for others.
 
     Raises:
         PackageError: If the library cannot be written.
-        OSError: If the description cannot be.
+        OSError: If a description cannot be.
     """
-    write_c_folder([network], folder)
+    write_c_folder([network, *others], folder)
+    for one in (network, *others):
+        path = folder / (MODEL if one is network else described(one.arch))
+        path.write_text(_describe(one, graph, folder), encoding="utf-8", newline="\n")
+
+
+def described(arch: str) -> str:
+    """Name of the description of code for another processor than the one that wrote it."""
+    return f"network.{arch}.json"
+
+
+def _describe(network: StaticNetwork, graph: onnx.ModelProto, folder: Path) -> str:
     own = folder / network.arch
     metadata = {entry.key: entry.value for entry in graph.metadata_props}
     metadata["nasc.max_positions"] = str(network.programs[-1].length)
@@ -159,8 +176,7 @@ def write_library(network: StaticNetwork, graph: onnx.ModelProto, folder: Path) 
         "outputs": [_value(value, "float32") for value in list(graph.graph.output)[:1]],
         "metadata": metadata,
     }
-    text = json.dumps(about, indent=1) + "\n"
-    (folder / MODEL).write_text(text, encoding="utf-8", newline="\n")
+    return json.dumps(about, indent=1) + "\n"
 
 
 def _value(value: onnx.ValueInfoProto, kind: str) -> dict[str, Any]:
@@ -198,8 +214,9 @@ names: to link it is to run it. It calls the C library, libm and POSIX threads, 
 `{TOKENIZER_GOLDEN}` holds texts with the tokens that Hugging Face's tokenizers gives for them: what
 any port of the tokenizer has to reproduce.
 
-**The latency of this folder was not measured.** Figures of quality are those of the package for TVM
-that it was made beside: the vectors of both differ by {AGREEMENT:g} at most on the golden texts.
+**The latency of this folder was not measured**, that of the package beside it was. Parity and
+conformance are of its own code. So are figures of quality, unless its vectors of the golden texts
+are those of that package, to {AGREEMENT:g}: then they are that package's.
 """
 
 
@@ -223,15 +240,25 @@ def write_more(folder: Path, manifest: Manifest) -> None:
 
 def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     """See `PackageFormat`; the tokenizer's files are held in a process of their own."""
+    found = wrong_sources(folder)
+    arch = _description(folder / MODEL)["arch"]
+    others = [n for n in OPTIONAL_FILES if n in manifest.files and not n.startswith(f"{arch}/")]
+    return found + [f"{name}, which {MODEL} does not describe" for name in others]
+
+
+def wrong_sources(folder: Path) -> list[str]:
+    """What of the sources of a library is not as nasc writes it; one phrase each.
+
+    Raises:
+        OSError, FileRefused: If one cannot be read.
+    """
     found = []
     for name in COPIED:
         known = {hashlib.sha256(copied(name).encode()).hexdigest(), *EARLIER.get(name, ())}
         found_here = hashlib.sha256(read_bytes(folder / name, MAX_PROGRAM_BYTES)).hexdigest()
         if found_here not in known:
             found.append(f"{name} is not as nasc writes it")
-    arch = _description(folder / MODEL)["arch"]
-    others = [n for n in OPTIONAL_FILES if n in manifest.files and not n.startswith(f"{arch}/")]
-    return found + [f"{name}, which {MODEL} does not describe" for name in others]
+    return found
 
 
 run_more = nothing_run
@@ -280,6 +307,15 @@ def _odd_code(code: bytes, arch: str) -> Iterator[str]:
 def _description(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = read_json(path, MAX_DESCRIPTION_BYTES, _SCHEMA)
     return found
+
+
+def arch_of(path: Path) -> str:
+    """The processor that a description is of.
+
+    Raises:
+        OSError, FileRefused: If it cannot be read.
+    """
+    return str(_description(path)["arch"])
 
 
 @contextlib.contextmanager

@@ -75,14 +75,8 @@ TOLERANCE = onnx_folder.TOLERANCE
 
 IMPORT = RUN = ""
 
-NOT_PROMISED = (
-    "not promised in an app: measured was this model by onnxruntime, in the package beside, and an "
-    "app runs another build, onnxruntime's Swift package"
-)
+NOT_PROMISED = "not promised in an app, which runs another build, onnxruntime's Swift package"
 """What such a folder says of its latency."""
-
-RUN_IN = "Swift"
-"""What would run it; `run_more` runs nothing."""
 
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
@@ -124,9 +118,8 @@ iOS, too, and the model, which gives the vectors of `golden.json` by onnxruntime
 you count on it, run its own tests: open the folder in Xcode and test `NascEncoder-Package` in a
 simulator; they hold tokens and vectors to `{TOKENIZER_GOLDEN}` and `golden.json`.
 
-**No latency is promised in an app.** What was measured is this model by onnxruntime on the device
-of the package that it lies beside; an app runs another build of it. Figures of quality are those of
-that package: the model is the same file.
+**No latency is promised in an app.** What was measured is the package that this lies beside, on its
+device; an app runs another build of onnxruntime. Figures of quality are of this model file.
 """
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from device_profiles.reading import read_bytes
-from nasc.architecture.heads import gives_vector, pooling_of, vector_size
+from nasc.architecture.heads import gives_vector, pooling_of, scores_tokens, vector_size
 from nasc.architecture.space import computed_in
 from nasc.export.graph import IR_VERSION, OPSET
 from nasc.export.onnx import output_name
@@ -30,6 +30,7 @@ from nasc.package.formats.base import (
     precision_of,
     sentence_transformers_usage,
     shape_of,
+    token_usage,
 )
 
 if TYPE_CHECKING:
@@ -128,13 +129,23 @@ With fastembed 0.9 or newer:
 
 def other_libraries(manifest: Manifest) -> str:
     """See `PackageFormat`."""
-    what = "scores" if manifest.scores_pairs else "vectors"
+    of_tokens = scores_tokens(manifest.head)
+    what = "scores" if manifest.scores_pairs or of_tokens else "vectors"
     alone = (
         f"\n\nThe {what} of an {manifest.precision} model feel their neighbours in a batch: other "
         "batch sizes give slightly different ones."
         if computed_in(manifest.precision) == "int8"
         else ""
     )
+    if of_tokens:
+        return f"""\
+With optimum-onnx (`pip install 'optimum-onnx[onnxruntime]'`), as with transformers:
+
+```python
+{token_usage(manifest, "optimum.onnxruntime", "ORTModel")}```
+
+{TOKENIZER_TOO}{alone}
+"""
     usage = cross_encoder_usage if manifest.scores_pairs else sentence_transformers_usage
     return f"""\
 With sentence-transformers (`pip install 'sentence-transformers[onnx]<6'`: version 6 needs a

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from device_profiles.reading import opened, read_bytes, shown
-from nasc.architecture.heads import gives_vector
+from nasc.architecture.heads import gives_vector, scores_tokens
 from nasc.package.formats.base import (
     SENTENCES,
     TOKENIZER_TOO,
@@ -28,6 +28,7 @@ from nasc.package.formats.base import (
     precision_of,
     sentence_transformers_usage,
     shape_of,
+    token_usage,
 )
 
 if TYPE_CHECKING:
@@ -185,6 +186,23 @@ print(model(**batch).{last}.shape)  # {what}
 
 def other_libraries(manifest: Manifest) -> str:
     """See `PackageFormat`."""
+    if scores_tokens(manifest.head):
+        lines = token_usage(
+            manifest,
+            "optimum.intel",
+            "OVModel",
+            "ov_config=options",
+            imports="import openvino as ov\n",
+            before=_OPTIONS,
+        )
+        return f"""\
+With optimum-intel 2 (`pip install 'optimum-intel[openvino]'`), as with transformers:
+
+```python
+{lines}```
+
+{TOKENIZER_TOO}
+"""
     usage = cross_encoder_usage if manifest.scores_pairs else sentence_transformers_usage
     optimum = "" if manifest.scores_pairs else _with_optimum(manifest)
     through = usage(

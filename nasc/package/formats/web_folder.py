@@ -63,14 +63,8 @@ TOLERANCE = onnx_folder.TOLERANCE
 
 IMPORT = RUN = ""
 
-NOT_PROMISED = (
-    "not promised in a browser: measured was this model by onnxruntime, in the package beside, and "
-    "a browser runs another build, onnxruntime-web"
-)
+NOT_PROMISED = "not promised in a browser, which runs another build, onnxruntime-web"
 """What such a folder says of its latency."""
-
-RUN_IN = "node"
-"""What `run_more` runs it in."""
 
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
@@ -113,9 +107,9 @@ them one thread computes.
 lock file must have for it. `{TOKENIZER_GOLDEN}` holds texts with the tokens that Hugging Face's
 tokenizers gives for them: what any port of the tokenizer has to reproduce.
 
-**No latency is promised in a browser.** What was measured is this model by onnxruntime on the
-device of the package that it lies beside; a browser runs another build of it, by other
-instructions. Figures of quality are those of that package: the model is the same file.
+**No latency is promised in a browser.** What was measured is the package that this lies beside, on
+its device; a browser runs another build of onnxruntime, by other instructions. Figures of quality
+are of this model file.
 """
 
 

@@ -114,7 +114,10 @@ def test_counts_agree_with_the_tensors(operation: str, hidden: int) -> None:
     assert {(o, i) for i, o in linear_shapes(layer, MINILM_L6)} == products
 
 
-@pytest.mark.parametrize("head", ["embed", "hidden", "spans", "classify-1", "classify-3"])
+@pytest.mark.parametrize(
+    "head",
+    ["embed", "hidden", "spans", "classify-1", "classify-3", "tokens-dense5identity-unscaled"],
+)
 @pytest.mark.parametrize("text", ["keep | keep | keep", "128: M | 128: F S7 | 192: S5", str(MIXED)])
 def test_a_network_s_parameters_are_the_sum_of_its_tensors(text: str, head: str) -> None:
     network = random_network(MINILM.parse(text), MINILM_L6, head, vocab_rows=30522)

@@ -283,6 +283,10 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
             )
             for text in ("nan", "0.9_5", "\u0660.\u0669", "", "9" * 50)
         ),
+        ("compile --latency-ms 5,fast", "'fast' is not a number"),
+        ("compile --latency-ms 5,-1 --device host", "-1.0 is not in the range x>0"),
+        ("compile --latency-ms 5,6 --device host", "2 latency limits for 1 devices: give one for"),
+        ("compile --latency-ms 5 --device host,host", "--device names 'host' twice: give each"),
         ("compile --latency-ms 5 --seq-len 0", "0 is not in the range x>=1"),
         ("compile --latency-ms 5 --seed -1", "-1 is not in the range 0<=x<=4294967295"),
         ("evaluate package --task sst --data x.tsv", "'sst' is not one of 'cola'"),

@@ -171,7 +171,7 @@ def test_tables_are_measured_at_the_lengths_that_stand_for_all(
 ) -> None:
     asked: dict[str, Any] = {}
     module = "nasc.pipelines.profile"
-    monkeypatch.setattr(f"{module}.load_teacher", lambda teacher: TEACHER)
+    monkeypatch.setattr(f"{module}.load_teacher", lambda teacher, **_: TEACHER)
     monkeypatch.setattr(
         f"{module}.measure_tables", lambda *about, **options: asked.update(options) or []
     )

@@ -45,3 +45,11 @@ def test_what_cannot_be_prompts_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         Prompts(texts, default)
+
+
+def test_the_prompt_of_one_kind_becomes_the_default() -> None:
+    prompts = Prompts((("passage", "p: "), ("query", "q: ")), "passage")
+    assert prompts.for_all(QUERY).before == "q: "
+    assert prompts.for_all(QUERY).texts == prompts.texts
+    assert prompts.for_all(DOCUMENT) == prompts
+    assert NO_PROMPTS.for_all(QUERY) == NO_PROMPTS

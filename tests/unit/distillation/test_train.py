@@ -12,7 +12,7 @@ import pytest
 import torch
 from stopped import Stopped, stop_after
 
-from nasc.architecture.heads import POOLINGS, gives_scores, pooling_of
+from nasc.architecture.heads import POOLINGS, pooling_of, scores_tokens
 from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.data import Corpus, corpus_from_sentences
 from nasc.data.tokens import Tokens
@@ -148,7 +148,12 @@ def test_a_network_learns_the_vectors_of_its_head(
 
 @pytest.mark.parametrize(
     "head",
-    ["embed-dense24tanh-first8", "scores-cls-dense32tanh-dense3identity-unscaled"],
+    [
+        "embed-dense24tanh-first8",
+        "scores-cls-dense32tanh-dense3identity-unscaled",
+        "tokens-dense5identity-unscaled",
+        "answers-dense2identity-unscaled",
+    ],
 )
 def test_a_network_learns_what_is_behind_the_pooling(
     start: Network, teacher: Teacher, tokens: Tokens, head: str
@@ -160,8 +165,8 @@ def test_a_network_learns_what_is_behind_the_pooling(
         weight = torch.randn(one.outputs, size, generator=generator) / size**0.5
         dense.append(DenseWeights(weight, torch.randn(one.outputs, generator=generator)))
         size = one.outputs
-    labels = ("a", "b", "c") if gives_scores(head) else ()
-    whole = dataclasses.replace(teacher, pooling=how, dense=tuple(dense), labels=labels)
+    output = head.partition("-")[0]
+    whole = dataclasses.replace(teacher, pooling=how, dense=tuple(dense), output=output)
     assert whole.head() == head
     behind = {name: value.numpy() for name, value in head_tensors(whole, head).items()}
     begin = start.with_head(head, {**start.tensors[-1], **behind})
@@ -173,9 +178,19 @@ def test_a_network_learns_what_is_behind_the_pooling(
     batch = tokens.batch(range(32))
     with torch.no_grad():
         states = whole.hidden_states(batch.input_ids, batch.attention_mask)[-1]
-        wanted = sentence_vectors(states, batch.attention_mask, how, whole.dense)
+        if scores_tokens(head):
+            given = TorchNetwork(begin.with_head(head, begin.tensors[-1])).behind_pooling
+            wanted = given(states).transpose(1, 2) if output == "answers" else given(states)
+        else:
+            wanted = sentence_vectors(states, batch.attention_mask, how, whole.dense)
+        counted = torch.ones_like(wanted, dtype=torch.bool)
+        if scores_tokens(head):
+            real = batch.attention_mask.bool()
+            counted &= real[:, None] if output == "answers" else real[:, :, None]
         before, after = (
-            (TorchNetwork(one)(batch.input_ids, batch.attention_mask) - wanted).square().mean()
+            (TorchNetwork(one)(batch.input_ids, batch.attention_mask) - wanted)[counted]
+            .square()
+            .mean()
             for one in (begin, trained)
         )
     assert after < 0.8 * before
@@ -476,3 +491,24 @@ def test_a_damaged_network_in_the_cache_is_a_message(
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match=r"network\.safetensors is damaged"):
         cached(start, teacher, corpus, tmp_path, Listener(), dataclasses.replace(CONFIG, steps=1))
+
+
+def test_a_network_for_queries_learns_similarities_with_the_teacher_s_vectors() -> None:
+    """Vectors that are turned all the same way are as similar to each other as they were."""
+    rng = torch.Generator().manual_seed(0)
+    target = torch.randn(6, 1, 8, generator=rng)
+    mask = torch.ones(6, 1, dtype=torch.long)
+    turned = target @ torch.linalg.qr(torch.randn(8, 8, generator=rng))[0]
+    weights = {"hidden_weight": 0.0, "pooled_weight": 0.0}
+    losses = [
+        float(distill_loss(DistillConfig(1, query_only=asks, **weights), states, target, mask))
+        for asks, states in ((False, turned), (True, turned), (True, target))
+    ]
+    assert losses[0] == pytest.approx(0, abs=1e-6)
+    assert losses[1] > 0.5
+    assert losses[2] == pytest.approx(0, abs=1e-6)
+
+
+def test_trainings_for_all_texts_are_kept_under_the_key_they_had() -> None:
+    assert "query_only" not in DistillConfig(1).to_dict()
+    assert DistillConfig(1, query_only=True).to_dict()["query_only"] is True

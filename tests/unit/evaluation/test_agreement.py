@@ -79,3 +79,24 @@ def test_mismatches_are_refused(vectors: np.ndarray) -> None:
         agreement.similarity_spearman(vectors, vectors[1:])
     with pytest.raises(ValueError, match="at least three sentences"):
         agreement.similarity_spearman(vectors[:2], vectors[:2])
+
+
+def test_a_model_for_queries_is_compared_with_the_documents(vectors: np.ndarray) -> None:
+    """Not with itself: what is turned agrees with itself alone."""
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))
+    turned = agreement.compare(vectors, vectors @ rotation, vectors)
+    assert turned.similarity_spearman < 0.6
+    assert turned.ranking_ndcg < 0.6
+    same = agreement.compare(vectors, 3 * vectors, vectors)
+    assert (same.similarity_spearman, same.ranking_ndcg) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_exact_values_of_queries() -> None:
+    """A query and a document are another pair than the same texts the other way round."""
+    teacher = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    student = np.array([[1.0, 0.5], [0.0, 1.0], [1.0, 0.0]])
+    found = np.array([[1.0, 0.2], [0.3, 1.0], [1.0, 0.7]])
+    unit = [m / np.linalg.norm(m, axis=1, keepdims=True) for m in (teacher, student, found)]
+    cosine = [[a[i] @ unit[2][j] for i in range(3) for j in range(3) if i != j] for a in unit[:2]]
+    expected = spearmanr(*cosine).statistic
+    assert agreement.similarity_spearman(teacher, student, found) == pytest.approx(expected)

@@ -30,6 +30,7 @@ FP32, INT8, EMB4 = VARIANTS = tuple(
     Variant("onnxruntime", precision) for precision in ("fp32", "int8", "int8-emb4")
 )
 HEADS = ["embed", "embed-cls", "embed-max-unscaled", "hidden", "spans", "classify-3"]
+HEADS += ["tokens-dense5identity-unscaled", "answers-dense2identity-unscaled"]
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -41,6 +41,8 @@ TASKS = {
     "spans": TaskRecord("squad", (), paired=True),
     "scores-cls-dense64tanh-dense2identity-unscaled": TaskRecord("classification", ("0", "1")),
     "scores-cls-dense64tanh-dense1identity-unscaled": TaskRecord("reranking", (), True, "sigmoid"),
+    "tokens-dense3identity-unscaled": TaskRecord("token-classification", ("O", "B-X", "I-X")),
+    "answers-dense2identity-unscaled": TaskRecord("question-answering", (), True),
 }
 KINDS = (
     ("fp32", "embed"),
@@ -56,6 +58,8 @@ KINDS = (
     ("fp32", "spans"),
     ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
     ("fp32", "scores-cls-dense64tanh-dense1identity-unscaled"),
+    ("int8", "tokens-dense3identity-unscaled"),
+    ("fp32", "answers-dense2identity-unscaled"),
 )
 PARITY = {
     "fp32": Parity(1e-6, 1e-7, (1, 2, 3, 64), 4, 0.01),
@@ -66,7 +70,7 @@ PARITY = {
 
 def geometry_of(head: str) -> Geometry:
     """Of the network of a head: the second of two texts that are scored has its token type."""
-    paired = head in TASKS and TASKS[head].name == "reranking"
+    paired = head in TASKS and TASKS[head].name in ("reranking", "question-answering")
     return dataclasses.replace(GEOMETRY, separator=3) if paired else GEOMETRY
 
 

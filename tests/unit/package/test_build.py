@@ -20,7 +20,13 @@ import pytest
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from nasc.architecture.heads import gives_scores, gives_vector, is_task_head, pooling_of
+from nasc.architecture.heads import (
+    gives_scores,
+    gives_vector,
+    is_task_head,
+    pooling_of,
+    scores_tokens,
+)
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
@@ -34,6 +40,7 @@ from nasc.package.readme import readme
 from nasc.package.replacing import move_in, remove_package, why_kept
 from nasc.package.verify import verify_package
 
+TOKENS, ANSWERS = "tokens-dense3identity-unscaled", "answers-dense2identity-unscaled"
 PAIRED = "scores-cls-dense64tanh-dense1identity-unscaled"
 KINDS = [
     ("fp32", "embed"),
@@ -49,6 +56,8 @@ KINDS = [
     ("fp32", "embed-cls-dense24sigmoid-first10"),
     ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
     ("fp32", PAIRED),
+    ("int8", TOKENS),
+    ("fp32", ANSWERS),
 ]
 
 Packages = Mapping[tuple[str, str], Path]
@@ -118,13 +127,15 @@ def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
 
 def is_scored(head: str) -> bool:
     """Whether a package gives scores, for which other libraries have no lines."""
-    return is_task_head(head) or gives_scores(head)
+    return is_task_head(head) or gives_scores(head) or scores_tokens(head)
 
 
 def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
     heads = {"spans": 2 * 32 + 2, "classify-1": 2112 + 64 + 1, "classify-2": 2112 + 2 * (64 + 1)}
     heads["embed-cls-dense24sigmoid-first10"] = 2112 + 24 * (64 + 1)
     heads["scores-cls-dense64tanh-dense2identity-unscaled"] = 2112 + 64 * (64 + 1) + 2 * (64 + 1)
+    heads[TOKENS] = 2112 + 3 * (64 + 1)
+    heads[ANSWERS] = 2112 + 2 * (64 + 1) + 64
     heads[PAIRED] = 2112 + 64 * (64 + 1) + (64 + 1) + 64  # with the second text's type
     for (_, head), folder in packed.items():
         manifest = read_manifest(folder)
@@ -139,7 +150,7 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
     folder = packed[which]
     text = (folder / "README.md").read_text(encoding="utf-8")
     code, *others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    expected = 1 if which[1] == PAIRED else 0 if is_scored(which[1]) else 2
+    expected = 1 if which[1] in (PAIRED, TOKENS, ANSWERS) else 0 if is_scored(which[1]) else 2
     assert len(others) == expected  # run in tests/integration
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -157,6 +168,8 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
         "scores-cls-dense64tanh-dense2identity-unscaled": r"\['[01]', '[01]'\]",
         "spans": r"[A-Za-z .]+",
         PAIRED: r"\[0\.\d+\]",
+        TOKENS: r"(\[(\('[^ ]+', '(O|B-X|I-X)'\)(, )?)+\]\n?){2}",
+        ANSWERS: r"[A-Za-z .]+",
     }
     if which[1].endswith("first10"):
         assert re.search(r"lengths|\[\[", done.stdout)

@@ -8,6 +8,8 @@ import json
 import platform
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +17,20 @@ from resealed import reseal
 from transformers import BertTokenizer
 
 from nasc.architecture.space import Architecture, Block, Geometry
-from nasc.errors import ExportError, PackageError, UsageError
-from nasc.evaluation.parity_report import parity_from_dict
-from nasc.networks.network import random_network
+from nasc.errors import ExportError, LimitsMissed, PackageError
+from nasc.evaluation.parity_report import ReducedPrecisionReport, parity_from_dict
+from nasc.lowering import Artifact
+from nasc.networks.network import Network, random_network
 from nasc.package.build import build_package
 from nasc.package.formats import c_package
 from nasc.package.golden import Golden
-from nasc.package.manifest import Conditions, Manifest, TeacherRecord, TextRecord
+from nasc.package.manifest import (
+    Conditions,
+    Manifest,
+    TeacherRecord,
+    TextRecord,
+    read_manifest,
+)
 from nasc.package.verify import verify_package
 from nasc.package.verify_report import VerifyReport
 
@@ -39,7 +48,7 @@ from nasc.lowering.static.kernels import handwritten_passes, lower
 from nasc.lowering.tvm_module import target_of
 from nasc.package import c_program
 from nasc.pipelines import c_format
-from nasc.pipelines.compile import check_formats
+from nasc.pipelines.options import Options
 from profilers.context import read_context
 from profilers.runtimes.tvm_targets import flags_of_kind, kernel_kind
 
@@ -66,28 +75,32 @@ PARITY = {
 }
 
 
+def manifest_of(network: Network, runtime: str) -> Manifest:
+    """Of a package that nobody measured."""
+    return Manifest(
+        architecture=network.architecture,
+        geometry=GEOMETRY,
+        head="embed",
+        max_length=24,
+        limits={},
+        conditions=Conditions("host", runtime, 1, 16, 1, "median"),
+        teacher=TeacherRecord("tiny", "0" * 64, "made up"),
+        text=TextRecord("no text", "1" * 64),
+        parity=parity_from_dict(PARITY),
+    )
+
+
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizer) -> Path:
     """A package; tests must not change it."""
     place = tmp_path_factory.mktemp("packed")
     network = compile_static(NETWORK, lengths=[24])
     c_package.write_library(network, build(NETWORK), place / "library")
-    manifest = Manifest(
-        architecture=NETWORK.architecture,
-        geometry=GEOMETRY,
-        head="embed",
-        max_length=24,
-        limits={},
-        conditions=Conditions("host", "c", 1, 16, 1, "median"),
-        teacher=TeacherRecord("tiny", "0" * 64, "made up"),
-        text=TextRecord("no text", "1" * 64),
-        parity=parity_from_dict(PARITY),
-    )
     return build_package(
         place / "package",
         model=place / "library",
         tokenizer=tokenizer,
-        manifest=manifest,
+        manifest=manifest_of(NETWORK, "c"),
         open_encoder=c_format.open_c,
     )
 
@@ -214,6 +227,52 @@ def test_what_is_not_exact_is_judged_as_in_other_packages(
     assert report.neighbour_min_cosine > 0.999999  # no neighbour moves a vector
 
 
+def test_beside_another_runtime_int8_is_judged_by_its_own_code(
+    tmp_path: Path, tokenizer: BertTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose int8 is another: it is held to the network, not to the package's vectors."""
+    if kernel_kind(read_context()["cpu"]["flags"], "int8") is None:
+        pytest.skip("this processor has no kernels in int8")
+    network = random_network(Architecture((Block(32, ("mha", "ffn")),), "int8"), GEOMETRY)
+    package = build_package(
+        tmp_path / "package",
+        model=build(network).SerializeToString(),
+        tokenizer=tokenizer,
+        manifest=manifest_of(network, "onnxruntime"),
+    )
+    rng = np.random.default_rng(0)
+    tokens = [rng.integers(5, 77, size).tolist() for size in rng.integers(3, 20, 40)]
+    monkeypatch.setattr(c_format, "parity_tokens", lambda context: tokens)
+    judged: list[Artifact] = []
+
+    def quality(artifact: Artifact) -> dict[str, float]:
+        judged.append(artifact)
+        return {"pooled_cosine": 0.75}
+
+    evaluator: Any = SimpleNamespace(opening_by=lambda how: SimpleNamespace(quality=quality))
+    context: Any = SimpleNamespace(
+        tokenizer=tokenizer, max_length=24, reporter=SimpleNamespace(say=None)
+    )
+
+    def write(**options: Any) -> Path:
+        about = (context, tmp_path / "package-c", package, read_manifest(package), network)
+        return c_format.write_c("c", *about, evaluator, Options(**options))
+
+    with pytest.raises(LimitsMissed, match=r"pooled_cosine is 0.7500, --min-quality asks for 0.8"):
+        write(min_quality={"pooled_cosine": 0.8})
+    manifest = read_manifest(write())
+    assert manifest.quality == {"pooled_cosine": 0.75}
+    assert [artifact.runtime for artifact in judged] == ["c", "c"]
+    assert isinstance(manifest.parity, ReducedPrecisionReport)
+    assert manifest.parity.neighbour_min_cosine > 0.999999  # which onnxruntime's int8 has not
+    assert manifest.latency_table == "not measured: nothing was measured"
+    assert verified(tmp_path / "package-c").exit_code == 0
+    far = ReducedPrecisionReport("int8", 0.5, 0.5, 40, 0.5, 0.5, (8, 32))
+    monkeypatch.setattr(c_format, "check_reduced", lambda *about: far)
+    with pytest.raises(PackageError, match=r"C code in int8 is refused .* --precision fp32"):
+        write(force=True)
+
+
 def test_attention_of_full_size_fits_on_a_stack() -> None:
     """Its buffers beyond 8 kB are arguments; those of one vector are registers."""
     products = PRODUCTS["avx512_vnni"]
@@ -259,14 +318,6 @@ def test_the_demonstration_of_texts_says_what_is_wrong(packed: Path, tmp_path: P
             c_program.run_program([program, *arguments], ["a"])
 
 
-@pytest.mark.parametrize("runtime", [None, "onnxruntime", "auto"])
-def test_other_runtimes_are_refused(runtime: str | None) -> None:
-    with pytest.raises(UsageError, match="Add --runtime tvm"):
-        check_formats(["c"], runtime)
-    check_formats(["c"], "tvm")
-
-
-def test_it_goes_beside_the_package() -> None:
-    assert c_format.folder_beside(Path("a/b.v1"), "c") == Path("a/b.v1-c")
+def test_it_is_refused_where_it_is_not_run() -> None:
     assert c_package.refusal("sparc") != ""
     assert c_package.refusal(ARCH) == ""

@@ -55,6 +55,8 @@ KINDS = [
     ("fp32", "spans"),
     ("fp32", "embed-cls-dense24sigmoid-first10"),
     ("fp32", "scores-cls-dense64tanh-dense2identity-unscaled"),
+    ("int8", "tokens-dense3identity-unscaled"),
+    ("fp32", "answers-dense2identity-unscaled"),
 ]
 
 Packages = Mapping[tuple[str, str], Path]

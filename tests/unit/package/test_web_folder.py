@@ -19,15 +19,13 @@ from tokenizers import pre_tokenizers
 from transformers import BertTokenizer
 
 from nasc.data.prompts import Prompts
-from nasc.errors import PackageError, UsageError
+from nasc.errors import PackageError
 from nasc.package import installed, web_program
 from nasc.package.formats import web_folder
 from nasc.package.hashes import record_file
 from nasc.package.manifest import Manifest, read_manifest
 from nasc.package.verify import verify_package
 from nasc.pipelines import app_format
-from nasc.pipelines.compile import check_formats
-from nasc.pipelines.options import Options
 
 needs_node = pytest.mark.skipif(
     web_program.node() is None, reason="needs node 20 or newer (nodejs)"
@@ -222,17 +220,6 @@ def test_heads_without_a_call_are_refused(build_web: Make, head: str) -> None:
         build_web("fp32" if head != "classify-2" else "int8", head)
 
 
-def test_formats_go_with_runtimes() -> None:
-    check_formats(["onnx", "web"], "onnxruntime")
-    with pytest.raises(UsageError, match=r"--format web .* Add --runtime onnxruntime"):
-        check_formats(["web"], "tvm")
-    with pytest.raises(UsageError, match="Add --runtime onnxruntime"):
-        check_formats(["onnx"], "auto")
-    assert Options(formats=("onnx", "web")).folders == ("web",)
-    with pytest.raises(UsageError, match="known: onnx, c, web, android, ios"):
-        Options(formats=("symbian",))
-
-
 class Context:
     """What of a `RunContext` is asked here."""
 
@@ -270,13 +257,13 @@ def test_what_node_finds_decides(
 ) -> None:
     model, context, output = make_model(), Context(tokenizer), tmp_path / "package-web"
     monkeypatch.setattr(web_folder, "run_more", lambda folder, manifest: (held, "seen"))
-    arguments = (context, output, model.parent, make_manifest(model), False)
+    arguments = (context, output, model, make_manifest(model), False)
     if held is None:
         app_format.write_app("web", *arguments)  # type: ignore[arg-type]
         assert context.said == ["the package for web was not run: seen"]
         assert output.is_dir()
         return
-    with pytest.raises(PackageError, match=r"does not hold in node: seen\. .* is not: please"):
+    with pytest.raises(PackageError, match=r"JavaScript .* does not hold: seen\. .* not: please"):
         app_format.write_app("web", *arguments)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 

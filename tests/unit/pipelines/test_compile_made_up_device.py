@@ -24,40 +24,50 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import transformers
 from safetensors.numpy import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import device_profiles
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
-from nasc.data.heldout import judging_sentences, scored_sentences
+from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences, scored_sentences
 from nasc.data.prompts import Prompts
 from nasc.errors import (
     DeviceEmulated,
+    InfeasibleLimits,
     LimitsMissed,
+    NascError,
     PackageError,
     TableMissing,
     TableRefused,
     UsageError,
 )
+from nasc.evaluation.agreement import compare
 from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.parity_report import ReducedPrecisionReport
+from nasc.evaluation.retrieval import ranking_ndcgs
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
+from nasc.package.index import read_index
 from nasc.package.manifest import Manifest, TaskRecord, read_manifest, read_plain_manifest
 from nasc.package.verify import verify_package
 from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
+from nasc.pipelines.compile_devices import compile_devices
+from nasc.pipelines.evaluate import Queries, evaluate
 from nasc.pipelines.options import VECTOR_METRICS, Options
 from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
 from nasc.pipelines.search import search
 from nasc.pipelines.tables import export_table, import_table, tables
+from nasc.pipelines.verify import verify_devices
 from nasc.selection import successive_halving as halving
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
@@ -70,6 +80,8 @@ from profilers.devices.local import LocalWorker
 from profilers.inputs import draw_inputs
 from profilers.reference import REFERENCE_NAME
 from profilers.testing import SyntheticMachine
+
+HOST = Path(device_profiles.__file__).with_name("host.toml")
 
 pytestmark = pytest.mark.usefixtures("networks_drawn_once")
 
@@ -497,6 +509,76 @@ def test_a_teacher_s_head_is_kept_searched_and_trained(shared: Toy, tmp_path: Pa
     encoder = Encoder(result.package / "model.onnx", teacher.tokenizer)
     assert encoder.encode(["the cat sat"]).shape == (1, 3)
     assert "the teacher's own head" in (result.package / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", ["AutoModelForTokenClassification", "AutoModelForQuestionAnswering"]
+)
+def test_a_teacher_that_scores_tokens_is_searched_and_trained(
+    shared: Toy, tmp_path: Path, kind: str
+) -> None:
+    folder = Path(shutil.copytree(shared.settings.teacher or "", tmp_path / "own"))
+    answers = kind.endswith("QuestionAnswering")
+    more = {} if answers else {"id2label": {0: "O", 1: "B-X", 2: "I-X"}}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = getattr(transformers, kind).from_pretrained(folder, **more)
+        getattr(model, "qa_outputs" if answers else "classifier").weight.data *= 30
+    model.save_pretrained(folder)
+    teacher = load_teacher(folder)
+    space = dataclasses.replace(shared.space, geometry=teacher.geometry.for_space())
+    (tmp_path / "toy.toml").write_text(space_to_toml(space), encoding="utf-8")
+    device = Device(space)
+    changed: dict[str, Any] = {
+        "teacher": str(folder),
+        "cache": tmp_path / "cache",
+        "space": str(tmp_path / "toy.toml"),
+    }
+    name = "answer_f1" if answers else "token_f1"
+    refused = [
+        ({}, {"formats": ("web",)}, "--head embed"),
+        ({"runtime": "tvm"}, {"formats": ("c",)}, "--format c"),
+        ({}, {"min_quality": {"pooled_cosine": 0.5}}, f"whose figures are {name}"),
+        ({"vocab_from": tmp_path / "toy.toml"}, {}, "makes other tokens of a text"),
+    ]
+    if answers:
+        rng = random.Random(0)
+        texts = [" ".join(rng.choices(WORDS, k=rng.randint(3, 9))) for _ in range(300)]
+        pairs = changed["pairs"] = tmp_path / "pairs.tsv"
+        rows = (f"{first}\t{text}\n" for first in texts[:40] for text in rng.sample(texts, 5))
+        pairs.write_text("".join(rows), encoding="utf-8")
+        changed["corpus"] = ()
+        refused.append(({"pairs": None}, {}, "finds answers to questions"))
+    limit_ms = 0.8 * device.layers_ms(space.teacher.with_precision("int8"))
+    for settings, options, message in refused:
+        with pytest.raises(NascError, match=message):
+            shared.compile(device, str(tmp_path / "no"), limit_ms, changed | settings, **options)
+    result = shared.compile(
+        device,
+        str(tmp_path / "small"),
+        limit_ms,
+        changed,
+        distill_steps=20,
+        min_quality={name: 0.0},
+    )
+    manifest = result.manifest
+    assert manifest.head == teacher.head()
+    assert not manifest.architecture.is_teacher
+    record = TaskRecord("token-classification", ("O", "B-X", "I-X"))
+    assert manifest.task == (TaskRecord("question-answering", (), True) if answers else record)
+    assert next(iter(manifest.quality)) == name
+    assert verify_package(result.package, measure=False).ok
+    config = json.loads((result.package / "config.json").read_text())
+    assert config["architectures"] == [kind.replace("AutoModel", "Bert")]
+    assert answers or config["id2label"]["2"] == "I-X"
+    full = shared.compile(device, str(tmp_path / "full"), 1e3, changed, distill_steps=1)
+    assert full.manifest.architecture.is_teacher
+    assert full.manifest.quality[name] > 0.95
+    s = shared.settings
+    bare = {"head": "embed", "pairs": None, "corpus": s.corpus, "space": s.space}
+    encoder = shared.compile(shared.device(), str(tmp_path / "bare"), 1e3, changed | bare)
+    assert (encoder.manifest.head, encoder.manifest.task) == ("embed-unscaled", None)
 
 
 @pytest.mark.slow
@@ -1407,3 +1489,121 @@ def test_a_device_that_is_found_to_be_away_is_known_by_its_own_tables_first(
     search(limits, settings, opener=another)  # measures its own: that table is none of it
     assert len([*tables_folder(cache).glob("board-*.csv")]) == 2
     assert table.exists()
+
+
+def test_a_package_for_queries_is_judged_by_the_teacher_s_documents(
+    shared: Toy, pooled_folder: Path, tmp_path: Path, limit_ms: float
+) -> None:
+    """With the prompt of queries before texts, and that of documents before what is found."""
+    folder = pooled_folder
+    prompts = {"query": "the big ", "passage": "a "}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    changed = {
+        "teacher": str(folder),
+        "cache": tmp_path / "cache",
+        "precisions": ("fp32",),
+        "query_only": True,
+    }
+    device = shared.device(precisions=("fp32",))
+    place = str(tmp_path / "small")
+    result = shared.compile(device, place, limit_ms, changed, distill_steps=4)
+    manifest = result.manifest
+    assert (manifest.query_only, manifest.prompts.default) == (True, "query")
+    assert ("for", f"queries alone; documents by {manifest.teacher.name}") in result.rows()
+    assert "**For queries alone.**" in (result.package / "README.md").read_text()
+    assert verify_package(result.package, measure=False).ok
+
+    teacher, encoder = load_teacher(folder), Encoder(result.package / "model.onnx")
+    context = RunContext(dataclasses.replace(shared.settings, **changed))
+    texts = list(judging_sentences(context.corpus, JUDGING_SENTENCES))
+    asked = [f"the big {text}" for text in texts]
+    given = encoder.encode_tokens(teacher.tokenize(asked).rows())
+    wanted, among = teacher.vectors(asked), teacher.vectors([f"a {text}" for text in texts])
+    found = compare(wanted, given, among)
+    assert manifest.quality["ranking_ndcg"] == pytest.approx(found.ranking_ndcg, abs=1e-4)
+    assert found.ranking_ndcg != pytest.approx(compare(wanted, given).ranking_ndcg, abs=1e-3)
+
+    # and scored by them, too
+    data = tmp_path / "texts.txt"
+    data.write_text("\n".join(dict.fromkeys(texts)))
+    scored = evaluate(result.package, "ranking", data, queries=Queries(teacher=folder))
+    ndcg = ranking_ndcgs(wanted, given, documents=among).mean()
+    assert scored.scores["ndcg_at_10"] == pytest.approx(ndcg, abs=1e-4)
+    with pytest.raises(UsageError, match=r"sts-b compares vectors of one model"):
+        evaluate(result.package, "sts-b", data, queries=Queries(teacher=None))
+
+
+def test_what_does_not_go_with_queries_alone_is_one_message(toy: Toy) -> None:
+    with pytest.raises(UsageError, match=r"about sentence vectors: leave --head hidden out"):
+        dataclasses.replace(toy.settings, query_only=True, head="hidden")
+    sts: Any = SimpleNamespace(task=None, sts_data=Path("dev.tsv"))
+    with pytest.raises(UsageError, match=r"--sts-data compares vectors of a package with each"):
+        pipeline.check_query_only(sts)
+    task: Any = SimpleNamespace(task=SimpleNamespace(name="sst-2"), sts_data=None)
+    with pytest.raises(UsageError, match=r"and --task sst-2 is not"):
+        pipeline.check_query_only(task)
+
+
+def test_several_devices_get_a_package_each_and_an_index(
+    shared: Toy, limit_ms: float, tmp_path: Path
+) -> None:
+    """Of one supernet; where the limit is tighter the network is smaller."""
+    profiles = {}
+    for name in ("fast", "slow"):
+        profiles[name] = tmp_path / f"{name}.toml"
+        profiles[name].write_text(HOST.read_text().replace('"host"', f'"{name}"'))
+    opener = shared.device()
+    output = tmp_path / "both"
+    settings = dataclasses.replace(shared.settings, cache=tmp_path / "cache", precisions=("int8",))
+    limits = [Limits(latency_ms=3 * limit_ms), Limits(latency_ms=limit_ms)]
+    options = Options(distill_steps=0, output=output)
+    found = compile_devices(
+        [str(path) for path in profiles.values()], limits, settings, options, opener=opener
+    )
+    assert found.missed == {}
+    fast, slow = found.results.values()
+    assert fast.manifest.architecture.is_teacher
+    assert not slow.manifest.architecture.is_teacher
+    index = read_index(output)
+    assert [one.folder for one in index] == ["fast", "slow"]
+    assert [one.latency_ms for one in index] == [
+        r.manifest.measured.latency_ms for r in (fast, slow) if r.manifest.measured
+    ]
+    assert [row[0] for row in found.table()] == list(found.results)
+
+    reports = verify_devices(output, measure=False)
+    assert reports.exit_code == 0
+    assert [report.ok for report in reports.reports.values()] == [True, True]
+    with pytest.raises(PackageError, match="holds packages"):
+        compile_devices([str(profiles["fast"])], limits[:1], settings, options, opener=opener)
+
+    # a package that took the place of another, or is gone
+    shutil.rmtree(output / "fast")
+    shutil.copytree(output / "slow", output / "fast")
+    shutil.rmtree(output / "slow")
+    swapped, gone = verify_devices(output, measure=False).reports.values()
+    assert "another than the index names" in str(swapped.failed[0])
+    assert "there is no package in" in str(gone.failed[0])
+
+
+def test_a_device_without_a_package_is_said_and_the_others_are_kept(
+    shared: Toy, limit_ms: float, tmp_path: Path
+) -> None:
+    profiles = []
+    for name in ("first", "second"):
+        profiles.append(str(tmp_path / f"{name}.toml"))
+        Path(profiles[-1]).write_text(HOST.read_text().replace('"host"', f'"{name}"'))
+    settings = dataclasses.replace(shared.settings, cache=tmp_path / "cache", precisions=("int8",))
+    options = Options(distill_steps=0, output=tmp_path / "both")
+    device = shared.device()
+    limits = [Limits(latency_ms=3 * limit_ms), Limits(latency_ms=1e-4)]
+    found = compile_devices(profiles, limits, settings, options, opener=device)
+    assert len(found.results) == len(found.missed) == 1
+    assert [one.folder for one in read_index(found.folder)] == ["first"]
+    assert isinstance(next(iter(found.missed.values())), InfeasibleLimits)
+    for devices, message in (
+        ([*profiles, profiles[0]], "2 latency limits for 3 devices"),
+        ([profiles[0]] * 2, "twice: give each once"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            compile_devices(devices, limits, settings, options, opener=device)

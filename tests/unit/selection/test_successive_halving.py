@@ -83,11 +83,14 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(
         halving, "teacher_vectors", lambda teacher, sentences: teacher.vectors(sentences)
     )
-    monkeypatch.setattr(halving, "compare", lambda wanted, found: Quality(0.5, 1 / found, 0.5, 2))
+    monkeypatch.setattr(
+        halving, "compare", lambda wanted, found, documents: Quality(0.5, 1 / found, 0.5, 2)
+    )
     return SimpleNamespace(
         corpus=None,
         cache=None,
         reporter=Silent(),
+        document_vectors=lambda sentences: None,
         teacher=SimpleNamespace(vectors=lambda sentences: None),
         measure_variant_loss=lambda variant: 0.0,
     )

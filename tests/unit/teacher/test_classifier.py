@@ -119,6 +119,9 @@ def test_what_a_cross_encoder_saves_is_read(own: Path, tmp_path: Path) -> None:
     assert (tmp_path / "saved" / "modules.json").exists()
     assert (teacher.paired, teacher.activation, teacher.labels[0]) == (True, "sigmoid", "BAD")
     assert check_against_library(teacher, tmp_path / "saved", teacher.vectors).max_abs < 1e-5
+    bare = load_teacher(tmp_path / "saved", bare=True)
+    assert (bare.head(), bare.paired) == ("embed-unscaled", False)
+    assert check_against_library(bare, tmp_path / "saved", bare.vectors).max_abs < 1e-5
     for change, message in (
         ({"default_prompt_name": "a", "prompts": {"a": "b"}}, "default_prompt_name = 'a'"),
         (

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// libnasc_jni.so, whose functions are in nasc_jni.c. It keeps this class's name: see consumer-rules.pro.
+
+package nasc.encoder
+
+internal object NativeLibrary {
+    init {
+        System.loadLibrary("nasc_jni")
+    }
+
+    /** What a call gives that went well. */
+    const val OK = 0
+
+    @JvmStatic
+    external fun init(threads: Int, callers: Int): Int
+
+    /** Numbers that one text of so many tokens gives. */
+    @JvmStatic
+    external fun outputFloats(tokens: Int): Int
+
+    @JvmStatic
+    external fun encode(
+        ids: LongArray, mask: LongArray, rows: Int, tokens: Int, out: FloatArray,
+    ): Int
+
+    @JvmStatic
+    external fun quit()
+
+    @JvmStatic
+    external fun errorText(code: Int): String
+}

@@ -1,0 +1,232 @@
+"""What `nasc compile --format` writes beside the package that was measured.
+
+One network is chosen and measured by one runtime: the package. A format of another runtime is a
+folder of the same network in the same precision, judged by its own file; it states no latency.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from device_profiles.temporary import temporary_folder
+from nasc.architecture.variant import Variant
+from nasc.context.context import RunContext
+from nasc.errors import PackageError, UsageError
+from nasc.latency.session import precisions_here
+from nasc.lowering import PRECISIONS, Artifact, unfit
+from nasc.networks.network import Network
+from nasc.package.build import build_package
+from nasc.package.formats import LOWERED_FOR, android_c_folder, format_of
+from nasc.package.manifest import Manifest
+from nasc.package.unmeasured import without_latency
+from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
+from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
+from nasc.pipelines.c_format import ANDROID_C, C_FORMATS, check_c, write_c
+from nasc.pipelines.options import Options
+
+ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
+"""The format whose model those for apps take, and the runtime that its package is for."""
+
+
+def folder_beside(output: Path, name: str) -> Path:
+    """Where a folder of another format goes: beside the package, which holds its own files alone.
+
+    Args:
+        output: Folder of the package.
+        name: Of the format.
+    """
+    return output.with_name(f"{output.name}-{name}")
+
+
+def check_formats(context: RunContext, formats: Sequence[str]) -> None:
+    """Raise before anything is measured where a format that is asked for cannot be written.
+
+    Args:
+        context: Of the run.
+        formats: Out of `LOWERED_FOR`.
+
+    Raises:
+        UsageError, PackageError, profilers.RuntimeMissing: With what to change; see `check_c`,
+            `check_app` and `variants_in`.
+    """
+    for name in formats:
+        if name in C_FORMATS:
+            check_c(name, context)
+        if name in APP_FORMATS or name == ANDROID_C:
+            check_app(name, context, context.head)
+    if formats:
+        variants_in(context, formats)
+
+
+def variants_in(context: RunContext, formats: Sequence[str]) -> tuple[Variant, ...]:
+    """The context's variants whose networks can be written in every format that is asked for.
+
+    Args:
+        context: Told of those that cannot.
+        formats: Out of `LOWERED_FOR`.
+
+    Raises:
+        UsageError: If there is none, or none in a precision that is asked for by name.
+    """
+    why = {variant: _why_not(context, formats, variant) for variant in context.variants}
+    found = tuple(variant for variant, reason in why.items() if reason is None)
+    left = {variant: reason for variant, reason in why.items() if reason is not None}
+    wanted = context.settings.precisions or ()
+    lost = [p for p in wanted if p not in {variant.precision for variant in found}]
+    if lost or not found:
+        reasons = dict.fromkeys(r for v, r in left.items() if not lost or v.precision == lost[0])
+        asked = f"--precision {lost[0]}: " if lost else ""
+        raise UsageError(f"{asked}{'; '.join(reasons)}. Leave that format out, or the precision")
+    for variant, reason in left.items():
+        context.say_once(f"{variant} is left out: {reason}")
+    return found
+
+
+def _why_not(context: RunContext, formats: Sequence[str], variant: Variant) -> str | None:
+    """Why a variant's networks cannot be written in one of some formats; None where they can."""
+    precision = variant.precision
+    for name in formats:
+        runtime = LOWERED_FOR[name]
+        possible, where = PRECISIONS[runtime], ""
+        if name in C_FORMATS:
+            possible = precisions_here(runtime)
+            where = " for this processor" * (precision in PRECISIONS[runtime])
+        if name == ANDROID_C:
+            possible = tuple(one for one in possible if one in android_c_folder.PRECISIONS)
+        if precision not in possible:
+            return f"--format {name} is not made in {precision}{where}"
+        if reason := unfit(runtime, precision, context.space, context.trained_head):
+            return f"--format {name}: {reason}"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model file of the network with what is known of it."""
+
+    path: Path
+    manifest: Manifest
+
+
+class FolderWriter:
+    """Writes folders of other formats beside a package, one after the other.
+
+    What is lowered for several of them is there for as long as the context lasts.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        options: Options,
+        evaluator: ArtifactEvaluator,
+        package: Path,
+        manifest: Manifest,
+        network: Network,
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            context: Of the run.
+            options: What is asked for.
+            evaluator: Judges model files that were not measured.
+            package: The package that was measured, written a moment ago.
+            manifest: What `nasc.package.build.build_package` was given for it.
+            network: In it, with its weights and the vocabulary that ships.
+        """
+        self._context = context
+        self._options = options
+        self._evaluator = evaluator
+        self._package = package
+        self._manifest = manifest
+        self._network = network
+        self._kept = contextlib.ExitStack()
+        self._onnx: _Model | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._kept.close()
+
+    def write(self, name: str) -> Path:
+        """Write a folder.
+
+        Args:
+            name: Of the format.
+
+        Returns:
+            The folder, as an absolute path.
+
+        Raises:
+            PackageError, ParityError, ExportError, LimitsMissed: If it does not hold what the
+                package does; nothing of it is written then.
+        """
+        context, options = self._context, self._options
+        place = folder_beside(self._package, name)
+        context.reporter.stage(f"Package in {name.upper()}")(0, 1, str(place))
+        with context.timed(f"package in {name.upper()}"):
+            if name in C_FORMATS:
+                return write_c(
+                    name,
+                    context,
+                    place,
+                    self._package,
+                    self._manifest,
+                    self._network,
+                    self._evaluator,
+                    options,
+                )
+            model = self._onnx_model()
+            if name in APP_FORMATS:
+                return write_app(
+                    name, context, place, model.path, model.manifest, options.force, options.sign
+                )
+            return build_package(
+                place,
+                model=model.path,
+                tokenizer=context.tokenizer,
+                manifest=without_latency(model.manifest, ONNXRUNTIME),
+                force=options.force,
+                say=context.reporter.say,
+                open_encoder=context.open_encoder,
+                sign=options.sign,
+            )
+
+    def _onnx_model(self) -> _Model:
+        """The network for onnxruntime: the package's own, or one that is made and judged now."""
+        if self._onnx is None:
+            if self._manifest.conditions.runtime == ONNXRUNTIME:
+                path = self._package / format_of(ONNXRUNTIME).MODEL
+                self._onnx = _Model(path, self._manifest)
+            else:
+                self._onnx = self._lowered()
+        return self._onnx
+
+    def _lowered(self) -> _Model:
+        context = self._context
+        folder = self._kept.enter_context(temporary_folder())
+        session = context.session(ONNXRUNTIME)
+        artifact: Artifact = session.lower(self._network, folder, shape=context.settings.shape)
+        parity, refusal = self._evaluator.parity(self._network, artifact)
+        if refusal is not None:
+            raise PackageError(
+                f"--format {ONNX}: the network in {artifact.precision} by {ONNXRUNTIME} is refused "
+                f"({refusal}). The package is written, what is made of that is not. Allow fp32 "
+                "alone: --precision fp32"
+            )
+        quality = self._evaluator.quality(artifact)
+        check_reached(quality, self._options.min_quality)
+        log = self._evaluator.conformance(self._network, artifact)
+        changed: dict[str, Any] = {"parity": parity, "quality": quality, "conformance": log}
+        return _Model(artifact.path, dataclasses.replace(self._manifest, **changed))
