@@ -60,12 +60,12 @@ class VisitState:
             "warmest_mc": (MIN_MC, MAX_MC),
         }
         listed = plain.items(data, "the state of a visit", len(bounds) + 1, len(bounds))
-        numbers = (
+        numbers = [
             None if value is None else plain.whole(value, name, *ends)
             for value, (name, ends) in zip(listed, bounds.items(), strict=False)
-        )
+        ]
         reasons = listed[len(bounds) :]
-        return cls(*numbers, throttled=_reasons(reasons[0]) if reasons else None)
+        return cls(numbers[0], numbers[1], numbers[2], _reasons(reasons[0]) if reasons else None)
 
 
 def read_state(data: Any) -> VisitState | None:

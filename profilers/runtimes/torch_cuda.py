@@ -61,8 +61,9 @@ class CudaRuns:
             tf32: Whether its products of fp32 are rounded to TF32.
         """
         self._compute, self._tf32 = compute, tf32
-        self._stream = torch.cuda.Stream()
-        self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        cuda: Any = torch.cuda  # where much is untyped
+        self._stream = cuda.Stream()
+        self._begin, self._end = (cuda.Event(enable_timing=True) for _ in range(2))
         self._captured: dict[Any, _Captured] = {}
 
     def run(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -101,7 +102,7 @@ class CudaRuns:
 
     def device_ns(self) -> int:
         """What the last run took between its two events, in nanoseconds."""
-        return round(self._begin.elapsed_time(self._end) * 1e6)
+        return int(1e6 * self._begin.elapsed_time(self._end))
 
     def _capture(self, tensors: Sequence[Tensor]) -> _Captured:
         graph = torch.cuda.CUDAGraph()

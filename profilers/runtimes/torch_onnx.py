@@ -25,7 +25,7 @@ def _gemm(attributes: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None)
     b = b.T if attributes.get("transB") else b
     alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
     if c is None:
-        return alpha * (a @ b)
+        return (a @ b).mul(alpha)
     return torch.addmm(c, a, b, alpha=alpha, beta=beta)
 
 
