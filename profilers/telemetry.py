@@ -64,8 +64,12 @@ class VisitState:
             None if value is None else plain.whole(value, name, *ends)
             for value, (name, ends) in zip(listed, bounds.items(), strict=False)
         ]
-        reasons = listed[len(bounds) :]
-        return cls(numbers[0], numbers[1], numbers[2], _reasons(reasons[0]) if reasons else None)
+        throttled = None
+        if len(listed) > len(bounds):
+            throttled = _reasons(plain.items(listed[-1], "throttled", len(THROTTLES)))
+            if throttled is None or len(throttled) < len(listed[-1]):
+                raise ValueError(f"throttled names what is none of {', '.join(THROTTLES.values())}")
+        return cls(numbers[0], numbers[1], numbers[2], throttled)
 
 
 def read_state(data: Any) -> VisitState | None:
