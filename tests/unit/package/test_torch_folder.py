@@ -7,15 +7,38 @@ import importlib.metadata
 import io
 import json
 import platform
+import re
+import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from transformers import BertTokenizer
 
+import device_profiles
+import profilers
+from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.evaluation.parity_report import parity_from_dict
+from nasc.lowering import get_lowering
+from nasc.networks.network import random_network
+from nasc.package.build import build_package
 from nasc.package.formats import code_refused, torch_folder
+from nasc.package.golden import Golden
+from nasc.package.manifest import (
+    Conditions,
+    Manifest,
+    MeasuredLatency,
+    TeacherRecord,
+    TextRecord,
+)
+from nasc.package.verify import verify_package
 from profilers.context import read_context
 from profilers.runtimes.torch_description import FORMAT, needed_flags, release_of
+from profilers.testing import SyntheticMachine
 
 HERE = {"x86_64": 62, "aarch64": 183}
 
@@ -120,3 +143,80 @@ def test_what_is_no_archive_is_an_error(tmp_path: Path, content: bytes) -> None:
     path.with_suffix(".json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match=r"is no archive of torch's"):
         torch_folder.inspect(path)
+
+
+GEOMETRY = Geometry(
+    layers=2, hidden=32, head_size=16, intermediate=64, vocab_size=100, max_positions=48
+)
+ARCHITECTURE = Architecture((Block(32, ("mha", "ffn")),))
+PARITY = {
+    "kind": "fp32",
+    "max_abs_diff": 1e-6,
+    "padding_max_abs_diff": 1e-7,
+    "lengths": [1, 48],
+    "n_texts": 2,
+    "share": 0.01,
+}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizer) -> Path:
+    """A package of code that torch compiled, measured on a made-up machine."""
+    folder = tmp_path_factory.mktemp("packed")
+    made = get_lowering("torch").lower(random_network(ARCHITECTURE, GEOMETRY), folder)
+    inputs = {
+        "input_ids": profilers.InputSpec((1, 16), "int64", 0, 100),
+        "attention_mask": profilers.InputSpec((1, 16), "int64", 1, 2),
+    }
+    job = profilers.ModelJob("model", made.path, inputs)
+    measurement = profilers.measure(
+        [job],
+        device_profiles.find("host"),
+        options=profilers.RuntimeOptions("torch"),
+        opener=lambda *_: SyntheticMachine({"model": 5.0, "reference": 4.0}).open(),
+    )
+    manifest = Manifest(
+        architecture=ARCHITECTURE,
+        geometry=GEOMETRY,
+        head="embed",
+        max_length=40,
+        limits={"latency_ms": 6.0, "size_bytes": 5_000_000},
+        conditions=Conditions("host", "torch", 1, 16, 1, measurement.statistic),
+        teacher=TeacherRecord("tiny", "0" * 64, "made up"),
+        text=TextRecord("no text", "1" * 64),
+        measured=MeasuredLatency.of(job, measurement),
+        parity=parity_from_dict(PARITY),
+    )
+    return build_package(folder / "package", model=made, tokenizer=tokenizer, manifest=manifest)
+
+
+@pytest.mark.slow
+def test_a_package_verifies_where_its_code_may_run(package: Path) -> None:
+    for run_code, golden in ((False, None), (True, True)):
+        report = verify_package(package, measure=False, run_code=run_code)
+        found = {check.name: check.ok for check in report.checks}
+        assert found["golden vectors"] is golden, report
+        assert not [check for check in report.checks if check.ok is False]
+
+
+@pytest.mark.slow
+def test_the_lines_of_its_readme_give_its_vectors(package: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(package, tmp_path / "package")
+    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
+    lines = next(block for block in blocks if "aoti_load_package" in block)
+    text = Golden.read(folder / "golden.json").texts[0]
+    lines += f"""
+ids = np.array([{list(text.input_ids)}])
+mask = np.ones_like(ids)
+print("found", {torch_folder.RUN}[0].tolist())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import numpy as np\n{lines}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = np.array(json.loads(done.stdout.rpartition("found ")[2]), np.float32)
+    assert np.abs(found - text.vector).max() < 1e-5
