@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -40,6 +41,13 @@ def why_no_gpu() -> str:
     return "" if torch.cuda.is_available() else f"torch {torch.__version__} computes on no GPU"
 
 
+HERE = pytest.param(
+    "host",
+    marks=pytest.mark.skipif(
+        os.environ.get("NASC_TEST_TORCH") != "1",
+        reason="torch compiles a table's networks for minutes (NASC_TEST_TORCH=1)",
+    ),
+)
 ON_GPU = pytest.param(
     "cuda",
     marks=[pytest.mark.cuda, pytest.mark.skipif(bool(why_no_gpu()), reason=why_no_gpu())],
@@ -50,7 +58,7 @@ def nasc(*arguments: object) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
 
 
-@pytest.fixture(scope="module", params=["host", ON_GPU])
+@pytest.fixture(scope="module", params=[HERE, ON_GPU])
 def package(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

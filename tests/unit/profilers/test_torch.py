@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,10 @@ GEOMETRY = Geometry(
     layers=2, hidden=32, head_size=16, intermediate=64, vocab_size=50, max_positions=24
 )
 OPTIONS = RuntimeOptions("torch")
+COMPILES_MORE = pytest.mark.skipif(
+    os.environ.get("NASC_TEST_TORCH") != "1",
+    reason="torch compiles for ten seconds and more (NASC_TEST_TORCH=1)",
+)
 GPU = {"kind": "cuda", "name": "made up", "driver": "1", "capability": "9.0", "memory_bytes": 1}
 
 
@@ -172,6 +177,7 @@ def test_files_are_known_by_their_names(made: Artifact) -> None:
     assert is_code(Path("m.pt2"))
 
 
+@COMPILES_MORE
 @pytest.mark.slow
 def test_the_same_network_again_is_the_same_files(made: Artifact, tmp_path: Path) -> None:
     again = get_lowering("torch").lower(network(operations=("mha", "ffn", "sep3")), tmp_path, "b")
@@ -180,6 +186,7 @@ def test_the_same_network_again_is_the_same_files(made: Artifact, tmp_path: Path
     assert made.companions[0].read_bytes() == again.companions[0].read_bytes()
 
 
+@COMPILES_MORE
 @pytest.mark.slow
 def test_bf16_is_near_and_its_head_is_fp32(tmp_path: Path) -> None:
     if "bf16" not in runtime.precisions(read_context()["cpu"]["flags"]):
