@@ -35,10 +35,10 @@ from nasc.errors import UsageError
 OPERATIONS: tuple[str, ...] = ("mha", "ffn", "sep3", "sep5", "sep7")
 """Operations that compute; the identity is what a block is shorter by."""
 
-PRECISIONS: tuple[str, ...] = ("fp32", "bf16", "fp16", "int8", "int8-emb4")
+PRECISIONS: tuple[str, ...] = ("fp32", "tf32", "bf16", "fp16", "int8", "int8-emb4")
 """Number formats that a network may be made in, the truest first. Which of them there are on a
-device is up to its runtimes: see `nasc.lowering`. ``int8-emb4`` is int8 with the word embedding in
-4 bits."""
+device is up to its runtimes: see `nasc.lowering`. ``tf32`` is fp32 whose products a GPU rounds to
+10 bits behind the point; ``int8-emb4`` is int8 with the word embedding in 4 bits."""
 
 SMALLER: Mapping[str, str] = {"int8-emb4": "int8"}
 """Precisions that differ from another one in what they store alone, with that other one: smaller,

@@ -37,7 +37,7 @@ from nasc.architecture.space import (
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
 from nasc.context.read_vocabulary import CutVocabulary, read_vocabulary
-from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
+from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, NOT_BY_AUTO, Settings
 from nasc.context.teacher_check import check_pairs, check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
@@ -84,6 +84,7 @@ from nasc.utils.files import cache_folder
 from nasc.utils.progress import Reporter, Silent
 from nasc.utils.torch_device import has_bf16, training_device
 from profilers.devices.base import Worker
+from profilers.runtimes import computing_on
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -464,7 +465,7 @@ class RunContext:
         if self.settings.estimate:
             offered = {ESTIMATED_RUNTIME: estimated_precisions(self.device, self.estimate_threads)}
         elif wanted == AUTO:
-            offered = self._installed(sorted(SHIPPED, key=lambda runtime: runtime != own))
+            offered = self._installed(sorted(self._tried, key=lambda runtime: runtime != own))
         else:
             offered = {wanted or own: self.session(wanted or own).precisions()}
         why: dict[Variant, str | None] = {
@@ -534,6 +535,13 @@ class RunContext:
                 f"these conditions: {', '.join(left_out)}"
             )
         return priced
+
+    @property
+    def _tried(self) -> tuple[str, ...]:
+        """Runtimes that are looked for where none is named."""
+        kind = self.device.accelerator.kind
+        left_out = NOT_BY_AUTO.get(kind, ())
+        return tuple(r for r in SHIPPED if r in computing_on(kind) and r not in left_out)
 
     def _installed(self, runtimes: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """What the device computes in by those runtimes that it and this machine have.

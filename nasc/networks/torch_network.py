@@ -246,7 +246,10 @@ class TorchNetwork(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """What the network's head gives: see `nasc.architecture.heads`."""
         mask = Mask.of(attention_mask)
-        x = self.hidden_state(input_ids, mask)
+        return self.give(self.hidden_state(input_ids, mask), mask)
+
+    def give(self, x: Tensor, mask: Mask) -> Tensor:
+        """What the network's head gives of the last hidden state, (batch, seq_len, hidden)."""
         if gives_states(self.head):
             return self.map_out(x)
         if self.head == SPANS:

@@ -16,10 +16,15 @@ from nasc.architecture.layers import Layer, group_size, layer_params, layers, li
 from nasc.architecture.space import Architecture, Geometry, computed_in, kernel_size
 from nasc.architecture.variant import Variant
 from nasc.errors import UsageError
-from nasc.latency.memory import onnxruntime, openvino, tvm
+from nasc.latency.memory import onnxruntime, openvino, torch, tvm
 from nasc.latency.memory.base import MemoryModel
 
-_MODELS = {"onnxruntime": onnxruntime.MODEL, "openvino": openvino.MODEL, "tvm": tvm.MODEL}
+_MODELS = {
+    "onnxruntime": onnxruntime.MODEL,
+    "openvino": openvino.MODEL,
+    "tvm": tvm.MODEL,
+    "torch": torch.MODEL,
+}
 
 
 def memory_model(variant: Variant) -> MemoryModel:
