@@ -7,9 +7,11 @@ a graph can be built and measured without torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -240,8 +242,9 @@ def random_network(
             tokens, so that a short table costs the same and is written faster.
     """
     small = dataclasses.replace(geometry, vocab_size=min(vocab_rows, geometry.vocab_size))
-    rng = np.random.default_rng(seed)
-    pool = rng.standard_normal(1 << 20, dtype=np.float32) * np.float32(0.02)
+    pool, state = _pool(seed)
+    rng = np.random.Generator(np.random.PCG64())
+    rng.bit_generator.state = state
     tensors: list[dict[str, Array]] = []
     for layer in layers(architecture, small, head):
         found = {}
@@ -255,9 +258,17 @@ def random_network(
                 found[name] = np.zeros(shape, np.float32)
             elif 4 * size <= 3 * pool.size:  # else few places are left to start at
                 start = int(rng.integers(0, pool.size - size + 1))
-                found[name] = pool[start : start + size].reshape(shape)
+                found[name] = pool[start : start + size].reshape(shape).copy()
             else:
                 start = int(rng.integers(0, pool.size // 2))
                 found[name] = np.resize(pool[start:], shape)
         tensors.append(found)
     return Network(architecture, small, head, tuple(tensors))
+
+
+@functools.lru_cache(2)
+def _pool(seed: int) -> tuple[Array, Mapping[str, Any]]:
+    """Numbers of which all networks of a seed are made, and where its generator stands then."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    pool = rng.standard_normal(1 << 20, dtype=np.float32) * np.float32(0.02)
+    return pool, rng.bit_generator.state

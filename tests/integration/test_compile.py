@@ -450,7 +450,7 @@ def write_squad(folder: Path) -> Path:
     ("name", "write", "metrics", "more"),
     [
         ("sst-2", write_sst2, ["accuracy"], ()),
-        ("squad", write_squad, ["f1", "exact_match"], ("--precision", "fp32")),
+        ("squad", write_squad, ["f1", "exact_match"], ("--precision", "int8")),
     ],
 )
 def test_a_package_does_a_task(

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("tvm", reason="needs apache-tvm (extra 'tvm')")
 
+from synthetic_device import make_key as made_up_key
 from synthetic_device import make_table
 from tvm_kernels import product
-from tvm_records import SHAPE, keep, kernels, key_here, network
+from tvm_records import GEOMETRY, SHAPE, keep, kernels, key_here, network
 
 import device_profiles
 from nasc.errors import RecordsDamaged, RecordsRefused
 from nasc.latency.away import AwaySession
+from nasc.latency.emission import emit_jobs
 from nasc.latency.places import tables_folder
 from nasc.latency.profile import make_key
 from nasc.latency.session import MeasurementSession
@@ -67,6 +72,28 @@ def test_a_session_compiles_by_the_records_beside_its_tables(tmp_path: Path) -> 
     plain = session(tmp_path, tuned=False).lower(network(), tmp_path, "plain", SHAPE)
     assert plain.tuned is None
     assert plain.path.read_bytes() != made.path.read_bytes()
+
+
+def test_networks_of_tables_can_be_made_in_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that one is sent, and sends back, goes through pickle, records too."""
+
+    def sent(function: Callable[..., Any], calls: Sequence[Sequence[Any]]) -> list[Any]:
+        return [_pickled(function(*_pickled(tuple(call)))) for call in calls]
+
+    monkeypatch.setattr("nasc.latency.emission.run_in_processes", sent)
+    keep(KEY.folder(tables_folder(tmp_path)), KEY, kernels())
+    said: list[str] = []
+    key = made_up_key(runtime="tvm", precision="fp32", geometry=GEOMETRY, seq_len=SHAPE[1])
+    (job,) = emit_jobs([network().architecture], key, session(tmp_path, said), tmp_path)
+    assert job.path.is_file()
+    assert job.name == str(network().architecture)
+    assert "kernels of 1 networks by tuning records " in said[-1]
+
+
+def _pickled(content: Any) -> Any:
+    return pickle.loads(pickle.dumps(content))
 
 
 def test_other_records_are_another_table_s_key(folder: Path, tmp_path: Path) -> None:

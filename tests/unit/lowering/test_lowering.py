@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -27,8 +28,8 @@ from nasc.architecture.variant import Variant
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import EMITTER_VERSION
 from nasc.latency.memory import file_base_bytes, layer_file_bytes
+from nasc.lowering import BY_LENGTH, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
-from nasc.lowering import get_lowering
 from nasc.lowering.base import PLAIN_ALONE, unfit
 from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
@@ -215,6 +216,11 @@ def test_files_are_replaced_beneath_a_session_that_is_open(tmp_path: Path) -> No
     assert np.array_equal(session.outputs(feeds)[0], before)
 
 
+def of_length(runtime: str, tokens: int) -> dict[str, Any]:
+    """What has a network compiled for one length alone, where each length takes seconds."""
+    return {"shape": (1, tokens)} if runtime in BY_LENGTH else {}
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("runtime", [r for r in LOWERED if installed(r)[0]])
 def test_every_activation_is_computed_as_in_torch(
@@ -224,7 +230,7 @@ def test_every_activation_is_computed_as_in_torch(
     network = wide_ffn(geometry)
     ids, mask = np.arange(12)[None] + 5, np.ones((1, 12), np.int64)
     feeds = {"input_ids": ids, "attention_mask": mask}
-    path = get_lowering(runtime).lower(network, tmp_path, lengths=(12,)).path
+    path = get_lowering(runtime).lower(network, tmp_path, **of_length(runtime, 12)).path
     found = get_runtime(runtime).open_session(path, RuntimeOptions(runtime)).outputs(feeds)[0]
     vectors = {}
     for name in ACTIVATIONS:
@@ -243,7 +249,7 @@ def test_an_embedding_of_its_own_size_is_mapped(tmp_path: Path, runtime: str) ->
     assert network.params == params(network.architecture, network.geometry)
     ids, mask = np.arange(12)[None] + 5, np.ones((1, 12), np.int64)
     feeds = {"input_ids": ids, "attention_mask": mask}
-    path = get_lowering(runtime).lower(network, tmp_path, lengths=(12,)).path
+    path = get_lowering(runtime).lower(network, tmp_path, **of_length(runtime, 12)).path
     found = get_runtime(runtime).open_session(path, RuntimeOptions(runtime)).outputs(feeds)[0]
     with torch.no_grad():
         wanted = TorchNetwork(network)(torch.tensor(ids), torch.tensor(mask)).numpy()
@@ -286,7 +292,7 @@ def test_relative_positions_add_to_the_scores_of_attention(
     ids = np.random.default_rng(0).integers(5, 45, (2, 200))
     mask = np.ones((2, 200), np.int64)
     mask[1, 150:] = 0
-    path = get_lowering(runtime).lower(network, tmp_path, lengths=(200,)).path
+    path = get_lowering(runtime).lower(network, tmp_path, **of_length(runtime, 200)).path
     session = get_runtime(runtime).open_session(path, RuntimeOptions(runtime))
     feeds = [{"input_ids": ids[i : i + 1], "attention_mask": mask[i : i + 1]} for i in (0, 1)]
     found = np.concatenate([session.outputs(feed)[0] for feed in feeds])
@@ -325,7 +331,7 @@ def test_the_second_text_has_a_token_type_of_its_own(
     rows = [[2, 9, 8, 3, 7, 6, 5, 3], [2, 9, 3, 3, 7, 6, 3, 0], [2, 9, 8, 7, 6, 5, 4, 3]]
     ids, mask = np.array(rows), np.ones((3, 8), np.int64)
     mask[1, 7] = 0
-    path = get_lowering(runtime).lower(network, tmp_path, lengths=(8,)).path
+    path = get_lowering(runtime).lower(network, tmp_path, **of_length(runtime, 8)).path
     session = get_runtime(runtime).open_session(path, RuntimeOptions(runtime))
     feeds = [{"input_ids": ids[i : i + 1], "attention_mask": mask[i : i + 1]} for i in range(3)]
     found = np.concatenate([session.outputs(feed)[0] for feed in feeds])

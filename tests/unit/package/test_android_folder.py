@@ -190,6 +190,7 @@ def compiled_already(classes: KotlinClasses, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(kotlin_program, "compile_kotlin", copied)
 
 
+@pytest.mark.slow
 def test_it_gives_the_golden_tokens(
     package: Path, kotlin_classes: KotlinClasses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +209,7 @@ def test_it_gives_the_golden_tokens(
     assert "tokenizer.bin is damaged: it is another file" in why
 
 
+@pytest.mark.slow
 def test_what_does_not_compile_is_told(
     package: Path, monkeypatch: pytest.MonkeyPatch, kotlin_classes: KotlinClasses
 ) -> None:
@@ -220,6 +222,7 @@ def test_what_does_not_compile_is_told(
     assert "it does not compile: Tokenizer.kt:1:1" in why
 
 
+@pytest.mark.slow
 def test_the_encoder_as_an_app_uses_it(
     android_package: Path, kotlin_classes: KotlinClasses, tmp_path: Path
 ) -> None:

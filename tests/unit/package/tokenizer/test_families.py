@@ -84,6 +84,7 @@ def test_random_texts(family: Tokenizer, make_port: MakePort) -> None:
     assert not port.differing(marks_in_any_order(500, seed=1))
 
 
+@pytest.mark.slow
 def test_kotlin(family: Tokenizer, kotlin_driver: list[str], tmp_path: Path) -> None:
     """Its tables are those of C, so that one run of each family looks at what is its own."""
     made = Tokenizer.from_str(family.to_str())
@@ -105,6 +106,7 @@ def test_room_for_the_longest_is_enough_in_c(
     assert port.encode(texts, capacity=12) == port.encode(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["left", "right"])
 def test_kotlin_cuts(kotlin_driver: list[str], tmp_path: Path, direction: str) -> None:
     made = makers.word_piece()

@@ -62,6 +62,7 @@ def test_damaged_files_in_javascript(javascript_driver: list[str], file: Path) -
     assert 0 < opened < 100
 
 
+@pytest.mark.slow
 def test_damaged_files_in_kotlin(kotlin_driver: list[str], file: Path) -> None:
     opened = int(run([*kotlin_driver, "damage", str(file)], 1, 100))
     assert 0 < opened < 100
