@@ -50,7 +50,8 @@ nothing is said."""
 
 ONE_OUTPUT_ALONE = ("torch",)
 """Runtimes whose networks give one array, not scores of tokens, and have no relative positions in
-attention: their table is made for a length, which these leave free."""
+attention: their table is made for a length, which these leave free. Nor have they rotary ones:
+what these go by are tensors, whose values torch.export does not look at."""
 
 PLAIN_ALONE = tuple(("tvm", precision) for precision in HANDWRITTEN)
 """Runtimes and precisions that pool by the mean alone, with the exact GELU, an embedding as wide as
@@ -152,7 +153,8 @@ def unfit(runtime: str, precision: str, space: SearchSpace, head: str) -> str | 
         head: Of the networks that are made.
     """
     geometry = space.geometry
-    sizes = {*space.hidden_sizes, geometry.hidden, geometry.head_size}
+    hidden = {*space.hidden_sizes, geometry.hidden}
+    sizes = {*hidden, geometry.head_size, *map(geometry.inner, hidden)}
     return unfit_sizes(runtime, precision, geometry, head, sizes, f"search space {space.name!r}")
 
 
@@ -166,11 +168,16 @@ def unfit_sizes(
         precision: Out of `PRECISIONS`.
         geometry: Of the teacher.
         head: Of the network.
-        sizes: Hidden sizes, and the head size where there is attention.
+        sizes: Hidden and inner sizes, and the head size where there is attention.
         whose: They are, in words.
     """
-    if runtime == "tvm" and (geometry.rotary or geometry.pre_norm or geometry.gated):
-        return "tvm makes no networks with rotary positions, gates or normalisation before layers"
+    if runtime in ("tvm", *ONE_OUTPUT_ALONE) and (
+        geometry.rotary or geometry.pre_norm or geometry.gated
+    ):
+        return (
+            f"{runtime} makes no networks with rotary positions, gates or normalisation before "
+            "layers"
+        )
     if (runtime, precision) in PLAIN_ALONE:
         if scores_tokens(head):
             return f"{runtime} makes {precision} of vectors and states, not of {head!r}"
@@ -201,7 +208,8 @@ def unfit_sizes(
     if not wrong:
         return None
     return (
-        f"{runtime} makes {precision} of hidden and head sizes that are multiples of {multiple}; "
+        f"{runtime} makes {precision} of hidden, inner and head sizes that are multiples of "
+        f"{multiple}; "
         f"{whose} has {wrong[0]}"
     )
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasc.architecture.heads import MEAN, SPANS, head_outputs, pooling_of
+from nasc.architecture.heads import MEAN, SPANS, head_outputs, is_task_head, pooling_of
 from nasc.architecture.layers import Layer, dense_shapes, layers
 from nasc.architecture.space import GELU, SEPCONV_PAIRS, Architecture, Geometry, kernel_size
-from nasc.errors import ExportError
+from nasc.errors import ExportError, UsageError
 
 Array = NDArray[np.float32]
 Tensors = Mapping[str, Array]
@@ -65,6 +65,10 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
         return {"weight": (out, h), "bias": (out,)}
     if layer.head:
         outputs = head_outputs(layer.head)
+        if geometry.pre_norm and is_task_head(layer.head):
+            raise UsageError(
+                f"the head {layer.head!r} is not made behind layers that normalise what they read"
+            )
         if layer.head == SPANS:
             return {"weight": (outputs, h), "bias": (outputs,)}
         if outputs:

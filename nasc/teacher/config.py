@@ -78,7 +78,14 @@ _WIDTH, _DEPTH, _ROWS = _count(1 << 16), _count(1 << 10), _count(1 << 24)
 _BASE = {"type": "number", "minimum": 1, "maximum": 1e12}
 """Of the frequencies of rotary positions."""
 
-_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+_DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+)
 """Keys that change nothing outside training; torch looks at their values all the same."""
 
 _SCHEMA = {
@@ -103,6 +110,8 @@ _SCHEMA = {
         "norm_eps": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
         "hidden_activation": {"type": "string"},
         "local_attention": {"type": "integer", "minimum": 2, "maximum": 1 << 20},
+        "sliding_window": _count(1 << 19),
+        "head_dim": {"type": ["integer", "null"]},
         "global_attn_every_n_layers": _DEPTH,
         "global_rope_theta": _BASE,
         "local_rope_theta": _BASE,
@@ -175,6 +184,7 @@ _MODERNBERT = {
     "mlp_bias": (False,),
     "norm_bias": (False,),
     "rope_scaling": (None,),
+    "per_layer_config": (None, {}),
 }
 """Keys of ModernBERT, whose layers have no biases."""
 
@@ -278,7 +288,10 @@ def _rotary(
         TeacherDamaged: If transformers refuses the configuration, or layers are not those counted.
         UnsupportedFamily: If positions are scaled.
     """
-    if sizes["hidden"] // sizes["heads"] % 2:
+    head_size = sizes["hidden"] // sizes["heads"]
+    if config.get("head_dim") not in (None, head_size):
+        raise files.unsupported(CONFIG, "head_dim", config["head_dim"], f"{head_size} or null")
+    if head_size % 2:
         raise files.damaged(CONFIG, "has heads of an odd size, which rotary positions cannot turn")
     try:
         read = CONFIG_MAPPING[family].from_dict(dict(config))
@@ -287,6 +300,8 @@ def _rotary(
         bases = {kind: float(turn["rope_theta"]) for kind, turn in turns.items()}
     except Exception as error:  # it checks values in ways of its own
         raise files.damaged(CONFIG, f"is refused by transformers: {reason(error)}") from error
+    if not 1 <= window <= 1 << 19:  # an odd local_attention, or another name of it
+        raise files.damaged(CONFIG, f"has a window of {window} tokens to either side")
     if len(kinds) != sizes["layers"]:
         raise files.damaged(
             CONFIG, f"has layer_types of {len(kinds)} layers, num_hidden_layers = {sizes['layers']}"

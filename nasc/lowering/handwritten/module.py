@@ -74,6 +74,7 @@ def _check(network: Network, batch: int, seq_len: int) -> None:
     sizes = {size for layer in network.layers for size in (layer.hidden_in, layer.hidden_out)}
     if any(layer.kind == "mha" for layer in network.layers):
         sizes.add(network.geometry.head_size)
+    sizes |= {network.geometry.inner(o.hidden_in) for o in network.layers if o.kind == "ffn"}
     why = unfit_sizes(
         "tvm",
         network.architecture.precision,

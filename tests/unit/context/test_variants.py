@@ -199,7 +199,9 @@ def test_sizes_that_a_runtime_does_not_make_leave_its_precision_out(tmp_path: Pa
     found, listener = context(tmp_path, precisions=("fp32", "int8"), space=space, runtime="tvm")
     assert names(found) == ["tvm fp32"]
     [said] = listener.said
-    assert said.startswith("tvm int8 is left out: tvm makes int8 of hidden and head sizes that are")
+    assert said.startswith(
+        "tvm int8 is left out: tvm makes int8 of hidden, inner and head sizes that are"
+    )
     assert said.endswith("multiples of 32; search space 'minilm-l6' has 16")
     found, _ = context(tmp_path, (), ("fp32", "int8"), space, ("int8",), runtime="tvm")
     with pytest.raises(UsageError, match=r"--precision int8: .* has 16. Another .*onnxruntime"):

@@ -72,7 +72,7 @@ def test_what_no_format_can_be_made_in_is_one_message(amx: None) -> None:
         (
             context("onnxruntime int8", head_size=16),
             ["c"],
-            "--format c: tvm makes int8 of hidden and head sizes that are multiples of 32",
+            "--format c: tvm makes int8 of hidden, inner and head sizes that are multiples of 32",
         ),
     ):
         with pytest.raises(UsageError, match=message):

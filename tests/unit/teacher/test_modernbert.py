@@ -163,7 +163,17 @@ def test_a_network_with_its_pretraining_head_is_the_same_encoder(folder: Path) -
     [
         ({"norm_bias": True}, UnsupportedFamily, "norm_bias = true; supported is false"),
         ({"attention_bias": True}, UnsupportedFamily, "attention_bias = true; supported is false"),
-        ({"layer_types": ["full_attention"]}, TeacherError, "layer"),
+        ({"layer_types": ["full_attention"]}, TeacherError, "layer_types"),
+        ({"sliding_window": 0}, TeacherDamaged, "sliding_window"),
+        ({"sliding_window": -3}, TeacherDamaged, "sliding_window"),
+        ({"sliding_window": True}, TeacherDamaged, "sliding_window"),
+        ({"sliding_window": 1 << 30}, TeacherDamaged, "sliding_window"),
+        ({"head_dim": 32}, UnsupportedFamily, "head_dim = 32; supported is 8 or null"),
+        ({"per_layer_config": {"0": {}}}, UnsupportedFamily, "per_layer_config"),
+        ({"global_attn_every_n_layers": 0}, TeacherDamaged, "global_attn_every_n_layers"),
+        ({"local_attention": True}, TeacherDamaged, "local_attention"),
+        ({"local_rope_theta": -1.0}, TeacherDamaged, "local_rope_theta"),
+        ({"rope_parameters": []}, TeacherDamaged, "rope_parameters"),
         ({"layer_types": "full_attention"}, TeacherDamaged, "layer_types"),
         ({"local_attention": None}, TeacherDamaged, "local_attention"),
         (
@@ -197,6 +207,8 @@ def test_tvm_refuses_it_before_anything_is_measured(folder: Path) -> None:
     space = derived_space(load_teacher(folder).geometry.for_space())
     for precision in ("fp32", "bf16", "int8"):
         assert "rotary" in (unfit("tvm", precision, space, "embed") or "")
+    for precision in ("fp32", "bf16"):
+        assert "torch makes no networks" in (unfit("torch", precision, space, "embed") or "")
     assert unfit("onnxruntime", "int8", space, "embed") is None
 
 
