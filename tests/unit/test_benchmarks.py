@@ -59,7 +59,7 @@ def results() -> ModuleType:
 
 
 def test_networks_of_the_quality_benchmarks_have_the_teacher_s_head(
-    teacher_folder: Callable[..., Path], tmp_path: Path
+    teacher_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no head is named."""
     (tmp_path / "text.txt").write_text("\n\n".join(f"the cat sat {i}." for i in range(99)))
@@ -70,7 +70,7 @@ def test_networks_of_the_quality_benchmarks_have_the_teacher_s_head(
     context = RunContext(settings)
     head = load_teacher(folder).head()
     quality = loaded(BENCHMARKS / "quality" / "quality.py")
-    sys.modules["quality"] = quality
+    monkeypatch.syspath_prepend(BENCHMARKS / "quality")
     grid = loaded(BENCHMARKS / "quality" / "quality_grid.py")
     assert quality.pruned(context, (0,), "fp32").head == head
     own = SimpleNamespace(context=context, settings=settings)

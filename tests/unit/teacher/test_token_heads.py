@@ -142,7 +142,7 @@ def test_a_reduced_file_whose_tokens_are_others_is_refused(
         model.classifier.bias.data = torch.tensor([0.0, 3.0, 0.0])
         model.save_pretrained(folder)
     texts = [f"the {one} sat on the {two} and slept" for one in WORDS for two in WORDS]
-    rows = [f"the {one}\t{text}" for one in WORDS for text in texts[::9]]
+    rows = [f"{one} {text}\t{text}" for one in WORDS for text in texts]
     (tmp_path / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
     (tmp_path / "pairs.tsv").write_text("\n".join(rows), encoding="utf-8")
     given: dict[str, Any] = {"corpus": (str(tmp_path / "text.txt"),)}
