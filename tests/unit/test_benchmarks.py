@@ -63,7 +63,7 @@ def test_networks_of_the_quality_benchmarks_have_the_teacher_s_head(
 ) -> None:
     """Where no head is named."""
     (tmp_path / "text.txt").write_text("\n\n".join(f"the cat sat {i}." for i in range(99)))
-    folder = teacher_folder()
+    folder = teacher_folder(positions=128)
     settings = Settings(
         teacher=str(folder), corpus=(str(tmp_path / "text.txt"),), cache=tmp_path / "cache"
     )
