@@ -62,7 +62,7 @@ Vectors = NDArray[np.floating]
 def pruned(context: RunContext, kept: tuple[int, ...], precision: str = PRECISION) -> Network:
     """The teacher with only some of its layers."""
     operations = tuple(i // 2 in kept for i in range(2 * context.teacher.geometry.layers))
-    head = context.settings.head
+    head = context.head
     return pruned_network(context.teacher, context.whole_space, operations, precision, head)
 
 

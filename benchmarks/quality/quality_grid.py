@@ -232,7 +232,7 @@ class Grid:
         batch = TrainBatches(tokens, 32, 0).calibration()
         initialize(supernet, batch.input_ids, batch.attention_mask, 0)
         block = Block(hidden, operations * g.layers)
-        return supernet.extract(Architecture((block,), PRECISION), self.settings.head)
+        return supernet.extract(Architecture((block,), PRECISION), self.context.head)
 
     def deep(self, fraction: float) -> Network:
         """The best subnet whose blocks all have as many operations as the limit allows."""
@@ -248,7 +248,7 @@ class Grid:
             except InfeasibleLimits:
                 continue
             cut = context.prepare_supernet().supernet.extract
-            return cut(best.solution.architecture, self.settings.head)
+            return cut(best.solution.architecture, self.context.head)
         raise SystemExit(f"no network of one operation in every block fits 1/{1 / fraction:g}")
 
     def distilled(self, network: Network) -> Network:
@@ -291,7 +291,7 @@ class Grid:
             part.rename(folder)
         with quiet_transformers():
             model = NascModel.from_pretrained(folder)
-        return model.network(self.settings.head).with_precision(PRECISION)
+        return model.network(self.context.head).with_precision(PRECISION)
 
     def network(self, system: str, fraction: float) -> Network:
         """A network after its distillation."""

@@ -50,6 +50,9 @@ MAX_DENSE = 8
 MAX_SIZE = 1 << 16
 """Numbers of a vector."""
 
+MAX_TOKEN_SCORES = 1 << 20
+"""Of a text: classes times tokens, of which a package keeps those of its golden texts."""
+
 SCORE_ACTIVATIONS = {
     "identity": "torch.nn.modules.linear.Identity",
     "sigmoid": "torch.nn.modules.activation.Sigmoid",
@@ -193,9 +196,14 @@ def scores_tokens(head: str) -> bool:
     return _output(head) in (TOKENS, ANSWERS)
 
 
+def is_own_head(head: str) -> bool:
+    """Whether scores, of texts or of their tokens, are given by the teacher's own head."""
+    return gives_scores(head) or scores_tokens(head)
+
+
 def leaves_own_head(asked: str | None) -> bool:
     """Whether what is asked for has no use for a teacher's own head; None asks for that one."""
-    return asked is not None and not gives_scores(asked) and not scores_tokens(asked)
+    return asked is not None and not is_own_head(asked)
 
 
 def gives_answers(head: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from nasc import api
+from nasc.architecture.heads import HEADS
 from nasc.cli.group import main
 from nasc.cli.options import (
     cache_option,
@@ -27,6 +28,12 @@ from nasc.cli.options import (
 
 @main.command()
 @space_options
+@click.option(
+    "--head",
+    type=click.Choice(HEADS),
+    help="Leave a head of the teacher's own out, as nasc compile does with --head or --task "
+    "[default: keep it].",
+)
 @click.option("--corpus", multiple=True, help="File, folder or datasets:NAME; repeatable.")
 @text_column_option
 @pairs_option

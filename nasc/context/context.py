@@ -20,8 +20,8 @@ import numpy as np
 import device_profiles
 import profilers
 from nasc.architecture.heads import (
-    gives_scores,
     graph_head,
+    is_own_head,
     is_task_head,
     leaves_own_head,
     scores_tokens,
@@ -768,7 +768,7 @@ class RunContext:
         """
         teacher = self.loaded_teacher
         check_pairs(teacher, self.settings.pairs, self.settings.head)
-        if self.settings.query_only and (gives_scores(self.head) or scores_tokens(self.head)):
+        if self.settings.query_only and is_own_head(self.head):
             raise UsageError(
                 f"the teacher {teacher.name!r} gives scores, --query-only is about sentence "
                 "vectors: leave that out"

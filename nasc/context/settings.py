@@ -58,8 +58,8 @@ class Settings:
         estimate: Whether latencies are estimated from what the device's file states, and nothing is
             measured; everything that is made says so.
         threads: Of the runtime; None takes the device's default.
-        head: See `nasc.architecture.heads`; ``embed`` and ``hidden`` have the teacher's
-            pooling.
+        head: See `nasc.architecture.heads`; ``embed`` and ``hidden`` have the teacher's pooling,
+            without a head of its own. None is the teacher's own, scores where it has such a head.
         train_minutes: Budget of the supernet; None takes `TRAIN_MINUTES`.
         train_steps: Steps of the supernet instead.
         seed: Of everything random.

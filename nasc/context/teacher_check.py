@@ -10,7 +10,7 @@ from pathlib import Path
 
 from device_profiles import reading
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.heads import gives_answers, leaves_own_head
+from nasc.architecture.heads import gives_answers, is_task_head, leaves_own_head
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prompts import prompted
 from nasc.errors import UsageError
@@ -95,6 +95,11 @@ def check_pairs(teacher: Teacher, pairs: Path | None, head: str | None = None) -
         raise UsageError(
             f"the teacher {teacher.name!r} {does}. Name a file of pairs as it will meet them, one "
             f"a line with a tab between {two}, or JSON lines: --pairs FILE"
+        )
+    if pairs is not None and head is not None and is_task_head(head):
+        raise UsageError(
+            f"a network with the head {head!r} learns a --task, which has its own data: leave "
+            f"--pairs {pairs} out"
         )
     if pairs is not None and leaves_own_head(head):
         raise UsageError(

@@ -146,13 +146,11 @@ def as_vectors(outputs: Iterable[NDArray[np.floating]], head: str) -> NDArray[np
     if scores_tokens(head):
         outputs, tokens = list(outputs), 1 if gives_spans(head) else 0
         longest = max(one.shape[tokens] for one in outputs)
-        rows = []
-        for one in outputs:
-            roots = np.sqrt(softmax(one.astype(np.float64), axis=1))
-            widths = [(0, 0), (0, 0)]
-            widths[tokens] = (0, longest - one.shape[tokens])
-            rows.append(np.pad(roots, widths).ravel())
-        return np.asarray(rows, np.float32)
+        size = (2, longest) if tokens else (longest, outputs[0].shape[1])
+        rows = np.zeros((len(outputs), *size), np.float32)
+        for row, one in zip(rows, outputs, strict=True):
+            row[: len(one), : one.shape[1]] = np.sqrt(softmax(one.astype(np.float64), axis=1))
+        return rows.reshape(len(outputs), -1)
     found = outputs if isinstance(outputs, np.ndarray) else np.stack(list(outputs))
     if not gives_scores(head):
         return found

@@ -5,7 +5,8 @@ alone and padded in a batch. Files of reduced precision cannot agree to the last
 are held against the fp32 network by the cosine of sentence vectors, and the influence that the
 neighbours in a batch have on a vector is measured (onnxruntime's int8 scales activations by the
 largest value in the whole batch) and bounded. The bounds are the same whatever the precision:
-they say what may be shipped in place of fp32.
+they say what may be shipped in place of fp32. Of a head that scores tokens the cosine of a text is
+the mean of its tokens' (`nasc.evaluation.agreement.as_vectors`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nasc.architecture.heads import gives_states, pooling_of
+from nasc.architecture.heads import gives_states, pooling_of, scores_tokens
 from nasc.data.batching import TokenList, by_length, pad, without_padding
 from nasc.errors import ExportError, ParityError, UsageError
-from nasc.evaluation.agreement import cosines
+from nasc.evaluation.agreement import as_vectors, cosines
 from nasc.evaluation.encoder import Encoder, Vectors
 from nasc.evaluation.parity_report import (
     PADDING_TOLERANCE,
@@ -181,9 +182,10 @@ def check_reduced(
     token_lists = [tokens[: encoder.max_positions] for tokens in token_lists if tokens]
     if not token_lists:
         raise UsageError("no tokenised text to check the export on")
-    alone = encoder.encode_tokens(token_lists, batch_size=1)
+    alone = encoder.outputs(token_lists, batch_size=1)
     try:
-        cosine = cosines(_torch_vectors(TorchNetwork(network).eval(), token_lists), alone)
+        exact = _torch_outputs(TorchNetwork(network).eval(), token_lists)
+        cosine = _cosines(exact, alone, network.head)
         drift = list(_neighbours(encoder, token_lists, alone, batches, seed))
     except ValueError as error:
         raise ParityError(f"'{encoder.path}' ({network.architecture}): {error}") from error
@@ -228,26 +230,44 @@ def _torch_run(
 
 
 @torch.no_grad()
-def _torch_vectors(module: TorchNetwork, token_lists: Sequence[TokenList]) -> Vectors:
-    """Vectors (lists, hidden) of the fp32 network, pooled where its head does not."""
+def _torch_outputs(module: TorchNetwork, token_lists: Sequence[TokenList]) -> list[Vectors]:
+    """What the fp32 network gives for each list, padding left off; states are pooled."""
     found: dict[int, Vectors] = {}
     for indices in by_length(token_lists, 32):
         ids, attention_mask = map(torch.from_numpy, pad([token_lists[i] for i in indices]))
         output = module(ids, attention_mask)
         if gives_states(module.head):
             output = pool(output, Mask.of(attention_mask), pooling_of(module.head).mode)
-        found.update(zip(indices, output.numpy(), strict=True))
-    return np.stack([found[i] for i in range(len(token_lists))])
+        for i, row in zip(indices, output.numpy(), strict=True):
+            found[i] = _cut(row, module.head, len(token_lists[i]))
+    return [found[i] for i in range(len(token_lists))]
+
+
+def _cut(row: Vectors, head: str, tokens: int) -> Vectors:
+    """What is given for one text without its padding; states are pooled and have none."""
+    return row if gives_states(head) else without_padding(row, head, tokens)
+
+
+def _cosines(first: Sequence[Vectors], second: Sequence[Vectors], head: str) -> NDArray[np.float64]:
+    """Of each text the cosine of both outputs; of scores of tokens the mean of its tokens'.
+
+    Raises:
+        ValueError: If an output is zero or no number.
+    """
+    rows = [
+        as_vectors(one, head) if scores_tokens(head) else np.stack(one) for one in (first, second)
+    ]
+    return cosines(*rows)
 
 
 def _neighbours(
     encoder: Encoder,
     token_lists: Sequence[TokenList],
-    alone: Vectors,
+    alone: Sequence[Vectors],
     batches: Sequence[int],
     seed: int,
 ) -> Iterator[tuple[float, float]]:
-    """Difference and cosine of each text's vector in a batch to that alone.
+    """Difference and cosine of each text's output in a batch to that alone.
 
     Every batch holds one long text and random others, so that nearly all of them have longer
     neighbours.
@@ -260,9 +280,11 @@ def _neighbours(
             chosen = order[start : start + size - 1]
             texts = [token_lists[i] for i in chosen]
             (long,) = texts_of_lengths([token_lists[i] for i in rng.permutation(order)], [length])
-            together = encoder.pooled(*pad([*texts, long]))[:-1]
-            differences = np.abs(together - alone[chosen]).max(axis=1)
-            for difference, cosine in zip(
-                differences, cosines(together, alone[chosen]), strict=True
-            ):
-                yield float(difference), float(cosine)
+            together = [
+                _cut(row, encoder.head, len(text))
+                for row, text in zip(encoder.pooled(*pad([*texts, long]))[:-1], texts, strict=True)
+            ]
+            own = [alone[i] for i in chosen]
+            found = _cosines(together, own, encoder.head)
+            for given, wanted, cosine in zip(together, own, found, strict=True):
+                yield float(np.abs(given - wanted).max()), float(cosine)

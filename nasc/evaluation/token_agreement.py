@@ -24,18 +24,21 @@ class TokenAgreement:
 
     Attributes:
         token_f1: F1 of the tokens' classes, the teacher's taken as right and tokens of `OUTSIDE`
-            left out; without such a class the share of tokens of the same class.
+            left out; without such a class the share of tokens of the same class. None where the
+            teacher finds no entity.
         entity_f1: F1 of entities: runs of tokens of one class, begun by ``B-`` where names have
-            that; right where both ends and the class are the teacher's.
+            that; right where both ends and the class are the teacher's. None as above.
         kl_divergence: Mean Kullback-Leibler divergence of the network's probabilities of a token's
             classes from the teacher's, in nats.
+        entities: Those that the teacher finds.
         tokens: Tokens that it was measured on, special ones left out.
         sentences: Texts that they are of.
     """
 
-    token_f1: float
-    entity_f1: float
+    token_f1: float | None
+    entity_f1: float | None
     kl_divergence: float
+    entities: int
     tokens: int
     sentences: int
 
@@ -46,15 +49,18 @@ class AnswerAgreement:
 
     Attributes:
         answer_f1: Mean over the pairs of the F1 of the tokens of both answers, each the best span
-            of at most `MAX_ANSWER_TOKENS` in the passage.
+            of at most `MAX_ANSWER_TOKENS` in the passage, or none, see `best_answer`; 1 where both
+            have none, 0 where one has.
         answer_agreement: Share of the pairs with the same answer.
+        no_answer_share: Share of the pairs to which the teacher has no answer.
         kl_divergence: Mean Kullback-Leibler divergence of the network's probabilities of first and
-            last tokens over the passage from the teacher's, in nats.
+            last tokens over the passage and the text's first token from the teacher's, in nats.
         pairs: Pairs that were answered.
     """
 
     answer_f1: float
     answer_agreement: float
+    no_answer_share: float
     kl_divergence: float
     pairs: int
 
@@ -91,10 +97,15 @@ def compare_tokens(
         }
         for each in (wanted, found)
     ]
+    of_tokens, of_entities = None, None
+    if entities[0]:
+        of_tokens = _f1(same, int(counted[0].sum()), int(counted[1].sum()))
+        of_entities = _f1(len(entities[0] & entities[1]), *map(len, entities))
     return TokenAgreement(
-        _f1(same, int(counted[0].sum()), int(counted[1].sum())),
-        _f1(len(entities[0] & entities[1]), *map(len, entities)),
+        of_tokens,
+        of_entities,
         _divergence(np.concatenate(wanted), np.concatenate(found)),
+        len(entities[0]),
         len(right),
         len(teacher),
     )
@@ -108,28 +119,56 @@ def compare_answers(
     Args:
         teacher: Of each pair (2, tokens), logits of the first and of the last token.
         student: The same of the network.
-        passages: Of each pair (tokens,), which tokens are of the passage; pairs of which none is
-            count nowhere.
+        passages: Of each pair (tokens,), which tokens are of the passage, the first token never;
+            pairs of which none is count nowhere.
 
     Raises:
         ValueError: If shapes differ, a score is no number, or no pair has a passage.
     """
     _check([one.T for one in teacher], [one.T for one in student], passages)
-    overlaps, divergences = [], []
+    overlaps, divergences, without = [], [], 0
     for right, ours, real in zip(teacher, student, passages, strict=True):
         if not real.any():
             continue
-        wanted, found = right[:, real], ours[:, real]
-        (first, last), (begin, end) = best_span(wanted), best_span(found)
-        shared = max(0, min(last, end) - max(first, begin) + 1)
-        overlaps.append(_f1(shared, last - first + 1, end - begin + 1))
+        kept = real | (np.arange(len(real)) == 0)
+        wanted, found = right[:, kept], ours[:, kept]
+        answers = best_answer(wanted), best_answer(found)
+        overlaps.append(_overlap(*answers))
+        without += answers[0] is None
         divergences.append(_divergence(wanted, found))
     return AnswerAgreement(
         float(np.mean(overlaps)),
         float(np.mean([one == 1 for one in overlaps])),
+        without / len(overlaps),
         float(np.mean(divergences)),
         len(overlaps),
     )
+
+
+def best_answer(scores: Scores) -> tuple[int, int] | None:
+    """The best span, or None where its score is less than that of no answer.
+
+    No answer is scored by a text's first token as the first and the last, as
+    ``handle_impossible_answer`` of transformers has it (SQuAD 2).
+
+    Args:
+        scores: (2, 1 + tokens) of the text's first token, then of the passage's.
+
+    Returns:
+        First and last token, counted in the passage.
+    """
+    first, last = best_span(scores[:, 1:])
+    best = scores[0, 1 + first] + scores[1, 1 + last]
+    return (first, last) if best >= scores[:, 0].sum() else None
+
+
+def _overlap(wanted: tuple[int, int] | None, found: tuple[int, int] | None) -> float:
+    """F1 of the tokens of two answers."""
+    if wanted is None or found is None:
+        return float(wanted is found)
+    (first, last), (begin, end) = wanted, found
+    shared = max(0, min(last, end) - max(first, begin) + 1)
+    return _f1(shared, last - first + 1, end - begin + 1)
 
 
 def best_span(scores: Scores) -> tuple[int, int]:

@@ -13,7 +13,13 @@ from typing import Any, Self
 import numpy as np
 
 from device_profiles.reading import conform, read_json, shown
-from nasc.architecture.heads import gives_spans, head_outputs, scores_tokens, vector_size
+from nasc.architecture.heads import (
+    MAX_TOKEN_SCORES,
+    gives_spans,
+    head_outputs,
+    scores_tokens,
+    vector_size,
+)
 from nasc.data.texts import Text
 from nasc.evaluation.encoder import Encoder, Vectors
 
@@ -23,7 +29,7 @@ VERSION = 1
 MAX_BYTES = 64 << 20
 """What golden.json may hold; the twelve texts of a package with 384 numbers each take 85 kB."""
 
-MAX_LENGTH = 1 << 20
+MAX_LENGTH = MAX_TOKEN_SCORES
 """Characters, tokens and numbers of a text in golden.json."""
 
 TEXTS: tuple[str, ...] = (

@@ -24,7 +24,13 @@ import jsonschema
 
 from device_profiles.reading import FileRefused, fits_pattern, read_json, shown
 from device_profiles.sustained import load_words
-from nasc.architecture.heads import check_head, gives_scores, is_task_head, scores_tokens
+from nasc.architecture.heads import (
+    check_head,
+    gives_scores,
+    is_own_head,
+    is_task_head,
+    scores_tokens,
+)
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.errors import NascError, PackageError, UsageError
@@ -698,8 +704,7 @@ class Manifest:
             )
         if self.estimate is not None and self.measured is not None:
             raise PackageError("manifest: its latency was estimated, and it was measured")
-        own = gives_scores(self.head) or scores_tokens(self.head)
-        scored = own or is_task_head(self.head)
+        scored = is_own_head(self.head) or is_task_head(self.head)
         if scored != (self.task is not None):
             raise PackageError(f"manifest: head {self.head!r} with task {self.task}")
         if self.query_only and scored:

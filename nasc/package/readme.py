@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from nasc.architecture.heads import (
-    SPANS,
     gives_answers,
     gives_scores,
     gives_spans,
@@ -17,7 +16,7 @@ from nasc.architecture.heads import (
 )
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.package.formats import format_of
-from nasc.package.formats.base import PAIRS, QUESTIONS, SENTENCES, model_files
+from nasc.package.formats.base import PAIRS, QUESTIONS, SENTENCES, answer_lines, model_files
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
 from nasc.package.measurements import MEASURED, has_measurements
@@ -63,30 +62,30 @@ starts, ends = found[0][0], found[1][0]
 _SPANS = """\
 starts, ends = RUN[0]
 """
-_BEST = """\
-passage = np.array(batch[0].sequence_ids) == 1  # an answer lies in the passage, not in the question
-first = int(np.where(passage, starts, -np.inf).argmax())
-last = first + int(np.where(passage, ends, -np.inf)[first:].argmax())
-print(texts[0][1][batch[0].offsets[first][0] : batch[0].offsets[last][1]])
-"""
 
 
 def usage(manifest: Manifest) -> str:
     """The lines of Python that use a package, run inside its folder."""
     task = manifest.task
     form = format_of(manifest.conditions.runtime)
+    labels = () if task is None else task.labels
     texts, last = SENTENCES, _HIDDEN
     if gives_vector(manifest.head) and task is None:
         last = _EMBED if pooling_of(manifest.head).unit else _UNSCALED
     elif gives_spans(manifest.head):
-        texts, last = QUESTIONS, (_SPANS if manifest.head == SPANS else _ANSWERS) + _BEST
+        own = gives_answers(manifest.head)  # nasc's task, SQuAD 1, always has an answer
+        best = answer_lines("batch[0].sequence_ids", "batch[0].offsets", "texts[0][1]", none=own)
+        texts, last = QUESTIONS, (_ANSWERS if own else _SPANS) + best
     elif task is not None and scores_tokens(manifest.head):
-        last = _TOKENS.replace("LABELS", repr(list(task.labels)))
+        last = _TOKENS
     elif task is not None:
         texts = PAIRS if task.paired else SENTENCES
         last = _SIGMOID if task.activation == "sigmoid" else _REGRESSION
-        if task.labels:
-            last = _CLASSES.replace("LABELS", repr(list(task.labels)))
+        if labels:
+            last = _CLASSES
+    # Labels last: theirs are the words of somebody else, who may write RUN.
+    last = last.replace("RUN", form.RUN).replace("ALL", form.RUN.removesuffix("[0]"))
+    last = last.replace("LABELS", repr(list(labels)))
     conditions, padding, filled = manifest.conditions, "", ""
     if conditions.fixed_shape:
         padding = f"length={conditions.seq_len}"
@@ -102,7 +101,7 @@ tokenizer.enable_padding({padding})
 {_prompt_lines(manifest)}{filled}batch = tokenizer.encode_batch(texts)
 ids = np.array([text.ids for text in batch], np.int64)
 mask = np.array([text.attention_mask for text in batch], np.int64)
-{last.replace("RUN", form.RUN).replace("ALL", form.RUN.removesuffix("[0]"))}"""
+{last}"""
 
 
 def _prompt_lines(manifest: Manifest) -> str:

@@ -19,13 +19,14 @@ from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
 from nasc.data.prompts import prompted
 from nasc.data.texts import Text, columns
 from nasc.errors import LimitsMissed
-from nasc.evaluation.agreement import compare, compare_classes, compare_scores
+from nasc.evaluation.agreement import ScoreAgreement, compare, compare_classes, compare_scores
 from nasc.evaluation.encoder import Encoder, OpenEncoder, Vectors
 from nasc.evaluation.parity import check_parity, check_reduced, conformance
 from nasc.evaluation.parity_report import ParityReport, ReducedPrecisionReport, accept_reduced
-from nasc.evaluation.token_agreement import compare_answers, compare_tokens
+from nasc.evaluation.token_agreement import TokenAgreement, compare_answers, compare_tokens
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
+from nasc.pipelines.options import TOKEN_METRICS
 from nasc.tasks.sts import SentencePair, evaluate_sts
 from nasc.teacher import Teacher
 
@@ -50,6 +51,11 @@ def check_reached(record: Mapping[str, Any], least_by_name: Mapping[str, float])
         LimitsMissed: With what to change.
     """
     for name, least in least_by_name.items():
+        if name not in record and name in TOKEN_METRICS:
+            raise LimitsMissed(
+                f"--min-quality {name}: the text has no entities, the teacher finds none in the "
+                f"{record['sentences']:,} sentences held out. Give text that has: --corpus FILE"
+            )
         if name not in record:
             raise LimitsMissed(
                 f"--min-quality {name} needs first texts that have several second ones each "
@@ -98,6 +104,7 @@ class ArtifactEvaluator:
         self.labelled = labelled
         self.task = task
         self._open_encoder = open_encoder or context.open_encoder
+        self._wanted: Sequence[Vectors] | None = None  # the teacher's scores of tokens
 
     def opening_by(self, open_encoder: OpenEncoder) -> ArtifactEvaluator:
         """The same judge of files that are run in another way."""
@@ -156,20 +163,27 @@ class ArtifactEvaluator:
     def _reduced_body(
         self, network: Network, artifact: Artifact, tokens: Sequence[Sequence[int]], folder: Path
     ) -> ReducedPrecisionReport:
-        """What a precision does to sentence vectors.
+        """What a precision does to sentence vectors, or to the scores of tokens by its own head.
 
-        A task's head is fp32 in int8 and adds nothing to that.
+        A head that scores texts is fp32 in int8 and adds nothing to what vectors show. Mean over
+        the tokens, these say nothing of one.
         """
-        if self.task is not None or gives_scores(network.head) or scores_tokens(network.head):
+        if self.task is not None or gives_scores(network.head):
             network = network.body()
             artifact = self._lower(network, artifact, folder, "body")
         with self._open_encoder(artifact) as encoder:
             return check_reduced(network, encoder, tokens)
 
     def _score(self, artifact: Artifact) -> float | None:
-        """The score of record on labelled data; None without."""
+        """The score of record: on labelled data, or of tokens the agreement with the teacher.
+
+        None without labels, and where the teacher finds nothing in the text.
+        """
         if self.task is not None:
             return next(iter(self.task.scores(artifact).values()))
+        if scores_tokens(self._context.head):
+            figures = self._token_figures(artifact)
+            return figures.get("answer_f1", figures.get("token_f1"))
         return None if self.labelled is None else self._sts(artifact, self.labelled)
 
     def _sts(self, artifact: Artifact, pairs: Sequence[SentencePair]) -> float:
@@ -208,9 +222,9 @@ class ArtifactEvaluator:
     def _agreement(self, artifact: Artifact) -> dict[str, Any]:
         context = self._context
         context.reporter.stage("Quality on held-out text")(0, 1, "encoding")
-        sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         if scores_tokens(context.head):
-            return self._token_figures(artifact, sentences)
+            return self._token_figures(artifact)
+        sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         wanted = context.teacher.vectors(sentences, max_length=context.max_length)
         documents = context.document_vectors(sentences, max_length=context.max_length)
         with self._encoder(artifact) as encoder:
@@ -224,17 +238,23 @@ class ArtifactEvaluator:
             record["sts_spearman"] = self._sts(artifact, self.labelled)
         return record
 
-    def _token_figures(self, artifact: Artifact, sentences: Sequence[Text]) -> dict[str, Any]:
-        """Agreement with the teacher's scores of tokens, by its own tokens."""
+    def _token_figures(self, artifact: Artifact) -> dict[str, Any]:
+        """Agreement with the teacher's scores of tokens, by its own tokens.
+
+        Figures that there are none of are left out.
+        """
         teacher, length = self._context.teacher, self._context.max_length
-        wanted = teacher.outputs(sentences, max_length=length)
+        sentences = judging_sentences(self._context.corpus, JUDGING_SENTENCES)
+        if self._wanted is None:
+            self._wanted = teacher.outputs(sentences, max_length=length)
+        wanted = self._wanted
         with self._encoder(artifact) as encoder:
             given = prompted(encoder.outputs_of, self._prompt)(sentences)
         if gives_answers(teacher.head()):
             passages = _parts(teacher, sentences, length, last=True)
             return dataclasses.asdict(compare_answers(wanted, given, passages))
         words = _parts(teacher, sentences, length)
-        return dataclasses.asdict(compare_tokens(wanted, given, words, teacher.labels))
+        return _known(compare_tokens(wanted, given, words, teacher.labels))
 
     def tokenisation_ms(self) -> float:
         """Median time to tokenise a text of as many tokens as the measured input holds."""
@@ -268,5 +288,9 @@ def _score_figures(wanted: Vectors, given: Vectors, sentences: Sequence[Text]) -
     """Figures of scores by the teacher's own head; those that there are none of are left out."""
     if wanted.shape[1] > 1:
         return dataclasses.asdict(compare_classes(wanted, given))
-    found = compare_scores(wanted[:, 0], given[:, 0], columns(sentences)[0])
+    return _known(compare_scores(wanted[:, 0], given[:, 0], columns(sentences)[0]))
+
+
+def _known(found: ScoreAgreement | TokenAgreement) -> dict[str, Any]:
+    """The figures by name, without those that there are none of."""
     return {name: value for name, value in dataclasses.asdict(found).items() if value is not None}

@@ -173,7 +173,7 @@ def context_for(
     if settings.estimate:
         check_estimate(limits, options)
     if options.task is not None:
-        if settings.head not in (None, options.task.head):
+        if settings.head not in (None, "embed", options.task.head):
             raise UsageError(f"--task {options.task.name} decides the head: leave --head out")
         settings = dataclasses.replace(settings, head=options.task.head)
         if settings.fixed_shape and options.task.max_length > settings.seq_len:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from device_profiles.temporary import temporary_folder
-from nasc.architecture.heads import gives_scores, scores_tokens
+from nasc.architecture.heads import is_own_head
 from nasc.architecture.space import Architecture, Block
 from nasc.errors import CodeRefused, NascError, PackageError, UsageError
 from nasc.evaluation.encoder import open_here
@@ -180,7 +180,7 @@ def _task_package(
         UsageError: If that is another task.
     """
     task = task if task in QUERY_TASKS else task_name(task)
-    if gives_scores(manifest.head) or scores_tokens(manifest.head):
+    if is_own_head(manifest.head):
         raise UsageError(
             f"the package '{folder}' gives scores by its teacher's own head; how far "
             "they agree with the teacher's is in its README and manifest.json"

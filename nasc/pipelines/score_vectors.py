@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nasc.architecture.heads import leaves_own_head, vector_size
 from nasc.data.prompts import DOCUMENT, NO_PROMPTS, QUERY, Prompts, prompted
 from nasc.errors import ExportError, UsageError
 from nasc.evaluation.bootstrap import Estimate, mean_with_interval
@@ -95,8 +96,11 @@ def teacher_of(manifest: Manifest, given: str | Path | None) -> Teacher:
         manifest: Of the package.
         given: Folder or hub id; None finds the default teacher alone.
 
+    Returns:
+        Without a head of its own where the package has none: vectors are compared.
+
     Raises:
-        UsageError: If it has to be named, or another is.
+        UsageError: If it has to be named, another is, or its vectors are of another size.
         TeacherError: From its files.
     """
     record = manifest.teacher
@@ -104,11 +108,18 @@ def teacher_of(manifest: Manifest, given: str | Path | None) -> Teacher:
         raise UsageError(
             f"the package follows the teacher {record.name!r}: name its folder: --teacher DIR"
         )
-    teacher = load_teacher(given)
+    teacher = load_teacher(given, bare=leaves_own_head(manifest.head))
     if teacher.sha256 != record.sha256:
         raise UsageError(
             f"the package follows the teacher {record.name!r} (weights {record.sha256[:12]}), "
             f"'{given}' has the weights {teacher.sha256[:12]}. Name the folder of its own"
+        )
+    size = vector_size(manifest.head, manifest.geometry.hidden)
+    if teacher.vector_size != size:
+        raise UsageError(
+            f"the package gives vectors of {size} numbers, the teacher '{given}' of "
+            f"{teacher.vector_size}: its folder's modules.json or config.json is not the one that "
+            "the package was made of. Name the folder of its own"
         )
     return teacher
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import device_profiles
 import profilers
+from nasc.architecture.heads import check_head, leaves_own_head
 from nasc.architecture.space import SMALLER
 from nasc.context.context import MAX_CORPUS
 from nasc.context.settings import TRAIN_MINUTES
@@ -93,6 +94,7 @@ def train(
     *,
     output: Path,
     teacher: str | None = None,
+    head: str | None = None,
     space: str | None = None,
     corpus: Sequence[str] = (),
     text_column: str | None = None,
@@ -124,6 +126,8 @@ def train(
     Args:
         output: The file.
         teacher: Folder or hub id; None is the default teacher.
+        head: ``embed`` or ``hidden`` leave a head of the teacher's own out, as `compile` does for
+            these and for a task; None keeps it.
         space: Preset or path; None chooses by the teacher.
         corpus: Text files, folders, ``datasets:`` ids; empty is the text on this machine.
         text_column: Column of the corpus that holds the text; None takes the obvious one.
@@ -159,6 +163,8 @@ def train(
         TeacherError, CorpusError, TrainingDiverged: See there.
     """
     check_file(output, force=force, error=CheckpointError)
+    if head is not None:
+        check_head(head)
     if minutes is not None:
         check_budget(minutes)
     if packed and not corpus:
@@ -180,8 +186,10 @@ def train(
     with claimed(output) if process.is_first else contextlib.nullcontext():
         check_file(output, force=force, error=CheckpointError)  # a run may have ended just now
         reporter = (reporter if process.is_first else None) or Silent()
-        found_teacher = load_teacher(teacher, paired=pairs is not None)
-        check_pairs(found_teacher, pairs)
+        bare = leaves_own_head(head)
+        found_teacher = load_teacher(teacher, paired=pairs is not None, bare=bare)
+        check_pairs(found_teacher, pairs, head)
+        found_teacher.own_head(head)
         found_space = space_for(found_teacher, space)
         if not all_operations:
             found_space = teacher_initialised_space(found_space)

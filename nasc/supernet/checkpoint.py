@@ -414,6 +414,8 @@ def _space_of(path: Path, header: Mapping[str, Any], teacher: Teacher) -> Search
     if mode != teacher.pooling.mode:
         raise CheckpointError(
             f"supernet {path} was trained and scored for vectors by the pooling {mode!r}; those of "
-            f"{teacher.name!r} are by {teacher.pooling.mode!r}. Train a new one: nasc train"
+            f"{teacher.name!r} are by {teacher.pooling.mode!r}. Train a new one: nasc train; for "
+            "nasc compile with --head or --task, which leave a teacher's own head out: nasc train "
+            "--head embed"
         )
     return space_from_dict(header["space"])

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from device_profiles.reading import FileRefused, parse_json, shown
 from nasc.data.streams import read_whole
 from nasc.errors import TaskDataError
+from nasc.evaluation.token_agreement import MAX_ANSWER_TOKENS
 from nasc.tasks.hub import dataset_rows, is_dataset
 from nasc.tasks.tables import check_text
 
@@ -29,10 +30,9 @@ NAME = "squad"
 MAX_BYTES = 128 << 20
 """What a file may hold, unpacked; SQuAD's training file holds 30 MB."""
 
-MAX_ANSWER_TOKENS = 30
 BEST_STARTS = 20
-"""An answer is the best pair out of so many likely starts and ends, not longer than so many tokens:
-the settings of Google's BERT (run_squad.py)."""
+"""An answer is the best pair out of so many likely starts and ends: the setting of Google's BERT
+(run_squad.py), as that of `MAX_ANSWER_TOKENS` is."""
 
 
 @dataclass(frozen=True, slots=True)

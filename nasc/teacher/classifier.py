@@ -130,17 +130,15 @@ def read_classifier(
             activation over the scores than those of `SCORE_ACTIVATIONS`; or if it answers questions
             by another number of scores than two.
     """
-    named = (config.get("architectures") or [""])[0]
-    output = next((kind for end, kind in _KINDS.items() if named.endswith(end)), None)
+    output, names = _layers(files, config, geometry.family)
     if output is None:
-        return None
-    first, last, activation = _LAYERS.get(geometry.family, ("head.dense", "classifier", "gelu"))
-    last = _OF_TOKENS.get(output, last)
-    if f"{last}.weight" not in tensor_names(files, geometry.family):
         return None
     if geometry.family not in _LAYERS:
         raise files.unsupported(
-            CONFIG, "architectures", [named], "encoders alone of this family, without such a head"
+            CONFIG,
+            "architectures",
+            config["architectures"][:1],
+            "encoders alone of this family, without such a head. Its encoder: --head embed",
         )
     files.json(CONFIG, _SCHEMA)
     labels = _labels(files, config)
@@ -152,7 +150,7 @@ def read_classifier(
     if output != SCORES:
         answers = output == ANSWERS
         one = Pooling("mean", False, (scores,))
-        return Classifier(output, () if answers else labels, one, (last,), answers)
+        return Classifier(output, () if answers else labels, one, names, answers)
     problem = config.get("problem_type")
     count = len(labels)
     if count > 1 and problem not in (None, "single_label_classification"):
@@ -163,11 +161,38 @@ def read_classifier(
     return Classifier(
         output,
         labels,
-        Pooling("cls", False, (DenseShape(geometry.hidden, activation), scores)),
-        (first, last),
+        Pooling("cls", False, (DenseShape(geometry.hidden, _LAYERS[geometry.family][2]), scores)),
+        names,
         paired,
         _activation(files, config, count, put_over) if paired else "",
     )
+
+
+def head_tensors(files: TeacherFiles, config: Mapping[str, Any], family: str) -> tuple[str, ...]:
+    """Plain names of the tensors of a head that is left out, whatever it gives; else none.
+
+    Args:
+        files: The folder.
+        config: Its config.json.
+        family: That this names.
+    """
+    _, names = _layers(files, config, family)
+    return tuple(f"{name}.{part}" for name in names for part in ("weight", "bias"))
+
+
+def _layers(
+    files: TeacherFiles, config: Mapping[str, Any], family: str
+) -> tuple[str | None, tuple[str, ...]]:
+    """What a head gives, out of `_KINDS`, and its layers; None where it has no weights."""
+    named = (config.get("architectures") or [""])[0]
+    output = next((kind for end, kind in _KINDS.items() if named.endswith(end)), None)
+    if output is None:
+        return None, ()
+    first, last, _ = _LAYERS.get(family, ("head.dense", "classifier", ""))
+    names = (_OF_TOKENS[output],) if output in _OF_TOKENS else (first, last)
+    if f"{names[-1]}.weight" not in tensor_names(files, family):
+        return None, ()
+    return output, names
 
 
 def _labels(files: TeacherFiles, config: Mapping[str, Any]) -> tuple[str, ...]:

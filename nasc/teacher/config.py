@@ -179,7 +179,7 @@ _SUPPORTED: Mapping[str, Sequence[Any]] = {
 _ONE_FOR_ALL = {"num_hidden_groups": (1,), "inner_group_num": (1,)}
 """Keys of ALBERT, all of whose layers have the weights of one."""
 
-_MODERNBERT = {
+_MODERNBERT: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False,),
     "mlp_bias": (False,),
     "norm_bias": (False,),

@@ -7,9 +7,10 @@ sentence-transformers for the same folder, or the teacher is refused with file a
 from dataclasses import replace
 from pathlib import Path
 
+from nasc.architecture.heads import MAX_TOKEN_SCORES, TOKENS
 from nasc.errors import TeacherDamaged, UnsupportedFamily
-from nasc.teacher.classifier import read_classifier
-from nasc.teacher.config import check_unread, read_config
+from nasc.teacher.classifier import Classifier, head_tensors, read_classifier
+from nasc.teacher.config import CONFIG, check_unread, read_config
 from nasc.teacher.dense import load_dense
 from nasc.teacher.encoder import DenseWeights, Teacher
 from nasc.teacher.files import TeacherFiles, json_text
@@ -46,7 +47,7 @@ def load_folder(
         source: What the user gave.
         promised_sha256: That the weights must have.
         paired: See `nasc.teacher.load_teacher`.
-        bare: See paired.
+        bare: See paired. What the head that is left out gives is not looked at.
 
     Raises:
         TeacherMissing, TeacherDamaged, UnsupportedFamily: See `nasc.teacher.load_teacher`.
@@ -58,18 +59,19 @@ def load_folder(
     check_unread(modules.transformer)
     modules = check_dimensions(modules, files, geometry.hidden)
     _check_default_pooling(modules, config.get("architectures"))
-    head = (
-        None
-        if modules.declared
-        else read_classifier(
+    head: Classifier | None = None
+    left_out: tuple[str, ...] = ()
+    if not modules.declared and bare:
+        left_out = head_tensors(modules.transformer, config, geometry.family)
+    elif not modules.declared:
+        head = read_classifier(
             modules.transformer,
             config,
             geometry,
             paired or modules.cross_encoder,
             modules.activation,
         )
-    )
-    if head is None and modules.cross_encoder:
+    if head is None and not left_out and modules.cross_encoder:
         raise files.unsupported(
             MODEL,
             "model_type",
@@ -78,9 +80,6 @@ def load_folder(
             "architectures names a ForSequenceClassification)",
         )
     shapes = {} if head is None else head.shapes(geometry)
-    left_out = shapes if bare else {}
-    if bare:
-        head, shapes = None, {}
     weights = find_weights(modules.transformer, geometry, config, shapes, left_out)
     sha256 = weights.sha256()
     if promised_sha256 is not None and sha256 != promised_sha256:
@@ -92,6 +91,14 @@ def load_folder(
     tokenizer = load_tokenizer(modules, geometry)
     length = max_length(modules, tokenizer, geometry)
     tokenizer.model_max_length = geometry.max_positions  # lengths are decided by the caller
+    if head is not None and head.output == TOKENS and len(head.labels) * length > MAX_TOKEN_SCORES:
+        raise modules.transformer.unsupported(
+            CONFIG,
+            "num_labels",
+            len(head.labels),
+            f"{MAX_TOKEN_SCORES // length:,} classes at most of each of {length:,} tokens; for the "
+            "encoder without this head: --head embed",
+        )
     if head is not None and head.paired:
         geometry = replace(geometry, separator=separator_of(modules, tokenizer, geometry))
     embeddings, layers, norm = weights.load(typed=geometry.separator is not None)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ import pytest
 
 import device_profiles
 from device_profiles import Noise
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.session import MeasurementSession
 from nasc.teacher import load_teacher
@@ -54,6 +56,25 @@ def loaded(path: Path) -> ModuleType:
 @pytest.fixture(scope="module")
 def results() -> ModuleType:
     return loaded(BENCHMARKS / "quality" / "results.py")
+
+
+def test_networks_of_the_quality_benchmarks_have_the_teacher_s_head(
+    teacher_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no head is named."""
+    (tmp_path / "text.txt").write_text("\n\n".join(f"the cat sat {i}." for i in range(99)))
+    folder = teacher_folder(positions=128)
+    settings = Settings(
+        teacher=str(folder), corpus=(str(tmp_path / "text.txt"),), cache=tmp_path / "cache"
+    )
+    context = RunContext(settings)
+    head = load_teacher(folder).head()
+    quality = loaded(BENCHMARKS / "quality" / "quality.py")
+    monkeypatch.syspath_prepend(BENCHMARKS / "quality")
+    grid = loaded(BENCHMARKS / "quality" / "quality_grid.py")
+    assert quality.pruned(context, (0,), "fp32").head == head
+    own = SimpleNamespace(context=context, settings=settings)
+    assert grid.Grid.narrow(own, 16).head == head
 
 
 @pytest.mark.slow

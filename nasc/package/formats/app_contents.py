@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from device_profiles.reading import read_bytes, read_json
-from nasc.architecture.heads import gives_scores, gives_vector, scores_tokens, vector_size
+from nasc.architecture.heads import gives_scores, gives_vector, is_own_head, vector_size
 from nasc.errors import PackageError
 from nasc.export.onnx import output_name
 from nasc.package.hashes import record_file
@@ -74,7 +74,7 @@ def check_vectors(name: str, head: str) -> None:
         PackageError: With what it has.
     """
     if not gives_vector(head) or gives_scores(head):
-        own = gives_scores(head) or scores_tokens(head)
+        own = is_own_head(head)
         advice = ", or take the encoder alone: --head embed" if own else ""
         raise PackageError(
             f"--format {name} gives vectors of texts (embed); there is no call yet for the head "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from device_profiles.reading import shown
 from nasc.architecture.heads import gives_answers
+from nasc.evaluation.token_agreement import MAX_ANSWER_TOKENS
 from nasc.package.tokenizer_binary import FILE as TABLES
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ def token_usage(
     """
     answers = gives_answers(manifest.head)
     name = f"{prefix}For{'QuestionAnswering' if answers else 'TokenClassification'}"
-    more, use = "", _ANSWER
+    more, use, imports = "", _ANSWER, "import numpy as np\n" * answers + imports
     if not answers:
         more, use = ", pipeline", _ENTITIES
     return f"""\
@@ -280,12 +281,42 @@ ner = pipeline("token-classification", model=model, tokenizer=tokenizer)
 for found in ner({SENTENCES}[0]):
     print(found["word"], found["entity"], found["score"])
 """
-_ANSWER = f"""\
-batch = tokenizer(*{QUESTIONS}[0], truncation="only_second", return_tensors="pt")
-found = model(**batch)
-first, last = int(found.start_logits.argmax()), int(found.end_logits.argmax())
-print(tokenizer.decode(batch["input_ids"][0, first : last + 1]))
+
+
+def answer_lines(parts: str, offsets: str, passage: str, *, none: bool = True) -> str:
+    """The lines of Python that print the best answer by ``starts`` and ``ends``, each (tokens,).
+
+    It is that of `nasc.evaluation.token_agreement.best_answer`.
+
+    Args:
+        parts: Expression of the number of each token's text; None of special tokens.
+        offsets: Of the first and the last character of each token, plus one.
+        passage: Of the second text.
+        none: Whether the first token scores that there is none.
+    """
+    found = f"{passage}[{offsets}[first][0] : {offsets}[last][1]]"
+    if none:
+        found = f'{found} if sums[first, last] >= sums[0, 0] else "no answer"'
+    return f"""\
+passage = np.array({parts}) == 1  # an answer lies in the passage, not in the question
+tokens = np.arange(len(passage))
+length = 1 + tokens - tokens[:, None]
+fits = passage & passage[:, None] & (length >= 1) & (length <= {MAX_ANSWER_TOKENS})
+sums = starts[:, None] + ends
+first, last = np.unravel_index(np.where(fits, sums, -np.inf).argmax(), sums.shape)
+print({found})
 """
+
+
+_ANSWER = f"""\
+question, text = {QUESTIONS}[0]
+batch = tokenizer(
+    question, text, truncation="only_second", return_offsets_mapping=True, return_tensors="pt"
+)
+offsets = batch.pop("offset_mapping")[0].tolist()
+found = model(**batch)
+starts, ends = (one[0].detach().numpy() for one in (found.start_logits, found.end_logits))
+{answer_lines("batch.sequence_ids(0)", "offsets", "text")}"""
 
 
 def precision_of(architecture: str) -> str:

@@ -23,9 +23,9 @@ from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PreTrainedTok
 from nasc.architecture.heads import (
     gives_scores,
     gives_vector,
+    is_own_head,
     is_task_head,
     pooling_of,
-    scores_tokens,
 )
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prompts import Prompts
@@ -35,8 +35,8 @@ from nasc.package import build
 from nasc.package.build import build_package, check_target
 from nasc.package.golden import TEXTS, Golden, GoldenText
 from nasc.package.library_files import wrong_library_files
-from nasc.package.manifest import Manifest, TrainingRecord, read_manifest
-from nasc.package.readme import readme
+from nasc.package.manifest import Manifest, TaskRecord, TrainingRecord, read_manifest
+from nasc.package.readme import readme, usage
 from nasc.package.replacing import move_in, remove_package, why_kept
 from nasc.package.verify import verify_package
 
@@ -127,7 +127,7 @@ def test_the_sums_are_in_the_format_of_sha256sum(packed: Packages) -> None:
 
 def is_scored(head: str) -> bool:
     """Whether a package gives scores, for which other libraries have no lines."""
-    return is_task_head(head) or gives_scores(head) or scores_tokens(head)
+    return is_task_head(head) or is_own_head(head)
 
 
 def test_size_and_parameters_are_those_of_the_file(packed: Packages) -> None:
@@ -181,6 +181,19 @@ def test_the_lines_of_the_readme_run(packed: Packages, which: tuple[str, str]) -
         assert values[1] == pytest.approx(values[2], abs=1e-5)
     imported = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
     assert imported == {"numpy", "onnxruntime", "tokenizers"}
+
+
+@pytest.mark.parametrize(
+    "head", ["tokens-dense3identity-unscaled", "scores-cls-dense64tanh-dense3identity-unscaled"]
+)
+def test_the_lines_of_the_readme_have_labels_as_they_are(
+    make_model: Callable[..., Path], make_manifest: Callable[..., Manifest], head: str
+) -> None:
+    labels = ("RUN", "ALL LABELS", "O")
+    name = "token-classification" if head == TOKENS else "classification"
+    made = make_manifest(make_model(head=head), head=head, task=TaskRecord(name, labels))
+    assert f"\nlabels = {list(labels)!r}\n" in usage(made)
+    assert '\nscores = session.run(None, {"input_ids"' in usage(made)
 
 
 @pytest.mark.parametrize("default", [None, "query"])

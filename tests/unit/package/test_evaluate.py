@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from click.testing import CliRunner
-from transformers import BertTokenizer
+from transformers import AutoTokenizer, BertTokenizer
 
 from nasc.api import Queries, evaluate
 from nasc.cli import main
 from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import Encoder
 from nasc.package.build import build_package
-from nasc.package.manifest import TeacherRecord
+from nasc.package.manifest import TeacherRecord, read_manifest
+from nasc.pipelines.score_vectors import teacher_of
 from nasc.teacher import load_teacher
 
 DATA = {
@@ -219,7 +221,7 @@ def test_a_package_is_ranked_against_its_own_teacher(
     teacher_folder: Callable[..., Path],
     texts: Path,
 ) -> None:
-    folder = teacher_folder()
+    folder = teacher_folder(hidden=64)
     teacher = load_teacher(folder)
     record = TeacherRecord(teacher.name, teacher.sha256, "/nowhere/that/is/opened")
     model = make_model()
@@ -237,6 +239,43 @@ def test_a_package_is_ranked_against_its_own_teacher(
     other = teacher_folder("distilbert")
     with pytest.raises(UsageError, match="Name the folder of its own"):
         evaluate(package, "ranking", texts, queries=Queries(teacher=other))
+
+
+@pytest.mark.parametrize("head", ["embed-unscaled", "hidden-unscaled"])
+def test_a_package_of_states_is_ranked_against_its_teacher_without_its_head(
+    tmp_path: Path,
+    tokenizer: BertTokenizer,
+    make_model: Callable[..., Path],
+    make_manifest: Callable[..., Any],
+    teacher_folder: Callable[..., Path],
+    texts: Path,
+    head: str,
+) -> None:
+    """Not against its scores, be they of a text or of each token."""
+    for kind in ("SequenceClassification", "TokenClassification"):
+        folder = tmp_path / kind
+        source = teacher_folder(hidden=64)
+        getattr(transformers, f"AutoModelFor{kind}").from_pretrained(source).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+        teacher = load_teacher(folder)
+        assert teacher.output != "embed"
+        record = TeacherRecord(teacher.name, teacher.sha256, "x")
+        model = make_model(head=head)
+        package = build_package(
+            tmp_path / f"{kind}-package",
+            model=model,
+            tokenizer=tokenizer,
+            manifest=make_manifest(model, head=head, teacher=record, max_length=40),
+        )
+        manifest = read_manifest(package)
+        assert (
+            teacher_of(manifest, folder).fingerprint == load_teacher(folder, bare=True).fingerprint
+        )
+        found = evaluate(package, "ranking", texts, queries=Queries(teacher=folder))
+        assert 0 < found.scores["ndcg_at_10"] < 0.99
+        other = dataclasses.replace(manifest, head="embed-dense24tanh-unscaled")
+        with pytest.raises(UsageError, match=r"gives vectors of 24 numbers, the teacher .* of 64"):
+            teacher_of(other, folder)
 
 
 def test_what_does_not_go_together_is_one_message(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,16 @@ from transformers import AutoTokenizer, pipeline
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from nasc.architecture.space import Architecture, Block
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
 from nasc.context.teacher_check import check_pairs
 from nasc.errors import UnsupportedFamily, UsageError
-from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.encoder import Encoder, open_here
 from nasc.evaluation.parity import check_parity
+from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.lowering import get_lowering
 from nasc.networks.from_teacher import teacher_network
+from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.teacher import FAMILIES, Teacher, load_teacher
 from nasc.teacher.library import check_against_library
 
@@ -25,6 +30,7 @@ from .conftest import as_sentence_transformers, edit_json
 
 Folders = Callable[..., Path]
 HEADED = tuple(family for family in FAMILIES if family != "modernbert")
+WORDS = "cat dog mat house sun".split()
 WHOLE = Architecture((Block(32, ("mha", "ffn"), kept=True),) * 2)
 LABELS = {0: "O", 1: "B-PER", 2: "I-PER"}
 NER, QUESTIONS = "AutoModelForTokenClassification", "AutoModelForQuestionAnswering"
@@ -126,6 +132,44 @@ def test_the_pipeline_of_transformers_finds_the_same(
         )
 
 
+@pytest.mark.parametrize("kind", [NER, QUESTIONS])
+def test_a_reduced_file_whose_tokens_are_others_is_refused(
+    teacher_folder: Folders, tmp_path: Path, kind: str
+) -> None:
+    """Though the mean of its states is the same."""
+    folder = with_head(teacher_folder("bert"), tmp_path / "own", kind)
+    if kind == NER:  # classes that int8 keeps: one is ahead for nearly all tokens
+        model = transformers.AutoModelForTokenClassification.from_pretrained(folder)
+        model.classifier.weight.data *= 0.1
+        model.classifier.bias.data = torch.tensor([0.0, 3.0, 0.0])
+        model.save_pretrained(folder)
+    texts = [f"the {one} sat on the {two} and slept" for one in WORDS for two in WORDS]
+    rows = [f"{one} {text}\t{text}" for one in WORDS for text in texts]
+    (tmp_path / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    (tmp_path / "pairs.tsv").write_text("\n".join(rows), encoding="utf-8")
+    given: dict[str, Any] = {"corpus": (str(tmp_path / "text.txt"),)}
+    if kind == QUESTIONS:
+        given = {"pairs": tmp_path / "pairs.tsv"}
+    context = RunContext(Settings(teacher=str(folder), cache=tmp_path / "cache", **given))
+    lower = get_lowering("onnxruntime").lower
+    session = SimpleNamespace(
+        lower=lambda network, folder, name, shape: lower(network, folder, name, shape=shape)
+    )
+    context.session = lambda runtime: session  # type: ignore[assignment, method-assign, return-value]
+    judge = ArtifactEvaluator(context, None, None, open_here)
+    network = teacher_network(context.teacher, WHOLE.with_precision("int8"))
+    report, refused = judge.parity(network, lower(network, tmp_path, "right"))
+    assert isinstance(report, ReducedPrecisionReport)
+    assert report.mean_cosine > 0.98
+    assert kind == QUESTIONS or refused is None
+    head = network.tensors[-1]
+    turned = {name: np.roll(head[name], 1, axis=0) for name in ("dense1_weight", "dense1_bias")}
+    other = network.with_head(network.head, {**head, **turned})
+    report, refused = judge.parity(network, lower(other, tmp_path, "other"))
+    assert refused is not None
+    assert report.mean_cosine < 0.98
+
+
 def test_the_encoder_alone_is_given_where_it_is_asked_for(
     teacher_folder: Folders, tmp_path: Path
 ) -> None:
@@ -145,17 +189,37 @@ def test_the_encoder_alone_is_given_where_it_is_asked_for(
         load_teacher(tmp_path / NER).vectors(["a"])
 
 
-def test_what_does_not_fit_is_refused(teacher_folder: Folders, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused(
+    teacher_folder: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = with_head(teacher_folder("bert"), tmp_path / "own", QUESTIONS)
     teacher = load_teacher(folder)
     with pytest.raises(UsageError, match=r"answers to questions .* question and passage.*--pairs"):
         check_pairs(teacher, None)
     with pytest.raises(UsageError, match=r"--head embed takes one text .* leave --pairs p out"):
         check_pairs(load_teacher(folder, bare=True), Path("p"), "embed")
+    with pytest.raises(UsageError, match=r"a --task, which has its own data: leave --pairs p out"):
+        check_pairs(load_teacher(folder, bare=True), Path("p"), "classify-2")
     edit_json(folder / "config.json", id2label={"0": "a", "1": "b", "2": "c"})
     with pytest.raises(UnsupportedFamily, match=r"config\.json: num_labels = 3; supported is 2"):
         load_teacher(folder)
+    bare = load_teacher(folder, bare=True)  # what its head would give is nothing to it
+    assert check_against_library(bare, folder, bare.vectors).max_abs < 1e-5
+    several = with_head(
+        teacher_folder("bert"),
+        tmp_path / "several",
+        "AutoModelForSequenceClassification",
+        problem_type="multi_label_classification",
+        num_labels=3,
+    )
+    with pytest.raises(UnsupportedFamily, match="problem_type"):
+        load_teacher(several)
+    assert load_teacher(several, bare=True).head() == "embed-unscaled"
     other = with_head(teacher_folder("bert"), tmp_path / "other", NER)
+    monkeypatch.setattr("nasc.teacher.folder.MAX_TOKEN_SCORES", 2 * 40)
+    with pytest.raises(UnsupportedFamily, match=r"num_labels = 3; supported is 2 classes at most"):
+        load_teacher(other)
+    monkeypatch.undo()
     as_sentence_transformers(other)
     with pytest.raises(UnsupportedFamily, match="2 tensors are no part of the encoder"):
         load_teacher(other)
