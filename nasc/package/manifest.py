@@ -728,6 +728,16 @@ class Manifest:
         return any(one is not None for one in said)
 
     @property
+    def states_measurable(self) -> bool:
+        """Whether anything is said that only a measurement tells: its latency, memory or time."""
+        said = (
+            self.limits.get("peak_memory_bytes"),
+            self.peak_memory.measured_bytes,
+            self.tokenisation_ms,
+        )
+        return self.states_latency or any(one is not None for one in said)
+
+    @property
     def scores_pairs(self) -> bool:
         """Whether it has the head of a teacher that scores two texts at a time."""
         return self.task is not None and self.task.paired and gives_scores(self.head)

@@ -378,10 +378,15 @@ class FileChecks:
 
     def measurement(self) -> Outcome:
         """The stated latency follows from the raw samples, which are of this file."""
-        measured = self._manifest.measured
-        if not self._manifest.states_latency:
+        measured, peak = self._manifest.measured, self._manifest.peak_memory.measured_bytes
+        if not self._manifest.states_measurable:
             return True, "no latency is stated"
         if measured is None:
+            # A limit is held by measuring again; of emulated devices all samples are left out.
+            held = "peak_memory_bytes" in self._manifest.limits
+            emulated = self._device is not None and self._device.emulated
+            if peak is not None and not held and not emulated:
+                return False, f"a peak memory of {peak:,} bytes is stated without a measurement"
             return None, self._manifest.estimate or "the manifest has no measurement"
         problems = wrong_measurement(self._manifest, self._model)
         problems += other_references(measured)
