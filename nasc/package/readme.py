@@ -320,6 +320,8 @@ def _figures(manifest: Manifest) -> list[_Figure]:
         measured = manifest.measured is not None
         what = "predicted by" if measured else "latency"
         found.append(_Figure(measured, what, manifest.latency_table))
+    if manifest.latency_not_stated is not None:
+        found.append(_Figure(False, "latency", manifest.latency_not_stated))
     if manifest.tuned is not None:
         found.append(_Figure(False, "kernels", str(manifest.tuned)))
     if manifest.tokenisation_ms is not None:

@@ -19,6 +19,7 @@ from nasc.evaluation.parity_report import (
     accept_reduced,
 )
 from nasc.export.onnx import ANSWER_OUTPUTS, ONE_TOKEN, output_name
+from nasc.package.beside import beside_outcome
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.formats import ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files, tables_of
@@ -177,6 +178,7 @@ class FileChecks:
             Check("manifest", True, "fits its schema"),
             files,
             *found.values(),
+            *([guarded("package beside", self.beside)] if self._manifest.beside_sha256 else []),
             guarded("conditions", self.conditions),
             guarded("parity", self.parity),
             guarded("evidence", self.evidence),
@@ -308,6 +310,10 @@ class FileChecks:
         if reworded:
             return None, "its figures are the manifest's, its words are of no release known here"
         return True, "says what the manifest says"
+
+    def beside(self) -> Outcome:
+        """The package that it speaks of is the one that lies beside it, if one does."""
+        return beside_outcome(self._folder, self._manifest)
 
     def conditions(self) -> Outcome:
         """What the latency is said to be about is what was measured."""

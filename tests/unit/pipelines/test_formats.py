@@ -17,6 +17,7 @@ from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.lowering import Artifact
 from nasc.networks.network import random_network
+from nasc.package.beside import folder_beside
 from nasc.pipelines import c_format, formats
 from nasc.pipelines.options import Options
 
@@ -123,7 +124,7 @@ def test_each_format_has_its_folder_but_the_one_that_was_measured() -> None:
     options = Options(formats=EVERY)
     assert options.folders("onnxruntime") == ("android", "ios", "web", "c")
     assert options.folders("tvm") == EVERY
-    assert formats.folder_beside(Path("a/b.v1"), "c") == Path("a/b.v1-c")
+    assert folder_beside(Path("a/b.v1"), "c") == Path("a/b.v1-c")
     with pytest.raises(UsageError, match="known: onnx, web, android, aar, ios, c, android-c"):
         Options(formats=("symbian",))
 
@@ -193,7 +194,10 @@ def test_a_folder_that_misses_a_quality_says_that_the_package_is_there(
         timed=lambda name: contextlib.nullcontext(),
     )
     unused: Any = None
-    writer = formats.FolderWriter(own, Options(), unused, tmp_path / "p", unused, unused)
+    about: Any = dataclasses.make_dataclass("About", ["beside_sha256"])(None)
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "manifest.json").write_text("{}")
+    writer = formats.FolderWriter(own, Options(), unused, tmp_path / "p", about, unused)
     with pytest.raises(
         PackageError,
         match=r"^--format c: '.*/p-c' is not written: .*asks for 0.8. The package '.*/p' is",
