@@ -17,7 +17,7 @@ from nasc.architecture.heads import (
 )
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.package.formats import format_of
-from nasc.package.formats.base import PAIRS, QUESTIONS, SENTENCES, model_files
+from nasc.package.formats.base import PAIRS, QUERIES, QUESTIONS, SENTENCES, model_files
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
 from nasc.package.measurements import MEASURED, has_measurements
@@ -31,6 +31,18 @@ _UNSCALED = """\
 vectors = RUN
 unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # their lengths are the teacher's
 print(unit @ unit.T)  # cosine similarities
+"""
+_EMBED_QUERY = """\
+vectors = RUN
+documents = np.load("documents.npy")  # yours: (document, value), by the teacher, of length 1
+print(vectors @ documents.T)  # cosine similarities of queries and documents
+"""
+_UNSCALED_QUERY = """\
+vectors = RUN
+documents = np.load("documents.npy")  # yours: (document, value), by the teacher
+unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # their lengths are the teacher's
+of_documents = documents / np.linalg.norm(documents, axis=1, keepdims=True)
+print(unit @ of_documents.T)  # cosine similarities of queries and documents
 """
 _HIDDEN = """\
 states = RUN
@@ -78,6 +90,9 @@ def usage(manifest: Manifest) -> str:
     texts, last = SENTENCES, _HIDDEN
     if gives_vector(manifest.head) and task is None:
         last = _EMBED if pooling_of(manifest.head).unit else _UNSCALED
+        if manifest.query_only:
+            texts = QUERIES
+            last = _EMBED_QUERY if pooling_of(manifest.head).unit else _UNSCALED_QUERY
     elif gives_spans(manifest.head):
         texts, last = QUESTIONS, (_SPANS if manifest.head == SPANS else _ANSWERS) + _BEST
     elif task is not None and scores_tokens(manifest.head):
