@@ -524,7 +524,7 @@ def test_peak_memory_is_measured_again_where_it_is_limited(
 def test_a_peak_memory_that_was_never_measured_fails(package: Path) -> None:
     """Of a package that promises its size alone, whose measurement somebody took out."""
     plain = read_plain_manifest(package) | {"limits": {"size_bytes": 1e9}}
-    plain |= {"measured": None, "predicted": None, "evidence": {}}
+    plain |= {"measured": None, "predicted": None}
     for changes, code in (
         ({"peak_memory": {"predicted_bytes": None, "measured_bytes": 1}}, 1),
         ({"peak_memory": {"predicted_bytes": None, "measured_bytes": None}}, 3),
