@@ -275,7 +275,7 @@ def find(name_or_path: str | Path, user_dir: Path | None = None) -> DeviceProfil
     close = difflib.get_close_matches(text, files, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     if "," in text:
-        hint = " Several devices share a measurement in nasc profile alone; give one here."
+        hint = " Several devices are taken by nasc profile and nasc compile alone; give one here."
     raise DeviceProfileError(
         f"unknown device {text!r}.{hint} Known devices: {', '.join(sorted(files))}. "
         "List them: nasc devices. Add your own: give --device the path of a TOML file, or put it "
@@ -327,10 +327,15 @@ def find_all(names_or_paths: str | Path, user_dir: Path | None = None) -> tuple[
     Raises:
         DeviceProfileError: See `find`, or an empty name.
     """
+    return tuple(find(one, user_dir) for one in named_devices(names_or_paths))
+
+
+def named_devices(names_or_paths: str | Path) -> tuple[str, ...]:
+    """The names or paths of a list, with commas between; a file of that name is one."""
     text = str(names_or_paths)
     if "," not in text or Path(text).is_file():
-        return (find(names_or_paths, user_dir),)
-    return tuple(find(one.strip(), user_dir) for one in text.split(","))
+        return (text,)
+    return tuple(one.strip() for one in text.split(","))
 
 
 def _over_ssh(host: str, user_dir: Path | None) -> DeviceProfile:

@@ -316,7 +316,7 @@ def _place(
         "fingerprint": context["fingerprint"],
         "runtime_version": context["runtime_version"],
         "options": options.to_dict(),
-        "reference": reference_hash(),
+        "reference": reference_hash(device.accelerator.kind),
     }
     if device.connection.kind != "local":  # the same processor, but perhaps not all of it
         key["connection"] = {
@@ -347,7 +347,7 @@ def _record(
     progress: Callable[[int, int, str], None] | None,
 ) -> Window:
     """Measures the reference: copies of it in process after process, run as in `Protocol`."""
-    reference = reference_job(cache_dir)
+    reference = reference_job(cache_dir, device.accelerator.kind)
     warmup = Protocol().reference_warmup_runs
     names = [f"{reference.name}-{copy}" for copy in range(_COPIES)]
     visits: list[Visit] = []

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from device_profiles import ACCELERATORS, CPU
 from device_profiles.reading import FileRefused, opened
 from device_profiles.sustained import MAX_SUSTAINED, MIN_SUSTAINED
 from profilers import plain
@@ -110,16 +111,16 @@ def is_ir(path: Path) -> bool:
     return path.suffix.lower() == ".xml"
 
 
-_BESIDE = {".xml": ".bin", ".so": ".json"}
+_BESIDE = {".xml": ".bin", ".so": ".json", ".pt2": ".json"}
 """By how the name of a model's file ends, how that of the other file does that belongs to it."""
 
 
 def model_files(path: Path) -> tuple[Path, ...]:
     """A model file and what holds its external weights.
 
-    Of an IR that is the .bin beside it, of a library of TVM's the .json. Else, the files that the
-    model itself names, and those beside it whose name is the model's with a suffix that ends in
-    "data" (`model.onnx.data`, `model.onnx_data`).
+    Of an IR that is the .bin beside it, of what is compiled for TVM or torch the .json. Else, the
+    files that the model itself names, and those beside it whose name is the model's with a suffix
+    that ends in "data" (`model.onnx.data`, `model.onnx_data`).
 
     Args:
         path: The model file.
@@ -260,9 +261,12 @@ class RuntimeOptions:
         sustained_minutes: Minutes that the device is kept under load before it is measured
             (`profilers.heating`); None measures it as it is. No matter of the runtime: but what is
             measured so is comparable with nothing else, as with other settings here.
+        accelerator: What computes, one of `device_profiles.ACCELERATORS`. It is the device's to
+            say: `profilers.open_worker` sets it, whatever stands here.
 
     Raises:
-        InvalidSetting: An impossible count of threads, list of cores, or time.
+        InvalidSetting: An impossible count of threads, list of cores, or time; an unknown
+            accelerator.
     """
 
     runtime: str = "onnxruntime"
@@ -273,8 +277,13 @@ class RuntimeOptions:
     graph_optimization: str = "all"
     cores: tuple[int, ...] | None = None
     sustained_minutes: float | None = None
+    accelerator: str = CPU
 
     def __post_init__(self) -> None:
+        if self.accelerator not in ACCELERATORS:
+            raise InvalidSetting(
+                f"accelerator = {self.accelerator!r}; allowed: {', '.join(ACCELERATORS)}."
+            )
         if self.sustained_minutes is not None:
             check_sustained(self.sustained_minutes)
             object.__setattr__(self, "sustained_minutes", float(self.sustained_minutes))
@@ -310,6 +319,8 @@ class RuntimeOptions:
         data["cores"] = None if self.cores is None else list(self.cores)
         if self.sustained_minutes is None:  # as it was before there was any
             del data["sustained_minutes"]
+        if self.accelerator == CPU:  # likewise
+            del data["accelerator"]
         return data
 
     def for_worker(self) -> dict[str, Any]:

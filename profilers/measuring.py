@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from device_profiles import DeviceProfile, Noise
+from device_profiles import DeviceProfile
 from device_profiles.temporary import temporary_folder
 from profilers.devices import Opener, open_worker
 from profilers.devices.base import Worker
@@ -141,7 +141,7 @@ def measure(
             "fingerprint": context["fingerprint"],
             "runtime_version": context["runtime_version"],
             "options": options.to_dict(),
-            "reference": reference_hash(),
+            "reference": reference_hash(device.accelerator.kind),
             **{name: getattr(protocol, name) for name in _VISIT_SETTINGS},
         }
         phone_id = context.pop("phone_id", None)  # stays here: a table travels with its context
@@ -169,7 +169,7 @@ def measure(
             rounds = run_rounds(
                 next_worker,
                 list(keyed.values()),
-                reference_job(reference_dir),
+                reference_job(reference_dir, device.accelerator.kind),
                 protocol,
                 quiet_ms=None if scale is None else scale.quiet_ms,
                 noise=device.noise,
@@ -187,7 +187,7 @@ def measure(
             ) from error
     if load is not None:
         context["sustained"] = load.to_dict()
-    found = _summary(keyed, hashes, rounds, context, options, protocol, scale, device.noise, begin)
+    found = _summary(keyed, hashes, rounds, context, options, protocol, scale, device, begin)
     if strict:
         for model in found.models:
             model.check_consistency()
@@ -239,10 +239,11 @@ def _summary(
     options: RuntimeOptions,
     protocol: Protocol,
     scale: Scale | None,
-    noise: Noise,
+    device: DeviceProfile,
     begin: float,
 ) -> Measurement:
     """Derives the result from the rounds."""
+    noise = device.noise
     wanted = {job.name for job in keyed.values()}
     samples = samples_by_name(rounds, sorted(wanted), REFERENCE_NAME)
     relevant = [one for one in rounds if any(visit.name in wanted for visit in one.visits)]
@@ -277,7 +278,7 @@ def _summary(
             given=scale is not None,
             observed_ms=observed_ms,
             seconds=_seconds(relevant),
-            content_hash=reference_hash(),
+            content_hash=reference_hash(device.accelerator.kind),
             samples=references,
         ),
         context=context,

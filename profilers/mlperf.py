@@ -310,7 +310,7 @@ def single_stream(
         load = sustained_load(options, heat)
         if load is not None:
             with temporary_folder() as folder:
-                worker.load(reference_job(folder), seed)
+                worker.load(reference_job(folder, device.accelerator.kind), seed)
                 load.heat_up(worker, REFERENCE_NAME, time.monotonic, progress)
             worker.unload(REFERENCE_NAME)
         warmup = WARMUP_RUNS

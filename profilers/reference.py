@@ -7,18 +7,24 @@ ratio holds still. It is short (0.06 GFLOP, about 1 to 2 ms on one server core o
 on shared machines speed changes within milliseconds: what is to be compared must run close
 together (docs/measuring.md).
 
-Nothing about it may change without a new `REFERENCE_VERSION`: recorded baselines refer to it.
+For a GPU that is next to nothing: there the same layer has 1,024 tokens, hidden 768, 12 heads and
+feed-forward 3072 (20 GFLOP; 0.3 to 1 ms on a data centre's GPU of 2020-24, by its peak in fp32).
+
+Nothing about them may change without a new `REFERENCE_VERSION`: recorded baselines refer to it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from device_profiles import CPU
 from device_profiles.temporary import temporary_folder
 from profilers.jobs import InputSpec, ModelJob
 
@@ -29,6 +35,24 @@ HIDDEN = 128
 HEADS = 4
 KERNEL = 3
 FFN = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Of a reference: all but the batch, which is 1."""
+
+    seq_len: int
+    hidden: int
+    heads: int
+    kernel: int
+    ffn: int
+
+
+_SIZES = {
+    CPU: _Sizes(SEQ_LEN, HIDDEN, HEADS, KERNEL, FFN),
+    "cuda": _Sizes(1024, 768, 12, KERNEL, 3072),
+}
+"""By the kind of accelerator."""
 
 
 def _weights(seed: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -43,52 +67,63 @@ def _weights(seed: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return weights.reshape(shape)
 
 
-def _tensors() -> dict[str, npt.NDArray[Any]]:
+def _tensors(sizes: _Sizes) -> dict[str, npt.NDArray[Any]]:
     """Every initializer of the reference by its name, in a fixed order."""
-    square, bias = (HIDDEN, HIDDEN), np.zeros(HIDDEN, np.float32)
+    hidden, heads, kernel = sizes.hidden, sizes.heads, sizes.kernel
+    square, bias = (hidden, hidden), np.zeros(hidden, np.float32)
     return {
-        "heads_shape": np.array([1, SEQ_LEN, HEADS, HIDDEN // HEADS], np.int64),
-        "tokens_shape": np.array([SEQ_LEN, HIDDEN], np.int64),
-        "scale": np.array((HIDDEN / HEADS) ** -0.5, np.float32),
+        "heads_shape": np.array([1, sizes.seq_len, heads, hidden // heads], np.int64),
+        "tokens_shape": np.array([sizes.seq_len, hidden], np.int64),
+        "scale": np.array((hidden / heads) ** -0.5, np.float32),
         "half": np.array(0.5, np.float32),
         "one": np.array(1.0, np.float32),
         "sqrt2": np.array(2.0**0.5, np.float32),
-        "gain": np.ones(HIDDEN, np.float32),
+        "gain": np.ones(hidden, np.float32),
         "bias": bias,
-        "ffn_bias": np.zeros(FFN, np.float32),
+        "ffn_bias": np.zeros(sizes.ffn, np.float32),
         "query": _weights(0, square),
         "key": _weights(1, square),
         "value": _weights(2, square),
         "out": _weights(3, square),
-        "depthwise1": _weights(4, (KERNEL, HIDDEN)).T.reshape(HIDDEN, 1, 1, KERNEL),
+        "depthwise1": _weights(4, (kernel, hidden)).T.reshape(hidden, 1, 1, kernel),
         "pointwise1": _weights(5, square),
-        "depthwise2": _weights(6, (KERNEL, HIDDEN)).T.reshape(HIDDEN, 1, 1, KERNEL),
+        "depthwise2": _weights(6, (kernel, hidden)).T.reshape(hidden, 1, 1, kernel),
         "pointwise2": _weights(7, square),
-        "up": _weights(8, (HIDDEN, FFN)),
-        "down": _weights(9, (FFN, HIDDEN)),
-        "image_shape": np.array([1, SEQ_LEN, HIDDEN], np.int64),
+        "up": _weights(8, (hidden, sizes.ffn)),
+        "down": _weights(9, (sizes.ffn, hidden)),
+        "image_shape": np.array([1, sizes.seq_len, hidden], np.int64),
         "height": np.array([2], np.int64),
     }
 
 
-def reference_hash() -> str:
+@functools.cache
+def reference_hash(accelerator: str = CPU) -> str:
     """Identifies the reference's computation: version, geometry and weights.
+
+    Args:
+        accelerator: What computes, out of `device_profiles.ACCELERATORS`.
 
     Returns:
         16 hexadecimal digits of a sha256, the same on every machine.
     """
-    geometry = (REFERENCE_VERSION, SEQ_LEN, HIDDEN, HEADS, KERNEL, FFN)
+    sizes = _SIZES[accelerator]
+    geometry = (REFERENCE_VERSION, *astuple(sizes))
     digest = hashlib.sha256(repr(geometry).encode())
-    for name, value in _tensors().items():
+    for name, value in _tensors(sizes).items():
         digest.update(name.encode())
         digest.update(value.astype(value.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()[:16]
 
 
-def reference_bytes() -> bytes:
-    """Builds the reference as a serialized ONNX model (opset 17, IR version 8)."""
+def reference_bytes(accelerator: str = CPU) -> bytes:
+    """Builds the reference as a serialized ONNX model (opset 17, IR version 8).
+
+    Args:
+        accelerator: See `reference_hash`.
+    """
     from onnx import TensorProto, helper, numpy_helper  # heavy; only needed when it is built
 
+    sizes = _SIZES[accelerator]
     nodes = []
 
     def node(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -123,8 +158,8 @@ def reference_bytes() -> bytes:
             "Conv",
             [x, f"depthwise{i}", "bias"],
             f"conv{i}",
-            group=HIDDEN,
-            pads=[0, KERNEL // 2, 0, KERNEL // 2],
+            group=sizes.hidden,
+            pads=[0, sizes.kernel // 2, 0, sizes.kernel // 2],
         )
         x = node(
             "Transpose", [node("Squeeze", [x, "height"], f"flat{i}")], f"back{i}", perm=[0, 2, 1]
@@ -138,13 +173,13 @@ def reference_bytes() -> bytes:
     down = linear(node("Mul", [gate, "half"], "gelu"), "down")
     state = normalize(down, state, "ffn")
 
-    shape = [SEQ_LEN, HIDDEN]
+    shape = [sizes.seq_len, sizes.hidden]
     graph = helper.make_graph(
         nodes,
         f"profilers_reference_v{REFERENCE_VERSION}",
         [helper.make_tensor_value_info("hidden_in", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(state, TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(value, name) for name, value in _tensors().items()],
+        [numpy_helper.from_array(value, name) for name, value in _tensors(sizes).items()],
     )
     model = helper.make_model(
         graph,
@@ -155,12 +190,13 @@ def reference_bytes() -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def reference_job(folder: Path) -> ModelJob:
+def reference_job(folder: Path, accelerator: str = CPU) -> ModelJob:
     """Writes the reference into `folder` (unless it is there) and describes it.
 
     Args:
         folder: Made when missing. The file appears by an atomic rename, so that several processes
             may share the folder.
+        accelerator: See `reference_hash`.
 
     Returns:
         A job whose name is `REFERENCE_NAME`.
@@ -169,9 +205,11 @@ def reference_job(folder: Path) -> ModelJob:
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"reference-v{REFERENCE_VERSION}-{reference_hash()}.onnx"
+    sizes = _SIZES[accelerator]
+    shape = (sizes.seq_len, sizes.hidden)
+    path = folder / f"reference-v{REFERENCE_VERSION}-{reference_hash(accelerator)}.onnx"
     if not path.exists():
         with temporary_folder(folder, path.name) as temporary:
-            (temporary / path.name).write_bytes(reference_bytes())
+            (temporary / path.name).write_bytes(reference_bytes(accelerator))
             (temporary / path.name).replace(path)
-    return ModelJob(REFERENCE_NAME, path, {"hidden_in": InputSpec((SEQ_LEN, HIDDEN), "float32")})
+    return ModelJob(REFERENCE_NAME, path, {"hidden_in": InputSpec(shape, "float32")})

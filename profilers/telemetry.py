@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from profilers import plain
+from profilers.nvidia import THROTTLES
 
 SLOWED = 0.9
 """A clock below this share of the highest one that was seen is slowed: a governor's steps and a
@@ -32,15 +33,19 @@ class VisitState:
         migrations: How often the measuring thread changed its core.
         clock_khz: The fastest clock, just after the last run, of the cores that it may run on.
         warmest_mc: The warmest zone just after the last run, in thousandths of a degree Celsius.
+        throttled: Why a GPU's clock was held back just after the last run, out of
+            `profilers.nvidia.THROTTLES`.
     """
 
     migrations: int | None = None
     clock_khz: int | None = None
     warmest_mc: int | None = None
+    throttled: tuple[str, ...] | None = None
 
-    def to_list(self) -> list[int | None]:
-        """Returns the fields as plain JSON data, in their order."""
-        return [self.migrations, self.clock_khz, self.warmest_mc]
+    def to_list(self) -> list[Any]:
+        """Returns the fields as plain JSON data, in their order; the last where it is told."""
+        told = [self.migrations, self.clock_khz, self.warmest_mc]
+        return told if self.throttled is None else [*told, list(self.throttled)]
 
     @classmethod
     def from_list(cls, data: Any) -> VisitState:
@@ -54,13 +59,17 @@ class VisitState:
             "clock_khz": (0, int(MAX_KHZ)),
             "warmest_mc": (MIN_MC, MAX_MC),
         }
-        listed = plain.items(data, "the state of a visit", len(bounds), len(bounds))
-        return cls(
-            *(
-                None if value is None else plain.whole(value, name, *ends)
-                for value, (name, ends) in zip(listed, bounds.items(), strict=True)
-            )
-        )
+        listed = plain.items(data, "the state of a visit", len(bounds) + 1, len(bounds))
+        numbers = [
+            None if value is None else plain.whole(value, name, *ends)
+            for value, (name, ends) in zip(listed, bounds.items(), strict=False)
+        ]
+        throttled = None
+        if len(listed) > len(bounds):
+            throttled = _reasons(plain.items(listed[-1], "throttled", len(THROTTLES)))
+            if throttled is None or len(throttled) < len(listed[-1]):
+                raise ValueError(f"throttled names what is none of {', '.join(THROTTLES.values())}")
+        return cls(numbers[0], numbers[1], numbers[2], throttled)
 
 
 def read_state(data: Any) -> VisitState | None:
@@ -81,12 +90,20 @@ def read_state(data: Any) -> VisitState | None:
         counted[0] if counted else None,
         max(clocks, default=None),
         max(zones, default=None),
+        _reasons(data.get("throttled")),
     )
     return None if found == VisitState() else found
 
 
 def _values(data: Any) -> list[Any]:
     return list(data.values())[:MAX_SENSORS] if isinstance(data, Mapping) else []
+
+
+def _reasons(data: Any) -> tuple[str, ...] | None:
+    """Those of `THROTTLES` that a list names; None where it is no list."""
+    if not isinstance(data, list):
+        return None
+    return tuple(name for name in THROTTLES.values() if name in data)
 
 
 def _within(values: Sequence[Any], least: float, most: float) -> list[int]:
@@ -108,7 +125,8 @@ def summary(states: Sequence[VisitState | None]) -> dict[str, Any] | None:
         "visits" that told anything; "migrated_share" of those that told their changes of core;
         "slowed_share" of those that told a clock (see `SLOWED`), with "clock_khz", the highest;
         "temperature_c", the first, the last and the highest, in degrees Celsius. What none told is
-        None; None in all where no visit told anything.
+        None; None in all where no visit told anything. "throttled_share", where GPUs told it: by
+        reason, the share of visits after which a clock was held back.
     """
     told = [one for one in states if one is not None]
     if not told:
@@ -117,7 +135,7 @@ def summary(states: Sequence[VisitState | None]) -> dict[str, Any] | None:
     clocks = [one.clock_khz for one in told if one.clock_khz is not None]
     warm = [one.warmest_mc / 1000 for one in told if one.warmest_mc is not None]
     highest = max(clocks, default=None)
-    return {
+    found: dict[str, Any] = {
         "visits": len(told),
         "migrated_share": sum(moved) / len(moved) if moved else None,
         "slowed_share": None
@@ -126,6 +144,11 @@ def summary(states: Sequence[VisitState | None]) -> dict[str, Any] | None:
         "clock_khz": highest,
         "temperature_c": [warm[0], warm[-1], max(warm)] if warm else None,
     }
+    held = [one.throttled for one in told if one.throttled is not None]
+    if held:
+        shares = {name: sum(name in one for one in held) / len(held) for name in THROTTLES.values()}
+        found["throttled_share"] = {name: share for name, share in shares.items() if share}
+    return found
 
 
 def disturbances(told: Any, above: float = OFTEN) -> list[str]:
@@ -141,10 +164,17 @@ def disturbances(told: Any, above: float = OFTEN) -> list[str]:
         "migrated_share": "the measuring thread changed its core in {:.0%} of visits",
         "slowed_share": "the clock was slowed in {:.0%} of visits",
     }
+    shares = [(text, told.get(name)) for name, text in words.items()]
+    held = told.get("throttled_share")
+    if isinstance(held, Mapping):
+        shares += [
+            (f"the GPU was held back ({name}) in {{:.0%}} of visits", held.get(name))
+            for name in THROTTLES.values()
+        ]
     return [
         text.format(share)
-        for name, text in words.items()
-        if isinstance(share := told.get(name), int | float)
+        for text, share in shares
+        if isinstance(share, int | float)
         and not isinstance(share, bool)
         and above < share
         and 0 <= share <= 1

@@ -25,12 +25,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from profilers.context import available_memory_bytes, peak_memory_bytes, read_context
-from profilers.errors import InvalidSetting, ProfilerError, RuntimeMissing
+from device_profiles import CPU
+from profilers.context import available_memory_bytes, fingerprint, peak_memory_bytes, read_context
+from profilers.errors import DeviceUnreachable, InvalidSetting, ProfilerError, RuntimeMissing
 from profilers.jobs import RuntimeOptions, WorkerLimits
 from profilers.messages import PROTOCOL, decode_array, encode_array
-from profilers.runtimes import get_runtime
-from profilers.runtimes.base import CountingRuntime, Runtime, RuntimeSession, check_settings
+from profilers.nvidia import Gpu, find_gpu, settle, use_bus_order
+from profilers.runtimes import computing_on, get_runtime
+from profilers.runtimes.base import (
+    AcceleratedRuntime,
+    AcceleratedSession,
+    CountingRuntime,
+    Runtime,
+    RuntimeSession,
+    check_settings,
+)
 
 try:
     import resource
@@ -132,6 +141,9 @@ class WorkerProcess:
         self._limits = WorkerLimits()
         self._runtime: Runtime | None = None
         self._models: dict[str, tuple[RuntimeSession, dict[str, Any]]] = {}
+        self._clock = "wall"
+        self._gpu: Gpu | None = None
+        self._settled = True
         self.leaving = False
 
     def _start(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -148,10 +160,14 @@ class WorkerProcess:
                     f"cores {list(self._options.cores)} cannot be used: {error.strerror}; this "
                     f"process may run on {sorted(os.sched_getaffinity(0))}",
                 ) from error
+        use_bus_order()
         try:
             self._runtime = get_runtime(self._options.runtime)
             check_settings(self._runtime, self._options)
-        except RuntimeMissing as error:
+            if self._options.accelerator != CPU:
+                self._gpu, self._settled = find_gpu(), False
+            precisions = self._precisions(self._runtime, read_context()["cpu"]["flags"])
+        except (RuntimeMissing, DeviceUnreachable) as error:
             raise Failure("runtime", str(error)) from error
         except InvalidSetting as error:
             raise Failure("request", str(error)) from error
@@ -160,13 +176,37 @@ class WorkerProcess:
         context["worker"] = "python"
         context["runtime"] = self._options.runtime
         context["runtime_version"] = self._runtime.version()
-        context["precisions"] = list(self._runtime.precisions(context["cpu"]["flags"]))
+        context["precisions"] = list(precisions)
+        if self._gpu is not None:
+            context["accelerator"] = self._gpu.identity
+            context["fingerprint"] = fingerprint(context["cpu"] | {"gpu": self._gpu.identity})
         return {
             "protocol": PROTOCOL,
-            "clock": "thread" if self._options.threads == 1 else "wall",
+            "clock": self._clock,
             "context": context,
             "base_bytes": peak_memory_bytes(),
         }
+
+    def _precisions(self, runtime: Runtime, flags: list[str]) -> tuple[str, ...]:
+        """What the runtime computes in on the device; decides by which clock, too.
+
+        Raises:
+            RuntimeMissing: The runtime, or what is installed of it, does not compute on its
+                accelerator.
+        """
+        if self._gpu is None:
+            self._clock = "thread" if self._options.threads == 1 else "wall"
+            return runtime.precisions(flags)
+        there: object = runtime
+        if not isinstance(there, AcceleratedRuntime):
+            those = computing_on(self._options.accelerator)
+            raise RuntimeMissing(
+                f"the runtime {self._options.runtime!r} does not compute on "
+                f"{self._options.accelerator}. Those that do: {', '.join(those)}. Take one: "
+                f"--runtime {those[0]}"
+            )
+        self._clock = "cuda-event" if there.has_device_clock() else "wall"
+        return there.precisions_on(self._gpu.identity)
 
     def _open(self, path: str) -> RuntimeSession:
         if self._runtime is None:
@@ -190,6 +230,11 @@ class WorkerProcess:
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         feeds = {name: decode_array(array) for name, array in request["inputs"].items()}
         session = self._open(request["path"])
+        on = session.accelerator if isinstance(session, AcceleratedSession) else CPU
+        if on != self._options.accelerator:
+            raise Failure(
+                "model", f"it is computed on {on}, and the device on {self._options.accelerator}"
+            )
         wanted = session.describe_inputs()
         if set(wanted) != set(feeds):
             raise Failure(
@@ -204,12 +249,15 @@ class WorkerProcess:
 
     def _step(self, name: str, warmup: int, runs: int) -> dict[str, Any]:
         session, feeds = self._models[name]
+        told: object = session
+        device = told if isinstance(told, AcceleratedSession) else None
         clock, own_clock = time.perf_counter_ns, time.thread_time_ns
         wall: list[int] = []
         own: list[int] = []
         preempted: list[int] = []
         limit_s = self._limits.run_s
         try:
+            self._settle(session, feeds)
             for _ in range(warmup):
                 _arm(limit_s)
                 session.run(feeds)
@@ -221,20 +269,35 @@ class WorkerProcess:
                 session.run(feeds)
                 own_after, after = own_clock(), clock()
                 wall.append(after - before)
-                own.append(min(after - before, own_after - own_before))
+                by_thread = own_after - own_before
+                taken = by_thread if self._gpu is None or device is None else device.device_ns()
+                own.append(min(after - before, after - before if taken is None else taken))
                 preempted.append(_involuntary_switches() - switches)
         except Exception as error:  # any failure of the runtime concerns this model
             raise self._failure(error, name) from error
         finally:
             _arm(0)
-        return {
+        visit = {
             "name": name,
             "start_s": start * 1e-9,
             "end_s": clock() * 1e-9,
             "wall_ns": wall,
-            "own_ns": own if self._options.threads == 1 else wall,
+            "own_ns": wall if self._clock == "wall" else own,
             "preempted": preempted,
         }
+        return visit if self._gpu is None else visit | {"state": self._gpu.state()}
+
+    def _settle(self, session: RuntimeSession, feeds: dict[str, Any]) -> None:
+        """Wakes a GPU up, before anything is timed in this process."""
+        if self._gpu is None or self._settled:
+            return
+
+        def run() -> None:
+            _arm(self._limits.run_s)
+            session.run(feeds)
+
+        settle(self._gpu, run, time.monotonic)
+        self._settled = True
 
     def _describe(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"inputs": self._open(request["path"]).describe_inputs()}

@@ -3,6 +3,7 @@
 Lets all tests import `stopped`.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,11 @@ sys.path.append(str(Path(__file__).parent))
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Processes of tests have the cores to themselves: what several would make, each makes by itself,
+# where kernels are kept that another test had compiled.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("NASC_PROCESS_CORES", "1")
 
 
 CLOCK = "mark.clock"
@@ -52,10 +58,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if (item in marked) == (wanted == "only")]
 
 
+_OWN_CACHES = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache and config folder for every test, never the user's own."""
-    root = tmp_path_factory.mktemp("xdg")
+    """An empty cache and config folder for every test, never the user's own.
+
+    Beside no other folders of tests: pytest reads all names there for every one that it makes.
+    """
+    root = tmp_path_factory.getbasetemp() / "xdg" / str(next(_OWN_CACHES))
+    root.mkdir(parents=True)
     for name in ("CACHE", "CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(root / name.lower()))
     return root
@@ -145,6 +158,8 @@ def _save_teacher(
         names = {"n_layers": layers, "dim": hidden, "n_heads": heads, "hidden_dim": intermediate}
     if family in ("electra", "albert"):
         names["embedding_size"] = hidden if embedding is None else embedding
+    if family == "modernbert":
+        names["local_attention"] = 8  # so that texts are longer than a window
     config = transformers.AutoConfig.for_model(
         family,
         vocab_size=len(tokenizer) + 3,
@@ -169,6 +184,23 @@ def _tiny_tokenizer(family: str) -> Any:
     import transformers
 
     words = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
+    if family == "modernbert":
+        alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        vocab = {token: i for i, token in enumerate([*special, *sorted(alphabet)])}
+        own = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], unk_token="[UNK]"))
+        own.normalizer = tokenizers.normalizers.NFC()
+        own.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        own.decoder = tokenizers.decoders.ByteLevel()
+        own.post_processor = tokenizers.processors.TemplateProcessing(
+            "[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", [("[CLS]", 2), ("[SEP]", 3)]
+        )
+        names = ("pad", "unk", "cls", "sep", "mask")
+        return transformers.PreTrainedTokenizerFast(
+            tokenizer_object=own,
+            model_input_names=["input_ids", "attention_mask"],
+            **{f"{name}_token": f"[{name.upper()}]" for name in names},
+        )
     if family == "roberta":
         alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
         tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(alphabet)]

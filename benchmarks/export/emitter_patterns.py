@@ -29,7 +29,8 @@ from nasc.architecture.space import MINILM_L6, SEPCONV_PAIRS, Architecture, Bloc
 from nasc.export.graph import GraphBuilder
 from nasc.export.onnx import emit
 from nasc.export.quantization import quantize_matrix
-from nasc.networks.network import MASKED, random_network
+from nasc.networks.network import random_network
+from nasc.utils.masking import MASKED
 from profilers import RuntimeOptions
 from profilers.runtimes.onnxruntime import OnnxRuntimeSession
 

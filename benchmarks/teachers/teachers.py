@@ -30,6 +30,7 @@ from nasc.data.prompts import prompted
 from nasc.data.texts import Text
 from nasc.errors import NascError
 from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.parity import LONGEST
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.package.tokenizer_files import write_tokenizer
@@ -78,8 +79,13 @@ def outputs_of_graph(teacher: Teacher, texts: list[Text]) -> list[Outputs]:
             prompted(
                 functools.partial(encoder.outputs_of, batch_size=size), teacher.prompts.before
             )(texts)
-            for size in (len(texts), 1)
+            for size in (batch_of(teacher, len(texts)), 1)
         ]
+
+
+def batch_of(teacher: Teacher, texts: int) -> int:
+    """Texts in a batch: all, or as many as attention over thousands of tokens has memory for."""
+    return texts if teacher.max_length <= LONGEST else 3
 
 
 def difference(found: Outputs, expected: Outputs) -> float:
@@ -150,6 +156,9 @@ def markdown(record: dict[str, Any]) -> str:
         "- A RoBERTa or MPNet whose tokenizer_config.json has no model_max_length, or one above "
         "its positions, is refused: sentence-transformers cuts its texts 2 tokens too late, and "
         "fails.",
+        "- ModernBERT's windows of attention are a mask over all pairs of tokens: memory grows "
+        "with the square of a text's length, 3 GB for the scores of one layer of its base size at "
+        "8,192 tokens. Where it is compared, batches are of 3 texts.",
         "",
         "`nasc compile`, `train`, `distill`, `search` and `audit` make the same comparison for the "
         "teacher that they are given, once for the same files, with the library where it is "

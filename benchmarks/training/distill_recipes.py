@@ -41,7 +41,6 @@ from nasc.distillation.train import DistillConfig, distill, distill_loss
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.networks.from_teacher import teacher_network
-from nasc.networks.network import MASKED
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import left_blocks, load_supernet, read_supernet_header
 from nasc.supernet.initialize import initialize
@@ -51,6 +50,7 @@ from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TRAIN_LENGTH, TrainConfig, train
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import Teacher, load_teacher
+from nasc.utils.masking import MASKED
 from nasc.utils.torch_device import has_bf16
 
 NETWORKS = (

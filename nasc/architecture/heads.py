@@ -235,16 +235,21 @@ def vector_size(head: str, hidden: int) -> int:
     return pooling_of(head).size(hidden) if own else hidden
 
 
-def maps_tokens(head: str) -> bool:
+def maps_tokens(head: str, pre_norm: bool = False) -> bool:
     """Whether the map to the teacher's size is of every token, not of the pooled row alone.
 
     The mean of mapped states is the map of their mean, and the first the map of the first. The
-    largest is not, nor a sum over a root, in which the map's bias counts more than once.
+    largest is not, nor a sum over a root, in which the map's bias counts more than once; nor
+    where the mapped states are normalised.
+
+    Args:
+        head: Of a network.
+        pre_norm: See `nasc.architecture.space.Geometry`.
     """
     mode = pooling_of(head).mode
     if gives_states(head) or scores_tokens(head):
         return True
-    return gives_vector(head) and mode in ("max", "sqrt_len")
+    return gives_vector(head) and (pre_norm or mode in ("max", "sqrt_len"))
 
 
 def graph_head(head: str) -> str:

@@ -89,11 +89,13 @@ def linear_shapes(layer: Layer, geometry: Geometry) -> Iterator[tuple[int, int]]
     elif layer.kind == "mha":
         yield from ((h, h),) * 4
     elif layer.kind == "ffn":
-        yield (h, geometry.ffn_ratio * h)
-        yield (geometry.ffn_ratio * h, h)
+        yield from ((h, geometry.inner(h)),) * (1 + geometry.gated)
+        yield (geometry.inner(h), h)
     elif kernel_size(layer.kind):
         yield from ((h, h),) * SEPCONV_PAIRS
-    elif layer.kind == "border" or (maps_tokens(layer.head) and h != layer.hidden_out):
+    elif layer.kind == "border" or (
+        maps_tokens(layer.head, geometry.pre_norm) and h != layer.hidden_out
+    ):
         yield (h, layer.hidden_out)
     elif layer.head == SPANS:
         yield (h, head_outputs(SPANS))
@@ -105,12 +107,14 @@ def scored_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
         yield from dense_shapes(layer)
 
 
-def pooled_shapes(layer: Layer) -> Iterator[tuple[int, int]]:
+def pooled_shapes(layer: Layer, geometry: Geometry) -> Iterator[tuple[int, int]]:
     """(inputs, outputs) of every matrix that a layer applies once a text, after the pooling."""
     if not pooled(layer.head):
         return
     outputs = head_outputs(layer.head)
-    if not maps_tokens(layer.head) and (outputs or layer.hidden_in != layer.hidden_out):
+    if not maps_tokens(layer.head, geometry.pre_norm) and (
+        outputs or layer.hidden_in != layer.hidden_out
+    ):
         yield (layer.hidden_in, layer.hidden_out)
     if outputs:
         yield (layer.hidden_out, outputs)
@@ -130,16 +134,19 @@ def layer_params(layer: Layer, geometry: Geometry) -> int:
     """Parameters of a layer, biases and layer normalisation included."""
     h = layer.hidden_in
     of_tokens = (*linear_shapes(layer, geometry), *scored_shapes(layer))
-    shapes = (*of_tokens, *pooled_shapes(layer))
+    shapes = (*of_tokens, *pooled_shapes(layer, geometry))
     count = sum(i * o + o for i, o in shapes)
     if layer.kind == "embedding":
-        rows = geometry.vocab_size + geometry.max_positions + 2 + (geometry.separator is not None)
+        positions = 0 if geometry.rotary else geometry.max_positions
+        rows = geometry.vocab_size + positions + 2 + (geometry.separator is not None)
         return rows * geometry.row_size + count
     k = kernel_size(layer.kind)
     if k:
         count += SEPCONV_PAIRS * (k * h + h)
     if layer.kind != "border" and not layer.head:
         count += 2 * h
+    if layer.head and geometry.pre_norm:
+        count += 2 * layer.hidden_out
     if layer.kind == "mha" and geometry.buckets is not None:
         count += geometry.buckets * (h // geometry.head_size)
     return count
@@ -156,7 +163,7 @@ def layer_macs(layer: Layer, geometry: Geometry, seq_len: int) -> int:
     count = sum(i * o for i, o in of_tokens) * seq_len
     if layer.kind == "mha":
         count += 2 * seq_len * seq_len * h
-    count += sum(i * o for i, o in pooled_shapes(layer))
+    count += sum(i * o for i, o in pooled_shapes(layer, geometry))
     return count + SEPCONV_PAIRS * kernel_size(layer.kind) * h * seq_len
 
 

@@ -35,10 +35,10 @@ from nasc.errors import UsageError
 OPERATIONS: tuple[str, ...] = ("mha", "ffn", "sep3", "sep5", "sep7")
 """Operations that compute; the identity is what a block is shorter by."""
 
-PRECISIONS: tuple[str, ...] = ("fp32", "bf16", "fp16", "int8", "int8-emb4")
+PRECISIONS: tuple[str, ...] = ("fp32", "tf32", "bf16", "fp16", "int8", "int8-emb4")
 """Number formats that a network may be made in, the truest first. Which of them there are on a
-device is up to its runtimes: see `nasc.lowering`. ``int8-emb4`` is int8 with the word embedding in
-4 bits."""
+device is up to its runtimes: see `nasc.lowering`. ``tf32`` is fp32 whose products a GPU rounds to
+10 bits behind the point; ``int8-emb4`` is int8 with the word embedding in 4 bits."""
 
 SMALLER: Mapping[str, str] = {"int8-emb4": "int8"}
 """Precisions that differ from another one in what they store alone, with that other one: smaller,
@@ -103,6 +103,8 @@ _GEOMETRY_MOST: dict[str, int] = {
 
 _OPTIONAL_MOST = {"embedding": 100_000, "buckets": 1_000, "separator": 10_000_000}
 
+_FLAGS = ("rotary", "pre_norm", "gated")
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -122,6 +124,13 @@ class Geometry:
             scores of attention (MPNet); a multiple of 4. None where scores know no positions.
         separator: Token id that ends the first of two texts: tokens behind the first one of it are
             of token type 1. None where all are of type 0.
+        rotary: Whether positions are rotations of queries and keys in each layer, and no rows that
+            are added to words' (ModernBERT); each layer has its own frequencies, and sees all
+            tokens or those of a window.
+        pre_norm: Whether a layer normalises what it reads, not what it gives, and the last states
+            are normalised behind all layers.
+        gated: Whether feed-forward layers multiply what they activate with a second product (GeGLU;
+            Shazeer, 2020, arXiv 2002.05202).
     """
 
     layers: int
@@ -134,8 +143,21 @@ class Geometry:
     embedding: int | None = None
     buckets: int | None = None
     separator: int | None = None
+    rotary: bool = False
+    pre_norm: bool = False
+    gated: bool = False
 
     def __post_init__(self) -> None:
+        for name in _FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(
+                    f"teacher geometry: {name} must be true or false, got "
+                    f"{shown(getattr(self, name))}"
+                )
+        if self.rotary and self.head_size % 2:
+            raise UsageError(
+                f"teacher geometry: heads of {self.head_size} values cannot be turned in pairs"
+            )
         for name, most in (_GEOMETRY_MOST | _OPTIONAL_MOST).items():
             value = getattr(self, name)
             if name in _OPTIONAL_MOST and value is None:
@@ -161,10 +183,10 @@ class Geometry:
                 f"teacher geometry: hidden size {self.hidden} is no multiple of "
                 f"the head size {self.head_size}"
             )
-        if self.intermediate % self.hidden:
+        if self.intermediate % (self.hidden // self.head_size):
             raise UsageError(
                 f"teacher geometry: intermediate size {self.intermediate} is no multiple of "
-                f"the hidden size {self.hidden}"
+                f"the {self.hidden // self.head_size} heads"
             )
 
     def __str__(self) -> str:
@@ -176,6 +198,9 @@ class Geometry:
             + ("" if self.embedding is None else f", embedding of {self.embedding}")
             + ("" if self.buckets is None else f", {self.buckets} buckets of relative positions")
             + ("" if self.separator is None else f", token types behind token {self.separator}")
+            + (", rotary positions" if self.rotary else "")
+            + (", normalised before layers" if self.pre_norm else "")
+            + (", gated" if self.gated else "")
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,6 +210,9 @@ class Geometry:
             del values["activation"]
         for name in _OPTIONAL_MOST:
             if values[name] is None:
+                del values[name]
+        for name in _FLAGS:
+            if not values[name]:
                 del values[name]
         return values
 
@@ -209,10 +237,13 @@ class Geometry:
         """Size of the embedding's rows."""
         return self.hidden if self.embedding is None else self.embedding
 
-    @property
-    def ffn_ratio(self) -> int:
-        """Inner size of a feed-forward layer over its hidden size (4 for BERT)."""
-        return self.intermediate // self.hidden
+    def inner(self, hidden: int) -> int:
+        """Inner size of a feed-forward layer of some hidden size: the teacher's in proportion.
+
+        Args:
+            hidden: A multiple of the head size.
+        """
+        return self.intermediate * hidden // self.hidden
 
 
 def operation_symbols(operations: Iterable[str]) -> str:
@@ -622,6 +653,7 @@ _SPACE_SCHEMA: dict[str, Any] = {
                 **dict.fromkeys(_GEOMETRY_MOST, _WHOLE),
                 "activation": {"type": "string", "maxLength": 100},
                 **dict.fromkeys(_OPTIONAL_MOST, _WHOLE),
+                **{name: {"type": "boolean"} for name in _FLAGS},
             },
         },
     },
@@ -643,7 +675,9 @@ def space_from_dict(raw: Mapping[str, Any], *, stored: bool = True) -> SearchSpa
     _check_names(values, _SPACE_SCHEMA["properties"], "")
     if isinstance(values.get("geometry"), dict):
         _check_names(
-            values["geometry"], (*_GEOMETRY_MOST, "activation", *_OPTIONAL_MOST), "geometry."
+            values["geometry"],
+            (*_GEOMETRY_MOST, "activation", *_OPTIONAL_MOST, *_FLAGS),
+            "geometry.",
         )
     try:
         conform(values, _SPACE_SCHEMA, "search space")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nasc.architecture.space import PRECISIONS, SMALLER
 from nasc.errors import UsageError
 
-LOSSLESS = ("fp32", "bf16", "fp16")
+LOSSLESS = ("fp32", "tf32", "bf16", "fp16")
 """Precisions whose vectors have a cosine of 0.999 or more to those of fp32 (docs/openvino.md): of
 such a network the fastest variant is taken."""
 

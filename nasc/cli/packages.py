@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from device_profiles import named_devices
 from device_profiles.reading import shown
 from nasc import api
 from nasc.cli.group import Number, main
@@ -159,9 +161,7 @@ def compile(as_json: bool, **options: Any) -> None:
     latencies = options.pop("latencies_ms") or (None,)
     limits, settings = limits_of(options), settings_of(options)
     each = [dataclasses.replace(limits, latency_ms=one) for one in latencies]
-    devices = [settings.device]
-    if not Path(settings.device).is_file():
-        devices = [one.strip() for one in settings.device.split(",")]
+    devices = named_devices(settings.device)
     if len(devices) > 1 or len(each) > 1:
         _compile_devices(devices, each, settings, api.Options(**options), as_json)
         return
@@ -175,7 +175,7 @@ def compile(as_json: bool, **options: Any) -> None:
 
 
 def _compile_devices(
-    devices: list[str],
+    devices: Sequence[str],
     limits: list[api.Limits],
     settings: api.Settings,
     options: api.Options,
@@ -287,7 +287,7 @@ def verify(
     A folder of several devices' packages is checked package by package.
     """
     from nasc.cli.console import print_json, print_text, reporting
-    from nasc.package.index import INDEX
+    from nasc.package.index import is_index
 
     options: dict[str, Any] = {
         "measure": not no_measure,
@@ -299,7 +299,7 @@ def verify(
         "key": key,
         "cache": cache,
     }
-    if (package / INDEX).is_file() and device is None:
+    if device is None and is_index(package):
         with reporting() as reporter:
             each = api.verify_devices(package, reporter=reporter, **options)
         if as_json:

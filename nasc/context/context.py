@@ -37,7 +37,7 @@ from nasc.architecture.space import (
 from nasc.architecture.variant import Variant
 from nasc.context.read_lengths import read_lengths
 from nasc.context.read_vocabulary import CutVocabulary, read_vocabulary
-from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, Settings
+from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, NOT_BY_AUTO, Settings
 from nasc.context.teacher_check import check_pairs, check_teacher
 from nasc.data import Corpus, load_corpus
 from nasc.data.heldout import scored_sentences
@@ -84,6 +84,7 @@ from nasc.utils.files import cache_folder
 from nasc.utils.progress import Reporter, Silent
 from nasc.utils.torch_device import has_bf16, training_device
 from profilers.devices.base import Worker
+from profilers.runtimes import computing_on
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -202,8 +203,17 @@ class RunContext:
 
     @cached_property
     def teacher(self) -> Teacher:
-        """The teacher; of queries alone with their prompt before every text."""
+        """The teacher; of queries alone with their prompt before every text.
+
+        Raises:
+            UsageError: If these are asked of a teacher that gives scores.
+        """
         found = self.loaded_teacher
+        if self.settings.query_only and found.output != "embed":
+            raise UsageError(
+                f"--query-only is about sentence vectors, and the teacher {found.name!r} gives "
+                "scores by a head of its own. Take its encoder alone: --head embed"
+            )
         return found.with_prompt(QUERY) if self.settings.query_only else found
 
     def document_vectors(
@@ -455,7 +465,7 @@ class RunContext:
         if self.settings.estimate:
             offered = {ESTIMATED_RUNTIME: estimated_precisions(self.device, self.estimate_threads)}
         elif wanted == AUTO:
-            offered = self._installed(sorted(SHIPPED, key=lambda runtime: runtime != own))
+            offered = self._installed(sorted(self._tried, key=lambda runtime: runtime != own))
         else:
             offered = {wanted or own: self.session(wanted or own).precisions()}
         why: dict[Variant, str | None] = {
@@ -485,6 +495,13 @@ class RunContext:
                     f"--precision {precision} is not computed on device {self.device.name!r} by "
                     f"what may be taken there ({known}).{advice}"
                 )
+        if not found and (unmade := [text for text in why.values() if text]):
+            others = [runtime for runtime in LOWERED if runtime not in offered]
+            advice = f" Take another runtime: --runtime {others[0]}" if others else ""
+            raise UsageError(
+                f"no network of the teacher {self.teacher.name!r} can be made: "
+                f"{'; '.join(dict.fromkeys(unmade))}.{advice}"
+            )
         if not found:
             raise UsageError(
                 f"search space {self.space.name!r} is in {', '.join(self.space.precisions)}, "
@@ -518,6 +535,13 @@ class RunContext:
                 f"these conditions: {', '.join(left_out)}"
             )
         return priced
+
+    @property
+    def _tried(self) -> tuple[str, ...]:
+        """Runtimes that are looked for where none is named."""
+        kind = self.device.accelerator.kind
+        left_out = NOT_BY_AUTO.get(kind, ())
+        return tuple(r for r in SHIPPED if r in computing_on(kind) and r not in left_out)
 
     def _installed(self, runtimes: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """What the device computes in by those runtimes that it and this machine have.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_profiles import CPU
 from nasc.architecture.heads import check_head
 from nasc.errors import UsageError
 from nasc.lowering import PRECISIONS as LOWERED
@@ -24,6 +25,11 @@ ESTIMATED_RUNTIME = "onnxruntime"
 
 AUTO = "auto"
 """As a runtime: whichever is best on the device, of those that are installed."""
+
+NOT_BY_AUTO = {CPU: ("torch",)}
+"""By accelerator, runtimes that `AUTO` leaves out, which are taken where they are named: on
+processors torch is no faster than the others, and compiles every network for its table
+(docs/devices.md)."""
 
 
 @dataclass(frozen=True, slots=True)

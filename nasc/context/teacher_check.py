@@ -14,7 +14,8 @@ from nasc.architecture.heads import gives_answers, leaves_own_head
 from nasc.architecture.space import Architecture, Block
 from nasc.data.prompts import prompted
 from nasc.errors import UsageError
-from nasc.evaluation.encoder import Encoder
+from nasc.evaluation.encoder import BATCH_SIZE, Encoder
+from nasc.evaluation.parity import LONGEST
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.teacher import Teacher
@@ -112,7 +113,10 @@ def _compared(teacher: Teacher, folder: Path) -> LibraryCheck:
     with temporary_folder() as temporary:
         path = temporary / "teacher.onnx"
         emit(teacher_network(teacher, whole), path)
-        encoder = Encoder(path, teacher.tokenizer, max_length=teacher.max_length)
+        # Attention's memory grows with the square of a text's tokens.
+        size = BATCH_SIZE if teacher.max_length <= LONGEST else 1
+        length = teacher.max_length
+        encoder = Encoder(path, teacher.tokenizer, max_length=length, batch_size=size)
         return check_against_library(
             teacher, folder, prompted(encoder.outputs_of, teacher.prompts.before)
         )

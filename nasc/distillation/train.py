@@ -82,7 +82,7 @@ class DistillConfig:
             them in hardware.
         seed: Of the order of the text.
         query_only: Whether the network is for queries alone: its similarities within a batch are
-            with the teacher's vectors, by which documents are found.
+            with the teacher's vectors of the same texts, not with its own.
     """
 
     steps: int

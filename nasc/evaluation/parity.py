@@ -34,6 +34,10 @@ from nasc.networks.torch_network import Mask, TorchNetwork, pool
 LENGTHS = (1, 2, 3, 5, 8, 16, 32, 64, 128, 256, 512)
 """Tokens of the texts that a file is checked on, as far as its positions reach."""
 
+LONGEST = 1024
+"""Tokens of the longest text that conformance is logged of: attention's memory grows with their
+square, and all texts are run in one batch."""
+
 NEIGHBOUR_BATCHES = (8, 32)
 NEIGHBOUR_LENGTH = 128
 """Sentences in the batches, and tokens of the long text that is in each of them."""
@@ -108,7 +112,7 @@ def conformance(
         encoder: The file, opened where it is to be judged.
         token_lists: Real tokenised text, special tokens included.
         longest: Tokens that texts are cut to: the last length, `LENGTHS` below it are the others.
-            Those beyond the file's positions are left out.
+            Those beyond the file's positions, or `LONGEST`, are left out.
 
     Returns:
         A row a length as plain data: largest absolute differences, and cosines, to three digits.
@@ -119,8 +123,8 @@ def conformance(
         UsageError: If there are no tokens.
     """
     module = TorchNetwork(network).eval()
-    most = min(longest, encoder.max_positions)
-    fitting = sorted({n for n in (*LENGTHS, longest) if n <= most})
+    most = min(longest, encoder.max_positions, LONGEST)
+    fitting = sorted({n for n in (*LENGTHS, min(longest, LONGEST)) if n <= most})
     texts = texts_of_lengths(token_lists, fitting)
     together = encoder.run(*pad(texts))
     rows = []

@@ -43,7 +43,8 @@ from nasc.architecture.space import GELU, SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
 from nasc.export.graph import GraphBuilder
 from nasc.export.matrices import Matrices, matrices_for
-from nasc.networks.network import MASKED, Array, Network, Tensors
+from nasc.networks.network import Array, Network, Tensors
+from nasc.utils.masking import MASKED
 from nasc.utils.relative_positions import distance_buckets
 
 EMITTER_VERSION = 3
@@ -188,6 +189,10 @@ class _Emitter:
         mask = g.node("Cast", "attention_mask", to=TensorProto.FLOAT)
         self._mask_row = g.node("Unsqueeze", mask, g.ints(1))
         self._score_bias = ""
+        self._pre_norm = network.geometry.pre_norm
+        self._turns: dict[bytes, tuple[str, str]] = {}
+        self._windows: dict[int, str] = {}
+        self._places = ""
         self._buckets = ""
         self._positions = network.geometry.max_positions
         self._separator = network.geometry.separator
@@ -264,30 +269,46 @@ class _Emitter:
             count = g.node("Sqrt", count)
         return g.node("Div", total, g.node("Max", count, g.constant(np.float32(1))))
 
-    def _normalize(self, x: str, tensors: Tensors) -> str:
+    def _normalize(self, x: str, tensors: Tensors, name: str = "ln") -> str:
         return self.graph.node(
             "LayerNormalization",
             x,
-            self._weight("ln_weight", tensors["ln_weight"]),
-            self._weight("ln_bias", tensors["ln_bias"]),
+            self._weight(f"{name}_weight", tensors[f"{name}_weight"]),
+            self._weight(f"{name}_bias", tensors[f"{name}_bias"]),
             axis=-1,
             epsilon=self._eps,
         )
 
+    def _read(self, tensors: Tensors) -> str:
+        """What a layer reads: the activations, normalised where that comes first."""
+        if not self._pre_norm:
+            return self._x
+        if tensors.get("normed", np.ones(1))[0]:
+            return self._normalize(self._x, tensors)
+        scaled = self.graph.node("Mul", self._x, self._weight("ln_weight", tensors["ln_weight"]))
+        return self.graph.node("Add", scaled, self._weight("ln_bias", tensors["ln_bias"]))
+
     def _residual(self, update: str, tensors: Tensors) -> str:
-        return self._normalize(self.graph.node("Add", update, self._x), tensors)
+        total = self.graph.node("Add", update, self._x)
+        return total if self._pre_norm else self._normalize(total, tensors)
+
+    def _finished(self, x: str, tensors: Tensors) -> str:
+        """States at the teacher's size, normalised behind all layers where the head does so."""
+        return self._normalize(x, tensors, "norm") if "norm_weight" in tensors else x
 
     # Layers
 
     def _embedding(self, layer: Layer, tensors: Tensors) -> str:
         g = self.graph
         word = self._matrices.rows(g, f"{self._name}.word", tensors["word"], "input_ids")
-        shape = g.node("Shape", word, start=1)
-        table = self._weight("position", tensors["position"])
-        position = g.node("Slice", table, g.ints(0, 0), shape, g.ints(0, 1))
-        # Of the slice, shape inference knows no more than that it may be shorter than the text.
-        position = g.node("Reshape", position, shape)
-        rows = g.node("Add", word, position)
+        rows = word
+        if "position" in tensors:
+            shape = g.node("Shape", word, start=1)
+            table = self._weight("position", tensors["position"])
+            position = g.node("Slice", table, g.ints(0, 0), shape, g.ints(0, 1))
+            # Of the slice, shape inference knows no more than that it may be shorter than the text.
+            position = g.node("Reshape", position, shape)
+            rows = g.node("Add", word, position)
         if self._separator is not None:
             segment = self._weight("segment", tensors["segment"])
             rows = g.node("Add", rows, g.node("Mul", self._segments(self._separator), segment))
@@ -319,24 +340,79 @@ class _Emitter:
             padding = g.node("Sub", g.constant(np.float32(1)), self._mask_row)
             scores = g.node("Mul", padding, g.constant(np.float32(MASKED)))
             self._score_bias = g.node("Unsqueeze", scores, g.ints(1))
+        read, score_bias = self._read(tensors), self._score_bias
         split = self._shape(hidden // size, size)
+        turned = "frequencies" in tensors
         heads = {}
         scale = np.float32(size**-0.5)
         for name, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
             factor = scale if name == "q" else np.float32(1)
             flat = self._linear(
-                self._x, name, tensors[f"{name}_weight"] * factor, tensors[f"{name}_bias"] * factor
+                read, name, tensors[f"{name}_weight"] * factor, tensors[f"{name}_bias"] * factor
             )
-            heads[name] = g.node("Transpose", g.node("Reshape", flat, split), perm=order)
+            flat = g.node("Reshape", flat, split)
+            if turned and name != "v":
+                flat = self._turned(flat, tensors["frequencies"])
+            heads[name] = g.node("Transpose", flat, perm=order)
+        if turned and (window := int(tensors["window"][0])):
+            score_bias = self._within(window)
         scores = g.node("MatMul", heads["q"], heads["k"])
         if "bucket_bias" in tensors:
             scores = g.node("Add", scores, self._position_scores(tensors["bucket_bias"]))
-        scores = g.node("Add", scores, self._score_bias)
+        scores = g.node("Add", scores, score_bias)
         mixed = g.node("MatMul", g.node("Softmax", scores, axis=-1), heads["v"])
         mixed = self._to_tokens(g.node("Transpose", mixed, perm=[0, 2, 1, 3]), hidden)
         return self._residual(
             self._linear(mixed, "o", tensors["o_weight"], tensors["o_bias"]), tensors
         )
+
+    def _place(self) -> str:
+        """Places of a text's tokens, (seq_len,), float."""
+        g = self.graph
+        if not self._places:
+            length = g.node("Shape", "input_ids", start=1)
+            places = g.constant(np.arange(self._positions, dtype=np.float32))
+            # Reshaped as in the embedding.
+            place = g.node("Slice", places, g.ints(0), length)
+            self._places = g.node("Reshape", place, length)
+        return self._places
+
+    def _turned(self, x: str, frequencies: Array) -> str:
+        """Queries or keys, (batch, seq_len, heads, size), turned by their places.
+
+        The arithmetic of `nasc.utils.torch_rotary.rotate`: with the halves changed over, and the
+        sine of the first one's angle negative.
+        """
+        g, half = self.graph, len(frequencies)
+        key = frequencies.tobytes()
+        if key not in self._turns:
+            column = g.node("Unsqueeze", self._place(), g.ints(1, 2))
+            both = np.concatenate([frequencies, frequencies])
+            signed = np.concatenate([-frequencies, frequencies])
+            cosines = g.node("Cos", g.node("Mul", column, g.constant(both)))
+            self._turns[key] = cosines, g.node("Sin", g.node("Mul", column, g.constant(signed)))
+        cosines, sines = self._turns[key]
+        first = g.node("Slice", x, g.ints(0), g.ints(half), g.ints(3))
+        second = g.node("Slice", x, g.ints(half), g.ints(2 * half), g.ints(3))
+        other = g.node("Mul", g.node("Concat", second, first, axis=3), sines)
+        return g.node("Add", g.node("Mul", x, cosines), other)
+
+    def _within(self, window: int) -> str:
+        """What is added to scores of padding, and of tokens farther apart than a window.
+
+        (batch, 1, seq_len, seq_len): see `nasc.utils.torch_rotary.window_scores`.
+        """
+        g = self.graph
+        if window not in self._windows:
+            place = self._place()
+            row, column = (g.node("Unsqueeze", place, g.ints(axis)) for axis in (0, 1))
+            apart = g.node("Sub", row, column)
+            beyond = g.node("Sub", g.node("Mul", apart, apart), g.constant(np.float32(window**2)))
+            beyond = g.node("Max", beyond, g.constant(np.float32(0)))
+            beyond = g.node("Min", beyond, g.constant(np.float32(1)))
+            beyond = g.node("Mul", beyond, g.constant(np.float32(MASKED)))
+            self._windows[window] = g.node("Add", beyond, self._score_bias)
+        return self._windows[window]
 
     def _position_scores(self, bucket_bias: Array) -> str:
         """What relative positions add to a layer's scores: (heads, seq_len, seq_len).
@@ -359,9 +435,13 @@ class _Emitter:
         return g.node("Gather", table, self._buckets, axis=1)
 
     def _ffn(self, layer: Layer, tensors: Tensors) -> str:
-        inner = self._linear(self._x, "in", tensors["in_weight"], tensors["in_bias"])
+        read = self._read(tensors)
+        inner = self._linear(read, "in", tensors["in_weight"], tensors["in_bias"])
         operator, attributes = self._activation
         inner = self.graph.node(operator, inner, **attributes)
+        if "gate_weight" in tensors:
+            gate = self._linear(read, "gate", tensors["gate_weight"], tensors["gate_bias"])
+            inner = self.graph.node("Mul", inner, gate)
         return self._residual(
             self._linear(inner, "out", tensors["out_weight"], tensors["out_bias"]), tensors
         )
@@ -370,7 +450,7 @@ class _Emitter:
         g = self.graph
         hidden, kernel = layer.hidden_in, kernel_size(layer.kind)
         mask = self._column_mask()
-        y = self._x
+        y = self._read(tensors)
         for pair in range(1, SEPCONV_PAIRS + 1):
             y = g.node("Reshape", g.node("Relu", y), self._shape(hidden))
             y = g.node("Mul", y, mask)
@@ -416,11 +496,12 @@ class _Emitter:
 
         The map follows the pooling where that gives the same: it then costs one row, not seq_len.
         """
-        g, how, first = self.graph, pooling_of(layer.head), maps_tokens(layer.head)
+        g, how, first = self.graph, pooling_of(layer.head), maps_tokens(layer.head, self._pre_norm)
         x = self._x
         mapped = "weight" in tensors
         if mapped and first:
             x = self._linear(x, "map", tensors["weight"], tensors["bias"])
+        x = self._finished(x, tensors)
         pooled = self._pool(x, layer.hidden_out if first else layer.hidden_in, how.mode)
         if mapped and not first:
             pooled = self._exact_linear(pooled, "map", tensors["weight"], tensors["bias"])
@@ -467,7 +548,7 @@ class _Emitter:
         x = self._x
         if "weight" in tensors:
             x = self._linear(x, "map", tensors["weight"], tensors["bias"])
-        x = self._dense(x, layer, tensors)
+        x = self._dense(self._finished(x, tensors), layer, tensors)
         return self.graph.node("Reshape", x, self._shape(vector_size(layer.head, layer.hidden_out)))
 
     def split_answers(self) -> None:
@@ -478,6 +559,7 @@ class _Emitter:
 
     def _head_hidden(self, layer: Layer, tensors: Tensors) -> str:
         x = self._x
-        if tensors:
+        if "weight" in tensors:
             x = self._linear(x, "map", tensors["weight"], tensors["bias"])
+        x = self._finished(x, tensors)
         return self.graph.node("Reshape", x, self._shape(layer.hidden_out))

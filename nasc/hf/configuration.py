@@ -7,9 +7,24 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from nasc.architecture.space import GELU, Architecture, Block, Geometry
+from nasc.errors import UsageError
 
 POOLINGS = ("mean", "cls")
 """What a sentence is classified by: the mean of its tokens' states, or the first one's state."""
+
+
+def check_geometry(geometry: Geometry) -> None:
+    """Raise where no model of transformers is made of networks of a teacher.
+
+    Raises:
+        UsageError: With what takes them.
+    """
+    if geometry.rotary or geometry.pre_norm or geometry.gated:
+        raise UsageError(
+            "networks with rotary positions, gates or normalisation before layers (ModernBERT) are "
+            "made as packages alone, without --task: nasc compile. Models of transformers and "
+            "tasks are made of teachers of other families"
+        )
 
 
 class NascConfig(PreTrainedConfig):
@@ -54,7 +69,12 @@ class NascConfig(PreTrainedConfig):
     def of(
         cls, architecture: Architecture, geometry: Geometry, layer_norm_eps: float, **other: Any
     ) -> NascConfig:
-        """The configuration of an architecture for a teacher's geometry."""
+        """The configuration of an architecture for a teacher's geometry.
+
+        Raises:
+            UsageError: See `check_geometry`.
+        """
+        check_geometry(geometry)
         return cls(
             blocks=[
                 {"hidden": b.hidden, "operations": list(b.operations), "kept": b.kept}

@@ -82,7 +82,7 @@ def elementwise_values(layer: Layer, geometry: Geometry, seq_len: int, batch: in
         heads = layer.hidden_in // geometry.head_size
         values += 2 * tokens * layer.hidden_in + batch * heads * seq_len * seq_len
     elif layer.kind == "ffn":
-        values += tokens * geometry.ffn_ratio * layer.hidden_in
+        values += (1 + geometry.gated) * tokens * geometry.inner(layer.hidden_in)
     elif layer.kind.startswith("sep"):
         values += 4 * tokens * layer.hidden_in
     return values

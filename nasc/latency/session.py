@@ -19,7 +19,7 @@ from nasc.latency.emulated import refusal
 from nasc.latency.key import LatencyKey, device_prefix, options_text
 from nasc.latency.places import tables_folder
 from nasc.latency.tuning_records import find_records
-from nasc.lowering import BY_LENGTH, EVERYWHERE, Artifact, get_lowering, made_of
+from nasc.lowering import BY_LENGTH, COMPILED, EVERYWHERE, Artifact, get_lowering, made_of
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering.tuned_kernels import TUNED, KernelRecords
 from nasc.networks.network import Network
@@ -125,7 +125,8 @@ class MeasurementSession:
         if self.runtime not in LOWERED:
             get_lowering(self.runtime)  # raises
         possible = LOWERED[self.runtime]
-        if set(possible) <= set(EVERYWHERE[self.runtime]) and not ask:
+        anywhere = set(possible) <= set(EVERYWHERE[self.runtime])
+        if anywhere and self.device.accelerator.kind == CPU and not ask:
             return possible
         return made_of(self.runtime, profilers.precisions_of(self._context))
 
@@ -165,7 +166,7 @@ class MeasurementSession:
             "options": options_text(self.options.to_dict()),
             "emitter_version": self.lowering_version,
             "statistic": profilers.STATISTIC,
-            "reference": profilers.reference_hash(),
+            "reference": profilers.reference_hash(self.device.accelerator.kind),
             "accelerator": self.device.accelerator.kind,
         }
 
@@ -247,7 +248,7 @@ class MeasurementSession:
         records = self.records(precision)
         return {
             "offered": self.precisions(),
-            "processor": self.processor if self.runtime in BY_LENGTH else None,
+            "processor": self.processor if self.runtime in COMPILED else None,
             **({} if records is None else {"records": records}),
         }
 
@@ -285,13 +286,14 @@ class MeasurementSession:
 
     @property
     def processor(self) -> Mapping[str, Any] | None:
-        """The device's, as `profilers.context.read_context` tells it; None is this machine's.
+        """The device's, as `nasc.lowering.base.Lowering` is given it; None is this machine's.
 
         Raises:
             UsageError: If the device does not tell it.
             profilers.ProfilerError: If the device cannot be reached.
         """
-        if self.device.connection.kind == "local":
+        on_cpu = self.device.accelerator.kind == CPU
+        if self.device.connection.kind == "local" and on_cpu:
             return None
         told = self._context.get("cpu")
         if not isinstance(told, Mapping) or not {"arch", "flags"} <= told.keys():
@@ -300,7 +302,7 @@ class MeasurementSession:
                 f"which code of {self.runtime} is made for. Take another runtime: --runtime "
                 "onnxruntime"
             )
-        return told
+        return told if on_cpu else {**told, "accelerator": self._context["accelerator"]}
 
     @property
     def lowering_version(self) -> int:

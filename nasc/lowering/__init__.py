@@ -14,6 +14,7 @@ from nasc.architecture.space import Architecture, Geometry
 from nasc.errors import UsageError
 from nasc.lowering.base import (
     BY_LENGTH,
+    COMPILED,
     EVERYWHERE,
     PRECISIONS,
     Artifact,
@@ -24,6 +25,7 @@ from nasc.lowering.base import (
 
 __all__ = [
     "BY_LENGTH",
+    "COMPILED",
     "EVERYWHERE",
     "PRECISIONS",
     "Artifact",

@@ -21,8 +21,12 @@ PRECISIONS = {
     "onnxruntime": ("fp32", "int8", "int8-emb4"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),
     "tvm": ("fp32", "bf16", "int8"),
+    "torch": ("fp32", "tf32", "bf16", "fp16"),
 }
 """By name of a runtime, the number formats that networks are lowered in for it."""
+
+COMPILED = ("tvm", "torch")
+"""Runtimes whose files are code for what computes on the device."""
 
 BY_LENGTH = ("tvm",)
 """Runtimes whose files hold code for each length: what is measured of one length is made for it
@@ -32,6 +36,7 @@ EVERYWHERE = {
     "onnxruntime": ("fp32", "int8", "int8-emb4"),
     "openvino": ("fp32", "int8"),
     "tvm": ("fp32",),
+    "torch": ("fp32",),
 }
 """By name of a runtime, those that it computes in on any processor; of others the device is
 asked."""
@@ -42,6 +47,10 @@ HANDWRITTEN = ("bf16", "int8")
 MULTIPLES = {("tvm", precision): 32 for precision in HANDWRITTEN}
 """By runtime and precision, what hidden sizes and the head size are multiples of; any size where
 nothing is said."""
+
+ONE_OUTPUT_ALONE = ("torch",)
+"""Runtimes whose networks give one array, not scores of tokens, and have no relative positions in
+attention: their table is made for a length, which these leave free."""
 
 PLAIN_ALONE = tuple(("tvm", precision) for precision in HANDWRITTEN)
 """Runtimes and precisions that pool by the mean alone, with the exact GELU, an embedding as wide as
@@ -123,7 +132,8 @@ class Lowering(Protocol):
             lengths: Of texts, which it must run and runs without padding, where a length has code
                 of its own.
             processor: That it is for, where it is made for one: "arch" and "flags", as
-                `profilers.context.read_context` gives them; None is this machine's.
+                `profilers.context.read_context` gives them, and where a GPU computes the
+                "accelerator" of a worker's context; None is this machine's.
 
         Raises:
             UsageError: If networks are not lowered in that precision.
@@ -159,6 +169,8 @@ def unfit_sizes(
         sizes: Hidden sizes, and the head size where there is attention.
         whose: They are, in words.
     """
+    if runtime == "tvm" and (geometry.rotary or geometry.pre_norm or geometry.gated):
+        return "tvm makes no networks with rotary positions, gates or normalisation before layers"
     if (runtime, precision) in PLAIN_ALONE:
         if scores_tokens(head):
             return f"{runtime} makes {precision} of vectors and states, not of {head!r}"
@@ -174,6 +186,11 @@ def unfit_sizes(
             return f"{runtime} makes {precision} with GELU, not with {geometry.activation!r}"
         if geometry.embedding is not None:
             return f"{runtime} makes {precision} without an embedding of its own size"
+    if runtime in ONE_OUTPUT_ALONE:
+        if scores_tokens(head):
+            return f"{runtime} makes networks of vectors and states, not of {head!r}"
+        if geometry.buckets is not None:
+            return f"{runtime} makes networks without relative positions in attention"
     if precision == "int8-emb4" and geometry.row_size % 2:
         return (
             f"4 bits are stored in pairs, and the word embedding's rows are of {geometry.row_size} "

@@ -18,13 +18,10 @@ def embedding(teacher: Teacher) -> dict[str, Tensor]:
     The first row of ``position`` belongs to the first token, whatever the family.
     """
     g, e = teacher.geometry, teacher.embeddings
-    rows = e.position[g.position_offset : g.position_offset + g.max_positions]
-    found = {
-        "word": e.word,
-        "position": rows + e.token_type,
-        "ln_weight": e.ln_weight,
-        "ln_bias": e.ln_bias,
-    }
+    found = {"word": e.word, "ln_weight": e.ln_weight, "ln_bias": e.ln_bias}
+    if e.position is not None:
+        rows = e.position[g.position_offset : g.position_offset + g.max_positions]
+        found["position"] = rows + e.token_type
     if e.segment is not None:
         found["segment"] = e.segment
     if e.map_weight is None or e.map_bias is None:
@@ -34,8 +31,13 @@ def embedding(teacher: Teacher) -> dict[str, Tensor]:
 
 def attention(w: LayerWeights) -> dict[str, Tensor]:
     """The attention half of a transformer layer, its normalisation included."""
-    positions = {} if w.bucket_bias is None else {"bucket_bias": w.bucket_bias}
-    return positions | {
+    own = {
+        "bucket_bias": w.bucket_bias,
+        "frequencies": w.frequencies,
+        "window": w.window,
+        "normed": w.normed,
+    }
+    return {name: value for name, value in own.items() if value is not None} | {
         "q_weight": w.q_w,
         "q_bias": w.q_b,
         "k_weight": w.k_w,
@@ -51,7 +53,10 @@ def attention(w: LayerWeights) -> dict[str, Tensor]:
 
 def feed_forward(w: LayerWeights) -> dict[str, Tensor]:
     """The feed-forward half of a transformer layer, its normalisation included."""
-    return {
+    gate = {} if w.gate_w is None or w.gate_b is None else {"gate_weight": w.gate_w}
+    if w.gate_b is not None:
+        gate["gate_bias"] = w.gate_b
+    return gate | {
         "in_weight": w.ff1_w,
         "in_bias": w.ff1_b,
         "out_weight": w.ff2_w,
@@ -68,9 +73,16 @@ def head_tensors(teacher: Teacher, head: str) -> dict[str, Tensor]:
         teacher: Whose weights.
         head: Of the teacher's own.
     """
-    if not gives_vector(head) and not scores_tokens(head):
-        return {}
-    return dense_tensors(teacher.dense)
+    found = final_norm(teacher)
+    if gives_vector(head) or scores_tokens(head):
+        found |= dense_tensors(teacher.dense)
+    return found
+
+
+def final_norm(teacher: Teacher) -> dict[str, Tensor]:
+    """The normalisation behind all layers; nothing where there is none."""
+    norm = teacher.norm
+    return {} if norm is None else {"norm_weight": norm.weight, "norm_bias": norm.bias}
 
 
 def teacher_network(

@@ -22,8 +22,8 @@ from nasc.errors import ExportError
 Array = NDArray[np.float32]
 Tensors = Mapping[str, Array]
 
-MASKED = -1e4
-"""Added to the attention scores of padding: exp() of it is 0 in fp32 (BERT's own constant)."""
+SETTLED = ("frequencies", "window", "normed")
+"""Tensors that say how a layer computes, and are never trained: see `tensor_shapes`."""
 
 
 def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]]:
@@ -35,6 +35,12 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
     so on of those behind the pooling of a head, or that score each token; ``bucket_bias`` is what
     relative positions add to the scores of each attention head. A depthwise weight is (hidden,
     kernel). A layer without tensors (a head at the teacher's hidden size) gives an empty dict.
+
+    Of rotary positions ``frequencies`` are a layer's own, in radians a position, and ``window`` the
+    tokens to either side that a token sees, 0 for all. Where layers normalise what they read,
+    ``normed`` is 0 of an attention that scales and shifts it alone (the first of ModernBERT, by 1
+    and 0), else 1;
+    ``norm_weight`` and ``norm_bias`` of the head are those behind all layers.
     """
     h, out = layer.hidden_in, layer.hidden_out
     found: dict[str, tuple[int, ...]]
@@ -47,6 +53,8 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
             "ln_weight": (size,),
             "ln_bias": (size,),
         }
+        if geometry.rotary:
+            del rows["position"]
         if geometry.separator is not None:
             rows["segment"] = (size,)
         narrow = geometry.embedding is not None
@@ -65,6 +73,8 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
                 "bias": (outputs,),
             }
         found = {"weight": (out, h), "bias": (out,)} if h != out else {}
+        if geometry.pre_norm:
+            found |= {"norm_weight": (out,), "norm_bias": (out,)}
         for place, (inputs, size) in enumerate(dense_shapes(layer), 1):
             found |= {f"dense{place}_weight": (size, inputs), f"dense{place}_bias": (size,)}
         return found
@@ -74,12 +84,18 @@ def tensor_shapes(layer: Layer, geometry: Geometry) -> dict[str, tuple[int, ...]
             found |= {f"{name}_weight": (h, h), f"{name}_bias": (h,)}
         if geometry.buckets is not None:
             found["bucket_bias"] = (geometry.buckets, h // geometry.head_size)
+        if geometry.rotary:
+            found |= {"frequencies": (geometry.head_size // 2,), "window": (1,)}
+        if geometry.pre_norm:
+            found["normed"] = (1,)
         return found | norm
     if layer.kind == "ffn":
-        inner = geometry.ffn_ratio * h
+        inner = geometry.inner(h)
+        found = {"gate_weight": (inner, h), "gate_bias": (inner,)} if geometry.gated else {}
         return {
             "in_weight": (inner, h),
             "in_bias": (inner,),
+            **found,
             "out_weight": (h, inner),
             "out_bias": (h,),
         } | norm
@@ -189,8 +205,8 @@ class Network:
         Cosines are those of the hidden state itself.
         """
         hidden, size = self.layers[-1].hidden_in, self.geometry.hidden
-        if hidden == size:
-            return self.with_head("embed", {})
+        if hidden == size or self.geometry.pre_norm:  # whose map and normalisation belong together
+            return self.with_head("embed")
         whole = {
             "weight": np.eye(size, hidden, dtype=np.float32),
             "bias": np.zeros(size, np.float32),
@@ -200,7 +216,8 @@ class Network:
     @property
     def params(self) -> int:
         """Parameters, counted from the tensors themselves."""
-        return sum(int(value.size) for tensors in self.tensors for value in tensors.values())
+        every = (item for tensors in self.tensors for item in tensors.items())
+        return sum(int(value.size) for name, value in every if name not in SETTLED)
 
 
 def random_network(
@@ -230,8 +247,12 @@ def random_network(
         found = {}
         for name, shape in tensor_shapes(layer, small).items():
             size = int(np.prod(shape))
-            if name == "ln_weight":
+            if name in ("ln_weight", "norm_weight", "normed"):
                 found[name] = np.ones(shape, np.float32)
+            elif name == "frequencies":
+                found[name] = np.geomspace(1, 1e-4, shape[0]).astype(np.float32)
+            elif name == "window":
+                found[name] = np.zeros(shape, np.float32)
             elif 4 * size <= 3 * pool.size:  # else few places are left to start at
                 start = int(rng.integers(0, pool.size - size + 1))
                 found[name] = pool[start : start + size].reshape(shape)

@@ -28,11 +28,13 @@ from nasc.architecture.heads import (
 )
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
-from nasc.networks.network import MASKED, Network
+from nasc.networks.network import SETTLED, Network
 from nasc.utils import torch_pooling
+from nasc.utils.masking import MASKED
 from nasc.utils.torch_activation import activate
 from nasc.utils.torch_dense import apply_dense, finish_vector
 from nasc.utils.torch_positions import position_scores
+from nasc.utils.torch_rotary import rotate, rotation, window_scores
 from nasc.utils.torch_segments import segments
 
 
@@ -74,15 +76,15 @@ def apply_layer(
     """
     if layer.kind == "border":
         return functional.linear(x, t["weight"], t["bias"])
+    read = normalized_input(t, x, eps) if geometry.pre_norm else x
     if layer.kind == "mha":
-        update = attention_context(t, x, mask, geometry.head_size)
+        update = attention_context(t, read, mask, geometry.head_size)
         update = functional.linear(update, t["o_weight"], t["o_bias"])
     elif layer.kind == "ffn":
-        inner = functional.linear(x, t["in_weight"], t["in_bias"])
-        update = activate(inner, geometry.activation)
+        update = feed_forward_inner(t, read, geometry.activation)
         update = functional.linear(update, t["out_weight"], t["out_bias"])
     else:
-        update = x
+        update = read
         kernel = kernel_size(layer.kind)
         for pair in range(1, SEPCONV_PAIRS + 1):
             update = (functional.relu(update) * mask.tokens).transpose(1, 2)
@@ -94,7 +96,31 @@ def apply_layer(
                 groups=x.shape[-1],
             ).transpose(1, 2)
             update = functional.linear(update, t[f"pw{pair}_weight"], t[f"pw{pair}_bias"])
+    if geometry.pre_norm:
+        return x + update
     return functional.layer_norm(x + update, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
+
+
+def normalized_input(t: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
+    """What a layer reads where it normalises that itself: of the shape of x."""
+    if "normed" in t and not bool(t["normed"]):
+        return x * t["ln_weight"] + t["ln_bias"]
+    return functional.layer_norm(x, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
+
+
+def feed_forward_inner(t: Mapping[str, Tensor], x: Tensor, activation: str) -> Tensor:
+    """Inner values of a feed-forward layer, activated and gated: (..., inner)."""
+    inner = activate(functional.linear(x, t["in_weight"], t["in_bias"]), activation)
+    if "gate_weight" in t:
+        inner = inner * functional.linear(x, t["gate_weight"], t["gate_bias"])
+    return inner
+
+
+def final_norm(t: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
+    """States behind all layers, normalised where a head's tensors say so: of the shape of x."""
+    if "norm_weight" not in t:
+        return x
+    return functional.layer_norm(x, x.shape[-1:], t["norm_weight"], t["norm_bias"], eps)
 
 
 def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size: int) -> Tensor:
@@ -105,12 +131,15 @@ def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size:
         flat = functional.linear(x, t[f"{name}_weight"], t[f"{name}_bias"])
         return flat.view(batch, seq_len, -1, head_size).transpose(1, 2)
 
-    scores = mask.scores
+    scores, q, k = mask.scores, heads("q"), heads("k")
     if "bucket_bias" in t:
         scores = scores + position_scores(t["bucket_bias"], seq_len)
-    mixed = functional.scaled_dot_product_attention(
-        heads("q"), heads("k"), heads("v"), attn_mask=scores.to(x.dtype)
-    )
+    if "frequencies" in t:
+        by = rotation(t["frequencies"], seq_len)
+        q, k = rotate(q, by), rotate(k, by)
+        beyond = window_scores(t["window"], seq_len)
+        scores = scores if beyond is None else scores + beyond
+    mixed = functional.scaled_dot_product_attention(q, k, heads("v"), attn_mask=scores.to(x.dtype))
     return mixed.transpose(1, 2).reshape(batch, seq_len, hidden)
 
 
@@ -123,7 +152,9 @@ def embed(t: Mapping[str, Tensor], input_ids: Tensor, eps: float, separator: int
         eps: Of layer normalisation.
         separator: See `nasc.architecture.space.Geometry`.
     """
-    x = functional.embedding(input_ids, t["word"]) + t["position"][: input_ids.shape[1]]
+    x = functional.embedding(input_ids, t["word"])
+    if "position" in t:
+        x = x + t["position"][: input_ids.shape[1]]
     if separator is not None:
         x = x + segments(input_ids, separator)[:, :, None] * t["segment"]
     return normalized_rows(t, x, eps)
@@ -166,7 +197,9 @@ class TorchNetwork(nn.Module):
         self.eps = network.layer_norm_eps
         self.layers = network.layers
         self.tensors = nn.ModuleList(
-            nn.ParameterDict({n: nn.Parameter(torch.tensor(v)) for n, v in tensors.items()})
+            nn.ParameterDict(
+                {n: nn.Parameter(torch.tensor(v), n not in SETTLED) for n, v in tensors.items()}
+            )
             for tensors in network.tensors
         )
 
@@ -187,15 +220,15 @@ class TorchNetwork(nn.Module):
         return x
 
     def map_out(self, x: Tensor) -> Tensor:
-        """The head's map to its outputs; nothing where it needs none.
+        """The head's map to its outputs and the normalisation behind all layers, if there are any.
 
         Of a head that gives a vector it is the map to the teacher's hidden size; what stands behind
         its pooling is left out.
         """
-        head = self.tensors[-1]
-        if "weight" not in head:  # type: ignore[operator]
-            return x
-        return functional.linear(x, head["weight"], head["bias"])  # type: ignore[index]
+        head = dict(self.tensors[-1].named_parameters())
+        if "weight" in head:
+            x = functional.linear(x, head["weight"], head["bias"])
+        return final_norm(head, x, self.eps)
 
     def behind_pooling(self, pooled: Tensor) -> Tensor:
         """Vectors out of pooled states at the teacher's hidden size, not scaled: (batch, size).
@@ -213,7 +246,10 @@ class TorchNetwork(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """What the network's head gives: see `nasc.architecture.heads`."""
         mask = Mask.of(attention_mask)
-        x = self.hidden_state(input_ids, mask)
+        return self.give(self.hidden_state(input_ids, mask), mask)
+
+    def give(self, x: Tensor, mask: Mask) -> Tensor:
+        """What the network's head gives of the last hidden state, (batch, seq_len, hidden)."""
         if gives_states(self.head):
             return self.map_out(x)
         if self.head == SPANS:
@@ -223,7 +259,7 @@ class TorchNetwork(nn.Module):
             return x.transpose(1, 2) if gives_spans(self.head) else x
         how = pooling_of(self.head)
         if gives_vector(self.head):
-            if maps_tokens(self.head):
+            if maps_tokens(self.head, self.geometry.pre_norm):
                 x = pool(self.map_out(x), mask, how.mode)
             else:
                 x = self.map_out(pool(x, mask, how.mode))

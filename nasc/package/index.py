@@ -1,9 +1,13 @@
-"""The index of a folder with a package for each of several devices: what an app picks from."""
+"""The index of a folder with packages for several devices: what an app picks from.
+
+All that it says of a package is taken from that package, and compared with it again when the folder
+is verified: nobody has to believe the index.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,88 +16,112 @@ import jsonschema
 
 from device_profiles.reading import FileRefused, read_json
 from nasc.errors import PackageError
-from nasc.utils.files import write_atomically
+from nasc.package.manifest import MANIFEST, read_manifest
+from nasc.package.measurements import MEASUREMENTS
+from nasc.utils.files import sha256_of, write_atomically
 
 INDEX = "index.json"
 
 FORMAT, VERSION = "nasc-devices", 1
 MAX_BYTES = 1 << 20
-MAX_DEVICES = 64
+MAX_VARIANTS = 1024
 
-_NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_@-][A-Za-z0-9._@-]{0,199}$"}
 _TEXT = {"type": "string", "maxLength": 10_000}
 _MS = {"anyOf": [{"type": "null"}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1e9}]}
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["format", "schema_version", "variants"],
-    "properties": {
-        "format": {"const": FORMAT},
-        "schema_version": {"const": VERSION},
-        "variants": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": MAX_DEVICES,
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": [
-                    "device", "description", "folder", "runtime", "architecture", "limits",
-                    "latency_ms", "upper_ms", "size_bytes", "manifest_sha256", "folders",
-                ],
-                "properties": {
-                    "device": _TEXT,
-                    "description": _TEXT,
-                    "folder": _NAME,
-                    "runtime": _TEXT,
-                    "architecture": _TEXT,
-                    "limits": {
-                        "type": "object", "maxProperties": 16,
-                        "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
-                    },
-                    "latency_ms": _MS,
-                    "upper_ms": _MS,
-                    "size_bytes": {"type": "integer", "minimum": 0},
-                    "manifest_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-                    "folders": {
-                        "type": "object", "maxProperties": 64, "additionalProperties": _NAME,
-                    },
-                },
-            },
-        },
+_SHA256 = {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"}
+_PROPERTIES: dict[str, Any] = {
+    "device": _TEXT,
+    "folder": {"type": "string", "pattern": r"^[A-Za-z0-9_@-][A-Za-z0-9._@-]{0,199}\Z"},
+    "runtime": _TEXT,
+    "architecture": _TEXT,
+    "limits": {
+        "type": "object",
+        "maxProperties": 16,
+        "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
     },
-}  # fmt: skip
+    "latency_ms": _MS,
+    "upper_ms": _MS,
+    "size_bytes": {"type": "integer", "minimum": 0},
+    "manifest_sha256": _SHA256,
+    "measurements_sha256": {"anyOf": [{"type": "null"}, _SHA256]},
+}
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    required = list(properties)
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": required,
+        "properties": properties,
+    }
+
+
+_VARIANTS = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MAX_VARIANTS,
+    "items": _object(_PROPERTIES),
+}
+_SCHEMA = _object(
+    {"format": {"const": FORMAT}, "schema_version": {"const": VERSION}, "variants": _VARIANTS}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceVariant:
-    """The package of one device, as the index has it.
+    """One package for one device, as the index has it: all of it is the package's own.
 
     Attributes:
-        device: Name of its profile.
-        description: Of the profile.
+        device: Name of the device that it was made for.
         folder: Name of the package's folder, beside the index.
-        runtime: That opens it.
+        runtime: That opens it, or the format of an app.
         architecture: Of the network, in text.
         limits: By name, as asked for.
-        latency_ms: As measured on the device; None where it was not.
+        latency_ms: As measured on the device; None where none is stated.
         upper_ms: Its 95% upper bound, which the limit is held to.
         size_bytes: Of the files that the runtime opens.
-        manifest_sha256: Of the package's manifest.json, which names the hashes of all else.
-        folders: Names of the folders of other formats, by format.
+        manifest_sha256: Of its manifest.json, which holds the hashes of the build.
+        measurements_sha256: Of its measurements.json, which holds what was measured; None of
+            packages of before, whose manifest holds that.
     """
 
     device: str
-    description: str
     folder: str
     runtime: str
     architecture: str
-    limits: dict[str, float]
+    limits: Mapping[str, float]
     latency_ms: float | None
     upper_ms: float | None
     size_bytes: int
     manifest_sha256: str
-    folders: dict[str, str]
+    measurements_sha256: str | None
+
+    @classmethod
+    def of(cls, package: Path) -> DeviceVariant:
+        """What an index says of a package.
+
+        Raises:
+            PackageError: If its manifest cannot be read.
+        """
+        m, beside = read_manifest(package), package / MEASUREMENTS
+        return cls(
+            m.conditions.device,
+            package.name,
+            m.conditions.runtime,
+            str(m.architecture),
+            dict(m.limits),
+            None if m.measured is None else m.measured.latency_ms,
+            None if m.measured is None else m.measured.upper_ms,
+            m.size_bytes,
+            sha256_of(package / MANIFEST),
+            sha256_of(beside) if beside.exists() else None,
+        )
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a folder holds packages of several devices, and is none itself."""
+    return (folder / INDEX).is_file() and not (folder / MANIFEST).exists()
 
 
 def write_index(folder: Path, variants: Sequence[DeviceVariant]) -> None:
@@ -101,7 +129,7 @@ def write_index(folder: Path, variants: Sequence[DeviceVariant]) -> None:
 
     Args:
         folder: That holds the packages.
-        variants: One for each device, at least one, in the order that an app is to see.
+        variants: At least one, in the order that an app is to see.
 
     Raises:
         OSError: If it cannot be written.
@@ -115,11 +143,11 @@ def write_index(folder: Path, variants: Sequence[DeviceVariant]) -> None:
 
 
 def read_index(folder: Path) -> tuple[DeviceVariant, ...]:
-    """The variants that an index names.
+    """The packages that an index names.
 
     Raises:
         PackageError: If it cannot be read, or has another form: names lead nowhere but to
-            folders beside it.
+            folders beside it, each once, and each once of a device and a runtime.
     """
     path = folder / INDEX
     try:
@@ -134,7 +162,7 @@ def read_index(folder: Path) -> tuple[DeviceVariant, ...]:
             f"'{path}' is no index of packages: {place}: {wrong.message[:300]}. Get the folder anew"
         )
     found = tuple(DeviceVariant(**one) for one in plain["variants"])
-    names = [one.folder for one in found]
-    if len(set(names)) < len(names):
-        raise PackageError(f"'{path}' names a folder twice. Get the folder anew")
+    for what in ([one.folder for one in found], [(one.device, one.runtime) for one in found]):
+        if len(set(what)) < len(what):
+            raise PackageError(f"'{path}' names a package twice. Get the folder anew")
     return found

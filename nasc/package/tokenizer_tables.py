@@ -10,7 +10,7 @@ import functools
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 
-from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import PreTokenizedString, Regex, normalizers, pre_tokenizers
 
 LAST = 0x10FFFF
 
@@ -24,43 +24,51 @@ Texts = dict[int, str]
 HANGUL = range(0xAC00, 0xD7A4)
 
 
-_FEW = 4
-"""Of so many code points each is asked by itself, which takes no more questions than halving."""
+_BLOCK = PLANE // 16
+
+_SEPARATORS = ("\ua000", "\u2800")
+"""A letter and a sign that hardly any function changes, or makes of others."""
 
 
 @functools.cache
 def _blocks(size: int) -> tuple[str, ...]:
     """All code points but the surrogates, in texts of so many."""
-    texts = (
-        "".join(map(chr, (p for p in range(start, start + size) if p not in SURROGATES)))
-        for start in range(0, LAST + 1, size)
-    )
-    return tuple(text for text in texts if text)
+    every = "".join(map(chr, (*range(SURROGATES.start), *range(SURROGATES.stop, LAST + 1))))
+    return tuple(every[start : start + size] for start in range(0, len(every), size))
 
 
 def changed(function: Callable[[str], str]) -> Texts:
     """The code points that a function of texts changes, with what they become, in their order.
 
-    By halves: most of the planes is left alone, or removed, as a whole.
+    A plane that is left alone, or removed, as a whole is asked once; of any other each block that
+    is changed is asked once more, with a separator between its code points.
 
     Args:
         function: Does to a text what it does to each code point, up to the order of marks.
     """
+    separator = next((one for one in _SEPARATORS if function(one) == one), None)
     found: Texts = {}
-    waiting = [*reversed(_blocks(PLANE))]
-    while waiting:
-        block = waiting.pop()
-        result = function(block)
-        if result == block:
-            continue
+    for plane in _blocks(PLANE):
+        result = function(plane)
         if not result:
-            found.update(dict.fromkeys(map(ord, block), ""))
-        elif len(block) <= _FEW:
-            found.update((ord(one), text) for one in block if (text := function(one)) != one)
-        else:
-            middle = len(block) // 2
-            waiting += [block[middle:], block[:middle]]
+            found.update(dict.fromkeys(map(ord, plane), ""))
+        elif result != plane:
+            for start in range(0, len(plane), _BLOCK):
+                block = plane[start : start + _BLOCK]
+                if function(block) != block:
+                    texts = _each(function, block, separator)
+                    pairs = zip(block, texts, strict=True)
+                    found.update((ord(one), text) for one, text in pairs if text != one)
     return found
+
+
+def _each(function: Callable[[str], str], block: str, separator: str | None) -> list[str]:
+    """What becomes of each code point of a block."""
+    if separator is not None:
+        texts = function(separator.join(block)).split(separator)
+        if len(texts) == len(block):
+            return texts
+    return [function(one) for one in block]
 
 
 def chained(first: Mapping[int, str], second: Mapping[int, str]) -> Texts:
@@ -111,14 +119,9 @@ def mark_classes() -> dict[int, int]:
     """
     order = normalizers.NFD().normalize_str
     moved: set[int] = set()
-    skipped = decomposed("NFD")
-    for plane in range(0, LAST + 1, PLANE // 16):
-        points = [
-            p for p in range(plane, plane + PLANE // 16) if p not in SURROGATES and p not in skipped
-        ]
-        # U+0334 is of class 1 and U+0345 of 240, the lowest and the highest.
-        _moved(lambda p: f"a{chr(p)}\u0334", order, points, moved)
-        _moved(lambda p: f"a\u0345{chr(p)}", order, points, moved)
+    skipped = dict.fromkeys(decomposed("NFD"))
+    for block in _blocks(_BLOCK):
+        _moved(order, block.translate(skipped), moved)
     references: dict[int, int] = {}
     for point in sorted(moved):
         references.setdefault(unicodedata.combining(chr(point)), point)
@@ -136,18 +139,21 @@ def mark_classes() -> dict[int, int]:
     return classes
 
 
-def _moved(
-    text: Callable[[int], str], order: Callable[[str], str], points: list[int], found: set[int]
-) -> None:
-    block = "".join(map(text, points))
-    if order(block) == block:
+def _moved(order: Callable[[str], str], block: str, found: set[int]) -> None:
+    """Adds the marks of a text, by halves.
+
+    U+0345 is of the highest class, 240, and U+0334 of the lowest, 1: in this order they stay beside
+    what is no mark alone.
+    """
+    text = "a\u0345" + "\u0334\u0345".join(block) + "\u0334"
+    if not block or order(text) == text:
         return
-    if len(points) == 1:
-        found.add(points[0])
+    if len(block) == 1:
+        found.add(ord(block))
         return
-    middle = len(points) // 2
-    _moved(text, order, points[:middle], found)
-    _moved(text, order, points[middle:], found)
+    middle = len(block) // 2
+    _moved(order, block[:middle], found)
+    _moved(order, block[middle:], found)
 
 
 @functools.cache
@@ -167,18 +173,18 @@ def compositions() -> dict[tuple[int, int], int]:
 @functools.cache
 def spaces() -> frozenset[int]:
     """White space, where the pre-tokenizers split."""
-    split = pre_tokenizers.WhitespaceSplit().pre_tokenize_str
-    return frozenset(changed(lambda text: "".join(piece for piece, _ in split(text))))
+    splitter = pre_tokenizers.WhitespaceSplit()
+    return frozenset(changed(lambda text: "".join(_pieces(splitter, text))))
 
 
 @functools.cache
 def punctuation() -> frozenset[int]:
     """What BertPreTokenizer makes words of their own."""
-    split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
+    splitter = pre_tokenizers.BertPreTokenizer()
     return frozenset(
         _selected(
-            lambda text: len(split(f"a{text}a")) == 1,
-            lambda char: [piece for piece, _ in split(f"a{char}a")] == ["a", char, "a"],
+            lambda text: len(_pieces(splitter, f"a{text}a")) == 1,
+            lambda char: _pieces(splitter, f"a{char}a") == ["a", char, "a"],
         )
     )
 
@@ -186,13 +192,20 @@ def punctuation() -> frozenset[int]:
 @functools.cache
 def word_characters() -> frozenset[int]:
     r"""What is ``\w`` where added tokens are to be single words."""
-    split = pre_tokenizers.Whitespace().pre_tokenize_str
+    splitter = pre_tokenizers.Whitespace()
     return frozenset(
         _selected(
-            lambda text: [piece for piece, _ in split(f"a{text}")] == ["a", text],
-            lambda char: len(split(f"a{char}")) == 1 and len(split(f"a{char}")[0][0]) == 2,
+            lambda text: _pieces(splitter, f"a{text}") == ["a", text],
+            lambda char: _pieces(splitter, f"a{char}") == [f"a{char}"],
         )
     )
+
+
+def _pieces(splitter: pre_tokenizers.PreTokenizer, text: str) -> list[str]:
+    """Pieces of a text. Its `pre_tokenize_str` takes ten times as long: it counts characters."""
+    split = PreTokenizedString(text)
+    splitter.pre_tokenize(split)
+    return [piece for piece, _, _ in split.get_splits("normalized", "byte")]
 
 
 @functools.cache
@@ -203,7 +216,7 @@ def matching(pattern: str) -> frozenset[int]:
 
 def _selected(none_in: Callable[[str], bool], holds: Callable[[str], bool]) -> Iterable[int]:
     """Code points for which something holds, given a test that says that it holds for none."""
-    waiting = [*_blocks(PLANE // 16)]
+    waiting = [*_blocks(_BLOCK)]
     while waiting:
         block = waiting.pop()
         if len(block) == 1:

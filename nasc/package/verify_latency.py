@@ -162,7 +162,7 @@ def _not_comparable(measured: MeasuredLatency, session: MeasurementSession) -> s
             f"it was measured with {name} {stated!r}, on device {session.device.name!r} nasc "
             f"measures with {held!r}"
         )
-    if first.reference.content_hash != reference_hash():
+    if first.reference.content_hash != reference_hash(session.device.accelerator.kind):
         return "it was measured against another reference network: another release of nasc"
     with session.opener(session.device, session.options) as worker:
         now = worker.context

@@ -124,7 +124,7 @@ class DevicesReport:
     """What was found in the packages of several devices.
 
     Attributes:
-        reports: By device, in the order of the index.
+        reports: By device and runtime, in the order of the index.
     """
 
     reports: Mapping[str, VerifyReport]

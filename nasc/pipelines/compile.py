@@ -525,12 +525,18 @@ class _Compilation:
         return _State(self.limits, allowed, variants)
 
     def packaged_task(self) -> PackagedTask | None:
-        """The task that the package is to do, its files read; None of sentence vectors."""
+        """The task that the package is to do, its files read; None of sentence vectors.
+
+        Raises:
+            UsageError: If the teacher's networks are not fine-tuned.
+        """
         if self.options.task is None:
             return None
+        from nasc.hf.configuration import check_geometry
         from nasc.tasks.shipping import PackagedTask  # transformers' Trainer: seconds to import
 
         context = self.context
+        check_geometry(context.teacher.geometry.for_space())
         full = teacher_network(context.teacher, context.whole_space.teacher)
         tokenizer = context.teacher.tokenizer
         return PackagedTask(

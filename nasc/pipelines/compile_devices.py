@@ -7,8 +7,9 @@ cache. Tables, limits and networks are each device's own.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,19 @@ import profilers
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits, LimitsMissed, NascError, PackageError, UsageError
-from nasc.package.index import INDEX, MAX_DEVICES, DeviceVariant, write_index
+from nasc.package.index import INDEX, DeviceVariant, read_index, write_index
 from nasc.package.replacing import NEXT_STEP
+from nasc.package.signing import check_private_key
 from nasc.pipelines.compile import compile_on, context_for
+from nasc.pipelines.formats import check_formats, folder_beside
 from nasc.pipelines.options import Options
 from nasc.pipelines.result import CompileResult
 from nasc.solver.problem import Limits
 from nasc.utils.outputs import check_place, claimed
 from nasc.utils.progress import Reporter
+
+MAX_DEVICES = 64
+"""Of one command."""
 
 HEADER = ("device", "limit", "measured", "at most", "size", "quality", "architecture")
 """Of the table of results."""
@@ -101,75 +107,108 @@ def compile_devices(
         NascError, ProfilerError: See `nasc.pipelines.compile.compile`; what was written stays.
     """
     settings, options = settings or Settings(), options or Options()
-    if len(limits) not in (1, len(devices)) or not 0 < len(devices) <= MAX_DEVICES:
+    if not 0 < len(devices) <= MAX_DEVICES:
+        raise UsageError(f"{len(devices)} devices: give 1 to {MAX_DEVICES}")
+    if len(limits) not in (1, len(devices)):
         raise UsageError(
             f"{len(limits)} latency limits for {len(devices)} devices: give one for each, in their "
             "order, or one for all"
         )
+    if settings.estimate:
+        raise UsageError("--estimate is of one device: name one, or leave it out")
     each = list(limits) * (len(devices) // len(limits))
     contexts = [
         context_for(limit, dataclasses.replace(settings, device=device), options, reporter, opener)
         for device, limit in zip(devices, each, strict=True)
     ]
-    names = [folder_name(context.device.name) for context in contexts]
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise UsageError(f"--device names {contexts[i].device.name!r} twice: give each once")
+    names = [folder_name(device) for device in devices]
     output = options.output or Path("-".join(["nasc", *names]))
-    check_folder(output, options.force)
+    own = [dataclasses.replace(options, output=output / name) for name in names]
+    folders = [folders_of(c, one) for c, one in zip(contexts, own, strict=True)]
+    check_distinct(contexts, folders)
+    if options.sign is not None:
+        check_private_key(options.sign)
+    for context in contexts:
+        check_formats(context, options.formats)
     results: dict[str, CompileResult] = {}
     missed: dict[str, NascError] = {}
+    written: list[DeviceVariant] = []
     with claimed(output):
-        for context, limit, name in zip(contexts, each, names, strict=True):
-            context.reporter.say(f"device {context.device.name!r}:")
-            own = dataclasses.replace(options, output=output / name)
+        check_folder(output, {path.name for some in folders for path in some}, options.force)
+        for context, limit, one in zip(contexts, each, own, strict=True):
+            name = context.device.name
+            context.reporter.say(f"device {name!r}:")
             try:
-                results[context.device.name] = compile_on(context, limit, own)
+                results[name] = result = compile_on(context, limit, one)
             except (InfeasibleLimits, LimitsMissed) as error:
-                missed[context.device.name] = error
-        if results:
-            write_index(
-                output, [_variant(c, results) for c in contexts if c.device.name in results]
-            )
+                missed[name] = error
+                continue
+            # After each: what comes next may be interrupted.
+            written += map(DeviceVariant.of, (result.package, *result.folders.values()))
+            write_index(output, written)
     return DevicesResult(output, results, missed)
 
 
 def folder_name(device: str) -> str:
-    """A device's name as the name of a folder."""
-    return re.sub(r"[^A-Za-z0-9._@-]", "-", Path(device).stem).lstrip(".") or "device"
+    """What a device was named by, as the name of a folder."""
+    name = Path(device).stem if Path(device).is_file() else device
+    return re.sub(r"[^A-Za-z0-9._@-]", "-", name).lstrip(".") or "device"
 
 
-def check_folder(output: Path, force: bool) -> None:
+def folders_of(context: RunContext, options: Options) -> list[Path]:
+    """The folders of a device: of its package and of other formats."""
+    runtime = context.settings.runtime or context.device.default_runtime
+    output = options.output or Path()
+    return [output, *(folder_beside(output, name) for name in options.folders(runtime))]
+
+
+def check_distinct(contexts: Sequence[RunContext], folders: Sequence[Sequence[Path]]) -> None:
+    """Raise unless every device is another, and every folder.
+
+    Raises:
+        UsageError: Naming what comes twice.
+    """
+    names = [context.device.name for context in contexts]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise UsageError(f"--device names {name!r} twice: give each device once")
+    paths = [path for some in folders for path in some]
+    for i, path in enumerate(paths):
+        if path in paths[:i]:
+            raise UsageError(
+                f"two devices have packages in a folder {path.name!r}: give one of them another "
+                "name, by a device file of its own"
+            )
+
+
+def check_folder(output: Path, names: Collection[str], force: bool) -> None:
     """Raise unless packages and their index may be written into a folder.
+
+    What an interrupted run left there may be gone on from.
+
+    Args:
+        output: The folder.
+        names: Of the folders that will be in it.
+        force: Whether an index that lies there may be replaced.
 
     Raises:
         PackageError: If something else lies there, or an index that may not be replaced.
     """
     check_place(output, "--output DIR", PackageError, "the packages")
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    if not output.exists():
         return
-    if not (output / INDEX).is_file():
-        raise PackageError(f"'{output}' holds no packages of several devices. {NEXT_STEP}")
-    if not force:
-        raise PackageError(
-            f"'{output}' holds packages. Name another folder: --output DIR; or replace them: "
-            "--force"
-        )
-
-
-def _variant(context: RunContext, results: Mapping[str, CompileResult]) -> DeviceVariant:
-    result = results[context.device.name]
-    m = result.manifest
-    return DeviceVariant(
-        context.device.name,
-        context.device.description,
-        result.package.name,
-        m.conditions.runtime,
-        str(m.architecture),
-        dict(m.limits),
-        None if m.measured is None else m.measured.latency_ms,
-        None if m.measured is None else m.measured.upper_ms,
-        m.size_bytes,
-        result.build_sha256,
-        {name: path.name for name, path in result.folders.items()},
+    if not output.is_dir():
+        raise PackageError(f"'{output}' is no folder. {NEXT_STEP}")
+    if os.path.lexists(output / INDEX):
+        read_index(output)  # else it is somebody else's
+        if not force:
+            raise PackageError(
+                f"'{output}' holds packages. Name another folder: --output DIR; or replace them: "
+                "--force"
+            )
+        return
+    others = sorted(
+        one.name for one in output.iterdir() if one.name not in names and one.name[0] != "."
     )
+    if others:
+        raise PackageError(f"'{output}' holds something else, {others[0]!r}. {NEXT_STEP}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,8 @@ from nasc.lowering import PRECISIONS as LOWERED
 from profilers import ProfilerError, RuntimeOptions, open_worker, precisions_of, reachable
 from profilers.context import read_context
 from profilers.devices.phones import Phone, attached, fits
-from profilers.runtimes import NAMES, installed
+from profilers.nvidia import find_gpu
+from profilers.runtimes import computing_on, installed
 
 WORKER_OVER_SSH = "native; python for runtimes and machines that it is not made for"
 """Where a device file does not say more; which one it was stands in what is measured."""
@@ -72,6 +73,8 @@ class DeviceReport:
         threads: Of a runtime.
         clusters: Its cores by kind: ``core``, ``count`` and, where they are certain, ``ids``.
         attached: Serial numbers of the phones that it may be, of those that adb sees.
+        gpu: What computes there, see `profilers.nvidia.Gpu.identity`; None where it is the
+            processor, or nobody tells.
     """
 
     name: str
@@ -86,6 +89,7 @@ class DeviceReport:
     threads: ThreadsReport
     clusters: tuple[device_profiles.Cluster, ...]
     attached: tuple[str, ...] = ()
+    gpu: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
@@ -104,7 +108,15 @@ class DeviceReport:
             *(f"{'':24} {_runtime_text(runtime)}" for runtime in self.runtimes),
             f"{'':24} threads: {self.threads.default}{most}; cores: {cores}",
             *(f"{'':24} attached: {serial}" for serial in self.attached),
+            *([f"{'':24} {_gpu_text(self.gpu)}"] if self.gpu else []),
         ]
+
+
+def _gpu_text(gpu: Mapping[str, Any]) -> str:
+    return (
+        f"{gpu['name']}, {gpu['memory_bytes'] / 1e9:.0f} GB, compute capability "
+        f"{gpu['capability']}, driver {gpu['driver']}"
+    )
 
 
 def _runtime_text(runtime: RuntimeReport) -> str:
@@ -133,7 +145,8 @@ def report(device: DeviceProfile) -> DeviceReport:
     phones = _phones() if device.connection.kind == "adb" else ()
     here = device.connection.kind == "local"
     any_runtime = here and device.connection.worker != device_profiles.NATIVE
-    names = dict.fromkeys([device.default_runtime, *(NAMES if any_runtime else ())])
+    kind = device.accelerator.kind
+    names = dict.fromkeys([device.default_runtime, *(computing_on(kind) if any_runtime else ())])
     runtimes = tuple(_runtime(name, device, here) for name in names)
     clusters = device.clusters
     if here and device.detect and not clusters:
@@ -155,6 +168,7 @@ def report(device: DeviceProfile) -> DeviceReport:
         ThreadsReport(device.default_threads, _most_threads(device, here, clusters)),
         clusters,
         tuple(phone.serial for phone in phones if fits(device, phone)),
+        find_gpu().identity if kind != device_profiles.CPU and here and there else None,
     )
 
 
@@ -183,8 +197,9 @@ def _worker(device: DeviceProfile) -> str:
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
     found, version = installed(name) if here else (None, None)
     precisions = LOWERED.get(name, ())
-    if found and not set(precisions) <= set(EVERYWHERE[name]):
-        offered: tuple[str, ...] = EVERYWHERE[name]
+    on_cpu = device.accelerator.kind == device_profiles.CPU
+    if found and not (on_cpu and set(precisions) <= set(EVERYWHERE[name])):
+        offered: tuple[str, ...] = EVERYWHERE[name] if on_cpu else ("fp32",)
         with suppress(ProfilerError), open_worker(device, RuntimeOptions(runtime=name)) as worker:
             offered = precisions_of(worker.context)
         precisions = tuple(p for p in precisions if p in offered)

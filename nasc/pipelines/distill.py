@@ -30,6 +30,7 @@ from nasc.errors import NascError, UsageError
 from nasc.evaluation.agreement import Quality, compare
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.hf import NascForMaskedLM, NascModel
+from nasc.hf.configuration import check_geometry
 from nasc.hf.training import check_installed, trainer_has_bf16
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
@@ -154,6 +155,7 @@ def _distill(
     ):
         if value not in allowed:
             raise UsageError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
+    check_geometry(context.teacher.geometry.for_space())
     seed = context.settings.seed
     config = DistillConfig(steps=steps or 0, seed=seed, **other)
     masking = MaskedConfig(steps=steps or 1, bf16=trainer_has_bf16(), seed=seed, **other)

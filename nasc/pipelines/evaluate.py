@@ -14,7 +14,6 @@ from transformers import AutoTokenizer
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.heads import gives_scores, scores_tokens
 from nasc.architecture.space import Architecture, Block
-from nasc.data.prompts import QUERY
 from nasc.errors import CodeRefused, NascError, PackageError, UsageError
 from nasc.evaluation.encoder import open_here
 from nasc.lowering import onnxruntime
@@ -237,8 +236,6 @@ def _vectors(
         teacher = teacher_of(manifest, queries.teacher)
     else:
         _check_teacher(queries, task, folder)
-    if teacher is not None and manifest.query_only:
-        teacher = teacher.with_prompt(QUERY)
     with _reading_tokenizer(folder):
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     runtime = manifest.conditions.runtime

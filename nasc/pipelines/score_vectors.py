@@ -143,7 +143,9 @@ def score_vectors(
         ExportError: If a vector is zero or no number.
         ProfilerError: If the model cannot be run within its limits.
     """
-    documents = teacher.with_prompt(DOCUMENT) if query_only and teacher is not None else None
+    documents = None
+    if query_only and teacher is not None:
+        teacher, documents = teacher.with_prompt(QUERY), teacher.with_prompt(DOCUMENT)
     if task == STS:
         pairs = read_sts(data, reporter.say)
         encode = prompted(encoder.encode, prompts.before)

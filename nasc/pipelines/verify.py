@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from nasc.package.index import DeviceVariant, read_index
 from nasc.package.manifest import MANIFEST
 from nasc.package.verify import verify_package
 from nasc.package.verify_report import DevicesReport, Outcome, VerifyReport, guarded
-from nasc.utils.files import sha256_of
 from nasc.utils.progress import Reporter, Silent
 from profilers import WorkerLimits
 from profilers.jobs import check_sustained
@@ -88,7 +87,8 @@ def verify_devices(
         options: See `verify`.
 
     Returns:
-        A report for each device; its first check says whether the index is of this package.
+        A report for each package, by device and runtime; its first check says whether the index
+        says of it what it is.
 
     Raises:
         PackageError: If there is no index, or it is damaged.
@@ -97,14 +97,14 @@ def verify_devices(
     reporter = reporter or Silent()
     found = {}
     for one in read_index(folder):
-        reporter.say(f"device {one.device!r}:")
+        reporter.say(f"device {one.device!r}, {one.runtime}:")
         indexed = guarded("index", partial(_indexed, folder, one))
-        package = folder / one.folder
+        name, package = f"{one.device}, {one.runtime}", folder / one.folder
         if not (package / MANIFEST).is_file():
-            found[one.device] = VerifyReport(package, (indexed,))
+            found[name] = VerifyReport(package, (indexed,))
             continue
         report = verify(package, reporter=reporter, **options)
-        found[one.device] = replace(report, checks=(indexed, *report.checks))
+        found[name] = replace(report, checks=(indexed, *report.checks))
     return DevicesReport(found)
 
 
@@ -113,6 +113,8 @@ def _indexed(folder: Path, one: DeviceVariant) -> Outcome:
     package = folder / one.folder
     if not (package / MANIFEST).is_file():
         return False, f"there is no package in '{package}'. Get the folder anew"
-    if sha256_of(package / MANIFEST) != one.manifest_sha256:
-        return False, "the package is another than the index names"
-    return True, f"the package that the index names for {one.device}"
+    own = DeviceVariant.of(package)
+    differs = [f.name for f in fields(own) if getattr(own, f.name) != getattr(one, f.name)]
+    if differs:
+        return False, f"the index says something else of '{package}': {', '.join(differs)}"
+    return True, f"says of '{one.folder}' what that package says"

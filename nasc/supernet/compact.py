@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from nasc.networks.network import SETTLED
+
 SCALE = ".scale"
 """Ends the name of a matrix's scales."""
 
@@ -25,10 +27,14 @@ def compressed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensors: float32; matrices (rows, columns) and vectors.
 
     Returns:
-        Matrices as int8 with float32 scales (rows,) beside them, vectors as float16.
+        Matrices as int8 with float32 scales (rows,) beside them, vectors as float16; what is never
+        trained (`nasc.networks.network.SETTLED`) as it is.
     """
     found = {}
     for name, value in tensors.items():
+        if name.rpartition(".")[2] in SETTLED:
+            found[name] = value
+            continue
         if value.dim() < 2:
             found[name] = value.half()
             continue

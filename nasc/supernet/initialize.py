@@ -21,9 +21,15 @@ from torch.nn import functional
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, Block, SearchSpace, kernel_size
 from nasc.networks.from_teacher import attention, feed_forward
-from nasc.networks.torch_network import Mask, apply_layer, attention_context
+from nasc.networks.network import SETTLED
+from nasc.networks.torch_network import (
+    Mask,
+    apply_layer,
+    attention_context,
+    feed_forward_inner,
+    normalized_input,
+)
 from nasc.supernet.supernet import Supernet, SupernetBlock, operation_key
-from nasc.utils.torch_activation import activate
 
 STARTS = {"teacher": "the teacher's weights", "scratch": "random weights"}
 """What candidates begin with, in words; random ones as in the paper."""
@@ -39,11 +45,17 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class _Trace:
-    """What one teacher layer read and gave on the calibration tokens, each (tokens, size)."""
+    """What one teacher layer read and gave on the calibration tokens, each (tokens, size).
+
+    `read` and `read_middle` are what its products are of: `before` and `middle`, normalised where
+    that comes first.
+    """
 
     before: Tensor
+    read: Tensor
     context: Tensor
     middle: Tensor
+    read_middle: Tensor
     inner: Tensor
     after: Tensor
 
@@ -57,6 +69,20 @@ def randomize(supernet: Supernet, seed: int) -> None:
             value.normal_(0, RANDOM_STD, generator=generator)
         else:
             value.fill_(float(name.endswith("ln_weight")))
+    _settle(supernet)
+
+
+def _settle(supernet: Supernet) -> None:
+    """Give attention what of its teacher's layer is never trained."""
+    space, n = supernet.space, supernet.space.layers_per_block
+    for index, block in enumerate(supernet.blocks):
+        for slot in range(space.slots):
+            source = attention(supernet.teacher.layers[index * n + _source(space, slot)])
+            settled = [name for name in SETTLED if name in source]
+            for hidden in space.hidden_sizes if settled and "mha" in space.operations else ():
+                own = block.operations[operation_key(slot, hidden, "mha")]  # type: ignore[index]
+                for name in settled:
+                    own[name].copy_(source[name])  # type: ignore[index]
 
 
 @torch.no_grad()
@@ -101,12 +127,20 @@ def _trace(
     supernet: Supernet, mha: Weights, ffn: Weights, x: Tensor, mask: Mask, real: Tensor
 ) -> tuple[_Trace, Tensor]:
     g, eps = supernet.space.geometry, supernet.eps
-    context = attention_context(mha, x, mask, g.head_size)
+    read = normalized_input(mha, x, eps) if g.pre_norm else x
+    context = attention_context(mha, read, mask, g.head_size)
     middle = apply_layer(Layer("mha", g.hidden, g.hidden), mha, x, mask, g, eps)
-    inner = functional.linear(middle, ffn["in_weight"], ffn["in_bias"])
-    inner = activate(inner, g.activation)
+    read_middle = normalized_input(ffn, middle, eps) if g.pre_norm else middle
+    inner = feed_forward_inner(ffn, read_middle, g.activation)
     after = apply_layer(Layer("ffn", g.hidden, g.hidden), ffn, middle, mask, g, eps)
-    return _Trace(x[real], context[real], middle[real], inner[real], after[real]), after
+    given = (x, read, context, middle, read_middle, inner, after)
+    return _Trace(*(one[real] for one in given)), after
+
+
+def _source(space: SearchSpace, slot: int) -> int:
+    """Which of a block's layers of the teacher a slot starts from."""
+    n = space.layers_per_block
+    return min(slot * n // space.slots, n - 1)
 
 
 def _fill(
@@ -121,7 +155,7 @@ def _fill(
     """All operations of one hidden size in one block."""
     g = space.geometry
     for slot in range(space.slots):
-        source = min(slot * len(layers) // space.slots, len(layers) - 1)
+        source = _source(space, slot)
         (mha, ffn), trace = layers[source], traces[source]
         for operation in space.operations:
             own = block.operations[operation_key(slot, hidden, operation)]
@@ -130,14 +164,19 @@ def _fill(
                 update = _mha_update(mha, trace, basis, g.head_size)
                 start, target, norm = trace.before, trace.middle, mha
             elif operation == "ffn":
-                values, update = _narrow_ffn(ffn, trace, basis, g.ffn_ratio * hidden, g.activation)
+                values, update = _narrow_ffn(ffn, trace, basis, g.inner(hidden), g.activation)
                 start, target, norm = trace.middle, trace.after, ffn
             else:
                 values = _fresh_sepconv(hidden, kernel_size(operation), generator)
                 start = trace.middle if slot % 2 else trace.before
                 target = trace.after if slot % 2 else trace.middle
                 update, norm = torch.zeros(len(start), hidden), None
-            if norm is not None and hidden == g.hidden:
+            if g.pre_norm:  # of what is read, whatever the operation adds
+                update, start = torch.zeros(len(start), hidden), start
+                target = trace.read if start is trace.before else trace.read_middle
+            if "normed" in values and not bool(values["normed"]):
+                values |= {"ln_weight": torch.ones(hidden), "ln_bias": torch.zeros(hidden)}
+            elif norm is not None and hidden == g.hidden:
                 values |= {"ln_weight": norm["ln_weight"], "ln_bias": norm["ln_bias"]}
             else:
                 values |= _fit_norm(start @ basis + update, target @ basis, block.eps)
@@ -167,7 +206,7 @@ def _dropped_mean(weight: Tensor, inputs: Tensor, kept: Tensor) -> Tensor:
 
 def _narrow_mha(mha: Weights, trace: _Trace, basis: Tensor, head_size: int) -> dict[str, Tensor]:
     heads = _chosen_heads(mha, trace, basis.shape[1] // head_size, head_size)
-    kept, found = _columns(heads, head_size), {}
+    kept, found = _columns(heads, head_size), {n: mha[n] for n in SETTLED if n in mha}
     if "bucket_bias" in mha:
         found["bucket_bias"] = mha["bucket_bias"][:, heads]
     for name in "qkv":
@@ -200,8 +239,10 @@ def _narrow_ffn(
         "out_weight": basis.T @ ffn["out_weight"][:, kept],
         "out_bias": basis.T @ (ffn["out_bias"] + lost),
     }
-    inner = functional.linear(trace.middle @ basis, found["in_weight"], found["in_bias"])
-    inner = activate(inner, activation)
+    if "gate_weight" in ffn:
+        found["gate_weight"] = ffn["gate_weight"][kept] @ basis
+        found["gate_bias"] = ffn["gate_bias"][kept]
+    inner = feed_forward_inner(found, trace.read_middle @ basis, activation)
     return found, functional.linear(inner, found["out_weight"], found["out_bias"])
 
 

@@ -46,7 +46,8 @@ class Scorer:
             for batch in (b.to(supernet.teacher.device) for b in batches):
                 mask = Mask.of(batch.attention_mask)
                 states = supernet.teacher_states(batch.input_ids, mask)
-                pooled = functional.normalize(pool(states[-1], mask, self._pooling), dim=-1)
+                finished = supernet.finish(states[-1])
+                pooled = functional.normalize(pool(finished, mask, self._pooling), dim=-1)
                 self._prepared.append(_Prepared(mask, batch.attention_mask.bool(), states, pooled))
         self._variance = [
             self._mean_square([(p.states[i] - self._mean(i))[p.real] for p in self._prepared])
@@ -153,7 +154,8 @@ class Scorer:
                     x = states[begin[:-1]]
                     index = len(begin) - 1
                     states[begin] = self.supernet.forward_block(index, x, p.mask, begin[-1])
-            vectors = functional.normalize(pool(states[blocks], p.mask, self._pooling), dim=-1)
+            finished = self.supernet.finish(states[blocks])
+            vectors = functional.normalize(pool(finished, p.mask, self._pooling), dim=-1)
             found[place] = float((1 - (vectors * p.pooled).sum(-1)).sum())
         return found
 

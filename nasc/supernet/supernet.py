@@ -14,9 +14,16 @@ from torch import Tensor, nn
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.errors import UsageError
-from nasc.networks.from_teacher import attention, embedding, feed_forward, head_tensors
-from nasc.networks.network import Network, tensor_shapes
+from nasc.networks.from_teacher import (
+    attention,
+    embedding,
+    feed_forward,
+    final_norm,
+    head_tensors,
+)
+from nasc.networks.network import SETTLED, Network, tensor_shapes
 from nasc.networks.torch_network import Mask, apply_layer, embed
+from nasc.networks.torch_network import final_norm as normalized
 from nasc.teacher import Teacher
 
 
@@ -56,7 +63,9 @@ class SupernetBlock(nn.Module):
 
     def _tensors(self, kind: str, hidden_in: int, hidden_out: int) -> nn.ParameterDict:
         shapes = tensor_shapes(Layer(kind, hidden_in, hidden_out), self.space.geometry)
-        return nn.ParameterDict({n: nn.Parameter(torch.zeros(s)) for n, s in shapes.items()})
+        return nn.ParameterDict(
+            {n: nn.Parameter(torch.zeros(s), n not in SETTLED) for n, s in shapes.items()}
+        )
 
     def first_slot(self, length: int) -> int:
         """Slot of the first operation of a block with `length` operations."""
@@ -121,6 +130,10 @@ class Supernet(nn.Module):
         """The teacher's embedding output (batch, seq_len, hidden)."""
         separator = self.space.geometry.separator
         return embed(embedding(self.teacher), input_ids, self.eps, separator)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """States behind the last block as the teacher gives them: normalised where that does so."""
+        return normalized(final_norm(self.teacher), x, self.eps)
 
     def teacher_states(
         self, input_ids: Tensor, mask: Mask, blocks: int | None = None

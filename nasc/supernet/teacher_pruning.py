@@ -19,9 +19,16 @@ from nasc.architecture.layers import Layer
 from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.data.tokens import Batch
 from nasc.errors import InfeasibleLimits
-from nasc.networks.from_teacher import attention, embedding, feed_forward, teacher_network
+from nasc.networks.from_teacher import (
+    attention,
+    embedding,
+    feed_forward,
+    final_norm,
+    teacher_network,
+)
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, apply_layer, embed, pool
+from nasc.networks.torch_network import final_norm as normalized
 from nasc.solver.problem import Solution
 from nasc.teacher import Teacher
 
@@ -98,6 +105,7 @@ class PrunedLoss:
             for layer in teacher.layers
             for kind, tensors in (("mha", attention(layer)), ("ffn", feed_forward(layer)))
         ]
+        self._norm = final_norm(teacher)
         self._masks = [Mask.of(batch.attention_mask) for batch in batches]
         tables = embedding(teacher)
         with torch.no_grad():
@@ -123,7 +131,9 @@ class PrunedLoss:
         # Only the latest path is remembered: neighbours in order share the most of it.
         self._states = {(): self._states[()]} | path
         return [
-            functional.normalize(pool(x, mask, self._pooling), dim=-1)
+            functional.normalize(
+                pool(normalized(self._norm, x, self._eps), mask, self._pooling), dim=-1
+            )
             for x, mask in zip(states, self._masks, strict=True)
         ]
 

@@ -198,7 +198,9 @@ class Objective:
             total = torch.stack(losses).sum()
             if chained:
                 how = self.supernet.teacher.pooling.mode
-                distance = _distance(out.float(), part.states[-1].float(), part.mask, how)
+                finish = self.supernet.finish
+                ours, theirs = finish(out.float()), finish(part.states[-1].float())
+                distance = _distance(ours, theirs, part.mask, how)
                 share = part.weight / len(batch.input_ids)
                 total = total + VECTOR_WEIGHT * share * distance
             total.backward()  # type: ignore[no-untyped-call]

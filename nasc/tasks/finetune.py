@@ -23,9 +23,9 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from nasc.errors import TaskDataError, UsageError
 from nasc.hf.training import BatchTrainer, arguments, run_trainer, trainer_has_bf16
-from nasc.networks.network import MASKED
 from nasc.supernet import checkpoint
 from nasc.tasks.models import Outputs, Row, TaskModel
+from nasc.utils.masking import MASKED
 from nasc.utils.progress import Progress
 from nasc.utils.torch_device import attention_without_cudnn
 

@@ -134,10 +134,14 @@ def read_classifier(
     output = next((kind for end, kind in _KINDS.items() if named.endswith(end)), None)
     if output is None:
         return None
-    first, last, activation = _LAYERS[geometry.family]
+    first, last, activation = _LAYERS.get(geometry.family, ("head.dense", "classifier", "gelu"))
     last = _OF_TOKENS.get(output, last)
     if f"{last}.weight" not in tensor_names(files, geometry.family):
         return None
+    if geometry.family not in _LAYERS:
+        raise files.unsupported(
+            CONFIG, "architectures", [named], "encoders alone of this family, without such a head"
+        )
     files.json(CONFIG, _SCHEMA)
     labels = _labels(files, config)
     if output == ANSWERS and len(labels) != 2:

@@ -7,7 +7,7 @@ from transformers import CONFIG_MAPPING
 
 from nasc.errors import TeacherMissing, UnsupportedFamily
 from nasc.teacher.encoder import TeacherGeometry
-from nasc.teacher.files import TeacherFiles, json_text, text_or_null
+from nasc.teacher.files import TeacherFiles, json_text, reason, text_or_null
 from nasc.utils.relative_positions import BUCKETS
 
 FAMILIES = (
@@ -19,6 +19,7 @@ FAMILIES = (
     "electra",
     "albert",
     "mpnet",
+    "modernbert",
 )
 
 ROBERTAS = ("roberta", "xlm-roberta", "camembert")
@@ -55,6 +56,7 @@ SIZE_KEYS |= dict.fromkeys(
 SIZE_KEYS["mpnet"] = {key: name for key, name in SIZE_KEYS["bert"].items() if key != "types"} | {
     "buckets": "relative_attention_num_buckets"
 }
+SIZE_KEYS["modernbert"] = {key: name for key, name in SIZE_KEYS["bert"].items() if key != "types"}
 """By family the keys of config.json that give sizes."""
 
 _ALIASES = {
@@ -72,6 +74,9 @@ def _count(most: int) -> dict[str, Any]:
 # Far above what is met (XLM-R XXL: 48 layers, hidden size 4,096), far below what would exhaust a
 # machine before a weight is looked at.
 _WIDTH, _DEPTH, _ROWS = _count(1 << 16), _count(1 << 10), _count(1 << 24)
+
+_BASE = {"type": "number", "minimum": 1, "maximum": 1e12}
+"""Of the frequencies of rotary positions."""
 
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 """Keys that change nothing outside training; torch looks at their values all the same."""
@@ -95,6 +100,23 @@ _SCHEMA = {
         "type_vocab_size": _count(1 << 16),
         "relative_attention_num_buckets": _count(1 << 10),
         "layer_norm_eps": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "norm_eps": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "hidden_activation": {"type": "string"},
+        "local_attention": {"type": "integer", "minimum": 2, "maximum": 1 << 20},
+        "global_attn_every_n_layers": _DEPTH,
+        "global_rope_theta": _BASE,
+        "local_rope_theta": _BASE,
+        "layer_types": {
+            "type": ["array", "null"],
+            "items": {"enum": ["full_attention", "sliding_attention"]},
+        },
+        "rope_parameters": {
+            "type": ["object", "null"],
+            "additionalProperties": {
+                "type": ["object", "null"],
+                "properties": {"rope_theta": _BASE, "rope_type": {"type": "string"}},
+            },
+        },
         **{key: {"type": "number", "minimum": 0, "maximum": 1} for key in _DROPOUTS},
         "pad_token_id": {"type": ["integer", "null"], "minimum": 0, "maximum": 1 << 24},
         "hidden_act": {"type": "string"},
@@ -148,6 +170,14 @@ _SUPPORTED: Mapping[str, Sequence[Any]] = {
 _ONE_FOR_ALL = {"num_hidden_groups": (1,), "inner_group_num": (1,)}
 """Keys of ALBERT, all of whose layers have the weights of one."""
 
+_MODERNBERT = {
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "norm_bias": (False,),
+    "rope_scaling": (None,),
+}
+"""Keys of ModernBERT, whose layers have no biases."""
+
 _MPNET = {"relative_attention_num_buckets": (BUCKETS,)}
 """Keys of MPNet, whose code counts on so many."""
 
@@ -176,12 +206,14 @@ def read_config(files: TeacherFiles) -> tuple[dict[str, Any], TeacherGeometry]:
         files.check_values(CONFIG, config, _ONE_FOR_ALL)
     if family == "mpnet":
         files.check_values(CONFIG, config, _MPNET)
+    if family == "modernbert":
+        files.check_values(CONFIG, config, _MODERNBERT)
     return config, _geometry(files, family, config)
 
 
 def _act(family: str) -> str:
     """The key of config.json that names the activation."""
-    return "activation" if family == "distilbert" else "hidden_act"
+    return {"distilbert": "activation", "modernbert": "hidden_activation"}.get(family, "hidden_act")
 
 
 def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> TeacherGeometry:
@@ -191,7 +223,7 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
         for size, key in SIZE_KEYS[family].items()
     }
     keys = SIZE_KEYS[family]
-    for whole, part in (("hidden", "heads"), ("intermediate", "hidden")):
+    for whole, part in (("hidden", "heads"), ("intermediate", "heads")):
         if sizes[whole] % sizes[part]:
             raise UnsupportedFamily(
                 f"teacher '{files.name}': {files.label(CONFIG)}: {keys[whole]} = {sizes[whole]} "
@@ -210,6 +242,8 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
             CONFIG,
             f"has max_position_embeddings = {sizes['positions']}; positions start at {offset}",
         )
+    modern = family == "modernbert"
+    eps = "norm_eps" if modern else "layer_norm_eps"
     return TeacherGeometry(
         family=family,
         layers=sizes["layers"],
@@ -222,16 +256,46 @@ def _geometry(files: TeacherFiles, family: str, config: Mapping[str, Any]) -> Te
         type_vocab_size=sizes.get("types", 0),
         # DistilBERT's code fixes it; the others' configuration names it.
         layer_norm_eps=(
-            1e-12
-            if family == "distilbert"
-            else float(config.get("layer_norm_eps", defaults.layer_norm_eps))
+            1e-12 if family == "distilbert" else float(config.get(eps, getattr(defaults, eps)))
         ),
         position_offset=offset,
         pad_id=pad_id,
         activation=_ACTIVATIONS[config.get(_act(family), getattr(defaults, _act(family)))],
         embedding=embedding,
         buckets=sizes.get("buckets"),
+        rotary=_rotary(files, family, config, sizes) if modern else (),
+        pre_norm=modern,
+        gated=modern,
     )
+
+
+def _rotary(
+    files: TeacherFiles, family: str, config: Mapping[str, Any], sizes: Mapping[str, int]
+) -> tuple[tuple[float, int], ...]:
+    """See `TeacherGeometry.rotary`, as transformers fills in what config.json leaves out.
+
+    Raises:
+        TeacherDamaged: If transformers refuses the configuration, or layers are not those counted.
+        UnsupportedFamily: If positions are scaled.
+    """
+    if sizes["hidden"] // sizes["heads"] % 2:
+        raise files.damaged(CONFIG, "has heads of an odd size, which rotary positions cannot turn")
+    try:
+        read = CONFIG_MAPPING[family].from_dict(dict(config))
+        kinds, window = list(read.layer_types), int(read.sliding_window)
+        turns = {kind: read.rope_parameters[kind] for kind in set(kinds)}
+        bases = {kind: float(turn["rope_theta"]) for kind, turn in turns.items()}
+    except Exception as error:  # it checks values in ways of its own
+        raise files.damaged(CONFIG, f"is refused by transformers: {reason(error)}") from error
+    if len(kinds) != sizes["layers"]:
+        raise files.damaged(
+            CONFIG, f"has layer_types of {len(kinds)} layers, num_hidden_layers = {sizes['layers']}"
+        )
+    for kind, turn in turns.items():
+        if turn.get("rope_type", "default") != "default":
+            named = f"rope_parameters.{kind}.rope_type"
+            raise files.unsupported(CONFIG, named, turn["rope_type"], '"default"')
+    return tuple((bases[kind], window if kind == "sliding_attention" else 0) for kind in kinds)
 
 
 def _size(files: TeacherFiles, config: Mapping[str, Any], key: str, default: int) -> Any:

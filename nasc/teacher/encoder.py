@@ -35,10 +35,12 @@ from nasc.data.prompts import NO_PROMPTS, Prompts
 from nasc.data.texts import Text, columns
 from nasc.data.tokens import Batch, Tokens
 from nasc.errors import UnsupportedFamily, UsageError
+from nasc.utils.masking import MASKED
 from nasc.utils.torch_activation import activate
 from nasc.utils.torch_dense import apply_dense, finish_vector
 from nasc.utils.torch_pooling import pool
 from nasc.utils.torch_positions import position_scores
+from nasc.utils.torch_rotary import rotate, rotation, window_scores
 from nasc.utils.torch_segments import segments
 
 
@@ -63,6 +65,10 @@ class TeacherGeometry:
         embedding: See `nasc.architecture.space.Geometry`; buckets and separator alike.
         buckets: See embedding.
         separator: See embedding.
+        rotary: Of each layer, where positions are rotations: the base of its frequencies, and the
+            tokens to either side that a token sees, 0 for all; empty where they are not.
+        pre_norm: See `nasc.architecture.space.Geometry`.
+        gated: See pre_norm.
     """
 
     family: str
@@ -81,6 +87,9 @@ class TeacherGeometry:
     embedding: int | None = None
     buckets: int | None = None
     separator: int | None = None
+    rotary: tuple[tuple[float, int], ...] = ()
+    pre_norm: bool = False
+    gated: bool = False
 
     def __post_init__(self) -> None:
         if self.heads * self.head_size != self.hidden:
@@ -102,6 +111,9 @@ class TeacherGeometry:
             embedding=self.embedding,
             buckets=self.buckets,
             separator=self.separator,
+            rotary=bool(self.rotary),
+            pre_norm=self.pre_norm,
+            gated=self.gated,
         )
 
 
@@ -111,7 +123,8 @@ class EmbeddingWeights:
 
     Attributes:
         word: (vocab_size, size), size being that of the rows: `embedding`, or `hidden`.
-        position: (rows, size); the first token's row is `position_offset`.
+        position: (rows, size); the first token's row is `position_offset`. None where positions
+            are rotations.
         token_type: (size,), the row of token type 0; zeros where the family has none.
         ln_weight: (size,).
         ln_bias: (size,).
@@ -121,7 +134,7 @@ class EmbeddingWeights:
     """
 
     word: Tensor
-    position: Tensor
+    position: Tensor | None
     token_type: Tensor
     ln_weight: Tensor
     ln_bias: Tensor
@@ -143,7 +156,7 @@ class LayerWeights:
         v_b: See q_b.
         o_w: (hidden, hidden), heads one after the other in the columns.
         o_b: (hidden,).
-        ln1_w: (hidden,), of the normalisation after attention.
+        ln1_w: (hidden,), of the normalisation after attention; before it with `pre_norm`.
         ln1_b: (hidden,).
         ff1_w: (intermediate, hidden).
         ff1_b: (intermediate,).
@@ -153,6 +166,14 @@ class LayerWeights:
         ln2_b: (hidden,).
         bucket_bias: (buckets, heads), what relative positions add to attention scores; None
             without `buckets`.
+        gate_w: (intermediate, hidden), what the activated values are multiplied with; None without
+            `gated`, as gate_b.
+        gate_b: (intermediate,).
+        frequencies: (head_size / 2,), radians a position; None where those are no rotations, as
+            window.
+        window: (1,), tokens to either side that a token sees; 0 for all.
+        normed: (1,), 0 where attention reads its input as it is, else 1; None without `pre_norm`.
+            Then ln1_w is 1 and ln1_b 0.
     """
 
     q_w: Tensor
@@ -172,6 +193,24 @@ class LayerWeights:
     ln2_w: Tensor
     ln2_b: Tensor
     bucket_bias: Tensor | None = None
+    gate_w: Tensor | None = None
+    gate_b: Tensor | None = None
+    frequencies: Tensor | None = None
+    window: Tensor | None = None
+    normed: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NormWeights:
+    """Weights of the normalisation behind all layers.
+
+    Attributes:
+        weight: (hidden,).
+        bias: (hidden,).
+    """
+
+    weight: Tensor
+    bias: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +226,7 @@ class DenseWeights:
     bias: Tensor
 
 
-_Weights = TypeVar("_Weights", EmbeddingWeights, LayerWeights, DenseWeights)
+_Weights = TypeVar("_Weights", EmbeddingWeights, LayerWeights, NormWeights, DenseWeights)
 
 
 def sentence_vectors(
@@ -233,6 +272,7 @@ class Teacher:
             recommend, at most `geometry.max_positions`.
         embeddings: Weights of its embedding.
         layers: Weights of its layers.
+        norm: Behind all layers; None without `pre_norm`.
         folder: Where its files are; None of one that was made in memory.
         pooling: How sentence vectors are made of its hidden states.
         dense: Weights of the linear layers that `pooling` names.
@@ -253,6 +293,7 @@ class Teacher:
     max_length: int
     embeddings: EmbeddingWeights
     layers: tuple[LayerWeights, ...]
+    norm: NormWeights | None = None
     folder: Path | None = None
     pooling: Pooling = MEAN
     dense: tuple[DenseWeights, ...] = ()
@@ -315,6 +356,9 @@ class Teacher:
         for name in ("embedding", "buckets", "separator"):
             if geometry[name] is None:  # as below
                 del geometry[name]
+        for name in ("rotary", "pre_norm", "gated"):
+            if not geometry[name]:
+                del geometry[name]
         about = {
             "weights": self.sha256,
             "tokenizer": tokenizer | {"truncation": None, "padding": None},
@@ -356,18 +400,19 @@ class Teacher:
                 for name in weights.__dataclass_fields__
                 if (value := getattr(weights, name)) is not None
             }
-            return type(weights)(**present)
+            return replace(weights, **present)
 
         return replace(
             self,
             embeddings=moved(self.embeddings),
             layers=tuple(map(moved, self.layers)),
+            norm=None if self.norm is None else moved(self.norm),
             dense=tuple(map(moved, self.dense)),
         )
 
     @torch.no_grad()
     def hidden_states(self, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
-        """Output of the embedding and of every layer.
+        """Output of the embedding and of every layer, the last one's normalised with `pre_norm`.
 
         Args:
             input_ids: (batch, seq_len), right-padded.
@@ -387,8 +432,9 @@ class Teacher:
             raise UsageError(
                 f"{seq_len} tokens: the teacher '{self.name}' takes up to {g.max_positions}"
             )
-        positions = e.position[g.position_offset : g.position_offset + seq_len]
-        x = functional.embedding(input_ids, e.word) + (positions + e.token_type)
+        x = functional.embedding(input_ids, e.word)
+        if e.position is not None:
+            x = x + (e.position[g.position_offset : g.position_offset + seq_len] + e.token_type)
         if g.separator is not None and e.segment is not None:
             x = x + segments(input_ids, g.separator)[:, :, None] * e.segment
         x = functional.layer_norm(x, x.shape[-1:], e.ln_weight, e.ln_bias, g.layer_norm_eps)
@@ -400,26 +446,46 @@ class Teacher:
         def heads(flat: Tensor) -> Tensor:
             return flat.view(batch, seq_len, g.heads, g.head_size).transpose(1, 2)
 
+        def normalized(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            return functional.layer_norm(x, (g.hidden,), weight, bias, g.layer_norm_eps)
+
         states = [x]
         for w in self.layers:
             scores = mask
+            reads = g.pre_norm and w.normed is not None and bool(w.normed)
+            read = normalized(x, w.ln1_w, w.ln1_b) if reads else x
+            q, k = (
+                heads(functional.linear(read, weight, bias))
+                for weight, bias in ((w.q_w, w.q_b), (w.k_w, w.k_b))
+            )
+            if w.frequencies is not None and w.window is not None:
+                by = rotation(w.frequencies, seq_len)
+                q, k = rotate(q, by), rotate(k, by)
+                scores = window_scores(w.window, seq_len)
+                if scores is None:
+                    scores = mask
+                elif mask is not None:
+                    scores = scores.masked_fill(~mask, MASKED)
             if w.bucket_bias is not None:
                 scores = position_scores(w.bucket_bias, seq_len)
                 if mask is not None:
                     scores = scores.masked_fill(~mask, -torch.inf)
-            mixed = functional.scaled_dot_product_attention(
-                heads(functional.linear(x, w.q_w, w.q_b)),
-                heads(functional.linear(x, w.k_w, w.k_b)),
-                heads(functional.linear(x, w.v_w, w.v_b)),
-                attn_mask=scores,
-            )
+            v = heads(functional.linear(read, w.v_w, w.v_b))
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=scores)
             mixed = mixed.transpose(1, 2).reshape(batch, seq_len, g.hidden)
             x = x + functional.linear(mixed, w.o_w, w.o_b)
-            x = functional.layer_norm(x, (g.hidden,), w.ln1_w, w.ln1_b, g.layer_norm_eps)
-            inner = activate(functional.linear(x, w.ff1_w, w.ff1_b), g.activation)
+            if not g.pre_norm:
+                x = normalized(x, w.ln1_w, w.ln1_b)
+            read = normalized(x, w.ln2_w, w.ln2_b) if g.pre_norm else x
+            inner = activate(functional.linear(read, w.ff1_w, w.ff1_b), g.activation)
+            if w.gate_w is not None:
+                inner = inner * functional.linear(read, w.gate_w, w.gate_b)
             x = x + functional.linear(inner, w.ff2_w, w.ff2_b)
-            x = functional.layer_norm(x, (g.hidden,), w.ln2_w, w.ln2_b, g.layer_norm_eps)
+            if not g.pre_norm:
+                x = normalized(x, w.ln2_w, w.ln2_b)
             states.append(x)
+        if self.norm is not None:
+            states[-1] = normalized(x, self.norm.weight, self.norm.bias)
         return states
 
     def tokenize(self, sentences: Sequence[Text], *, max_length: int | None = None) -> Tokens:

@@ -94,7 +94,7 @@ def load_folder(
     tokenizer.model_max_length = geometry.max_positions  # lengths are decided by the caller
     if head is not None and head.paired:
         geometry = replace(geometry, separator=separator_of(modules, tokenizer, geometry))
-    embeddings, layers = weights.load(typed=geometry.separator is not None)
+    embeddings, layers, norm = weights.load(typed=geometry.separator is not None)
     pooling, dense = modules.pooling, tuple(map(load_dense, modules.dense))
     if head is not None:
         tensors = weights.load_some(shapes)
@@ -111,6 +111,7 @@ def load_folder(
         max_length=length,
         embeddings=embeddings,
         layers=layers,
+        norm=norm,
         folder=folder,
         pooling=pooling,
         dense=dense,

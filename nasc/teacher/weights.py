@@ -14,7 +14,12 @@ from torch import Tensor
 from device_profiles import reading
 from nasc.errors import TeacherDamaged, TeacherMissing, UnsupportedFamily
 from nasc.teacher.config import CONFIG, ROBERTAS, SIZE_KEYS
-from nasc.teacher.encoder import EmbeddingWeights, LayerWeights, TeacherGeometry
+from nasc.teacher.encoder import (
+    EmbeddingWeights,
+    LayerWeights,
+    NormWeights,
+    TeacherGeometry,
+)
 from nasc.teacher.files import TeacherFiles, json_text, reason
 
 SINGLE = "model.safetensors"
@@ -77,6 +82,17 @@ _LAYER_NAMES: dict[str, tuple[str, dict[str, str]]] = {
             "ln2": "output.LayerNorm",
         },
     ),
+    "modernbert": (
+        "layers.",
+        {
+            "qkv": "attn.Wqkv",
+            "o": "attn.Wo",
+            "ln1": "attn_norm",
+            "gated": "mlp.Wi",
+            "ff2": "mlp.Wo",
+            "ln2": "mlp_norm",
+        },
+    ),
     "distilbert": (
         "transformer.layer.",
         {
@@ -100,6 +116,14 @@ _EMBEDDINGS = {
     "ln_bias": ("embeddings.LayerNorm.bias", ("row",)),
 }
 
+_MODERN_EMBEDDINGS = {
+    "word": ("embeddings.tok_embeddings.weight", ("vocab_size", "row")),
+    "ln_weight": ("embeddings.norm.weight", ("row",)),
+}
+
+_FINAL_NORM = "final_norm.weight"
+"""Behind all layers of ModernBERT."""
+
 _MAPS = {"electra": "embeddings_project", "albert": "encoder.embedding_hidden_mapping_in"}
 """By family the linear layer behind an embedding of its own size."""
 
@@ -112,6 +136,12 @@ _PRETRAINING = re.compile(
     r"|embeddings\.(position_ids|token_type_ids)$"
 )
 """Tensors that sentence vectors do not depend on: those of pretraining, and buffers."""
+
+_MODERN_PRETRAINING = re.compile(r"head\.(dense|norm)\.|decoder\.")
+"""The same of ModernBERT, beside those."""
+
+_PREFIXES = dict.fromkeys(ROBERTAS, "roberta.") | {"modernbert": "model."}
+"""With which names of a network with a head begin; else the family and a point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +188,10 @@ class WeightFiles:
             return digests[0]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
-    def load(self, *, typed: bool = False) -> tuple[EmbeddingWeights, tuple[LayerWeights, ...]]:
-        """The weights in float32.
+    def load(
+        self, *, typed: bool = False
+    ) -> tuple[EmbeddingWeights, tuple[LayerWeights, ...], NormWeights | None]:
+        """The weights in float32; those behind all layers last, where there are any.
 
         Args:
             typed: Whether token type 1 is met, which there then is.
@@ -171,7 +203,9 @@ class WeightFiles:
         types = tensors.get(_EMBEDDINGS["token_type"][0])
         g = self.geometry
         named = _embeddings(g).items()
-        rows = {key: tensors[name] for key, (name, _) in named if name in tensors}
+        rows: dict[str, Any] = {k: tensors[name] for k, (name, _) in named if name in tensors}
+        if g.family == "modernbert":
+            return _modern(tensors, rows, g)
         rows["token_type"] = (
             torch.zeros_like(rows["ln_bias"]) if types is None else types[0].clone()
         )
@@ -190,7 +224,7 @@ class WeightFiles:
             )
             for index in range(g.layers)
         )
-        return EmbeddingWeights(**rows), tuple(layers)
+        return EmbeddingWeights(**rows), tuple(layers), None
 
     def load_some(self, names: Collection[str]) -> dict[str, Tensor]:
         """Some tensors by their plain names, in float32.
@@ -340,7 +374,7 @@ def _unreadable(files: TeacherFiles, file: str, error: Exception) -> TeacherDama
 
 
 def _plain_name(name: str, family: str) -> str:
-    plain = name.removeprefix("roberta." if family in ROBERTAS else f"{family}.")
+    plain = name.removeprefix(_PREFIXES.get(family, f"{family}."))
     front, dot, last = plain.rpartition(".")
     return f"{front}{dot}{_LEGACY.get(last, last)}" if front.endswith("LayerNorm") else plain
 
@@ -366,6 +400,8 @@ def _expected(geometry: TeacherGeometry) -> dict[str, tuple[tuple[int, ...], tup
     if g.buckets is not None:
         named[_BUCKETS] = ("buckets", "heads")
     prefix, names = _LAYER_NAMES[g.family]
+    if g.family == "modernbert":
+        return _modern_expected(g, sizes, named)
     out_in = {"ff1": ("intermediate", "hidden"), "ff2": ("hidden", "intermediate")}
     for index in range(_stored_layers(g)):
         for short, long in names.items():
@@ -377,12 +413,80 @@ def _expected(geometry: TeacherGeometry) -> dict[str, tuple[tuple[int, ...], tup
     return {name: (tuple(sizes[key] for key in keys), tuple(keys)) for name, keys in named.items()}
 
 
+def _modern_expected(
+    g: TeacherGeometry, sizes: dict[str, int], named: dict[str, tuple[str, ...]]
+) -> dict[str, tuple[tuple[int, ...], tuple[str, ...]]]:
+    """See `_expected`: no biases, products in one, the first layer without a normalisation."""
+    sizes = sizes | {"3 x hidden": 3 * g.hidden, "2 x intermediate": 2 * g.intermediate}
+    prefix, names = _LAYER_NAMES[g.family]
+    shapes: dict[str, tuple[str, ...]] = {
+        "qkv": ("3 x hidden", "hidden"),
+        "o": ("hidden", "hidden"),
+        "ln1": ("hidden",),
+        "gated": ("2 x intermediate", "hidden"),
+        "ff2": ("hidden", "intermediate"),
+        "ln2": ("hidden",),
+    }
+    for index in range(g.layers):
+        for short, long in names.items():
+            if index or short != "ln1":
+                named[f"{prefix}{index}.{long}.weight"] = shapes[short]
+    named[_FINAL_NORM] = ("hidden",)
+    return {name: (tuple(sizes[key] for key in keys), keys) for name, keys in named.items()}
+
+
+def _modern(
+    tensors: Mapping[str, Tensor], rows: dict[str, Any], g: TeacherGeometry
+) -> tuple[EmbeddingWeights, tuple[LayerWeights, ...], NormWeights]:
+    """ModernBERT's weights in the one structure: biases are 0, products apart."""
+    prefix, names = _LAYER_NAMES[g.family]
+    none, inner_none = torch.zeros(g.hidden), torch.zeros(g.intermediate)
+
+    def layer(index: int, base: float, window: int) -> LayerWeights:
+        own = {
+            short: tensors.get(f"{prefix}{index}.{long}.weight") for short, long in names.items()
+        }
+        q, k, v = own["qkv"].chunk(3)  # type: ignore[union-attr]
+        inner, gate = own["gated"].chunk(2)  # type: ignore[union-attr]
+        first = own["ln1"]
+        powers = torch.arange(0, g.head_size, 2, dtype=torch.float32) / g.head_size
+        return LayerWeights(
+            q_w=q,
+            q_b=none,
+            k_w=k,
+            k_b=none,
+            v_w=v,
+            v_b=none,
+            o_w=own["o"],  # type: ignore[arg-type]
+            o_b=none,
+            ln1_w=torch.ones(g.hidden) if first is None else first,
+            ln1_b=none,
+            ff1_w=inner,
+            ff1_b=inner_none,
+            ff2_w=own["ff2"],  # type: ignore[arg-type]
+            ff2_b=none,
+            ln2_w=own["ln2"],  # type: ignore[arg-type]
+            ln2_b=none,
+            gate_w=gate,
+            gate_b=inner_none,
+            frequencies=1.0 / (base**powers),
+            window=torch.tensor([float(window)]),
+            normed=torch.tensor([float(first is not None)]),
+        )
+
+    size = torch.zeros(g.hidden)
+    embedding = EmbeddingWeights(**rows, position=None, token_type=size, ln_bias=size)
+    layers = tuple(layer(index, *turn) for index, turn in enumerate(g.rotary))
+    return embedding, layers, NormWeights(tensors[_FINAL_NORM], none)
+
+
 def _embeddings(geometry: TeacherGeometry) -> dict[str, tuple[str, tuple[str, ...]]]:
     """By field of `EmbeddingWeights` the tensor's name, and the sizes that make its shape."""
     row = "hidden" if geometry.embedding is None else "embedding"
+    names = _MODERN_EMBEDDINGS if geometry.family == "modernbert" else _EMBEDDINGS
     found = {
         key: (name, tuple(row if size == "row" else size for size in sizes))
-        for key, (name, sizes) in _EMBEDDINGS.items()
+        for key, (name, sizes) in names.items()
     }
     if geometry.embedding is not None:
         name = _MAPS[geometry.family]
@@ -405,7 +509,7 @@ def _check_tensor(
 ) -> None:
     if entry.shape != shape:
         keys = SIZE_KEYS[family]
-        said = ", ".join(f"{keys[s]} = {n}" for s, n in zip(sizes, shape, strict=True))
+        said = ", ".join(f"{keys.get(s, s)} = {n}" for s, n in zip(sizes, shape, strict=True))
         raise files.damaged(
             entry.file,
             f": tensor '{entry.name}' has shape {entry.shape}; by {CONFIG} ({said}) it must have "
@@ -436,7 +540,8 @@ def _check_unused(
     for plain, entry in found.items():
         layer = further.match(plain)
         left_out = layer is not None and int(layer[1][:9]) >= geometry.layers
-        if plain not in expected and not left_out and not _PRETRAINING.match(plain):
+        modern = geometry.family == "modernbert" and _MODERN_PRETRAINING.match(plain)
+        if plain not in expected and not left_out and not modern and not _PRETRAINING.match(plain):
             others.append(entry)
     if not others:
         return

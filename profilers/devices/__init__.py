@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from device_profiles import CPU, DeviceProfile
+from device_profiles import CPU, NATIVE, PYTHON, DeviceProfile
 from profilers.devices.base import Worker
 from profilers.devices.transports import TRANSPORTS
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import RuntimeOptions, WorkerLimits
-
-COMPUTED_ON = (CPU,)
-"""Kinds of accelerator on which a runtime computes today."""
+from profilers.nvidia import find_gpu
 
 
 def reachable(profile: DeviceProfile) -> tuple[bool, str]:
@@ -37,18 +36,27 @@ def check_device(profile: DeviceProfile) -> None:
         profile: The device.
 
     Raises:
-        DeviceUnreachable: There is no such connection or no runtime for its accelerator, or a
-            phone is not attached; says what to do.
+        DeviceUnreachable: A phone is not attached, a GPU not there, or its worker does not compute
+            on its accelerator; says what to do.
     """
-    if profile.accelerator.kind not in COMPUTED_ON:
-        reason = f"no runtime computes on accelerator {profile.accelerator.kind!r} yet"
+    if profile.accelerator.kind != CPU:
+        _check_accelerator(profile)
+    TRANSPORTS[profile.connection.kind].check(profile)
+
+
+def _check_accelerator(profile: DeviceProfile) -> None:
+    """Refuses a GPU that no worker of nasc computes on; looks for one in this machine."""
+    connection = profile.connection
+    if connection.kind == "adb" or connection.worker == NATIVE:
+        reason = f"the native worker does not compute on accelerator {profile.accelerator.kind!r}"
         raise DeviceUnreachable(
-            f"models cannot be run on device {profile.name!r}: {reason}. Runtimes compute on: "
-            f"{', '.join(COMPUTED_ON)}. Measure its processor: write a device file of another name "
-            f"without [accelerator] from {str(profile.path)!r} and give it to --device",
+            f"models cannot be run on device {profile.name!r}: {reason}. The Python worker does: "
+            f"write a device file from {str(profile.path)!r} with connection.worker = "
+            f"{PYTHON!r}; or measure its processor: leave [accelerator] out",
             reason,
         )
-    TRANSPORTS[profile.connection.kind].check(profile)
+    if connection.kind == "local":
+        find_gpu()
 
 
 Opener = Callable[[DeviceProfile, RuntimeOptions], Worker]
@@ -65,7 +73,7 @@ def open_worker(
 
     Args:
         profile: The device.
-        options: How its runtime is set up.
+        options: How its runtime is set up; what computes is the device's to say.
         limits: What the worker may take; None takes the defaults.
         cache: The cache folder, where the native worker is kept; None takes the user's.
 
@@ -73,13 +81,14 @@ def open_worker(
         A worker to be closed after use; also a context manager.
 
     Raises:
-        DeviceUnreachable: It is not attached, or there is no runtime for its accelerator: what
-            would run on the processor in its place is not started.
+        DeviceUnreachable: See `check_device`: what would run on the processor in place of a GPU is
+            not started.
         RuntimeMissing: The runtime is unknown or not installed there.
         RunnerUnavailable: The native worker is asked for and cannot be built.
         WorkerDied: The worker did not start.
     """
     check_device(profile)
+    options = dataclasses.replace(options, accelerator=profile.accelerator.kind)
     worker = TRANSPORTS[profile.connection.kind].open(profile, options, limits, cache)
     if profile.emulated:  # nothing of it is ever taken for a real device's
         worker.context["emulated"] = True

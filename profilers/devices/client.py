@@ -318,9 +318,11 @@ class WorkerClient:
     def _allowed(self, subject: str | None) -> str:
         """What a runtime takes, and how a file is checked."""
         path = subject or "model.onnx"
-        if Path(path).suffix.lower() == ".so":
+        suffix = Path(path).suffix.lower()
+        if suffix in (".so", ".pt2"):
             return (
-                "A .so is for the runtime tvm, as nasc makes it, with its description beside it "
+                f"A {suffix} is for the runtime {'tvm' if suffix == '.so' else 'torch'}, as nasc "
+                f"makes it, with its description beside it "
                 f"({Path(path).with_suffix('.json').name!r}). Make it anew for this processor."
             )
         if not is_ir(Path(path)):

@@ -12,22 +12,24 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from device_profiles import CPU
 from profilers.errors import RuntimeMissing
 from profilers.runtimes.base import Runtime
 
 if TYPE_CHECKING:
-    from profilers.runtimes import onnxruntime, openvino, tvm
+    from profilers.runtimes import onnxruntime, openvino, torch, tvm
 
-    _TYPED: tuple[Runtime, ...] = (onnxruntime, openvino, tvm)
+    _TYPED: tuple[Runtime, ...] = (onnxruntime, openvino, torch, tvm)
 
 _DISTRIBUTIONS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
     "openvino": ("openvino", "openvino-nightly"),
     "tvm": ("apache-tvm",),
+    "torch": ("torch",),
 }
 """Runtimes by name, with what the package is called where it can be installed from."""
 
@@ -37,10 +39,13 @@ _HELD = {"tvm": "'apache-tvm==0.27.0.post1' 'apache-tvm-ffi==0.1.14.post0'"}
 NAMES = tuple(_DISTRIBUTIONS)
 """Names of the runtimes that models can be run by."""
 
-_ONLY_OPENED_BY = {".xml": "openvino", ".so": "tvm"}
+_ON = {CPU: NAMES, "cuda": ("torch", "onnxruntime")}
+"""By accelerator, those that compute there."""
+
+_ONLY_OPENED_BY = {".xml": "openvino", ".so": "tvm", ".pt2": "torch"}
 """Endings of files that no other runtime opens; ONNX files are every runtime's."""
 
-_CODE = (".so",)
+_CODE = (".so", ".pt2")
 """Endings of files that are code for a processor."""
 
 
@@ -74,13 +79,22 @@ def get_runtime(name: str) -> Runtime:
     if name not in _DISTRIBUTIONS:
         raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(_DISTRIBUTIONS)}.")
     try:
-        with without_torch():
+        with nullcontext() if name == "torch" else without_torch():
             return cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
     except ImportError as error:
         raise RuntimeMissing(
             f"the runtime {name!r} cannot be imported: {error}. Install it: "
             f"python -m pip install {_HELD.get(name, _DISTRIBUTIONS[name][0])}"
         ) from error
+
+
+def computing_on(accelerator: str) -> tuple[str, ...]:
+    """Names of the runtimes that compute on an accelerator, out of `NAMES`.
+
+    Args:
+        accelerator: One of `device_profiles.ACCELERATORS`.
+    """
+    return _ON[accelerator]
 
 
 def runtime_for(paths: Sequence[Path], default: str) -> str:

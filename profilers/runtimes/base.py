@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from profilers.errors import InvalidSetting
 from profilers.jobs import RuntimeOptions
 
-_OF_ALL = ("runtime", "threads", "cores")
+_OF_ALL = ("runtime", "threads", "cores", "accelerator")
 """Fields of `RuntimeOptions` that mean something to every runtime."""
 
 
@@ -31,6 +31,43 @@ class RuntimeSession(Protocol):
 
     def outputs(self, feeds: dict[str, Any]) -> list[Any]:
         """Runs the model once and returns its outputs, in their order."""
+
+
+@runtime_checkable
+class AcceleratedSession(Protocol):
+    """A `RuntimeSession` whose model something beside the processor may compute.
+
+    Attributes:
+        accelerator: What computes it, out of `device_profiles.ACCELERATORS`.
+    """
+
+    accelerator: str
+
+    def device_ns(self) -> int | None:
+        """What the last run took by the accelerator's own clock, which waits for nobody.
+
+        Returns:
+            Nanoseconds from the first input that it took to the last output that it gave; None
+            where it has no such clock.
+        """
+
+
+@runtime_checkable
+class AcceleratedRuntime(Protocol):
+    """A runtime that computes on something beside the processor."""
+
+    def precisions_on(self, accelerator: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns the number formats that it computes in there, see `Runtime.precisions`.
+
+        Args:
+            accelerator: Its `profilers.nvidia.Gpu.identity`.
+
+        Raises:
+            RuntimeMissing: What is installed does not compute there; says what does.
+        """
+
+    def has_device_clock(self) -> bool:
+        """Whether its sessions tell `AcceleratedSession.device_ns` there."""
 
 
 class ProfiledSession(Protocol):

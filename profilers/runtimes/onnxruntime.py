@@ -1,11 +1,14 @@
-"""ONNX Runtime with its CPU provider."""
+"""ONNX Runtime with its CPU provider, or with CUDA's where the device is a GPU.
+
+On a GPU inputs and outputs are copied in every run, and onnxruntime tells nothing of its own clock.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+from device_profiles import CPU
+from profilers.errors import ModelRejected, RuntimeMissing
 from profilers.jobs import RuntimeOptions
 
 SETTINGS = ("inter_op_threads", "arena", "spinning", "graph_optimization")
@@ -42,8 +47,44 @@ def precisions(flags: Collection[str]) -> tuple[str, ...]:
     return ("fp32", "int8")
 
 
+_CUDA = "CUDAExecutionProvider"
+
+_PROVIDERS: Mapping[str, list[Any]] = {
+    CPU: ["CPUExecutionProvider"],
+    # By itself it rounds products of fp32 to TF32, which is another precision.
+    "cuda": [(_CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"],
+}
+"""By accelerator; the CPU provider computes the shapes of a graph on a GPU, too."""
+
+INSTALL_CUDA = (
+    "python -m pip uninstall -y onnxruntime onnxruntime-gpu && python -m pip install "
+    "onnxruntime-gpu"
+)
+
+
+def precisions_on(accelerator: Mapping[str, Any]) -> tuple[str, ...]:
+    """See `AcceleratedRuntime`. Of int8 the CUDA provider computes next to nothing."""
+    if _CUDA not in ort.get_available_providers():
+        raise RuntimeMissing(
+            f"onnxruntime {version()} does not compute on the GPU {accelerator['name']}: this "
+            f"build has no {_CUDA}, only {', '.join(ort.get_available_providers())}. Install the "
+            f"one that has, in its place: {INSTALL_CUDA}"
+        )
+    ort.preload_dlls()  # CUDA and cuDNN of pip's packages, which it does not find by itself
+    return ("fp32",)
+
+
+def has_device_clock() -> bool:
+    """See `AcceleratedRuntime`."""
+    return False
+
+
 class OnnxRuntimeSession:
-    """One onnxruntime session on one model file."""
+    """One onnxruntime session on one model file.
+
+    Attributes:
+        accelerator: See `AcceleratedSession`.
+    """
 
     def __init__(self, path: Path, options: RuntimeOptions, profile: Path | None = None) -> None:
         settings = ort.SessionOptions()
@@ -58,9 +99,26 @@ class OnnxRuntimeSession:
         settings.log_severity_level = 3  # errors only: they come as exceptions as well
         spinning = "1" if options.spinning else "0"
         settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        self.accelerator = options.accelerator
         self._session = ort.InferenceSession(
-            str(path), settings, providers=["CPUExecutionProvider"]
+            str(path), settings, providers=_PROVIDERS[options.accelerator]
         )
+        self._check_provider()
+
+    def _check_provider(self) -> None:
+        """Raise where onnxruntime took the CPU in place of a GPU, which it does without a word."""
+        taken = self._session.get_providers()
+        if self.accelerator != CPU and taken[:1] != [_CUDA]:
+            raise ModelRejected(
+                f"onnxruntime would run it by {', '.join(taken)}, not by {_CUDA}: CUDA or cuDNN of "
+                "the releases that it needs are missing. Its own message says which: python -c "
+                '"import onnxruntime; onnxruntime.preload_dlls(); onnxruntime.InferenceSession('
+                f"'model.onnx', providers=['{_CUDA}'])\""
+            )
+
+    def device_ns(self) -> int | None:
+        """See `AcceleratedSession`."""
+        return None
 
     def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
         """See `RuntimeSession`."""

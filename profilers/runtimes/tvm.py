@@ -54,6 +54,13 @@ os.environ.setdefault("TVM_BIND_THREADS", "0")
 import tvm  # noqa: E402
 from tvm import relax, topi  # noqa: E402
 
+from profilers.runtimes.described import (  # noqa: E402
+    Fed,
+    check_tokens,
+    checked,
+    onnx_values,
+    values_of,
+)
 from profilers.runtimes.tvm_description import (  # noqa: E402
     DESCRIPTION,
     LIBRARY,
@@ -97,30 +104,6 @@ def _set_threads(threads: int) -> None:
         )
 
 
-class _Fed:
-    """Inputs as TVM has them; what is given again is not copied again."""
-
-    def __init__(self, names: list[str]) -> None:
-        self._given: dict[str, Any] = dict.fromkeys(names)
-        self._tensors: list[Any] = []
-
-    def is_new(self, feeds: Mapping[str, Any]) -> bool:
-        """Whether any is another array than before.
-
-        Raises:
-            ModelRejected: If they are not those of the model.
-        """
-        if feeds.keys() != self._given.keys():
-            raise ModelRejected(
-                f"its inputs are {', '.join(self._given)}; given: {', '.join(feeds) or 'none'}."
-            )
-        return any(feeds[name] is not given for name, given in self._given.items())
-
-    def keep(self, feeds: Mapping[str, Any] | None) -> None:
-        """Remember what was given; None forgets it."""
-        self._given = {name: feeds[name] if feeds else None for name in self._given}
-
-
 class CompiledSession:
     """A library of `nasc.lowering.tvm`: the functions of its lengths."""
 
@@ -129,17 +112,17 @@ class CompiledSession:
         self.machine = _opened(path, self._about)
         _set_threads(options.threads)
         self.kernels: Mapping[str, Mapping[str, Any]] = self._about["kernels"]
-        self._fed = _Fed([value["name"] for value in self._about["inputs"]])
+        self._fed = Fed([value["name"] for value in self._about["inputs"]])
         self._calls: list[tuple[Any, list[Any]]] = []
         self._length = 0
 
     def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
         """See `RuntimeSession`."""
-        return _values(self._about["inputs"])
+        return values_of(self._about["inputs"])
 
     def describe_outputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
         """See `RuntimeSession`."""
-        return _values(self._about["outputs"])
+        return values_of(self._about["outputs"])
 
     def metadata(self) -> dict[str, str]:
         """See `RuntimeSession`."""
@@ -168,24 +151,8 @@ class CompiledSession:
         if not self._fed.is_new(feeds):
             return
         self._fed.keep(None)
-        arrays = [_checked(value, feeds[value["name"]]) for value in self._about["inputs"]]
-        shape = arrays[0].shape
-        for value, array in zip(self._about["inputs"], arrays, strict=True):
-            if array.shape != shape:
-                raise ModelRejected(
-                    f"the input {value['name']!r} is of shape {array.shape}, the first of {shape}."
-                )
-        highest = self._about["tokens"]
-        if arrays[0].size and not 0 <= arrays[0].min() <= arrays[0].max() < highest:
-            raise ModelRejected(
-                f"the input {self._about['inputs'][0]['name']!r} holds numbers that are no tokens: "
-                f"they are from 0 to {highest - 1}."
-            )
-        if any(((array != 0) & (array != 1)).any() for array in arrays[1:]):
-            raise ModelRejected(
-                f"the input {self._about['inputs'][1]['name']!r} holds something else than 0 and 1."
-            )
-        batch, length = shape
+        arrays = [checked(value, feeds[value["name"]]) for value in self._about["inputs"]]
+        batch, length = check_tokens(self._about["inputs"], arrays, self._about["tokens"])
         function = self._function(batch, length)
         padding = ((0, 0), (0, function["seq_len"] - length))
         padded = [np.ascontiguousarray(np.pad(array, padding)) for array in arrays]
@@ -229,8 +196,8 @@ class OnnxSession:
         except Exception as error:  # of many kinds, by what is wrong with the file
             raise ModelRejected(f"it is no ONNX file that can be read: {error}") from error
         constants = {tensor.name for tensor in model.graph.initializer}
-        self._inputs = _onnx_values(v for v in model.graph.input if v.name not in constants)
-        self._outputs = _onnx_values(model.graph.output)
+        self._inputs = onnx_values(v for v in model.graph.input if v.name not in constants)
+        self._outputs = onnx_values(model.graph.output)
         self._metadata = {entry.key: entry.value for entry in model.metadata_props}
         for name, (_, axes) in self._inputs.items():
             if not all(isinstance(axis, int) for axis in axes):
@@ -244,7 +211,7 @@ class OnnxSession:
         self._function = self.machine["main"]
         self.kernels: Mapping[str, Mapping[str, Any]] = {}
         _set_threads(options.threads)
-        self._fed = _Fed(list(self._inputs))
+        self._fed = Fed(list(self._inputs))
         self._tensors: list[Any] = []
 
     def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
@@ -276,7 +243,7 @@ class OnnxSession:
             arrays = []
             for name, (kind, axes) in self._inputs.items():
                 value = {"name": name, "type": kind, "axes": axes}
-                arrays.append(_checked(value, feeds[name]))
+                arrays.append(checked(value, feeds[name]))
             self._tensors = [tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays]
             self._fed.keep(feeds)
 
@@ -342,26 +309,6 @@ def _compiled(model: Any, target: Any) -> Any:
         raise ModelRejected(f"tvm cannot compile it: {error}") from error
 
 
-def _checked(value: Mapping[str, Any], array: Any) -> Any:
-    """An input, as its description has it.
-
-    Raises:
-        ModelRejected: If it is of another type or shape.
-    """
-    array = np.asarray(array)
-    axes = value["axes"]
-    fits = array.ndim == len(axes) and all(
-        not isinstance(size, int) or size == given
-        for size, given in zip(axes, array.shape, strict=True)
-    )
-    if not fits or str(array.dtype) != value["type"]:
-        raise ModelRejected(
-            f"the input {value['name']!r} is {value['type']} of shape {axes}; given: {array.dtype} "
-            f"of shape {list(array.shape)}."
-        )
-    return array
-
-
 def _cut(array: Any, axis: int, length: int) -> Any:
     return array[(slice(None),) * axis + (slice(0, length),)]
 
@@ -370,25 +317,6 @@ def _numpy(found: Any) -> list[Any]:
     """Outputs of a function as arrays."""
     tensors = [found] if hasattr(found, "numpy") else list(found)
     return [tensor.numpy() for tensor in tensors]
-
-
-def _values(values: Any) -> dict[str, tuple[str, list[int | str | None]]]:
-    return {value["name"]: (value["type"], list(value["axes"])) for value in values}
-
-
-def _onnx_values(values: Any) -> dict[str, tuple[str, list[int | str | None]]]:
-    import onnx
-
-    found = {}
-    for value in values:
-        kind = value.type.tensor_type
-        name = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
-        axes: list[int | str | None] = [
-            axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None
-            for axis in kind.shape.dim
-        ]
-        found[value.name] = (name, axes)
-    return found
 
 
 def open_session(path: Path, options: RuntimeOptions) -> CompiledSession | OnnxSession:

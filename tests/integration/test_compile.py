@@ -447,11 +447,18 @@ def write_squad(folder: Path) -> Path:
 
 @pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="extra 'finetune'")
 @pytest.mark.parametrize(
-    ("name", "write", "metrics"),
-    [("sst-2", write_sst2, ["accuracy"]), ("squad", write_squad, ["f1", "exact_match"])],
+    ("name", "write", "metrics", "more"),
+    [
+        ("sst-2", write_sst2, ["accuracy"], ()),
+        ("squad", write_squad, ["f1", "exact_match"], ("--precision", "fp32")),
+    ],
 )
 def test_a_package_does_a_task(
-    name: str, write: Callable[[Path], Path], metrics: list[str], work: Work
+    name: str,
+    write: Callable[[Path], Path],
+    metrics: list[str],
+    more: tuple[str, ...],
+    work: Work,
 ) -> None:
     """From a limit to a verified package of a classifier or of spans, in one command."""
     data = work.folder / name
@@ -461,7 +468,7 @@ def test_a_package_does_a_task(
     whole = max(s["predicted"]["params"] for s in work.results["front"])
     result = work.compile(
         *(f"does-{name}", "--params", whole - 1, *task),
-        *("--finetune-epochs", 4, "--finetune-learning-rate", 3e-3),
+        *("--finetune-epochs", 4, "--finetune-learning-rate", 3e-3, *more),
     )
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)

@@ -12,7 +12,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedTokenizerFast,
@@ -65,6 +67,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ""}
 WORDPIECE, BYTES = "word pieces", "bytes"
 
 Package = Callable[..., Path]
+Run = Callable[..., Any]
 
 
 @functools.cache
@@ -78,52 +81,74 @@ def missing(*modules: str, python: str = PYTHON, variable: str = VARIABLE) -> st
     return f"{python}: {reason[0]}. Name another Python: {variable}" if reason else ""
 
 
-def run(code: str, folder: Path, *arguments: str, python: str = PYTHON) -> Any:
-    """Run lines of Python in a folder with the libraries; gives the JSON of their last line."""
-    done = subprocess.run(
-        [python, "-c", code, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | OFFLINE,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-EACH = """
+FORKS = """
 import json, os, sys
-{imports}
-for folder, code in json.loads(sys.argv[1]):
+exec(sys.argv[1])
+for line in sys.stdin:
+    folder, code, arguments, told = json.loads(line)
     if (child := os.fork()) == 0:
         os.chdir(folder)
-        exec(code, {{}})
+        file = os.open(told, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        sys.argv = ["-c", *arguments]
+        exec(code, {})
         sys.stdout.flush()
         os._exit(0)
-    if os.waitpid(child, 0)[1]:
-        sys.exit(f"failed: {{code}}")
-    print({end!r}, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
-END = "nasc: the end of one"
 
 
-def run_each(imports: str, cases: list[tuple[Path, str]]) -> list[Any]:
-    """Run lines of Python, each in a folder, in forks of one process that has the library.
+class Forks:
+    """A process that has imported libraries, which takes much longer than to use them."""
 
-    Gives the JSON of the last line of each. To import the libraries takes much longer than to run.
-    """
-    code = EACH.format(imports=imports, end=END)
-    done = subprocess.run(
-        [PYTHON, "-c", code, json.dumps([(str(folder), lines) for folder, lines in cases])],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | OFFLINE,
-    )
-    assert done.returncode == 0, done.stderr
-    texts = done.stdout.split(END)[: len(cases)]
-    return [json.loads(text.strip().splitlines()[-1]) for text in texts]
+    def __init__(self, python: str, imports: str) -> None:
+        self._process = subprocess.Popen(
+            [python, "-c", FORKS, imports],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | OFFLINE,
+        )
+
+    def run(self, code: str, folder: Path, *arguments: str) -> Any:
+        """Run lines of Python in a folder, in a fork; gives the JSON of their last line."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with tempfile.TemporaryDirectory() as place:
+            told = Path(place) / "told"
+            request = json.dumps([str(folder), code, arguments, str(told)])
+            print(request, file=self._process.stdin, flush=True)
+            status = self._process.stdout.readline()
+            said = told.read_text(encoding="utf-8") if told.exists() else ""
+        assert status.strip() == "0", said
+        return json.loads(said.strip().splitlines()[-1])
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+IMPORTS = {
+    PYTHON: "import sentence_transformers, optimum.onnxruntime, fastembed",
+    OPENVINO_PYTHON: "import sentence_transformers, optimum.intel",
+    sys.executable: "import transformers",  # the others may be missing there
+}
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Callable[..., Any]]:
+    """Runs lines of Python in a folder with the libraries of a Python."""
+    made: dict[str, Forks] = {}
+
+    def call(code: str, folder: Path, *arguments: str, python: str = PYTHON) -> Any:
+        if python not in made:
+            made[python] = Forks(python, IMPORTS[python])
+        return made[python].run(code, folder, *arguments)
+
+    yield call
+    for forks in made.values():
+        forks.close()
 
 
 def word_pieces() -> PreTrainedTokenizerFast:
@@ -253,7 +278,7 @@ def reranker(teacher_folder: Callable[..., Path], tmp_path_factory: pytest.TempP
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_cross_encoder_gives_the_scores_of_its_teacher(
-    reranker: Path, tmp_path: Path, runtime: str
+    reranker: Path, tmp_path: Path, runtime: str, run: Run
 ) -> None:
     """By the lines of the README, in the library's own torch and through the package."""
     if reason := sentence_transformers() if runtime == "onnxruntime" else optimum_intel():
@@ -391,21 +416,18 @@ CASES = [
 
 
 @pytest.mark.slow
-def test_sentence_transformers_gives_the_vectors(package: Package) -> None:
+def test_sentence_transformers_gives_the_vectors(package: Package, run: Run) -> None:
     if reason := sentence_transformers():
         pytest.skip(reason)
-    cases = [(package(*which), batch_size) for *which, batch_size in CASES]
-    codes = [
-        (folder, SENTENCE_TRANSFORMERS.format(texts=TEXTS, batch_size=batch_size))
-        for folder, batch_size in cases
-    ]
-    folder = package("int8")
-    code = readme_block(folder, "sentence_transformers")
-    codes.append((folder, f"{code}\nimport json; print(json.dumps(vectors.tolist()))"))
-    *found, by_readme = run_each("import sentence_transformers, optimum.onnxruntime", codes)
-    for (length, rows), (folder, batch_size) in zip(found, cases, strict=True):
+    for *which, batch_size in CASES:
+        folder = package(*which)
+        code = SENTENCE_TRANSFORMERS.format(texts=TEXTS, batch_size=batch_size)
+        length, rows = run(code, folder)
         assert length == 48
         np.testing.assert_allclose(np.array(rows), vectors(folder, batch_size), atol=1e-5)
+    folder = package("int8")
+    code = readme_block(folder, "sentence_transformers")
+    by_readme = run(f"{code}\nimport json; print(json.dumps(vectors.tolist()))", folder)
     assert np.array(by_readme).shape == (2, 64)
 
 
@@ -420,22 +442,14 @@ print(json.dumps(np.array(found).tolist()))
 
 
 @pytest.mark.slow
-def test_fastembed_gives_the_vectors(package: Package) -> None:
+def test_fastembed_gives_the_vectors(package: Package, run: Run) -> None:
     """By the README's own lines."""
     if reason := fastembed():
         pytest.skip(reason)
-    cases = [(package(*which), batch_size) for *which, batch_size in CASES]
-    codes = [
-        (
-            folder,
-            FASTEMBED.format(
-                block=readme_block(folder, "fastembed"), texts=TEXTS, batch_size=batch_size
-            ),
-        )
-        for folder, batch_size in cases
-    ]
-    found = run_each("import fastembed", codes)
-    for rows, (folder, batch_size) in zip(found, cases, strict=True):
+    for *which, batch_size in CASES:
+        folder = package(*which)
+        block = readme_block(folder, "fastembed")
+        rows = run(FASTEMBED.format(block=block, texts=TEXTS, batch_size=batch_size), folder)
         np.testing.assert_allclose(np.array(rows), vectors(folder, batch_size), atol=1e-5)
 
 
@@ -481,7 +495,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_libraries_give_the_vectors_of_an_ir(package: Package, tmp_path: Path) -> None:
+def test_libraries_give_the_vectors_of_an_ir(package: Package, tmp_path: Path, run: Run) -> None:
     """By the lines of the README: sentence-transformers, and (without a batch size) optimum."""
     if reason := optimum_intel():
         pytest.skip(reason)
@@ -518,7 +532,7 @@ print(json.dumps(found))
 @pytest.mark.slow
 @pytest.mark.parametrize("python", sorted({sys.executable, PYTHON, OPENVINO_PYTHON}))
 def test_transformers_of_every_release_reads_the_tokenizer(
-    package: Package, tmp_path: Path, python: str
+    package: Package, tmp_path: Path, python: str, run: Run
 ) -> None:
     folders = [str(package(kind=kind)) for kind in (WORDPIECE, BYTES)]
     found = run(TRANSFORMERS, tmp_path, json.dumps([TEXTS, folders]), python=python)
@@ -552,16 +566,7 @@ def test_onnxruntime_s_preprocessing_follows_a_package(
 
 
 @pytest.mark.slow
-def test_transformers_says_that_there_are_no_weights(package: Package, tmp_path: Path) -> None:
+def test_transformers_says_that_there_are_no_weights(package: Package) -> None:
     """A configuration of a known family must not become a network of random weights."""
-    code = "import sys, transformers; transformers.AutoModel.from_pretrained(sys.argv[1])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(package())],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == 1
-    assert "no file named model.safetensors" in done.stderr
+    with pytest.raises(OSError, match=r"no file named model\.safetensors"):
+        AutoModel.from_pretrained(package())

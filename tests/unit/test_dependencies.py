@@ -21,6 +21,7 @@ PACKAGES = ("nasc", "profilers", "device_profiles")
 OTHER_NAMES = {
     "sklearn": "scikit-learn",
     "pyarrow": "datasets",
+    "pynvml": "nvidia-ml-py",
     "tvm": "apache-tvm",
     "tvm_ffi": "apache-tvm-ffi",
 }

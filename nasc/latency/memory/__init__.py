@@ -16,10 +16,15 @@ from nasc.architecture.layers import Layer, group_size, layer_params, layers, li
 from nasc.architecture.space import Architecture, Geometry, computed_in, kernel_size
 from nasc.architecture.variant import Variant
 from nasc.errors import UsageError
-from nasc.latency.memory import onnxruntime, openvino, tvm
+from nasc.latency.memory import onnxruntime, openvino, torch, tvm
 from nasc.latency.memory.base import MemoryModel
 
-_MODELS = {"onnxruntime": onnxruntime.MODEL, "openvino": openvino.MODEL, "tvm": tvm.MODEL}
+_MODELS = {
+    "onnxruntime": onnxruntime.MODEL,
+    "openvino": openvino.MODEL,
+    "tvm": tvm.MODEL,
+    "torch": torch.MODEL,
+}
 
 
 def memory_model(variant: Variant) -> MemoryModel:
@@ -87,6 +92,12 @@ def layer_file_bytes(layer: Layer, geometry: Geometry, variant: Variant) -> int:
     if geometry.buckets is not None and layer.kind == "embedding":  # places and buckets, int64
         structure += 3 * 8 * geometry.max_positions
         structure += structure_bytes(Layer("mha", geometry.hidden, geometry.hidden), variant)
+    if geometry.rotary and layer.kind == "embedding":  # places, and what turns by them
+        structure += 4 * geometry.max_positions
+        structure += 2 * structure_bytes(Layer("mha", geometry.hidden, geometry.hidden), variant)
+    if (geometry.rotary and layer.kind == "mha") or (geometry.gated and layer.kind == "ffn"):
+        structure += structure_bytes(Layer("border", layer.hidden_in, layer.hidden_in), variant)
+        structure += 4 * 4 * geometry.head_size
     return tensor_bytes(layer, geometry, variant) + structure
 
 
@@ -115,7 +126,7 @@ def activation_bytes(
     """
     tokens = seq_len * batch
     hidden = tokens * layer.hidden_in
-    inner = geometry.ffn_ratio * hidden if layer.kind == "ffn" else 0
+    inner = tokens * geometry.inner(layer.hidden_in) if layer.kind == "ffn" else 0
     quantized = max(hidden, inner) if computed_in(variant.precision) == "int8" else 0
     group = _group(layer)
     if group == "mha":
@@ -123,13 +134,15 @@ def activation_bytes(
         floats = max(5 * hidden, 4 * hidden + scores, 2 * hidden + 2 * scores)
         if geometry.buckets is not None:
             floats += scores // batch
+        if geometry.rotary:  # the window of a batch's texts
+            floats += tokens * seq_len
     elif group == "ffn":
-        floats = hidden + 2 * inner
+        floats = hidden + (2 + geometry.gated) * inner
     elif group == "sep":
         floats = 4 * hidden
     elif group == "embedding":
         floats = 3 * hidden
-    elif pooled(layer.head) and not maps_tokens(layer.head):
+    elif pooled(layer.head) and not maps_tokens(layer.head, geometry.pre_norm):
         floats = 2 * hidden
     else:
         floats = 2 * hidden + tokens * (head_outputs(layer.head) or layer.hidden_out)

@@ -31,7 +31,7 @@ from nasc.lowering.handwritten.products import Products, add_bf16, to_bf16
 from nasc.lowering.handwritten.tiles import Tiles
 from nasc.lowering.handwritten.vectors import LANES, Expr
 from nasc.lowering.handwritten.weights import BLOCK
-from nasc.networks.network import MASKED
+from nasc.utils.masking import MASKED
 
 _OUTSIDE = -1e9
 """Added to the scores of keys that a text does not have."""

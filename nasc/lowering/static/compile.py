@@ -11,7 +11,13 @@ import tvm
 from tvm import relax, tirx
 from tvm.relax import transform
 
-from nasc.architecture.heads import SPANS, gives_states, head_outputs, vector_size
+from nasc.architecture.heads import (
+    SPANS,
+    gives_states,
+    head_outputs,
+    scores_tokens,
+    vector_size,
+)
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
 from nasc.lowering.base import HANDWRITTEN, PRECISIONS
@@ -24,6 +30,7 @@ from nasc.lowering.static.weights import Weights
 from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.lowering.tuning.apply import apply_records
 from nasc.lowering.tvm import _ONE_AT_A_TIME, LENGTHS
+from nasc.lowering.tvm_folding import fold_constants
 from nasc.lowering.tvm_module import fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
@@ -115,6 +122,11 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
         )
     if (why := why_no_library(network.geometry)) is not None:
         raise UsageError(f"{why}. Leave out: --format c")
+    if scores_tokens(network.head):
+        raise UsageError(
+            f"C libraries give vectors, states or scores of texts, not {network.head!r}. Leave "
+            "out: --format c"
+        )
     most = network.geometry.max_positions
     wrong = [n for n in lengths if not 1 <= n <= most]
     if wrong:
@@ -133,12 +145,8 @@ def _ready(module: Any, target: tvm.target.Target, records: KernelRecords | None
         module, _ = apply_records(module, target, records)
     try:
         with target:
-            passes = [
-                transform.SplitLayoutRewritePreproc(),
-                transform.FoldConstant(),
-                transform.RewriteDataflowReshape(),
-            ]
-            return tvm.transform.Sequential(passes)(schedule(module, target))
+            split = transform.SplitLayoutRewritePreproc()(schedule(module, target))
+            return transform.RewriteDataflowReshape()(fold_constants(split))
     except (RuntimeError, ValueError, TypeError) as error:
         raise ExportError(f"tvm cannot compile the network for {target}: {error}") from error
 

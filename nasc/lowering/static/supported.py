@@ -16,4 +16,6 @@ def why_no_library(geometry: Geometry) -> str | None:
         return f"{made} without relative positions in attention"
     if geometry.separator is not None:
         return f"{made} without token types, which tell two texts apart"
+    if geometry.rotary or geometry.pre_norm or geometry.gated:
+        return f"{made} without rotary positions, gates or normalisation before layers"
     return None

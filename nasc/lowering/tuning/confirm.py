@@ -31,7 +31,7 @@ def confirmed(
     kept = {}
     for digest, lines in records.kernels.items():
         plain, tuned = _both(KernelRecords(records.target, {digest: lines}), target)
-        without_s, with_s = fastest_in_turn(measure, [plain, tuned], rounds)
+        without_s, with_s = fastest_in_turn(measure, [plain, tuned], rounds) or (math.inf,) * 2
         if math.isfinite(with_s) and with_s <= (1 - LEAST_FASTER) * without_s:
             kept[digest] = lines
     return KernelRecords(records.target, kept)

@@ -321,13 +321,14 @@ def _round(
         results.append(meta_schedule.runner.RunnerResult(seconds, trial.error))
         if trial.seconds is None:
             kernel.failed, kernel.error = kernel.failed + 1, trial.error
-        elif kernel.beats(trial.seconds):
+        elif kernel.beats(trial.seconds) and trial.seconds < (kernel.best_s or math.inf):
             faster.append((candidate, trial.seconds))
     if faster:
         candidate, found_s = min(faster, key=lambda one: one[1])
         if kernel.before_s is not None:  # both may have been timed in a better or worse moment
             plain = schedule(kernel.task.module, target)
-            before_s, found_s = fastest_in_turn(measure, [plain, candidate.sch.mod])
+            in_turn = fastest_in_turn(measure, [plain, candidate.sch.mod], is_over=is_over)
+            before_s, found_s = in_turn or (math.inf, math.inf)
             kernel.before_s = min(kernel.before_s, before_s)
         if kernel.beats(found_s):  # else the schedule without a record is as good
             records.database.commit_tuning_record(
@@ -360,14 +361,17 @@ def _short_stacks() -> Iterator[None]:
     """Stacks of few frames, without their text.
 
     While TVM registers its instructions it asks for the whole stack hundreds of times, with the
-    text around each frame, to look at the innermost: most of a minute (November 2026).
+    text around each frame, to look at the innermost: most of a minute (November 2026). Of frames
+    without a file, as those of an import, Python would ask every module that is loaded.
     """
 
     def innermost(context: int = 1) -> list[inspect.FrameInfo]:
         found: list[inspect.FrameInfo] = []
         frame = sys._getframe(1)
         while frame is not None and len(found) < STACK_FRAMES:
-            found.append(inspect.FrameInfo(frame, *inspect.getframeinfo(frame, 0)))
+            code = frame.f_code
+            where = (code.co_filename, frame.f_lineno, code.co_name)
+            found.append(inspect.FrameInfo(frame, *where, code_context=None, index=None))
             frame = frame.f_back  # type: ignore[assignment]
         return found
 

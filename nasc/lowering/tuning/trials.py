@@ -74,22 +74,32 @@ def one_by_one(measure: Callable[[Any], Trial]) -> Measure:
     return measure_all
 
 
-def fastest_in_turn(measure: Measure, modules: Sequence[Any], rounds: int = ROUNDS) -> list[float]:
+def fastest_in_turn(
+    measure: Measure,
+    modules: Sequence[Any],
+    rounds: int = ROUNDS,
+    is_over: Callable[[], bool] = lambda: False,
+) -> list[float] | None:
     """How fast kernels are beside each other, whatever else the machine does meanwhile.
 
     Args:
         measure: Runs them.
         modules: The kernels.
         rounds: Times that each is run, in turn.
+        is_over: Asked before each round.
 
     Returns:
-        Seconds of each one's fastest run; infinite where every run failed.
+        Seconds of each one's fastest run; infinite where every run failed. None where the time was
+        over first.
     """
-    trials = [measure(modules) for _ in range(rounds)]
-    return [
-        min(math.inf if trial.seconds is None else trial.seconds for trial in column)
-        for column in zip(*trials, strict=True)
-    ]
+    least = [math.inf] * len(modules)
+    for _ in range(rounds):
+        if is_over():
+            return None
+        for place, module in enumerate(modules):
+            (trial,) = measure([module])
+            least[place] = min(least[place], trial.seconds or math.inf)
+    return least
 
 
 class TrialProcess:

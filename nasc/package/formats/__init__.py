@@ -26,6 +26,7 @@ _MODULES = {
     "onnxruntime": "onnx_folder",
     "openvino": "openvino_folder",
     "tvm": "tvm_folder",
+    "torch": "torch_folder",
     "c": "c_package",
     "web": "web_folder",
     "android": "android_folder",

@@ -121,6 +121,7 @@ def write_tables(folder: Path, tables: str) -> None:
         OSError: If a file cannot be written.
     """
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    (folder / tables).parent.mkdir(parents=True, exist_ok=True)
     (folder / tables).write_bytes(compile_tokenizer(tokenizer))
     lines = "".join(golden_lines(tokenizer))
     (folder / TOKENIZER_GOLDEN).write_text(lines, encoding="ascii", newline="\n")

@@ -58,9 +58,10 @@ EMITTED = ((OPSET, IR_VERSION),)
 """Opset and IR version of the files that releases wrote. All did so far; add, never replace."""
 
 OPERATORS = frozenset(
-    "Add BitShift BitwiseAnd Cast Concat Conv CumSum Div DynamicQuantizeLinear Equal Gather Gelu "
-    "Gemm GlobalMaxPool LayerNormalization MatMul MatMulInteger Max Min Mul ReduceL2 ReduceSum "
-    "Relu Reshape Shape Sigmoid Slice Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
+    "Add BitShift BitwiseAnd Cast Concat Conv Cos CumSum Div DynamicQuantizeLinear Equal Gather "
+    "Gelu Gemm GlobalMaxPool LayerNormalization MatMul MatMulInteger Max Min Mul ReduceL2 "
+    "ReduceSum Relu Reshape Shape Sigmoid Sin Slice Softmax Sqrt Squeeze Sub Tanh Transpose "
+    "Unsqueeze".split()
 )
 """Operators of the files that releases wrote; add, never replace. ReduceL2 is of emitter version 2
 and before."""

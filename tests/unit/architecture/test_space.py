@@ -206,7 +206,7 @@ def test_spaces_that_make_no_sense(changes: dict[str, Any], message: str) -> Non
         ({"layers": 0}, "layers must be a whole number from 1 to 1,000, got 0"),
         ({"hidden": 384.0}, "hidden must be a whole number from 1 to 100,000, got 384.0"),
         ({"head_size": 36}, "hidden size 384 is no multiple of the head size 36"),
-        ({"intermediate": 1000}, "intermediate size 1000 is no multiple of the hidden size 384"),
+        ({"intermediate": 1000}, "intermediate size 1000 is no multiple of the 12 heads"),
     ],
 )
 def test_geometries_that_make_no_sense(changes: dict[str, Any], message: str) -> None:

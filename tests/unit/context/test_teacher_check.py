@@ -126,7 +126,9 @@ def test_the_graph_lies_where_what_a_killed_process_left_is_removed(
         emitted.append(path)
 
     monkeypatch.setattr(teacher_check, "emit", emit)
-    monkeypatch.setattr(teacher_check, "Encoder", lambda *about, **more: SimpleNamespace(outputs_of=0))
+    monkeypatch.setattr(
+        teacher_check, "Encoder", lambda *about, **more: SimpleNamespace(outputs_of=0)
+    )
     check_teacher(load_teacher(folder), tmp_path, Said())
     assert emitted
     assert not emitted[0].parent.parent.exists()

@@ -84,6 +84,16 @@ def test_auto_takes_all_and_the_truest_first(tmp_path: Path) -> None:
     assert not listener.said
 
 
+def test_auto_on_a_gpu_takes_those_that_compute_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profilers.devices.find_gpu", lambda: None)
+    found, _ = context(tmp_path, (), ("fp32", "tf32"), runtime="auto", device="cuda")
+    assert found._tried == ("onnxruntime", "torch")
+    found, _ = context(tmp_path, (), ("fp32", "tf32", "bf16"), runtime="torch", device="cuda")
+    assert names(found) == ["torch fp32", "torch tf32", "torch bf16"]
+
+
 def test_what_is_only_smaller_is_looked_at_where_bytes_are_limited_or_it_is_named(
     tmp_path: Path,
 ) -> None:
@@ -109,7 +119,7 @@ def test_what_is_only_smaller_is_looked_at_where_bytes_are_limited_or_it_is_name
 @pytest.mark.parametrize("missing", ["onnxruntime", "openvino", "tvm"])
 def test_auto_leaves_out_what_is_not_installed_on_the_device(tmp_path: Path, missing: str) -> None:
     found, listener = context(tmp_path, (missing,), runtime="auto")
-    assert {variant.runtime for variant in found.variants} == set(SHIPPED) - {missing}
+    assert {variant.runtime for variant in found.variants} == set(SHIPPED) - {missing, "torch"}
     [said] = listener.said
     assert said.startswith(f"{missing} is left out: the runtime '{missing}' cannot be imported")
 
@@ -141,7 +151,7 @@ def test_a_runtime_that_is_asked_for_has_to_be_there(tmp_path: Path) -> None:
     [
         (None, ("fp32", "int8"), "Another runtime may: --runtime openvino"),
         ("openvino", ("fp32", "int8"), "Another runtime may: --runtime tvm"),
-        ("auto", ("fp32", "int8"), ""),
+        ("auto", ("fp32", "int8"), "Another runtime may: --runtime torch"),
     ],
 )
 def test_a_precision_that_is_not_computed_there_is_refused_with_what_may_help(

@@ -44,7 +44,7 @@ SSH = 'connection.kind = "ssh"'
 COMMAND = 'connection.kind = "command"\nconnection.command'
 
 
-SHIPPED = ["host", "jetson-orin-nano", "pixel6", "raspberrypi5"]
+SHIPPED = ["cuda", "host", "jetson-orin-nano", "pixel6", "raspberrypi5"]
 
 
 def test_shipped_devices() -> None:
@@ -99,7 +99,9 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         DeviceProfileError, match=r"unknown device 'pixle6'. Did you mean 'pixel6'\? Known .*host"
     ):
         find("pixle6", tmp_path)
-    with pytest.raises(DeviceProfileError, match=r"unknown device 'zzz'\. Known devices: host"):
+    with pytest.raises(
+        DeviceProfileError, match=r"unknown device 'zzz'\. Known devices: cuda, host"
+    ):
         find("zzz", tmp_path)
     with pytest.raises(DeviceProfileError, match=r"cannot read the device file .*No such file"):
         find("no/such.toml")
@@ -324,5 +326,5 @@ def test_several_devices_are_named_with_commas(tmp_path: Path) -> None:
     assert [device.name for device in find_all(odd)] == ["a,b"]
     with pytest.raises(DeviceProfileError, match="unknown device ''"):
         find_all("host,", tmp_path)
-    with pytest.raises(DeviceProfileError, match="share a measurement in nasc profile alone"):
+    with pytest.raises(DeviceProfileError, match="taken by nasc profile and nasc compile alone"):
         find("host,board", tmp_path)

@@ -1,5 +1,6 @@
 """A subnet cut from the supernet, its border maps merged, computes the supernet's path."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ def random_supernet() -> Supernet:
         return mean + torch.randn(*shape, generator=generator) * shape[-1] ** -0.5
 
     h, inner = GEOMETRY.hidden, GEOMETRY.intermediate
-    names = [name for name in LayerWeights.__dataclass_fields__ if name != "bucket_bias"]
+    fields = dataclasses.fields(LayerWeights)
+    names = [field.name for field in fields if field.default is dataclasses.MISSING]
     shapes = {"ff1_w": (inner, h), "ff1_b": (inner,), "ff2_w": (h, inner), "ff2_b": (h,)}
 
     def weights(name: str) -> torch.Tensor:

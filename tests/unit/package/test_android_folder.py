@@ -27,6 +27,8 @@ from nasc.package.manifest import MANIFEST, Manifest, read_manifest
 from nasc.package.verify import verify_package
 from nasc.pipelines import app_format
 
+pytestmark = pytest.mark.usefixtures("shared_process")
+
 Make = Callable[..., Path]
 
 
@@ -49,7 +51,7 @@ def outcomes(folder: Path) -> dict[str, tuple[bool | None, str]]:
 
 @pytest.mark.slow
 def test_all_but_kotlin_is_checked_without_it(
-    android_package: Path, build_app: Make, no_compiler: None, shared_process: None
+    android_package: Path, build_app: Make, no_compiler: None
 ) -> None:
     """And all of packages for iOS: both by one process, which asks for the tables once."""
     found = outcomes(android_package)

@@ -86,9 +86,14 @@ def made(head: str = "embed", seed: int = 0) -> Network:
     return random_network(Architecture(blocks), GEOMETRY, head, seed)
 
 
-def compiled(network: Network, arch: str = "x86_64", prefix: str = "nasc") -> StaticNetwork:
+def compiled(
+    network: Network,
+    arch: str = "x86_64",
+    prefix: str = "nasc",
+    lengths: Sequence[int] = LENGTHS,
+) -> StaticNetwork:
     processor = PROCESSORS[arch]
-    return compile_static(network, prefix=prefix, lengths=LENGTHS, processor=processor)
+    return compile_static(network, prefix=prefix, lengths=lengths, processor=processor)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +243,7 @@ def test_int8_gives_what_tvm_gives(tmp_path: Path) -> None:
 @pytest.mark.parametrize("head", ["hidden-cls", "spans", "classify-3", "embed-dense8tanh-first4"])
 def test_heads_of_other_shapes(tmp_path: Path, head: str) -> None:
     network = made(head)
-    write_c_folder([compiled(network)], tmp_path)
+    write_c_folder([compiled(network, lengths=LENGTHS[-1:])], tmp_path)
     shared = build(tmp_path / "libnasc.so", *SHARED, *parts(tmp_path))
     library = Library(shared)
     for threads, batch, length in ((1, 1, 16), (2, 3, 7), (2, 1, 24)):
@@ -474,7 +479,8 @@ int main(int count, char **arguments) {
 
 def test_two_libraries_in_one_program(folder: Path, tmp_path: Path) -> None:
     other = made(seed=1)
-    write_c_folder([compiled(other, prefix="nasc_two")], tmp_path)
+    second = compiled(other, prefix="nasc_two", lengths=LENGTHS[-1:])
+    write_c_folder([second], tmp_path)
     source = tmp_path / "pair.c"
     source.write_text(PAIR)
     libraries = [*parts(folder), *parts(tmp_path, prefix="nasc_two")]

@@ -55,6 +55,7 @@ from profilers.runtimes.tvm_targets import flags_of_kind, kernel_kind
 ARCH = platform.machine()
 
 pytestmark = [
+    pytest.mark.usefixtures("shared_process"),
     pytest.mark.tvm,
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),

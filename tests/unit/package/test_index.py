@@ -1,5 +1,6 @@
 """The index of several devices' packages: what it says, and what it may not say."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,10 @@ from typing import Any
 import pytest
 
 from nasc.errors import PackageError
-from nasc.package.index import INDEX, DeviceVariant, read_index, write_index
+from nasc.package.index import INDEX, DeviceVariant, is_index, read_index, write_index
 
 ONE = DeviceVariant(
     "pixel6",
-    "Google Pixel 6",
     "pixel6",
     "onnxruntime",
     "keep | keep",
@@ -20,7 +20,7 @@ ONE = DeviceVariant(
     13.1,
     22_000_000,
     "0" * 64,
-    {"android": "pixel6-android"},
+    None,
 )
 
 
@@ -35,7 +35,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         ({"folder": "../elsewhere"}, "variants/0/folder"),
         ({"folder": "/etc"}, "variants/0/folder"),
         ({"folder": ".hidden"}, "variants/0/folder"),
-        ({"folders": {"web": "../elsewhere"}}, "variants/0/folders/web"),
+        ({"folder": "pixel6\n"}, "variants/0/folder"),
         ({"latency_ms": -1}, "variants/0/latency_ms"),
         ({"latency_ms": "fast"}, "variants/0/latency_ms"),
         ({"manifest_sha256": "f" * 63}, "variants/0/manifest_sha256"),
@@ -74,5 +74,16 @@ def test_what_is_no_index_is_one_message(tmp_path: Path, text: str, message: str
 
 def test_a_folder_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     write_index(tmp_path, [ONE, ONE])
-    with pytest.raises(PackageError, match="names a folder twice"):
+    with pytest.raises(PackageError, match="names a package twice"):
         read_index(tmp_path)
+    write_index(tmp_path, [ONE, dataclasses.replace(ONE, folder="other")])
+    with pytest.raises(PackageError, match="names a package twice"):
+        read_index(tmp_path)
+
+
+def test_a_package_with_an_index_in_it_is_a_package(tmp_path: Path) -> None:
+    """Else what is verified is another one, somewhere in it."""
+    write_index(tmp_path, [ONE])
+    assert is_index(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    assert not is_index(tmp_path)

@@ -27,6 +27,8 @@ from nasc.package.manifest import Manifest, read_manifest
 from nasc.package.verify import verify_package
 from nasc.pipelines import app_format
 
+pytestmark = pytest.mark.usefixtures("shared_process")
+
 needs_node = pytest.mark.skipif(
     web_program.node() is None, reason="needs node 20 or newer (nodejs)"
 )

@@ -53,7 +53,7 @@ from nasc.evaluation.retrieval import ranking_ndcgs
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
-from nasc.package.index import read_index
+from nasc.package.index import INDEX, read_index, write_index
 from nasc.package.manifest import Manifest, TaskRecord, read_manifest, read_plain_manifest
 from nasc.package.verify import verify_package
 from nasc.package.verify_files import FileChecks
@@ -450,10 +450,11 @@ def test_a_network_of_another_pooling_is_searched_and_trained(
 
 
 @pytest.mark.slow
-def test_a_teacher_with_relative_positions_is_searched_and_trained(
-    shared: Toy, teacher_folder: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize("family", ["mpnet", "modernbert"])
+def test_a_teacher_with_other_positions_is_searched_and_trained(
+    shared: Toy, teacher_folder: Callable[..., Path], tmp_path: Path, family: str
 ) -> None:
-    folder = teacher_folder("mpnet")
+    folder = teacher_folder(family)
     teacher = load_teacher(folder)
     space = dataclasses.replace(shared.space, geometry=teacher.geometry.for_space())
     (tmp_path / "toy.toml").write_text(space_to_toml(space), encoding="utf-8")
@@ -465,7 +466,8 @@ def test_a_teacher_with_relative_positions_is_searched_and_trained(
     device = Device(space)
     limit_ms = 0.8 * device.layers_ms(space.teacher.with_precision("int8"))
     result = shared.compile(device, str(tmp_path / "small"), limit_ms, changed, distill_steps=5)
-    assert result.manifest.geometry.buckets == 32
+    assert result.manifest.geometry == teacher.geometry.for_space()
+    assert result.manifest.training.supernet_steps == 3
     assert not result.manifest.architecture.is_teacher
     assert verify_package(result.package, measure=False).ok
 
@@ -542,6 +544,8 @@ def test_a_teacher_that_scores_tokens_is_searched_and_trained(
         ({}, {"min_quality": {"pooled_cosine": 0.5}}, f"whose figures are {name}"),
         ({"vocab_from": tmp_path / "toy.toml"}, {}, "makes other tokens of a text"),
     ]
+    if not answers:
+        refused.append(({"query_only": True}, {}, "encoder alone: --head embed"))
     if answers:
         rng = random.Random(0)
         texts = [" ".join(rng.choices(WORDS, k=rng.randint(3, 9))) for _ in range(300)]
@@ -1494,9 +1498,9 @@ def test_a_device_that_is_found_to_be_away_is_known_by_its_own_tables_first(
 def test_a_package_for_queries_is_judged_by_the_teacher_s_documents(
     shared: Toy, pooled_folder: Path, tmp_path: Path, limit_ms: float
 ) -> None:
-    """With the prompt of queries before texts, and that of documents before what is found."""
+    """With the prompt of queries before texts, and none before what is found: there is none."""
     folder = pooled_folder
-    prompts = {"query": "the big ", "passage": "a "}
+    prompts = {"query": "the big "}
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
     changed = {
         "teacher": str(folder),
@@ -1518,7 +1522,7 @@ def test_a_package_for_queries_is_judged_by_the_teacher_s_documents(
     texts = list(judging_sentences(context.corpus, JUDGING_SENTENCES))
     asked = [f"the big {text}" for text in texts]
     given = encoder.encode_tokens(teacher.tokenize(asked).rows())
-    wanted, among = teacher.vectors(asked), teacher.vectors([f"a {text}" for text in texts])
+    wanted, among = teacher.vectors(asked), teacher.vectors(texts)
     found = compare(wanted, given, among)
     assert manifest.quality["ranking_ndcg"] == pytest.approx(found.ranking_ndcg, abs=1e-4)
     assert found.ranking_ndcg != pytest.approx(compare(wanted, given).ranking_ndcg, abs=1e-3)
@@ -1571,18 +1575,27 @@ def test_several_devices_get_a_package_each_and_an_index(
     ]
     assert [row[0] for row in found.table()] == list(found.results)
 
+    assert [one.device for one in index] == ["fast", "slow"]
     reports = verify_devices(output, measure=False)
     assert reports.exit_code == 0
     assert [report.ok for report in reports.reports.values()] == [True, True]
     with pytest.raises(PackageError, match="holds packages"):
         compile_devices([str(profiles["fast"])], limits[:1], settings, options, opener=opener)
 
+    # an index that says more than the package does
+    write_index(output, [dataclasses.replace(index[0], latency_ms=0.1), index[1]])
+    forged, good = verify_devices(output, measure=False).reports.values()
+    assert "the index says something else of" in str(forged.failed[0])
+    assert str(forged.failed[0]).endswith("latency_ms")
+    assert good.ok
+    write_index(output, index)
+
     # a package that took the place of another, or is gone
     shutil.rmtree(output / "fast")
     shutil.copytree(output / "slow", output / "fast")
     shutil.rmtree(output / "slow")
     swapped, gone = verify_devices(output, measure=False).reports.values()
-    assert "another than the index names" in str(swapped.failed[0])
+    assert "the index says something else of" in str(swapped.failed[0])
     assert "there is no package in" in str(gone.failed[0])
 
 
@@ -1601,9 +1614,19 @@ def test_a_device_without_a_package_is_said_and_the_others_are_kept(
     assert len(found.results) == len(found.missed) == 1
     assert [one.folder for one in read_index(found.folder)] == ["first"]
     assert isinstance(next(iter(found.missed.values())), InfeasibleLimits)
+    elsewhere = dataclasses.replace(options, output=tmp_path / "site")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / INDEX).write_text('{"pages": []}')
+    forced = dataclasses.replace(elsewhere, force=True)
+    with pytest.raises(PackageError, match="is no index of packages"):
+        compile_devices(profiles, limits, settings, forced, opener=device)
+    assert (tmp_path / "site" / INDEX).read_text() == '{"pages": []}'
+    estimated = dataclasses.replace(settings, estimate=True, precisions=None)
+    with pytest.raises(UsageError, match="--estimate is of one device"):
+        compile_devices(profiles, limits, estimated, options, opener=device)
     for devices, message in (
         ([*profiles, profiles[0]], "2 latency limits for 3 devices"),
-        ([profiles[0]] * 2, "twice: give each once"),
+        ([profiles[0]] * 2, "twice: give each device once"),
     ):
         with pytest.raises(UsageError, match=message):
             compile_devices(devices, limits, settings, options, opener=device)

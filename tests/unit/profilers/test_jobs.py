@@ -196,23 +196,18 @@ def test_a_transport_that_is_not_there_says_so() -> None:
         profilers.open_worker(pixel6, RuntimeOptions())
 
 
-def test_what_no_runtime_computes_on_is_not_measured_on_the_processor(tmp_path: Path) -> None:
-    path = tmp_path / "server.toml"
-    path.write_text(
-        'name = "server"\ndescription = "a server"\ndetect = true\nconnection.kind = "local"\n'
-        'accelerator.kind = "cuda"\n[defaults]\nthreads = 1\nruntime = "onnxruntime"\n',
-        encoding="utf-8",
-    )
-    server = device_profiles.find(path)
-    reason = "no runtime computes on accelerator 'cuda' yet"
-    assert profilers.reachable(server) == (False, reason)
-    message = rf"device 'server': {reason}\. Runtimes compute on: cpu\. .*without \[accelerator\]"
+def test_a_gpu_that_is_not_there_is_not_measured_on_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    server = device_profiles.find("cuda")
+    assert profilers.reachable(server) == (False, "nvidia-ml-py is not installed")
     for measure in (
         lambda: profilers.open_worker(server, RuntimeOptions()),
         lambda: profilers.load_or_record_baseline(tmp_path, server),
         lambda: profilers.bench([tmp_path / "m.onnx"], server),
     ):
-        with pytest.raises(DeviceUnreachable, match=message):
+        with pytest.raises(DeviceUnreachable, match="python -m pip install nvidia-ml-py"):
             measure()
 
 

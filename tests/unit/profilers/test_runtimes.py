@@ -72,9 +72,16 @@ def save(path: Path, nodes: list[onnx.NodeProto], inputs: dict[str, list[str | i
 
 @pytest.fixture
 def free_axes(runtime: str) -> None:
-    """What runs models whose axes have no sizes, and loops."""
+    """What runs models whose axes have no sizes."""
     if runtime == "tvm":
         pytest.skip("tvm compiles for one shape (test_tvm.py)")
+
+
+@pytest.fixture
+def loops(runtime: str, free_axes: None) -> None:
+    """What also runs loops."""
+    if runtime == "torch":
+        pytest.skip("torch runs the operators of the reference alone (test_torch.py)")
 
 
 @pytest.fixture
@@ -112,7 +119,8 @@ def test_inputs_and_metadata_are_told(worker: LocalWorker, outer: Path) -> None:
     assert [dtype for dtype, _ in about["outputs"].values()] == ["float32"]
     assert list(about["outputs"]) == ["out"]
     assert about["metadata"] == {"maker": "a test"}
-    assert set(precisions_of(worker.context)) >= {"fp32", "int8"}
+    int8 = set() if worker.context["runtime"] == "torch" else {"int8"}
+    assert set(precisions_of(worker.context)) >= {"fp32"} | int8
 
 
 @pytest.mark.usefixtures("free_axes")
@@ -129,7 +137,7 @@ def test_an_output_has_the_file_s_name(worker: LocalWorker, tmp_path: Path) -> N
         assert (list(about["inputs"]), list(about["outputs"])) == (["x"], ["out"])
 
 
-@pytest.mark.usefixtures("free_axes")
+@pytest.mark.usefixtures("loops")
 def test_a_run_without_an_end_is_ended(runtime: str, tmp_path: Path) -> None:
     path = write_endless(tmp_path / "endless.onnx")
     tokens = {name: InputSpec((1, 1)) for name in ("input_ids", "attention_mask")}
@@ -174,7 +182,7 @@ def test_memory_that_is_not_given_is_told(runtime: str, outer: Path) -> None:
     with LocalWorker(RuntimeOptions(runtime), limits=limits) as worker:
         worker.open("outer", str(outer))
         column = np.ones((100_000, 1), np.float32)
-        with pytest.raises(MemoryExceeded, match=r"outer\.onnx.*ailed to allocate"):
+        with pytest.raises(MemoryExceeded, match=r"outer\.onnx.*(ailed to|can.t) allocate"):
             worker.run("outer", {"column": column, "row": column.T})
         worker.load(reference_job(outer.parent), seed=0)  # it lives on
 

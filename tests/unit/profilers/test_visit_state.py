@@ -139,7 +139,13 @@ def test_a_journal_holds_no_other_state(tmp_path: Path) -> None:
     with Journal(path, {}) as journal:
         assert journal.rounds == rounds
     text = path.read_text()
-    for wrong in ("[1, null, 30000, 4]", "[-1, null, 3]", "[1.5, null, 3]", "7"):
+    for wrong in (
+        "[1, null, 30000, 4]",
+        '[1, null, 30000, ["x"]]',
+        "[-1, null, 3]",
+        "[1.5, null, 3]",
+        "7",
+    ):
         path.write_text(text.replace("[1, null, 30000]", wrong))
         with pytest.raises(RecordDamaged, match="cannot be continued"):
             Journal(path, {})

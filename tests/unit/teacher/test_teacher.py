@@ -67,15 +67,24 @@ def test_geometry_and_shapes(teacher_folder: Folders, family: str) -> None:
         "gelu_tanh" if family == "albert" else "gelu",
     )
     assert g.position_offset == (2 if family in (*ROBERTAS, "mpnet") else 0)
-    assert g.type_vocab_size == (0 if family in ("distilbert", "mpnet") else 2)
+    assert g.type_vocab_size == (0 if family in ("distilbert", "mpnet", "modernbert") else 2)
     assert g.buckets == g.for_space().buckets == (32 if family == "mpnet" else None)
     assert g.pad_id == teacher.tokenizer.pad_token_id
     assert teacher.embeddings.word.shape == (g.vocab_size, 32)
-    assert teacher.embeddings.position.shape == (40 + g.position_offset, 32)
+    if family == "modernbert":
+        assert teacher.embeddings.position is None
+        assert g.rotary == ((160_000.0, 0), (10_000.0, 4))
+    else:
+        assert teacher.embeddings.position.shape == (40 + g.position_offset, 32)
     assert teacher.embeddings.token_type.shape == (32,)
     assert bool(teacher.embeddings.token_type.any()) == (g.type_vocab_size > 0)
     shapes = {
         "bucket_bias": (32, 4),
+        "gate_w": (64, 32),
+        "gate_b": (64,),
+        "frequencies": (4,),
+        "window": (1,),
+        "normed": (1,),
         "ff1_w": (64, 32),
         "ff1_b": (64,),
         "ff2_w": (32, 64),
@@ -84,8 +93,9 @@ def test_geometry_and_shapes(teacher_folder: Folders, family: str) -> None:
     assert len(teacher.layers) == 2
     for layer in teacher.layers:
         for field in dataclasses.fields(layer):
-            if field.name == "bucket_bias" and g.buckets is None:
-                assert layer.bucket_bias is None
+            modern = field.name in ("gate_w", "gate_b", "frequencies", "window", "normed")
+            if (field.name == "bucket_bias" and g.buckets is None) or (modern and not g.rotary):
+                assert getattr(layer, field.name) is None
                 continue
             expected = shapes.get(field.name, (32, 32) if field.name.endswith("_w") else (32,))
             if field.name in ("ln1_w", "ln2_w"):
@@ -295,7 +305,7 @@ def test_other_families_are_refused(own_folder: Path) -> None:
         ({"auto_map": {"AutoModel": "x--y.Z"}}, "auto_map = "),
         ({"transformers_weights": "other.safetensors"}, "transformers_weights = 'other"),
         ({"num_attention_heads": 5}, "hidden_size = 32 is no multiple of num_attention_heads = 5"),
-        ({"intermediate_size": 40}, "intermediate_size = 40 is no multiple of hidden_size = 32"),
+        ({"intermediate_size": 42}, "intermediate_size = 42 is no multiple of num_attention_heads"),
     ],
 )
 def test_variants_are_refused(own_folder: Path, change: dict[str, object], message: str) -> None:

@@ -660,7 +660,7 @@ def test_an_accelerator_is_refused_before_it_starts(tmp_path: Path) -> None:
     device = native_device(tmp_path)
     text = device.path.read_text() + 'accelerator.kind = "cuda"\n'
     device.path.write_text(text)
-    with pytest.raises(DeviceUnreachable, match="no runtime computes on accelerator 'cuda'"):
+    with pytest.raises(DeviceUnreachable, match="native worker does not compute on accelerator"):
         open_worker(device_profiles.find(device.path), RuntimeOptions())
 
 

@@ -1,0 +1,116 @@
+"""What runtimes that nasc describes files for have alike: inputs that are checked, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from profilers.errors import ModelRejected
+
+Values = dict[str, tuple[str, list[int | str | None]]]
+"""By the name of an input or output, its numpy type name and axes, see `RuntimeSession`."""
+
+
+class Fed:
+    """Inputs that a session has taken; what is given again is not copied again."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Nothing was given yet.
+
+        Args:
+            names: Of the inputs.
+        """
+        self._given: dict[str, Any] = dict.fromkeys(names)
+
+    def is_new(self, feeds: Mapping[str, Any]) -> bool:
+        """Whether any is another array than before.
+
+        Raises:
+            ModelRejected: If they are not those of the model.
+        """
+        if feeds.keys() != self._given.keys():
+            raise ModelRejected(
+                f"its inputs are {', '.join(self._given)}; given: {', '.join(feeds) or 'none'}."
+            )
+        return any(feeds[name] is not given for name, given in self._given.items())
+
+    def keep(self, feeds: Mapping[str, Any] | None) -> None:
+        """Remember what was given; None forgets it."""
+        self._given = {name: feeds[name] if feeds else None for name in self._given}
+
+
+def checked(value: Mapping[str, Any], array: Any) -> Any:
+    """An input, as its description has it.
+
+    Args:
+        value: Its "name", "type" and "axes".
+        array: What is given for it.
+
+    Raises:
+        ModelRejected: If it is of another type or shape.
+    """
+    array = np.asarray(array)
+    axes = value["axes"]
+    fits = array.ndim == len(axes) and all(
+        not isinstance(size, int) or size == given
+        for size, given in zip(axes, array.shape, strict=True)
+    )
+    if not fits or str(array.dtype) != value["type"]:
+        raise ModelRejected(
+            f"the input {value['name']!r} is {value['type']} of shape {axes}; given: {array.dtype} "
+            f"of shape {list(array.shape)}."
+        )
+    return array
+
+
+def check_tokens(values: Any, arrays: list[Any], tokens: int) -> tuple[int, int]:
+    """Refuse what compiled code would read past its tables for.
+
+    Args:
+        values: Descriptions of the inputs: of token ids, then of their mask.
+        arrays: The inputs, each (batch, seq_len).
+        tokens: What ids are below.
+
+    Returns:
+        The shape of all.
+
+    Raises:
+        ModelRejected: If they are of several shapes, no tokens, or no mask.
+    """
+    shape = arrays[0].shape
+    for value, array in zip(values, arrays, strict=True):
+        if array.shape != shape:
+            raise ModelRejected(
+                f"the input {value['name']!r} is of shape {array.shape}, the first of {shape}."
+            )
+    if arrays[0].size and not 0 <= arrays[0].min() <= arrays[0].max() < tokens:
+        raise ModelRejected(
+            f"the input {values[0]['name']!r} holds numbers that are no tokens: they are from 0 to "
+            f"{tokens - 1}."
+        )
+    if any(((array != 0) & (array != 1)).any() for array in arrays[1:]):
+        raise ModelRejected(f"the input {values[1]['name']!r} holds something else than 0 and 1.")
+    return int(shape[0]), int(shape[1])
+
+
+def values_of(values: Any) -> Values:
+    """Inputs or outputs of a description, as `RuntimeSession` tells them."""
+    return {value["name"]: (value["type"], list(value["axes"])) for value in values}
+
+
+def onnx_values(values: Any) -> Values:
+    """Inputs or outputs of an ONNX graph."""
+    import onnx
+
+    found = {}
+    for value in values:
+        kind = value.type.tensor_type
+        name = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        axes: list[int | str | None] = [
+            axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None
+            for axis in kind.shape.dim
+        ]
+        found[value.name] = (name, axes)
+    return found
