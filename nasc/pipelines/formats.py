@@ -21,7 +21,7 @@ from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.latency.session import precisions_here
 from nasc.lowering import PRECISIONS, Artifact, unfit
 from nasc.networks.network import Network
-from nasc.package.beside import folder_beside
+from nasc.package.beside import folder_beside as folder_beside
 from nasc.package.build import build_package
 from nasc.package.formats import LOWERED_FOR, android_c_folder, format_of
 from nasc.package.manifest import MANIFEST, Manifest

@@ -157,6 +157,9 @@ def test_code_of_two_networks_is_no_package(package: Path) -> None:
         android_c_folder.inspect(package / android_c_folder.MODEL)
 
 
+@pytest.mark.skipif(
+    not os.environ.get("NASC_TEST_ARM64_TVM"), reason="takes long: NASC_TEST_ARM64_TVM=1"
+)
 @pytest.mark.skipif(shutil.which("qemu-aarch64-static") is None, reason="needs qemu-user-static")
 @pytest.mark.skipif(ARCH == "aarch64", reason="is its own processor")
 def test_the_code_for_phones_gives_the_golden_vectors(packed: Path, tmp_path: Path) -> None:
