@@ -93,8 +93,11 @@ def library_files(
 def read_archive(content: bytes) -> dict[str, bytes]:
     """The files of an archive of `archive`, by name in their order.
 
+    They take no more memory than it does.
+
     Raises:
-        ValueError: If it is none: damaged, compressed, or with a name twice.
+        ValueError: If it is none: damaged, compressed, with a name twice, or with entries that
+            share bytes.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as found:
@@ -103,6 +106,8 @@ def read_archive(content: bytes) -> dict[str, bytes]:
                 raise ValueError("a file is in it twice")
             if any(one.compress_type != zipfile.ZIP_STORED for one in found.infolist()):
                 raise ValueError("a file in it is compressed")
+            if sum(one.file_size for one in found.infolist()) > len(content):
+                raise ValueError("its files share bytes")
             return {name: found.read(name) for name in names}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
         raise ValueError(f"it is no archive: {error}") from error
@@ -121,8 +126,10 @@ def wrong_classes(content: bytes, folder: str, java: int) -> list[str]:
     """
     if len(content) > MAX_CLASSES_BYTES:
         return [f"{CLASSES} holds {len(content):,} bytes"]
-    found = []
-    for name, file in read_archive(content).items():
+    found, files = [], read_archive(content)
+    if archive(files) != content:
+        found.append(f"bytes in {CLASSES} that are of no file, or laid out otherwise")
+    for name, file in files.items():
         if name == JAR_MANIFEST:
             continue
         version = struct.unpack_from(">IHH", file) if len(file) >= 8 else (0, 0, 0)

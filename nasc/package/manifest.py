@@ -622,6 +622,9 @@ class Manifest:
         predicted: Latency from the table; None where none was predicted.
         latency_table: What is to be said of the latency tables that the network was chosen by
             (`LatencyTable.note`); None if nothing is.
+        latency_not_stated: Why nothing is said of a latency, of a folder that was written beside
+            the package that was measured; None of others.
+        beside_sha256: Of manifest.json of that package, which is the hash of its build.
         estimate: That its latency was estimated from what is stated of the device, in words, and
             nothing was measured there; None if it was not.
         tuned: By which tuning records its kernels were compiled; None where by none.
@@ -668,6 +671,8 @@ class Manifest:
     task: TaskRecord | None = None
     predicted: PredictedLatency | None = None
     latency_table: str | None = None
+    latency_not_stated: str | None = None
+    beside_sha256: str | None = None
     estimate: str | None = None
     tuned: TunedKernels | None = None
     measured: MeasuredLatency | None = None
@@ -691,7 +696,7 @@ class Manifest:
     created: str = field(default_factory=utc_now)
 
     def __post_init__(self) -> None:
-        _make_printable(self, "latency_table", "estimate")
+        _make_printable(self, "latency_table", "latency_not_stated", "estimate")
         try:
             check_head(self.head)
         except UsageError as error:
@@ -733,6 +738,16 @@ class Manifest:
         return any(one is not None for one in said)
 
     @property
+    def states_measurable(self) -> bool:
+        """Whether anything is said that only a measurement tells: its latency, memory or time."""
+        said = (
+            self.limits.get("peak_memory_bytes"),
+            self.peak_memory.measured_bytes,
+            self.tokenisation_ms,
+        )
+        return self.states_latency or any(one is not None for one in said)
+
+    @property
     def scores_pairs(self) -> bool:
         """Whether it has the head of a teacher that scores two texts at a time."""
         return self.task is not None and self.task.paired and gives_scores(self.head)
@@ -769,7 +784,11 @@ class Manifest:
             "conditions": self.conditions.to_dict(),
             "predicted": None if self.predicted is None else dataclasses.asdict(self.predicted),
             **({} if self.latency_table is None else {"latency_table": self.latency_table}),
-            **({} if self.estimate is None else {"estimate": self.estimate}),
+            **{
+                name: value
+                for name in ("latency_not_stated", "beside_sha256", "estimate")
+                if (value := getattr(self, name)) is not None
+            },
             **({} if self.tuned is None else {"tuned": self.tuned.to_dict()}),
             "measured": None if self.measured is None else self.measured.to_dict(),
             "tokenisation_ms": self.tokenisation_ms,
@@ -847,6 +866,8 @@ class Manifest:
                 conditions=Conditions.from_dict(raw["conditions"]),
                 predicted=None if predicted is None else PredictedLatency(**predicted),
                 latency_table=raw.get("latency_table"),
+                latency_not_stated=raw.get("latency_not_stated"),
+                beside_sha256=raw.get("beside_sha256"),
                 estimate=raw.get("estimate"),
                 tuned=TunedKernels.from_dict(raw["tuned"]) if "tuned" in raw else None,
                 measured=None if measured is None else MeasuredLatency.from_dict(measured),

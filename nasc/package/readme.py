@@ -16,7 +16,14 @@ from nasc.architecture.heads import (
 )
 from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.package.formats import format_of
-from nasc.package.formats.base import PAIRS, QUESTIONS, SENTENCES, answer_lines, model_files
+from nasc.package.formats.base import (
+    PAIRS,
+    QUERIES,
+    QUESTIONS,
+    SENTENCES,
+    answer_lines,
+    model_files,
+)
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
 from nasc.package.measurements import MEASURED, has_measurements
@@ -30,6 +37,18 @@ _UNSCALED = """\
 vectors = RUN
 unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # their lengths are the teacher's
 print(unit @ unit.T)  # cosine similarities
+"""
+_EMBED_QUERY = """\
+vectors = RUN
+documents = np.load("documents.npy")  # yours: (document, value), by the teacher, of length 1
+print(vectors @ documents.T)  # cosine similarities of queries and documents
+"""
+_UNSCALED_QUERY = """\
+vectors = RUN
+documents = np.load("documents.npy")  # yours: (document, value), by the teacher
+unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # their lengths are the teacher's
+of_documents = documents / np.linalg.norm(documents, axis=1, keepdims=True)
+print(unit @ of_documents.T)  # cosine similarities of queries and documents
 """
 _HIDDEN = """\
 states = RUN
@@ -72,6 +91,9 @@ def usage(manifest: Manifest) -> str:
     texts, last = SENTENCES, _HIDDEN
     if gives_vector(manifest.head) and task is None:
         last = _EMBED if pooling_of(manifest.head).unit else _UNSCALED
+        if manifest.query_only:
+            texts = QUERIES
+            last = _EMBED_QUERY if pooling_of(manifest.head).unit else _UNSCALED_QUERY
     elif gives_spans(manifest.head):
         own = gives_answers(manifest.head)  # nasc's task, SQuAD 1, always has an answer
         best = answer_lines("batch[0].sequence_ids", "batch[0].offsets", "texts[0][1]", none=own)
@@ -319,6 +341,8 @@ def _figures(manifest: Manifest) -> list[_Figure]:
         measured = manifest.measured is not None
         what = "predicted by" if measured else "latency"
         found.append(_Figure(measured, what, manifest.latency_table))
+    if manifest.latency_not_stated is not None:
+        found.append(_Figure(False, "latency", manifest.latency_not_stated))
     if manifest.tuned is not None:
         found.append(_Figure(False, "kernels", str(manifest.tuned)))
     if manifest.tokenisation_ms is not None:

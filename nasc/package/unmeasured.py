@@ -35,7 +35,10 @@ def without_latency(manifest: Manifest, runtime: str, why: str = NOT_MEASURED) -
             fixed_shape=said.fixed_shape,
         ),
         predicted=None,
-        latency_table=f"{why}: {'nothing was measured' if manifest.measured is None else measured}",
+        latency_table=None,
+        latency_not_stated=(
+            f"{why}: {'nothing was measured' if manifest.measured is None else measured}"
+        ),
         estimate=None,
         tuned=None,
         measured=None,

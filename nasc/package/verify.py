@@ -36,7 +36,7 @@ from profilers import (
 )
 
 NONE_STATED = "none is stated, so that there is none to measure again"
-"""Of a folder that was written beside the package that was measured, or for an emulated device."""
+"""Of a folder that was written beside the package that was measured."""
 
 RUN_ONCE_CHECKED = ("files", "model", "golden vectors")
 """Checks that must have passed before a model is measured."""
@@ -116,7 +116,7 @@ def verify_package(
         checks.append(Check("latency", None, "a package that fails is not measured"))
     elif manifest.estimate is not None:
         checks.append(Check("latency", None, manifest.estimate))
-    elif not manifest.states_latency and "peak_memory_bytes" not in manifest.limits:
+    elif not manifest.states_measurable:
         checks.append(Check("latency", True, NONE_STATED))
     elif not measure:
         checks.append(Check("latency", None, "as asked for", declined=True))

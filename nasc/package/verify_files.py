@@ -19,6 +19,7 @@ from nasc.evaluation.parity_report import (
     accept_reduced,
 )
 from nasc.export.onnx import ANSWER_OUTPUTS, ONE_TOKEN, output_name
+from nasc.package.beside import beside_outcome
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
 from nasc.package.formats import ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files, tables_of
@@ -177,6 +178,7 @@ class FileChecks:
             Check("manifest", True, "fits its schema"),
             files,
             *found.values(),
+            *([guarded("package beside", self.beside)] if self._manifest.beside_sha256 else []),
             guarded("conditions", self.conditions),
             guarded("parity", self.parity),
             guarded("evidence", self.evidence),
@@ -309,6 +311,10 @@ class FileChecks:
             return None, "its figures are the manifest's, its words are of no release known here"
         return True, "says what the manifest says"
 
+    def beside(self) -> Outcome:
+        """The package that it speaks of is the one that lies beside it, if one does."""
+        return beside_outcome(self._folder, self._manifest)
+
     def conditions(self) -> Outcome:
         """What the latency is said to be about is what was measured."""
         said, measured = self._manifest.conditions, self._manifest.measured
@@ -378,10 +384,15 @@ class FileChecks:
 
     def measurement(self) -> Outcome:
         """The stated latency follows from the raw samples, which are of this file."""
-        measured = self._manifest.measured
-        if not self._manifest.states_latency:
+        measured, peak = self._manifest.measured, self._manifest.peak_memory.measured_bytes
+        if not self._manifest.states_measurable:
             return True, "no latency is stated"
         if measured is None:
+            # A limit is held by measuring again; of emulated devices all samples are left out.
+            held = "peak_memory_bytes" in self._manifest.limits
+            emulated = self._device is not None and self._device.emulated
+            if peak is not None and not held and not emulated:
+                return False, f"a peak memory of {peak:,} bytes is stated without a measurement"
             return None, self._manifest.estimate or "the manifest has no measurement"
         problems = wrong_measurement(self._manifest, self._model)
         problems += other_references(measured)

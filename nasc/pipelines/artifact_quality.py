@@ -138,7 +138,7 @@ class ArtifactEvaluator:
             with self._open_encoder(exact) as encoder:
                 check_parity(wide, encoder, tokens)
             report = self._reduced_body(network, artifact, tokens, folder)
-            before, after = self._score(exact), self._score(artifact)
+            before, after = self.score(exact), self.score(artifact)
         accepted, reason = accept_reduced(report, fp32_score=before, reduced_score=after)
         context.reporter.say(f"{precision} {'accepted' if accepted else 'refused'}: {reason}")
         return report, None if accepted else reason
@@ -174,7 +174,12 @@ class ArtifactEvaluator:
         with self._open_encoder(artifact) as encoder:
             return check_reduced(network, encoder, tokens)
 
-    def _score(self, artifact: Artifact) -> float | None:
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is labelled data, a task's or pairs of sentences."""
+        return self.task is not None or self.labelled is not None
+
+    def score(self, artifact: Artifact) -> float | None:
         """The score of record: on labelled data, or of tokens the agreement with the teacher.
 
         None without labels, and where the teacher finds nothing in the text.

@@ -222,7 +222,7 @@ def _judge(
             check_vectors(golden, encoder)
         else:
             golden = golden.of(encoder)
-        parity = _parity(layout, context, manifest, network, encoder, place)
+        parity = _parity(layout, context, manifest, network, encoder, evaluator, place)
         tokens = parity_tokens(context)
         log = conformance(network, encoder, tokens, longest=manifest.max_length)
     check_texts(golden, library, arch, context.tokenizer, place)
@@ -272,9 +272,13 @@ def _parity(
     manifest: Manifest,
     network: Network,
     encoder: Encoder,
+    evaluator: ArtifactEvaluator,
     place: Path,
 ) -> Parity | ReducedPrecisionReport | None:
     """Of this code; of a task or of scores in a reduced precision that of its body.
+
+    A reduced precision is held to the code in fp32 on labelled data, too, where there is any and
+    the package beside, which was, has other vectors.
 
     Raises:
         ParityError: If the code in fp32 gives other vectors than the network.
@@ -292,7 +296,13 @@ def _parity(
         _write_library(layout, body, manifest.max_length, place / "body")
         with open_c(_artifact(place / "body", body)) as own:
             report = check_reduced(body, own, tokens)
-    accepted, reason = accept_reduced(report)
+    before = after = None
+    if evaluator.has_labels and not layout.computes_alike(manifest):
+        judge, wide = evaluator.opening_by(open_c), network.with_precision("fp32")
+        _write_library(layout, wide, manifest.max_length, place / "fp32")
+        before = judge.score(_artifact(place / "fp32", wide))
+        after = judge.score(_artifact(encoder.path.parent, network))
+    accepted, reason = accept_reduced(report, fp32_score=before, reduced_score=after)
     if not accepted:
         raise PackageError(
             f"the C code in {network.architecture.precision} is refused ({reason}). The package is "

@@ -33,6 +33,7 @@ from nasc.latency.session import PEAK_PROCESSES, latency_job
 from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
+from nasc.package.beside import folder_beside, left_beside
 from nasc.package.build import build_package, check_target
 from nasc.package.formats import SHIPPED
 from nasc.package.manifest import (
@@ -52,7 +53,7 @@ from nasc.package.manifest import (
 from nasc.package.signing import check_private_key
 from nasc.package.verify_latency import latency_protocol
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
-from nasc.pipelines.formats import FolderWriter, check_formats, folder_beside, variants_in
+from nasc.pipelines.formats import FolderWriter, check_formats, variants_in
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import (
     ANSWER_METRICS,
@@ -1015,6 +1016,11 @@ class _Compilation:
         )
         with FolderWriter(context, options, evaluator, folder, manifest, network) as writer:
             folders = {name: writer.write(name) for name in options.folders(variant.runtime)}
+        for name, left in left_beside(folder, folders).items():
+            context.reporter.say(
+                f"'{left}' is of another package than '{folder}' and was not written anew: remove "
+                f"it, or give --format {name}"
+            )
         known_ms = context.known_ms(architecture) if timed else {}
         return CompileResult(
             read_manifest(folder),
@@ -1024,7 +1030,7 @@ class _Compilation:
             network,
             {v: ms for v, ms in known_ms.items() if v != variant},
             folders,
-            {name: str(read_manifest(path).latency_table) for name, path in folders.items()},
+            {name: str(read_manifest(path).latency_not_stated) for name, path in folders.items()},
             sha256_of(folder / MANIFEST),
         )
 

@@ -17,31 +17,23 @@ from typing import Any, Self
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
-from nasc.errors import PackageError, UsageError
+from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.latency.session import precisions_here
 from nasc.lowering import PRECISIONS, Artifact, unfit
 from nasc.networks.network import Network
+from nasc.package.beside import folder_beside as folder_beside
 from nasc.package.build import build_package
 from nasc.package.formats import LOWERED_FOR, android_c_folder, format_of
-from nasc.package.manifest import Manifest
+from nasc.package.manifest import MANIFEST, Manifest
 from nasc.package.unmeasured import without_latency
 from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
 from nasc.pipelines.c_format import ANDROID_C, C_FORMATS, check_c, write_c
 from nasc.pipelines.options import Options
+from nasc.utils.files import sha256_of
 
 ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
 """The format whose model those for apps take, and the runtime that its package is for."""
-
-
-def folder_beside(output: Path, name: str) -> Path:
-    """Where a folder of another format goes: beside the package, which holds its own files alone.
-
-    Args:
-        output: Folder of the package.
-        name: Of the format.
-    """
-    return output.with_name(f"{output.name}-{name}")
 
 
 def check_formats(context: RunContext, formats: Sequence[str]) -> None:
@@ -143,7 +135,7 @@ class FolderWriter:
         self._options = options
         self._evaluator = evaluator
         self._package = package
-        self._manifest = manifest
+        self._manifest = dataclasses.replace(manifest, beside_sha256=sha256_of(package / MANIFEST))
         self._network = network
         self._kept = contextlib.ExitStack()
         self._onnx: _Model | None = None
@@ -169,39 +161,50 @@ class FolderWriter:
             The folder, as an absolute path.
 
         Raises:
-            PackageError, ParityError, ExportError, LimitsMissed: If it does not hold what the
-                package does; nothing of it is written then.
+            PackageError, ParityError, ExportError: If it does not hold what the package does, or
+                a quality that is asked for; nothing of it is written then.
         """
-        context, options = self._context, self._options
+        context = self._context
         place = folder_beside(self._package, name)
         context.reporter.stage(f"Package in {name.upper()}")(0, 1, str(place))
         with context.timed(f"package in {name.upper()}"):
-            if name in C_FORMATS:
-                return write_c(
-                    name,
-                    context,
-                    place,
-                    self._package,
-                    self._manifest,
-                    self._network,
-                    self._evaluator,
-                    options,
-                )
-            model = self._onnx_model()
-            if name in APP_FORMATS:
-                return write_app(
-                    name, context, place, model.path, model.manifest, options.force, options.sign
-                )
-            return build_package(
+            try:
+                return self._written(name, place)
+            except LimitsMissed as error:  # of the package they are met, and it is there
+                raise PackageError(
+                    f"--format {name}: '{place}' is not written: {error}. The package "
+                    f"'{self._package}' is"
+                ) from error
+
+    def _written(self, name: str, place: Path) -> Path:
+        """Write a folder of a format; see `write`."""
+        context, options = self._context, self._options
+        if name in C_FORMATS:
+            return write_c(
+                name,
+                context,
                 place,
-                model=model.path,
-                tokenizer=context.tokenizer,
-                manifest=without_latency(model.manifest, ONNXRUNTIME),
-                force=options.force,
-                say=context.reporter.say,
-                open_encoder=context.open_encoder,
-                sign=options.sign,
+                self._package,
+                self._manifest,
+                self._network,
+                self._evaluator,
+                options,
             )
+        model = self._onnx_model()
+        if name in APP_FORMATS:
+            return write_app(
+                name, context, place, model.path, model.manifest, options.force, options.sign
+            )
+        return build_package(
+            place,
+            model=model.path,
+            tokenizer=context.tokenizer,
+            manifest=without_latency(model.manifest, ONNXRUNTIME),
+            force=options.force,
+            say=context.reporter.say,
+            open_encoder=context.open_encoder,
+            sign=options.sign,
+        )
 
     def _onnx_model(self) -> _Model:
         """The network for onnxruntime: the package's own, or one that is made and judged now."""

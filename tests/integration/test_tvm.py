@@ -121,7 +121,7 @@ def test_the_folder_is_of_the_network_that_was_chosen(package: Path) -> None:
     assert manifest.architecture == beside.architecture
     assert (manifest.limits, manifest.measured) == ({}, None)
     assert beside.measured is not None
-    assert "not measured" in str(manifest.latency_table)
+    assert "not measured" in str(manifest.latency_not_stated)
     assert "latency of this folder was not measured" in (folder / "README.md").read_text()
     own, others = (Golden.read(one / "golden.json") for one in (folder, package))
     for one, other in zip(own.texts, others.texts, strict=True):

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_profiles.reading import read_bytes
+from device_profiles.reading import FileTooLarge, read_bytes
 from device_profiles.temporary import temporary_folder
 from nasc.errors import PackageError
 from nasc.package import kotlin_program
 from nasc.package.aar import (
     CLASSES,
+    MAX_CLASSES_BYTES,
     archive,
     jar,
     library_files,
@@ -26,7 +27,7 @@ from nasc.package.aar import (
     wrong_classes,
 )
 from nasc.package.formats import android_folder, onnx_folder
-from nasc.package.formats.android_folder import kotlin_contents, kotlin_text
+from nasc.package.formats.android_folder import kotlin_contents, kotlin_text, kotlin_use
 from nasc.package.formats.app_contents import check_vectors, write_tables, write_texts
 from nasc.package.formats.base import no_refusal, no_session, no_text
 from nasc.package.kotlin_program import OLDEST_JAVA
@@ -51,7 +52,8 @@ NAMESPACE = "nasc.encoder"
 SIGNATURES = Path(__file__).resolve().parent.parent / "android_signatures"
 """Java: what the sources call of Android and of onnxruntime."""
 
-MAX_AAR_BYTES = 4 << 30
+ZIP_BYTES = 1 << 14
+"""That the records of a zip of seven files take at most."""
 
 TOLERANCE = onnx_folder.TOLERANCE
 IMPORT = RUN = ""
@@ -68,6 +70,9 @@ inspect = onnx_folder.inspect
 def own_usage(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     text = kotlin_text(manifest.prompts.before + "A man is playing a guitar.")
+    use = f"val vector = encoder.embed({text})\n"
+    if manifest.query_only:
+        use = kotlin_use(manifest)
     return f"""\
 An archive for an app that Gradle builds: copy `{AAR}` into the app's `libs`, and write into its
 `build.gradle.kts`
@@ -84,8 +89,7 @@ dependencies {{
 import nasc.encoder.NascEncoder
 
 val encoder = NascEncoder.create(context)
-val vector = encoder.embed({text})
-encoder.close()
+{use}encoder.close()
 ```
 
 Every call may come from any thread, and computes on that: call none of them on the thread that
@@ -131,7 +135,11 @@ def write_more(folder: Path, manifest: Manifest) -> None:
 
 def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     """See `PackageFormat`; classes are told by their form, and compiled again by `run_more`."""
-    found = read_archive(read_bytes(folder / AAR, MAX_AAR_BYTES))
+    try:
+        content = _read(folder)
+    except FileTooLarge as error:
+        return [f"{AAR} {error.reason}"]
+    found = read_archive(content)
     classes = found.get(CLASSES, b"")
     wanted = _files(folder, classes)
     if list(found) != list(wanted):
@@ -141,6 +149,8 @@ def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
         for name, file in wanted.items()
         if found[name] != (file if isinstance(file, bytes) else file.read_bytes())
     ]
+    if not wrong and archive(wanted) != content:
+        wrong = [f"{AAR} holds bytes that are of no file, or is laid out otherwise"]
     return wrong + wrong_classes(classes, NAMESPACE.replace(".", "/"), OLDEST_JAVA)
 
 
@@ -148,7 +158,7 @@ def run_more(folder: Path, manifest: Manifest) -> tuple[bool | None, str]:
     """See `PackageFormat`: the classes are those of the sources, and give the golden tokens."""
     if why := kotlin_program.missing():
         return None, why
-    stated = read_archive(read_bytes(folder / AAR, MAX_AAR_BYTES))[CLASSES]
+    stated = read_archive(_read(folder))[CLASSES]
     with _compiled(folder, manifest) as found:
         if made_by(stated) != found.compiler:
             return None, (
@@ -232,3 +242,15 @@ def _files(folder: Path, classes: bytes) -> dict[str, bytes | Path]:
     rules = (android_folder.SOURCES / "consumer-rules.pro").read_text(encoding="utf-8")
     assets = {f"nasc/{name}": folder / name for name in (MODEL, TABLES)}
     return library_files(NAMESPACE, classes, rules, assets)
+
+
+def _read(folder: Path) -> bytes:
+    """The archive of a package, which is no larger than its model, its tables and its classes.
+
+    Raises:
+        FileRefused: If it is larger, or no regular file.
+        OSError: If it, or what goes into it, cannot be read.
+    """
+    parts = _files(folder, b"").values()
+    sizes = (len(one) if isinstance(one, bytes) else one.stat().st_size for one in parts)
+    return read_bytes(folder / AAR, sum(sizes) + MAX_CLASSES_BYTES + ZIP_BYTES)

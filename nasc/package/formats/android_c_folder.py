@@ -14,7 +14,7 @@ from nasc.package.formats.android_folder import (
     ENCODER,
     TOKENIZER_ALONE,
     kotlin_contents,
-    kotlin_text,
+    kotlin_use,
 )
 from nasc.package.formats.app_contents import (
     check_vectors,
@@ -98,11 +98,12 @@ refusal = c_package.refusal
 
 def own_usage(manifest: Manifest) -> str:
     """See `PackageFormat`."""
-    before = manifest.prompts.before
-    a, b = (
-        kotlin_text(before + text)
-        for text in ("A man is playing a guitar.", "Someone plays music.")
-    )
+    use = kotlin_use(manifest)
+    others = [
+        arch for arch in PROCESSORS if f"{C_FOLDER}/{c_package.described(arch)}" in manifest.files
+    ]
+    ran = " and ".join(arch for arch in PROCESSORS if arch not in others)
+    unrun = " and ".join(others) or "others"
     return f"""\
 A module for an app that Gradle builds with the Android plugin 9 or newer and Android's NDK. Copy
 this folder beside the app's module as `nasc-encoder`, and write
@@ -116,10 +117,7 @@ dependencies {{ implementation(project(":nasc-encoder")) }}  // build.gradle.kts
 import nasc.encoder.NascEncoder
 
 val encoder = NascEncoder.create(context)
-val a = encoder.embed({a})
-val b = encoder.embed({b})
-println(encoder.similarity(a, b))
-encoder.close()
+{use}encoder.close()
 ```
 
 The calls are those of the module around onnxruntime; the network is machine code, `{KERNELS}` in a
@@ -129,12 +127,14 @@ product of armv8.2 (2018), `x86_64` one with AVX2: elsewhere `create` is an `Ill
 Texts are cut to {manifest.max_length} tokens. All encoders of an app that are open at once share
 one library, and take the same number of threads.
 
-Of this, the Kotlin and the functions that Java calls were compiled and run on a computer's Java
-with the library for that, on the texts of `{TOKENIZER_GOLDEN}` and `golden.json`. **Not run:
-Gradle, the NDK, R8, an app, a phone.**
+Of this, the library in C was run, on the texts of `golden.json`, and where Java and Kotlin's
+compiler were at hand the tokenizer in Kotlin, on those of `{TOKENIZER_GOLDEN}`. The functions that
+Java calls are compiled and run by nasc's own tests alone, with another network, on a computer's
+Java. **Not run: Gradle, the NDK, R8, an app, a phone.**
 
 **No latency is promised on a phone.** What was measured is the package that this lies beside, on
-its device. Parity and conformance are of this code; so are figures of quality, unless it is in
+its device. Parity and conformance are of the code for {ran}, which was run; that for {unrun}
+was compiled and not run. Figures of quality are of the code that was run, too, unless it is in
 fp32, where they are those of the package, whose vectors are the same to {c_package.AGREEMENT:g}.
 """
 

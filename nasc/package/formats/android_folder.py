@@ -18,7 +18,7 @@ from nasc.package.formats.app_contents import (
     write_texts,
     wrong_texts,
 )
-from nasc.package.formats.base import no_refusal, no_session, no_text
+from nasc.package.formats.base import QUERY, no_refusal, no_session, no_text
 from nasc.package.kotlin_program import run_in_java
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE
@@ -97,13 +97,28 @@ inspect = onnx_folder.inspect
 """See `PackageFormat`: the model is that of an ONNX folder."""
 
 
-def own_usage(manifest: Manifest) -> str:
-    """See `PackageFormat`."""
+def kotlin_use(manifest: Manifest) -> str:
+    """The lines of Kotlin that compare two vectors, of READMEs."""
     before = manifest.prompts.before
+    if manifest.query_only:
+        return f"""\
+val query = encoder.embed({kotlin_text(before + QUERY)})
+println(encoder.similarity(query, document)) // yours: a document's FloatArray, by the teacher
+"""
     a, b = (
         kotlin_text(before + text)
         for text in ("A man is playing a guitar.", "Someone plays music.")
     )
+    return f"""\
+val a = encoder.embed({a})
+val b = encoder.embed({b})
+println(encoder.similarity(a, b))
+"""
+
+
+def own_usage(manifest: Manifest) -> str:
+    """See `PackageFormat`."""
+    use = kotlin_use(manifest)
     return f"""\
 A module for an app that Gradle builds with the Android plugin 9 or newer. Copy this folder beside
 the app's module as `nasc-encoder`, and write
@@ -119,10 +134,7 @@ dependencies {{ implementation(project(":nasc-encoder")) }}
 import nasc.encoder.NascEncoder
 
 val encoder = NascEncoder.create(context)
-val a = encoder.embed({a})
-val b = encoder.embed({b})
-println(encoder.similarity(a, b))
-encoder.close()
+{use}encoder.close()
 ```
 
 Every call may come from any thread, and computes on that: call none of them on the thread that

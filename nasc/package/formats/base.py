@@ -27,6 +27,10 @@ PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'
 QUESTIONS = '[("Who plays the guitar?", "In the park a man plays the guitar.")]'
 """What READMEs ask."""
 
+QUERY = "Who is playing music?"
+QUERIES = f'["{QUERY}"]'
+"""What READMEs of networks for queries alone encode."""
+
 TOKENIZER_TOO = "`AutoTokenizer.from_pretrained` of transformers reads the tokenizer."
 
 
@@ -214,6 +218,16 @@ def sentence_transformers_usage(
         imports: Lines before the library's import.
         before: Lines before the model's.
     """
+    if manifest.query_only:
+        return f"""\
+import numpy as np
+{imports}from sentence_transformers import SentenceTransformer
+
+{before}model = SentenceTransformer(".", {arguments})
+queries = model.encode({QUERIES}, batch_size={manifest.conditions.batch})
+documents = np.load("documents.npy")  # yours: (document, value), by the teacher
+print(model.similarity(queries, documents))
+"""
     return f"""\
 {imports}from sentence_transformers import SentenceTransformer
 

@@ -21,7 +21,14 @@ from tokenizers import Tokenizer
 from device_profiles.reading import read_bytes, read_json
 from device_profiles.temporary import temporary_folder
 from nasc.lowering.static.program import StaticNetwork
-from nasc.package.formats.base import ModelFile, no_text, nothing_run, precision_of, shape_of
+from nasc.package.formats.base import (
+    QUERY,
+    ModelFile,
+    no_text,
+    nothing_run,
+    precision_of,
+    shape_of,
+)
 from nasc.package.formats.c_folder import (
     COPIED,
     DEMO,
@@ -196,7 +203,8 @@ load_lines = precision_note = other_libraries = other_languages = no_text
 def own_usage(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     arch = next((name.partition("/")[0] for name in OPTIONAL_FILES if name in manifest.files), "")
-    text = shlex.quote(manifest.prompts.before + "A man is playing a guitar.")
+    example = QUERY if manifest.query_only else "A man is playing a guitar."
+    text = shlex.quote(manifest.prompts.before + example)
     return f"""\
 With CMake and a C compiler, nothing else. Texts in, one a line, and a line of numbers out:
 

@@ -17,7 +17,7 @@ from nasc.package.formats.app_contents import (
     write_texts,
     wrong_texts,
 )
-from nasc.package.formats.base import no_refusal, no_session, no_text, nothing_run
+from nasc.package.formats.base import QUERY, no_refusal, no_session, no_text, nothing_run
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
@@ -92,6 +92,16 @@ def own_usage(manifest: Manifest) -> str:
     a, b = (
         swift_text(before + text) for text in ("A man is playing a guitar.", "Someone plays music.")
     )
+    use = f"""\
+let a = try encoder.embed({a})
+let b = try encoder.embed({b})
+print(encoder.similarity(a, b))
+"""
+    if manifest.query_only:
+        use = f"""\
+let query = try encoder.embed({swift_text(before + QUERY)})
+print(encoder.similarity(query, document)) // yours: a document's [Float], by the teacher
+"""
     return f"""\
 A Swift package: in Xcode, File, Add Package Dependencies, Add Local, and this folder; add the
 library `NascEncoder` to the app's target.
@@ -100,10 +110,7 @@ library `NascEncoder` to the app's target.
 import NascEncoder
 
 let encoder = try NascEncoder()
-let a = try encoder.embed({a})
-let b = try encoder.embed({b})
-print(encoder.similarity(a, b))
-encoder.close()
+{use}encoder.close()
 ```
 
 Every call may come from any thread, and computes on that: call none of them on the main thread.

@@ -19,7 +19,7 @@ from nasc.package.formats.app_contents import (
     write_texts,
     wrong_texts,
 )
-from nasc.package.formats.base import no_refusal, no_session, no_text
+from nasc.package.formats.base import QUERY, no_refusal, no_session, no_text
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
@@ -77,6 +77,15 @@ def own_usage(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     before = manifest.prompts.before
     texts = [before + text for text in ("A man is playing a guitar.", "Someone plays music.")]
+    use = f"""\
+const [a, b] = await encoder.embed({json.dumps(texts)});
+console.log(encoder.similarity(a, b));
+"""
+    if manifest.query_only:
+        use = f"""\
+const [query] = await encoder.embed({json.dumps([before + QUERY])});
+console.log(encoder.similarity(query, stored)); // yours: of a document, by the teacher
+"""
     return f"""\
 In an app that npm builds, or a page with an import map for `onnxruntime-web/wasm`:
 
@@ -88,9 +97,7 @@ npm install --install-links --save-exact THIS_FOLDER onnxruntime-web@{ONNXRUNTIM
 import {{ NascEncoder }} from "nasc-encoder";
 
 const encoder = await NascEncoder.load("/model/");
-const [a, b] = await encoder.embed({json.dumps(texts)});
-console.log(encoder.similarity(a, b));
-await encoder.close();
+{use}await encoder.close();
 ```
 
 `/model/` is where your server has `{MODEL}` and `{TABLES}` of this folder. Both are held to the

@@ -103,6 +103,46 @@ def test_changed_archives_are_found_by_what_they_hold(package: Path) -> None:
         aar.read_archive(b"PK nothing")
 
 
+def test_bytes_of_no_file_and_too_many_are_found(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and behind its files, in it and in the jar of its classes; larger than it can be."""
+    content = (package / AAR).read_bytes()
+    manifest = read_manifest(package)
+    assert aar_folder.wrong_more(package, manifest) == []
+    for around in (b"MZ" * 99 + content, content + b"behind"):
+        (package / AAR).write_bytes(around)
+        with contextlib.suppress(ValueError):  # of some, zipfile itself
+            assert "bytes that are of no file" in aar_folder.wrong_more(package, manifest)[0]
+    jar = b"before" + aar.read_archive(content)["classes.jar"]
+    (package / AAR).write_bytes(aar.archive(aar_folder._files(package, jar)))
+    (found,) = aar_folder.wrong_more(package, manifest)
+    assert found == "bytes in classes.jar that are of no file, or laid out otherwise"
+    monkeypatch.setattr(aar_folder, "MAX_CLASSES_BYTES", 0)
+    (package / AAR).write_bytes(content + bytes(1 << 15))
+    (found,) = aar_folder.wrong_more(package, manifest)
+    assert found.startswith("nasc-encoder.aar holds ")
+    assert found.endswith(" are read")
+
+
+def test_files_that_share_bytes_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """zipfile of Python 3.11.7 reads such entries, each of them whole."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as made:
+        made.writestr("a", bytes(1000))
+        first = made.filelist[0]
+        for number in range(9):
+            other = zipfile.ZipInfo(f"b{number}")
+            other.header_offset, other.file_size = first.header_offset, first.file_size
+            other.compress_size, other.CRC = first.compress_size, first.CRC
+            made.filelist.append(other)
+            made.NameToInfo[other.filename] = other
+        made._didModify = True
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *about: pytest.fail("it was read"))
+    with pytest.raises(ValueError, match="its files share bytes"):
+        aar.read_archive(content.getvalue())
+
+
 def test_other_classes_than_the_sources_give_are_found(package: Path, classes: Path) -> None:
     manifest = read_manifest(package)
     assert aar_folder.run_more(package, manifest) == (True, "the tokens")

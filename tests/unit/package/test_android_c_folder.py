@@ -14,6 +14,7 @@ from kotlin_classes import KotlinClasses
 from resealed import reseal
 from transformers import BertTokenizer
 
+from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.networks.network import random_network
 from nasc.package.build import build_package
 from nasc.package.formats import android_c_folder, c_package
@@ -26,10 +27,14 @@ from nasc.package.verify import verify_package
 pytest.importorskip("tvm")
 pytest.importorskip("ziglang")
 
+from nasc.evaluation.parity import check_reduced
 from nasc.pipelines import c_format
 from nasc.pipelines.c_format import ANDROID_C, C_FORMATS
 
 ARCH = platform.machine()
+GEOMETRY = Geometry(
+    layers=2, hidden=32, head_size=32, intermediate=128, vocab_size=77, max_positions=64
+)
 
 pytestmark = [
     pytest.mark.tvm,
@@ -90,8 +95,27 @@ def test_all_is_checked_and_code_for_phones_is_read(
     for arch in PROCESSORS:
         assert (packed / C_FOLDER / arch / "kernels.o").is_file()
     text = (packed / "README.md").read_text()
+    other = next(arch for arch in PROCESSORS if arch != ARCH)
+    assert f"Parity and conformance are of the code for {ARCH}, which was run;" in text
+    assert f"that for {other}\nwas compiled and not run." in text
     assert "No latency is promised on a phone" in text
     assert "Gradle, the NDK, R8, an app, a phone" in text
+
+
+def test_code_in_int8_is_that_of_its_network(tmp_path: Path) -> None:
+    """There is code in int8 for every processor, and this machine's computes the network."""
+    network = random_network(Architecture((Block(32, ("mha", "ffn")),), "int8"), GEOMETRY)
+    layout = C_FORMATS[ANDROID_C]
+    assert c_format._write_library(layout, network, 24, tmp_path) == ARCH
+    facts = android_c_folder.inspect(tmp_path / c_package.MODEL)
+    assert (facts.computed_in, facts.unexpected) == ("int8", ())
+    for arch in PROCESSORS:
+        assert (tmp_path / arch / "kernels.o").is_file()
+    tokens = [[2, *range(5, size), 3] for size in range(6, 24)]
+    with c_package.open_session(tmp_path / c_package.MODEL) as session:
+        encoder = c_format.Encoder(tmp_path / c_package.MODEL, session=session)
+        report = check_reduced(network, encoder, tokens)
+    assert report.mean_cosine > 0.99
 
 
 def test_sources_and_the_list_of_them_agree() -> None:
@@ -214,3 +238,15 @@ def test_java_gets_python_s_vectors(
     assert "the encoder is closed" in found["closed"]
     assert found["anew"] == "64"
     assert "WARNING" not in done.stdout
+
+
+def test_without_the_library_java_is_told_of_the_processor(kotlin_classes: KotlinClasses) -> None:
+    """As on a phone of 32 bits, for which an app has none."""
+    done = subprocess.run(
+        kotlin_classes.command("NativeDriver", "-Djava.library.path=/nowhere"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "IllegalStateException: there is no code for this processor: " in done.stdout

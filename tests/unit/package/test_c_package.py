@@ -250,7 +250,13 @@ def test_beside_another_runtime_int8_is_judged_by_its_own_code(
         judged.append(artifact)
         return {"pooled_cosine": 0.75}
 
-    evaluator: Any = SimpleNamespace(opening_by=lambda how: SimpleNamespace(quality=quality))
+    def score(artifact: Artifact) -> float:
+        assert artifact.path.is_file()
+        return scores[artifact.precision]
+
+    scores = {"fp32": 0.85, "int8": 0.845}
+    own = SimpleNamespace(quality=quality, score=score)
+    evaluator: Any = SimpleNamespace(opening_by=lambda how: own, has_labels=True)
     context: Any = SimpleNamespace(
         tokenizer=tokenizer, max_length=24, reporter=SimpleNamespace(say=None)
     )
@@ -262,12 +268,16 @@ def test_beside_another_runtime_int8_is_judged_by_its_own_code(
     with pytest.raises(LimitsMissed, match=r"pooled_cosine is 0.7500, --min-quality asks for 0.8"):
         write(min_quality={"pooled_cosine": 0.8})
     manifest = read_manifest(write())
+    assert manifest.latency_table is None
     assert manifest.quality == {"pooled_cosine": 0.75}
     assert [artifact.runtime for artifact in judged] == ["c", "c"]
     assert isinstance(manifest.parity, ReducedPrecisionReport)
     assert manifest.parity.neighbour_min_cosine > 0.999999  # which onnxruntime's int8 has not
-    assert manifest.latency_table == "not measured: nothing was measured"
+    assert manifest.latency_not_stated == "not measured: nothing was measured"
     assert verified(tmp_path / "package-c").exit_code == 0
+    scores["int8"] = 0.8
+    with pytest.raises(PackageError, match=r"int8 lowers the score from 0.8500 to 0.8000"):
+        write(force=True)
     far = ReducedPrecisionReport("int8", 0.5, 0.5, 40, 0.5, 0.5, (8, 32))
     monkeypatch.setattr(c_format, "check_reduced", lambda *about: far)
     with pytest.raises(PackageError, match=r"C code in int8 is refused .* --precision fp32"):

@@ -521,6 +521,27 @@ def test_peak_memory_is_measured_again_where_it_is_limited(
         assert "no limit is promised" in report.checks[-2].detail
 
 
+def test_a_peak_memory_that_was_never_measured_fails(package: Path) -> None:
+    """Of a package that promises its size alone, whose measurement somebody took out."""
+    plain = read_plain_manifest(package) | {"limits": {"size_bytes": 1e9}}
+    plain |= {"measured": None, "predicted": None}
+    for changes, code in (
+        ({"peak_memory": {"predicted_bytes": None, "measured_bytes": 1}}, 1),
+        ({"peak_memory": {"predicted_bytes": None, "measured_bytes": None}}, 3),
+        ({"tokenisation_ms": None}, 0),
+    ):
+        plain |= changes
+        reseal(package, dict(plain))
+        rewrite(package)
+        report = verify_package(package, measure=False)
+        assert report.exit_code == code, (report.failed, report.not_checked)
+        found = {check.name: check.detail for check in report.checks}
+        if code == 1:
+            wrong = "a peak memory of 1 bytes is stated without a measurement"
+            assert failed(report) == {"measurement": wrong}
+        assert ("none is stated" in found["latency"]) == (code == 0)
+
+
 def restate(
     folder: Path, factor: float, reach: float, noise: Noise | None = None, **changes: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any
 
 import pytest
 
-from nasc.architecture.space import GELU, Geometry, SearchSpace
+from nasc.architecture.space import GELU, Architecture, Block, Geometry, SearchSpace
 from nasc.architecture.variant import Variant
-from nasc.errors import UsageError
+from nasc.errors import LimitsMissed, PackageError, UsageError
+from nasc.evaluation.parity_report import ReducedPrecisionReport
+from nasc.lowering import Artifact
+from nasc.networks.network import random_network
+from nasc.package.beside import folder_beside
 from nasc.pipelines import c_format, formats
 from nasc.pipelines.options import Options
 
@@ -119,6 +124,82 @@ def test_each_format_has_its_folder_but_the_one_that_was_measured() -> None:
     options = Options(formats=EVERY)
     assert options.folders("onnxruntime") == ("android", "ios", "web", "c")
     assert options.folders("tvm") == EVERY
-    assert formats.folder_beside(Path("a/b.v1"), "c") == Path("a/b.v1-c")
+    assert folder_beside(Path("a/b.v1"), "c") == Path("a/b.v1-c")
     with pytest.raises(UsageError, match="known: onnx, web, android, aar, ios, c, android-c"):
         Options(formats=("symbian",))
+
+
+@pytest.mark.parametrize(("reduced", "refused"), [(0.84, False), (0.8, True)])
+def test_code_in_int8_is_held_to_labelled_data(
+    reduced: float, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As onnxruntime's is, beside whose package it lies; not where it is TVM's, which was."""
+    near = ReducedPrecisionReport("int8", 0.999, 0.99, 40, 0.01, 0.999, (8, 32))
+    monkeypatch.setattr(c_format, "check_reduced", lambda *about: near)
+    monkeypatch.setattr(c_format, "parity_tokens", lambda context: [[1, 2]])
+    written: list[tuple[str, Path]] = []
+    monkeypatch.setattr(
+        c_format,
+        "_write_library",
+        lambda layout, network, max_length, folder: written.append(
+            (network.architecture.precision, folder)
+        ),
+    )
+
+    def score(artifact: Artifact) -> float:
+        assert opened == [c_format.open_c]
+        if artifact.precision == "fp32":
+            assert artifact.path.is_relative_to(tmp_path / "fp32")
+            return 0.845
+        return reduced
+
+    opened: list[Any] = []
+    judge = SimpleNamespace(score=score)
+    evaluator: Any = SimpleNamespace(
+        has_labels=True, opening_by=lambda how: opened.append(how) or judge
+    )
+    network = random_network(Architecture((Block(64, ("mha", "ffn")),), "int8"), GEOMETRY)
+    encoder: Any = SimpleNamespace(path=tmp_path / "library" / "network.json")
+
+    def parity(runtime: str) -> Any:
+        manifest: Any = SimpleNamespace(
+            task=None,
+            max_length=24,
+            precision="int8",
+            conditions=SimpleNamespace(runtime=runtime),
+        )
+        layout = c_format.C_FORMATS["c"]
+        about = (layout, context("tvm int8"), manifest, network, encoder, evaluator, tmp_path)
+        return c_format._parity(*about)
+
+    if refused:
+        with pytest.raises(PackageError, match=r"lowers the score from 0.8450 to 0.8000"):
+            parity("onnxruntime")
+    else:
+        assert parity("onnxruntime") is near
+    assert written == [("fp32", tmp_path / "fp32")]
+    assert parity("tvm") is near
+    assert len(opened) == len(written) == 1
+
+
+def test_a_folder_that_misses_a_quality_says_that_the_package_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def missed(*about: Any) -> Path:
+        raise LimitsMissed("pooled_cosine is 0.7, --min-quality asks for 0.8")
+
+    monkeypatch.setattr(formats, "write_c", missed)
+    own: Any = SimpleNamespace(
+        reporter=SimpleNamespace(stage=lambda name: lambda *about: None),
+        timed=lambda name: contextlib.nullcontext(),
+    )
+    unused: Any = None
+    about: Any = dataclasses.make_dataclass("About", ["beside_sha256"])(None)
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "manifest.json").write_text("{}")
+    writer = formats.FolderWriter(own, Options(), unused, tmp_path / "p", about, unused)
+    with pytest.raises(
+        PackageError,
+        match=r"^--format c: '.*/p-c' is not written: .*asks for 0.8. The package '.*/p' is",
+    ):
+        writer.write("c")

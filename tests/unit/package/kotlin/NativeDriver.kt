@@ -1,5 +1,5 @@
 // Runs the encoder of a package in C as an app would, and prints what it found: name, value.
-//   FOLDER
+//   FOLDER; without one, where there is no library
 package nasc.encoder
 
 import java.io.File
@@ -9,6 +9,8 @@ import java.util.concurrent.Executors
 object NativeDriver {
     @JvmStatic
     fun main(arguments: Array<String>) {
+        if (arguments.isEmpty()) return tell("no code") { NativeNetwork(1) }
+        NativeLibrary.load()
         val folder = File(arguments[0])
         tell("none is open") { NativeLibrary.encode(LongArray(1), LongArray(1), 1, 1, FloatArray(64)) }
         val encoder = TextEncoder(CONTENTS, tokenizerOf(folder), NativeNetwork(1))

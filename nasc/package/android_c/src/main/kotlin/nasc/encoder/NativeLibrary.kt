@@ -4,8 +4,17 @@
 package nasc.encoder
 
 internal object NativeLibrary {
-    init {
-        System.loadLibrary("nasc_jni")
+    /**
+     * Before the first of the calls below; once it is loaded, this does nothing.
+     *
+     * @throws IllegalStateException if an app has none for the processor
+     */
+    fun load() {
+        try {
+            System.loadLibrary("nasc_jni")
+        } catch (error: UnsatisfiedLinkError) {
+            throw IllegalStateException("there is no code for this processor: ${error.message}", error)
+        }
     }
 
     /** What a call gives that went well. */

@@ -17,6 +17,7 @@ internal class NativeNetwork(private val threads: Int) : Network {
     init {
         synchronized(lock) {
             if (users == 0) {
+                NativeLibrary.load()
                 held(NativeLibrary.init(threads, CALLERS))
                 opened = threads
             }
