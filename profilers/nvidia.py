@@ -24,7 +24,7 @@ THROTTLES = {
 """Bits of NVML's reasons for a clock below its highest that speak of a GPU that is held back; idle,
 and clocks that somebody has set, are none (nvml.h, nvmlClocksThrottleReasons)."""
 
-SETTLED = 0.02
+SAME_CLOCK = 0.02
 """Clocks that lie so near to each other, relatively, are one clock (chosen, 2026)."""
 
 SETTLED_READINGS = 5
@@ -140,7 +140,7 @@ def is_settled(clocks_khz: Sequence[int | None]) -> bool:
     told = [clock for clock in last if clock is not None]
     if len(last) < SETTLED_READINGS or not told:
         return len(last) == SETTLED_READINGS
-    return max(told) - min(told) <= SETTLED * max(told)
+    return max(told) - min(told) <= SAME_CLOCK * max(told)
 
 
 def settle(gpu: Gpu, run: Callable[[], None], now: Callable[[], float]) -> int:

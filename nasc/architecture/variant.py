@@ -8,8 +8,9 @@ from nasc.architecture.space import PRECISIONS, SMALLER
 from nasc.errors import UsageError
 
 LOSSLESS = ("fp32", "tf32", "bf16", "fp16")
-"""Precisions whose vectors have a cosine of 0.999 or more to those of fp32 (docs/openvino.md): of
-such a network the fastest variant is taken."""
+"""Precisions whose vectors have a cosine of 0.999 or more to those of fp32 (bf16, and fp16 in
+OpenVINO: docs/openvino.md; tf32, and fp16 on GPUs, are taken for such, not measured): of such a
+network the fastest variant is taken."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

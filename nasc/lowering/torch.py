@@ -11,7 +11,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import shutil
 import threading
+import time
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,10 +24,11 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor, nn
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from device_profiles import CPU
-from device_profiles.temporary import temporary_folder
+from device_profiles.temporary import acquire, temporary_folder
 from nasc.errors import ExportError
 from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
@@ -32,6 +36,9 @@ from nasc.lowering.base import Artifact, check_precision, unfit_sizes
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork
 from profilers.context import read_context
+from profilers.errors import RuntimeMissing
+from profilers.nvidia import use_bus_order
+from profilers.runtimes.torch import precisions_on
 from profilers.runtimes.torch_cuda import rounding
 from profilers.runtimes.torch_description import (
     DESCRIPTION,
@@ -97,6 +104,8 @@ def lower(
             f"torch computes in {precision} on GPUs alone. Take another precision, or a GPU: "
             "--device cuda"
         )
+    if gpu is not None:
+        _check_gpu(gpu, precision)
     if why := unfit_sizes("torch", precision, network.geometry, network.head, (), ""):
         raise ExportError(f"{why}. Take another runtime: --runtime onnxruntime")
     content = _compiled(network, shape, accelerator)
@@ -138,6 +147,26 @@ def _check_processor(processor: Mapping[str, Any] | None, here: Mapping[str, Any
         )
 
 
+def _check_gpu(gpu: Mapping[str, Any], precision: str) -> None:
+    """Refuse a GPU that is not like this machine's, for which Inductor compiles."""
+    use_bus_order()
+    try:
+        known = precisions_on(gpu)
+    except RuntimeMissing as error:
+        raise ExportError(f"{error}. Or run nasc on the machine of the GPU") from error
+    here = ".".join(map(str, torch.cuda.get_device_capability()))
+    if here != gpu["capability"]:
+        raise ExportError(
+            f"torch compiles for the GPU of the machine that it runs on, of compute capability "
+            f"{here}, and the device's, {gpu['name']}, has {gpu['capability']}. Run nasc there"
+        )
+    if precision not in known:
+        raise ExportError(
+            f"the GPU {gpu['name']} does not compute in {precision}. Take one of: "
+            f"{', '.join(known)}"
+        )
+
+
 def _compiled(network: Network, shape: tuple[int, int] | None, accelerator: str) -> bytes:
     """The package of a network.
 
@@ -145,11 +174,9 @@ def _compiled(network: Network, shape: tuple[int, int] | None, accelerator: str)
         ExportError: If torch cannot compile it here.
     """
     precision = network.architecture.precision
-    module = _InPrecision(network, _HALF.get(precision, torch.float32)).to(accelerator)
+    graph = repr((network.architecture, network.geometry, network.head, shape, accelerator))
+    module = _InPrecision(network, _HALF.get(precision, torch.float32))
     batch, seq_len = shape or (2, min(8, network.geometry.max_positions))
-    example = tuple(
-        torch.ones(batch, seq_len, dtype=torch.int64, device=accelerator) for _ in INPUTS
-    )
     free = None
     if shape is None:
         longest = network.geometry.max_positions
@@ -164,8 +191,16 @@ def _compiled(network: Network, shape: tuple[int, int] | None, accelerator: str)
     ):
         path = own / f"model{PACKAGE}"
         try:
-            with torch.inference_mode(False), torch.no_grad():
-                exported = torch.export.export(module, example, dynamic_shapes=free)
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+                _own_files(graph),
+            ):
+                example = tuple(
+                    torch.ones(batch, seq_len, dtype=torch.int64, device=accelerator)
+                    for _ in INPUTS
+                )
+                exported = torch.export.export(module.to(accelerator), example, dynamic_shapes=free)
                 torch._inductor.aoti_compile_and_package(
                     exported, package_path=str(path), inductor_configs=_config(accelerator)
                 )
@@ -200,6 +235,30 @@ def _config(accelerator: str) -> dict[str, Any]:
     }
     known = torch._inductor.config.get_config_copy()
     return {name: value for name, value in wanted.items() if name in known}
+
+
+@contextmanager
+def _own_files(graph: str) -> Iterator[None]:
+    """Within it, Inductor writes what it makes of a graph, weights too, where it goes afterwards.
+
+    Its library names the folder, so that is always the same one for a graph, below Inductor's
+    cache; another process that compiles the same graph waits.
+
+    Args:
+        graph: Says which one it is.
+    """
+    name = f"nasc-{hashlib.sha256(graph.encode()).hexdigest()[:32]}"
+    folder = Path(cache_dir()) / name
+    lock = folder.with_suffix(".lock")
+    while (handle := acquire(lock)) is None:
+        time.sleep(0.1)
+    try:
+        with torch._inductor.config.patch({"aot_inductor.output_path": name}):
+            yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(handle)
 
 
 @contextmanager

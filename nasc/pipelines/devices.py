@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,18 @@ from device_profiles import DeviceProfile
 from nasc.architecture.space import PRECISIONS
 from nasc.lowering import EVERYWHERE
 from nasc.lowering import PRECISIONS as LOWERED
-from profilers import ProfilerError, RuntimeOptions, open_worker, precisions_of, reachable
+from profilers import (
+    DeviceUnreachable,
+    ProfilerError,
+    RuntimeOptions,
+    open_worker,
+    precisions_of,
+    reachable,
+)
 from profilers.context import read_context
 from profilers.devices.phones import Phone, attached, fits
 from profilers.nvidia import find_gpu
-from profilers.runtimes import computing_on, installed
+from profilers.runtimes import computing_on, installed, torch_description
 
 WORKER_OVER_SSH = "native; python for runtimes and machines that it is not made for"
 """Where a device file does not say more; which one it was stands in what is measured."""
@@ -34,6 +40,8 @@ class RuntimeReport:
         installed: Whether it can be imported there; None where nasc cannot look.
         version: Of what is installed, where it is told.
         precisions: Of networks that nasc can make for it.
+        reason: Why it does not compute on the device's accelerator; empty where it does, or nobody
+            looked.
     """
 
     name: str
@@ -41,6 +49,7 @@ class RuntimeReport:
     installed: bool | None
     version: str | None
     precisions: tuple[str, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,8 @@ def _gpu_text(gpu: Mapping[str, Any]) -> str:
 def _runtime_text(runtime: RuntimeReport) -> str:
     states = {True: runtime.version or "installed", False: "not installed", None: ""}
     name = f"{runtime.name} {states[runtime.installed]}".strip()
+    if runtime.reason:
+        return f"{name}: does not compute here: {runtime.reason}"
     return f"{name}: {', '.join(runtime.precisions) or 'nasc makes no networks for it'}"
 
 
@@ -196,14 +207,27 @@ def _worker(device: DeviceProfile) -> str:
 
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
     found, version = installed(name) if here else (None, None)
-    precisions = LOWERED.get(name, ())
+    precisions, reason = LOWERED.get(name, ()), ""
     on_cpu = device.accelerator.kind == device_profiles.CPU
     if found and not (on_cpu and set(precisions) <= set(EVERYWHERE[name])):
-        offered: tuple[str, ...] = EVERYWHERE[name] if on_cpu else ("fp32",)
-        with suppress(ProfilerError), open_worker(device, RuntimeOptions(runtime=name)) as worker:
-            offered = precisions_of(worker.context)
+        offered, reason = _offered(name, device)
         precisions = tuple(p for p in precisions if p in offered)
-    return RuntimeReport(name, name == device.default_runtime, found, version, precisions)
+    return RuntimeReport(name, name == device.default_runtime, found, version, precisions, reason)
+
+
+def _offered(name: str, device: DeviceProfile) -> tuple[tuple[str, ...], str]:
+    """What a runtime computes in on a device of this machine; why not, where it does not."""
+    on_cpu = device.accelerator.kind == device_profiles.CPU
+    if on_cpu and name == "torch":  # its import takes seconds, and tells nothing more
+        return torch_description.precisions(read_context()["cpu"]["flags"]), ""
+    try:
+        with open_worker(device, RuntimeOptions(runtime=name)) as worker:
+            return precisions_of(worker.context), ""
+    except ProfilerError as error:
+        if on_cpu:
+            return EVERYWHERE[name], ""
+        first = str(error).partition("\n")[0]
+        return (), error.reason if isinstance(error, DeviceUnreachable) else first
 
 
 def _detected() -> device_profiles.Cluster:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from device_profiles import NATIVE
+from device_profiles import CPU, NATIVE
 from profilers.devices.remote import NOT_A_PROGRAM, Files, RemoteWorker, System, Transport
 from profilers.errors import ProfilerError, RunnerUnavailable
 from profilers.jobs import RuntimeOptions, WorkerLimits
@@ -24,17 +24,18 @@ OTHER_WORKER = (
 )
 
 
-def runs_native(worker: str | None, runtime: str, system: System) -> bool:
+def runs_native(worker: str | None, options: RuntimeOptions, system: System) -> bool:
     """Whether a machine's models are run by the native worker.
 
     Args:
         worker: As the device's profile has it: one of `device_profiles.WORKERS`, or None for the
-            native one where there is one for the runtime and the machine.
-        runtime: That is to be driven.
+            native one where there is one for the runtime, what computes, and the machine.
+        options: The runtime that is to be driven, and on what it computes.
         system: What the machine is.
     """
     if worker is None:
-        return runtime == RUNTIME and _why_not(system) is None
+        fits = options.runtime == RUNTIME and options.accelerator == CPU
+        return fits and _why_not(system) is None
     return worker == NATIVE
 
 

@@ -198,7 +198,7 @@ def open_ssh_worker(
     """
     transport = SshTransport(connection)
     files = Files(transport, connection.folder)
-    if runs_native(connection.worker, options.runtime, files.system):
+    if runs_native(connection.worker, options, files.system):
         return open_native_worker(transport, files, options, limits, cache)
     return open_python_worker(transport, files, connection.python, options, limits)
 

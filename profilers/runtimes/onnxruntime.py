@@ -54,7 +54,8 @@ _PROVIDERS: Mapping[str, list[Any]] = {
     # By itself it rounds products of fp32 to TF32, which is another precision.
     "cuda": [(_CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"],
 }
-"""By accelerator; the CPU provider computes the shapes of a graph on a GPU, too."""
+"""By accelerator; on a GPU the CPU provider computes the shapes of a graph, and single nodes for
+which CUDA's has no kernel, which a session does not tell."""
 
 INSTALL_CUDA = (
     "python -m pip uninstall -y onnxruntime onnxruntime-gpu && python -m pip install "
@@ -99,16 +100,16 @@ class OnnxRuntimeSession:
         settings.log_severity_level = 3  # errors only: they come as exceptions as well
         spinning = "1" if options.spinning else "0"
         settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
-        self.accelerator = options.accelerator
         self._session = ort.InferenceSession(
             str(path), settings, providers=_PROVIDERS[options.accelerator]
         )
-        self._check_provider()
+        self._check_provider(options.accelerator)
+        self.accelerator = "cuda" if self._session.get_providers()[0] == _CUDA else CPU
 
-    def _check_provider(self) -> None:
+    def _check_provider(self, accelerator: str) -> None:
         """Raise where onnxruntime took the CPU in place of a GPU, which it does without a word."""
         taken = self._session.get_providers()
-        if self.accelerator != CPU and taken[:1] != [_CUDA]:
+        if accelerator != CPU and taken[:1] != [_CUDA]:
             raise ModelRejected(
                 f"onnxruntime would run it by {', '.join(taken)}, not by {_CUDA}: CUDA or cuDNN of "
                 "the releases that it needs are missing. Its own message says which: python -c "

@@ -8,7 +8,7 @@ also opens ONNX files of the reference network's operators, which it runs one af
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from device_profiles import CPU
 from device_profiles.reading import FileRefused, opened, read_json
 from profilers.errors import ModelRejected, RuntimeMissing
 from profilers.jobs import RuntimeOptions
+from profilers.runtimes import torch_description
 from profilers.runtimes.described import Fed, Values, check_tokens, checked, values_of
 from profilers.runtimes.torch_cuda import CudaRuns
 from profilers.runtimes.torch_description import (
@@ -37,10 +38,6 @@ SETTINGS = ()
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc")
 """How torch, whose errors are of many kinds, says that memory is not given."""
 
-_BF16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
-"""Flags of a processor (as Linux calls them) of which one must be there for bfloat16: elsewhere
-torch computes in float32 and rounds."""
-
 _LEAST_CAPABILITY = (7, 0)
 """Of a GPU for which Inductor compiles (Triton's, 2026)."""
 
@@ -53,9 +50,8 @@ def version() -> str:
     return str(torch.__version__)
 
 
-def precisions(flags: Collection[str]) -> tuple[str, ...]:
-    """See `Runtime`."""
-    return ("fp32", "bf16") if _BF16 & set(flags) else ("fp32",)
+precisions = torch_description.precisions
+"""See `Runtime`."""
 
 
 def precisions_on(accelerator: Mapping[str, Any]) -> tuple[str, ...]:

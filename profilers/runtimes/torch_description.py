@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from device_profiles import ACCELERATORS, CPU
@@ -86,6 +86,10 @@ its code needs, as Linux calls them; `tf32`, whether products of fp32 are rounde
 with their axes, null where free; `tokens`, above all that the first input holds; `longest`, the
 most tokens of a text."""
 
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
+"""Flags of a processor (as Linux calls them) of which one must be there for bfloat16: elsewhere
+torch computes in float32 and rounds."""
+
 _INSTRUCTIONS = (
     *("avx", "amx", "sse", "ssse", "fma", "bmi", "f16c", "movbe", "popcnt", "abm", "adx", "aes"),
     *("vaes", "pclmul", "vpclmul", "gfni", "sha", "movdir", "serialize", "rdpid", "fsgsbase"),
@@ -93,6 +97,11 @@ _INSTRUCTIONS = (
 )
 """How flags of a processor begin that compilers make use of where they compile for the processor
 that they run on."""
+
+
+def precisions(flags: Collection[str]) -> tuple[str, ...]:
+    """See `Runtime`: what torch computes in on a processor."""
+    return ("fp32", "bf16") if _BF16 & set(flags) else ("fp32",)
 
 
 def release_of(version: str) -> str:

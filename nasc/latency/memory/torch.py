@@ -3,8 +3,9 @@
 A package holds each weight once, 2.1 MB of what calls the kernels, and the kernels: some kilobytes
 a layer. Bounds are from packages for processors with free axes (full-size MiniLM-L6 in fp32 and
 bf16, and two layers of hidden 32; lowering version 1, torch 2.13, x86-64 with AMX, 2026-11). bf16
-and fp16: the head stays fp32, up to 512 x 768 values of it are in its bound. What packages for GPUs
-hold was not seen.
+and fp16: the head stays fp32, up to 512 x 768 values of it are in its bound. tf32 and fp16,
+which are for GPUs alone, were not measured, nor was any package for a GPU: they have the bounds of
+fp32 and bf16.
 
 Memory of the host alone. From two measured peaks (full-size MiniLM-L6 in fp32 and bf16, batch 1,
 128 tokens; torch 2.13 on Sapphire Rapids, 2026-11): 194 and 147 MB over the process without a

@@ -69,8 +69,11 @@ _HEADER = 20
 
 def load_lines(manifest: Manifest) -> str:
     """See `PackageFormat`."""
+    rounding = ""
+    if manifest.architecture.precision == "tf32":
+        rounding = 'torch.set_float32_matmul_precision("high")  # TF32, as it was measured\n'
     return f"""\
-device = json.loads(open("{COMPANIONS[0]}", encoding="utf-8").read())["accelerator"]
+{rounding}device = json.loads(open("{COMPANIONS[0]}", encoding="utf-8").read())["accelerator"]
 torch.set_num_threads({manifest.conditions.threads})
 model = torch._inductor.aoti_load_package("{MODEL}")
 """
@@ -80,7 +83,8 @@ def precision_note(manifest: Manifest) -> str:
     """See `PackageFormat`."""
     return f"""
 `{MODEL}` is code for what `{COMPANIONS[0]}` names, a processor or a GPU, and for one release of
-torch: opening it runs it.
+torch: opening it runs it. On a GPU its latency was measured with its kernels replayed as one CUDA
+graph, which the lines above do not do: they take longer.
 """
 
 

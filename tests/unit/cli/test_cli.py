@@ -493,6 +493,7 @@ def test_devices_say_what_each_can_do(
         "installed": True,
         "version": importlib.metadata.version("onnxruntime"),
         "precisions": ["fp32", "int8", "int8-emb4"],
+        "reason": "",
     }
     computed = {p for runtime in host["runtimes"] for p in runtime["precisions"]}
     assert host["precisions"] == [p for p in PRECISIONS if p in computed]

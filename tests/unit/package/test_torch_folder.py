@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,17 @@ def test_a_package_verifies_where_its_code_may_run(package: Path) -> None:
         found = {check.name: check.ok for check in report.checks}
         assert found["golden vectors"] is golden, report
         assert not [check for check in report.checks if check.ok is False]
+
+
+def test_the_lines_for_tf32_round_as_it_was_measured() -> None:
+    for precision, is_set in (("fp32", False), ("tf32", True)):
+        manifest: Any = SimpleNamespace(
+            architecture=Architecture(ARCHITECTURE.blocks, precision),
+            conditions=SimpleNamespace(threads=1),
+        )
+        lines = torch_folder.load_lines(manifest)
+        assert ('torch.set_float32_matmul_precision("high")' in lines) is is_set
+        compile(lines, "README.md", "exec")
 
 
 @pytest.mark.slow

@@ -16,11 +16,18 @@ import pytest
 import device_profiles
 import profilers
 from nasc.latency.session import MeasurementSession
-from nasc.pipelines.devices import report
-from profilers import DeviceUnreachable, RuntimeOptions, reference_hash, reference_job
+from nasc.pipelines.devices import _runtime, report
+from profilers import (
+    DeviceUnreachable,
+    ModelRejected,
+    RuntimeOptions,
+    reference_hash,
+    reference_job,
+)
 from profilers.context import fingerprint
 from profilers.nvidia import SETTLE_S, Gpu, find_gpu, is_settled, settle
 from profilers.runtimes import computing_on, get_runtime
+from profilers.runtimes.base import AcceleratedSession
 from profilers.telemetry import VisitState, disturbances, read_state, summary
 from profilers.worker import WorkerProcess
 
@@ -125,8 +132,45 @@ def test_a_list_of_devices_says_what_the_gpu_is(driver: Driver) -> None:
     assert found.reachable
     assert [runtime.name for runtime in found.runtimes] == [*computing_on("cuda")]
     assert "NVIDIA Made Up, 26 GB, compute capability 9.0, driver 580.1" in found.lines()[-1]
+    if not _computes_on_gpu():
+        assert found.precisions == ()
+        for runtime in found.runtimes:
+            said = [line for line in found.lines() if f" {runtime.name} " in line]
+            assert runtime.reason
+            assert f": does not compute here: {runtime.reason}" in said[0]
     driver.driver = None
     assert report(device_profiles.find("cuda")).gpu is None
+
+
+def test_what_torch_computes_in_on_the_processor_is_told_without_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nasc.pipelines.devices.open_worker", None)
+    cpu = {"cpu": {"flags": ["avx512_bf16"]}}
+    monkeypatch.setattr("nasc.pipelines.devices.read_context", lambda: cpu)
+    host = device_profiles.find("host")
+    assert _runtime("torch", host, here=True).precisions == ("fp32", "bf16")
+    cpu["cpu"]["flags"] = ["avx2"]
+    assert _runtime("torch", host, here=True).precisions == ("fp32",)
+
+
+def test_onnxruntime_that_took_the_processor_in_place_of_the_gpu_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runtime = get_runtime("onnxruntime")
+    taken = ["CPUExecutionProvider"]
+    session = SimpleNamespace(get_providers=lambda: taken)
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: session)
+    on_gpu = RuntimeOptions(accelerator="cuda")
+    with pytest.raises(ModelRejected, match="would run it by CPUExecutionProvider, not by CUDA"):
+        runtime.open_session(Path("m.onnx"), on_gpu)
+    found = runtime.open_session(Path("m.onnx"), RuntimeOptions())
+    assert isinstance(found, AcceleratedSession)
+    assert found.accelerator == "cpu"
+    taken.insert(0, "CUDAExecutionProvider")
+    found = runtime.open_session(Path("m.onnx"), on_gpu)
+    assert isinstance(found, AcceleratedSession)
+    assert found.accelerator == "cuda"
 
 
 @pytest.mark.parametrize("kind", ["adb", "local"])

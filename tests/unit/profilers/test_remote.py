@@ -180,6 +180,7 @@ def test_a_model_has_a_name_that_none_of_its_weights_has(tmp_path: Path) -> None
     ("worker", "runtime", "system", "native"),
     [
         (None, "onnxruntime", PI, True),
+        (None, "onnxruntime on cuda", PI, False),
         (None, "openvino", PI, False),
         (None, "onnxruntime", System("Linux", "x86_64", ""), True),
         (None, "onnxruntime", System("Linux", "armv7l", "glibc 2.36"), False),
@@ -195,7 +196,9 @@ def test_a_model_has_a_name_that_none_of_its_weights_has(tmp_path: Path) -> None
 def test_the_native_worker_runs_where_it_can(
     worker: str | None, runtime: str, system: System, native: bool
 ) -> None:
-    assert runs_native(worker, runtime, system) is native
+    runtime, _, accelerator = runtime.partition(" on ")
+    options = profilers.RuntimeOptions(runtime, accelerator=accelerator or "cpu")
+    assert runs_native(worker, options, system) is native
 
 
 def test_a_machine_that_has_no_native_worker_is_refused() -> None:

@@ -19,6 +19,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.errors import ExportError
@@ -65,7 +66,20 @@ def expected(made: Network, feeds: dict[str, np.ndarray]) -> np.ndarray:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A package of free axes, with every kind of layer; tests must not change it."""
     folder = tmp_path_factory.mktemp("made")
-    return get_lowering("torch").lower(network(operations=("mha", "ffn", "sep3")), folder)
+    before = _wrappers()
+    made = get_lowering("torch").lower(network(operations=("mha", "ffn", "sep3")), folder)
+    assert _wrappers() <= before  # with weights: none is left in Inductor's cache
+    return made
+
+
+def _wrappers() -> set[Path]:
+    """Libraries in Inductor's cache, but for those that another process is making now."""
+    return {
+        Path(folder) / file
+        for folder, _, files in os.walk(cache_dir())
+        for file in files
+        if ".wrapper." in file and not Path(f"{folder}.lock").exists()
+    }
 
 
 @pytest.fixture
@@ -220,6 +234,37 @@ def test_what_cannot_be_made_is_one_message(
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none)
     with pytest.raises(ExportError, match=r"by a C\+\+ compiler, and there is none.*apt install g"):
         lower(network(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_compiled_for_a_gpu_that_is_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lower(precision: str, **changes: str) -> None:
+        there = read_context()["cpu"] | {"accelerator": GPU | changes}
+        get_lowering("torch").lower(network(precision), tmp_path, processor=there)
+
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ExportError, match=r"does not compute on the GPU made up.*run nasc on the"):
+        lower("fp32")
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    with pytest.raises(ExportError, match=r"capability 7\.5, and the device's.* 9\.0. Run nasc th"):
+        lower("fp32")
+    with pytest.raises(ExportError, match=r"does not compute in bf16\. Take one of: fp32, fp16"):
+        lower("bf16", capability="7.5")
+
+    def full(self: torch.nn.Module, where: object) -> torch.nn.Module:
+        if where == "cuda":
+            raise torch.OutOfMemoryError("no memory on cuda")
+        return self
+
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: torch.zeros(2, 8))
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(ExportError, match=r"torch cannot compile .* no memory on cuda"):
+        lower("fp32", capability="7.5")
     assert not list(tmp_path.iterdir())
 
 
