@@ -343,7 +343,11 @@ QUESTIONS = [
 @pytest.mark.parametrize("kind", ["TokenClassification", "QuestionAnswering"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_pipelines_find_what_they_find_with_the_teacher(
-    teacher_folder: Callable[..., Path], tmp_path: Path, runtime: str, kind: str
+    teacher_folder: Callable[..., Path],
+    tmp_path: Path,
+    runtime: str,
+    kind: str,
+    run: Callable[..., Any],
 ) -> None:
     """By the lines of the README, in the library's own torch and through the package."""
     if reason := sentence_transformers() if runtime == "onnxruntime" else optimum_intel():
