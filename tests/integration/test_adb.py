@@ -509,12 +509,18 @@ def test_a_profile_is_killed_and_goes_on(
     refuses_to_promise(bench, space)
 
 
+def journals(cache: Path) -> list[Path]:
+    """Those of a cache, in which another process builds and removes folders meanwhile."""
+    found = [Path(folder) / name for folder, _, names in os.walk(cache) for name in names]
+    return [path for path in found if path.suffix == ".journal"]
+
+
 def wait_for_rounds(cache: Path, running: subprocess.Popen[bytes]) -> list[list[float]]:
     """The runs of each network in the first finished round, once a journal keeps one."""
     deadline = time.monotonic() + 300
     while running.poll() is None:
         assert time.monotonic() < deadline
-        for journal in cache.rglob("*.journal"):
+        for journal in journals(cache):
             lines = journal.read_text(encoding="utf-8").split("\n")
             if len(lines) > 2:  # the key, a round, and what follows
                 visits = json.loads(lines[1])["visits"]

@@ -71,7 +71,7 @@ def test_the_paper_s_space_has_its_counts() -> None:
 
 def test_the_default_space_has_its_counts() -> None:
     assert MINILM.count_blocks() == 3_122
-    assert MINILM.count() == 5 * 3_122**3
+    assert MINILM.count() == 6 * 3_122**3
     assert MINILM.kept_block == Block(384, ("mha", "ffn", "mha", "ffn"), kept=True)
 
 
@@ -146,7 +146,10 @@ def test_the_teacher_is_all_blocks_kept() -> None:
         ("keep | keep | 0: M", "hidden size must be >= 1, got 0"),
         ("keep | keep | 256: M F M F M", "at most 4 of mha, ffn, sep3, sep5, sep7"),
         ("keep | keep | 320: M", "hidden size 320 is not in space 'minilm-l6': 128, 192, 256, 384"),
-        ("keep | keep | keep @ int4", "unknown precision 'int4'; known: fp32, bf16, fp16, int8"),
+        (
+            "keep | keep | keep @ int4",
+            "unknown precision 'int4'; known: fp32, tf32, bf16, fp16, int8",
+        ),
     ],
 )
 def test_bad_architectures_are_named(text: str, message: str) -> None:

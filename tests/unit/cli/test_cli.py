@@ -272,7 +272,7 @@ def test_a_quantile_without_a_latency_limit(nasc: Callable[..., Result]) -> None
         ("compile --latency-ms 5 --distill-minutes nan", "'nan' is not a number"),
         ("train --minutes inf", "'inf' is not a number"),
         ("compile --latency-ms 5 --quantile p42", "'p42' is not one of 'p50', 'p90', 'p99'"),
-        ("compile --latency-ms 5 --precision int4", "'int4' is not one of 'fp32', 'bf16'"),
+        ("compile --latency-ms 5 --precision int4", "'int4' is not one of 'fp32', 'tf32', 'bf16'"),
         ("compile --latency-ms 5 --min-quality 0.9", "write NAME=VALUE, as in pooled_cosine=0.9"),
         ("compile --latency-ms 5 --min-quality cos=0.9", "unknown quality 'cos'; known: pooled"),
         ("compile --latency-ms 5 --min-quality pooled_cosine=90", "must be in [-1, 1]"),

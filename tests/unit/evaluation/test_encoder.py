@@ -167,8 +167,8 @@ def test_a_batch_is_filled_up_with_what_is_in_it(tmp_path: Path) -> None:
 
 
 def test_a_runtime_that_is_missing_is_named(model: Path) -> None:
-    with pytest.raises(RuntimeMissing, match="unknown runtime 'torch'"):
-        Encoder(model, runtime="torch")
+    with pytest.raises(RuntimeMissing, match="unknown runtime 'tensorrt'"):
+        Encoder(model, runtime="tensorrt")
 
 
 @NEEDS_OPENVINO

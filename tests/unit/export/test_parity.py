@@ -234,7 +234,7 @@ def test_reports_survive_json() -> None:
 
 
 def test_a_report_of_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="of kind 'int4'; known: fp32, bf16, fp16, int8"):
+    with pytest.raises(ValueError, match="of kind 'int4'; known: fp32, tf32, bf16, fp16, int8"):
         parity_from_dict(GOOD.to_dict() | {"kind": "int4"})
 
 

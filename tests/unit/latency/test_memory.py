@@ -49,7 +49,7 @@ EVERY = [
     Variant(runtime, precision)
     for runtime, precisions in LOWERED.items()
     for precision in precisions
-    if runtime not in BY_LENGTH  # they take seconds each: below
+    if runtime not in (*BY_LENGTH, "torch")  # they take seconds each: below, tests of torch
 ]
 MOST_OVER = {"onnxruntime": (2500, 250), "openvino": (12_000, 3_500)}
 """By runtime, bytes that a file may be smaller than said: in all, and for each layer."""
