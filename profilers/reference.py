@@ -48,11 +48,13 @@ class _Sizes:
     ffn: int
 
 
-_SIZES = {
-    CPU: _Sizes(SEQ_LEN, HIDDEN, HEADS, KERNEL, FFN),
-    "cuda": _Sizes(1024, 768, 12, KERNEL, 3072),
-}
-"""By the kind of accelerator."""
+_GPU = _Sizes(1024, 768, 12, KERNEL, 3072)
+
+
+def _sizes(accelerator: str) -> _Sizes:
+    if accelerator == CPU:
+        return _Sizes(SEQ_LEN, HIDDEN, HEADS, KERNEL, FFN)
+    return _GPU
 
 
 def _weights(seed: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -96,7 +98,6 @@ def _tensors(sizes: _Sizes) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-@functools.cache
 def reference_hash(accelerator: str = CPU) -> str:
     """Identifies the reference's computation: version, geometry and weights.
 
@@ -106,7 +107,11 @@ def reference_hash(accelerator: str = CPU) -> str:
     Returns:
         16 hexadecimal digits of a sha256, the same on every machine.
     """
-    sizes = _SIZES[accelerator]
+    return _hash_of(_sizes(accelerator))
+
+
+@functools.cache
+def _hash_of(sizes: _Sizes) -> str:
     geometry = (REFERENCE_VERSION, *astuple(sizes))
     digest = hashlib.sha256(repr(geometry).encode())
     for name, value in _tensors(sizes).items():
@@ -123,7 +128,7 @@ def reference_bytes(accelerator: str = CPU) -> bytes:
     """
     from onnx import TensorProto, helper, numpy_helper  # heavy; only needed when it is built
 
-    sizes = _SIZES[accelerator]
+    sizes = _sizes(accelerator)
     nodes = []
 
     def node(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -205,7 +210,7 @@ def reference_job(folder: Path, accelerator: str = CPU) -> ModelJob:
         OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = _SIZES[accelerator]
+    sizes = _sizes(accelerator)
     shape = (sizes.seq_len, sizes.hidden)
     path = folder / f"reference-v{REFERENCE_VERSION}-{reference_hash(accelerator)}.onnx"
     if not path.exists():
