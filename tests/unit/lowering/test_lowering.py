@@ -68,6 +68,9 @@ EVERY = [
 ]
 
 
+HERE = [r for r in LOWERED if installed(r)[0] and r != "torch"]  # it compiles for seconds
+
+
 @pytest.mark.parametrize(("runtime", "precision"), EVERY)
 def test_an_artifact_is_files_of_a_network(tmp_path: Path, runtime: str, precision: str) -> None:
     lowering = get_lowering(runtime)
@@ -222,7 +225,7 @@ def of_length(runtime: str, tokens: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("runtime", [r for r in LOWERED if installed(r)[0]])
+@pytest.mark.parametrize("runtime", HERE)
 def test_every_activation_is_computed_as_in_torch(
     tmp_path: Path, runtime: str, activation: str
 ) -> None:
@@ -242,7 +245,7 @@ def test_every_activation_is_computed_as_in_torch(
     assert min(near.values()) > 2e-5
 
 
-@pytest.mark.parametrize("runtime", [r for r in LOWERED if installed(r)[0]])
+@pytest.mark.parametrize("runtime", HERE)
 def test_an_embedding_of_its_own_size_is_mapped(tmp_path: Path, runtime: str) -> None:
     network = random_network(Architecture(BLOCKS), dataclasses.replace(GEOMETRY, embedding=32))
     assert network.tensors[0]["word"].shape == (50, 32)
@@ -276,8 +279,7 @@ def with_positions(precision: str = "fp32") -> Network:
 
 RELATIVE_MADE = [
     (runtime, precision, most)
-    for runtime in LOWERED
-    if installed(runtime)[0]
+    for runtime in HERE
     for precision, most in (("fp32", 1e-5), ("int8", 0.05))
     if (runtime, precision) not in PLAIN_ALONE
 ]

@@ -454,7 +454,7 @@ def test_an_emulated_device_is_a_reason_too(packed: Packages) -> None:
 def test_another_reference_network_is_a_reason_too(
     packed: Packages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nasc.package.verify_latency.reference_hash", lambda: "0" * 16)
+    monkeypatch.setattr("nasc.package.verify_latency.reference_hash", lambda kind: "0" * 16)
     report = verify_package(packed["fp32", "embed"])
     assert unchecked(report) == ["latency"]
     assert "another reference network" in report.checks[-1].detail
