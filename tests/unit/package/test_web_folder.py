@@ -104,7 +104,7 @@ def test_the_lock_file_of_ci_has_the_hash_that_packages_state() -> None:
 def test_it_promises_no_latency(packed: Path) -> None:
     manifest = read_manifest(packed)
     assert (manifest.conditions.runtime, manifest.limits, manifest.measured) == ("web", {}, None)
-    assert "not promised in a browser" in str(manifest.latency_table)
+    assert "not promised in a browser" in str(manifest.latency_not_stated)
     readme = (packed / "README.md").read_text()
     assert "No latency is promised in a browser" in readme
     assert f"onnxruntime-web@{web_folder.ONNXRUNTIME_WEB}" in readme
