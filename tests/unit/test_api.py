@@ -69,7 +69,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     for function, result in (
-        ("load_teacher", None),
+        ("load_teacher", SimpleNamespace(own_head=str)),
         ("space_for", None),
         ("check_pairs", None),
         ("check_teacher", None),
