@@ -15,13 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import device_profiles
 import profilers
 from nasc.architecture.heads import (
     graph_head,
-    is_own_head,
     is_task_head,
     leaves_own_head,
     scores_tokens,
@@ -46,7 +43,7 @@ from nasc.data.prompts import DOCUMENT, QUERY
 from nasc.data.texts import Text
 from nasc.errors import ExportError, NascError, TableMissing, UsageError
 from nasc.evaluation.agreement import pooled_cosine
-from nasc.evaluation.encoder import BATCH_SIZE, Encoder
+from nasc.evaluation.encoder import BATCH_SIZE, Encoder, Vectors
 from nasc.evaluation.torch_vectors import teacher_vectors
 from nasc.latency.away import AwaySession, away, unreachable
 from nasc.latency.costs import TableCosts
@@ -217,12 +214,14 @@ class RunContext:
         return found.with_prompt(QUERY) if self.settings.query_only else found
 
     def document_vectors(
-        self, sentences: Sequence[Text], *, max_length: int | None = None
-    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]] | None:
+        self, sentences: Sequence[Text], queries: Vectors, *, max_length: int | None = None
+    ) -> Vectors | None:
         """What networks for queries alone are compared with: the teacher's vectors of documents.
 
         Args:
             sentences: The texts.
+            queries: `teacher`'s vectors of them, which are the same where no prompt tells queries
+                and documents apart.
             max_length: Tokens to cut them to; None is the teacher's own.
 
         Returns:
@@ -231,6 +230,8 @@ class RunContext:
         if not self.settings.query_only:
             return None
         by = self.loaded_teacher.with_prompt(DOCUMENT)
+        if by.prompts.before == self.teacher.prompts.before:
+            return queries
         return by.vectors(sentences, max_length=max_length)
 
     @property
@@ -768,11 +769,6 @@ class RunContext:
         """
         teacher = self.loaded_teacher
         check_pairs(teacher, self.settings.pairs, self.settings.head)
-        if self.settings.query_only and is_own_head(self.head):
-            raise UsageError(
-                f"the teacher {teacher.name!r} gives scores, --query-only is about sentence "
-                "vectors: leave that out"
-            )
         if searched:
             _ = self.variants
         with self.timed("teacher"):

@@ -116,7 +116,7 @@ def feed_forward_inner(t: Mapping[str, Tensor], x: Tensor, activation: str) -> T
     return inner
 
 
-def final_norm(t: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
+def normalize_output(t: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
     """States behind all layers, normalised where a head's tensors say so: of the shape of x."""
     if "norm_weight" not in t:
         return x
@@ -228,7 +228,7 @@ class TorchNetwork(nn.Module):
         head = dict(self.tensors[-1].named_parameters())
         if "weight" in head:
             x = functional.linear(x, head["weight"], head["bias"])
-        return final_norm(head, x, self.eps)
+        return normalize_output(head, x, self.eps)
 
     def behind_pooling(self, pooled: Tensor) -> Tensor:
         """Vectors out of pooled states at the teacher's hidden size, not scaled: (batch, size).

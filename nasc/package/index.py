@@ -16,6 +16,7 @@ import jsonschema
 
 from device_profiles.reading import FileRefused, read_json
 from nasc.errors import PackageError
+from nasc.package.beside import build_sha256
 from nasc.package.manifest import MANIFEST, read_manifest
 from nasc.package.measurements import MEASUREMENTS
 from nasc.utils.files import sha256_of, write_atomically
@@ -114,7 +115,7 @@ class DeviceVariant:
             None if m.measured is None else m.measured.latency_ms,
             None if m.measured is None else m.measured.upper_ms,
             m.size_bytes,
-            sha256_of(package / MANIFEST),
+            build_sha256(package),
             sha256_of(beside) if beside.exists() else None,
         )
 

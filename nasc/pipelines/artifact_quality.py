@@ -231,7 +231,7 @@ class ArtifactEvaluator:
             return self._token_figures(artifact)
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         wanted = context.teacher.vectors(sentences, max_length=context.max_length)
-        documents = context.document_vectors(sentences, max_length=context.max_length)
+        documents = context.document_vectors(sentences, wanted, max_length=context.max_length)
         with self._encoder(artifact) as encoder:
             if gives_scores(encoder.head):
                 given = prompted(encoder.encode, self._prompt)(sentences)

@@ -33,11 +33,10 @@ from nasc.latency.session import PEAK_PROCESSES, latency_job
 from nasc.lowering import Artifact
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
-from nasc.package.beside import folder_beside, left_beside
+from nasc.package.beside import build_sha256, folder_beside, left_beside
 from nasc.package.build import build_package, check_target
 from nasc.package.formats import SHIPPED
 from nasc.package.manifest import (
-    MANIFEST,
     Conditions,
     Manifest,
     MeasuredLatency,
@@ -53,6 +52,13 @@ from nasc.package.manifest import (
 from nasc.package.signing import check_private_key
 from nasc.package.verify_latency import latency_protocol
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
+from nasc.pipelines.compile_checks import (
+    check_estimate,
+    check_mixture,
+    check_packable,
+    check_query_only,
+    check_vocabulary,
+)
 from nasc.pipelines.formats import FolderWriter, check_formats, variants_in
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.options import (
@@ -73,7 +79,6 @@ from nasc.solver.problem import Limits, Solution
 from nasc.supernet.checkpoint import trained_by
 from nasc.tasks.sts import read_sts
 from nasc.teacher.licence import stated_licence
-from nasc.utils.files import sha256_of
 from nasc.utils.outputs import check_place, claimed
 from nasc.utils.progress import Reporter
 
@@ -203,69 +208,10 @@ def context_for(
     return context
 
 
-def check_packable(context: RunContext, runtime: str) -> None:
-    """Raise before anything is measured where no package can be written here for a device.
-
-    Raises:
-        PackageError: With the reason.
-        profilers.ProfilerError: If the device cannot be reached.
-    """
-    if refusal := context.why_not_packed(runtime):
-        raise PackageError(
-            f"no package for {runtime} can be written for device {context.device.name!r}: {refusal}"
-        )
-
-
-def check_mixture(settings: Settings, options: Options) -> None:
-    """Raise where a mixture of lengths goes with nothing that is asked for.
-
-    Raises:
-        UsageError: With what to leave out.
-    """
-    if options.quantile is not None:
-        other = f"--quantile {options.quantile}"
-        if options.protocol is not None:
-            other = f"--protocol {options.protocol}"
-        raise UsageError(
-            f"--lengths {settings.lengths} holds the mean over a mixture to --latency-ms, "
-            f"{other} the runs of one length: give one of them"
-        )
-    if options.task is not None:
-        raise UsageError(
-            f"--lengths {settings.lengths} is not offered with --task: examples are of two texts, "
-            "or cut in their own way. Give --seq-len"
-        )
-
-
-def check_vocabulary(settings: Settings, options: Options) -> None:
-    """Raise where a cut vocabulary does not go with what is asked for.
-
-    Raises:
-        UsageError: With what to leave out.
-    """
-    if options.task is not None:
-        raise UsageError(
-            f"--vocab-from {settings.vocab_from} is not offered with --task, whose examples are "
-            "learnt by the whole vocabulary: leave one of them out"
-        )
-
-
-def check_query_only(options: Options) -> None:
-    """Raise where a network for queries alone does not go with what is asked for.
-
-    Raises:
-        UsageError: With what to leave out.
-    """
-    if options.task is not None:
-        raise UsageError(
-            f"--query-only is about sentence vectors, and --task {options.task.name} is not: give "
-            "one of them"
-        )
-    if options.sts_data is not None:
-        raise UsageError(
-            "--sts-data compares vectors of a package with each other, and with --query-only they "
-            "are compared with the teacher's: leave one of them out"
-        )
+def folders_of(context: RunContext, options: Options, output: Path) -> tuple[Path, ...]:
+    """The folders that a compilation may write: of its package, and of other formats beside it."""
+    runtime = context.settings.runtime or context.device.default_runtime
+    return (output, *(folder_beside(output, name) for name in options.folders(runtime)))
 
 
 def compile_on(context: RunContext, limits: Limits, options: Options) -> CompileResult:
@@ -293,32 +239,11 @@ def compile_on(context: RunContext, limits: Limits, options: Options) -> Compile
         )
     check_place(output, "--output DIR", PackageError, "the package")
     with contextlib.ExitStack() as claims:
-        runtime = context.settings.runtime or context.device.default_runtime
-        beside = (folder_beside(output, name) for name in options.folders(runtime))
-        for place in (output, *beside):
+        for place in folders_of(context, options, output):
             claims.enter_context(claimed(place))
             check_target(place, options.force)
         check_formats(context, options.formats)
         return _Compilation(context, limits, options, output).run()
-
-
-def check_estimate(limits: Limits, options: Options) -> None:
-    """Raise for what only a measurement can hold.
-
-    Raises:
-        UsageError: Naming it.
-    """
-    measured = {
-        "--peak-memory-bytes": limits.peak_memory_bytes,
-        "--protocol": options.protocol,
-        "--quantile": options.quantile,
-    }
-    for name, value in measured.items():
-        if value is not None:
-            raise UsageError(
-                f"{name} {value:{'g' if isinstance(value, float) else ''}} is measured on the "
-                "device, which --estimate does not ask: leave one of them out"
-            )
 
 
 def default_name(device: str, limits: Limits, task: str | None) -> str:
@@ -1031,7 +956,7 @@ class _Compilation:
             {v: ms for v, ms in known_ms.items() if v != variant},
             folders,
             {name: str(read_manifest(path).latency_not_stated) for name, path in folders.items()},
-            sha256_of(folder / MANIFEST),
+            build_sha256(folder),
         )
 
     def evidence(

@@ -21,8 +21,8 @@ from nasc.errors import InfeasibleLimits, LimitsMissed, NascError, PackageError,
 from nasc.package.index import INDEX, DeviceVariant, read_index, write_index
 from nasc.package.replacing import NEXT_STEP
 from nasc.package.signing import check_private_key
-from nasc.pipelines.compile import compile_on, context_for
-from nasc.pipelines.formats import check_formats, folder_beside
+from nasc.pipelines.compile import compile_on, context_for, folders_of
+from nasc.pipelines.formats import check_formats
 from nasc.pipelines.options import Options
 from nasc.pipelines.result import CompileResult
 from nasc.solver.problem import Limits
@@ -123,8 +123,8 @@ def compile_devices(
     ]
     names = [folder_name(device) for device in devices]
     output = options.output or Path("-".join(["nasc", *names]))
-    own = [dataclasses.replace(options, output=output / name) for name in names]
-    folders = [folders_of(c, one) for c, one in zip(contexts, own, strict=True)]
+    places = [output / name for name in names]
+    folders = [folders_of(c, options, place) for c, place in zip(contexts, places, strict=True)]
     check_distinct(contexts, folders)
     if options.sign is not None:
         check_private_key(options.sign)
@@ -135,11 +135,12 @@ def compile_devices(
     written: list[DeviceVariant] = []
     with claimed(output):
         check_folder(output, {path.name for some in folders for path in some}, options.force)
-        for context, limit, one in zip(contexts, each, own, strict=True):
+        for context, limit, place in zip(contexts, each, places, strict=True):
             name = context.device.name
             context.reporter.say(f"device {name!r}:")
             try:
-                results[name] = result = compile_on(context, limit, one)
+                own = dataclasses.replace(options, output=place)
+                results[name] = result = compile_on(context, limit, own)
             except (InfeasibleLimits, LimitsMissed) as error:
                 missed[name] = error
                 continue
@@ -153,13 +154,6 @@ def folder_name(device: str) -> str:
     """What a device was named by, as the name of a folder."""
     name = Path(device).stem if Path(device).is_file() else device
     return re.sub(r"[^A-Za-z0-9._@-]", "-", name).lstrip(".") or "device"
-
-
-def folders_of(context: RunContext, options: Options) -> list[Path]:
-    """The folders of a device: of its package and of other formats."""
-    runtime = context.settings.runtime or context.device.default_runtime
-    output = options.output or Path()
-    return [output, *(folder_beside(output, name) for name in options.folders(runtime))]
 
 
 def check_distinct(contexts: Sequence[RunContext], folders: Sequence[Sequence[Path]]) -> None:

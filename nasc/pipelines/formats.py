@@ -21,16 +21,15 @@ from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.latency.session import precisions_here
 from nasc.lowering import PRECISIONS, Artifact, unfit
 from nasc.networks.network import Network
-from nasc.package.beside import folder_beside as folder_beside
+from nasc.package.beside import build_sha256, folder_beside
 from nasc.package.build import build_package
 from nasc.package.formats import LOWERED_FOR, android_c_folder, format_of
-from nasc.package.manifest import MANIFEST, Manifest
+from nasc.package.manifest import Manifest
 from nasc.package.unmeasured import without_latency
 from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
 from nasc.pipelines.c_format import ANDROID_C, C_FORMATS, check_c, write_c
 from nasc.pipelines.options import Options
-from nasc.utils.files import sha256_of
 
 ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
 """The format whose model those for apps take, and the runtime that its package is for."""
@@ -135,7 +134,7 @@ class FolderWriter:
         self._options = options
         self._evaluator = evaluator
         self._package = package
-        self._manifest = dataclasses.replace(manifest, beside_sha256=sha256_of(package / MANIFEST))
+        self._manifest = dataclasses.replace(manifest, beside_sha256=build_sha256(package))
         self._network = network
         self._kept = contextlib.ExitStack()
         self._onnx: _Model | None = None

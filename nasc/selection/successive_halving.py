@@ -210,7 +210,7 @@ def run_halving(
     """
     sentences = scored_sentences(context.corpus)
     wanted = teacher_vectors(context.teacher, sentences)
-    documents = context.document_vectors(sentences)
+    documents = context.document_vectors(sentences, wanted)
     progress = context.reporter.stage(f"Successive halving of {len(entered)} networks")
     held, diverged = [], None
     for place, one in enumerate(entered):

@@ -22,8 +22,7 @@ from nasc.networks.from_teacher import (
     head_tensors,
 )
 from nasc.networks.network import SETTLED, Network, tensor_shapes
-from nasc.networks.torch_network import Mask, apply_layer, embed
-from nasc.networks.torch_network import final_norm as normalized
+from nasc.networks.torch_network import Mask, apply_layer, embed, normalize_output
 from nasc.teacher import Teacher
 
 
@@ -133,7 +132,7 @@ class Supernet(nn.Module):
 
     def finish(self, x: Tensor) -> Tensor:
         """States behind the last block as the teacher gives them: normalised where that does so."""
-        return normalized(final_norm(self.teacher), x, self.eps)
+        return normalize_output(final_norm(self.teacher), x, self.eps)
 
     def teacher_states(
         self, input_ids: Tensor, mask: Mask, blocks: int | None = None

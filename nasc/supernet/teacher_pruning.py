@@ -27,8 +27,7 @@ from nasc.networks.from_teacher import (
     teacher_network,
 )
 from nasc.networks.network import Network
-from nasc.networks.torch_network import Mask, apply_layer, embed, pool
-from nasc.networks.torch_network import final_norm as normalized
+from nasc.networks.torch_network import Mask, apply_layer, embed, normalize_output, pool
 from nasc.solver.problem import Solution
 from nasc.teacher import Teacher
 
@@ -132,7 +131,7 @@ class PrunedLoss:
         self._states = {(): self._states[()]} | path
         return [
             functional.normalize(
-                pool(normalized(self._norm, x, self._eps), mask, self._pooling), dim=-1
+                pool(normalize_output(self._norm, x, self._eps), mask, self._pooling), dim=-1
             )
             for x, mask in zip(states, self._masks, strict=True)
         ]

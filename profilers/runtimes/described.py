@@ -1,16 +1,81 @@
-"""What runtimes that nasc describes files for have alike: inputs that are checked, and kept."""
+"""What runtimes of compiled code have alike: files with a description, inputs that are checked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from device_profiles.reading import FileRefused, opened, read_json
 from profilers.errors import ModelRejected
+
+MAX_CODE_BYTES = 8 << 30
+"""Of a file of compiled code."""
+
+MAX_DESCRIPTION_BYTES = 1 << 20
+
+VALUES: Mapping[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 8,
+    "items": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name", "type", "axes"],
+        "properties": {
+            "name": {"type": "string", "maxLength": 200},
+            "type": {"enum": ["float32", "int64"]},
+            "axes": {
+                "type": "array",
+                "maxItems": 8,
+                "items": {"type": ["integer", "null"], "minimum": 1, "maximum": 1 << 31},
+            },
+        },
+    },
+}
+"""Inputs or outputs in the schema of a description; axes are null where free."""
 
 Values = dict[str, tuple[str, list[int | str | None]]]
 """By the name of an input or output, its numpy type name and axes, see `RuntimeSession`."""
+
+
+def read_description(
+    path: Path,
+    ending: str,
+    schema: Mapping[str, Any],
+    digest_key: str,
+    why_not_here: Callable[[Mapping[str, Any]], str],
+) -> dict[str, Any]:
+    """What lies beside compiled code, once this machine can run it.
+
+    Args:
+        path: The code.
+        ending: Of the name of its description.
+        schema: Of that.
+        digest_key: Under which it has the SHA-256 of the code.
+        why_not_here: Why the code cannot run here, by its description; empty if it can.
+
+    Raises:
+        ModelRejected: If it is missing or damaged, or made for another machine.
+    """
+    try:
+        about: dict[str, Any] = read_json(path.with_suffix(ending), MAX_DESCRIPTION_BYTES, schema)
+        digest = hashlib.sha256()
+        with opened(path, MAX_CODE_BYTES) as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except (FileRefused, OSError) as error:
+        raise ModelRejected(f"its files cannot be read: {error}") from error
+    if digest.hexdigest() != about[digest_key]:
+        raise ModelRejected("it is not the code that was made with its description: damaged.")
+    if reason := why_not_here(about):
+        raise ModelRejected(f"{reason} Make it anew here.")
+    if any(len(value["axes"]) != 2 for value in about["inputs"]):
+        raise ModelRejected("its inputs have other axes than a batch and tokens.")
+    return about
 
 
 class Fed:

@@ -7,7 +7,6 @@ also opens ONNX files of the reference network's operators, which it runs one af
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,15 +16,20 @@ import torch
 from torch import Tensor
 
 from device_profiles import CPU
-from device_profiles.reading import FileRefused, opened, read_json
 from profilers.errors import ModelRejected, RuntimeMissing
 from profilers.jobs import RuntimeOptions
 from profilers.runtimes import torch_description
-from profilers.runtimes.described import Fed, Values, check_tokens, checked, values_of
+from profilers.runtimes.described import (
+    Fed,
+    Values,
+    check_tokens,
+    checked,
+    read_description,
+    values_of,
+)
 from profilers.runtimes.torch_cuda import CudaRuns
 from profilers.runtimes.torch_description import (
     DESCRIPTION,
-    MAX_PACKAGE_BYTES,
     PACKAGE,
     SCHEMA,
     why_not_here,
@@ -106,7 +110,7 @@ class _Compiled:
     """A package of AOTInductor."""
 
     def __init__(self, path: Path) -> None:
-        self._about = _described(path)
+        self._about = read_description(path, DESCRIPTION, SCHEMA, "package_sha256", why_not_here)
         self.accelerator: str = self._about["accelerator"]
         self.tf32: bool = self._about["tf32"]
         self.inputs = values_of(self._about["inputs"])
@@ -236,29 +240,6 @@ class TorchSession:
         finally:
             if before != self._threads:
                 torch.set_num_threads(before)
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """What lies beside a package, once this machine can run it.
-
-    Raises:
-        ModelRejected: If it is missing or damaged, or made for another machine.
-    """
-    try:
-        about: dict[str, Any] = read_json(path.with_suffix(DESCRIPTION), 1 << 20, SCHEMA)
-        digest = hashlib.sha256()
-        with opened(path, MAX_PACKAGE_BYTES) as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    except (FileRefused, OSError) as error:
-        raise ModelRejected(f"its files cannot be read: {error}") from error
-    if digest.hexdigest() != about["package_sha256"]:
-        raise ModelRejected("it is not the package that was made with its description: damaged.")
-    if reason := why_not_here(about):
-        raise ModelRejected(f"{reason} Make it anew here.")
-    if any(len(value["axes"]) != 2 for value in about["inputs"]):
-        raise ModelRejected("its inputs have other axes than a batch and tokens.")
-    return about
 
 
 def open_session(path: Path, options: RuntimeOptions) -> TorchSession:

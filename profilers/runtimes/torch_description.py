@@ -14,6 +14,7 @@ from device_profiles import ACCELERATORS, CPU
 from profilers.context import read_context
 from profilers.errors import DeviceUnreachable
 from profilers.nvidia import find_gpu
+from profilers.runtimes.described import VALUES
 
 PACKAGE, DESCRIPTION = ".pt2", ".json"
 """Endings of the two files of a model."""
@@ -21,27 +22,6 @@ PACKAGE, DESCRIPTION = ".pt2", ".json"
 FORMAT = 1
 """Of the description."""
 
-MAX_PACKAGE_BYTES = 8 << 30
-
-_VALUES = {
-    "type": "array",
-    "minItems": 1,
-    "maxItems": 8,
-    "items": {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["name", "type", "axes"],
-        "properties": {
-            "name": {"type": "string", "maxLength": 200},
-            "type": {"enum": ["float32", "int64"]},
-            "axes": {
-                "type": "array",
-                "maxItems": 8,
-                "items": {"type": ["integer", "null"], "minimum": 1, "maximum": 1 << 31},
-            },
-        },
-    },
-}
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -69,8 +49,8 @@ SCHEMA: Mapping[str, Any] = {
         "flags": {"type": "array", "maxItems": 200, "items": {"type": "string", "maxLength": 40}},
         "tf32": {"type": "boolean"},
         "package_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "inputs": _VALUES,
-        "outputs": _VALUES,
+        "inputs": VALUES,
+        "outputs": VALUES,
         "tokens": {"type": "integer", "minimum": 1, "maximum": 1 << 31},
         "longest": {"type": "integer", "minimum": 1, "maximum": 1 << 31},
         "metadata": {

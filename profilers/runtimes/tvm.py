@@ -7,7 +7,6 @@ ONNX files whose inputs have fixed axes, which it compiles for this processor, w
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import shutil
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from device_profiles.reading import FileRefused, opened, read_json
 from device_profiles.temporary import temporary_folder
 from profilers.context import read_context
 from profilers.errors import InvalidSetting, ModelRejected
@@ -59,12 +57,12 @@ from profilers.runtimes.described import (  # noqa: E402
     check_tokens,
     checked,
     onnx_values,
+    read_description,
     values_of,
 )
 from profilers.runtimes.tvm_description import (  # noqa: E402
     DESCRIPTION,
     LIBRARY,
-    MAX_LIBRARY_BYTES,
     SCHEMA,
     why_not_here,
 )
@@ -108,7 +106,7 @@ class CompiledSession:
     """A library of `nasc.lowering.tvm`: the functions of its lengths."""
 
     def __init__(self, path: Path, options: RuntimeOptions) -> None:
-        self._about = _described(path)
+        self._about = read_description(path, DESCRIPTION, SCHEMA, "library_sha256", why_not_here)
         self.machine = _opened(path, self._about)
         _set_threads(options.threads)
         self.kernels: Mapping[str, Mapping[str, Any]] = self._about["kernels"]
@@ -246,29 +244,6 @@ class OnnxSession:
                 arrays.append(checked(value, feeds[name]))
             self._tensors = [tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays]
             self._fed.keep(feeds)
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """What lies beside a library, once this processor can run it.
-
-    Raises:
-        ModelRejected: If it is missing or damaged, or made for another processor.
-    """
-    try:
-        about: dict[str, Any] = read_json(path.with_suffix(DESCRIPTION), 1 << 20, SCHEMA)
-        digest = hashlib.sha256()
-        with opened(path, MAX_LIBRARY_BYTES) as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    except (FileRefused, OSError) as error:
-        raise ModelRejected(f"its files cannot be read: {error}") from error
-    if digest.hexdigest() != about["library_sha256"]:
-        raise ModelRejected("it is not the library that was made with its description: damaged.")
-    if reason := why_not_here(about):
-        raise ModelRejected(f"{reason} Make it anew here.")
-    if any(len(value["axes"]) != 2 for value in about["inputs"]):
-        raise ModelRejected("its inputs have other axes than a batch and tokens.")
-    return about
 
 
 def _opened(path: Path, about: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from profilers.context import read_context
+from profilers.runtimes.described import VALUES
 
 LIBRARY, DESCRIPTION = ".so", ".json"
 """Endings of the two files of a model."""
@@ -17,29 +18,6 @@ LIBRARY, DESCRIPTION = ".so", ".json"
 FORMAT = 1
 """Of the description."""
 
-MAX_LIBRARY_BYTES = 8 << 30
-
-_KIND = {"enum": ["float32", "int64"]}
-_AXES = {
-    "type": "array",
-    "maxItems": 8,
-    "items": {"type": ["integer", "null"], "minimum": 1, "maximum": 1 << 31},
-}
-_VALUES = {
-    "type": "array",
-    "minItems": 1,
-    "maxItems": 8,
-    "items": {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["name", "type", "axes"],
-        "properties": {
-            "name": {"type": "string", "maxLength": 200},
-            "type": _KIND,
-            "axes": _AXES,
-        },
-    },
-}
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -61,8 +39,8 @@ SCHEMA: Mapping[str, Any] = {
         "arch": {"type": "string", "maxLength": 40},
         "flags": {"type": "array", "maxItems": 200, "items": {"type": "string", "maxLength": 40}},
         "library_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "inputs": _VALUES,
-        "outputs": _VALUES,
+        "inputs": VALUES,
+        "outputs": VALUES,
         "token_axis": {"type": "object", "additionalProperties": {"enum": [1, 2]}},
         "tokens": {"type": "integer", "minimum": 1, "maximum": 1 << 31},
         "functions": {

@@ -57,7 +57,7 @@ from nasc.package.index import INDEX, read_index, write_index
 from nasc.package.manifest import Manifest, TaskRecord, read_manifest, read_plain_manifest
 from nasc.package.verify import verify_package
 from nasc.package.verify_files import FileChecks
-from nasc.pipelines import artifact_quality
+from nasc.pipelines import artifact_quality, compile_checks
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
 from nasc.pipelines.compile_devices import compile_devices
@@ -769,14 +769,14 @@ def test_a_mixture_goes_with_no_quantile_and_no_task(toy: Toy, mixture: Path) ->
     settings: Any = dataclasses.replace(toy.settings, **changed)
     options: Any = SimpleNamespace(quantile=None, task="sst-2")
     with pytest.raises(UsageError, match="is not offered with --task"):
-        pipeline.check_mixture(settings, options)
+        compile_checks.check_mixture(settings, options)
 
 
 def test_a_cut_vocabulary_goes_with_no_task(toy: Toy) -> None:
     settings = dataclasses.replace(toy.settings, vocab_from=Path("texts.txt"))
     options: Any = SimpleNamespace(task="sst-2")
     with pytest.raises(UsageError, match=r"--vocab-from texts.txt is not offered with --task"):
-        pipeline.check_vocabulary(settings, options)
+        compile_checks.check_vocabulary(settings, options)
 
 
 @pytest.mark.slow
@@ -1542,10 +1542,10 @@ def test_what_does_not_go_with_queries_alone_is_one_message(toy: Toy) -> None:
         dataclasses.replace(toy.settings, query_only=True, head="hidden")
     sts: Any = SimpleNamespace(task=None, sts_data=Path("dev.tsv"))
     with pytest.raises(UsageError, match=r"--sts-data compares vectors of a package with each"):
-        pipeline.check_query_only(sts)
+        compile_checks.check_query_only(sts)
     task: Any = SimpleNamespace(task=SimpleNamespace(name="sst-2"), sts_data=None)
     with pytest.raises(UsageError, match=r"and --task sst-2 is not"):
-        pipeline.check_query_only(task)
+        compile_checks.check_query_only(task)
 
 
 def test_several_devices_get_a_package_each_and_an_index(

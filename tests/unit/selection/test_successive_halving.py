@@ -90,7 +90,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
         corpus=None,
         cache=None,
         reporter=Silent(),
-        document_vectors=lambda sentences: None,
+        document_vectors=lambda sentences, queries: None,
         teacher=SimpleNamespace(vectors=lambda sentences: None),
         measure_variant_loss=lambda variant: 0.0,
     )
