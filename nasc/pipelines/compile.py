@@ -65,6 +65,7 @@ from nasc.pipelines.options import (
     ANSWER_METRICS,
     CLASS_METRICS,
     DISTILL_MINUTES,
+    RETRIEVAL_METRICS,
     SCORE_METRICS,
     TOKEN_METRICS,
     VECTOR_METRICS,
@@ -77,6 +78,7 @@ from nasc.selection.successive_halving import SHARE, candidates, run_halving
 from nasc.selection.variants import promising_variants
 from nasc.solver.problem import Limits, Solution
 from nasc.supernet.checkpoint import trained_by
+from nasc.tasks.retrieval import read_retrieval
 from nasc.tasks.sts import read_sts
 from nasc.teacher.licence import stated_licence
 from nasc.utils.outputs import check_place, claimed
@@ -387,8 +389,11 @@ class _Compilation:
         labelled = None
         if self.options.sts_data is not None:
             labelled = read_sts(self.options.sts_data, context.reporter.say)
+        asked = None
+        if self.options.retrieval_data is not None:
+            asked = read_retrieval(self.options.retrieval_data)
         context.check_inputs()
-        evaluator = ArtifactEvaluator(context, labelled, self.packaged_task())
+        evaluator = ArtifactEvaluator(context, labelled, self.packaged_task(), asked=asked)
         state = self.start()
         if context.settings.estimate:
             with temporary_folder() as folder:
@@ -826,11 +831,11 @@ class _Compilation:
         Raises:
             UsageError: With those that they have.
         """
-        asked = self.options.min_quality or self.options.sts_data
-        if self.options.task is not None or not asked:
+        options = self.options
+        if options.task is not None or not (options.min_quality or options.vector_data):
             return
         teacher, gives = self.context.teacher, "vectors"
-        known: tuple[str, ...] = VECTOR_METRICS
+        known: tuple[str, ...] = VECTOR_METRICS + RETRIEVAL_METRICS
         if self.keeps_own_head:
             one = len(teacher.labels) == 1
             gives, known = {
@@ -842,16 +847,16 @@ class _Compilation:
                 TOKENS: ("scores of tokens", TOKEN_METRICS),
                 ANSWERS: ("answers to questions", ANSWER_METRICS),
             }[teacher.output]
-        for name in self.options.min_quality:
+        for name in options.min_quality:
             if name not in known:
                 raise UsageError(
                     f"--min-quality {name}: the teacher {teacher.name!r} gives {gives}, whose "
                     f"figures are {', '.join(known)}"
                 )
-        if gives != "vectors" and self.options.sts_data is not None:
+        if gives != "vectors" and options.vector_data:
             raise UsageError(
-                f"--sts-data is of vectors, the teacher {teacher.name!r} gives {gives}: leave it "
-                "out"
+                f"{options.vector_data[0]} is of vectors, the teacher {teacher.name!r} gives "
+                f"{gives}: leave it out"
             )
 
     def quality(self, artifact: Artifact, evaluator: ArtifactEvaluator) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.session import MeasurementSession
+from nasc.tasks.retrieval import Retrieval
 from nasc.teacher import load_teacher
 from profilers import ModelJob
 from profilers.testing import SyntheticMachine, synthetic_opener
@@ -223,6 +224,27 @@ def test_the_kept_table_is_written_as_it_would_be(results: ModuleType) -> None:
     assert names == sorted(set(names))
     assert [json.dumps(row) for row in rows] == lines
     assert all(next(iter(row)) == "name" for row in rows)
+
+
+def test_rows_of_the_grid_show_what_they_find(
+    results: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside older ones, of which nothing was asked."""
+    monkeypatch.syspath_prepend(BENCHMARKS / "quality")
+    report = loaded(BENCHMARKS / "quality" / "quality_report.py")
+    quality = loaded(BENCHMARKS / "quality" / "quality.py")
+    rows = results.Results(results.TABLE).rows()
+    paragraphs = np.random.default_rng(0).normal(size=(30, 8))
+    asked = Retrieval(("?",) * 60, ("",) * 30, np.repeat(np.arange(30), 2))
+    found = quality.found_paragraphs(asked, np.repeat(paragraphs, 2, axis=0), paragraphs)
+    assert found["places"] == [1] * 60
+    for name, shown in (("narrow-0.5", report.table), ("part-whole", report.parts)):
+        before, after = shown(rows), shown(rows | {name: rows[name] | found})
+        more = {one.count("|") - old.count("|") for one, old in zip(after, before, strict=True)}
+        assert more == {1}
+        place = after[0].split(" | ").index("MRR@10")
+        cells = [line.split(" | ")[place] for line in after[2:]]
+        assert sorted(cells)[-2:] == ["", "1.000 (1.000 to 1.000)"]
 
 
 @pytest.fixture(scope="module")

@@ -422,7 +422,8 @@ def test_an_output_that_cannot_be_written_is_found_first(
 
 
 def test_labels_are_read_before_anything_slow(nasc: Callable[..., Result], tmp_path: Path) -> None:
-    refused(nasc("compile", "--latency-ms", 5, "--sts-data", "dev.tsv"), 1, "dev.tsv")
+    for option in ("--sts-data", "--retrieval-data"):
+        refused(nasc("compile", "--latency-ms", 5, option, "dev.tsv"), 1, "dev.tsv")
     assert not list((tmp_path / "cache").rglob("*"))
 
 
