@@ -91,8 +91,9 @@ class EvaluateResult:
     def rows(self) -> list[tuple[str, str]]:
         """The result for people: names and values."""
         told = self.to_dict()
+        told |= {name: f"{value:.4f}" for name, value in self.scores.items()}
         for name, (low, high) in told.pop("intervals", {}).items():
-            told[name] = f"{told[name]:.4f} ({low:.4f} to {high:.4f})"
+            told[name] = f"{told[name]} ({low:.4f} to {high:.4f})"
         told.pop("against_teacher", None)
         for name, one in self.against_teacher.items():
             told[name] = f"{told[name]}; {one}"

@@ -21,7 +21,7 @@ from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.session import MeasurementSession
-from nasc.tasks.retrieval import Retrieval
+from nasc.tasks.retrieval import Retrieval, read_retrieval, retrieval_places
 from nasc.teacher import load_teacher
 from profilers import ModelJob
 from profilers.testing import SyntheticMachine, synthetic_opener
@@ -60,7 +60,10 @@ def results() -> ModuleType:
 
 
 def test_networks_of_the_quality_benchmarks_have_the_teacher_s_head(
-    teacher_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher_folder: Callable[..., Path],
+    tmp_path: Path,
+    questions: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where no head is named."""
     (tmp_path / "text.txt").write_text("\n\n".join(f"the cat sat {i}." for i in range(99)))
@@ -75,7 +78,20 @@ def test_networks_of_the_quality_benchmarks_have_the_teacher_s_head(
     grid = loaded(BENCHMARKS / "quality" / "quality_grid.py")
     assert quality.pruned(context, (0,), "fp32").head == head
     own = SimpleNamespace(context=context, settings=settings)
-    assert grid.Grid.narrow(own, 16).head == head
+    network = grid.Grid.narrow(own, 16)
+    assert network.head == head
+
+    # and are asked for paragraphs, as shipped
+    latency = SimpleNamespace(latency_ms=1.0, upper_ms=1.1)
+    monkeypatch.setattr(grid, "measure", lambda *_: {"body": latency})
+    judged = SimpleNamespace(
+        context=context, files=tmp_path, asked=read_retrieval(questions), judge=lambda *_: {}
+    )
+    body = grid.Grid.body(judged, network)
+    encoder = Encoder(tmp_path / "body.onnx", context.teacher.tokenizer, batch_size=1)
+    vectors = [encoder.encode(list(t)) for t in (judged.asked.questions, judged.asked.paragraphs)]
+    assert body["places"] == retrieval_places(judged.asked, *vectors).tolist()
+    assert 0 < body["retrieval"]["mrr_at_10"]["value"] < 1
 
 
 @pytest.mark.slow

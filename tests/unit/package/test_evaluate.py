@@ -270,6 +270,7 @@ def test_similarities_stand_beside_those_of_the_teacher(
     assert one.teacher == pytest.approx(wanted)
     assert found.scores["spearman"] == pytest.approx(one.teacher + one.gain)
     assert "interval" not in found.to_dict()["against_teacher"]["spearman"]
+    assert dict(found.rows())["spearman"] == f"{found.scores['spearman']:.4f}; {one}"
 
 
 def test_no_share_of_nothing_is_stated() -> None:
