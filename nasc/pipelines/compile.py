@@ -35,19 +35,18 @@ from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.package.beside import build_sha256, folder_beside, left_beside
 from nasc.package.build import build_package, check_target
+from nasc.package.conditions import Conditions
 from nasc.package.formats import SHIPPED
-from nasc.package.manifest import (
-    Conditions,
-    Manifest,
-    MeasuredLatency,
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency, PredictedLatency
+from nasc.package.read_manifest import read_manifest
+from nasc.package.records import (
     PeakMemory,
-    PredictedLatency,
     TaskRecord,
     TeacherRecord,
     TextRecord,
     TrainingRecord,
     VocabularyRecord,
-    read_manifest,
 )
 from nasc.package.signing import check_private_key
 from nasc.package.verify_latency import latency_protocol

@@ -18,7 +18,7 @@ from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits, LimitsMissed, PackageError, UsageError
 from nasc.latency.session import MeasurementSession
 from nasc.lowering import Artifact
-from nasc.package.manifest import PredictedLatency
+from nasc.package.measured_latency import PredictedLatency
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile import (
     BUSY_REPEATS,

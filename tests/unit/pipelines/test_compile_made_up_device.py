@@ -54,7 +54,9 @@ from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
 from nasc.latency.places import tables_folder
 from nasc.package.index import INDEX, read_index, write_index
-from nasc.package.manifest import Manifest, TaskRecord, read_manifest, read_plain_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest, read_plain_manifest
+from nasc.package.records import TaskRecord
 from nasc.package.verify import verify_package
 from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality, compile_checks
