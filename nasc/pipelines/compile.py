@@ -429,7 +429,7 @@ class _Compilation:
             artifact = self.lower(candidate, folder)
             parity, state = self.check(state, candidate, artifact, evaluator)
             if parity is not None:
-                costs = self.context.measure_costs([candidate.variant])
+                costs = self.context.tables.measure_costs([candidate.variant])
                 architecture = candidate.network.architecture
                 found = costs.predict(architecture, candidate.runtime)
                 rows = rows_used(costs.tables[candidate.variant], architecture)
@@ -554,7 +554,7 @@ class _Compilation:
     def lower(self, candidate: _Candidate, folder: Path) -> Artifact:
         """What the runtime opens of a network, in a folder of its own."""
         s = self.context.settings
-        network = self.context.as_shipped(candidate.network)
+        network = self.context.inputs.as_shipped(candidate.network)
         own = Path(tempfile.mkdtemp(dir=folder))
         lengths = {*self.context.lengths, self.max_length}
         session = self.context.session(candidate.runtime)
@@ -578,10 +578,10 @@ class _Compilation:
             profilers.MemoryUnavailable: If memory is limited and the device does not tell it.
         """
         context, variant = self.context, candidate.variant
-        network = context.as_shipped(candidate.network)
+        network = context.inputs.as_shipped(candidate.network)
         session = context.session(variant.runtime)
         jobs = self.jobs(artifact, network)
-        baseline = context.record_baseline(variant.runtime)
+        baseline = context.sessions.record_baseline(variant.runtime)
         progress = context.reporter.stage(f"Measuring on device {context.device.name!r}")
         with (
             session.alone(kept=KEPT),
@@ -609,7 +609,7 @@ class _Compilation:
                 if self.limits.peak_memory_bytes is None
                 else session.peak_memory(jobs[-1], PEAK_PROCESSES)
             )
-        costs = context.measure_costs([variant])
+        costs = context.tables.measure_costs([variant])
         predicted = costs.predict(network.architecture, variant.runtime)
         latency = (
             MeasuredLatency.of(jobs[0], measurement)
@@ -654,7 +654,7 @@ class _Compilation:
         """The limits against a file; what is measured must leave room for a repetition."""
         held_ms = exported.measured.held_ms(self.options.quantile)
         variant = exported.candidate.variant
-        expected_ms = self.context.measure_costs([variant]).upper(
+        expected_ms = self.context.tables.measure_costs([variant]).upper(
             "latency_ms", exported.predicted.latency_ms, variant
         )
         peak, room = exported.peak_bytes, 1 + self.context.device.noise.peak_room
@@ -789,7 +789,7 @@ class _Compilation:
         Raises:
             LimitsMissed: If no other variant is allowed.
         """
-        network = self.context.with_vocabulary(candidate.network)
+        network = self.context.inputs.with_vocabulary(candidate.network)
         report, refusal = evaluator.parity(network, artifact)
         if refusal is None:
             return report, state
@@ -873,14 +873,14 @@ class _Compilation:
         """Write the package."""
         context, options, s = self.context, self.options, self.context.settings
         record, task = self.quality(exported.artifact, evaluator), options.task
-        network = context.with_vocabulary(exported.candidate.network)
+        network = context.inputs.with_vocabulary(exported.candidate.network)
         architecture = network.architecture
         variant = exported.candidate.variant
         session = context.session(variant.runtime)
-        costs = context.measure_costs([variant])
+        costs = context.tables.measure_costs([variant])
         peak = costs.peak_memory_bytes(architecture, variant.runtime)
         timed = not context.device.emulated
-        notes = context.table_notes if timed else [NO_LATENCY]
+        notes = context.tables.notes if timed else [NO_LATENCY]
         attempts = state.attempts if timed else ()
         manifest = Manifest(
             architecture=architecture,
@@ -895,7 +895,7 @@ class _Compilation:
                 context.device.name,
                 variant.runtime,
                 s.batch,
-                context.seq_len,
+                context.inputs.seq_len,
                 session.options.threads,
                 profilers.STATISTIC,
                 options.quantile,
@@ -945,7 +945,7 @@ class _Compilation:
                 f"'{left}' is of another package than '{folder}' and was not written anew: remove "
                 f"it, or give --format {name}"
             )
-        known_ms = context.known_ms(architecture) if timed else {}
+        known_ms = context.tables.known_ms(architecture, context.variants) if timed else {}
         return CompileResult(
             read_manifest(folder),
             tuple(attempts),
@@ -987,7 +987,7 @@ class _Compilation:
 
     def vocabulary(self) -> VocabularyRecord | None:
         """What was cut of the vocabulary."""
-        cut = self.context.vocabulary
+        cut = self.context.inputs.vocabulary
         if cut is None:
             return None
         counts = (cut.tokens, cut.of_tokens, cut.heldout_tokens, cut.changed_tokens)
@@ -995,7 +995,7 @@ class _Compilation:
 
     def training(self, candidate: _Candidate) -> TrainingRecord:
         """What was trained for it."""
-        header = self.context.supernet_header
+        header = self.context.supernet.header
         if header is None:
             return TrainingRecord(candidate.steps)
         return TrainingRecord(

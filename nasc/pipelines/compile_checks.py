@@ -16,7 +16,7 @@ def check_packable(context: RunContext, runtime: str) -> None:
         PackageError: With the reason.
         profilers.ProfilerError: If the device cannot be reached.
     """
-    if refusal := context.why_not_packed(runtime):
+    if refusal := context.sessions.why_not_packed(runtime):
         raise PackageError(
             f"no package for {runtime} can be written for device {context.device.name!r}: {refusal}"
         )

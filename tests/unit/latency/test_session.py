@@ -91,19 +91,21 @@ def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | N
     )
     context: Any = SimpleNamespace(
         settings=SimpleNamespace(seq_len=16, batch=1, shape=None),
-        as_shipped=lambda network: network.with_head("embed"),
+        inputs=SimpleNamespace(as_shipped=lambda network: network.with_head("embed")),
         mixture=None,
         lengths={16: 1.0},
         max_length=16,
         device=device,
         session=lambda runtime: session,
-        record_baseline=lambda runtime: baseline,
+        sessions=SimpleNamespace(record_baseline=lambda runtime: baseline),
         reporter=reporter,
         timed=lambda stage: contextlib.nullcontext(),
-        measure_costs=lambda variants: SimpleNamespace(
-            predict=lambda architecture, runtime: Prediction(5.0, 4.9, 5.1),
-            upper=lambda metric, value, variant: 1.02 * value,
-            tables=collections.defaultdict(lambda: None),
+        tables=SimpleNamespace(
+            measure_costs=lambda variants: SimpleNamespace(
+                predict=lambda architecture, runtime: Prediction(5.0, 4.9, 5.1),
+                upper=lambda metric, value, variant: 1.02 * value,
+                tables=collections.defaultdict(lambda: None),
+            )
         ),
     )
     return Measuring(_Compilation(context, limits, Options(), cache / "out"), cache)

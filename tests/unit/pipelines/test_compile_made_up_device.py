@@ -863,7 +863,7 @@ def test_a_network_that_is_over_is_not_asked_for_all_of_a_run(toy: Toy, limit_ms
 
 def test_what_is_searched_weighs_blocks_by_the_measured_sensitivities(toy: Toy) -> None:
     context = RunContext(toy.settings, opener=toy.device())
-    scores = context.prepare_supernet().scores
+    scores = context.supernet.prepare().scores
     assert len(set(scores.sensitivity)) == 2
     problem = problem_of(context, Limits(latency_ms=1e3), context.variants)
     for position, loss, slope in zip(
@@ -1346,7 +1346,7 @@ def test_an_estimate_says_so_in_all_that_is_made_of_it(toy: Toy, tmp_path: Path)
     nobody: Any = never
     context = RunContext(settings, opener=nobody)
     whole = toy.space.teacher.with_precision("int8")
-    [costs] = [context.measure_costs(context.variants)]
+    [costs] = [context.tables.measure_costs(context.variants)]
     limit_ms = 0.9 * costs.upper(
         "latency_ms",
         costs.predict(whole, "onnxruntime").latency_ms,
