@@ -61,8 +61,10 @@ from nasc.package.verify import verify_package
 from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality, compile_checks
 from nasc.pipelines import compile as pipeline
-from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
 from nasc.pipelines.compile_devices import compile_devices
+from nasc.pipelines.compiling import measuring, steps, training
+from nasc.pipelines.compiling.deciding import BUSY_REPEATS
+from nasc.pipelines.compiling.packaging import NO_LATENCY
 from nasc.pipelines.evaluate import Queries, evaluate
 from nasc.pipelines.options import VECTOR_METRICS, Options
 from nasc.pipelines.profile import profile
@@ -926,17 +928,16 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Callable[[Device, int], list[str]]:
 
     def make(device: Device, count: int) -> list[str]:
         measured: list[str] = []
-        real = _Compilation.measure
 
-        def measure(self: Any, state: Any, candidate: Any, artifact: Any) -> Any:
+        def measure(compilation: Any, state: Any, chosen: Any, artifact: Any) -> Any:
             device.is_busy = len(measured) < count
-            measured.append(str(candidate.network.architecture))
+            measured.append(str(chosen.network.architecture))
             try:
-                return real(self, state, candidate, artifact)
+                return measuring.measure(compilation, state, chosen, artifact)
             finally:
                 device.is_busy = False
 
-        monkeypatch.setattr(_Compilation, "measure", measure)
+        monkeypatch.setattr(steps, "measure", measure)
         return measured
 
     return make
@@ -1058,7 +1059,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return train
 
-    for module in (halving, pipeline):
+    for module in (halving, training):
         monkeypatch.setattr(module, "distill_cached", counted(module.distill_cached))
     return steps
 
@@ -1309,7 +1310,7 @@ def test_a_package_for_an_emulated_device_says_nothing_of_time(toy: Toy, limit_m
     found = pipeline.compile(Limits(size_bytes=1e9), settings, options, opener=toy.device())
     manifest = found.manifest
     assert (manifest.measured, manifest.predicted, list(manifest.attempts)) == (None, None, [])
-    assert manifest.latency_table == pipeline.NO_LATENCY
+    assert manifest.latency_table == NO_LATENCY
     assert (found.attempts, found.others_ms) == ((), {})
     readme = (found.package / "README.md").read_text()
     assert "the device is emulated" in readme
