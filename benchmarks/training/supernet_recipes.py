@@ -299,7 +299,7 @@ def main() -> int:
         judge = Judge.of(first, arguments)
         for recipe in arguments.recipes:
             context = RunContext(settings, Lines())  # which keeps true losses of its supernet
-            context.teacher, context.corpus = first.teacher, first.corpus
+            context.inputs.teacher, context.inputs.corpus = first.teacher, first.corpus
             row: dict[str, Any] = {"recipe": recipe, "seed": seed}
             row["seconds"] = round(trained(context, recipe, arguments), 1)
             row["candidates"] = [len(b) for b in context.supernet.prepare().scores.blocks]
