@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib.resources
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import profilers
 from device_profiles import Noise
 from device_profiles.noise import MOST, NOISE_NAMES, most_of
+from nasc.architecture.space import PRECISIONS
 from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
 from nasc.lowering.tuned_kernels import TunedKernels
@@ -192,6 +194,15 @@ def test_the_schema_bounds_the_noise_that_there_is() -> None:
     for name, one in noise["properties"].items():
         bounds = schema["$defs"][one["$ref"].rpartition("/")[2]]
         assert (bounds["minimum"], bounds["maximum"]) == (0, most_of(name))
+
+
+def test_the_schema_has_every_precision() -> None:
+    text = importlib.resources.files("nasc.package").joinpath("manifest.schema.json").read_text()
+    properties = json.loads(text)["properties"]
+    assert tuple(properties["precision"]["enum"]) == PRECISIONS
+    _, whole, reduced = properties["parity"]["oneOf"]
+    kinds = [one["properties"]["kind"] for one in (whole, reduced)]
+    assert (kinds[0]["const"], *kinds[1]["enum"]) == PRECISIONS
 
 
 def test_the_schema_is_a_schema() -> None:
