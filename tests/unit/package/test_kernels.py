@@ -71,6 +71,8 @@ def test_what_cannot_be_looked_at(
         report_kernels(package)  # it was measured on a machine that is made up
     with pytest.raises(UsageError, match="on this machine alone"):
         report_kernels(package, device="pixel6")
+    with pytest.raises(UsageError, match=r"computes on cuda; kernels .* of a processor"):
+        report_kernels(package, device="cuda")  # CUDA's kernels have other roofs
     with pytest.raises(PackageError, match="no package"):
         report_kernels(tmp_path)
     with pytest.raises(UsageError, match="formats:"):
