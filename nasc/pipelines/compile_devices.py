@@ -178,7 +178,8 @@ def check_distinct(contexts: Sequence[RunContext], folders: Sequence[Sequence[Pa
 def check_folder(output: Path, names: Collection[str], force: bool) -> None:
     """Raise unless packages and their index may be written into a folder.
 
-    What an interrupted run left there may be gone on from.
+    Tables, text and supernet of an interrupted run are found in the cache; its packages are
+    replaced with `force`, as any others.
 
     Args:
         output: The folder.
@@ -197,8 +198,8 @@ def check_folder(output: Path, names: Collection[str], force: bool) -> None:
         read_index(output)  # else it is somebody else's
         if not force:
             raise PackageError(
-                f"'{output}' holds packages. Name another folder: --output DIR; or replace them: "
-                "--force"
+                f"'{output}' holds packages, of all devices or of an interrupted run. Name another "
+                "folder: --output DIR; or replace them, also to go on: the same command and --force"
             )
         return
     others = sorted(

@@ -1579,7 +1579,9 @@ def test_several_devices_get_a_package_each_and_an_index(
     reports = verify_devices(output, measure=False)
     assert reports.exit_code == 0
     assert [report.ok for report in reports.reports.values()] == [True, True]
-    with pytest.raises(PackageError, match="holds packages"):
+    with pytest.raises(
+        PackageError, match=r"holds packages.*interrupted.*same command and --force"
+    ):
         compile_devices([str(profiles["fast"])], limits[:1], settings, options, opener=opener)
 
     # an index that says more than the package does
