@@ -308,7 +308,7 @@ run_timeout_option = click.option(
 run_code_option = click.option(
     "--run-code",
     is_flag=True,
-    help="Run code that comes with it (TVM's libraries), with all that you may do: only for what "
+    help="Run code that comes with it (TVM's and torch's), with all that you may do: only for what "
     "you trust.",
 )
 protocol_option = click.option(
