@@ -62,7 +62,7 @@ _ON_GPU_ALONE = ("tf32", "fp16")
 _NOT_NEEDED = (".cpp", ".data/serialization_id")
 """How files of a package end that nothing reads when it is opened: sources, and a hash of them."""
 
-_ONE_AT_A_TIME = threading.Lock()
+_INDUCTOR_LOCK = threading.Lock()
 """Inductor is set up by global variables."""
 
 
@@ -183,7 +183,7 @@ def _compiled(network: Network, shape: tuple[int, int] | None, accelerator: str)
         axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq_len", max=longest)}
         free = dict.fromkeys(INPUTS, axes)
     with (
-        _ONE_AT_A_TIME,
+        _INDUCTOR_LOCK,
         _compiler(),
         rounding(precision == "tf32"),
         _attention(accelerator, shape),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
 from nasc.lowering.base import HANDWRITTEN, Artifact, check_precision
 from nasc.lowering.tuned_kernels import TUNED, KernelRecords
-from nasc.lowering.tvm_module import compile_module, fused_module, target_of
+from nasc.lowering.tvm_module import TVM_LOCK, compile_module, fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_description import DESCRIPTION, FORMAT, LIBRARY
@@ -38,9 +37,6 @@ _OWN_VERSION = 4
 
 VERSION = 1000 * EMITTER_VERSION + _OWN_VERSION
 """Of files without tuning records; what was done by records says so itself (`Artifact.tuned`)."""
-
-_ONE_AT_A_TIME = threading.Lock()
-"""TVM's frontend knows the graph that it reads, its builder what it builds, by global variables."""
 
 LENGTHS = (32, 64, 128, 256, 512)
 """Tokens that a network whose axes are free is compiled for, as far as it has positions."""
@@ -81,7 +77,7 @@ def lower(
     shapes = [shape] if shape else [(1, n) for n in _lengths(network, lengths)]
     functions = {f"run_{batch}x{n}": (batch, n) for batch, n in shapes}
     kernels: dict[str, dict[str, str | int]] = {}
-    with _ONE_AT_A_TIME:
+    with TVM_LOCK:
         if precision in HANDWRITTEN:
             kind = str(kernel_kind(cpu["flags"], precision))  # there is one: `target_of` was asked
             module = handwritten_module(network, functions, kind)
