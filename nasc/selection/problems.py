@@ -40,7 +40,7 @@ def check_feasible(
         context: Geometry, head, blocks.
         limits: What must hold.
         variants: Those that may be chosen.
-        costs: VariantCosts; None takes those of the variants.
+        costs: By tables; None takes those of the variants.
 
     Raises:
         InfeasibleLimits: With its certificate, if there is none.
@@ -65,7 +65,7 @@ def priced(
         architecture: The network, in any precision.
         variant: How it runs.
         limits: What must hold.
-        costs: VariantCosts; None takes those of the variant.
+        costs: By tables; None takes those of the variant.
 
     Raises:
         InfeasibleLimits: If it is over a limit.

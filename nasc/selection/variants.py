@@ -285,7 +285,7 @@ class _VariantProbe:
         return False
 
     def _costs(self, ratios: Ratios, key: LatencyKey) -> TableCosts:
-        """VariantCosts by some ratios to the first variant's."""
+        """Costs by some ratios to the first variant's."""
         return TableCosts.of(
             [slowed(self.table, key, ratios)],
             emulated=self.table.emulated,

@@ -2,7 +2,7 @@
 
 What is written here becomes straight-line code of one register a value on AVX-512; LLVM splits the
 vectors where registers are shorter. Every function takes and gives expressions, and may only be
-called while a function of `tvm_kernels.kernel` is being built.
+called while `nasc.lowering.handwritten.kernels` builds a function.
 """
 
 from __future__ import annotations
