@@ -171,7 +171,22 @@ def make_key(
     head: str = "embed",
     fixed_shape: bool = False,
 ) -> LatencyKey:
-    """The key of a table measured now on a device whose reference baseline is known."""
+    """The key of a table measured now on a device whose reference baseline is known.
+
+    Args:
+        baseline: Of the device: its fingerprint, version of the runtime, and quiet time in ms.
+        session: On the device.
+        geometry: Of the teacher.
+        precision: Of the networks.
+        seq_len: Tokens in a sentence.
+        batch: Sentences in a run.
+        head: Of the networks, see `nasc.architecture.heads`.
+        fixed_shape: Whether networks take inputs of one batch and length alone.
+
+    Raises:
+        UsageError, ExportError: If networks are not lowered for the runtime here.
+        RecordsRefused, RecordsDamaged: See `MeasurementSession.records`.
+    """
     return LatencyKey(
         device=session.device.name,
         precision=precision,

@@ -565,7 +565,14 @@ def runtime_options(
     runtime: str | None = None,
     sustained_minutes: float | None = None,
 ) -> profilers.RuntimeOptions:
-    """The runtime's settings on a device; None takes the device's default."""
+    """The runtime's settings on a device.
+
+    Args:
+        device: Whose cores it runs on.
+        threads: Of the runtime; None takes the device's default.
+        runtime: Its name; None takes the device's default.
+        sustained_minutes: Minutes under load before anything is measured; None: none.
+    """
     return profilers.RuntimeOptions(
         runtime=runtime or device.default_runtime,
         threads=threads or device.default_threads,
@@ -575,7 +582,15 @@ def runtime_options(
 
 
 def latency_job(name: str, path: Path, seq_len: int, batch: int, rows: int) -> profilers.ModelJob:
-    """An emitted model with its inputs: random tokens out of `rows`, none of them padding."""
+    """An emitted model with its inputs: random tokens, none of them padding.
+
+    Args:
+        name: Of the job.
+        path: The file that the runtime opens.
+        seq_len: Tokens in a sentence.
+        batch: Sentences in a run.
+        rows: Of the model's word embedding, which token ids are below.
+    """
     shape = (batch, seq_len)
     return profilers.ModelJob(
         name,

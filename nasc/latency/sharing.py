@@ -212,6 +212,15 @@ def place(
 ) -> Path:
     """Write an adopted table, and its samples, into a cache; those whose place it takes go.
 
+    Args:
+        folder: Of the cache's tables.
+        table: As it is kept there.
+        samples: Its raw measurement, as JSON in gzip; None where it came without.
+        replaced: Tables of the cache that it takes the place of.
+
+    Returns:
+        Its file.
+
     Raises:
         NascError: If the cache cannot be written.
     """

@@ -48,6 +48,12 @@ def target_of(
 ) -> tvm.target.Target:
     """The processor that code is made for: see `profilers.runtimes.tvm_targets.target_of`.
 
+    Args:
+        flags: Of the processor, as `profilers.context.read_context` gives them.
+        arch: As `platform.machine` says it there.
+        threads: Of a run.
+        precision: Of the network.
+
     Raises:
         UsageError: If networks are not made for such a processor.
     """

@@ -149,7 +149,14 @@ class _Constants:
     def matrix(
         self, weight: Array, bias: Array, shift: float | None = None, factor: float = 1.0
     ) -> list[Value]:
-        """A matrix, see `Format.matrix`, times a factor."""
+        """A matrix, see `Format.matrix`, times a factor.
+
+        Args:
+            weight: (outputs, inputs).
+            bias: (outputs,).
+            shift: What its inputs are too large by, see `Format.gelu_shift`.
+            factor: Of matrix and bias.
+        """
 
         def make() -> list[Any]:
             by = np.float32(factor)

@@ -81,7 +81,14 @@ def load_one(buffer: Expr, index: Expr) -> Expr:
 
 
 def store(buffer: Expr, start: Expr, value: Expr, lanes: int = LANES) -> None:
-    """Write a vector, or with one lane a number."""
+    """Write a vector, or with one lane a number.
+
+    Args:
+        buffer: Flat.
+        start: Element that it begins at.
+        value: Of as many lanes.
+        lanes: How many.
+    """
     build.buffer_store(buffer, value, [span(start, lanes) if lanes > 1 else start])
 
 
