@@ -346,7 +346,7 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain JSON data, with the format's version.
 
-        The noise is left out where it is what files of before had.
+        The noise is left out where it is that of files that state none, see `UNSTATED`.
         """
         noise = {} if self.noise == UNSTATED else {"noise": self.noise.to_dict()}
         return {

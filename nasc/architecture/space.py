@@ -204,7 +204,7 @@ class Geometry:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; what files of before do not know is left out where it is as it was."""
+        """Plain values; some are left out at their defaults: hashes of existing files stay."""
         values = dataclasses.asdict(self)
         if self.activation == GELU:
             del values["activation"]

@@ -20,6 +20,7 @@ LEAST_FIXED = 3
 
 SEQ_LEN = 128
 """Tokens of the measured sentence where nothing else is said."""
+
 ESTIMATED_RUNTIME = "onnxruntime"
 """What the constants of an estimate were measured with."""
 

@@ -84,7 +84,7 @@ class DeviceVariant:
         size_bytes: Of the files that the runtime opens.
         manifest_sha256: Of its manifest.json, which holds the hashes of the build.
         measurements_sha256: Of its measurements.json, which holds what was measured; None of
-            packages of before, whose manifest holds that.
+            older packages, whose manifest.json holds that, too.
     """
 
     device: str
