@@ -315,6 +315,11 @@ class Architecture:
         """Whether every block is the teacher's own."""
         return all(block.kept for block in self.blocks)
 
+    @classmethod
+    def whole(cls, geometry: Geometry) -> Architecture:
+        """The full-size network of a teacher, in fp32: all of its layers as one block."""
+        return cls((Block(geometry.hidden, ("mha", "ffn") * geometry.layers, kept=True),))
+
     def with_precision(self, precision: str) -> Architecture:
         """The same blocks in another precision."""
         return Architecture(self.blocks, precision)
