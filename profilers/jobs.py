@@ -221,8 +221,7 @@ class ModelJob:
         try:
             for path in self.files():
                 with opened(path) as file:
-                    while chunk := file.read(1 << 20):
-                        digest.update(chunk)
+                    hashlib.file_digest(file, lambda: digest)
         except FileRefused as error:
             raise ModelRejected(
                 f"cannot read the model {str(self.path)!r}: {str(error.path)!r} {error.reason}. "

@@ -14,12 +14,12 @@ from typing import Any
 
 import jsonschema
 
-from device_profiles.reading import FileRefused, read_json
+from device_profiles.reading import FileRefused, read_json, sha256_of
 from nasc.errors import PackageError
 from nasc.package.beside import build_sha256
 from nasc.package.measurements import MEASUREMENTS
 from nasc.package.read_manifest import MANIFEST, read_manifest
-from nasc.utils.files import sha256_of, write_atomically
+from nasc.utils.files import write_atomically
 
 INDEX = "index.json"
 

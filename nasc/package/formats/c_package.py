@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from device_profiles.reading import read_bytes, read_json
 from device_profiles.temporary import temporary_folder
 from nasc.lowering.static.program import StaticNetwork
+from nasc.package.formats.app_contents import write_tables
 from nasc.package.formats.base import (
     QUERY,
     ModelFile,
@@ -240,10 +241,7 @@ def refusal(arch: str) -> str:
 
 def write_more(folder: Path, manifest: Manifest) -> None:
     """See `PackageFormat`: the tokenizer's tables and golden texts, of its tokenizer.json."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    (folder / TABLES).write_bytes(compile_tokenizer(tokenizer))
-    lines = "".join(golden_lines(tokenizer))
-    (folder / TOKENIZER_GOLDEN).write_text(lines, encoding="ascii", newline="\n")
+    write_tables(folder, TABLES)
 
 
 def wrong_more(folder: Path, manifest: Manifest) -> list[str]:

@@ -29,6 +29,7 @@ from safetensors.numpy import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import device_profiles
+from device_profiles.reading import sha256_of
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
@@ -76,7 +77,6 @@ from nasc.selection import successive_halving as halving
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
-from nasc.utils.files import sha256_of
 from nasc.utils.progress import Silent
 from profilers import DeviceUnreachable, ModelJob, RuntimeMissing, RuntimeOptions
 from profilers.devices.client import WorkerClient
