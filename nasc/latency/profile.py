@@ -31,7 +31,7 @@ from nasc.architecture.space import SMALLER, Geometry, SearchSpace
 from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.emission import emit_jobs
-from nasc.latency.emulated import refusal
+from nasc.latency.emulated import emulated_error
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey, options_text
 from nasc.latency.places import samples_path, tables_folder
@@ -326,7 +326,7 @@ def _source(transfer: TransferFrom, key: LatencyKey, basis: Basis, emulated: boo
     """
     table = transfer.source(key).as_measured()
     if table.emulated and not emulated:
-        raise refusal(f"the latency table of {table.key.describe()}")
+        raise emulated_error(f"the latency table of {table.key.describe()}")
     origin = Transferred(
         _bounded(table.key.describe()),
         table.processor,

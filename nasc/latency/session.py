@@ -15,7 +15,7 @@ from device_profiles import CPU, DeviceProfile
 from nasc.errors import UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
-from nasc.latency.emulated import refusal
+from nasc.latency.emulated import emulated_error
 from nasc.latency.key import LatencyKey, device_prefix, options_text
 from nasc.latency.places import tables_folder
 from nasc.latency.tuning_records import find_records
@@ -542,7 +542,7 @@ def check_real(device: DeviceProfile) -> None:
         DeviceEmulated: If its file says that it is emulated.
     """
     if device.emulated:
-        raise refusal(f"device {device.name!r} (by its file '{device.path}')")
+        raise emulated_error(f"device {device.name!r} (by its file '{device.path}')")
 
 
 def baseline_folder(cache_dir: Path) -> Path:

@@ -134,7 +134,7 @@ def compile_devices(
     missed: dict[str, NascError] = {}
     written: list[IndexEntry] = []
     with claimed(output):
-        check_folder(output, {path.name for some in folders for path in some}, options.force)
+        check_index_folder(output, {path.name for some in folders for path in some}, options.force)
         for context, limit, place in zip(contexts, each, places, strict=True):
             name = context.device.name
             context.reporter.say(f"device {name!r}:")
@@ -175,7 +175,7 @@ def check_distinct(contexts: Sequence[RunContext], folders: Sequence[Sequence[Pa
             )
 
 
-def check_folder(output: Path, names: Collection[str], force: bool) -> None:
+def check_index_folder(output: Path, names: Collection[str], force: bool) -> None:
     """Raise unless packages and their index may be written into a folder.
 
     Tables, text and supernet of an interrupted run are found in the cache; its packages are
