@@ -19,7 +19,7 @@ from tvm.tirx.compilation_pipeline import (
 
 from nasc.lowering.tvm_objects import CompiledNetwork, compile_network
 
-PIPELINE = "nasc_int8"
+PIPELINE = "nasc_handwritten"
 """Name of the pipeline, by which TVM finds it."""
 
 

@@ -19,7 +19,7 @@ from tvm.tirx.script.builder import ir as build
 
 from nasc.lowering.handwritten import tiles
 from nasc.lowering.handwritten import vectors as v
-from nasc.lowering.handwritten.formats import (
+from nasc.lowering.handwritten.number_formats import (
     HALVES,
     Activations,
     Buffers,
