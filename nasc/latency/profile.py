@@ -34,11 +34,11 @@ from nasc.latency.emission import emit_jobs
 from nasc.latency.emulated import emulated_error
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey, options_text
-from nasc.latency.places import samples_path, tables_folder
 from nasc.latency.plan import Plan, plan, small_plan
 from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import MAX_NAME, MEASURED_COLUMNS, LatencyTable, Transferred, entries_of
+from nasc.latency.table_paths import samples_path, tables_folder
 from nasc.latency.transfer import Prior, prior_of, transferred_fit
 from nasc.lowering import unfit
 from nasc.utils.files import write_atomically

@@ -17,7 +17,7 @@ from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
 from nasc.latency.emulated import emulated_error
 from nasc.latency.key import LatencyKey, device_prefix, options_text
-from nasc.latency.places import tables_folder
+from nasc.latency.table_paths import tables_folder
 from nasc.latency.tuning_records import find_records
 from nasc.lowering import BY_LENGTH, COMPILED, EVERYWHERE, Artifact, get_lowering, made_of
 from nasc.lowering import PRECISIONS as LOWERED

@@ -16,9 +16,9 @@ import jsonschema
 
 from device_profiles.reading import FileRefused, read_json, sha256_of
 from nasc.errors import PackageError
-from nasc.package.beside import build_sha256
 from nasc.package.measurements import MEASUREMENTS
 from nasc.package.read_manifest import MANIFEST, read_manifest
+from nasc.package.sibling_folders import build_sha256
 from nasc.utils.files import write_atomically
 
 INDEX = "index.json"

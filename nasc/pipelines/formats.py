@@ -24,10 +24,10 @@ from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.latency.session import MeasurementSession, precisions_here
 from nasc.lowering import PRECISIONS, Artifact, unfit
 from nasc.networks.network import Network
-from nasc.package.beside import build_sha256, folder_beside
 from nasc.package.build import build_package
 from nasc.package.formats import LOWERED_FOR, android_c_folder, format_of
 from nasc.package.manifest import Manifest
+from nasc.package.sibling_folders import build_sha256, folder_beside
 from nasc.package.unmeasured import without_latency
 from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached

@@ -74,7 +74,7 @@ def read_description(
     return about
 
 
-class Fed:
+class InputCache:
     """Inputs that a session has taken; what is given again is not copied again."""
 
     def __init__(self, names: Iterable[str]) -> None:

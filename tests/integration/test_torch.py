@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nasc.cli import main
-from nasc.latency.places import table_files
 from nasc.latency.table import load_table
+from nasc.latency.table_paths import table_files
 from nasc.package.formats import torch_folder
 from nasc.package.golden import Golden
 from nasc.package.read_manifest import read_manifest

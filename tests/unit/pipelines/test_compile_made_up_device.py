@@ -53,7 +53,7 @@ from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.evaluation.retrieval import ranking_ndcgs
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
-from nasc.latency.places import tables_folder
+from nasc.latency.table_paths import tables_folder
 from nasc.package.index import INDEX, read_index, write_index
 from nasc.package.manifest import Manifest
 from nasc.package.read_manifest import read_manifest, read_plain_manifest

@@ -18,7 +18,7 @@ from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.lowering import Artifact
 from nasc.networks.network import random_network
-from nasc.package.beside import folder_beside
+from nasc.package.sibling_folders import folder_beside
 from nasc.pipelines import artifact_quality, c_format, formats
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.pipelines.options import Options
