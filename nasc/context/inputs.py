@@ -215,7 +215,12 @@ class RunInputs:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space in the precisions that are allowed."""
+        """The search space in the precisions that are allowed.
+
+        Raises:
+            UsageError: If one that is asked for is not in it.
+            UsageError, CheckpointError: See `whole_space`.
+        """
         found, wanted = self.whole_space, self.settings.precisions
         if wanted is None:
             return found
