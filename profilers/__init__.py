@@ -46,7 +46,6 @@ if TYPE_CHECKING:
         Measurement,
         ModelMeasurement,
         ReferenceMeasurement,
-        bound_met,
     )
     from profilers.runtimes import runtime_for
     from profilers.samples import RoundSample, Visit
@@ -85,7 +84,7 @@ _HOMES = {
     "profilers.mlperf": ("SingleStream", "single_stream"),
     "profilers.protocol": ("Protocol", "Round"),
     "profilers.reference": ("reference_hash", "reference_job"),
-    "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
+    "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement"),
     "profilers.runtimes": ("runtime_for",),
     "profilers.samples": ("RoundSample", "Visit"),
     "profilers.statistic": ("STATISTIC", "Estimate", "Scale", "pooled_latencies"),
@@ -129,7 +128,6 @@ __all__ = [
     "WorkerDied",
     "WorkerLimits",
     "bench",
-    "bound_met",
     "check_device",
     "extend_baseline",
     "load_baseline",
