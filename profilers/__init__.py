@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         load_baseline,
         load_or_record_baseline,
     )
-    from profilers.benching import BenchEntry, BenchResult, bench
+    from profilers.benching import BenchEntry, BenchRejection, BenchResult, bench
     from profilers.context import precisions_of, read_context
     from profilers.devices import Opener, check_device, open_worker, reachable
     from profilers.devices.base import Worker
@@ -58,7 +58,7 @@ _HOMES = {
         "load_baseline",
         "load_or_record_baseline",
     ),
-    "profilers.benching": ("BenchEntry", "BenchResult", "bench"),
+    "profilers.benching": ("BenchEntry", "BenchRejection", "BenchResult", "bench"),
     "profilers.context": ("precisions_of", "read_context"),
     "profilers.devices": ("Opener", "check_device", "open_worker", "reachable"),
     "profilers.devices.base": ("Worker",),
@@ -94,6 +94,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "STATISTIC",
     "BenchEntry",
+    "BenchRejection",
     "BenchResult",
     "DeviceUnreachable",
     "Estimate",

@@ -48,7 +48,7 @@ from profilers.runtimes.torch_description import (
     release_of,
 )
 
-_OWN_VERSION = 1
+_OWN_VERSION = 2
 """Raised with every change of what is done here."""
 
 VERSION = 1000 * EMITTER_VERSION + _OWN_VERSION

@@ -27,7 +27,7 @@ from nasc.architecture.heads import (
     vector_size,
 )
 from nasc.architecture.layers import Layer
-from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
+from nasc.architecture.space import SEPCONV_PAIRS, Geometry
 from nasc.networks.network import SETTLED, Network
 from nasc.utils import torch_pooling
 from nasc.utils.masking import MASKED
@@ -85,20 +85,39 @@ def apply_layer(
         update = functional.linear(update, t["out_weight"], t["out_bias"])
     else:
         update = read
-        kernel = kernel_size(layer.kind)
         for pair in range(1, SEPCONV_PAIRS + 1):
-            update = (functional.relu(update) * mask.tokens).transpose(1, 2)
-            update = functional.conv1d(
-                update,
-                t[f"dw{pair}_weight"][:, None, :],
-                t[f"dw{pair}_bias"],
-                padding=kernel // 2,
-                groups=x.shape[-1],
-            ).transpose(1, 2)
+            update = functional.relu(update) * mask.tokens
+            update = depthwise(update, t[f"dw{pair}_weight"], t[f"dw{pair}_bias"])
             update = functional.linear(update, t[f"pw{pair}_weight"], t[f"pw{pair}_bias"])
     if geometry.pre_norm:
         return x + update
     return functional.layer_norm(x + update, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
+
+
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Each channel convolved along the tokens with a kernel of its own, with zeros around them.
+
+    A graph that is exported says so by shifted products: packages of Inductor's packed depthwise
+    convolutions give NaN in bfloat16 where the shape is fixed (torch 2.13, a processor with AMX).
+
+    Args:
+        x: (batch, seq_len, channels).
+        weight: (channels, kernel size), of odd size.
+        bias: (channels,).
+
+    Returns:
+        (batch, seq_len, channels).
+    """
+    channels, size = weight.shape
+    if not torch.compiler.is_exporting():
+        flat = x.transpose(1, 2)
+        flat = functional.conv1d(flat, weight[:, None, :], bias, padding=size // 2, groups=channels)
+        return flat.transpose(1, 2)
+    padded, seq_len = functional.pad(x, (0, 0, size // 2, size // 2)), x.shape[1]
+    out = bias
+    for tap in range(size):
+        out = out + padded[:, tap : tap + seq_len] * weight[:, tap]
+    return out
 
 
 def normalized_input(t: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
