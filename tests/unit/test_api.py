@@ -74,7 +74,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("space_for", None),
         ("check_pairs", None),
         ("check_teacher", None),
-        ("load_corpus", corpus),
+        ("load_text", corpus),
         ("prepare", prepared),
     ):
         monkeypatch.setattr(nasc.pipelines.train, function, made_up(function, result))

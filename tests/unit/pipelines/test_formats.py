@@ -233,10 +233,11 @@ def test_beside_a_gpu_s_package_the_model_for_apps_is_judged_on_the_processor(
     )
 
     def built(folder: Path, *, model: Path, manifest: Any, open_encoder: Any, **about: Any) -> Path:
-        assert (manifest.parity.n_texts, manifest.quality) == (2, {})
+        assert manifest.parity.max_abs_diff < 1e-4
+        assert manifest.conformance
         artifact = Artifact(model, (), "onnxruntime", "fp32", 1)
         with open_encoder(artifact) as encoder:
-            assert encoder.outputs([[1, 2, 3]]).shape == (1, 64)
+            assert encoder.outputs([[1, 2, 3]])[0].shape == (64,)
         return folder
 
     monkeypatch.setattr(formats, "build_package", built)
