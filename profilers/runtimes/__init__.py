@@ -11,9 +11,8 @@ import importlib.metadata
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from device_profiles import CPU
@@ -41,12 +40,6 @@ NAMES = tuple(_DISTRIBUTIONS)
 
 _ON = {CPU: NAMES, "cuda": ("torch", "onnxruntime")}
 """By accelerator, those that compute there."""
-
-_ONLY_OPENED_BY = {".xml": "openvino", ".so": "tvm", ".pt2": "torch"}
-"""Endings of files that no other runtime opens; ONNX files are every runtime's."""
-
-_CODE = (".so", ".pt2")
-"""Endings of files that are code for a processor."""
 
 
 @contextmanager
@@ -95,25 +88,6 @@ def computing_on(accelerator: str) -> tuple[str, ...]:
         accelerator: One of `device_profiles.ACCELERATORS`.
     """
     return _ON[accelerator]
-
-
-def runtime_for(paths: Sequence[Path], default: str) -> str:
-    """The runtime that opens files, by how their names end.
-
-    Args:
-        paths: The files.
-        default: What opens them where the names do not say.
-
-    Returns:
-        The only one that opens the first file whose name says so.
-    """
-    named = (_ONLY_OPENED_BY.get(path.suffix.lower()) for path in paths)
-    return next((name for name in named if name is not None), default)
-
-
-def is_code(path: Path) -> bool:
-    """Whether to open a model file is to run code that is in it, by how its name ends."""
-    return path.suffix.lower() in _CODE
 
 
 def installed(name: str) -> tuple[bool, str | None]:
