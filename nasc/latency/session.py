@@ -26,6 +26,7 @@ from nasc.networks.network import Network
 from nasc.utils.files import locked
 from nasc.utils.progress import Progress, Say
 from profilers.devices.base import ModelRunner
+from profilers.devices.transports import is_host
 from profilers.runtimes import get_runtime, installed
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ class MeasurementSession:
             profilers.ProfilerError: If the device cannot be reached.
         """
         on_cpu = self.device.accelerator.kind == CPU
-        if self.device.connection.kind == "local" and on_cpu:
+        if is_host(self.device) and on_cpu:
             return None
         told = self._context.get("cpu")
         if not isinstance(told, Mapping) or not {"arch", "flags"} <= told.keys():
@@ -326,7 +327,7 @@ class MeasurementSession:
         """
         if self.device.accelerator.kind != CPU:
             return False
-        if self.device.connection.kind == "local":
+        if is_host(self.device):
             return True
         here = precisions_here(self.runtime)
         return precision in here and (precision == "fp32" or {*self.precisions()} <= {*here})

@@ -43,6 +43,7 @@ from nasc.package.unmeasured import NOT_MEASURED, without_latency
 from nasc.pipelines.app_format import programs_hold
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached, parity_tokens
 from nasc.pipelines.options import Options
+from profilers.devices.transports import is_host
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -100,7 +101,7 @@ def check_c(name: str, context: RunContext) -> None:
         profilers.RuntimeMissing: If there is no C compiler.
     """
     device = context.device
-    if device.connection.kind != "local" or device.emulated:
+    if not is_host(device) or device.emulated:
         raise UsageError(
             f"--format {name} is checked by running it here; device {device.name!r} is another "
             f"machine. Run nasc there, or leave --format {name} out"

@@ -23,11 +23,9 @@ from profilers import (
 )
 from profilers.context import read_context
 from profilers.devices.phones import Phone, attached, fits
+from profilers.devices.transports import transport_of
 from profilers.nvidia import find_gpu
 from profilers.runtimes import computing_on, installed, torch_description
-
-WORKER_OVER_SSH = "native; python for runtimes and machines that it is not made for"
-"""Where a device file does not say more; which one it was stands in what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +151,9 @@ def devices(
 def report(device: DeviceProfile) -> DeviceReport:
     """What a device can do, by its profile, and by a look at it where it is this machine."""
     there, reason = reachable(device)
-    phones = _phones() if device.connection.kind == "adb" else ()
-    here = device.connection.kind == "local"
+    transport = transport_of(device)
+    phones = _phones() if transport.is_phone else ()
+    here = transport.is_host
     any_runtime = here and device.connection.worker != device_profiles.NATIVE
     kind = device.accelerator.kind
     names = dict.fromkeys([device.default_runtime, *(computing_on(kind) if any_runtime else ())])
@@ -169,7 +168,7 @@ def report(device: DeviceProfile) -> DeviceReport:
         device.connection.kind,
         there,
         reason,
-        _worker(device),
+        device.connection.worker or transport.worker,
         runtimes,
         tuple(
             p
@@ -194,15 +193,6 @@ def _phones() -> tuple[Phone, ...]:
         return attached()
     except ProfilerError:
         return ()
-
-
-def _worker(device: DeviceProfile) -> str:
-    kind, worker = device.connection.kind, device.connection.worker
-    if kind == "local":
-        return worker or device_profiles.PYTHON
-    if kind == "ssh":
-        return worker or WORKER_OVER_SSH
-    return "what its command starts" if kind == "command" else device_profiles.NATIVE
 
 
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
