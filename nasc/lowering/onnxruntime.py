@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from nasc.export.onnx import EMITTER_VERSION, build
-from nasc.lowering.base import Artifact, check_precision
+from nasc.lowering.base import Artifact
+from nasc.lowering.limits import check_precision
 from nasc.networks.network import Network
 
 VERSION = EMITTER_VERSION

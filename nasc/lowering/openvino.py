@@ -17,7 +17,8 @@ import onnx
 from nasc.errors import ExportError
 from nasc.export.matrices import Float, Int8Weights
 from nasc.export.onnx import EMITTER_VERSION, build
-from nasc.lowering.base import Artifact, check_precision
+from nasc.lowering.base import Artifact
+from nasc.lowering.limits import check_precision
 from nasc.networks.network import Network
 from profilers import RuntimeMissing
 from profilers.runtimes import get_runtime

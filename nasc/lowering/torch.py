@@ -32,7 +32,8 @@ from device_profiles.temporary import acquire, temporary_folder
 from nasc.errors import ExportError
 from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
-from nasc.lowering.base import Artifact, check_precision, unfit_sizes
+from nasc.lowering.base import Artifact
+from nasc.lowering.limits import check_precision, unfit_sizes
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork
 from profilers.context import read_context

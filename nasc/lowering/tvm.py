@@ -19,7 +19,9 @@ import onnx
 from device_profiles.temporary import temporary_folder
 from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
-from nasc.lowering.base import HANDWRITTEN, Artifact, check_precision
+from nasc.lowering.base import Artifact
+from nasc.lowering.limits import check_precision
+from nasc.lowering.limits.tvm import HANDWRITTEN
 from nasc.lowering.tuned_kernels import TUNED, KernelRecords
 from nasc.lowering.tvm_module import compile_module, fused_module, target_of
 from nasc.networks.network import Network

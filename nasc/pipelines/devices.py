@@ -11,7 +11,7 @@ from typing import Any
 import device_profiles
 from device_profiles import DeviceProfile
 from nasc.architecture.space import PRECISIONS
-from nasc.lowering import EVERYWHERE
+from nasc.lowering import LIMITS
 from nasc.lowering import PRECISIONS as LOWERED
 from profilers import (
     DeviceUnreachable,
@@ -199,7 +199,7 @@ def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
     found, version = installed(name) if here else (None, None)
     precisions, reason = LOWERED.get(name, ()), ""
     on_cpu = device.accelerator.kind == device_profiles.CPU
-    if found and not (on_cpu and set(precisions) <= set(EVERYWHERE[name])):
+    if found and not (on_cpu and set(precisions) <= set(LIMITS[name].everywhere)):
         offered, reason = _offered(name, device)
         precisions = tuple(p for p in precisions if p in offered)
     return RuntimeReport(name, name == device.default_runtime, found, version, precisions, reason)
@@ -215,7 +215,7 @@ def _offered(name: str, device: DeviceProfile) -> tuple[tuple[str, ...], str]:
             return precisions_of(worker.context), ""
     except ProfilerError as error:
         if on_cpu:
-            return EVERYWHERE[name], ""
+            return LIMITS[name].everywhere, ""
         first = str(error).partition("\n")[0]
         return (), error.reason if isinstance(error, DeviceUnreachable) else first
 

@@ -19,7 +19,7 @@ from nasc.latency.emission import VOCAB_ROWS
 from nasc.latency.places import tables_folder
 from nasc.latency.plan import plan
 from nasc.latency.session import check_real
-from nasc.lowering.base import check_precision
+from nasc.lowering.limits import check_precision
 from nasc.lowering.tuned_kernels import TUNED
 from nasc.networks.network import random_network
 from nasc.pipelines.tuning_place import TunedFarm, tuning_place
