@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from nasc.package.formats.base import NOT_MEASURED
 from nasc.package.manifest import Conditions, Manifest, PeakMemory
-
-NOT_MEASURED = "not measured"
-"""Of a latency that could be, in another compilation."""
 
 
 def without_latency(manifest: Manifest, runtime: str, why: str = NOT_MEASURED) -> Manifest:
