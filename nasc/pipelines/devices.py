@@ -25,7 +25,7 @@ from profilers.context import read_context
 from profilers.devices.phones import Phone, attached, fits
 from profilers.devices.transports import transport_of
 from profilers.nvidia import find_gpu
-from profilers.runtimes import computing_on, installed, torch_description
+from profilers.runtimes import computing_on, installed, told_precisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +208,9 @@ def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
 def _offered(name: str, device: DeviceProfile) -> tuple[tuple[str, ...], str]:
     """What a runtime computes in on a device of this machine; why not, where it does not."""
     on_cpu = device.accelerator.kind == device_profiles.CPU
-    if on_cpu and name == "torch":  # its import takes seconds, and tells nothing more
-        return torch_description.precisions(read_context()["cpu"]["flags"]), ""
+    told = told_precisions(name, read_context()["cpu"]["flags"]) if on_cpu else None
+    if told is not None:
+        return told, ""
     try:
         with open_worker(device, RuntimeOptions(runtime=name)) as worker:
             return precisions_of(worker.context), ""

@@ -11,8 +11,9 @@ import importlib.metadata
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from device_profiles import CPU
@@ -24,22 +25,58 @@ if TYPE_CHECKING:
 
     _TYPED: tuple[Runtime, ...] = (onnxruntime, openvino, torch, tvm)
 
-_DISTRIBUTIONS = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
-    "openvino": ("openvino", "openvino-nightly"),
-    "tvm": ("apache-tvm",),
-    "torch": ("torch",),
+
+@dataclass(frozen=True, slots=True)
+class RuntimeEntry:
+    """A runtime that models can be run by.
+
+    Attributes:
+        distributions: What its package is called where it can be installed from.
+        pip: What is given to pip where not the newest release is needed, but those that work
+            together.
+        computes_on: Accelerators, the one first that it is the first choice for.
+        counts_kernels: Whether it tells what its kernels take: its module is a `CountingRuntime`.
+        described: Module of this folder, light to import, whose `precisions` is the runtime's own;
+            None where that is asked.
+        needs_torch: Whether its import needs that of torch.
+    """
+
+    distributions: tuple[str, ...]
+    pip: str = ""
+    computes_on: tuple[str, ...] = (CPU,)
+    counts_kernels: bool = False
+    described: str | None = None
+    needs_torch: bool = False
+
+    @property
+    def pip_arguments(self) -> str:
+        """What is given to pip to install it."""
+        return self.pip or self.distributions[0]
+
+
+RUNTIMES = {
+    "onnxruntime": RuntimeEntry(
+        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+        computes_on=(CPU, "cuda"),
+        counts_kernels=True,
+    ),
+    "openvino": RuntimeEntry(("openvino", "openvino-nightly"), counts_kernels=True),
+    "tvm": RuntimeEntry(
+        ("apache-tvm",),
+        pip="'apache-tvm==0.27.0.post1' 'apache-tvm-ffi==0.1.14.post0'",
+        counts_kernels=True,
+    ),
+    "torch": RuntimeEntry(
+        ("torch",),
+        computes_on=("cuda", CPU),
+        described="torch_description",
+        needs_torch=True,
+    ),
 }
-"""Runtimes by name, with what the package is called where it can be installed from."""
+"""By name."""
 
-_HELD = {"tvm": "'apache-tvm==0.27.0.post1' 'apache-tvm-ffi==0.1.14.post0'"}
-"""What is given to pip where not the newest releases are needed, but those that work together."""
-
-NAMES = tuple(_DISTRIBUTIONS)
+NAMES = tuple(RUNTIMES)
 """Names of the runtimes that models can be run by."""
-
-_ON = {CPU: NAMES, "cuda": ("torch", "onnxruntime")}
-"""By accelerator, those that compute there."""
 
 
 @contextmanager
@@ -69,15 +106,15 @@ def get_runtime(name: str) -> Runtime:
     Raises:
         RuntimeMissing: An unknown name, or its package is not installed.
     """
-    if name not in _DISTRIBUTIONS:
-        raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(_DISTRIBUTIONS)}.")
+    if name not in RUNTIMES:
+        raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(RUNTIMES)}.")
     try:
-        with nullcontext() if name == "torch" else without_torch():
+        with nullcontext() if RUNTIMES[name].needs_torch else without_torch():
             return cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
     except ImportError as error:
         raise RuntimeMissing(
             f"the runtime {name!r} cannot be imported: {error}. Install it: "
-            f"python -m pip install {_HELD.get(name, _DISTRIBUTIONS[name][0])}"
+            f"python -m pip install {RUNTIMES[name].pip_arguments}"
         ) from error
 
 
@@ -86,8 +123,30 @@ def computing_on(accelerator: str) -> tuple[str, ...]:
 
     Args:
         accelerator: One of `device_profiles.ACCELERATORS`.
+
+    Returns:
+        Those first that it is the first choice of.
     """
-    return _ON[accelerator]
+    those = [name for name, entry in RUNTIMES.items() if accelerator in entry.computes_on]
+    return tuple(sorted(those, key=lambda name: RUNTIMES[name].computes_on.index(accelerator)))
+
+
+def told_precisions(name: str, flags: Collection[str]) -> tuple[str, ...] | None:
+    """What a runtime computes in on a processor, where that is told without its import.
+
+    Args:
+        name: One of `NAMES`.
+        flags: Of the processor, see `Runtime.precisions`.
+
+    Returns:
+        As `Runtime.precisions` gives it; None where the runtime has to be asked.
+    """
+    described = RUNTIMES[name].described
+    if described is None:
+        return None
+    told: Callable[[Collection[str]], tuple[str, ...]]
+    told = importlib.import_module(f"{__name__}.{described}").precisions
+    return told(flags)
 
 
 def installed(name: str) -> tuple[bool, str | None]:
@@ -99,9 +158,9 @@ def installed(name: str) -> tuple[bool, str | None]:
     Returns:
         Whether it is one of `NAMES` that can be imported, and its version where that is told.
     """
-    if name not in _DISTRIBUTIONS or importlib.util.find_spec(name) is None:
+    if name not in RUNTIMES or importlib.util.find_spec(name) is None:
         return False, None
-    for distribution in _DISTRIBUTIONS[name]:
+    for distribution in RUNTIMES[name].distributions:
         try:
             return True, importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
