@@ -243,11 +243,10 @@ class MeasurementSession:
             RecordsRefused, RecordsDamaged: See `records`.
             profilers.ProfilerError: See `precisions`.
         """
-        records = self.records(precision)
         return {
+            "records": self.records(precision),
             "offered": self.precisions(),
             "processor": self.processor if limits_of(self.runtime).is_compiled else None,
-            **({} if records is None else {"records": records}),
         }
 
     def records(self, precision: str) -> KernelRecords | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nasc.lowering.tuned_kernels import TunedKernels
+from nasc.lowering.tuned_kernels import KernelRecords, TunedKernels
 
 if TYPE_CHECKING:
     from nasc.networks.network import Network  # numpy: not needed to say what is possible
@@ -76,6 +76,7 @@ class Lowering(Protocol):
         shape: tuple[int, int] | None = None,
         lengths: Collection[int] = (),
         processor: Mapping[str, Any] | None = None,
+        records: KernelRecords | None = None,
     ) -> Artifact:
         """Write a network, in the precision of its architecture, into a folder.
 
@@ -91,6 +92,8 @@ class Lowering(Protocol):
             processor: That it is for, where it is made for one: "arch" and "flags", as
                 `profilers.context.read_context` gives them, and where a GPU computes the
                 "accelerator" of a worker's context; None is this machine's.
+            records: Tuning records, measured on that processor, by which kernels are compiled in
+                the precisions that `LoweringLimits.tuned` names; None where there are none.
 
         Raises:
             UsageError: If networks are not lowered in that precision.

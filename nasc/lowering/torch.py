@@ -34,6 +34,7 @@ from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
 from nasc.lowering.base import Artifact
 from nasc.lowering.limits import check_precision, unfit_sizes
+from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork
 from profilers.context import read_context
@@ -92,6 +93,7 @@ def lower(
     shape: tuple[int, int] | None = None,
     lengths: Collection[int] = (),
     processor: Mapping[str, Any] | None = None,
+    records: KernelRecords | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`."""
     precision = network.architecture.precision

@@ -56,8 +56,8 @@ def lower(
     offered: Collection[str] = (),
     shape: tuple[int, int] | None = None,
     lengths: Collection[int] = (),
-    records: KernelRecords | None = None,
     processor: Mapping[str, Any] | None = None,
+    records: KernelRecords | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`.
 
@@ -69,8 +69,8 @@ def lower(
         shape: See there; (batch, seq_len) gives one function of that shape, None one for each
             length.
         lengths: Beside `LENGTHS`, as far as the network has positions.
-        records: Tuning records, measured on that processor; `HANDWRITTEN` precisions have none.
         processor: See there.
+        records: See there; `HANDWRITTEN` precisions have none.
     """
     precision = network.architecture.precision
     check_precision("tvm", precision)

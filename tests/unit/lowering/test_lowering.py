@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import onnx
 import pytest
 import torch
 
+import nasc.lowering
 from nasc.architecture.layers import params
 from nasc.architecture.space import (
     ACTIVATIONS,
@@ -28,7 +31,7 @@ from nasc.architecture.variant import Variant
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import EMITTER_VERSION
 from nasc.latency.memory import file_base_bytes, layer_file_bytes
-from nasc.lowering import LIMITS, get_lowering, unfit
+from nasc.lowering import LIMITS, Lowering, get_lowering, unfit
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering.limits.tvm import HANDWRITTEN
 from nasc.networks.network import Network, random_network
@@ -69,6 +72,15 @@ EVERY = [
 
 
 HERE = [r for r in LOWERED if installed(r)[0] and r != "torch"]  # it compiles for seconds
+
+
+@pytest.mark.parametrize("runtime", LOWERED)
+def test_a_lowering_takes_what_its_interface_says(runtime: str) -> None:
+    """Read, not imported: a runtime need not be installed for it."""
+    tree = ast.parse((Path(nasc.lowering.__file__).parent / f"{runtime}.py").read_text())
+    [lower] = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == "lower"]
+    taken = [one.arg for one in (*lower.args.args, *lower.args.kwonlyargs)]
+    assert ["self", *taken] == list(inspect.signature(Lowering.lower).parameters)
 
 
 @pytest.mark.parametrize(("runtime", "precision"), EVERY)
