@@ -1,7 +1,8 @@
 """The ways to reach a device: what each is called, and where it is written.
 
-A new one is a module here with `open_device`, a line in `TRANSPORTS`, its fields of `[connection]`
-in `device_profiles`, and its test. Modules are imported when first used: those that start workers
+A new one is a module here with `open_device` (by a `profilers.devices.remote.Transport` where
+programs are run and files sent there), a line in `TRANSPORTS`, its fields of `[connection]` in
+`device_profiles`, and its test. Modules are imported when first used: those that start workers
 need numpy, and to say what is reachable none does.
 """
 
@@ -25,7 +26,7 @@ OpenDevice = Callable[
 
 
 @dataclass(frozen=True, slots=True)
-class Transport:
+class TransportEntry:
     """A way to reach a device.
 
     Attributes:
@@ -74,23 +75,23 @@ _OVER_SSH = "native; python for runtimes and machines that it is not made for"
 """Which one it was stands in what is measured."""
 
 TRANSPORTS = {
-    "local": Transport("this machine", "local", PYTHON, is_host=True),
-    "command": Transport("by a command", "command", "what its command starts"),
-    "ssh": Transport("over SSH", "ssh", _OVER_SSH, "ssh_located"),
-    "adb": Transport(
+    "local": TransportEntry("this machine", "local", PYTHON, is_host=True),
+    "command": TransportEntry("by a command", "command", "what its command starts"),
+    "ssh": TransportEntry("over SSH", "ssh", _OVER_SSH, "ssh_located"),
+    "adb": TransportEntry(
         "over adb", "adb", NATIVE, "phones", is_phone=True, on_cpu_alone="the native worker"
     ),
 }
 """By the kind of a connection."""
 
 
-def transport_of(profile: DeviceProfile) -> Transport:
+def transport_of(profile: DeviceProfile) -> TransportEntry:
     """How a device is reached."""
     return TRANSPORTS[profile.connection.kind]
 
 
 def is_host(profile: DeviceProfile) -> bool:
-    """Whether a device is this machine, see `Transport.is_host`."""
+    """Whether a device is this machine, see `TransportEntry.is_host`."""
     return transport_of(profile).is_host
 
 
