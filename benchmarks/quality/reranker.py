@@ -220,7 +220,9 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         if not count:
             continue
         choices = itertools.combinations(range(layers), count)
-        best = min(choices, key=lambda kept: context.pruned_loss(operations_of(context, kept)))
+        best = min(
+            choices, key=lambda kept: context.supernet.pruned_loss(operations_of(context, kept))
+        )
         trained, _ = distill_cached(
             pruned(context, best),
             context.teacher,

@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 
 from device_profiles.reading import FileRefused, opened, read_bytes
 from nasc.errors import PackageError
-from nasc.package.manifest import MANIFEST, FileRecord
 from nasc.package.measurements import MEASUREMENTS, has_measurements, of_build, split
+from nasc.package.read_manifest import MANIFEST
+from nasc.package.records import FileRecord
 from nasc.utils.printable import printable
 
 SUMS = "SHA256SUMS"

@@ -17,8 +17,8 @@ import jsonschema
 from device_profiles.reading import FileRefused, read_json
 from nasc.errors import PackageError
 from nasc.package.beside import build_sha256
-from nasc.package.manifest import MANIFEST, read_manifest
 from nasc.package.measurements import MEASUREMENTS
+from nasc.package.read_manifest import MANIFEST, read_manifest
 from nasc.utils.files import sha256_of, write_atomically
 
 INDEX = "index.json"

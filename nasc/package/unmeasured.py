@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from nasc.package.conditions import Conditions
 from nasc.package.formats.base import NOT_MEASURED
-from nasc.package.manifest import Conditions, Manifest, PeakMemory
+from nasc.package.manifest import Manifest
+from nasc.package.records import PeakMemory
 
 
 def without_latency(manifest: Manifest, runtime: str, why: str = NOT_MEASURED) -> Manifest:

@@ -10,7 +10,8 @@ from device_profiles.sustained import load_words
 from nasc.errors import DeviceEmulated, NascError
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.package.formats import format_of
-from nasc.package.manifest import Manifest, MeasuredLatency
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency
 from nasc.package.verify_report import Check, reason_of
 from nasc.package.verify_samples import differences, upper_ms
 from nasc.utils.progress import Progress

@@ -231,7 +231,9 @@ class ArtifactEvaluator:
             return self._token_figures(artifact)
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         wanted = context.teacher.vectors(sentences, max_length=context.max_length)
-        documents = context.document_vectors(sentences, wanted, max_length=context.max_length)
+        documents = context.inputs.document_vectors(
+            sentences, wanted, max_length=context.max_length
+        )
         with self._encoder(artifact) as encoder:
             if gives_scores(encoder.head):
                 given = prompted(encoder.encode, self._prompt)(sentences)
@@ -263,7 +265,7 @@ class ArtifactEvaluator:
 
     def tokenisation_ms(self) -> float:
         """Median time to tokenise a text of as many tokens as the measured input holds."""
-        tokenizer, length = self._context.tokenizer, self._context.seq_len
+        tokenizer, length = self._context.tokenizer, self._context.inputs.seq_len
         first, second = columns(judging_sentences(self._context.corpus, JUDGING_SENTENCES))
         before = [] if second is None else [min(first, key=len)]
         text = " ".join(first if second is None else second)

@@ -176,7 +176,7 @@ def _distill(
     else:
         path = context.supernet_path
         supernet = (
-            context.prepare_supernet().supernet
+            context.supernet.prepare().supernet
             if path is None
             else load_supernet(path, context.teacher)[0]
         )

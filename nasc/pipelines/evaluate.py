@@ -21,8 +21,9 @@ from nasc.networks.from_teacher import teacher_network
 from nasc.package.build import TOKENIZER
 from nasc.package.formats import code_refused, format_of
 from nasc.package.hashes import check_unchanged
-from nasc.package.manifest import MANIFEST, Manifest, read_manifest
+from nasc.package.manifest import Manifest
 from nasc.package.process import PackageProcess
+from nasc.package.read_manifest import MANIFEST, read_manifest
 from nasc.pipelines.score_vectors import (
     QUERY_TASKS,
     VECTOR_TASKS,

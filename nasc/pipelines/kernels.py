@@ -15,7 +15,8 @@ from nasc.errors import CodeRefused, UsageError
 from nasc.latency.session import MeasurementSession
 from nasc.package.formats import code_refused, format_of
 from nasc.package.hashes import check_unchanged
-from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest
 from nasc.pipelines.plots import check_plot, plot_roofline
 from nasc.utils.files import cache_folder, check_path
 from nasc.utils.progress import Reporter, Silent

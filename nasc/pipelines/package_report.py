@@ -18,7 +18,8 @@ from typing import Any
 from nasc.errors import NascError, UsageError
 from nasc.evaluation.parity_report import Parity
 from nasc.package.hashes import check_unchanged
-from nasc.package.manifest import MANIFEST, Manifest, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import MANIFEST, read_manifest
 from nasc.pipelines.package_plots import check_drawing, pictures
 from nasc.utils.files import check_path, replacing, sha256_of
 from nasc.utils.outputs import check_file, full_path

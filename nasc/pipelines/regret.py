@@ -88,7 +88,7 @@ def regret(
         )
     limits_ms = limits_of(tables, context.whole_space.teacher, latency_ms, latency_share)
     names = labels(tables, [name for name, _ in found])
-    positions = context.prepare_supernet().scores.positions()
+    positions = context.supernet.prepare().scores.positions()
     result = run_regret(list(zip(names, tables, strict=True)), positions, limits_ms, params)
     if csv is not None:
         write_csv(result.table(), csv, force)

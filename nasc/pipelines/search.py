@@ -80,6 +80,6 @@ def search(
         found = solve_front(problem) if front else solve(problem, best)
     mixture = None if context.mixture is None else context.mixture.words()
     return [
-        dataclasses.replace(s, latency_table=context.table_note(s.variant), mixture=mixture)
+        dataclasses.replace(s, latency_table=context.tables.note(s.variant), mixture=mixture)
         for s in found
     ]

@@ -13,7 +13,7 @@ import device_profiles
 import profilers
 from nasc.architecture.heads import check_head, leaves_own_head
 from nasc.architecture.space import SMALLER
-from nasc.context.context import MAX_CORPUS
+from nasc.context.inputs import MAX_CORPUS
 from nasc.context.settings import TRAIN_MINUTES
 from nasc.context.teacher_check import check_pairs, check_teacher
 from nasc.data import Corpus, load_corpus

@@ -9,7 +9,7 @@ from typing import Any
 
 import device_profiles
 from nasc.package.index import DeviceVariant, read_index
-from nasc.package.manifest import MANIFEST
+from nasc.package.read_manifest import MANIFEST
 from nasc.package.verify import verify_package
 from nasc.package.verify_report import DevicesReport, Outcome, VerifyReport, guarded
 from nasc.utils.progress import Reporter, Silent

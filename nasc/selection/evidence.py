@@ -103,7 +103,7 @@ def _told(
     context: RunContext, problem: Problem | None, architecture: Architecture, runtime: str
 ) -> dict[str, Any]:
     variant = Variant(runtime, architecture.precision)
-    costs = context.measure_costs([variant])
+    costs = context.tables.measure_costs([variant])
     return {
         "architecture": str(architecture),
         "runtime": runtime,

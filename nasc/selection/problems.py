@@ -21,9 +21,9 @@ def problem_of(context: RunContext, limits: Limits, variants: Sequence[Variant])
     return Problem(
         context.space.geometry,
         context.graph_head,
-        context.prepare_supernet().scores.positions(),
-        {variant: context.measure_variant_loss(variant) for variant in variants},
-        context.measure_costs(variants),
+        context.supernet.prepare().scores.positions(),
+        {variant: context.supernet.measure_variant_loss(variant) for variant in variants},
+        context.tables.measure_costs(variants),
         limits,
     )
 
@@ -45,8 +45,8 @@ def check_feasible(
     Raises:
         InfeasibleLimits: With its certificate, if there is none.
     """
-    positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in context.choices)
-    costs = costs or context.measure_costs(variants)
+    positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in context.inputs.choices)
+    costs = costs or context.tables.measure_costs(variants)
     geometry, head = context.space.geometry, context.graph_head
     return solve(Problem(geometry, head, positions, dict.fromkeys(variants, 0.0), costs, limits))[0]
 
@@ -71,7 +71,7 @@ def priced(
         InfeasibleLimits: If it is over a limit.
     """
     alone = tuple(ScoredBlocks((block,), np.zeros(1)) for block in architecture.blocks)
-    costs = costs or context.measure_costs([variant])
+    costs = costs or context.tables.measure_costs([variant])
     geometry, head = context.space.geometry, context.graph_head
     return solve(Problem(geometry, head, alone, {variant: 0.0}, costs, limits))[0]
 
@@ -105,7 +105,7 @@ def whole_teacher(
     fitting = [v for v in lossy if fastest(context, whole, limits, [v]) is not None]
     fitting = [v for v in fitting if truer_of(v) not in fitting]
     if len(fitting) > 1:
-        fitting = sorted(fitting, key=context.measure_whole_loss)[:1]
+        fitting = sorted(fitting, key=context.supernet.measure_whole_loss)[:1]
     return fastest(context, whole, limits, fitting)
 
 

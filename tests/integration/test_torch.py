@@ -20,7 +20,7 @@ from nasc.cli import main
 from nasc.latency.places import table_files
 from nasc.latency.table import load_table
 from nasc.package.golden import Golden
-from nasc.package.manifest import read_manifest
+from nasc.package.read_manifest import read_manifest
 from profilers import DeviceUnreachable
 from profilers.nvidia import find_gpu
 

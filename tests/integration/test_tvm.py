@@ -23,7 +23,7 @@ from nasc.networks.network import random_network
 from nasc.package.c_program import build_program
 from nasc.package.formats.c_folder import TEXT_DEMO
 from nasc.package.golden import Golden
-from nasc.package.manifest import read_manifest
+from nasc.package.read_manifest import read_manifest
 from profilers.runtimes import installed
 
 pytestmark = [

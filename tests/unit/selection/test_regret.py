@@ -165,7 +165,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for table in (PHONE, BOARD, HOST):
         table.save(tables_folder(tmp_path / "cache"))
     prepared = SimpleNamespace(scores=SimpleNamespace(positions=scored))
-    context = SimpleNamespace(whole_space=TINY, prepare_supernet=lambda: prepared)
+    context = SimpleNamespace(whole_space=TINY, supernet=SimpleNamespace(prepare=lambda: prepared))
     monkeypatch.setattr(pipeline, "RunContext", lambda settings, reporter: context)
 
     def invoke(*arguments: str) -> Result:
