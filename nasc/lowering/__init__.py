@@ -39,7 +39,8 @@ def get_lowering(runtime: str) -> Lowering:
         UsageError: If networks are not lowered for it.
     """
     limits_of(runtime)  # raises where there are none
-    return cast(Lowering, importlib.import_module(f"{__name__}.{runtime}"))
+    name = runtime.replace("-", "_")
+    return cast(Lowering, importlib.import_module(f"{__name__}.{name}"))
 
 
 def lower_random(

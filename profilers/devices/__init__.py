@@ -47,15 +47,17 @@ def check_device(profile: DeviceProfile) -> None:
 def _check_accelerator(profile: DeviceProfile) -> None:
     """Refuses a GPU that no worker of nasc computes on; looks for one in this machine."""
     runs = transport_of(profile).on_cpu_alone
+    advice = "Measure its processor: leave [accelerator] out"
     if profile.connection.worker == NATIVE:
         runs = "the native worker"
+        advice = (
+            f"The Python worker does: write a device file from {str(profile.path)!r} with "
+            f"connection.worker = {PYTHON!r}; or measure its processor: leave [accelerator] out"
+        )
     if runs:
         reason = f"{runs} does not compute on accelerator {profile.accelerator.kind!r}"
         raise DeviceUnreachable(
-            f"models cannot be run on device {profile.name!r}: {reason}. The Python worker does: "
-            f"write a device file from {str(profile.path)!r} with connection.worker = "
-            f"{PYTHON!r}; or measure its processor: leave [accelerator] out",
-            reason,
+            f"models cannot be run on device {profile.name!r}: {reason}. {advice}", reason
         )
     if is_host(profile):
         find_gpu()

@@ -77,7 +77,8 @@ HERE = [r for r in LOWERED if installed(r)[0] and r != "torch"]  # it compiles f
 @pytest.mark.parametrize("runtime", LOWERED)
 def test_a_lowering_takes_what_its_interface_says(runtime: str) -> None:
     """Read, not imported: a runtime need not be installed for it."""
-    tree = ast.parse((Path(nasc.lowering.__file__).parent / f"{runtime}.py").read_text())
+    name = runtime.replace("-", "_")
+    tree = ast.parse((Path(nasc.lowering.__file__).parent / f"{name}.py").read_text())
     [lower] = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == "lower"]
     taken = [one.arg for one in (*lower.args.args, *lower.args.kwonlyargs)]
     assert ["self", *taken] == list(inspect.signature(Lowering.lower).parameters)
