@@ -19,8 +19,8 @@ from nasc.context.read_lengths import read_lengths
 from nasc.context.read_vocabulary import CutVocabulary, read_vocabulary
 from nasc.context.settings import Settings
 from nasc.context.teacher_check import check_pairs
-from nasc.data import Corpus, load_corpus
-from nasc.data.pairs import load_pairs
+from nasc.context.text_source import load_text
+from nasc.data import Corpus
 from nasc.data.prompts import DOCUMENT, QUERY
 from nasc.data.texts import Text
 from nasc.errors import UsageError
@@ -37,9 +37,6 @@ from nasc.utils.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-MAX_CORPUS = 200_000
-"""Training sentences used at most; minutes of training see fewer."""
 
 
 class RunInputs:
@@ -218,7 +215,12 @@ class RunInputs:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space in the precisions that are allowed."""
+        """The search space in the precisions that are allowed.
+
+        Raises:
+            UsageError: If one that is asked for is not in it.
+            UsageError, CheckpointError: See `whole_space`.
+        """
         found, wanted = self.whole_space, self.settings.precisions
         if wanted is None:
             return found
@@ -287,16 +289,4 @@ class RunInputs:
             self.reporter.stage("Text")(0, 1, "reading")
             s = self.settings
             check_pairs(self.teacher, s.pairs)
-            if s.pairs is not None:
-                found = load_pairs(s.pairs, seed=s.seed, most=MAX_CORPUS)
-                self.reporter.say(f"pairs: {found.description} ({len(found.train):,} to train on)")
-                return found
-            found = load_corpus(
-                s.corpus or None,
-                seed=s.seed,
-                max_sentences=MAX_CORPUS,
-                text_column=s.text_column,
-                say=self.reporter.say,
-            )
-            self.reporter.say(f"text: {found.description} ({len(found.train):,} sentences)")
-            return found
+            return load_text(s.corpus, s.text_column, s.pairs, s.seed, self.reporter.say)

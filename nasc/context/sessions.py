@@ -11,12 +11,12 @@ import profilers
 from device_profiles import DeviceProfile
 from nasc.context.inputs import RunInputs
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
-from nasc.latency.away import away, unreachable
 from nasc.latency.estimate import peak_of
 from nasc.latency.find import tables_of
-from nasc.latency.places import tables_folder
+from nasc.latency.missing_device import without_device
+from nasc.latency.offline import offline_session, unreachable
 from nasc.latency.session import MeasurementSession
-from nasc.latency.ways_on import without_device
+from nasc.latency.table_paths import tables_folder
 from nasc.lowering import Artifact
 from nasc.package.formats import format_of
 from profilers.devices.base import Worker
@@ -32,7 +32,7 @@ class Sessions:
 
     Attributes:
         device: Where.
-        why_away: Why the device cannot be reached, as far as it was found; None where it is there.
+        why_offline: Why the device cannot be reached, as far as it was found; None where it is.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Sessions:
             UsageError: If its file states too little for an estimate that is asked for.
         """
         self.device = device
-        self.why_away: profilers.DeviceUnreachable | None = None
+        self.why_offline: profilers.DeviceUnreachable | None = None
         self._inputs = inputs
         self._opener = opener
         self._predicts_alone = predicts_alone
@@ -72,12 +72,12 @@ class Sessions:
         except profilers.DeviceUnreachable as error:
             if not predicts_alone or not tables_of([tables_folder(inputs.cache)], device.name):
                 raise without_device(device, error) from error
-            self.why_away = error
+            self.why_offline = error
 
     @property
-    def is_away(self) -> bool:
+    def is_offline(self) -> bool:
         """Whether the device was found not to be there, so that nothing can be measured."""
-        return self.why_away is not None
+        return self.why_offline is not None
 
     @property
     def estimate_threads(self) -> int:
@@ -103,23 +103,23 @@ class Sessions:
                 tuned=s.tuned,
             )
             if self._predicts_alone and not s.estimate:
-                session = self._or_away(session)
+                session = self._or_offline(session)
             self._sessions[runtime] = session
         return self._sessions[runtime]
 
-    def _or_away(self, session: MeasurementSession) -> MeasurementSession:
+    def _or_offline(self, session: MeasurementSession) -> MeasurementSession:
         """A session, or what stands for it where its device cannot be reached.
 
         Raises:
             TableMissing: If it cannot be reached, and there is no table of it.
         """
-        if self.why_away is None and not is_host(self.device):
-            self.why_away = unreachable(session)
-        if self.why_away is None:
+        if self.why_offline is None and not is_host(self.device):
+            self.why_offline = unreachable(session)
+        if self.why_offline is None:
             return session
-        found = away(session, self.why_away)
+        found = offline_session(session, self.why_offline)
         if found is None:
-            raise without_device(self.device, self.why_away) from self.why_away
+            raise without_device(self.device, self.why_offline) from self.why_offline
         self._inputs.say_once(found.note)
         return found
 

@@ -10,15 +10,15 @@ from nasc.architecture.variant import Variant
 from nasc.context.inputs import RunInputs
 from nasc.context.sessions import Sessions
 from nasc.errors import NascError, TableMissing
-from nasc.latency.away import AwaySession
 from nasc.latency.costs import TableCosts
 from nasc.latency.estimate import estimated_table
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
 from nasc.latency.mixed_table import mixed
-from nasc.latency.places import tables_folder
+from nasc.latency.offline import OfflineSession
 from nasc.latency.profile import make_key, profile
 from nasc.latency.table import LatencyTable
+from nasc.latency.table_paths import tables_folder
 
 MAX_TABLE_ROUNDS = 3
 """So often tables are measured whose scale a later one shows to be another."""
@@ -189,7 +189,7 @@ class LatencyTables:
         """What is to be said of the latency tables of a variant: every `LatencyTable.note`."""
         notes = [table.note for table in self.by_length.get(variant, ())]
         session = self._sessions.opened(variant.runtime)
-        if notes and isinstance(session, AwaySession):
+        if notes and isinstance(session, OfflineSession):
             notes.append(session.note)
         return "; ".join(dict.fromkeys(note for note in notes if note is not None)) or None
 

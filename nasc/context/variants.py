@@ -13,7 +13,7 @@ from nasc.context.sessions import Sessions
 from nasc.context.settings import AUTO, ESTIMATED_RUNTIME, NOT_BY_AUTO
 from nasc.errors import ExportError, TableMissing, UsageError
 from nasc.latency.estimate import estimated_precisions
-from nasc.latency.ways_on import without_device
+from nasc.latency.missing_device import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import get_lowering, unfit
 from nasc.package.formats import SHIPPED
@@ -156,10 +156,10 @@ def find_variants(
         if reason is not None:
             inputs.say_once(f"{variant} is left out: {reason}")
     found = offered.fit
-    if sessions.why_away is not None:
+    if sessions.why_offline is not None:
         found = tuple(variant for variant in offered.fit if has_tables(variant))
         if not found:
-            raise without_device(sessions.device, sessions.why_away) from sessions.why_away
+            raise without_device(sessions.device, sessions.why_offline) from sessions.why_offline
         if left_out := [str(variant) for variant in offered.fit if variant not in found]:
             inputs.say_once(
                 f"left out, as no latency table of device {sessions.device.name!r} prices it under "

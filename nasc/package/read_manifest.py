@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from device_profiles.reading import FileRefused, read_json
+from device_profiles.reading import FileRefused, read_json, sha256_of
 from nasc.errors import PackageError
 from nasc.package.manifest import Manifest
 from nasc.package.measurements import (
@@ -16,7 +16,6 @@ from nasc.package.measurements import (
     has_measurements,
     joined,
 )
-from nasc.utils.files import sha256_of
 
 MANIFEST = "manifest.json"
 

@@ -154,7 +154,7 @@ class TaskRecord:
     activation: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; packages of before know no activation."""
+        """Plain data; no activation is left out: manifests of existing packages stay."""
         found = dataclasses.asdict(self) | {"labels": list(self.labels)}
         if not self.activation:
             del found["activation"]

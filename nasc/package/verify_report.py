@@ -121,7 +121,7 @@ class VerifyReport:
 
 
 @dataclass(frozen=True, slots=True)
-class DevicesReport:
+class MultiDeviceVerifyReport:
     """What was found in the packages of several devices.
 
     Attributes:

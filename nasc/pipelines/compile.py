@@ -14,9 +14,9 @@ from nasc.architecture.heads import is_task_head
 from nasc.context.context import RunContext
 from nasc.context.settings import AUTO, Settings
 from nasc.errors import PackageError, UsageError
-from nasc.package.beside import folder_beside
 from nasc.package.build import check_target
 from nasc.package.formats import SHIPPED
+from nasc.package.sibling_folders import folder_beside
 from nasc.package.signing import check_private_key
 from nasc.pipelines.compile_checks import (
     check_estimate,

@@ -14,22 +14,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import device_profiles
+from device_profiles import CPU
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.errors import LimitsMissed, PackageError, UsageError
-from nasc.latency.session import precisions_here
+from nasc.latency.session import MeasurementSession, precisions_here
 from nasc.lowering import PRECISIONS, Artifact, unfit
 from nasc.networks.network import Network
-from nasc.package.beside import build_sha256, folder_beside
 from nasc.package.build import build_package
 from nasc.package.formats import SHIPPED, CFormat, format_of, runtime_of
 from nasc.package.manifest import Manifest
+from nasc.package.sibling_folders import build_sha256, folder_beside
 from nasc.package.unmeasured import without_latency
 from nasc.pipelines.app_format import check_app, write_app
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
 from nasc.pipelines.c_format import check_c, write_c
 from nasc.pipelines.options import Options
+
+PROCESSOR = "host"
+"""Device where models for apps are judged in place of a GPU."""
 
 
 def check_formats(context: RunContext, formats: Sequence[str]) -> None:
@@ -135,6 +140,7 @@ class FolderWriter:
         self._network = network
         self._kept = contextlib.ExitStack()
         self._models: dict[str, _Model] = {}
+        self._sessions: dict[str, MeasurementSession] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +205,7 @@ class FolderWriter:
             manifest=without_latency(model.manifest, runtime_of(name)),
             force=options.force,
             say=context.reporter.say,
-            open_encoder=context.open_encoder,
+            open_encoder=self._session(form.LOWERED_FOR).open_encoder,
             sign=options.sign,
         )
 
@@ -213,20 +219,35 @@ class FolderWriter:
                 self._models[runtime] = self._lowered(name, runtime)
         return self._models[runtime]
 
-    def _lowered(self, name: str, runtime: str) -> _Model:
+    def _session(self, runtime: str) -> MeasurementSession:
+        """By a runtime: on the device, or where a GPU computes there on this machine's processor.
+
+        A GPU needs a build of the runtime for it; what is made for apps runs on processors.
+        """
         context = self._context
+        if context.device.accelerator.kind == CPU:
+            return context.session(runtime)
+        if runtime not in self._sessions:
+            here, say = device_profiles.find(PROCESSOR), context.reporter.say
+            made = MeasurementSession.on(here, context.cache, runtime=runtime, say=say)
+            self._sessions[runtime] = made
+        return self._sessions[runtime]
+
+    def _lowered(self, name: str, runtime: str) -> _Model:
+        context, session = self._context, self._session(runtime)
+        evaluator = self._evaluator.on(session)
         folder = self._kept.enter_context(temporary_folder())
-        session = context.session(runtime)
-        artifact: Artifact = session.lower(self._network, folder, shape=context.settings.shape)
-        parity, refusal = self._evaluator.parity(self._network, artifact)
+        shape = context.settings.shape
+        artifact: Artifact = session.lower(self._network, folder, shape=shape)
+        parity, refusal = evaluator.parity(self._network, artifact)
         if refusal is not None:
             raise PackageError(
                 f"--format {name}: the network in {artifact.precision} by {runtime} is refused "
                 f"({refusal}). The package is written, what is made of that is not. Allow fp32 "
                 "alone: --precision fp32"
             )
-        quality = self._evaluator.quality(artifact)
+        quality = evaluator.quality(artifact)
         check_reached(quality, self._options.min_quality)
-        log = self._evaluator.conformance(self._network, artifact)
+        log = evaluator.conformance(self._network, artifact)
         changed: dict[str, Any] = {"parity": parity, "quality": quality, "conformance": log}
         return _Model(artifact.path, dataclasses.replace(self._manifest, **changed))

@@ -40,7 +40,7 @@ def check_feasible(
         context: Geometry, head, blocks.
         limits: What must hold.
         variants: Those that may be chosen.
-        costs: VariantCosts; None takes those of the variants.
+        costs: By tables; None takes those of the variants.
 
     Raises:
         InfeasibleLimits: With its certificate, if there is none.
@@ -65,7 +65,7 @@ def priced(
         architecture: The network, in any precision.
         variant: How it runs.
         limits: What must hold.
-        costs: VariantCosts; None takes those of the variant.
+        costs: By tables; None takes those of the variant.
 
     Raises:
         InfeasibleLimits: If it is over a limit.
@@ -79,7 +79,14 @@ def priced(
 def fastest(
     context: RunContext, architecture: Architecture, limits: Limits, variants: Sequence[Variant]
 ) -> Solution | None:
-    """The variant in which a network is predicted to be fastest within limits, if any is."""
+    """The variant in which a network is predicted to be fastest within limits, if any is.
+
+    Args:
+        context: Geometry, head and tables.
+        architecture: The network, in any precision.
+        limits: What must hold.
+        variants: Those that may be chosen.
+    """
     found = []
     for variant in variants:
         with suppress(InfeasibleLimits):
@@ -115,6 +122,12 @@ def at_equal_quality(
     """The same blocks in the variant that is fastest among those that lose no quality.
 
     Its predicted loss stays what it is.
+
+    Args:
+        context: Geometry, head and tables.
+        solution: Whose blocks are kept; in a precision that loses quality it stays as it is.
+        limits: What must hold.
+        variants: Those that may be chosen.
     """
     if solution.architecture.precision not in LOSSLESS:
         return solution

@@ -24,10 +24,10 @@ from nasc.latency.costs import PEAK_MEMORY, TableCosts
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
-from nasc.latency.places import tables_folder
 from nasc.latency.predict import Interval
 from nasc.latency.spot_check import probe
 from nasc.latency.table import LatencyTable
+from nasc.latency.table_paths import tables_folder
 from nasc.selection.problems import check_feasible, priced, whole_teacher
 from nasc.selection.successive_halving import searches
 from nasc.solver.certificate import Certificate
@@ -80,7 +80,7 @@ def promising_variants(
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
     variants = [v for v in context.variants if v in allowed]
-    cost_nothing = context.settings.estimate or context.sessions.is_away
+    cost_nothing = context.settings.estimate or context.sessions.is_offline
     if len(variants) == 1 or cost_nothing:
         return variants
     first = first_variant(context, limits, variants)
@@ -288,7 +288,7 @@ class _VariantProbe:
         return False
 
     def _costs(self, ratios: Ratios, key: LatencyKey) -> TableCosts:
-        """VariantCosts by some ratios to the first variant's."""
+        """Costs by some ratios to the first variant's."""
         return TableCosts.of(
             [slowed(self.table, key, ratios)],
             emulated=self.table.emulated,

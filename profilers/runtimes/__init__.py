@@ -39,6 +39,8 @@ class RuntimeEntry:
         described: Module of this folder, light to import, whose `precisions` is the runtime's own;
             None where that is asked.
         needs_torch: Whether its import needs that of torch.
+        read_with: Packages that its module opens files with, besides numpy: nasc has them, the
+            Python of another machine may not.
     """
 
     distributions: tuple[str, ...]
@@ -47,9 +49,10 @@ class RuntimeEntry:
     counts_kernels: bool = False
     described: str | None = None
     needs_torch: bool = False
+    read_with: tuple[str, ...] = ()
 
     @property
-    def pip_arguments(self) -> str:
+    def package(self) -> str:
         """What is given to pip to install it."""
         return self.pip or self.distributions[0]
 
@@ -65,12 +68,14 @@ RUNTIMES = {
         ("apache-tvm",),
         pip="'apache-tvm==0.27.0.post1' 'apache-tvm-ffi==0.1.14.post0'",
         counts_kernels=True,
+        read_with=("jsonschema", "onnx"),
     ),
     "torch": RuntimeEntry(
         ("torch",),
         computes_on=("cuda", CPU),
         described="torch_description",
         needs_torch=True,
+        read_with=("jsonschema", "onnx"),
     ),
 }
 """By name."""
@@ -104,18 +109,36 @@ def get_runtime(name: str) -> Runtime:
         name: One of `NAMES`.
 
     Raises:
-        RuntimeMissing: An unknown name, or its package is not installed.
+        RuntimeMissing: An unknown name, or its package is not installed, or one that its files are
+            opened with.
     """
     if name not in RUNTIMES:
         raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(RUNTIMES)}.")
     try:
         with nullcontext() if RUNTIMES[name].needs_torch else without_torch():
-            return cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
+            found = cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
     except ImportError as error:
         raise RuntimeMissing(
             f"the runtime {name!r} cannot be imported: {error}. Install it: "
-            f"python -m pip install {RUNTIMES[name].pip_arguments}"
+            f"python -m pip install {RUNTIMES[name].package}"
         ) from error
+    read_with = RUNTIMES[name].read_with
+    lacking = [one for one in read_with if importlib.util.find_spec(one) is None]
+    if lacking:
+        raise RuntimeMissing(
+            f"the runtime {name!r} opens no files without {' and '.join(lacking)}. Install what is "
+            f"missing: python -m pip install {' '.join(lacking)}"
+        )
+    return found
+
+
+def pip_arguments(name: str) -> str:
+    """What pip is given where nothing of nasc is installed, so that a runtime opens files there.
+
+    Args:
+        name: One of `NAMES`.
+    """
+    return " ".join(("numpy", RUNTIMES[name].package, *RUNTIMES[name].read_with))
 
 
 def computing_on(accelerator: str) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from nasc.context.context import RunContext
 from nasc.data.prompts import NO_PROMPTS
 from nasc.evaluation.parity_report import ParityReport
 from nasc.networks.network import Network
-from nasc.package.beside import build_sha256, left_beside
 from nasc.package.build import build_package
 from nasc.package.conditions import Conditions
 from nasc.package.manifest import Manifest
@@ -27,6 +26,7 @@ from nasc.package.records import (
     TrainingRecord,
     VocabularyRecord,
 )
+from nasc.package.sibling_folders import build_sha256, left_beside
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
 from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, ShippedNetwork, State
 from nasc.pipelines.compiling.training import has_halving

@@ -37,8 +37,8 @@ pytest.importorskip("ziglang")
 from nasc.evaluation.parity import check_reduced
 from nasc.export.matrices import Float
 from nasc.export.onnx import build
-from nasc.lowering.handwritten.formats import FORMATS
 from nasc.lowering.handwritten.kernels import Heads, Shape, attention
+from nasc.lowering.handwritten.number_formats import FORMATS
 from nasc.lowering.handwritten.products import PRODUCTS
 from nasc.lowering.static.compile import compile_static
 from nasc.lowering.static.kernels import handwritten_passes, lower

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 
 from device_profiles.noise import NOISE_NAMES, most_of
+from nasc.architecture.space import PRECISIONS
 from nasc.package.manifest_schema import validator
 from nasc.package.read_manifest import read_plain_manifest
 
@@ -20,6 +21,14 @@ def test_the_schema_bounds_the_noise_that_there_is() -> None:
     for name, one in noise["properties"].items():
         bounds = schema["$defs"][one["$ref"].rpartition("/")[2]]
         assert (bounds["minimum"], bounds["maximum"]) == (0, most_of(name))
+
+
+def test_the_schema_has_every_precision() -> None:
+    properties = validator().schema["properties"]
+    assert tuple(properties["precision"]["enum"]) == PRECISIONS
+    _, whole, reduced = properties["parity"]["oneOf"]
+    kinds = [one["properties"]["kind"] for one in (whole, reduced)]
+    assert (kinds[0]["const"], *kinds[1]["enum"]) == PRECISIONS
 
 
 def test_the_schema_is_a_schema() -> None:

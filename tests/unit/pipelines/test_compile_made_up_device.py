@@ -29,6 +29,7 @@ from safetensors.numpy import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import device_profiles
+from device_profiles.reading import sha256_of
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
@@ -52,7 +53,7 @@ from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.evaluation.retrieval import ranking_ndcgs
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
-from nasc.latency.places import tables_folder
+from nasc.latency.table_paths import tables_folder
 from nasc.package.index import INDEX, read_index, write_index
 from nasc.package.manifest import Manifest
 from nasc.package.read_manifest import read_manifest, read_plain_manifest
@@ -76,7 +77,6 @@ from nasc.selection import successive_halving as halving
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
-from nasc.utils.files import sha256_of
 from nasc.utils.progress import Silent
 from profilers import DeviceUnreachable, ModelJob, RuntimeMissing, RuntimeOptions
 from profilers.devices.client import WorkerClient
@@ -1582,7 +1582,9 @@ def test_several_devices_get_a_package_each_and_an_index(
     reports = verify_devices(output, measure=False)
     assert reports.exit_code == 0
     assert [report.ok for report in reports.reports.values()] == [True, True]
-    with pytest.raises(PackageError, match="holds packages"):
+    with pytest.raises(
+        PackageError, match=r"holds packages.*interrupted.*same command and --force"
+    ):
         compile_devices([str(profiles["fast"])], limits[:1], settings, options, opener=opener)
 
     # an index that says more than the package does

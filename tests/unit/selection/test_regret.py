@@ -21,8 +21,8 @@ from nasc.architecture.space import Architecture, Block
 from nasc.cli import main
 from nasc.errors import DeviceEmulated, InfeasibleLimits, TableMissing, UsageError
 from nasc.latency.costs import TableCosts
-from nasc.latency.places import SUFFIX, tables_folder
 from nasc.latency.table import Imported, LatencyTable, Transferred
+from nasc.latency.table_paths import SUFFIX, tables_folder
 from nasc.selection.regret import Regret, labels, limits_of, regret
 from nasc.solver.problem import ScoredBlocks
 

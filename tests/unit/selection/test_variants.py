@@ -20,8 +20,8 @@ from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
-from nasc.latency.places import tables_folder
 from nasc.latency.table import LatencyTable
+from nasc.latency.table_paths import tables_folder
 from nasc.selection import variants as module
 from nasc.selection.problems import at_equal_quality, check_feasible, priced, whole_teacher
 from nasc.selection.successive_halving import searches
