@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasc.errors import UsageError
-from nasc.package.formats import LOWERED_FOR, runtime_of
+from nasc.package.formats import FORMATS, runtime_of
 from nasc.supernet.budget import check_budget
 from profilers.mlperf import MIN_DURATION_S, NAME, QUANTILE, check_duration
 
@@ -69,7 +69,7 @@ class Options:
         retrieval_data: File of SQuAD; the package states how well it finds its paragraphs.
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
-        formats: What is written, out of `nasc.package.formats.LOWERED_FOR`: see `folders`. The
+        formats: What is written, out of `nasc.package.formats.FORMATS`: see `folders`. The
             package of the runtime that was measured is in any case.
         task: What the package is to do besides giving vectors; it is fine-tuned on that.
         sign: Private key (elliptic, PEM) that all that is written is signed with; None signs
@@ -112,8 +112,8 @@ class Options:
                 f"{self.vector_data[0]} judges sentence vectors; --task has data: give one"
             )
         for name in self.formats:
-            if name not in LOWERED_FOR:
-                raise UsageError(f"unknown format {name!r}; known: {', '.join(LOWERED_FOR)}")
+            if name not in FORMATS:
+                raise UsageError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
         known = self.task.metrics if self.task is not None else QUALITY_METRICS + RETRIEVAL_METRICS
         for name, value in self.min_quality.items():
             if name not in known:

@@ -145,7 +145,7 @@ def test_code_in_int8_is_held_to_labelled_data(
     monkeypatch.setattr(
         c_format,
         "_write_library",
-        lambda layout, network, max_length, folder: written.append(
+        lambda form, network, max_length, folder: written.append(
             (network.architecture.precision, folder)
         ),
     )
@@ -172,8 +172,8 @@ def test_code_in_int8_is_held_to_labelled_data(
             precision="int8",
             conditions=SimpleNamespace(runtime=runtime),
         )
-        layout = c_format.C_FORMATS["c"]
-        about = (layout, context("tvm int8"), manifest, network, encoder, evaluator, tmp_path)
+        form = c_format.c_format("c")
+        about = (form, context("tvm int8"), manifest, network, encoder, evaluator, tmp_path)
         return c_format._parity(*about)
 
     if refused:
