@@ -276,6 +276,7 @@ def test_the_stated_latency_is_the_device_s(
     first: tuple[CompileResult, Device], limit_ms: float
 ) -> None:
     result, device = first
+    assert result.manifest.limits == {"latency_ms": limit_ms}
     true_ms = device.layers_ms(result.manifest.architecture)
     measured = result.manifest.measured
     assert measured is not None
