@@ -23,7 +23,15 @@ from device_profiles.noise import Noise as Noise
 from device_profiles.reading import FileRefused, read_toml, shown
 from device_profiles.ssh_hosts import named_hosts
 
-CONNECTIONS = ("local", "command", "adb", "ssh")
+_FIELDS = {
+    "local": ("worker",),
+    "command": ("command",),
+    "adb": ("product", "serial"),
+    "ssh": ("host", "port", "python", "folder", "worker"),
+}
+"""Ways to reach a device, each with its fields of [connection]; what reads them is in `_Reader`."""
+
+CONNECTIONS = tuple(_FIELDS)
 """Ways to reach a device that a file may name."""
 
 PYTHON = "python"
@@ -34,15 +42,6 @@ WORKERS = (PYTHON, NATIVE)
 CPU = "cpu"
 ACCELERATORS = (CPU, "cuda")
 """What may compute on a device, as a file may name it; the processor where it names nothing."""
-
-_OF_SSH = ("host", "port", "python", "folder")
-_OF_ADB = ("product", "serial")
-_OF_KINDS = (
-    {"command": ("command",), "worker": ("local", "ssh")}
-    | dict.fromkeys(_OF_SSH, ("ssh",))
-    | dict.fromkeys(_OF_ADB, ("adb",))
-)
-"""Fields of [connection] that not every kind has, with those that do."""
 
 SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,253}[A-Za-z0-9_.-]|[A-Za-z0-9_]")
 """What ssh may be given: never an option, nor anything that a shell would read."""
@@ -442,26 +441,34 @@ class _Reader:
             table, key, prefix = data.get("connection"), "kind", "connection."
             if not isinstance(table, dict):
                 raise self._wrong("connection", table, "a [connection] table")
-            self._known(table, ("kind", *_OF_KINDS), prefix)
+            known = dict.fromkeys(name for names in _FIELDS.values() for name in names)
+            self._known(table, ("kind", *known), prefix)
         kind = self._text(table, key, prefix)
         if kind not in CONNECTIONS:
             raise self._wrong(prefix + key, kind, f"one of {', '.join(CONNECTIONS)}")
-        for name, kinds in _OF_KINDS.items():
-            if key == "kind" and name in table and kind not in kinds:
-                allowed = " or ".join(f'"{of}"' for of in kinds)
-                raise self._wrong(prefix + name, table[name], f"of kind {allowed} alone")
-        if kind == "ssh":
-            return self._ssh(table if key == "kind" else {})
-        if kind == "adb":
-            product, serial = (
-                self._text(table, name, "connection.") if key == "kind" and name in table else None
-                for name in _OF_ADB
-            )
-            return Connection(kind, product=product, serial=serial)
-        if kind == "local":
-            return Connection(kind, worker=self._worker(table))
-        if kind != "command":
-            return Connection(kind)
+        fields = table if key == "kind" else {}
+        for name in (one for one in fields if one not in ("kind", *_FIELDS[kind])):
+            allowed = " or ".join(f'"{of}"' for of, names in _FIELDS.items() if name in names)
+            raise self._wrong(prefix + name, fields[name], f"of kind {allowed} alone")
+        read = {
+            "local": self._local,
+            "command": self._command,
+            "adb": self._adb,
+            "ssh": self._ssh,
+        }
+        return read[kind](fields)
+
+    def _local(self, table: Mapping[str, Any]) -> Connection:
+        return Connection("local", worker=self._worker(table))
+
+    def _adb(self, table: Mapping[str, Any]) -> Connection:
+        product, serial = (
+            self._text(table, name, "connection.") if name in table else None
+            for name in _FIELDS["adb"]
+        )
+        return Connection("adb", product=product, serial=serial)
+
+    def _command(self, table: Mapping[str, Any]) -> Connection:
         words = table.get("command")
         if (
             not isinstance(words, list)
@@ -470,7 +477,7 @@ class _Reader:
             or not words[0]
         ):
             raise self._wrong("connection.command", words, "a program and its arguments, as a list")
-        return Connection(kind, tuple(words))
+        return Connection("command", tuple(words))
 
     def _worker(self, table: Mapping[str, Any]) -> str | None:
         worker = table.get("worker")

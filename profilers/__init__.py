@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from profilers.measuring import measure
     from profilers.memory import PeakMemory, measure_peak_memory
     from profilers.mlperf import SingleStream, single_stream
+    from profilers.model_files import runtime_for
     from profilers.protocol import Protocol, Round
     from profilers.reference import reference_hash, reference_job
     from profilers.results import (
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
         ModelMeasurement,
         ReferenceMeasurement,
     )
-    from profilers.runtimes import runtime_for
     from profilers.samples import RoundSample, Visit
     from profilers.statistic import STATISTIC, Estimate, Scale, pooled_latencies
 
@@ -82,10 +82,10 @@ _HOMES = {
     "profilers.measuring": ("measure",),
     "profilers.memory": ("PeakMemory", "measure_peak_memory"),
     "profilers.mlperf": ("SingleStream", "single_stream"),
+    "profilers.model_files": ("runtime_for",),
     "profilers.protocol": ("Protocol", "Round"),
     "profilers.reference": ("reference_hash", "reference_job"),
     "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement"),
-    "profilers.runtimes": ("runtime_for",),
     "profilers.samples": ("RoundSample", "Visit"),
     "profilers.statistic": ("STATISTIC", "Estimate", "Scale", "pooled_latencies"),
 }

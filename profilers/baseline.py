@@ -28,6 +28,7 @@ from device_profiles import CPU, PYTHON, DeviceProfile, Noise
 from device_profiles.reading import FileRefused, read_json
 from device_profiles.temporary import temporary_folder
 from profilers.devices import Opener, open_worker
+from profilers.devices.transports import is_host
 from profilers.errors import ProfilerError, RecordBusy, RecordDamaged
 from profilers.heating import Heat, sustained_load
 from profilers.jobs import RuntimeOptions
@@ -318,7 +319,7 @@ def _place(
         "options": options.to_dict(),
         "reference": reference_hash(device.accelerator.kind),
     }
-    if device.connection.kind != "local":  # the same processor, but perhaps not all of it
+    if not is_host(device):  # the same processor, but perhaps not all of it
         key["connection"] = {
             "kind": device.connection.kind,
             "command": device.connection.command,

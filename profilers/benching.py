@@ -18,20 +18,18 @@ from profilers.errors import InvalidSetting, MemoryUnavailable, ModelRejected, W
 from profilers.heating import Heat
 from profilers.jobs import (
     DTYPES,
-    GIVE_A_FILE,
     INTEGER_DTYPES,
     InputSpec,
     ModelJob,
     RuntimeOptions,
     WorkerLimits,
-    is_ir,
 )
 from profilers.measuring import device_options, measure
 from profilers.memory import PeakMemory, measure_peak_memory
 from profilers.mlperf import SingleStream, check_duration, single_stream
+from profilers.model_files import GIVE_A_FILE, ONNX, kind_of, runtime_for
 from profilers.protocol import Protocol
 from profilers.results import Measurement, ModelMeasurement
-from profilers.runtimes import runtime_for
 from profilers.samples import Step
 from profilers.statistic import Scale
 
@@ -366,7 +364,7 @@ def _run(
     """One file with its inputs' shapes and values, and the sizes that its axes took."""
     without_axes = {name for name, (_, axes) in described.items() if not axes}
     scalars = without_axes
-    if without_axes and not is_ir(file):  # the inputs of an IR that is loaded have a rank
+    if without_axes and kind_of(file) is ONNX:  # inputs of others have a rank
         scalars = without_axes & _with_shape(file)
     inputs: dict[str, InputSpec] = {}
     taken: dict[str, int] = {}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 from device_profiles import ACCELERATORS, CPU
 from device_profiles.reading import FileRefused, opened
 from device_profiles.sustained import MAX_SUSTAINED, MIN_SUSTAINED
 from profilers import plain
 from profilers.errors import InvalidSetting, ModelRejected
+from profilers.model_files import GIVE_A_FILE, model_files
 
 INTEGER_DTYPES = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
 FLOAT_DTYPES = ("float32", "float16", "float64")
@@ -25,9 +25,6 @@ MAX_AXES = 16
 
 MAX_AXIS = 1 << 31
 """Size of an axis in a record; protobuf's own limit for a model is 2 GB."""
-
-GIVE_A_FILE = "Give the path of a model file (.onnx, or .xml of OpenVINO) that is readable."
-"""What to do where a model file cannot be read."""
 
 MAX_THREADS = 1024
 """Threads and cores that may be asked for; the largest servers have some hundreds (2026)."""
@@ -104,81 +101,6 @@ class InputSpec:
             plain.whole(data["low"], "low", -plain.MAX_COUNT),
             plain.whole(data["high"], "high", -plain.MAX_COUNT),
         )
-
-
-def is_ir(path: Path) -> bool:
-    """Whether a model file is an IR of OpenVINO, by its name."""
-    return path.suffix.lower() == ".xml"
-
-
-_BESIDE = {".xml": ".bin", ".so": ".json", ".pt2": ".json"}
-"""By how the name of a model's file ends, how that of the other file does that belongs to it."""
-
-
-def model_files(path: Path) -> tuple[Path, ...]:
-    """A model file and what holds its external weights.
-
-    Of an IR that is the .bin beside it, of what is compiled for TVM or torch the .json. Else, the
-    files that the model itself names, and those beside it whose name is the model's with a suffix
-    that ends in "data" (`model.onnx.data`, `model.onnx_data`).
-
-    Args:
-        path: The model file.
-
-    Returns:
-        The model first. Files of weights that are missing, or lie outside the model's folder, are
-        left out: no runtime takes the latter.
-    """
-    if path.suffix.lower() in _BESIDE:
-        weights = path.with_suffix(_BESIDE[path.suffix.lower()])
-        return (path, weights) if weights.exists() else (path,)
-    beside = {
-        found
-        for found in path.parent.glob("*data")
-        if found.name.startswith((f"{path.name}.", f"{path.name}_"))
-    }
-    named = {path.parent / name for name in _external_names(path)}
-    return (path, *sorted(beside | {found for found in named if found.is_file()} - {path}))
-
-
-_LOCATION = b"\x0a\x08location\x12"
-"""Before the name of a file of weights: onnx.proto, StringStringEntryProto of external_data."""
-
-_MAX_LOCATION = 1 << 14
-
-
-def _external_names(path: Path) -> set[str]:
-    """Files of weights that an ONNX file names, below its own folder."""
-    found = set()
-    try:
-        with opened(path) as file, _mapped(file) as data:
-            at = data.find(_LOCATION)
-            while at >= 0:
-                found.add(_text_at(data, at + len(_LOCATION)))
-                at = data.find(_LOCATION, at + 1)
-    except (OSError, ValueError, FileRefused):  # whoever reads it says why
-        return set()
-    parts = {name: PurePosixPath(name) for name in found if name}
-    return {n for n, p in parts.items() if not p.is_absolute() and ".." not in p.parts}
-
-
-def _mapped(file: BinaryIO) -> mmap.mmap:
-    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _text_at(data: mmap.mmap, at: int) -> str:
-    """A text of protobuf: its length, seven bits a byte, then as many bytes."""
-    size = shift = 0
-    for byte in data[at : at + 3]:
-        at += 1
-        size |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    if size > _MAX_LOCATION:
-        return ""
-    text = data[at : at + size].decode("utf-8", errors="replace")
-    return text if text.isprintable() else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from profilers.errors import (
     ModelRejected,
 )
 from profilers.heating import Heat, sustained_load
-from profilers.jobs import GIVE_A_FILE, ModelJob, RuntimeOptions
+from profilers.jobs import ModelJob, RuntimeOptions
 from profilers.journal import Journal
+from profilers.model_files import GIVE_A_FILE
 from profilers.protocol import (
     BUSY_LIMIT,
     DRIFT_LIMIT,

@@ -31,7 +31,7 @@ from profilers.errors import DeviceUnreachable, InvalidSetting, ProfilerError, R
 from profilers.jobs import RuntimeOptions, WorkerLimits
 from profilers.messages import PROTOCOL, decode_array, encode_array
 from profilers.nvidia import Gpu, find_gpu, settle, use_bus_order
-from profilers.runtimes import computing_on, get_runtime
+from profilers.runtimes import RUNTIMES, computing_on, get_runtime
 from profilers.runtimes.base import (
     AcceleratedRuntime,
     AcceleratedSession,
@@ -342,10 +342,11 @@ class WorkerProcess:
         runtime: object = self._runtime
         limit_s = self._limits.run_s
         if not isinstance(runtime, CountingRuntime):
+            those = [name for name, entry in RUNTIMES.items() if entry.counts_kernels]
             raise Failure(
                 "runtime",
                 f"the runtime {self._options.runtime!r} tells nothing of its kernels. Look at a "
-                "package for one that does: onnxruntime, openvino, tvm",
+                f"package for one that does: {', '.join(those)}",
             )
         plain: list[int] = []
         profiled: list[int] = []

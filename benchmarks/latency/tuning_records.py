@@ -87,7 +87,7 @@ def main() -> None:
         folder, paths = Path(name), {}
         for which, records in ((PLAIN, None), (CONTROL, None), (TUNED, found.records)):
             start = time.process_time()
-            made = lower(network, folder, which.replace(" ", "-"), records=records)  # type: ignore[call-arg]
+            made = lower(network, folder, which.replace(" ", "-"), records=records)
             paths[which] = made.path
             result["files"][which] = {
                 "lowering_cpu_s": time.process_time() - start,

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from quality import PRECISION, measure, pruned, true_losses
+from quality import PRECISION, found_paragraphs, measure, pruned, true_losses
 from results import TABLE, Results
 from static_vectors import kept_tokens, static_table, token_vectors, write_static
 
@@ -49,7 +49,7 @@ from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.supernet.checkpoint import load_supernet
-from nasc.tasks.retrieval import read_retrieval, retrieval_places, retrieval_scores
+from nasc.tasks.retrieval import read_retrieval
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.utils.files import content_key
 
@@ -217,14 +217,12 @@ class FarEnd:
         encoder = self._encoder(path)
         wanted = self._wanted
         own = wanted if name == "teacher-fp32" else self._judged(encoder)
-        places = retrieval_places(self.asked, own.questions, own.paragraphs)
-        scores = retrieval_scores(self.asked, places, seed=0)
+        found = found_paragraphs(self.asked, own.questions, own.paragraphs)
         same_size = own.sentences.shape == wanted.sentences.shape
         return about | {
             "identity": self.identity,
             "size_bytes": path.stat().st_size,
-            "retrieval": {n: dataclasses.asdict(one) for n, one in scores.items()},
-            "places": places.tolist(),
+            **found,
             "ranking_ndcg": ranking_ndcg(wanted.sentences, own.sentences),
             "ranking_paragraphs": ranking_ndcg(wanted.paragraphs, own.paragraphs),
             "similarity_spearman": similarity_spearman(wanted.sentences, own.sentences),

@@ -17,6 +17,7 @@ than noise. All latencies are measured again together at the end, in turn.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import sys
@@ -45,6 +46,7 @@ from nasc.solver.problem import Limits
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.teacher_pruning import pruned_network
 from nasc.supernet.train import TRAIN_LENGTH
+from nasc.tasks.retrieval import Retrieval, retrieval_places, retrieval_scores
 from nasc.tasks.sts import SentencePair, evaluate_sts, read_sts
 from nasc.utils.torch_device import use_fastest_threads
 
@@ -102,6 +104,22 @@ def steps_in(context: RunContext, minutes: float) -> int:
     batches = TrainBatches(tokens, config.batch_size, 0)
     sentences = len(context.corpus.train)
     return steps_for(network, context.teacher, batches, config, 60 * minutes, sentences)
+
+
+def found_paragraphs(asked: Retrieval, questions: Vectors, paragraphs: Vectors) -> dict[str, Any]:
+    """Places of questions' paragraphs and what they come to, as rows of the table have them.
+
+    Args:
+        asked: Questions and paragraphs.
+        questions: (questions, size).
+        paragraphs: (paragraphs, size).
+    """
+    places = retrieval_places(asked, questions, paragraphs)
+    scores = retrieval_scores(asked, places, seed=0)
+    return {
+        "retrieval": {name: dataclasses.asdict(one) for name, one in scores.items()},
+        "places": places.tolist(),
+    }
 
 
 class Judge:

@@ -16,10 +16,11 @@ text, exported in int8 and judged as shipped:
 
 Ours must hold the limit with the upper end of its measured interval, rivals with the latency.
 
-Each is then fine-tuned on every task with the same help of the fine-tuned teacher. Every result is
-a row of a table, `results.jsonl`: what is there is not done again, so the grid runs in as many
-sittings as it takes, under the same conditions or not at all. At the end all networks are measured
-once more, in turn. `quality_report.py` makes the document of them.
+Each is asked for the paragraphs that answer questions of SQuAD's dev file, and then fine-tuned on
+every task with the same help of the fine-tuned teacher. Every result is a row of a table,
+`results.jsonl`: what is there is not done again, so the grid runs in as many sittings as it takes,
+under the same conditions or not at all. At the end all networks are measured once more, in turn.
+`quality_report.py` makes the document of them.
 
     python benchmarks/quality/quality_grid.py --glue GLUE --squad SQUAD --corpus TEXT
 
@@ -40,7 +41,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from quality import PRECISION, RUNTIME, Judge, measure, pruned, rivals_at, steps_in, true_losses
+from quality import (
+    PRECISION,
+    RUNTIME,
+    Judge,
+    found_paragraphs,
+    measure,
+    pruned,
+    rivals_at,
+    steps_in,
+    true_losses,
+)
 from results import TABLE, Results
 
 from nasc.architecture.space import Architecture, Block, SearchSpace
@@ -50,6 +61,8 @@ from nasc.context.settings import Settings
 from nasc.data.heldout import JUDGING_SENTENCES
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.errors import InfeasibleLimits
+from nasc.evaluation.encode_blocks import encode_blocks
+from nasc.evaluation.encoder import Encoder
 from nasc.export.onnx import emit
 from nasc.hf import NascModel
 from nasc.networks.from_teacher import teacher_network
@@ -69,6 +82,7 @@ from nasc.tasks.data import task_files
 from nasc.tasks.finetune import FinetuneConfig
 from nasc.tasks.glue import find_task, read_examples
 from nasc.tasks.metrics import scores
+from nasc.tasks.retrieval import Retrieval, read_retrieval
 from nasc.tasks.shipping import PackagedTask, TaskOptions
 from nasc.tasks.sts import read_sts
 from nasc.teacher import quiet_transformers
@@ -111,6 +125,10 @@ TASKS = (
     Task("rte", "RTE", None, 3, FinetuneConfig()),
     Task("squad", "", 3_000, 1, FinetuneConfig(epochs=2, learning_rate=1e-4, max_length=256)),
 )
+
+
+QUESTIONS = 2000
+"""That are asked for their paragraphs, of 10,570."""
 
 
 class Grid:
@@ -179,6 +197,12 @@ class Grid:
     def judge(self) -> Judge:
         pairs = read_sts(self.arguments.glue / "STS-B" / "dev.tsv.gz")
         return Judge(self.context, pairs, JUDGING_SENTENCES)
+
+    @cached_property
+    def asked(self) -> Retrieval:
+        """Some of SQuAD's questions, and all paragraphs of its dev file."""
+        _, dev = task_files(squad.NAME, self.arguments.squad)
+        return read_retrieval(dev, QUESTIONS, seed=0)
 
     @cached_property
     def conditions(self) -> dict[str, Any]:
@@ -396,18 +420,28 @@ class Grid:
         return name in self.results.rows()
 
     def body(self, network: Network) -> dict[str, Any]:
-        """Latency and agreement of a network as shipped."""
-        path = self.files / "body.onnx"
+        """Latency, agreement and retrieval of a network as shipped."""
+        path, teacher = self.files / "body.onnx", self.context.teacher
         emit(network, path)
         latency = measure(self.context, {"body": path})["body"]
-        return self.judge("body", path) | {
-            "architecture": str(network.architecture),
-            "sha256": network.sha256(),
-            "params": network.params,
-            "size_bytes": path.stat().st_size,
-            "latency_ms": latency.latency_ms,
-            "upper_ms": latency.upper_ms,
-        }
+        alone = Encoder(path, teacher.tokenizer, max_length=teacher.max_length, batch_size=1)
+        questions, paragraphs = (
+            encode_blocks(alone.encode, texts)
+            for texts in (self.asked.questions, self.asked.paragraphs)
+        )
+        found = found_paragraphs(self.asked, questions, paragraphs)
+        return (
+            self.judge("body", path)
+            | found
+            | {
+                "architecture": str(network.architecture),
+                "sha256": network.sha256(),
+                "params": network.params,
+                "size_bytes": path.stat().st_size,
+                "latency_ms": latency.latency_ms,
+                "upper_ms": latency.upper_ms,
+            }
+        )
 
     def learnt(self, network: Network, task: Task, seed: int) -> dict[str, Any]:
         """Scores of a network on a task, as shipped."""

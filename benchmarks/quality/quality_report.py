@@ -58,8 +58,11 @@ def name(body: dict[str, Any]) -> str:
 
 def table(found: dict[str, dict[str, Any]]) -> list[str]:
     """One row a network, as Markdown."""
-    ranked = any("ranking" in found.get(f"{s}-{f:g}", {}) for s, f in ROWS)
+    ranked, asked = (
+        any(key in found.get(f"{s}-{f:g}", {}) for s, f in ROWS) for key in ("ranking", "retrieval")
+    )
     heads = ["share", "network", "ms", "MB", "cosine", "similarity", *["ranking"] * ranked]
+    heads += [f"MRR@{CUTOFF}"] * asked
     heads += ["STS-B (of the teacher's)"]
     heads += [task.name for task in TASKS] + ["mean of tasks"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -83,6 +86,7 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
                     f"{body['pooled_cosine']:.3f}",
                     f"{body['similarity']:.3f}",
                     *[f"{body['ranking']:.3f}" if "ranking" in body else ""] * ranked,
+                    *[mrr_cell(body)] * asked,
                     f"{body['sts']:.3f} ({body['sts'] / best:.1%})",
                     *map(cell, own),
                     f"{np.mean(whole):.3f}" if len(whole) == 1 + len(TASKS) else "",
@@ -98,7 +102,9 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
         ]
         lines.append(
             "| "
-            + " | ".join(["", "always the most frequent class", *[""] * (5 + ranked), *own, ""])
+            + " | ".join(
+                ["", "always the most frequent class", *[""] * (5 + ranked + asked), *own, ""]
+            )
             + " |"
         )
     return lines
@@ -113,17 +119,32 @@ def latencies(found: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 def parts(found: dict[str, dict[str, Any]]) -> list[str]:
     """One row a part switched off, as Markdown."""
-    lines = ["| without | network | cosine | similarity | STS-B |", "|" + "---|" * 5]
+    asked = any("retrieval" in found.get(f"part-{part}", {}) for part in PARTS)
+    heads = ["without", "network", "cosine", "similarity", *[f"MRR@{CUTOFF}"] * asked, "STS-B"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for part in PARTS:
         if (body := found.get(f"part-{part}")) is None:
             continue
         words = {"whole": "nothing", "short": "long training", "start": "short, teacher's start"}
         words["shrinking"] = "short, shrinking"
-        lines.append(
-            f"| {words.get(part, part)} | {name(body)} | {body['pooled_cosine']:.3f} "
-            f"| {body['similarity']:.3f} | {body['sts']:.3f} |"
-        )
+        shown = [
+            words.get(part, part),
+            name(body),
+            f"{body['pooled_cosine']:.3f}",
+            f"{body['similarity']:.3f}",
+            *[mrr_cell(body)] * asked,
+            f"{body['sts']:.3f}",
+        ]
+        lines.append("| " + " | ".join(shown) + " |")
     return lines if len(lines) > 2 else []
+
+
+def mrr_cell(body: dict[str, Any]) -> str:
+    """MRR@10 of a row with its interval; empty of rows that nothing was asked of."""
+    if "retrieval" not in body:
+        return ""
+    found = Estimate(**body["retrieval"][f"mrr_at_{CUTOFF}"])
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def distillations(found: dict[str, dict[str, Any]]) -> list[str]:
@@ -203,7 +224,7 @@ def far_end(found: dict[str, dict[str, Any]]) -> list[str]:
             name(body),
             *([f"{times[row.partition('+')[0]][0]:.3f}"] if times else []),
             f"{body['size_bytes'] / 1e6:.1f}",
-            f"{main.value:.3f} ({main.low:.3f} to {main.high:.3f})",
+            mrr_cell(body),
             f"{main.value / best:.1%}",
             f"{first.value:.3f}",
             f"{ten.value:.3f}",

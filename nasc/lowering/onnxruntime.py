@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nasc.export.onnx import EMITTER_VERSION, build
-from nasc.lowering.base import Artifact, check_precision
+from nasc.lowering.base import Artifact
+from nasc.lowering.limits import check_precision
+from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.networks.network import Network
 
 VERSION = EMITTER_VERSION
@@ -22,6 +24,7 @@ def lower(
     shape: tuple[int, int] | None = None,
     lengths: Collection[int] = (),
     processor: Mapping[str, Any] | None = None,
+    records: KernelRecords | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`."""
     precision = network.architecture.precision

@@ -17,7 +17,9 @@ import onnx
 from nasc.errors import ExportError
 from nasc.export.matrices import Float, Int8Weights
 from nasc.export.onnx import EMITTER_VERSION, build
-from nasc.lowering.base import Artifact, check_precision
+from nasc.lowering.base import Artifact
+from nasc.lowering.limits import check_precision
+from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.networks.network import Network
 from profilers import RuntimeMissing
 from profilers.runtimes import get_runtime
@@ -58,6 +60,7 @@ def lower(
     shape: tuple[int, int] | None = None,
     lengths: Collection[int] = (),
     processor: Mapping[str, Any] | None = None,
+    records: KernelRecords | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`.
 

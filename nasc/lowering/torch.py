@@ -31,8 +31,10 @@ from device_profiles.temporary import acquire, temporary_folder
 from nasc.errors import ExportError
 from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
-from nasc.lowering.base import Artifact, check_precision, unfit_sizes
+from nasc.lowering.base import Artifact
 from nasc.lowering.description import Interface
+from nasc.lowering.limits import check_precision, unfit_sizes
+from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork
 from profilers.context import read_context
@@ -91,6 +93,7 @@ def lower(
     shape: tuple[int, int] | None = None,
     lengths: Collection[int] = (),
     processor: Mapping[str, Any] | None = None,
+    records: KernelRecords | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`."""
     precision = network.architecture.precision

@@ -18,8 +18,10 @@ import onnx
 from device_profiles.temporary import temporary_folder
 from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, build
-from nasc.lowering.base import HANDWRITTEN, Artifact, check_precision
+from nasc.lowering.base import Artifact
 from nasc.lowering.description import Interface
+from nasc.lowering.limits import check_precision
+from nasc.lowering.limits.tvm import HANDWRITTEN
 from nasc.lowering.tuned_kernels import TUNED, KernelRecords
 from nasc.lowering.tvm_module import TVM_LOCK, compile_module, fused_module, target_of
 from nasc.networks.network import Network
@@ -51,8 +53,8 @@ def lower(
     offered: Collection[str] = (),
     shape: tuple[int, int] | None = None,
     lengths: Collection[int] = (),
-    records: KernelRecords | None = None,
     processor: Mapping[str, Any] | None = None,
+    records: KernelRecords | None = None,
 ) -> Artifact:
     """See `nasc.lowering.base.Lowering`.
 
@@ -64,8 +66,8 @@ def lower(
         shape: See there; (batch, seq_len) gives one function of that shape, None one for each
             length.
         lengths: Beside `LENGTHS`, as far as the network has positions.
-        records: Tuning records, measured on that processor; `HANDWRITTEN` precisions have none.
         processor: See there.
+        records: See there; `HANDWRITTEN` precisions have none.
     """
     precision = network.architecture.precision
     check_precision("tvm", precision)

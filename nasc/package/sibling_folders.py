@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device_profiles.reading import read_bytes
 from nasc.errors import PackageError
-from nasc.package.formats import LOWERED_FOR, runtime_of
+from nasc.package.formats import FORMATS, runtime_of
 from nasc.package.manifest import Manifest
 from nasc.package.read_manifest import MANIFEST, MAX_BYTES, read_manifest
 
@@ -36,7 +36,7 @@ def beside_outcome(folder: Path, manifest: Manifest) -> tuple[bool, str]:
     Raises:
         OSError, FileRefused: If the manifest there cannot be read.
     """
-    for name in LOWERED_FOR:
+    for name in FORMATS:
         own = folder.name.removesuffix(f"-{name}")
         if runtime_of(name) != manifest.conditions.runtime or own in ("", folder.name):
             continue
@@ -59,7 +59,7 @@ def left_beside(package: Path, written: Collection[str]) -> dict[str, Path]:
         written: Names of the formats that were written with it.
     """
     own, found = build_sha256(package), {}
-    for name in LOWERED_FOR:
+    for name in FORMATS:
         folder = folder_beside(package, name)
         if name in written or not (folder / MANIFEST).exists():
             continue

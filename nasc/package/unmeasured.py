@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from nasc.package.conditions import Conditions
+from nasc.package.formats.base import NOT_MEASURED
 from nasc.package.manifest import Manifest
 from nasc.package.records import PeakMemory
-
-NOT_MEASURED = "not measured"
-"""Of a latency that could be, in another compilation."""
 
 
 def without_latency(manifest: Manifest, runtime: str, why: str = NOT_MEASURED) -> Manifest:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
@@ -16,7 +16,7 @@ from nasc.errors import PackageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder, open_here
 from nasc.lowering import Artifact
 from nasc.package.build import TOKENIZER, build_package
-from nasc.package.formats import PackageFormat, aar_folder, android_folder, ios_folder, web_folder
+from nasc.package.formats import PackageFormat, format_of, opened_by
 from nasc.package.formats.app_contents import check_vectors
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import compile_tokenizer
@@ -25,17 +25,6 @@ from nasc.package.unmeasured import without_latency
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-RUNTIME = "onnxruntime"
-"""What opens its model here."""
-
-APP_FORMATS: dict[str, Any] = {
-    "web": web_folder,
-    "android": android_folder,
-    "aar": aar_folder,
-    "ios": ios_folder,
-}
-"""The formats, by name."""
 
 
 def check_app(name: str, context: RunContext, head: str) -> None:
@@ -47,12 +36,11 @@ def check_app(name: str, context: RunContext, head: str) -> None:
         head: That the network will have.
 
     Raises:
-        PackageError: If the tokenizer does what its port does not, or there is no call for the
-            head.
+        PackageError: If the tokenizer does what its port does not, there is no call for the head,
+            or what makes its files is not installed.
     """
     check_vectors(name, head)
-    if name == "aar":
-        aar_folder.check_compiler()
+    format_of(name).check_ready(name)
     with temporary_folder() as folder:
         write_tokenizer(folder, context.tokenizer, context.max_length)
         compile_tokenizer(Tokenizer.from_file(str(folder / TOKENIZER)))
@@ -67,13 +55,13 @@ def write_app(
     force: bool,
     sign: Path | None = None,
 ) -> Path:
-    """Write the package for an app of a model for onnxruntime.
+    """Write the package for an app of a model's file.
 
     Args:
         name: Of the format.
         context: Of the run.
         output: The folder.
-        model: The ONNX file.
+        model: The file that is opened.
         manifest: Of the package that was measured, with parity and quality of this file.
         force: Replace the folder that is there.
         sign: Private key that it is signed with.
@@ -94,7 +82,7 @@ def write_app(
         force=force,
         say=context.reporter.say,
         open_encoder=open_app,
-        check=programs_hold(name, APP_FORMATS[name], own, context),
+        check=programs_hold(name, format_of(name), own, context),
         sign=sign,
     )
 
@@ -136,7 +124,7 @@ def app_manifest(name: str, manifest: Manifest) -> Manifest:
         name: Of the format.
         manifest: Of the package that was measured, with parity and quality of the app's model.
     """
-    return without_latency(manifest, name, APP_FORMATS[name].NOT_PROMISED)
+    return without_latency(manifest, name, format_of(name).NOT_PROMISED)
 
 
 @contextlib.contextmanager
@@ -147,7 +135,7 @@ def open_app(
     max_length: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[Encoder]:
-    """See `nasc.evaluation.encoder.OpenEncoder`: its model by onnxruntime, here."""
-    own = dataclasses.replace(artifact, runtime=RUNTIME)
+    """See `nasc.evaluation.encoder.OpenEncoder`: its model by what opens it here."""
+    own = dataclasses.replace(artifact, runtime=opened_by(artifact.runtime))
     with open_here(own, tokenizer, max_length=max_length, batch_size=batch_size) as encoder:
         yield encoder

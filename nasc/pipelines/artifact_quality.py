@@ -16,10 +16,11 @@ from device_profiles.temporary import temporary_folder
 from nasc.architecture.heads import gives_answers, gives_scores, scores_tokens
 from nasc.context.context import RunContext
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
-from nasc.data.prompts import prompted
+from nasc.data.prompts import DOCUMENT, QUERY, prompted
 from nasc.data.texts import Text, columns
-from nasc.errors import LimitsMissed
+from nasc.errors import ExportError, LimitsMissed
 from nasc.evaluation.agreement import ScoreAgreement, compare, compare_classes, compare_scores
+from nasc.evaluation.encode_blocks import Encode, encode_blocks
 from nasc.evaluation.encoder import Encoder, OpenEncoder, Vectors
 from nasc.evaluation.parity import check_parity, check_reduced, conformance
 from nasc.evaluation.parity_report import ParityReport, ReducedPrecisionReport, accept_reduced
@@ -28,6 +29,7 @@ from nasc.latency.session import MeasurementSession
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
 from nasc.pipelines.options import TOKEN_METRICS
+from nasc.tasks.retrieval import Retrieval, retrieval_means, retrieval_places
 from nasc.tasks.sts import SentencePair, evaluate_sts
 from nasc.teacher import Teacher
 
@@ -84,6 +86,7 @@ class ArtifactEvaluator:
     Attributes:
         labelled: Pairs with the similarity that people gave them; None where there are none.
         task: What the network is fine-tuned on; None of sentence vectors.
+        asked: Questions whose paragraphs are to be found; None where there are none.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class ArtifactEvaluator:
         labelled: Sequence[SentencePair] | None,
         task: PackagedTask | None,
         open_encoder: OpenEncoder | None = None,
+        asked: Retrieval | None = None,
     ) -> None:
         """Nothing is judged yet.
 
@@ -100,10 +104,12 @@ class ArtifactEvaluator:
             labelled: See the class.
             task: See the class.
             open_encoder: Runs a file; None runs it as the device does.
+            asked: See the class.
         """
         self._context = context
         self.labelled = labelled
         self.task = task
+        self.asked = asked
         self._open_encoder = open_encoder or context.open_encoder
         self._session: MeasurementSession | None = None  # None is the context's
         self._wanted: Sequence[Vectors] | None = None  # the teacher's scores of tokens
@@ -111,7 +117,7 @@ class ArtifactEvaluator:
     def opening_by(self, open_encoder: OpenEncoder) -> ArtifactEvaluator:
         """The same judge of files that are run in another way."""
         task = None if self.task is None else self.task.opening_by(open_encoder)
-        return ArtifactEvaluator(self._context, self.labelled, task, open_encoder)
+        return ArtifactEvaluator(self._context, self.labelled, task, open_encoder, self.asked)
 
     def on(self, session: MeasurementSession) -> ArtifactEvaluator:
         """The same judge of files that are lowered and run by another session than the context's.
@@ -255,7 +261,30 @@ class ArtifactEvaluator:
         record: dict[str, Any] = dataclasses.asdict(found)
         if self.labelled is not None:
             record["sts_spearman"] = self._sts(artifact, self.labelled)
+        if self.asked is not None:
+            record |= self._retrieval(artifact, self.asked)
         return record
+
+    def _retrieval(self, artifact: Artifact, asked: Retrieval) -> dict[str, Any]:
+        """How well questions find their paragraphs, as `nasc evaluate --task retrieval` says it.
+
+        Raises:
+            ExportError: If a vector is zero or no number.
+        """
+        teacher, stage = self._context.inputs.loaded_teacher, self._context.reporter.stage
+        with self._encoder(artifact) as encoder:
+            ask = prompted(encoder.encode, teacher.prompts.first_of(QUERY))
+            find: Encode = prompted(encoder.encode, teacher.prompts.first_of(DOCUMENT))
+            if self._context.settings.query_only:
+                find = teacher.with_prompt(DOCUMENT).vectors
+            paragraphs = encode_blocks(find, asked.paragraphs, stage("Vectors of paragraphs"))
+            questions = encode_blocks(ask, asked.questions, stage("Vectors of questions"))
+        try:
+            places = retrieval_places(asked, questions, paragraphs)
+        except ValueError as error:
+            raise ExportError(f"'{artifact.path}' cannot be scored: {error}") from error
+        counts = {"questions": len(asked.questions), "paragraphs": len(asked.paragraphs)}
+        return retrieval_means(places) | counts
 
     def _token_figures(self, artifact: Artifact) -> dict[str, Any]:
         """Agreement with the teacher's scores of tokens, by its own tokens.

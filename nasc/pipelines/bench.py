@@ -13,7 +13,7 @@ from nasc.latency.session import MeasurementSession, check_real
 from nasc.pipelines.options import Options
 from nasc.utils.files import cache_folder, check_path
 from nasc.utils.progress import Reporter, Silent
-from profilers.runtimes import is_code, runtime_for
+from profilers.model_files import is_code, runtime_for
 
 
 def bench(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +28,8 @@ from nasc.lowering import Artifact
 from nasc.lowering.static.supported import why_no_library
 from nasc.networks.network import Network
 from nasc.package.build import GOLDEN, TOKENIZER, build_package
-from nasc.package.c_program import build_program, compiler, run_program
-from nasc.package.formats import format_of
-from nasc.package.formats.android_c_folder import C_FOLDER, NOT_PROMISED, PROCESSORS
+from nasc.package.c_program import build_program, run_program
+from nasc.package.formats import CFormat, format_of
 from nasc.package.formats.c_folder import TEXT_DEMO, WEIGHTS
 from nasc.package.formats.c_package import AGREEMENT, MODEL, open_session, refusal, write_library
 from nasc.package.golden import Golden, allowed_difference
@@ -39,51 +37,36 @@ from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_binary import compile_tokenizer
 from nasc.package.tokenizer_files import write_tokenizer
-from nasc.package.unmeasured import NOT_MEASURED, without_latency
+from nasc.package.unmeasured import without_latency
 from nasc.pipelines.app_format import programs_hold
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached, parity_tokens
 from nasc.pipelines.options import Options
+from profilers.devices.transports import is_host
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from nasc.lowering.static.program import StaticNetwork
 
-C, ANDROID_C, TVM = "c", "android-c", "tvm"
-"""The formats, and what compiles them."""
+C = "c"
+"""What opens the code, as artifacts name it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Layout:
-    """How a format holds the library.
+def c_format(name: str) -> CFormat:
+    """How a format holds the code.
 
-    Attributes:
-        folder: Of the library in the package; nothing where it is the package.
-        processors: That there is code for, as `profilers.context.read_context` gives them; None is
-            this machine's.
-        why: Why no latency is stated.
-        as_tvm: Whether the code is what TVM's package holds, so that its vectors are the same in
-            every precision.
+    Args:
+        name: Of one that does.
     """
-
-    folder: str
-    processors: tuple[Mapping[str, Any] | None, ...]
-    why: str
-    as_tvm: bool
-
-    def computes_alike(self, manifest: Manifest) -> bool:
-        """Whether a package's vectors are those of the code."""
-        same_kernels = self.as_tvm and manifest.conditions.runtime == TVM
-        return manifest.precision == "fp32" or same_kernels
+    found = format_of(name)
+    assert isinstance(found, CFormat)
+    return found
 
 
-_PHONES = tuple({"arch": arch, "flags": flags} for arch, flags in PROCESSORS.items())
-
-C_FORMATS = {
-    C: _Layout("", (None,), NOT_MEASURED, as_tvm=True),
-    ANDROID_C: _Layout(C_FOLDER, _PHONES, NOT_PROMISED, as_tvm=False),
-}
-"""The formats, by name."""
+def _computes_alike(form: CFormat, manifest: Manifest) -> bool:
+    """Whether a package's vectors are those of the code that a format holds."""
+    same_kernels = form.SAME_CODE and manifest.conditions.runtime == form.LOWERED_FOR
+    return manifest.precision == "fp32" or same_kernels
 
 
 def check_c(name: str, context: RunContext) -> None:
@@ -100,17 +83,12 @@ def check_c(name: str, context: RunContext) -> None:
         profilers.RuntimeMissing: If there is no C compiler.
     """
     device = context.device
-    if device.connection.kind != "local" or device.emulated:
+    if not is_host(device) or device.emulated:
         raise UsageError(
             f"--format {name} is checked by running it here; device {device.name!r} is another "
             f"machine. Run nasc there, or leave --format {name} out"
         )
-    if importlib.util.find_spec(TVM) is None or importlib.util.find_spec("ziglang") is None:
-        raise UsageError(
-            f"--format {name} needs TVM, whose compiler makes its kernels, and ziglang, whose "
-            "linker cleans the machine code. Install both: pip install -c constraints.txt "
-            f"'.[runner,tvm]'; or leave --format {name} out"
-        )
+    c_format(name).check_ready(name)
     if context.teacher.paired:
         raise UsageError(
             f"--format {name} takes one text at a time, the teacher {context.teacher.name!r} "
@@ -122,7 +100,6 @@ def check_c(name: str, context: RunContext) -> None:
             f"{context.teacher.name!r} scores tokens: leave --format {name} out, or take its "
             "encoder alone: --head embed"
         )
-    compiler()
     if (why := why_no_library(context.space.geometry)) is not None:
         raise UsageError(f"{why}: leave --format {name} out")
     with temporary_folder() as folder:
@@ -161,13 +138,13 @@ def write_c(
         LimitsMissed: If a quality that is asked for is not reached.
         ExportError: If TVM cannot compile it without its runtime, or it does not build.
     """
-    layout = C_FORMATS[name]
+    form = c_format(name)
     with temporary_folder() as place:
-        library = place / "library" / layout.folder
-        arch = _write_library(layout, network, manifest.max_length, library)
-        found = _judge(layout, context, library, package, manifest, network, evaluator, place, arch)
+        library = place / "library" / form.C_FOLDER
+        arch = _write_library(form, network, manifest.max_length, library)
+        found = _judge(form, context, library, package, manifest, network, evaluator, place, arch)
         check_reached(found["quality"], options.min_quality)
-        own = without_latency(dataclasses.replace(manifest, **found), name, layout.why)
+        own = without_latency(dataclasses.replace(manifest, **found), name, form.NOT_PROMISED)
         # Texts of any length, whatever the package takes.
         conditions = dataclasses.replace(own.conditions, fixed_shape=False)
         own = dataclasses.replace(own, conditions=conditions)
@@ -179,18 +156,18 @@ def write_c(
             force=options.force,
             say=context.reporter.say,
             open_encoder=open_c,
-            check=programs_hold(name, format_of(name), own, context),
+            check=programs_hold(name, form, own, context),
             sign=options.sign,
         )
 
 
-def _write_library(layout: _Layout, network: Network, max_length: int, folder: Path) -> str:
+def _write_library(form: CFormat, network: Network, max_length: int, folder: Path) -> str:
     """Write the library of a network, and give the processor of it that this machine's is.
 
     Raises:
         PackageError: If there is none.
     """
-    compiled = [_compile(network, max_length, processor) for processor in layout.processors]
+    compiled = [_compile(network, max_length, processor) for processor in form.C_PROCESSORS]
     own = [one for one in compiled if not refusal(one.arch)]
     if not own:
         raise PackageError(refusal(compiled[0].arch))
@@ -200,7 +177,7 @@ def _write_library(layout: _Layout, network: Network, max_length: int, folder: P
 
 
 def _judge(
-    layout: _Layout,
+    form: CFormat,
     context: RunContext,
     library: Path,
     package: Path,
@@ -216,13 +193,13 @@ def _judge(
         PackageError, ParityError: See `write_c`.
     """
     golden = Golden.read(package / GOLDEN)
-    artifact, alike = _artifact(library, network), layout.computes_alike(manifest)
+    artifact, alike = _artifact(library, network), _computes_alike(form, manifest)
     with open_c(artifact) as encoder:
         if alike:
             check_vectors(golden, encoder)
         else:
             golden = golden.of(encoder)
-        parity = _parity(layout, context, manifest, network, encoder, evaluator, place)
+        parity = _parity(form, context, manifest, network, encoder, evaluator, place)
         tokens = parity_tokens(context)
         log = conformance(network, encoder, tokens, longest=manifest.max_length)
     check_texts(golden, library, arch, context.tokenizer, place)
@@ -267,7 +244,7 @@ def _compile(
 
 
 def _parity(
-    layout: _Layout,
+    form: CFormat,
     context: RunContext,
     manifest: Manifest,
     network: Network,
@@ -289,17 +266,17 @@ def _parity(
         return check_parity(network, encoder, tokens)
     if manifest.task is None:
         report = check_reduced(network, encoder, tokens)
-    elif layout.computes_alike(manifest):
+    elif _computes_alike(form, manifest):
         return manifest.parity
     else:
         body = network.body()
-        _write_library(layout, body, manifest.max_length, place / "body")
+        _write_library(form, body, manifest.max_length, place / "body")
         with open_c(_artifact(place / "body", body)) as own:
             report = check_reduced(body, own, tokens)
     before = after = None
-    if evaluator.has_labels and not layout.computes_alike(manifest):
+    if evaluator.has_labels and not _computes_alike(form, manifest):
         judge, wide = evaluator.opening_by(open_c), network.with_precision("fp32")
-        _write_library(layout, wide, manifest.max_length, place / "fp32")
+        _write_library(form, wide, manifest.max_length, place / "fp32")
         before = judge.score(_artifact(place / "fp32", wide))
         after = judge.score(_artifact(encoder.path.parent, network))
     accepted, reason = accept_reduced(report, fp32_score=before, reduced_score=after)

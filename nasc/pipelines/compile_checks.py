@@ -9,6 +9,7 @@ from nasc.errors import PackageError, UsageError
 from nasc.pipelines.options import (
     ANSWER_METRICS,
     CLASS_METRICS,
+    RETRIEVAL_METRICS,
     SCORE_METRICS,
     TOKEN_METRICS,
     VECTOR_METRICS,
@@ -107,10 +108,10 @@ def check_quality_asked(context: RunContext, options: Options) -> None:
     Raises:
         UsageError: With those that they have.
     """
-    if options.task is not None or not (options.min_quality or options.sts_data):
+    if options.task is not None or not (options.min_quality or options.vector_data):
         return
     teacher, gives = context.teacher, "vectors"
-    known: tuple[str, ...] = VECTOR_METRICS
+    known: tuple[str, ...] = VECTOR_METRICS + RETRIEVAL_METRICS
     if teacher.output != "embed":
         one = len(teacher.labels) == 1
         gives, known = {
@@ -126,7 +127,8 @@ def check_quality_asked(context: RunContext, options: Options) -> None:
                 f"--min-quality {name}: the teacher {teacher.name!r} gives {gives}, whose "
                 f"figures are {', '.join(known)}"
             )
-    if gives != "vectors" and options.sts_data is not None:
+    if gives != "vectors" and options.vector_data:
         raise UsageError(
-            f"--sts-data is of vectors, the teacher {teacher.name!r} gives {gives}: leave it out"
+            f"{options.vector_data[0]} is of vectors, the teacher {teacher.name!r} gives {gives}: "
+            "leave it out"
         )

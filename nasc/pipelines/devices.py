@@ -11,7 +11,7 @@ from typing import Any
 import device_profiles
 from device_profiles import DeviceProfile
 from nasc.architecture.space import PRECISIONS
-from nasc.lowering import EVERYWHERE
+from nasc.lowering import LIMITS
 from nasc.lowering import PRECISIONS as LOWERED
 from profilers import (
     DeviceUnreachable,
@@ -23,11 +23,9 @@ from profilers import (
 )
 from profilers.context import read_context
 from profilers.devices.phones import Phone, attached, fits
+from profilers.devices.transports import transport_of
 from profilers.nvidia import find_gpu
-from profilers.runtimes import computing_on, installed, torch_description
-
-WORKER_OVER_SSH = "native; python for runtimes and machines that it is not made for"
-"""Where a device file does not say more; which one it was stands in what is measured."""
+from profilers.runtimes import computing_on, installed, told_precisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +151,9 @@ def devices(
 def report(device: DeviceProfile) -> DeviceListing:
     """What a device can do, by its profile, and by a look at it where it is this machine."""
     there, reason = reachable(device)
-    phones = _phones() if device.connection.kind == "adb" else ()
-    here = device.connection.kind == "local"
+    transport = transport_of(device)
+    phones = _phones() if transport.is_phone else ()
+    here = transport.is_host
     any_runtime = here and device.connection.worker != device_profiles.NATIVE
     kind = device.accelerator.kind
     names = dict.fromkeys([device.default_runtime, *(computing_on(kind) if any_runtime else ())])
@@ -169,7 +168,7 @@ def report(device: DeviceProfile) -> DeviceListing:
         device.connection.kind,
         there,
         reason,
-        _worker(device),
+        device.connection.worker or transport.worker,
         runtimes,
         tuple(
             p
@@ -196,20 +195,11 @@ def _phones() -> tuple[Phone, ...]:
         return ()
 
 
-def _worker(device: DeviceProfile) -> str:
-    kind, worker = device.connection.kind, device.connection.worker
-    if kind == "local":
-        return worker or device_profiles.PYTHON
-    if kind == "ssh":
-        return worker or WORKER_OVER_SSH
-    return "what its command starts" if kind == "command" else device_profiles.NATIVE
-
-
 def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
     found, version = installed(name) if here else (None, None)
     precisions, reason = LOWERED.get(name, ()), ""
     on_cpu = device.accelerator.kind == device_profiles.CPU
-    if found and not (on_cpu and set(precisions) <= set(EVERYWHERE[name])):
+    if found and not (on_cpu and set(precisions) <= set(LIMITS[name].everywhere)):
         offered, reason = _offered(name, device)
         precisions = tuple(p for p in precisions if p in offered)
     return RuntimeReport(name, name == device.default_runtime, found, version, precisions, reason)
@@ -218,14 +208,15 @@ def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
 def _offered(name: str, device: DeviceProfile) -> tuple[tuple[str, ...], str]:
     """What a runtime computes in on a device of this machine; why not, where it does not."""
     on_cpu = device.accelerator.kind == device_profiles.CPU
-    if on_cpu and name == "torch":  # its import takes seconds, and tells nothing more
-        return torch_description.precisions(read_context()["cpu"]["flags"]), ""
+    told = told_precisions(name, read_context()["cpu"]["flags"]) if on_cpu else None
+    if told is not None:
+        return told, ""
     try:
         with open_worker(device, RuntimeOptions(runtime=name)) as worker:
             return precisions_of(worker.context), ""
     except ProfilerError as error:
         if on_cpu:
-            return EVERYWHERE[name], ""
+            return LIMITS[name].everywhere, ""
         first = str(error).partition("\n")[0]
         return (), error.reason if isinstance(error, DeviceUnreachable) else first
 

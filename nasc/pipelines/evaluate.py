@@ -27,6 +27,7 @@ from nasc.package.read_manifest import MANIFEST, read_manifest
 from nasc.pipelines.score_vectors import (
     QUERY_TASKS,
     VECTOR_TASKS,
+    AgainstTeacher,
     Queries,
     VectorScores,
     score_vectors,
@@ -35,7 +36,7 @@ from nasc.pipelines.score_vectors import (
 from nasc.tasks import ranking
 from nasc.tasks.data import check_length, default_length, load_tuned, read_task, task_name
 from nasc.tasks.models import OnnxTaskModel, read_record
-from nasc.teacher import load_teacher
+from nasc.teacher import Teacher, load_teacher
 from nasc.teacher.folder import DEFAULT_TEACHER
 from nasc.teacher.reading_library import read_by_transformers
 from nasc.utils.files import check_path
@@ -57,6 +58,7 @@ class EvaluateResult:
         folder: Folder of the package, the model or the teacher.
         intervals: Two-sided 90% bootstrap intervals (low, high) by metric, where texts are ranked.
         documents: Texts that were ranked for each query; None where none are.
+        against_teacher: By metric, where the teacher was scored on the same data.
     """
 
     task: str
@@ -66,6 +68,7 @@ class EvaluateResult:
     folder: Path
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     documents: int | None = None
+    against_teacher: Mapping[str, AgainstTeacher] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
@@ -75,10 +78,12 @@ class EvaluateResult:
             counted, ranked = "queries", {"documents": self.documents}
         place = "package" if self.scored == "vectors" else self.scored
         intervals = {name: list(ends) for name, ends in self.intervals.items()}
+        against = {name: one.to_dict() for name, one in self.against_teacher.items()}
         return {
             "task": self.task,
             **self.scores,
             **({"intervals": intervals} if intervals else {}),
+            **({"against_teacher": against} if against else {}),
             counted: self.examples,
             **ranked,
             place: str(self.folder),
@@ -87,8 +92,12 @@ class EvaluateResult:
     def rows(self) -> list[tuple[str, str]]:
         """The result for people: names and values."""
         told = self.to_dict()
+        told |= {name: f"{value:.4f}" for name, value in self.scores.items()}
         for name, (low, high) in told.pop("intervals", {}).items():
-            told[name] = f"{told[name]:.4f} ({low:.4f} to {high:.4f})"
+            told[name] = f"{told[name]} ({low:.4f} to {high:.4f})"
+        told.pop("against_teacher", None)
+        for name, one in self.against_teacher.items():
+            told[name] = f"{told[name]}; {one}"
         return [(name, str(value)) for name, value in told.items()]
 
 
@@ -136,6 +145,7 @@ def evaluate(
         if task in QUERY_TASKS and (package.is_dir() or str(package) == DEFAULT_TEACHER):
             return _teacher(package, task, data, max_length, queries, reporter)
         if (package / "config.json").is_file():
+            _check_no_teacher(queries, package)
             return _model(package, task, data, max_length, reporter)
         raise PackageError(
             f"no package and no model in '{package}'. Make one: nasc compile --latency-ms 20, or "
@@ -148,6 +158,7 @@ def evaluate(
         raise CodeRefused(f"nothing of '{package}' was scored: {refused}")
     if manifest.task is None:
         return _vectors(package, manifest, task, data, max_length, queries, reporter, limits)
+    _check_no_teacher(queries, package)
     return _task_package(package, manifest, task, data, max_length, reporter, limits)
 
 
@@ -233,10 +244,8 @@ def _vectors(
             f"on {', '.join(QUERY_TASKS)}"
         )
     teacher = None
-    if task == ranking.NAME or manifest.query_only:
+    if task == ranking.NAME or manifest.query_only or queries.teacher is not None:
         teacher = teacher_of(manifest, queries.teacher)
-    else:
-        _check_teacher(queries, task, folder)
     with _reading_tokenizer(folder):
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     runtime = manifest.conditions.runtime
@@ -273,16 +282,12 @@ def _teacher(
 
     Raises:
         TeacherError: If the folder holds none.
-        UsageError: If it does not read texts so long.
+        UsageError: If it gives scores, or does not read texts so long.
     """
-    _check_teacher(queries, task, folder)
-    own = load_teacher(folder)
-    if own.output != "embed":
-        raise UsageError(
-            f"the teacher '{folder}' gives scores by a head of its own, not vectors, which {task} "
-            "compares. Save the encoder alone (AutoModel of transformers) to look at those"
-        )
-    other = own if queries.teacher is None else load_teacher(queries.teacher)
+    own = _vector_teacher(folder, task)
+    other = None if queries.teacher is None else _vector_teacher(queries.teacher, task)
+    if other is None and task == ranking.NAME:
+        other = own
     whole = Architecture.whole(own.geometry.for_space())
     with temporary_folder() as place:
         artifact = onnxruntime.lower(teacher_network(own, whole), place)
@@ -292,16 +297,32 @@ def _teacher(
     return _result(task, found, "teacher", folder)
 
 
-def _check_teacher(queries: Queries, task: str, folder: Path) -> None:
-    """Raise where a teacher is named and nothing is compared with it.
+def _vector_teacher(source: str | Path, task: str) -> Teacher:
+    """A teacher that gives vectors.
 
     Raises:
-        UsageError: With what it goes with.
+        TeacherError: If there is none.
+        UsageError: If it gives scores.
     """
-    if queries.teacher is not None and task != ranking.NAME:
+    teacher = load_teacher(source)
+    if teacher.output != "embed":
         raise UsageError(
-            f"--teacher goes with --task {ranking.NAME}, or with a package for queries alone: "
-            f"'{folder}' embeds what is found, too"
+            f"the teacher '{source}' gives scores by a head of its own, not vectors, which {task} "
+            "compares. Save the encoder alone (AutoModel of transformers) to look at those"
+        )
+    return teacher
+
+
+def _check_no_teacher(queries: Queries, folder: Path) -> None:
+    """Raise where a teacher is named for what gives no vectors to score beside its own.
+
+    Raises:
+        UsageError: With what to leave out.
+    """
+    if queries.teacher is not None:
+        raise UsageError(
+            f"--teacher goes with vectors, of a package or of another teacher: '{folder}' "
+            "gives none. Leave it out"
         )
 
 
@@ -309,7 +330,14 @@ def _result(
     task: str, found: VectorScores, scored: Literal["vectors", "teacher"], folder: Path
 ) -> EvaluateResult:
     return EvaluateResult(
-        task, found.scores, found.examples, scored, folder, found.intervals, found.documents
+        task,
+        found.scores,
+        found.examples,
+        scored,
+        folder,
+        found.intervals,
+        found.documents,
+        found.against_teacher,
     )
 
 

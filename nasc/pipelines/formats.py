@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,20 +24,17 @@ from nasc.latency.session import MeasurementSession, precisions_here
 from nasc.lowering import PRECISIONS, Artifact, unfit
 from nasc.networks.network import Network
 from nasc.package.build import build_package
-from nasc.package.formats import LOWERED_FOR, android_c_folder, format_of
+from nasc.package.formats import SHIPPED, CFormat, format_of, runtime_of
 from nasc.package.manifest import Manifest
 from nasc.package.sibling_folders import build_sha256, folder_beside
 from nasc.package.unmeasured import without_latency
-from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
+from nasc.pipelines.app_format import check_app, write_app
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
-from nasc.pipelines.c_format import ANDROID_C, C_FORMATS, check_c, write_c
+from nasc.pipelines.c_format import check_c, write_c
 from nasc.pipelines.options import Options
 
-ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
-"""The format whose model those for apps take, and the runtime that its package is for."""
-
 PROCESSOR = "host"
-"""Device where that model is judged in place of a GPU."""
+"""Device where models for apps are judged in place of a GPU."""
 
 
 def check_formats(context: RunContext, formats: Sequence[str]) -> None:
@@ -46,16 +42,17 @@ def check_formats(context: RunContext, formats: Sequence[str]) -> None:
 
     Args:
         context: Of the run.
-        formats: Out of `LOWERED_FOR`.
+        formats: Out of `nasc.package.formats.FORMATS`.
 
     Raises:
         UsageError, PackageError, profilers.RuntimeMissing: With what to change; see `check_c`,
             `check_app` and `variants_in`.
     """
     for name in formats:
-        if name in C_FORMATS:
+        form = format_of(runtime_of(name))
+        if isinstance(form, CFormat):
             check_c(name, context)
-        if name in APP_FORMATS or name == ANDROID_C:
+        if form.VECTORS_ALONE:
             check_app(name, context, context.head)
     if formats:
         variants_in(context, formats)
@@ -66,7 +63,7 @@ def variants_in(context: RunContext, formats: Sequence[str]) -> tuple[Variant, .
 
     Args:
         context: Told of those that cannot.
-        formats: Out of `LOWERED_FOR`.
+        formats: Out of `nasc.package.formats.FORMATS`.
 
     Raises:
         UsageError: If there is none, or none in a precision that is asked for by name.
@@ -89,14 +86,13 @@ def _why_not(context: RunContext, formats: Sequence[str], variant: Variant) -> s
     """Why a variant's networks cannot be written in one of some formats; None where they can."""
     precision = variant.precision
     for name in formats:
-        runtime = LOWERED_FOR[name]
+        form = format_of(runtime_of(name))
+        runtime = form.LOWERED_FOR
         possible, where = PRECISIONS[runtime], ""
-        if name in C_FORMATS:
+        if isinstance(form, CFormat):
             possible = precisions_here(runtime)
             where = " for this processor" * (precision in PRECISIONS[runtime])
-        if name == ANDROID_C:
-            possible = tuple(one for one in possible if one in android_c_folder.PRECISIONS)
-        if precision not in possible:
+        if precision not in possible or precision not in form.PRECISIONS:
             return f"--format {name} is not made in {precision}{where}"
         if reason := unfit(runtime, precision, context.space, context.trained_head):
             return f"--format {name}: {reason}"
@@ -143,7 +139,8 @@ class FolderWriter:
         self._manifest = dataclasses.replace(manifest, beside_sha256=build_sha256(package))
         self._network = network
         self._kept = contextlib.ExitStack()
-        self._onnx: _Model | None = None
+        self._models: dict[str, _Model] = {}
+        self._sessions: dict[str, MeasurementSession] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +181,8 @@ class FolderWriter:
     def _written(self, name: str, place: Path) -> Path:
         """Write a folder of a format; see `write`."""
         context, options = self._context, self._options
-        if name in C_FORMATS:
+        form = format_of(runtime_of(name))
+        if isinstance(form, CFormat):
             return write_c(
                 name,
                 context,
@@ -195,8 +193,8 @@ class FolderWriter:
                 self._evaluator,
                 options,
             )
-        model = self._onnx_model()
-        if name in APP_FORMATS:
+        model = self._model(name, form.LOWERED_FOR)
+        if runtime_of(name) not in SHIPPED:
             return write_app(
                 name, context, place, model.path, model.manifest, options.force, options.sign
             )
@@ -204,44 +202,47 @@ class FolderWriter:
             place,
             model=model.path,
             tokenizer=context.tokenizer,
-            manifest=without_latency(model.manifest, ONNXRUNTIME),
+            manifest=without_latency(model.manifest, runtime_of(name)),
             force=options.force,
             say=context.reporter.say,
-            open_encoder=self._session.open_encoder,
+            open_encoder=self._session(form.LOWERED_FOR).open_encoder,
             sign=options.sign,
         )
 
-    def _onnx_model(self) -> _Model:
-        """The network for onnxruntime: the package's own, or one that is made and judged now."""
-        if self._onnx is None:
-            if self._manifest.conditions.runtime == ONNXRUNTIME:
-                path = self._package / format_of(ONNXRUNTIME).MODEL
-                self._onnx = _Model(path, self._manifest)
+    def _model(self, name: str, runtime: str) -> _Model:
+        """The network for a format's runtime: the package's own, or one made and judged now."""
+        if runtime not in self._models:
+            if self._manifest.conditions.runtime == runtime:
+                path = self._package / format_of(runtime).MODEL
+                self._models[runtime] = _Model(path, self._manifest)
             else:
-                self._onnx = self._lowered()
-        return self._onnx
+                self._models[runtime] = self._lowered(name, runtime)
+        return self._models[runtime]
 
-    @functools.cached_property
-    def _session(self) -> MeasurementSession:
-        """By onnxruntime: on the device, or where a GPU computes there on this machine's processor.
+    def _session(self, runtime: str) -> MeasurementSession:
+        """By a runtime: on the device, or where a GPU computes there on this machine's processor.
 
-        A GPU needs a build of onnxruntime for it; what is made for apps runs on processors.
+        A GPU needs a build of the runtime for it; what is made for apps runs on processors.
         """
         context = self._context
         if context.device.accelerator.kind == CPU:
-            return context.session(ONNXRUNTIME)
-        here, say = device_profiles.find(PROCESSOR), context.reporter.say
-        return MeasurementSession.on(here, context.cache, runtime=ONNXRUNTIME, say=say)
+            return context.session(runtime)
+        if runtime not in self._sessions:
+            here, say = device_profiles.find(PROCESSOR), context.reporter.say
+            made = MeasurementSession.on(here, context.cache, runtime=runtime, say=say)
+            self._sessions[runtime] = made
+        return self._sessions[runtime]
 
-    def _lowered(self) -> _Model:
-        context, evaluator = self._context, self._evaluator.on(self._session)
+    def _lowered(self, name: str, runtime: str) -> _Model:
+        context, session = self._context, self._session(runtime)
+        evaluator = self._evaluator.on(session)
         folder = self._kept.enter_context(temporary_folder())
         shape = context.settings.shape
-        artifact: Artifact = self._session.lower(self._network, folder, shape=shape)
+        artifact: Artifact = session.lower(self._network, folder, shape=shape)
         parity, refusal = evaluator.parity(self._network, artifact)
         if refusal is not None:
             raise PackageError(
-                f"--format {ONNX}: the network in {artifact.precision} by {ONNXRUNTIME} is refused "
+                f"--format {name}: the network in {artifact.precision} by {runtime} is refused "
                 f"({refusal}). The package is written, what is made of that is not. Allow fp32 "
                 "alone: --precision fp32"
             )

@@ -21,6 +21,7 @@ from nasc.pipelines.plots import check_plot, plot_roofline
 from nasc.utils.files import cache_folder, check_path
 from nasc.utils.progress import Reporter, Silent
 from profilers.devices.client import WorkerClient
+from profilers.devices.transports import is_host
 from profilers.kernels import Kernel, KernelRun, run_kernels
 from profilers.peaks import NOISY, CorePeaks, core_peaks
 
@@ -279,7 +280,7 @@ def _device(manifest: Manifest, package: Path, device: str | None) -> DeviceProf
             "core of a processor can do at most. Look at a package for the processor: nasc compile "
             "--device host"
         )
-    if found.connection.kind != "local" or found.emulated:
+    if not is_host(found) or found.emulated:
         raise UsageError(
             f"'{package}' is for device {name!r}; kernels are looked at on this machine alone. "
             f"Look at it here: nasc report {package} --kernels --device host"

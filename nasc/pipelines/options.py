@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasc.errors import UsageError
-from nasc.package.formats import LOWERED_FOR, runtime_of
+from nasc.package.formats import FORMATS, runtime_of
 from nasc.supernet.budget import check_budget
 from profilers.mlperf import MIN_DURATION_S, NAME, QUANTILE, check_duration
 
@@ -30,6 +30,10 @@ QUALITY_METRICS = tuple(
 )
 """Of vectors, and by the teacher's own head of scores of classes, of one score of two texts, of
 classes of tokens, of answers."""
+
+RETRIEVAL_METRICS = ("mrr_at_10", "recall_at_1", "recall_at_10")
+"""Of vectors where questions are given whose paragraphs are to be found
+(`nasc.tasks.retrieval.METRICS`)."""
 
 
 def check_protocol(protocol: str, quantile: str | None) -> None:
@@ -59,11 +63,13 @@ class Options:
         protocol: None holds a statistic of the measurement to the latency limit;
             ``mlperf-single-stream`` the figure of that scenario, p90 (`profilers.mlperf`).
         min_duration_s: Seconds that its runs last at least; None takes MLPerf's own.
-        min_quality: By metric of `QUALITY_METRICS`, what the package must reach.
+        min_quality: By metric of `QUALITY_METRICS`, or of `RETRIEVAL_METRICS` with
+            `retrieval_data`, what the package must reach.
         sts_data: STS file; int8 may cost at most 0.01 of the score on it.
+        retrieval_data: File of SQuAD; the package states how well it finds its paragraphs.
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
-        formats: What is written, out of `nasc.package.formats.LOWERED_FOR`: see `folders`. The
+        formats: What is written, out of `nasc.package.formats.FORMATS`: see `folders`. The
             package of the runtime that was measured is in any case.
         task: What the package is to do besides giving vectors; it is fine-tuned on that.
         sign: Private key (elliptic, PEM) that all that is written is signed with; None signs
@@ -80,6 +86,7 @@ class Options:
     min_duration_s: float | None = None
     min_quality: Mapping[str, float] = field(default_factory=dict)
     sts_data: Path | None = None
+    retrieval_data: Path | None = None
     output: Path | None = None
     force: bool = False
     formats: tuple[str, ...] = ()
@@ -100,17 +107,24 @@ class Options:
             if self.protocol is None:
                 raise UsageError(f"--min-duration goes with --protocol {NAME}: give that too")
             check_duration(self.min_duration_s)
-        if self.task is not None and self.sts_data is not None:
-            raise UsageError("--sts-data judges sentence vectors; --task has data: give one")
+        if self.task is not None and self.vector_data:
+            raise UsageError(
+                f"{self.vector_data[0]} judges sentence vectors; --task has data: give one"
+            )
         for name in self.formats:
-            if name not in LOWERED_FOR:
-                raise UsageError(f"unknown format {name!r}; known: {', '.join(LOWERED_FOR)}")
-        known = QUALITY_METRICS if self.task is None else self.task.metrics
+            if name not in FORMATS:
+                raise UsageError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
+        known = self.task.metrics if self.task is not None else QUALITY_METRICS + RETRIEVAL_METRICS
         for name, value in self.min_quality.items():
             if name not in known:
                 raise UsageError(f"unknown quality {name!r}; known: {', '.join(known)}")
             if not -1 <= value <= 1:
                 raise UsageError(f"a quality to reach must be in [-1, 1], got {name} {value}")
+            if name in RETRIEVAL_METRICS and self.retrieval_data is None:
+                raise UsageError(
+                    f"--min-quality {name} is about questions and the paragraphs that answer them: "
+                    "give a file of SQuAD, --retrieval-data FILE"
+                )
 
     def folders(self, runtime: str) -> tuple[str, ...]:
         """Those of `formats` that are written beside the package: each in a folder of its own.
@@ -119,6 +133,12 @@ class Options:
             runtime: That the package is for; a format that is that package goes into no other.
         """
         return tuple(name for name in self.formats if runtime_of(name) != runtime)
+
+    @property
+    def vector_data(self) -> tuple[str, ...]:
+        """Options given with labelled data that sentence vectors are judged by."""
+        given = {"--sts-data": self.sts_data, "--retrieval-data": self.retrieval_data}
+        return tuple(name for name, path in given.items() if path is not None)
 
     @property
     def duration_s(self) -> float:

@@ -6,21 +6,33 @@ Whatever makes the vectors is run by its runtime in its precision (`nasc.evaluat
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nasc.architecture.heads import leaves_own_head, vector_size
 from nasc.data.prompts import DOCUMENT, NO_PROMPTS, QUERY, Prompts, prompted
 from nasc.errors import ExportError, UsageError
 from nasc.evaluation.bootstrap import Estimate, mean_with_interval
-from nasc.evaluation.encode_blocks import encode_blocks
+from nasc.evaluation.encode_blocks import Encode, encode_blocks
 from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.retrieval import CUTOFF, ranking_ndcgs
 from nasc.package.manifest import Manifest
 from nasc.tasks import ranking, retrieval
 from nasc.tasks.ranking import read_ranked_texts
-from nasc.tasks.retrieval import read_retrieval, retrieval_places, retrieval_scores, sample
+from nasc.tasks.retrieval import (
+    Retrieval,
+    read_retrieval,
+    retrieval_gains,
+    retrieval_means,
+    retrieval_places,
+    retrieval_scores,
+    sample,
+)
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import DEFAULT_TEACHER_SHA256, Teacher, load_teacher
 from nasc.utils.progress import Reporter
@@ -41,8 +53,9 @@ class Queries:
     Attributes:
         most: Only so many, drawn by the seed; None takes the task's default.
         seed: Of the draw and of the intervals.
-        teacher: Folder or hub id of the teacher, for ``ranking`` and for packages that are for
-            queries alone; None is the scored model's own.
+        teacher: Folder or hub id of the teacher: for ``ranking`` and for packages that are for
+            queries alone, where None is the scored model's own, and for ``retrieval`` and
+            ``sts-b``, where it is scored beside the model.
 
     Raises:
         UsageError: On numbers that make no sense.
@@ -66,8 +79,44 @@ class Queries:
         """
         if self.most is not None and task not in QUERY_TASKS:
             raise UsageError(f"--queries goes with --task {' or '.join(QUERY_TASKS)}, not {task}")
-        if self.teacher is not None and task not in QUERY_TASKS:
-            raise UsageError(f"--teacher goes with --task {' or '.join(QUERY_TASKS)}, not {task}")
+        if self.teacher is not None and task not in VECTOR_TASKS:
+            raise UsageError(
+                f"--teacher goes with --task {', '.join(VECTOR_TASKS)}, which are about vectors, "
+                f"not with {task}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class AgainstTeacher:
+    """A score beside the teacher's on the same data, whose texts are cut to the same length.
+
+    Attributes:
+        teacher: The teacher's score, of its own network in fp32.
+        gain: The score minus the teacher's.
+        interval: Two-sided 90% bootstrap interval (low, high) of the gain, by a paired resampling
+            of what is asked; None of scores that have none.
+    """
+
+    teacher: float
+    gain: float
+    interval: tuple[float, float] | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Of the teacher's score, what is left; None where that is not above 0."""
+        return (self.teacher + self.gain) / self.teacher if self.teacher > 0 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json` prints it."""
+        known = {"teacher": self.teacher, "share": self.share, "gain": self.gain}
+        return known if self.interval is None else known | {"interval": list(self.interval)}
+
+    def __str__(self) -> str:
+        """For people: ``teacher 0.7352, gain -0.0544 (-0.0660 to -0.0420), 92.6% of it``."""
+        text = f"teacher {self.teacher:.4f}, gain {self.gain:.4f}"
+        if self.interval is not None:
+            text += f" ({self.interval[0]:.4f} to {self.interval[1]:.4f})"
+        return text if self.share is None else f"{text}, {self.share:.1%} of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +128,14 @@ class VectorScores:
         examples: Pairs, or queries.
         intervals: Two-sided 90% bootstrap intervals (low, high) by metric, of some tasks.
         documents: Texts that were ranked for a query; None of tasks that rank none.
+        against_teacher: By metric, where the teacher was scored on the same data.
     """
 
     scores: Mapping[str, float]
     examples: int
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     documents: int | None = None
+    against_teacher: Mapping[str, AgainstTeacher] = field(default_factory=dict)
 
 
 def teacher_of(manifest: Manifest, given: str | Path | None) -> Teacher:
@@ -143,7 +194,8 @@ def score_vectors(
         data: Its file.
         queries: What of it is asked.
         reporter: Told of the progress and of what was skipped.
-        teacher: For ``ranking``, and where documents are embedded by it.
+        teacher: For ``ranking``, and where documents are embedded by it; where it is given for
+            another task it is scored, too.
         prompts: Of the model: the default one stands before every text, before questions and
             paragraphs those of `nasc.data.prompts.QUERY` and `DOCUMENT`.
         query_only: Whether the teacher embeds what is found.
@@ -154,18 +206,38 @@ def score_vectors(
         ExportError: If a vector is zero or no number.
         ProfilerError: If the model cannot be run within its limits.
     """
-    documents = None
-    if query_only and teacher is not None:
-        teacher, documents = teacher.with_prompt(QUERY), teacher.with_prompt(DOCUMENT)
     if task == STS:
-        pairs = read_sts(data, reporter.say)
-        encode = prompted(encoder.encode, prompts.before)
-        return VectorScores({"spearman": evaluate_sts(encode, pairs)}, len(pairs))
+        return _sts(encoder, data, reporter, prompts, teacher)
     if task == retrieval.NAME:
-        return _retrieval(encoder, data, queries, reporter, prompts, documents)
+        return _retrieval(encoder, data, queries, reporter, prompts, teacher, query_only=query_only)
     if task != ranking.NAME or teacher is None:
         raise UsageError(f"vectors are scored on {', '.join(VECTOR_TASKS)}, not on {task!r}")
+    documents = None
+    if query_only:
+        teacher, documents = teacher.with_prompt(QUERY), teacher.with_prompt(DOCUMENT)
     return _ranking(encoder, teacher, data, queries, reporter, prompts, documents)
+
+
+def _as_much_of(teacher: Teacher, encoder: Encoder) -> Encode:
+    """The teacher's vectors of the part of a text that the encoder reads, too.
+
+    A package's length is its teacher's or less.
+    """
+    length = min(encoder.max_length, teacher.geometry.max_positions)
+    return functools.partial(teacher.vectors, max_length=length)
+
+
+def _sts(
+    encoder: Encoder, data: Path, reporter: Reporter, prompts: Prompts, teacher: Teacher | None
+) -> VectorScores:
+    pairs = read_sts(data, reporter.say)
+    spearman = evaluate_sts(prompted(encoder.encode, prompts.before), pairs)
+    against = {}
+    if teacher is not None:
+        by, progress = _as_much_of(teacher, encoder), reporter.stage("The teacher's vectors")
+        wanted = evaluate_sts(lambda texts: encode_blocks(by, texts, progress), pairs)
+        against["spearman"] = AgainstTeacher(wanted, spearman - wanted)
+    return VectorScores({"spearman": spearman}, len(pairs), against_teacher=against)
 
 
 def _retrieval(
@@ -174,26 +246,61 @@ def _retrieval(
     queries: Queries,
     reporter: Reporter,
     prompts: Prompts,
-    documents: Teacher | None,
+    teacher: Teacher | None,
+    *,
+    query_only: bool,
 ) -> VectorScores:
     asked = read_retrieval(data, queries.most, seed=queries.seed)
     ask, found_by = prompts.first_of(QUERY), prompts.first_of(DOCUMENT)
     if prompts:
         reporter.say(f"prompts: {ask!r} before questions, {found_by!r} before paragraphs")
-    paragraphs = encode_blocks(
-        prompted(encoder.encode, found_by) if documents is None else documents.vectors,
-        asked.paragraphs,
-        reporter.stage("Vectors of paragraphs"),
-    )
-    questions = encode_blocks(
-        prompted(encoder.encode, ask), asked.questions, reporter.stage("Vectors of questions")
-    )
-    try:
-        found = retrieval_places(asked, questions, paragraphs)
-    except ValueError as error:
-        raise ExportError(f"'{encoder.path}' cannot be scored: {error}") from error
+
+    def vectors(encode: Encode, texts: Sequence[str], what: str) -> NDArray[np.float32]:
+        return encode_blocks(encode, texts, reporter.stage(what))
+
+    if query_only and teacher is not None:
+        find: Encode = teacher.with_prompt(DOCUMENT).vectors
+    else:
+        find = prompted(encoder.encode, found_by)
+    paragraphs = vectors(find, asked.paragraphs, "Vectors of paragraphs")
+    questions = vectors(prompted(encoder.encode, ask), asked.questions, "Vectors of questions")
+    found = _places(str(encoder.path), asked, questions, paragraphs)
     estimates = retrieval_scores(asked, found, seed=queries.seed)
-    return _scored(estimates, len(asked.questions), len(asked.paragraphs))
+    scored = _scored(estimates, len(asked.questions), len(asked.paragraphs))
+    if teacher is None:
+        return scored
+    if not query_only:
+        find = _as_much_of(teacher.with_prompt(DOCUMENT), encoder)
+        paragraphs = vectors(find, asked.paragraphs, "The teacher's vectors of paragraphs")
+    teach = _as_much_of(teacher.with_prompt(QUERY), encoder)
+    questions = vectors(teach, asked.questions, "The teacher's vectors of questions")
+    best = _places(teacher.name, asked, questions, paragraphs)
+    return replace(scored, against_teacher=_against(asked, found, best, queries.seed))
+
+
+def _against(
+    asked: Retrieval, found: NDArray[np.int64], best: NDArray[np.int64], seed: int
+) -> dict[str, AgainstTeacher]:
+    """Places beside the teacher's, by metric."""
+    wanted, gains = retrieval_means(best), retrieval_gains(asked, found, best, seed=seed)
+    return {
+        name: AgainstTeacher(wanted[name], gain.value, (gain.low, gain.high))
+        for name, gain in gains.items()
+    }
+
+
+def _places(
+    whose: str, asked: Retrieval, questions: NDArray[np.float32], paragraphs: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """`retrieval_places`.
+
+    Raises:
+        ExportError: If a vector is zero or no number.
+    """
+    try:
+        return retrieval_places(asked, questions, paragraphs)
+    except ValueError as error:
+        raise ExportError(f"'{whose}' cannot be scored: {error}") from error
 
 
 def _ranking(
@@ -207,15 +314,11 @@ def _ranking(
 ) -> VectorScores:
     texts = read_ranked_texts(data, reporter.say)
     chosen = sample(len(texts), queries.most or ranking.QUERIES, queries.seed)
-
-    # Both read the same part of a text: a package's length, which is its teacher's or less.
-    length = min(encoder.max_length, teacher.geometry.max_positions)
-
-    teach = functools.partial(teacher.vectors, max_length=length)
+    teach = _as_much_of(teacher, encoder)
     wanted = encode_blocks(teach, texts, reporter.stage("The teacher's vectors"))
     among = None
     if documents is not None:
-        find = functools.partial(documents.vectors, max_length=length)
+        find = _as_much_of(documents, encoder)
         among = encode_blocks(find, texts, reporter.stage("The teacher's vectors of documents"))
     encode = prompted(encoder.encode, prompts.before)
     given = encode_blocks(encode, texts, reporter.stage("Vectors of texts"))

@@ -19,7 +19,7 @@ from nasc.latency.emission import VOCAB_ROWS
 from nasc.latency.plan import plan
 from nasc.latency.session import check_real
 from nasc.latency.table_paths import tables_folder
-from nasc.lowering.base import check_precision
+from nasc.lowering.limits import check_precision
 from nasc.lowering.tuned_kernels import TUNED
 from nasc.networks.network import random_network
 from nasc.pipelines.tuning_place import TunedFarm, tuning_place
@@ -28,6 +28,7 @@ from nasc.teacher import load_teacher
 from nasc.utils.files import cache_folder, locked
 from nasc.utils.progress import Reporter, Silent
 from profilers.context import fingerprint
+from profilers.devices.transports import is_host, transport_of
 from profilers.devices.tvm_tracker import BoardKey, TrackerAddress, check_key
 from profilers.runtimes import get_runtime
 
@@ -320,12 +321,12 @@ def _device(device: str, farm: BoardKey | None) -> tuple[str, int]:
             return device, 1
     found = device_profiles.find(device)
     check_real(found)
-    if found.connection.kind == "adb":
+    if transport_of(found).is_phone:
         raise UsageError(
             f"device {found.name!r} is a phone, and TVM has neither a wheel nor a server for "
             "phones. Take another runtime there: --runtime onnxruntime"
         )
-    if farm is None and found.connection.kind != "local":
+    if farm is None and not is_host(found):
         raise UsageError(
             f"device {found.name!r} is reached by {found.connection.kind}, and kernels are tuned "
             "on this machine or on boards that serve TVM's RPC. Run nasc tune on the device "

@@ -19,6 +19,9 @@ from nasc.tasks.squad import read_squad
 
 NAME = "retrieval"
 
+METRICS = (f"mrr_at_{CUTOFF}", "recall_at_1", f"recall_at_{CUTOFF}")
+"""The score of record first."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Retrieval:
@@ -101,11 +104,40 @@ def retrieval_scores(
         found: (questions,) from `retrieval_places`.
         seed: Of the resampling.
     """
-    each = {
-        f"mrr_at_{CUTOFF}": reciprocal_ranks(found),
-        "recall_at_1": hits(found, 1),
-        f"recall_at_{CUTOFF}": hits(found, CUTOFF),
-    }
     return {
-        name: mean_with_interval(values, data.answers, seed=seed) for name, values in each.items()
+        name: mean_with_interval(values, data.answers, seed=seed)
+        for name, values in _each(found).items()
     }
+
+
+def retrieval_means(found: NDArray[np.int64]) -> dict[str, float]:
+    """MRR@10, recall@1 and recall@10 of places, the score of record first.
+
+    Args:
+        found: (questions,) from `retrieval_places`.
+    """
+    return {name: float(values.mean()) for name, values in _each(found).items()}
+
+
+def retrieval_gains(
+    data: Retrieval, found: NDArray[np.int64], other: NDArray[np.int64], *, seed: int = 0
+) -> dict[str, Estimate]:
+    """What one network's places gain over another's, by metric, on the same questions.
+
+    Args:
+        data: From `read_retrieval`.
+        found: (questions,) from `retrieval_places`.
+        other: The same of the other network.
+        seed: Of the resampling, by which both are drawn alike.
+    """
+    theirs = _each(other)
+    return {
+        name: mean_with_interval(values - theirs[name], data.answers, seed=seed)
+        for name, values in _each(found).items()
+    }
+
+
+def _each(found: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """By metric what every question counts."""
+    values = (reciprocal_ranks(found), hits(found, 1), hits(found, CUTOFF))
+    return dict(zip(METRICS, values, strict=True))

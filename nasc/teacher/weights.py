@@ -4,8 +4,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -179,9 +178,7 @@ class WeightFiles:
         digests = []
         for name in self.names:
             try:
-                with reading.opened(self.files.folder / name) as opened:
-                    digest = hashlib.file_digest(cast(BufferedReader, opened), "sha256")
-                digests.append(digest.hexdigest())
+                digests.append(reading.sha256_of(self.files.folder / name))
             except (OSError, reading.FileRefused) as error:
                 raise self.files.damaged(name, f"cannot be read: {error}") from error
         if len(digests) == 1:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device_profiles import CPU, NATIVE, PYTHON, DeviceProfile
 from profilers.devices.base import Worker
-from profilers.devices.transports import TRANSPORTS
+from profilers.devices.transports import is_host, transport_of
 from profilers.errors import DeviceUnreachable
 from profilers.jobs import RuntimeOptions, WorkerLimits
 from profilers.nvidia import find_gpu
@@ -26,7 +26,7 @@ def reachable(profile: DeviceProfile) -> tuple[bool, str]:
         check_device(profile)
     except DeviceUnreachable as error:
         return False, error.reason
-    return True, TRANSPORTS[profile.connection.kind].words
+    return True, transport_of(profile).words
 
 
 def check_device(profile: DeviceProfile) -> None:
@@ -41,21 +41,25 @@ def check_device(profile: DeviceProfile) -> None:
     """
     if profile.accelerator.kind != CPU:
         _check_accelerator(profile)
-    TRANSPORTS[profile.connection.kind].check(profile)
+    transport_of(profile).check(profile)
 
 
 def _check_accelerator(profile: DeviceProfile) -> None:
     """Refuses a GPU that no worker of nasc computes on; looks for one in this machine."""
-    connection = profile.connection
-    if connection.kind == "adb" or connection.worker == NATIVE:
-        reason = f"the native worker does not compute on accelerator {profile.accelerator.kind!r}"
-        raise DeviceUnreachable(
-            f"models cannot be run on device {profile.name!r}: {reason}. The Python worker does: "
-            f"write a device file from {str(profile.path)!r} with connection.worker = "
-            f"{PYTHON!r}; or measure its processor: leave [accelerator] out",
-            reason,
+    runs = transport_of(profile).on_cpu_alone
+    advice = "Measure its processor: leave [accelerator] out"
+    if profile.connection.worker == NATIVE:
+        runs = "the native worker"
+        advice = (
+            f"The Python worker does: write a device file from {str(profile.path)!r} with "
+            f"connection.worker = {PYTHON!r}; or measure its processor: leave [accelerator] out"
         )
-    if connection.kind == "local":
+    if runs:
+        reason = f"{runs} does not compute on accelerator {profile.accelerator.kind!r}"
+        raise DeviceUnreachable(
+            f"models cannot be run on device {profile.name!r}: {reason}. {advice}", reason
+        )
+    if is_host(profile):
         find_gpu()
 
 
@@ -89,7 +93,7 @@ def open_worker(
     """
     check_device(profile)
     options = dataclasses.replace(options, accelerator=profile.accelerator.kind)
-    worker = TRANSPORTS[profile.connection.kind].open(profile, options, limits, cache)
+    worker = transport_of(profile).open(profile, options, limits, cache)
     if profile.emulated:  # nothing of it is ever taken for a real device's
         worker.context["emulated"] = True
         worker.context["fingerprint"] = f"emulated-{worker.context['fingerprint']}"

@@ -34,8 +34,9 @@ from profilers.errors import (
     WorkerDied,
 )
 from profilers.inputs import draw_inputs
-from profilers.jobs import GIVE_A_FILE, ModelJob, RuntimeOptions, WorkerLimits, is_ir
+from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
 from profilers.messages import PROTOCOL, encode_array
+from profilers.model_files import GIVE_A_FILE, kind_of
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step, Visit
 
@@ -330,24 +331,8 @@ class WorkerClient:
 
     def _allowed(self, subject: str | None) -> str:
         """What a runtime takes, and how a file is checked."""
-        path = subject or "model.onnx"
-        suffix = Path(path).suffix.lower()
-        if suffix in (".so", ".pt2"):
-            return (
-                f"A {suffix} is for the runtime {'tvm' if suffix == '.so' else 'torch'}, as nasc "
-                f"makes it, with its description beside it "
-                f"({Path(path).with_suffix('.json').name!r}). Make it anew for this processor."
-            )
-        if not is_ir(Path(path)):
-            return (
-                "Allowed is any ONNX file that this runtime can load and run. Check it: "
-                f"python -c \"import onnx; onnx.checker.check_model('{path}')\""
-            )
-        return (
-            "An .xml is for the runtime openvino, with its weights beside it "
-            f'({Path(path).with_suffix(".bin").name!r}). Check it: python -c "import openvino; '
-            f"openvino.Core().compile_model('{path}', 'CPU')\""
-        )
+        path = Path(subject or "model.onnx")
+        return kind_of(path).advice_on(path)
 
     def _send(self, line: bytes, subject: str | None, patience_s: float) -> None:
         """Writes a request, with its time limit: a worker that hangs does not read a long one."""

@@ -16,7 +16,8 @@ from typing import Protocol
 from device_profiles.reading import sha256_of
 from profilers.devices.client import REQUEST_TIMEOUT_S, WorkerClient
 from profilers.errors import ModelRejected, ProfilerError
-from profilers.jobs import RuntimeOptions, WorkerLimits, model_files
+from profilers.jobs import RuntimeOptions, WorkerLimits
+from profilers.model_files import kind_of, model_files
 
 KEPT_DAYS = 30
 """Files on a device that nobody has used for so long are removed when a worker starts, and sent
@@ -230,19 +231,20 @@ def _digest(hashes: Mapping[str, str]) -> str:
 def sent_names(files: Sequence[Path]) -> list[tuple[Path, str]]:
     """What files of a model are called on a device.
 
-    A model is told to its runtime by its path, and names its weights by theirs: those keep their
-    names, the model gets one that any shell and file system take.
+    A model is told to its runtime by its path, whose ending it goes by, and names its weights by
+    theirs: those keep their names, the model and its companion get one that any shell and file
+    system take.
 
     Args:
-        files: See `profilers.jobs.model_files`.
+        files: See `profilers.model_files.model_files`.
 
     Raises:
         ModelRejected: A file of weights has a name that cannot be sent.
     """
     model, *weights = files
-    suffix = model.suffix.lower()
-    if suffix == ".xml":  # weights of an IR are found by its name
-        return [(model, "model.xml"), *((path, "model.bin") for path in weights)]
+    kind = kind_of(model)
+    if kind.companion:  # found by the model's name
+        return [(model, f"model{kind.ending}"), *((p, f"model{kind.companion}") for p in weights)]
     named = [(path, path.relative_to(model.parent).as_posix()) for path in weights]
     for _, name in named:
         if not all(_SENDABLE.fullmatch(part) for part in name.split("/")):
@@ -251,7 +253,7 @@ def sent_names(files: Sequence[Path]) -> list[tuple[Path, str]]:
                 "name holds a quote, a backslash or what cannot be printed. Save the model with "
                 "weights under another name."
             )
-    called = "model.onnx"
+    called = f"model{kind.ending}"
     while called in {name.split("/")[0] for _, name in named}:
         called = f"_{called}"
     return [(model, called), *named]

@@ -1,7 +1,8 @@
 """The ways to reach a device: what each is called, and where it is written.
 
-A new one is a module here with `open_device`, a line in `TRANSPORTS`, its fields of `[connection]`
-in `device_profiles`, and its test. Modules are imported when first used: those that start workers
+A new one is a module here with `open_device` (by a `profilers.devices.remote.Transport` where
+programs are run and files sent there), a line in `TRANSPORTS`, its fields of `[connection]` in
+`device_profiles`, and its test. Modules are imported when first used: those that start workers
 need numpy, and to say what is reachable none does.
 """
 
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device_profiles import DeviceProfile
+from device_profiles import NATIVE, PYTHON, DeviceProfile
 from profilers.devices.base import Worker
 from profilers.jobs import RuntimeOptions, WorkerLimits
 
@@ -25,19 +26,29 @@ OpenDevice = Callable[
 
 
 @dataclass(frozen=True, slots=True)
-class Transport:
+class TransportEntry:
     """A way to reach a device.
 
     Attributes:
         words: By which it is told that a device is reached.
         opens: Module of `profilers.devices` that has `open_device`, an `OpenDevice`.
+        worker: What runs models there, in a few words, where a device file does not say more.
         checks: Module, light to import, whose `check_located` raises `DeviceUnreachable` where it
             can be told in a moment that a device is not there; None where it cannot.
+        is_host: Whether the device is this machine, as this process finds it: its processor, and
+            the runtimes that are installed here.
+        is_phone: Whether it is a phone that adb sees.
+        on_cpu_alone: What runs models there, in words, where that computes on the processor alone,
+            whatever a file names; empty where it may compute on more.
     """
 
     words: str
     opens: str
+    worker: str
     checks: str | None = None
+    is_host: bool = False
+    is_phone: bool = False
+    on_cpu_alone: str = ""
 
     def check(self, profile: DeviceProfile) -> None:
         """Raises where a device is known not to be there.
@@ -60,13 +71,28 @@ class Transport:
         return start(profile, options, limits, cache)
 
 
+_OVER_SSH = "native; python for runtimes and machines that it is not made for"
+"""Which one it was stands in what is measured."""
+
 TRANSPORTS = {
-    "local": Transport("this machine", "local"),
-    "command": Transport("by a command", "command"),
-    "ssh": Transport("over SSH", "ssh", "ssh_located"),
-    "adb": Transport("over adb", "adb", "phones"),
+    "local": TransportEntry("this machine", "local", PYTHON, is_host=True),
+    "command": TransportEntry("by a command", "command", "what its command starts"),
+    "ssh": TransportEntry("over SSH", "ssh", _OVER_SSH, "ssh_located"),
+    "adb": TransportEntry(
+        "over adb", "adb", NATIVE, "phones", is_phone=True, on_cpu_alone="the native worker"
+    ),
 }
 """By the kind of a connection."""
+
+
+def transport_of(profile: DeviceProfile) -> TransportEntry:
+    """How a device is reached."""
+    return TRANSPORTS[profile.connection.kind]
+
+
+def is_host(profile: DeviceProfile) -> bool:
+    """Whether a device is this machine, see `TransportEntry.is_host`."""
+    return transport_of(profile).is_host
 
 
 def _module(name: str) -> Any:

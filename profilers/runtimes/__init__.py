@@ -11,9 +11,9 @@ import importlib.metadata
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from device_profiles import CPU
@@ -25,32 +25,63 @@ if TYPE_CHECKING:
 
     _TYPED: tuple[Runtime, ...] = (onnxruntime, openvino, torch, tvm)
 
-_DISTRIBUTIONS = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
-    "openvino": ("openvino", "openvino-nightly"),
-    "tvm": ("apache-tvm",),
-    "torch": ("torch",),
+
+@dataclass(frozen=True, slots=True)
+class RuntimeEntry:
+    """A runtime that models can be run by.
+
+    Attributes:
+        distributions: What its package is called where it can be installed from.
+        pip: What is given to pip where not the newest release is needed, but those that work
+            together.
+        computes_on: Accelerators, the one first that it is the first choice for.
+        counts_kernels: Whether it tells what its kernels take: its module is a `CountingRuntime`.
+        described: Module of this folder, light to import, whose `precisions` is the runtime's own;
+            None where that is asked.
+        needs_torch: Whether its import needs that of torch.
+        read_with: Packages that its module opens files with, besides numpy: nasc has them, the
+            Python of another machine may not.
+    """
+
+    distributions: tuple[str, ...]
+    pip: str = ""
+    computes_on: tuple[str, ...] = (CPU,)
+    counts_kernels: bool = False
+    described: str | None = None
+    needs_torch: bool = False
+    read_with: tuple[str, ...] = ()
+
+    @property
+    def package(self) -> str:
+        """What is given to pip to install it."""
+        return self.pip or self.distributions[0]
+
+
+RUNTIMES = {
+    "onnxruntime": RuntimeEntry(
+        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+        computes_on=(CPU, "cuda"),
+        counts_kernels=True,
+    ),
+    "openvino": RuntimeEntry(("openvino", "openvino-nightly"), counts_kernels=True),
+    "tvm": RuntimeEntry(
+        ("apache-tvm",),
+        pip="'apache-tvm==0.27.0.post1' 'apache-tvm-ffi==0.1.14.post0'",
+        counts_kernels=True,
+        read_with=("jsonschema", "onnx"),
+    ),
+    "torch": RuntimeEntry(
+        ("torch",),
+        computes_on=("cuda", CPU),
+        described="torch_description",
+        needs_torch=True,
+        read_with=("jsonschema", "onnx"),
+    ),
 }
-"""Runtimes by name, with what the package is called where it can be installed from."""
+"""By name."""
 
-_HELD = {"tvm": "'apache-tvm==0.27.0.post1' 'apache-tvm-ffi==0.1.14.post0'"}
-"""What is given to pip where not the newest releases are needed, but those that work together."""
-
-_READ_WITH = {"tvm": ("jsonschema", "onnx"), "torch": ("jsonschema", "onnx")}
-"""Packages that their modules open files with, besides numpy: nasc has them, the Python of another
-machine may not."""
-
-NAMES = tuple(_DISTRIBUTIONS)
+NAMES = tuple(RUNTIMES)
 """Names of the runtimes that models can be run by."""
-
-_ON = {CPU: NAMES, "cuda": ("torch", "onnxruntime")}
-"""By accelerator, those that compute there."""
-
-_ONLY_OPENED_BY = {".xml": "openvino", ".so": "tvm", ".pt2": "torch"}
-"""Endings of files that no other runtime opens; ONNX files are every runtime's."""
-
-_CODE = (".so", ".pt2")
-"""Endings of files that are code for a processor."""
 
 
 @contextmanager
@@ -81,17 +112,18 @@ def get_runtime(name: str) -> Runtime:
         RuntimeMissing: An unknown name, or its package is not installed, or one that its files are
             opened with.
     """
-    if name not in _DISTRIBUTIONS:
-        raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(_DISTRIBUTIONS)}.")
+    if name not in RUNTIMES:
+        raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(RUNTIMES)}.")
     try:
-        with nullcontext() if name == "torch" else without_torch():
+        with nullcontext() if RUNTIMES[name].needs_torch else without_torch():
             found = cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
     except ImportError as error:
         raise RuntimeMissing(
             f"the runtime {name!r} cannot be imported: {error}. Install it: "
-            f"python -m pip install {_HELD.get(name, _DISTRIBUTIONS[name][0])}"
+            f"python -m pip install {RUNTIMES[name].package}"
         ) from error
-    lacking = [one for one in _READ_WITH.get(name, ()) if importlib.util.find_spec(one) is None]
+    read_with = RUNTIMES[name].read_with
+    lacking = [one for one in read_with if importlib.util.find_spec(one) is None]
     if lacking:
         raise RuntimeMissing(
             f"the runtime {name!r} opens no files without {' and '.join(lacking)}. Install what is "
@@ -106,7 +138,7 @@ def pip_arguments(name: str) -> str:
     Args:
         name: One of `NAMES`.
     """
-    return " ".join(("numpy", _HELD.get(name, _DISTRIBUTIONS[name][0]), *_READ_WITH.get(name, ())))
+    return " ".join(("numpy", RUNTIMES[name].package, *RUNTIMES[name].read_with))
 
 
 def computing_on(accelerator: str) -> tuple[str, ...]:
@@ -114,27 +146,30 @@ def computing_on(accelerator: str) -> tuple[str, ...]:
 
     Args:
         accelerator: One of `device_profiles.ACCELERATORS`.
-    """
-    return _ON[accelerator]
-
-
-def runtime_for(paths: Sequence[Path], default: str) -> str:
-    """The runtime that opens files, by how their names end.
-
-    Args:
-        paths: The files.
-        default: What opens them where the names do not say.
 
     Returns:
-        The only one that opens the first file whose name says so.
+        Those first that it is the first choice of.
     """
-    named = (_ONLY_OPENED_BY.get(path.suffix.lower()) for path in paths)
-    return next((name for name in named if name is not None), default)
+    those = [name for name, entry in RUNTIMES.items() if accelerator in entry.computes_on]
+    return tuple(sorted(those, key=lambda name: RUNTIMES[name].computes_on.index(accelerator)))
 
 
-def is_code(path: Path) -> bool:
-    """Whether to open a model file is to run code that is in it, by how its name ends."""
-    return path.suffix.lower() in _CODE
+def told_precisions(name: str, flags: Collection[str]) -> tuple[str, ...] | None:
+    """What a runtime computes in on a processor, where that is told without its import.
+
+    Args:
+        name: One of `NAMES`.
+        flags: Of the processor, see `Runtime.precisions`.
+
+    Returns:
+        As `Runtime.precisions` gives it; None where the runtime has to be asked.
+    """
+    described = RUNTIMES[name].described
+    if described is None:
+        return None
+    told: Callable[[Collection[str]], tuple[str, ...]]
+    told = importlib.import_module(f"{__name__}.{described}").precisions
+    return told(flags)
 
 
 def installed(name: str) -> tuple[bool, str | None]:
@@ -146,9 +181,9 @@ def installed(name: str) -> tuple[bool, str | None]:
     Returns:
         Whether it is one of `NAMES` that can be imported, and its version where that is told.
     """
-    if name not in _DISTRIBUTIONS or importlib.util.find_spec(name) is None:
+    if name not in RUNTIMES or importlib.util.find_spec(name) is None:
         return False, None
-    for distribution in _DISTRIBUTIONS[name]:
+    for distribution in RUNTIMES[name].distributions:
         try:
             return True, importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:

@@ -13,10 +13,11 @@ from typing import Any
 from device_profiles import ACCELERATORS, CPU
 from profilers.context import read_context
 from profilers.errors import DeviceUnreachable
+from profilers.model_files import TORCH_PACKAGE
 from profilers.nvidia import find_gpu
 from profilers.runtimes.described import VALUES
 
-PACKAGE, DESCRIPTION = ".pt2", ".json"
+PACKAGE, DESCRIPTION = TORCH_PACKAGE.ending, TORCH_PACKAGE.companion
 """Endings of the two files of a model."""
 
 FORMAT = 1

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from profilers.context import read_context
+from profilers.model_files import TVM_LIBRARY
 from profilers.runtimes.described import VALUES
 
-LIBRARY, DESCRIPTION = ".so", ".json"
+LIBRARY, DESCRIPTION = TVM_LIBRARY.ending, TVM_LIBRARY.companion
 """Endings of the two files of a model."""
 
 FORMAT = 1

@@ -25,8 +25,11 @@ from click.testing import CliRunner
 import device_profiles
 from device_profiles import Connection, DeviceProfile
 from nasc import api
-from nasc.architecture.space import Geometry
+from nasc.architecture.space import Architecture, Block, Geometry
 from nasc.cli import main
+from nasc.latency.session import latency_job
+from nasc.lowering import get_lowering
+from nasc.networks.network import random_network
 from nasc.teacher import load_teacher
 from nasc.utils.progress import Silent
 from profilers import ModelRejected, RuntimeOptions, WorkerLimits, open_worker
@@ -498,6 +501,32 @@ def test_openvino_is_driven_by_the_python_there(board: Board, cache: Path) -> No
     pytest.importorskip("openvino")
     with open_worker(board.device, RuntimeOptions("openvino"), cache=cache) as there:
         assert there.context["worker"] == "python"
+
+
+TORCH = pytest.mark.skipif(
+    os.environ.get("NASC_TEST_TORCH") != "1",
+    reason="torch compiles for ten seconds and more (NASC_TEST_TORCH=1)",
+)
+
+
+@pytest.mark.parametrize("runtime", ["tvm", pytest.param("torch", marks=TORCH)])
+def test_what_is_compiled_runs_there(board: Board, tmp_path: Path, runtime: str) -> None:
+    """Its description goes with it, and the runtime there knows it by its ending."""
+    pytest.importorskip(runtime)
+    geometry = Geometry(1, 64, 32, 128, vocab_size=50, max_positions=24)
+    network = random_network(Architecture((Block(64, ("mha", "ffn")),)), geometry)
+    made = get_lowering(runtime).lower(network, tmp_path, "a model", shape=(1, 8))
+    job = latency_job("m", made.path, seq_len=8, batch=1, rows=50)
+    feeds = {name: np.ones((1, 8), np.int64) for name in job.inputs}
+    options, found = RuntimeOptions(runtime), []
+    for device in (board.python(), device_profiles.find("host")):
+        with open_worker(device, options) as worker:
+            worker.load(job, seed=0)
+            assert worker.visit([Step("m", 0, 1)])
+            assert isinstance(worker, ModelRunner)
+            worker.open("m", str(made.path))
+            found.append(worker.run("m", feeds)[0])
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from nasc.data.prompts import NO_PROMPTS
 from nasc.errors import CheckpointError, PackageError, UsageError
 from nasc.evaluation.agreement import Quality
 from nasc.package.verify_report import Check
+from nasc.pipelines.score_vectors import AgainstTeacher
 from nasc.pipelines.tune import TunedKernel
 from nasc.pipelines.tuning_place import TunedBoard, TunedFarm
 
@@ -73,7 +74,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("space_for", None),
         ("check_pairs", None),
         ("check_teacher", None),
-        ("load_corpus", corpus),
+        ("load_text", corpus),
         ("prepare", prepared),
     ):
         monkeypatch.setattr(nasc.pipelines.train, function, made_up(function, result))
@@ -431,6 +432,31 @@ EVALUATE = "evaluate made-up --task sst-2 --data dev.tsv"
                 "queries": 9,
                 "documents": 8,
                 "teacher": "t",
+            },
+        ),
+        (
+            EVALUATE,
+            api.EvaluateResult(
+                "sts-b",
+                {"spearman": 0.5},
+                2,
+                "vectors",
+                Path("p"),
+                against_teacher={"spearman": AgainstTeacher(1.0, -0.5, (-0.6, -0.4))},
+            ),
+            {
+                "task": "sts-b",
+                "spearman": 0.5,
+                "against_teacher": {
+                    "spearman": {
+                        "teacher": 1.0,
+                        "share": 0.5,
+                        "gain": -0.5,
+                        "interval": [-0.6, -0.4],
+                    }
+                },
+                "pairs": 2,
+                "package": "p",
             },
         ),
         (

@@ -21,6 +21,7 @@ from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.evaluation.encoder import Encoder
 from nasc.latency.session import MeasurementSession
+from nasc.tasks.retrieval import Retrieval, read_retrieval, retrieval_places
 from nasc.teacher import load_teacher
 from profilers import ModelJob
 from profilers.testing import SyntheticMachine, synthetic_opener
@@ -59,7 +60,10 @@ def results() -> ModuleType:
 
 
 def test_networks_of_the_quality_benchmarks_have_the_teacher_s_head(
-    teacher_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher_folder: Callable[..., Path],
+    tmp_path: Path,
+    questions: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where no head is named."""
     (tmp_path / "text.txt").write_text("\n\n".join(f"the cat sat {i}." for i in range(99)))
@@ -74,7 +78,20 @@ def test_networks_of_the_quality_benchmarks_have_the_teacher_s_head(
     grid = loaded(BENCHMARKS / "quality" / "quality_grid.py")
     assert quality.pruned(context, (0,), "fp32").head == head
     own = SimpleNamespace(context=context, settings=settings)
-    assert grid.Grid.narrow(own, 16).head == head
+    network = grid.Grid.narrow(own, 16)
+    assert network.head == head
+
+    # and are asked for paragraphs, as shipped
+    latency = SimpleNamespace(latency_ms=1.0, upper_ms=1.1)
+    monkeypatch.setattr(grid, "measure", lambda *_: {"body": latency})
+    judged = SimpleNamespace(
+        context=context, files=tmp_path, asked=read_retrieval(questions), judge=lambda *_: {}
+    )
+    body = grid.Grid.body(judged, network)
+    encoder = Encoder(tmp_path / "body.onnx", context.teacher.tokenizer, batch_size=1)
+    vectors = [encoder.encode(list(t)) for t in (judged.asked.questions, judged.asked.paragraphs)]
+    assert body["places"] == retrieval_places(judged.asked, *vectors).tolist()
+    assert 0 < body["retrieval"]["mrr_at_10"]["value"] < 1
 
 
 @pytest.mark.slow
@@ -223,6 +240,27 @@ def test_the_kept_table_is_written_as_it_would_be(results: ModuleType) -> None:
     assert names == sorted(set(names))
     assert [json.dumps(row) for row in rows] == lines
     assert all(next(iter(row)) == "name" for row in rows)
+
+
+def test_rows_of_the_grid_show_what_they_find(
+    results: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside older ones, of which nothing was asked."""
+    monkeypatch.syspath_prepend(BENCHMARKS / "quality")
+    report = loaded(BENCHMARKS / "quality" / "quality_report.py")
+    quality = loaded(BENCHMARKS / "quality" / "quality.py")
+    rows = results.Results(results.TABLE).rows()
+    paragraphs = np.random.default_rng(0).normal(size=(30, 8))
+    asked = Retrieval(("?",) * 60, ("",) * 30, np.repeat(np.arange(30), 2))
+    found = quality.found_paragraphs(asked, np.repeat(paragraphs, 2, axis=0), paragraphs)
+    assert found["places"] == [1] * 60
+    for name, shown in (("narrow-0.5", report.table), ("part-whole", report.parts)):
+        before, after = shown(rows), shown(rows | {name: rows[name] | found})
+        more = {one.count("|") - old.count("|") for one, old in zip(after, before, strict=True)}
+        assert more == {1}
+        place = after[0].split(" | ").index("MRR@10")
+        cells = [line.split(" | ")[place] for line in after[2:]]
+        assert sorted(cells)[-2:] == ["", "1.000 (1.000 to 1.000)"]
 
 
 @pytest.fixture(scope="module")

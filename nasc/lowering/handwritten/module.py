@@ -25,11 +25,11 @@ from nasc.architecture.heads import (
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
-from nasc.lowering.base import unfit_sizes
 from nasc.lowering.handwritten import kernels
 from nasc.lowering.handwritten.kernels import Heads, Kernel, Shape
 from nasc.lowering.handwritten.number_formats import FORMATS, Format
 from nasc.lowering.handwritten.products import PRODUCTS, Products
+from nasc.lowering.limits import unfit_sizes
 from nasc.networks.network import Array, Network, Tensors
 
 Value = Any

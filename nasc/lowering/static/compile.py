@@ -20,8 +20,8 @@ from nasc.architecture.heads import (
 )
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import build
-from nasc.lowering.base import HANDWRITTEN, PRECISIONS
 from nasc.lowering.handwritten.module import handwritten_module
+from nasc.lowering.limits.tvm import HANDWRITTEN, LIMITS
 from nasc.lowering.static import kernels as k
 from nasc.lowering.static.program import Kernel, StaticNetwork
 from nasc.lowering.static.steps import Trace, program, trace
@@ -115,9 +115,9 @@ def _check(network: Network, prefix: str, lengths: Collection[int]) -> None:
             f"{prefix!r} cannot be the prefix of C names: take a small letter, then at most 30 "
             "small letters, digits and underscores"
         )
-    if network.architecture.precision not in PRECISIONS["tvm"]:
+    if network.architecture.precision not in LIMITS.precisions:
         raise UsageError(
-            f"C libraries are made in {', '.join(PRECISIONS['tvm'])}, not in "
+            f"C libraries are made in {', '.join(LIMITS.precisions)}, not in "
             f"{network.architecture.precision!r}. Try: --precision fp32"
         )
     if (why := why_no_library(network.geometry)) is not None:

@@ -9,11 +9,12 @@ import importlib
 from typing import cast
 
 from nasc.errors import PackageError
-from nasc.package.formats.base import ModelFile, PackageFormat
+from nasc.package.formats.base import CFormat, ModelFile, PackageFormat
 
 __all__ = [
-    "LOWERED_FOR",
+    "FORMATS",
     "SHIPPED",
+    "CFormat",
     "ModelFile",
     "PackageFormat",
     "code_refused",
@@ -22,26 +23,31 @@ __all__ = [
     "runtime_of",
 ]
 
-_MODULES = {
+_OF_RUNTIMES = {
     "onnxruntime": "onnx_folder",
     "openvino": "openvino_folder",
     "tvm": "tvm_folder",
     "torch": "torch_folder",
-    "c": "c_package",
+}
+"""By name of a runtime that measures, the module of its packages."""
+
+_BESIDE = {
     "web": "web_folder",
     "android": "android_folder",
-    "android-c": "android_c_folder",
     "aar": "aar_folder",
     "ios": "ios_folder",
+    "c": "c_package",
+    "android-c": "android_c_folder",
 }
-"""By name of a runtime; `c` needs none, `web` is of browsers, others of phones."""
+"""By name of a format that states no latency, its module: its folders lie beside a package."""
 
-_OPENED_BY = dict.fromkeys(("web", "android", "aar", "ios"), "onnxruntime")
+_OTHER_NAMES = {"onnx": "onnxruntime"}
+"""By name of a format that is the package for a runtime, that runtime."""
 
-LOWERED_FOR = {"onnx": "onnxruntime", **_OPENED_BY, "c": "tvm", "android-c": "tvm"}
-"""By name of what `nasc compile --format` takes, the runtime whose lowering makes its model."""
+FORMATS = (*_OTHER_NAMES, *_BESIDE)
+"""What `nasc compile --format` takes."""
 
-SHIPPED = tuple(name for name in _MODULES if name not in LOWERED_FOR)
+SHIPPED = tuple(_OF_RUNTIMES)
 """Names of the runtimes that there are packages for: those that measure."""
 
 
@@ -49,30 +55,31 @@ def runtime_of(name: str) -> str:
     """What the manifest of a format's folder names as its runtime.
 
     Args:
-        name: Out of `LOWERED_FOR`.
+        name: Out of `FORMATS`.
     """
-    return name if name in _MODULES else LOWERED_FOR[name]
+    return _OTHER_NAMES.get(name, name)
 
 
 def format_of(runtime: str) -> PackageFormat:
     """The format of packages for a runtime.
 
     Args:
-        runtime: Its name, as in `profilers.RuntimeOptions`.
+        runtime: As manifests name it: see `runtime_of`.
 
     Raises:
         PackageError: If there are none for it.
     """
-    if runtime not in _MODULES:
+    modules = _OF_RUNTIMES | _BESIDE
+    if runtime not in modules:
         raise PackageError(
-            f"there are no packages for the runtime {runtime!r}; known: {', '.join(_MODULES)}"
+            f"there are no packages for the runtime {runtime!r}; known: {', '.join(modules)}"
         )
-    return cast(PackageFormat, importlib.import_module(f"{__name__}.{_MODULES[runtime]}"))
+    return cast(PackageFormat, importlib.import_module(f"{__name__}.{modules[runtime]}"))
 
 
 def opened_by(runtime: str) -> str:
     """The runtime of `profilers` that opens here the model of a package for a runtime."""
-    return _OPENED_BY.get(runtime, runtime)
+    return format_of(runtime).OPENED_BY or runtime
 
 
 def code_refused(runtime: str, run_code: bool) -> str:

@@ -36,6 +36,7 @@ from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
 
 NAME = "ONNX for Android, as an archive"
+LOWERED_FOR = OPENED_BY = onnx_folder.OPENED_BY
 MODEL = onnx_folder.MODEL
 COMPANIONS = ()
 
@@ -44,6 +45,7 @@ MORE_FILES = (AAR, TABLES, TOKENIZER_GOLDEN)
 OPTIONAL_FILES = ()
 CODE = ""
 PROGRAMS = "Kotlin"
+VECTORS_ALONE = True
 NEEDS = "Gradle"
 
 NAMESPACE = "nasc.encoder"
@@ -55,6 +57,7 @@ SIGNATURES = Path(__file__).resolve().parent.parent / "android_signatures"
 ZIP_BYTES = 1 << 14
 """That the records of a zip of seven files take at most."""
 
+PRECISIONS = onnx_folder.PRECISIONS
 TOLERANCE = onnx_folder.TOLERANCE
 IMPORT = RUN = ""
 NOT_PROMISED = android_folder.NOT_PROMISED
@@ -104,6 +107,15 @@ onnxruntime-android.**
 **No latency is promised in an app.** What was measured is the package that this lies beside, on its
 device; an app runs another build of onnxruntime. Figures of quality are of this model file.
 """
+
+
+def check_ready(name: str) -> None:
+    """See `PackageFormat`: Kotlin's compiler is needed.
+
+    Raises:
+        PackageError: See `check_compiler`.
+    """
+    check_compiler()
 
 
 def check_compiler() -> None:

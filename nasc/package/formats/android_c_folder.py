@@ -30,6 +30,7 @@ from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
 
 NAME = "C library for Android"
+LOWERED_FOR, OPENED_BY = c_package.LOWERED_FOR, c_package.OPENED_BY
 
 SOURCES = Path(__file__).resolve().parent.parent / "android_c"
 
@@ -73,6 +74,10 @@ PROCESSORS = {
 """By processor what code is made for, as Linux calls it: phones of 2018 and later (armv8.2 with its
 dot product), and emulators on any computer of that age."""
 
+C_PROCESSORS = tuple({"arch": arch, "flags": flags} for arch, flags in PROCESSORS.items())
+SAME_CODE = False
+"""See `CFormat`."""
+
 PRECISIONS = ("fp32", "int8")
 """In which there are kernels for all of them."""
 
@@ -83,6 +88,7 @@ OPTIONAL_FILES = (
 
 CODE = c_package.CODE
 PROGRAMS = "Kotlin"
+VECTORS_ALONE = True
 NEEDS = "Gradle and Android's NDK"
 TOLERANCE = c_package.TOLERANCE
 IMPORT = RUN = ""
@@ -92,6 +98,7 @@ NOT_PROMISED = "not promised on a phone, whose processor is another"
 
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = c_package.open_session
+check_ready = c_package.check_ready
 refusal = c_package.refusal
 """See `PackageFormat`: the code for this machine is that of a folder of C."""
 

@@ -18,13 +18,14 @@ from nasc.package.formats.app_contents import (
     write_texts,
     wrong_texts,
 )
-from nasc.package.formats.base import QUERY, no_refusal, no_session, no_text
+from nasc.package.formats.base import QUERY, always_ready, no_refusal, no_session, no_text
 from nasc.package.kotlin_program import run_in_java
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
 
 NAME = "ONNX for Android"
+LOWERED_FOR = OPENED_BY = onnx_folder.OPENED_BY
 
 SOURCES = Path(__file__).resolve().parent.parent / "android"
 
@@ -77,11 +78,13 @@ MORE_FILES = (*COPIED, CONTENTS, TABLES, TOKENIZER_GOLDEN)
 OPTIONAL_FILES = ()
 CODE = ""
 PROGRAMS = "Kotlin"
+VECTORS_ALONE = True
 NEEDS = "Gradle"
 
 ONNXRUNTIME_ANDROID = "1.29.0"
 """The release that `build.gradle.kts` asks for. It is fetched by Gradle, not shipped."""
 
+PRECISIONS = onnx_folder.PRECISIONS
 TOLERANCE = onnx_folder.TOLERANCE
 """The operators are those of onnxruntime, compiled for another processor."""
 
@@ -93,6 +96,7 @@ NOT_PROMISED = "not promised in an app, which runs another build, onnxruntime-an
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
 refusal = no_refusal
+check_ready = always_ready
 inspect = onnx_folder.inspect
 """See `PackageFormat`: the model is that of an ONNX folder."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from device_profiles.reading import shown
 from nasc.architecture.heads import gives_answers
@@ -26,6 +26,9 @@ PAIRS = '[("A man is playing a guitar.", "Someone plays an instrument.")]'
 
 QUESTIONS = '[("Who plays the guitar?", "In the park a man plays the guitar.")]'
 """What READMEs ask."""
+
+NOT_MEASURED = "not measured"
+"""Of a latency that could be, in another compilation."""
 
 QUERY = "Who is playing music?"
 QUERIES = f'["{QUERY}"]'
@@ -70,6 +73,21 @@ class PackageFormat(Protocol):
 
     NAME: str
     """Of the model's files, in words."""
+
+    LOWERED_FOR: str
+    """The runtime whose lowering makes the model."""
+
+    OPENED_BY: str | None
+    """The runtime of `profilers` that opens the model; None where none does, see `open_session`."""
+
+    PRECISIONS: tuple[str, ...]
+    """In which it is made, as far as its lowering makes them."""
+
+    VECTORS_ALONE: bool
+    """Whether its programs give vectors of texts, and nothing else that networks give."""
+
+    NOT_PROMISED: str
+    """Why its folders state no latency where another package was measured."""
 
     MODEL: str
     """Name of the file that the runtime opens."""
@@ -135,6 +153,16 @@ class PackageFormat(Protocol):
             arch: Of the device's processor, as `platform.machine` says it.
         """
 
+    def check_ready(self, name: str) -> None:
+        """Raise, before anything is searched, where what makes its files is not installed here.
+
+        Args:
+            name: Of the format, as `nasc compile --format` takes it.
+
+        Raises:
+            UsageError, PackageError, profilers.RuntimeMissing: With what to install.
+        """
+
     def write_more(self, folder: Path, manifest: Manifest) -> None:
         """Write `MORE_FILES` into a package whose model's files are there.
 
@@ -176,6 +204,22 @@ class PackageFormat(Protocol):
             Exception: If it is no valid model of one operator after the other, all of whose
                 weights lie in its own files; libraries raise what they like.
         """
+
+
+@runtime_checkable
+class CFormat(PackageFormat, Protocol):
+    """A format that holds the network as C code, in place of a file for a runtime."""
+
+    C_FOLDER: str
+    """Of the library in a package; empty where it is the package."""
+
+    C_PROCESSORS: tuple[Mapping[str, Any] | None, ...]
+    """That there is code for, as `profilers.context.read_context` gives them; None is this
+    machine's."""
+
+    SAME_CODE: bool
+    """Whether the code is what a package for `LOWERED_FOR` holds, so that its vectors are the same
+    in every precision."""
 
 
 def shape_of(axes: Iterable[Sequence[int | None]]) -> tuple[int, ...] | None:
@@ -356,6 +400,10 @@ def no_session(path: Path, timeout_s: float | None = None) -> None:
 def no_refusal(arch: str) -> str:
     """See `PackageFormat.refusal`: packages can be written for every device."""
     return ""
+
+
+def always_ready(name: str) -> None:
+    """See `PackageFormat.check_ready`: nothing is needed but what nasc needs."""
 
 
 def nothing_written(folder: Path, manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import platform
 import shlex
@@ -20,10 +21,12 @@ from tokenizers import Tokenizer
 
 from device_profiles.reading import read_bytes, read_json
 from device_profiles.temporary import temporary_folder
+from nasc.errors import UsageError
 from nasc.lowering.description import Interface
 from nasc.lowering.static.program import StaticNetwork
 from nasc.package.formats.app_contents import write_tables
 from nasc.package.formats.base import (
+    NOT_MEASURED,
     QUERY,
     ModelFile,
     no_text,
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
     from nasc.package.manifest import Manifest
 
 NAME = "C library"
+LOWERED_FOR = "tvm"
+OPENED_BY = None
 MODEL = "network.json"
 COMPANIONS = ()
 MORE_FILES = (*COPIED, TABLES, TOKENIZER_GOLDEN)
@@ -70,6 +75,14 @@ EARLIER = {
 
 CODE = f"what {MODEL} describes"
 PROGRAMS = ""
+VECTORS_ALONE = False
+NOT_PROMISED = NOT_MEASURED
+
+C_FOLDER = ""
+C_PROCESSORS = (None,)
+SAME_CODE = True
+"""See `CFormat`."""
+
 NEEDS = "a C compiler"
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2, "int8": 4e-2}
@@ -79,6 +92,7 @@ AGREEMENT = 1e-4
 """Largest difference, relative to the largest value above 1, between vectors of a C folder and of
 the package that it is made beside, where both compute the same: in fp32, or by TVM's kernels."""
 
+PRECISIONS = tuple(TOLERANCE)
 IMPORT = RUN = ""
 
 FORMAT = 1
@@ -222,6 +236,24 @@ any port of the tokenizer has to reproduce.
 conformance are of its own code. So are figures of quality, unless its vectors of the golden texts
 are those of that package, to {AGREEMENT:g}: then they are that package's.
 """
+
+
+def check_ready(name: str) -> None:
+    """See `PackageFormat`: TVM is needed, and what links and builds its code.
+
+    Raises:
+        UsageError: If TVM or ziglang is missing.
+        profilers.RuntimeMissing: If there is no C compiler.
+    """
+    from nasc.package import c_program  # which loads numpy
+
+    if importlib.util.find_spec("tvm") is None or importlib.util.find_spec("ziglang") is None:
+        raise UsageError(
+            f"--format {name} needs TVM, whose compiler makes its kernels, and ziglang, whose "
+            "linker cleans the machine code. Install both: pip install -c constraints.txt "
+            f"'.[runner,tvm]'; or leave --format {name} out"
+        )
+    c_program.compiler()
 
 
 def refusal(arch: str) -> str:

@@ -17,12 +17,20 @@ from nasc.package.formats.app_contents import (
     write_texts,
     wrong_texts,
 )
-from nasc.package.formats.base import QUERY, no_refusal, no_session, no_text, nothing_run
+from nasc.package.formats.base import (
+    QUERY,
+    always_ready,
+    no_refusal,
+    no_session,
+    no_text,
+    nothing_run,
+)
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
 
 NAME = "ONNX for iOS"
+LOWERED_FOR = OPENED_BY = onnx_folder.OPENED_BY
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 SOURCES = _PACKAGE / "ios"
@@ -65,11 +73,13 @@ MORE_FILES = (*COPIED, *FROM_C, CONTENTS, TABLES, TOKENIZER_GOLDEN)
 OPTIONAL_FILES = ()
 CODE = ""
 PROGRAMS = ""
+VECTORS_ALONE = True
 NEEDS = "Xcode"
 
 ONNXRUNTIME_SWIFT = "1.24.2"
 """The release of onnxruntime-swift-package-manager that `Package.swift` asks for; Xcode gets it."""
 
+PRECISIONS = onnx_folder.PRECISIONS
 TOLERANCE = onnx_folder.TOLERANCE
 """The operators are those of onnxruntime, compiled for another processor."""
 
@@ -81,6 +91,7 @@ NOT_PROMISED = "not promised in an app, which runs another build, onnxruntime's 
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
 refusal = no_refusal
+check_ready = always_ready
 run_more = nothing_run
 inspect = onnx_folder.inspect
 """See `PackageFormat`: the model is that of an ONNX folder."""

@@ -16,9 +16,11 @@ from nasc.architecture.space import computed_in
 from nasc.export.graph import IR_VERSION, OPSET
 from nasc.export.onnx import output_name
 from nasc.package.formats.base import (
+    NOT_MEASURED,
     SENTENCES,
     TOKENIZER_TOO,
     ModelFile,
+    always_ready,
     cross_encoder_usage,
     is_parameter,
     no_refusal,
@@ -37,12 +39,15 @@ if TYPE_CHECKING:
     from nasc.package.manifest import Manifest
 
 NAME = "ONNX"
+LOWERED_FOR = OPENED_BY = "onnxruntime"
 MODEL = "model.onnx"
 COMPANIONS = ()
 MORE_FILES = ()
 OPTIONAL_FILES = ()
 CODE = ""
 PROGRAMS = ""
+VECTORS_ALONE = False
+NOT_PROMISED = NOT_MEASURED
 NEEDS = "onnxruntime, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "int8": 4e-2, "int8-emb4": 4e-2}
@@ -50,6 +55,8 @@ TOLERANCE = {"fp32": 1e-4, "int8": 4e-2, "int8-emb4": 4e-2}
 activations; relative changes of the normalisation weights by 1e-6 move the default teacher's
 vectors by up to 0.021 (simulated, November 2026); vectors of two sentences differ by 0.053 at
 least, 0.2 mostly. int8-emb4: the words themselves are the same everywhere, the rest is int8."""
+
+PRECISIONS = tuple(TOLERANCE)
 
 MAX_BYTES = 2 << 30
 """What model.onnx may hold: protobuf's own limit."""
@@ -162,6 +169,7 @@ transformers 5, which its ONNX backend optimum-onnx 0.1 cannot be installed with
 other_languages = own_usage = no_text
 open_session = no_session
 refusal = no_refusal
+check_ready = always_ready
 write_more = nothing_written
 wrong_more = nothing_wrong
 run_more = nothing_run

@@ -14,9 +14,11 @@ from xml.parsers import expat
 from device_profiles.reading import opened, read_bytes, shown
 from nasc.architecture.heads import gives_vector, scores_tokens
 from nasc.package.formats.base import (
+    NOT_MEASURED,
     SENTENCES,
     TOKENIZER_TOO,
     ModelFile,
+    always_ready,
     cross_encoder_usage,
     is_parameter,
     no_refusal,
@@ -35,12 +37,15 @@ if TYPE_CHECKING:
     from nasc.package.manifest import Manifest
 
 NAME = "OpenVINO IR"
+LOWERED_FOR = OPENED_BY = "openvino"
 MODEL = "openvino_model.xml"
 COMPANIONS = ("openvino_model.bin",)
 MORE_FILES = ()
 OPTIONAL_FILES = ()
 CODE = ""
 PROGRAMS = ""
+VECTORS_ALONE = False
+NOT_PROMISED = NOT_MEASURED
 NEEDS = "openvino, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2, "fp16": 5e-3, "int8": 6e-2}
@@ -51,6 +56,8 @@ processors without any of them take. fp16: 0.0016 from fp32. int8: 0.004 where i
 bf16; where activations are quantised as they come, relative changes of the normalisation weights by
 1e-6 move vectors by up to 0.032, and 0.043 lie between that and a processor that does not quantise
 them. Vectors of two golden texts differ by 0.17 at least."""
+
+PRECISIONS = tuple(TOLERANCE)
 
 MAX_XML_BYTES = 32 << 20
 """What the graph may take; the default teacher's takes 0.5 MB, one of 24 layers and 1024 numbers
@@ -253,6 +260,7 @@ class _Constant:
 other_languages = own_usage = no_text
 open_session = no_session
 refusal = no_refusal
+check_ready = always_ready
 write_more = nothing_written
 wrong_more = nothing_wrong
 run_more = nothing_run

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from device_profiles.reading import opened, read_json
 from nasc.package.formats.base import (
+    NOT_MEASURED,
     TOKENIZER_TOO,
     ModelFile,
+    always_ready,
     no_refusal,
     no_session,
     no_text,
@@ -34,17 +36,22 @@ if TYPE_CHECKING:
     from nasc.package.manifest import Manifest
 
 NAME = "AOTInductor package"
+LOWERED_FOR = OPENED_BY = "torch"
 MODEL = "model.pt2"
 COMPANIONS = ("model.json",)
 MORE_FILES = ()
 OPTIONAL_FILES = ()
 CODE = MODEL
 PROGRAMS = ""
+VECTORS_ALONE = False
+NOT_PROMISED = NOT_MEASURED
 NEEDS = "torch, tokenizers and numpy"
 
 TOLERANCE = {"fp32": 1e-4, "tf32": 5e-3, "bf16": 2e-2, "fp16": 5e-3}
 """fp32: rounding on other processors. The others: as of the OpenVINO folder; TF32 has the digits of
 fp16."""
+
+PRECISIONS = tuple(TOLERANCE)
 
 MAX_BYTES = 2 << 30
 """What a package may take, as in the other formats."""
@@ -97,6 +104,7 @@ other_languages = no_text
 own_usage = no_text
 open_session = no_session
 refusal = no_refusal
+check_ready = always_ready
 write_more = nothing_written
 wrong_more = nothing_wrong
 run_more = nothing_run

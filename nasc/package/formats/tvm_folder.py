@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from device_profiles.reading import opened, read_bytes, read_json
 from nasc.package.formats import tvm_runtime_files
 from nasc.package.formats.base import (
+    NOT_MEASURED,
     TOKENIZER_TOO,
     ModelFile,
+    always_ready,
     no_session,
     no_text,
     nothing_run,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from nasc.package.manifest import Manifest
 
 NAME = "TVM library"
+LOWERED_FOR = OPENED_BY = "tvm"
 MODEL = "model.so"
 COMPANIONS = ("model.json",)
 NEEDS = "tokenizers and numpy"
@@ -42,9 +45,13 @@ MORE_FILES = (HEADER, *tvm_runtime_files.FILES)
 OPTIONAL_FILES = ()
 CODE = MODEL
 PROGRAMS = ""
+VECTORS_ALONE = False
+NOT_PROMISED = NOT_MEASURED
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2, "int8": 4e-2}
 """fp32: rounding on other processors. int8: as of the ONNX folder, for the same reason."""
+
+PRECISIONS = tuple(TOLERANCE)
 
 MAX_LIBRARY_BYTES = 2 << 30
 """What the library may take, as in the other formats."""
@@ -107,6 +114,7 @@ Licences of what is TVM's: the folder `licenses`.
 
 own_usage = no_text
 open_session = no_session
+check_ready = always_ready
 """See `PackageFormat`."""
 
 

@@ -19,13 +19,14 @@ from nasc.package.formats.app_contents import (
     write_texts,
     wrong_texts,
 )
-from nasc.package.formats.base import QUERY, no_refusal, no_session, no_text
+from nasc.package.formats.base import QUERY, always_ready, no_refusal, no_session, no_text
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
 from nasc.package.web_program import run_in_node
 
 NAME = "ONNX for the web"
+LOWERED_FOR = OPENED_BY = onnx_folder.OPENED_BY
 MODEL = onnx_folder.MODEL
 COMPANIONS = ()
 
@@ -48,6 +49,7 @@ MORE_FILES = (*COPIED, CONTENTS, NPM, TABLES, TOKENIZER_GOLDEN)
 OPTIONAL_FILES = ()
 CODE = ""
 PROGRAMS = "JavaScript"
+VECTORS_ALONE = True
 NEEDS = "node"
 
 ONNXRUNTIME_WEB = "1.30.0"
@@ -58,6 +60,7 @@ INTEGRITY = (
 """What `npm view onnxruntime-web@1.30.0 dist.integrity` says: of the release that packages are made
 for and tested with. It is fetched by npm, not shipped: 14 MB of WebAssembly."""
 
+PRECISIONS = onnx_folder.PRECISIONS
 TOLERANCE = onnx_folder.TOLERANCE
 """The operators are those of onnxruntime, compiled for another processor."""
 
@@ -69,6 +72,7 @@ NOT_PROMISED = "not promised in a browser, which runs another build, onnxruntime
 load_lines = precision_note = other_libraries = other_languages = no_text
 open_session = no_session
 refusal = no_refusal
+check_ready = always_ready
 inspect = onnx_folder.inspect
 """See `PackageFormat`: the model is that of an ONNX folder."""
 

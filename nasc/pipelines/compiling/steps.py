@@ -30,6 +30,7 @@ from nasc.pipelines.compiling.packaging import package
 from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, ShippedNetwork, State
 from nasc.pipelines.compiling.training import finish
 from nasc.pipelines.result import CompileResult
+from nasc.tasks.retrieval import read_retrieval
 from nasc.tasks.sts import read_sts
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ def run(compilation: Compilation) -> CompileResult:
     labelled = None
     if options.sts_data is not None:
         labelled = read_sts(options.sts_data, context.reporter.say)
+    asked = None
+    if options.retrieval_data is not None:
+        asked = read_retrieval(options.retrieval_data)
     context.check_inputs()
-    evaluator = ArtifactEvaluator(context, labelled, packaged_task(compilation))
+    evaluator = ArtifactEvaluator(context, labelled, packaged_task(compilation), asked=asked)
     state = start(compilation)
     with temporary_folder() as folder:
         if context.settings.estimate:

@@ -19,6 +19,7 @@ from nasc.architecture.space import PRECISIONS
 from nasc.cli import main, options
 from nasc.errors import TaskDataError
 from nasc.lowering import PRECISIONS as LOWERED
+from nasc.package.formats import FORMATS
 from nasc.tasks.squad import read_squad
 from nasc.tasks.tables import read_rows
 
@@ -429,7 +430,8 @@ def test_an_output_that_cannot_be_written_is_found_first(
 
 
 def test_labels_are_read_before_anything_slow(nasc: Callable[..., Result], tmp_path: Path) -> None:
-    refused(nasc("compile", "--latency-ms", 5, "--sts-data", "dev.tsv"), 1, "dev.tsv")
+    for option in ("--sts-data", "--retrieval-data"):
+        refused(nasc("compile", "--latency-ms", 5, option, "dev.tsv"), 1, "dev.tsv")
     assert not list((tmp_path / "cache").rglob("*"))
 
 
@@ -592,7 +594,8 @@ def toy_space_file(folder: Path, teacher_folder: Callable[..., Path]) -> Path:
     return path
 
 
-def test_the_choices_of_runtimes_and_precisions_are_those_that_networks_are_lowered_for() -> None:
+def test_the_choices_of_runtimes_precisions_and_formats_are_all_that_there_are() -> None:
     """They are written out, since the command line imports little."""
     assert options.PRECISIONS == PRECISIONS
     assert tuple(LOWERED) == options.RUNTIMES
+    assert options.FORMATS == FORMATS

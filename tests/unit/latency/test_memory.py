@@ -20,7 +20,7 @@ from nasc.latency.memory import (
     tensor_bytes,
 )
 from nasc.latency.plan import random_architecture
-from nasc.lowering import BY_LENGTH, get_lowering
+from nasc.lowering import LIMITS, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.networks.network import random_network, tensor_shapes
 from profilers.context import read_context
@@ -49,7 +49,7 @@ EVERY = [
     Variant(runtime, precision)
     for runtime, precisions in LOWERED.items()
     for precision in precisions
-    if runtime not in (*BY_LENGTH, "torch")  # they take seconds each: below, tests of torch
+    if not LIMITS[runtime].is_compiled  # they take seconds each: below, tests of torch
 ]
 MOST_OVER = {"onnxruntime": (2500, 250), "openvino": (12_000, 3_500)}
 """By runtime, bytes that a file may be smaller than said: in all, and for each layer."""

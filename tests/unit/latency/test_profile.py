@@ -29,7 +29,7 @@ from nasc.latency.profile import profile as profile_on
 from nasc.latency.session import MeasurementSession, baseline_folder
 from nasc.latency.table import Imported, LatencyTable, load_table, read_table
 from nasc.latency.table_paths import samples_path, tables_folder
-from nasc.lowering.base import MULTIPLES
+from nasc.lowering import LIMITS
 from nasc.networks.network import random_network
 from profilers.baseline import Window
 
@@ -714,7 +714,8 @@ def test_impossible_settings_are_refused_before_anything_runs(
 def test_sizes_that_a_precision_is_not_made_in_are_refused_or_left_out(
     device: DeviceProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(MULTIPLES, ("onnxruntime", "int8"), 32)
+    changed = dataclasses.replace(LIMITS["onnxruntime"], multiples={"int8": 32})
+    monkeypatch.setitem(LIMITS, "onnxruntime", changed)
     machine = SyntheticMachine()
     arguments: dict[str, Any] = {"cache_dir": tmp_path, "machine": machine, "seq_lens": [32]}
     with pytest.raises(UsageError, match=r"--precision int8: .* of 32; .* 'tiny' has 8. Take .*fp"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import onnx
 import pytest
 import torch
 
+import nasc.lowering
 from nasc.architecture.layers import params
 from nasc.architecture.space import (
     ACTIVATIONS,
@@ -28,9 +31,9 @@ from nasc.architecture.variant import Variant
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import EMITTER_VERSION
 from nasc.latency.memory import file_base_bytes, layer_file_bytes
-from nasc.lowering import BY_LENGTH, get_lowering
+from nasc.lowering import LIMITS, Lowering, get_lowering, unfit
 from nasc.lowering import PRECISIONS as LOWERED
-from nasc.lowering.base import PLAIN_ALONE, unfit
+from nasc.lowering.limits.tvm import HANDWRITTEN
 from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
 from profilers import RuntimeOptions
@@ -69,6 +72,16 @@ EVERY = [
 
 
 HERE = [r for r in LOWERED if installed(r)[0] and r != "torch"]  # it compiles for seconds
+
+
+@pytest.mark.parametrize("runtime", LOWERED)
+def test_a_lowering_takes_what_its_interface_says(runtime: str) -> None:
+    """Read, not imported: a runtime need not be installed for it."""
+    name = runtime.replace("-", "_")
+    tree = ast.parse((Path(nasc.lowering.__file__).parent / f"{name}.py").read_text())
+    [lower] = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == "lower"]
+    taken = [one.arg for one in (*lower.args.args, *lower.args.kwonlyargs)]
+    assert ["self", *taken] == list(inspect.signature(Lowering.lower).parameters)
 
 
 @pytest.mark.parametrize(("runtime", "precision"), EVERY)
@@ -221,7 +234,7 @@ def test_files_are_replaced_beneath_a_session_that_is_open(tmp_path: Path) -> No
 
 def of_length(runtime: str, tokens: int) -> dict[str, Any]:
     """What has a network compiled for one length alone, where each length takes seconds."""
-    return {"shape": (1, tokens)} if runtime in BY_LENGTH else {}
+    return {"shape": (1, tokens)} if LIMITS[runtime].by_length else {}
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -281,7 +294,7 @@ RELATIVE_MADE = [
     (runtime, precision, most)
     for runtime in HERE
     for precision, most in (("fp32", 1e-5), ("int8", 0.05))
-    if (runtime, precision) not in PLAIN_ALONE
+    if runtime != "tvm" or precision not in HANDWRITTEN
 ]
 
 
@@ -361,11 +374,9 @@ def test_the_second_text_has_a_token_type_of_its_own(
 
 def test_runtimes_without_token_types_say_so() -> None:
     space = derived_space(dataclasses.replace(MINILM_L6, separator=102))
-    for runtime, precision in PLAIN_ALONE:
-        said = unfit(runtime, precision, space, "embed")
-        assert (
-            said == f"{runtime} makes {precision} without token types, which tell two texts apart"
-        )
+    for precision in HANDWRITTEN:
+        said = unfit("tvm", precision, space, "embed")
+        assert said == f"tvm makes {precision} without token types, which tell two texts apart"
     assert unfit("onnxruntime", "fp32", space, "embed") is None
 
 

@@ -30,7 +30,6 @@ pytest.importorskip("ziglang")
 
 from nasc.evaluation.parity import check_reduced
 from nasc.pipelines import c_format
-from nasc.pipelines.c_format import ANDROID_C, C_FORMATS
 
 ARCH = platform.machine()
 GEOMETRY = Geometry(
@@ -54,15 +53,15 @@ def packed(
 ) -> Path:
     """A package of the network of `android_package`; tests must not change it."""
     place = tmp_path_factory.mktemp("android-c")
-    layout, about = C_FORMATS[ANDROID_C], make_manifest(make_model())
+    form, about = c_format.c_format("android-c"), make_manifest(make_model())
     network = random_network(about.architecture, about.geometry)
-    found = c_format._write_library(layout, network, 48, place / "library" / layout.folder)
+    found = c_format._write_library(form, network, 48, place / "library" / form.C_FOLDER)
     assert found == ARCH
     return build_package(
         place / "package-android-c",
         model=place / "library",
         tokenizer=tokenizer,
-        manifest=without_latency(about, ANDROID_C, layout.why),
+        manifest=without_latency(about, "android-c", form.NOT_PROMISED),
         open_encoder=c_format.open_c,
     )
 
@@ -106,8 +105,8 @@ def test_all_is_checked_and_code_for_phones_is_read(
 def test_code_in_int8_is_that_of_its_network(tmp_path: Path) -> None:
     """There is code in int8 for every processor, and this machine's computes the network."""
     network = random_network(Architecture((Block(32, ("mha", "ffn")),), "int8"), GEOMETRY)
-    layout = C_FORMATS[ANDROID_C]
-    assert c_format._write_library(layout, network, 24, tmp_path) == ARCH
+    form = c_format.c_format("android-c")
+    assert c_format._write_library(form, network, 24, tmp_path) == ARCH
     facts = android_c_folder.inspect(tmp_path / c_package.MODEL)
     assert (facts.computed_in, facts.unexpected) == ("int8", ())
     for arch in PROCESSORS:

@@ -21,7 +21,8 @@ from nasc.evaluation.encoder import Encoder
 from nasc.package.build import build_package
 from nasc.package.read_manifest import read_manifest
 from nasc.package.records import TeacherRecord
-from nasc.pipelines.score_vectors import teacher_of
+from nasc.pipelines.score_vectors import AgainstTeacher, teacher_of
+from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import load_teacher
 
 DATA = {
@@ -109,28 +110,6 @@ WORDS = "the cat sat mat dog sun house big small ran slept on".split()
 
 
 @pytest.fixture(scope="module")
-def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of SQuAD: 14 paragraphs of words, each with two questions of some of these."""
-    rng = np.random.default_rng(0)
-    paragraphs = []
-    for i in range(14):
-        words = list(rng.choice(WORDS, 9))
-        context = " ".join(words)
-        qas = [
-            {
-                "id": f"{i}-{k}",
-                "question": " ".join(words[k : k + 6]),
-                "answers": [{"text": words[0], "answer_start": 0}],
-            }
-            for k in range(2)
-        ]
-        paragraphs.append({"context": context, "qas": qas})
-    path = tmp_path_factory.mktemp("squad") / "dev-v1.1.json"
-    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(1)
     path = tmp_path_factory.mktemp("texts") / "texts.txt"
@@ -213,33 +192,94 @@ def test_prompts_stand_before_questions_and_paragraphs(
     assert sorted({text[:15] for text in seen}) == sorted(prompts.values())
 
 
-def test_a_package_is_ranked_against_its_own_teacher(
+@pytest.fixture
+def following(
     tmp_path: Path,
-    packed: Any,
     tokenizer: BertTokenizer,
     make_model: Callable[..., Path],
     make_manifest: Callable[..., Any],
-    teacher_folder: Callable[..., Path],
-    texts: Path,
+) -> Callable[..., Path]:
+    """Builds the package of a network of random weights that states a teacher's folder as its."""
+
+    def make(teacher: Path, name: str = "p", **changes: Any) -> Path:
+        loaded = load_teacher(teacher)
+        record = TeacherRecord(loaded.name, loaded.sha256, "/nowhere/that/is/opened")
+        model = make_model()
+        manifest = make_manifest(model, teacher=record, max_length=40, **changes)
+        return build_package(tmp_path / name, model=model, tokenizer=tokenizer, manifest=manifest)
+
+    return make
+
+
+def test_a_package_is_ranked_against_its_own_teacher(
+    following: Callable[..., Path], teacher_folder: Callable[..., Path], texts: Path
 ) -> None:
     folder = teacher_folder(hidden=64)
-    teacher = load_teacher(folder)
-    record = TeacherRecord(teacher.name, teacher.sha256, "/nowhere/that/is/opened")
-    model = make_model()
-    package = build_package(
-        tmp_path / "p",
-        model=model,
-        tokenizer=tokenizer,
-        manifest=dataclasses.replace(make_manifest(model), teacher=record, max_length=40),
-    )
+    package = following(folder)
     found = evaluate(package, "ranking", texts, queries=Queries(teacher=folder))
     assert 0 < found.scores["ndcg_at_10"] < 0.99
     assert (found.scored, found.examples, found.documents) == ("vectors", 20, 19)
+    assert found.against_teacher == {}
     with pytest.raises(UsageError, match=r"follows the teacher .* name its folder: --teacher DIR"):
         evaluate(package, "ranking", texts)
     other = teacher_folder("distilbert")
-    with pytest.raises(UsageError, match="Name the folder of its own"):
-        evaluate(package, "ranking", texts, queries=Queries(teacher=other))
+    for task in ("ranking", "retrieval", "sts-b"):
+        with pytest.raises(UsageError, match="Name the folder of its own"):
+            evaluate(package, task, texts, queries=Queries(teacher=other))
+
+
+def test_a_package_stands_beside_its_teacher(
+    following: Callable[..., Path], teacher_folder: Callable[..., Path], questions: Path
+) -> None:
+    folder = teacher_folder(hidden=64)
+    asked = Queries(teacher=folder)
+    # Question by question, not figure by figure: with itself it differs by nothing.
+    itself = evaluate(folder, "retrieval", questions, queries=asked)
+    for one in itself.against_teacher.values():
+        assert (one.gain, one.interval, one.share) == (0, (0, 0), 1)
+
+    found = evaluate(following(folder), "retrieval", questions, queries=asked)
+    assert found.scores != itself.scores
+    assert list(found.against_teacher) == list(found.scores)
+    for name, one in found.against_teacher.items():
+        score, wanted = found.scores[name], itself.scores[name]
+        assert one.teacher == pytest.approx(wanted)
+        assert one.gain == pytest.approx(score - wanted)
+        assert one.share == pytest.approx(score / wanted)
+        assert one.interval is not None
+        assert one.interval[0] <= one.gain <= one.interval[1]
+    beside = f"; teacher {itself.scores['mrr_at_10']:.4f}, gain "
+    assert beside in dict(found.rows())["mrr_at_10"]
+
+    # Of networks for queries the teacher embeds the paragraphs of both.
+    package = following(folder, "queries", query_only=True)
+    for_queries = evaluate(package, "retrieval", questions, queries=asked)
+    teachers = [each.against_teacher["mrr_at_10"].teacher for each in (found, for_queries)]
+    assert teachers[0] == teachers[1]
+    assert for_queries.scores != found.scores
+
+
+def test_similarities_stand_beside_those_of_the_teacher(
+    following: Callable[..., Path], teacher_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, data = teacher_folder(hidden=64), tmp_path / "dev.csv"
+    data.write_text(DATA["sts-b"], encoding="utf-8")
+    package = following(folder)
+    found = evaluate(package, "sts-b", data, queries=Queries(teacher=folder))
+    one = found.against_teacher["spearman"]
+    wanted = evaluate_sts(load_teacher(folder).vectors, read_sts(data))
+    assert one.teacher == pytest.approx(wanted)
+    assert found.scores["spearman"] == pytest.approx(one.teacher + one.gain)
+    assert "interval" not in found.to_dict()["against_teacher"]["spearman"]
+    assert dict(found.rows())["spearman"] == f"{found.scores['spearman']:.4f}; {one}"
+
+
+def test_no_share_of_nothing_is_stated() -> None:
+    assert AgainstTeacher(0.0, 0.5).share is None
+    assert str(AgainstTeacher(-0.5, 0.25)) == "teacher -0.5000, gain 0.2500"
+    assert str(AgainstTeacher(0.8, -0.2, (-0.3, -0.1))) == (
+        "teacher 0.8000, gain -0.2000 (-0.3000 to -0.1000), 75.0% of it"
+    )
 
 
 @pytest.mark.parametrize("head", ["embed-unscaled", "hidden-unscaled"])
@@ -285,7 +325,8 @@ def test_what_does_not_go_together_is_one_message(
     package, does = packed["fp32", "embed"], packed["int8", "classify-2"]
     for folder, task, queries, error, message in (
         (package, "sts-b", Queries(3), UsageError, "--queries goes with --task retrieval or rank"),
-        (package, "retrieval", Queries(teacher="x"), UsageError, "--teacher goes with --task rank"),
+        (package, "mrpc", Queries(teacher="x"), UsageError, "--teacher goes with --task sts-b, re"),
+        (does, "sts-b", Queries(teacher="x"), UsageError, "--teacher goes with vectors, of a pack"),
         (package, "mrpc", None, UsageError, "on sts-b, retrieval, ranking, not on 'mrpc'"),
         (does, "retrieval", None, UsageError, "does sst-2, not retrieval"),
         (tmp_path / "none", "retrieval", None, PackageError, "no package and no model in"),

@@ -67,7 +67,7 @@ from nasc.pipelines.compiling import measuring, steps, training
 from nasc.pipelines.compiling.deciding import BUSY_REPEATS
 from nasc.pipelines.compiling.packaging import NO_LATENCY
 from nasc.pipelines.evaluate import Queries, evaluate
-from nasc.pipelines.options import VECTOR_METRICS, Options
+from nasc.pipelines.options import RETRIEVAL_METRICS, VECTOR_METRICS, Options
 from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
 from nasc.pipelines.search import search
@@ -493,6 +493,7 @@ def test_a_teacher_s_head_is_kept_searched_and_trained(shared: Toy, tmp_path: Pa
     for wrong, message in (
         ({"min_quality": {"pooled_cosine": 0.5}}, "scores of classes, whose figures are class_agr"),
         ({"sts_data": shared.folder / "text.txt"}, "--sts-data is of vectors"),
+        ({"retrieval_data": shared.folder / "text.txt"}, "--retrieval-data is of vectors"),
     ):
         with pytest.raises(UsageError, match=message):
             shared.compile(device, str(tmp_path / "no"), limit_ms, changed, **wrong)
@@ -1076,7 +1077,7 @@ def test_the_training_of_the_halving_counts_for_the_budget(
 
 
 def test_quality_is_judged_on_text_that_chose_nothing(
-    toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
+    toy: Toy, limit_ms: float, questions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Candidates are scored, and compete, on one half of the held-out text."""
     judged: list[str] = []
@@ -1093,8 +1094,14 @@ def test_quality_is_judged_on_text_that_chose_nothing(
 
     monkeypatch.setattr(Encoder, "encode", encoding)
     monkeypatch.setattr(halving, "pooled_vectors", choosing)
-    found = toy.compile(toy.device(), "judged", limit_ms, distill_steps=20).manifest.quality
-    assert list(found) == [*VECTOR_METRICS, "sentences"]
+    asked = {"retrieval_data": questions, "min_quality": {"recall_at_10": 0.1}}
+    result = toy.compile(toy.device(), "judged", limit_ms, distill_steps=20, **asked)
+    found = result.manifest.quality
+    counted = {"questions": 28, "paragraphs": 14}
+    assert list(found) == [*VECTOR_METRICS, "sentences", *RETRIEVAL_METRICS, *counted]
+    assert counted.items() <= found.items()
+    scores = evaluate(result.package, "retrieval", questions).scores
+    assert {name: found[name] for name in RETRIEVAL_METRICS} == pytest.approx(scores)
     assert 0 < found["ranking_ndcg"] <= 1
     corpus = RunContext(toy.settings, opener=toy.device()).corpus
     assert set(chosen) == set(scored_sentences(corpus))
@@ -1499,7 +1506,7 @@ def test_a_device_that_is_found_to_be_away_is_known_by_its_own_tables_first(
 
 
 def test_a_package_for_queries_is_judged_by_the_teacher_s_documents(
-    shared: Toy, pooled_folder: Path, tmp_path: Path, limit_ms: float
+    shared: Toy, pooled_folder: Path, tmp_path: Path, limit_ms: float, questions: Path
 ) -> None:
     """With the prompt of queries before texts, and none before what is found: there is none."""
     folder = pooled_folder
@@ -1512,8 +1519,8 @@ def test_a_package_for_queries_is_judged_by_the_teacher_s_documents(
         "query_only": True,
     }
     device = shared.device(precisions=("fp32",))
-    place = str(tmp_path / "small")
-    result = shared.compile(device, place, limit_ms, changed, distill_steps=4)
+    place, more = str(tmp_path / "small"), {"distill_steps": 4, "retrieval_data": questions}
+    result = shared.compile(device, place, limit_ms, changed, **more)
     manifest = result.manifest
     assert (manifest.query_only, manifest.prompts.default) == (True, "query")
     assert ("for", f"queries alone; documents by {manifest.teacher.name}") in result.rows()
@@ -1536,6 +1543,8 @@ def test_a_package_for_queries_is_judged_by_the_teacher_s_documents(
     scored = evaluate(result.package, "ranking", data, queries=Queries(teacher=folder))
     ndcg = ranking_ndcgs(wanted, given, documents=among).mean()
     assert scored.scores["ndcg_at_10"] == pytest.approx(ndcg, abs=1e-4)
+    retrieval = evaluate(result.package, "retrieval", questions, queries=Queries(teacher=folder))
+    assert manifest.quality["mrr_at_10"] == pytest.approx(retrieval.scores["mrr_at_10"])
     with pytest.raises(UsageError, match=r"sts-b compares vectors of one model"):
         evaluate(result.package, "sts-b", data, queries=Queries(teacher=None))
 

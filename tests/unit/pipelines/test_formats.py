@@ -177,7 +177,7 @@ def test_code_in_int8_is_held_to_labelled_data(
     monkeypatch.setattr(
         c_format,
         "_write_library",
-        lambda layout, network, max_length, folder: written.append(
+        lambda form, network, max_length, folder: written.append(
             (network.architecture.precision, folder)
         ),
     )
@@ -204,8 +204,8 @@ def test_code_in_int8_is_held_to_labelled_data(
             precision="int8",
             conditions=SimpleNamespace(runtime=runtime),
         )
-        layout = c_format.C_FORMATS["c"]
-        about = (layout, context("tvm int8"), manifest, network, encoder, evaluator, tmp_path)
+        form = c_format.c_format("c")
+        about = (form, context("tvm int8"), manifest, network, encoder, evaluator, tmp_path)
         return c_format._parity(*about)
 
     if refused:
@@ -265,10 +265,11 @@ def test_beside_a_gpu_s_package_the_model_for_apps_is_judged_on_the_processor(
     )
 
     def built(folder: Path, *, model: Path, manifest: Any, open_encoder: Any, **about: Any) -> Path:
-        assert (manifest.parity.n_texts, manifest.quality) == (2, {})
+        assert manifest.parity.max_abs_diff < 1e-4
+        assert manifest.conformance
         artifact = Artifact(model, (), "onnxruntime", "fp32", 1)
         with open_encoder(artifact) as encoder:
-            assert encoder.outputs([[1, 2, 3]]).shape == (1, 64)
+            assert encoder.outputs([[1, 2, 3]])[0].shape == (64,)
         return folder
 
     monkeypatch.setattr(formats, "build_package", built)

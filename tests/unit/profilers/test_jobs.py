@@ -27,7 +27,7 @@ from profilers.benching import BenchJob, Sizes, _axis, _peak_memory, _run, descr
 from profilers.context import precisions_of
 from profilers.inputs import draw_inputs
 from profilers.messages import decode_array, encode_array
-from profilers.runtimes import get_runtime
+from profilers.runtimes import RuntimeEntry, get_runtime
 from profilers.testing import SyntheticMachine, SyntheticWorker, synthetic_opener
 from profilers.worker import WorkerProcess
 
@@ -175,8 +175,11 @@ def test_the_runtime_of_a_name_is_that_module_and_no_other(
     (tmp_path / "absent.py").write_text("import a_runtime_that_nobody_installed\n")
     monkeypatch.setattr("profilers.runtimes.__path__", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "profilers.runtimes.onnxruntime", raising=False)
-    known = {"made_up": ("made-up",), "absent": ("absent-cpu", "absent-gpu")}
-    monkeypatch.setattr("profilers.runtimes._DISTRIBUTIONS", known)
+    known = {
+        "made_up": RuntimeEntry(("made-up",)),
+        "absent": RuntimeEntry(("absent-cpu", "absent-gpu")),
+    }
+    monkeypatch.setattr("profilers.runtimes.RUNTIMES", known)
     assert get_runtime("made_up").version() == "7"
     assert "profilers.runtimes.onnxruntime" not in sys.modules
     with pytest.raises(profilers.RuntimeMissing, match="unknown runtime 'b'; available: made_up, "):

@@ -183,8 +183,12 @@ def test_the_native_worker_computes_on_no_gpu(tmp_path: Path, kind: str, driver:
         'accelerator.kind = "cuda"\n[defaults]\nthreads = 1\nruntime = "onnxruntime"\n',
         encoding="utf-8",
     )
-    with pytest.raises(DeviceUnreachable, match="native worker does not compute on accelerator"):
+    with pytest.raises(
+        DeviceUnreachable, match="native worker does not compute on accelerator"
+    ) as refused:
         profilers.open_worker(device_profiles.find(path), RuntimeOptions())
+    assert ("The Python worker does" in str(refused.value)) == (kind == "local")
+    assert "easure its processor: leave [accelerator] out" in str(refused.value)
 
 
 def start(runtime: str, accelerator: str = "cuda") -> tuple[WorkerProcess, dict[str, Any]]:

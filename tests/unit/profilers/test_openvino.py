@@ -26,8 +26,8 @@ from profilers import (
 )
 from profilers.context import read_context
 from profilers.devices.local import LocalWorker
+from profilers.model_files import runtime_for
 from profilers.reference import HIDDEN, SEQ_LEN
-from profilers.runtimes import runtime_for
 
 if importlib.util.find_spec("openvino") is None:
     pytest.skip("needs openvino (extra 'openvino')", allow_module_level=True)

@@ -19,6 +19,7 @@ from profilers.devices import remote
 from profilers.devices.native_remote import native_target, runs_native
 from profilers.devices.remote import KEPT_DAYS, Files, System, sent_names
 from profilers.errors import ModelRejected, ProfilerError, RunnerUnavailable
+from profilers.model_files import KINDS, FileKind, kind_of, model_files
 
 PI = System("Linux", "aarch64", "glibc 2.41")
 
@@ -191,6 +192,21 @@ def test_a_model_has_a_name_that_none_of_its_weights_has(tmp_path: Path) -> None
     ]
     with pytest.raises(ModelRejected, match=r"weights 'a\\\\b/x' .* cannot be sent"):
         sent_names([model, tmp_path / "a\\b" / "x"])
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.ending)
+def test_a_model_is_on_the_device_what_it_is_here(
+    tmp_path: Path, shell: Shell, kind: FileKind
+) -> None:
+    path = tmp_path / f"a 'model{kind.ending}"
+    path.write_bytes(b"model")
+    if kind.companion:
+        path.with_suffix(kind.companion).write_bytes(b"companion")
+    files = model_files(path)
+    there = tmp_path / "device" / Files(shell, FOLDER).place(sent_names(files))
+    assert kind_of(there) is kind
+    assert [one.read_bytes() for one in model_files(there)] == [one.read_bytes() for one in files]
+    assert len(files) == 1 + bool(kind.companion)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import json
@@ -16,6 +17,8 @@ import pytest
 from endless import write_endless
 from onnx import TensorProto, helper, numpy_helper
 
+import profilers.runtimes
+from device_profiles import CPU
 from profilers import (
     InputSpec,
     InvalidSetting,
@@ -31,7 +34,13 @@ from profilers.context import precisions_of
 from profilers.devices.local import LocalWorker
 from profilers.devices.python_worker import _meant
 from profilers.reference import HIDDEN, SEQ_LEN
-from profilers.runtimes import NAMES, get_runtime, without_torch
+from profilers.runtimes import (
+    NAMES,
+    computing_on,
+    get_runtime,
+    told_precisions,
+    without_torch,
+)
 from profilers.samples import Step
 
 RUNTIMES = [
@@ -207,6 +216,23 @@ def test_a_setting_that_a_runtime_does_not_know_is_refused(runtime: str) -> None
             return
     with pytest.raises(InvalidSetting, match=r"graph_optimization = 'basic'; the runtime '\w+' ha"):
         LocalWorker(options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_said_of_a_runtime_is_what_its_module_has(name: str) -> None:
+    """Read, not imported: a runtime need not be installed for it."""
+    folder, entry = Path(profilers.runtimes.__file__).parent, profilers.runtimes.RUNTIMES[name]
+    tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert ("open_profiled" in defined) == entry.counts_kernels
+    assert ("precisions_on" in defined) == (set(entry.computes_on) != {CPU})
+    assert (told_precisions(name, ()) is None) == (entry.described is None)
+    assert told_precisions(name, ()) in (None, ("fp32",))
+
+
+def test_the_first_choice_for_an_accelerator_comes_first() -> None:
+    assert computing_on(CPU) == NAMES
+    assert computing_on("cuda") == ("torch", "onnxruntime")
 
 
 def test_torch_is_left_out_where_it_is_not_imported_yet(monkeypatch: pytest.MonkeyPatch) -> None:

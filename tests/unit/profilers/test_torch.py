@@ -29,8 +29,8 @@ from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
 from profilers import ModelRejected, RuntimeMissing, RuntimeOptions
 from profilers.context import read_context
-from profilers.jobs import model_files
-from profilers.runtimes import get_runtime, is_code, runtime_for, torch_cuda
+from profilers.model_files import is_code, model_files, runtime_for
+from profilers.runtimes import get_runtime, torch_cuda
 from profilers.runtimes import torch as runtime
 from profilers.runtimes.torch_onnx import OnnxGraph
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from device_profiles import CONNECTIONS
-from profilers.devices.transports import TRANSPORTS
+from device_profiles import CONNECTIONS, find, names
+from profilers.devices.transports import TRANSPORTS, is_host
 
 
 def test_what_a_file_may_name_is_registered() -> None:
@@ -27,6 +27,11 @@ def test_its_modules_have_what_is_asked_of_them(kind: str) -> None:
     if transport.checks is not None:
         checks = importlib.import_module(f"profilers.devices.{transport.checks}")
         assert list(inspect.signature(checks.check_located).parameters) == ["profile"]
+
+
+def test_one_of_them_is_this_machine() -> None:
+    assert [kind for kind, transport in TRANSPORTS.items() if transport.is_host] == ["local"]
+    assert [name for name in names() if is_host(find(name))] == ["cuda", "host"]
 
 
 def test_to_say_what_is_reachable_loads_no_numpy() -> None:

@@ -19,7 +19,8 @@ from nasc.lowering import Artifact, get_lowering
 from nasc.networks.network import Network, random_network
 from profilers import ModelRejected, RuntimeOptions
 from profilers.devices.local import LocalWorker
-from profilers.runtimes import get_runtime, installed, runtime_for
+from profilers.model_files import runtime_for
+from profilers.runtimes import get_runtime, installed
 
 pytestmark = [
     pytest.mark.tvm,

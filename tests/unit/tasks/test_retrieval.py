@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from nasc.errors import TaskDataError
-from nasc.tasks.retrieval import read_retrieval, retrieval_places, retrieval_scores, sample
+from nasc.evaluation.bootstrap import mean_with_interval
+from nasc.tasks.retrieval import (
+    METRICS,
+    read_retrieval,
+    retrieval_gains,
+    retrieval_places,
+    retrieval_scores,
+    sample,
+)
 
 
 def squad(paragraphs: int, questions: int = 2) -> dict[str, Any]:
@@ -64,6 +72,24 @@ def test_scores_by_hand(data: Path) -> None:
     assert scores["recall_at_10"].value == pytest.approx(6 / 8)
     for one in scores.values():
         assert 0 <= one.low < one.value < one.high <= 1
+
+
+def test_gains_are_question_by_question(data: Path) -> None:
+    """Of networks that fail on the same questions a small gain is certain, of others it is not."""
+    asked = read_retrieval(data)
+    found = np.where(np.arange(82) % 3, 1, 20)
+    better = np.where(np.arange(82) % 3, 1, 8)
+    gains = retrieval_gains(asked, better, found)
+    assert list(gains) == list(METRICS)
+    assert gains["mrr_at_10"].value == pytest.approx(28 / 82 / 8)
+    assert 0 < gains["mrr_at_10"].low < gains["mrr_at_10"].high
+    assert (gains["recall_at_1"].value, gains["recall_at_1"].high) == (0, 0)
+    by_paragraph = np.where(asked.answers % 3, 0, 1 / 8)
+    together = retrieval_gains(asked, np.where(by_paragraph, 8, 1), np.where(by_paragraph, 20, 1))
+    assert together["mrr_at_10"] == mean_with_interval(by_paragraph, asked.answers, seed=0)
+    turned = retrieval_gains(asked, np.roll(better, 1), found)["mrr_at_10"]
+    assert turned.low < 0 < turned.high
+    assert retrieval_gains(asked, found, better)["mrr_at_10"].value == -gains["mrr_at_10"].value
 
 
 def test_shuffled_paragraphs_are_at_chance(data: Path) -> None:

@@ -48,7 +48,7 @@ def test_records_change_what_is_compiled_and_not_what_it_computes(
     lower = get_lowering("tvm").lower
     plain = lower(network(), tmp_path, "plain", shape=SHAPE)
     sent = pickle.loads(pickle.dumps(records))  # as to a process that compiles a table's networks
-    tuned = lower(network(), tmp_path, "tuned", shape=SHAPE, records=sent)  # type: ignore[call-arg]
+    tuned = lower(network(), tmp_path, "tuned", shape=SHAPE, records=sent)
     assert plain.tuned is None
     assert plain.path.read_bytes() != tuned.path.read_bytes()
     assert np.abs(vector(plain.path) - vector(tuned.path)).max() < 1e-5

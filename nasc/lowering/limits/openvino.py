@@ -1,0 +1,10 @@
+"""OpenVINO: networks of any kind; halves where the processor has them."""
+
+from __future__ import annotations
+
+from nasc.lowering.limits.base import LoweringLimits
+
+LIMITS = LoweringLimits(
+    precisions=("fp32", "bf16", "fp16", "int8"),
+    everywhere=("fp32", "int8"),
+)
