@@ -85,6 +85,9 @@ _DROPOUTS = (
     "attention_dropout",
     "embedding_dropout",
     "mlp_dropout",
+    "classifier_dropout_prob",
+    "seq_classif_dropout",
+    "qa_dropout",
 )
 """Keys that change nothing outside training; torch looks at their values all the same."""
 
@@ -127,6 +130,7 @@ _SCHEMA = {
             },
         },
         **{key: {"type": "number", "minimum": 0, "maximum": 1} for key in _DROPOUTS},
+        "classifier_dropout": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         "pad_token_id": {"type": ["integer", "null"], "minimum": 0, "maximum": 1 << 24},
         "hidden_act": {"type": "string"},
         "activation": {"type": "string"},

@@ -29,7 +29,7 @@ from nasc.errors import TeacherDamaged, UnsupportedFamily
 from nasc.teacher.encoder import Teacher, sentence_vectors
 from nasc.teacher.files import TeacherFiles, reason
 from nasc.teacher.modules import read_modules
-from nasc.teacher.tokenizer import PROBES, quiet_transformers
+from nasc.teacher.tokenizer import PROBES, is_failure, quiet_transformers
 
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 
@@ -171,7 +171,9 @@ def _failing(teacher: Teacher, library: Library, what: str) -> Iterator[None]:
     """A block in which a library makes something; that it cannot is an error of nasc."""
     try:
         yield
-    except Exception as error:  # of any of the libraries that it runs
+    except BaseException as error:  # of any of the libraries that it runs
+        if not is_failure(error):
+            raise
         raise UnsupportedFamily(
             f"teacher '{teacher.name}': {library.name} loads its folder and fails to make {what}: "
             f"{_reason(error)}. Where it fails for other teachers too, look at its installation: "
@@ -236,7 +238,7 @@ def load_library(teacher: Teacher, folder: Path) -> tuple[Library, str]:
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {reason(error)}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nasc.errors import NascError, TeacherMissing
 from nasc.teacher.files import TeacherFiles, reason
-from nasc.teacher.tokenizer import quiet_transformers
+from nasc.teacher.tokenizer import is_failure, quiet_transformers
 
 _CONFIG = {
     "type": "object",
@@ -56,8 +56,7 @@ def read_by_transformers(folder: str | Path, what: str, hint: str = "") -> Itera
     except NascError:
         raise
     except BaseException as error:
-        # The Rust libraries raise bare Exception on a damaged file, and panic on some.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        if not is_failure(error):
             raise
         end = f". {hint}" if hint else ""
         raise TeacherMissing(f"{what} at '{folder}': {reason(error)}{end}") from error

@@ -194,13 +194,20 @@ def guarded(call: Callable[[], _Result], files: TeacherFiles, what: str) -> _Res
     except (TeacherMissing, TeacherDamaged, UnsupportedFamily):
         raise
     except BaseException as error:
-        # The Rust library raises bare Exception on a damaged file, and panics on some.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        if not is_failure(error):
             raise
         read = [file for file in (*_READ, *_TEXTS) if files.has(file)]
         raise TeacherDamaged(
             f"teacher '{files.name}': {what} ({', '.join(map(files.label, read))}): {reason(error)}"
         ) from error
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether something is a failure of a library, and nobody's wish to end.
+
+    The Rust library of tokenizers raises bare Exception on a damaged file, and panics on some.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def _from_folder(files: TeacherFiles) -> PreTrainedTokenizerBase:
@@ -288,6 +295,7 @@ def _checked(
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
+    backend.encode_batch([*PROBES, PROBES[:2]])  # what no text can be put into fails here
     vocabulary = backend.get_vocab(with_added_tokens=True)
     _check_rows(files, FILE, max(vocabulary.values(), default=0), geometry)
     if tokenizer.pad_token_id is None:

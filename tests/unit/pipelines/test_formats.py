@@ -112,6 +112,38 @@ def test_teachers_without_a_c_library_are_refused_at_once(
         c_format.check_c("c", context("onnxruntime fp32", **changes))
 
 
+@pytest.mark.parametrize("name", ["c", "android-c"])
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        (
+            {"device": {"connection": SimpleNamespace(kind="ssh")}},
+            "device 'host' is another machine. Run nasc there, or leave --format {} out",
+        ),
+        ({"device": {"emulated": True}}, "device 'host' is another machine"),
+        ({"teacher": {"paired": True}}, "the teacher 'tiny' scores pairs: leave --format {} out"),
+        (
+            {"head": "tokens-dense4identity-unscaled"},
+            "scores tokens: .*encoder alone: --head embed",
+        ),
+        ({"head": "answers-dense2identity-unscaled"}, "scores tokens: .*leave --format {} out"),
+    ],
+)
+def test_what_c_code_has_no_call_for_is_refused_at_once(
+    name: str, about: dict[str, Any], message: str
+) -> None:
+    pytest.importorskip("tvm")
+    pytest.importorskip("ziglang")
+    own = context("onnxruntime fp32")
+    for part, changes in about.items():
+        if isinstance(changes, dict):
+            vars(getattr(own, part)).update(changes)
+        else:
+            setattr(own, part, changes)
+    with pytest.raises(UsageError, match=message.format(name)):
+        c_format.check_c(name, own)
+
+
 @pytest.mark.parametrize("missing", ["tvm", "ziglang"])
 def test_what_is_not_installed_is_one_message(
     missing: str, monkeypatch: pytest.MonkeyPatch

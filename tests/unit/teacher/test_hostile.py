@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -279,3 +280,49 @@ def test_an_index_without_metadata_is_refused_as_transformers_does(own_folder: P
         index.write_text(json.dumps({"weight_map": content["weight_map"]} | metadata))
         with pytest.raises(TeacherDamaged, match=r"model\.safetensors\.index\.json.* '?metadata"):
             load_teacher(own_folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "file", "changes", "message"),
+    [
+        ("roberta", "config.json", {"max_position_embeddings": 2}, "positions start at 2"),
+        ("modernbert", "config.json", {"num_attention_heads": 32}, "heads of an odd size"),
+        ("distilbert", "config.json", {"num_hidden_layers": 7}, "which are names of one size"),
+        ("bert", "config.json", {"classifier_dropout": -0.5}, "classifier_dropout"),
+        ("distilbert", "config.json", {"qa_dropout": 2}, "qa_dropout"),
+        ("roberta", "vocab.json", {"giant": -1}, "gives token 'giant' id -1"),
+        ("roberta", "vocab.json", {"giant": "1"}, "gives token 'giant' id '1'"),
+        (
+            "bert",
+            "tokenizer_config.json",
+            {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": None},
+            "names no pad_token",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_named(
+    teacher_folder: Callable[..., Path],
+    tmp_path: Path,
+    family: str,
+    file: str,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    folder = Path(shutil.copytree(teacher_folder(family), tmp_path / "own"))
+    edit_json(folder / file, **changes)
+    with pytest.raises(TeacherDamaged, match=rf"{re.escape(file)}.* {message}"):
+        load_teacher(folder)
+
+
+@pytest.mark.parametrize("kind", ["single", "pair"])
+@pytest.mark.parametrize("family", ["albert", "modernbert"])
+def test_a_template_of_a_token_that_is_none_is_named(
+    teacher_folder: Callable[..., Path], tmp_path: Path, family: str, kind: str
+) -> None:
+    """The library of tokenizers panics on the first text, not where it reads the file."""
+    folder = Path(shutil.copytree(teacher_folder(family), tmp_path / "own"))
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"][kind][0]["SpecialToken"]["id"] = "[NONE]"
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(TeacherDamaged, match=r"tokenizer cannot be used \(.*tokenizer\.json"):
+        load_teacher(folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("tvm", reason="needs apache-tvm (extra 'tvm')")
@@ -319,6 +320,42 @@ def test_a_board_is_described_as_it_would_describe_itself() -> None:
 def test_what_a_board_cannot_be_is_refused(told: bytes) -> None:
     with pytest.raises(board_session.BoardRefused, match=r"127\.0\.0\.1:9090 tells"):
         board_session._read(told, OFFER)
+
+
+@pytest.mark.parametrize(
+    ("times_s", "fastest_s"),
+    [
+        ([2e-3, 1e-3, 1e9], 1e-3),
+        ([1e-3, float("nan"), 1e-3], None),
+        ([1e-3, float("inf"), 1e-3], None),
+        ([1e-3, 0.0, 1e-3], None),
+        ([1e-3, -1e-3, 1e-3], None),
+        ([1e9, 1e9, 1e9], None),
+    ],
+)
+def test_a_time_that_cannot_be_is_the_board_s_and_not_the_candidate_s(
+    times_s: list[float], fastest_s: float | None
+) -> None:
+    """Its clock jumps: the candidate is tried on another board."""
+
+    def timed(threads: int, duration_s: float, timeout_s: int, times: Any, *_: Any) -> int:
+        times.copyfrom(np.resize(times_s, times.shape))
+        return len(times_s)
+
+    session: Any = SimpleNamespace(
+        upload=lambda content, target: None,
+        load_module=lambda name: {"nasc_timed": timed},
+        cpu=tvm.cpu,
+    )
+
+    def measured() -> float:
+        return board_session.seconds(session, b"", [("float32", (2,))], 1, 0.1, 20.0)
+
+    if fastest_s is not None:
+        assert measured() == fastest_s
+        return
+    with pytest.raises(board_session.BoardLost, match="the board tells a time that cannot be: "):
+        measured()
 
 
 def test_a_board_that_never_answers_is_not_waited_for(
