@@ -23,7 +23,7 @@ from device_profiles.noise import Noise as Noise
 from device_profiles.reading import FileRefused, read_toml, shown
 from device_profiles.ssh_hosts import named_hosts
 
-CONNECTIONS = ("local", "command", "adb", "ssh")
+CONNECTIONS = ("local", "command", "adb", "ssh", "browser")
 """Ways to reach a device that a file may name."""
 
 PYTHON = "python"
@@ -38,7 +38,7 @@ ACCELERATORS = (CPU, "cuda")
 _OF_SSH = ("host", "port", "python", "folder")
 _OF_ADB = ("product", "serial")
 _OF_KINDS = (
-    {"command": ("command",), "worker": ("local", "ssh")}
+    {"command": ("command",), "worker": ("local", "ssh"), "program": ("browser",)}
     | dict.fromkeys(_OF_SSH, ("ssh",))
     | dict.fromkeys(_OF_ADB, ("adb",))
 )
@@ -142,6 +142,8 @@ class Connection:
             None where any phone will do.
         serial: of the kind "adb": the serial number of the only phone meant; None where any of the
             product will do.
+        program: of the kind "browser": the program of a Chromium on this machine, by its name or
+            path; None looks for one.
     """
 
     kind: str
@@ -153,6 +155,7 @@ class Connection:
     worker: str | None = None
     product: str | None = None
     serial: str | None = None
+    program: str | None = None
 
 
 _DEFAULT = Connection("ssh")
@@ -460,6 +463,10 @@ class _Reader:
             return Connection(kind, product=product, serial=serial)
         if kind == "local":
             return Connection(kind, worker=self._worker(table))
+        if kind == "browser":
+            named = "program" in table and key == "kind"
+            program = self._text(table, "program", "connection.") if named else None
+            return Connection(kind, program=program)
         if kind != "command":
             return Connection(kind)
         words = table.get("command")

@@ -47,6 +47,13 @@ def check_device(profile: DeviceProfile) -> None:
 def _check_accelerator(profile: DeviceProfile) -> None:
     """Refuses a GPU that no worker of nasc computes on; looks for one in this machine."""
     connection = profile.connection
+    if connection.kind == "browser":
+        reason = f"a page does not compute on accelerator {profile.accelerator.kind!r}"
+        raise DeviceUnreachable(
+            f"models cannot be run on device {profile.name!r}: {reason}. Leave [accelerator] out "
+            f"of {str(profile.path)!r}",
+            reason,
+        )
     if connection.kind == "adb" or connection.worker == NATIVE:
         reason = f"the native worker does not compute on accelerator {profile.accelerator.kind!r}"
         raise DeviceUnreachable(

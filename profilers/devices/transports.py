@@ -65,6 +65,7 @@ TRANSPORTS = {
     "command": Transport("by a command", "command"),
     "ssh": Transport("over SSH", "ssh", "ssh_located"),
     "adb": Transport("over adb", "adb", "phones"),
+    "browser": Transport("a browser on this machine", "browser", "browser_located"),
 }
 """By the kind of a connection."""
 

@@ -1,7 +1,8 @@
 """What runs a model: one module per runtime, used inside the worker process only.
 
 A runtime has one name: that of its module here, of the package that the module imports, and of
-`RuntimeOptions.runtime`. The module is a `profilers.runtimes.base.Runtime`.
+`RuntimeOptions.runtime`. The module is a `profilers.runtimes.base.Runtime`. `ONNXRUNTIME_WEB` has
+none: a page drives it (`profilers.browser`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from device_profiles import CPU
+from device_profiles import CPU, DeviceProfile
 from profilers.errors import RuntimeMissing
 from profilers.runtimes.base import Runtime
 
@@ -38,6 +39,9 @@ _HELD = {"tvm": "'apache-tvm==0.27.0.post1' 'apache-tvm-ffi==0.1.14.post0'"}
 
 NAMES = tuple(_DISTRIBUTIONS)
 """Names of the runtimes that models can be run by."""
+
+ONNXRUNTIME_WEB = "onnxruntime-web"
+"""Name of the only runtime of browsers, and of no other device."""
 
 _ON = {CPU: NAMES, "cuda": ("torch", "onnxruntime")}
 """By accelerator, those that compute there."""
@@ -76,6 +80,10 @@ def get_runtime(name: str) -> Runtime:
     Raises:
         RuntimeMissing: An unknown name, or its package is not installed.
     """
+    if name == ONNXRUNTIME_WEB:
+        raise RuntimeMissing(
+            f"the runtime {name!r} runs in browsers alone. Take one: --device chromium"
+        )
     if name not in _DISTRIBUTIONS:
         raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(_DISTRIBUTIONS)}.")
     try:
@@ -95,6 +103,17 @@ def computing_on(accelerator: str) -> tuple[str, ...]:
         accelerator: One of `device_profiles.ACCELERATORS`.
     """
     return _ON[accelerator]
+
+
+def runtimes_on(device: DeviceProfile) -> tuple[str, ...]:
+    """Names of the runtimes that may be driven on a device, installed there or not.
+
+    Args:
+        device: The device.
+    """
+    if device.connection.kind == "browser":
+        return (ONNXRUNTIME_WEB,)
+    return computing_on(device.accelerator.kind)
 
 
 def runtime_for(paths: Sequence[Path], default: str) -> str:
