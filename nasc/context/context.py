@@ -81,7 +81,7 @@ from nasc.utils.files import cache_folder
 from nasc.utils.progress import Reporter, Silent
 from nasc.utils.torch_device import has_bf16, training_device
 from profilers.devices.base import Worker
-from profilers.runtimes import computing_on
+from profilers.runtimes import runtimes_on
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -486,7 +486,7 @@ class RunContext:
         known = "; ".join(f"{runtime}: {', '.join(each)}" for runtime, each in offered.items())
         for precision in self.settings.precisions or ():
             if all(variant.precision != precision for variant in found):
-                elsewhere = [r for r, each in LOWERED.items() if precision in each]
+                elsewhere = [r for r in runtimes_on(self.device) if precision in LOWERED[r]]
                 others = [r for r in elsewhere if r not in offered]
                 advice = f" Another runtime may: --runtime {others[0]}" if others else ""
                 unmade = [text for v, text in why.items() if text and v.precision == precision]
@@ -497,7 +497,7 @@ class RunContext:
                     f"what may be taken there ({known}).{advice}"
                 )
         if not found and (unmade := [text for text in why.values() if text]):
-            others = [runtime for runtime in LOWERED if runtime not in offered]
+            others = [runtime for runtime in runtimes_on(self.device) if runtime not in offered]
             advice = f" Take another runtime: --runtime {others[0]}" if others else ""
             raise UsageError(
                 f"no network of the teacher {self.teacher.name!r} can be made: "
@@ -540,9 +540,9 @@ class RunContext:
     @property
     def _tried(self) -> tuple[str, ...]:
         """Runtimes that are looked for where none is named."""
-        kind = self.device.accelerator.kind
-        left_out = NOT_BY_AUTO.get(kind, ())
-        return tuple(r for r in SHIPPED if r in computing_on(kind) and r not in left_out)
+        left_out = NOT_BY_AUTO.get(self.device.accelerator.kind, ())
+        there = runtimes_on(self.device)
+        return tuple(r for r in SHIPPED if r in there and r not in left_out)
 
     def _installed(self, runtimes: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """What the device computes in by those runtimes that it and this machine have.

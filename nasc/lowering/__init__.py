@@ -50,7 +50,8 @@ def get_lowering(runtime: str) -> Lowering:
         raise UsageError(
             f"networks cannot be made for the runtime {runtime!r}; known: {', '.join(PRECISIONS)}"
         )
-    return cast(Lowering, importlib.import_module(f"{__name__}.{runtime}"))
+    name = runtime.replace("-", "_")
+    return cast(Lowering, importlib.import_module(f"{__name__}.{name}"))
 
 
 def lower_random(

@@ -22,6 +22,7 @@ PRECISIONS = {
     "openvino": ("fp32", "bf16", "fp16", "int8"),
     "tvm": ("fp32", "bf16", "int8"),
     "torch": ("fp32", "tf32", "bf16", "fp16"),
+    "onnxruntime-web": ("fp32", "int8", "int8-emb4"),
 }
 """By name of a runtime, the number formats that networks are lowered in for it."""
 
@@ -37,6 +38,7 @@ EVERYWHERE = {
     "openvino": ("fp32", "int8"),
     "tvm": ("fp32",),
     "torch": ("fp32",),
+    "onnxruntime-web": ("fp32", "int8", "int8-emb4"),
 }
 """By name of a runtime, those that it computes in on any processor; of others the device is
 asked."""

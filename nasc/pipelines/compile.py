@@ -35,7 +35,7 @@ from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.package.beside import build_sha256, folder_beside, left_beside
 from nasc.package.build import build_package, check_target
-from nasc.package.formats import SHIPPED
+from nasc.package.formats import SHIPPED, format_of
 from nasc.package.manifest import (
     Conditions,
     Manifest,
@@ -51,6 +51,7 @@ from nasc.package.manifest import (
 )
 from nasc.package.signing import check_private_key
 from nasc.package.verify_latency import latency_protocol
+from nasc.pipelines.app_format import programs_hold
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
 from nasc.pipelines.compile_checks import (
     check_estimate,
@@ -937,6 +938,7 @@ class _Compilation:
             force=options.force,
             say=context.reporter.say,
             open_encoder=context.open_encoder,
+            check=programs_hold(variant.runtime, format_of(variant.runtime), manifest, context),
             sign=options.sign,
         )
         with FolderWriter(context, options, evaluator, folder, manifest, network) as writer:

@@ -202,6 +202,8 @@ def _worker(device: DeviceProfile) -> str:
         return worker or device_profiles.PYTHON
     if kind == "ssh":
         return worker or WORKER_OVER_SSH
+    if kind == "browser":
+        return "a page in it"
     return "what its command starts" if kind == "command" else device_profiles.NATIVE
 
 

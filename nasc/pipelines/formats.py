@@ -17,13 +17,14 @@ from typing import Any, Self
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
+from nasc.context.settings import AUTO
 from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.latency.session import precisions_here
 from nasc.lowering import PRECISIONS, Artifact, unfit
 from nasc.networks.network import Network
 from nasc.package.beside import build_sha256, folder_beside
 from nasc.package.build import build_package
-from nasc.package.formats import LOWERED_FOR, android_c_folder, format_of
+from nasc.package.formats import LOWERED_FOR, android_c_folder, format_of, is_package
 from nasc.package.manifest import Manifest
 from nasc.package.unmeasured import without_latency
 from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
@@ -46,6 +47,11 @@ def check_formats(context: RunContext, formats: Sequence[str]) -> None:
         UsageError, PackageError, profilers.RuntimeMissing: With what to change; see `check_c`,
             `check_app` and `variants_in`.
     """
+    wanted, own = context.settings.runtime, context.device.default_runtime
+    runtime = own if wanted in (None, AUTO) else wanted
+    for name in APP_FORMATS:
+        if name not in formats and is_package(name, runtime):
+            check_app(name, context, context.head)
     for name in formats:
         if name in C_FORMATS:
             check_c(name, context)

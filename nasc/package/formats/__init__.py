@@ -18,6 +18,7 @@ __all__ = [
     "PackageFormat",
     "code_refused",
     "format_of",
+    "is_package",
     "opened_by",
     "runtime_of",
 ]
@@ -29,16 +30,20 @@ _MODULES = {
     "torch": "torch_folder",
     "c": "c_package",
     "web": "web_folder",
+    "onnxruntime-web": "web_folder",
     "android": "android_folder",
     "android-c": "android_c_folder",
     "aar": "aar_folder",
     "ios": "ios_folder",
 }
-"""By name of a runtime; `c` needs none, `web` is of browsers, others of phones."""
+"""By name of a runtime; `c` needs none, `web` is of browsers where nothing was measured, others of
+phones."""
 
-_OPENED_BY = dict.fromkeys(("web", "android", "aar", "ios"), "onnxruntime")
+_OF_APPS = dict.fromkeys(("web", "android", "aar", "ios"), "onnxruntime")
 
-LOWERED_FOR = {"onnx": "onnxruntime", **_OPENED_BY, "c": "tvm", "android-c": "tvm"}
+_OPENED_BY = {**_OF_APPS, "onnxruntime-web": "onnxruntime"}
+
+LOWERED_FOR = {"onnx": "onnxruntime", **_OF_APPS, "c": "tvm", "android-c": "tvm"}
 """By name of what `nasc compile --format` takes, the runtime whose lowering makes its model."""
 
 SHIPPED = tuple(name for name in _MODULES if name not in LOWERED_FOR)
@@ -52,6 +57,16 @@ def runtime_of(name: str) -> str:
         name: Out of `LOWERED_FOR`.
     """
     return name if name in _MODULES else LOWERED_FOR[name]
+
+
+def is_package(name: str, runtime: str) -> bool:
+    """Whether a format is what a package for a runtime is, so that it goes into no other folder.
+
+    Args:
+        name: Out of `LOWERED_FOR`.
+        runtime: Out of `SHIPPED`.
+    """
+    return _MODULES.get(runtime) == _MODULES[runtime_of(name)]
 
 
 def format_of(runtime: str) -> PackageFormat:

@@ -18,6 +18,7 @@ from nasc.errors import ExportError, UsageError
 from nasc.package.formats import SHIPPED
 from nasc.utils.progress import Silent
 from profilers import RuntimeMissing, RuntimeOptions
+from profilers.runtimes import ONNXRUNTIME_WEB
 from profilers.testing import SyntheticMachine
 
 SPACE = PRESETS["minilm-l6"]
@@ -119,9 +120,20 @@ def test_what_is_only_smaller_is_looked_at_where_bytes_are_limited_or_it_is_name
 @pytest.mark.parametrize("missing", ["onnxruntime", "openvino", "tvm"])
 def test_auto_leaves_out_what_is_not_installed_on_the_device(tmp_path: Path, missing: str) -> None:
     found, listener = context(tmp_path, (missing,), runtime="auto")
-    assert {variant.runtime for variant in found.variants} == set(SHIPPED) - {missing, "torch"}
+    left_out = {missing, "torch", ONNXRUNTIME_WEB}
+    assert {variant.runtime for variant in found.variants} == set(SHIPPED) - left_out
     [said] = listener.said
     assert said.startswith(f"{missing} is left out: the runtime '{missing}' cannot be imported")
+
+
+@pytest.mark.parametrize("runtime", [None, "auto"])
+def test_a_browser_has_a_runtime_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str | None
+) -> None:
+    monkeypatch.setattr("profilers.check_device", lambda device: None)
+    found, listener = context(tmp_path, device="chromium", runtime=runtime)
+    assert names(found) == ["onnxruntime-web fp32", "onnxruntime-web int8"]
+    assert listener.said == []
 
 
 def test_auto_leaves_out_what_networks_cannot_be_made_for_here(
