@@ -117,5 +117,5 @@ UNSTATED = Noise(
     jitter_ms=0.012,
     peak_room=0.03,
 )
-"""What a saved measurement that states none was computed with: it stays as it is when the defaults
-change, since the bounds in files of before do."""
+"""What a saved measurement that states none was computed with. It does not follow the defaults: the
+bounds in such files are fixed."""

@@ -8,6 +8,7 @@ their own kind. It lies in the lowest of the three packages, so that all of them
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import math
@@ -16,8 +17,9 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 MAX_BYTES = 128 << 20
 """What a JSON or TOML file may hold where nobody says less. The largest that are met, tokenizers of
@@ -74,7 +76,7 @@ class FileTooLarge(FileRefused):
 
 
 @contextlib.contextmanager
-def opened(path: Path | str, max_bytes: int | None = None) -> Iterator[BinaryIO]:
+def opened(path: Path | str, max_bytes: int | None = None) -> Iterator[BufferedReader]:
     """A regular file, open for reading bytes. Links are followed.
 
     Args:
@@ -103,6 +105,21 @@ def _check_kind(path: Path | str, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise FileRefused(path, f"is no file but {kind}")
+
+
+def sha256_of(path: Path | str, max_bytes: int | None = None) -> str:
+    """Of a regular file's bytes, as hexadecimal digits; the file is never in memory as a whole.
+
+    Args:
+        path: The file.
+        max_bytes: What it may hold; None is any size.
+
+    Raises:
+        FileRefused: If it is no regular file, or larger.
+        OSError: If it cannot be read.
+    """
+    with opened(path, max_bytes) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bytes(path: Path | str, max_bytes: int = MAX_BYTES) -> bytes:

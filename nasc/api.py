@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from nasc.latency.listing import ListedTable
     from nasc.latency.profile import Profiled
     from nasc.latency.table_report import TableReport
-    from nasc.package.verify_report import DevicesReport, VerifyReport
+    from nasc.package.verify_report import MultiDeviceVerifyReport, VerifyReport
     from nasc.pipelines.add_device import AddedDevice, add_device
     from nasc.pipelines.audit import audit
     from nasc.pipelines.bench import bench
     from nasc.pipelines.compile import compile
-    from nasc.pipelines.compile_devices import DevicesResult, compile_devices
-    from nasc.pipelines.devices import DeviceReport, devices
+    from nasc.pipelines.compile_devices import MultiDeviceResult, compile_devices
+    from nasc.pipelines.devices import DeviceListing, devices
     from nasc.pipelines.distill import DistillResult, distill
     from nasc.pipelines.evaluate import EvaluateResult, evaluate
     from nasc.pipelines.finetune import FinetuneResult, finetune
@@ -65,13 +65,13 @@ _HOMES = {
     "nasc.latency.listing": ("ListedTable",),
     "nasc.latency.profile": ("Profiled",),
     "nasc.latency.table_report": ("TableReport",),
-    "nasc.package.verify_report": ("DevicesReport", "VerifyReport"),
+    "nasc.package.verify_report": ("MultiDeviceVerifyReport", "VerifyReport"),
     "nasc.pipelines.add_device": ("AddedDevice", "add_device"),
     "nasc.pipelines.audit": ("audit",),
     "nasc.pipelines.bench": ("bench",),
     "nasc.pipelines.compile": ("compile",),
-    "nasc.pipelines.compile_devices": ("DevicesResult", "compile_devices"),
-    "nasc.pipelines.devices": ("DeviceReport", "devices"),
+    "nasc.pipelines.compile_devices": ("MultiDeviceResult", "compile_devices"),
+    "nasc.pipelines.devices": ("DeviceListing", "devices"),
     "nasc.pipelines.distill": ("DistillResult", "distill"),
     "nasc.pipelines.evaluate": ("EvaluateResult", "evaluate"),
     "nasc.pipelines.finetune": ("FinetuneResult", "finetune"),
@@ -112,9 +112,7 @@ __all__ = [
     "Audit",
     "BenchResult",
     "CompileResult",
-    "DeviceReport",
-    "DevicesReport",
-    "DevicesResult",
+    "DeviceListing",
     "DistillResult",
     "EvaluateResult",
     "ExportedTable",
@@ -124,6 +122,8 @@ __all__ = [
     "KernelReport",
     "Limits",
     "ListedTable",
+    "MultiDeviceResult",
+    "MultiDeviceVerifyReport",
     "Options",
     "PackageReport",
     "Profiled",

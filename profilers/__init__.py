@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         load_baseline,
         load_or_record_baseline,
     )
-    from profilers.benching import BenchEntry, BenchResult, bench
+    from profilers.benching import BenchEntry, BenchRejection, BenchResult, bench
     from profilers.context import precisions_of, read_context
     from profilers.devices import Opener, check_device, open_worker, reachable
     from profilers.devices.base import Worker
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
         Measurement,
         ModelMeasurement,
         ReferenceMeasurement,
-        bound_met,
     )
     from profilers.runtimes import runtime_for
     from profilers.samples import RoundSample, Visit
@@ -59,7 +58,7 @@ _HOMES = {
         "load_baseline",
         "load_or_record_baseline",
     ),
-    "profilers.benching": ("BenchEntry", "BenchResult", "bench"),
+    "profilers.benching": ("BenchEntry", "BenchRejection", "BenchResult", "bench"),
     "profilers.context": ("precisions_of", "read_context"),
     "profilers.devices": ("Opener", "check_device", "open_worker", "reachable"),
     "profilers.devices.base": ("Worker",),
@@ -85,7 +84,7 @@ _HOMES = {
     "profilers.mlperf": ("SingleStream", "single_stream"),
     "profilers.protocol": ("Protocol", "Round"),
     "profilers.reference": ("reference_hash", "reference_job"),
-    "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement", "bound_met"),
+    "profilers.results": ("Measurement", "ModelMeasurement", "ReferenceMeasurement"),
     "profilers.runtimes": ("runtime_for",),
     "profilers.samples": ("RoundSample", "Visit"),
     "profilers.statistic": ("STATISTIC", "Estimate", "Scale", "pooled_latencies"),
@@ -95,6 +94,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "STATISTIC",
     "BenchEntry",
+    "BenchRejection",
     "BenchResult",
     "DeviceUnreachable",
     "Estimate",
@@ -129,7 +129,6 @@ __all__ = [
     "WorkerDied",
     "WorkerLimits",
     "bench",
-    "bound_met",
     "check_device",
     "extend_baseline",
     "load_baseline",

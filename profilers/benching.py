@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,8 @@ from typing import Any
 from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_bytes
 from profilers.devices import Opener, open_worker
-from profilers.errors import InvalidSetting, MemoryUnavailable, ModelRejected
+from profilers.devices.base import Worker
+from profilers.errors import InvalidSetting, MemoryUnavailable, ModelRejected, WorkerDied
 from profilers.heating import Heat
 from profilers.jobs import (
     DTYPES,
@@ -30,6 +32,7 @@ from profilers.mlperf import SingleStream, check_duration, single_stream
 from profilers.protocol import Protocol
 from profilers.results import Measurement, ModelMeasurement
 from profilers.runtimes import runtime_for
+from profilers.samples import Step
 from profilers.statistic import Scale
 
 DEFAULT_DIMS = {"batch": 1, "seq_len": 128}
@@ -112,22 +115,38 @@ class BenchEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class BenchRejection:
+    """One of several files that the runtime cannot load or run there.
+
+    Attributes:
+        path: The file.
+        reason: What went wrong, with the next step.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BenchResult:
     """The figures of all files.
 
     Attributes:
         entries: Figures of each file, in the order of the files.
         measurement: The whole measurement, with context and raw samples.
+        rejected: Files without figures; of a single file the reason is raised instead.
     """
 
     entries: tuple[BenchEntry, ...]
     measurement: Measurement
+    rejected: tuple[BenchRejection, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain JSON data; the sizes are those of each entry."""
         return {
             "measurement": self.measurement.to_dict(),
             "entries": [entry.to_dict() for entry in self.entries],
+            "rejected": [{"path": str(one.path), "reason": one.reason} for one in self.rejected],
         }
 
 
@@ -151,7 +170,8 @@ def bench(
     """Measures model files whose inputs are found by loading them.
 
     Integer inputs whose name contains "mask" are ones, "type" or "segment" zeros, all others ids
-    from 0 to 99; floats are uniform in [0, 1).
+    from 0 to 99; floats are uniform in [0, 1). Each of several files is run once before anything is
+    measured: those that cannot be are left out, and told in the result.
 
     Args:
         paths: The files.
@@ -180,6 +200,7 @@ def bench(
     Raises:
         InvalidSetting: No path, a size that is not positive, an axis without a size, an input
             without a shape, or a size or shape that no model takes.
+        ModelRejected, WorkerDied: No file can be loaded and run: the reason of the last.
         ProfilerError: See `measure`.
     """
     if not paths:
@@ -192,7 +213,8 @@ def bench(
         name = runtime_for([Path(path) for path in paths], options.runtime)
         options = dataclasses.replace(options, runtime=name)
     opener = opener or functools.partial(open_worker, limits=limits)
-    runs = describe_jobs(paths, device, sizes, options, opener)
+    rejected: list[BenchRejection] = []
+    runs = describe_jobs(paths, device, sizes, options, opener, rejected)
     heat = heat or Heat()
     measurement = measure(
         [run.job for run in runs],
@@ -226,7 +248,7 @@ def bench(
         )
         for run in runs
     )
-    return BenchResult(entries, measurement)
+    return BenchResult(entries, measurement, tuple(rejected))
 
 
 def _peak_memory(
@@ -279,6 +301,7 @@ def describe_jobs(
     sizes: Sizes,
     options: RuntimeOptions,
     opener: Opener | None = None,
+    rejected: list[BenchRejection] | None = None,
 ) -> list[BenchJob]:
     """Turns files into jobs by asking the runtime for their inputs.
 
@@ -288,6 +311,8 @@ def describe_jobs(
         sizes: Of symbolic axes and of inputs.
         options: The runtime's settings.
         opener: Starts a worker on the device; None is `open_worker`.
+        rejected: Takes those of several files that cannot be loaded or run, which are left out
+            then; None has the first of them raised, and runs none.
 
     Returns:
         A job per file; its name is the file's, with its folder where names repeat.
@@ -295,21 +320,39 @@ def describe_jobs(
     Raises:
         InvalidSetting: An axis without a size, an input without a shape, or a size or shape that
             no model takes.
-        ModelRejected: A file is missing or cannot be loaded.
+        ModelRejected, WorkerDied: A file is missing, or it cannot be loaded, or none can.
     """
     files = [Path(path) for path in paths]
     stems = [file.name for file in files]
     found: list[tuple[str, Sequence[int | str | None]]] = []
-    runs = []
-    with (opener or open_worker)(device, options) as worker:
+    runs: list[BenchJob] = []
+    start = functools.partial(opener or open_worker, device, options)
+    with contextlib.ExitStack() as stack:
+        worker: Worker | None = stack.enter_context(start())
         for file in files:
             if not file.is_file():
                 kind = "regular file" if file.exists() else "file"
                 raise ModelRejected(f"there is no {kind} {str(file)!r}. {GIVE_A_FILE}")
-            described = worker.describe(str(file))
-            found += [(name, axes) for name, (_, axes) in described.items()]
+        for file in files:
+            worker = worker or stack.enter_context(start())
             name = file.name if stems.count(file.name) == 1 else str(file)
-            runs.append(_run(name, file, described, sizes))
+            try:
+                described = worker.describe(str(file))
+                run = _run(name, file, described, sizes)
+                if rejected is not None and len(files) > 1:
+                    worker.load(run.job, seed=0)
+                    worker.visit([Step(name, 0, 1)])
+                    worker.unload(name)
+            except (ModelRejected, WorkerDied) as error:
+                last = file is files[-1] and not runs
+                if rejected is None or last:
+                    raise
+                rejected.append(BenchRejection(file, str(error)))
+                stack.close()  # it may have ended
+                worker = None
+            else:
+                found += [(name, axes) for name, (_, axes) in described.items()]
+                runs.append(run)
     _check_taken(sizes, runs, found)
     return runs
 

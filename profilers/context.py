@@ -19,8 +19,8 @@ from typing import Any
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 """Number formats that a runtime may offer on a device."""
 
-_PRECISIONS_OF_OLD = ("fp32", "int8")
-"""Those of a worker that does not tell them, of nasc 0.1: its only runtime was onnxruntime."""
+_UNTOLD_PRECISIONS = ("fp32", "int8")
+"""Those of a worker that does not tell them: it runs onnxruntime alone."""
 
 
 def describe_cpu(cpuinfo: str, arch: str, logical_cores: int | None) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def precisions_of(context: Mapping[str, Any]) -> tuple[str, ...]:
     """
     told = context.get("precisions")
     if not isinstance(told, list | tuple):
-        return _PRECISIONS_OF_OLD
+        return _UNTOLD_PRECISIONS
     return tuple(name for name in PRECISIONS if name in told)
 
 

@@ -221,8 +221,7 @@ class ModelJob:
         try:
             for path in self.files():
                 with opened(path) as file:
-                    while chunk := file.read(1 << 20):
-                        digest.update(chunk)
+                    hashlib.file_digest(file, lambda: digest)
         except FileRefused as error:
             raise ModelRejected(
                 f"cannot read the model {str(self.path)!r}: {str(error.path)!r} {error.reason}. "
@@ -314,12 +313,15 @@ class RuntimeOptions:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON data."""
+        """Returns the fields as plain JSON data.
+
+        Two are left out at their defaults: hashes of existing tables and baselines stay.
+        """
         data = asdict(self)
         data["cores"] = None if self.cores is None else list(self.cores)
-        if self.sustained_minutes is None:  # as it was before there was any
+        if self.sustained_minutes is None:
             del data["sustained_minutes"]
-        if self.accelerator == CPU:  # likewise
+        if self.accelerator == CPU:
             del data["accelerator"]
         return data
 

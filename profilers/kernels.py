@@ -39,6 +39,12 @@ MAX_KERNELS = 100_000
 _BYTES = {"float64": 8, "int64": 8, "uint64": 8, "float32": 4, "int32": 4, "uint32": 4}
 _BYTES |= {"float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}
 
+_HALF = {"bfloat16": "bf16", "float16": "fp16"}
+"""Precisions by numpy's names of types."""
+
+_WEIGHT_BYTES = {"int8": 1, "bf16": 2, "fp16": 2}
+"""Of a weight that the runtime packed, by the precision of its product; 4 in others."""
+
 _PRODUCTS = ("gemm", "matmul", "fullyconnected", "dynamicquantize")
 _KINDS = {
     "normalisation": ("normalization", "mvn"),
@@ -117,7 +123,7 @@ class Kernel:
 
     @property
     def computed_in(self) -> str:
-        """Number format of its products, by which its peak is known: fp32, int8, or another's."""
+        """Number format of its products, by which its peak is known: a precision."""
         if self.stated is not None:
             return self.stated[1]
         types = [value.dtype for value in self.inputs[:2]]
@@ -125,7 +131,7 @@ class Kernel:
             {"int8", "uint8"} & set(types) or self.operator.startswith("DynamicQuantizeMatMul")
         ):
             return "int8"
-        return next((t for t in types if t in ("bfloat16", "float16")), "fp32")
+        return next((_HALF[kind] for kind in types if kind in _HALF), "fp32")
 
     @property
     def operations(self) -> int:
@@ -155,17 +161,14 @@ class Kernel:
             return 2 * written
         read = sum(value.bytes for value in self.inputs)
         if self.kind == "product" and self.stated is None and not self._has_weight:
-            read += self._inner * self.outputs[0].shape[-1] * (1 if self._in_bytes else 4)
+            weights = self._inner * self.outputs[0].shape[-1]
+            read += weights * _WEIGHT_BYTES.get(self.computed_in, 4)
         return read + written
 
     @property
     def _is_product(self) -> bool:
         operator = self.operator.lower()
         return operator != "dynamicquantizelinear" and any(p in operator for p in _PRODUCTS)
-
-    @property
-    def _in_bytes(self) -> bool:
-        return self.computed_in == "int8"
 
     @property
     def _inner(self) -> int:

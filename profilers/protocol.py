@@ -183,7 +183,14 @@ def is_converged(
     *,
     noise: Noise,
 ) -> bool:
-    """Whether one model's estimate is as narrow as the protocol wants it, on the quiet machine."""
+    """Whether one model's estimate is as narrow as the protocol wants it, on the quiet machine.
+
+    Args:
+        samples: The model's visits so far.
+        protocol: How narrow it must be.
+        quiet_ms: Of the reference, by the device's baseline; None where there is none.
+        noise: Of the device.
+    """
     estimate = relative_latency(samples, quiet_ms, noise=noise)
     return estimate.is_quiet and estimate.half_width <= protocol.target_half_width
 
@@ -199,6 +206,12 @@ def is_done(
 
     Enough rounds on the quiet machine, and the estimate is narrow enough, or what keeps it wide
     (processes) is nothing that more rounds would narrow.
+
+    Args:
+        samples: See `is_converged`.
+        protocol: See there; also the least number of rounds, and the quantile that is asked for.
+        quiet_ms: See there.
+        noise: See there.
     """
     if count_rounds(samples) < protocol.min_rounds:
         return False

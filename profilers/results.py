@@ -22,7 +22,6 @@ from profilers.statistic import (
     STATISTIC,
     Scale,
     observed_quantile,
-    parse_quantile,
     relative_latency,
     student95,
     visits_upper,
@@ -347,7 +346,7 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain JSON data, with the format's version.
 
-        The noise is left out where it is what files of before had.
+        The noise is left out where it is that of files that state none, see `UNSTATED`.
         """
         noise = {} if self.noise == UNSTATED else {"noise": self.noise.to_dict()}
         return {
@@ -398,31 +397,6 @@ class Measurement:
             raise RecordDamaged(
                 f"the saved measurement is damaged: {type(error).__name__}: {error}. Measure again."
             ) from error
-
-
-def bound_met(measurement: ModelMeasurement, limit_ms: float, quantile: str | None = None) -> bool:
-    """Says whether a latency limit counts as met.
-
-    Args:
-        measurement: The model's latency.
-        limit_ms: The limit in milliseconds.
-        quantile: None takes the statistic of record; "p50", "p90" or "p99" takes that quantile of
-            the runs as observed.
-
-    Returns:
-        Whether the one-sided 95% upper bound is at or under the limit.
-
-    Raises:
-        InvalidSetting: A limit that is not a positive number, or another quantile.
-    """
-    if not (math.isfinite(limit_ms) and limit_ms > 0):
-        raise InvalidSetting(
-            f"limit_ms = {limit_ms}; a latency limit must be a number of milliseconds above 0."
-        )
-    if quantile is None:
-        return measurement.upper_ms <= limit_ms
-    parse_quantile(quantile)
-    return measurement.observed_upper_ms(quantile) <= limit_ms
 
 
 def _noise(stated: Any) -> Noise:

@@ -99,20 +99,42 @@ class Visit:
         Raises:
             ValueError: A value is missing or wrong, or they contradict each other.
         """
-        name, start_s, end_s, *runs = plain.items(data, "a visit", 6, 6)
-        visit = cls(
-            plain.text(name, "the name of a visit"),
-            plain.number(start_s, "start_s"),
-            plain.number(end_s, "end_s"),
-            *_read_runs(*runs),
+        name, *times = plain.items(data, "a visit", 6, 6)
+        return checked_visit(plain.text(name, "the name of a visit"), *times)
+
+
+def checked_visit(
+    name: str,
+    start_s: Any,
+    end_s: Any,
+    runs_ms: Any,
+    own_ms: Any,
+    preempted: Any,
+    state: VisitState | None = None,
+) -> Visit:
+    """A visit out of what somebody else wrote of it.
+
+    Args:
+        name: See `Visit`; as all others, of which anything may come.
+        start_s: See there.
+        end_s: See there.
+        runs_ms: See there.
+        own_ms: See there.
+        preempted: See there.
+        state: See there.
+
+    Raises:
+        ValueError: A value is wrong, or they contradict each other.
+    """
+    start_s, end_s = plain.number(start_s, "start_s"), plain.number(end_s, "end_s")
+    visit = Visit(name, start_s, end_s, *_read_runs(runs_ms, own_ms, preempted), state)
+    # Beginning and end are kept to the microsecond.
+    if end_s - start_s < sum(visit.runs_ms) * 1e-3 * (1 - 1e-6) - 2e-6:
+        raise ValueError(
+            f"a visit of {name!r} from {start_s} to {end_s} s holds runs of "
+            f"{sum(visit.runs_ms):g} ms"
         )
-        # Beginning and end are kept to the microsecond.
-        if visit.end_s - visit.start_s < sum(visit.runs_ms) * 1e-3 * (1 - 1e-6) - 2e-6:
-            raise ValueError(
-                f"a visit of {visit.name!r} from {start_s} to {end_s} s holds runs of "
-                f"{sum(visit.runs_ms):g} ms"
-            )
-        return visit
+    return visit
 
 
 @dataclass(frozen=True, slots=True)

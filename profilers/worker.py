@@ -209,15 +209,31 @@ class WorkerProcess:
         return there.precisions_on(self._gpu.identity)
 
     def _open(self, path: str) -> RuntimeSession:
+        """Loads a model, which computes on the device's accelerator where that has one.
+
+        Without one a model is opened also where it says itself that a GPU computes it: what it
+        gives is looked at then, as `nasc verify` does, and it is not measured.
+        """
         if self._runtime is None:
             raise Failure("request", "the first request must be 'start'")
         try:
             with self.loading():
-                return self._runtime.open_session(Path(path), self._options)
+                session = self._runtime.open_session(Path(path), self._options)
         except InvalidSetting as error:  # of `RuntimeOptions`
             raise Failure("request", str(error)) from error
         except Exception as error:  # any failure of the runtime concerns this file
             raise self._failure(error) from error
+        if self._options.accelerator != CPU:
+            self._check_accelerator(session)
+        return session
+
+    def _check_accelerator(self, session: RuntimeSession) -> None:
+        """Raise where something else computes a model than the device computes on."""
+        on = session.accelerator if isinstance(session, AcceleratedSession) else CPU
+        if on != self._options.accelerator:
+            raise Failure(
+                "model", f"it is computed on {on}, and the device on {self._options.accelerator}"
+            )
 
     def _failure(self, error: Exception, name: str | None = None) -> Failure:
         """What the runtime raised, of any kind, as being about its model."""
@@ -230,11 +246,7 @@ class WorkerProcess:
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         feeds = {name: decode_array(array) for name, array in request["inputs"].items()}
         session = self._open(request["path"])
-        on = session.accelerator if isinstance(session, AcceleratedSession) else CPU
-        if on != self._options.accelerator:
-            raise Failure(
-                "model", f"it is computed on {on}, and the device on {self._options.accelerator}"
-            )
+        self._check_accelerator(session)
         wanted = session.describe_inputs()
         if set(wanted) != set(feeds):
             raise Failure(

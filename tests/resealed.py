@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nasc.package.hashes import record_folder, write_manifest
-from nasc.package.manifest import MANIFEST, read_manifest, read_plain_manifest
 from nasc.package.measurements import FIRST_VERSION, MEASURED, MEASUREMENTS, has_measurements
+from nasc.package.read_manifest import MANIFEST, read_manifest, read_plain_manifest
 from nasc.package.readme import measured_text, readme
 
 

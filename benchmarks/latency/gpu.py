@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import find
-from nasc.latency.places import table_files, tables_folder
+from nasc.latency.table_paths import table_files, tables_folder
 from nasc.pipelines.devices import report as device_report
 
 ACCURACY = Path(__file__).with_name("table_accuracy.py")

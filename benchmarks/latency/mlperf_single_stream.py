@@ -23,7 +23,7 @@ import device_profiles
 from nasc.errors import NascError
 from nasc.latency.session import MeasurementSession
 from nasc.package.formats import format_of
-from nasc.package.manifest import read_manifest
+from nasc.package.read_manifest import read_manifest
 from nasc.utils.files import cache_folder
 from profilers import ModelJob, ProfilerError
 from profilers.inputs import draw_inputs

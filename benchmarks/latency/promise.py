@@ -132,7 +132,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     least = arguments.from_ms / ROOM if arguments.from_ms else least_reachable(context)
     runtime = context.device.default_runtime
     exact = Variant(runtime, "fp32")
-    costs = context.measure_costs([exact])
+    costs = context.tables.measure_costs([exact])
     whole = costs.predict(context.whole_space.teacher, runtime).latency_ms
     most = costs.upper("latency_ms", whole, exact)
     limits = np.geomspace(least * ROOM, most * ROOM, arguments.limits)

@@ -31,7 +31,6 @@ import profilers
 from device_profiles import find
 from nasc.architecture.space import PRECISIONS, Architecture, SearchSpace, load_space
 from nasc.latency.emission import emit_jobs
-from nasc.latency.places import samples_path
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.predict import fit
 from nasc.latency.profile import (
@@ -42,6 +41,7 @@ from nasc.latency.profile import (
 )
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import load_table
+from nasc.latency.table_paths import samples_path
 from nasc.lowering import PRECISIONS as LOWERED
 
 HELD_OUT_SEED = 20261103

@@ -41,12 +41,12 @@ from device_profiles import find
 from nasc.architecture.space import Architecture, SearchSpace, load_space
 from nasc.errors import TableError
 from nasc.latency.emission import emit_jobs
-from nasc.latency.places import samples_path, table_files, tables_folder
 from nasc.latency.plan import plan, random_architectures
 from nasc.latency.predict import Observation
 from nasc.latency.profile import estimates, observed, profile
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import LatencyTable, load_table
+from nasc.latency.table_paths import samples_path, table_files, tables_folder
 from nasc.latency.transfer import Prior, prior_of, transferred_fit
 from nasc.utils.files import write_atomically
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from nasc.architecture.space import load_space
-from nasc.latency.places import tables_folder
+from nasc.latency.table_paths import tables_folder
 from nasc.latency.tuning_records import find_records
 from nasc.lowering import get_lowering
 from nasc.networks.network import random_network

@@ -70,7 +70,7 @@ def measure(context: RunContext, files: dict[str, Path]) -> dict[str, profilers.
     """Latencies of files in one interleaved measurement, on the tables' scale."""
     s, vocabulary = context.settings, context.teacher.geometry.vocab_size
     jobs = [latency_job(name, path, s.seq_len, s.batch, vocabulary) for name, path in files.items()]
-    baseline = context.record_baseline(RUNTIME)
+    baseline = context.sessions.record_baseline(RUNTIME)
     found = context.session(RUNTIME).measure(jobs, baseline.scale)
     return {name: found[name] for name in files}
 
@@ -256,7 +256,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "text": context.corpus.description,
         "sts_pairs": len(judge.pair_similarities["teacher"]),
         "steps": steps,
-        "supernet_steps": int(context.prepare_supernet().header["config"]["steps"]),
+        "supernet_steps": int(context.supernet.prepare().header["config"]["steps"]),
         "teacher": side("teacher"),
         "depths": {
             count: {"latency_ms": found.latency_ms, "upper_ms": found.upper_ms}

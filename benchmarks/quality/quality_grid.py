@@ -247,7 +247,7 @@ class Grid:
                 best = best_of(context, within)
             except InfeasibleLimits:
                 continue
-            cut = context.prepare_supernet().supernet.extract
+            cut = context.supernet.prepare().supernet.extract
             return cut(best.solution.architecture, self.context.head)
         raise SystemExit(f"no network of one operation in every block fits 1/{1 / fraction:g}")
 

@@ -45,7 +45,7 @@ PARTS = ("whole", "sensitivity", "kept", "distillation", "short", "shrinking", "
 
 def short(grid: Grid, part: str, steps: int) -> Prepared:
     """A supernet trained for few steps as the one that ships, but for one part."""
-    context, header = grid.context, grid.context.prepare_supernet().header
+    context, header = grid.context, grid.context.supernet.prepare().header
     config = TrainConfig(
         **header["config"]
         | {"steps": steps, "batch_size": SHORT_BATCH, "sampling": "uniform"}
@@ -69,22 +69,23 @@ def context_without(grid: Grid, part: str, steps: int) -> RunContext:
     """What a package is compiled with, less one part."""
     context = RunContext(grid.settings, Lines())
     if part in ("short", "shrinking", "start"):
-        context._prepared = short(grid, part, steps)
+        context.supernet.prepared = short(grid, part, steps)
         return context
-    prepared = context.prepare_supernet()
+    prepared = context.supernet.prepare()
     scores = prepared.scores
     if part == "sensitivity":
         scores = dataclasses.replace(scores, sensitivity=(1.0,) * len(scores.sensitivity))
     if part == "kept":
-        context.whole_space = dataclasses.replace(context.whole_space, keep=False)
+        whole = dataclasses.replace(context.whole_space, keep=False)
+        context.inputs.whole_space = whole
         trained = [np.array([not b.kept for b in blocks]) for blocks in scores.blocks]
         scores = dataclasses.replace(
             scores,
-            space=context.whole_space,
+            space=whole,
             blocks=tuple(tuple(b for b in blocks if not b.kept) for blocks in scores.blocks),
             losses=tuple(x[own] for x, own in zip(scores.losses, trained, strict=True)),
         )
-    context._prepared = dataclasses.replace(prepared, scores=scores)
+    context.supernet.prepared = dataclasses.replace(prepared, scores=scores)
     return context
 
 

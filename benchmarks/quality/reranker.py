@@ -52,6 +52,7 @@ from nasc.solver.problem import Limits
 from nasc.supernet.teacher_pruning import pruned_network
 from nasc.tasks.retrieval import Retrieval, read_retrieval
 from nasc.teacher import default_teacher_folder, load_teacher
+from nasc.utils.torch_device import has_bf16
 
 sys.path.append(str(Path(__file__).parents[1]))
 from common import Lines
@@ -91,6 +92,7 @@ def fine_tuned(squad: Retrieval, folder: Path, steps: int, seed: int) -> Path:
     warm = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / WARM_UP, total_iters=WARM_UP)
     asked = training_pairs(squad, seed)
     model.train()
+    bf16 = has_bf16()
     for step in range(steps):
         several = itertools.islice(asked, QUESTIONS_IN_A_STEP)
         rows = list(itertools.chain.from_iterable(several))
@@ -98,7 +100,8 @@ def fine_tuned(squad: Retrieval, folder: Path, steps: int, seed: int) -> Path:
         batch = tokenizer(
             first, second, padding=True, truncation=True, max_length=LENGTH, return_tensors="pt"
         )
-        scores = model(**batch).logits[:, 0]
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            scores = model(**batch).logits[:, 0].float()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, torch.tensor(wanted))
         loss.backward()
         optimizer.step()
@@ -220,7 +223,9 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         if not count:
             continue
         choices = itertools.combinations(range(layers), count)
-        best = min(choices, key=lambda kept: context.pruned_loss(operations_of(context, kept)))
+        best = min(
+            choices, key=lambda kept: context.supernet.pruned_loss(operations_of(context, kept))
+        )
         trained, _ = distill_cached(
             pruned(context, best),
             context.teacher,

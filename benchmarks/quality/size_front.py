@@ -44,17 +44,17 @@ def whole_networks(
 ) -> Iterator[dict[str, Any]]:
     """The full-size network in some precisions, with the vocabulary of some settings."""
     context, pairs = RunContext(settings, Lines(), promises_latency=False), read_sts(sts)
-    evaluator, cut = ArtifactEvaluator(context, pairs, None), context.vocabulary
+    evaluator, cut = ArtifactEvaluator(context, pairs, None), context.inputs.vocabulary
     for precision in precisions:
         network = teacher_network(
             context.teacher, context.whole_space.teacher.with_precision(precision), context.head
         )
         with tempfile.TemporaryDirectory() as folder:
-            artifact = get_lowering(RUNTIME).lower(context.as_shipped(network), Path(folder))
+            artifact = get_lowering(RUNTIME).lower(context.inputs.as_shipped(network), Path(folder))
             yield {
                 "architecture": str(network.architecture),
                 "vocab_from": None if cut is None else cut.text,
-                "words": context.geometry.vocab_size,
+                "words": context.inputs.geometry.vocab_size,
                 "read_otherwise": None if cut is None else cut.changed_tokens / cut.heldout_tokens,
                 "size_bytes": artifact.size_bytes,
                 **evaluator.quality(artifact),

@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nasc.architecture.space import PRESETS
-from nasc.context.context import MAX_CORPUS
+from nasc.context.text_source import MAX_CORPUS
 from nasc.data import load_corpus
 from nasc.data.tokens import Tokens
 from nasc.distillation.masked_lm import scratch

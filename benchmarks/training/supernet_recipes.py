@@ -164,7 +164,7 @@ def trained(context: RunContext, recipe: str, arguments: argparse.Namespace) -> 
         if shrunk is not DOMINATED:  # which compares all with all
             shrunk = shrunk | {"sample": arguments.sample}
         config = ShrinkConfig(**shrunk)
-        costs = None if shrunk is DOMINATED else context.measure_costs([VARIANT])
+        costs = None if shrunk is DOMINATED else context.tables.measure_costs([VARIANT])
         shrinking = shrink_plan(space, costs, config)
         changes = changes | {"sampling": "uniform"}
     if arguments.learning_rate is not None:
@@ -175,7 +175,7 @@ def trained(context: RunContext, recipe: str, arguments: argparse.Namespace) -> 
     changed = recipe in PATCHES
     begin = time.monotonic()
     with mock.patch(*PATCHES[recipe]) if changed else contextlib.nullcontext():
-        context._prepared = prepare(
+        context.supernet.prepared = prepare(
             context.teacher,
             space,
             context.corpus,
@@ -200,7 +200,7 @@ def searched(
 ) -> tuple[Architecture, dict[str, Any]]:
     """What the search finds at a share of the full-size network's latency, and about it."""
     teacher = context.space.teacher.with_precision(VARIANT.precision)
-    whole = context.measure_costs([VARIANT]).predict(teacher, VARIANT.runtime).latency_ms
+    whole = context.tables.measure_costs([VARIANT]).predict(teacher, VARIANT.runtime).latency_ms
     limits = Limits(latency_ms=fraction * whole)
     best = by_true_loss(context, solve(problem_of(context, limits, [VARIANT]), count))[0]
     return best.solution.architecture, {
@@ -212,7 +212,7 @@ def searched(
 
 def left(context: RunContext, architecture: Architecture) -> bool:
     """Whether shrinking left all blocks of a network, so that it was trained to the end."""
-    places = zip(architecture.blocks, context.prepare_supernet().scores.blocks, strict=True)
+    places = zip(architecture.blocks, context.supernet.prepare().scores.blocks, strict=True)
     return all(block in blocks for block, blocks in places)
 
 
@@ -254,7 +254,7 @@ class Judge:
 
     def __call__(self, context: RunContext, scorer: Scorer, one: Architecture) -> dict[str, Any]:
         """What a network of the supernet is, before and after its distillation."""
-        network = context.prepare_supernet().supernet.extract(one, context.trained_head)
+        network = context.supernet.prepare().supernet.extract(one, context.trained_head)
         trained, _ = distill(network, self.teacher, self.batches, self.config)
         return {
             "architecture": str(one),
@@ -299,15 +299,15 @@ def main() -> int:
         judge = Judge.of(first, arguments)
         for recipe in arguments.recipes:
             context = RunContext(settings, Lines())  # which keeps true losses of its supernet
-            context.teacher, context.corpus = first.teacher, first.corpus
+            context.inputs.teacher, context.inputs.corpus = first.teacher, first.corpus
             row: dict[str, Any] = {"recipe": recipe, "seed": seed}
             row["seconds"] = round(trained(context, recipe, arguments), 1)
-            row["candidates"] = [len(b) for b in context.prepare_supernet().scores.blocks]
+            row["candidates"] = [len(b) for b in context.supernet.prepare().scores.blocks]
             if arguments.networks is None:
                 chosen = [searched(context, f, arguments.best) for f in arguments.fractions]
             else:
                 chosen = [(context.whole_space.parse(text), {}) for text in arguments.networks]
-            supernet = context.prepare_supernet().supernet
+            supernet = context.supernet.prepare().supernet
             scorer = scorer_for(supernet, scored_sentences(context.corpus))
             row["found"] = [about | judge(context, scorer, one) for one, about in chosen]
             print(json.dumps(row), file=sys.stderr)

@@ -204,7 +204,7 @@ class Geometry:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; what files of before do not know is left out where it is as it was."""
+        """Plain values; some are left out at their defaults: hashes of existing files stay."""
         values = dataclasses.asdict(self)
         if self.activation == GELU:
             del values["activation"]
@@ -314,6 +314,11 @@ class Architecture:
     def is_teacher(self) -> bool:
         """Whether every block is the teacher's own."""
         return all(block.kept for block in self.blocks)
+
+    @classmethod
+    def whole(cls, geometry: Geometry) -> Architecture:
+        """The full-size network of a teacher, in fp32: all of its layers as one block."""
+        return cls((Block(geometry.hidden, ("mha", "ffn") * geometry.layers, kept=True),))
 
     def with_precision(self, precision: str) -> Architecture:
         """The same blocks in another precision."""

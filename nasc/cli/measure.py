@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +32,9 @@ from nasc.cli.options import (
     threads_option,
     tuned_option,
 )
+
+if TYPE_CHECKING:
+    from profilers import BenchResult
 
 
 @main.command()
@@ -148,13 +151,14 @@ def bench(
 ) -> None:
     """Measure anybody's model files (.onnx, OpenVINO's .xml): latency with bounds, and peak memory.
 
-    Axes of fixed size keep it; each model's figures stand beside the shapes that it ran with.
+    Axes of fixed size keep it; each model's figures stand beside the shapes that it ran with. Of
+    several files one that cannot be run is told at the end, with exit status 1.
 
     \b
     Example: nasc bench model.onnx other.onnx --device host --threads 1
     """
-    from nasc.cli.console import print_json, print_table, reporting
-    from nasc.latency.observed import meaning
+    from nasc.cli.console import print_json, reporting
+    from nasc.utils.printable import printable
 
     given = {"batch": batch, "seq_len": seq_len}
     sizes = {name: size for name, size in given.items() if size is not None}
@@ -164,7 +168,20 @@ def bench(
         found = api.bench(list(models), sizes, shapes=whole, reporter=reporter, **options)
     if as_json:
         print_json(found.to_dict())
-        return
+    else:
+        _print_bench(found)
+    for one in found.rejected:
+        said = f"Error: '{one.path}' was not measured: {one.reason}"
+        click.echo(printable(said, lines=True), err=True)
+    if found.rejected:
+        click.get_current_context().exit(1)
+
+
+def _print_bench(found: BenchResult) -> None:
+    """For people, with what is to be said of it on stderr."""
+    from nasc.cli.console import print_table
+    from nasc.latency.observed import meaning
+
     header = ("ms", "at most", "p50", "p90", "p99", "MB peak", "inputs", "model")
     rows = []
     for entry in found.entries:

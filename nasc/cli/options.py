@@ -160,7 +160,7 @@ def _check_device(ctx: click.Context, param: click.Parameter, device: str) -> st
         device = ",".join(f"{one.strip()}:{cluster}" for one in each)
     if not ctx.resilient_parsing and not ctx.meta.get(_ESTIMATE):
         import device_profiles
-        from nasc.latency.ways_on import without_device
+        from nasc.latency.missing_device import without_device
         from profilers import DeviceUnreachable, check_device
 
         for one in device_profiles.find_all(device):
@@ -308,7 +308,7 @@ run_timeout_option = click.option(
 run_code_option = click.option(
     "--run-code",
     is_flag=True,
-    help="Run code that comes with it (TVM's libraries), with all that you may do: only for what "
+    help="Run code that comes with it (TVM's and torch's), with all that you may do: only for what "
     "you trust.",
 )
 protocol_option = click.option(

@@ -17,7 +17,7 @@ def _complete_name(
 ) -> list[CompletionItem]:
     """Tables of the cache, or files."""
     from nasc.errors import NascError
-    from nasc.latency.places import table_files, table_name, tables_folder
+    from nasc.latency.table_paths import table_files, table_name, tables_folder
     from nasc.utils.files import cache_folder
 
     try:
@@ -52,7 +52,7 @@ def list_(cache: Path | None, as_json: bool) -> None:
     Example: nasc tables list
     """
     from nasc.cli.console import print_json, print_table
-    from nasc.latency.places import tables_folder
+    from nasc.latency.table_paths import tables_folder
     from nasc.utils.files import cache_folder
 
     found = api.tables(cache=cache)

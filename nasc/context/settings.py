@@ -7,6 +7,7 @@ from pathlib import Path
 
 from device_profiles import CPU
 from nasc.architecture.heads import check_head
+from nasc.context.text_source import check_text_source
 from nasc.errors import UsageError
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.supernet.budget import check_budget
@@ -20,6 +21,7 @@ LEAST_FIXED = 3
 
 SEQ_LEN = 128
 """Tokens of the measured sentence where nothing else is said."""
+
 ESTIMATED_RUNTIME = "onnxruntime"
 """What the constants of an estimate were measured with."""
 
@@ -128,15 +130,10 @@ class Settings:
             )
         if self.lengths is not None:
             self._check_lengths()
-        if self.text_column is not None and not self.corpus:
-            raise UsageError(
-                f"--text-column {self.text_column} names a column of --corpus: give one"
-            )
+        check_text_source(self.corpus, self.text_column, self.pairs)
         if self.query_only and (self.pairs is not None or self.head not in (None, "embed")):
             other = "--pairs" if self.pairs is not None else f"--head {self.head}"
             raise UsageError(f"--query-only is about sentence vectors: leave {other} out")
-        if self.pairs is not None and self.corpus:
-            raise UsageError(f"--pairs {self.pairs} takes the place of --corpus: give one of them")
         given = {
             "--supernet": self.supernet,
             "--train-minutes": self.train_minutes,

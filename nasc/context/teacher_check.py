@@ -11,7 +11,7 @@ from pathlib import Path
 from device_profiles import reading
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.heads import gives_answers, is_task_head, leaves_own_head
-from nasc.architecture.space import Architecture, Block
+from nasc.architecture.space import Architecture
 from nasc.data.prompts import prompted
 from nasc.errors import UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
@@ -113,8 +113,7 @@ def check_pairs(teacher: Teacher, pairs: Path | None, head: str | None = None) -
 
 
 def _compared(teacher: Teacher, folder: Path) -> LibraryCheck:
-    g = teacher.geometry
-    whole = Architecture((Block(g.hidden, ("mha", "ffn"), kept=True),) * g.layers)
+    whole = Architecture.whole(teacher.geometry.for_space())
     with temporary_folder() as temporary:
         path = temporary / "teacher.onnx"
         emit(teacher_network(teacher, whole), path)

@@ -76,6 +76,9 @@ def without_padding(output: NDArray[np.float32], head: str, tokens: int) -> NDAr
         output: As the head gives it, with the axis of texts or without.
         head: See `nasc.architecture.heads`.
         tokens: That are left of it.
+
+    Returns:
+        (..., tokens) of spans, (..., tokens, size) of states or scores of tokens, else `output`.
     """
     if gives_spans(head):
         return output[..., :tokens]

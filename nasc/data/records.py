@@ -253,6 +253,12 @@ def _damaged(path: Path, error: Exception) -> FileRefused:
 def text_of(value: Any, column: str | None, path: Path, number: int) -> str | None:
     """A row's text; None where it has none.
 
+    Args:
+        value: That stands there.
+        column: Of the row; None where a row is a text.
+        path: Of the file, for the message.
+        number: Of the row.
+
     Raises:
         FileRefused: If the value is something else, or longer than `MAX_ROW`, with file and row.
     """

@@ -130,7 +130,11 @@ def read_all(sources: Iterable[str | Path], reading: Reading) -> Iterator[str]:
 
 
 def read(source: str | Path, reading: Reading) -> Iterator[str]:
-    """The sentences of a file, a folder or a data set; see `read_all`."""
+    """The sentences of a file, a folder or a data set; see `read_all`.
+
+    Raises:
+        CorpusError: If it is missing, holds no text, or cannot be read.
+    """
     if str(source).startswith(PREFIX):
         return _read_dataset(str(source), reading)
     if "\0" in str(source):

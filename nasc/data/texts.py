@@ -13,6 +13,9 @@ def columns(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
 
     Args:
         texts: All of one kind.
+
+    Raises:
+        ValueError: If some are alone and others pairs.
     """
     pairs = [text for text in texts if not isinstance(text, str)]
     if not pairs:

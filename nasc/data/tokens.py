@@ -90,6 +90,9 @@ class Tokens:
 
         Returns:
             One int64 tensor of indices a batch; each sentence is in exactly one of them.
+
+        Raises:
+            ValueError: If `batch_size` is below 1.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")

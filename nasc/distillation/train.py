@@ -181,7 +181,14 @@ def teacher_batches_of(
 
 
 def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: Tensor) -> Tensor:
-    """`distill_loss` of a model on a batch, given the teacher's states, where those are."""
+    """`distill_loss` of a model on a batch: a scalar on the device of the teacher's states.
+
+    Args:
+        model: What is trained.
+        config: Which loss, and whether bfloat16 is computed in.
+        batch: Of token ids, wherever they are.
+        target: (batch, seq_len, teacher's hidden size), the teacher's states.
+    """
     batch = batch.to(target.device)
     mask = Mask.of(batch.attention_mask)
     with torch.autocast(target.device.type, torch.bfloat16, enabled=config.bf16):
@@ -356,7 +363,14 @@ def distill_cached(
 def batches_of(
     teacher: Teacher, corpus: Corpus, config: DistillConfig, sentences: int
 ) -> TrainBatches:
-    """Batches of the first sentences of a text, one at least."""
+    """Batches of the first sentences of a text, one at least.
+
+    Args:
+        teacher: Whose tokens they are.
+        corpus: The text.
+        config: Size of a batch, and the seed of their order.
+        sentences: How many are taken.
+    """
     some = corpus.train[: max(1, sentences)]
     tokens = teacher.tokenize(some, max_length=train_length(teacher))
     return TrainBatches(tokens, config.batch_size, config.seed)

@@ -352,6 +352,12 @@ def open_here(
 ) -> Iterator[Encoder]:
     """An artifact in this process; see `OpenEncoder`.
 
+    Args:
+        artifact: Lowered for a runtime that is installed here.
+        tokenizer: See `Encoder`.
+        max_length: See `Encoder`.
+        batch_size: See `Encoder`.
+
     Raises:
         ExportError, UsageError, ProfilerError: See `Encoder`.
     """

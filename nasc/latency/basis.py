@@ -68,14 +68,28 @@ def space_layers(space: SearchSpace, head: str = "embed") -> tuple[Layer, ...]:
 
 
 def nominal_ms(layer: Layer, geometry: Geometry, seq_len: int, batch: int = 1) -> float:
-    """A rough cost of a layer in ms, for scaling and for planning only."""
+    """A rough cost of a layer in ms, for scaling and for planning only.
+
+    Args:
+        layer: What is priced.
+        geometry: Of the teacher.
+        seq_len: Tokens in a sentence.
+        batch: Sentences in a run.
+    """
     macs = layer_macs(layer, geometry, seq_len) * batch
     values = elementwise_values(layer, geometry, seq_len, batch)
     return macs / _NOMINAL_MACS_PER_MS + values / _NOMINAL_VALUES_PER_MS + _NOMINAL_LAYER_MS
 
 
 def elementwise_values(layer: Layer, geometry: Geometry, seq_len: int, batch: int = 1) -> int:
-    """Values that a layer works on one by one, beside its matrix products; roughly."""
+    """Values that a layer works on one by one, beside its matrix products; roughly.
+
+    Args:
+        layer: What is counted.
+        geometry: Of the teacher.
+        seq_len: Tokens in a sentence.
+        batch: Sentences in a run.
+    """
     tokens = seq_len * batch
     values = tokens * (layer.hidden_in + layer.hidden_out)
     if layer.kind == "mha":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -71,33 +71,17 @@ class BoardsSession(MeasurementSession):
         first, *others = sessions
         for other in others:
             first.check_alike(other)
-        return cls(
-            first.device,
-            first.options,
-            cache_dir,
-            first.opener,
-            say,
-            first._told,
-            first.heat,
-            first.tuned,
-            first._kernel_records,
-            others=tuple(others),
-        )
+        own = {one.name: getattr(first, one.name) for one in fields(MeasurementSession)}
+        return cls(**own, others=tuple(others))
 
     def with_threads(self, threads: int) -> BoardsSession:
         """The same with so many threads of the runtime, on all boards."""
-        one = MeasurementSession.with_threads(self, threads)
-        return BoardsSession(
-            one.device,
-            one.options,
-            one.cache_dir,
-            one.opener,
-            one.say,
-            self._told,
-            self.heat,
-            self.tuned,
-            self._kernel_records,
+        return replace(
+            self,
+            options=replace(self.options, threads=threads),
             others=tuple(other.with_threads(threads) for other in self.others),
+            _baselines={},
+            _parts=[],
         )
 
     @contextmanager

@@ -13,7 +13,7 @@ from nasc.architecture.variant import Variant
 from nasc.errors import LookupMiss, UsageError
 from nasc.latency import memory
 from nasc.latency.cache_misses import streamed_params
-from nasc.latency.emulated import refusal
+from nasc.latency.emulated import emulated_error
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Prediction
 from nasc.latency.table import LatencyTable
@@ -59,7 +59,7 @@ class TableCosts:
         first: dict[str, LatencyKey] = {}
         for variant, table in self.tables.items():
             if table.emulated and not self.emulated:
-                raise refusal(f"the latency table of {table.key.describe()}")
+                raise emulated_error(f"the latency table of {table.key.describe()}")
             if table.key.variant != variant:
                 raise UsageError(f"a table of {table.key.variant} was given as {variant}")
             own = first.setdefault(variant.runtime, table.key)

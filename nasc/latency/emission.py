@@ -30,6 +30,12 @@ def emit_jobs(
 
     Compiled code is made in several processes at once, each of which compiles a kernel once.
 
+    Args:
+        architectures: The networks.
+        key: Of the table that they are measured for: geometry, head, length, batch, precision.
+        session: On the device.
+        folder: Exists; files are named by the place of the network.
+
     Raises:
         UsageError, ExportError, OSError: See `nasc.lowering.base.Lowering`.
         NascError: See `nasc.utils.processes.run_in_processes`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nasc.errors import DeviceEmulated
 
 
-def refusal(what: str) -> DeviceEmulated:
+def emulated_error(what: str) -> DeviceEmulated:
     """The error.
 
     Args:

@@ -92,7 +92,20 @@ def layer_ms(
     batch: int,
     threads: int,
 ) -> float:
-    """The estimated cost of a layer in ms."""
+    """The estimated cost of a layer in ms.
+
+    Args:
+        layer: Of a network of the space.
+        peak: Of a core, in multiply-accumulates a cycle, with its clock in MHz.
+        space: Whose geometry the layer has.
+        precision: ``fp32`` or ``int8``.
+        seq_len: Tokens in a sentence.
+        batch: Sentences in a run.
+        threads: That share the products, each further one adding `THREAD_SHARE`.
+
+    Raises:
+        UsageError: If no peak is stated for the precision.
+    """
     per_cycle = peak.fp32_macs_per_cycle if precision == "fp32" else peak.int8_macs_per_cycle
     if per_cycle is None or precision not in ("fp32", "int8"):
         raise UsageError(f"--estimate: no peak of {peak.core} is stated for {precision}")
@@ -118,6 +131,21 @@ def estimated_table(
     fixed_shape: bool,
 ) -> LatencyTable:
     """Costs of all layers by what is stated of a device. Never saved, and never a measurement.
+
+    Args:
+        device: That states peaks.
+        space: Whose layers are priced.
+        runtime: Name that stands in the table's key; no runtime decides a cost.
+        precision: ``fp32`` or ``int8``.
+        seq_len: Tokens in a sentence.
+        batch: Sentences in a run.
+        threads: Of the runtime.
+        head: Of the networks, see `nasc.architecture.heads`.
+        fixed_shape: Whether networks take inputs of one batch and length alone.
+
+    Returns:
+        Costs in ms with their deviations, `SCALE` of each; a quiet time of the reference of 1 ms,
+        for there is none.
 
     Raises:
         UsageError: If the device's file does not state what is needed.

@@ -11,8 +11,8 @@ from device_profiles.sustained import load_words
 from nasc.architecture.space import SearchSpace
 from nasc.errors import TableDamaged, TableMissing
 from nasc.latency.key import LatencyKey, device_prefix
-from nasc.latency.places import table_files
 from nasc.latency.table import LatencyTable, load_table
+from nasc.latency.table_paths import table_files
 
 _WORDS = {
     "precision": "{key.precision}",

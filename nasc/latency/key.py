@@ -117,7 +117,7 @@ class LatencyKey:
         return found if MIN_SUSTAINED <= found <= MAX_SUSTAINED else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; what tables of before do not know is left out where it is as it was then."""
+        """Plain data; some are left out at their defaults: hashes of existing tables stay."""
         values = dataclasses.asdict(self) | {"geometry": self.geometry.to_dict()}
         if not self.fixed_shape:
             del values["fixed_shape"]

@@ -14,8 +14,8 @@ import numpy as np
 
 from nasc.errors import TableDamaged, TableError, TableMissing, UsageError
 from nasc.latency.key import LatencyKey
-from nasc.latency.places import SUFFIX, table_files, table_name
 from nasc.latency.table import LatencyTable, load_table
+from nasc.latency.table_paths import SUFFIX, table_files, table_name
 
 KeyFields = Callable[[LatencyKey], Mapping[str, Any] | str]
 """What tables like one must hold for on its device as it is now (`MeasurementSession.key_fields`);

@@ -117,7 +117,13 @@ def random_architecture(
 def random_architectures(
     space: SearchSpace, rng: np.random.Generator, count: int, precision: str = "fp32"
 ) -> list[Architecture]:
-    """`count` distinct random networks.
+    """Distinct random networks.
+
+    Args:
+        space: That they are of.
+        rng: Decides which.
+        count: How many.
+        precision: Of all of them.
 
     Raises:
         UsageError: If the space has too few.

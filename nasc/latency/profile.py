@@ -31,14 +31,14 @@ from nasc.architecture.space import SMALLER, Geometry, SearchSpace
 from nasc.errors import NascError, TableMissing, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.emission import emit_jobs
-from nasc.latency.emulated import refusal
+from nasc.latency.emulated import emulated_error
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey, options_text
-from nasc.latency.places import samples_path, tables_folder
 from nasc.latency.plan import Plan, plan, small_plan
 from nasc.latency.predict import Fit, Observation, fit
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import MAX_NAME, MEASURED_COLUMNS, LatencyTable, Transferred, entries_of
+from nasc.latency.table_paths import samples_path, tables_folder
 from nasc.latency.transfer import Prior, prior_of, transferred_fit
 from nasc.lowering import unfit
 from nasc.utils.files import write_atomically
@@ -171,7 +171,22 @@ def make_key(
     head: str = "embed",
     fixed_shape: bool = False,
 ) -> LatencyKey:
-    """The key of a table measured now on a device whose reference baseline is known."""
+    """The key of a table measured now on a device whose reference baseline is known.
+
+    Args:
+        baseline: Of the device: its fingerprint, version of the runtime, and quiet time in ms.
+        session: On the device.
+        geometry: Of the teacher.
+        precision: Of the networks.
+        seq_len: Tokens in a sentence.
+        batch: Sentences in a run.
+        head: Of the networks, see `nasc.architecture.heads`.
+        fixed_shape: Whether networks take inputs of one batch and length alone.
+
+    Raises:
+        UsageError, ExportError: If networks are not lowered for the runtime here.
+        RecordsRefused, RecordsDamaged: See `MeasurementSession.records`.
+    """
     return LatencyKey(
         device=session.device.name,
         precision=precision,
@@ -311,7 +326,7 @@ def _source(transfer: TransferFrom, key: LatencyKey, basis: Basis, emulated: boo
     """
     table = transfer.source(key).as_measured()
     if table.emulated and not emulated:
-        raise refusal(f"the latency table of {table.key.describe()}")
+        raise emulated_error(f"the latency table of {table.key.describe()}")
     origin = Transferred(
         _bounded(table.key.describe()),
         table.processor,

@@ -15,9 +15,9 @@ from device_profiles import CPU, DeviceProfile
 from nasc.errors import UsageError
 from nasc.evaluation.encoder import BATCH_SIZE, Encoder
 from nasc.evaluation.worker_session import WorkerSession
-from nasc.latency.emulated import refusal
+from nasc.latency.emulated import emulated_error
 from nasc.latency.key import LatencyKey, device_prefix, options_text
-from nasc.latency.places import tables_folder
+from nasc.latency.table_paths import tables_folder
 from nasc.latency.tuning_records import find_records
 from nasc.lowering import BY_LENGTH, COMPILED, EVERYWHERE, Artifact, get_lowering, made_of
 from nasc.lowering import PRECISIONS as LOWERED
@@ -542,7 +542,7 @@ def check_real(device: DeviceProfile) -> None:
         DeviceEmulated: If its file says that it is emulated.
     """
     if device.emulated:
-        raise refusal(f"device {device.name!r} (by its file '{device.path}')")
+        raise emulated_error(f"device {device.name!r} (by its file '{device.path}')")
 
 
 def baseline_folder(cache_dir: Path) -> Path:
@@ -565,7 +565,14 @@ def runtime_options(
     runtime: str | None = None,
     sustained_minutes: float | None = None,
 ) -> profilers.RuntimeOptions:
-    """The runtime's settings on a device; None takes the device's default."""
+    """The runtime's settings on a device.
+
+    Args:
+        device: Whose cores it runs on.
+        threads: Of the runtime; None takes the device's default.
+        runtime: Its name; None takes the device's default.
+        sustained_minutes: Minutes under load before anything is measured; None: none.
+    """
     return profilers.RuntimeOptions(
         runtime=runtime or device.default_runtime,
         threads=threads or device.default_threads,
@@ -575,7 +582,15 @@ def runtime_options(
 
 
 def latency_job(name: str, path: Path, seq_len: int, batch: int, rows: int) -> profilers.ModelJob:
-    """An emitted model with its inputs: random tokens out of `rows`, none of them padding."""
+    """An emitted model with its inputs: random tokens, none of them padding.
+
+    Args:
+        name: Of the job.
+        path: The file that the runtime opens.
+        seq_len: Tokens in a sentence.
+        batch: Sentences in a run.
+        rows: Of the model's word embedding, which token ids are below.
+    """
     shape = (batch, seq_len)
     return profilers.ModelJob(
         name,

@@ -19,10 +19,10 @@ from device_profiles.reading import FileRefused, read_bytes
 from nasc.errors import NascError, TableDamaged, TableError, TableRefused
 from nasc.latency.key import LatencyKey
 from nasc.latency.listing import differences
-from nasc.latency.places import samples_path, table_files, table_name
 from nasc.latency.session import MeasurementSession
 from nasc.latency.shared_file import MAX_BYTES, check_shared
 from nasc.latency.table import Imported, LatencyTable, TableFile, load_table, read_table
+from nasc.latency.table_paths import samples_path, table_files, table_name
 from nasc.utils.files import write_atomically
 
 ACCEPTABLE = ("fingerprint", "runtime_version")
@@ -211,6 +211,15 @@ def place(
     folder: Path, table: LatencyTable, samples: bytes | None, replaced: Iterable[Replaced]
 ) -> Path:
     """Write an adopted table, and its samples, into a cache; those whose place it takes go.
+
+    Args:
+        folder: Of the cache's tables.
+        table: As it is kept there.
+        samples: Its raw measurement, as JSON in gzip; None where it came without.
+        replaced: Tables of the cache that it takes the place of.
+
+    Returns:
+        Its file.
 
     Raises:
         NascError: If the cache cannot be written.

@@ -17,8 +17,8 @@ from nasc.architecture.space import Architecture
 from nasc.errors import NascError
 from nasc.latency.emission import emit_jobs
 from nasc.latency.key import LatencyKey
-from nasc.latency.places import tables_folder
 from nasc.latency.session import MeasurementSession
+from nasc.latency.table_paths import tables_folder
 from nasc.utils.files import content_key, write_atomically
 from nasc.utils.progress import Progress
 

@@ -38,8 +38,8 @@ from nasc.errors import LookupMiss, TableDamaged, TableMissing, UsageError
 from nasc.latency.basis import Basis, space_layers
 from nasc.latency.cache_misses import Streaming, network_streamed_params
 from nasc.latency.key import LatencyKey
-from nasc.latency.places import SUFFIX
 from nasc.latency.predict import Fit, Interval, Prediction
+from nasc.latency.table_paths import SUFFIX
 from nasc.latency.table_rows import (
     ENTRY_TYPES,
     MAX_MS,

@@ -33,7 +33,7 @@ from device_profiles import Noise
 from nasc.errors import UsageError
 from nasc.latency.basis import Basis, Matrix, Vector
 from nasc.latency.cache_misses import Streaming, network_streamed_params
-from nasc.latency.emulated import refusal
+from nasc.latency.emulated import emulated_error
 from nasc.latency.predict import (
     HUBER_K,
     Fit,
@@ -121,7 +121,7 @@ def prior_of(source: LatencyTable, basis: Basis) -> Prior:
         UsageError: If it is of another teacher, or has no cost of a layer.
     """
     if source.emulated:
-        raise refusal(f"--from-table: the latency table of {source.key.describe()}")
+        raise emulated_error(f"--from-table: the latency table of {source.key.describe()}")
     if source.key.geometry != basis.space.geometry:
         raise UsageError(
             f"--from-table: the table of {source.key.describe()} is of a teacher of another shape. "

@@ -21,7 +21,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 from torch._inductor.runtime.cache_dir_utils import cache_dir
@@ -33,6 +32,7 @@ from nasc.errors import ExportError
 from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
 from nasc.lowering.base import Artifact, check_precision, unfit_sizes
+from nasc.lowering.description import Interface
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork
 from profilers.context import read_context
@@ -48,7 +48,7 @@ from profilers.runtimes.torch_description import (
     release_of,
 )
 
-_OWN_VERSION = 1
+_OWN_VERSION = 2
 """Raised with every change of what is done here."""
 
 VERSION = 1000 * EMITTER_VERSION + _OWN_VERSION
@@ -62,7 +62,7 @@ _ON_GPU_ALONE = ("tf32", "fp16")
 _NOT_NEEDED = (".cpp", ".data/serialization_id")
 """How files of a package end that nothing reads when it is opened: sources, and a hash of them."""
 
-_ONE_AT_A_TIME = threading.Lock()
+_INDUCTOR_LOCK = threading.Lock()
 """Inductor is set up by global variables."""
 
 
@@ -113,7 +113,8 @@ def lower(
     for file in (path, description):
         file.unlink(missing_ok=True)
     path.write_bytes(content)
-    free = build(network, matrices=Float(), shape=shape)  # its axes and what it says are read
+    # Its axes and what it says are read.
+    interface = Interface.of(build(network, matrices=Float(), shape=shape))
     about = {
         "format": FORMAT,
         "torch": release_of(torch.__version__),
@@ -123,13 +124,11 @@ def lower(
         "flags": needed_flags(cpu["flags"]),
         "tf32": precision == "tf32",
         "package_sha256": hashlib.sha256(content).hexdigest(),
-        "inputs": [
-            {"name": n, "type": "int64", "axes": list(shape or (None, None))} for n in INPUTS
-        ],
-        "outputs": [_output(free.graph.output[0])],  # the second, for ONNX's users, is the first
+        "inputs": interface.inputs,
+        "outputs": interface.outputs[:1],  # the second, for ONNX's users, is the first
         "tokens": network.tensors[0]["word"].shape[0],
         "longest": network.geometry.max_positions,
-        "metadata": {entry.key: entry.value for entry in free.metadata_props},
+        "metadata": interface.metadata,
     }
     description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return Artifact(path, (description,), "torch", precision, VERSION)
@@ -183,7 +182,7 @@ def _compiled(network: Network, shape: tuple[int, int] | None, accelerator: str)
         axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("seq_len", max=longest)}
         free = dict.fromkeys(INPUTS, axes)
     with (
-        _ONE_AT_A_TIME,
+        _INDUCTOR_LOCK,
         _compiler(),
         rounding(precision == "tf32"),
         _attention(accelerator, shape),
@@ -291,12 +290,3 @@ def _attention(accelerator: str, shape: tuple[int, int] | None) -> AbstractConte
     if accelerator == CPU or shape is not None:
         return nullcontext()
     return sdpa_kernel(SDPBackend.MATH)
-
-
-def _output(value: onnx.ValueInfoProto) -> dict[str, Any]:
-    axes = value.type.tensor_type.shape.dim
-    return {
-        "name": value.name,
-        "type": "float32",
-        "axes": [axis.dim_value if axis.HasField("dim_value") else None for axis in axes],
-    }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ import onnx
 
 from device_profiles.temporary import temporary_folder
 from nasc.export.matrices import Float
-from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
+from nasc.export.onnx import EMITTER_VERSION, build
 from nasc.lowering.base import HANDWRITTEN, Artifact, check_precision
+from nasc.lowering.description import Interface
 from nasc.lowering.tuned_kernels import TUNED, KernelRecords
-from nasc.lowering.tvm_module import compile_module, fused_module, target_of
+from nasc.lowering.tvm_module import TVM_LOCK, compile_module, fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_description import DESCRIPTION, FORMAT, LIBRARY
@@ -38,9 +38,6 @@ _OWN_VERSION = 4
 
 VERSION = 1000 * EMITTER_VERSION + _OWN_VERSION
 """Of files without tuning records; what was done by records says so itself (`Artifact.tuned`)."""
-
-_ONE_AT_A_TIME = threading.Lock()
-"""TVM's frontend knows the graph that it reads, its builder what it builds, by global variables."""
 
 LENGTHS = (32, 64, 128, 256, 512)
 """Tokens that a network whose axes are free is compiled for, as far as it has positions."""
@@ -81,7 +78,7 @@ def lower(
     shapes = [shape] if shape else [(1, n) for n in _lengths(network, lengths)]
     functions = {f"run_{batch}x{n}": (batch, n) for batch, n in shapes}
     kernels: dict[str, dict[str, str | int]] = {}
-    with _ONE_AT_A_TIME:
+    with TVM_LOCK:
         if precision in HANDWRITTEN:
             kind = str(kernel_kind(cpu["flags"], precision))  # there is one: `target_of` was asked
             module = handwritten_module(network, functions, kind)
@@ -102,22 +99,21 @@ def lower(
         content = library.read_bytes()
     path.write_bytes(content)
     free = build(network, matrices=Float(), shape=shape)  # its axes and what it says are read
+    interface = Interface.of(free)
     about = {
         "format": FORMAT,
         "arch": cpu["arch"],
         "flags": list(needed_flags(cpu["flags"], cpu["arch"], precision)),
         "library_sha256": hashlib.sha256(content).hexdigest(),
-        "inputs": [
-            {"name": n, "type": "int64", "axes": list(shape or (None, None))} for n in INPUTS
-        ],
-        "outputs": [_output(value) for value in free.graph.output],
+        "inputs": interface.inputs,
+        "outputs": interface.outputs,
         "token_axis": _token_axes(free),
         "tokens": network.tensors[0]["word"].shape[0],
         "functions": [
             {"name": key, "batch": batch, "seq_len": n} for key, (batch, n) in functions.items()
         ],
         "kernels": kernels,
-        "metadata": {entry.key: entry.value for entry in free.metadata_props},
+        "metadata": interface.metadata,
     }
     description.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return Artifact(path, (description,), "tvm", precision, VERSION, tuned)
@@ -128,15 +124,6 @@ def _lengths(network: Network, more: Collection[int]) -> list[int]:
     positions = network.geometry.max_positions
     fit = {n for n in (*LENGTHS, *more) if n <= positions}
     return sorted(fit | {min(positions, max(LENGTHS))})
-
-
-def _output(value: onnx.ValueInfoProto) -> dict[str, Any]:
-    axes = value.type.tensor_type.shape.dim
-    return {
-        "name": value.name,
-        "type": "float32",
-        "axes": [axis.dim_value if axis.HasField("dim_value") else None for axis in axes],
-    }
 
 
 def _token_axes(free: onnx.ModelProto) -> dict[str, int]:

@@ -7,6 +7,7 @@ lengths share the weights that they hold in the same order.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ from profilers.runtimes.tvm_schedules import schedule
 DATABASE = ("database_workload.json", "database_tuning_record.json")
 """Files of a directory of tuning records, as MetaSchedule names them."""
 
+TVM_LOCK = threading.Lock()
+"""Held while TVM makes a module: its frontend knows the graph that it reads, its builder what it
+builds, by global variables."""
+
 MODULE_EQUALITY = "ignore-tensor"
 """How MetaSchedule compares kernels with those that it has records of: by all but constants."""
 
@@ -42,6 +47,12 @@ def target_of(
     flags: Collection[str], arch: str, threads: int = 1, precision: str = "fp32"
 ) -> tvm.target.Target:
     """The processor that code is made for: see `profilers.runtimes.tvm_targets.target_of`.
+
+    Args:
+        flags: Of the processor, as `profilers.context.read_context` gives them.
+        arch: As `platform.machine` says it there.
+        threads: Of a run.
+        precision: Of the network.
 
     Raises:
         UsageError: If networks are not made for such a processor.

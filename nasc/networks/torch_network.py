@@ -27,7 +27,7 @@ from nasc.architecture.heads import (
     vector_size,
 )
 from nasc.architecture.layers import Layer
-from nasc.architecture.space import SEPCONV_PAIRS, Geometry, kernel_size
+from nasc.architecture.space import SEPCONV_PAIRS, Geometry
 from nasc.networks.network import SETTLED, Network
 from nasc.utils import torch_pooling
 from nasc.utils.masking import MASKED
@@ -85,24 +85,52 @@ def apply_layer(
         update = functional.linear(update, t["out_weight"], t["out_bias"])
     else:
         update = read
-        kernel = kernel_size(layer.kind)
         for pair in range(1, SEPCONV_PAIRS + 1):
-            update = (functional.relu(update) * mask.tokens).transpose(1, 2)
-            update = functional.conv1d(
-                update,
-                t[f"dw{pair}_weight"][:, None, :],
-                t[f"dw{pair}_bias"],
-                padding=kernel // 2,
-                groups=x.shape[-1],
-            ).transpose(1, 2)
+            update = functional.relu(update) * mask.tokens
+            update = depthwise(update, t[f"dw{pair}_weight"], t[f"dw{pair}_bias"])
             update = functional.linear(update, t[f"pw{pair}_weight"], t[f"pw{pair}_bias"])
     if geometry.pre_norm:
         return x + update
     return functional.layer_norm(x + update, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
 
 
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Each channel convolved along the tokens with a kernel of its own, with zeros around them.
+
+    A graph that is exported says so by shifted products: packages of Inductor's packed depthwise
+    convolutions give NaN in bfloat16 where the shape is fixed (torch 2.13, a processor with AMX).
+
+    Args:
+        x: (batch, seq_len, channels).
+        weight: (channels, kernel size), of odd size.
+        bias: (channels,).
+
+    Returns:
+        (batch, seq_len, channels).
+    """
+    channels, size = weight.shape
+    if not torch.compiler.is_exporting():
+        flat = x.transpose(1, 2)
+        flat = functional.conv1d(flat, weight[:, None, :], bias, padding=size // 2, groups=channels)
+        return flat.transpose(1, 2)
+    padded, seq_len = functional.pad(x, (0, 0, size // 2, size // 2)), x.shape[1]
+    out = bias
+    for tap in range(size):
+        out = out + padded[:, tap : tap + seq_len] * weight[:, tap]
+    return out
+
+
 def normalized_input(t: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
-    """What a layer reads where it normalises that itself: of the shape of x."""
+    """What a layer reads where it normalises that itself.
+
+    Args:
+        t: The layer's tensors.
+        x: (batch, seq_len, hidden).
+        eps: Of layer normalisation.
+
+    Returns:
+        (batch, seq_len, hidden); scaled alone where the layer's input is normalised already.
+    """
     if "normed" in t and not bool(t["normed"]):
         return x * t["ln_weight"] + t["ln_bias"]
     return functional.layer_norm(x, x.shape[-1:], t["ln_weight"], t["ln_bias"], eps)
@@ -117,14 +145,33 @@ def feed_forward_inner(t: Mapping[str, Tensor], x: Tensor, activation: str) -> T
 
 
 def normalize_output(t: Mapping[str, Tensor], x: Tensor, eps: float) -> Tensor:
-    """States behind all layers, normalised where a head's tensors say so: of the shape of x."""
+    """States behind all layers, normalised where a head's tensors say so.
+
+    Args:
+        t: The head's tensors.
+        x: (..., hidden).
+        eps: Of layer normalisation.
+
+    Returns:
+        (..., hidden).
+    """
     if "norm_weight" not in t:
         return x
     return functional.layer_norm(x, x.shape[-1:], t["norm_weight"], t["norm_bias"], eps)
 
 
 def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size: int) -> Tensor:
-    """Attention before its output product: (batch, seq_len, hidden)."""
+    """Attention before its output product.
+
+    Args:
+        t: The layer's tensors.
+        x: (batch, seq_len, hidden).
+        mask: Of the batch.
+        head_size: Numbers of a head.
+
+    Returns:
+        (batch, seq_len, hidden).
+    """
     batch, seq_len, hidden = x.shape
 
     def heads(name: str) -> Tensor:
@@ -224,6 +271,12 @@ class TorchNetwork(nn.Module):
 
         Of a head that gives a vector it is the map to the teacher's hidden size; what stands behind
         its pooling is left out.
+
+        Args:
+            x: (..., last block's hidden size).
+
+        Returns:
+            (..., the head's outputs), or of the size of x where there is no map.
         """
         head = dict(self.tensors[-1].named_parameters())
         if "weight" in head:
@@ -244,12 +297,29 @@ class TorchNetwork(nn.Module):
         return finish_vector(pooled, dict(self.tensors[-1].named_parameters()), how)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """What the network's head gives: see `nasc.architecture.heads`."""
+        """What the network's head gives: see `nasc.architecture.heads`.
+
+        Args:
+            input_ids: (batch, seq_len), right-padded.
+            attention_mask: (batch, seq_len) of ones and zeros.
+
+        Returns:
+            See `give`.
+        """
         mask = Mask.of(attention_mask)
         return self.give(self.hidden_state(input_ids, mask), mask)
 
     def give(self, x: Tensor, mask: Mask) -> Tensor:
-        """What the network's head gives of the last hidden state, (batch, seq_len, hidden)."""
+        """What the network's head gives of the last hidden state.
+
+        Args:
+            x: (batch, seq_len, last block's hidden size).
+            mask: Of the batch.
+
+        Returns:
+            (batch, seq_len, size) of states and of scores of tokens, (batch, outputs, seq_len) of
+            spans, else (batch, size): a vector, or scores of a text.
+        """
         if gives_states(self.head):
             return self.map_out(x)
         if self.head == SPANS:

@@ -15,13 +15,15 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 from device_profiles.reading import FileRefused, opened, read_bytes
 from nasc.errors import PackageError
-from nasc.package.manifest import MANIFEST, FileRecord
 from nasc.package.measurements import MEASUREMENTS, has_measurements, of_build, split
+from nasc.package.read_manifest import MANIFEST
+from nasc.package.records import FileRecord
 from nasc.utils.printable import printable
 
 SUMS = "SHA256SUMS"
@@ -46,12 +48,9 @@ def record_file(path: Path) -> FileRecord:
         raise PackageError(f"no file of a package: {error}") from error
 
 
-def _record(file: BinaryIO) -> FileRecord:
-    digest, size = hashlib.sha256(), 0
-    while block := file.read(1 << 20):
-        digest.update(block)
-        size += len(block)
-    return FileRecord(digest.hexdigest(), size)
+def _record(file: BufferedReader) -> FileRecord:
+    digest = hashlib.file_digest(file, "sha256")
+    return FileRecord(digest.hexdigest(), file.tell())
 
 
 def record_folder(folder: Path) -> dict[str, FileRecord]:

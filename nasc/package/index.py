@@ -14,12 +14,12 @@ from typing import Any
 
 import jsonschema
 
-from device_profiles.reading import FileRefused, read_json
+from device_profiles.reading import FileRefused, read_json, sha256_of
 from nasc.errors import PackageError
-from nasc.package.beside import build_sha256
-from nasc.package.manifest import MANIFEST, read_manifest
 from nasc.package.measurements import MEASUREMENTS
-from nasc.utils.files import sha256_of, write_atomically
+from nasc.package.read_manifest import MANIFEST, read_manifest
+from nasc.package.sibling_folders import build_sha256
+from nasc.utils.files import write_atomically
 
 INDEX = "index.json"
 
@@ -70,7 +70,7 @@ _SCHEMA = _object(
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceVariant:
+class IndexEntry:
     """One package for one device, as the index has it: all of it is the package's own.
 
     Attributes:
@@ -84,7 +84,7 @@ class DeviceVariant:
         size_bytes: Of the files that the runtime opens.
         manifest_sha256: Of its manifest.json, which holds the hashes of the build.
         measurements_sha256: Of its measurements.json, which holds what was measured; None of
-            packages of before, whose manifest holds that.
+            older packages, whose manifest.json holds that, too.
     """
 
     device: str
@@ -99,7 +99,7 @@ class DeviceVariant:
     measurements_sha256: str | None
 
     @classmethod
-    def of(cls, package: Path) -> DeviceVariant:
+    def of(cls, package: Path) -> IndexEntry:
         """What an index says of a package.
 
         Raises:
@@ -125,7 +125,7 @@ def is_index(folder: Path) -> bool:
     return (folder / INDEX).is_file() and not (folder / MANIFEST).exists()
 
 
-def write_index(folder: Path, variants: Sequence[DeviceVariant]) -> None:
+def write_index(folder: Path, variants: Sequence[IndexEntry]) -> None:
     """Write the index of a folder.
 
     Args:
@@ -143,7 +143,7 @@ def write_index(folder: Path, variants: Sequence[DeviceVariant]) -> None:
     write_atomically(folder / INDEX, (json.dumps(plain, indent=1) + "\n").encode())
 
 
-def read_index(folder: Path) -> tuple[DeviceVariant, ...]:
+def read_index(folder: Path) -> tuple[IndexEntry, ...]:
     """The packages that an index names.
 
     Raises:
@@ -162,7 +162,7 @@ def read_index(folder: Path) -> tuple[DeviceVariant, ...]:
         raise PackageError(
             f"'{path}' is no index of packages: {place}: {wrong.message[:300]}. Get the folder anew"
         )
-    found = tuple(DeviceVariant(**one) for one in plain["variants"])
+    found = tuple(IndexEntry(**one) for one in plain["variants"])
     for what in ([one.folder for one in found], [(one.device, one.runtime) for one in found]):
         if len(set(what)) < len(what):
             raise PackageError(f"'{path}' names a package twice. Get the folder anew")

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from device_profiles.reading import FileRefused, read_bytes, read_json
+from device_profiles.reading import FileRefused, read_bytes, read_json, sha256_of
 from nasc.errors import PackageError
 from nasc.package.hashes import SIGNATURE, SUMS, manifest_files, record_file, sums_text
-from nasc.package.manifest import FORMAT, MANIFEST, FileRecord
+from nasc.package.manifest_schema import FORMAT
 from nasc.package.measurements import FORMAT as MEASUREMENTS_FORMAT
 from nasc.package.measurements import MEASURED_FILES, MEASUREMENTS
-from nasc.utils.files import sha256_of
+from nasc.package.read_manifest import MANIFEST
+from nasc.package.records import FileRecord
 from nasc.utils.progress import Say
 
 MANIFEST_BYTES = 64 << 20

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from nasc.package.manifest import Conditions, Manifest, PeakMemory
+from nasc.package.conditions import Conditions
+from nasc.package.manifest import Manifest
+from nasc.package.records import PeakMemory
 
 NOT_MEASURED = "not measured"
 """Of a latency that could be, in another compilation."""

@@ -21,7 +21,8 @@ from nasc.errors import NascError, PackageError
 from nasc.latency.session import MeasurementSession
 from nasc.package.formats import code_refused, format_of
 from nasc.package.hashes import SIGNATURE
-from nasc.package.manifest import MANIFEST, Manifest, read_plain_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import MANIFEST, read_plain_manifest
 from nasc.package.signing import check_public_key, signature_outcome
 from nasc.package.verify_files import FileChecks
 from nasc.package.verify_latency import measure_again

@@ -19,17 +19,19 @@ from nasc.evaluation.parity_report import (
     accept_reduced,
 )
 from nasc.export.onnx import ANSWER_OUTPUTS, ONE_TOKEN, output_name
-from nasc.package.beside import beside_outcome
 from nasc.package.build import GOLDEN, README, TOKENIZER, contradictions, wrong_measurement
+from nasc.package.conditions import Conditions
 from nasc.package.formats import ModelFile, code_refused, format_of
 from nasc.package.formats.base import model_files, tables_of
 from nasc.package.golden import Golden
 from nasc.package.hashes import find_changes, manifest_files, things_beside
 from nasc.package.library_files import LIBRARY_FILES, wrong_library_files
-from nasc.package.manifest import Conditions, Manifest, MeasuredLatency
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency
 from nasc.package.measurements import MEASURED, has_measurements
 from nasc.package.process import PackageProcess
 from nasc.package.readme import figures_of, measured_text, readme
+from nasc.package.sibling_folders import beside_outcome
 from nasc.package.tokenizer_files import COMPANIONS
 from nasc.package.verify_report import Check, Outcome, guarded, reason_of
 from nasc.package.verify_samples import (

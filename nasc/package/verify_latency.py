@@ -10,7 +10,8 @@ from device_profiles.sustained import load_words
 from nasc.errors import DeviceEmulated, NascError
 from nasc.latency.session import MeasurementSession, check_real
 from nasc.package.formats import format_of
-from nasc.package.manifest import Manifest, MeasuredLatency
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency
 from nasc.package.verify_report import Check, reason_of
 from nasc.package.verify_samples import differences, upper_ms
 from nasc.utils.progress import Progress
@@ -56,6 +57,15 @@ def measure_again(
     A run of MLPerf's single-stream scenario lasts as long as that in the manifest, at most as long
     as MLPerf's own; or as `min_duration_s` says. A device is kept under load for as long as in the
     manifest, at most `LOAD_MINUTES`; or as `sustained_minutes` says.
+
+    Args:
+        folder: The package.
+        manifest: Of it.
+        session: On the device.
+        protocol: How to measure; None is the default.
+        progress: Called with (units done, units in all, message) while measuring.
+        min_duration_s: Seconds; see above.
+        sustained_minutes: See above.
     """
     try:
         check_real(session.device)

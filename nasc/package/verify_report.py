@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasc.package.manifest import Manifest, MeasuredLatency
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency
 from profilers import (
     MemoryExceeded,
     RuntimeMissing,
@@ -120,7 +121,7 @@ class VerifyReport:
 
 
 @dataclass(frozen=True, slots=True)
-class DevicesReport:
+class MultiDeviceVerifyReport:
     """What was found in the packages of several devices.
 
     Attributes:

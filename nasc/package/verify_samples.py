@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 from device_profiles import Noise
-from nasc.package.manifest import MeasuredLatency
+from nasc.package.measured_latency import MeasuredLatency
 from profilers import (
     Measurement,
     MeasurementInconsistent,

@@ -24,6 +24,7 @@ from nasc.evaluation.encoder import Encoder, OpenEncoder, Vectors
 from nasc.evaluation.parity import check_parity, check_reduced, conformance
 from nasc.evaluation.parity_report import ParityReport, ReducedPrecisionReport, accept_reduced
 from nasc.evaluation.token_agreement import TokenAgreement, compare_answers, compare_tokens
+from nasc.latency.session import MeasurementSession
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
 from nasc.pipelines.options import TOKEN_METRICS
@@ -104,12 +105,23 @@ class ArtifactEvaluator:
         self.labelled = labelled
         self.task = task
         self._open_encoder = open_encoder or context.open_encoder
+        self._session: MeasurementSession | None = None  # None is the context's
         self._wanted: Sequence[Vectors] | None = None  # the teacher's scores of tokens
 
     def opening_by(self, open_encoder: OpenEncoder) -> ArtifactEvaluator:
         """The same judge of files that are run in another way."""
         task = None if self.task is None else self.task.opening_by(open_encoder)
         return ArtifactEvaluator(self._context, self.labelled, task, open_encoder)
+
+    def on(self, session: MeasurementSession) -> ArtifactEvaluator:
+        """The same judge of files that are lowered and run by another session than the context's.
+
+        Args:
+            session: By the runtime of the files.
+        """
+        found = self.opening_by(session.open_encoder)
+        found._session, found._wanted = session, self._wanted
+        return found
 
     def parity(self, network: Network, artifact: Artifact) -> tuple[ParityReport, str | None]:
         """Parity of an artifact with its network.
@@ -157,8 +169,8 @@ class ArtifactEvaluator:
 
     def _lower(self, network: Network, like: Artifact, folder: Path, name: str) -> Artifact:
         """A network for the same runtime."""
-        shape = self._context.settings.shape
-        return self._context.session(like.runtime).lower(network, folder, name, shape)
+        session = self._session or self._context.session(like.runtime)
+        return session.lower(network, folder, name, self._context.settings.shape)
 
     def _reduced_body(
         self, network: Network, artifact: Artifact, tokens: Sequence[Sequence[int]], folder: Path
@@ -231,7 +243,9 @@ class ArtifactEvaluator:
             return self._token_figures(artifact)
         sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
         wanted = context.teacher.vectors(sentences, max_length=context.max_length)
-        documents = context.document_vectors(sentences, wanted, max_length=context.max_length)
+        documents = context.inputs.document_vectors(
+            sentences, wanted, max_length=context.max_length
+        )
         with self._encoder(artifact) as encoder:
             if gives_scores(encoder.head):
                 given = prompted(encoder.encode, self._prompt)(sentences)
@@ -263,7 +277,7 @@ class ArtifactEvaluator:
 
     def tokenisation_ms(self) -> float:
         """Median time to tokenise a text of as many tokens as the measured input holds."""
-        tokenizer, length = self._context.tokenizer, self._context.seq_len
+        tokenizer, length = self._context.tokenizer, self._context.inputs.seq_len
         first, second = columns(judging_sentences(self._context.corpus, JUDGING_SENTENCES))
         before = [] if second is None else [min(first, key=len)]
         text = " ".join(first if second is None else second)

@@ -49,8 +49,8 @@ def bench(
         protocol: ``mlperf-single-stream`` runs that scenario of each file, too.
         min_duration_s: Seconds that it lasts at least; None takes MLPerf's own.
         sustained_minutes: See `nasc.context.settings.Settings`.
-        run_code: Whether files that are code (TVM's libraries) may run, with all that the user may
-            do.
+        run_code: Whether files that are code (TVM's .so, torch's .pt2) may run, with all that the
+            user may do.
         cache: Cache folder; keeps the reference baseline: figures are comparable with tables by it.
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from nasc.architecture.heads import ANSWERS, SCORES, TOKENS
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import PackageError, UsageError
-from nasc.pipelines.options import Options
+from nasc.pipelines.options import (
+    ANSWER_METRICS,
+    CLASS_METRICS,
+    SCORE_METRICS,
+    TOKEN_METRICS,
+    VECTOR_METRICS,
+    Options,
+)
 from nasc.solver.problem import Limits
 
 
@@ -16,7 +24,7 @@ def check_packable(context: RunContext, runtime: str) -> None:
         PackageError: With the reason.
         profilers.ProfilerError: If the device cannot be reached.
     """
-    if refusal := context.why_not_packed(runtime):
+    if refusal := context.sessions.why_not_packed(runtime):
         raise PackageError(
             f"no package for {runtime} can be written for device {context.device.name!r}: {refusal}"
         )
@@ -91,3 +99,34 @@ def check_estimate(limits: Limits, options: Options) -> None:
                 f"{name} {value:{'g' if isinstance(value, float) else ''}} is measured on the "
                 "device, which --estimate does not ask: leave one of them out"
             )
+
+
+def check_quality_asked(context: RunContext, options: Options) -> None:
+    """Raise before the slow part for figures that the teacher's outputs do not have.
+
+    Raises:
+        UsageError: With those that they have.
+    """
+    if options.task is not None or not (options.min_quality or options.sts_data):
+        return
+    teacher, gives = context.teacher, "vectors"
+    known: tuple[str, ...] = VECTOR_METRICS
+    if teacher.output != "embed":
+        one = len(teacher.labels) == 1
+        gives, known = {
+            SCORES: (
+                ("scores of pairs", SCORE_METRICS) if one else ("scores of classes", CLASS_METRICS)
+            ),
+            TOKENS: ("scores of tokens", TOKEN_METRICS),
+            ANSWERS: ("answers to questions", ANSWER_METRICS),
+        }[teacher.output]
+    for name in options.min_quality:
+        if name not in known:
+            raise UsageError(
+                f"--min-quality {name}: the teacher {teacher.name!r} gives {gives}, whose "
+                f"figures are {', '.join(known)}"
+            )
+    if gives != "vectors" and options.sts_data is not None:
+        raise UsageError(
+            f"--sts-data is of vectors, the teacher {teacher.name!r} gives {gives}: leave it out"
+        )

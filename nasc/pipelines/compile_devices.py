@@ -18,7 +18,7 @@ import profilers
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import InfeasibleLimits, LimitsMissed, NascError, PackageError, UsageError
-from nasc.package.index import INDEX, DeviceVariant, read_index, write_index
+from nasc.package.index import INDEX, IndexEntry, read_index, write_index
 from nasc.package.replacing import NEXT_STEP
 from nasc.package.signing import check_private_key
 from nasc.pipelines.compile import compile_on, context_for, folders_of
@@ -37,7 +37,7 @@ HEADER = ("device", "limit", "measured", "at most", "size", "quality", "architec
 
 
 @dataclass(frozen=True, slots=True)
-class DevicesResult:
+class MultiDeviceResult:
     """What was found for several devices.
 
     Attributes:
@@ -87,7 +87,7 @@ def compile_devices(
     reporter: Reporter | None = None,
     *,
     opener: profilers.Opener | None = None,
-) -> DevicesResult:
+) -> MultiDeviceResult:
     """The best subnet for each of several devices, as a package in one folder with an index.
 
     All devices are looked at before anything is measured. One whose limits no network meets is
@@ -132,9 +132,9 @@ def compile_devices(
         check_formats(context, options.formats)
     results: dict[str, CompileResult] = {}
     missed: dict[str, NascError] = {}
-    written: list[DeviceVariant] = []
+    written: list[IndexEntry] = []
     with claimed(output):
-        check_folder(output, {path.name for some in folders for path in some}, options.force)
+        check_index_folder(output, {path.name for some in folders for path in some}, options.force)
         for context, limit, place in zip(contexts, each, places, strict=True):
             name = context.device.name
             context.reporter.say(f"device {name!r}:")
@@ -145,9 +145,9 @@ def compile_devices(
                 missed[name] = error
                 continue
             # After each: what comes next may be interrupted.
-            written += map(DeviceVariant.of, (result.package, *result.folders.values()))
+            written += map(IndexEntry.of, (result.package, *result.folders.values()))
             write_index(output, written)
-    return DevicesResult(output, results, missed)
+    return MultiDeviceResult(output, results, missed)
 
 
 def folder_name(device: str) -> str:
@@ -175,10 +175,11 @@ def check_distinct(contexts: Sequence[RunContext], folders: Sequence[Sequence[Pa
             )
 
 
-def check_folder(output: Path, names: Collection[str], force: bool) -> None:
+def check_index_folder(output: Path, names: Collection[str], force: bool) -> None:
     """Raise unless packages and their index may be written into a folder.
 
-    What an interrupted run left there may be gone on from.
+    Tables, text and supernet of an interrupted run are found in the cache; its packages are
+    replaced with `force`, as any others.
 
     Args:
         output: The folder.
@@ -197,8 +198,8 @@ def check_folder(output: Path, names: Collection[str], force: bool) -> None:
         read_index(output)  # else it is somebody else's
         if not force:
             raise PackageError(
-                f"'{output}' holds packages. Name another folder: --output DIR; or replace them: "
-                "--force"
+                f"'{output}' holds packages, of all devices or of an interrupted run. Name another "
+                "folder: --output DIR; or replace them, also to go on: the same command and --force"
             )
         return
     others = sorted(

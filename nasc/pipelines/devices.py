@@ -66,7 +66,7 @@ class ThreadsReport:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceReport:
+class DeviceListing:
     """A device and what it can do.
 
     Attributes:
@@ -138,7 +138,7 @@ def _runtime_text(runtime: RuntimeReport) -> str:
 
 def devices(
     on_wrong: Callable[[device_profiles.DeviceProfileError], None] | None = None,
-) -> list[DeviceReport]:
+) -> list[DeviceListing]:
     """Every known device, ordered by name.
 
     Args:
@@ -150,7 +150,7 @@ def devices(
     return [report(device) for device in device_profiles.available(on_wrong=on_wrong)]
 
 
-def report(device: DeviceProfile) -> DeviceReport:
+def report(device: DeviceProfile) -> DeviceListing:
     """What a device can do, by its profile, and by a look at it where it is this machine."""
     there, reason = reachable(device)
     phones = _phones() if device.connection.kind == "adb" else ()
@@ -162,7 +162,7 @@ def report(device: DeviceProfile) -> DeviceReport:
     clusters = device.clusters
     if here and device.detect and not clusters:
         clusters = (_detected(),)
-    return DeviceReport(
+    return DeviceListing(
         device.name,
         device.description,
         str(device.path),

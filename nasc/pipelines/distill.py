@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from nasc.architecture.space import Architecture, Block
+from nasc.architecture.space import Architecture
 from nasc.architecture.zoo import zoo_architecture
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
@@ -160,8 +160,7 @@ def _distill(
     config = DistillConfig(steps=steps or 0, seed=seed, **other)
     masking = MaskedConfig(steps=steps or 1, bf16=trainer_has_bf16(), seed=seed, **other)
     parsed, start = _parsed(context, architecture, start)
-    g = context.teacher.geometry
-    whole = Architecture((Block(g.hidden, ("mha", "ffn") * g.layers, kept=True),))
+    whole = Architecture.whole(context.teacher.geometry.for_space())
     full_size = teacher_network(context.teacher, whole, context.teacher.head("hidden"))
     masked = None
     if objective != "states":
@@ -176,7 +175,7 @@ def _distill(
     else:
         path = context.supernet_path
         supernet = (
-            context.prepare_supernet().supernet
+            context.supernet.prepare().supernet
             if path is None
             else load_supernet(path, context.teacher)[0]
         )

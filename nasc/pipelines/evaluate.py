@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.heads import is_own_head
-from nasc.architecture.space import Architecture, Block
+from nasc.architecture.space import Architecture
 from nasc.errors import CodeRefused, NascError, PackageError, UsageError
 from nasc.evaluation.encoder import open_here
 from nasc.lowering import onnxruntime
@@ -21,8 +21,9 @@ from nasc.networks.from_teacher import teacher_network
 from nasc.package.build import TOKENIZER
 from nasc.package.formats import code_refused, format_of
 from nasc.package.hashes import check_unchanged
-from nasc.package.manifest import MANIFEST, Manifest, read_manifest
+from nasc.package.manifest import Manifest
 from nasc.package.process import PackageProcess
+from nasc.package.read_manifest import MANIFEST, read_manifest
 from nasc.pipelines.score_vectors import (
     QUERY_TASKS,
     VECTOR_TASKS,
@@ -282,8 +283,7 @@ def _teacher(
             "compares. Save the encoder alone (AutoModel of transformers) to look at those"
         )
     other = own if queries.teacher is None else load_teacher(queries.teacher)
-    g = own.geometry
-    whole = Architecture((Block(g.hidden, ("mha", "ffn") * g.layers, kept=True),))
+    whole = Architecture.whole(own.geometry.for_space())
     with temporary_folder() as place:
         artifact = onnxruntime.lower(teacher_network(own, whole), place)
         length = max_length or own.max_length

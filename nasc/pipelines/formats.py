@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import device_profiles
+from device_profiles import CPU
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import AUTO
 from nasc.errors import LimitsMissed, PackageError, UsageError
-from nasc.latency.session import precisions_here
+from nasc.latency.session import MeasurementSession, precisions_here
 from nasc.lowering import PRECISIONS, Artifact, unfit
 from nasc.networks.network import Network
-from nasc.package.beside import build_sha256, folder_beside
 from nasc.package.build import build_package
 from nasc.package.formats import LOWERED_FOR, android_c_folder, format_of, is_package
 from nasc.package.manifest import Manifest
+from nasc.package.sibling_folders import build_sha256, folder_beside
 from nasc.package.unmeasured import without_latency
 from nasc.pipelines.app_format import APP_FORMATS, check_app, write_app
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
@@ -34,6 +37,9 @@ from nasc.pipelines.options import Options
 
 ONNX, ONNXRUNTIME = "onnx", "onnxruntime"
 """The format whose model those for apps take, and the runtime that its package is for."""
+
+PROCESSOR = "host"
+"""Device where that model is judged in place of a GPU."""
 
 
 def check_formats(context: RunContext, formats: Sequence[str]) -> None:
@@ -207,7 +213,7 @@ class FolderWriter:
             manifest=without_latency(model.manifest, ONNXRUNTIME),
             force=options.force,
             say=context.reporter.say,
-            open_encoder=context.open_encoder,
+            open_encoder=self._session.open_encoder,
             sign=options.sign,
         )
 
@@ -221,20 +227,32 @@ class FolderWriter:
                 self._onnx = self._lowered()
         return self._onnx
 
-    def _lowered(self) -> _Model:
+    @functools.cached_property
+    def _session(self) -> MeasurementSession:
+        """By onnxruntime: on the device, or where a GPU computes there on this machine's processor.
+
+        A GPU needs a build of onnxruntime for it; what is made for apps runs on processors.
+        """
         context = self._context
+        if context.device.accelerator.kind == CPU:
+            return context.session(ONNXRUNTIME)
+        here, say = device_profiles.find(PROCESSOR), context.reporter.say
+        return MeasurementSession.on(here, context.cache, runtime=ONNXRUNTIME, say=say)
+
+    def _lowered(self) -> _Model:
+        context, evaluator = self._context, self._evaluator.on(self._session)
         folder = self._kept.enter_context(temporary_folder())
-        session = context.session(ONNXRUNTIME)
-        artifact: Artifact = session.lower(self._network, folder, shape=context.settings.shape)
-        parity, refusal = self._evaluator.parity(self._network, artifact)
+        shape = context.settings.shape
+        artifact: Artifact = self._session.lower(self._network, folder, shape=shape)
+        parity, refusal = evaluator.parity(self._network, artifact)
         if refusal is not None:
             raise PackageError(
                 f"--format {ONNX}: the network in {artifact.precision} by {ONNXRUNTIME} is refused "
                 f"({refusal}). The package is written, what is made of that is not. Allow fp32 "
                 "alone: --precision fp32"
             )
-        quality = self._evaluator.quality(artifact)
+        quality = evaluator.quality(artifact)
         check_reached(quality, self._options.min_quality)
-        log = self._evaluator.conformance(self._network, artifact)
+        log = evaluator.conformance(self._network, artifact)
         changed: dict[str, Any] = {"parity": parity, "quality": quality, "conformance": log}
         return _Model(artifact.path, dataclasses.replace(self._manifest, **changed))

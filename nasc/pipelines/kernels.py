@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import device_profiles
-from device_profiles import DeviceProfile
+from device_profiles import CPU, DeviceProfile
 from nasc.errors import CodeRefused, UsageError
 from nasc.latency.session import MeasurementSession
 from nasc.package.formats import code_refused, format_of
 from nasc.package.hashes import check_unchanged
-from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest
 from nasc.pipelines.plots import check_plot, plot_roofline
 from nasc.utils.files import cache_folder, check_path
 from nasc.utils.progress import Reporter, Silent
@@ -156,8 +157,8 @@ def report_kernels(
 
     Args:
         package: Its folder.
-        device: Where it runs, which must be this machine; None is the device of its manifest, if
-            the package was measured on this very processor.
+        device: Where it runs, which must be this machine's processor; None is the device of its
+            manifest, if the package was measured on this very processor.
         plot: Where the roofline is drawn; None draws none.
         force: Replace a picture that lies there.
         turns: See `profilers.kernels.run_kernels`.
@@ -265,13 +266,19 @@ def _row(kernel: Kernel, total_ms: float, peaks: CorePeaks) -> KernelRow:
 
 
 def _device(manifest: Manifest, package: Path, device: str | None) -> DeviceProfile:
-    """Where the package is run: a device that is this machine.
+    """Where the package is run: a device that is this machine's processor.
 
     Raises:
-        UsageError: If it is another.
+        UsageError: If it is another machine, or something beside the processor computes there.
     """
     name = device or manifest.conditions.device
     found = device_profiles.find(name)
+    if found.accelerator.kind != CPU:
+        raise UsageError(
+            f"device {name!r} computes on {found.accelerator.kind}; kernels are held to what a "
+            "core of a processor can do at most. Look at a package for the processor: nasc compile "
+            "--device host"
+        )
     if found.connection.kind != "local" or found.emulated:
         raise UsageError(
             f"'{package}' is for device {name!r}; kernels are looked at on this machine alone. "

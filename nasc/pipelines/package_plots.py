@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasc.errors import UsageError
-from nasc.package.manifest import Manifest, MeasuredLatency
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_profiles.reading import sha256_of
 from nasc.errors import NascError, UsageError
 from nasc.evaluation.parity_report import Parity
 from nasc.package.hashes import check_unchanged
-from nasc.package.manifest import MANIFEST, Manifest, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import MANIFEST, read_manifest
 from nasc.pipelines.package_plots import check_drawing, pictures
-from nasc.utils.files import check_path, replacing, sha256_of
+from nasc.utils.files import check_path, replacing
 from nasc.utils.outputs import check_file, full_path
 
 Cell = str | float | int | None

@@ -16,11 +16,11 @@ from nasc.latency.boards import BoardsSession
 from nasc.latency.find import find_source
 from nasc.latency.key import LatencyKey
 from nasc.latency.listing import devices_of
-from nasc.latency.places import tables_folder
 from nasc.latency.profile import Profiled, TransferFrom
 from nasc.latency.profile import profile as measure_tables
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import LatencyTable
+from nasc.latency.table_paths import tables_folder
 from nasc.latency.transfer import DEFAULT_BUDGET, MAX_BUDGET, MIN_BUDGET
 from nasc.pipelines.tables import read_named
 from nasc.supernet.space_for import space_for

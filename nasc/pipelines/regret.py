@@ -10,8 +10,8 @@ from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.errors import TableError, UsageError
 from nasc.latency.find import FoundTable, preference
-from nasc.latency.places import table_files, table_name, tables_folder
 from nasc.latency.table import LatencyTable, load_table
+from nasc.latency.table_paths import table_files, table_name, tables_folder
 from nasc.pipelines.plots import check_csv, check_plot, plot_regret, write_csv
 from nasc.pipelines.tables import read_named
 from nasc.selection.regret import (
@@ -88,7 +88,7 @@ def regret(
         )
     limits_ms = limits_of(tables, context.whole_space.teacher, latency_ms, latency_share)
     names = labels(tables, [name for name, _ in found])
-    positions = context.prepare_supernet().scores.positions()
+    positions = context.supernet.prepare().scores.positions()
     result = run_regret(list(zip(names, tables, strict=True)), positions, limits_ms, params)
     if csv is not None:
         write_csv(result.table(), csv, force)

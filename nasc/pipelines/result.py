@@ -14,7 +14,9 @@ from nasc.architecture.variant import Variant
 from nasc.latency import observed
 from nasc.latency.memory import file_bytes
 from nasc.networks.network import Network
-from nasc.package.manifest import Conditions, Manifest, MeasuredLatency, PredictedLatency
+from nasc.package.conditions import Conditions
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency, PredictedLatency
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ def search(
 ) -> list[Solution]:
     """The best architectures within limits, or the whole Pareto front.
 
+    A device that cannot be reached is known by its latency tables in the cache: every solution says
+    so then (`Solution.latency_table`).
+
     Args:
         limits: What must hold; None holds nothing.
         settings: Conditions; None takes the defaults.
@@ -45,8 +48,8 @@ def search(
         reporter: Told of the progress.
         opener: Starts a worker on the device; None is `profilers.open_worker`.
 
-    A device that cannot be reached is known by its latency tables in the cache: every solution says
-    so then (`Solution.latency_table`).
+    Returns:
+        At most `best`, the least loss first; with `front` all of it.
 
     Raises:
         TableMissing: If it cannot be reached, and has none that answers.
@@ -80,6 +83,6 @@ def search(
         found = solve_front(problem) if front else solve(problem, best)
     mixture = None if context.mixture is None else context.mixture.words()
     return [
-        dataclasses.replace(s, latency_table=context.table_note(s.variant), mixture=mixture)
+        dataclasses.replace(s, latency_table=context.tables.note(s.variant), mixture=mixture)
         for s in found
     ]

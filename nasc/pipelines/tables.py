@@ -14,15 +14,15 @@ import device_profiles
 import profilers
 from device_profiles import DeviceProfileError
 from nasc.errors import NascError, UsageError
-from nasc.latency.away import unreachable
 from nasc.latency.comparing import TableDiff, compare
 from nasc.latency.key import LatencyKey
 from nasc.latency.listing import ListedTable, find_named, list_tables, why_unusable
-from nasc.latency.places import table_name, tables_folder
+from nasc.latency.offline import unreachable
 from nasc.latency.session import MeasurementSession
 from nasc.latency.shared_file import read_shared
 from nasc.latency.sharing import adopted, check_replaceable, in_its_place, place, to_share
 from nasc.latency.table import LatencyTable, load_table
+from nasc.latency.table_paths import table_name, tables_folder
 from nasc.latency.table_report import TableReport
 from nasc.utils.files import cache_folder, replacing
 from nasc.utils.outputs import check_file, full_path

@@ -13,11 +13,10 @@ import device_profiles
 import profilers
 from nasc.architecture.heads import check_head, leaves_own_head
 from nasc.architecture.space import SMALLER
-from nasc.context.context import MAX_CORPUS
 from nasc.context.settings import TRAIN_MINUTES
 from nasc.context.teacher_check import check_pairs, check_teacher
-from nasc.data import Corpus, load_corpus
-from nasc.data.pairs import load_pairs
+from nasc.context.text_source import check_text_source, load_text
+from nasc.data import Corpus
 from nasc.errors import CheckpointError, UsageError
 from nasc.latency.costs import TableCosts
 from nasc.latency.profile import profile as measure_tables
@@ -169,10 +168,7 @@ def train(
         check_budget(minutes)
     if packed and not corpus:
         raise UsageError("--packed is for text of your own: name it with --corpus")
-    if pairs is not None and corpus:
-        raise UsageError(f"--pairs {pairs} takes the place of --corpus: give one of them")
-    if text_column is not None and not corpus:
-        raise UsageError(f"--text-column {text_column} names a column of --corpus: give one")
+    check_text_source(corpus, text_column, pairs)
     if shrink is not None and shrink.unit != "dominated":
         found_device = device_profiles.find(device)
         check_real(found_device)
@@ -194,18 +190,7 @@ def train(
         if not all_operations:
             found_space = teacher_initialised_space(found_space)
         process.in_turn(lambda: check_teacher(found_teacher, cache_folder(cache), reporter))
-        if pairs is not None:
-            text = load_pairs(pairs, seed=seed, most=MAX_CORPUS)
-        else:
-            text = load_corpus(
-                list(corpus) or None,
-                seed=seed,
-                max_sentences=MAX_CORPUS,
-                text_column=text_column,
-                say=reporter.say,
-            )
-        what = "sentences" if pairs is None else "pairs"
-        reporter.say(f"text: {text.description} ({len(text.train):,} {what})")
+        text = load_text(corpus, text_column, pairs, seed, reporter.say)
         plan = None
         if shrink is not None and shrink.unit == "dominated":
             plan = shrink_plan(found_space, None, shrink)

@@ -16,9 +16,9 @@ from nasc.errors import UsageError
 from nasc.export.onnx import build
 from nasc.latency.cover import cover
 from nasc.latency.emission import VOCAB_ROWS
-from nasc.latency.places import tables_folder
 from nasc.latency.plan import plan
 from nasc.latency.session import check_real
+from nasc.latency.table_paths import tables_folder
 from nasc.lowering.base import check_precision
 from nasc.lowering.tuned_kernels import TUNED
 from nasc.networks.network import random_network

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import device_profiles
-from nasc.package.index import DeviceVariant, read_index
-from nasc.package.manifest import MANIFEST
+from nasc.package.index import IndexEntry, read_index
+from nasc.package.read_manifest import MANIFEST
 from nasc.package.verify import verify_package
-from nasc.package.verify_report import DevicesReport, Outcome, VerifyReport, guarded
+from nasc.package.verify_report import MultiDeviceVerifyReport, Outcome, VerifyReport, guarded
 from nasc.utils.progress import Reporter, Silent
 from profilers import WorkerLimits
 from profilers.jobs import check_sustained
@@ -78,7 +78,7 @@ def verify(
 
 def verify_devices(
     folder: Path, *, reporter: Reporter | None = None, **options: Any
-) -> DevicesReport:
+) -> MultiDeviceVerifyReport:
     """Check the packages of a folder with an index, each on its own device.
 
     Args:
@@ -105,15 +105,15 @@ def verify_devices(
             continue
         report = verify(package, reporter=reporter, **options)
         found[name] = replace(report, checks=(indexed, *report.checks))
-    return DevicesReport(found)
+    return MultiDeviceVerifyReport(found)
 
 
-def _indexed(folder: Path, one: DeviceVariant) -> Outcome:
+def _indexed(folder: Path, one: IndexEntry) -> Outcome:
     """Whether a package is the one that the index names."""
     package = folder / one.folder
     if not (package / MANIFEST).is_file():
         return False, f"there is no package in '{package}'. Get the folder anew"
-    own = DeviceVariant.of(package)
+    own = IndexEntry.of(package)
     differs = [f.name for f in fields(own) if getattr(own, f.name) != getattr(one, f.name)]
     if differs:
         return False, f"the index says something else of '{package}': {', '.join(differs)}"

@@ -125,7 +125,7 @@ def audit(
             for _ in range(POOL * networks)
         )
     )
-    costs = context.measure_costs([variant])
+    costs = context.tables.measure_costs([variant])
     latency = np.array([costs.predict(a, variant.runtime).latency_ms for a in pool])
     chosen, bins = alike(latency, networks)
     if len(chosen) < LEAST:
@@ -135,7 +135,7 @@ def audit(
         )
     summed = {
         "proxy": problem.positions,
-        "plain_sum": context.prepare_supernet().scores.unweighted_positions(),
+        "plain_sum": context.supernet.prepare().scores.unweighted_positions(),
     }
     losses = {
         name: [dict(zip(p.blocks, p.loss, strict=True)) for p in positions]
@@ -143,7 +143,7 @@ def audit(
     }
     geometry, head, length = problem.geometry, problem.head, context.settings.seq_len
     progress = context.reporter.stage(f"True loss of {len(chosen)} networks")
-    scorer, added = context.load_scorer(), context.measure_variant_loss(variant)
+    scorer, added = context.supernet.load_scorer(), context.supernet.measure_variant_loss(variant)
     rows = []
     for done, i in enumerate(chosen):
         progress(done, len(chosen), str(pool[i]))
@@ -242,7 +242,7 @@ def _qualities(context: RunContext, networks: Sequence[Architecture], steps: int
     found = []
     for done, architecture in enumerate(networks):
         progress(done, len(networks), str(architecture))
-        network = context.prepare_supernet().supernet.extract(architecture, context.trained_head)
+        network = context.supernet.prepare().supernet.extract(architecture, context.trained_head)
         if not architecture.is_teacher:
             network, _ = distill_cached(
                 network,

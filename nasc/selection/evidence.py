@@ -77,7 +77,15 @@ def whole(
     chosen: Architecture,
     runtime: str,
 ) -> dict[str, Any]:
-    """Of a full-size network that fits, as plain data: see `searched`."""
+    """Of a full-size network that fits, as plain data: see `searched`.
+
+    Args:
+        context: Geometry, head and tables.
+        limits: That it fits.
+        variants: That it was compared in.
+        chosen: It, in its precision.
+        runtime: Which runs it.
+    """
 
     def told(variant: Variant) -> dict[str, Any]:
         return _told(context, None, chosen.with_precision(variant.precision), variant.runtime)
@@ -103,7 +111,7 @@ def _told(
     context: RunContext, problem: Problem | None, architecture: Architecture, runtime: str
 ) -> dict[str, Any]:
     variant = Variant(runtime, architecture.precision)
-    costs = context.measure_costs([variant])
+    costs = context.tables.measure_costs([variant])
     return {
         "architecture": str(architecture),
         "runtime": runtime,

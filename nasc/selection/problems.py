@@ -21,9 +21,9 @@ def problem_of(context: RunContext, limits: Limits, variants: Sequence[Variant])
     return Problem(
         context.space.geometry,
         context.graph_head,
-        context.prepare_supernet().scores.positions(),
-        {variant: context.measure_variant_loss(variant) for variant in variants},
-        context.measure_costs(variants),
+        context.supernet.prepare().scores.positions(),
+        {variant: context.supernet.measure_variant_loss(variant) for variant in variants},
+        context.tables.measure_costs(variants),
         limits,
     )
 
@@ -40,13 +40,13 @@ def check_feasible(
         context: Geometry, head, blocks.
         limits: What must hold.
         variants: Those that may be chosen.
-        costs: VariantCosts; None takes those of the variants.
+        costs: By tables; None takes those of the variants.
 
     Raises:
         InfeasibleLimits: With its certificate, if there is none.
     """
-    positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in context.choices)
-    costs = costs or context.measure_costs(variants)
+    positions = tuple(ScoredBlocks(b, np.zeros(len(b))) for b in context.inputs.choices)
+    costs = costs or context.tables.measure_costs(variants)
     geometry, head = context.space.geometry, context.graph_head
     return solve(Problem(geometry, head, positions, dict.fromkeys(variants, 0.0), costs, limits))[0]
 
@@ -65,13 +65,13 @@ def priced(
         architecture: The network, in any precision.
         variant: How it runs.
         limits: What must hold.
-        costs: VariantCosts; None takes those of the variant.
+        costs: By tables; None takes those of the variant.
 
     Raises:
         InfeasibleLimits: If it is over a limit.
     """
     alone = tuple(ScoredBlocks((block,), np.zeros(1)) for block in architecture.blocks)
-    costs = costs or context.measure_costs([variant])
+    costs = costs or context.tables.measure_costs([variant])
     geometry, head = context.space.geometry, context.graph_head
     return solve(Problem(geometry, head, alone, {variant: 0.0}, costs, limits))[0]
 
@@ -79,7 +79,14 @@ def priced(
 def fastest(
     context: RunContext, architecture: Architecture, limits: Limits, variants: Sequence[Variant]
 ) -> Solution | None:
-    """The variant in which a network is predicted to be fastest within limits, if any is."""
+    """The variant in which a network is predicted to be fastest within limits, if any is.
+
+    Args:
+        context: Geometry, head and tables.
+        architecture: The network, in any precision.
+        limits: What must hold.
+        variants: Those that may be chosen.
+    """
     found = []
     for variant in variants:
         with suppress(InfeasibleLimits):
@@ -105,7 +112,7 @@ def whole_teacher(
     fitting = [v for v in lossy if fastest(context, whole, limits, [v]) is not None]
     fitting = [v for v in fitting if truer_of(v) not in fitting]
     if len(fitting) > 1:
-        fitting = sorted(fitting, key=context.measure_whole_loss)[:1]
+        fitting = sorted(fitting, key=context.supernet.measure_whole_loss)[:1]
     return fastest(context, whole, limits, fitting)
 
 
@@ -115,6 +122,12 @@ def at_equal_quality(
     """The same blocks in the variant that is fastest among those that lose no quality.
 
     Its predicted loss stays what it is.
+
+    Args:
+        context: Geometry, head and tables.
+        solution: Whose blocks are kept; in a precision that loses quality it stays as it is.
+        limits: What must hold.
+        variants: Those that may be chosen.
     """
     if solution.architecture.precision not in LOSSLESS:
         return solution

@@ -114,7 +114,7 @@ def searches(context: RunContext, limits: Limits, variants: Sequence[Variant]) -
     the plain sum ranks as truly (docs/quality.md).
     """
     own = problem_of(context, limits, variants)
-    uniform = context.prepare_supernet().scores.uniform_positions()
+    uniform = context.supernet.prepare().scores.uniform_positions()
     even = dataclasses.replace(own, positions=uniform)
     return [kind for problem in (own, even) for kind in depth_strata(problem, context.space.slots)]
 
@@ -149,7 +149,7 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
         solution = at_equal_quality(context, best.solution, limits, variants)
         if all(solution.architecture != r.solution.architecture for r in found):
             found.append(dataclasses.replace(best, solution=solution))
-    cut = context.prepare_supernet().supernet.extract
+    cut = context.supernet.prepare().supernet.extract
     entered = [Candidate(r, cut(r.solution.architecture, context.trained_head)) for r in found]
     pruned = pruned_teacher(context, limits, variants)
     return entered if pruned is None else [*entered, pruned]
@@ -166,7 +166,7 @@ def pruned_teacher(
     if not space.keep or not space.skip:
         return None
 
-    costs = context.measure_costs(variants)
+    costs = context.tables.measure_costs(variants)
 
     def latency_ms(architecture: Architecture, variant: Variant) -> float:
         architecture = architecture.with_precision(variant.precision)
@@ -178,7 +178,7 @@ def pruned_teacher(
         best = prune(
             space,
             variant.precision,
-            context.pruned_loss,
+            context.supernet.pruned_loss,
             lambda architecture: latency_ms(architecture, variant),
             lambda architecture: priced(context, architecture, variant, limits),
             context.reporter.stage("Pruning the teacher"),
@@ -188,7 +188,7 @@ def pruned_teacher(
         network = pruned_network(context.teacher, space, best.kept, variant.precision, head)
         wanted = teacher_vectors(context.teacher, sentences)
         loss = 1 - pooled_cosine(wanted, pooled_vectors(context.teacher, network, sentences))
-    loss += context.measure_variant_loss(variant)
+    loss += context.supernet.measure_variant_loss(variant)
     return Candidate(Ranked(best.solution, loss, 0), network)
 
 
@@ -210,7 +210,7 @@ def run_halving(
     """
     sentences = scored_sentences(context.corpus)
     wanted = teacher_vectors(context.teacher, sentences)
-    documents = context.document_vectors(sentences, wanted)
+    documents = context.inputs.document_vectors(sentences, wanted)
     progress = context.reporter.stage(f"Successive halving of {len(entered)} networks")
     held, diverged = [], None
     for place, one in enumerate(entered):
@@ -233,7 +233,7 @@ def run_halving(
                 context.reporter.say(f"  {architecture}: left out: {error}")
                 continue
         found = compare(wanted, pooled_vectors(context.teacher, network, sentences), documents)
-        lost = context.measure_variant_loss(one.ranked.solution.variant)
+        lost = context.supernet.measure_variant_loss(one.ranked.solution.variant)
         runtime = one.ranked.solution.runtime
         held.append(TrainedCandidate(network, runtime, steps, found, lost))
         context.reporter.say(

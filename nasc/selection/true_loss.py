@@ -22,7 +22,7 @@ ROUGH_SENTENCES = 32
 
 def by_true_loss(context: RunContext, solutions: Sequence[Solution]) -> list[Ranked]:
     """Networks ranked by their loss as complete networks, with what their variants cost."""
-    scorer = context.load_scorer()
+    scorer = context.supernet.load_scorer()
     _take(context, scorer, solutions)
     return select(solutions, lambda solution: _loss(context, scorer, solution))
 
@@ -32,7 +32,7 @@ def shortlist(context: RunContext, solutions: Sequence[Solution], count: int) ->
 
     Of networks that differ in the runtime alone the first one counts.
     """
-    scorer = context.load_scorer(ROUGH_SENTENCES)
+    scorer = context.supernet.load_scorer(ROUGH_SENTENCES)
     distinct = list({s.architecture: s for s in reversed(solutions)}.values())[::-1]
     _take(context, scorer, distinct)
     return sorted(distinct, key=lambda solution: _loss(context, scorer, solution))[:count]
@@ -46,7 +46,7 @@ def _take(context: RunContext, scorer: Scorer, solutions: Sequence[Solution]) ->
 
 
 def _loss(context: RunContext, scorer: Scorer, solution: Solution) -> float:
-    added = context.measure_variant_loss(solution.variant)
+    added = context.supernet.measure_variant_loss(solution.variant)
     return scorer.final_loss(solution.architecture.blocks) + added
 
 
@@ -61,7 +61,7 @@ def by_enumeration(context: RunContext, limits: Limits, k: int = PAPERS_T) -> li
         InfeasibleLimits: If no network meets the limits.
         UsageError: See `nasc.solver.enumerate.enumerate_best`.
     """
-    positions = context.prepare_supernet().scores.unweighted_positions()
+    positions = context.supernet.prepare().scores.unweighted_positions()
     whole = problem_of(context, limits, context.variants)
     found: list[Solution] = []
     for last, variant in enumerate(context.variants, 1):

@@ -24,10 +24,10 @@ from nasc.latency.costs import PEAK_MEMORY, TableCosts
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
-from nasc.latency.places import tables_folder
 from nasc.latency.predict import Interval
 from nasc.latency.spot_check import probe
 from nasc.latency.table import LatencyTable
+from nasc.latency.table_paths import tables_folder
 from nasc.selection.problems import check_feasible, priced, whole_teacher
 from nasc.selection.successive_halving import searches
 from nasc.solver.certificate import Certificate
@@ -80,10 +80,11 @@ def promising_variants(
         profilers.ProfilerError: If the device cannot be reached or measured.
     """
     variants = [v for v in context.variants if v in allowed]
-    if len(variants) == 1 or context.settings.estimate or context.is_away:  # all cost nothing
+    cost_nothing = context.settings.estimate or context.sessions.is_offline
+    if len(variants) == 1 or cost_nothing:
         return variants
     first = first_variant(context, limits, variants)
-    table = context.measure_costs([first]).tables[first]
+    table = context.tables.measure_costs([first]).tables[first]
     probes = {
         v: _VariantProbe(context, limits, table, v, near, list_wanted)
         for v in variants
@@ -122,11 +123,13 @@ def bytes_matter(
     fullest = [f for own in emptiest_and_fullest(context, truer.precision).values() for _, f in own]
     if space.keep:
         fullest.append(space.teacher.with_precision(truer.precision))
-    sizes = [file_bytes(n, truer.runtime, context.geometry, context.graph_head) for n in fullest]
+    sizes = [
+        file_bytes(n, truer.runtime, context.inputs.geometry, context.graph_head) for n in fullest
+    ]
     if most is not None and max(sizes) > most:
         return True
     if limits.peak_memory_bytes is not None:
-        costs = context.measure_costs([truer])
+        costs = context.tables.measure_costs([truer])
         peaks = [costs.peak_memory_bytes(network, truer.runtime) for network in fullest]
         held = [math.inf if p is None else costs.upper(PEAK_MEMORY, p, truer) for p in peaks]
         if max(held) > limits.peak_memory_bytes:
@@ -161,7 +164,7 @@ def probed(context: RunContext, variant: Variant) -> dict[Architecture, float]:
     with context.timed("profile"):
         networks = list(dict.fromkeys(networks))
         found = dict.fromkeys(networks, 0.0)
-        for key, share in zip(context.table_keys(variant), context.lengths.values(), strict=True):
+        for key, share in zip(context.tables.keys(variant), context.lengths.values(), strict=True):
             took_ms = probe(
                 networks,
                 key,
@@ -169,7 +172,7 @@ def probed(context: RunContext, variant: Variant) -> dict[Architecture, float]:
                 context.reporter.stage(f"How fast {variant} can be"),
             )
             found = {network: ms + share * took_ms[network] for network, ms in found.items()}
-        context.probed_ms[variant] = found
+        context.tables.probed_ms[variant] = found
     return found
 
 
@@ -203,13 +206,13 @@ class _VariantProbe:
 
     def can_improve(self) -> bool:
         """Whether its table could change what is chosen; yes where it is there."""
-        keys = self.context.table_keys(self.variant)
+        keys = self.context.tables.keys(self.variant)
         return self._are_there(keys) or self._in_question(keys[-1])
 
     def reaches_further(self, certificate: Certificate) -> bool:
         """Whether it may meet the limits that the first one cannot, or come nearer to one."""
         context, limits = self.context, self.limits
-        keys = context.table_keys(self.variant)
+        keys = context.tables.keys(self.variant)
         if self._are_there(keys):
             return True
         ratios = FREE if limits.latency_ms is None else self._slowdowns().layers
@@ -276,7 +279,7 @@ class _VariantProbe:
     def _comes_near(self, ratios: Ratios, key: LatencyKey) -> bool:
         """Whether one of its networks would be among those that are looked at closely."""
         costs = self._costs(ratios, key)
-        variants = {self.variant: self.context.measure_variant_loss(self.variant)}
+        variants = {self.variant: self.context.supernet.measure_variant_loss(self.variant)}
         for kind in searches(self.context, self.limits, [self.first]):
             last = self._losses(kind, self.near)[-1]
             own = dataclasses.replace(kind, variants=variants, costs=costs)
@@ -285,11 +288,11 @@ class _VariantProbe:
         return False
 
     def _costs(self, ratios: Ratios, key: LatencyKey) -> TableCosts:
-        """VariantCosts by some ratios to the first variant's."""
+        """Costs by some ratios to the first variant's."""
         return TableCosts.of(
             [slowed(self.table, key, ratios)],
             emulated=self.table.emulated,
-            vocab_size=self.context.kept_words,
+            vocab_size=self.context.inputs.kept_words,
         )
 
     def _losses(self, problem: Problem, count: int) -> list[float]:
@@ -331,7 +334,10 @@ def emptiest_and_fullest(
     context: RunContext, precision: str
 ) -> dict[str, list[tuple[Architecture, Architecture]]]:
     """By operation that may be chosen, at the least and the largest hidden size."""
-    space, blocks = context.space, [b for own in context.choices for b in own if b.operations]
+    space, blocks = (
+        context.space,
+        [b for own in context.inputs.choices for b in own if b.operations],
+    )
     found: dict[str, list[tuple[Architecture, Architecture]]] = {}
     for operation in sorted({o for block in blocks for o in block.operations}):
         sizes = {block.hidden for block in blocks if operation in block.operations}

@@ -18,7 +18,7 @@ from nasc.solver.blocks import Floats, Ints, Mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Options:
+class BlockOptions:
     """n options of one position.
 
     Attributes:
@@ -37,9 +37,9 @@ class Options:
     index: Ints
     kind: Ints
 
-    def take(self, chosen: Ints | Mask) -> Options:
+    def take(self, chosen: Ints | Mask) -> BlockOptions:
         """Some of the options."""
-        return Options(
+        return BlockOptions(
             self.size[chosen],
             self.values[chosen],
             self.live[chosen],
@@ -48,7 +48,7 @@ class Options:
             self.kind[chosen],
         )
 
-    def best_of_strata(self) -> Options:
+    def best_of_strata(self) -> BlockOptions:
         """Of each kind the option that comes first by (column 0, rank)."""
         objective, kinds = self.values[:, 0], int(self.kind.max()) + 1
         least = np.full(kinds, np.inf)
@@ -75,7 +75,7 @@ class Chain:
         best_per_stratum: Per position the best of each kind; found when empty.
     """
 
-    options: tuple[Options, ...]
+    options: tuple[BlockOptions, ...]
     start_size: int
     start_values: Floats
     start_live: float
@@ -86,7 +86,7 @@ class Chain:
     limits: Floats
     peak_limit: float
     peak_column: int
-    best_per_stratum: tuple[Options, ...] = ()
+    best_per_stratum: tuple[BlockOptions, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.best_per_stratum:

@@ -23,7 +23,7 @@ from nasc.architecture.space import OPERATIONS, Architecture
 from nasc.architecture.variant import Variant
 from nasc.errors import UsageError
 from nasc.solver.blocks import BlockCodes, Floats, Ints
-from nasc.solver.chain import Chain, Options, completion_bounds
+from nasc.solver.chain import BlockOptions, Chain, completion_bounds
 from nasc.solver.problem import (
     LATENCY,
     LIMITABLE,
@@ -162,7 +162,9 @@ class VariantCosts:
             peak_column=1 + columns.index(WEIGHTS) if WEIGHTS in columns else 0,
         )
 
-    def _options(self, position: int, pick: Callable[[Floats], Floats], by_loss: bool) -> Options:
+    def _options(
+        self, position: int, pick: Callable[[Floats], Floats], by_loss: bool
+    ) -> BlockOptions:
         codes = self.problem.positions[position].codes
         size = np.searchsorted(self.sizes, codes.kind_hidden)
         rows = np.zeros((len(size), len(self.metrics)))
@@ -174,7 +176,7 @@ class VariantCosts:
         if by_loss:
             values[:, 0] = self.loss[position]
         n = len(codes.kind)
-        return Options(
+        return BlockOptions(
             size[codes.kind].astype(np.int64),
             values,
             live[codes.kind],

@@ -3,7 +3,7 @@
 All (m B)^N architectures are priced, those within the limits kept, the top T by predicted
 loss returned. It finds what `nasc.solver.frontier.solve` finds, at a cost that grows with
 the number of combinations; it is here because the paper does it so. Their true loss is the next
-step: `nasc.context.context.RunContext.by_enumeration`.
+step: `nasc.selection.true_loss.by_enumeration`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from nasc.solver.blocks import Floats, Mask
-from nasc.solver.chain import Chain, Options
+from nasc.solver.chain import BlockOptions, Chain
 from nasc.solver.costs import VariantCosts
 from nasc.solver.kbest import k_best
 from nasc.solver.problem import LATENCY, PEAK_MEMORY, STREAMING, WEIGHTS, Solution
@@ -86,7 +86,7 @@ def _capped(chain: Chain, cap: float) -> Chain | None:
 
     A further column, whose limit is 0, counts the borders and heads above the cap.
     """
-    options: list[Options] = []
+    options: list[BlockOptions] = []
     for some in chain.options:
         fits = some.live <= cap
         if not fits.any():
@@ -103,7 +103,7 @@ def _capped(chain: Chain, cap: float) -> Chain | None:
     )
 
 
-def _with_column(options: Options) -> Options:
+def _with_column(options: BlockOptions) -> BlockOptions:
     zeros = np.zeros((len(options.rank), 1))
     return dataclasses.replace(options, values=np.hstack([options.values, zeros]))
 

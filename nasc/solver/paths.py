@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasc.solver.blocks import Floats, Ints, Mask
-from nasc.solver.chain import Chain, CompletionBounds, Options
+from nasc.solver.chain import BlockOptions, Chain, CompletionBounds
 from nasc.solver.dominance import skyband
 
 
@@ -62,7 +62,7 @@ def extended(
     chain: Chain,
     position: int,
     paths: Paths,
-    options: Options,
+    options: BlockOptions,
     sizes: tuple[int, int],
     pairs: tuple[Ints, Ints],
     room: Slack,
@@ -227,7 +227,9 @@ def thinned(paths: Paths, place: Slack, k: int, extra: tuple[int, ...] = ()) -> 
     return paths.take(skyband(paths.values[:, 0], paths.rank, dimensions, k))
 
 
-def thinned_options(chain: Chain, options: Options, k: int, extra: tuple[int, ...] = ()) -> Options:
+def thinned_options(
+    chain: Chain, options: BlockOptions, k: int, extra: tuple[int, ...] = ()
+) -> BlockOptions:
     """Options of one size without those that k others of that size make superfluous.
 
     Args:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasc.solver.blocks import Floats, Ints
-from nasc.solver.chain import Chain, CompletionBounds, Options
+from nasc.solver.chain import BlockOptions, Chain, CompletionBounds
 from nasc.solver.dominance import skyband
 from nasc.solver.lagrangian import LagrangianBound
 from nasc.solver.paths import (
@@ -44,7 +44,7 @@ class TooManyPaths(Exception):
 class _Ready:
     """Options of one position and size, by Lagrangian value ascending."""
 
-    options: Options
+    options: BlockOptions
     value: Floats
 
 

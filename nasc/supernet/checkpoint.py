@@ -131,7 +131,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) 
 def read(path: Path) -> Checkpoint:
     """Load what `write` saved.
 
-    Files of before had no checksum: they are read as they are.
+    Files without a checksum, of earlier releases, are read as they are.
 
     Raises:
         CheckpointError: If the file is not there, damaged, or of another version.

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from device_profiles.reading import FileRefused, read_json
+from device_profiles.reading import FileRefused, read_json, sha256_of
 from nasc.data import Corpus, stream_text
 from nasc.data.batching import copy_tokenizer
 from nasc.data.tokens import Batch
@@ -28,7 +28,7 @@ from nasc.errors import CheckpointError, CorpusError
 from nasc.supernet.batches import CALIBRATION_SENTENCES
 from nasc.supernet.parallel import ALONE, Parallel
 from nasc.teacher import Teacher
-from nasc.utils.files import content_key, locked, replacing, sha256_of, write_atomically
+from nasc.utils.files import content_key, locked, replacing, write_atomically
 from nasc.utils.progress import Reporter
 
 CHUNK = 10_000

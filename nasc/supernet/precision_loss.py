@@ -177,6 +177,12 @@ def vectors_as_shipped(
 ) -> np.ndarray[Any, Any]:
     """Vectors (rows, size) of token ids by the artifact of a network, as networks are compared.
 
+    Args:
+        network: With its weights.
+        rows: Token ids of each text.
+        lower: Makes the artifact.
+        open_encoder: Runs it.
+
     Raises:
         NascError: If the temporary folder cannot be written.
         profilers.ProfilerError: If the runtime is missing, or the device cannot be reached.

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from device_profiles.reading import FileRefused
+from device_profiles.reading import FileRefused, sha256_of
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import SearchSpace, space_from_dict, space_to_dict
 from nasc.data import Corpus
@@ -33,7 +33,7 @@ from nasc.supernet.shrink import ShrinkConfig, Shrinker, Shrinking, spread
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TrainConfig, steps_for, train, train_length
 from nasc.teacher import Teacher
-from nasc.utils.files import content_key, locked, sha256_of
+from nasc.utils.files import content_key, locked
 from nasc.utils.progress import Reporter
 from nasc.utils.torch_device import attention_without_cudnn, use_fastest_threads
 

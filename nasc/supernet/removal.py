@@ -22,7 +22,15 @@ not say; a tenth takes about as many rounds as pruning architectures does."""
 def worst_architectures(
     candidates: Candidates, trained: Ints, sampled: Ints, loss: Floats, keep: int
 ) -> Ints:
-    """The worse half of each bin's sample, but `keep` stay in it."""
+    """The worse half of each bin's sample, as places.
+
+    Args:
+        candidates: Of a position.
+        trained: Places of those that are still trained.
+        sampled: Places of those that were judged now.
+        loss: Of each of these.
+        keep: So many stay in every bin.
+    """
     bins = candidates.bin[sampled]
     left = candidates.count(trained)
     removed = []
@@ -43,6 +51,13 @@ def worst_operations(
     removed one by one. An operation is one of a place in the block and a hidden size. Its loss
     is the mean over the sampled sub-architectures that hold it, each relative to the mean of
     its bin, for bins differ more than operations do.
+
+    Args:
+        candidates: Of a position.
+        trained: Places of those that are still trained.
+        sampled: Places of those that were judged now.
+        loss: Of each of these.
+        keep: So many stay in every bin.
     """
     blocks, bins = candidates.blocks, candidates.bin
     relative = loss.copy()
@@ -74,7 +89,15 @@ def worst_operations(
 def dominated(
     candidates: Candidates, trained: Ints, sampled: Ints, loss: Floats, keep: int
 ) -> Ints:
-    """What `keep` others of its hidden size beat; the kept block is one of the others."""
+    """What `keep` others of its hidden size beat, as places; the kept block is one of the others.
+
+    Args:
+        candidates: Of a position.
+        trained: Places of those that are still trained.
+        sampled: Places of those that were judged now.
+        loss: Of each of these.
+        keep: So many have to be better in loss, parameters and length.
+    """
     kept = np.array([i for i, b in enumerate(candidates.blocks) if b.kept], np.int64)
     everything = np.concatenate([sampled, kept])
     losses = np.concatenate([loss, np.zeros(len(kept))])

@@ -166,6 +166,13 @@ def restore_state(
 ) -> tuple[int, list[Any]]:
     """Load what `RunState.save` saved into a module and its optimizer.
 
+    Args:
+        path: The file.
+        identity: Plain data by which the run is known.
+        module: Gains the weights.
+        optimizer: Gains its state.
+        also: Gains what it gave; None where there is nothing beside.
+
     Returns:
         The next step, and the losses so far.
 

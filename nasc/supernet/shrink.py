@@ -180,6 +180,12 @@ class Shrinking:
     ) -> None:
         """Go on where these were taken.
 
+        Args:
+            alive: (positions, candidates), which are still trained.
+            loss: (positions, candidates), the last that was found.
+            rounds: So far.
+            history: What each did, as plain data.
+
         Raises:
             ValueError: If they are of other candidates.
         """

@@ -71,11 +71,27 @@ class SupernetBlock(nn.Module):
         return self.space.slots - length if self.from_end else 0
 
     def enter(self, x: Tensor, hidden: int) -> Tensor:
-        """From the teacher's hidden size to the block's."""
+        """From the teacher's hidden size to the block's.
+
+        Args:
+            x: (batch, seq_len, teacher's hidden size).
+            hidden: The block's.
+
+        Returns:
+            (batch, seq_len, hidden).
+        """
         return self._map(self.maps_in, x, hidden)
 
     def leave(self, x: Tensor, hidden: int) -> Tensor:
-        """From the block's hidden size to the teacher's."""
+        """From the block's hidden size to the teacher's.
+
+        Args:
+            x: (batch, seq_len, hidden).
+            hidden: The block's.
+
+        Returns:
+            (batch, seq_len, teacher's hidden size).
+        """
         return self._map(self.maps_out, x, hidden)
 
     @staticmethod
@@ -86,13 +102,30 @@ class SupernetBlock(nn.Module):
         return nn.functional.linear(x, tensors["weight"], tensors["bias"])  # type: ignore[index]
 
     def operate(self, slot: int, hidden: int, operation: str, x: Tensor, mask: Mask) -> Tensor:
-        """One operation: (batch, seq_len, hidden) to the same shape."""
+        """One operation: (batch, seq_len, hidden) to the same shape.
+
+        Args:
+            slot: Its place in the block.
+            hidden: The block's hidden size.
+            operation: Out of `nasc.architecture.space.OPERATIONS`.
+            x: (batch, seq_len, hidden).
+            mask: Of the batch.
+        """
         tensors = self.operations[operation_key(slot, hidden, operation)]
         layer = Layer(operation, hidden, hidden)
         return apply_layer(layer, tensors, x, mask, self.space.geometry, self.eps)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, mask: Mask, block: Block) -> Tensor:
-        """Teacher's hidden states in, the block's prediction of them out."""
+        """Teacher's hidden states in, the block's prediction of them out.
+
+        Args:
+            x: (batch, seq_len, teacher's hidden size).
+            mask: Of the batch.
+            block: Which operations are taken.
+
+        Returns:
+            Of the shape of x.
+        """
         x = self.enter(x, block.hidden)
         for slot, operation in enumerate(block.operations, self.first_slot(len(block.operations))):
             x = self.operate(slot, block.hidden, operation, x, mask)
@@ -131,7 +164,14 @@ class Supernet(nn.Module):
         return embed(embedding(self.teacher), input_ids, self.eps, separator)
 
     def finish(self, x: Tensor) -> Tensor:
-        """States behind the last block as the teacher gives them: normalised where that does so."""
+        """States behind the last block as the teacher gives them: normalised where that does so.
+
+        Args:
+            x: (batch, seq_len, teacher's hidden size).
+
+        Returns:
+            Of the shape of x.
+        """
         return normalize_output(final_norm(self.teacher), x, self.eps)
 
     def teacher_states(
@@ -154,7 +194,17 @@ class Supernet(nn.Module):
         return states
 
     def forward_block(self, index: int, x: Tensor, mask: Mask, block: Block) -> Tensor:
-        """Output of one block at the teacher's hidden size, (batch, seq_len, hidden)."""
+        """Output of one block.
+
+        Args:
+            index: Of the block.
+            x: (batch, seq_len, teacher's hidden size).
+            mask: Of the batch.
+            block: Which of its candidates runs.
+
+        Returns:
+            Of the shape of x.
+        """
         if not block.kept:
             return self.blocks[index](x, mask, block)  # type: ignore[no-any-return]
         for layer, tensors in zip(
@@ -261,7 +311,15 @@ class Supernet(nn.Module):
 def merge(
     first: dict[str, Tensor] | None, second: dict[str, Tensor] | None
 ) -> dict[str, Tensor] | None:
-    """One linear layer that does what two in a row do; None stands for no layer."""
+    """One linear layer that does what two in a row do; None stands for no layer.
+
+    Args:
+        first: ``weight`` (between, inputs) and ``bias`` (between,).
+        second: ``weight`` (outputs, between) and ``bias`` (outputs,).
+
+    Returns:
+        ``weight`` (outputs, inputs) and ``bias`` (outputs,); None where there are neither.
+    """
     if first is None or second is None:
         return first or second
     weight = second["weight"].double() @ first["weight"].double()

@@ -79,7 +79,15 @@ def architecture_of(space: SearchSpace, kept: Kept, precision: str) -> Architect
 def pruned_network(
     teacher: Teacher, space: SearchSpace, kept: Kept, precision: str, head: str
 ) -> Network:
-    """A pruned teacher with its weights."""
+    """A pruned teacher with its weights.
+
+    Args:
+        teacher: Whose weights they are.
+        space: That it is an architecture of.
+        kept: Whether each of the teacher's layers stays.
+        precision: Of the network.
+        head: Of the network, see `nasc.architecture.heads`.
+    """
     whole = teacher_network(teacher, space.teacher, head)
     body = itertools.compress(whole.tensors[1:-1], kept)
     return Network(

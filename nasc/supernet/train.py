@@ -239,6 +239,13 @@ def steps_for(
     """How many steps fit into a time; decided once and recorded, so runs can be repeated.
 
     One of several processes times its own part of a step: the others need not be here.
+
+    Args:
+        supernet: Stays as it is: gradients of the steps that are timed are dropped.
+        config: Of the training.
+        batches: That it is trained on.
+        seconds: Of the training.
+        parallel: This process among others.
     """
     if seconds <= 0:
         return 0

@@ -237,6 +237,12 @@ def load_tuned(folder: str | Path, name: str) -> TaskModel:
 def check_length(max_length: int, most: int | None, who: str, option: str = "--max-length") -> None:
     """Raise if examples are longer than what a model reads.
 
+    Args:
+        max_length: Tokens that examples are cut to.
+        most: Tokens that the model reads; None where it does not say.
+        who: Reads them, for the message.
+        option: That cuts them.
+
     Raises:
         UsageError: With what is allowed.
     """

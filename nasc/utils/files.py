@@ -16,7 +16,7 @@ from typing import Any
 import filelock
 import platformdirs
 
-from device_profiles.reading import FileRefused, opened, read_json
+from device_profiles.reading import FileRefused, read_json, sha256_of
 from device_profiles.temporary import temporary_folder
 from nasc.errors import CacheBusy, NascError, UsageError
 
@@ -133,20 +133,6 @@ def drop_changed(folder: Path, say: Callable[[str], None]) -> None:
     if folder.is_dir() and (name := changed_file(folder)) is not None:
         say(f"'{folder}' in the cache is damaged ({name} is not as it was written): made anew")
         shutil.rmtree(folder)
-
-
-def sha256_of(path: Path) -> str:
-    """Of a regular file's bytes, as hexadecimal digits.
-
-    Raises:
-        FileRefused: If it is no regular file.
-        OSError: If it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with opened(path) as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def content_key(values: Mapping[str, Any]) -> str:

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from device_profiles.reading import FileRefused, read_json
+from device_profiles.reading import FileRefused, read_json, sha256_of
 from device_profiles.temporary import acquire, temporary_folder
 from nasc.errors import NascError, OutputBusy, UsageError
-from nasc.utils.files import check_path, check_writable, sha256_of, write_atomically
+from nasc.utils.files import check_path, check_writable, write_atomically
 
 FILES = "nasc_files.json"
 """In a folder that was filled: which files are ours, with their hashes."""

@@ -11,12 +11,20 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from device_profiles.reading import FileRefused
+from profilers.devices.answers import (
+    read_axes,
+    read_model,
+    read_outputs,
+    read_peak,
+    read_start,
+    read_visits,
+)
 from profilers.errors import (
     InvalidSetting,
     MemoryExceeded,
@@ -27,10 +35,9 @@ from profilers.errors import (
 )
 from profilers.inputs import draw_inputs
 from profilers.jobs import GIVE_A_FILE, ModelJob, RuntimeOptions, WorkerLimits, is_ir
-from profilers.messages import PROTOCOL, decode_array, encode_array
+from profilers.messages import PROTOCOL, encode_array
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step, Visit
-from profilers.telemetry import read_state
 
 REQUEST_TIMEOUT_S = 600.0
 """A worker that has not answered a request (load a model, visit it) for so long, and for longer
@@ -39,6 +46,14 @@ than its limits allow, hangs. Chosen, 2026: a visit takes well under a second, l
 
 MAX_ANSWER_BYTES = 512 << 20
 """An answer's line may be so long: the outputs of a run in base64."""
+
+VISIT_TRIES = 2
+"""A visit whose times cannot be right is asked for so often: a clock that jumps does so once."""
+
+_T = TypeVar("_T")
+
+_WRONG_ANSWER = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What an answer of the wrong form raises where it is read."""
 
 
 def thread_variables(count: int) -> dict[str, str]:
@@ -88,6 +103,7 @@ class WorkerClient:
         try:
             self._process = subprocess.Popen(
                 command,
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
@@ -108,11 +124,12 @@ class WorkerClient:
                 raise self._no_worker(json.dumps(answer).encode())
             if answer.get("protocol") != PROTOCOL:
                 raise self._other_protocol(answer.get("protocol"))
+            context, base_bytes = self._read("start", read_start, answer)
         except BaseException:
             self.close()
             raise
-        self.context: dict[str, Any] = answer["context"]
-        self.base_bytes: int | None = answer["base_bytes"]
+        self.context: dict[str, Any] = context
+        self.base_bytes: int | None = base_bytes
 
     @property
     def alive(self) -> bool:
@@ -144,23 +161,19 @@ class WorkerClient:
         """See `Worker`."""
         names = [step.name for step in steps]
         names = [name for name in names if not name.startswith(REFERENCE_NAME)] or names
-        answer = self._ask(
-            {"op": "visit", "steps": [list(step) for step in steps]},
-            subject=", ".join(dict.fromkeys(self._paths.get(name, name) for name in names)),
-            longest_s=self._limits.run_s * sum(step.warmup + step.runs for step in steps),
-        )
-        return [
-            Visit(
-                name=str(visit["name"]),
-                start_s=round(float(visit["start_s"]), 6),
-                end_s=round(float(visit["end_s"]), 6),
-                runs_ms=tuple(round(ns * 1e-6, 6) for ns in visit["wall_ns"]),
-                own_ms=tuple(round(ns * 1e-6, 6) for ns in visit["own_ns"]),
-                preempted=tuple(int(count) for count in visit["preempted"]),
-                state=read_state(visit.get("state")),
+        for number in range(1, VISIT_TRIES + 1):
+            begun = time.monotonic()
+            answer = self._ask(
+                {"op": "visit", "steps": [list(step) for step in steps]},
+                subject=", ".join(dict.fromkeys(self._paths.get(name, name) for name in names)),
+                longest_s=self._limits.run_s * sum(step.warmup + step.runs for step in steps),
             )
-            for visit in answer["visits"]
-        ]
+            try:
+                return read_visits(answer, steps, time.monotonic() - begun)
+            except _WRONG_ANSWER as error:
+                if number == VISIT_TRIES:
+                    raise self._wrong_answer("visit", error) from error
+        raise AssertionError("the last one returns or raises")
 
     def unload(self, name: str) -> None:
         """See `Worker`."""
@@ -173,16 +186,17 @@ class WorkerClient:
             subject=str(path),
             longest_s=self._limits.load_s,
         )
-        return {name: (dtype, list(axes)) for name, (dtype, axes) in answer["inputs"].items()}
+        return self._read("describe", read_axes, answer, "inputs")
 
     def open(self, name: str, path: str) -> dict[str, Any]:
         """See `ModelRunner`."""
         self._paths[name] = path
-        return self._ask(
+        answer = self._ask(
             {"op": "open", "name": name, "path": self._path_there(Path(path))},
             subject=path,
             longest_s=self._limits.load_s,
         )
+        return self._read("open", read_model, answer)
 
     def run(self, name: str, inputs: Mapping[str, Any]) -> list[Any]:
         """See `ModelRunner`."""
@@ -192,7 +206,7 @@ class WorkerClient:
             subject=self._paths.get(name, name),
             longest_s=self._limits.run_s,
         )
-        return [decode_array(value) for value in answer["outputs"]]
+        return self._read("run", read_outputs, answer)
 
     def ask(self, request: dict[str, Any], subject: str) -> dict[str, Any]:
         """Sends a request that only a worker of one's own kind knows, held to `load_s`.
@@ -212,8 +226,8 @@ class WorkerClient:
 
     def peak_bytes(self) -> int | None:
         """See `Worker`."""
-        peak = self._ask({"op": "memory"})["peak_bytes"]
-        return None if peak is None else int(peak)
+        answer = self._ask({"op": "memory"})
+        return self._read("memory", read_peak, answer)
 
     def close(self) -> None:
         """Ends the worker: asks it to leave, kills it after two seconds."""
@@ -285,13 +299,12 @@ class WorkerClient:
             subject: The model file that a failure would concern.
             longest_s: What the worker's own limits allow for it.
         """
-        assert self._process.stdin is not None
+        patience_s = self._timeout_s if longest_s <= self._timeout_s else longest_s + 60.0
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
+            self._send(json.dumps(request).encode() + b"\n", subject, patience_s)
         except (OSError, ValueError):
             raise self._death(subject, request["op"]) from None
-        line = self._read_line(subject, request["op"], longest_s)
+        line = self._read_line(subject, request["op"], patience_s)
         try:
             answer: dict[str, Any] = json.loads(line)
             done = bool(answer["ok"])
@@ -336,10 +349,22 @@ class WorkerClient:
             f"openvino.Core().compile_model('{path}', 'CPU')\""
         )
 
-    def _read_line(self, subject: str | None, op: str, longest_s: float) -> bytes:
+    def _send(self, line: bytes, subject: str | None, patience_s: float) -> None:
+        """Writes a request, with its time limit: a worker that hangs does not read a long one."""
+        assert self._process.stdin is not None
+        pipe = self._process.stdin.fileno()
+        os.set_blocking(pipe, False)
+        deadline = time.monotonic() + patience_s
+        rest = memoryview(line)
+        while rest:
+            _, ready, _ = select.select([], [pipe], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise self._no_answer(subject, patience_s)
+            rest = rest[os.write(pipe, rest) :]
+
+    def _read_line(self, subject: str | None, op: str, patience_s: float) -> bytes:
         """One line of the worker's answers, with the time limit of a request."""
         assert self._process.stdout is not None
-        patience_s = self._timeout_s if longest_s <= self._timeout_s else longest_s + 60.0
         deadline = time.monotonic() + patience_s
         looked = 0
         while (end := self._buffer.find(b"\n", looked)) < 0:
@@ -348,12 +373,7 @@ class WorkerClient:
                 [self._process.stdout], [], [], max(0.0, deadline - time.monotonic())
             )
             if not ready:
-                self._kill()
-                raise WorkerDied(
-                    f"the worker did not answer within {patience_s:g} s"
-                    f"{f' while it worked on {subject!r}' if subject else ''}; it was ended. "
-                    "Try a smaller model or batch."
-                )
+                raise self._no_answer(subject, patience_s)
             chunk = os.read(self._process.stdout.fileno(), 1 << 20)
             if not chunk:
                 raise self._death(subject, op)
@@ -367,6 +387,33 @@ class WorkerClient:
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         return line
+
+    def _read(self, op: str, reader: Callable[..., _T], *about: Any) -> _T:
+        """What a function of `profilers.devices.answers` finds in an answer."""
+        try:
+            return reader(*about)
+        except _WRONG_ANSWER as error:
+            raise self._wrong_answer(op, error) from error
+
+    def _wrong_answer(self, op: str, error: Exception) -> WorkerDied:
+        """Ends a worker whose answer cannot be right, and says so."""
+        self._kill()
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        return WorkerDied(
+            f"the worker's answer to {op!r} cannot be right: {reason[:300]}. It was ended: its "
+            "clock jumps, or it is of another release of nasc. Run the same again: rounds that a "
+            "table has finished are kept. If it comes again, install the same release where the "
+            "worker runs."
+        )
+
+    def _no_answer(self, subject: str | None, patience_s: float) -> WorkerDied:
+        """Ends a worker that hangs, and says so."""
+        self._kill()
+        return WorkerDied(
+            f"the worker did not answer within {patience_s:g} s"
+            f"{f' while it worked on {subject!r}' if subject else ''}; it was ended. "
+            "Try a smaller model or batch."
+        )
 
     def _no_worker(self, line: bytes) -> WorkerDied:
         """Ends what answers otherwise than a worker, and says so."""
@@ -407,8 +454,8 @@ class WorkerClient:
         except subprocess.TimeoutExpired:
             self._kill()
             code = self._process.returncode or 0
-        self._errors.seek(0)
-        said = self._errors.read()[-2000:].decode(errors="replace").strip()
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - 2000))
+        said = self._errors.read().decode(errors="replace").strip()
         if (meant := self.end(code, said)) is not None:
             return meant
         how = f"exit status {code}"

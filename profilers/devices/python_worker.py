@@ -14,9 +14,10 @@ from profilers.devices.client import thread_variables
 from profilers.devices.remote import NOT_A_PROGRAM, Files, RemoteWorker, Transport
 from profilers.errors import DeviceUnreachable, ProfilerError, RuntimeMissing
 from profilers.jobs import RuntimeOptions, WorkerLimits
+from profilers.runtimes import pip_arguments
 
 _PACKAGES = (profilers, device_profiles, platformdirs)
-"""What the worker imports besides numpy and its runtime."""
+"""What the worker imports besides numpy, its runtime, and what that opens files with."""
 
 _MAIN = """from profilers.worker import WorkerProcess, serve
 
@@ -33,7 +34,8 @@ def worker_archive(folder: Path) -> Path:
         folder: Where it is made.
 
     Returns:
-        A zip file that Python 3.11 or newer runs, where numpy and the runtime are installed.
+        A zip file that Python 3.11 or newer runs, where numpy and the runtime are installed, and
+        what that opens files with: see `profilers.runtimes.pip_arguments`.
     """
     path = folder / "worker.pyz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -74,14 +76,15 @@ def open_python_worker(
         archive = files.place([(worker_archive(Path(folder)), "worker.pyz")])
 
     def ended(status: int, said: str) -> ProfilerError | None:
-        return _meant(transport.name, python, status, said)
+        return _meant(transport.name, python, options.runtime, status, said)
 
     held = [f"{name}={value}" for name, value in thread_variables(options.threads).items()]
     words = ["env", *held, python, archive]
     return RemoteWorker(transport, files, words, options, ended=ended, limits=limits)
 
 
-def _meant(device: str, python: str, status: int, said: str) -> ProfilerError | None:
+def _meant(device: str, python: str, runtime: str, status: int, said: str) -> ProfilerError | None:
+    """What the end of a worker means that has not answered; None where it does not tell."""
     last = (said.splitlines() or [""])[-1]
     if status in NOT_A_PROGRAM:
         return DeviceUnreachable(
@@ -92,6 +95,6 @@ def _meant(device: str, python: str, status: int, said: str) -> ProfilerError | 
         return RuntimeMissing(
             f"the Python {python!r} on device {device!r} cannot run the worker: "
             f"{last[:300]}. It must be 3.11 or newer, with numpy and the runtime: "
-            f"{python} -m pip install numpy onnxruntime"
+            f"{python} -m pip install {pip_arguments(runtime)}"
         )
     return None

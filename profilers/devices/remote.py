@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from device_profiles.reading import opened
+from device_profiles.reading import sha256_of
 from profilers.devices.client import REQUEST_TIMEOUT_S, WorkerClient
 from profilers.errors import ModelRejected, ProfilerError
 from profilers.jobs import RuntimeOptions, WorkerLimits, model_files
@@ -218,14 +218,7 @@ def _states(lines: Sequence[str]) -> dict[str, _State]:
 
 def _hashes(files: Sequence[tuple[Path, str]]) -> dict[str, str]:
     """The sha256 of each file's content, by its name there."""
-    found = {}
-    for path, name in files:
-        digest = hashlib.sha256()
-        with opened(path) as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        found[name] = digest.hexdigest()
-    return found
+    return {name: sha256_of(path) for path, name in files}
 
 
 def _digest(hashes: Mapping[str, str]) -> str:

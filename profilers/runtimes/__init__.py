@@ -37,6 +37,10 @@ _DISTRIBUTIONS = {
 _HELD = {"tvm": "'apache-tvm==0.27.0.post1' 'apache-tvm-ffi==0.1.14.post0'"}
 """What is given to pip where not the newest releases are needed, but those that work together."""
 
+_READ_WITH = {"tvm": ("jsonschema", "onnx"), "torch": ("jsonschema", "onnx")}
+"""Packages that their modules open files with, besides numpy: nasc has them, the Python of another
+machine may not."""
+
 NAMES = tuple(_DISTRIBUTIONS)
 """Names of the runtimes that models can be run by."""
 
@@ -78,7 +82,8 @@ def get_runtime(name: str) -> Runtime:
         name: One of `NAMES`.
 
     Raises:
-        RuntimeMissing: An unknown name, or its package is not installed.
+        RuntimeMissing: An unknown name, or its package is not installed, or one that its files are
+            opened with.
     """
     if name == ONNXRUNTIME_WEB:
         raise RuntimeMissing(
@@ -88,12 +93,28 @@ def get_runtime(name: str) -> Runtime:
         raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(_DISTRIBUTIONS)}.")
     try:
         with nullcontext() if name == "torch" else without_torch():
-            return cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
+            found = cast(Runtime, importlib.import_module(f"{__name__}.{name}"))
     except ImportError as error:
         raise RuntimeMissing(
             f"the runtime {name!r} cannot be imported: {error}. Install it: "
             f"python -m pip install {_HELD.get(name, _DISTRIBUTIONS[name][0])}"
         ) from error
+    lacking = [one for one in _READ_WITH.get(name, ()) if importlib.util.find_spec(one) is None]
+    if lacking:
+        raise RuntimeMissing(
+            f"the runtime {name!r} opens no files without {' and '.join(lacking)}. Install what is "
+            f"missing: python -m pip install {' '.join(lacking)}"
+        )
+    return found
+
+
+def pip_arguments(name: str) -> str:
+    """What pip is given where nothing of nasc is installed, so that a runtime opens files there.
+
+    Args:
+        name: One of `NAMES`.
+    """
+    return " ".join(("numpy", _HELD.get(name, _DISTRIBUTIONS[name][0]), *_READ_WITH.get(name, ())))
 
 
 def computing_on(accelerator: str) -> tuple[str, ...]:

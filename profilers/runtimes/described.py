@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from device_profiles.reading import FileRefused, opened, read_json
+from device_profiles.reading import FileRefused, read_json, sha256_of
 from profilers.errors import ModelRejected
 
 MAX_CODE_BYTES = 8 << 30
@@ -63,13 +62,10 @@ def read_description(
     """
     try:
         about: dict[str, Any] = read_json(path.with_suffix(ending), MAX_DESCRIPTION_BYTES, schema)
-        digest = hashlib.sha256()
-        with opened(path, MAX_CODE_BYTES) as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
+        digest = sha256_of(path, MAX_CODE_BYTES)
     except (FileRefused, OSError) as error:
         raise ModelRejected(f"its files cannot be read: {error}") from error
-    if digest.hexdigest() != about[digest_key]:
+    if digest != about[digest_key]:
         raise ModelRejected("it is not the code that was made with its description: damaged.")
     if reason := why_not_here(about):
         raise ModelRejected(f"{reason} Make it anew here.")
@@ -78,7 +74,7 @@ def read_description(
     return about
 
 
-class Fed:
+class InputCache:
     """Inputs that a session has taken; what is given again is not copied again."""
 
     def __init__(self, names: Iterable[str]) -> None:

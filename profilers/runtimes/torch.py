@@ -20,7 +20,7 @@ from profilers.errors import ModelRejected, RuntimeMissing
 from profilers.jobs import RuntimeOptions
 from profilers.runtimes import torch_description
 from profilers.runtimes.described import (
-    Fed,
+    InputCache,
     Values,
     check_tokens,
     checked,
@@ -182,7 +182,7 @@ class TorchSession:
         self._threads = options.threads
         on_gpu = self.accelerator != CPU
         self._cuda = CudaRuns(self._model, self._model.tf32) if on_gpu else None
-        self._fed = Fed(self._model.inputs)
+        self._fed = InputCache(self._model.inputs)
         self._tensors: list[Tensor] = []
 
     def describe_inputs(self) -> Values:

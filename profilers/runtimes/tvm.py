@@ -53,7 +53,7 @@ import tvm  # noqa: E402
 from tvm import relax, topi  # noqa: E402
 
 from profilers.runtimes.described import (  # noqa: E402
-    Fed,
+    InputCache,
     check_tokens,
     checked,
     onnx_values,
@@ -110,7 +110,7 @@ class CompiledSession:
         self.machine = _opened(path, self._about)
         _set_threads(options.threads)
         self.kernels: Mapping[str, Mapping[str, Any]] = self._about["kernels"]
-        self._fed = Fed([value["name"] for value in self._about["inputs"]])
+        self._fed = InputCache([value["name"] for value in self._about["inputs"]])
         self._calls: list[tuple[Any, list[Any]]] = []
         self._length = 0
 
@@ -209,7 +209,7 @@ class OnnxSession:
         self._function = self.machine["main"]
         self.kernels: Mapping[str, Mapping[str, Any]] = {}
         _set_threads(options.threads)
-        self._fed = Fed(list(self._inputs))
+        self._fed = InputCache(list(self._inputs))
         self._tensors: list[Any] = []
 
     def describe_inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:

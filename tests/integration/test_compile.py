@@ -211,7 +211,7 @@ def test_a_compact_supernet_is_searched_without_text(
     def no_text(*arguments: object, **options: object) -> None:
         raise AssertionError("text was read")
 
-    monkeypatch.setattr("nasc.context.context.load_corpus", no_text)
+    monkeypatch.setattr("nasc.context.inputs.load_corpus", no_text)
     found = work.json(
         *("search", "--teacher", work.teacher, "--supernet", path, *CONDITIONS, "--best", 3)
     )

@@ -24,7 +24,7 @@ from nasc.cli import main
 from nasc.latency.plan import plan
 from nasc.latency.session import MeasurementSession
 from nasc.networks.network import random_network
-from nasc.package.manifest import read_plain_manifest
+from nasc.package.read_manifest import read_plain_manifest
 from profilers import Protocol, RunnerUnavailable, RuntimeOptions, open_worker
 from profilers.devices.base import ModelRunner
 from profilers.devices.remote import _digest, _hashes

@@ -36,15 +36,11 @@ from nasc.lowering import get_lowering
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import random_network
 from nasc.package.build import build_package
+from nasc.package.conditions import Conditions
 from nasc.package.formats import format_of
-from nasc.package.manifest import (
-    Conditions,
-    Manifest,
-    TaskRecord,
-    TeacherRecord,
-    TextRecord,
-    read_manifest,
-)
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest
+from nasc.package.records import TaskRecord, TeacherRecord, TextRecord
 from nasc.teacher import load_teacher
 
 VARIABLE = "NASC_LIBRARIES_PYTHON"

@@ -20,13 +20,10 @@ from nasc.evaluation.parity_report import accept_reduced
 from nasc.export.onnx import emit
 from nasc.networks.from_teacher import teacher_network
 from nasc.package.build import build_package
-from nasc.package.manifest import (
-    Conditions,
-    Manifest,
-    MeasuredLatency,
-    TeacherRecord,
-    TextRecord,
-)
+from nasc.package.conditions import Conditions
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency
+from nasc.package.records import TeacherRecord, TextRecord
 from nasc.package.verify import verify_package
 from nasc.teacher import Teacher, load_teacher
 

@@ -17,13 +17,13 @@ from click.testing import CliRunner, Result
 
 from nasc.architecture.space import load_space
 from nasc.cli import main
-from nasc.latency.places import table_files
 from nasc.latency.table import load_table
+from nasc.latency.table_paths import table_files
 from nasc.networks.network import random_network
 from nasc.package.c_program import build_program
 from nasc.package.formats.c_folder import TEXT_DEMO
 from nasc.package.golden import Golden
-from nasc.package.manifest import read_manifest
+from nasc.package.read_manifest import read_manifest
 from profilers.runtimes import installed
 
 pytestmark = [

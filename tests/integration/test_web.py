@@ -22,7 +22,7 @@ from nasc.package.formats import android_folder, ios_folder
 from nasc.package.formats.web_folder import COPIED, ONNXRUNTIME_WEB
 from nasc.package.golden import Golden
 from nasc.package.kotlin_program import COMPILER_VARIABLE
-from nasc.package.manifest import read_manifest
+from nasc.package.read_manifest import read_manifest
 from nasc.package.web_program import RUNTIME_VARIABLE, node, runtime_folder
 
 pytestmark = [pytest.mark.web, pytest.mark.slow]

@@ -124,6 +124,13 @@ def activation_bytes(
     Counted on the emitted graph: (tokens, hidden) tensors between its nodes, the attention
     scores twice (softmax does not run in place), the inner activations of a feed-forward
     layer twice. A quantized copy of a linear layer's input is one byte a value.
+
+    Args:
+        layer: Which runs.
+        geometry: Of the teacher.
+        seq_len: Tokens in a sentence.
+        batch: Sentences in a run.
+        variant: Runtime and precision, which decide the bytes of a value.
     """
     tokens = seq_len * batch
     hidden = tokens * layer.hidden_in
@@ -151,7 +158,7 @@ def activation_bytes(
 
 
 def resident_weight_bytes(layer: Layer, geometry: Geometry, variant: Variant) -> float:
-    """What a layer's tensors add to the peak memory of loading and running. Estimated."""
+    """Bytes that a layer's tensors add to the peak memory of loading and running. Estimated."""
     model = memory_model(variant)
     copies = model.embedding_copies if layer.kind == "embedding" else model.matrix_copies
     held = copies[variant.precision] * tensor_bytes(layer, geometry, variant)
@@ -161,7 +168,15 @@ def resident_weight_bytes(layer: Layer, geometry: Geometry, variant: Variant) ->
 def resident_activation_bytes(
     layer: Layer, geometry: Geometry, seq_len: int, batch: int, variant: Variant
 ) -> float:
-    """What a layer's live activations take in the runtime's arena. Estimated."""
+    """Bytes that a layer's live activations take in the runtime's arena. Estimated.
+
+    Args:
+        layer: See `activation_bytes`.
+        geometry: See there.
+        seq_len: See there.
+        batch: See there.
+        variant: See there.
+    """
     live = activation_bytes(layer, geometry, seq_len, batch, variant)
     return memory_model(variant).activation_copies[variant.precision] * live
 

@@ -17,10 +17,10 @@ from tvm.tirx.compilation_pipeline import (
     register_tir_pipeline,
 )
 
-from nasc.lowering.handwritten.kernels import Kernel
 from nasc.lowering.tvm_objects import CompiledNetwork, compile_network
 
-_NAME = "nasc_int8"
+PIPELINE = "nasc_handwritten"
+"""Name of the pipeline, by which TVM finds it."""
 
 
 def _lower(module: tvm.ir.IRModule, _context: Any) -> tvm.ir.IRModule:
@@ -35,11 +35,11 @@ def _lower(module: tvm.ir.IRModule, _context: Any) -> tvm.ir.IRModule:
 
 
 def _pipeline() -> tuple[Any, Any, Any]:
-    lower = tvm.transform.module_pass(_lower, opt_level=0, name=_NAME)
+    lower = tvm.transform.module_pass(_lower, opt_level=0, name=PIPELINE)
     return lower, finalize_host_passes, finalize_device_passes
 
 
-register_tir_pipeline(_NAME, _pipeline)
+register_tir_pipeline(PIPELINE, _pipeline)
 
 
 def compile_handwritten(module: tvm.ir.IRModule, target: tvm.target.Target) -> CompiledNetwork:
@@ -49,15 +49,4 @@ def compile_handwritten(module: tvm.ir.IRModule, target: tvm.target.Target) -> C
         module: Kernels and the function that calls them.
         target: A processor with AVX512-VNNI, and with AVX512-BF16 where the module was made for it.
     """
-    return compile_network(module, target, _NAME)
-
-
-def build_kernel(kernel: Kernel, target: tvm.target.Target) -> Any:
-    """The module of one kernel alone, as function ``f``.
-
-    Args:
-        kernel: Its buffers are what the function takes.
-        target: See `compile_handwritten`.
-    """
-    named = kernel.function.with_attr("global_symbol", "f")
-    return tvm.tirx.build(tvm.IRModule({"f": named}), target=target, pipeline=_NAME)
+    return compile_network(module, target, PIPELINE)

@@ -19,7 +19,7 @@ from tvm.tirx.script.builder import ir as build
 
 from nasc.lowering.handwritten import tiles
 from nasc.lowering.handwritten import vectors as v
-from nasc.lowering.handwritten.formats import (
+from nasc.lowering.handwritten.number_formats import (
     HALVES,
     Activations,
     Buffers,
@@ -156,6 +156,13 @@ def embedding(shape: Shape, hidden: int, words: int, positions: int, eps: float)
     """Words plus positions, normalised.
 
     Of ``ids`` (batch * seq_len, int64), the buffers of `Format.words`, ``position``.
+
+    Args:
+        shape: Batch, length and number format.
+        hidden: Numbers of a row.
+        words: Rows of the word embedding.
+        positions: Rows of the positions.
+        eps: Of layer normalisation.
     """
     form = shape.form
     inputs: Sizes = {"ids": (shape.tokens, "int64")} | form.words(words, hidden)
@@ -235,7 +242,14 @@ def gelu(shape: Shape, inputs: int, outputs: int) -> Kernel:
 
 
 def residual(shape: Shape, inputs: int, hidden: int, eps: float) -> Kernel:
-    """Layer normalisation of a product plus ``residual`` (tokens, hidden)."""
+    """Layer normalisation of a product plus ``residual`` (tokens, hidden).
+
+    Args:
+        shape: Batch, length and number format.
+        inputs: Numbers of a row of the product's input.
+        hidden: Of its output.
+        eps: Of layer normalisation.
+    """
     tokens, form = shape.tokens, shape.form
     norm, outputs = _normalized(form, tokens, hidden)
 
@@ -668,6 +682,13 @@ def exact_linear(
     """A product in fp32 with ``weight`` (outputs, inputs), plus ``bias``: for few rows or outputs.
 
     Gives (rows / across, outputs, across): of every `across` rows one output after the other.
+
+    Args:
+        rows: Of ``x``, (rows, inputs).
+        inputs: Numbers of a row.
+        outputs: Of the product.
+        tanh: Whether the hyperbolic tangent of it is given.
+        across: Rows that are given beside each other.
     """
 
     def body(b: Buffers) -> None:

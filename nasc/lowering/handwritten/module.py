@@ -27,8 +27,8 @@ from nasc.architecture.space import SEPCONV_PAIRS, kernel_size
 from nasc.errors import ExportError
 from nasc.lowering.base import unfit_sizes
 from nasc.lowering.handwritten import kernels
-from nasc.lowering.handwritten.formats import FORMATS, Format
 from nasc.lowering.handwritten.kernels import Heads, Kernel, Shape
+from nasc.lowering.handwritten.number_formats import FORMATS, Format
 from nasc.lowering.handwritten.products import PRODUCTS, Products
 from nasc.networks.network import Array, Network, Tensors
 
@@ -149,7 +149,14 @@ class _Constants:
     def matrix(
         self, weight: Array, bias: Array, shift: float | None = None, factor: float = 1.0
     ) -> list[Value]:
-        """A matrix, see `Format.matrix`, times a factor."""
+        """A matrix, see `Format.matrix`, times a factor.
+
+        Args:
+            weight: (outputs, inputs).
+            bias: (outputs,).
+            shift: What its inputs are too large by, see `Format.gelu_shift`.
+            factor: Of matrix and bias.
+        """
 
         def make() -> list[Any]:
             by = np.float32(factor)

@@ -2,7 +2,7 @@
 
 What is written here becomes straight-line code of one register a value on AVX-512; LLVM splits the
 vectors where registers are shorter. Every function takes and gives expressions, and may only be
-called while a function of `tvm_kernels.kernel` is being built.
+called while `nasc.lowering.handwritten.kernels` builds a function.
 """
 
 from __future__ import annotations
@@ -81,7 +81,14 @@ def load_one(buffer: Expr, index: Expr) -> Expr:
 
 
 def store(buffer: Expr, start: Expr, value: Expr, lanes: int = LANES) -> None:
-    """Write a vector, or with one lane a number."""
+    """Write a vector, or with one lane a number.
+
+    Args:
+        buffer: Flat.
+        start: Element that it begins at.
+        value: Of as many lanes.
+        lanes: How many.
+    """
     build.buffer_store(buffer, value, [span(start, lanes) if lanes > 1 else start])
 
 

@@ -77,7 +77,7 @@ def pack_matrix(
 
 
 def to_bf16(x: Array) -> NDArray[np.uint16]:
-    """The bits of x in bfloat16, rounded to nearest, ties to even."""
+    """The bits of x in bfloat16, rounded to nearest, ties to even; of the shape of x (...)."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
@@ -96,6 +96,12 @@ def split_bf16(words: Array) -> NDArray[np.int32]:
     """Rows in bfloat16, two numbers in 32 bits: of 32 neighbours the i-th below the i + 16-th.
 
     Two vectors of neighbours come of one of those by a shift and a mask.
+
+    Args:
+        words: (rows, size).
+
+    Returns:
+        (rows, size / 2).
     """
     rows, size = words.shape
     halves = to_bf16(words).reshape(rows, size // BLOCK, 2, BLOCK // 2)

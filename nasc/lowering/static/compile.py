@@ -29,9 +29,9 @@ from nasc.lowering.static.supported import why_no_library
 from nasc.lowering.static.weights import Weights
 from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.lowering.tuning.apply import apply_records
-from nasc.lowering.tvm import _ONE_AT_A_TIME, LENGTHS
+from nasc.lowering.tvm import LENGTHS
 from nasc.lowering.tvm_folding import fold_constants
-from nasc.lowering.tvm_module import fused_module, target_of
+from nasc.lowering.tvm_module import TVM_LOCK, fused_module, target_of
 from nasc.networks.network import Network
 from profilers.context import read_context
 from profilers.runtimes.tvm_schedules import schedule
@@ -77,7 +77,7 @@ def compile_static(
     sizes = sorted(lengths) or usual_lengths(network)
     names = {n: f"run_{n}" for n in sizes}
     weights = Weights()
-    with _ONE_AT_A_TIME:
+    with TVM_LOCK:
         if precision in HANDWRITTEN:
             kind = str(kernel_kind(cpu["flags"], precision))  # there is one: `target_of` was asked
             module = handwritten_module(network, {names[n]: (1, n) for n in sizes}, kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from nasc.errors import ExportError
 from nasc.lowering.static.program import Program, StaticNetwork
 
 MAX_ARGUMENTS = 32
@@ -11,7 +12,17 @@ MAX_ARGUMENTS = 32
 
 
 def network_source(network: StaticNetwork) -> str:
-    """The C source, for a library with the network's prefix."""
+    """The C source, for a library with the network's prefix.
+
+    Raises:
+        ExportError: If a kernel takes more arguments than the library passes on.
+    """
+    widest = max(network.kernels, key=lambda kernel: kernel.arguments)
+    if widest.arguments > MAX_ARGUMENTS:
+        raise ExportError(
+            f"the kernel {widest.symbol} takes {widest.arguments} arguments; C libraries pass on "
+            f"{MAX_ARGUMENTS} at most. Take a runtime: --format onnx"
+        )
     return "\n".join(_lines(network)) + "\n"
 
 

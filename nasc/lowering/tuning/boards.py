@@ -407,7 +407,15 @@ class _Batch:
 def board_pool(
     found: FarmBoards, target: tvm.target.Target, threads: int, say: Say, **options: float
 ) -> Iterator[BoardPool]:
-    """A pool that ends with the block. See `BoardPool`."""
+    """A pool that ends with the block.
+
+    Args:
+        found: See `BoardPool`.
+        target: See there.
+        threads: See there.
+        say: See there.
+        options: Further ones of it.
+    """
     pool = BoardPool(found, target, threads, say, **options)
     try:
         yield pool

@@ -64,8 +64,6 @@ EMPTY_ROUNDS = 3
 STACK_FRAMES = 8
 """Of those that TVM asks for it looks at the first three."""
 
-COST_MODELS = ("xgb", "random")
-
 
 @dataclass(slots=True)
 class Tuned:
@@ -135,7 +133,7 @@ class LoopOptions:
             where that takes longer.
         round_trials: Candidates of a round.
         max_trials: Candidates of a kernel; None is as many as there is time for.
-        cost_model: Which picks candidates, out of `COST_MODELS`.
+        cost_model: Which picks candidates: "xgb" or "random", see `best_cost_model`.
         search_threads: Threads that look for candidates; none while one runs.
         population: Schedules that the search breeds candidates from.
         seed: Of the search.

@@ -20,7 +20,9 @@ from tokenizers import Tokenizer
 
 from device_profiles.reading import read_bytes, read_json
 from device_profiles.temporary import temporary_folder
+from nasc.lowering.description import Interface
 from nasc.lowering.static.program import StaticNetwork
+from nasc.package.formats.app_contents import write_tables
 from nasc.package.formats.base import (
     QUERY,
     ModelFile,
@@ -172,24 +174,18 @@ def described(arch: str) -> str:
 
 def _describe(network: StaticNetwork, graph: onnx.ModelProto, folder: Path) -> str:
     own = folder / network.arch
-    metadata = {entry.key: entry.value for entry in graph.metadata_props}
-    metadata["nasc.max_positions"] = str(network.programs[-1].length)
+    interface = Interface.of(graph)
+    metadata = interface.metadata | {"nasc.max_positions": str(network.programs[-1].length)}
     about = {
         "format": FORMAT,
         "arch": network.arch,
         "flags": list(network.features),
         "files": {name: _sha256(own / name) for name in (NETWORK, KERNELS, WEIGHTS)},
-        "inputs": [_value(value, "int64") for value in graph.graph.input],
-        "outputs": [_value(value, "float32") for value in list(graph.graph.output)[:1]],
+        "inputs": interface.inputs,
+        "outputs": interface.outputs[:1],
         "metadata": metadata,
     }
     return json.dumps(about, indent=1) + "\n"
-
-
-def _value(value: onnx.ValueInfoProto, kind: str) -> dict[str, Any]:
-    axes = value.type.tensor_type.shape.dim
-    sizes = [axis.dim_value if axis.HasField("dim_value") else None for axis in axes]
-    return {"name": value.name, "type": kind, "axes": sizes}
 
 
 def _sha256(path: Path) -> str:
@@ -240,10 +236,7 @@ def refusal(arch: str) -> str:
 
 def write_more(folder: Path, manifest: Manifest) -> None:
     """See `PackageFormat`: the tokenizer's tables and golden texts, of its tokenizer.json."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    (folder / TABLES).write_bytes(compile_tokenizer(tokenizer))
-    lines = "".join(golden_lines(tokenizer))
-    (folder / TOKENIZER_GOLDEN).write_text(lines, encoding="ascii", newline="\n")
+    write_tables(folder, TABLES)
 
 
 def wrong_more(folder: Path, manifest: Manifest) -> list[str]:

@@ -115,9 +115,6 @@ MAX_AXES = 16
 MAX_GROUP = 1 << 16
 """Values that share a scale where activations are quantised as they come."""
 
-_KEYS = frozenset(("architecture", "head", "emitter_version", "max_positions"))
-"""What nasc writes of a network into its file."""
-
 _ABOUT = frozenset(
     ("Runtime_version", "conversion_parameters", "framework", "info", "nasc", "runtime_options")
 )

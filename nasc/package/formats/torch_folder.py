@@ -112,10 +112,7 @@ def inspect(path: Path) -> ModelFile:
     """
     about: dict[str, Any] = read_json(path.with_suffix(DESCRIPTION), MAX_DESCRIPTION_BYTES, SCHEMA)
     with opened(path, MAX_BYTES) as file:
-        digest = hashlib.sha256()
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-        if digest.hexdigest() != about["package_sha256"]:
+        if hashlib.file_digest(file, "sha256").hexdigest() != about["package_sha256"]:
             raise ValueError(f"{path.name} is not the package that its description was made with")
         size_bytes = file.seek(0, io.SEEK_END)
         file.seek(0)

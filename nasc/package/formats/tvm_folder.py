@@ -149,10 +149,7 @@ def inspect(path: Path) -> ModelFile:
     """
     about = _description(path)
     with opened(path, MAX_LIBRARY_BYTES) as file:
-        digest = hashlib.sha256()
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-        if digest.hexdigest() != about["library_sha256"]:
+        if hashlib.file_digest(file, "sha256").hexdigest() != about["library_sha256"]:
             raise ValueError(f"{path.name} is not the library that its description was made with")
         library = read_library(file)
         unexpected = [*_foreign(library), *_missing(library, about["functions"], file)]

@@ -33,6 +33,12 @@ def test_parameters_of_the_teachers() -> None:
     assert params(MINILM.teacher, MINILM_L6) == EMBEDDING + 6 * TEACHER_LAYER == 22_564_608
 
 
+def test_the_full_size_network_has_the_layers_of_kept_blocks() -> None:
+    whole = Architecture.whole(MINILM_L6)
+    assert whole.is_teacher
+    assert layers(whole, MINILM_L6, "embed") == layers(MINILM.teacher, MINILM_L6, "embed")
+
+
 def test_layers_of_a_mixed_network() -> None:
     assert [str(layer) for layer in layers(MIXED, MINILM_L6)] == [
         "embedding 384",

@@ -59,6 +59,13 @@ def test_what_is_random_takes_a_seed(command: str, nasc: Callable[..., Result]) 
     assert "--seed" in nasc(command, "--help").stdout
 
 
+def test_the_help_of_compile_says_what_each_format_is(nasc: Callable[..., Result]) -> None:
+    shown = "".join(nasc("compile", "--help").stdout.split())  # lines may end after a hyphen
+    for name in options.FORMATS:
+        assert f"{name}:" in shown
+    assert "'.[runner,tvm]'" in shown
+
+
 def test_the_whole_help_and_the_version(nasc: Callable[..., Result]) -> None:
     result = nasc("--help")
     assert result.exit_code == 0

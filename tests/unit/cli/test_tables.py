@@ -17,8 +17,8 @@ from shared_tables import measurement_of, opener, opener_of, packed, sound_table
 
 import nasc.pipelines.tables
 from nasc.cli import main
-from nasc.latency.places import SUFFIX, samples_path, tables_folder
 from nasc.latency.table import LatencyTable
+from nasc.latency.table_paths import SUFFIX, samples_path, tables_folder
 
 Run = Callable[..., Result]
 ELSEWHERE = opener_of(fingerprint="elsewhere")

@@ -19,8 +19,8 @@ from synthetic_device import TINY
 import nasc.pipelines.profile
 from nasc.architecture.space import SearchSpace
 from nasc.cli import main
-from nasc.latency.places import tables_folder
 from nasc.latency.table import LatencyTable, load_table
+from nasc.latency.table_paths import tables_folder
 from profilers.reference import REFERENCE_NAME
 from profilers.testing import SyntheticMachine
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+import device_profiles
 from nasc.architecture.heads import MEAN, Pooling
 from nasc.architecture.space import PRESETS
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
+from nasc.context.variants import tried_runtimes
 from nasc.errors import ExportError, UsageError
 from nasc.package.formats import SHIPPED
 from nasc.utils.progress import Silent
@@ -56,15 +58,15 @@ def context(
         opener=opener,
         limits_bytes=limits_bytes,
     )
-    found.__dict__["space"] = space
-    found.__dict__["teacher"] = SimpleNamespace(head=pooling.head, own_head=pooling.head)
+    teacher = SimpleNamespace(head=pooling.head, own_head=pooling.head)
+    found.inputs.__dict__ |= {"space": space, "teacher": teacher}
     return found, listener
 
 
 @pytest.fixture(autouse=True)
 def lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every runtime's networks can be made here, installed or not."""
-    monkeypatch.setattr("nasc.context.context.get_lowering", lambda runtime: SimpleNamespace())
+    monkeypatch.setattr("nasc.context.variants.get_lowering", lambda runtime: SimpleNamespace())
 
 
 def names(found: RunContext) -> list[str]:
@@ -89,8 +91,7 @@ def test_auto_on_a_gpu_takes_those_that_compute_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("profilers.devices.find_gpu", lambda: None)
-    found, _ = context(tmp_path, (), ("fp32", "tf32"), runtime="auto", device="cuda")
-    assert found._tried == ("onnxruntime", "torch")
+    assert tried_runtimes(device_profiles.find("cuda")) == ("onnxruntime", "torch")
     found, _ = context(tmp_path, (), ("fp32", "tf32", "bf16"), runtime="torch", device="cuda")
     assert names(found) == ["torch fp32", "torch tf32", "torch bf16"]
 
@@ -143,7 +144,7 @@ def test_auto_leaves_out_what_networks_cannot_be_made_for_here(
         if runtime == "openvino":
             raise ExportError("networks cannot be made for openvino")
 
-    monkeypatch.setattr("nasc.context.context.get_lowering", lowering)
+    monkeypatch.setattr("nasc.context.variants.get_lowering", lowering)
     found, listener = context(tmp_path, runtime="auto")
     assert {variant.runtime for variant in found.variants} == {"onnxruntime", "tvm"}
     assert listener.said == ["openvino is left out: networks cannot be made for openvino"]

@@ -23,12 +23,12 @@ from nasc.architecture.space import Geometry, SearchSpace
 from nasc.errors import CacheBusy, DeviceEmulated, NascError, TableDamaged, UsageError
 from nasc.latency.basis import Basis
 from nasc.latency.costs import TableCosts
-from nasc.latency.places import samples_path, tables_folder
 from nasc.latency.plan import random_architecture
 from nasc.latency.profile import Profiled, TransferFrom
 from nasc.latency.profile import profile as profile_on
 from nasc.latency.session import MeasurementSession, baseline_folder
 from nasc.latency.table import Imported, LatencyTable, load_table, read_table
+from nasc.latency.table_paths import samples_path, tables_folder
 from nasc.lowering.base import MULTIPLES
 from nasc.networks.network import random_network
 from profilers.baseline import Window

@@ -26,7 +26,9 @@ from nasc.latency.predict import Prediction
 from nasc.latency.profile import make_key
 from nasc.latency.session import MeasurementSession
 from nasc.networks.network import random_network
-from nasc.pipelines.compile import _Candidate, _Compilation, _State
+from nasc.pipelines.compiling.deciding import check_measured
+from nasc.pipelines.compiling.measuring import lower, measure
+from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, State
 from nasc.pipelines.options import Options
 from nasc.solver.problem import Limits
 from nasc.utils.progress import Silent
@@ -91,42 +93,46 @@ def compilation(opener: Any, cache: Path, limits: Limits, reporter: Listener | N
     )
     context: Any = SimpleNamespace(
         settings=SimpleNamespace(seq_len=16, batch=1, shape=None),
-        as_shipped=lambda network: network.with_head("embed"),
+        inputs=SimpleNamespace(as_shipped=lambda network: network.with_head("embed")),
         mixture=None,
         lengths={16: 1.0},
         max_length=16,
         device=device,
         session=lambda runtime: session,
-        record_baseline=lambda runtime: baseline,
+        sessions=SimpleNamespace(record_baseline=lambda runtime: baseline),
         reporter=reporter,
         timed=lambda stage: contextlib.nullcontext(),
-        measure_costs=lambda variants: SimpleNamespace(
-            predict=lambda architecture, runtime: Prediction(5.0, 4.9, 5.1),
-            upper=lambda metric, value, variant: 1.02 * value,
-            tables=collections.defaultdict(lambda: None),
+        tables=SimpleNamespace(
+            measure_costs=lambda variants: SimpleNamespace(
+                predict=lambda architecture, runtime: Prediction(5.0, 4.9, 5.1),
+                upper=lambda metric, value, variant: 1.02 * value,
+                tables=collections.defaultdict(lambda: None),
+            )
         ),
     )
-    return Measuring(_Compilation(context, limits, Options(), cache / "out"), cache)
+    return Measuring(Compilation(context, limits, Options(), cache / "out"), cache)
 
 
 @pytest.fixture(autouse=True)
 def no_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nasc.pipelines.compile.rows_used", lambda table, architecture: {})
+    monkeypatch.setattr(
+        "nasc.pipelines.compiling.measuring.rows_used", lambda table, architecture: {}
+    )
 
 
 @dataclass
 class Measuring:
     """A compilation that measures one network, as often as it is told."""
 
-    compilation: _Compilation
+    compilation: Compilation
     folder: Path
-    state: _State = field(default_factory=lambda: _State(Limits(latency_ms=9), (), ()))
+    state: State = field(default_factory=lambda: State(Limits(latency_ms=9), (), ()))
 
     def measure(self) -> Any:
         network = random_network(ARCHITECTURE, MINILM_L6, vocab_rows=8)
-        one = _Candidate(network, "onnxruntime", None)
-        artifact = self.compilation.lower(one, self.folder)
-        found, self.state = self.compilation.measure(self.state, one, artifact)
+        one = ChosenNetwork(network, "onnxruntime", None)
+        artifact = lower(self.compilation, one, self.folder)
+        found, self.state = measure(self.compilation, self.state, one, artifact)
         return found
 
 
@@ -141,7 +147,7 @@ def baseline_of(cache: Path) -> profilers.ReferenceBaseline:
 
 def test_compile_measures_alone(host: Host, tmp_path: Path) -> None:
     found = compilation(host, tmp_path, Limits(latency_ms=9)).measure()
-    assert found.measured.model.latency_ms == pytest.approx(5.0, rel=0.05)
+    assert found.latency.model.latency_ms == pytest.approx(5.0, rel=0.05)
     assert found.peak_bytes == 2_000_000
     assert len(host.alone) > 2
     assert all(host.alone)
@@ -152,7 +158,7 @@ def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_
 ) -> None:
     one = compilation(host, tmp_path, Limits(latency_ms=9))
     first = one.measure()
-    model = first.measured.model
+    model = first.latency.model
     assert first.repetitions_ms == (model.repetition_ms,)
     assert model.repetition_ms == pytest.approx(model.upper_ms * model.ratio_upper / model.ratio)
     again = one.measure()
@@ -160,10 +166,10 @@ def test_measurements_of_an_architecture_are_remembered_but_for_those_without_a_
     assert len(again.repetitions_ms) == 2
     with monkeypatch.context() as patch:
         for name in ("held_ms", "repetition_ms"):
-            patch.setattr(type(first.measured), name, lambda self, quantile: float("inf"))
+            patch.setattr(type(first.latency), name, lambda self, quantile: float("inf"))
         unbounded = one.measure()
         assert unbounded.repetitions_ms == again.repetitions_ms
-        assert one.compilation.check_limits(one.state, unbounded).over
+        assert check_measured(one.compilation, one.state, unbounded).over
     assert len(one.measure().repetitions_ms) == 3
 
 

@@ -17,9 +17,9 @@ from nasc.cli.tables import _usable
 from nasc.errors import NascError, TableDamaged, TableMissing, TableRefused, UsageError
 from nasc.latency.find import find_table
 from nasc.latency.key import options_text
-from nasc.latency.places import SUFFIX, samples_path, tables_folder
 from nasc.latency.profile import Profiled
 from nasc.latency.table import LatencyTable, Transferred, load_table
+from nasc.latency.table_paths import SUFFIX, samples_path, tables_folder
 from profilers.errors import DeviceUnreachable
 
 ELSEWHERE = opener_of(fingerprint="elsewhere")

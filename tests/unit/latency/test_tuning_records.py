@@ -20,11 +20,11 @@ from tvm_records import GEOMETRY, SHAPE, keep, kernels, key_here, network
 
 import device_profiles
 from nasc.errors import RecordsDamaged, RecordsRefused
-from nasc.latency.away import AwaySession
 from nasc.latency.emission import emit_jobs
-from nasc.latency.places import tables_folder
+from nasc.latency.offline import OfflineSession
 from nasc.latency.profile import make_key
 from nasc.latency.session import MeasurementSession
+from nasc.latency.table_paths import tables_folder
 from nasc.latency.tuning_records import find_records
 from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.lowering.tuning.records import KEY_FILE, best_records
@@ -212,6 +212,6 @@ def test_a_device_out_of_reach_has_the_records_of_its_table(tmp_path: Path) -> N
     for tuned, wanted in ((True, "ab" * 32), (False, "")):
         own = session(tmp_path, tuned=tuned)
         fields = {one.name: getattr(own, one.name) for one in dataclasses.fields(own)}
-        known = AwaySession(**fields, known=table)
+        known = OfflineSession(**fields, known=table)
         assert known.records_sha256("fp32") == wanted
         assert known.records_sha256("int8") == ""

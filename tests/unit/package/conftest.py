@@ -17,17 +17,11 @@ from nasc.evaluation.parity_report import Parity, ReducedPrecisionReport
 from nasc.export.onnx import build
 from nasc.networks.network import random_network
 from nasc.package.build import build_package
-from nasc.package.manifest import (
-    Conditions,
-    Manifest,
-    MeasuredLatency,
-    PeakMemory,
-    PredictedLatency,
-    TaskRecord,
-    TeacherRecord,
-    TextRecord,
-)
+from nasc.package.conditions import Conditions
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency, PredictedLatency
 from nasc.package.process import PackageProcess
+from nasc.package.records import PeakMemory, TaskRecord, TeacherRecord, TextRecord
 from nasc.pipelines.app_format import app_manifest, open_app
 from profilers.testing import SyntheticMachine
 

@@ -20,7 +20,7 @@ from nasc.package import aar, kotlin_program
 from nasc.package.formats import aar_folder, android_folder
 from nasc.package.formats.aar_folder import AAR
 from nasc.package.kotlin_program import COMPILER_VARIABLE
-from nasc.package.manifest import read_manifest
+from nasc.package.read_manifest import read_manifest
 from nasc.package.verify import verify_package
 
 Make = Callable[..., Path]

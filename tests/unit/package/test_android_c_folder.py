@@ -20,7 +20,8 @@ from nasc.package.build import build_package
 from nasc.package.formats import android_c_folder, c_package
 from nasc.package.formats.android_c_folder import C_FOLDER, PROCESSORS
 from nasc.package.golden import Golden
-from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest
 from nasc.package.unmeasured import without_latency
 from nasc.package.verify import verify_package
 

@@ -23,7 +23,8 @@ from nasc.package.formats import android_folder, ios_folder
 from nasc.package.formats.base import tables_of
 from nasc.package.hashes import record_file
 from nasc.package.kotlin_program import COMPILER_VARIABLE, KOTLIN
-from nasc.package.manifest import MANIFEST, Manifest, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import MANIFEST, read_manifest
 from nasc.package.verify import verify_package
 from nasc.pipelines import app_format
 

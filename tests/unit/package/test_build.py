@@ -35,8 +35,10 @@ from nasc.package import build
 from nasc.package.build import build_package, check_target
 from nasc.package.golden import TEXTS, Golden, GoldenText
 from nasc.package.library_files import wrong_library_files
-from nasc.package.manifest import Manifest, TaskRecord, TrainingRecord, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest
 from nasc.package.readme import readme, usage
+from nasc.package.records import TaskRecord, TrainingRecord
 from nasc.package.replacing import move_in, remove_package, why_kept
 from nasc.package.verify import verify_package
 

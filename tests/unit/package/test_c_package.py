@@ -22,15 +22,12 @@ from nasc.evaluation.parity_report import ReducedPrecisionReport, parity_from_di
 from nasc.lowering import Artifact
 from nasc.networks.network import Network, random_network
 from nasc.package.build import build_package
+from nasc.package.conditions import Conditions
 from nasc.package.formats import c_package
 from nasc.package.golden import Golden
-from nasc.package.manifest import (
-    Conditions,
-    Manifest,
-    TeacherRecord,
-    TextRecord,
-    read_manifest,
-)
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest
+from nasc.package.records import TeacherRecord, TextRecord
 from nasc.package.verify import verify_package
 from nasc.package.verify_report import VerifyReport
 
@@ -40,8 +37,8 @@ pytest.importorskip("ziglang")
 from nasc.evaluation.parity import check_reduced
 from nasc.export.matrices import Float
 from nasc.export.onnx import build
-from nasc.lowering.handwritten.formats import FORMATS
 from nasc.lowering.handwritten.kernels import Heads, Shape, attention
+from nasc.lowering.handwritten.number_formats import FORMATS
 from nasc.lowering.handwritten.products import PRODUCTS
 from nasc.lowering.static.compile import compile_static
 from nasc.lowering.static.kernels import handwritten_passes, lower

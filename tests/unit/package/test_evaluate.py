@@ -19,7 +19,8 @@ from nasc.cli import main
 from nasc.errors import PackageError, UsageError
 from nasc.evaluation.encoder import Encoder
 from nasc.package.build import build_package
-from nasc.package.manifest import TeacherRecord, read_manifest
+from nasc.package.read_manifest import read_manifest
+from nasc.package.records import TeacherRecord
 from nasc.pipelines.score_vectors import teacher_of
 from nasc.teacher import load_teacher
 

@@ -27,7 +27,7 @@ from nasc.package.build import build_package
 from nasc.package.formats.onnx_folder import TOLERANCE
 from nasc.package.golden import TEXTS, Golden
 from nasc.package.hashes import SIGNATURE
-from nasc.package.manifest import read_manifest, read_plain_manifest
+from nasc.package.read_manifest import read_manifest, read_plain_manifest
 from nasc.package.replacing import remove_package, why_kept
 from nasc.package.signing import check_private_key, check_public_key, sign_package
 from nasc.package.verify import verify_package

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from nasc.errors import PackageError
-from nasc.package.index import INDEX, DeviceVariant, is_index, read_index, write_index
+from nasc.package.index import INDEX, IndexEntry, is_index, read_index, write_index
 
-ONE = DeviceVariant(
+ONE = IndexEntry(
     "pixel6",
     "pixel6",
     "onnxruntime",

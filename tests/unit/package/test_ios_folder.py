@@ -16,7 +16,8 @@ from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
 from nasc.package.formats import ios_folder
 from nasc.package.hashes import record_file
-from nasc.package.manifest import MANIFEST, Manifest, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import MANIFEST, read_manifest
 
 Make = Callable[..., Path]
 

@@ -37,6 +37,14 @@ def test_the_roof_is_the_lower_of_peak_and_bandwidth() -> None:
     assert second.roof_share == pytest.approx(240_000 / 1e11 / 0.06e-3)
 
 
+def test_a_product_of_openvino_in_bf16_has_a_roof() -> None:
+    halves = [Value("bfloat16", shape) for shape in ((100, 200), (300, 200), (100, 300))]
+    product = Kernel("p", "FullyConnected", tuple(halves[:2]), (halves[2],), 0.24)
+    [row] = kernel_rows([product], PEAKS)
+    assert (row.computed_in, row.bound) == ("bf16", "compute")
+    assert row.roof_share == pytest.approx(0.25)  # of 2e11 operations in a second
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_kernels_of_a_package(
     packed: Mapping[tuple[str, str], Path], precision: str, tmp_path: Path
@@ -71,6 +79,8 @@ def test_what_cannot_be_looked_at(
         report_kernels(package)  # it was measured on a machine that is made up
     with pytest.raises(UsageError, match="on this machine alone"):
         report_kernels(package, device="pixel6")
+    with pytest.raises(UsageError, match=r"computes on cuda; kernels .* of a processor"):
+        report_kernels(package, device="cuda")  # CUDA's kernels have other roofs
     with pytest.raises(PackageError, match="no package"):
         report_kernels(tmp_path)
     with pytest.raises(UsageError, match="formats:"):

@@ -7,19 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
-import profilers
 from device_profiles import Noise
-from device_profiles.noise import MOST, NOISE_NAMES, most_of
+from device_profiles.noise import MOST
 from nasc.data.prompts import Prompts
 from nasc.errors import PackageError
 from nasc.lowering.tuned_kernels import TunedKernels
-from nasc.package import manifest as module
-from nasc.package.manifest import Manifest, MeasuredLatency, read_manifest, read_plain_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest, read_plain_manifest
 from nasc.package.readme import figures_of, measured_text, readme
-from profilers.statistic import observed_upper
 
 KINDS = [
     ("fp32", "embed"),
@@ -184,20 +181,6 @@ def test_an_interval_may_begin_at_nothing(raw: dict[str, Any]) -> None:
         Manifest.from_dict(raw)
 
 
-def test_the_schema_bounds_the_noise_that_there_is() -> None:
-    schema = module._validator().schema
-    measured = schema["properties"]["measured"]["oneOf"][1]["properties"]
-    noise = measured["measurement"]["properties"]["noise"]
-    assert tuple(noise["properties"]) == NOISE_NAMES
-    for name, one in noise["properties"].items():
-        bounds = schema["$defs"][one["$ref"].rpartition("/")[2]]
-        assert (bounds["minimum"], bounds["maximum"]) == (0, most_of(name))
-
-
-def test_the_schema_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(module._validator().schema)
-
-
 def test_what_is_stated_beside_the_measurement(raw: dict[str, Any]) -> None:
     assert raw["conditions"]["tokenisation_included"] is False
     assert raw["measured"]["measurement"]["models"][0]["samples"]
@@ -263,22 +246,3 @@ def test_figures_without_an_end_are_refused(
     manifest = make_manifest(make_model(), attempts=[{"upper_ms": [1.0, float("inf")]}])
     with pytest.raises(PackageError, match=r"manifest\.attempts\[0\]\.upper_ms\[1\] is inf"):
         manifest.to_plain()
-
-
-def test_a_folder_without_a_manifest_is_no_package(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match=r"there is no manifest\.json.*nasc compile"):
-        read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(PackageError, match="cannot be read"):
-        read_manifest(tmp_path)
-
-
-def test_the_bound_that_is_held_to_the_limit(packed: Packages) -> None:
-    measured = read_manifest(packed["fp32", "embed"]).measured
-    assert isinstance(measured, MeasuredLatency)
-    assert measured.held_ms(None) == measured.model.upper_ms
-    assert measured.held_ms("p50") == measured.model.observed_upper_ms("p50")
-    visits = [runs[0] for runs in measured.model.samples_ms]
-    assert measured.held_ms("p50") == max(observed_upper(visits, "p50"), measured.model.p50_ms)
-    assert measured.held_ms("p99") == float("inf")  # under 299 visits
-    assert isinstance(measured.measurement, profilers.Measurement)

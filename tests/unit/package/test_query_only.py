@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nasc.package.formats import _MODULES
-from nasc.package.manifest import read_manifest
+from nasc.package.read_manifest import read_manifest
 from nasc.package.readme import readme
 
 THEMSELVES = re.compile(r"(\w+) @ \1\.T|similarity\((\w+), \2\)|similarity\(a, b\)")

@@ -16,12 +16,13 @@ import pytest
 from click.testing import CliRunner
 from resealed import reseal
 
+from device_profiles.reading import sha256_of
 from nasc.cli import main
 from nasc.errors import PackageError, UsageError
-from nasc.package.manifest import MANIFEST, Manifest, read_manifest, read_plain_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import MANIFEST, read_manifest, read_plain_manifest
 from nasc.pipelines.package_plots import pictures
 from nasc.pipelines.package_report import page_of, report_package
-from nasc.utils.files import sha256_of
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)> & $a_b$'
 

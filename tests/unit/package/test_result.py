@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from nasc.latency import observed
-from nasc.package.manifest import Manifest, MeasuredLatency, MeasuredPart
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency, MeasuredPart
 from nasc.pipelines.result import CompileResult
 
 

@@ -27,15 +27,12 @@ from nasc.evaluation.parity_report import parity_from_dict
 from nasc.lowering import get_lowering
 from nasc.networks.network import random_network
 from nasc.package.build import build_package
+from nasc.package.conditions import Conditions
 from nasc.package.formats import code_refused, torch_folder
 from nasc.package.golden import Golden
-from nasc.package.manifest import (
-    Conditions,
-    Manifest,
-    MeasuredLatency,
-    TeacherRecord,
-    TextRecord,
-)
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency
+from nasc.package.records import TeacherRecord, TextRecord
 from nasc.package.verify import verify_package
 from profilers.context import read_context
 from profilers.runtimes.torch_description import FORMAT, needed_flags, release_of

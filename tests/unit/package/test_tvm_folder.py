@@ -31,16 +31,13 @@ from nasc.evaluation.parity_report import parity_from_dict
 from nasc.lowering import Artifact, get_lowering
 from nasc.networks.network import random_network
 from nasc.package.build import build_package
+from nasc.package.conditions import Conditions
 from nasc.package.formats import tvm_folder, tvm_runtime_files
 from nasc.package.golden import Golden
-from nasc.package.manifest import (
-    Conditions,
-    Manifest,
-    MeasuredLatency,
-    TeacherRecord,
-    TextRecord,
-)
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency
 from nasc.package.process import PackageProcess
+from nasc.package.records import TeacherRecord, TextRecord
 from nasc.package.verify import verify_package
 from nasc.package.verify_report import VerifyReport
 from nasc.pipelines.bench import bench

@@ -24,17 +24,13 @@ from nasc.latency.session import MeasurementSession
 from nasc.package import verify_latency
 from nasc.package.build import build_package
 from nasc.package.hashes import SUMS, find_changes
-from nasc.package.manifest import (
-    MANIFEST,
-    Manifest,
-    MeasuredLatency,
-    PeakMemory,
-    read_manifest,
-    read_plain_manifest,
-)
+from nasc.package.manifest import Manifest
+from nasc.package.measured_latency import MeasuredLatency
 from nasc.package.measurements import MEASUREMENTS
 from nasc.package.process import PackageProcess
+from nasc.package.read_manifest import MANIFEST, read_manifest, read_plain_manifest
 from nasc.package.readme import figures_of
+from nasc.package.records import PeakMemory
 from nasc.package.verify import verify_package
 from nasc.package.verify_latency import latency_check
 from nasc.package.verify_report import VerifyReport

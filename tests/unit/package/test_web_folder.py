@@ -23,7 +23,8 @@ from nasc.errors import PackageError
 from nasc.package import installed, web_program
 from nasc.package.formats import web_folder
 from nasc.package.hashes import record_file
-from nasc.package.manifest import Manifest, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest
 from nasc.package.verify import verify_package
 from nasc.pipelines import app_format
 

@@ -29,6 +29,7 @@ from safetensors.numpy import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import device_profiles
+from device_profiles.reading import sha256_of
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
@@ -52,15 +53,19 @@ from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.evaluation.retrieval import ranking_ndcgs
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
-from nasc.latency.places import tables_folder
+from nasc.latency.table_paths import tables_folder
 from nasc.package.index import INDEX, read_index, write_index
-from nasc.package.manifest import Manifest, TaskRecord, read_manifest, read_plain_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import read_manifest, read_plain_manifest
+from nasc.package.records import TaskRecord
 from nasc.package.verify import verify_package
 from nasc.package.verify_files import FileChecks
 from nasc.pipelines import artifact_quality, compile_checks
 from nasc.pipelines import compile as pipeline
-from nasc.pipelines.compile import BUSY_REPEATS, _Compilation
 from nasc.pipelines.compile_devices import compile_devices
+from nasc.pipelines.compiling import measuring, steps, training
+from nasc.pipelines.compiling.deciding import BUSY_REPEATS
+from nasc.pipelines.compiling.packaging import NO_LATENCY
 from nasc.pipelines.evaluate import Queries, evaluate
 from nasc.pipelines.options import VECTOR_METRICS, Options
 from nasc.pipelines.profile import profile
@@ -72,7 +77,6 @@ from nasc.selection import successive_halving as halving
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
 from nasc.teacher import Teacher, load_teacher
-from nasc.utils.files import sha256_of
 from nasc.utils.progress import Silent
 from profilers import DeviceUnreachable, ModelJob, RuntimeMissing, RuntimeOptions
 from profilers.devices.client import WorkerClient
@@ -861,7 +865,7 @@ def test_a_network_that_is_over_is_not_asked_for_all_of_a_run(toy: Toy, limit_ms
 
 def test_what_is_searched_weighs_blocks_by_the_measured_sensitivities(toy: Toy) -> None:
     context = RunContext(toy.settings, opener=toy.device())
-    scores = context.prepare_supernet().scores
+    scores = context.supernet.prepare().scores
     assert len(set(scores.sensitivity)) == 2
     problem = problem_of(context, Limits(latency_ms=1e3), context.variants)
     for position, loss, slope in zip(
@@ -924,17 +928,16 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Callable[[Device, int], list[str]]:
 
     def make(device: Device, count: int) -> list[str]:
         measured: list[str] = []
-        real = _Compilation.measure
 
-        def measure(self: Any, state: Any, candidate: Any, artifact: Any) -> Any:
+        def measure(compilation: Any, state: Any, chosen: Any, artifact: Any) -> Any:
             device.is_busy = len(measured) < count
-            measured.append(str(candidate.network.architecture))
+            measured.append(str(chosen.network.architecture))
             try:
-                return real(self, state, candidate, artifact)
+                return measuring.measure(compilation, state, chosen, artifact)
             finally:
                 device.is_busy = False
 
-        monkeypatch.setattr(_Compilation, "measure", measure)
+        monkeypatch.setattr(steps, "measure", measure)
         return measured
 
     return make
@@ -1056,7 +1059,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return train
 
-    for module in (halving, pipeline):
+    for module in (halving, training):
         monkeypatch.setattr(module, "distill_cached", counted(module.distill_cached))
     return steps
 
@@ -1307,7 +1310,7 @@ def test_a_package_for_an_emulated_device_says_nothing_of_time(toy: Toy, limit_m
     found = pipeline.compile(Limits(size_bytes=1e9), settings, options, opener=toy.device())
     manifest = found.manifest
     assert (manifest.measured, manifest.predicted, list(manifest.attempts)) == (None, None, [])
-    assert manifest.latency_table == pipeline.NO_LATENCY
+    assert manifest.latency_table == NO_LATENCY
     assert (found.attempts, found.others_ms) == ((), {})
     readme = (found.package / "README.md").read_text()
     assert "the device is emulated" in readme
@@ -1344,7 +1347,7 @@ def test_an_estimate_says_so_in_all_that_is_made_of_it(toy: Toy, tmp_path: Path)
     nobody: Any = never
     context = RunContext(settings, opener=nobody)
     whole = toy.space.teacher.with_precision("int8")
-    [costs] = [context.measure_costs(context.variants)]
+    [costs] = [context.tables.measure_costs(context.variants)]
     limit_ms = 0.9 * costs.upper(
         "latency_ms",
         costs.predict(whole, "onnxruntime").latency_ms,
@@ -1579,7 +1582,9 @@ def test_several_devices_get_a_package_each_and_an_index(
     reports = verify_devices(output, measure=False)
     assert reports.exit_code == 0
     assert [report.ok for report in reports.reports.values()] == [True, True]
-    with pytest.raises(PackageError, match="holds packages"):
+    with pytest.raises(
+        PackageError, match=r"holds packages.*interrupted.*same command and --force"
+    ):
         compile_devices([str(profiles["fast"])], limits[:1], settings, options, opener=opener)
 
     # an index that says more than the package does

@@ -11,15 +11,19 @@ from typing import Any
 
 import pytest
 
+import device_profiles
 from nasc.architecture.space import GELU, Architecture, Block, Geometry, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.evaluation.parity_report import ReducedPrecisionReport
 from nasc.lowering import Artifact
 from nasc.networks.network import random_network
-from nasc.package.beside import folder_beside
-from nasc.pipelines import c_format, formats
+from nasc.package.sibling_folders import folder_beside
+from nasc.pipelines import artifact_quality, c_format, formats
+from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.pipelines.options import Options
+from nasc.utils.progress import Silent
+from profilers import RuntimeMissing
 
 GEOMETRY = Geometry(
     layers=2, hidden=64, head_size=32, intermediate=256, vocab_size=100, max_positions=64
@@ -203,3 +207,48 @@ def test_a_folder_that_misses_a_quality_says_that_the_package_is_there(
         match=r"^--format c: '.*/p-c' is not written: .*asks for 0.8. The package '.*/p' is",
     ):
         writer.write("c")
+
+
+def test_beside_a_gpu_s_package_the_model_for_apps_is_judged_on_the_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A build of onnxruntime for the GPU is not needed for it, let alone missed at the end."""
+
+    def missing(*about: Any, **more: Any) -> Any:
+        raise RuntimeMissing("this build has no CUDAExecutionProvider")
+
+    monkeypatch.setattr(artifact_quality, "parity_tokens", lambda context: [[1, 2, 3], [4, 5]])
+    monkeypatch.setattr(ArtifactEvaluator, "quality", lambda self, artifact: {})
+    monkeypatch.setattr(formats, "without_latency", lambda manifest, runtime: manifest)
+    own: Any = SimpleNamespace(
+        device=device_profiles.find("cuda"),
+        cache=tmp_path,
+        settings=SimpleNamespace(shape=None),
+        session=missing,
+        open_encoder=missing,
+        max_length=8,
+        tokenizer=None,
+        reporter=Silent(),
+        timed=lambda name: contextlib.nullcontext(),
+    )
+
+    def built(folder: Path, *, model: Path, manifest: Any, open_encoder: Any, **about: Any) -> Path:
+        assert (manifest.parity.n_texts, manifest.quality) == (2, {})
+        artifact = Artifact(model, (), "onnxruntime", "fp32", 1)
+        with open_encoder(artifact) as encoder:
+            assert encoder.outputs([[1, 2, 3]]).shape == (1, 64)
+        return folder
+
+    monkeypatch.setattr(formats, "build_package", built)
+    kept = ["beside_sha256", "conditions", "parity", "quality", "conformance"]
+    manifest: Any = dataclasses.make_dataclass("About", kept)(
+        None, SimpleNamespace(runtime="torch"), None, None, None
+    )
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "manifest.json").write_text("{}")
+    network = random_network(Architecture((Block(64, ("mha", "ffn")),)), GEOMETRY)
+    evaluator = ArtifactEvaluator(own, None, None)
+    with formats.FolderWriter(
+        own, Options(), evaluator, tmp_path / "p", manifest, network
+    ) as writer:
+        assert writer.write("onnx") == folder_beside(tmp_path / "p", "onnx")

@@ -58,6 +58,15 @@ def test_a_packed_product_in_int8_reads_a_byte_for_each_weight() -> None:
     assert kernel("DynamicQuantizeLinear", [floats(M, K)], floats(M, K)).kind == "quantisation"
 
 
+@pytest.mark.parametrize(("kind", "precision"), [("bfloat16", "bf16"), ("float16", "fp16")])
+def test_a_product_in_half_is_named_by_its_precision(kind: str, precision: str) -> None:
+    half, wide = Value(kind, (M, K)), floats(M, N)
+    listed = kernel("FullyConnected", [half, Value(kind, (N, K))], wide)
+    packed = kernel("FullyConnected", [half], wide)
+    assert listed.computed_in == packed.computed_in == precision
+    assert listed.bytes_moved == packed.bytes_moved == 2 * (M * K + K * N) + 4 * M * N
+
+
 def test_attention_and_convolution_by_hand() -> None:
     scores = kernel("MatMul", [floats(1, 4, M, K), floats(1, 4, K, M)], floats(1, 4, M, M))
     assert scores.kind == "attention"

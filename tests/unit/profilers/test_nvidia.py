@@ -292,16 +292,17 @@ def test_a_worker_times_by_the_gpu_s_clock_and_tells_its_state(
 
 
 @pytest.mark.usefixtures("driver", "limits_kept")
-def test_what_the_processor_computes_is_not_measured_as_a_gpu_s(
+def test_what_the_processor_computes_is_not_taken_for_a_gpu_s(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runtime = OnGpu()
     runtime.accelerator = "cpu"
     monkeypatch.setattr("profilers.worker.get_runtime", lambda name: runtime)
     worker, _ = start("torch")
-    load = {"op": "load", "name": "m", "path": "m.onnx", "inputs": {}}
-    answer = worker.answer(json.dumps(load))
-    assert answer["error"] == "it is computed on cpu, and the device on cuda"
+    for op in ("load", "describe", "open", "kernels"):
+        request = {"op": op, "name": "m", "path": "m.onnx", "inputs": {}, "turns": 1}
+        answer = worker.answer(json.dumps(request))
+        assert answer["error"] == "it is computed on cpu, and the device on cuda"
 
 
 @pytest.mark.usefixtures("driver", "limits_kept")

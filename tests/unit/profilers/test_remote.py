@@ -130,6 +130,23 @@ def test_what_is_damaged_or_forged_on_a_device_is_sent_again(
     assert len(shell.sent) == 2
 
 
+def test_a_file_that_changes_while_it_is_sent_is_not_used(shell: Shell, tmp_path: Path) -> None:
+    files = two_files(tmp_path)
+    send = shell.send
+
+    def written(some: Sequence[tuple[Path, str]], folder: str) -> None:
+        send(some, folder)
+        files[1][0].write_bytes(b"other weights")
+
+    shell.send = written  # type: ignore[method-assign]
+    with pytest.raises(ModelRejected, match=r"changed while it was sent\. Wait until .* again"):
+        Files(shell, FOLDER).place(files)
+    assert list((tmp_path / "device" / FOLDER / "files").iterdir()) == []
+    shell.send = send  # type: ignore[method-assign]
+    there = tmp_path / "device" / Files(shell, FOLDER).place(files)
+    assert (there.parent / files[1][1]).read_bytes() == b"other weights"
+
+
 def test_a_device_that_tells_no_states_is_looked_at_every_time(
     shell: Shell, tmp_path: Path
 ) -> None:

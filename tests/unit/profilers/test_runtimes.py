@@ -22,14 +22,16 @@ from profilers import (
     MemoryExceeded,
     ModelJob,
     ModelRejected,
+    RuntimeMissing,
     RuntimeOptions,
     WorkerLimits,
     reference_job,
 )
 from profilers.context import precisions_of
 from profilers.devices.local import LocalWorker
+from profilers.devices.python_worker import _meant
 from profilers.reference import HIDDEN, SEQ_LEN
-from profilers.runtimes import NAMES, without_torch
+from profilers.runtimes import NAMES, get_runtime, without_torch
 from profilers.samples import Step
 
 RUNTIMES = [
@@ -220,3 +222,25 @@ def test_torch_is_left_out_where_it_is_not_imported_yet(monkeypatch: pytest.Monk
     with without_torch():
         assert importlib.import_module("torch") is json
     assert sys.modules["torch"] is json
+
+
+def test_what_a_runtime_opens_files_with_is_missed_when_a_worker_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of nasc is installed where a worker is sent over SSH."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "jsonschema" else found(name)
+    )
+    with pytest.raises(RuntimeMissing, match=r"'torch' opens no files without jsonschema\. .*pip"):
+        get_runtime("torch")
+    get_runtime("onnxruntime")
+    died = "Traceback\nModuleNotFoundError: No module named 'numpy'"
+    for runtime, packages in (
+        ("onnxruntime", "numpy onnxruntime"),
+        ("torch", "numpy torch jsonschema onnx"),
+        ("tvm", "numpy 'apache-tvm=="),
+    ):
+        error = _meant("board", "python3", runtime, 1, died)
+        assert isinstance(error, RuntimeMissing)
+        assert f"python3 -m pip install {packages}" in str(error)

@@ -111,9 +111,11 @@ def test_a_supernet_with_too_few_networks_is_refused() -> None:
         variants=(Variant("onnxruntime", "fp32"),),
         settings=SimpleNamespace(seed=0),
         graph_head="embed",
-        measure_costs=lambda variants: costs,
-        measure_variant_loss=lambda variant: 0.0,
-        prepare_supernet=lambda: SimpleNamespace(scores=scores),
+        tables=SimpleNamespace(measure_costs=lambda variants: costs),
+        supernet=SimpleNamespace(
+            measure_variant_loss=lambda variant: 0.0,
+            prepare=lambda: SimpleNamespace(scores=scores),
+        ),
     )
     with pytest.raises(UsageError, match="holds 1 networks to choose from"):
         audit(context, networks=20)

@@ -41,11 +41,11 @@ def context(tmp_path: Path) -> RunContext:
         {variant.precision: loss for variant, loss in LOSSES.items()},
         1,
     )
-    context.__dict__ |= {
-        "space": SimpleNamespace(geometry=problem.geometry),
-        "variants": tuple(LOSSES),
-        "measure_costs": lambda variants: problem.costs,
-        "_prepared": SimpleNamespace(scores=scores),
+    context.__dict__["variants"] = tuple(LOSSES)
+    context.inputs.__dict__["space"] = SimpleNamespace(geometry=problem.geometry)
+    context.tables.__dict__["measure_costs"] = lambda variants: problem.costs
+    context.supernet.__dict__ |= {
+        "prepared": SimpleNamespace(scores=scores),
         "load_scorer": lambda: SimpleNamespace(
             final_loss=true_loss, final_losses=lambda *about: None
         ),
@@ -56,7 +56,7 @@ def context(tmp_path: Path) -> RunContext:
 def tried(context: RunContext, limits: Limits, k: int) -> list[tuple[float, Architecture]]:
     """By plain addition of everything."""
     problem = problem_of(context, limits, tuple(LOSSES))
-    scores = context.prepare_supernet().scores
+    scores = context.supernet.prepare().scores
     found: list[tuple[float, Architecture]] = []
     for variant, loss in LOSSES.items():
         networks = [

@@ -21,8 +21,8 @@ from nasc.architecture.space import Architecture, Block
 from nasc.cli import main
 from nasc.errors import DeviceEmulated, InfeasibleLimits, TableMissing, UsageError
 from nasc.latency.costs import TableCosts
-from nasc.latency.places import SUFFIX, tables_folder
 from nasc.latency.table import Imported, LatencyTable, Transferred
+from nasc.latency.table_paths import SUFFIX, tables_folder
 from nasc.selection.regret import Regret, labels, limits_of, regret
 from nasc.solver.problem import ScoredBlocks
 
@@ -165,7 +165,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for table in (PHONE, BOARD, HOST):
         table.save(tables_folder(tmp_path / "cache"))
     prepared = SimpleNamespace(scores=SimpleNamespace(positions=scored))
-    context = SimpleNamespace(whole_space=TINY, prepare_supernet=lambda: prepared)
+    context = SimpleNamespace(whole_space=TINY, supernet=SimpleNamespace(prepare=lambda: prepared))
     monkeypatch.setattr(pipeline, "RunContext", lambda settings, reporter: context)
 
     def invoke(*arguments: str) -> Result:

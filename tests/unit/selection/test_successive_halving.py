@@ -59,9 +59,11 @@ def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> No
     costs: Any = SimpleNamespace(metrics=("latency_ms",))
     context: Any = SimpleNamespace(
         graph_head="embed",
-        measure_costs=lambda variants: costs,
-        measure_variant_loss=lambda variant: 0.0,
-        prepare_supernet=lambda: SimpleNamespace(scores=scores),
+        tables=SimpleNamespace(measure_costs=lambda variants: costs),
+        supernet=SimpleNamespace(
+            measure_variant_loss=lambda variant: 0.0,
+            prepare=lambda: SimpleNamespace(scores=scores),
+        ),
         space=SimpleNamespace(slots=2, geometry=MINILM_L6),
     )
     found = searches(context, Limits(), [FP32])
@@ -90,9 +92,9 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
         corpus=None,
         cache=None,
         reporter=Silent(),
-        document_vectors=lambda sentences, queries: None,
+        inputs=SimpleNamespace(document_vectors=lambda sentences, queries: None),
         teacher=SimpleNamespace(vectors=lambda sentences: None),
-        measure_variant_loss=lambda variant: 0.0,
+        supernet=SimpleNamespace(measure_variant_loss=lambda variant: 0.0),
     )
 
 

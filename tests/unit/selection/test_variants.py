@@ -15,12 +15,13 @@ from nasc.architecture.space import Architecture, SearchSpace
 from nasc.architecture.variant import Variant, truer_of
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
+from nasc.context.tables import LatencyTables
 from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
-from nasc.latency.places import tables_folder
 from nasc.latency.table import LatencyTable
+from nasc.latency.table_paths import tables_folder
 from nasc.selection import variants as module
 from nasc.selection.problems import at_equal_quality, check_feasible, priced, whole_teacher
 from nasc.selection.successive_halving import searches
@@ -55,6 +56,17 @@ def slower(table: LatencyTable, by: dict[str, float], variant: Variant = FP32) -
     )
 
 
+class Tables(LatencyTables):
+    """Tables of the same device as another."""
+
+    like: LatencyTable
+
+    def key(self, variant: Variant) -> LatencyKey:
+        return dataclasses.replace(
+            self.like.key, runtime=variant.runtime, precision=variant.precision
+        )
+
+
 class Context(RunContext):
     """A context whose int8 table is there, and others' where they are saved in the cache."""
 
@@ -71,22 +83,21 @@ class Context(RunContext):
             loss[[b.kept for b in blocks]] = 0.0
         scores = Scores(None, (blocks,) * 2, losses, (0.7, 1.3), {}, 1)  # type: ignore[arg-type]
         baseline = SimpleNamespace(scale=Scale(4.0, 4.275))
-        self.__dict__ |= {
+        self.__dict__["variants"] = tuple(BOTH)
+        self.inputs.__dict__ |= {
             "space": space,
             "whole_space": space,
             "supernet_path": None,
             "choices": (blocks,) * space.n_blocks,
-            "variants": tuple(BOTH),
-            "_baselines": {"onnxruntime": baseline, "openvino": baseline},
-            "_tables": {INT8: self.table},
-            "_losses": dict(ADDED),
-            "_prepared": SimpleNamespace(scores=scores),
         }
-
-    def table_key(self, variant: Variant) -> LatencyKey:
-        return dataclasses.replace(
-            self.table.key, runtime=variant.runtime, precision=variant.precision
-        )
+        self.sessions.__dict__["_baselines"] = dict.fromkeys(("onnxruntime", "openvino"), baseline)
+        self.tables = Tables(self.inputs, self.sessions, lambda: None)
+        self.tables.like = self.table
+        self.tables.mixed = {INT8: self.table}
+        self.supernet.__dict__ |= {
+            "_losses": dict(ADDED),
+            "prepared": SimpleNamespace(scores=scores),
+        }
 
     def promising(self, **limits: float) -> list[Variant]:
         return promising_variants(self, Limits(**limits), self.variants)
@@ -140,7 +151,7 @@ def test_an_operation_that_costs_nothing_may_win(tmp_path: Path, measured: Any) 
     context = Context(tmp_path)
     costs = context.table.entries["cost_ms"].where(context.table.entries["kind"] != "mha", 0.0)
     table = dataclasses.replace(context.table, entries=context.table.entries.assign(cost_ms=costs))
-    context.table = context._tables[INT8] = table
+    context.table = context.tables.mixed[INT8] = table
     measured(slower(table, {"": 3.0}))
     assert context.promising(latency_ms=0.3 * context.whole_ms) == BOTH
 
@@ -243,7 +254,7 @@ def test_what_is_left_out_would_not_have_been_looked_at(
 
 def test_a_slowed_table_predicts_the_ratio_without_an_interval(tmp_path: Path) -> None:
     context = Context(tmp_path)
-    costs = TableCosts.of([slowed(context.table, context.table_key(FP32), {REST: 1.7})])
+    costs = TableCosts.of([slowed(context.table, context.tables.key(FP32), {REST: 1.7})])
     for text in ("keep | skip", "16: M F S3 | 32: M"):
         network = SPACE.parse(text).with_precision("fp32")
         held = context.table.latency_ms(network.with_precision("int8"))
@@ -268,7 +279,7 @@ def test_of_several_runtimes_the_fastest_is_measured_first(tmp_path: Path, measu
     limits = Limits(latency_ms=0.5 * context.whole_ms)
     assert first_variant(context, limits, context.variants) == BF16
     assert len(calls) == 3
-    context._tables = {BF16: slower(context.table, {"": 0.8}, BF16)}
+    context.tables.mixed = {BF16: slower(context.table, {"": 0.8}, BF16)}
     assert context.promising(latency_ms=limits.latency_ms) == [BF16]  # int8 loses more, and time
 
 
@@ -282,7 +293,7 @@ def test_the_whole_network_is_taken_by_the_fastest_runtime_of_the_same_quality(
     whole_ms = context.whole_ms
     for table in tables.values():
         table.save(tables_folder(tmp_path))
-    context._tables = tables
+    context.tables.mixed = tables
     for share, expected in ((4.0, BF16), (1.2, BF16), (1.05, INT8)):
         found = whole_teacher(context, Limits(latency_ms=share * whole_ms), context.variants)
         assert found is not None
@@ -298,7 +309,7 @@ def test_a_network_of_the_search_is_taken_by_the_fastest_of_the_same_quality(
 ) -> None:
     context = several(tmp_path, FP32, OTHER_FP32, BF16, INT8)
     times = {FP32: 3.0, OTHER_FP32: 2.5, BF16: 2.6, INT8: 1.0}
-    context._tables = {v: slower(context.table, {"": t}, v) for v, t in times.items()}
+    context.tables.mixed = {v: slower(context.table, {"": t}, v) for v, t in times.items()}
     architecture = SPACE.parse("16: M F S3 | 32: M")
     limits = Limits(latency_ms=1e6)
     found = priced(context, architecture, FP32, limits).with_loss(0.25)
@@ -314,7 +325,7 @@ def test_words_in_4_bits_are_looked_at_where_int8_is_too_large(
 ) -> None:
     context = Context(tmp_path)
     context.__dict__["variants"] = (FP32, INT8, EMB4)
-    context._losses[EMB4] = 0.004
+    context.supernet._losses[EMB4] = 0.004
     measured(slower(context.table, {"": 3.0}), slower(context.table, {"": 1.0}, EMB4))
     whole = file_bytes(
         SPACE.teacher.with_precision("int8"), "onnxruntime", SPACE.geometry, context.graph_head

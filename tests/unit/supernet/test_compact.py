@@ -152,7 +152,7 @@ def test_the_supernet_that_comes_with_nasc_is_taken_unless_another_is_asked_for(
     supernet: Supernet, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "shipped")
-    monkeypatch.setattr("nasc.context.context.load_teacher", lambda name, **_: teacher)
+    monkeypatch.setattr("nasc.context.inputs.load_teacher", lambda name, **_: teacher)
     assert shipped_supernet(teacher.sha256) is None
     path = tmp_path / "shipped" / "toy.safetensors"
     save_supernet(path, supernet, {"shrinking": LEFT}, compact=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from stopped import Stopped
 from supernet_toy import random_supernet, sentences, toy_space
 
 from nasc.architecture.space import SearchSpace
-from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.data import MINIMUM_SENTENCES, Corpus, corpus_from_sentences
@@ -175,16 +173,9 @@ def test_a_supernet_says_that_it_was_shrunk_by_a_table_of_another_machine(
     assert told.latency_table == "of another machine"
     assert told.rows()[-1] == ("note", "of another machine")
     context = RunContext(Settings(cache=tmp_path))
-    assert context.table_notes == ()
-    context._prepared = found[1]
-    assert context.table_notes == ("of another machine",)
-
-
-def test_everything_that_is_to_be_said_of_the_tables_of_a_mixture_is_said(tmp_path: Path) -> None:
-    context, variant = RunContext(Settings(cache=tmp_path)), Variant("onnxruntime", "int8")
-    notes = (None, "transferred", "of another machine", "transferred")
-    context._by_length[variant] = tuple(SimpleNamespace(note=note) for note in notes)
-    assert context.table_notes == ("transferred; of another machine",)
+    assert context.tables.notes == ()
+    context.supernet.prepared = found[1]
+    assert context.tables.notes == ("of another machine",)
 
 
 @pytest.mark.parametrize(("held_out", "sentences"), [(2000, 320), (200, 100)])

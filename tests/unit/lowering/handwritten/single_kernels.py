@@ -13,7 +13,7 @@ import numpy as np
 import tvm
 import tvm_ffi
 
-from nasc.lowering.handwritten.compile import build_kernel
+from nasc.lowering.handwritten.compile import PIPELINE
 from nasc.lowering.handwritten.kernels import Kernel
 from nasc.lowering.tvm_module import target_of
 
@@ -29,6 +29,12 @@ def buffers(kernel: Kernel, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray
     """What a kernel takes: its inputs, flat, and then its outputs."""
     made = [np.zeros(size, dtype) for size, dtype in kernel.outputs]
     return [np.ascontiguousarray(x).reshape(-1) for x in inputs.values()] + made
+
+
+def build_kernel(kernel: Kernel, target: tvm.target.Target) -> Any:
+    """The module of one kernel alone, as function ``f``, which takes its buffers."""
+    named = kernel.function.with_attr("global_symbol", "f")
+    return tvm.tirx.build(tvm.IRModule({"f": named}), target=target, pipeline=PIPELINE)
 
 
 def run_here(kernel: Kernel, inputs: Mapping[str, np.ndarray], target: Any) -> Sequence[np.ndarray]:

@@ -14,8 +14,8 @@ pytest.importorskip("tvm")
 from single_kernels import QEMU, run_here, run_on_arm64
 
 from nasc.lowering.handwritten import kernels
-from nasc.lowering.handwritten.formats import FORMATS
 from nasc.lowering.handwritten.kernels import Heads, Kernel, Shape
+from nasc.lowering.handwritten.number_formats import FORMATS
 from nasc.lowering.handwritten.products import PRODUCTS
 from nasc.lowering.handwritten.weights import pack_matrix
 from nasc.lowering.tvm_module import target_of

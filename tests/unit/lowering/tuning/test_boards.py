@@ -22,7 +22,7 @@ from tvm_kernels import out_of_bounds, product
 
 import nasc
 from nasc.errors import BoardsRefused
-from nasc.latency.places import tables_folder
+from nasc.latency.table_paths import tables_folder
 from nasc.lowering.tuning import board_session, boards, trial_server
 from nasc.lowering.tuning.board_code import make_board_code
 from nasc.lowering.tuning.boards import BoardPool, _Batch, board_pool, visited

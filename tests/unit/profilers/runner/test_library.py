@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import subprocess
 import zipfile
@@ -142,4 +143,28 @@ def test_without_the_runtime_nothing_is_fetched(
 ) -> None:
     monkeypatch.setattr(library, "installed", lambda name: (False, None))
     with pytest.raises(RuntimeMissing, match="pip install onnxruntime"):
+        library.runtime_library(another(), tmp_path)
+
+
+def test_where_it_cannot_be_kept_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(wheel: Path, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(subprocess, "run", Pip())
+    monkeypatch.setattr(library, "take_library", full)
+    with pytest.raises(RunnerUnavailable, match=r"keep the library .* No space .*set NASC_CACHE"):
+        library.runtime_library(another(), tmp_path)
+    assert not list(runner_folder(tmp_path).iterdir())
+
+
+def test_a_download_without_an_end_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stuck(command: Sequence[str], **about: object) -> None:
+        raise subprocess.TimeoutExpired(command, 1.0)
+
+    monkeypatch.setattr(subprocess, "run", stuck)
+    with pytest.raises(RunnerUnavailable, match=r"it took too long\. It is fetched once"):
         library.runtime_library(another(), tmp_path)

@@ -15,16 +15,16 @@ from typing import Any
 
 import profilers
 from nasc.latency.find import tables_of
-from nasc.latency.places import tables_folder
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table import LatencyTable
+from nasc.latency.table_paths import tables_folder
 from nasc.utils.printable import printable
 from profilers.baseline import Window
 from profilers.statistic import stretches_reach
 
 
 @dataclass(frozen=True, slots=True)
-class AwaySession(MeasurementSession):
+class OfflineSession(MeasurementSession):
     """A session on a device that cannot be reached.
 
     Attributes:
@@ -84,7 +84,9 @@ class AwaySession(MeasurementSession):
         return self.known_baseline()
 
 
-def away(session: MeasurementSession, why: profilers.DeviceUnreachable) -> AwaySession | None:
+def offline_session(
+    session: MeasurementSession, why: profilers.DeviceUnreachable
+) -> OfflineSession | None:
     """A session whose device cannot be reached, by the best table of it in the cache.
 
     One that was measured from this cache comes before an imported one, then the newest.
@@ -116,7 +118,7 @@ def away(session: MeasurementSession, why: profilers.DeviceUnreachable) -> AwayS
 
     own = {one.name: getattr(session, one.name) for one in dataclasses.fields(MeasurementSession)}
     own["opener"] = lost
-    return AwaySession(**own, known=best)
+    return OfflineSession(**own, known=best)
 
 
 def unreachable(session: MeasurementSession) -> profilers.DeviceUnreachable | None:

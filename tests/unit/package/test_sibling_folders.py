@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from resealed import reseal
 
-from nasc.package.beside import build_sha256, folder_beside, left_beside
 from nasc.package.build import build_package
-from nasc.package.manifest import read_manifest, read_plain_manifest
+from nasc.package.read_manifest import read_manifest, read_plain_manifest
+from nasc.package.sibling_folders import build_sha256, folder_beside, left_beside
 from nasc.package.unmeasured import without_latency
 from nasc.package.verify import verify_package
 

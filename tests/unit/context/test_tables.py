@@ -1,8 +1,9 @@
-"""Tables stand on the scale that is known best when they are used."""
+"""Tables stand on the scale that is known best when they are used, and say what is to be said."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,15 @@ class Table:
         return dataclasses.replace(self, quiet_ms=quiet_ms)
 
 
+def on(cache: Path, baseline: Callable[..., Any]) -> RunContext:
+    """A context on a machine of that scale."""
+    context = RunContext(Settings(cache=cache))
+    context.inputs.__dict__["space"] = None
+    session: Any = SimpleNamespace(baseline=baseline)
+    context.sessions._sessions["onnxruntime"] = session
+    return context
+
+
 def test_a_scale_that_a_table_s_measurement_corrected_is_the_run_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,16 +55,15 @@ def test_a_scale_that_a_table_s_measurement_corrected_is_the_run_s(
         variant = Variant("onnxruntime", precisions[0])
         return [SimpleNamespace(table=Table(variant, known[-1]))]
 
-    monkeypatch.setattr("nasc.context.context.profile", profile)
-    context = RunContext(Settings(cache=tmp_path))
-    session = SimpleNamespace(baseline=lambda progress=None: SimpleNamespace(quiet_ms=known[-1]))
-    context.__dict__ |= {"space": None, "_sessions": {"onnxruntime": session}}
-    assert context.record_baseline("onnxruntime").quiet_ms == 1.1
-    context._measure_tables("onnxruntime", ["int8"])
-    assert context.record_baseline("onnxruntime").quiet_ms == 0.8
-    assert context._tables[INT8].quiet_ms == 0.8  # type: ignore[attr-defined]
-    context._measure_tables("onnxruntime", ["fp32"])
-    assert {t.quiet_ms for t in context._tables.values()} == {0.75}  # type: ignore[attr-defined]
+    monkeypatch.setattr("nasc.context.tables.profile", profile)
+    context = on(tmp_path, lambda progress=None: SimpleNamespace(quiet_ms=known[-1]))
+    assert context.sessions.record_baseline("onnxruntime").quiet_ms == 1.1
+    context.tables._measure_tables("onnxruntime", ["int8"])
+    assert context.sessions.record_baseline("onnxruntime").quiet_ms == 0.8
+    tables: Any = context.tables.mixed
+    assert tables[INT8].quiet_ms == 0.8
+    context.tables._measure_tables("onnxruntime", ["fp32"])
+    assert {table.quiet_ms for table in tables.values()} == {0.75}
 
 
 @pytest.mark.parametrize(
@@ -79,17 +88,23 @@ def test_a_table_whose_scale_was_wrong_is_measured_again_some_times(
             quiet_ms=speeds[max(len(measured) - 1, 0)], scale=SimpleNamespace(reach=0.0)
         )
 
-    monkeypatch.setattr("nasc.context.context.profile", profile)
+    monkeypatch.setattr("nasc.context.tables.profile", profile)
     monkeypatch.setattr(
-        "nasc.context.context.TableCosts.of", lambda tables, *about, **options: list(tables)
+        "nasc.context.tables.TableCosts.of", lambda tables, *about, **options: list(tables)
     )
-    context = RunContext(Settings(cache=tmp_path))
-    session = SimpleNamespace(baseline=baseline)
-    context.__dict__ |= {"space": None, "_sessions": {"onnxruntime": session}}
+    context = on(tmp_path, baseline)
     if rounds == 3:
-        costs: Any = context.measure_costs([FP32, INT8])
+        costs: Any = context.tables.measure_costs([FP32, INT8])
         assert {table.quiet_ms for table in costs} == {0.5}
         assert measured == ["fp32", "int8", "fp32"]
     else:
         with pytest.raises(NascError, match="changes its speed faster than the latency tables"):
-            context.measure_costs([FP32, INT8])
+            context.tables.measure_costs([FP32, INT8])
+
+
+def test_everything_that_is_to_be_said_of_the_tables_of_a_mixture_is_said(tmp_path: Path) -> None:
+    tables = RunContext(Settings(cache=tmp_path)).tables
+    notes = (None, "transferred", "of another machine", "transferred")
+    of_lengths: Any = tuple(Table(INT8, 1.0, note) for note in notes)
+    tables.by_length[INT8] = of_lengths
+    assert tables.notes == ("transferred; of another machine",)

@@ -67,30 +67,56 @@ class Format(Protocol):
         """What kernels without a product import."""
 
     def activations(self, rows: int, size: int, name: str) -> Sizes:
-        """Buffers of activations, their names after `name`."""
+        """Buffers of activations.
+
+        Args:
+            rows: How many.
+            size: Numbers in a row.
+            name: That the buffers' names begin with.
+        """
 
     def matrix(self, inputs: int, outputs: int, name: str = "") -> Sizes:
-        """Buffers of a matrix, its bias included."""
+        """Buffers of a matrix, its bias included.
+
+        Args:
+            inputs: Numbers that a row of activations has.
+            outputs: That it has after the product.
+            name: That the buffers' names begin with.
+        """
 
     def words(self, rows: int, size: int) -> Sizes:
-        """Buffers of a word embedding."""
+        """Buffers of a word embedding (rows, size)."""
 
     def pack(
         self, weight: Array, bias: Array, products: Products, shift: float | None
     ) -> list[Any]:
-        """Contents of the buffers of `matrix`."""
+        """Contents of the buffers of `matrix`, in their order.
+
+        Args:
+            weight: (outputs, inputs) in fp32.
+            bias: (outputs,) in fp32.
+            products: Instructions that multiply, which decide how it is laid out.
+            shift: What the activations are too large by; None is 0.
+        """
 
     def pack_words(self, words: Array) -> list[Any]:
-        """Contents of the buffers of `words`."""
+        """Contents of the buffers of `words`, in their order, of (rows, size) in fp32."""
 
     def scratch(self, rows: int, size: int) -> Activations:
-        """Activations of a kernel's own."""
+        """Activations of a kernel's own: (rows, size) that live while it runs."""
 
     def word(self, buffers: Buffers, word: Expr, size: int) -> list[Expr]:
-        """A row of the word embedding."""
+        """A row of the word embedding: its `size` numbers in fp32, in vectors of `LANES`."""
 
     def write(self, source: Expr, at: Expr, out: Activations, row: Expr) -> None:
-        """Write a row of fp32, which begins at an element of `source`, as activations."""
+        """Write a row of fp32 as activations.
+
+        Args:
+            source: Flat buffer of fp32.
+            at: Element of it that the row begins at.
+            out: Gain the row.
+            row: Which of theirs it is.
+        """
 
     def product(
         self,
@@ -101,7 +127,16 @@ class Format(Protocol):
         outputs: int,
         finish: Finish,
     ) -> None:
-        """Some rows times a matrix, plus bias."""
+        """Some rows times a matrix, plus bias.
+
+        Args:
+            products: Instructions that multiply.
+            x: Activations (count, inputs), from their first row on.
+            count: Rows.
+            matrix: Its buffers, by the names that `matrix` gives without a prefix.
+            outputs: Of it.
+            finish: Takes the results in fp32, 32 outputs of a row at a time.
+        """
 
     def gelu(
         self,
@@ -112,7 +147,16 @@ class Format(Protocol):
         out: Activations,
         inner: Expr,
     ) -> None:
-        """The GELU of a product as activations; `inner` is room for its rows in fp32."""
+        """The GELU of a product as activations.
+
+        Args:
+            products: Instructions that multiply.
+            x: Activations (count, inputs), from their first row on.
+            count: Rows.
+            matrix: Buffers of the matrix, its outputs as many as `out` has numbers in a row.
+            out: Gain the result, (count, outputs).
+            inner: Room for (count, outputs) in fp32.
+        """
 
 
 def activations(buffers: Mapping[str, Expr], name: str, first: Expr, size: int) -> Activations:

@@ -9,7 +9,8 @@ from pathlib import Path
 from device_profiles.reading import read_bytes
 from nasc.errors import PackageError
 from nasc.package.formats import LOWERED_FOR, runtime_of
-from nasc.package.manifest import MANIFEST, MAX_BYTES, Manifest, read_manifest
+from nasc.package.manifest import Manifest
+from nasc.package.read_manifest import MANIFEST, MAX_BYTES, read_manifest
 
 
 def folder_beside(output: Path, name: str) -> Path:

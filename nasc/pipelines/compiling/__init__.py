@@ -1,0 +1,1 @@
+"""The steps of `nasc compile`, one module each."""

@@ -1,0 +1,135 @@
+"""The steps of a compilation, one after the other, until a network holds what was asked for.
+
+Variants that may win -> exact search -> true loss of the best -> successive halving of those that
+differ in kind -> measured on the device -> distilled to the end -> lowered -> parity -> measured
+again -> package. A network that misses a limit tightens it by as much as the prediction was off,
+and the search runs again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device_profiles.temporary import temporary_folder
+from nasc.latency.rows_used import rows_used
+from nasc.networks.from_teacher import teacher_network
+from nasc.package.measured_latency import PredictedLatency
+from nasc.pipelines.artifact_quality import ArtifactEvaluator
+from nasc.pipelines.compile_checks import check_quality_asked
+from nasc.pipelines.compiling.choosing import choose, start
+from nasc.pipelines.compiling.deciding import (
+    accept,
+    check_measured,
+    check_parity,
+    is_unsure,
+    recorded,
+)
+from nasc.pipelines.compiling.measuring import lower, measure
+from nasc.pipelines.compiling.packaging import package
+from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, ShippedNetwork, State
+from nasc.pipelines.compiling.training import finish
+from nasc.pipelines.result import CompileResult
+from nasc.tasks.sts import read_sts
+
+if TYPE_CHECKING:
+    from nasc.tasks.shipping import PackagedTask
+
+
+def run(compilation: Compilation) -> CompileResult:
+    """The package of the best network, with everything that was found on the way.
+
+    Raises:
+        InfeasibleLimits, LimitsMissed, UsageError, TeacherError, CorpusError, PackageError,
+            ProfilerError: See `nasc.pipelines.compile.compile`.
+    """
+    context, options = compilation.context, compilation.options
+    check_quality_asked(context, options)
+    labelled = None
+    if options.sts_data is not None:
+        labelled = read_sts(options.sts_data, context.reporter.say)
+    context.check_inputs()
+    evaluator = ArtifactEvaluator(context, labelled, packaged_task(compilation))
+    state = start(compilation)
+    with temporary_folder() as folder:
+        if context.settings.estimate:
+            return _estimated(compilation, state, folder, evaluator)
+        return _measured(compilation, state, folder, evaluator)
+
+
+def _measured(
+    compilation: Compilation, state: State, folder: Path, evaluator: ArtifactEvaluator
+) -> CompileResult:
+    """The best network that holds its limits as measured on the device."""
+    waiting: ChosenNetwork | None = None
+    while True:
+        chosen = waiting or choose(compilation, state)
+        artifact = lower(compilation, chosen, folder)
+        measured, state = measure(compilation, state, chosen, artifact)
+        trained, repeats = waiting is not None, 0
+        while is_unsure(compilation, state, measured, trained, repeats):
+            # Seconds of measuring may save the minutes of its training, or of a halving.
+            found = check_measured(compilation, state, measured)
+            note = f"{found.note}; measured once more"
+            state = recorded(compilation, state, measured, not found.over, note)
+            measured, state = measure(compilation, state, chosen, measured.artifact)
+            repeats += 1
+        accepted, state = accept(compilation, state, measured)
+        waiting = None
+        if accepted is None:
+            if state.fallback is not measured:  # its files may be large
+                measured.artifact.remove()
+            continue
+        finished = finish(compilation, accepted.chosen, evaluator)
+        if finished is accepted.chosen:
+            parity, state = check_parity(compilation, state, finished, accepted.artifact, evaluator)
+            if parity is not None:
+                shipped = ShippedNetwork.of(accepted)
+                return package(compilation, state, shipped, parity, evaluator)
+            continue
+        artifact = lower(compilation, finished, folder)
+        parity, state = check_parity(compilation, state, finished, artifact, evaluator)
+        waiting = None if parity is None else finished
+
+
+def _estimated(
+    compilation: Compilation, state: State, folder: Path, evaluator: ArtifactEvaluator
+) -> CompileResult:
+    """The best network by estimated latencies; nothing is measured on the device."""
+    while True:
+        chosen = finish(compilation, choose(compilation, state), evaluator)
+        artifact = lower(compilation, chosen, folder)
+        parity, state = check_parity(compilation, state, chosen, artifact, evaluator)
+        if parity is not None:
+            costs = compilation.context.tables.measure_costs([chosen.variant])
+            architecture = chosen.network.architecture
+            found = costs.predict(architecture, chosen.runtime)
+            rows = rows_used(costs.tables[chosen.variant], architecture)
+            predicted = PredictedLatency(found.latency_ms, found.low_ms, found.high_ms)
+            shipped = ShippedNetwork(chosen, artifact, predicted, rows, None, None)
+            return package(compilation, state, shipped, parity, evaluator)
+
+
+def packaged_task(compilation: Compilation) -> PackagedTask | None:
+    """The task that the package is to do, its files read; None of sentence vectors.
+
+    Raises:
+        UsageError: If the teacher's networks are not fine-tuned.
+    """
+    context, task = compilation.context, compilation.options.task
+    if task is None:
+        return None
+    from nasc.hf.configuration import check_geometry
+    from nasc.tasks.shipping import PackagedTask  # transformers' Trainer: seconds to import
+
+    check_geometry(context.teacher.geometry.for_space())
+    full = teacher_network(context.teacher, context.whole_space.teacher)
+    return PackagedTask(
+        task,
+        full,
+        context.teacher.tokenizer,
+        context.cache,
+        context.reporter,
+        context.settings.batch,
+        context.open_encoder,
+    )
