@@ -19,7 +19,7 @@ from nasc.cli import main
 from nasc.latency.session import latency_job
 from nasc.lowering import get_lowering
 from nasc.networks.network import random_network
-from nasc.package.manifest import read_manifest
+from nasc.package.read_manifest import read_manifest
 from profilers import InputSpec, ModelJob, ModelRejected, RuntimeOptions, WorkerLimits, open_worker
 from profilers.browser.library import INSTALL, VARIABLE
 from profilers.browser.program import find_program
