@@ -28,6 +28,7 @@ _FIELDS = {
     "command": ("command",),
     "adb": ("product", "serial"),
     "ssh": ("host", "port", "python", "folder", "worker"),
+    "browser": ("program",),
 }
 """Ways to reach a device, each with its fields of [connection]; what reads them is in `_Reader`."""
 
@@ -141,6 +142,8 @@ class Connection:
             None where any phone will do.
         serial: of the kind "adb": the serial number of the only phone meant; None where any of the
             product will do.
+        program: of the kind "browser": the program of a Chromium on this machine, by its name or
+            path; None looks for one.
     """
 
     kind: str
@@ -152,6 +155,7 @@ class Connection:
     worker: str | None = None
     product: str | None = None
     serial: str | None = None
+    program: str | None = None
 
 
 _DEFAULT = Connection("ssh")
@@ -455,6 +459,7 @@ class _Reader:
             "command": self._command,
             "adb": self._adb,
             "ssh": self._ssh,
+            "browser": self._browser,
         }
         return read[kind](fields)
 
@@ -467,6 +472,10 @@ class _Reader:
             for name in _FIELDS["adb"]
         )
         return Connection("adb", product=product, serial=serial)
+
+    def _browser(self, table: Mapping[str, Any]) -> Connection:
+        named = self._text(table, "program", "connection.") if "program" in table else None
+        return Connection("browser", program=named)
 
     def _command(self, table: Mapping[str, Any]) -> Connection:
         words = table.get("command")

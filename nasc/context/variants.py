@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import profilers
+from device_profiles import DeviceProfile
 from nasc.architecture.space import PRECISIONS, SMALLER, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.context.inputs import RunInputs
@@ -17,7 +18,7 @@ from nasc.latency.missing_device import without_device
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering import get_lowering, unfit
 from nasc.package.formats import SHIPPED
-from profilers.runtimes import computing_on
+from profilers.devices.transports import runtimes_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,14 @@ class OfferedVariants:
     """Variants of a search space that a device computes.
 
     Attributes:
-        device: Its name.
+        device: The device.
         precisions: That it computes in, by runtime.
         space: The search space.
         unfit: By variant why networks of the space are not made in it; None where they are. The
             truest precision comes first.
     """
 
-    device: str
+    device: DeviceProfile
     precisions: Mapping[str, Sequence[str]]
     space: SearchSpace
     unfit: Mapping[Variant, str | None]
@@ -40,7 +41,7 @@ class OfferedVariants:
     @classmethod
     def of(
         cls,
-        device: str,
+        device: DeviceProfile,
         precisions: Mapping[str, Sequence[str]],
         space: SearchSpace,
         head: str,
@@ -50,7 +51,7 @@ class OfferedVariants:
         """What of the precisions of a device is of a space.
 
         Args:
-            device: Its name.
+            device: The device.
             precisions: That it computes in, by runtime.
             space: Of the networks.
             head: That they are trained with.
@@ -91,15 +92,15 @@ class OfferedVariants:
         for precision in asked:
             if any(variant.precision == precision for variant in found):
                 continue
-            elsewhere = [r for r, each in LOWERED.items() if precision in each]
+            elsewhere = [r for r in runtimes_on(self.device) if precision in LOWERED[r]]
             others = [r for r in elsewhere if r not in self.precisions]
             advice = f" Another runtime may: --runtime {others[0]}" if others else ""
             unmade = [text for v, text in self.unfit.items() if text and v.precision == precision]
             if unmade:
                 raise UsageError(f"--precision {precision}: {'; '.join(unmade)}.{advice}")
             raise UsageError(
-                f"--precision {precision} is not computed on device {self.device!r} by what may be "
-                f"taken there ({self.known}).{advice}"
+                f"--precision {precision} is not computed on device {self.device.name!r} by what "
+                f"may be taken there ({self.known}).{advice}"
             )
 
     def none_left(self, teacher: str) -> UsageError:
@@ -109,7 +110,7 @@ class OfferedVariants:
             teacher: Its name.
         """
         if unmade := [text for text in self.unfit.values() if text]:
-            others = [runtime for runtime in LOWERED if runtime not in self.precisions]
+            others = [r for r in runtimes_on(self.device) if r not in self.precisions]
             advice = f" Take another runtime: --runtime {others[0]}" if others else ""
             return UsageError(
                 f"no network of the teacher {teacher!r} can be made: "
@@ -117,7 +118,7 @@ class OfferedVariants:
             )
         return UsageError(
             f"search space {self.space.name!r} is in {', '.join(self.space.precisions)}, device "
-            f"{self.device!r} computes in {self.known}"
+            f"{self.device.name!r} computes in {self.known}"
         )
 
 
@@ -150,7 +151,7 @@ def find_variants(
     precisions, asked = offered_precisions(inputs, sessions), inputs.settings.precisions
     smaller = limits_bytes or asked is not None or inputs.space.precisions != PRECISIONS
     offered = OfferedVariants.of(
-        sessions.device.name, precisions, inputs.space, inputs.trained_head, smaller=smaller
+        sessions.device, precisions, inputs.space, inputs.trained_head, smaller=smaller
     )
     for variant, reason in offered.unfit.items():
         if reason is not None:
@@ -183,15 +184,15 @@ def offered_precisions(inputs: RunInputs, sessions: Sessions) -> Mapping[str, Se
         precisions = estimated_precisions(sessions.device, sessions.estimate_threads)
         return {ESTIMATED_RUNTIME: precisions}
     if wanted == AUTO:
-        tried = tried_runtimes(sessions.device.accelerator.kind)
+        tried = tried_runtimes(sessions.device)
         return _installed(sorted(tried, key=lambda runtime: runtime != own), inputs, sessions)
     return {wanted or own: sessions.on(wanted or own).precisions()}
 
 
-def tried_runtimes(kind: str) -> tuple[str, ...]:
-    """Runtimes that are looked for on a kind of accelerator where none is named."""
-    left_out = NOT_BY_AUTO.get(kind, ())
-    return tuple(r for r in SHIPPED if r in computing_on(kind) and r not in left_out)
+def tried_runtimes(device: DeviceProfile) -> tuple[str, ...]:
+    """Runtimes that are looked for on a device where none is named."""
+    left_out, there = NOT_BY_AUTO.get(device.accelerator.kind, ()), runtimes_on(device)
+    return tuple(r for r in SHIPPED if r in there and r not in left_out)
 
 
 def _installed(

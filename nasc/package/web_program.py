@@ -6,19 +6,16 @@ What runs is nasc's own JavaScript: who calls this has seen that the package's i
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from device_profiles.reading import read_json
 from nasc.errors import PackageError
 from nasc.package.golden import Golden, allowed_difference
 from nasc.package.installed import installed_program
-
-RUNTIME_VARIABLE = "NASC_ONNXRUNTIME_WEB"
-"""Environment variable: the folder of onnxruntime-web as npm installs it. Nothing is searched, for
-what is found is run."""
+from profilers import RuntimeMissing
+from profilers.browser.library import VARIABLE as RUNTIME_VARIABLE
+from profilers.browser.library import named_folder
 
 OLDEST_NODE = 20
 """Its major release: fetch, web streams and crypto are there without flags."""
@@ -34,40 +31,24 @@ def node() -> str | None:
     return installed_program("node", "--version", r"^v(\d+)\.", OLDEST_NODE)
 
 
-def runtime_folder(version: str) -> Path | None:
+def runtime_folder() -> Path | None:
     """The folder that `RUNTIME_VARIABLE` names; None where it names none.
 
-    Args:
-        version: Of onnxruntime-web, that it has to be of.
-
     Raises:
-        PackageError: If it is another package, or another release of it.
+        PackageError: If it is another package than onnxruntime-web, or another release of it.
     """
-    given = os.environ.get(RUNTIME_VARIABLE)
-    if not given:
-        return None
     try:
-        found = read_json(Path(given) / "package.json", schema={"type": "object"})
-    except (OSError, ValueError) as error:
-        raise PackageError(
-            f"{RUNTIME_VARIABLE}={given}: there is no package of npm ({error}). Name the folder "
-            f"node_modules/onnxruntime-web that npm install onnxruntime-web@{version} made"
-        ) from error
-    if (found.get("name"), found.get("version")) != ("onnxruntime-web", version):
-        raise PackageError(
-            f"{RUNTIME_VARIABLE}={given}: it is {found.get('name')} {found.get('version')}, not "
-            f"onnxruntime-web {version}: npm install onnxruntime-web@{version}"
-        )
-    return Path(given)
+        return named_folder()
+    except RuntimeMissing as error:
+        raise PackageError(str(error)) from error
 
 
-def run_in_node(folder: Path, tolerance: float, version: str) -> tuple[bool | None, str]:
+def run_in_node(folder: Path, tolerance: float) -> tuple[bool | None, str]:
     """Whether a package's JavaScript reproduces its golden texts.
 
     Args:
         folder: The package.
         tolerance: How far a value of a vector may be off, of the largest above 1.
-        version: Of onnxruntime-web.
 
     Returns:
         True, False, or None where node is missing; and what was found.
@@ -79,7 +60,7 @@ def run_in_node(folder: Path, tolerance: float, version: str) -> tuple[bool | No
     command = node()
     if command is None:
         return None, f"node {OLDEST_NODE} or newer is not installed"
-    runtime = runtime_folder(version)
+    runtime = runtime_folder()
     arguments = [command, str(_CHECK), str(folder.resolve())]
     arguments += [] if runtime is None else [str(runtime.resolve())]
     try:

@@ -105,8 +105,8 @@ def programs_hold(
         held, found = form.run_more(folder, manifest)
         if held is False:
             raise PackageError(
-                f"the {form.PROGRAMS} of the package for {name} does not hold: {found}. The "
-                f"package is written, that for {name} is not: please report this, with both"
+                f"the {form.PROGRAMS} of the package for {name} does not hold: {found}. It is not "
+                "written: please report this, with what was compiled"
             )
         context.say_once(
             f"the package for {name} was not run: {found}"

@@ -19,12 +19,13 @@ from device_profiles import CPU
 from device_profiles.temporary import temporary_folder
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
+from nasc.context.settings import AUTO
 from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.latency.session import MeasurementSession, precisions_here
 from nasc.lowering import PRECISIONS, Artifact, unfit
 from nasc.networks.network import Network
 from nasc.package.build import build_package
-from nasc.package.formats import SHIPPED, CFormat, format_of, runtime_of
+from nasc.package.formats import FORMATS, SHIPPED, CFormat, format_of, is_package, runtime_of
 from nasc.package.manifest import Manifest
 from nasc.package.sibling_folders import build_sha256, folder_beside
 from nasc.package.unmeasured import without_latency
@@ -48,6 +49,12 @@ def check_formats(context: RunContext, formats: Sequence[str]) -> None:
         UsageError, PackageError, profilers.RuntimeMissing: With what to change; see `check_c`,
             `check_app` and `variants_in`.
     """
+    wanted, own = context.settings.runtime, context.device.default_runtime
+    runtime = own if wanted in (None, AUTO) else wanted
+    for name in FORMATS:
+        is_asked = name in formats
+        if not is_asked and is_package(name, runtime) and format_of(runtime).VECTORS_ALONE:
+            check_app(name, context, context.head)
     for name in formats:
         form = format_of(runtime_of(name))
         if isinstance(form, CFormat):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasc.errors import UsageError
-from nasc.package.formats import FORMATS, runtime_of
+from nasc.package.formats import FORMATS, is_package
 from nasc.supernet.budget import check_budget
 from profilers.mlperf import MIN_DURATION_S, NAME, QUANTILE, check_duration
 
@@ -132,7 +132,7 @@ class Options:
         Args:
             runtime: That the package is for; a format that is that package goes into no other.
         """
-        return tuple(name for name in self.formats if runtime_of(name) != runtime)
+        return tuple(name for name in self.formats if not is_package(name, runtime))
 
     @property
     def vector_data(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 from device_profiles import NATIVE, PYTHON, DeviceProfile
 from profilers.devices.base import Worker
 from profilers.jobs import RuntimeOptions, WorkerLimits
+from profilers.runtimes import ONNXRUNTIME_WEB, computing_on
 
 OpenDevice = Callable[
     [DeviceProfile, RuntimeOptions, WorkerLimits | None, Path | None],
@@ -38,6 +39,7 @@ class TransportEntry:
         is_host: Whether the device is this machine, as this process finds it: its processor, and
             the runtimes that are installed here.
         is_phone: Whether it is a phone that adb sees.
+        runtimes: The only ones that are driven there; None: all that compute on its accelerator.
         on_cpu_alone: What runs models there, in words, where that computes on the processor alone,
             whatever a file names; empty where it may compute on more.
     """
@@ -49,6 +51,7 @@ class TransportEntry:
     is_host: bool = False
     is_phone: bool = False
     on_cpu_alone: str = ""
+    runtimes: tuple[str, ...] | None = None
 
     def check(self, profile: DeviceProfile) -> None:
         """Raises where a device is known not to be there.
@@ -81,6 +84,14 @@ TRANSPORTS = {
     "adb": TransportEntry(
         "over adb", "adb", NATIVE, "phones", is_phone=True, on_cpu_alone="the native worker"
     ),
+    "browser": TransportEntry(
+        "a browser on this machine",
+        "browser",
+        "a page in it",
+        "browser_located",
+        on_cpu_alone="a page",
+        runtimes=(ONNXRUNTIME_WEB,),
+    ),
 }
 """By the kind of a connection."""
 
@@ -88,6 +99,12 @@ TRANSPORTS = {
 def transport_of(profile: DeviceProfile) -> TransportEntry:
     """How a device is reached."""
     return TRANSPORTS[profile.connection.kind]
+
+
+def runtimes_on(profile: DeviceProfile) -> tuple[str, ...]:
+    """Names of the runtimes that may be driven on a device, installed there or not."""
+    own = transport_of(profile).runtimes
+    return computing_on(profile.accelerator.kind) if own is None else own
 
 
 def is_host(profile: DeviceProfile) -> bool:

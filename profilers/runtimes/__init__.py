@@ -1,7 +1,8 @@
 """What runs a model: one module per runtime, used inside the worker process only.
 
 A runtime has one name: that of its module here, of the package that the module imports, and of
-`RuntimeOptions.runtime`. The module is a `profilers.runtimes.base.Runtime`.
+`RuntimeOptions.runtime`. The module is a `profilers.runtimes.base.Runtime`. `ONNXRUNTIME_WEB` has
+none: a page drives it (`profilers.browser`).
 """
 
 from __future__ import annotations
@@ -83,6 +84,9 @@ RUNTIMES = {
 NAMES = tuple(RUNTIMES)
 """Names of the runtimes that models can be run by."""
 
+ONNXRUNTIME_WEB = "onnxruntime-web"
+"""Name of the only runtime of browsers, and of no other device."""
+
 
 @contextmanager
 def without_torch() -> Iterator[None]:
@@ -112,6 +116,10 @@ def get_runtime(name: str) -> Runtime:
         RuntimeMissing: An unknown name, or its package is not installed, or one that its files are
             opened with.
     """
+    if name == ONNXRUNTIME_WEB:
+        raise RuntimeMissing(
+            f"the runtime {name!r} runs in browsers alone. Take one: --device chromium"
+        )
     if name not in RUNTIMES:
         raise RuntimeMissing(f"unknown runtime {name!r}; available: {', '.join(RUNTIMES)}.")
     try:

@@ -94,8 +94,8 @@ class CountingRuntime(Protocol):
         """Loads a model file as `Runtime.open_session` does, with the profiler switched on."""
 
 
-class Runtime(Protocol):
-    """A module of this folder, as the worker process uses it.
+class HeedsSettings(Protocol):
+    """What takes the settings of a runtime.
 
     Attributes:
         SETTINGS: Fields of `RuntimeOptions` that it heeds, those aside that all do.
@@ -103,6 +103,10 @@ class Runtime(Protocol):
 
     @property
     def SETTINGS(self) -> tuple[str, ...]: ...  # noqa: D102 (a constant of the module)
+
+
+class Runtime(HeedsSettings, Protocol):
+    """A module of this folder, as the worker process uses it."""
 
     def version(self) -> str:
         """Returns the version of the installed runtime."""
@@ -125,7 +129,7 @@ class Runtime(Protocol):
         """Returns whether an exception of this runtime says that memory was not given."""
 
 
-def check_settings(runtime: Runtime, options: RuntimeOptions) -> None:
+def check_settings(runtime: HeedsSettings, options: RuntimeOptions) -> None:
     """Refuses settings that a runtime would not heed.
 
     Raises:

@@ -43,12 +43,14 @@ DATA = (
     "nasc/package/web_check.mjs",
     "nasc/py.typed",
     "nasc/supernet/shipped/minilm-l6.safetensors",
+    "profilers/browser/page/index.html",
+    "profilers/browser/page/models.js",
     "profilers/runner/CMakeLists.txt",
     "profilers/runner/src/main.c",
     "profilers/runner/src/ort_abi.h",
 )
 SUFFIXES = tuple(
-    ".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .ts .kt .kts .pro .xml .swift"
+    ".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .html .ts .kt .kts .pro .xml .swift"
     " .modulemap .java".split()
 )
 

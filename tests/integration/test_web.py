@@ -101,7 +101,7 @@ def runtime() -> Path:
     """The folder of onnxruntime-web."""
     if not os.environ.get(RUNTIME_VARIABLE):
         pytest.skip(f"needs onnxruntime-web: {INSTALL}")
-    found = runtime_folder(ONNXRUNTIME_WEB)
+    found = runtime_folder()
     assert found is not None
     return found
 

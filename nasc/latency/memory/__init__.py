@@ -21,6 +21,7 @@ from nasc.latency.memory.base import MemoryModel
 
 _MODELS = {
     "onnxruntime": onnxruntime.MODEL,
+    "onnxruntime-web": onnxruntime.MODEL,  # the same files; browsers do not tell their memory
     "openvino": openvino.MODEL,
     "tvm": tvm.MODEL,
     "torch": torch.MODEL,

@@ -18,6 +18,7 @@ LIMITS = {
     "openvino": openvino.LIMITS,
     "tvm": tvm.LIMITS,
     "torch": torch.LIMITS,
+    "onnxruntime-web": onnxruntime.LIMITS,
 }
 """By name of a runtime."""
 

@@ -19,6 +19,7 @@ __all__ = [
     "PackageFormat",
     "code_refused",
     "format_of",
+    "is_package",
     "opened_by",
     "runtime_of",
 ]
@@ -28,6 +29,7 @@ _OF_RUNTIMES = {
     "openvino": "openvino_folder",
     "tvm": "tvm_folder",
     "torch": "torch_folder",
+    "onnxruntime-web": "web_folder",
 }
 """By name of a runtime that measures, the module of its packages."""
 
@@ -58,6 +60,16 @@ def runtime_of(name: str) -> str:
         name: Out of `FORMATS`.
     """
     return _OTHER_NAMES.get(name, name)
+
+
+def is_package(name: str, runtime: str) -> bool:
+    """Whether a format is what a package for a runtime is, so that it goes into no other folder.
+
+    Args:
+        name: Out of `FORMATS`.
+        runtime: Out of `SHIPPED`.
+    """
+    return format_of(runtime) is format_of(runtime_of(name))
 
 
 def format_of(runtime: str) -> PackageFormat:

@@ -24,6 +24,8 @@ from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
 from nasc.package.web_program import run_in_node
+from profilers.browser.library import VERSION as ONNXRUNTIME_WEB
+from profilers.runtimes import ONNXRUNTIME_WEB as IN_BROWSER
 
 NAME = "ONNX for the web"
 LOWERED_FOR = OPENED_BY = onnx_folder.OPENED_BY
@@ -52,13 +54,12 @@ PROGRAMS = "JavaScript"
 VECTORS_ALONE = True
 NEEDS = "node"
 
-ONNXRUNTIME_WEB = "1.30.0"
 INTEGRITY = (
     "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJm"
     "g8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 )
-"""What `npm view onnxruntime-web@1.30.0 dist.integrity` says: of the release that packages are made
-for and tested with. It is fetched by npm, not shipped: 14 MB of WebAssembly."""
+"""What `npm view onnxruntime-web@1.30.0 dist.integrity` says: of `ONNXRUNTIME_WEB`, which packages
+are made for and tested with. npm fetches it, it is not shipped: 14 MB of WebAssembly."""
 
 PRECISIONS = onnx_folder.PRECISIONS
 TOLERANCE = onnx_folder.TOLERANCE
@@ -118,10 +119,20 @@ them one thread computes.
 lock file must have for it. `{TOKENIZER_GOLDEN}` holds texts with the tokens that Hugging Face's
 tokenizers gives for them: what any port of the tokenizer has to reproduce.
 
+{_latency(manifest)}
+"""
+
+
+def _latency(manifest: Manifest) -> str:
+    """What the README says of latency."""
+    if manifest.conditions.runtime == IN_BROWSER:
+        return """\
+**The latency was measured in a browser**, without a window, on the machine that compiled this;
+measurements.json names its version. Other browsers and machines are as fast as they are."""
+    return """\
 **No latency is promised in a browser.** What was measured is the package that this lies beside, on
 its device; a browser runs another build of onnxruntime, by other instructions. Figures of quality
-are of this model file.
-"""
+are of this model file."""
 
 
 def write_more(folder: Path, manifest: Manifest) -> None:
@@ -138,7 +149,7 @@ def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
 
 def run_more(folder: Path, manifest: Manifest) -> tuple[bool | None, str]:
     """See `PackageFormat`: the golden texts by the package's own JavaScript, in node."""
-    return run_in_node(folder, TOLERANCE[manifest.precision], ONNXRUNTIME_WEB)
+    return run_in_node(folder, TOLERANCE[manifest.precision])
 
 
 def _texts(folder: Path, manifest: Manifest) -> dict[str, str]:

@@ -16,6 +16,7 @@ from nasc.evaluation.parity_report import ParityReport
 from nasc.networks.network import Network
 from nasc.package.build import build_package
 from nasc.package.conditions import Conditions
+from nasc.package.formats import format_of
 from nasc.package.manifest import Manifest
 from nasc.package.read_manifest import read_manifest
 from nasc.package.records import (
@@ -27,6 +28,7 @@ from nasc.package.records import (
     VocabularyRecord,
 )
 from nasc.package.sibling_folders import build_sha256, left_beside
+from nasc.pipelines.app_format import programs_hold
 from nasc.pipelines.artifact_quality import ArtifactEvaluator, check_reached
 from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, ShippedNetwork, State
 from nasc.pipelines.compiling.training import has_halving
@@ -220,6 +222,7 @@ def package(
         force=options.force,
         say=context.reporter.say,
         open_encoder=context.open_encoder,
+        check=programs_hold(variant.runtime, format_of(variant.runtime), manifest, context),
         sign=options.sign,
     )
     with FolderWriter(context, options, evaluator, folder, manifest, network) as writer:

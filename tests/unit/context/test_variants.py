@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import device_profiles
 from nasc.architecture.heads import MEAN, Pooling
 from nasc.architecture.space import PRESETS
 from nasc.architecture.variant import Variant
@@ -19,6 +20,7 @@ from nasc.errors import ExportError, UsageError
 from nasc.package.formats import SHIPPED
 from nasc.utils.progress import Silent
 from profilers import RuntimeMissing, RuntimeOptions
+from profilers.runtimes import ONNXRUNTIME_WEB
 from profilers.testing import SyntheticMachine
 
 SPACE = PRESETS["minilm-l6"]
@@ -89,7 +91,7 @@ def test_auto_on_a_gpu_takes_those_that_compute_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("profilers.devices.find_gpu", lambda: None)
-    assert tried_runtimes("cuda") == ("onnxruntime", "torch")
+    assert tried_runtimes(device_profiles.find("cuda")) == ("onnxruntime", "torch")
     found, _ = context(tmp_path, (), ("fp32", "tf32", "bf16"), runtime="torch", device="cuda")
     assert names(found) == ["torch fp32", "torch tf32", "torch bf16"]
 
@@ -119,9 +121,20 @@ def test_what_is_only_smaller_is_looked_at_where_bytes_are_limited_or_it_is_name
 @pytest.mark.parametrize("missing", ["onnxruntime", "openvino", "tvm"])
 def test_auto_leaves_out_what_is_not_installed_on_the_device(tmp_path: Path, missing: str) -> None:
     found, listener = context(tmp_path, (missing,), runtime="auto")
-    assert {variant.runtime for variant in found.variants} == set(SHIPPED) - {missing, "torch"}
+    left_out = {missing, "torch", ONNXRUNTIME_WEB}
+    assert {variant.runtime for variant in found.variants} == set(SHIPPED) - left_out
     [said] = listener.said
     assert said.startswith(f"{missing} is left out: the runtime '{missing}' cannot be imported")
+
+
+@pytest.mark.parametrize("runtime", [None, "auto"])
+def test_a_browser_has_a_runtime_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str | None
+) -> None:
+    monkeypatch.setattr("profilers.check_device", lambda device: None)
+    found, listener = context(tmp_path, device="chromium", runtime=runtime)
+    assert names(found) == ["onnxruntime-web fp32", "onnxruntime-web int8"]
+    assert listener.said == []
 
 
 def test_auto_leaves_out_what_networks_cannot_be_made_for_here(

@@ -44,7 +44,7 @@ SSH = 'connection.kind = "ssh"'
 COMMAND = 'connection.kind = "command"\nconnection.command'
 
 
-SHIPPED = ["cuda", "host", "jetson-orin-nano", "pixel6", "raspberrypi5"]
+SHIPPED = ["chromium", "cuda", "host", "jetson-orin-nano", "pixel6", "raspberrypi5"]
 
 
 def test_shipped_devices() -> None:
@@ -100,7 +100,7 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
     ):
         find("pixle6", tmp_path)
     with pytest.raises(
-        DeviceProfileError, match=r"unknown device 'zzz'\. Known devices: cuda, host"
+        DeviceProfileError, match=r"unknown device 'zzz'\. Known devices: chromium, cuda, host"
     ):
         find("zzz", tmp_path)
     with pytest.raises(DeviceProfileError, match=r"cannot read the device file .*No such file"):
@@ -126,6 +126,8 @@ def test_unknown_devices_get_a_suggestion(tmp_path: Path) -> None:
         (KIND, f'{KIND}\nconnection.serial = "1A2B"', 'it must be of kind "adb" alone'),
         (KIND, 'connection.kind = "adb"\nconnection.product = ""', "product = ''; it must be a"),
         (KIND, 'connection.kind = "adb"\nconnection.serial = "a\\nb"', "it must be a text of one"),
+        (KIND, f'{KIND}\nconnection.program = "x"', 'it must be of kind "browser" alone'),
+        (KIND, 'connection.kind = "browser"\nconnection.program = 1', "it must be a text of one"),
         (KIND, f"emulated = 1\n{KIND}", "emulated = 1; it must be true or false"),
         (KIND, f'{SSH}\nconnection.host = "-oProxyCommand=x"', "what `ssh` is given: USER@HOST"),
         (KIND, f'{SSH}\nconnection.host = "pi; x"', "host = 'pi; x'; it must be what `ssh`"),
@@ -209,6 +211,15 @@ def test_a_device_is_reached_by_a_command(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
     path.write_text(GOOD.replace(KIND, f'{COMMAND} = ["ssh", "board", "run it"]'))
     assert find(path).connection == Connection("command", ("ssh", "board", "run it"))
+
+
+def test_a_device_is_a_browser(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD.replace(KIND, 'connection.kind = "browser"'))
+    assert find(path).connection == find("chromium").connection == Connection("browser")
+    named = 'connection.kind = "browser"\nconnection.program = "my-chrome"'
+    path.write_text(GOOD.replace(KIND, named))
+    assert find(path).connection == Connection("browser", program="my-chrome")
 
 
 def test_a_device_is_reached_by_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

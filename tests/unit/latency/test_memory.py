@@ -24,7 +24,7 @@ from nasc.lowering import LIMITS, get_lowering
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.networks.network import random_network, tensor_shapes
 from profilers.context import read_context
-from profilers.runtimes import get_runtime
+from profilers.runtimes import ONNXRUNTIME_WEB, get_runtime
 
 FP32, INT8, EMB4 = VARIANTS = tuple(
     Variant("onnxruntime", precision) for precision in ("fp32", "int8", "int8-emb4")
@@ -50,6 +50,7 @@ EVERY = [
     for runtime, precisions in LOWERED.items()
     for precision in precisions
     if not LIMITS[runtime].is_compiled  # they take seconds each: below, tests of torch
+    if runtime != ONNXRUNTIME_WEB  # the files of onnxruntime
 ]
 MOST_OVER = {"onnxruntime": (2500, 250), "openvino": (12_000, 3_500)}
 """By runtime, bytes that a file may be smaller than said: in all, and for each layer."""

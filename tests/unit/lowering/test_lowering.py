@@ -38,7 +38,7 @@ from nasc.networks.network import Network, random_network
 from nasc.networks.torch_network import TorchNetwork
 from profilers import RuntimeOptions
 from profilers.context import read_context
-from profilers.runtimes import NAMES, get_runtime, installed
+from profilers.runtimes import NAMES, ONNXRUNTIME_WEB, get_runtime, installed
 
 GEOMETRY = Geometry(
     layers=2, hidden=64, head_size=32, intermediate=128, vocab_size=50, max_positions=24
@@ -55,7 +55,7 @@ def check_computed(runtime: str, precision: str) -> None:
 
 
 def test_every_runtime_that_networks_are_made_for_can_be_measured() -> None:
-    assert set(LOWERED) <= set(NAMES)
+    assert set(LOWERED) <= {*NAMES, ONNXRUNTIME_WEB}
     assert {p for precisions in LOWERED.values() for p in precisions} <= set(PRECISIONS)
 
 
@@ -68,6 +68,7 @@ EVERY = [
     for runtime, precisions in LOWERED.items()
     for precision in precisions
     if runtime != "torch"  # which compiles for seconds: profilers/test_torch.py
+    if runtime != ONNXRUNTIME_WEB  # the files of onnxruntime, see below
 ]
 
 
@@ -99,6 +100,21 @@ def test_an_artifact_is_files_of_a_network(tmp_path: Path, runtime: str, precisi
     again = lowering.lower(network, tmp_path / ".", "again")
     for first, second in zip(files, (again.path, *again.companions), strict=True):
         assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("precision", LOWERED[ONNXRUNTIME_WEB])
+def test_browsers_run_the_files_of_onnxruntime(tmp_path: Path, precision: str) -> None:
+    network = random_network(Architecture(BLOCKS, precision), GEOMETRY)
+    made, other = (
+        get_lowering(runtime).lower(network, tmp_path, runtime, shape=(1, 8))
+        for runtime in (ONNXRUNTIME_WEB, "onnxruntime")
+    )
+    assert (made.runtime, made.precision, made.version) == (
+        ONNXRUNTIME_WEB,
+        precision,
+        get_lowering(ONNXRUNTIME_WEB).VERSION,
+    )
+    assert made.path.read_bytes() == other.path.read_bytes()
 
 
 @pytest.mark.parametrize(("runtime", "precision"), EVERY)

@@ -37,7 +37,7 @@ def test_one_of_them_is_this_machine() -> None:
 def test_to_say_what_is_reachable_loads_no_numpy() -> None:
     code = (
         "import sys, device_profiles, profilers.devices as d\n"
-        "for name in ('pixel6', 'raspberrypi5', 'host'):\n"
+        "for name in ('pixel6', 'raspberrypi5', 'host', 'chromium'):\n"
         "    d.reachable(device_profiles.find(name))\n"
         "sys.exit('numpy' in sys.modules)"
     )
