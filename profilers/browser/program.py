@@ -71,10 +71,15 @@ class Browser:
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
 
-    def ended(self) -> str | None:
-        """How it ended, in words; None where it runs."""
-        code = self._process.poll()
-        if code is None:
+    def ended(self, wait_s: float = 0.0) -> str | None:
+        """How it ended, in words; None where it runs on.
+
+        Args:
+            wait_s: Seconds in which it may yet end.
+        """
+        try:
+            code = self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
             return None
         how = f"exit status {code}"
         if code < 0:

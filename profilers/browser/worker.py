@@ -37,6 +37,9 @@ START_S = 60.0
 LOOK_S = 0.2
 """How often it is looked whether the browser still runs, while the page works."""
 
+END_S = 1.0
+"""A browser that ends has ended so long after its page (chosen, 2026: some milliseconds)."""
+
 PRECISIONS = ("fp32", "int8")
 """What onnxruntime-web computes in by WebAssembly."""
 
@@ -221,7 +224,10 @@ class BrowserWorker:
         while True:
             told = self._page.told(LOOK_S)
             if told is None or told[0] == "gone":
-                how = self._browser.ended() or ("its page crashed" if told else None)
+                # A page is gone a moment before the browser is.
+                how = self._browser.ended(0.0 if told is None else END_S)
+                if told is not None and how is None:
+                    how = "its page crashed"
                 if how is not None:
                     raise BrowserEnded(f"the browser ended ({how})")
             elif told[0] == "late":
