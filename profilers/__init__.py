@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         RunnerUnavailable,
         RuntimeMissing,
         WorkerDied,
+        WorkerUnreliable,
     )
     from profilers.heating import Heat
     from profilers.jobs import InputSpec, ModelJob, RuntimeOptions, WorkerLimits
@@ -76,6 +77,7 @@ _HOMES = {
         "RunnerUnavailable",
         "RuntimeMissing",
         "WorkerDied",
+        "WorkerUnreliable",
     ),
     "profilers.heating": ("Heat",),
     "profilers.jobs": ("InputSpec", "ModelJob", "RuntimeOptions", "WorkerLimits"),
@@ -128,6 +130,7 @@ __all__ = [
     "Worker",
     "WorkerDied",
     "WorkerLimits",
+    "WorkerUnreliable",
     "bench",
     "check_device",
     "extend_baseline",

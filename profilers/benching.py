@@ -14,7 +14,14 @@ from device_profiles import DeviceProfile
 from device_profiles.reading import FileRefused, read_bytes
 from profilers.devices import Opener, open_worker
 from profilers.devices.base import Worker
-from profilers.errors import InvalidSetting, MemoryUnavailable, ModelRejected, WorkerDied
+from profilers.errors import (
+    InvalidSetting,
+    MemoryUnavailable,
+    ModelRejected,
+    ProfilerError,
+    WorkerDied,
+    WorkerUnreliable,
+)
 from profilers.heating import Heat
 from profilers.jobs import (
     DTYPES,
@@ -38,6 +45,9 @@ DEFAULT_DIMS = {"batch": 1, "seq_len": 128}
 
 MAX_MODEL_BYTES = (2 << 30) - 1
 """What an ONNX file can hold, weights beside it not counted: protobuf's limit."""
+
+Axes = Sequence[int | str | None]
+"""Of an input, as `Worker.describe` gives them: a size, the name of a symbol, or neither."""
 
 _ALIASES = {
     "batch": ("batch", "batch_size", "n", "b", "batchsize"),
@@ -132,7 +142,8 @@ class BenchResult:
     Attributes:
         entries: Figures of each file, in the order of the files.
         measurement: The whole measurement, with context and raw samples.
-        rejected: Files without figures; of a single file the reason is raised instead.
+        rejected: Files without figures; of a single file, or where there are no others, the reasons
+            are raised instead.
     """
 
     entries: tuple[BenchEntry, ...]
@@ -169,7 +180,8 @@ def bench(
 
     Integer inputs whose name contains "mask" are ones, "type" or "segment" zeros, all others ids
     from 0 to 99; floats are uniform in [0, 1). Each of several files is run once before anything is
-    measured: those that cannot be are left out, and told in the result.
+    measured: those that cannot be, or whose inputs have no shape, are left out, and told in the
+    result.
 
     Args:
         paths: The files.
@@ -196,9 +208,11 @@ def bench(
         The figures.
 
     Raises:
-        InvalidSetting: No path, a size that is not positive, an axis without a size, an input
-            without a shape, or a size or shape that no model takes.
-        ModelRejected, WorkerDied: No file can be loaded and run: the reason of the last.
+        InvalidSetting: No path, a size that is not positive, a size or shape that no model takes,
+            or no file whose inputs all have a shape.
+        ModelRejected, WorkerDied: A file is missing, or none can be loaded and run: the reasons
+            of all.
+        WorkerUnreliable: The worker hangs or answers what cannot be, whatever file that was about.
         ProfilerError: See `measure`.
     """
     if not paths:
@@ -309,21 +323,25 @@ def describe_jobs(
         sizes: Of symbolic axes and of inputs.
         options: The runtime's settings.
         opener: Starts a worker on the device; None is `open_worker`.
-        rejected: Takes those of several files that cannot be loaded or run, which are left out
-            then; None has the first of them raised, and runs none.
+        rejected: Takes those of several files that cannot be loaded or run, or have an input
+            without a shape, which are left out then; None has the first of them raised, and runs
+            none.
 
     Returns:
         A job per file; its name is the file's, with its folder where names repeat.
 
     Raises:
         InvalidSetting: An axis without a size, an input without a shape, or a size or shape that
-            no model takes.
+            no model takes; the last is not looked for where a file cannot be described.
         ModelRejected, WorkerDied: A file is missing, or it cannot be loaded, or none can.
+        WorkerUnreliable: The worker hangs or answers what cannot be, which no file is to blame for.
     """
     files = [Path(path) for path in paths]
     stems = [file.name for file in files]
-    found: list[tuple[str, Sequence[int | str | None]]] = []
+    found: list[tuple[str, Axes]] = []
     runs: list[BenchJob] = []
+    errors: list[ProfilerError] = []
+    all_described = True
     start = functools.partial(opener or open_worker, device, options)
     with contextlib.ExitStack() as stack:
         worker: Worker | None = stack.enter_context(start())
@@ -334,31 +352,46 @@ def describe_jobs(
         for file in files:
             worker = worker or stack.enter_context(start())
             name = file.name if stems.count(file.name) == 1 else str(file)
+            described: Mapping[str, tuple[str, Axes]] | None = None
             try:
                 described = worker.describe(str(file))
+                found += [(name, axes) for name, (_, axes) in described.items()]
                 run = _run(name, file, described, sizes)
                 if rejected is not None and len(files) > 1:
                     worker.load(run.job, seed=0)
                     worker.visit([Step(name, 0, 1)])
                     worker.unload(name)
-            except (ModelRejected, WorkerDied) as error:
-                last = file is files[-1] and not runs
-                if rejected is None or last:
+            except WorkerUnreliable:
+                raise
+            except (InvalidSetting, ModelRejected, WorkerDied) as error:
+                if rejected is None or len(files) == 1:
                     raise
                 rejected.append(BenchRejection(file, str(error)))
+                errors.append(error)
+                all_described &= described is not None
                 stack.close()  # it may have ended
                 worker = None
             else:
-                found += [(name, axes) for name, (_, axes) in described.items()]
                 runs.append(run)
-    _check_taken(sizes, runs, found)
+    if errors and not runs:
+        raise _none_runs(files, errors)
+    if all_described:  # else the file that takes a size may be one that was not
+        _check_taken(sizes, runs, found)
     return runs
+
+
+def _none_runs(files: Sequence[Path], errors: Sequence[ProfilerError]) -> ProfilerError:
+    """What is raised where none of several files can be run: all of their reasons."""
+    reasons = (f"{str(file)!r}: {error}" for file, error in zip(files, errors, strict=True))
+    settings = all(isinstance(error, InvalidSetting) for error in errors)
+    kind = InvalidSetting if settings else ModelRejected
+    return kind("\n".join([f"none of the {len(files)} files can be measured.", *reasons]))
 
 
 def _run(
     name: str,
     file: Path,
-    described: Mapping[str, tuple[str, Sequence[int | str | None]]],
+    described: Mapping[str, tuple[str, Axes]],
     sizes: Sizes,
 ) -> BenchJob:
     """One file with its inputs' shapes and values, and the sizes that its axes took."""
@@ -411,9 +444,7 @@ def _with_shape(file: Path) -> set[str]:
     return {v.name for v in model.graph.input if v.type.tensor_type.HasField("shape")}
 
 
-def _check_fits(
-    file: Path, name: str, axes: Sequence[int | str | None], shape: tuple[int, ...]
-) -> None:
+def _check_fits(file: Path, name: str, axes: Axes, shape: tuple[int, ...]) -> None:
     """Raise unless a model can take a shape that was asked for."""
     fixed = [axis if isinstance(axis, int) and axis >= 0 else None for axis in axes]
     if len(axes) == len(shape) and all(
@@ -430,13 +461,13 @@ def _check_fits(
 def _check_taken(
     sizes: Sizes,
     runs: Sequence[BenchJob],
-    found: Sequence[tuple[str, Sequence[int | str | None]]],
+    found: Sequence[tuple[str, Axes]],
 ) -> None:
     """Raise where a size or a shape was asked for that no model takes.
 
     Args:
         sizes: What was asked for.
-        runs: The files with the sizes that their axes took.
+        runs: The files that can be run, with the sizes that their axes took.
         found: All inputs of all files, by name with their axes.
     """
     states = "; ".join(f"{run.job.name}: {run.shapes}" for run in runs)
@@ -447,10 +478,7 @@ def _check_taken(
             f"no model has an input named {unknown[0]!r}; inputs: {', '.join(names) or 'none'}. "
             f"Leave --shape {unknown[0]} out."
         )
-    taken = {name for run in runs for axis in run.dims for name in (axis, _canonical(axis))}
-    for position, name in enumerate(DEFAULT_DIMS):  # fixed at just this size is as asked for
-        if any(list(axes[position : position + 1]) == [sizes.dims.get(name)] for _, axes in found):
-            taken.add(name)
+    taken = {name for input_name, axes in found for name in _takes(input_name, axes, sizes)}
     for name in sizes.dims.keys() - taken:
         option = f"--{name.replace('_', '-')}" if name in DEFAULT_DIMS else f"--dim {name}"
         named = sorted({axis for _, axes in found for axis in axes if isinstance(axis, str)} - {""})
@@ -458,6 +486,22 @@ def _check_taken(
             f"no model has an axis that takes {name} = {sizes.dims[name]}; named axes: "
             f"{', '.join(named) or 'none'}; sizes: {states}. Leave {option} out."
         )
+
+
+def _takes(input_name: str, axes: Axes, sizes: Sizes) -> set[str]:
+    """Names in `Sizes.dims` of the sizes that the axes of an input take."""
+    found: set[str] = set()
+    by_position = dict(enumerate(DEFAULT_DIMS))
+    for position, axis in enumerate(axes):
+        if isinstance(axis, str) and axis:
+            found |= {axis, _canonical(axis)}
+        elif position in by_position:
+            name = by_position[position]
+            fixed = isinstance(axis, int) and axis >= 0
+            # fixed at just this size is as asked for
+            if axis == sizes.dims.get(name) if fixed else input_name not in sizes.shapes:
+                found.add(name)
+    return found
 
 
 def _input_spec(file: Path, name: str, dtype: str, shape: tuple[int, ...]) -> InputSpec:

@@ -52,6 +52,10 @@ class WorkerDied(ProfilerError):
     """The process that runs the models ended, or stopped answering, in the middle of its work."""
 
 
+class WorkerUnreliable(WorkerDied):
+    """A worker hangs, or what it answers cannot be: whatever model it was asked about."""
+
+
 class MemoryUnavailable(ProfilerError):
     """The device does not tell how much memory a process held."""
 

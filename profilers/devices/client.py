@@ -32,6 +32,7 @@ from profilers.errors import (
     ProfilerError,
     RuntimeMissing,
     WorkerDied,
+    WorkerUnreliable,
 )
 from profilers.inputs import draw_inputs
 from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
@@ -380,40 +381,40 @@ class WorkerClient:
         except _WRONG_ANSWER as error:
             raise self._wrong_answer(op, error) from error
 
-    def _wrong_answer(self, op: str, error: Exception) -> WorkerDied:
+    def _wrong_answer(self, op: str, error: Exception) -> WorkerUnreliable:
         """Ends a worker whose answer cannot be right, and says so."""
         self._kill()
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        return WorkerDied(
+        return WorkerUnreliable(
             f"the worker's answer to {op!r} cannot be right: {reason[:300]}. It was ended: its "
             "clock jumps, or it is of another release of nasc. Run the same again: rounds that a "
             "table has finished are kept. If it comes again, install the same release where the "
             "worker runs."
         )
 
-    def _no_answer(self, subject: str | None, patience_s: float) -> WorkerDied:
+    def _no_answer(self, subject: str | None, patience_s: float) -> WorkerUnreliable:
         """Ends a worker that hangs, and says so."""
         self._kill()
-        return WorkerDied(
+        return WorkerUnreliable(
             f"the worker did not answer within {patience_s:g} s"
             f"{f' while it worked on {subject!r}' if subject else ''}; it was ended. "
             "Try a smaller model or batch."
         )
 
-    def _no_worker(self, line: bytes) -> WorkerDied:
+    def _no_worker(self, line: bytes) -> WorkerUnreliable:
         """Ends what answers otherwise than a worker, and says so."""
         self._kill()
-        return WorkerDied(
+        return WorkerUnreliable(
             f"what answers is no worker: it wrote {line[:200].decode(errors='replace')!r}; it was "
             "ended. The program must run `python -m profilers.worker` and write nothing else to "
             "its stdout."
         )
 
-    def _other_protocol(self, version: object) -> WorkerDied:
+    def _other_protocol(self, version: object) -> WorkerUnreliable:
         """Ends a worker of another release, and says so."""
         self._kill()
         spoken = "none that it tells" if version is None else f"version {str(version)[:20]}"
-        return WorkerDied(
+        return WorkerUnreliable(
             f"the worker speaks another protocol ({spoken}) than this nasc (version {PROTOCOL}). "
             "Install the same release of nasc where the worker runs."
         )

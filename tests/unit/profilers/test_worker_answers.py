@@ -20,6 +20,7 @@ from profilers import (
     RuntimeOptions,
     Visit,
     WorkerDied,
+    WorkerUnreliable,
     measure,
 )
 from profilers.devices import client
@@ -109,7 +110,9 @@ def test_a_visit_that_cannot_be_is_asked_for_again_and_then_told(
 ) -> None:
     again = r"\. It was ended: its clock jumps, .* the same again.* the same release"
     with answering(answer, answer) as worker:
-        with pytest.raises(WorkerDied, match=rf"'visit' cannot be right: .*{message}.*{again}"):
+        with pytest.raises(
+            WorkerUnreliable, match=rf"'visit' cannot be right: .*{message}.*{again}"
+        ):
             worker.visit(STEPS)
         assert not worker.alive
     with answering(answer, visited(VISIT)) as worker:
@@ -135,7 +138,7 @@ def test_a_visit_that_cannot_be_is_asked_for_again_and_then_told(
 )
 def test_other_answers_that_cannot_be_are_told(answer: Any, ask: Any, message: str) -> None:
     with answering({"ok": True, **answer}) as worker:
-        with pytest.raises(WorkerDied, match=message):
+        with pytest.raises(WorkerUnreliable, match=message):
             ask(worker)
         assert not worker.alive
 
@@ -181,7 +184,7 @@ def test_a_worker_that_reads_no_more_is_not_waited_for() -> None:
     """A request that is longer than a pipe holds is not written for ever either."""
     with answering(end="exec sleep 60") as worker:
         worker._timeout_s = 0.2
-        with pytest.raises(WorkerDied, match=r"did not answer within 0\.2 s; it was ended"):
+        with pytest.raises(WorkerUnreliable, match=r"did not answer within 0\.2 s; it was ended"):
             worker.unload("a" * (1 << 20))
         assert not worker.alive
 
