@@ -81,7 +81,8 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     "--retrieval-data",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File of SQuAD: the package states how well it finds the paragraphs that answer its "
-    "questions, and --min-quality takes mrr_at_10, recall_at_1 and recall_at_10.",
+    "questions (2,000 at most, drawn by --seed), and --min-quality takes mrr_at_10, recall_at_1 "
+    "and recall_at_10.",
 )
 @click.option(
     "--query-only",

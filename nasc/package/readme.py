@@ -27,6 +27,7 @@ from nasc.package.formats.base import (
 from nasc.package.library_files import CONFIG
 from nasc.package.manifest import Manifest
 from nasc.package.measurements import MEASURED, has_measurements
+from nasc.package.quality import quality_texts
 from nasc.utils.printable import printable
 
 _EMBED = """\
@@ -393,10 +394,10 @@ def _latencies(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _qualities(manifest: Manifest) -> list[tuple[str, str]]:
-    found = []
-    for name, value in manifest.quality.items():
-        text = f"{value:.4f}" if isinstance(value, float) else str(value)
-        found.append((f"quality: {name.replace('_', ' ')}", text))
+    found = [
+        (f"quality: {name.replace('_', ' ')}", _plain(text))
+        for name, text in quality_texts(manifest.quality).items()
+    ]
     if isinstance(manifest.parity, Parity):
         found.append(("largest difference from torch", f"{manifest.parity.max_abs_diff:.2g}"))
     elif isinstance(manifest.parity, ReducedPrecisionReport):

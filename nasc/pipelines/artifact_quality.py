@@ -28,8 +28,9 @@ from nasc.evaluation.token_agreement import TokenAgreement, compare_answers, com
 from nasc.latency.session import MeasurementSession
 from nasc.lowering import Artifact
 from nasc.networks.network import Network
+from nasc.package.quality import INTERVAL
 from nasc.pipelines.options import TOKEN_METRICS
-from nasc.tasks.retrieval import Retrieval, retrieval_means, retrieval_places
+from nasc.tasks.retrieval import Retrieval, retrieval_places, retrieval_scores
 from nasc.tasks.sts import SentencePair, evaluate_sts
 from nasc.teacher import Teacher
 
@@ -268,6 +269,9 @@ class ArtifactEvaluator:
     def _retrieval(self, artifact: Artifact, asked: Retrieval) -> dict[str, Any]:
         """How well questions find their paragraphs, as `nasc evaluate --task retrieval` says it.
 
+        Each metric, its two-sided 90% bootstrap interval (``_low``, ``_high``), how many questions
+        and paragraphs of which file.
+
         Raises:
             ExportError: If a vector is zero or no number.
         """
@@ -283,8 +287,19 @@ class ArtifactEvaluator:
             places = retrieval_places(asked, questions, paragraphs)
         except ValueError as error:
             raise ExportError(f"'{artifact.path}' cannot be scored: {error}") from error
-        counts = {"questions": len(asked.questions), "paragraphs": len(asked.paragraphs)}
-        return retrieval_means(places) | counts
+        found = retrieval_scores(asked, places, seed=self._context.settings.seed)
+        ends = {
+            f"{name}{ending}": end
+            for name, one in found.items()
+            for ending, end in zip(INTERVAL, (one.low, one.high), strict=True)
+        }
+        about = {
+            "questions": len(asked.questions),
+            "paragraphs": len(asked.paragraphs),
+            "retrieval_data": asked.source,
+            "retrieval_sha256": asked.sha256,
+        }
+        return {name: one.value for name, one in found.items()} | ends | about
 
     def _token_figures(self, artifact: Artifact) -> dict[str, Any]:
         """Agreement with the teacher's scores of tokens, by its own tokens.

@@ -66,7 +66,8 @@ class Options:
         min_quality: By metric of `QUALITY_METRICS`, or of `RETRIEVAL_METRICS` with
             `retrieval_data`, what the package must reach.
         sts_data: STS file; int8 may cost at most 0.01 of the score on it.
-        retrieval_data: File of SQuAD; the package states how well it finds its paragraphs.
+        retrieval_data: File of SQuAD; the package states how well it finds its paragraphs, of
+            `nasc.tasks.retrieval.QUERIES` questions at most, drawn by the seed.
         output: Folder of the package; None names one in the current folder.
         force: Replace an existing package.
         formats: What is written, out of `nasc.package.formats.FORMATS`: see `folders`. The

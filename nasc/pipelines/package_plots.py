@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nasc.errors import UsageError
 from nasc.package.manifest import Manifest
 from nasc.package.measured_latency import MeasuredLatency
+from nasc.package.quality import without_intervals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,8 @@ def pictures(manifest: Manifest) -> Iterator[tuple[str, str, bytes]]:
             "of record, the band reaches to its bounds.",
             _drawn(lambda axes: _draw_samples(axes, manifest, measured)),
         )
-    shares = {name: value for name, value in manifest.quality.items() if _is_share(value)}
+    figures = without_intervals(manifest.quality)
+    shares = {name: value for name, value in figures.items() if _is_share(value)}
     if shares:
         yield (
             "Quality of the file as it ships",

@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import html
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from nasc.errors import NascError, UsageError
 from nasc.evaluation.parity_report import Parity
 from nasc.package.hashes import check_unchanged
 from nasc.package.manifest import Manifest
+from nasc.package.quality import INTERVAL, quality_texts
 from nasc.package.read_manifest import MANIFEST, read_manifest
 from nasc.pipelines.package_plots import check_drawing, pictures
 from nasc.utils.files import check_path, replacing
@@ -209,12 +210,21 @@ def _summary(manifest: Manifest) -> list[tuple[str, Cell]]:
     return rows
 
 
+def _quality(quality: Mapping[str, Any]) -> list[tuple[str, Cell]]:
+    """Figures by name; a text where one has an interval."""
+    texts = quality_texts(quality)
+    return [
+        (n.replace("_", " "), text if f"{n}{INTERVAL[0]}" in quality else quality[n])
+        for n, text in texts.items()
+    ]
+
+
 def _sections(manifest: Manifest) -> list[tuple[str, str]]:
     """Titles and tables, empty where a package has nothing of it."""
     evidence = manifest.evidence
     search, table = evidence.get("search") or {}, evidence.get("table") or {}
     return [
-        ("Quality", _table((), [(n.replace("_", " "), v) for n, v in manifest.quality.items()])),
+        ("Quality", _table((), _quality(manifest.quality))),
         ("Agreement of the file with its network", _parity(manifest)),
         ("Conformance, length by length", _conformance(manifest)),
         ("Networks that were measured", _attempts(manifest)),

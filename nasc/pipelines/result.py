@@ -17,6 +17,7 @@ from nasc.networks.network import Network
 from nasc.package.conditions import Conditions
 from nasc.package.manifest import Manifest
 from nasc.package.measured_latency import MeasuredLatency, PredictedLatency
+from nasc.package.quality import quality_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +228,9 @@ class CompileResult:
             (
                 "quality",
                 ", ".join(
-                    f"{name} {value:.4f}" if isinstance(value, float) else f"{value} {name}"
-                    for name, value in m.quality.items()
+                    f"{name} {text}" if isinstance(m.quality[name], float) else f"{text} {name}"
+                    for name, text in quality_texts(m.quality).items()
+                    if not isinstance(m.quality[name], str)
                 ),
             ),
             *([] if m.architecture.is_teacher else [("training", str(m.training))]),

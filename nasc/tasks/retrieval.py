@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 from nasc.errors import TaskDataError
 from nasc.evaluation.bootstrap import Estimate, mean_with_interval
 from nasc.evaluation.retrieval import CUTOFF, hits, places, reciprocal_ranks
-from nasc.tasks.squad import read_squad
+from nasc.tasks.hub import is_dataset
+from nasc.tasks.squad import read_squad_with_sha256
 
 NAME = "retrieval"
 
 METRICS = (f"mrr_at_{CUTOFF}", "recall_at_1", f"recall_at_{CUTOFF}")
 """The score of record first."""
+
+QUERIES = 2_000
+"""Questions that `nasc compile` asks at most: each is encoded on the device, which may be slow
+(chosen, 2026)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +36,15 @@ class Retrieval:
         questions: Texts that ask.
         paragraphs: The corpus, each text once.
         answers: (questions,) index of each question's paragraph.
+        source: The file's name, or the data set's; empty where the texts come from elsewhere.
+        sha256: Of what was read of it, see `nasc.tasks.squad.read_squad_with_sha256`.
     """
 
     questions: tuple[str, ...]
     paragraphs: tuple[str, ...]
     answers: NDArray[np.int64]
+    source: str = ""
+    sha256: str = ""
 
 
 def sample(count: int, most: int | None, seed: int) -> NDArray[np.int64]:
@@ -63,7 +72,7 @@ def read_retrieval(path: str | Path, queries: int | None = None, *, seed: int = 
     Raises:
         TaskDataError: As there, or if there are too few paragraphs to find one among.
     """
-    asked = read_squad(path)
+    asked, sha256 = read_squad_with_sha256(path)
     rows = {text: i for i, text in enumerate(dict.fromkeys(q.context for q in asked))}
     if len(rows) <= CUTOFF:
         raise TaskDataError(
@@ -73,7 +82,14 @@ def read_retrieval(path: str | Path, queries: int | None = None, *, seed: int = 
         )
     chosen = [asked[i] for i in sample(len(asked), queries, seed)]
     answers = np.array([rows[q.context] for q in chosen])
-    return Retrieval(tuple(q.question.strip() for q in chosen), tuple(rows), answers)
+    source = str(path) if is_dataset(path) else Path(path).name
+    return Retrieval(
+        tuple(q.question.strip() for q in chosen),
+        tuple(rows),
+        answers,
+        source.encode(errors="replace").decode(),  # a name of other bytes than UTF-8
+        sha256,
+    )
 
 
 def retrieval_places(

@@ -7,6 +7,9 @@ and articles; the best of several right answers counts.
 from __future__ import annotations
 
 import collections
+import dataclasses
+import hashlib
+import json
 import os
 import re
 import string
@@ -79,9 +82,20 @@ def read_squad(path: str | Path) -> list[Question]:
     Raises:
         TaskDataError: If it is missing, damaged, of version 2, or an answer is not where it says.
     """
+    return read_squad_with_sha256(path)[0]
+
+
+def read_squad_with_sha256(path: str | Path) -> tuple[list[Question], str]:
+    """`read_squad`, and the sha256 of what was read.
+
+    It is of a file's text, unpacked; of a data set's questions as JSON.
+
+    Raises:
+        TaskDataError: As there.
+    """
     path = Path(os.path.expanduser(path))
     try:
-        found = _read(path)
+        found, sha256 = _read(path)
     except FileRefused as error:
         raise TaskDataError(f"SQuAD data {error}") from error
     except FileNotFoundError as error:
@@ -104,16 +118,22 @@ def read_squad(path: str | Path) -> list[Question]:
                     f"SQuAD data '{path}': the answer of question {q.id!r} is not at character "
                     f"{start} of its passage"
                 )
-    return found
+    return found, sha256
 
 
-def _read(path: Path) -> list[Question]:
+def _read(path: Path) -> tuple[list[Question], str]:
     if is_dataset(path):
         rows = enumerate(dataset_rows(path, "SQuAD data"), 1)
-        return [_from_dataset(row, path, f"row {number:,}") for number, row in rows]
+        found = [_from_dataset(row, path, f"row {number:,}") for number, row in rows]
+        return found, _sha256(json.dumps([dataclasses.astuple(one) for one in found]))
     if "\0" in str(path):
         raise TaskDataError(f"no SQuAD data at {shown(str(path))}: no path holds a NUL character")
-    return list(_questions(parse_json(read_whole(path, MAX_BYTES), path), path))
+    text = read_whole(path, MAX_BYTES)
+    return list(_questions(parse_json(text, path), path)), _sha256(text)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _from_dataset(row: Mapping[str, Any], path: Path, where: str) -> Question:

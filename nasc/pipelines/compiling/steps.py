@@ -30,7 +30,7 @@ from nasc.pipelines.compiling.packaging import package
 from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, ShippedNetwork, State
 from nasc.pipelines.compiling.training import finish
 from nasc.pipelines.result import CompileResult
-from nasc.tasks.retrieval import read_retrieval
+from nasc.tasks.retrieval import QUERIES, read_retrieval
 from nasc.tasks.sts import read_sts
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run(compilation: Compilation) -> CompileResult:
         labelled = read_sts(options.sts_data, context.reporter.say)
     asked = None
     if options.retrieval_data is not None:
-        asked = read_retrieval(options.retrieval_data)
+        asked = read_retrieval(options.retrieval_data, QUERIES, seed=context.settings.seed)
     context.check_inputs()
     evaluator = ArtifactEvaluator(context, labelled, packaged_task(compilation), asked=asked)
     state = start(compilation)

@@ -1095,14 +1095,29 @@ def test_quality_is_judged_on_text_that_chose_nothing(
 
     monkeypatch.setattr(Encoder, "encode", encoding)
     monkeypatch.setattr(halving, "pooled_vectors", choosing)
+    monkeypatch.setattr(steps, "QUERIES", 20)
     asked = {"retrieval_data": questions, "min_quality": {"recall_at_10": 0.1}}
     result = toy.compile(toy.device(), "judged", limit_ms, distill_steps=20, **asked)
     found = result.manifest.quality
-    counted = {"questions": 28, "paragraphs": 14}
-    assert list(found) == [*VECTOR_METRICS, "sentences", *RETRIEVAL_METRICS, *counted]
-    assert counted.items() <= found.items()
-    scores = evaluate(result.package, "retrieval", questions).scores
-    assert {name: found[name] for name in RETRIEVAL_METRICS} == pytest.approx(scores)
+    sha256 = sha256_of(questions)
+    about = {"questions": 20, "paragraphs": 14}
+    about |= {"retrieval_data": questions.name, "retrieval_sha256": sha256}
+    scored = evaluate(
+        result.package, "retrieval", questions, queries=Queries(20, toy.settings.seed)
+    )
+    ends = {
+        f"{name}_{end}": value
+        for name, both in scored.intervals.items()
+        for end, value in zip(("low", "high"), both, strict=True)
+    }
+    assert list(found) == [*VECTOR_METRICS, "sentences", *RETRIEVAL_METRICS, *ends, *about]
+    assert about.items() <= found.items()
+    assert {name: found[name] for name in RETRIEVAL_METRICS} == pytest.approx(scored.scores)
+    assert {name: found[name] for name in ends} == pytest.approx(ends)
+    mrr = "{mrr_at_10:.4f} ({mrr_at_10_low:.4f} to {mrr_at_10_high:.4f})".format(**found)
+    assert f"| quality: mrr at 10 | {mrr} |" in (result.package / "README.md").read_text()
+    assert f"mrr_at_10 {mrr}" in dict(result.rows())["quality"]
+    assert verify_package(result.package, measure=False).ok
     assert 0 < found["ranking_ndcg"] <= 1
     corpus = RunContext(toy.settings, opener=toy.device()).corpus
     assert set(chosen) == set(scored_sentences(corpus))
