@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +83,19 @@ def parity_tokens(context: RunContext) -> list[list[int]]:
     return teacher.tokenize(sentences, max_length=length).rows()
 
 
+@dataclass(slots=True)
+class _Taught:
+    """What the teacher gives of the texts that are judged on, made once for files of all kinds.
+
+    Attributes:
+        tokens: Its scores of each sentence's tokens.
+        paragraphs: (paragraphs, size) its vectors of what questions ask for.
+    """
+
+    tokens: Sequence[Vectors] | None = None
+    paragraphs: Vectors | None = None
+
+
 class ArtifactEvaluator:
     """Judges files on held-out text and, where there are labels, on those.
 
@@ -113,12 +128,14 @@ class ArtifactEvaluator:
         self.asked = asked
         self._open_encoder = open_encoder or context.open_encoder
         self._session: MeasurementSession | None = None  # None is the context's
-        self._wanted: Sequence[Vectors] | None = None  # the teacher's scores of tokens
+        self._taught = _Taught()
 
     def opening_by(self, open_encoder: OpenEncoder) -> ArtifactEvaluator:
         """The same judge of files that are run in another way."""
         task = None if self.task is None else self.task.opening_by(open_encoder)
-        return ArtifactEvaluator(self._context, self.labelled, task, open_encoder, self.asked)
+        found = ArtifactEvaluator(self._context, self.labelled, task, open_encoder, self.asked)
+        found._taught = self._taught
+        return found
 
     def on(self, session: MeasurementSession) -> ArtifactEvaluator:
         """The same judge of files that are lowered and run by another session than the context's.
@@ -127,7 +144,7 @@ class ArtifactEvaluator:
             session: By the runtime of the files.
         """
         found = self.opening_by(session.open_encoder)
-        found._session, found._wanted = session, self._wanted
+        found._session = session
         return found
 
     def parity(self, network: Network, artifact: Artifact) -> tuple[ParityReport, str | None]:
@@ -278,10 +295,11 @@ class ArtifactEvaluator:
         teacher, stage = self._context.inputs.loaded_teacher, self._context.reporter.stage
         with self._encoder(artifact) as encoder:
             ask = prompted(encoder.encode, teacher.prompts.first_of(QUERY))
-            find: Encode = prompted(encoder.encode, teacher.prompts.first_of(DOCUMENT))
             if self._context.settings.query_only:
-                find = teacher.with_prompt(DOCUMENT).vectors
-            paragraphs = encode_blocks(find, asked.paragraphs, stage("Vectors of paragraphs"))
+                paragraphs = self._paragraphs_taught(asked)
+            else:
+                find = prompted(encoder.encode, teacher.prompts.first_of(DOCUMENT))
+                paragraphs = encode_blocks(find, asked.paragraphs, stage("Vectors of paragraphs"))
             questions = encode_blocks(ask, asked.questions, stage("Vectors of questions"))
         try:
             places = retrieval_places(asked, questions, paragraphs)
@@ -301,6 +319,15 @@ class ArtifactEvaluator:
         }
         return {name: one.value for name, one in found.items()} | ends | about
 
+    def _paragraphs_taught(self, asked: Retrieval) -> Vectors:
+        """(paragraphs, size) vectors by the teacher, of as much of them as the package reads."""
+        if self._taught.paragraphs is None:
+            by = self._context.inputs.loaded_teacher.with_prompt(DOCUMENT)
+            find: Encode = functools.partial(by.vectors, max_length=self._context.max_length)
+            stage = self._context.reporter.stage("The teacher's vectors of paragraphs")
+            self._taught.paragraphs = encode_blocks(find, asked.paragraphs, stage)
+        return self._taught.paragraphs
+
     def _token_figures(self, artifact: Artifact) -> dict[str, Any]:
         """Agreement with the teacher's scores of tokens, by its own tokens.
 
@@ -308,9 +335,9 @@ class ArtifactEvaluator:
         """
         teacher, length = self._context.teacher, self._context.max_length
         sentences = judging_sentences(self._context.corpus, JUDGING_SENTENCES)
-        if self._wanted is None:
-            self._wanted = teacher.outputs(sentences, max_length=length)
-        wanted = self._wanted
+        if self._taught.tokens is None:
+            self._taught.tokens = teacher.outputs(sentences, max_length=length)
+        wanted = self._taught.tokens
         with self._encoder(artifact) as encoder:
             given = prompted(encoder.outputs_of, self._prompt)(sentences)
         if gives_answers(teacher.head()):
