@@ -88,7 +88,9 @@ class Queries:
 
 @dataclass(frozen=True, slots=True)
 class AgainstTeacher:
-    """A score beside the teacher's on the same data, whose texts are cut to the same length.
+    """A score beside the teacher's on the same data.
+
+    Texts are cut to the same length, for a teacher that reads less to its own.
 
     Attributes:
         teacher: The teacher's score, of its own network in fp32.
@@ -198,7 +200,8 @@ def score_vectors(
             another task it is scored, too.
         prompts: Of the model: the default one stands before every text, before questions and
             paragraphs those of `nasc.data.prompts.QUERY` and `DOCUMENT`.
-        query_only: Whether the teacher embeds what is found.
+        query_only: Whether the teacher embeds what is found, of which it reads as much as the
+            encoder does.
 
     Raises:
         TaskDataError: From the file.
@@ -221,9 +224,9 @@ def score_vectors(
 def _as_much_of(teacher: Teacher, encoder: Encoder) -> Encode:
     """The teacher's vectors of the part of a text that the encoder reads, too.
 
-    A package's length is its teacher's or less.
+    Where that is longer than the teacher's own length, of as much as the teacher reads.
     """
-    length = min(encoder.max_length, teacher.geometry.max_positions)
+    length = min(encoder.max_length, teacher.max_length)
     return functools.partial(teacher.vectors, max_length=length)
 
 
@@ -259,7 +262,7 @@ def _retrieval(
         return encode_blocks(encode, texts, reporter.stage(what))
 
     if query_only and teacher is not None:
-        find: Encode = teacher.with_prompt(DOCUMENT).vectors
+        find = _as_much_of(teacher.with_prompt(DOCUMENT), encoder)
     else:
         find = prompted(encoder.encode, found_by)
     paragraphs = vectors(find, asked.paragraphs, "Vectors of paragraphs")
