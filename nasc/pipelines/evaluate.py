@@ -144,8 +144,14 @@ def evaluate(
     if not (package / MANIFEST).is_file():
         if task in QUERY_TASKS and (package.is_dir() or str(package) == DEFAULT_TEACHER):
             return _teacher(package, task, data, max_length, queries, reporter)
-        if (package / "config.json").is_file():
-            _check_no_teacher(queries, package)
+        is_model = (package / "config.json").is_file()
+        if str(package) == DEFAULT_TEACHER or (is_model and queries.teacher is not None):
+            raise UsageError(
+                f"--task {task} takes packages, beside which --teacher is scored, and fine-tuned "
+                f"models without --teacher; '{package}' is no package. A teacher is scored on "
+                f"{' or '.join(QUERY_TASKS)}"
+            )
+        if is_model:
             return _model(package, task, data, max_length, reporter)
         raise PackageError(
             f"no package and no model in '{package}'. Make one: nasc compile --latency-ms 20, or "

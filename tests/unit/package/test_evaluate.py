@@ -24,6 +24,7 @@ from nasc.package.records import TeacherRecord
 from nasc.pipelines.score_vectors import AgainstTeacher, teacher_of
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import load_teacher
+from nasc.teacher.folder import DEFAULT_TEACHER
 
 DATA = {
     "sts-b": "sentence1,sentence2,score\nthe cat,a cat sat here,4\ncat,the,1\nsat,x y z,0\n",
@@ -320,8 +321,9 @@ def test_a_package_of_states_is_ranked_against_its_teacher_without_its_head(
 
 
 def test_what_does_not_go_together_is_one_message(
-    packed: Any, tmp_path: Path, questions: Path
+    packed: Any, tmp_path: Path, questions: Path, teacher_folder: Callable[..., Path]
 ) -> None:
+    plain = teacher_folder()
     package, does = packed["fp32", "embed"], packed["int8", "classify-2"]
     for folder, task, queries, error, message in (
         (package, "sts-b", Queries(3), UsageError, "--queries goes with --task retrieval or rank"),
@@ -329,6 +331,8 @@ def test_what_does_not_go_together_is_one_message(
         (does, "sts-b", Queries(teacher="x"), UsageError, "--teacher goes with vectors, of a pack"),
         (package, "mrpc", None, UsageError, "on sts-b, retrieval, ranking, not on 'mrpc'"),
         (does, "retrieval", None, UsageError, "does sst-2, not retrieval"),
+        (plain, "sts-b", Queries(teacher=plain), UsageError, "sts-b takes packages, .* fine-tuned"),
+        (Path(DEFAULT_TEACHER), "sts-b", None, UsageError, "sts-b takes packages, .* no package"),
         (tmp_path / "none", "retrieval", None, PackageError, "no package and no model in"),
     ):
         with pytest.raises(error, match=message):
