@@ -66,7 +66,7 @@ def pictures(manifest: Manifest) -> Iterator[tuple[str, str, bytes]]:
     if shares:
         yield (
             "Quality of the file as it ships",
-            "On text, or a task's dev file, that chose nothing; 1 is full agreement.",
+            "On text, or a task's dev file, that chose nothing; 1 is the best there is.",
             _drawn(lambda axes: _draw_quality(axes, shares)),
         )
 
