@@ -6,6 +6,7 @@ What is wrong raises ValueError, KeyError or another error of Python, as `profil
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,12 @@ TOLD_OF_A_DEVICE = ("fingerprint", "runtime", "runtime_version", "time_utc")
 CLOCK_SHARE, CLOCK_S = 0.05, 1.0
 """By so much of the time that the caller waited, and so many seconds, a device's clock may be ahead
 of the caller's: one that is further has jumped (chosen, 2026)."""
+
+MAX_DESCRIBED_AXES = 64
+"""Axes of an input or output that a worker describes; numpy's arrays have no more."""
+
+ROUNDING_S = 2e-6
+"""Beginning and end of a visit are rounded to a microsecond, each by itself."""
 
 
 def read_start(answer: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
@@ -41,6 +48,13 @@ def read_visits(answer: Mapping[str, Any], steps: Sequence[Step], waited_s: floa
     wanted = [step for step in steps if step.runs]
     listed = plain.items(answer["visits"], "visits", len(wanted), len(wanted))
     visits = [_visit(told, step) for told, step in zip(listed, wanted, strict=True)]
+    for before, after in itertools.pairwise(visits):
+        if after.start_s < before.end_s - ROUNDING_S:
+            raise ValueError(
+                f"a visit of {after.name!r} began at {after.start_s} s, before the one of "
+                f"{before.name!r} ended, at {before.end_s} s"
+            )
+    # One after the other, so that all together took no longer than from the first to the last.
     ahead_s = visits[-1].end_s - visits[0].start_s - waited_s if visits else 0.0
     if ahead_s > CLOCK_SHARE * waited_s + CLOCK_S:
         raise ValueError(
@@ -73,11 +87,27 @@ def _milliseconds(nanoseconds: Any, name: str) -> tuple[float, ...]:
 def read_axes(
     answer: Mapping[str, Any], what: str
 ) -> dict[str, tuple[str, list[int | str | None]]]:
-    """The inputs or outputs of a model, as `Worker.describe` gives them."""
-    return {
-        str(name): (plain.text(dtype, f"{what}.{name}"), list(axes))
-        for name, (dtype, axes) in plain.record(answer[what], what).items()
-    }
+    """The inputs or outputs of a model, as `Worker.describe` gives them.
+
+    Their types are any text: of models whose inputs cannot be drawn, too (``string``).
+    """
+    found = {}
+    for name, told in plain.record(answer[what], what).items():
+        where = f"{what}.{name}"
+        dtype, axes = plain.items(told, where, 2, 2)
+        found[name] = (
+            plain.text(dtype, where),
+            [
+                _axis(axis, where)
+                for axis in plain.items(axes, f"axes of {where}", MAX_DESCRIBED_AXES)
+            ],
+        )
+    return found
+
+
+def _axis(axis: Any, where: str) -> int | str | None:
+    """The size of an axis, the name of its symbol, which may be any text, or neither."""
+    return axis if axis is None or isinstance(axis, str) else plain.whole(axis, f"axis of {where}")
 
 
 def read_model(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -170,7 +170,10 @@ def onnx_values(values: Any) -> Values:
         kind = value.type.tensor_type
         name = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
         axes: list[int | str | None] = [
-            axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None
+            # -1 is how some writers say that it is free
+            axis.dim_value
+            if axis.HasField("dim_value") and axis.dim_value >= 0
+            else axis.dim_param or None
             for axis in kind.shape.dim
         ]
         found[value.name] = (name, axes)

@@ -301,7 +301,8 @@ static void write_known(struct buffer *out, const char *name, int64_t value, boo
   }
 }
 
-static void write_state(struct buffer *out, const struct utsname *names) {
+/* False where the clock tells no time that has a date. */
+static bool write_state(struct buffer *out, const struct utsname *names) {
   char space[256];
   int64_t number = 0;
   json_key(out, "system");
@@ -317,12 +318,13 @@ static void write_state(struct buffer *out, const struct utsname *names) {
   write_known(out, "memory_bytes", machine_memory_bytes(), machine_memory_bytes() > 0);
   time_t now = time(NULL);
   struct tm utc;
-  json_key(out, "time_utc");
-  if (gmtime_r(&now, &utc) != NULL && strftime(space, sizeof space, "%Y-%m-%dT%H:%M:%SZ", &utc)) {
-    json_string(out, space);
-  } else {
-    json_null(out);
+  if (gmtime_r(&now, &utc) == NULL ||
+      strftime(space, sizeof space, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0) {
+    return false;
   }
+  json_key(out, "time_utc");
+  json_string(out, space);
+  return true;
 }
 
 bool write_machine(struct buffer *out) {
@@ -339,6 +341,5 @@ bool write_machine(struct buffer *out) {
   json_key(out, "cpu");
   buffer_append(out, cpu.data, cpu.size);
   buffer_free(&cpu);
-  write_state(out, &names);
-  return true;
+  return write_state(out, &names);
 }

@@ -76,7 +76,8 @@ static bool start(struct worker *worker, const struct json_value *request, struc
   json_key(out, "clock");
   json_string(out, options.threads == 1 ? "thread" : "wall");
   if (!write_context(worker, out)) {
-    return fail_memory(failure);
+    return fail(failure, KIND_REQUEST,
+                "the system tells neither what it is nor, by its clock, the date");
   }
   write_bytes(out, "base_bytes", peak_memory_bytes());
   return true;

@@ -125,7 +125,17 @@ def test_a_visit_that_cannot_be_is_asked_for_again_and_then_told(
         ({}, lambda w: w.peak_bytes(), "'memory' cannot be right: it lacks 'peak_bytes'"),
         ({"peak_bytes": "1"}, lambda w: w.peak_bytes(), "peak_bytes = '1'; it must be a whole"),
         ({"inputs": []}, lambda w: w.describe(__file__), "'describe' .*: inputs = .*; it must be"),
-        ({"inputs": {"x": "y"}}, lambda w: w.describe(__file__), "'describe' cannot be right"),
+        ({"inputs": {"x": "y"}}, lambda w: w.describe(__file__), "inputs.x = 'y'; it must be a l"),
+        ({"inputs": {"x": ["int64", [-1]]}}, lambda w: w.describe(__file__), "axis .* = -1; it"),
+        ({"inputs": {"x": ["int64", [True]]}}, lambda w: w.describe(__file__), "axis .* = True"),
+        ({"inputs": {"x": ["int64", [1.5]]}}, lambda w: w.describe(__file__), "axis .* = 1.5; it"),
+        ({"inputs": {"x": ["int64", "ab"]}}, lambda w: w.describe(__file__), "axes of inputs.x ="),
+        ({"inputs": {"x": [1, []]}}, lambda w: w.describe(__file__), "inputs.x = 1; it must be t"),
+        (
+            {"inputs": {"x": ["int64", [1] * 65]}},
+            lambda w: w.describe(__file__),
+            "axes of inputs.x has 65 entries.* ended: it is of another release",
+        ),
         ({"inputs": {}, "outputs": {}}, lambda w: w.open("a", __file__), "'open' .*'metadata'"),
         ({}, lambda w: w.run("a", {}), "'run' cannot be right: it lacks 'outputs'"),
         (
@@ -156,6 +166,31 @@ def test_a_worker_that_does_not_say_where_it_is_is_told(
 ) -> None:
     with pytest.raises(WorkerDied, match=message), answering(start={**START, **changed}):
         pass
+
+
+def test_visits_follow_each_other() -> None:
+    """One that began before the one before it ended is of a clock that jumped."""
+    steps = [Step("a", 0, 2), Step("b", 0, 2)]
+
+    def second(start_s: float) -> dict[str, Any]:
+        return VISIT | {"name": "b", "start_s": start_s, "end_s": start_s + 0.1}
+
+    late, early = (visited(VISIT, second(start_s)) for start_s in (5.1, 5.05))
+    with answering(early, late) as worker:
+        assert [visit.start_s for visit in worker.visit(steps)] == [5.0, 5.1]
+    with answering(early, early) as worker:
+        message = r"a visit of 'b' began at 5\.05 s, before the one of 'a' ended, at 5\.1 s"
+        with pytest.raises(WorkerUnreliable, match=message):
+            worker.visit(steps)
+
+
+def test_what_a_model_takes_is_described() -> None:
+    inputs = {"x": ["int64", ["batch", 128, None, "a\nb"]], "s": ["string", []]}
+    with answering({"ok": True, "inputs": inputs}) as worker:
+        assert worker.describe(__file__) == {
+            "x": ("int64", ["batch", 128, None, "a\nb"]),
+            "s": ("string", []),
+        }
 
 
 def test_half_a_line_is_no_answer() -> None:
