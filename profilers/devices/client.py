@@ -387,8 +387,8 @@ class WorkerClient:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         why = "its clock jumps, or it is" if op == "visit" else "it is"
         return WorkerUnreliable(
-            f"the worker's answer to {op!r} cannot be right: {reason[:300]}. It was ended: {why} of "
-            "another release of nasc. Run the same again: rounds that a table has finished are "
+            f"the worker's answer to {op!r} cannot be right: {reason[:300]}. It was ended: {why} "
+            "of another release of nasc. Run the same again: rounds that a table has finished are "
             "kept. If it comes again, install the same release where the worker runs."
         )
 

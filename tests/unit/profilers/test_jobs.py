@@ -28,6 +28,7 @@ from profilers.context import precisions_of
 from profilers.inputs import draw_inputs
 from profilers.messages import decode_array, encode_array
 from profilers.runtimes import RuntimeEntry, get_runtime
+from profilers.runtimes.described import onnx_values
 from profilers.testing import SyntheticMachine, SyntheticWorker, synthetic_opener
 from profilers.worker import WorkerProcess
 
@@ -239,6 +240,13 @@ def onnx_file(path: Path, shape: list[int] | None) -> Path:
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     save_model(helper.make_model(helper.make_graph(nodes, "g", [value], [out])), path)
     return path
+
+
+def test_an_axis_of_less_than_nothing_is_free(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(onnx_file(tmp_path / "m.onnx", [-1, 2]))
+    assert onnx_values(model.graph.input) == {"x": ("float32", [None, 2])}
 
 
 def test_a_size_of_an_axis_that_no_model_has_is_refused(
