@@ -16,8 +16,8 @@ MAX_ANSWER_BYTES = 512 << 20
 """An answer's line may be so long: the outputs of a run in base64."""
 
 RUN_S, LOAD_S = "run_s", "load_s"
-"""Limits of time by their names in `profilers.jobs.WorkerLimits`. As the last line of stderr of a worker
-that SIGALRM ended, the one that was exceeded."""
+"""Limits of time by their names in `profilers.jobs.WorkerLimits`. As the last line of stderr of a
+worker that SIGALRM ended, the one that was exceeded."""
 
 
 def encode_array(value: Any) -> dict[str, Any]:
